@@ -1,0 +1,6 @@
+"""Datagen for Label Studio: synthesize a rare thing from a handful of photos, judged inside Label Studio.
+
+The rooms, and which way the arrows go, are described in ``CONTRIBUTING.md``.
+"""
+
+__version__ = "0.1.0"

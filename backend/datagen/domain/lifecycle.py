@@ -1,0 +1,101 @@
+"""The life of a study and of its spec versions, as one table: what may happen in which state, and what follows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from datagen.errors import Refused
+
+
+class StudyState(StrEnum):
+    """Where a study stands."""
+
+    COLLECTING = "collecting"  #: inputs come in; no round is open
+    PREVIEWING = "previewing"  #: a preview round is being synthesized
+    REVIEWING = "reviewing"  #: a preview round is in Label Studio, waiting for verdicts and a decision
+    GENERATING = "generating"  #: a generation run of an accepted version is under way
+    ACCEPTED = "accepted"  #: a version is accepted and no run is under way
+    STOPPED = "stopped"  #: somebody stopped it; building a preview opens it again
+
+
+class SpecState(StrEnum):
+    """Where a spec version stands."""
+
+    RENDERING = "rendering"  #: its preview round is being synthesized
+    REVIEW = "review"  #: its preview round waits for verdicts
+    REFINED = "refined"  #: a child version took its place
+    SUPERSEDED = "superseded"  #: a new version was built from the inputs instead
+    ACCEPTED = "accepted"  #: frozen; only such a version generates
+    FAILED = "failed"  #: its preview round could not be synthesized
+    STOPPED = "stopped"  #: it was stopped before a decision
+
+
+class Happening(StrEnum):
+    """What can happen to a study: a person's decision, or the end of work."""
+
+    BUILD_PREVIEW = "build preview"  #: freeze the inputs as a new version and synthesize a round
+    REFINE = "refine"  #: turn the verdicts into a child version and synthesize its round
+    APPROVE = "approve"  #: accept the version and generate the bulk
+    STOP = "stop"  #: end it here; running work is cancelled
+    CANCEL = "cancel"  #: cancel the work under way, keep the study
+    ROUND_READY = "round ready"  #: the round's review tasks are on their way
+    ROUND_FAILED = "round failed"  #: the round could not be synthesized
+    RUN_FINISHED = "run finished"  #: every shard of the run is done
+    RUN_FAILED = "run failed"  #: a shard kept failing
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What follows: the study's next state, the current version's next state (None: as it is), a new version or not."""
+
+    study: StudyState
+    spec: SpecState | None = None
+    new_version: bool = False
+
+
+_S, _V, _H = StudyState, SpecState, Happening
+
+#: (state, happening) → what follows. A pair that is not here is refused.
+TABLE: dict[tuple[StudyState, Happening], Step] = {
+    (_S.COLLECTING, _H.BUILD_PREVIEW): Step(_S.PREVIEWING, new_version=True),
+    (_S.COLLECTING, _H.STOP): Step(_S.STOPPED),
+    (_S.PREVIEWING, _H.ROUND_READY): Step(_S.REVIEWING, _V.REVIEW),
+    (_S.PREVIEWING, _H.ROUND_FAILED): Step(_S.COLLECTING, _V.FAILED),
+    (_S.PREVIEWING, _H.CANCEL): Step(_S.COLLECTING, _V.STOPPED),
+    (_S.PREVIEWING, _H.STOP): Step(_S.STOPPED, _V.STOPPED),
+    (_S.REVIEWING, _H.BUILD_PREVIEW): Step(_S.PREVIEWING, _V.SUPERSEDED, new_version=True),
+    (_S.REVIEWING, _H.REFINE): Step(_S.PREVIEWING, _V.REFINED, new_version=True),
+    (_S.REVIEWING, _H.APPROVE): Step(_S.GENERATING, _V.ACCEPTED),
+    (_S.REVIEWING, _H.STOP): Step(_S.STOPPED, _V.STOPPED),
+    (_S.GENERATING, _H.RUN_FINISHED): Step(_S.ACCEPTED),
+    (_S.GENERATING, _H.RUN_FAILED): Step(_S.ACCEPTED),
+    (_S.GENERATING, _H.CANCEL): Step(_S.ACCEPTED),
+    (_S.GENERATING, _H.STOP): Step(_S.STOPPED),
+    (_S.ACCEPTED, _H.BUILD_PREVIEW): Step(_S.PREVIEWING, new_version=True),
+    (_S.ACCEPTED, _H.REFINE): Step(_S.PREVIEWING, new_version=True),
+    (_S.ACCEPTED, _H.APPROVE): Step(_S.GENERATING),
+    (_S.ACCEPTED, _H.STOP): Step(_S.STOPPED),
+    (_S.STOPPED, _H.BUILD_PREVIEW): Step(_S.PREVIEWING, new_version=True),
+}
+
+_WHY_NOT = {
+    _S.COLLECTING: "no preview round has been made yet. Choose “build preview” first.",
+    _S.PREVIEWING: "a preview round is being made. Wait for it, or cancel it.",
+    _S.REVIEWING: "a preview round waits for review. Choose “refine”, “approve”, “build preview” or “stop”.",
+    _S.GENERATING: "a generation run is under way. Wait for it, or cancel it.",
+    _S.ACCEPTED: "nothing is under way. Choose “approve” for another run, “refine” or “build preview”.",
+    _S.STOPPED: "the study is stopped. Choose “build preview” to open it again.",
+}
+
+
+def follow(state: StudyState, happening: Happening) -> Step:
+    """What follows when ``happening`` meets a study in ``state``.
+
+    Raises:
+        Refused: the table has no such pair; the sentence says what can be done instead.
+    """
+    try:
+        return TABLE[state, happening]
+    except KeyError:
+        raise Refused(f"“{happening}” is not possible now: {_WHY_NOT[state]}") from None

@@ -1,0 +1,65 @@
+"""The error tree. An error's text is a sentence that names the item and the fix: it is shown as it is.
+
+::
+
+    DatagenError                     shown to a person as it is written
+    ├── InputProblem                 something a person gave cannot be used; the rest still can
+    │   ├── BadRegion                a box or polygon with no usable area
+    │   └── BadPicture               a file that is not a picture we accept
+    ├── NotReady                     a study lacks what the request needs
+    ├── Refused                      the state of the study does not allow the request
+    ├── EngineError                  an engine cannot fit or render this spec
+    ├── SettingsProblem              a setting is missing or wrong
+    ├── LabelStudioError             Label Studio answered with a refusal
+    │   ├── LabelStudioUnavailable   it did not answer, or asks to come back later: worth a retry
+    │   └── LabelStudioMissing       what was asked for is not there (any more)
+    └── StoreError                   the image store lacks or cannot hold an object
+"""
+
+
+class DatagenError(Exception):
+    """Base of every error of ours; ``str(error)`` is a sentence for the person who sees it."""
+
+
+class InputProblem(DatagenError):
+    """Something a person gave cannot be used; the others still are."""
+
+
+class BadRegion(InputProblem):
+    """A box or polygon with no usable area inside its image."""
+
+
+class BadPicture(InputProblem):
+    """A file that is not a picture within the limits."""
+
+
+class NotReady(DatagenError):
+    """A study lacks what the request needs."""
+
+
+class Refused(DatagenError):
+    """The state of the study does not allow the request."""
+
+
+class EngineError(DatagenError):
+    """An engine cannot fit or render this spec."""
+
+
+class SettingsProblem(DatagenError):
+    """A setting is missing or wrong; the sentence names it."""
+
+
+class LabelStudioError(DatagenError):
+    """Label Studio answered with a refusal."""
+
+
+class LabelStudioUnavailable(LabelStudioError):
+    """Label Studio did not answer, or asks to come back later: worth a retry."""
+
+
+class LabelStudioMissing(LabelStudioError):
+    """What was asked for is not in Label Studio (any more)."""
+
+
+class StoreError(DatagenError):
+    """The image store lacks or cannot hold an object."""

@@ -1,0 +1,183 @@
+"""Every setting, in one documented class, read from the environment.
+
+Names that Label Studio's ML backends made conventional are kept (``LABEL_STUDIO_URL``, ``BASIC_AUTH_USER``, ``PORT``, …);
+all others begin with ``DATAGEN_``. The README's table is checked against this class.
+"""
+
+from __future__ import annotations
+
+import secrets
+from functools import cached_property
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from pydantic import AliasChoices, Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from datagen.errors import SettingsProblem
+
+
+def _named(name: str) -> AliasChoices:
+    return AliasChoices(name)
+
+
+class Settings(BaseSettings):
+    """What the environment says. A wrong value is an error at start, with the name of the variable in it."""
+
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore", populate_by_name=True, frozen=True)
+
+    label_studio_url: str = Field(
+        "http://localhost:8080",
+        validation_alias=_named("LABEL_STUDIO_URL"),
+        description="Where this process reaches Label Studio.",
+    )
+    label_studio_api_key: SecretStr = Field(
+        SecretStr(""),
+        validation_alias=_named("LABEL_STUDIO_API_KEY"),
+        description="A personal access token or a legacy token of a Label Studio user; which one it is, is found out.",
+    )
+    basic_auth_user: str = Field(
+        "datagen",
+        validation_alias=_named("BASIC_AUTH_USER"),
+        description="User name that Label Studio's ML-backend connection and the dashboard log in with.",
+    )
+    basic_auth_pass: SecretStr = Field(
+        SecretStr(""),
+        validation_alias=_named("BASIC_AUTH_PASS"),
+        description="Its password. Empty: one is made and kept in the data folder.",
+    )
+    log_level: str = Field("INFO", validation_alias=_named("LOG_LEVEL"), description="DEBUG, INFO, WARNING or ERROR.")
+    host: str = Field("127.0.0.1", validation_alias=_named("HOST"), description="Address the web process listens on.")
+    port: int = Field(
+        9090, ge=0, le=65535, validation_alias=_named("PORT"), description="Port the web process listens on."
+    )
+    public_url: str = Field(
+        "",
+        validation_alias=_named("DATAGEN_PUBLIC_URL"),
+        description="Where Label Studio and people's browsers reach the web process. Empty: http://HOST:PORT.",
+    )
+    webhook_secret: SecretStr = Field(
+        SecretStr(""),
+        validation_alias=_named("DATAGEN_WEBHOOK_SECRET"),
+        description="Shared secret in the header of every webhook. Empty: one is made and kept in the data folder.",
+    )
+    data_dir: Path = Field(
+        Path(".datagen"),
+        validation_alias=_named("DATAGEN_DATA_DIR"),
+        description="Folder for the database, the image store and made secrets, where no URL says otherwise.",
+    )
+    database_url: str = Field(
+        "",
+        validation_alias=_named("DATAGEN_DATABASE_URL"),
+        description="SQLAlchemy URL; postgresql+psycopg://… for a team. Empty: SQLite in the data folder.",
+    )
+    redis_url: str = Field(
+        "redis://localhost:6379/0", validation_alias=_named("REDIS_URL"), description="Redis that carries the queues."
+    )
+    store_url: str = Field(
+        "",
+        validation_alias=_named("DATAGEN_STORE_URL"),
+        description="fsspec URL of the image store, e.g. s3://bucket/prefix. Empty: a folder in the data folder.",
+    )
+    engine: str = Field(
+        "composite", validation_alias=_named("DATAGEN_ENGINE"), description="Engine of new spec versions."
+    )
+    preview_size: int = Field(
+        20, ge=1, le=200, validation_alias=_named("DATAGEN_PREVIEW_SIZE"), description="Samples in a preview round."
+    )
+    shard_size: int = Field(
+        50, ge=1, le=1000, validation_alias=_named("DATAGEN_SHARD_SIZE"), description="Samples one job synthesizes."
+    )
+    image_link_days: int = Field(
+        365,
+        ge=1,
+        validation_alias=_named("DATAGEN_IMAGE_LINK_DAYS"),
+        description="Days for which a signed link to a synthesized image is valid.",
+    )
+    max_image_bytes: int = Field(
+        64 * 2**20, ge=1, validation_alias=_named("DATAGEN_MAX_IMAGE_BYTES"), description="Largest input file, bytes."
+    )
+    max_image_pixels: int = Field(
+        100_000_000,
+        ge=1,
+        validation_alias=_named("DATAGEN_MAX_IMAGE_PIXELS"),
+        description="Largest input picture, pixels, checked before it is decoded.",
+    )
+    max_webhook_bytes: int = Field(
+        16 * 2**20, ge=1, validation_alias=_named("DATAGEN_MAX_WEBHOOK_BYTES"), description="Largest webhook body."
+    )
+
+    @field_validator("label_studio_url", "public_url")
+    @classmethod
+    def _is_http(cls, value: str) -> str:
+        if value and urlsplit(value).scheme not in ("http", "https"):
+            raise ValueError("must begin with http:// or https://")
+        return value.rstrip("/")
+
+    @field_validator("log_level")
+    @classmethod
+    def _is_level(cls, value: str) -> str:
+        if value.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
+            raise ValueError("must be DEBUG, INFO, WARNING or ERROR")
+        return value.upper()
+
+    @property
+    def own_url(self) -> str:
+        """Where others reach the web process, without a slash at the end."""
+        return self.public_url or f"http://{self.host}:{self.port}"
+
+    @property
+    def resolved_database_url(self) -> str:
+        """The database's SQLAlchemy URL."""
+        return self.database_url or f"sqlite:///{self.data_dir.absolute() / 'datagen.sqlite3'}"
+
+    @property
+    def resolved_store_url(self) -> str:
+        """The image store's fsspec URL."""
+        return self.store_url or f"file://{self.data_dir.absolute() / 'images'}"
+
+    @property
+    def api_key(self) -> str:
+        """The Label Studio token.
+
+        Raises:
+            SettingsProblem: none is set.
+        """
+        key = self.label_studio_api_key.get_secret_value()
+        if not key:
+            raise SettingsProblem(
+                "LABEL_STUDIO_API_KEY is not set: copy a token from Label Studio, Account & Settings, "
+                "Personal Access Token, and set it in the environment or in .env."
+            )
+        return key
+
+    @cached_property
+    def secret_of_webhooks(self) -> str:
+        """The webhooks' shared secret: the configured one, else the one kept in the data folder."""
+        return self.webhook_secret.get_secret_value() or self._kept_secret("webhook_secret")
+
+    @cached_property
+    def password(self) -> str:
+        """The basic-auth password: the configured one, else the one kept in the data folder."""
+        return self.basic_auth_pass.get_secret_value() or self._kept_secret("basic_auth_pass")
+
+    @cached_property
+    def signing_key(self) -> bytes:
+        """The key that signs image links; kept in the data folder."""
+        return self._kept_secret("signing_key").encode()
+
+    def _kept_secret(self, name: str) -> str:
+        """A secret made once and kept, readable by its owner alone; the first of several processes wins."""
+        path = self.data_dir / "secrets" / name
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        draft = path.with_name(f".{name}.{secrets.token_hex(4)}")
+        if not path.exists():
+            draft.touch(mode=0o600)
+            draft.write_text(secrets.token_urlsafe(32))
+            try:
+                path.hardlink_to(draft)
+            except FileExistsError:
+                pass  # another process made it first: its secret counts
+            finally:
+                draft.unlink()
+        return path.read_text().strip()

@@ -1,0 +1,104 @@
+"""The protocol of an engine: fit a spec once, then render any sample of it by its index.
+
+Engines are plug-ins: an entry point in the group ``datagen.engines`` names a class without required arguments.
+This room runs in a notebook: numpy in, numpy out; no server, queue or database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from datagen.domain.inputs import ImageRef
+from datagen.domain.sample import Instance, Provenance
+from datagen.domain.spec import Spec
+from datagen.errors import EngineError
+
+#: A picture: [h, w] grey or [h, w, 3] RGB, uint8 or uint16.
+Picture = npt.NDArray[Any]
+#: A mask: [h, w] uint8; 0 outside, i + 1 inside instance i.
+Mask = npt.NDArray[np.uint8]
+
+
+class Pictures(Protocol):
+    """Where an engine gets pixels from; decoding is the caller's business, and so is caching."""
+
+    def load(self, ref: ImageRef) -> Picture:
+        """The picture's pixels; the caller must not write into them."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rendered:
+    """One sample in memory.
+
+    ``image`` has the background's shape and dtype, and differs from it only where ``mask`` > 0.
+    """
+
+    image: Picture
+    mask: Mask
+    instances: tuple[Instance, ...]
+    provenance: Provenance
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitReport:
+    """What an engine found out: lines for people (``warnings`` name the image, why, and what was done instead)."""
+
+    findings: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    figures: dict[str, float] = field(default_factory=dict)
+
+
+class FittedEngine(Protocol):
+    """An engine that has seen a spec's inputs."""
+
+    @property
+    def report(self) -> FitReport:
+        """What the fit found."""
+        ...
+
+    def render(self, indices: Sequence[int]) -> Iterator[Rendered]:
+        """The samples of these indices, in order. Same spec, same index: same bytes.
+
+        Raises:
+            EngineError: a sample cannot be made; the sentence says why.
+        """
+        ...
+
+
+#: Called with a fraction from 0 to 1 and what is being done.
+Progress = Callable[[float, str], None]
+
+
+class Engine(Protocol):
+    """What renders samples."""
+
+    name: str
+    version: str
+
+    def fit(self, spec: Spec, pictures: Pictures, progress: Progress) -> FittedEngine:
+        """Learn from the spec's inputs.
+
+        Raises:
+            EngineError: the inputs cannot be learned from at all.
+        """
+        ...
+
+
+def load_engine(name: str) -> Engine:
+    """The engine of that name.
+
+    Raises:
+        EngineError: no installed package offers it.
+    """
+    found = {point.name: point for point in entry_points(group="datagen.engines")}
+    if name not in found:
+        raise EngineError(f"no engine named {name!r} is installed; there are: {', '.join(sorted(found)) or 'none'}")
+    engine: Engine = found[name].load()()
+    return engine
