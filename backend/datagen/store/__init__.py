@@ -1,0 +1,1 @@
+"""What must survive: rows (SQLAlchemy, Alembic) and pictures (fsspec). Decides nothing."""

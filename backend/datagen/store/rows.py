@@ -1,0 +1,314 @@
+"""The tables. A row is the truth of what is to be done; a queued job is only the knock on the door."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import JSON, DateTime, Enum, ForeignKey, Index, String, TypeDecorator, UniqueConstraint
+from sqlalchemy.engine import Dialect
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+from datagen.domain.inputs import Desk, Role
+from datagen.domain.lifecycle import SpecState, StudyState
+from datagen.domain.verdict import Opinion
+
+
+def now() -> datetime:
+    """This moment, in UTC."""
+    return datetime.now(UTC)
+
+
+class Instant(TypeDecorator[datetime]):
+    """A moment in UTC; SQLite forgets time zones, so it is put back on reading."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """Give a naive value its time zone back."""
+        return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
+
+
+class WorkState(StrEnum):
+    """Where a piece of work stands: an event, a shard, something to publish, a batch."""
+
+    PENDING = "pending"  #: to be done
+    RUNNING = "running"  #: somebody is at it until the lease ends
+    DONE = "done"  #: finished
+    FAILED = "failed"  #: given up; the reason stands beside it
+    CANCELLED = "cancelled"  #: nobody wants it any more
+
+
+class BatchKind(StrEnum):
+    """What a batch of samples is for."""
+
+    ROUND = "round"  #: a preview round, to be judged
+    RUN = "run"  #: a generation run, into the dataset
+
+
+class Notice(StrEnum):
+    """What Label Studio must be told about."""
+
+    SAMPLES = "samples"  #: the samples of a shard, as review or dataset tasks
+    DECISION = "decision"  #: a decision point, as a task
+    TABS = "tabs"  #: the saved tabs of a preview round
+
+
+def _readable(kind: type[StrEnum]) -> Enum:
+    """An enumeration stored as its value in a plain column: people can read it, and a new value needs no migration."""
+    return Enum(
+        kind, native_enum=False, create_constraint=False, length=20, values_callable=lambda e: [m.value for m in e]
+    )
+
+
+#: every enumeration that a column holds
+_ENUMERATIONS: tuple[type[StrEnum], ...] = (StudyState, SpecState, Desk, Role, Opinion, WorkState, BatchKind, Notice)
+_COLUMN_TYPES: dict[Any, Any] = {
+    datetime: Instant(),
+    dict[str, Any]: JSON(),
+    list[str]: JSON(),
+    list[int]: JSON(),
+    list[dict[str, Any]]: JSON(),
+}
+_COLUMN_TYPES |= {kind: _readable(kind) for kind in _ENUMERATIONS}
+
+
+class Row(DeclarativeBase):
+    """Base of all tables."""
+
+    type_annotation_map = _COLUMN_TYPES
+
+
+class Leased:
+    """Work that one process at a time does, for as long as its lease lasts.
+
+    ``token`` is the fence: who lost the lease finds another token there, and writes nothing.
+    """
+
+    state: Mapped[WorkState] = mapped_column(default=WorkState.PENDING)
+    attempts: Mapped[int] = mapped_column(default=0)
+    token: Mapped[str | None] = mapped_column(String(32), default=None)
+    #: running: when the lease ends; pending: not to be tried before
+    due_at: Mapped[datetime] = mapped_column(default=now)
+    error: Mapped[str] = mapped_column(String(1000), default="")
+
+
+class StudyRow(Row):
+    """One study."""
+
+    __tablename__ = "study"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(200), unique=True)
+    labels: Mapped[list[str]]
+    state: Mapped[StudyState] = mapped_column(default=StudyState.COLLECTING)
+    engine: Mapped[str] = mapped_column(String(50))
+    preview_size: Mapped[int]
+    #: an event said that inputs changed since they were last read
+    inputs_stale: Mapped[bool] = mapped_column(default=True)
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+    desks: Mapped[list[DeskRow]] = relationship(back_populates="study")
+
+
+class DeskRow(Row):
+    """One Label Studio project of a study."""
+
+    __tablename__ = "desk"
+
+    project_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    study_id: Mapped[int] = mapped_column(ForeignKey("study.id"), index=True)
+    desk: Mapped[Desk]
+
+    study: Mapped[StudyRow] = relationship(back_populates="desks")
+
+
+class InputRow(Row):
+    """One input task as last read from Label Studio: its picture, its regions, and what is wrong with it."""
+
+    __tablename__ = "input"
+
+    task_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    study_id: Mapped[int] = mapped_column(ForeignKey("study.id"), index=True)
+    role: Mapped[Role]
+    name: Mapped[str] = mapped_column(String(500))
+    url: Mapped[str] = mapped_column(String(2000))
+    #: the picture in the image store; None when it could not be used
+    digest: Mapped[str | None] = mapped_column(String(64), default=None)
+    width: Mapped[int] = mapped_column(default=0)
+    height: Mapped[int] = mapped_column(default=0)
+    #: somebody drew or said something about it
+    answered: Mapped[bool] = mapped_column(default=False)
+    result: Mapped[list[dict[str, Any]]] = mapped_column(default=list)
+    #: why the picture cannot be used; empty when it can
+    problem: Mapped[str] = mapped_column(String(1000), default="")
+
+
+class SpecRow(Row):
+    """One version of a study's spec."""
+
+    __tablename__ = "spec"
+    __table_args__ = (UniqueConstraint("study_id", "version"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("study.id"))
+    version: Mapped[int]
+    parent_id: Mapped[int | None] = mapped_column(ForeignKey("spec.id"), default=None)
+    state: Mapped[SpecState] = mapped_column(default=SpecState.RENDERING)
+    digest: Mapped[str] = mapped_column(String(64))
+    body: Mapped[dict[str, Any]]
+    #: what changed against the parent, as sentences
+    notes: Mapped[list[str]] = mapped_column(default=list)
+    #: what the engine found when it fitted, as sentences
+    findings: Mapped[list[str]] = mapped_column(default=list)
+    created_by: Mapped[str] = mapped_column(String(200))
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    decided_by: Mapped[str | None] = mapped_column(String(200), default=None)
+    decided_at: Mapped[datetime | None] = mapped_column(default=None)
+
+
+class BatchRow(Row):
+    """What is rendered together: a preview round or a generation run, samples ``first`` to ``first + count - 1``."""
+
+    __tablename__ = "batch"
+    __table_args__ = (UniqueConstraint("study_id", "kind", "number"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("study.id"), index=True)
+    spec_id: Mapped[int] = mapped_column(ForeignKey("spec.id"), index=True)
+    kind: Mapped[BatchKind]
+    number: Mapped[int]
+    name: Mapped[str] = mapped_column(String(200), default="")
+    note: Mapped[str] = mapped_column(String(2000), default="")
+    first: Mapped[int]
+    count: Mapped[int]
+    state: Mapped[WorkState] = mapped_column(default=WorkState.RUNNING)
+    sheet: Mapped[str | None] = mapped_column(String(64), default=None)
+    problem: Mapped[str] = mapped_column(String(1000), default="")
+    requested_by: Mapped[str] = mapped_column(String(200))
+    requested_at: Mapped[datetime] = mapped_column(default=now)
+    rendered_at: Mapped[datetime | None] = mapped_column(default=None)
+    published_at: Mapped[datetime | None] = mapped_column(default=None)
+
+    spec: Mapped[SpecRow] = relationship()
+    study: Mapped[StudyRow] = relationship()
+
+
+class ShardRow(Leased, Row):
+    """A part of a batch that one job renders: samples ``start`` to ``stop - 1``."""
+
+    __tablename__ = "shard"
+    __table_args__ = (UniqueConstraint("batch_id", "start"), Index("shard_by_state", "state", "due_at"))
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    batch_id: Mapped[int] = mapped_column(ForeignKey("batch.id"))
+    start: Mapped[int]
+    stop: Mapped[int]
+    finished_at: Mapped[datetime | None] = mapped_column(default=None)
+
+    batch: Mapped[BatchRow] = relationship()
+
+
+class SampleRow(Row):
+    """One synthesized image: its objects in the image store, its labels, where it comes from, its task."""
+
+    __tablename__ = "sample"
+    __table_args__ = (UniqueConstraint("batch_id", "index"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(String(120), unique=True)
+    batch_id: Mapped[int] = mapped_column(ForeignKey("batch.id"))
+    shard_id: Mapped[int] = mapped_column(ForeignKey("shard.id"), index=True)
+    index: Mapped[int]
+    body: Mapped[dict[str, Any]]
+    task_id: Mapped[int | None] = mapped_column(default=None, index=True)
+
+    batch: Mapped[BatchRow] = relationship()
+
+
+class VerdictRow(Row):
+    """One reviewer's answer to one sample, as Label Studio holds it now."""
+
+    __tablename__ = "verdict"
+
+    annotation_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    sample_id: Mapped[int] = mapped_column(ForeignKey("sample.id"), index=True)
+    opinion: Mapped[Opinion]
+    reasons: Mapped[list[str]] = mapped_column(default=list)
+    comment: Mapped[str] = mapped_column(String(4000), default="")
+    reviewer: Mapped[str] = mapped_column(String(200))
+    #: came after the decision about its round: kept, but nothing was built on it
+    late: Mapped[bool] = mapped_column(default=False)
+    said_at: Mapped[str] = mapped_column(String(40))
+
+
+class DecisionRow(Row):
+    """One decision point: a task at the Decisions desk, and what was answered."""
+
+    __tablename__ = "decision"
+    __table_args__ = (UniqueConstraint("study_id", "number"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("study.id"))
+    number: Mapped[int]
+    #: the round or run it shows; None for the first, which shows the inputs
+    batch_id: Mapped[int | None] = mapped_column(ForeignKey("batch.id"), default=None)
+    #: what the answer set going, whose progress it shows from then on
+    started_id: Mapped[int | None] = mapped_column(ForeignKey("batch.id"), default=None)
+    task_id: Mapped[int | None] = mapped_column(default=None, index=True)
+    #: the form as last acted on, so that the same answer seen twice is acted on once
+    answer: Mapped[dict[str, Any] | None] = mapped_column(default=None)
+    action: Mapped[str | None] = mapped_column(String(20), default=None)
+    answered_by: Mapped[str | None] = mapped_column(String(200), default=None)
+    answered_at: Mapped[datetime | None] = mapped_column(default=None)
+    #: why the last answer was not acted on, as a sentence
+    problem: Mapped[str] = mapped_column(String(1000), default="")
+
+    study: Mapped[StudyRow] = relationship()
+    batch: Mapped[BatchRow | None] = relationship(foreign_keys=[batch_id])
+    started: Mapped[BatchRow | None] = relationship(foreign_keys=[started_id])
+
+
+class InboxRow(Leased, Row):
+    """One event from Label Studio, unique by what happened."""
+
+    __tablename__ = "inbox"
+    __table_args__ = (Index("inbox_by_state", "state", "due_at"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    fingerprint: Mapped[str] = mapped_column(String(200), unique=True)
+    action: Mapped[str] = mapped_column(String(40))
+    project_id: Mapped[int | None] = mapped_column(default=None)
+    task_ids: Mapped[list[int]] = mapped_column(default=list)
+    annotation_ids: Mapped[list[int]] = mapped_column(default=list)
+    received_at: Mapped[datetime] = mapped_column(default=now)
+    handled_at: Mapped[datetime | None] = mapped_column(default=None)
+
+
+class OutboxRow(Leased, Row):
+    """Something Label Studio must be told; what exactly is read from the other rows when it is told."""
+
+    __tablename__ = "outbox"
+    __table_args__ = (UniqueConstraint("kind", "subject_id"), Index("outbox_by_state", "state", "due_at"))
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("study.id"), index=True)
+    kind: Mapped[Notice]
+    subject_id: Mapped[int]
+    #: counts the changes; done means done for the revision that was told
+    revision: Mapped[int] = mapped_column(default=1)
+    told_at: Mapped[datetime | None] = mapped_column(default=None)
+
+
+class AuditRow(Row):
+    """One line of what was decided by whom; it outlives the study, and so names it instead of pointing at it."""
+
+    __tablename__ = "audit"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[datetime] = mapped_column(default=now)
+    study: Mapped[str] = mapped_column(String(200), index=True)
+    who: Mapped[str] = mapped_column(String(200))
+    what: Mapped[str] = mapped_column(String(1000))
