@@ -1,0 +1,156 @@
+"""Both kinds of Label Studio token, told apart by asking the server.
+
+A *legacy token* goes into ``Authorization: Token …`` as it is. A *personal access token* is a JWT refresh token: it
+is exchanged for a short-lived access token (five minutes), which goes into ``Authorization: Bearer …``. No token is
+ever part of an error or a log line.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+import time
+from collections.abc import Generator
+from enum import StrEnum
+
+import httpx
+
+from datagen.errors import LabelStudioError
+
+#: An access token is renewed this many seconds before it ends, so that none ends on the way.
+_EARLY_S = 30.0
+#: How long an access token is taken to live when it does not say so itself.
+_ASSUMED_LIFE_S = 240.0
+
+_REFRESH = "/api/token/refresh"
+_WHOAMI = "/api/current-user/whoami"
+
+
+class TokenKind(StrEnum):
+    """What kind of token was given; the value is the name Label Studio shows."""
+
+    LEGACY = "legacy token"
+    PERSONAL = "personal access token"
+
+
+class TokenAuth(httpx.Auth):
+    """Puts the right header on each request, finds out once which kind of token it has, and renews what ends.
+
+    One object may serve many threads: asking and renewing happen under a lock.
+    """
+
+    def __init__(self, api_key: str, base_url: str) -> None:
+        self._api_key = api_key.strip()
+        self._base_url = base_url
+        self._lock = threading.RLock()
+        self._kind: TokenKind | None = None
+        self._access = ""
+        self._good_until = 0.0
+
+    @property
+    def kind(self) -> TokenKind | None:
+        """The kind of token; None until a request was made."""
+        return self._kind
+
+    def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        """Authenticate one request (httpx calls this)."""
+        with self._lock:
+            if self._kind is None:
+                yield from self._find_kind()
+            elif self._kind is TokenKind.PERSONAL and time.monotonic() >= self._good_until:
+                yield from self._renew()
+            used = self._header()
+        request.headers["Authorization"] = used
+        response = yield request
+        if response.status_code == httpx.codes.UNAUTHORIZED and self._kind is TokenKind.PERSONAL:
+            # ended early (the server's clock, a restart with another key): renew once, and ask again once
+            with self._lock:
+                if self._header() == used:
+                    yield from self._renew()
+                request.headers["Authorization"] = self._header()
+            yield request
+
+    def _header(self) -> str:
+        return f"Token {self._api_key}" if self._kind is TokenKind.LEGACY else f"Bearer {self._access}"
+
+    def _find_kind(self) -> Generator[httpx.Request, httpx.Response, None]:
+        """Try the more likely kind first; what the server accepts decides."""
+        if not self._api_key:
+            raise LabelStudioError("no Label Studio token was given; set LABEL_STUDIO_API_KEY.")
+        if _claims(self._api_key):
+            yield from self._renew()
+            self._kind = TokenKind.PERSONAL
+            return
+        headers = {"Authorization": f"Token {self._api_key}"}
+        response = yield httpx.Request("GET", self._base_url + _WHOAMI, headers=headers)
+        response.read()
+        if response.status_code == httpx.codes.UNAUTHORIZED:
+            raise LabelStudioError(_why_unauthorized(response))
+        if response.is_success:
+            self._kind = TokenKind.LEGACY
+        else:
+            raise httpx.HTTPStatusError("whoami", request=response.request, response=response)
+
+    def _renew(self) -> Generator[httpx.Request, httpx.Response, None]:
+        request = httpx.Request("POST", self._base_url + _REFRESH, json={"refresh": self._api_key})
+        response = yield request
+        response.read()
+        if response.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN, httpx.codes.BAD_REQUEST):
+            raise LabelStudioError(_why_refused(self._api_key))
+        if not response.is_success:
+            raise httpx.HTTPStatusError("refresh", request=request, response=response)
+        self._access = str(response.json()["access"])
+        issued, ends = _life(self._access)
+        self._good_until = time.monotonic() + max(ends - issued - _EARLY_S, 1.0)
+
+
+def _why_unauthorized(response: httpx.Response) -> str:
+    if "legacy token" in response.text:
+        return (
+            "Label Studio refuses the token: legacy tokens are disabled for its organization. Use a personal access "
+            "token (Account & Settings, Personal Access Token) as LABEL_STUDIO_API_KEY, or enable legacy tokens "
+            "(Organization, API Tokens Settings)."
+        )
+    return (
+        "Label Studio does not know the token (401). Copy it again from Account & Settings of the Label Studio at "
+        "LABEL_STUDIO_URL, whole and without “Token” before it, and set LABEL_STUDIO_API_KEY."
+    )
+
+
+def _why_refused(token: str) -> str:
+    claims = _claims(token)
+    if claims.get("token_type") == "access":
+        return (
+            "the token is a short-lived access token; LABEL_STUDIO_API_KEY needs the personal access token itself "
+            "(Account & Settings, Personal Access Token)."
+        )
+    if float(claims.get("exp", time.time() + 1)) < time.time():
+        return (
+            "the personal access token has expired. Make a new one in Label Studio (Account & Settings, Personal "
+            "Access Token) and set LABEL_STUDIO_API_KEY."
+        )
+    return (
+        "Label Studio refuses the personal access token: it was revoked, belongs to another Label Studio, or personal "
+        "access tokens are disabled for the organization. Make a new one (Account & Settings, Personal Access Token) "
+        "and set LABEL_STUDIO_API_KEY."
+    )
+
+
+def _claims(token: str) -> dict[str, str | float]:
+    """What a JWT says of itself, unverified (the server verifies); empty when it is none."""
+    parts = token.split(".")
+    if len(parts) != 3:
+        return {}
+    try:
+        body = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+    except ValueError:
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def _life(access: str) -> tuple[float, float]:
+    """When an access token was issued and when it ends, in seconds since the epoch, by the server's clock."""
+    claims = _claims(access)
+    issued = float(claims.get("iat", 0.0))
+    return issued, float(claims.get("exp", issued + _ASSUMED_LIFE_S))

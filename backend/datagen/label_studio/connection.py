@@ -1,0 +1,185 @@
+"""HTTP to one Label Studio: one request, its answer as JSON, and every failure as a sentence of ours.
+
+Knows nothing of projects or tasks: see ``client``. Bodies and tokens are never logged; of a refusal only Label
+Studio's own reason is repeated.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Any
+
+import httpx
+import stamina
+
+from datagen.errors import LabelStudioError, LabelStudioMissing, LabelStudioUnavailable
+from datagen.label_studio.auth import TokenAuth, TokenKind
+
+#: Connecting is quick or it fails; an import of 1,000 tasks with predictions takes a few seconds on a slow server.
+TIMEOUT = httpx.Timeout(60.0, connect=5.0)
+#: A read is tried this often before it fails: a restart or a locked SQLite is over in moments; longer waits are the
+#: outbox's business.
+READ_ATTEMPTS = 3
+#: Of a refusal's text not more than this is repeated.
+_REASON_CHARS = 500
+
+
+class Connection:
+    """An authenticated door to ``url``. May be shared by threads, and used on both sides of a fork."""
+
+    def __init__(
+        self,
+        url: str,
+        api_key: str,
+        *,
+        transport: httpx.BaseTransport | None = None,
+        timeout: httpx.Timeout = TIMEOUT,
+        read_attempts: int = READ_ATTEMPTS,
+    ) -> None:
+        self.url = url.rstrip("/")
+        self._transport = transport
+        self._timeout = timeout
+        self._read_attempts = read_attempts
+        self._auth = TokenAuth(api_key, self.url)
+        self._lock = threading.Lock()
+        self._http: httpx.Client | None = None
+        self._pid = 0
+
+    @property
+    def token_kind(self) -> TokenKind | None:
+        """The kind of token; None until a request was made."""
+        return self._auth.kind
+
+    @property
+    def http(self) -> httpx.Client:
+        """The HTTP client of this process: after a fork a new one, because sockets must not be shared."""
+        with self._lock:
+            if self._http is None or self._pid != os.getpid():
+                self._pid = os.getpid()
+                self._http = httpx.Client(
+                    base_url=self.url,
+                    auth=self._auth,
+                    timeout=self._timeout,
+                    transport=self._transport,
+                    follow_redirects=False,
+                    # a session cookie would win over the token, and then every POST would lack its CSRF token
+                    cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=[])),
+                )
+            return self._http
+
+    def close(self) -> None:
+        """Give the sockets back; the next request opens new ones."""
+        with self._lock:
+            if self._http is not None and self._pid == os.getpid():
+                self._http.close()
+            self._http = None
+
+    def get(self, path: str, what: str, params: Mapping[str, Any] | None = None) -> Any:
+        """The JSON at ``path``; ``what`` names it in an error. Tried again where that may help.
+
+        Raises:
+            LabelStudioUnavailable: no answer, or one that asks to come back later.
+            LabelStudioMissing: there is no such thing.
+            LabelStudioError: a refusal.
+        """
+        for attempt in stamina.retry_context(
+            on=LabelStudioUnavailable, attempts=self._read_attempts, wait_initial=0.1, wait_max=2.0, timeout=None
+        ):
+            with attempt:
+                return self._json(self.send("GET", path, what, params=params))
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def write(
+        self, method: str, path: str, what: str, body: Any = None, params: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Send JSON once; the answer's JSON, or None when it has none. Raises as ``get`` does; never tries again."""
+        return self._json(self.send(method, path, what, params=params, json=body))
+
+    def send(self, method: str, path: str, what: str, **request: Any) -> httpx.Response:
+        """One request, whole answer; raises as ``get`` does."""
+        try:
+            response = self.http.request(method, path, **request)
+        except httpx.HTTPStatusError as error:  # the answer to a question about the token
+            response = error.response
+        except httpx.HTTPError as error:
+            raise self.unavailable(error) from error
+        except httpx.InvalidURL as error:
+            raise LabelStudioError(f"{self.url!r} is no address: set LABEL_STUDIO_URL to http://HOST:PORT.") from error
+        self.check(response, what)
+        return response
+
+    def unavailable(self, error: httpx.HTTPError) -> LabelStudioError:
+        """What to raise when no answer came."""
+        if isinstance(error, httpx.UnsupportedProtocol):
+            return LabelStudioError(f"{self.url!r} is no address: set LABEL_STUDIO_URL to http://HOST:PORT.")
+        how = "did not answer in time" if isinstance(error, httpx.TimeoutException) else "cannot be reached"
+        return LabelStudioUnavailable(
+            f"Label Studio at {self.url} {how} ({type(error).__name__}); see that it runs and that LABEL_STUDIO_URL "
+            "is its address as seen from here (inside a container, localhost is the container itself)."
+        )
+
+    def check(self, response: httpx.Response, what: str) -> None:
+        """Raise our error for an answer that is none of 2xx."""
+        status = response.status_code
+        if response.is_success:
+            return
+        reason = _reason(response)
+        if status >= 500 or status in (408, 429):
+            raise LabelStudioUnavailable(f"Label Studio could not serve {what} ({status}): {reason}")
+        if status == 404:
+            raise LabelStudioMissing(f"Label Studio at {self.url} does not have {what}: {reason}")
+        if status == 401:
+            raise LabelStudioError(
+                f"Label Studio refuses the token for {what} (401): {reason} Set LABEL_STUDIO_API_KEY to a token of a "
+                "user of this Label Studio."
+            )
+        if status == 403 and "local or private" in reason:
+            raise LabelStudioError(
+                f"Label Studio's SSRF protection refuses the address of {what} (403). On the Label Studio server set "
+                "SSRF_PROTECTION_ENABLED=false and ML_BLOCK_LOCAL_IP=false, or, tighter, "
+                "USE_DEFAULT_BANNED_SUBNETS=false with USER_ADDITIONAL_BANNED_SUBNETS; or give an address that is "
+                "not private (DATAGEN_PUBLIC_URL)."
+            )
+        if status == 403:
+            raise LabelStudioError(
+                f"Label Studio does not let this token's user do that with {what} (403): {reason} Use the token of "
+                "a user who may."
+            )
+        if response.is_redirect:
+            raise LabelStudioError(
+                f"Label Studio at {self.url} sends {what} elsewhere ({status}); set LABEL_STUDIO_URL to the address "
+                "it is served at (scheme and port included)."
+            )
+        raise LabelStudioError(f"Label Studio refuses {what} ({status}): {reason}")
+
+    def _json(self, response: httpx.Response) -> Any:
+        if not response.content:
+            return None
+        try:
+            return response.json()
+        except ValueError as error:
+            raise LabelStudioError(
+                f"what answers at {self.url} does not speak Label Studio's API (no JSON); check LABEL_STUDIO_URL."
+            ) from error
+
+
+def _reason(response: httpx.Response) -> str:
+    """Label Studio's own words, one line, without our request in them."""
+    try:
+        body = response.json()
+    except ValueError:
+        return "no reason given."
+    if not isinstance(body, dict):
+        return "no reason given."
+    found = body.get("validation_errors") or body.get("detail") or "no reason given"
+    if isinstance(found, dict):
+        found = "; ".join(f"{field}: {_flat(why)}" for field, why in found.items())
+    text = " ".join(_flat(found).split())[:_REASON_CHARS]
+    return text if text.endswith(".") else text + "."
+
+
+def _flat(why: Any) -> str:
+    return ", ".join(str(part) for part in why) if isinstance(why, list) else str(why)

@@ -1,0 +1,162 @@
+"""What Label Studio holds, as plain values: tasks with their annotations, projects, webhooks, tabs, backends.
+
+Read tolerantly: only what we use is taken, and what may be missing has a default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+#: A region or an answer as Label Studio keeps it; see ``regions`` and ``answers`` for its meaning.
+Result = tuple[dict[str, Any], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Annotation:
+    """What one person submitted for a task (or skipped: ``was_cancelled``)."""
+
+    id: int
+    result: Result
+    was_cancelled: bool
+    #: name and e-mail of who submitted it, or ``user N``
+    completed_by: str
+    #: ISO 8601, UTC, as Label Studio writes it; changes with every update
+    updated_at: str
+    created_at: str
+
+    @staticmethod
+    def from_json(body: Mapping[str, Any]) -> Annotation:
+        """From the API's form, or a webhook's."""
+        return Annotation(
+            id=int(body["id"]),
+            result=tuple(one for one in body.get("result") or () if isinstance(one, dict)),
+            was_cancelled=bool(body.get("was_cancelled")),
+            completed_by=_who(body),
+            updated_at=str(body.get("updated_at") or ""),
+            created_at=str(body.get("created_at") or ""),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One task with its annotations; skipped ones are among them."""
+
+    id: int
+    data: dict[str, Any]
+    annotations: tuple[Annotation, ...] = ()
+    #: ISO 8601, UTC; also changes when an annotation is made, changed or deleted
+    updated_at: str = ""
+
+    @property
+    def newest(self) -> Annotation | None:
+        """The annotation that counts: the one submitted or updated last that is no skip."""
+        counted = [one for one in self.annotations if not one.was_cancelled]
+        return max(counted, key=lambda one: (one.updated_at, one.id), default=None)
+
+    @staticmethod
+    def from_json(body: Mapping[str, Any]) -> Task:
+        """From the API's form."""
+        annotations = (Annotation.from_json(one) for one in body.get("annotations") or ())
+        return Task(
+            id=int(body["id"]),
+            data=dict(body.get("data") or {}),
+            annotations=tuple(sorted(annotations, key=lambda one: one.id)),
+            updated_at=str(body.get("updated_at") or ""),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Project:
+    """One project; ``options`` is everything the API says of it."""
+
+    id: int
+    title: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @staticmethod
+    def from_json(body: Mapping[str, Any]) -> Project:
+        """From the API's form."""
+        return Project(id=int(body["id"]), title=str(body.get("title") or ""), options=dict(body))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Webhook:
+    """One webhook of a project; the values of its headers are secrets and not part of its ``repr``."""
+
+    id: int
+    project_id: int | None
+    url: str
+    headers: dict[str, str] = field(repr=False)
+    is_active: bool
+    actions: frozenset[str]
+    send_for_all_actions: bool
+    send_payload: bool
+
+    @staticmethod
+    def from_json(body: Mapping[str, Any]) -> Webhook:
+        """From the API's form."""
+        return Webhook(
+            id=int(body["id"]),
+            project_id=body.get("project"),
+            url=str(body["url"]),
+            headers={str(k): str(v) for k, v in (body.get("headers") or {}).items()},
+            is_active=bool(body.get("is_active")),
+            actions=frozenset(body.get("actions") or ()),
+            send_for_all_actions=bool(body.get("send_for_all_actions")),
+            send_payload=bool(body.get("send_payload")),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """One saved tab of a project's Data Manager."""
+
+    id: int
+    title: str
+    #: filters, ordering, hidden columns and the like, in the API's form
+    data: dict[str, Any]
+
+    @staticmethod
+    def from_json(body: Mapping[str, Any]) -> View:
+        """From the API's form."""
+        data = dict(body.get("data") or {})
+        return View(id=int(body["id"]), title=str(data.get("title") or ""), data=data)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backend:
+    """One ML-backend connection of a project."""
+
+    id: int
+    url: str
+    title: str
+    #: two letters: ``CO`` is connected, ``DI`` disconnected, ``ER`` an error
+    state: str
+    error: str
+    basic_auth_user: str | None
+
+    @staticmethod
+    def from_json(body: Mapping[str, Any]) -> Backend:
+        """From the API's form."""
+        return Backend(
+            id=int(body["id"]),
+            url=str(body["url"]),
+            title=str(body.get("title") or ""),
+            state=str(body.get("state") or ""),
+            error=str(body.get("error_message") or ""),
+            basic_auth_user=body.get("basic_auth_user"),
+        )
+
+
+def _who(body: Mapping[str, Any]) -> str:
+    """Who submitted an annotation, in whichever form the API says it."""
+    named = str(body.get("created_username") or "").rpartition(",")[0].strip()
+    if named:
+        return named
+    by = body.get("completed_by")
+    if isinstance(by, Mapping):
+        parts = (by.get("first_name"), by.get("last_name"), by.get("email"))
+        return " ".join(str(part) for part in parts if part) or f"user {by.get('id')}"
+    return f"user {by}" if by is not None else ""
