@@ -131,9 +131,15 @@ def clip_polygon(points: Sequence[Point], width: int, height: int) -> tuple[Poly
     inside = drawn.intersection(box(0, 0, width, height))
     if inside.area <= 0:
         raise BadRegion("the polygon lies outside the image; draw it again inside")
-    parts = [part for part in _simple_parts(inside) if part.area >= SMALLEST_AREA_PX]
+    parts = polygons_of(inside)
     if not parts:
         raise BadRegion(f"the polygon covers less than {SMALLEST_AREA_PX:g} square pixels; draw it larger")
+    return parts
+
+
+def polygons_of(shape: shapely.Geometry) -> tuple[Polygon, ...]:
+    """The simple polygons that together cover ``shape``, largest first; parts too small to be seen are dropped."""
+    parts = [part for part in _simple_parts(shape) if part.area >= SMALLEST_AREA_PX]
     parts.sort(key=lambda part: (-part.area, part.bounds))
     return tuple(Polygon(tuple((float(x), float(y)) for x, y in part.exterior.coords[:-1])) for part in parts)
 

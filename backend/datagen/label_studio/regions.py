@@ -1,0 +1,193 @@
+"""What people drew, as domain values: results of an annotation → boxes, outlines and areas in pixels.
+
+Results are picked by the name of their control, never by position: a submitted annotation also carries the predictions
+it began from. Nothing an annotation holds raises: a region that cannot be used becomes a sentence, the others are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from shapely.geometry import Polygon as ShapelyPolygon
+from shapely.geometry import box as shapely_box
+
+from datagen.domain.geometry import (
+    SMALLEST_AREA_PX,
+    Box,
+    Point,
+    Polygon,
+    bounds,
+    clip_box,
+    clip_polygon,
+    rotated_corners,
+    to_pixels,
+)
+from datagen.domain.inputs import CanvasArea, ConceptRegion
+from datagen.errors import BadRegion
+from datagen.label_studio import brush
+from datagen.label_studio.answers import background_use, decision, verdict
+
+__all__ = ["AREA", "background_use", "canvas_areas", "concept_regions", "decision", "verdict"]
+
+#: The label of a canvas polygon where every concept may appear.
+AREA = "area"
+
+#: Percentages and degrees beyond this are no drawing, and would only lose their digits.
+_LARGEST = 1e6
+
+Shape = TypeVar("Shape")
+
+_KINDS = {"concept": "rectanglelabels", "outline": "polygonlabels", "brush": "brushlabels", "canvas": "polygonlabels"}
+_WORDS = {"concept": "box", "outline": "outline", "brush": "brush mask", "canvas": "polygon"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    """One region with a label of the study."""
+
+    value: Mapping[str, Any]
+    label: str
+
+
+def concept_regions(
+    result: Sequence[Any] | None, width: int, height: int, labels: Sequence[str]
+) -> tuple[tuple[ConceptRegion, ...], tuple[str, ...]]:
+    """The examples drawn on a picture of ``width`` by ``height`` pixels, and a sentence for each region without use.
+
+    A turned box becomes the upright box round its corners, with the turned one as its outline. An outline or a brush
+    stroke belongs to the box of its label that it overlaps most, and overrides; without one it makes its own box.
+    """
+    problems: list[str] = []
+    boxes = _each(result, "concept", labels, problems, lambda one: _box(one, width, height))
+    shapes = _each(result, "outline", labels, problems, lambda one: _polygon(one, width, height))
+    shapes += _each(result, "brush", labels, problems, lambda one: _strokes(one, width, height))
+    own: list[list[Polygon]] = [[] for _ in boxes]
+    alone: list[ConceptRegion] = []
+    for drawn, parts in ((drawn, parts) for drawn, found in shapes for parts in found):
+        overlaps = [_overlap(parts, box) if b.label == drawn.label else 0.0 for b, (box, _) in boxes]
+        if max(overlaps, default=0.0) > 0:
+            own[overlaps.index(max(overlaps))] += parts
+        else:
+            alone.append(ConceptRegion(label=drawn.label, box=_round(parts), outline=parts))
+    boxed = [
+        ConceptRegion(label=drawn.label, box=_round(outline, box), outline=tuple(outline) or turned)
+        for (drawn, (box, turned)), outline in zip(boxes, own, strict=True)
+    ]
+    return (*boxed, *alone), tuple(problems)
+
+
+def canvas_areas(
+    result: Sequence[Any] | None, width: int, height: int, labels: Sequence[str]
+) -> tuple[tuple[CanvasArea, ...], tuple[str, ...]]:
+    """Where concepts may appear on a picture of ``width`` by ``height`` pixels, and a sentence for each bad polygon."""
+    problems: list[str] = []
+    found = _each(result, "canvas", (AREA, *labels), problems, lambda one: _polygon(one, width, height))
+    areas = tuple(
+        CanvasArea(polygon=part, label=None if drawn.label == AREA else drawn.label)
+        for drawn, shapes in found
+        for parts in shapes
+        for part in parts
+    )
+    return areas, tuple(problems)
+
+
+def _each(
+    result: Sequence[Any] | None,
+    control: str,
+    labels: Sequence[str],
+    problems: list[str],
+    read: Callable[[_Drawn], Shape],
+) -> list[tuple[_Drawn, Shape]]:
+    """Every usable region of one control with what ``read`` makes of it; of the others a sentence in ``problems``."""
+    found: list[tuple[_Drawn, Shape]] = []
+    ours = [one for one in result or () if isinstance(one, Mapping) and one.get("from_name") == control]
+    for number, one in enumerate(ours, start=1):
+        named = f"{_WORDS[control]} {number}"
+        try:
+            drawn = _drawn(one, control, labels)
+            named = f"{named} (“{drawn.label}”)"
+            found.append((drawn, read(drawn)))
+        except BadRegion as problem:
+            problems.append(f"{named}: {problem}.")
+    return found
+
+
+def _drawn(one: Mapping[str, Any], control: str, labels: Sequence[str]) -> _Drawn:
+    value = one.get("value")
+    kind = _KINDS[control]
+    if not isinstance(value, Mapping) or one.get("type") != kind:
+        raise BadRegion(f"it is no {_WORDS[control]} (no “{kind}” with a value); draw it again")
+    if one.get("image_rotation"):
+        raise BadRegion("it was drawn on the picture turned round; turn the picture back and draw it again")
+    names = value.get(kind)
+    if not isinstance(names, list) or not names:
+        raise BadRegion("it has no label; choose one")
+    label = str(names[0])[:100]
+    if label not in labels:
+        raise BadRegion(f"its label “{label}” is none of the study's ({', '.join(labels)}); choose one of them")
+    return _Drawn(value=value, label=label)
+
+
+def _box(drawn: _Drawn, width: int, height: int) -> tuple[Box, tuple[Polygon, ...]]:
+    """The upright box inside the picture, and the turned one's outline where it is turned."""
+    x, y = _number(drawn.value, "x"), _number(drawn.value, "y")
+    across, down = _number(drawn.value, "width"), _number(drawn.value, "height")
+    degrees = _number(drawn.value, "rotation", 0.0)
+    raw = Box(to_pixels(x, width), to_pixels(y, height), to_pixels(across, width), to_pixels(down, height))
+    if degrees % 360 == 0 or raw.width <= 0 or raw.height <= 0:
+        return clip_box(raw, width, height), ()
+    try:
+        outline = clip_polygon(rotated_corners(raw, degrees), width, height)
+    except BadRegion as problem:
+        raise BadRegion(str(problem).replace("polygon", "box")) from None
+    return _round(outline), outline
+
+
+def _polygon(drawn: _Drawn, width: int, height: int) -> list[tuple[Polygon, ...]]:
+    """What one drawn polygon covers inside the picture: one shape, maybe of several parts."""
+    corners = drawn.value.get("points")
+    if not isinstance(corners, list):
+        raise BadRegion("the polygon has no corners; draw it again")
+    return [clip_polygon([_point(corner, width, height) for corner in corners], width, height)]
+
+
+def _strokes(drawn: _Drawn, width: int, height: int) -> list[tuple[Polygon, ...]]:
+    """The strokes of a brush mask: one shape each."""
+    found = brush.outlines(brush.decode(drawn.value.get("rle"), width, height))
+    if not found:
+        raise BadRegion(f"no stroke covers {SMALLEST_AREA_PX:g} square pixels; paint it larger")
+    return list(found)
+
+
+def _point(corner: Any, width: int, height: int) -> Point:
+    if not isinstance(corner, list | tuple) or len(corner) != 2:
+        raise BadRegion("the polygon has a corner that is no pair of numbers; draw it again")
+    x, y = (_finite(one, "corner") for one in corner)
+    return to_pixels(x, width), to_pixels(y, height)
+
+
+def _number(value: Mapping[str, Any], name: str, default: float | None = None) -> float:
+    found = value.get(name, default)
+    return _finite(found, name)
+
+
+def _finite(found: Any, name: str) -> float:
+    """A percentage or an angle; what is far beyond any drawing counts as none."""
+    if isinstance(found, bool) or not isinstance(found, int | float) or not abs(found) <= _LARGEST:
+        raise BadRegion(f"its {name} is not a number; draw it again")
+    return float(found)
+
+
+def _overlap(parts: Sequence[Polygon], box: Box) -> float:
+    """How many square pixels of the parts lie in the box."""
+    frame = shapely_box(box.x, box.y, box.right, box.bottom)
+    return float(sum(ShapelyPolygon(part.points).intersection(frame).area for part in parts))
+
+
+def _round(parts: Sequence[Polygon], *boxes: Box) -> Box:
+    """The upright box round the parts and boxes."""
+    corners = [point for part in parts for point in part.points]
+    corners += [point for box in boxes for point in ((box.x, box.y), (box.right, box.bottom))]
+    return bounds(corners)
