@@ -1,0 +1,235 @@
+"""The ``composite`` engine: cut the concept out of its boxes, learn where it belongs, lay it down, label it exactly.
+
+Runs on a CPU with no weights. Fitting reads the concepts and canvases; backgrounds are read while rendering. What it
+found and what it could not use are lines of its report.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from datagen.domain.inputs import ImageRef
+from datagen.domain.sample import Provenance
+from datagen.domain.spec import Spec, sample_seed
+from datagen.errors import EngineError
+from datagen.synthesis.area import ANYWHERE, AreaModel, drawn_area, fit_area
+from datagen.synthesis.backgrounds import Backgrounds
+from datagen.synthesis.blending import BLENDS
+from datagen.synthesis.compose import Composer
+from datagen.synthesis.engine import FitReport, Pictures, Progress, Rendered
+from datagen.synthesis.exemplars import Exemplar, cut_out
+from datagen.synthesis.parameters import CompositeParameters
+
+NAME, VERSION = "composite", "1"
+
+
+class CompositeEngine:
+    """Measures the concept, then composes it."""
+
+    name = NAME
+    version = VERSION
+
+    def fit(self, spec: Spec, pictures: Pictures, progress: Progress) -> FittedComposite:
+        """Learn mattes, area and blends from the spec's inputs.
+
+        Raises:
+            EngineError: a parameter is wrong, no box can be cut out, or no background can hold a concept.
+        """
+        parameters = CompositeParameters.from_json(spec.parameters)
+        findings: list[str] = []
+        warnings: list[str] = []
+        figures: dict[str, float] = {}
+        exemplars = _exemplars(spec, pictures, parameters, progress, findings, warnings)
+        progress(0.6, "learning where the concept may appear")
+        models = _areas(spec, pictures, findings, warnings, figures)
+        progress(0.9, "looking through the backgrounds")
+        refs = _usable_backgrounds(spec, exemplars, parameters, warnings)
+        backgrounds = Backgrounds(refs, pictures, models)
+        weights = {name: parameters.blend_weights.get(name, 1.0) for name in BLENDS}
+        # the order of backgrounds belongs to the spec, so that each is used once before any is used twice
+        order = np.random.default_rng(sample_seed(spec.digest, -1)).permutation(len(refs))
+        composer = Composer(
+            labels=spec.labels,
+            exemplars=exemplars,
+            backgrounds=backgrounds,
+            blend_weights=weights,
+            parameters=parameters,
+            order=order,
+        )
+        figures["exemplars"] = float(len(exemplars))
+        figures["backgrounds"] = float(len(refs))
+        progress(1.0, "fitted")
+        return FittedComposite(
+            spec, composer, backgrounds, FitReport(findings=tuple(findings), warnings=tuple(warnings), figures=figures)
+        )
+
+
+class FittedComposite:
+    """A spec the engine has learned; renders any of its samples, in any order, on any machine."""
+
+    def __init__(self, spec: Spec, composer: Composer, backgrounds: Backgrounds, report: FitReport) -> None:
+        self._spec = spec
+        self._composer = composer
+        self._backgrounds = backgrounds
+        self._fit = report
+        self._rejected: Counter[str] = Counter()
+        self._rendered = 0
+
+    @property
+    def report(self) -> FitReport:
+        """What the fit found, and what rendering has turned down so far, counted."""
+        counts = tuple(f"{count} tries were rejected: {reason}." for reason, count in sorted(self._rejected.items()))
+        figures = self._fit.figures | {"rendered": float(self._rendered)}
+        figures |= {f"rejected: {reason}": float(count) for reason, count in self._rejected.items()}
+        return FitReport(findings=self._fit.findings + counts, warnings=self._fit.warnings, figures=figures)
+
+    def render(self, indices: Sequence[int]) -> Iterator[Rendered]:
+        """The samples of these indices, in order.
+
+        Raises:
+            EngineError: an index is negative, or no instance fits on the sample's background.
+        """
+        for index in indices:
+            if index < 0:
+                raise EngineError(f"sample {index} does not exist; indices begin at 0")
+            seed = sample_seed(self._spec.digest, index)
+            made = self._composer.compose(index, seed)
+            self._rejected.update(made.rejected)
+            self._rendered += 1
+            ref = self._backgrounds.ref(made.background)
+            if not made.instances:
+                raise EngineError(
+                    f"no concept could be laid on background {ref.name} (sample {index}): "
+                    + (", ".join(f"{reason} ({n} times)" for reason, n in made.rejected.items()) or "no reason kept")
+                    + ". Exclude that background, or widen the area on the canvases."
+                )
+            yield Rendered(
+                image=made.image,
+                mask=made.mask,
+                instances=made.instances,
+                provenance=Provenance(
+                    spec_digest=self._spec.digest,
+                    index=index,
+                    seed=seed,
+                    engine=NAME,
+                    engine_version=VERSION,
+                    background=ref,
+                    steps=made.steps,
+                ),
+            )
+
+
+def _exemplars(
+    spec: Spec,
+    pictures: Pictures,
+    parameters: CompositeParameters,
+    progress: Progress,
+    findings: list[str],
+    warnings: list[str],
+) -> list[Exemplar]:
+    exemplars: list[Exemplar] = []
+    for number, concept in enumerate(spec.concepts):
+        progress(0.6 * number / len(spec.concepts), f"cutting out {concept.image.name}")
+        made, said = cut_out(concept, pictures.load(concept.image), parameters.matte_choices)
+        warnings += said
+        for exemplar in made:
+            if exemplar.label in spec.labels:
+                exemplars.append(exemplar)
+            else:
+                warnings.append(
+                    f"concept {exemplar.name}: its label {exemplar.label!r} is not one of the study's "
+                    f"({', '.join(spec.labels)}); the box was left out. Relabel it, or add the label."
+                )
+    if not exemplars:
+        raise EngineError("no concept image has a usable box; draw at least one box round the thing, with its label.")
+    for label in spec.labels:
+        of_label = [e for e in exemplars if e.label == label]
+        if not of_label:
+            warnings.append(
+                f"label {label!r}: no concept image shows it, so it is not synthesized. Draw a box with it."
+            )
+            continue
+        methods = Counter(e.method for e in of_label)
+        findings.append(
+            f"{label}: {len(of_label)} examples cut out ("
+            + ", ".join(f"{count} by {method}" for method, count in methods.most_common())
+            + ")."
+        )
+        if len(of_label) == 1:
+            warnings.append(f"label {label!r}: one example only; every sample is a variation of it. Draw more boxes.")
+    return exemplars
+
+
+def _areas(
+    spec: Spec, pictures: Pictures, findings: list[str], warnings: list[str], figures: dict[str, float]
+) -> dict[str, AreaModel]:
+    """The area model of every label; labels whose canvases are the same share one."""
+    models: dict[str, AreaModel] = {}
+    made: dict[tuple[tuple[int, ...], ...], AreaModel] = {}
+    shown = [pictures.load(canvas.image) for canvas in spec.canvases]
+    for label in spec.labels:
+        chosen = tuple(
+            tuple(n for n, area in enumerate(canvas.areas) if area.label in (None, label)) for canvas in spec.canvases
+        )
+        if chosen not in made:
+            drawn = []
+            for canvas, picture, numbers in zip(spec.canvases, shown, chosen, strict=True):
+                polygons = [canvas.areas[n].polygon for n in numbers]
+                mask = drawn_area(polygons, *picture.shape[:2])
+                if mask.any():
+                    drawn.append((picture, mask))
+                else:
+                    warnings.append(
+                        f"canvas {canvas.image.name}: no polygon for {label!r} covers anything; it was left out."
+                    )
+            made[chosen] = fit_area(drawn) if drawn else ANYWHERE
+            model = made[chosen]
+            if not drawn:
+                warnings.append(
+                    f"label {label!r}: no canvas has a polygon for it; it is placed anywhere. Draw where it may appear."
+                )
+            elif model.iou is None:
+                warnings.append(
+                    f"label {label!r}: one canvas only, so the area learned from it ({model.mode}) could not be "
+                    "checked on another. Draw more canvases."
+                )
+            else:
+                findings.append(
+                    f"{label}: the area is learned by {model.mode}; on canvases left out it overlaps what was drawn "
+                    f"with an IoU of {model.iou:.2f}."
+                )
+        models[label] = made[chosen]
+        iou = made[chosen].iou
+        if iou is not None:
+            figures[f"area IoU: {label}"] = iou
+    return models
+
+
+def _usable_backgrounds(
+    spec: Spec, exemplars: Sequence[Exemplar], parameters: CompositeParameters, warnings: list[str]
+) -> list[ImageRef]:
+    """The backgrounds that can hold at least the smallest concept of every label."""
+    need_w, need_h = 0.0, 0.0
+    for label in {e.label for e in exemplars}:
+        boxes = [e.box for e in exemplars if e.label == label]
+        smallest = min(boxes, key=lambda box: box.area)
+        need_w, need_h = max(need_w, smallest.width), max(need_h, smallest.height)
+    need_w, need_h = need_w * parameters.size_factor, need_h * parameters.size_factor
+    kept: list[ImageRef] = []
+    for ref in spec.backgrounds:
+        if ref.width > need_w + 8 and ref.height > need_h + 8:
+            kept.append(ref)
+        else:
+            warnings.append(
+                f"background {ref.name}: {ref.width} × {ref.height} pixels are too small for the concept "
+                f"({need_w:.0f} × {need_h:.0f}); it was left out."
+            )
+    if not kept:
+        raise EngineError(
+            f"none of the {len(spec.backgrounds)} backgrounds can hold the concept; add backgrounds larger than "
+            f"{need_w:.0f} × {need_h:.0f} pixels."
+        )
+    return kept

@@ -1,0 +1,101 @@
+"""Exemplars: each concept box as a cut-out with its matte, its clean surroundings, and a key that people can trace."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from datagen.domain.geometry import Box
+from datagen.domain.inputs import ConceptImage
+from datagen.synthesis.engine import Picture
+from datagen.synthesis.fill import Frame, around, clean_fill, inside
+from datagen.synthesis.matting import Matte, drawn_matte, mattes
+from datagen.synthesis.tones import Bools, Floats, to_tones
+
+#: Pixels of surroundings kept round a box, at least, and as a share of its longer side.
+_MARGIN_PX, _MARGIN_SHARE = 8.0, 0.6
+#: Surroundings beyond this many pixels say nothing about the thing and cost time.
+_MARGIN_MOST_PX = 64.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exemplar:
+    """One example of the thing, cut out.
+
+    ``patch`` and ``clean`` are tones [h, w, c] of the window ``frame`` of its photo, with and without the thing;
+    ``mask`` [h, w] is true on it.
+    """
+
+    key: str
+    name: str
+    label: str
+    box: Box
+    frame: Frame
+    patch: Floats
+    clean: Floats
+    mask: Bools
+    method: str
+    score: float
+
+
+def exemplar_key(concept: ConceptImage, region: int) -> str:
+    """What parameters and provenance call an exemplar: the start of its photo's digest and the region's number."""
+    return f"{concept.image.digest[:12]}:{region}"
+
+
+def cut_out(
+    concept: ConceptImage, picture: Picture, choices: Mapping[str, int]
+) -> tuple[tuple[Exemplar, ...], tuple[str, ...]]:
+    """The exemplars of one concept photo, and a sentence for every region that needed a way out.
+
+    Args:
+        concept: the photo and its regions.
+        picture: its pixels.
+        choices: which matte to use, by key, where not the best (``CompositeParameters.matte_choices``).
+    """
+    height, width = picture.shape[:2]
+    made: list[Exemplar] = []
+    said: list[str] = []
+    boxes = [region.box for region in concept.regions]
+    for number, region in enumerate(concept.regions):
+        where = f"concept {concept.image.name}, box {number + 1}"
+        box = region.box
+        if box.right <= 0 or box.bottom <= 0 or box.x >= width or box.y >= height or min(box.width, box.height) < 1:
+            said.append(f"{where}: the box covers no pixel of the photo; it was left out. Draw it again.")
+            continue
+        margin = min(_MARGIN_MOST_PX, max(_MARGIN_PX, _MARGIN_SHARE * max(box.width, box.height)))
+        frame = around(box, margin, width, height)
+        hole = inside(box, frame)
+        clean = clean_fill(picture, box, frame, boxes)
+        tones = to_tones(picture[frame.slices])
+        drawn = drawn_matte(region.outline, frame)
+        ranked: Sequence[Matte] = (drawn,) if drawn else mattes(tones, clean, hole)
+        key = exemplar_key(concept, number)
+        matte = ranked[min(choices.get(key, 0), len(ranked) - 1)]
+        if region.outline and not drawn:
+            said.append(f"{where}: the drawn outline covers no pixel; a matte was made from the box instead.")
+        if hole.mean() > 0.999:
+            said.append(
+                f"{where}: the box covers the whole photo, so nothing shows what lies round the thing; "
+                "its clean surroundings are guessed. Draw the box closer."
+            )
+        if matte.method == "box":
+            said.append(
+                f"{where}: nothing in the box stands out from its surroundings; the ellipse inside the box "
+                "is used as its mask. Draw its outline, or remove the box."
+            )
+        made.append(
+            Exemplar(
+                key=key,
+                name=concept.image.name,
+                label=region.label,
+                box=box,
+                frame=frame,
+                patch=tones,
+                clean=clean,
+                mask=matte.mask,
+                method=matte.method,
+                score=matte.score,
+            )
+        )
+    return tuple(made), tuple(said)

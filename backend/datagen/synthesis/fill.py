@@ -1,0 +1,158 @@
+"""What a photo would look like without the thing in the box: a clean fill, and how well it can be trusted.
+
+Two fills are tried. *Twin*: the place elsewhere in the same photo whose surroundings look most like the surroundings
+of the box (exemplar-based filling, Criminisi et al. 2004, with the whole box as one patch), its tones shifted by a
+smooth membrane so that they meet the rim. *Membrane*: the rim's tones interpolated smoothly inwards (pull-push,
+Gortler et al. 1996). The one is kept that predicts a ring just outside the box better.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from datagen.domain.geometry import Box
+from datagen.synthesis.tones import Bools, Floats, grey, to_tones
+
+#: Half the side, in box sides, of the neighbourhood searched for a twin: enough for a texture to recur.
+_REACH = 6.0
+#: No search further than this many pixels each way: the search's time is quadratic in it.
+_REACH_PX = 160
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """A window of whole pixels in an image: left, top, right, bottom (right and bottom excluded)."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Rows and columns."""
+        return slice(self.top, self.bottom), slice(self.left, self.right)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.bottom - self.top, self.right - self.left
+
+
+def around(box: Box, margin: float, width: int, height: int) -> Frame:
+    """The whole pixels within ``margin`` pixels of ``box``, inside an image of that size."""
+    return Frame(
+        left=max(0, int(np.floor(box.x - margin))),
+        top=max(0, int(np.floor(box.y - margin))),
+        right=min(width, int(np.ceil(box.right + margin))),
+        bottom=min(height, int(np.ceil(box.bottom + margin))),
+    )
+
+
+def inside(box: Box, frame: Frame) -> Bools:
+    """Which pixels of ``frame`` the box touches, [h, w]."""
+    rows, columns = frame.shape
+    hole = np.zeros((rows, columns), bool)
+    hole[
+        max(0, int(np.floor(box.y)) - frame.top) : max(0, int(np.ceil(box.bottom)) - frame.top),
+        max(0, int(np.floor(box.x)) - frame.left) : max(0, int(np.ceil(box.right)) - frame.left),
+    ] = True
+    return hole
+
+
+def membrane(values: Floats, known: Bools) -> Floats:
+    """``values`` [h, w, c] with the unknown pixels filled smoothly from the known ones (pull-push)."""
+    if known.all():
+        return values
+    if not known.any():
+        return np.full_like(values, float(values.mean()))
+    levels: list[tuple[Floats, Floats]] = []
+    weight = known.astype(np.float32)[:, :, None]
+    total = values * weight
+    while True:
+        levels.append((total, weight))
+        height, width = weight.shape[:2]
+        if float(weight.min()) > 0 or max(height, width) <= 1:
+            break
+        size = ((width + 1) // 2, (height + 1) // 2)
+        total = _atleast_3d(cv2.resize(total, size, interpolation=cv2.INTER_AREA))
+        weight = _atleast_3d(cv2.resize(weight, size, interpolation=cv2.INTER_AREA))
+    filled = levels[-1][0] / np.maximum(levels[-1][1], 1e-6)
+    for total, weight in reversed(levels[:-1]):
+        height, width = weight.shape[:2]
+        up = _atleast_3d(cv2.resize(filled, (width, height), interpolation=cv2.INTER_LINEAR))
+        share = np.minimum(weight, 1.0)
+        filled = np.where(weight > 0, total / np.maximum(weight, 1e-6), 0) * share + up * (1 - share)
+    return np.where(known[:, :, None], values, filled).astype(np.float32)
+
+
+def clean_fill(picture: npt.NDArray[Any], box: Box, frame: Frame, taken: Sequence[Box]) -> Floats:
+    """The tones [h, w, c] of ``frame`` as they would be without the thing in ``box``.
+
+    Args:
+        picture: the whole photo.
+        box: what is filled; inside ``frame``.
+        frame: the window returned.
+        taken: every box of the photo: no twin is taken from there.
+    """
+    tones = to_tones(picture[frame.slices])
+    hole = inside(box, frame)
+    others = np.zeros_like(hole)
+    for other in taken:
+        if other != box:
+            others |= inside(other, frame)
+    known = ~hole & ~others
+    if not known.any():
+        return tones
+    smooth = membrane(tones, known)
+    twin = _twin(picture, frame, known, taken)
+    if twin is None:
+        return smooth
+    shift = membrane(tones - twin, known)
+    # both are judged on a ring that neither was allowed to see
+    ring = cv2.dilate(hole.astype(np.uint8), np.ones((7, 7), np.uint8)).astype(bool) & known
+    if ring.any() and (known & ~ring).any():
+        blind = known & ~ring
+        wrong_smooth = np.abs(membrane(tones, blind) - tones)[ring].mean()
+        wrong_twin = np.abs(twin + membrane(tones - twin, blind) - tones)[ring].mean()
+        if wrong_smooth < wrong_twin:
+            return smooth
+    return np.where(known[:, :, None], tones, np.clip(twin + shift, 0, 255)).astype(np.float32)
+
+
+def _twin(picture: npt.NDArray[Any], frame: Frame, known: Bools, taken: Sequence[Box]) -> Floats | None:
+    """The window elsewhere whose known pixels are most like those of ``frame``; None where there is no room."""
+    height, width = picture.shape[:2]
+    rows, columns = frame.shape
+    reach_x, reach_y = (int(min(_REACH_PX, _REACH * side)) for side in (columns, rows))
+    left, top = max(0, frame.left - reach_x), max(0, frame.top - reach_y)
+    search = picture[top : min(height, frame.bottom + reach_y), left : min(width, frame.right + reach_x)]
+    if search.shape[0] <= rows and search.shape[1] <= columns:
+        return None
+    plain = grey(search).astype(np.float32)
+    target = grey(picture[frame.slices]).astype(np.float32)
+    cost = cv2.matchTemplate(plain, target, cv2.TM_SQDIFF, mask=known.astype(np.float32))
+    cost[~np.isfinite(cost)] = np.inf
+    hole_rows, hole_columns = np.flatnonzero((~known).any(axis=1)), np.flatnonzero((~known).any(axis=0))
+    for box in taken:
+        # the hole's image at the candidate must not touch a box
+        y0 = int(np.floor(box.y)) - top - int(hole_rows[-1])
+        x0 = int(np.floor(box.x)) - left - int(hole_columns[-1])
+        y1 = int(np.ceil(box.bottom)) - top - int(hole_rows[0])
+        x1 = int(np.ceil(box.right)) - left - int(hole_columns[0])
+        cost[max(0, y0) : max(0, y1), max(0, x0) : max(0, x1)] = np.inf
+    best = int(np.argmin(cost))
+    y, x = divmod(best, cost.shape[1])
+    if not np.isfinite(cost[y, x]):
+        return None
+    return to_tones(search[y : y + rows, x : x + columns])
+
+
+def _atleast_3d(values: npt.NDArray[Any]) -> Floats:
+    return values[:, :, None] if values.ndim == 2 else values

@@ -1,0 +1,105 @@
+"""Verdicts change the next round, by as much as people asked for, and every change says why."""
+
+from __future__ import annotations
+
+import pytest
+
+from datagen.domain.verdict import Opinion, Reason, Verdict
+from datagen.errors import EngineError
+from datagen.quality.refine import Judged, refine
+from datagen.synthesis.parameters import RANGES, CompositeParameters
+
+
+def judged(opinion, *reasons, concept="aaaa:0", blend="soft"):
+    steps = {"instances": [{"concept": concept, "concept_name": "photo.png", "blend": blend}]}
+    return Judged(steps=steps, verdict=Verdict(opinion=Opinion(opinion), reasons=frozenset(reasons)))
+
+
+@pytest.mark.parametrize(
+    ("reason", "name", "direction"),
+    [
+        (Reason.TOO_SMALL, "size_factor", +1),
+        (Reason.TOO_LARGE, "size_factor", -1),
+        (Reason.INVISIBLE, "contrast", +1),
+        (Reason.INVISIBLE, "min_contrast", +1),
+        (Reason.TOO_STRONG, "contrast", -1),
+        (Reason.WRONG_PLACE, "place_strictness", +1),
+        (Reason.WRONG_PLACE, "context_strictness", +1),
+        (Reason.WRONG_DIRECTION, "direction_spread", -1),
+        (Reason.EDGES_SHOW, "edge_softness", +1),
+    ],
+)
+def test_each_reason_turns_what_it_complains_of(reason, name, direction):
+    few = refine({}, [judged("bad", reason)] + [judged("good")] * 9)
+    many = refine({}, [judged("bad", reason)] * 10)
+    before, a_bit, a_lot = (
+        getattr(CompositeParameters.from_json(p), name) for p in ({}, few.parameters, many.parameters)
+    )
+    assert 0 < direction * (a_bit - before) < direction * (a_lot - before)
+    assert any(name.replace("_", " ").capitalize() in note and "1 of 10 verdicts say" in note for note in few.notes)
+
+
+def test_opposite_reasons_cancel():
+    refined = refine({}, [judged("bad", Reason.TOO_SMALL), judged("bad", Reason.TOO_LARGE)])
+    assert "size_factor" not in refined.parameters
+
+
+def test_a_number_at_its_limit_is_said_to_stay():
+    top = RANGES["size_factor"][1]
+    refined = refine({"size_factor": top}, [judged("bad", Reason.TOO_SMALL)])
+    assert refined.parameters["size_factor"] == top
+    assert any("its limit" in note for note in refined.notes)
+
+
+def test_a_bad_concept_is_used_less_and_wins_back_with_goods():
+    first = refine({}, [judged("bad", Reason.WRONG_LOOK, concept="bad:0")] * 3 + [judged("good", concept="ok:0")] * 3)
+    weights = first.parameters["concept_weights"]
+    assert weights["bad:0"] < 1
+    assert any("photo.png" in note and "3 verdicts speak against it" in note for note in first.notes)
+    second = refine(first.parameters, [judged("good", concept="bad:0")] * 3)
+    assert second.parameters["concept_weights"]["bad:0"] > weights["bad:0"]
+
+
+def test_no_weight_reaches_zero():
+    parameters = {}
+    for _ in range(10):
+        parameters = refine(parameters, [judged("bad")] * 20).parameters
+    assert parameters["concept_weights"]["aaaa:0"] > 0
+    assert parameters["blend_weights"]["soft"] > 0
+
+
+def test_edges_speak_against_the_blend_and_not_the_concept():
+    refined = refine({}, [judged("bad", Reason.EDGES_SHOW)] * 2)
+    assert refined.parameters["blend_weights"]["soft"] < 1
+    assert "concept_weights" not in refined.parameters
+
+
+def test_a_label_that_is_off_gets_the_next_matte():
+    refined = refine({}, [judged("bad", Reason.MASK_OFF)] * 2 + [judged("good")])
+    assert refined.parameters["matte_choices"] == {"aaaa:0": 1}
+    assert any("next best matte" in note and "2 verdicts say" in note for note in refined.notes)
+
+
+@pytest.mark.parametrize("verdicts", [[], [judged("good")], [judged("good")] * 20])
+def test_nothing_to_mend_still_gives_a_child_that_differs(verdicts):
+    refined = refine({"variety": 2}, verdicts)
+    assert refined.parameters["variety"] == 3
+    assert "new samples" in refined.notes[0]
+    assert CompositeParameters.from_json(refined.parameters).size_factor == 1
+
+
+def test_a_parameter_the_engine_does_not_know_is_an_error():
+    with pytest.raises(EngineError, match="no parameter"):
+        refine({"steps": 4}, [])
+
+
+def test_it_is_pure():
+    parameters = {"blend_weights": {"soft": 0.5}}
+    verdicts = [judged("bad", Reason.TOO_SMALL, Reason.EDGES_SHOW)]
+    assert refine(parameters, verdicts) == refine(parameters, verdicts)
+    assert parameters == {"blend_weights": {"soft": 0.5}}
+
+
+def test_verdicts_on_samples_without_steps_are_still_counted():
+    refined = refine({}, [Judged(steps={}, verdict=Verdict(opinion=Opinion.BAD))])
+    assert "Give reasons" in refined.notes[0]
