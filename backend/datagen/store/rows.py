@@ -206,7 +206,10 @@ class ShardRow(Leased, Row):
     batch_id: Mapped[int] = mapped_column(ForeignKey("batch.id"))
     start: Mapped[int]
     stop: Mapped[int]
-    finished_at: Mapped[datetime | None] = mapped_column(default=None)
+    #: its samples are in the store and in their rows
+    rendered_at: Mapped[datetime | None] = mapped_column(default=None)
+    #: its samples are tasks in Label Studio
+    published_at: Mapped[datetime | None] = mapped_column(default=None)
 
     batch: Mapped[BatchRow] = relationship()
 

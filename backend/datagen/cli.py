@@ -1,0 +1,297 @@
+"""The ``datagen`` command."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+
+from datagen import __version__
+from datagen.domain.decision import Decision
+from datagen.domain.inputs import Role
+from datagen.domain.lifecycle import Happening
+from datagen.errors import DatagenError
+from datagen.jobs.context import configure_logging, connection_of, settings, workshop
+
+app = typer.Typer(
+    name="datagen",
+    help="Synthesize labelled images of a rare thing, reviewed and approved inside Label Studio.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+out, err = Console(), Console(stderr=True)
+
+Study = Annotated[str, typer.Argument(help="The study's name.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
+
+
+@contextmanager
+def _speaking() -> Iterator[None]:
+    """Errors of ours are sentences: print them, without a traceback, and exit with 1."""
+    try:
+        yield
+    except DatagenError as error:
+        err.print(f"[red]Error:[/] {error}", highlight=False, soft_wrap=True)
+        raise typer.Exit(1) from None
+    except ValidationError as error:
+        for one in error.errors():
+            err.print(f"[red]Error:[/] the setting {one['loc'][0]}: {one['msg']}", highlight=False, soft_wrap=True)
+        raise typer.Exit(1) from None
+
+
+@app.callback()
+def main(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+) -> None:
+    """Read the settings; they come from the environment, see the README."""
+    if version:
+        out.print(__version__)
+        raise typer.Exit
+    with _speaking():
+        configure_logging(settings().log_level)
+
+
+@app.command()
+def up(
+    workers: Annotated[int, typer.Option(min=1, help="Worker processes; by default one a processor core.")] = 0,
+) -> None:
+    """Run web, workers and scheduler on this machine until Ctrl-C."""
+    from datagen.jobs.supervisor import commands, supervise
+
+    with _speaking():
+        migrate()
+        connection_of(settings())  # makes the secrets once, before several processes ask for them
+        supervise(commands(workers or os.cpu_count() or 1))
+
+
+@app.command()
+def web() -> None:
+    """Run the web process (gunicorn) alone."""
+    chosen = settings()
+    with _speaking():
+        connection_of(chosen)
+    bind = f"{chosen.host}:{chosen.port}"
+    arguments = ["--bind", bind, "--workers", "1", "--threads", "8", "--log-level", "warning", "--no-control-socket"]
+    os.execv(sys.executable, [sys.executable, "-m", "gunicorn", *arguments, "datagen.web.app:create_app()"])  # noqa: S606
+
+
+@app.command()
+def worker(
+    queue: Annotated[list[str] | None, typer.Option(help="Serve this queue alone; may be repeated.")] = None,
+) -> None:
+    """Run one worker."""
+    from datagen.jobs.queues import ALL_QUEUES
+    from datagen.jobs.worker import run_worker
+
+    with _speaking():
+        workshop()
+        run_worker(settings().redis_url, queue or ALL_QUEUES)
+
+
+@app.command()
+def scheduler() -> None:
+    """Run what runs by the clock."""
+    from datagen.jobs.scheduler import run_scheduler
+
+    run_scheduler(settings().redis_url)
+
+
+@app.command()
+def migrate() -> None:
+    """Move the database's schema forward."""
+    from datagen.store.database import Database
+
+    with _speaking():
+        Database(settings().resolved_database_url).upgrade()
+
+
+@app.command()
+def provision(
+    name: Study,
+    label: Annotated[list[str] | None, typer.Option(help="What the thing is called; may be repeated.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a study's Label Studio projects, or mend what is missing of them."""
+    from datagen.workflow.studies import open_study
+
+    with _speaking():
+        migrate()
+        chosen = settings()
+        made = open_study(
+            workshop(),
+            name,
+            label or [],
+            connection_of(chosen),
+            engine=chosen.engine,
+            preview_size=chosen.preview_size,
+        )
+        if as_json:
+            _print_json({"study": name, "projects": {desk.name.lower(): n for desk, n in made.projects.items()}})
+            return
+        table = Table(title=name)
+        for head in ("desk", "address"):
+            table.add_column(head)
+        for desk, project_id in made.projects.items():
+            table.add_row(str(desk), f"{chosen.label_studio_url}/projects/{project_id}/data")
+        out.print(table)
+        for line in made.changes:
+            out.print(f"  {line}", highlight=False)
+
+
+@app.command()
+def add(
+    name: Study,
+    role: Annotated[Role, typer.Argument(help="What the images are for.")],
+    path: Annotated[Path | None, typer.Argument(help="A folder of images, or a Label Studio JSON file.")] = None,
+    from_project: Annotated[int | None, typer.Option(help="Take the tasks of this Label Studio project.")] = None,
+    view: Annotated[int | None, typer.Option(help="Only those in this tab of it.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Add inputs from a folder, a Label Studio JSON file (with annotations) or another project."""
+    from datagen.workflow.adding import add_files, add_from_project
+
+    if (path is None) == (from_project is None):
+        raise typer.BadParameter("give either PATH or --from-project")
+    with _speaking():
+        if from_project is not None:
+            added = add_from_project(workshop(), name, role, from_project, view)
+        else:
+            assert path is not None
+            added = add_files(workshop(), name, role, path)
+        if as_json:
+            _print_json({"new": added.new, "known": added.known, "problems": list(added.problems)})
+            return
+        out.print(f"{added.new} added, {added.known} were there already", highlight=False)
+        for problem in added.problems:
+            err.print(f"[yellow]Not used:[/] {problem}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def status(
+    name: Annotated[str | None, typer.Argument(help="One study; by default all.")] = None, as_json: AsJson = False
+) -> None:
+    """Show where studies stand."""
+    from datagen.workflow.status import describe
+
+    with _speaking():
+        found = describe(workshop().database, name)
+        if as_json:
+            _print_json({"studies": found})
+            return
+        table = Table()
+        for head in ("study", "state", "version", "inputs", "verdicts", "under way", "dataset"):
+            table.add_column(head)
+        for one in found:
+            table.add_row(
+                *(
+                    str(one[key])
+                    for key in (
+                        "study",
+                        "state",
+                        "version",
+                        "inputs_text",
+                        "verdicts_text",
+                        "under_way",
+                        "dataset_tasks",
+                    )
+                )
+            )
+        out.print(table)
+        for one in found:
+            for problem in one["problems"]:
+                err.print(f"[yellow]{one['study']}:[/] {problem}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def preview(name: Study) -> None:
+    """Freeze the inputs as a new version and synthesize a preview round."""
+    _decide(name, Decision(action=Happening.BUILD_PREVIEW))
+
+
+@app.command()
+def refine(name: Study) -> None:
+    """Turn the verdicts into a child version and synthesize its preview round."""
+    _decide(name, Decision(action=Happening.REFINE))
+
+
+@app.command()
+def approve(
+    name: Study,
+    count: Annotated[int, typer.Option(help="How many images to generate, 1 to 1,000,000.")],
+    run_name: Annotated[str, typer.Option("--name", help="The run's name.")] = "",
+    note: Annotated[str, typer.Option(help="A note that is kept with it.")] = "",
+) -> None:
+    """Accept the version under review and generate the bulk."""
+    _decide(name, Decision(action=Happening.APPROVE, count=count, name=run_name, note=note))
+
+
+@app.command()
+def cancel(name: Study) -> None:
+    """Cancel the round or run under way; what is finished is kept."""
+    _decide(name, Decision(action=Happening.CANCEL))
+
+
+@app.command()
+def stop(name: Study) -> None:
+    """Stop a study; "preview" opens it again."""
+    _decide(name, Decision(action=Happening.STOP))
+
+
+@app.command()
+def export(
+    name: Study,
+    to: Annotated[Path, typer.Option("--out", help="The zip file to write.")],
+    run: Annotated[int | None, typer.Option(help="Only this run; by default every finished one.")] = None,
+    formats: Annotated[list[str] | None, typer.Option("--format", help="coco, yolo or voc; may be repeated.")] = None,
+) -> None:
+    """Write the generated images with masks and labels as a zip."""
+    from datagen.workflow.exporting import export_study
+
+    with _speaking():
+        summary = export_study(workshop(), name, to, run_number=run, formats=tuple(formats or ("coco",)))
+        out.print(f"{to}: {summary.samples} images, {summary.instances} labels", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def doctor(
+    study: Annotated[str | None, typer.Option(help="Check this study's projects and webhooks too.")] = None,
+) -> None:
+    """Check every part and name what is wrong and how to mend it."""
+    from datagen.jobs.doctor import examine
+
+    good = True
+    with _speaking():
+        for check in examine(settings(), study):
+            good = good and check.good
+            mark = "[green]ok[/]  " if check.good else "[red]FAIL[/]"
+            out.print(f"{mark} {check.name}: {check.finding}", highlight=False, soft_wrap=True)
+    if not good:
+        raise typer.Exit(1)
+
+
+def _decide(name: str, wish: Decision) -> None:
+    from datagen.workflow.deciding import decide
+    from datagen.workflow.workshop import find_study
+
+    with _speaking():
+        shop = workshop()
+        with shop.database.read() as session:
+            study_id = find_study(session, name).id
+        decide(shop, study_id, wish, f"{getpass.getuser()} (datagen {wish.action})")
+        out.print(
+            f"{name}: “{wish.action}” is under way; see the Decisions project or: datagen status", highlight=False
+        )
+
+
+def _print_json(value: Any) -> None:
+    sys.stdout.write(json.dumps(value) + "\n")

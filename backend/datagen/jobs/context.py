@@ -1,0 +1,83 @@
+"""From settings to a workshop: the one place where the outside is put together, once a process."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+
+import structlog
+
+from datagen.jobs.queues import Queues, connect
+from datagen.label_studio.client import LabelStudio
+from datagen.settings import Settings
+from datagen.store.database import Database
+from datagen.store.images import ImageStore
+from datagen.store.links import Links
+from datagen.workflow.rendering import Atelier
+from datagen.workflow.studies import Connection
+from datagen.workflow.workshop import Knock, Limits, Workshop
+
+
+@lru_cache(maxsize=1)
+def settings() -> Settings:
+    """The process's settings, read once."""
+    return Settings()
+
+
+def build_workshop(chosen: Settings, knock: Callable[[Sequence[Knock]], None]) -> Workshop:
+    """A workshop as the settings say; ``knock`` queues what becomes possible."""
+    return Workshop(
+        database=Database(chosen.resolved_database_url),
+        images=ImageStore(chosen.resolved_store_url),
+        label_studio=LabelStudio(chosen.label_studio_url, chosen.api_key),
+        links=Links(chosen.own_url, chosen.signing_key, chosen.image_link_days),
+        limits=Limits(image_bytes=chosen.max_image_bytes, image_pixels=chosen.max_image_pixels),
+        knock=knock,
+        shard_size=chosen.shard_size,
+    )
+
+
+def connection_of(chosen: Settings) -> Connection:
+    """How Label Studio reaches the web process."""
+    return Connection(
+        url=chosen.own_url,
+        webhook_secret=chosen.secret_of_webhooks,
+        basic_user=chosen.basic_auth_user,
+        basic_pass=chosen.password,
+    )
+
+
+@lru_cache(maxsize=1)
+def workshop() -> Workshop:
+    """The process's workshop."""
+    return build_workshop(settings(), queues().knock)
+
+
+@lru_cache(maxsize=1)
+def queues() -> Queues:
+    """The process's queues."""
+    return Queues(connect(settings().redis_url))
+
+
+@lru_cache(maxsize=1)
+def atelier() -> Atelier:
+    """The process's fitted engines."""
+    return Atelier(workshop())
+
+
+def configure_logging(level: str) -> None:
+    """One JSON line per event on standard error; libraries below WARNING are silent."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s %(message)s")
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
+        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+    )

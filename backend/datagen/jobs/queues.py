@@ -1,0 +1,87 @@
+"""The queues: which there are, and knocking on them. RQ with JSON, never pickle."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import structlog
+from redis import Redis
+from redis.exceptions import RedisError
+from rq import Queue
+from rq.serializers import JSONSerializer
+
+from datagen.workflow.workshop import Door, Knock
+
+log = structlog.get_logger()
+
+#: Queue names, most urgent first: a worker that serves all of them takes an event before a shard.
+EVENTS, PUBLISHING, SYNTHESIS = "datagen-events", "datagen-publishing", "datagen-synthesis"
+ALL_QUEUES = (EVENTS, PUBLISHING, SYNTHESIS)
+#: Redis answers in microseconds, or it is away: a web request must not wait for it.
+REDIS_TIMEOUT_SECONDS = 2.0
+#: What jobs return and why they failed stands in rows; RQ need not keep it for long.
+RESULT_TTL_SECONDS, FAILURE_TTL_SECONDS = 60, 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class _Route:
+    queue: str
+    function: str
+    timeout_seconds: int
+
+
+_ROUTES = {
+    Door.EVENT: _Route(EVENTS, "datagen.jobs.tasks.handle_event", 300),
+    Door.INPUTS: _Route(EVENTS, "datagen.jobs.tasks.refresh_inputs", 900),
+    Door.OUTBOX: _Route(PUBLISHING, "datagen.jobs.tasks.tell", 180),
+    Door.SHARD: _Route(SYNTHESIS, "datagen.jobs.tasks.render", 3600),
+}
+
+
+def connect(url: str) -> Redis:
+    """The connection for knocking; workers make their own, which may block."""
+    return Redis.from_url(url, socket_timeout=REDIS_TIMEOUT_SECONDS, socket_connect_timeout=REDIS_TIMEOUT_SECONDS)
+
+
+_DOORS = frozenset(map(str, Door))
+
+
+class Queues:
+    """Knocks on the queues' doors."""
+
+    def __init__(self, redis: Redis) -> None:
+        self.redis = redis
+        self._queues = {name: Queue(name, connection=redis, serializer=JSONSerializer) for name in ALL_QUEUES}
+
+    def knock(self, knocks: Sequence[Knock]) -> None:
+        """Queue a job for each knock. Without Redis the rows wait for the sweeper: a knock is only a hint."""
+        try:
+            for knock in knocks:
+                route = _ROUTES[knock.door]
+                self._queues[route.queue].enqueue_call(
+                    route.function,
+                    job_id=f"{knock.door}-{knock.row_id}-{secrets.token_hex(6)}",
+                    args=(knock.row_id,),
+                    timeout=route.timeout_seconds,
+                    result_ttl=RESULT_TTL_SECONDS,
+                    failure_ttl=FAILURE_TTL_SECONDS,
+                )
+        except RedisError as fault:
+            log.warning("queue.unreachable", knocks=len(knocks), reason=type(fault).__name__)
+
+    def queued(self) -> set[Knock]:
+        """What waits in the queues, as the knocks that put it there."""
+        waiting: set[Knock] = set()
+        for queue in self._queues.values():
+            for job_id in queue.job_ids:
+                door, _, rest = job_id.partition("-")
+                row_id = rest.partition("-")[0]
+                if door in _DOORS and row_id.isdigit():
+                    waiting.add(Knock(Door(door), int(row_id)))
+        return waiting
+
+    def depths(self) -> dict[str, int]:
+        """How many jobs wait in each queue."""
+        return {name: len(queue) for name, queue in self._queues.items()}

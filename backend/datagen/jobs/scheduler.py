@@ -1,0 +1,37 @@
+"""What runs by the clock: RQ's cron queues the sweep."""
+
+from __future__ import annotations
+
+from redis import Redis
+from rq import Queue
+from rq.cron import CronJob, CronScheduler
+from rq.serializers import JSONSerializer
+from rq.utils import now
+
+from datagen.jobs.queues import EVENTS
+from datagen.jobs.tasks import sweep
+
+#: Waits that are over and knocks that were lost are found within this, seconds.
+SWEEP_SECONDS = 5
+
+
+class JsonCron(CronScheduler):
+    """RQ's cron, with jobs as JSON: RQ 2.12 has no setting for it and would pickle them."""
+
+    def enqueue_jobs(self) -> list[CronJob]:
+        """Queue what is due; a job whose last one still waits is not queued twice."""
+        due = [job for job in self.get_jobs() if job.should_run()]
+        for job in due:
+            queue = Queue(job.queue_name, connection=self.connection, serializer=JSONSerializer)
+            job_id = f"cron-{job.func_name}"
+            if job_id not in queue.job_ids:
+                queue.enqueue_call(job.func_name, job_id=job_id, result_ttl=SWEEP_SECONDS, timeout=60)
+            job.set_enqueue_time(now())
+        return due
+
+
+def run_scheduler(redis_url: str) -> None:
+    """Queue the periodic jobs until told to stop."""
+    scheduler = JsonCron(connection=Redis.from_url(redis_url), logging_level="WARNING")
+    scheduler.register(sweep, EVENTS, interval=SWEEP_SECONDS)
+    scheduler.start()  # type: ignore[no-untyped-call]

@@ -1,0 +1,94 @@
+"""``datagen up``: web, workers and scheduler on one machine, started again when they die, stopped together."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from types import FrameType
+
+import structlog
+
+log = structlog.get_logger()
+
+#: A part that dies is started again after this, doubled each time up to the second, seconds.
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 15.0
+#: A part that lived so long had a good start: its next pause is the first again.
+GOOD_START_SECONDS = 30.0
+#: On stopping, a worker may finish its shard within this, seconds; then it is killed, and its lease frees the shard.
+STOP_SECONDS = 10.0
+
+
+@dataclass
+class _Part:
+    """One process of ours and how often it died of late."""
+
+    name: str
+    command: Sequence[str]
+    process: subprocess.Popen[bytes] | None = None
+    started: float = 0.0
+    deaths: int = 0
+    start_at: float = field(default_factory=time.monotonic)
+
+
+def commands(workers: int) -> dict[str, list[str]]:
+    """The parts of one machine: name → command."""
+    datagen = [sys.executable, "-m", "datagen"]
+    return {
+        "web": [*datagen, "web"],
+        "scheduler": [*datagen, "scheduler"],
+        **{f"worker-{number}": [*datagen, "worker"] for number in range(1, workers + 1)},
+    }
+
+
+def supervise(parts: dict[str, list[str]]) -> None:
+    """Keep these parts running until SIGTERM or SIGINT; then stop all of them and wait for their end."""
+    stop = threading.Event()
+
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, on_signal)
+    running = [_Part(name, command) for name, command in parts.items()]
+    try:
+        while not stop.wait(0.2):
+            for part in running:
+                _look_after(part)
+    finally:
+        _stop_all(running)
+
+
+def _look_after(part: _Part) -> None:
+    moment = time.monotonic()
+    if part.process is not None:
+        code = part.process.poll()
+        if code is None:
+            return
+        part.process = None
+        part.deaths = 1 if moment - part.started > GOOD_START_SECONDS else part.deaths + 1
+        pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (part.deaths - 1))
+        part.start_at = moment + pause
+        log.warning("part.died", part=part.name, exit_code=code, starts_again_in=pause)
+    elif moment >= part.start_at:
+        part.started = moment
+        # a session of its own: Ctrl-C in the terminal reaches us alone, and we stop the parts in order
+        part.process = subprocess.Popen(part.command, start_new_session=True)  # noqa: S603
+        log.info("part.started", part=part.name, pid=part.process.pid)
+
+
+def _stop_all(parts: list[_Part]) -> None:
+    alive = [part.process for part in parts if part.process is not None]
+    for process in alive:
+        process.terminate()
+    deadline = time.monotonic() + STOP_SECONDS
+    for process in alive:
+        try:
+            process.wait(timeout=max(0.1, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

@@ -1,0 +1,32 @@
+"""The functions that RQ runs, by name; each takes a row's id and calls the workflow."""
+
+from __future__ import annotations
+
+from datagen.jobs import sweeper
+from datagen.jobs.context import atelier, queues, workshop
+from datagen.workflow import events, inputs, rendering, telling
+
+
+def handle_event(inbox_id: int) -> None:
+    """Act on an inbox row."""
+    events.handle(workshop(), inbox_id)
+
+
+def refresh_inputs(study_id: int) -> None:
+    """Read a study's inputs."""
+    inputs.refresh(workshop(), study_id)
+
+
+def render(shard_id: int) -> None:
+    """Render a shard."""
+    rendering.render_shard(workshop(), atelier(), shard_id)
+
+
+def tell(outbox_id: int) -> None:
+    """Tell Label Studio of an outbox row."""
+    telling.tell(workshop(), outbox_id)
+
+
+def sweep() -> None:
+    """Knock for every row that waits although nobody knocks."""
+    sweeper.sweep(workshop().database, queues())

@@ -1,0 +1,49 @@
+"""Who may come in: Label Studio with the webhooks' secret, people and the ML-backend connection with basic auth."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from flask import Response, request
+
+from datagen.jobs.intake import SECRET_HEADER
+
+
+class Gate:
+    """Compares what a request brings with what is expected, in constant time."""
+
+    def __init__(self, user: str, password: str, webhook_secret: str) -> None:
+        self._user = user.encode()
+        self._password = password.encode()
+        self._secret = webhook_secret.encode()
+
+    def has_secret(self) -> bool:
+        """Whether the request carries the webhooks' secret."""
+        return hmac.compare_digest(request.headers.get(SECRET_HEADER, "").encode(), self._secret)
+
+    def has_password(self) -> bool:
+        """Whether the request carries the right user name and password."""
+        given = request.authorization
+        if given is None or given.type != "basic":
+            return False
+        user_fits = hmac.compare_digest((given.username or "").encode(), self._user)
+        password_fits = hmac.compare_digest((given.password or "").encode(), self._password)
+        return user_fits and password_fits
+
+    def password_required(self, view: Callable[..., Any]) -> Callable[..., Any]:
+        """Let a view be seen with basic auth only."""
+
+        @wraps(view)
+        def guarded(*args: Any, **kwargs: Any) -> Any:
+            if not self.has_password():
+                return Response(
+                    "Log in with BASIC_AUTH_USER and BASIC_AUTH_PASS.",
+                    401,
+                    {"WWW-Authenticate": 'Basic realm="datagen"'},
+                )
+            return view(*args, **kwargs)
+
+        return guarded

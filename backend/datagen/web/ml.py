@@ -1,0 +1,53 @@
+"""The ML-backend protocol, as Label Studio speaks it: /health, /setup, /predict, /versions.
+
+"Start Training" arrives as a webhook.
+
+``label_studio_ml``'s own server is not used: it drops START_TRAINING, answers GET /versions with 405, and has no auth.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, request
+from flask.typing import ResponseReturnValue
+
+from datagen import __version__
+from datagen.store.database import Database
+from datagen.web.auth import Gate
+from datagen.web.ml_model import DatagenModel
+
+#: Label Studio sends at most a page of tasks; more is not ours to answer.
+MOST_TASKS = 1000
+
+
+def ml_blueprint(gate: Gate, database: Database) -> Blueprint:
+    """The protocol's views around one model."""
+    blueprint = Blueprint("ml", __name__)
+    model = DatagenModel(database=database)
+
+    @blueprint.get("/health")
+    @blueprint.get("/")
+    def health() -> ResponseReturnValue:
+        return {"status": "UP", "model_class": "Datagen", "version": __version__}
+
+    @blueprint.post("/setup")
+    @gate.password_required
+    def setup() -> ResponseReturnValue:
+        return {"model_version": model.model_version}
+
+    @blueprint.get("/versions")
+    @gate.password_required
+    def versions() -> ResponseReturnValue:
+        return {"versions": [model.model_version]}
+
+    @blueprint.post("/predict")
+    @gate.password_required
+    def predict() -> ResponseReturnValue:
+        body: Any = request.get_json(silent=True)
+        tasks = body.get("tasks") if isinstance(body, dict) else None
+        if not isinstance(tasks, list) or len(tasks) > MOST_TASKS or not all(isinstance(t, dict) for t in tasks):
+            return {"error": f"“tasks” must be a list of at most {MOST_TASKS} tasks"}, 400
+        return {"results": model.predict(tasks), "model_version": model.model_version}
+
+    return blueprint

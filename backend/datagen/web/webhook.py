@@ -1,0 +1,36 @@
+"""``/webhook``: check, store, answer. What an event means is nobody's business here."""
+
+from __future__ import annotations
+
+import structlog
+from flask import Blueprint, request
+from flask.typing import ResponseReturnValue
+from sqlalchemy.exc import SQLAlchemyError
+
+from datagen.errors import InputProblem
+from datagen.jobs.intake import record
+from datagen.jobs.queues import Queues
+from datagen.store.database import Database
+from datagen.web.auth import Gate
+
+log = structlog.get_logger()
+
+
+def webhook_blueprint(gate: Gate, database: Database, queues: Queues) -> Blueprint:
+    """The view; the ML backend's "Start Training" arrives here too, with basic auth instead of the secret."""
+    blueprint = Blueprint("webhook", __name__)
+
+    @blueprint.post("/webhook")
+    def webhook() -> ResponseReturnValue:
+        if not (gate.has_secret() or gate.has_password()):
+            return {"error": "the webhook's secret is missing or wrong; run: datagen provision STUDY"}, 401
+        try:
+            new = record(database, queues, request.get_data())
+        except InputProblem as problem:
+            return {"error": str(problem)}, 400
+        except SQLAlchemyError as fault:
+            log.exception("event.not_stored", reason=type(fault).__name__)
+            return {"error": "the database is away; the event is found later by polling Label Studio"}, 503
+        return {"stored": new}, 201 if new else 200
+
+    return blueprint

@@ -1,0 +1,110 @@
+"""What each decision does to a study, as rows: a new version and its round, a run, an end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from sqlalchemy import select
+
+from datagen.domain.decision import Decision
+from datagen.domain.inputs import Inputs
+from datagen.domain.lifecycle import Happening
+from datagen.domain.spec import Spec
+from datagen.errors import Refused
+from datagen.quality.refine import refine
+from datagen.store.rows import BatchKind, BatchRow, SpecRow, StudyRow
+from datagen.workflow import building, points, verdicts
+from datagen.workflow.transitions import advance
+from datagen.workflow.workshop import Unit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One decision about one study, inside one transaction."""
+
+    unit: Unit
+    study: StudyRow
+    wish: Decision
+    who: str
+    #: for *build preview*: what the study was given
+    inputs: Inputs
+    shard_size: int
+
+
+def act(case: Case) -> BatchRow | None:
+    """Do it; returns the round or run that was set going.
+
+    Raises:
+        Refused: the state of the study does not allow it.
+    """
+    return _ACTIONS[case.wish.action](case)
+
+
+def _build_preview(case: Case) -> BatchRow:
+    parent = advance(case.unit, case.study, Happening.BUILD_PREVIEW, case.who)
+    version = building.next_version(case.unit.session, case.study.id)
+    parameters = parent.body["parameters"] if parent is not None and parent.body["engine"] == case.study.engine else {}
+    spec = building.spec_from_inputs(case.study, case.inputs, version, parameters)
+    note = (
+        f"built from {len(spec.concepts)} concept, {len(spec.canvases)} canvas "
+        f"and {len(spec.backgrounds)} background images"
+    )
+    return _add_round(case, spec, parent, [note])
+
+
+def _refine(case: Case) -> BatchRow:
+    parent = advance(case.unit, case.study, Happening.REFINE, case.who)
+    if parent is None:
+        raise Refused("“refine” needs a preview round with verdicts; choose “build preview” first.")
+    session = case.unit.session
+    round_id = session.scalars(
+        select(BatchRow.id)
+        .where(BatchRow.spec_id == parent.id, BatchRow.kind == BatchKind.ROUND)
+        .order_by(BatchRow.number.desc())
+    ).first()
+    before = Spec.from_json(parent.body)
+    refined = refine(before.parameters, verdicts.judged(session, round_id) if round_id is not None else [])
+    spec = replace(before, parameters=refined.parameters, seed=building.next_version(session, case.study.id))
+    return _add_round(case, spec, parent, list(refined.notes))
+
+
+def _approve(case: Case) -> BatchRow:
+    spec = advance(case.unit, case.study, Happening.APPROVE, case.who)
+    if spec is None:
+        raise Refused("“approve” needs a preview round; choose “build preview” first.")
+    return building.add_batch(
+        case.unit,
+        case.study,
+        spec,
+        BatchKind.RUN,
+        case.wish.checked_count(),
+        who=case.who,
+        shard_size=case.shard_size,
+        name=case.wish.name,
+        note=case.wish.note,
+    )
+
+
+def _end(case: Case) -> None:
+    advance(case.unit, case.study, case.wish.action, case.who)
+    running = building.running_batch(case.unit.session, case.study.id)
+    if running is not None:
+        building.cancel_batch(case.unit, running, f"cancelled by {case.who}")
+        points.show_progress(case.unit, running)
+
+
+_ACTIONS: dict[Happening, Callable[[Case], BatchRow | None]] = {
+    Happening.BUILD_PREVIEW: _build_preview,
+    Happening.REFINE: _refine,
+    Happening.APPROVE: _approve,
+    Happening.CANCEL: _end,
+    Happening.STOP: _end,
+}
+
+
+def _add_round(case: Case, spec: Spec, parent: SpecRow | None, notes: list[str]) -> BatchRow:
+    """A version and its preview round, which is one shard: its contact sheet is drawn from what is at hand."""
+    row = building.add_version(case.unit, case.study, spec, parent=parent, who=case.who, notes=notes)
+    size = case.study.preview_size
+    return building.add_batch(case.unit, case.study, row, BatchKind.ROUND, size, who=case.who, shard_size=size)

@@ -1,0 +1,178 @@
+"""Adding inputs from outside Label Studio's upload form: a folder, a Label Studio JSON file, another project's tab.
+
+Whatever the way, they become tasks at the study's desk, where people see and correct them. Adding the same again adds
+nothing: a task's key is its picture's digest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from datagen.domain.inputs import Desk, Role
+from datagen.errors import BadPicture, InputProblem, NotReady
+from datagen.label_studio import publisher
+from datagen.label_studio.publisher import TaskDraft
+from datagen.label_studio.sources import adopted, read_desk
+from datagen.store.decode import decode
+from datagen.workflow import points
+from datagen.workflow.workshop import Workshop, find_study
+
+#: Files looked at in a folder; everything else in it is passed over.
+PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif"})
+#: Pictures uploaded at a time, so that memory stays bounded.
+UPLOAD_BATCH = 50
+_DESKS = {Role.CONCEPT: Desk.CONCEPTS, Role.CANVAS: Desk.CANVASES, Role.BACKGROUND: Desk.BACKGROUNDS}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Added:
+    """What came of it: new tasks, those that were there already, and a sentence for each that was not used."""
+
+    new: int
+    known: int
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """A picture file and what was drawn on it."""
+
+    path: Path
+    name: str
+    results: tuple[list[dict[str, Any]], ...] = ()
+
+
+def add_files(workshop: Workshop, study_name: str, role: Role, path: Path) -> Added:
+    """Add the pictures of a folder, or those that a Label Studio JSON file names (with their annotations).
+
+    Raises:
+        InputProblem: the path is neither.
+    """
+    project_id = _project(workshop, study_name, role)
+    problems: list[str] = []
+    if path.is_dir():
+        found = [
+            _Found(path=file, name=file.name)
+            for file in sorted(path.iterdir())
+            if file.suffix.lower() in PICTURE_SUFFIXES and file.is_file()
+        ]
+        if not found:
+            raise InputProblem(f"{path} has no picture files ({', '.join(sorted(PICTURE_SUFFIXES))})")
+    elif path.suffix == ".json" and path.is_file():
+        found = _listed(path, problems)
+    else:
+        raise InputProblem(f"{path} is neither a folder nor a Label Studio JSON file")
+    before = _keys(workshop, project_id)
+    new = 0
+    for start in range(0, len(found), UPLOAD_BATCH):
+        new += _add(workshop, project_id, role, found[start : start + UPLOAD_BATCH], before, problems)
+    return Added(new=new, known=len(found) - new - len(problems), problems=tuple(problems))
+
+
+def add_from_project(
+    workshop: Workshop, study_name: str, role: Role, source_project: int, view_id: int | None = None
+) -> Added:
+    """Add the tasks of another Label Studio project (or of one of its tabs), with what was drawn on them.
+
+    The new tasks show the same stored pictures; nothing is uploaded again.
+    """
+    project_id = _project(workshop, study_name, role)
+    before = _keys(workshop, project_id)
+    drafts: list[TaskDraft] = []
+    results: dict[str, list[list[dict[str, Any]]]] = {}
+    known = 0
+    for raw in read_desk(workshop.label_studio, source_project, view_id=view_id):
+        key = f"{role}-from-{source_project}-{raw.task_id}"
+        if key in before:
+            known += 1
+            continue
+        drafts.append(TaskDraft(key=key, data={"image": raw.image_url, "name": raw.name}))
+        results[key] = [adopted(raw.result, _DESKS[role])] if raw.result else []
+    _publish(workshop, project_id, drafts, results)
+    return Added(new=len(drafts), known=known, problems=())
+
+
+def _project(workshop: Workshop, study_name: str, role: Role) -> int:
+    with workshop.database.read() as session:
+        study = find_study(session, study_name)
+        project_id = points.project_of(session, study.id, _DESKS[role])
+    if project_id is None:
+        raise NotReady(f"{study_name!r} has no {_DESKS[role]} project; run: datagen provision {study_name!r}")
+    return project_id
+
+
+def _listed(path: Path, problems: list[str]) -> list[_Found]:
+    """The pictures that a Label Studio JSON file names, relative to it; those that are missing become problems."""
+    try:
+        tasks = json.loads(path.read_text())
+    except (OSError, ValueError) as fault:
+        raise InputProblem(f"{path} is not a JSON file that can be read: {fault}") from None
+    if not isinstance(tasks, list):
+        raise InputProblem(f"{path} is not a list of tasks, as Label Studio exports it")
+    found = []
+    for number, task in enumerate(tasks, 1):
+        name = task.get("data", {}).get("image") if isinstance(task, dict) else None
+        if not isinstance(name, str):
+            problems.append(f"{path.name}, task {number}: it has no data.image")
+            continue
+        file = (path.parent / name).resolve()
+        if not file.is_relative_to(path.parent.resolve()):
+            problems.append(f"{path.name}, task {number}: {name} is outside the folder of {path.name}")
+        elif not file.is_file():
+            problems.append(f"{path.name}, task {number}: the file {name} is missing")
+        else:
+            results = tuple(a["result"] for a in task.get("annotations") or () if isinstance(a.get("result"), list))
+            found.append(_Found(path=file, name=file.name, results=results))
+    return found
+
+
+def _add(
+    workshop: Workshop, project_id: int, role: Role, found: Sequence[_Found], before: set[str], problems: list[str]
+) -> int:
+    """Upload the pictures that are not there yet, and note them in ``before``; returns how many they were."""
+    files: dict[str, tuple[str, bytes]] = {}
+    results: dict[str, list[list[dict[str, Any]]]] = {}
+    for one in found:
+        data = one.path.read_bytes()
+        try:
+            decode(data, max_bytes=workshop.limits.image_bytes, max_pixels=workshop.limits.image_pixels)
+        except BadPicture as problem:
+            problems.append(f"{one.name}: {problem}")
+            continue
+        key = f"{role}-{hashlib.sha256(data).hexdigest()[:20]}"
+        if key not in before:
+            before.add(key)
+            files[key] = (one.name, data)
+            results[key] = [list(result) for result in one.results]
+    urls = workshop.label_studio.upload(project_id, list(files.values()))
+    drafts = [
+        TaskDraft(key=key, data={"image": url, "name": files[key][0]}) for key, url in zip(files, urls, strict=True)
+    ]
+    _publish(workshop, project_id, drafts, results)
+    return len(drafts)
+
+
+def _publish(
+    workshop: Workshop,
+    project_id: int,
+    drafts: Sequence[TaskDraft],
+    results: dict[str, list[list[dict[str, Any]]]],
+) -> None:
+    """Make the tasks, then submit what was drawn on them."""
+    if not drafts:
+        return
+    batch = "added-" + hashlib.sha256("".join(draft.key for draft in drafts).encode()).hexdigest()[:12]
+    task_ids = publisher.ensure_tasks(workshop.label_studio, project_id, batch, drafts)
+    for draft in drafts:
+        for result in results[draft.key]:
+            workshop.label_studio.annotate(task_ids[draft.key], result)
+
+
+def _keys(workshop: Workshop, project_id: int) -> set[str]:
+    """Our keys at a desk."""
+    return {str(task.data.get("datagen_key")) for task in workshop.label_studio.tasks(project_id, annotations=False)}

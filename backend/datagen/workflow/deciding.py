@@ -1,0 +1,141 @@
+"""Acting on a decision: what a person asked for, checked against the state machine, as rows.
+
+What a decision needs from Label Studio is read before the transaction opens; the transaction is short.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import select
+
+from datagen.domain.decision import Decision
+from datagen.domain.inputs import Inputs
+from datagen.domain.lifecycle import Happening, StudyState
+from datagen.errors import DatagenError, LabelStudioUnavailable, NotReady, Refused
+from datagen.label_studio.answers import decision as read_decision
+from datagen.label_studio.client import Annotation
+from datagen.store.rows import BatchKind, BatchRow, DecisionRow, Notice, now
+from datagen.workflow import building, points, verdicts
+from datagen.workflow.actions import Case, act
+from datagen.workflow.inputs import refresh
+from datagen.workflow.workshop import Workshop
+
+#: What may still be asked of a decision that was answered: to end what it set going.
+_AFTERTHOUGHTS = (Happening.CANCEL, Happening.STOP)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Form:
+    """A submitted decision task: which point, which annotation, as of when."""
+
+    point_id: int
+    annotation_id: int
+    updated_at: str
+
+    def seen(self, point: DecisionRow) -> bool:
+        """Whether it was acted on already."""
+        return (point.answer or {}).get(str(self.annotation_id)) == self.updated_at
+
+    def mark(self, point: DecisionRow) -> None:
+        """Remember that it was acted on."""
+        point.answer = {**(point.answer or {}), str(self.annotation_id): self.updated_at}
+
+    def check(self, point: DecisionRow, wish: Decision) -> None:
+        """Let an answered decision be answered again only to end what it set going.
+
+        Raises:
+            Refused: for anything else.
+        """
+        if point.action is None or wish.action in _AFTERTHOUGHTS:
+            return
+        when = f"{point.answered_at:%Y-%m-%d %H:%M} UTC" if point.answered_at else "earlier"
+        did = f"“{point.action}” was decided here by {point.answered_by} at {when}"
+        if (run := point.started) is not None and run.kind == BatchKind.RUN:
+            did += f": version {run.spec.version} is accepted and its run “{run.name}” is {run.state}"
+        raise Refused(f"{did}. Nothing was started again; go on at the newest decision task.")
+
+
+def follow_task(workshop: Workshop, task_id: int) -> None:
+    """Read a decision task from Label Studio and act on its newest answer.
+
+    A refusal becomes the sentence on the decision task. A Label Studio that is away raises: the event is tried again.
+    """
+    task = workshop.label_studio.task(task_id)
+    with workshop.database.read() as session:
+        point = session.scalar(select(DecisionRow).where(DecisionRow.task_id == task_id))
+    if point is None:
+        return
+    for annotation in sorted(task.annotations, key=lambda one: one.updated_at):
+        form = _Form(point_id=point.id, annotation_id=annotation.id, updated_at=annotation.updated_at)
+        if not annotation.was_cancelled and not form.seen(point):
+            _answer(workshop, point.study_id, form, annotation)
+
+
+def decide(workshop: Workshop, study_id: int, wish: Decision, who: str, form: _Form | None = None) -> None:
+    """Do what ``wish`` says to a study; ``form`` is the submitted decision task it came with, if it came with one.
+
+    Raises:
+        Refused, NotReady: it is not possible now; nothing was changed.
+    """
+    inputs = _read_first(workshop, study_id, wish)
+    with workshop.unit() as unit:
+        study = unit.lock_study(study_id)
+        point = points.open_decision(unit.session, study_id)
+        if form is not None:
+            point = unit.session.get_one(DecisionRow, form.point_id, populate_existing=True)
+            form.check(point, wish)
+        case = Case(unit=unit, study=study, wish=wish, who=who, inputs=inputs, shard_size=workshop.shard_size)
+        started = act(case)
+        what = str(wish.action) + (f" ({started.kind} {started.number}, {started.count:,} images)" if started else "")
+        unit.note(study, who, what)
+        if point is not None:
+            if point.action is None:
+                point.action, point.answered_by, point.answered_at = wish.action, who, now()
+                point.started_id = started.id if started else None
+            if form is not None:
+                form.mark(point)
+            point.problem = ""
+            unit.tell(study.id, Notice.DECISION, point.id)
+        if study.state in (StudyState.COLLECTING, StudyState.ACCEPTED, StudyState.STOPPED):
+            points.open_point(unit, study)
+
+
+def _answer(workshop: Workshop, study_id: int, form: _Form, annotation: Annotation) -> None:
+    """Act on one submitted form, once; keep the sentence where it is refused."""
+    try:
+        decide(workshop, study_id, read_decision(annotation.result), annotation.completed_by, form)
+    except LabelStudioUnavailable:
+        raise
+    except DatagenError as refusal:
+        with workshop.unit() as unit:
+            study = unit.lock_study(study_id)
+            point = unit.session.get_one(DecisionRow, form.point_id, populate_existing=True)
+            form.mark(point)
+            point.problem = str(refusal)[:1000]
+            unit.tell(study_id, Notice.DECISION, form.point_id)
+            unit.note(study, annotation.completed_by, f"refused: {refusal}")
+
+
+def _read_first(workshop: Workshop, study_id: int, wish: Decision) -> Inputs:
+    """Read from Label Studio what the decision stands on: the inputs, or every verdict of the version's rounds.
+
+    Raises:
+        NotReady: inputs are missing.
+        Refused: the number of images is none that can be made.
+    """
+    if wish.action is Happening.APPROVE:
+        wish.checked_count()
+    if wish.action is Happening.BUILD_PREVIEW:
+        inputs = refresh(workshop, study_id, force=True)
+        if missing := inputs.missing():
+            raise NotReady("a preview cannot be built yet. Missing: " + "; ".join(missing) + ".")
+        return inputs
+    if wish.action in (Happening.REFINE, Happening.APPROVE):
+        with workshop.database.read() as session:
+            spec = building.current_spec(session, study_id)
+            of_spec = BatchRow.spec_id == (spec.id if spec else None)
+            rounds = session.scalars(select(BatchRow.id).where(of_spec, BatchRow.kind == BatchKind.ROUND)).all()
+        for batch_id in rounds:
+            verdicts.follow_round(workshop, batch_id)
+    return Inputs()

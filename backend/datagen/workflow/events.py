@@ -1,0 +1,103 @@
+"""What an event from Label Studio means: which desk it came from, and what follows. The truth is read, not believed."""
+
+from __future__ import annotations
+
+import random
+from datetime import timedelta
+
+import structlog
+
+from datagen.domain.decision import Decision
+from datagen.domain.inputs import Desk
+from datagen.domain.lifecycle import Happening
+from datagen.errors import DatagenError, LabelStudioMissing, LabelStudioUnavailable, NotReady, Refused
+from datagen.store import leases
+from datagen.store.rows import DecisionRow, DeskRow, InboxRow, Notice, now
+from datagen.workflow import deciding, inputs, points, verdicts
+from datagen.workflow.workshop import Door, Workshop
+
+log = structlog.get_logger()
+
+#: Longer than reading a study's inputs takes.
+LEASE_SECONDS = 300.0
+#: An event that failed so often for other reasons than an absent Label Studio is given up; the reconciler reads the
+#: truth anyway.
+MOST_ATTEMPTS = 5
+
+_TASK_ACTIONS = ("TASKS_CREATED", "TASKS_DELETED")
+#: How "Start Training" from the menu is named among those who decide.
+START_TRAINING = "START_TRAINING"
+
+
+def handle(workshop: Workshop, inbox_id: int) -> None:
+    """Act on one event, if it still waits."""
+    with workshop.unit() as unit:
+        row = leases.claim(unit.session, InboxRow, inbox_id, LEASE_SECONDS)
+    if row is None:
+        return
+    try:
+        _act(workshop, row)
+    except LabelStudioMissing as gone:
+        log.info("event.outdated", inbox=inbox_id, action=row.action, reason=str(gone))
+    except Exception as fault:
+        _try_again(workshop, row, fault)
+        if not isinstance(fault, DatagenError):
+            raise
+        return
+    with workshop.unit() as unit:
+        held = leases.held(unit.session, InboxRow, inbox_id, row.token)
+        if held is not None:
+            leases.finish(held)
+            held.handled_at = now()
+    log.info("event.handled", inbox=inbox_id, action=row.action, project=row.project_id)
+
+
+def _act(workshop: Workshop, row: InboxRow) -> None:
+    with workshop.database.read() as session:
+        desk = session.get(DeskRow, row.project_id) if row.project_id is not None else None
+    if desk is None:
+        return  # a project that is not ours (any more)
+    if row.action == START_TRAINING:
+        _start_training(workshop, desk.study_id)
+        return
+    match desk.desk:
+        case Desk.CONCEPTS | Desk.CANVASES | Desk.BACKGROUNDS:
+            with workshop.unit() as unit:
+                inputs.mark_stale(unit, desk.study_id)
+                unit.later(Door.INPUTS, desk.study_id)
+        case Desk.PREVIEWS if row.action not in _TASK_ACTIONS:
+            verdicts.follow_tasks(workshop, desk.project_id, row.task_ids)
+            if not row.task_ids:
+                verdicts.follow_annotations(workshop, desk.project_id, row.annotation_ids)
+        case Desk.DECISIONS if row.action not in _TASK_ACTIONS:
+            for task_id in row.task_ids:
+                deciding.follow_task(workshop, task_id)
+        case _:
+            pass  # our own tasks, coming back as events
+
+
+def _start_training(workshop: Workshop, study_id: int) -> None:
+    """ "Start Training" in a project's menu is "build preview"; a refusal is shown on the open decision task."""
+    try:
+        deciding.decide(workshop, study_id, Decision(action=Happening.BUILD_PREVIEW), "Start Training")
+    except (Refused, NotReady) as refusal:
+        with workshop.unit() as unit:
+            unit.lock_study(study_id)
+            point: DecisionRow | None = points.open_decision(unit.session, study_id)
+            if point is not None:
+                point.problem = str(refusal)[:1000]
+                unit.tell(study_id, Notice.DECISION, point.id)
+
+
+def _try_again(workshop: Workshop, row: InboxRow, fault: Exception) -> None:
+    sentence = str(fault) if isinstance(fault, DatagenError) else f"{type(fault).__name__}: {fault}"
+    log.warning("event.postponed", inbox=row.id, action=row.action, attempt=row.attempts, reason=sentence)
+    with workshop.unit() as unit:
+        held = leases.held(unit.session, InboxRow, row.id, row.token)
+        if held is None:
+            return
+        if row.attempts >= MOST_ATTEMPTS and not isinstance(fault, LabelStudioUnavailable):
+            leases.give_up(held, sentence)
+        else:
+            wait = min(60.0, 2.0 ** min(row.attempts, 6)) * random.uniform(0.5, 1.0)  # noqa: S311
+            leases.postpone(held, sentence, now() + timedelta(seconds=wait))

@@ -1,0 +1,158 @@
+"""A study's inputs: what Label Studio holds of them, kept as rows, and the usable ones as domain values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from datagen.domain.inputs import CanvasImage, ConceptImage, Desk, ImageRef, Inputs, Problem, Role
+from datagen.errors import DatagenError, LabelStudioMissing, LabelStudioUnavailable
+from datagen.label_studio.answers import background_use
+from datagen.label_studio.regions import canvas_areas, concept_regions
+from datagen.label_studio.sources import RawInput, read_desk
+from datagen.store.decode import decode
+from datagen.store.rows import DeskRow, InputRow, Notice, StudyRow
+from datagen.workflow.points import open_decision
+from datagen.workflow.workshop import Unit, Workshop
+
+#: Pictures fetched at a time: Label Studio's development server answers a few at once, and no more faster.
+FETCHERS = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Fetched:
+    """A picture that was brought into the image store, or why it could not be."""
+
+    digest: str | None = None
+    width: int = 0
+    height: int = 0
+    problem: str = ""
+
+
+def refresh(workshop: Workshop, study_id: int, *, force: bool = False) -> Inputs:
+    """Read the study's inputs from Label Studio, where they changed since the last reading (always with ``force``).
+
+    The pictures that are new are fetched, checked and stored; one that cannot be used keeps its reason, and the others
+    are used. The open decision then shows what is there and what is missing.
+    """
+    with workshop.unit() as unit:
+        study = unit.lock_study(study_id)
+        if not study.inputs_stale and not force:
+            return collect(unit.session, study)
+        study.inputs_stale = False  # before reading: an event that arrives meanwhile makes it stale again
+        desks = unit.session.scalars(select(DeskRow).where(DeskRow.study_id == study_id)).all()
+        known = {
+            row.url: _Fetched(digest=row.digest, width=row.width, height=row.height)
+            for row in unit.session.scalars(select(InputRow).where(InputRow.study_id == study_id))
+            if row.digest
+        }
+    try:
+        found = [
+            (role, raw)
+            for desk in desks
+            if (role := Desk(desk.desk).role) is not None
+            for raw in read_desk(workshop.label_studio, desk.project_id)
+        ]
+        fetched = _fetch_new(workshop, (raw.image_url for _, raw in found), known)
+    except Exception:
+        with workshop.unit() as unit:  # nothing was learned, so it is still to be read
+            unit.lock_study(study_id).inputs_stale = True
+        raise
+    with workshop.unit() as unit:
+        study = unit.lock_study(study_id)
+        unit.session.execute(delete(InputRow).where(InputRow.study_id == study_id))
+        unit.session.add_all(_row(study_id, role, raw, fetched[raw.image_url]) for role, raw in found)
+        unit.session.flush()
+        _show(unit, study)
+        return collect(unit.session, study)
+
+
+def mark_stale(unit: Unit, study_id: int) -> None:
+    """Note that inputs changed; the next refresh reads them."""
+    unit.lock_study(study_id).inputs_stale = True
+
+
+def collect(session: Session, study: StudyRow) -> Inputs:
+    """The study's inputs as last read: what can be used, and what cannot and why."""
+    concepts: list[ConceptImage] = []
+    canvases: list[CanvasImage] = []
+    backgrounds: list[ImageRef] = []
+    problems: list[Problem] = []
+    for row in session.scalars(select(InputRow).where(InputRow.study_id == study.id).order_by(InputRow.task_id)):
+        item = f"task {row.task_id} ({row.name})"
+        if row.digest is None:
+            problems.append(Problem(role=row.role, item=item, reason=row.problem))
+            continue
+        image = ImageRef(digest=row.digest, width=row.width, height=row.height, name=row.name)
+        reasons: Sequence[str] = ()
+        match row.role:
+            case Role.CONCEPT:
+                regions, reasons = concept_regions(row.result, row.width, row.height, study.labels)
+                if regions:
+                    concepts.append(ConceptImage(image=image, regions=tuple(regions)))
+            case Role.CANVAS:
+                areas, reasons = canvas_areas(row.result, row.width, row.height, study.labels)
+                if areas:
+                    canvases.append(CanvasImage(image=image, areas=tuple(areas)))
+            case Role.BACKGROUND:
+                if background_use(row.result):
+                    backgrounds.append(image)
+        problems.extend(Problem(role=row.role, item=item, reason=reason) for reason in reasons)
+    return Inputs(
+        concepts=tuple(concepts),
+        canvases=tuple(canvases),
+        backgrounds=tuple(backgrounds),
+        problems=tuple(problems),
+    )
+
+
+def _fetch_new(workshop: Workshop, urls: Iterable[str], known: dict[str, _Fetched]) -> dict[str, _Fetched]:
+    """Every address with its picture; those not known yet are fetched. A Label Studio that is away raises."""
+    wanted = set(urls)
+    new = sorted(wanted - known.keys())
+    with ThreadPoolExecutor(max_workers=FETCHERS) as pool:
+        brought = dict(zip(new, pool.map(lambda url: _fetch(workshop, url), new), strict=True))
+    return {url: known.get(url) or brought[url] for url in wanted}
+
+
+def _fetch(workshop: Workshop, url: str) -> _Fetched:
+    try:
+        data = workshop.label_studio.fetch(url, max_bytes=workshop.limits.image_bytes)
+        picture = decode(data, max_bytes=workshop.limits.image_bytes, max_pixels=workshop.limits.image_pixels)
+    except LabelStudioUnavailable:
+        raise  # says nothing of the picture: the whole reading is tried again
+    except LabelStudioMissing:
+        return _Fetched(problem="its image is gone; upload it again")
+    except DatagenError as problem:
+        return _Fetched(problem=str(problem))
+    height, width = picture.shape[:2]
+    return _Fetched(digest=workshop.images.put(data), width=width, height=height)
+
+
+def _row(study_id: int, role: Role, raw: RawInput, fetched: _Fetched) -> InputRow:
+    result: list[dict[str, Any]] = list(raw.result or ())
+    return InputRow(
+        task_id=raw.task_id,
+        study_id=study_id,
+        role=role,
+        name=raw.name[:500],
+        url=raw.image_url,
+        digest=fetched.digest,
+        width=fetched.width,
+        height=fetched.height,
+        answered=raw.result is not None,
+        result=result,
+        problem=fetched.problem[:1000],
+    )
+
+
+def _show(unit: Unit, study: StudyRow) -> None:
+    """Have the open decision show the inputs as they are now."""
+    decision = open_decision(unit.session, study.id)
+    if decision is not None:
+        unit.tell(study.id, Notice.DECISION, decision.id)

@@ -1,0 +1,55 @@
+"""Decision points: where a study waits for a person. Opening and finding them; acting on them is ``deciding``."""
+
+from __future__ import annotations
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from datagen.domain.inputs import Desk
+from datagen.store.rows import BatchRow, DecisionRow, DeskRow, Notice, StudyRow
+from datagen.workflow.workshop import Unit
+
+_KEY = "decision-{study}-{number}"
+
+
+def open_point(unit: Unit, study: StudyRow, batch: BatchRow | None = None) -> DecisionRow:
+    """A new decision point that shows ``batch`` (None: the inputs); one that is open already is used again."""
+    existing = open_decision(unit.session, study.id)
+    if existing is None:
+        last = unit.session.scalar(select(func.max(DecisionRow.number)).where(DecisionRow.study_id == study.id)) or 0
+        existing = DecisionRow(study_id=study.id, number=last + 1, batch_id=batch.id if batch else None)
+        unit.session.add(existing)
+        unit.session.flush()
+    elif batch is not None:
+        existing.batch_id = batch.id
+    unit.tell(study.id, Notice.DECISION, existing.id)
+    return existing
+
+
+def open_decision(session: Session, study_id: int) -> DecisionRow | None:
+    """The decision point that waits for an answer; None while work is under way."""
+    return session.scalar(
+        select(DecisionRow)
+        .where(DecisionRow.study_id == study_id, DecisionRow.action.is_(None))
+        .order_by(DecisionRow.number.desc())
+        .limit(1)
+    )
+
+
+def show_progress(unit: Unit, batch: BatchRow) -> None:
+    """Have every decision that shows this batch told anew."""
+    decisions = unit.session.scalars(
+        select(DecisionRow.id).where((DecisionRow.batch_id == batch.id) | (DecisionRow.started_id == batch.id))
+    )
+    for decision_id in decisions:
+        unit.tell(batch.study_id, Notice.DECISION, decision_id)
+
+
+def key_of(decision: DecisionRow) -> str:
+    """Our key in the task's data, by which the task is found again."""
+    return _KEY.format(study=decision.study_id, number=decision.number)
+
+
+def project_of(session: Session, study_id: int, desk: Desk) -> int | None:
+    """The Label Studio project of a desk; None before provisioning."""
+    return session.scalar(select(DeskRow.project_id).where(DeskRow.study_id == study_id, DeskRow.desk == desk))

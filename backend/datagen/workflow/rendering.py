@@ -1,0 +1,212 @@
+"""Rendering a shard: fit, render, store, and hand the samples to the publisher, in that order.
+
+A shard can be rendered again anywhere, by anyone: same spec, same index, same bytes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import structlog
+from sqlalchemy import func, select
+
+from datagen.domain.inputs import ImageRef
+from datagen.domain.lifecycle import Happening
+from datagen.domain.sample import Sample
+from datagen.domain.spec import Spec
+from datagen.errors import BadPicture, EngineError, StoreError
+from datagen.store import leases
+from datagen.store.decode import encode_png
+from datagen.store.rows import BatchKind, BatchRow, Notice, SampleRow, ShardRow, SpecRow, WorkState, now
+from datagen.synthesis.engine import FittedEngine, Rendered, load_engine
+from datagen.workflow import points, samples
+from datagen.workflow.pictures import StoredPictures
+from datagen.workflow.sheets import contact_sheet
+from datagen.workflow.transitions import conclude
+from datagen.workflow.workshop import Unit, Workshop
+
+log = structlog.get_logger()
+
+#: A worker that was not heard of for so long is taken for dead, and its shard is free again.
+LEASE_SECONDS = 60.0
+#: How often a rendering worker renews its lease and looks whether somebody cancelled, seconds.
+RENEW_SECONDS = 5.0
+#: A shard that failed so often for reasons of ours is given up.
+MOST_ATTEMPTS = 5
+
+
+class Atelier:
+    """The engines a process has fitted, the most recently used kept: a fit is made once, not once a shard."""
+
+    def __init__(self, workshop: Workshop, keep: int = 4) -> None:
+        self.pictures = StoredPictures(workshop.images, workshop.limits)
+        self._keep = keep
+        self._fitted: OrderedDict[str, FittedEngine] = OrderedDict()
+
+    def fitted(self, spec: Spec) -> FittedEngine:
+        """The spec's engine, fitted.
+
+        Raises:
+            EngineError: it cannot be fitted.
+        """
+        if spec.digest not in self._fitted:
+            self._fitted[spec.digest] = load_engine(spec.engine).fit(spec, self.pictures, lambda _done, _what: None)
+            while len(self._fitted) > self._keep:
+                self._fitted.popitem(last=False)
+        self._fitted.move_to_end(spec.digest)
+        return self._fitted[spec.digest]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Lease:
+    """The shard that is ours for now, as plain values."""
+
+    shard_id: int
+    token: str | None
+    attempts: int
+    start: int
+    stop: int
+    batch: BatchRow
+    spec: SpecRow
+
+
+def render_shard(workshop: Workshop, atelier: Atelier, shard_id: int) -> None:
+    """Render one shard, if it still waits; a shard that cannot be rendered ends its batch with the reason."""
+    lease = _claim(workshop, shard_id)
+    if lease is None:
+        return
+    began = time.monotonic()
+    try:
+        fitted = atelier.fitted(Spec.from_json(lease.spec.body))
+        made = list(_render(workshop, lease, fitted))
+    except _LeaseLost:
+        log.info("shard.lease_lost", shard=shard_id, batch=lease.batch.id)
+        return
+    except (EngineError, StoreError, BadPicture) as reason:
+        _fail(workshop, lease, str(reason))
+        return
+    except Exception as fault:
+        if lease.attempts >= MOST_ATTEMPTS:
+            _fail(
+                workshop, lease, f"rendering failed {lease.attempts} times, last with {type(fault).__name__}: {fault}"
+            )
+        else:
+            with workshop.unit() as unit:
+                row = leases.held(unit.session, ShardRow, shard_id, lease.token)
+                if row is not None:
+                    leases.postpone(row, f"{type(fault).__name__}: {fault}", now())
+        raise
+    sheet = None
+    if lease.batch.kind == BatchKind.ROUND:  # a round is one shard, so that its sheet can be drawn from what is at hand
+        sheet = contact_sheet(workshop.images, atelier.pictures, [samples.sample_of(row) for row in made])
+    findings = [*fitted.report.findings, *(f"Note: {warning}" for warning in fitted.report.warnings)]
+    _finish(workshop, lease, made, findings, sheet)
+    log.info(
+        "shard.rendered",
+        shard=shard_id,
+        batch=lease.batch.id,
+        version=lease.spec.version,
+        samples=len(made),
+        seconds=round(time.monotonic() - began, 3),
+    )
+
+
+class _LeaseLost(Exception):
+    """Somebody else holds the shard now, or nobody wants it any more."""
+
+
+def _claim(workshop: Workshop, shard_id: int) -> _Lease | None:
+    with workshop.unit() as unit:
+        shard = leases.claim(unit.session, ShardRow, shard_id, LEASE_SECONDS)
+        if shard is None:
+            return None
+        batch = unit.session.get_one(BatchRow, shard.batch_id)
+        return _Lease(
+            shard_id=shard.id,
+            token=shard.token,
+            attempts=shard.attempts,
+            start=shard.start,
+            stop=shard.stop,
+            batch=batch,
+            spec=unit.session.get_one(SpecRow, batch.spec_id),
+        )
+
+
+def _render(workshop: Workshop, lease: _Lease, fitted: FittedEngine) -> Iterator[SampleRow]:
+    renewed = time.monotonic()
+    for rendered in fitted.render(range(lease.start, lease.stop)):
+        sample = _store(workshop, rendered)
+        index = sample.provenance.index
+        yield SampleRow(
+            key=samples.key_of(lease.batch, lease.spec.version, index),
+            batch_id=lease.batch.id,
+            shard_id=lease.shard_id,
+            index=index,
+            body=samples.to_body(sample),
+        )
+        if time.monotonic() - renewed > RENEW_SECONDS:
+            with workshop.unit() as unit:
+                if not leases.renew(unit.session, ShardRow, lease.shard_id, lease.token, LEASE_SECONDS):
+                    raise _LeaseLost
+            renewed = time.monotonic()
+
+
+def _store(workshop: Workshop, rendered: Rendered) -> Sample:
+    height, width = rendered.mask.shape
+    name = f"{rendered.provenance.index:07d}.png"
+    return Sample(
+        image=ImageRef(digest=workshop.images.put(encode_png(rendered.image)), width=width, height=height, name=name),
+        mask=ImageRef(digest=workshop.images.put(encode_png(rendered.mask)), width=width, height=height, name=name),
+        instances=rendered.instances,
+        provenance=rendered.provenance,
+    )
+
+
+def _finish(workshop: Workshop, lease: _Lease, made: list[SampleRow], findings: list[str], sheet: str | None) -> None:
+    """Write the samples, if the lease is still ours; the last shard of a batch ends its rendering."""
+    with workshop.unit() as unit:
+        shard = leases.held(unit.session, ShardRow, lease.shard_id, lease.token)
+        if shard is None:
+            log.info("shard.lease_lost", shard=lease.shard_id, batch=lease.batch.id)
+            return
+        unit.session.add_all(made)
+        leases.finish(shard)
+        shard.rendered_at = now()
+        spec = unit.session.get_one(SpecRow, lease.spec.id)
+        if not spec.findings:
+            spec.findings = [line[:1000] for line in findings]
+        batch = unit.session.get_one(BatchRow, lease.batch.id)
+        unit.session.flush()
+        if not _shards_left(unit, batch):
+            batch.rendered_at, batch.sheet = now(), sheet
+        unit.tell(batch.study_id, Notice.SAMPLES, shard.id)
+        points.show_progress(unit, batch)
+
+
+def _fail(workshop: Workshop, lease: _Lease, reason: str) -> None:
+    """End the shard's batch: what is finished is kept, the reason stands in the decision task."""
+    with workshop.unit() as unit:
+        shard = leases.held(unit.session, ShardRow, lease.shard_id, lease.token)
+        if shard is None:
+            return
+        leases.give_up(shard, reason)
+        batch = unit.session.get_one(BatchRow, lease.batch.id, populate_existing=True)
+        if batch.state != WorkState.RUNNING:
+            return
+        batch.state, batch.problem = WorkState.FAILED, reason[:1000]
+        for other in unit.session.scalars(
+            select(ShardRow).where(ShardRow.batch_id == batch.id, ShardRow.state == WorkState.PENDING)
+        ):
+            other.state = WorkState.CANCELLED
+        conclude(unit, batch, Happening.ROUND_FAILED if batch.kind == BatchKind.ROUND else Happening.RUN_FAILED)
+    log.warning("shard.failed", shard=lease.shard_id, batch=lease.batch.id, reason=reason)
+
+
+def _shards_left(unit: Unit, batch: BatchRow) -> int:
+    return (
+        unit.session.scalar(select(func.count()).where(ShardRow.batch_id == batch.id, ShardRow.state != WorkState.DONE))
+        or 0
+    )

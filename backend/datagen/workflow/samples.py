@@ -1,0 +1,44 @@
+"""Samples as rows: their key, and the domain value in a row's body."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from datagen.domain.geometry import Box, Polygon
+from datagen.domain.inputs import ImageRef
+from datagen.domain.sample import Instance, Provenance, Sample
+from datagen.store.rows import BatchRow, SampleRow
+
+
+def key_of(batch: BatchRow, version: int, index: int) -> str:
+    """Our key in the data of a sample's task: one sample, one key, for ever."""
+    return f"s{batch.study_id}-v{version}-{batch.kind}{batch.number}-{index}"
+
+
+def to_body(sample: Sample) -> dict[str, Any]:
+    """The sample as JSON values."""
+    return asdict(sample)
+
+
+def sample_of(row: SampleRow) -> Sample:
+    """The sample that ``to_body`` wrote."""
+    body = row.body
+    return Sample(
+        image=ImageRef(**body["image"]),
+        mask=ImageRef(**body["mask"]),
+        instances=tuple(
+            Instance(
+                label=one["label"],
+                box=Box(**one["box"]),
+                outlines=tuple(Polygon(tuple((x, y) for x, y in outline["points"])) for outline in one["outlines"]),
+            )
+            for one in body["instances"]
+        ),
+        provenance=Provenance(
+            **{
+                **body["provenance"],
+                "background": ImageRef(**body["provenance"]["background"]),
+            }
+        ),
+    )

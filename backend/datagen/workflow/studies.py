@@ -1,0 +1,98 @@
+"""Opening a study: its Label Studio projects, its rows, its first decision point. Run again, it mends."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import delete, select
+
+from datagen.errors import InputProblem, Refused
+from datagen.label_studio.provisioning import Provisioned, provision
+from datagen.store.rows import DecisionRow, DeskRow, Notice, StudyRow
+from datagen.workflow import points
+from datagen.workflow.workshop import Door, Workshop
+
+#: Longest study name: six desks' titles must fit Label Studio's 50 characters.
+LONGEST_NAME = 36
+
+
+@dataclass(frozen=True, kw_only=True)
+class Connection:
+    """How Label Studio reaches us."""
+
+    url: str
+    webhook_secret: str
+    basic_user: str
+    basic_pass: str
+
+
+def open_study(
+    workshop: Workshop,
+    name: str,
+    labels: Sequence[str],
+    connection: Connection,
+    *,
+    engine: str,
+    preview_size: int,
+) -> Provisioned:
+    """Provision a study in Label Studio and remember it; an existing one is checked and mended.
+
+    Raises:
+        InputProblem: the name or a label cannot be used.
+        Refused: the study exists with other labels.
+    """
+    name, labels = name.strip(), _checked_labels(labels)
+    if not name or len(name) > LONGEST_NAME:
+        raise InputProblem(f"the study's name has {len(name)} characters; it needs 1 to {LONGEST_NAME}")
+    with workshop.database.read() as session:
+        known = session.scalar(select(StudyRow).where(StudyRow.name == name))
+    if known is not None:
+        if labels and labels != known.labels:
+            raise Refused(f"{name!r} exists with the labels {', '.join(known.labels)}; give a new study another name")
+        labels = known.labels
+    if not labels:
+        raise InputProblem(f"{name!r} needs at least one label; add --label NAME")
+    made = provision(
+        workshop.label_studio,
+        name,
+        labels,
+        webhook_url=f"{connection.url}/webhook",
+        secret=connection.webhook_secret,
+        ml_url=connection.url,
+        basic_user=connection.basic_user,
+        basic_pass=connection.basic_pass,
+    )
+    with workshop.unit() as unit:
+        study = unit.session.scalar(select(StudyRow).where(StudyRow.name == name).with_for_update())
+        if study is None:
+            study = StudyRow(name=name, labels=labels, engine=engine, preview_size=preview_size)
+            unit.session.add(study)
+            unit.session.flush()
+            unit.note(study, "datagen provision", f"opened with the labels {', '.join(labels)}")
+        unit.session.execute(
+            delete(DeskRow).where(DeskRow.study_id == study.id, DeskRow.project_id.not_in(made.projects.values()))
+        )
+        for desk, project_id in made.projects.items():
+            if unit.session.get(DeskRow, project_id) is None:
+                unit.session.add(DeskRow(project_id=project_id, study_id=study.id, desk=desk))
+        if not unit.session.scalar(select(DecisionRow.id).where(DecisionRow.study_id == study.id).limit(1)):
+            points.open_point(unit, study)
+        elif (open_now := points.open_decision(unit.session, study.id)) is not None:
+            unit.tell(study.id, Notice.DECISION, open_now.id)
+        study.inputs_stale = True
+        unit.later(Door.INPUTS, study.id)
+    return made
+
+
+def _checked_labels(labels: Sequence[str]) -> list[str]:
+    """The labels without doubles, in order.
+
+    Raises:
+        InputProblem: one is empty or too long.
+    """
+    cleaned = list(dict.fromkeys(label.strip() for label in labels))
+    for label in cleaned:
+        if not label or len(label) > 100:
+            raise InputProblem(f"the label {label!r} cannot be used; a label has 1 to 100 characters")
+    return cleaned

@@ -1,0 +1,178 @@
+"""Telling Label Studio what the outbox says: review tasks, dataset tasks, decision tasks, tabs.
+
+What is told is read from the rows when it is told, so a late telling tells the newest. Every telling can be killed at
+any line and run again: tasks are looked up by our key before they are made.
+"""
+
+from __future__ import annotations
+
+import random
+from datetime import timedelta
+
+import structlog
+from sqlalchemy import func, select
+
+from datagen.domain.inputs import Desk
+from datagen.domain.lifecycle import Happening
+from datagen.errors import DatagenError, LabelStudioMissing, LabelStudioUnavailable, NotReady
+from datagen.label_studio import publisher
+from datagen.label_studio.predictions import form_prediction, prediction
+from datagen.label_studio.provisioning import ensure_round_tabs
+from datagen.label_studio.publisher import TaskDraft
+from datagen.store import leases
+from datagen.store.rows import (
+    BatchKind,
+    BatchRow,
+    DecisionRow,
+    Notice,
+    OutboxRow,
+    SampleRow,
+    ShardRow,
+    SpecRow,
+    StudyRow,
+    WorkState,
+    now,
+)
+from datagen.workflow import points, reports
+from datagen.workflow.samples import sample_of
+from datagen.workflow.transitions import conclude
+from datagen.workflow.verdicts import batch_name
+from datagen.workflow.workshop import Door, Workshop
+
+log = structlog.get_logger()
+
+#: Longer than any single telling takes (an import of 1,000 tasks, its time-outs included).
+LEASE_SECONDS = 180.0
+#: A telling that Label Studio refused so often is given up, with its reason for people to see.
+MOST_REFUSALS = 8
+#: Waiting between tries grows from the first to the second of these, seconds.
+FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
+
+
+def tell(workshop: Workshop, outbox_id: int) -> None:
+    """Tell Label Studio of one outbox row, if it still waits."""
+    with workshop.unit() as unit:
+        row = leases.claim(unit.session, OutboxRow, outbox_id, LEASE_SECONDS)
+    if row is None:
+        return
+    try:
+        _TELLERS[row.kind](workshop, row.subject_id)
+    except Exception as fault:
+        _try_again(workshop, row, fault)
+        if not isinstance(fault, DatagenError):
+            raise
+        return
+    with workshop.unit() as unit:
+        current = leases.held(unit.session, OutboxRow, outbox_id, row.token)
+        if current is None:
+            return
+        current.told_at = now()
+        if current.revision == row.revision:
+            leases.finish(current)
+        else:  # it changed while we told
+            leases.postpone(current, "", now())
+            current.attempts = 0
+            unit.later(Door.OUTBOX, current.id)
+
+
+def _try_again(workshop: Workshop, row: OutboxRow, fault: Exception) -> None:
+    """Postpone with a growing, jittered wait; a refusal that repeats is given up, an absence never is."""
+    sentence = str(fault) if isinstance(fault, DatagenError) else f"{type(fault).__name__}: {fault}"
+    log.warning("outbox.postponed", outbox=row.id, kind=row.kind, attempt=row.attempts, reason=sentence)
+    wait = min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(row.attempts, 10)) * random.uniform(0.5, 1.0)  # noqa: S311
+    with workshop.unit() as unit:
+        current = leases.held(unit.session, OutboxRow, row.id, row.token)
+        if current is None:
+            return
+        if row.attempts >= MOST_REFUSALS and not isinstance(fault, LabelStudioUnavailable):
+            leases.give_up(current, sentence)
+        else:
+            leases.postpone(current, sentence, now() + timedelta(seconds=wait))
+
+
+def _tell_samples(workshop: Workshop, shard_id: int) -> None:
+    """Make the review or dataset tasks of a shard; the last shard of a batch ends the batch."""
+    with workshop.database.read() as session:
+        shard = session.get_one(ShardRow, shard_id)
+        batch = shard.batch
+        spec, study = batch.spec, batch.study
+        desk = Desk.PREVIEWS if batch.kind == BatchKind.ROUND else Desk.DATASET
+        project_id = _project(workshop, study.id, desk)
+        rows = session.scalars(select(SampleRow).where(SampleRow.shard_id == shard_id).order_by(SampleRow.index)).all()
+    drafts = [_draft(workshop, study, spec, batch, row, desk) for row in rows]
+    name = batch_name(batch) if desk is Desk.PREVIEWS else f"{batch_name(batch)}-{shard.start}"
+    task_ids = publisher.ensure_tasks(workshop.label_studio, project_id, name, drafts)
+    with workshop.unit() as unit:
+        unit.lock_study(study.id)
+        for row in unit.session.scalars(select(SampleRow).where(SampleRow.shard_id == shard_id)):
+            row.task_id = task_ids[row.key]
+        unit.session.get_one(ShardRow, shard_id).published_at = now()
+        unit.session.flush()
+        waiting = unit.session.scalar(
+            select(func.count()).where(ShardRow.batch_id == batch.id, ShardRow.published_at.is_(None))
+        )
+        batch = unit.session.get_one(BatchRow, batch.id, populate_existing=True)
+        if waiting or batch.state != WorkState.RUNNING:
+            points.show_progress(unit, batch)
+            return
+        batch.state, batch.published_at = WorkState.DONE, now()
+        if batch.kind == BatchKind.ROUND:
+            unit.tell(study.id, Notice.TABS, batch.id)
+            conclude(unit, batch, Happening.ROUND_READY)
+        else:
+            conclude(unit, batch, Happening.RUN_FINISHED)
+
+
+def _draft(
+    workshop: Workshop, study: StudyRow, spec: SpecRow, batch: BatchRow, row: SampleRow, desk: Desk
+) -> TaskDraft:
+    sample = sample_of(row)
+    data = {
+        "image": workshop.links.make(sample.image.digest),
+        "study": study.name,
+        "version": str(spec.version),
+        batch.kind.value: str(batch.number),
+        "index": str(row.index),
+        "background": sample.provenance.background.name,
+    }
+    return TaskDraft(key=row.key, data=data, predictions=[prediction(sample, desk)])
+
+
+def _tell_decision(workshop: Workshop, decision_id: int) -> None:
+    """Make or renew the task of a decision point."""
+    with workshop.database.read() as session:
+        decision = session.get_one(DecisionRow, decision_id)
+        project_id = _project(workshop, decision.study_id, Desk.DECISIONS)
+        data = reports.decision_data(session, workshop, decision)
+        key = points.key_of(decision)
+    if decision.task_id is not None:
+        told = {**data, "datagen_key": key, "batch": key}
+        try:
+            publisher.ensure_task_data(workshop.label_studio, decision.task_id, told)
+        except LabelStudioMissing:
+            log.warning("decision.task_gone", decision=decision_id, task=decision.task_id)  # somebody deleted it
+        else:
+            return
+    draft = TaskDraft(key=key, data=data, predictions=[form_prediction(count=reports.SUGGESTED_COUNT)])
+    task_ids = publisher.ensure_tasks(workshop.label_studio, project_id, key, [draft])
+    with workshop.unit() as unit:
+        unit.session.get_one(DecisionRow, decision_id).task_id = task_ids[key]
+
+
+def _tell_tabs(workshop: Workshop, batch_id: int) -> None:
+    """Save the tabs of a preview round."""
+    with workshop.database.read() as session:
+        batch = session.get_one(BatchRow, batch_id)
+    ensure_round_tabs(workshop.label_studio, _project(workshop, batch.study_id, Desk.PREVIEWS), batch.number)
+
+
+def _project(workshop: Workshop, study_id: int, desk: Desk) -> int:
+    with workshop.database.read() as session:
+        project_id = points.project_of(session, study_id, desk)
+        if project_id is None:
+            study = session.get_one(StudyRow, study_id)
+            raise NotReady(f"{study.name!r} has no {desk} project; run: datagen provision {study.name!r}")
+        return project_id
+
+
+_TELLERS = {Notice.SAMPLES: _tell_samples, Notice.DECISION: _tell_decision, Notice.TABS: _tell_tabs}

@@ -1,0 +1,33 @@
+"""Moving a study and its version along the state machine's table, by a decision or by the end of work."""
+
+from __future__ import annotations
+
+from datagen.domain.lifecycle import Happening, follow
+from datagen.store.rows import BatchRow, SpecRow, StudyRow, now
+from datagen.workflow import building, points
+from datagen.workflow.workshop import Unit
+
+
+def advance(unit: Unit, study: StudyRow, happening: Happening, who: str) -> SpecRow | None:
+    """Move the study and its newest version on by a decision; returns that version.
+
+    Raises:
+        Refused: the table does not have it.
+    """
+    step = follow(study.state, happening)
+    spec = building.current_spec(unit.session, study.id)
+    study.state = step.study
+    if spec is not None and step.spec is not None:
+        spec.state, spec.decided_by, spec.decided_at = step.spec, who, now()
+    return spec
+
+
+def conclude(unit: Unit, batch: BatchRow, happening: Happening) -> None:
+    """Move the study on because work on ``batch`` ended, and open the next decision point."""
+    study = unit.lock_study(batch.study_id)
+    step = follow(study.state, happening)
+    study.state = step.study
+    if step.spec is not None:
+        unit.session.get_one(SpecRow, batch.spec_id).state = step.spec
+    points.show_progress(unit, batch)
+    points.open_point(unit, study, batch)

@@ -1,0 +1,126 @@
+"""What the workflow works with: the outside, handed in; and the unit of work.
+
+Nothing here reads settings or knows RQ: ``jobs`` builds a Workshop and gives it a ``knock``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from datagen.errors import Refused
+from datagen.label_studio.client import LabelStudio
+from datagen.store.database import Database
+from datagen.store.images import ImageStore
+from datagen.store.links import Links
+from datagen.store.rows import AuditRow, Notice, OutboxRow, StudyRow, WorkState, now
+
+
+class Door(StrEnum):
+    """Whose door is knocked on: what kind of work became possible."""
+
+    EVENT = "event"  #: an inbox row waits
+    INPUTS = "inputs"  #: a study's inputs changed
+    SHARD = "shard"  #: a shard waits
+    OUTBOX = "outbox"  #: an outbox row waits
+
+
+class Knock(NamedTuple):
+    """Work that became possible: the door and the row's id. Losing a knock delays, and loses nothing."""
+
+    door: Door
+    row_id: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What an input picture may be."""
+
+    image_bytes: int
+    image_pixels: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workshop:
+    """Everything outside that the workflow touches."""
+
+    database: Database
+    images: ImageStore
+    label_studio: LabelStudio
+    links: Links
+    limits: Limits
+    knock: Callable[[Sequence[Knock]], None]
+    #: samples one job renders
+    shard_size: int
+
+    @contextmanager
+    def unit(self) -> Iterator[Unit]:
+        """One transaction; what it makes possible is knocked for once it is committed."""
+        with self.database.write() as session:
+            unit = Unit(session=session)
+            yield unit
+        if unit.knocks:
+            self.knock(unit.knocks)
+
+
+@dataclass(kw_only=True)
+class Unit:
+    """One transaction and the knocks that follow it."""
+
+    session: Session
+    knocks: list[Knock] = field(default_factory=list)
+
+    def later(self, door: Door, row_id: int) -> None:
+        """Knock once the transaction is committed."""
+        knock = Knock(door, row_id)
+        if knock not in self.knocks:
+            self.knocks.append(knock)
+
+    def lock_study(self, study_id: int) -> StudyRow:
+        """The study, locked until the transaction ends: two decisions about it follow one another.
+
+        Raises:
+            Refused: it is not there any more.
+        """
+        study = self.session.get(StudyRow, study_id, with_for_update=True, populate_existing=True)
+        if study is None:
+            raise Refused("the study is not there any more")
+        return study
+
+    def tell(self, study_id: int, kind: Notice, subject_id: int) -> None:
+        """Have Label Studio told; a second change before the telling is told with the first."""
+        row = self.session.scalar(
+            select(OutboxRow).where(OutboxRow.kind == kind, OutboxRow.subject_id == subject_id).with_for_update()
+        )
+        if row is None:
+            row = OutboxRow(study_id=study_id, kind=kind, subject_id=subject_id)
+            self.session.add(row)
+            self.session.flush()
+        else:
+            row.revision += 1
+            if row.state != WorkState.RUNNING:  # who is telling finds the newer revision when done, and tells again
+                row.state, row.attempts, row.due_at = WorkState.PENDING, 0, now()
+        self.later(Door.OUTBOX, row.id)
+
+    def note(self, study: StudyRow, who: str, what: str) -> None:
+        """Keep a line of what was decided by whom."""
+        self.session.add(AuditRow(study=study.name, who=who, what=what[:1000]))
+
+
+def find_study(session: Session, name: str) -> StudyRow:
+    """The study of that name.
+
+    Raises:
+        Refused: there is none; the sentence lists those that are.
+    """
+    study = session.scalar(select(StudyRow).where(StudyRow.name == name))
+    if study is None:
+        names = session.scalars(select(StudyRow.name).order_by(StudyRow.name)).all()
+        raise Refused(f"there is no study named {name!r}; there are: {', '.join(names) or 'none yet'}")
+    return study
