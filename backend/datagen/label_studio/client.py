@@ -296,11 +296,11 @@ class LabelStudio:
         """Set address, title and log-in of a connection."""
         body = {"project": project_id, **_backend(url, title, user, password)}
         what = f"the ML backend {url} of project {project_id}"
-        return Backend.from_json(self._at.write("PATCH", f"/api/ml/{backend.id}/", what, body))
+        return Backend.from_json(self._at.write("PATCH", f"/api/ml/{backend.id}", what, body))
 
     def delete_backend(self, backend_id: int) -> None:
         """Delete a connection; one that is gone is no error. A webhook that came with it stays."""
-        self._delete(f"/api/ml/{backend_id}/", f"ML backend {backend_id}")
+        self._delete(f"/api/ml/{backend.id}", f"ML backend {backend_id}")
 
     # -- tabs
 

@@ -1,6 +1,6 @@
 """What we post about an image as Label Studio's predictions: labels of a sample, and numbers to begin a form with.
 
-Pure: values in, the API's form out. ``configs.check_prediction`` proves one against its label config.
+Pure: values in, the API's form out. Label Studio does not check predictions; the tests do, with the SDK.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from datagen.domain.geometry import Box, Polygon, to_percent
 from datagen.domain.inputs import Desk
 from datagen.domain.sample import Sample
 
-#: The model version of everything we post; a project shows the predictions of one version, and this is set there.
+#: The model version of everything we post. A project that takes tasks with predictions shows this version's.
 MODEL_VERSION = "datagen"
 
 #: Digits of a percentage: a ten-thousandth of a pixel on a picture 10,000 pixels wide.

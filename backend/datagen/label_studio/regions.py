@@ -27,9 +27,6 @@ from datagen.domain.geometry import (
 from datagen.domain.inputs import CanvasArea, ConceptRegion
 from datagen.errors import BadRegion
 from datagen.label_studio import brush
-from datagen.label_studio.answers import background_use, decision, verdict
-
-__all__ = ["AREA", "background_use", "canvas_areas", "concept_regions", "decision", "verdict"]
 
 #: The label of a canvas polygon where every concept may appear.
 AREA = "area"

@@ -85,7 +85,10 @@ def _looks_like_address(value: str) -> bool:
 
 
 def _name(task: Task) -> str:
-    """The file's name, as people know it; else the task's number."""
+    """What the task says its name is, else the file's name as people know it, else the task's number."""
+    given = task.data.get("name")
+    if isinstance(given, str) and given.strip():
+        return given.strip()
     try:
         address = urlsplit(image_of(task))
     except ValueError:  # an address that is none: fetching it will say so

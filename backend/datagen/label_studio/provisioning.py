@@ -1,0 +1,213 @@
+"""A study's projects in Label Studio: made, checked and mended. Run again it changes nothing that is as it must be.
+
+What people may have changed to their taste (instructions, colours, the order of tasks, their own tabs) is left alone;
+what the product stands on (label config, predictions shown, webhook, connection, our tabs) is mended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from datagen.domain.inputs import Desk
+from datagen.errors import InputProblem, LabelStudioError, LabelStudioUnavailable
+from datagen.label_studio import configs, desks
+from datagen.label_studio.client import LabelStudio
+from datagen.label_studio.desks import MUST_BE, PLANS, Tab
+from datagen.label_studio.payloads import ACTIONS
+from datagen.label_studio.predictions import MODEL_VERSION
+from datagen.label_studio.records import Backend, Project, Webhook
+
+#: The header that carries the shared secret.
+SECRET_HEADER = "X-Datagen-Secret"  # noqa: S105 - the name of a header
+
+#: Title of our ML-backend connection. Not the model version of what we post with tasks: a project that shows a
+#: *connected* model's predictions shows none while the web process is down.
+BACKEND_TITLE = "Datagen"
+
+#: Label Studio's word for a connection that answers.
+_CONNECTED = "CO"
+
+
+@dataclass(kw_only=True)
+class Provisioned:
+    """What is there now, and what was done for it: a sentence each in ``created``, ``mended`` and ``problems``."""
+
+    projects: dict[Desk, int] = field(default_factory=dict)
+    webhooks: dict[Desk, int] = field(default_factory=dict)
+    created: list[str] = field(default_factory=list)
+    mended: list[str] = field(default_factory=list)
+    unchanged: list[str] = field(default_factory=list)
+    #: what could not be done, and the fix; the rest works
+    problems: list[str] = field(default_factory=list)
+
+
+def provision(
+    client: LabelStudio,
+    name: str,
+    labels: Sequence[str],
+    *,
+    webhook_url: str,
+    secret: str,
+    ml_url: str,
+    basic_user: str,
+    basic_pass: str,
+) -> Provisioned:
+    """See that a study's six projects exist with configs, tabs, a verified webhook each, and the ML-backend connection.
+
+    A connection that Label Studio cannot make (our web process is not running yet) is a problem in the result, not an
+    error; everything else is.
+
+    Raises:
+        InputProblem: the name or a label cannot be used.
+        LabelStudioError: a refusal, e.g. of the webhook's address; the sentence names the fix.
+    """
+    if not 1 <= len(name) <= desks.longest_name():
+        raise InputProblem(f"the study's name has {len(name)} characters; it needs 1 to {desks.longest_name()}.")
+    done = Provisioned()
+    there = _projects_of(client, name)
+    for desk in Desk:
+        project = _ensure_project(client, name, desk, labels, there.get(desk), done)
+        done.projects[desk] = project.id
+        _ensure_webhook(client, project.id, desk, webhook_url, secret, done)
+        if PLANS[desk].connected:
+            _ensure_backend(client, project, desk, ml_url, basic_user, basic_pass, done)
+        done.webhooks[desk] = _verified_webhook(client, project.id, desk, webhook_url, secret, ml_url)
+        _ensure_tabs(client, project.id, PLANS[desk].tabs, str(desk), done)
+    return done
+
+
+def ensure_round_tabs(client: LabelStudio, project_id: int, round_number: int) -> None:
+    """See that the Previews project has the tabs of that round, and its general ones.
+
+    The general ones are looked at too because Label Studio deletes every tab of a project that lost its last task.
+    """
+    tabs = (*PLANS[Desk.PREVIEWS].tabs, *desks.round_tabs(round_number))
+    _ensure_tabs(client, project_id, tabs, str(Desk.PREVIEWS), Provisioned())
+
+
+def _projects_of(client: LabelStudio, name: str) -> dict[Desk, Project]:
+    """The study's projects: the oldest of each exact title."""
+    titles = {desks.title(name, desk): desk for desk in Desk}
+    found: dict[Desk, Project] = {}
+    for project in client.find_projects(f"{name} · "):
+        if (desk := titles.get(project.title)) is not None:
+            found.setdefault(desk, project)
+    return found
+
+
+def _ensure_project(
+    client: LabelStudio, name: str, desk: Desk, labels: Sequence[str], known: Project | None, done: Provisioned
+) -> Project:
+    config = configs.render(desk, labels)
+    if known is None:
+        options = {**PLANS[desk].options(), "label_config": config, "description": f"{desk} of the study {name}"}
+        project = client.create_project(desks.title(name, desk), options)
+        done.created.append(f"{desk}: project {project.id}")
+        return project
+    project = client.project(known.id)
+    wrong = {option: value for option, value in MUST_BE.items() if project.options.get(option) != value}
+    if not configs.same(str(project.options.get("label_config")), config):
+        wrong["label_config"] = config  # type: ignore[assignment]
+    if not wrong:
+        done.unchanged.append(f"{desk}: project {project.id}")
+        return project
+    project = client.update_project(project.id, wrong)
+    done.mended.append(f"{desk}: {', '.join(sorted(wrong))} of project {project.id}")
+    return project
+
+
+def _ensure_webhook(client: LabelStudio, project_id: int, desk: Desk, url: str, secret: str, done: Provisioned) -> None:
+    """One webhook with our header; an old address or secret is replaced in place."""
+    headers = {SECRET_HEADER: secret}
+    ours = [one for one in client.webhooks(project_id) if SECRET_HEADER in one.headers]
+    if not ours:
+        made = client.create_webhook(project_id, url, headers, ACTIONS)
+        done.created.append(f"{desk}: webhook {made.id} to {url}")
+        return
+    if _is_right(ours[0], url, headers):
+        done.unchanged.append(f"{desk}: webhook {ours[0].id}")
+        return
+    client.update_webhook(ours[0].id, url, headers, ACTIONS)
+    done.mended.append(f"{desk}: webhook {ours[0].id} to {url}")
+
+
+def _verified_webhook(client: LabelStudio, project_id: int, desk: Desk, url: str, secret: str, ml_url: str) -> int:
+    """The id of the one webhook that is right, as listed; doubles of it are deleted.
+
+    Connecting an ML backend makes a second webhook, to the backend's ``/webhook`` without any secret.
+    """
+    headers = {SECRET_HEADER: secret}
+    listed = client.webhooks(project_id)
+    right = [one for one in listed if _is_right(one, url, headers)]
+    if not right:
+        raise LabelStudioError(
+            f"Label Studio does not list the webhook to {url} of the project {desk} ({project_id}) as active with its "
+            "actions, though it took it; run “datagen provision” again."
+        )
+    without_secret = ml_url.rstrip("/") + "/webhook"
+    for one in listed:
+        if one is not right[0] and (SECRET_HEADER in one.headers or one.url in (url, without_secret)):
+            client.delete_webhook(one.id)
+    return right[0].id
+
+
+def _is_right(webhook: Webhook, url: str, headers: Mapping[str, str]) -> bool:
+    return (
+        webhook.url == url
+        and webhook.headers == headers
+        and webhook.is_active
+        and webhook.send_payload
+        and not webhook.send_for_all_actions
+        and webhook.actions == frozenset(ACTIONS)
+    )
+
+
+def _ensure_backend(
+    client: LabelStudio, project: Project, desk: Desk, url: str, user: str, password: str, done: Provisioned
+) -> None:
+    """The connection on which “Start Training” arrives, and which predictions the project shows."""
+    ours = [one for one in client.backends(project.id) if one.title == BACKEND_TITLE]
+    try:
+        if not ours:
+            backend = client.create_backend(project.id, url, BACKEND_TITLE, user, password)
+            done.created.append(f"{desk}: ML backend {backend.id} at {url}")
+        elif _answers(ours[0], url, user):
+            done.unchanged.append(f"{desk}: ML backend {ours[0].id}")
+        else:
+            client.update_backend(ours[0], project.id, url, BACKEND_TITLE, user, password)
+            done.mended.append(f"{desk}: ML backend {ours[0].id} at {url}")
+    except LabelStudioUnavailable:
+        raise
+    except LabelStudioError as refusal:
+        done.problems.append(
+            f"{desk}: Label Studio could not connect the ML backend {url} (“Start Training” is missing there). Start "
+            f"“datagen up”, see that Label Studio reaches DATAGEN_PUBLIC_URL, and provision again. ({refusal})"
+        )
+        return
+    for double in ours[1:]:
+        client.delete_backend(double.id)
+    _show_predictions(client, project.id, desk)
+
+
+def _answers(backend: Backend, url: str, user: str) -> bool:
+    return backend.url == url and backend.basic_auth_user == user and backend.state == _CONNECTED
+
+
+def _show_predictions(client: LabelStudio, project_id: int, desk: Desk) -> None:
+    """Have the project show the connected model's predictions where it is live, else those that came with the tasks."""
+    shown = client.project(project_id).options.get("model_version")
+    if PLANS[desk].live and shown != BACKEND_TITLE:
+        client.update_project(project_id, {"model_version": BACKEND_TITLE})
+    elif not PLANS[desk].live and shown == BACKEND_TITLE:
+        # none is chosen: the next import chooses its own; a version no prediction has is refused
+        posted = any(True for _ in client.tasks(project_id, annotations=False, page_size=1))
+        client.update_project(project_id, {"model_version": MODEL_VERSION if posted else ""})
+
+
+def _ensure_tabs(client: LabelStudio, project_id: int, tabs: Sequence[Tab], desk: str, done: Provisioned) -> None:
+    there = {view.title for view in client.views(project_id)}
+    for tab in tabs:
+        if tab.title not in there:
+            view = client.create_view(project_id, tab.data())
+            done.created.append(f"{desk}: tab “{tab.title}” ({view.id})")
