@@ -1,0 +1,47 @@
+"""Links: who has a good one sees the picture; forged, expired and foreign ones are refused."""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from datagen.errors import Refused
+from datagen.store.links import Links
+
+DIGEST, OTHER = "a" * 64, "b" * 64
+
+
+def _key(link: str) -> str:
+    return parse_qs(urlsplit(link).query)["key"][0]
+
+
+def test_a_link_of_ours_passes() -> None:
+    links = Links("http://datagen.example", b"key", days=1)
+    link = links.make(DIGEST)
+    assert link.startswith(f"http://datagen.example/images/{DIGEST}.png?key=")
+    links.check(DIGEST, _key(link))
+
+
+def test_a_link_is_for_one_picture_only() -> None:
+    links = Links("", b"key", days=1)
+    with pytest.raises(Refused, match="another picture"):
+        links.check(OTHER, _key(links.make(DIGEST)))
+
+
+def test_a_link_signed_with_another_key_is_refused() -> None:
+    forged = Links("", b"their key", days=1).make(DIGEST)
+    with pytest.raises(Refused, match="not valid"):
+        Links("", b"our key", days=1).check(DIGEST, _key(forged))
+
+
+def test_a_link_expires() -> None:
+    link = Links("", b"key", days=1).make(DIGEST)
+    with pytest.raises(Refused, match="expired"):
+        Links("", b"key", days=-1).check(DIGEST, _key(link))
+
+
+@pytest.mark.parametrize("junk", ["", "x", "a.b.c", "é" * 50])
+def test_junk_instead_of_a_key_is_refused(junk: str) -> None:
+    with pytest.raises(Refused):
+        Links("", b"key", days=1).check(DIGEST, junk)
