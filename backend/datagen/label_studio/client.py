@@ -300,7 +300,7 @@ class LabelStudio:
 
     def delete_backend(self, backend_id: int) -> None:
         """Delete a connection; one that is gone is no error. A webhook that came with it stays."""
-        self._delete(f"/api/ml/{backend.id}", f"ML backend {backend_id}")
+        self._delete(f"/api/ml/{backend_id}", f"ML backend {backend_id}")
 
     # -- tabs
 

@@ -7,6 +7,7 @@ Studio's own reason is repeated.
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Mapping
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -25,6 +26,8 @@ TIMEOUT = httpx.Timeout(60.0, connect=5.0)
 READ_ATTEMPTS = 3
 #: Of a refusal's text not more than this is repeated.
 _REASON_CHARS = 500
+#: Label Studio's reasons hold links for its own pages.
+_MARKUP = re.compile(r"</?[a-z][^<>]*>")
 
 
 class Connection:
@@ -177,7 +180,7 @@ def _reason(response: httpx.Response) -> str:
     found = body.get("validation_errors") or body.get("detail") or "no reason given"
     if isinstance(found, dict):
         found = "; ".join(f"{field}: {_flat(why)}" for field, why in found.items())
-    text = " ".join(_flat(found).split())[:_REASON_CHARS]
+    text = " ".join(_MARKUP.sub("", _flat(found)).split())[:_REASON_CHARS].strip()
     return text if text.endswith(".") else text + "."
 
 
