@@ -1,0 +1,102 @@
+"""What a file is, by its first bytes: the pictures that are accepted, and a sentence for each thing that is not one.
+
+Reads the bytes only; nothing here decodes. What people add by mistake is named, because "not a picture" helps nobody
+who sees the picture in front of them.
+"""
+
+from __future__ import annotations
+
+from datagen.errors import BadPicture
+
+#: Accepted kinds by how they begin; WebP is told apart in ``kind_of``, its signature has a length in the middle.
+_ACCEPTED = {
+    b"\xff\xd8\xff": "JPEG",
+    b"\x89PNG\r\n\x1a\n": "PNG",
+    b"BM": "BMP",
+    b"II*\x00": "TIFF",
+    b"MM\x00*": "TIFF",
+    b"II+\x00": "TIFF",
+    b"MM\x00+": "TIFF",
+    b"GIF87a": "GIF",
+    b"GIF89a": "GIF",
+}
+
+_EXPORT = "export it as PNG or JPEG and add that"
+
+#: Refused kinds by how they begin: what it is, and what to do.
+_REFUSED = {
+    b"%PDF": ("a PDF document", "export the picture in it as PNG and add that"),
+    b"PK\x03\x04": ("a ZIP archive or an office document", "unpack it and add the pictures in it"),
+    b"\x1f\x8b": ("a gzip archive", "unpack it and add the pictures in it"),
+    b"7z\xbc\xaf": ("a 7z archive", "unpack it and add the pictures in it"),
+    b"Rar!": ("a RAR archive", "unpack it and add the pictures in it"),
+    b"8BPS": ("a Photoshop document", _EXPORT),
+    b"\x00\x00\x00\x0cjP  ": ("a JPEG 2000 picture", _EXPORT),
+    b"\xff\x4f\xff\x51": ("a JPEG 2000 picture", _EXPORT),
+    b"\x00\x00\x00\x0cJXL ": ("a JPEG XL picture", _EXPORT),
+    b"\xff\x0a": ("a JPEG XL picture", _EXPORT),
+    b"\x00\x00\x01\x00": ("an icon", _EXPORT),
+    b"v/1\x01": ("an OpenEXR picture", "export it as 16-bit PNG or TIFF and add that"),
+    b"\x93NUMPY": ("a NumPy array", "save it as PNG or TIFF and add that"),
+    b"\x89HDF": ("an HDF5 file", "save the picture in it as PNG or TIFF and add that"),
+    b"\x1a\x45\xdf\xa3": ("a video", "save the frames you mean as PNG and add those"),
+    b"version https://git-lfs": ("a Git LFS pointer, not the picture itself", "run “git lfs pull” and add it again"),
+}
+
+#: The same for text, after blanks and in lower case.
+_REFUSED_TEXT = {
+    b"<svg": ("an SVG drawing, which has no pixels", _EXPORT),
+    b"<!doctype html": (
+        "a web page (HTML)",
+        "the address may ask for a log-in: download the picture and add the file itself",
+    ),
+    b"<html": ("a web page (HTML)", "the address may ask for a log-in: download the picture and add the file itself"),
+    b"<?xml": ("an XML document", "add the picture that it describes"),
+    b"<": ("an XML document", "add the picture that it describes"),
+    b"{": ("JSON text", "the address may ask for a log-in, or this is a task list: add the picture itself"),
+    b"[": ("JSON text", "the address may ask for a log-in, or this is a task list: add the picture itself"),
+}
+
+#: ISO media files name their brand at byte 8.
+_REFUSED_BRANDS = {
+    b"heic": ("an HEIC photo, as iPhones save them", _EXPORT),
+    b"heix": ("an HEIC photo, as iPhones save them", _EXPORT),
+    b"mif1": ("an HEIF photo", _EXPORT),
+    b"avif": ("an AVIF picture", _EXPORT),
+}
+
+
+def kind_of(data: bytes) -> str:
+    """The kind of an accepted picture: JPEG, PNG, BMP, WebP, TIFF or GIF.
+
+    Raises:
+        BadPicture: it is something else; the sentence names it and says what to do.
+    """
+    if not data:
+        raise BadPicture("the file is empty; add it again")
+    for start, kind in _ACCEPTED.items():
+        if data.startswith(start):
+            return kind
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "WebP"
+    what, remedy = _refused(data)
+    raise BadPicture(f"the file is {what}, not a JPEG, PNG, BMP, WebP, TIFF or GIF picture; {remedy}")
+
+
+def _refused(data: bytes) -> tuple[str, str]:
+    for start, answer in _REFUSED.items():
+        if data.startswith(start):
+            return answer
+    if data[4:8] == b"ftyp":
+        return _REFUSED_BRANDS.get(data[8:12], ("a video", "save the frames you mean as PNG and add those"))
+    if data[:4] == b"RIFF":
+        return "a video or sound", "save the frames you mean as PNG and add those"
+    if data[128:132] == b"DICM":
+        return "a DICOM file", "export its picture as 16-bit PNG and add that"
+    text = data[:2048].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if text.startswith((b"<?xml", b"<!")) and b"<svg" in text:
+        return _REFUSED_TEXT[b"<svg"]
+    for start, answer in _REFUSED_TEXT.items():
+        if text.startswith(start):
+            return answer
+    return f"of an unknown kind (it begins with {data[:8].hex(' ')})", _EXPORT
