@@ -63,7 +63,7 @@ def main(
 
 @app.command()
 def up(
-    workers: Annotated[int, typer.Option(min=1, help="Worker processes; by default one a processor core.")] = 0,
+    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes; by default one a core.")] = None,
 ) -> None:
     """Run web, workers and scheduler on this machine until Ctrl-C."""
     from datagen.jobs.supervisor import commands, supervise
@@ -144,8 +144,11 @@ def provision(
         for desk, project_id in made.projects.items():
             table.add_row(str(desk), f"{chosen.label_studio_url}/projects/{project_id}/data")
         out.print(table)
-        for line in made.changes:
-            out.print(f"  {line}", highlight=False)
+        for word, lines in (("made", made.created), ("mended", made.mended)):
+            for line in lines:
+                out.print(f"  {word} {line}", highlight=False, soft_wrap=True)
+        for line in made.problems:
+            err.print(f"[yellow]Not done:[/] {line}", highlight=False, soft_wrap=True)
 
 
 @app.command()

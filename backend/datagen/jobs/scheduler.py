@@ -23,7 +23,7 @@ class JsonCron(CronScheduler):
         due = [job for job in self.get_jobs() if job.should_run()]
         for job in due:
             queue = Queue(job.queue_name, connection=self.connection, serializer=JSONSerializer)
-            job_id = f"cron-{job.func_name}"
+            job_id = "cron-" + job.func_name.replace(".", "_")
             if job_id not in queue.job_ids:
                 queue.enqueue_call(job.func_name, job_id=job_id, result_ttl=SWEEP_SECONDS, timeout=60)
             job.set_enqueue_time(now())

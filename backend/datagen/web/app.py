@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Flask
 
-from datagen.jobs.context import connection_of
+from datagen.jobs.context import configure_logging, connection_of
 from datagen.jobs.queues import Queues, connect
 from datagen.settings import Settings
 from datagen.store.database import Database
@@ -19,6 +19,7 @@ from datagen.web.webhook import webhook_blueprint
 def create_app(settings: Settings | None = None) -> Flask:
     """The web process's application."""
     chosen = settings or Settings()
+    configure_logging(chosen.log_level)
     reached = connection_of(chosen)
     gate = Gate(reached.basic_user, reached.basic_pass, reached.webhook_secret)
     database = Database(chosen.resolved_database_url)

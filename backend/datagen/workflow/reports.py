@@ -57,8 +57,7 @@ def decision_data(session: Session, workshop: Workshop, decision: DecisionRow) -
         parts.append(_batch(session, batch))
     if decision.action is None:
         parts.append(_inputs(collect(session, study)))
-        if batch is None or batch.kind == BatchKind.ROUND:
-            parts.append("<p>Choose what happens next, then <b>Submit</b>.</p>")
+        parts.append("<p>Choose what happens next, then <b>Submit</b>.</p>")
     sheet = started.sheet if started is not None and started.sheet else batch.sheet if batch is not None else None
     if sheet is None:
         text = "The dataset is in the Dataset project." if batch is not None else "No preview round yet."
