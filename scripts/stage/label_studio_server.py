@@ -1,0 +1,127 @@
+"""A real Label Studio of our own, from its own environment, on a free port, that phones nobody."""
+
+from __future__ import annotations
+
+import secrets
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from stage.layout import LABEL_STUDIO_VENV, LABEL_STUDIO_VERSION
+from stage.ports import free_port
+from stage.processes import Processes, StageError
+
+#: Seconds the first start may take: the migrations of a fresh database on a busy machine.
+START_WITHIN_S = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class LabelStudio:
+    """A running server and its only user. ``token`` is a legacy token; ``kept_token`` holds the personal one."""
+
+    url: str
+    email: str
+    password: str
+    token: str
+    kept_token: Path
+
+    def personal_token(self) -> str:
+        """The user's personal access token; Label Studio shows it once, so it is kept in ``kept_token``.
+
+        Raises:
+            StageError: one was made before and is not kept here.
+        """
+        if self.kept_token.exists():
+            return self.kept_token.read_text().strip()
+        with closing(self.session()) as browser:
+            answer = browser.post("/api/token/", headers={"X-CSRFToken": browser.cookies["csrftoken"]})
+        if answer.status_code == httpx.codes.CONFLICT:
+            raise StageError(
+                f"{self.email} has a personal access token already, and Label Studio shows one only once: "
+                f"write it into {self.kept_token}, or revoke it in Account & Settings."
+            )
+        answer.raise_for_status()
+        self.kept_token.touch(mode=0o600)
+        self.kept_token.write_text(str(answer.json()["token"]))
+        return self.kept_token.read_text()
+
+    def session(self) -> httpx.Client:
+        """A browser's session: logged in with cookies, as a person is. The caller closes it."""
+        browser = httpx.Client(base_url=self.url, follow_redirects=True, timeout=60, headers={"Referer": self.url})
+        form = browser.get("/user/login/")
+        form.raise_for_status()
+        entry = {"email": self.email, "password": self.password, "csrfmiddlewaretoken": browser.cookies["csrftoken"]}
+        answer = browser.post("/user/login/", data=entry)
+        if answer.status_code != httpx.codes.OK or "sessionid" not in browser.cookies:
+            browser.close()
+            raise StageError(f"Label Studio at {self.url} refused the log-in of {self.email}.")
+        return browser
+
+
+def start(processes: Processes, folder: Path, *, port: int | None = None, token: str = "") -> LabelStudio:
+    """Start a server whose data live in ``folder``; a second start there finds them again.
+
+    The user, the password and the token are those of the first start: Label Studio sets them once.
+    SSRF protection is off, because everything runs on the loopback address.
+    """
+    program = LABEL_STUDIO_VENV / "bin" / "label-studio"
+    if not program.exists():
+        raise StageError(
+            f"Label Studio {LABEL_STUDIO_VERSION} is not installed in {LABEL_STUDIO_VENV}; run scripts/test once "
+            "(or scripts/demo): it sets it up."
+        )
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    files = folder / "files"
+    files.mkdir(exist_ok=True)
+    port = port or free_port()
+    server = LabelStudio(
+        url=f"http://127.0.0.1:{port}",
+        email="annotator@example.com",
+        password=_kept(folder / "password", secrets.token_urlsafe(12)),
+        token=_kept(folder / "token", token or secrets.token_hex(20)),
+        kept_token=folder / "personal_token",
+    )
+    env = {
+        "LABEL_STUDIO_BASE_DATA_DIR": str(folder),
+        "LABEL_STUDIO_USERNAME": server.email,
+        "LABEL_STUDIO_PASSWORD": server.password,
+        "LABEL_STUDIO_USER_TOKEN": server.token,
+        "LABEL_STUDIO_ENABLE_LEGACY_API_TOKEN": "true",
+        "LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED": "true",
+        "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT": str(files),
+        "COLLECT_ANALYTICS": "false",
+        "LATEST_VERSION_CHECK": "false",
+        "SENTRY_DSN": "",
+        "FRONTEND_SENTRY_DSN": "",
+        "SSRF_PROTECTION_ENABLED": "false",
+        "ML_BLOCK_LOCAL_IP": "false",
+        # one address for links, log-in and cookies, whatever the machine calls itself
+        "LABEL_STUDIO_HOST": server.url,
+        "PYTHONWARNINGS": "ignore",
+    }
+    argv: list[str | Path] = [program, "start", "--no-browser", "--internal-host", "127.0.0.1", "-p", str(port)]
+    processes.start("label-studio", argv, env=env, cwd=folder, ready=lambda: _answers(server), within=START_WITHIN_S)
+    return server
+
+
+def _answers(server: LabelStudio) -> bool:
+    """Whether *our* server answers: when its port is taken it moves to the next in silence, so the token decides."""
+    try:
+        return (
+            httpx.get(
+                f"{server.url}/api/current-user/whoami", headers={"Authorization": f"Token {server.token}"}, timeout=5
+            ).status_code
+            == httpx.codes.OK
+        )
+    except httpx.TransportError:
+        return False
+
+
+def _kept(path: Path, fresh: str) -> str:
+    """What the file holds; ``fresh`` if there is none yet, and then it is kept there, for its owner alone."""
+    if not path.exists():
+        path.touch(mode=0o600)
+        path.write_text(fresh)
+    return path.read_text().strip()

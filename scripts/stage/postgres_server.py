@@ -1,0 +1,67 @@
+"""A PostgreSQL of our own: a throw-away cluster on a free port, for tests and benches.
+
+PostgreSQL refuses to run as root; there it runs as the ``postgres`` user that the system's package made.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from stage.ports import free_port
+from stage.processes import StageError
+
+#: The system user that runs it where we are root.
+SYSTEM_USER = "postgres"
+
+
+@contextmanager
+def running() -> Iterator[str]:
+    """A running server; its URL without a database: ``postgresql://postgres@127.0.0.1:PORT``.
+
+    Nothing is synced to the disk: fast, and of no use for data that anybody needs.
+
+    Raises:
+        StageError: there is no PostgreSQL, or it cannot start.
+    """
+    bin_folder = _bin_folder()
+    folder = Path(tempfile.mkdtemp(prefix="datagen-postgres-"))
+    as_user: list[str | Path] = []
+    if os.geteuid() == 0:
+        shutil.chown(folder, SYSTEM_USER)
+        as_user = ["runuser", "-u", SYSTEM_USER, "--"]
+    cluster, port = folder / "cluster", free_port()
+    try:
+        _call([*as_user, bin_folder / "initdb", "-D", cluster, "-U", "postgres", "-A", "trust", "-E", "UTF8", "-N"])
+        options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c fsync=off"
+        control = [*as_user, bin_folder / "pg_ctl", "-D", cluster, "-w"]
+        _call([*control, "-l", folder / "log", "-o", options, "start"])
+        try:
+            yield f"postgresql://postgres@127.0.0.1:{port}"
+        finally:
+            _call([*control, "-m", "immediate", "stop"])
+    finally:
+        shutil.rmtree(folder)
+
+
+def _bin_folder() -> Path:
+    if found := shutil.which("initdb"):
+        return Path(found).resolve().parent
+    versions = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: float(path.parts[-3]))
+    if not versions:
+        raise StageError("There is no PostgreSQL (initdb); install it (Debian: apt-get install postgresql).")
+    return versions[-1].parent
+
+
+def _call(argv: Sequence[str | Path]) -> None:
+    # a file, not a pipe: the server that pg_ctl starts keeps the output open
+    with tempfile.TemporaryFile("w+") as output:
+        told = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd="/", check=False)
+        if told.returncode != 0:
+            output.seek(0)
+            raise StageError(f"{' '.join(map(str, argv))} failed: {output.read().strip()}")

@@ -1,0 +1,200 @@
+"""Processes that are started, waited for, and stopped again: these and no others.
+
+Each runs in a session of its own with a log file. What was started is kept in ``processes.json``, so that another
+process can stop it later. A process counts as ours only while its start time is the one noted down: a number that
+the system has meanwhile given to somebody else's process is left alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+#: Every process started here carries this variable; its value is the folder that notes it down.
+MARK = "DATAGEN_STAGE"
+#: Seconds a process has to end by itself after SIGTERM, before its whole group is killed.
+GRACE_S = 20.0
+#: Seconds between two looks at a condition.
+LOOK_EVERY_S = 0.1
+#: Lines of a log that go into an error.
+TAIL_LINES = 25
+
+
+class StageError(Exception):
+    """Something on the stage did not work; the text is a sentence for the person who started it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A process: its name on the stage, its number (also its session's), when it was born, and its log file."""
+
+    name: str
+    pid: int
+    born: str
+    log: str
+
+
+def born(pid: int) -> str | None:
+    """When the process of that number started, in the system's own notation; None if there is none (or a zombie)."""
+    stat = Path(f"/proc/{pid}/stat")
+    if stat.parent.parent.joinpath("self").exists():
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            return None
+        return None if fields[0] in "ZX" else fields[19]
+    # no /proc (macOS): ps knows it to the second
+    told = subprocess.run(["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    state, _, since = told.stdout.strip().partition(" ")
+    return None if not state or state.startswith("Z") else since.strip()
+
+
+def wait_until(condition: Callable[[], bool], within: float, what: str, *, every: float = LOOK_EVERY_S) -> None:
+    """Return as soon as ``condition()`` holds.
+
+    Raises:
+        StageError: it did not within ``within`` seconds; ``what`` completes the sentence “… did not happen”.
+    """
+    deadline = time.monotonic() + within
+    while not condition():
+        if time.monotonic() > deadline:
+            raise StageError(f"{what} did not happen within {within:.0f} s.")
+        time.sleep(every)
+
+
+class Processes:
+    """The processes noted down in one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder.absolute()
+        self._children: dict[int, subprocess.Popen[bytes]] = {}
+
+    def start(
+        self,
+        name: str,
+        argv: Sequence[str | Path],
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        ready: Callable[[], bool],
+        within: float,
+    ) -> Started:
+        """Start a process and return once ``ready()`` holds.
+
+        ``env`` is added to this process's own environment. Output goes to ``<folder>/<name>.log``.
+
+        Raises:
+            StageError: the program is not there, ended, or was not ready within ``within`` seconds; the end of its
+                log is in the text. It is stopped then.
+        """
+        log = self.folder / f"{name}.log"
+        surroundings = {**os.environ, **(env or {}), MARK: str(self.folder)}
+        with log.open("wb") as output:
+            try:
+                child = subprocess.Popen(
+                    [str(part) for part in argv],
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    env=surroundings,
+                    cwd=cwd,
+                    start_new_session=True,
+                )
+            except OSError as error:
+                raise StageError(f"{name} cannot be started: {error}.") from error
+        self._children[child.pid] = child
+        started = Started(name, child.pid, born(child.pid) or "gone", str(log))
+        self._note([*self.noted(), started])
+        try:
+            self._wait_ready(started, child, ready, within)
+        except BaseException:
+            self.stop(started)
+            raise
+        return started
+
+    def _wait_ready(
+        self, started: Started, child: subprocess.Popen[bytes], ready: Callable[[], bool], within: float
+    ) -> None:
+        deadline = time.monotonic() + within
+        while not ready():
+            if (code := child.poll()) is not None:
+                raise StageError(f"{started.name} ended with code {code} before it was ready.{self._tail(started)}")
+            if time.monotonic() > deadline:
+                raise StageError(f"{started.name} was not ready within {within:.0f} s.{self._tail(started)}")
+            time.sleep(LOOK_EVERY_S)
+
+    def noted(self) -> list[Started]:
+        """Every process noted down, alive or not, in the order of starting."""
+        try:
+            return [Started(**entry) for entry in json.loads(self._notes.read_text())]
+        except FileNotFoundError:
+            return []
+
+    def alive(self) -> list[Started]:
+        """Those that still run (or whose group still has members of ours)."""
+        return [started for started in self.noted() if self.is_alive(started)]
+
+    def is_alive(self, started: Started) -> bool:
+        """Whether the process, or one it left behind in its group, still runs."""
+        if (child := self._children.get(started.pid)) is not None:
+            child.poll()  # reap it, so that it does not linger as a zombie
+        return born(started.pid) == started.born or any(self._left_behind(started))
+
+    def stop(self, started: Started, grace: float = GRACE_S) -> None:
+        """Ask the process to end, wait, kill what is left of its group, and strike it from the notes."""
+        if born(started.pid) == started.born:
+            os.kill(started.pid, signal.SIGTERM)
+            deadline = time.monotonic() + grace
+            while self.is_alive(started) and time.monotonic() < deadline:
+                time.sleep(LOOK_EVERY_S)
+        if born(started.pid) == started.born:
+            os.killpg(started.pid, signal.SIGKILL)
+        for pid in self._left_behind(started):
+            os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: not self.is_alive(started), 10, f"The end of {started.name} (process {started.pid})")
+        if (child := self._children.pop(started.pid, None)) is not None:
+            child.wait(timeout=10)
+        self._note([other for other in self.noted() if other != started])
+
+    def stop_all(self) -> list[Started]:
+        """Stop everything noted down, the last started first; what was alive is returned."""
+        stopped = []
+        for started in reversed(self.noted()):
+            if self.is_alive(started):
+                stopped.append(started)
+            self.stop(started)
+        return stopped
+
+    @property
+    def _notes(self) -> Path:
+        return self.folder / "processes.json"
+
+    def _note(self, entries: list[Started]) -> None:
+        draft = self._notes.with_suffix(".draft")
+        draft.write_text(json.dumps([asdict(entry) for entry in entries], indent=1))
+        draft.replace(self._notes)
+
+    def _left_behind(self, started: Started) -> Iterator[int]:
+        """Members of its group that carry our mark; only asked where /proc tells."""
+        if born(started.pid) not in (None, started.born):
+            return  # the number is somebody else's now, and so may be the group's
+        for entry in Path("/proc").glob("[0-9]*"):
+            try:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+                if fields[0] in "ZX" or int(fields[2]) != started.pid:
+                    continue
+                if f"{MARK}={self.folder}".encode() in (entry / "environ").read_bytes().split(b"\0"):
+                    yield int(entry.name)
+            except (FileNotFoundError, ProcessLookupError, PermissionError):
+                continue  # it ended while we looked, or belongs to another user: not ours
+
+    def _tail(self, started: Started) -> str:
+        lines = Path(started.log).read_text(errors="replace").splitlines()[-TAIL_LINES:]
+        return f" The end of {started.log}:\n" + "\n".join(f"    {line}" for line in lines) if lines else ""

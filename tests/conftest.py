@@ -1,0 +1,95 @@
+"""The real servers that the tests run against: started on free ports when a test first asks, stopped at the end.
+
+A developer who runs the suite often can keep a Label Studio running and name it in DATAGEN_TEST_LABEL_STUDIO_URL,
+_EMAIL, _PASSWORD and _TOKEN: see CONTRIBUTING.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+from redis import Redis
+
+from stage import label_studio_server, postgres_server, redis_server
+from stage.label_studio_server import LabelStudio
+from stage.processes import Processes
+
+#: Debian's Chromium, unattended: no sandbox as root, nothing fetched in the background.
+CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(scope="session")
+def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
+    """Starts servers for the suite, and stops them all at its end."""
+    started = Processes(tmp_path_factory.mktemp("servers"))
+    yield started
+    started.stop_all()
+
+
+@pytest.fixture(scope="session")
+def redis_url(processes: Processes, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A real Redis; what one test leaves there the next one finds: see ``clean_redis_url``."""
+    return redis_server.start(processes, tmp_path_factory.mktemp("redis"))
+
+
+@pytest.fixture
+def clean_redis_url(redis_url: str) -> str:
+    """The same Redis, emptied before the test."""
+    with Redis.from_url(redis_url) as client:
+        client.flushall()
+    return redis_url
+
+
+@pytest.fixture(scope="session")
+def label_studio(processes: Processes, tmp_path_factory: pytest.TempPathFactory) -> LabelStudio:
+    """A real Label Studio with one user: ``.url .email .password .token`` and ``.personal_token()``."""
+    folder = tmp_path_factory.mktemp("label-studio")
+    if url := os.environ.get("DATAGEN_TEST_LABEL_STUDIO_URL"):
+        email, password, token = (
+            os.environ[f"DATAGEN_TEST_LABEL_STUDIO_{part}"] for part in ("EMAIL", "PASSWORD", "TOKEN")
+        )
+        kept = Path(os.environ.get("DATAGEN_TEST_LABEL_STUDIO_KEPT_TOKEN", folder / "personal_token"))
+        return LabelStudio(url=url, email=email, password=password, token=token, kept_token=kept)
+    return label_studio_server.start(processes, folder)
+
+
+@pytest.fixture(scope="session")
+def _postgres_server() -> Iterator[str]:
+    with postgres_server.running() as url:
+        yield url
+
+
+@pytest.fixture
+def postgres_url(_postgres_server: str, request: pytest.FixtureRequest) -> Iterator[str]:
+    """SQLAlchemy's URL of an empty database on a real PostgreSQL, dropped after the test."""
+    name = f"test_{abs(hash(request.node.nodeid)):x}"
+    with psycopg.connect(f"{_postgres_server}/postgres", autocommit=True) as server:
+        server.execute(f'CREATE DATABASE "{name}"')
+        yield f"{_postgres_server.replace('postgresql://', 'postgresql+psycopg://')}/{name}"
+        server.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """A real headless Chromium; open a context and a page of your own in it."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    if program is None:
+        pytest.fail("There is no chromium on the PATH; run scripts/test as root on Debian, or install it.")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=CHROMIUM_FLAGS)
+        yield browser
+        browser.close()
