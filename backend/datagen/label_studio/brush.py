@@ -65,7 +65,7 @@ def outlines(mask: npt.NDArray[np.bool_]) -> tuple[tuple[Polygon, ...], ...]:
             ShapelyPolygon([(x + left - 0.5, y + top - 0.5) for y, x in ring])
             for ring in find_contours(stroke.astype(np.float64), 0.5, fully_connected="high")  # type: ignore[no-untyped-call]
         ]
-        parts = polygons_of(reduce(symmetric_difference, rings))
+        parts = polygons_of(reduce(symmetric_difference, rings).simplify(0))  # corners on a straight line say nothing
         if parts:
             found.append(parts)
     return tuple(found)

@@ -28,7 +28,7 @@ class Tab:
             "type": "grid" if self.grid else "list",
             "target": "tasks",
             "gridWidth": 4,
-            "gridFitImagesToWidth": True,
+            "gridFitImagesToWidth": False,
             # columns that cost a query each and say nothing here
             "hiddenColumns": {"explore": list(_HIDDEN), "labeling": list(_HIDDEN)},
             "filters": {"conjunction": "and", "items": [dict(one) for one in self.filters]},
@@ -161,8 +161,8 @@ PLANS: dict[Desk, DeskPlan] = {
         instruction=(
             "<h3>Previews: is it real enough?</h3>"
             "<p>The outline shows what was synthesized. Choose <b>good</b> (key G) or <b>bad</b> (key B), say what is "
-            "wrong, and submit (Ctrl+Enter). You may change your mind until the round is decided in the project that "
-            "ends in “Decisions”.</p>"
+            "wrong, and submit (Ctrl+Enter; from the comment press Tab first). You may change your mind until the round "
+            "is decided in the project that ends in “Decisions”.</p>"
         ),
         colour="#B57EDC",
         tabs=(

@@ -196,12 +196,13 @@ def _answers(backend: Backend, url: str, user: str) -> bool:
 
 def _show_predictions(client: LabelStudio, project_id: int, desk: Desk) -> None:
     """Have the project show the connected model's predictions where it is live, else those that came with the tasks."""
-    shown = client.project(project_id).options.get("model_version")
+    options = client.project(project_id).options
+    shown = options.get("model_version")
     if PLANS[desk].live and shown != BACKEND_TITLE:
         client.update_project(project_id, {"model_version": BACKEND_TITLE})
     elif not PLANS[desk].live and shown == BACKEND_TITLE:
-        # none is chosen: the next import chooses its own; a version no prediction has is refused
-        posted = any(True for _ in client.tasks(project_id, annotations=False, page_size=1))
+        # a version that no prediction has is refused; where none is chosen, the next import chooses its own
+        posted = options.get("total_predictions_number")
         client.update_project(project_id, {"model_version": MODEL_VERSION if posted else ""})
 
 
