@@ -1,0 +1,58 @@
+"""The README's table of settings, made from the Settings class: ``PYTHONPATH=scripts python -m stage.settings_table``.
+
+The README holds it between the two markers below; a test compares them, and this module's command writes it there.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from pydantic import AliasChoices, SecretStr
+from pydantic.fields import FieldInfo
+
+from datagen.settings import Settings
+from stage.layout import ROOT
+
+#: The table stands between these lines of the README.
+BEGIN, END = "<!-- settings: begin -->", "<!-- settings: end -->"
+
+
+def settings_table() -> str:
+    """A Markdown table with a row a setting, in the class's order."""
+    rows = [
+        f"| `{_variable(field)}` | {_default(field)} | {field.description} |"
+        for field in Settings.model_fields.values()
+    ]
+    return "\n".join(["| variable | default | what it is |", "|---|---|---|", *rows])
+
+
+def with_table(readme: str) -> str:
+    """The README with the table as it must be.
+
+    Raises:
+        ValueError: a marker is missing.
+    """
+    before, begin, rest = readme.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"the README lacks the markers {BEGIN} and {END}")
+    return f"{before}{BEGIN}\n{settings_table()}\n{END}{after}"
+
+
+def _variable(field: FieldInfo) -> str:
+    names = field.validation_alias
+    assert isinstance(names, AliasChoices)
+    return str(names.choices[0])
+
+
+def _default(field: FieldInfo) -> str:
+    value = field.default.get_secret_value() if isinstance(field.default, SecretStr) else field.default
+    return f"`{value}`" if str(value) else "(empty)"
+
+
+if __name__ == "__main__":
+    readme = ROOT / "README.md"
+    if "--print" in sys.argv or not readme.exists():
+        sys.stdout.write(settings_table() + "\n")
+    else:
+        readme.write_text(with_table(readme.read_text(encoding="utf-8")), encoding="utf-8")
