@@ -38,10 +38,18 @@ class TokenAuth(httpx.Auth):
     """Puts the right header on each request, finds out once which kind of token it has, and renews what ends.
 
     One object may serve many threads: asking and renewing happen under a lock.
+
+    Raises:
+        LabelStudioError: the token is empty, or cannot be one.
     """
 
     def __init__(self, api_key: str, base_url: str) -> None:
         self._api_key = api_key.strip()
+        if not (self._api_key.isascii() and self._api_key.isprintable() and self._api_key):
+            raise LabelStudioError(
+                "the Label Studio token is empty or holds characters that no token has; copy it again from Account & "
+                "Settings and set LABEL_STUDIO_API_KEY."
+            )
         self._base_url = base_url
         self._lock = threading.RLock()
         self._kind: TokenKind | None = None
@@ -76,8 +84,6 @@ class TokenAuth(httpx.Auth):
 
     def _find_kind(self) -> Generator[httpx.Request, httpx.Response, None]:
         """Try the more likely kind first; what the server accepts decides."""
-        if not self._api_key:
-            raise LabelStudioError("no Label Studio token was given; set LABEL_STUDIO_API_KEY.")
         if _claims(self._api_key):
             yield from self._renew()
             self._kind = TokenKind.PERSONAL

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Mapping
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import stamina
@@ -26,12 +27,17 @@ TIMEOUT = httpx.Timeout(60.0, connect=5.0)
 READ_ATTEMPTS = 3
 #: Of a refusal's text not more than this is repeated.
 _REASON_CHARS = 500
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 #: Label Studio's reasons hold links for its own pages.
 _MARKUP = re.compile(r"</?[a-z][^<>]*>")
 
 
 class Connection:
-    """An authenticated door to ``url``. May be shared by threads, and used on both sides of a fork."""
+    """An authenticated door to ``url``. May be shared by threads, and used on both sides of a fork.
+
+    Raises:
+        LabelStudioError: ``url`` is no address, or the token cannot be one.
+    """
 
     def __init__(
         self,
@@ -42,6 +48,8 @@ class Connection:
         timeout: httpx.Timeout = TIMEOUT,
         read_attempts: int = READ_ATTEMPTS,
     ) -> None:
+        if origin(url) is None:
+            raise LabelStudioError(f"{url!r} is no address of a web server: set LABEL_STUDIO_URL to http://HOST:PORT.")
         self.url = url.rstrip("/")
         self._transport = transport
         self._timeout = timeout
@@ -109,15 +117,11 @@ class Connection:
             response = error.response
         except httpx.HTTPError as error:
             raise self.unavailable(error) from error
-        except httpx.InvalidURL as error:
-            raise LabelStudioError(f"{self.url!r} is no address: set LABEL_STUDIO_URL to http://HOST:PORT.") from error
         self.check(response, what)
         return response
 
-    def unavailable(self, error: httpx.HTTPError) -> LabelStudioError:
+    def unavailable(self, error: httpx.HTTPError) -> LabelStudioUnavailable:
         """What to raise when no answer came."""
-        if isinstance(error, httpx.UnsupportedProtocol):
-            return LabelStudioError(f"{self.url!r} is no address: set LABEL_STUDIO_URL to http://HOST:PORT.")
         how = "did not answer in time" if isinstance(error, httpx.TimeoutException) else "cannot be reached"
         return LabelStudioUnavailable(
             f"Label Studio at {self.url} {how} ({type(error).__name__}); see that it runs and that LABEL_STUDIO_URL "
@@ -167,6 +171,18 @@ class Connection:
             raise LabelStudioError(
                 f"what answers at {self.url} does not speak Label Studio's API (no JSON); check LABEL_STUDIO_URL."
             ) from error
+
+
+def origin(url: str) -> tuple[str, str, int | None] | None:
+    """Scheme, host and port of a web address; None for what is none, or carries a log-in."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port or _DEFAULT_PORTS.get(parts.scheme)
+    except ValueError:
+        return None
+    if parts.scheme not in _DEFAULT_PORTS or parts.username is not None or not parts.hostname or "\\" in url:
+        return None
+    return parts.scheme, parts.hostname, port
 
 
 def _reason(response: httpx.Response) -> str:

@@ -161,7 +161,7 @@ PLANS: dict[Desk, DeskPlan] = {
         instruction=(
             "<h3>Previews: is it real enough?</h3>"
             "<p>The outline shows what was synthesized. Choose <b>good</b> (key G) or <b>bad</b> (key B), say what is "
-            "wrong, and submit (Ctrl+Enter; from the comment press Tab first). You may change your mind until the round "
+            "wrong, and submit (Ctrl+Enter; press Tab to leave the comment). You may change your mind until the round "
             "is decided in the project that ends in “Decisions”.</p>"
         ),
         colour="#B57EDC",

@@ -6,16 +6,15 @@ of the configured Label Studio, on every redirect anew, and the token goes there
 
 from __future__ import annotations
 
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
 import httpx
 
 from datagen.errors import InputProblem, LabelStudioMissing
-from datagen.label_studio.connection import Connection
+from datagen.label_studio.connection import Connection, origin
 
 #: Label Studio's storage proxy redirects once; anything long is a loop.
 _MOST_REDIRECTS = 5
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def fetch(connection: Connection, url_or_path: str, *, max_bytes: int) -> bytes:
@@ -27,43 +26,36 @@ def fetch(connection: Connection, url_or_path: str, *, max_bytes: int) -> bytes:
         LabelStudioUnavailable: Label Studio did not answer.
         LabelStudioError: it refuses.
     """
-    url = _own(connection.url, urljoin(connection.url + "/", url_or_path.strip()))
+    url = _own(connection.url, connection.url + "/", url_or_path.strip())
     for _ in range(_MOST_REDIRECTS + 1):
         try:
             with connection.http.stream("GET", url) as response:
                 if response.has_redirect_location:
-                    url = _own(connection.url, urljoin(url, response.headers["location"]))
+                    url = _own(connection.url, url, response.headers["location"])
                     continue
                 if not response.is_success:
                     response.read()
                     _check(connection, response, url)
                 return _read(response, max_bytes, url)
-        except httpx.InvalidURL as error:
+        except httpx.InvalidURL as error:  # a path with characters that none may have
             raise InputProblem(f"{_short(url)} is no address; import the image again.") from error
         except httpx.HTTPError as error:
             raise connection.unavailable(error) from error
     raise InputProblem(f"{_short(url_or_path)} redirects more than {_MOST_REDIRECTS} times; import the image again.")
 
 
-def _own(base: str, url: str) -> str:
-    """``url`` if it has the scheme, host and port of Label Studio."""
-    if _origin(url) != _origin(base):
+def _own(base: str, here: str, there: str) -> str:
+    """The address that ``there`` is, seen from ``here``, if it has the scheme, host and port of Label Studio."""
+    try:
+        url = urljoin(here, there)
+    except ValueError:
+        url = there
+    if origin(url) != origin(base):
         raise InputProblem(
             f"{_short(url)} is not on Label Studio ({base}), and images are fetched from nowhere else. Upload the "
             "image into the project, or import it through one of its storages with “use pre-signed URLs” off."
         )
     return url
-
-
-def _origin(url: str) -> tuple[str, str, int | None] | None:
-    try:
-        parts = urlsplit(url)
-        port = parts.port or _DEFAULT_PORTS.get(parts.scheme)
-    except ValueError:
-        return None
-    if parts.scheme not in _DEFAULT_PORTS or parts.username is not None or not parts.hostname or "\\" in url:
-        return None
-    return parts.scheme, parts.hostname, port
 
 
 def _check(connection: Connection, response: httpx.Response, url: str) -> None:
