@@ -1,0 +1,43 @@
+"""Pascal VOC: one ``Annotations/NAME.xml`` an image (Everingham et al. 2010, the VOC development kit).
+
+Boxes only. As in the kit, corners are whole pixels counted from 1, both of them inside the box.
+"""
+
+from __future__ import annotations
+
+import math
+import posixpath
+from xml.etree import ElementTree as ET
+
+from datagen.domain.sample import Sample
+
+
+def annotation(sample: Sample, file_name: str, *, channels: int) -> bytes:
+    """The file of one image; ``file_name`` is its path in the set, with forward slashes, ``channels`` 1 or 3."""
+    folder, name = posixpath.split(file_name)
+    root = ET.Element("annotation")
+    _add(root, "folder", folder)
+    _add(root, "filename", name)
+    _add(ET.SubElement(root, "source"), "database", f"synthesized by {sample.provenance.engine}")
+    size = ET.SubElement(root, "size")
+    _add(size, "width", sample.image.width)
+    _add(size, "height", sample.image.height)
+    _add(size, "depth", channels)
+    _add(root, "segmented", 1)
+    for instance in sample.instances:
+        entry = ET.SubElement(root, "object")
+        _add(entry, "name", instance.label)
+        _add(entry, "pose", "Unspecified")
+        _add(entry, "truncated", 0)
+        _add(entry, "difficult", 0)
+        corners = ET.SubElement(entry, "bndbox")
+        _add(corners, "xmin", math.floor(instance.box.x) + 1)
+        _add(corners, "ymin", math.floor(instance.box.y) + 1)
+        _add(corners, "xmax", math.ceil(instance.box.right))
+        _add(corners, "ymax", math.ceil(instance.box.bottom))
+    ET.indent(root)
+    return ET.tostring(root, encoding="unicode").encode() + b"\n"
+
+
+def _add(parent: ET.Element, name: str, value: str | int) -> None:
+    ET.SubElement(parent, name).text = str(value)

@@ -1,0 +1,71 @@
+"""YOLO as Ultralytics reads it: ``labels/NAME.txt`` beside ``images/NAME.png``, and ``data.yaml``.
+
+One row an instance: its class (from 0, in the study's order) and shares of the image's width and height. Boxes and
+polygons cannot both lie in ``labels/``, so they are two formats. An instance in several parts becomes one polygon, its
+parts joined by a way there and back, as Ultralytics itself joins COCO's.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import numpy as np
+
+from datagen.domain.geometry import Point, Polygon
+from datagen.domain.sample import Sample
+
+
+def box_rows(sample: Sample, labels: Sequence[str]) -> str:
+    """``class x_centre y_centre width height`` a row; empty for an image without the thing."""
+    width, height = sample.image.width, sample.image.height
+    rows = []
+    for instance in sample.instances:
+        box = instance.box
+        centre = (box.x + box.width / 2, box.y + box.height / 2)
+        numbers = (centre[0] / width, centre[1] / height, box.width / width, box.height / height)
+        rows.append(_row(labels.index(instance.label), numbers))
+    return "".join(rows)
+
+
+def polygon_rows(sample: Sample, labels: Sequence[str]) -> str:
+    """``class x1 y1 x2 y2 …`` a row; empty for an image without the thing."""
+    width, height = sample.image.width, sample.image.height
+    rows = []
+    for instance in sample.instances:
+        corners = joined(instance.outlines)
+        numbers = [share for x, y in corners for share in (x / width, y / height)]
+        rows.append(_row(labels.index(instance.label), numbers))
+    return "".join(rows)
+
+
+def data_yaml(labels: Sequence[str]) -> str:
+    """The file that names the folders and the classes."""
+    names = "".join(f"  {i}: {json.dumps(label, ensure_ascii=False)}\n" for i, label in enumerate(labels))
+    return (
+        "# Ultralytics wants a validation set: name a folder of held-out real images here.\n"
+        "# Scores on the images that a model was trained on say nothing.\n"
+        "path: .\n"
+        "train: images\n"
+        "val: images\n"
+        f"names:\n{names}"
+    )
+
+
+def joined(outlines: Sequence[Polygon]) -> tuple[Point, ...]:
+    """One closed line through all outlines: each further one is entered and left at its corner nearest to the line.
+
+    The ways between have no width, so they enclose nothing.
+    """
+    line = list(outlines[0].points)
+    for outline in outlines[1:]:
+        there, here = np.asarray(outline.points, np.float64), np.asarray(line, np.float64)
+        gaps = ((here[:, None] - there[None]) ** 2).sum(axis=2)
+        leave, enter = (int(at) for at in np.unravel_index(int(gaps.argmin()), gaps.shape))
+        tour = [*outline.points[enter:], *outline.points[: enter + 1]]
+        line[leave + 1 : leave + 1] = [*tour, line[leave]]
+    return tuple(line)
+
+
+def _row(number: int, shares: Sequence[float]) -> str:
+    return f"{number} {' '.join(f'{min(max(share, 0.0), 1.0):.6f}' for share in shares)}\n"

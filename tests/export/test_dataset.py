@@ -1,0 +1,230 @@
+"""The zip: complete, checked, the same every time, and never half written."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import resource
+import threading
+import tracemalloc
+import zipfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+from pycocotools.coco import COCO
+
+from datagen.domain.sample import Sample
+from datagen.errors import InputProblem, StoreError
+from datagen.export.dataset import READ_AHEAD, write_zip
+
+ABOUT = {"study": "Plates", "runs": [{"number": 1, "spec_digest": "5bec" * 16, "approved_by": "a@example.com"}]}
+
+
+@pytest.fixture
+def samples(shelf: Any, mask: npt.NDArray[np.uint8]) -> list[Sample]:
+    return [shelf.sample(mask, ("scratch", "dent"), index=i) for i in range(40)]
+
+
+@pytest.fixture
+def write(shelf: Any, labels: tuple[str, ...], tmp_path: Path) -> Any:
+    def write(samples: Any, **changes: Any) -> Any:
+        return write_zip(
+            tmp_path / "set.zip", samples, **({"labels": labels, "read": shelf.read, "about": ABOUT} | changes)
+        )
+
+    return write
+
+
+def left_behind(tmp_path: Path) -> list[str]:
+    return sorted(path.name for path in tmp_path.iterdir())
+
+
+def test_every_image_with_its_mask_and_its_line(samples: list[Sample], write: Any, shelf: Any, tmp_path: Path) -> None:
+    summary = write(samples)
+    assert (summary.samples, summary.instances, dict(summary.by_label)) == (40, 80, {"scratch": 40, "dent": 40})
+    assert summary.size_bytes == (tmp_path / "set.zip").stat().st_size
+    with zipfile.ZipFile(tmp_path / "set.zip") as archive:
+        assert archive.testzip() is None
+        lines = [json.loads(line) for line in archive.read("manifest.jsonl").splitlines()]
+        assert len(lines) == 40
+        for line, sample in zip(lines, samples, strict=True):
+            assert archive.read(line["files"]["image"]) == shelf.read(sample.image.digest)
+            assert archive.read(line["files"]["mask"]) == shelf.read(sample.mask.digest)
+            assert line["provenance"]["approved_by"] == "a@example.com"
+        assert set(archive.namelist()) == (
+            {path for line in lines for path in line["files"].values()} | {"manifest.jsonl", "coco.json", "README.txt"}
+        )
+    assert left_behind(tmp_path) == ["set.zip"]
+
+
+def test_coco_names_files_that_are_there(samples: list[Sample], write: Any, tmp_path: Path) -> None:
+    write(samples)
+    with zipfile.ZipFile(tmp_path / "set.zip") as archive:
+        archive.extractall(tmp_path / "set")
+    coco = COCO(str(tmp_path / "set" / "coco.json"))
+    assert len(coco.imgs) == 40
+    assert sorted(coco.anns) == list(range(1, 81))
+    for image in coco.imgs.values():
+        with Image.open(tmp_path / "set" / image["file_name"]) as picture:
+            assert picture.size == (image["width"], image["height"])
+        assert len(coco.getAnnIds(imgIds=[image["id"]])) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("yolo", {"labels/5bec5bec_0000000.txt", "data.yaml"}),
+        ("yolo-segment", {"labels/5bec5bec_0000000.txt", "data.yaml"}),
+        ("voc", {"Annotations/5bec5bec_0000000.xml"}),
+        ("semantic", {"semantic/5bec5bec_0000000.png"}),
+        ("coco", {"coco.json"}),
+    ],
+)
+def test_each_format_has_its_files_and_no_others(
+    samples: list[Sample], write: Any, tmp_path: Path, name: str, expected: set[str]
+) -> None:
+    write(samples[:1], formats=(name,))
+    with zipfile.ZipFile(tmp_path / "set.zip") as archive:
+        always = {"images/5bec5bec_0000000.png", "masks/5bec5bec_0000000.png", "manifest.jsonl", "README.txt"}
+        assert set(archive.namelist()) == always | expected
+        for path in expected:
+            assert path.split("/")[0] in archive.read("README.txt").decode()
+
+
+def test_all_formats_that_go_together(samples: list[Sample], write: Any, tmp_path: Path) -> None:
+    write(samples, formats=("coco", "yolo", "voc", "semantic"))
+    with zipfile.ZipFile(tmp_path / "set.zip") as archive:
+        assert len(archive.namelist()) == 5 * 40 + 4
+
+
+def test_grey_images_are_written_with_one_channel(shelf: Any, write: Any, tmp_path: Path) -> None:
+    mask = np.pad(np.ones((3, 3), np.uint8), 4)
+    write([shelf.sample(mask, ("dent",), image=np.full((11, 11), 9, np.uint16))], formats=("voc",))
+    with zipfile.ZipFile(tmp_path / "set.zip") as archive:
+        assert b"<depth>1</depth>" in archive.read("Annotations/5bec5bec_0000000.xml")
+
+
+def test_the_same_samples_give_the_same_bytes(samples: list[Sample], write: Any, tmp_path: Path) -> None:
+    write(samples)
+    first = (tmp_path / "set.zip").read_bytes()
+    write(samples)
+    assert (tmp_path / "set.zip").read_bytes() == first
+
+
+def test_no_samples_give_an_empty_set(write: Any, tmp_path: Path) -> None:
+    assert write([]).samples == 0
+    with zipfile.ZipFile(tmp_path / "set.zip") as archive:
+        assert json.loads(archive.read("coco.json"))["images"] == []
+
+
+def test_missing_folders_are_made(samples: list[Sample], write: Any, tmp_path: Path) -> None:
+    write_zip(tmp_path / "a" / "b.zip", [], labels=("x",), read=lambda digest: b"", about={})
+    assert (tmp_path / "a" / "b.zip").exists()
+
+
+class TestNothingHalf:
+    """Whatever is wrong: a sentence that names it, no new file, and an old one as it was."""
+
+    @pytest.fixture(autouse=True)
+    def old(self, tmp_path: Path) -> Iterator[None]:
+        (tmp_path / "set.zip").write_bytes(b"an older export")
+        yield
+        assert (tmp_path / "set.zip").read_bytes() == b"an older export"
+        assert left_behind(tmp_path) == ["set.zip"]
+
+    def test_a_missing_object(self, samples: list[Sample], write: Any, shelf: Any) -> None:
+        del shelf.objects[samples[25].image.digest]
+        with pytest.raises(StoreError, match=f"image {samples[25].image.digest} is not in the store"):
+            write(samples)
+
+    def test_a_damaged_image(self, samples: list[Sample], write: Any, shelf: Any) -> None:
+        digest = samples[30].image.digest
+        shelf.objects[digest] = shelf.objects[digest][:-1] + b"\x00"
+        with pytest.raises(StoreError, match="the image of sample 5bec5bec_0000030 is damaged"):
+            write(samples)
+
+    def test_another_sample_s_mask(self, samples: list[Sample], write: Any, shelf: Any, mask: Any) -> None:
+        samples[12] = replace(samples[12], mask=shelf.put(np.roll(mask, 1, axis=1), "moved"))
+        with pytest.raises(StoreError, match="sample 5bec5bec_0000012 is not exported, because its labels disagree"):
+            write(samples)
+
+    def test_an_image_of_another_size(self, samples: list[Sample], write: Any) -> None:
+        wrong = replace(samples[5], image=replace(samples[5].image, width=61))
+        with pytest.raises(StoreError, match=r"image of sample 5bec5bec_0000005 is 60 by 40 pixels, .* says 61 by 40"):
+            write([wrong])
+
+    def test_an_image_that_is_no_png(self, samples: list[Sample], write: Any, shelf: Any) -> None:
+        stream = io.BytesIO()
+        Image.new("RGB", (60, 40)).save(stream, "JPEG")
+        digest = hashlib.sha256(stream.getvalue()).hexdigest()
+        shelf.objects[digest] = stream.getvalue()
+        with pytest.raises(StoreError, match="image of sample 5bec5bec_0000005 is not a PNG"):
+            write([replace(samples[5], image=replace(samples[5].image, digest=digest))])
+
+    def test_a_sample_that_comes_twice(self, samples: list[Sample], write: Any) -> None:
+        with pytest.raises(StoreError, match="sample 5bec5bec_0000003 comes twice"):
+            write([*samples, samples[3]])
+
+    def test_an_unknown_format(self, samples: list[Sample], write: Any) -> None:
+        with pytest.raises(InputProblem, match="'kitti' is no export format; there are: coco, yolo"):
+            write(samples, formats=("coco", "kitti"))
+
+    def test_two_formats_for_one_folder(self, samples: list[Sample], write: Any) -> None:
+        with pytest.raises(InputProblem, match="would share the folder labels/"):
+            write(samples, formats=("yolo", "yolo-segment"))
+
+    def test_an_interruption(self, samples: list[Sample], write: Any) -> None:
+        def interrupted() -> Iterator[Sample]:
+            yield from samples[:20]
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            write(interrupted())
+
+    def test_a_disk_that_is_full(self, shelf: Any, labels: tuple[str, ...], samples: list[Sample], write: Any) -> None:
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+        try:
+            with pytest.raises(StoreError, match=r"set\.zip cannot be written: .*File too large"):
+                write(samples)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_samples_are_not_kept(shelf: Any, mask: npt.NDArray[np.uint8], labels: tuple[str, ...], tmp_path: Path) -> None:
+    """Ten times the samples take no more than the zip's table of contents in addition: under 2 kB each."""
+    one = shelf.sample(mask, ("scratch", "dent"))
+
+    def many(count: int) -> Iterator[Sample]:
+        for i in range(count):
+            yield replace(one, provenance=replace(one.provenance, index=i))
+
+    def peak(count: int) -> int:
+        tracemalloc.start()
+        write_zip(tmp_path / "set.zip", many(count), labels=labels, read=shelf.read, about=ABOUT)
+        _, highest = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return highest
+
+    assert peak(1_000) - peak(100) < 900 * 2_000
+
+
+def test_objects_are_read_at_the_same_time(samples: list[Sample], write: Any, shelf: Any) -> None:
+    """The first reads wait until as many are under way as may be: one by one this would never end."""
+    together = threading.Barrier(READ_AHEAD, timeout=30)
+    order = iter(range(2 * len(samples)))
+
+    def read(digest: str) -> bytes:
+        if next(order) < READ_AHEAD:
+            together.wait()
+        data: bytes = shelf.read(digest)
+        return data
+
+    assert write(samples, read=read).samples == len(samples)

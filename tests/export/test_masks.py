@@ -1,0 +1,34 @@
+"""Masks: what is stored comes out, by instance or by label."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+
+from datagen.domain.sample import Sample
+from datagen.errors import StoreError
+from datagen.export.masks import instance_mask, semantic_png
+from datagen.store.decode import encode_png
+
+
+def test_an_instance_mask_is_read_as_stored(mask: npt.NDArray[np.uint8]) -> None:
+    np.testing.assert_array_equal(instance_mask(encode_png(mask), "s"), mask)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"no picture", encode_png(np.zeros((3, 3, 3), np.uint8)), encode_png(np.zeros((3, 3), np.uint16))],
+    ids=["empty", "text", "colour", "16 bits"],
+)
+def test_what_is_no_mask_is_named(data: bytes) -> None:
+    with pytest.raises(StoreError, match="the mask of sample s-7 is not a grey PNG with 8 bits"):
+        instance_mask(data, "s-7")
+
+
+def test_two_instances_of_one_label_have_its_number(sample: Sample, mask: npt.NDArray[np.uint8]) -> None:
+    pixels = np.asarray(Image.open(io.BytesIO(semantic_png(sample, mask, ("dent", "other", "scratch")))))
+    np.testing.assert_array_equal(pixels, np.array([0, 3, 1], np.uint8)[mask])
