@@ -1,8 +1,8 @@
-"""Predictions for the ML-backend connection: what is known of a task, looked up by our key."""
+"""Predictions for the ML-backend connection: what a worker worked out before, looked up."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import select
@@ -10,12 +10,25 @@ from sqlalchemy import select
 from datagen.domain.inputs import Desk
 from datagen.label_studio.predictions import prediction
 from datagen.store.database import Database
-from datagen.store.rows import SampleRow
+from datagen.store.rows import ProposalRow, SampleRow
 from datagen.workflow.samples import sample_of
 
+#: What is said of a task that nothing is known of.
+NOTHING: dict[str, Any] = {"result": [], "score": 0.0}
 
-def predictions_of(database: Database, keys: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Key → prediction, for those keys that are samples of ours."""
+
+def predictions_of(database: Database, tasks: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """One prediction a task, in order: a sample's labels, a proposal for an input, or nothing."""
+    keys = [_key(task) for task in tasks]
+    ids = [task["id"] for task in tasks if isinstance(task.get("id"), int)]
     with database.read() as session:
-        rows = session.scalars(select(SampleRow).where(SampleRow.key.in_([key for key in keys if key])))
-        return {row.key: prediction(sample_of(row), Desk.PREVIEWS) for row in rows}
+        samples = session.scalars(select(SampleRow).where(SampleRow.key.in_([key for key in keys if key])))
+        known = {row.key: prediction(sample_of(row), Desk.PREVIEWS) for row in samples}
+        proposals = session.scalars(select(ProposalRow).where(ProposalRow.task_id.in_(ids)))
+        proposed = {row.task_id: row.prediction for row in proposals}
+    return [known.get(key) or proposed.get(task.get("id", 0)) or NOTHING for key, task in zip(keys, tasks, strict=True)]
+
+
+def _key(task: Mapping[str, Any]) -> str:
+    data = task.get("data")
+    return str(data.get("datagen_key", "")) if isinstance(data, Mapping) else ""

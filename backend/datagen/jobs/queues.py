@@ -35,6 +35,7 @@ class _Route:
 _ROUTES = {
     Door.EVENT: _Route(EVENTS, "datagen.jobs.tasks.handle_event", 300),
     Door.INPUTS: _Route(EVENTS, "datagen.jobs.tasks.refresh_inputs", 900),
+    Door.PROPOSALS: _Route(SYNTHESIS, "datagen.jobs.tasks.propose", 900),
     Door.OUTBOX: _Route(PUBLISHING, "datagen.jobs.tasks.tell", 180),
     Door.SHARD: _Route(SYNTHESIS, "datagen.jobs.tasks.render", 3600),
 }

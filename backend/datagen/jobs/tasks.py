@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datagen.jobs import sweeper
 from datagen.jobs.context import atelier, queues, workshop
-from datagen.workflow import events, inputs, rendering, telling
+from datagen.workflow import events, inputs, proposing, rendering, telling
 
 
 def handle_event(inbox_id: int) -> None:
@@ -20,6 +20,11 @@ def refresh_inputs(study_id: int) -> None:
 def render(shard_id: int) -> None:
     """Render a shard."""
     rendering.render_shard(workshop(), atelier(), shard_id)
+
+
+def propose(study_id: int) -> None:
+    """Make the proposals of a study's input tasks."""
+    proposing.propose(workshop(), atelier().pictures, study_id)
 
 
 def tell(outbox_id: int) -> None:

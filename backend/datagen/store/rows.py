@@ -146,6 +146,19 @@ class InputRow(Row):
     problem: Mapped[str] = mapped_column(String(1000), default="")
 
 
+class ProposalRow(Row):
+    """What is proposed to the annotator of an input task, and what it was worked out from."""
+
+    __tablename__ = "proposal"
+
+    task_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    study_id: Mapped[int] = mapped_column(ForeignKey("study.id"), index=True)
+    #: a digest of everything the proposal depends on
+    basis: Mapped[str] = mapped_column(String(64))
+    #: as Label Studio's /predict wants it
+    prediction: Mapped[dict[str, Any]]
+
+
 class SpecRow(Row):
     """One version of a study's spec."""
 

@@ -30,7 +30,7 @@ with _without_torch():
 
 
 class DatagenModel(LabelStudioMLBase):  # type: ignore[misc]
-    """Predictions of review tasks are the labels they were synthesized with."""
+    """Review tasks get the labels they were synthesized with, input tasks what is proposed for them."""
 
     def __init__(self, database: Database, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -39,9 +39,7 @@ class DatagenModel(LabelStudioMLBase):  # type: ignore[misc]
 
     def predict(self, tasks: Sequence[dict[str, Any]], **_kwargs: Any) -> list[dict[str, Any]]:
         """One prediction a task, in order; without regions for a task that nothing is known of."""
-        keys = [str((task.get("data") or {}).get("datagen_key", "")) for task in tasks]
-        known = predictions_of(self._database, keys)
-        return [known.get(key, {"result": [], "score": 0.0}) for key in keys]
+        return predictions_of(self._database, tasks)
 
     def fit(self, *_args: Any, **_kwargs: Any) -> dict[str, Any]:
         """Training is the workflow's "build preview", reached through the webhook."""

@@ -18,7 +18,7 @@ from datagen.label_studio.sources import RawInput, read_desk
 from datagen.store.decode import decode
 from datagen.store.rows import DeskRow, InputRow, Notice, StudyRow
 from datagen.workflow.points import open_decision
-from datagen.workflow.workshop import Unit, Workshop
+from datagen.workflow.workshop import Door, Unit, Workshop
 
 #: Pictures fetched at a time: Label Studio's development server answers a few at once, and no more faster.
 FETCHERS = 4
@@ -69,6 +69,7 @@ def refresh(workshop: Workshop, study_id: int, *, force: bool = False) -> Inputs
         unit.session.add_all(_row(study_id, role, raw, fetched[raw.image_url]) for role, raw in found)
         unit.session.flush()
         _show(unit, study)
+        unit.later(Door.PROPOSALS, study_id)
         return collect(unit.session, study)
 
 
@@ -84,31 +85,43 @@ def collect(session: Session, study: StudyRow) -> Inputs:
     backgrounds: list[ImageRef] = []
     problems: list[Problem] = []
     for row in session.scalars(select(InputRow).where(InputRow.study_id == study.id).order_by(InputRow.task_id)):
-        item = f"task {row.task_id} ({row.name})"
-        if row.digest is None:
-            problems.append(Problem(role=row.role, item=item, reason=row.problem))
-            continue
-        image = ImageRef(digest=row.digest, width=row.width, height=row.height, name=row.name)
         reasons: Sequence[str] = ()
-        match row.role:
-            case Role.CONCEPT:
-                regions, reasons = concept_regions(row.result, row.width, row.height, study.labels)
-                if regions:
-                    concepts.append(ConceptImage(image=image, regions=tuple(regions)))
-            case Role.CANVAS:
-                areas, reasons = canvas_areas(row.result, row.width, row.height, study.labels)
-                if areas:
-                    canvases.append(CanvasImage(image=image, areas=tuple(areas)))
-            case Role.BACKGROUND:
-                if background_use(row.result):
-                    backgrounds.append(image)
-        problems.extend(Problem(role=row.role, item=item, reason=reason) for reason in reasons)
+        if row.digest is None:
+            reasons = (row.problem,)
+        elif row.role is Role.CONCEPT:
+            concept, reasons = concept_of(row, study.labels)
+            concepts += [concept] if concept else []
+        elif row.role is Role.CANVAS:
+            canvas, reasons = canvas_of(row, study.labels)
+            canvases += [canvas] if canvas else []
+        elif background_use(row.result):
+            backgrounds.append(image_of(row))
+        item = f"task {row.task_id} ({row.name})"
+        problems += (Problem(role=row.role, item=item, reason=reason) for reason in reasons)
     return Inputs(
         concepts=tuple(concepts),
         canvases=tuple(canvases),
         backgrounds=tuple(backgrounds),
         problems=tuple(problems),
     )
+
+
+def image_of(row: InputRow) -> ImageRef:
+    """The picture of an input that has one."""
+    assert row.digest is not None
+    return ImageRef(digest=row.digest, width=row.width, height=row.height, name=row.name)
+
+
+def concept_of(row: InputRow, labels: Sequence[str]) -> tuple[ConceptImage | None, Sequence[str]]:
+    """A concept task's usable boxes (None: it has none), and a sentence for each that is not."""
+    regions, reasons = concept_regions(row.result, row.width, row.height, labels)
+    return (ConceptImage(image=image_of(row), regions=tuple(regions)) if regions else None), reasons
+
+
+def canvas_of(row: InputRow, labels: Sequence[str]) -> tuple[CanvasImage | None, Sequence[str]]:
+    """A canvas task's usable areas (None: it has none), and a sentence for each that is not."""
+    areas, reasons = canvas_areas(row.result, row.width, row.height, labels)
+    return (CanvasImage(image=image_of(row), areas=tuple(areas)) if areas else None), reasons
 
 
 def _fetch_new(workshop: Workshop, urls: Iterable[str], known: dict[str, _Fetched]) -> dict[str, _Fetched]:

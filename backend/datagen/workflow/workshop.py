@@ -27,6 +27,7 @@ class Door(StrEnum):
 
     EVENT = "event"  #: an inbox row waits
     INPUTS = "inputs"  #: a study's inputs changed
+    PROPOSALS = "proposals"  #: a study's inputs were read, so proposals may be due
     SHARD = "shard"  #: a shard waits
     OUTBOX = "outbox"  #: an outbox row waits
 

@@ -119,6 +119,21 @@ def upgrade() -> None:
         batch_op.create_index("outbox_by_state", ["state", "due_at"], unique=False)
 
     op.create_table(
+        "proposal",
+        sa.Column("task_id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("study_id", sa.Integer(), nullable=False),
+        sa.Column("basis", sa.String(length=64), nullable=False),
+        sa.Column("prediction", sa.JSON(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["study_id"],
+            ["study.id"],
+        ),
+        sa.PrimaryKeyConstraint("task_id"),
+    )
+    with op.batch_alter_table("proposal", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_proposal_study_id"), ["study_id"], unique=False)
+
+    op.create_table(
         "spec",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("study_id", sa.Integer(), nullable=False),
@@ -304,6 +319,10 @@ def downgrade() -> None:
 
     op.drop_table("batch")
     op.drop_table("spec")
+    with op.batch_alter_table("proposal", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_proposal_study_id"))
+
+    op.drop_table("proposal")
     with op.batch_alter_table("outbox", schema=None) as batch_op:
         batch_op.drop_index("outbox_by_state")
         batch_op.drop_index(batch_op.f("ix_outbox_study_id"))
