@@ -2,13 +2,16 @@
 
 Each runs in a session of its own with a log file. What was started is kept in ``processes.json``, so that another
 process can stop it later. A process counts as ours only while its start time is the one noted down: a number that
-the system has meanwhile given to somebody else's process is left alone.
+the system has meanwhile given to somebody else's process is left alone. What it started itself and left behind is
+known by a variable that it inherited.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import secrets
 import signal
 import subprocess
 import time
@@ -16,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-#: Every process started here carries this variable; its value is the folder that notes it down.
+#: Every process started here, and what it starts, carries this variable with a value made for that one start.
 MARK = "DATAGEN_STAGE"
 #: Seconds a process has to end by itself after SIGTERM, before its whole group is killed.
 GRACE_S = 20.0
@@ -32,12 +35,13 @@ class StageError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A process: its name on the stage, its number (also its session's), when it was born, and its log file."""
+    """A process: its name on the stage, its number, when it was born, its log file, and the value of its mark."""
 
     name: str
     pid: int
     born: str
     log: str
+    mark: str
 
 
 def born(pid: int) -> str | None:
@@ -95,7 +99,8 @@ class Processes:
                 log is in the text. It is stopped then.
         """
         log = self.folder / f"{name}.log"
-        surroundings = {**os.environ, **(env or {}), MARK: str(self.folder)}
+        mark = secrets.token_hex(16)
+        surroundings = {**os.environ, **(env or {}), MARK: mark}
         with log.open("wb") as output:
             try:
                 child = subprocess.Popen(
@@ -110,7 +115,7 @@ class Processes:
             except OSError as error:
                 raise StageError(f"{name} cannot be started: {error}.") from error
         self._children[child.pid] = child
-        started = Started(name, child.pid, born(child.pid) or "gone", str(log))
+        started = Started(name, child.pid, born(child.pid) or "gone", str(log), mark)
         self._note([*self.noted(), started])
         try:
             self._wait_ready(started, child, ready, within)
@@ -138,17 +143,17 @@ class Processes:
             return []
 
     def alive(self) -> list[Started]:
-        """Those that still run (or whose group still has members of ours)."""
+        """Those that still run, or left something behind that does."""
         return [started for started in self.noted() if self.is_alive(started)]
 
     def is_alive(self, started: Started) -> bool:
-        """Whether the process, or one it left behind in its group, still runs."""
+        """Whether the process, or one that it started, still runs."""
         if (child := self._children.get(started.pid)) is not None:
             child.poll()  # reap it, so that it does not linger as a zombie
         return born(started.pid) == started.born or any(self._left_behind(started))
 
     def stop(self, started: Started, grace: float = GRACE_S) -> None:
-        """Ask the process to end, wait, kill what is left of its group, and strike it from the notes."""
+        """Ask the process to end, wait, kill what is left of it and of its own, and strike it from the notes."""
         if born(started.pid) == started.born:
             os.kill(started.pid, signal.SIGTERM)
             deadline = time.monotonic() + grace
@@ -157,7 +162,8 @@ class Processes:
         if born(started.pid) == started.born:
             os.killpg(started.pid, signal.SIGKILL)
         for pid in self._left_behind(started):
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it ended in this very moment
+                os.kill(pid, signal.SIGKILL)
         wait_until(lambda: not self.is_alive(started), 10, f"The end of {started.name} (process {started.pid})")
         if (child := self._children.pop(started.pid, None)) is not None:
             child.wait(timeout=10)
@@ -182,15 +188,11 @@ class Processes:
         draft.replace(self._notes)
 
     def _left_behind(self, started: Started) -> Iterator[int]:
-        """Members of its group that carry our mark; only asked where /proc tells."""
-        if born(started.pid) not in (None, started.born):
-            return  # the number is somebody else's now, and so may be the group's
+        """Every process that carries its mark, in whatever group or session; only asked where /proc tells."""
+        carried = f"{MARK}={started.mark}".encode()
         for entry in Path("/proc").glob("[0-9]*"):
             try:
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-                if fields[0] in "ZX" or int(fields[2]) != started.pid:
-                    continue
-                if f"{MARK}={self.folder}".encode() in (entry / "environ").read_bytes().split(b"\0"):
+                if carried in (entry / "environ").read_bytes().split(b"\0") and born(int(entry.name)) is not None:
                     yield int(entry.name)
             except (FileNotFoundError, ProcessLookupError, PermissionError):
                 continue  # it ended while we looked, or belongs to another user: not ours

@@ -1,0 +1,277 @@
+"""An annotator who works through Label Studio's own HTTP API, as a person does through its pages.
+
+Knows the study's projects by their titles and the forms by their label configs, and nothing else of the product.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import mimetypes
+import re
+import time
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any, Self, TypeVar
+
+import httpx
+
+from stage.pack import Item, Pack
+from stage.processes import StageError
+
+#: Desk of each role's images.
+DESKS = {"concept": "Concepts", "canvas": "Canvases", "background": "Backgrounds"}
+#: Files in one upload; Label Studio refuses more than 100.
+UPLOAD_AT_ONCE = 25
+#: Tasks in one page of a listing.
+PAGE = 100
+#: Seconds between two looks at what Label Studio shows.
+LOOK_EVERY_S = 0.2
+
+Json = dict[str, Any]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """What the annotator says of one preview."""
+
+    good: bool
+    reasons: tuple[str, ...] = ()
+    comment: str = ""
+
+
+#: What is wrong with every fourth or so, in turn; the reasons are choices of the review form.
+_COMPLAINTS = (
+    Opinion(False, ("too strong",), "stands out more than the real ones"),
+    Opinion(False, ("wrong place",), "would not be there"),
+    Opinion(False, ("edges show", "does not look like it"), "looks pasted"),
+    Opinion(False, ("cannot be seen",), ""),
+)
+
+
+def opinion_of(index: int, round_number: int) -> Opinion:
+    """The same opinion for the same preview, every time: about a third is bad in round 1, a sixth from round 2 on."""
+    every = 3 if round_number == 1 else 6
+    if index % every != every - 1:
+        return Opinion(True, comment="like the real thing" if index % 7 == 0 else "")
+    return _COMPLAINTS[(index // every) % len(_COMPLAINTS)]
+
+
+class Annotator:
+    """One person at one study. Close it when done, or use it in a ``with``."""
+
+    def __init__(self, url: str, token: str, study: str) -> None:
+        self.study = study
+        self._http = httpx.Client(
+            base_url=url,
+            headers={"Authorization": f"Token {token}"},
+            timeout=120,
+            transport=httpx.HTTPTransport(retries=2),
+        )
+        self._projects: dict[str, Json] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
+
+    def project(self, desk: str) -> Json:
+        """The study's Label Studio project of that desk.
+
+        Raises:
+            StageError: there is none.
+        """
+        if desk not in self._projects:
+            title = f"{self.study} · {desk}"
+            # the title filter also finds titles that contain it
+            found = self._get("/api/projects", title=title, page_size=1000)["results"]
+            matching = [project for project in found if project["title"] == title]
+            if not matching:
+                raise StageError(f"There is no project “{title}” in Label Studio.")
+            self._projects[desk] = self._get(f"/api/projects/{matching[0]['id']}")
+        return self._projects[desk]
+
+    def bring(self, role: str, pack: Pack, said: Callable[[int, int], None]) -> int:
+        """Upload a pack's images of one role and draw what is drawn on them; what is there already is left alone.
+
+        ``said(done, of)`` is called as it goes on. Returns how many images were brought.
+        """
+        desk, items = DESKS[role], pack.items[role]
+        there = {task["data"].get("item"): task for task in self.tasks(desk)}
+        new = [item for item in items if item.name not in there]
+        for start in range(0, len(new), UPLOAD_AT_ONCE):
+            self._upload(desk, new[start : start + UPLOAD_AT_ONCE])
+            said(start, len(items))
+        if role != "background":
+            there = {task["data"].get("item"): task for task in self.tasks(desk)}
+            for done, item in enumerate(items):
+                if not there[item.name]["total_annotations"]:
+                    self._submit(there[item.name], [dict(region) for region in item.regions])
+                said(done + 1, len(items))
+        return len(new)
+
+    def decide(
+        self, action: str, *, count: int | None = None, name: str = "", note: str = "", within: float = 60
+    ) -> int:
+        """Fill in the open decision task and submit it; returns the task's id."""
+        task = self._wait(lambda: self._open_decision(), within, "an open decision task")
+        answers: Json = {"action": {"choices": [action]}}
+        if count is not None:
+            answers["count"] = {"number": count}
+        for field, text in (("name", name), ("note", note)):
+            if text:
+                answers[field] = {"text": [text]}
+        self._submit(task, self._filled("Decisions", answers))
+        return int(task["id"])
+
+    def await_previews(self, many: int, decision: int, within: float) -> list[Json]:
+        """Every review task, once there are ``many``; ``decision`` is the task that asked for them.
+
+        Raises:
+            StageError: the decision was refused, the round failed, or they did not come in time; what the decision
+                task says is in the text.
+        """
+        self._wait(lambda: self._count("Previews") >= many or None, within, f"{many} review tasks", decision)
+        return self.tasks("Previews")
+
+    def await_dataset(self, many: int, decision: int, within: float, said: Callable[[int, int], None]) -> int:
+        """The number of dataset tasks, once there are ``many``; raises as ``await_previews`` does."""
+
+        def enough() -> int | None:
+            have = self._count("Dataset")
+            said(have, many)
+            return have if have >= many else None
+
+        return self._wait(enough, within, f"{many} dataset tasks", decision)
+
+    def review(self, tasks: Sequence[Json], said: Callable[[int, int], None]) -> int:
+        """Judge every task that nobody has judged; returns how many verdicts were given."""
+        waiting = [task for task in tasks if not task["total_annotations"]]
+        for done, task in enumerate(waiting):
+            opinion = opinion_of(int(task["data"]["index"]), int(task["data"]["round"]))
+            answers: Json = {"verdict": {"choices": ["good" if opinion.good else "bad"]}}
+            if opinion.reasons:
+                answers["reasons"] = {"choices": list(opinion.reasons)}
+            if opinion.comment:
+                answers["comment"] = {"text": [opinion.comment]}
+            # as the page does: the predicted label is part of what is submitted
+            predicted = [dict(region) for made in task["predictions"] for region in made["result"]]
+            self._submit(task, predicted + self._filled("Previews", answers))
+            said(done + 1, len(waiting))
+        return len(waiting)
+
+    def tasks(self, desk: str) -> list[Json]:
+        """Every task of a desk, with annotations and predictions, by id."""
+        found: list[Json] = []
+        while True:
+            page = self._http.get(
+                "/api/tasks",
+                params={
+                    "project": self.project(desk)["id"],
+                    "page": len(found) // PAGE + 1,
+                    "page_size": PAGE,
+                    "fields": "all",
+                },
+            )
+            # Label Studio answers 500 or 404 to a page beyond the last
+            listed = [] if page.status_code == httpx.codes.NOT_FOUND else self._body(page)["tasks"]
+            found += listed
+            if len(listed) < PAGE:
+                return sorted(found, key=lambda task: int(task["id"]))
+
+    def decision_text(self, task_id: int) -> str:
+        """What a decision task says, as plain text."""
+        told = self._get(f"/api/tasks/{task_id}")["data"].get("html", "")
+        return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", told)).split())
+
+    def _open_decision(self) -> Json | None:
+        open_ones = [task for task in self.tasks("Decisions") if not task["total_annotations"]]
+        return open_ones[-1] if open_ones else None
+
+    def _count(self, desk: str) -> int:
+        return int(self._get(f"/api/projects/{self.project(desk)['id']}")["task_number"])
+
+    def _wait(self, look: Callable[[], T | None], within: float, what: str, decision: int | None = None) -> T:
+        deadline = time.monotonic() + within
+        while (seen := look()) is None:
+            if decision is not None and (said := self._bad_news(decision)):
+                if (seen := look()) is not None:  # it came between the two looks
+                    return seen
+                raise StageError(f"{what} did not come. The decision task says: {said}")
+            if time.monotonic() > deadline:
+                said = f" The decision task says: {self.decision_text(decision)}" if decision is not None else ""
+                raise StageError(f"{what} did not come within {within:.0f} s.{said}")
+            time.sleep(LOOK_EVERY_S)
+        return seen
+
+    def _bad_news(self, decision: int) -> str:
+        """What tells that nothing will come any more: a refusal, or a newer decision point; empty while all is well."""
+        told = self.decision_text(decision)
+        if "Not done:" in told:
+            return told
+        newest = self._open_decision()
+        return self.decision_text(newest["id"]) if newest is not None and newest["id"] > decision else ""
+
+    def _upload(self, desk: str, items: Sequence[Item]) -> None:
+        """Upload files and make a task of each; the item's name goes along, so that a second time knows them."""
+        project = self.project(desk)["id"]
+        with ExitStack() as opened:
+            files = [
+                (
+                    "file",
+                    (
+                        item.name.replace("/", "-"),
+                        opened.enter_context(item.path.open("rb")),
+                        mimetypes.guess_type(item.name)[0] or "application/octet-stream",
+                    ),
+                )
+                for item in items
+            ]
+            answer = self._http.post(
+                f"/api/projects/{project}/import", params={"commit_to_project": "false"}, files=files
+            )
+        ids = self._body(answer)["file_upload_ids"]
+        uploads = self._get(f"/api/projects/{project}/file-uploads", ids=json.dumps(ids))
+        paths = {upload["id"]: upload["file"] for upload in uploads}
+        tasks = [
+            {"image": f"/data/{paths[upload_id]}", "item": item.name}
+            for upload_id, item in zip(sorted(ids), items, strict=True)
+        ]
+        self._body(self._http.post(f"/api/projects/{project}/import", json=tasks))
+
+    def _submit(self, task: Json, result: list[Json]) -> None:
+        body = {"result": result, "lead_time": 2.0, "was_cancelled": False}
+        self._body(self._http.post(f"/api/tasks/{task['id']}/annotations/", json=body))
+
+    def _filled(self, desk: str, answers: Json) -> list[Json]:
+        """The form's answers as Label Studio's results: each goes to the object that the label config names."""
+        form = {
+            control.get("name"): control
+            for control in ElementTree.fromstring(self.project(desk)["label_config"]).iter()  # noqa: S314 — our own server
+            if control.get("toName")
+        }
+        return [
+            {
+                "id": f"{field}-answer",
+                "type": form[field].tag.lower(),
+                "from_name": field,
+                "to_name": form[field].get("toName"),
+                "value": value,
+            }
+            for field, value in answers.items()
+        ]
+
+    def _get(self, path: str, **params: Any) -> Any:
+        return self._body(self._http.get(path, params=params))
+
+    def _body(self, answer: httpx.Response) -> Any:
+        if answer.is_error:
+            raise StageError(
+                f"Label Studio answered {answer.request.method} {answer.request.url.path} "
+                f"with {answer.status_code}: {answer.text[:500]}"
+            )
+        return answer.json()

@@ -1,0 +1,190 @@
+"""The demo: the real parts on this machine, one study, and a sample to play with (see ``scripts/demo --help``)."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from stage import loop, plates, servers
+from stage.annotator import DESKS, Annotator
+from stage.layout import DEMO
+from stage.occupancy import Occupancy
+from stage.pack import Pack, read_pack
+from stage.processes import Processes, StageError
+from stage.progress import Progress, tell
+
+#: Label Studio allows a title 50 characters, and the longest desk needs 14 of them.
+LONGEST_NAME = 36
+MOST_IMAGES = 1_000_000
+
+
+class Interrupted(BaseException):
+    """A person, or ``--down``, wants it to end. Not an Exception: nothing on the way may take it for a fault."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the demo; the exit code is returned."""
+    chosen = _parser().parse_args(arguments)
+    try:
+        if chosen.down:
+            return _down()
+        with Occupancy(DEMO):
+            return _run(chosen)
+    except StageError as error:
+        tell(f"\n{error}")
+        return 1
+
+
+def _run(chosen: argparse.Namespace) -> int:
+    processes = Processes(DEMO / "servers")
+    if left := processes.stop_all():
+        tell(f"Stopped what an earlier demo had left running: {', '.join(one.name for one in left)}.")
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    try:
+        return _automatic(chosen, processes) if chosen.auto else _by_hand(chosen, processes)
+    except Interrupted:
+        tell("\nStopping.")
+        return 130 if chosen.auto else 0
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)  # stopping is not to be interrupted
+        processes.stop_all()
+        tell("Everything that the demo started is stopped.")
+
+
+def _automatic(chosen: argparse.Namespace, processes: Processes) -> int:
+    progress = Progress({**_STEPS, **loop.steps(chosen.count)}, DEMO / "seconds.json")
+    pack = _pack(chosen.data, progress)
+    if missing := pack.missing():
+        raise StageError(f"No preview can be built from {chosen.data}: {' '.join(missing)}")
+    name = chosen.name or f"{_title(pack)[: LONGEST_NAME - 15]} {time.strftime('%m-%d %H:%M:%S')}"
+    running = servers.start_all(processes, DEMO, os.environ, progress)
+    with _annotator(running, name, pack, progress) as annotator:
+        result = loop.play(running, annotator, chosen.count, progress, DEMO / "results")
+    sys.stdout.write(json.dumps(result) + "\n")
+    sys.stdout.flush()
+    return 0
+
+
+def _by_hand(chosen: argparse.Namespace, processes: Processes) -> int:
+    progress = Progress({**_STEPS, "Building the first preview": 5.0}, DEMO / "seconds.json")
+    pack = _pack(chosen.data, progress)
+    name = chosen.name or _title(pack)[:LONGEST_NAME]
+    running = servers.start_all(processes, DEMO, os.environ, progress)
+    with _annotator(running, name, pack, progress) as annotator:
+        if not pack.missing() and not annotator.tasks("Previews"):
+            with progress.step("Building the first preview"):
+                asked = annotator.decide("build preview")
+                annotator.await_previews(loop.ROUND, asked, loop.ROUND_WITHIN_S)
+        _invite(running, annotator)
+    while True:
+        alive = processes.alive()
+        if dead := [one for one in processes.noted() if one not in alive]:
+            raise StageError(f"{dead[0].name} has ended by itself; its log is {dead[0].log}. The demo stops.")
+        time.sleep(1)
+
+
+#: Steps before the loop, and their seconds on two cores.
+_STEPS = {
+    "Rendering plates with scratches": 10.0,
+    **servers.STEPS,
+    "Making the study": 5.0,
+    "Bringing the images": 10.0,
+}
+
+
+def _pack(data: Path | None, progress: Progress) -> Pack:
+    """The pack to play with: the one named, else the rendered one, which is made once."""
+    if data is None:
+        data = DEMO / f"brushed_plates-{plates.EDITION}"
+        if not data.exists():
+            with progress.step("Rendering plates with scratches"):
+                draft = data.with_suffix(".draft")
+                shutil.rmtree(draft, ignore_errors=True)
+                plates.write_pack(draft, lists=plates.GIVEN, said=progress.done)
+                draft.rename(data)
+    pack = read_pack(data)
+    for problem in pack.problems:
+        tell(f"Not used: {problem}")
+    return pack
+
+
+def _title(pack: Pack) -> str:
+    return pack.name.partition("-")[0].replace("_", " ").strip().capitalize() or "Demo"
+
+
+def _annotator(running: servers.Servers, name: str, pack: Pack, progress: Progress) -> Annotator:
+    """Make the study and bring the pack to it; the annotator who did is returned."""
+    with progress.step("Making the study"):
+        labels = [part for label in pack.labels for part in ("--label", label)]
+        running.datagen("provision", name, *labels, "--json")
+    annotator = Annotator(running.label_studio.url, running.label_studio.token, name)
+    with progress.step("Bringing the images"):
+        for role in DESKS:
+            annotator.bring(role, pack, progress.done)
+    return annotator
+
+
+def _invite(running: servers.Servers, annotator: Annotator) -> None:
+    server = running.label_studio
+    address = {
+        desk: f"{server.url}/projects/{annotator.project(desk)['id']}/data" for desk in ("Previews", "Decisions")
+    }
+    tell(
+        f"\nReady. Label Studio runs at {server.url}\n"
+        f"  log in with      {server.email}\n"
+        f"  password         {server.password}\n"
+        f"  1. review here   {address['Previews']}\n"
+        f"  2. decide here   {address['Decisions']}\n"
+        "Ctrl-C here, or scripts/demo --down elsewhere, stops it; what you did is kept for the next start."
+    )
+
+
+def _down() -> int:
+    stopped = Occupancy(DEMO).evict()
+    stopped += [one.name for one in Processes(DEMO / "servers").stop_all()] if DEMO.exists() else []
+    tell(f"Stopped: {', '.join(stopped)}." if stopped else "Nothing of the demo is running.")
+    return 0
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise Interrupted
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= MOST_IMAGES:
+        raise argparse.ArgumentTypeError(f"{text}: a run makes 1 to {MOST_IMAGES:,} images")
+    return int(text)
+
+
+def _name(text: str) -> str:
+    if not 1 <= len(text.strip()) <= LONGEST_NAME:
+        raise argparse.ArgumentTypeError(f"a study's name has 1 to {LONGEST_NAME} characters")
+    return text.strip()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="scripts/demo",
+        description="Runs Label Studio, Redis and Datagen on this machine, with a study to play with.",
+    )
+    parser.add_argument("--data", type=Path, metavar="DIR", help="a pack of your own; by default plates are rendered")
+    parser.add_argument("--name", type=_name, help="the study's name; by default the pack's")
+    parser.add_argument("--auto", action="store_true", help="play the annotator too, print one JSON line, and stop")
+    parser.add_argument("--count", type=_count, default=200, metavar="N", help="images that --auto approves (200)")
+    parser.add_argument("--down", action="store_true", help="stop what the demo started, and nothing else")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

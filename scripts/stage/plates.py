@@ -1,0 +1,106 @@
+"""The sample of the demo: brushed-metal plates with scratches, rendered, so that nothing is downloaded.
+
+A plate with rounded corners and four bolt holes lies on a dark table under one lamp. Its surface is brushed: noise
+drawn out along one direction, with a highlight across it, as brushed metal has. A scratch is a groove in a height
+map: its floor is dark, and of its two raised banks the one towards the lamp is bright. ``write_pack`` makes a folder
+of the shape that every pack has, with true masks of the scratches for whoever judges. Same seed, same bytes.
+
+This file says what a pack holds; how metal and scratches look is in ``metal``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from stage.metal import HEIGHT, WIDTH, Plate, Scratch, photograph, plate_of, scratch_on
+
+#: Images of each list. The demo needs the first three; the last two are for judging.
+COUNTS = {"concept": 8, "canvas": 8, "background": 50, "test": 60, "reference": 40}
+#: The lists that a study is given.
+GIVEN = ("concept", "canvas", "background")
+#: Changed whenever the same seed gives other images than before.
+EDITION = 1
+#: Pixels that a person leaves between a scratch and the box drawn round it.
+BOX_MARGIN = 2
+
+
+def write_pack(
+    folder: Path, *, seed: int = 7, lists: Iterable[str] = tuple(COUNTS), said: Callable[[int, int], None] | None = None
+) -> Path:
+    """Render the lists of a pack into ``folder`` and return it; what lies there under these names is overwritten.
+
+    ``said(done, of)`` is called after each image.
+    """
+    wanted = tuple(lists)
+    of, done = sum(COUNTS[name] for name in wanted), 0
+    for name in wanted:
+        images = folder / name
+        images.mkdir(parents=True, exist_ok=True)
+        masks = folder / f"{name}_mask"
+        if name not in ("canvas", "background"):
+            masks.mkdir(exist_ok=True)
+        tasks = []
+        for number in range(COUNTS[name]):
+            # every image has its own stream: lists can be rendered in any order, or alone
+            rng = np.random.default_rng([seed, EDITION, tuple(COUNTS).index(name), number])
+            plate = plate_of(rng)
+            scratches: list[Scratch] = []
+            for _ in range(_how_many(name, number, rng)):
+                scratches.append(scratch_on(plate, scratches, rng))
+            photo, mask = photograph(plate, scratches, rng)
+            Image.fromarray(photo).save(images / f"{number:03}.jpg", quality=94, subsampling=0)
+            task: dict[str, Any] = {"data": {"image": f"{name}/{number:03}.jpg"}}
+            if name == "canvas":
+                task["annotations"] = [{"result": [_area(plate)]}]
+            elif name != "background":
+                Image.fromarray(np.where(mask > 0, np.uint8(255), np.uint8(0))).save(masks / f"{number:03}.png")
+                task["data"]["mask"] = f"{name}_mask/{number:03}.png"
+                task["annotations"] = [{"result": _boxes(mask, scratches)}]
+            tasks.append(task)
+            done += 1
+            if said is not None:
+                said(done, of)
+        (folder / f"{name}.json").write_text(json.dumps(tasks, indent=1))
+    return folder
+
+
+def _how_many(name: str, number: int, rng: np.random.Generator) -> int:
+    """Scratches on an image: none where it is to be plain, and on every second test image."""
+    if name in ("canvas", "background") or (name == "test" and number % 2):
+        return 0
+    return 2 if rng.random() < 0.3 else 1
+
+
+def _boxes(mask: np.ndarray[Any, np.dtype[np.uint8]], scratches: Sequence[Scratch]) -> list[dict[str, Any]]:
+    found = []
+    for number in range(len(scratches)):
+        ys, xs = np.nonzero(mask == number + 1)
+        left, top = max(int(xs.min()) - BOX_MARGIN, 0), max(int(ys.min()) - BOX_MARGIN, 0)
+        right, bottom = min(int(xs.max()) + 1 + BOX_MARGIN, WIDTH), min(int(ys.max()) + 1 + BOX_MARGIN, HEIGHT)
+        value = {
+            "x": left * 100 / WIDTH,
+            "y": top * 100 / HEIGHT,
+            "width": (right - left) * 100 / WIDTH,
+            "height": (bottom - top) * 100 / HEIGHT,
+            "rotation": 0,
+            "rectanglelabels": ["scratch"],
+        }
+        found.append(_region(f"r{number}", "concept", "rectanglelabels", value))
+    return found
+
+
+def _area(plate: Plate) -> dict[str, Any]:
+    """The polygon a person draws where scratches may be: the plate, without its rim and its bolt holes."""
+    points = [[round(x * 100 / WIDTH, 4), round(y * 100 / HEIGHT, 4)] for x, y in plate.area]
+    return _region("r0", "canvas", "polygonlabels", {"points": points, "closed": True, "polygonlabels": ["area"]})
+
+
+def _region(name: str, control: str, kind: str, value: dict[str, Any]) -> dict[str, Any]:
+    size = {"original_width": WIDTH, "original_height": HEIGHT, "image_rotation": 0}
+    return {"id": name, "type": kind, "from_name": control, "to_name": "image", **size, "value": value}

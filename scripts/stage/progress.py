@@ -1,0 +1,80 @@
+"""What is being done, and how long it is likely to go on: lines on stderr, so that stdout stays the result's."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+#: Seconds between two lines of one step where the output is no terminal.
+LINE_EVERY_S = 10.0
+
+
+class Progress:
+    """A plan of steps with the seconds each is expected to take: as measured here last time, else as planned."""
+
+    def __init__(self, plan: Mapping[str, float], kept: Path) -> None:
+        """``plan`` maps a step's name to its seconds; ``kept`` is the file that remembers the measured ones."""
+        self._kept = kept
+        self._seconds: dict[str, float] = json.loads(kept.read_text()) if kept.exists() else {}
+        self._expected = {name: self._seconds.get(name, planned) for name, planned in plan.items()}
+        self._steps = list(plan)
+        self._begun = 0.0
+        self._step = ""
+        self._told = 0.0
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Do one step of the plan."""
+        self._step, self._begun, self._told = name, time.monotonic(), 0.0
+        self._show("")
+        yield
+        spent = time.monotonic() - self._begun
+        self._end_line()
+        self._seconds[name] = round(spent, 2)
+        draft = self._kept.with_suffix(".draft")
+        draft.write_text(json.dumps(self._seconds))
+        draft.replace(self._kept)
+
+    def done(self, count: int, of: int) -> None:
+        """Say how far the step is; called as often as one likes."""
+        moment = time.monotonic()
+        if sys.stderr.isatty() or moment - max(self._told, self._begun) > LINE_EVERY_S:
+            self._show(f" {count} of {of}")
+
+    def _show(self, detail: str) -> None:
+        self._told = time.monotonic()
+        number = self._steps.index(self._step) + 1
+        line = f"[{number}/{len(self._steps)}] {self._step}{detail} · {_rough(self._left())} left"
+        if sys.stderr.isatty():
+            sys.stderr.write(f"\r\033[K{line}")
+        else:
+            sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()
+
+    def _left(self) -> float:
+        now = self._steps.index(self._step)
+        this = max(self._expected[self._step] - (time.monotonic() - self._begun), 0.0)
+        return this + sum(self._expected[name] for name in self._steps[now + 1 :])
+
+    def _end_line(self) -> None:
+        if sys.stderr.isatty():
+            sys.stderr.write("\n")
+            sys.stderr.flush()
+
+
+def tell(line: str) -> None:
+    """A line for the person at the terminal."""
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()
+
+
+def _rough(seconds: float) -> str:
+    if seconds < 5:
+        return "a few seconds"
+    if seconds < 90:
+        return f"about {round(seconds / 5) * 5} s"
+    return f"about {round(seconds / 60)} min"

@@ -1,0 +1,106 @@
+"""All the real parts of one installation: Redis, Label Studio, and ``datagen up`` with its web process and workers."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from stage import label_studio_server, redis_server
+from stage.label_studio_server import LabelStudio
+from stage.ports import free_port, is_open
+from stage.processes import Processes, StageError
+from stage.progress import Progress
+
+#: The command of the environment that this runs in.
+DATAGEN = (sys.executable, "-m", "datagen")
+#: Steps of starting, and the seconds they take on two cores at the first start.
+STEPS = {"Starting Redis": 1.0, "Starting Label Studio": 30.0, "Starting Datagen": 5.0}
+
+
+@dataclass(frozen=True, slots=True)
+class Servers:
+    """A running installation: its Label Studio, and the environment in which ``datagen`` belongs to it."""
+
+    label_studio: LabelStudio
+    environment: Mapping[str, str]
+    folder: Path
+
+    def datagen(self, *arguments: str) -> str:
+        """Run the ``datagen`` command and return what it wrote to stdout.
+
+        Raises:
+            StageError: it ended with another code than 0; what it wrote to stderr is in the text.
+        """
+        told = subprocess.run(
+            [*DATAGEN, *arguments],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            env=dict(self.environment),
+            cwd=self.folder,
+            check=False,
+        )
+        if told.returncode != 0:
+            raise StageError(f"datagen {' '.join(arguments)} failed: {told.stderr.strip() or told.stdout.strip()}")
+        return told.stdout
+
+
+def start_all(processes: Processes, folder: Path, inherited: Mapping[str, str], progress: Progress) -> Servers:
+    """Start everything with its data in ``folder``; a second start there goes on where the first one ended.
+
+    ``inherited`` is the environment to build on. Ports are kept from start to start where they are still free,
+    because links to images lead there.
+    """
+    data = folder / "datagen"
+    data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    ports = _ports(folder / "ports.json")
+    with progress.step("Starting Redis"):
+        redis_url = redis_server.start(processes, folder / "redis", port=ports["redis"], keep=True)
+    with progress.step("Starting Label Studio"):
+        label_studio = label_studio_server.start(processes, folder / "label-studio", port=ports["label_studio"])
+    own = {
+        "LABEL_STUDIO_URL": label_studio.url,
+        "LABEL_STUDIO_API_KEY": label_studio.token,
+        "REDIS_URL": redis_url,
+        "HOST": "127.0.0.1",
+        "PORT": str(ports["web"]),
+        "DATAGEN_DATA_DIR": str(data),
+        "BASIC_AUTH_USER": "datagen",
+        "BASIC_AUTH_PASS": secrets.token_urlsafe(16),
+        "DATAGEN_PREVIEW_SIZE": "20",
+    }
+    login = (own["BASIC_AUTH_USER"], own["BASIC_AUTH_PASS"])
+    with progress.step("Starting Datagen"):
+        processes.start(
+            "datagen",
+            [*DATAGEN, "up"],
+            env=own,
+            cwd=data,
+            ready=lambda: _is_up(f"http://127.0.0.1:{ports['web']}/health", login),
+            within=90,
+        )
+    return Servers(label_studio, {**inherited, **own}, data)
+
+
+def _ports(kept: Path) -> dict[str, int]:
+    before = json.loads(kept.read_text()) if kept.exists() else {}
+    ports = {
+        part: port if (port := before.get(part)) is not None and not is_open(port) else free_port()
+        for part in ("redis", "label_studio", "web")
+    }
+    kept.write_text(json.dumps(ports))
+    return ports
+
+
+def _is_up(url: str, login: tuple[str, str]) -> bool:
+    try:
+        return httpx.get(url, auth=login, timeout=5).is_success
+    except httpx.TransportError:
+        return False
