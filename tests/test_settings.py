@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
-from stage.layout import ROOT
-from stage.settings_table import settings_table, with_table
 
 from datagen.errors import SettingsProblem
 from datagen.settings import Settings
+from stage.layout import ROOT
+from stage.settings_table import settings_table, with_table
 
 
 def made(tmp_path: Path, **given: object) -> Settings:

@@ -1,0 +1,414 @@
+"""A whole studio of real parts: Label Studio, Redis, rows, image store, the web process, and a worker to hand.
+
+For the tests of workflow, jobs, web and the command line; the fixtures are in ``studio_fixtures``. One web process
+serves all of them; each test has studies of its own. The worker is RQ's own, run in this process until a condition
+holds, so that a test says itself when work is done, and no test sleeps.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import httpx
+import numpy as np
+import pytest
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from datagen.domain.decision import Decision
+from datagen.domain.inputs import Desk, Role
+from datagen.domain.lifecycle import Happening
+from datagen.jobs import context
+from datagen.jobs.queues import ALL_QUEUES, Queues
+from datagen.jobs.sweeper import sweep
+from datagen.jobs.worker import run_worker
+from datagen.label_studio import publisher
+from datagen.label_studio.client import LabelStudio, Task
+from datagen.label_studio.publisher import TaskDraft
+from datagen.settings import Settings
+from datagen.store.decode import encode_png
+from datagen.store.rows import (
+    AuditRow,
+    BatchKind,
+    BatchRow,
+    DecisionRow,
+    DeskRow,
+    InboxRow,
+    OutboxRow,
+    SampleRow,
+    ShardRow,
+    SpecRow,
+    StudyRow,
+    VerdictRow,
+    WorkState,
+)
+from datagen.workflow import deciding, reports
+from datagen.workflow.studies import open_study
+from datagen.workflow.workshop import Workshop
+from stage.label_studio_server import LabelStudio as Server
+from stage.processes import Processes
+
+#: Small enough that a round takes a second.
+WIDTH, HEIGHT = 128, 96
+#: Samples in a preview round of these tests, and in a shard.
+ROUND, SHARD = 3, 2
+#: Waiting for anything longer than this is a failure.
+PATIENCE_S = 60.0
+
+
+# -- pictures and what is drawn on them
+
+
+def plate(seed: int, *, pit: tuple[int, int] | None = None) -> np.ndarray:
+    """A grained grey plate [HEIGHT, WIDTH] uint8; ``pit`` is the middle of a dark disc of radius 6."""
+    tones = np.random.default_rng(seed).normal(150, 4, (HEIGHT, WIDTH))
+    picture = np.clip(np.rint(tones), 0, 255).astype(np.uint8)
+    if pit is not None:
+        cv2.circle(picture, pit, 6, 30, -1)
+    return picture
+
+
+def box(x: float, y: float, width: float, height: float, label: str = "pit") -> dict[str, Any]:
+    """A box as Label Studio keeps it, in percent."""
+    value = {"x": x, "y": y, "width": width, "height": height, "rotation": 0, "rectanglelabels": [label]}
+    return _region("concept", "rectanglelabels", value)
+
+
+def polygon(points: Sequence[tuple[float, float]], label: str = "area") -> dict[str, Any]:
+    """A polygon on a canvas as Label Studio keeps it, in percent."""
+    value = {"points": [list(point) for point in points], "closed": True, "polygonlabels": [label]}
+    return _region("canvas", "polygonlabels", value)
+
+
+def _region(control: str, kind: str, value: dict[str, Any]) -> dict[str, Any]:
+    sizes = {"original_width": WIDTH, "original_height": HEIGHT, "image_rotation": 0}
+    return {"id": uuid.uuid4().hex[:8], "from_name": control, "to_name": "image", "type": kind, "value": value, **sizes}
+
+
+def choice(control: str, *chosen: str, to: str = "image") -> dict[str, Any]:
+    """An answered Choices control."""
+    return {"from_name": control, "to_name": to, "type": "choices", "value": {"choices": list(chosen)}}
+
+
+def said(opinion: str, *reasons: str, comment: str = "") -> list[dict[str, Any]]:
+    """A filled review form."""
+    form = [choice("verdict", opinion)]
+    if reasons:
+        form.append(choice("reasons", *reasons))
+    if comment:
+        form.append({"from_name": "comment", "to_name": "image", "type": "textarea", "value": {"text": [comment]}})
+    return form
+
+
+def asked(action: str | None, *, count: Any = None, name: str = "") -> list[dict[str, Any]]:
+    """A filled decision form."""
+    form = [choice("action", action, to="summary")] if action else []
+    if count is not None:
+        form.append({"from_name": "count", "to_name": "summary", "type": "number", "value": {"number": count}})
+    if name:
+        form.append({"from_name": "name", "to_name": "summary", "type": "textarea", "value": {"text": [name]}})
+    return form
+
+
+#: Everywhere on the plate except a margin.
+ANYWHERE = ((10.0, 10.0), (90.0, 10.0), (90.0, 90.0), (10.0, 90.0))
+
+
+def good_inputs(count: int = 6) -> dict[Role, list[tuple[str, bytes, list[dict[str, Any]]]]]:
+    """For each role ``count`` pictures that can be used: name, file, what is drawn."""
+    pits = [(40 + 8 * number, 30 + 6 * number) for number in range(count)]
+    around = [box(100 * (x - 8) / WIDTH, 100 * (y - 8) / HEIGHT, 1600 / WIDTH, 1600 / HEIGHT) for x, y in pits]
+    return {
+        Role.CONCEPT: [(f"pit-{n}.png", encode_png(plate(n, pit=pits[n])), [around[n]]) for n in range(count)],
+        Role.CANVAS: [(f"canvas-{n}.png", encode_png(plate(100 + n)), [polygon(ANYWHERE)]) for n in range(count)],
+        Role.BACKGROUND: [(f"plain-{n}.png", encode_png(plate(200 + n)), []) for n in range(count)],
+    }
+
+
+# -- the studio
+
+
+@dataclass(kw_only=True)
+class Studio:
+    """The parts of one installation, and the hands of people and workers in it."""
+
+    server: Server
+    settings: Settings
+    environment: dict[str, str]
+    workshop: Workshop
+    queues: Queues
+    #: pictures uploaded once, for the studies of all tests: file → address
+    uploaded: dict[bytes, str] = field(default_factory=dict)
+    opened: list[str] = field(default_factory=list)
+
+    @property
+    def client(self) -> LabelStudio:
+        """Label Studio's API with the product's token."""
+        return self.workshop.label_studio
+
+    # people
+
+    def open_study(self, *, inputs: bool = True, labels: Sequence[str] = ("pit",), preview_size: int = ROUND) -> Study:
+        """A study of one's own; with ``inputs`` it has just enough of each."""
+        name = f"wf {uuid.uuid4().hex[:10]}"
+        made = open_study(
+            self.workshop,
+            name,
+            labels,
+            context.connection_of(self.settings),
+            engine="composite",
+            preview_size=preview_size,
+        )
+        self.opened.append(name)
+        assert made.problems == []
+        with self.workshop.database.read() as session:
+            study_id = session.scalars(select(StudyRow.id).where(StudyRow.name == name)).one()
+        study = Study(studio=self, id=study_id, name=name, projects=made.projects)
+        if inputs:
+            for role, given in good_inputs().items():
+                study.give(role, given)
+        return study
+
+    def addresses(self, project_id: int, files: Sequence[tuple[str, bytes]]) -> list[str]:
+        """Where Label Studio holds these files; each is uploaded once."""
+        new = list(dict.fromkeys((name, data) for name, data in files if data not in self.uploaded))
+        self.uploaded |= zip((data for _, data in new), self.client.upload(project_id, new), strict=True)
+        return [self.uploaded[data] for _, data in files]
+
+    # the worker
+
+    def work(self) -> None:
+        """Run every job that is queued now, and those that they queue, as a worker does."""
+        with self.as_process():
+            run_worker(self.settings.redis_url, ALL_QUEUES, burst=True)
+
+    def work_until(self, condition: Callable[[], bool], what: str) -> None:
+        """Work, sweeping as the scheduler does, until ``condition()`` holds."""
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            self.work()
+            if condition():
+                return
+            assert time.monotonic() < deadline, f"{what} did not happen within {PATIENCE_S:g} s"
+            sweep(self.workshop.database, self.queues)
+            time.sleep(0.02)
+
+    def settle(self) -> None:
+        """Work until nothing is left to do: no event, no shard, nothing to tell."""
+        self.work_until(lambda: not self.unfinished(), "the end of all work")
+
+    def unfinished(self) -> int:
+        """How many rows wait or run."""
+        waiting = (WorkState.PENDING, WorkState.RUNNING)
+        with self.workshop.database.read() as session:
+            rows = [
+                row
+                for kind in (InboxRow, OutboxRow, ShardRow)
+                for row in session.scalars(select(kind.id).where(kind.state.in_(waiting)))
+            ]
+            return len(rows) + len(session.scalars(select(StudyRow.id).where(StudyRow.inputs_stale)).all())
+
+    @contextmanager
+    def as_process(self) -> Iterator[None]:
+        """This test process as one of the product's: RQ's jobs find the settings in the environment."""
+        with pytest.MonkeyPatch.context() as patch:
+            for name in [*os.environ]:
+                if name.startswith(("DATAGEN_", "LABEL_STUDIO_", "BASIC_AUTH_")):
+                    patch.delenv(name)
+            for name, value in self.environment.items():
+                patch.setenv(name, value)
+            yield
+
+    @contextmanager
+    def rows(self) -> Iterator[Session]:
+        """A reading session."""
+        with self.workshop.database.read() as session:
+            yield session
+
+    def post_webhook(self, body: bytes, *, secret: str | None = None) -> httpx.Response:
+        """A webhook as Label Studio sends it."""
+        headers = {"X-Datagen-Secret": self.settings.secret_of_webhooks if secret is None else secret}
+        return httpx.post(f"{self.settings.own_url}/webhook", content=body, headers=headers, timeout=30)
+
+
+@dataclass(kw_only=True)
+class Study:
+    """One study, as people and workers meet it."""
+
+    studio: Studio
+    id: int
+    name: str
+    projects: dict[Desk, int]
+
+    def give(self, role: Role, given: Sequence[tuple[str, bytes, list[dict[str, Any]]]]) -> list[int]:
+        """Inputs with what is drawn on them, as imported tasks; their ids."""
+        desk = {Role.CONCEPT: Desk.CONCEPTS, Role.CANVAS: Desk.CANVASES, Role.BACKGROUND: Desk.BACKGROUNDS}[role]
+        project = self.projects[desk]
+        urls = self.studio.addresses(project, [(name, data) for name, data, _ in given])
+        drafts = [
+            TaskDraft(
+                key=f"{role}-{name}",
+                data={"image": url, "name": name},
+                annotations=[{"result": drawn}] if drawn else (),
+            )
+            for url, (name, _, drawn) in zip(urls, given, strict=True)
+        ]
+        made = publisher.ensure_tasks(self.studio.client, project, f"given-{uuid.uuid4().hex[:8]}", drafts)
+        return [made[draft.key] for draft in drafts]
+
+    # what people see
+
+    def tasks(self, desk: Desk) -> list[Task]:
+        """The tasks of a desk, as Label Studio holds them."""
+        return list(self.studio.client.tasks(self.projects[desk]))
+
+    def decision_tasks(self) -> list[Task]:
+        """The decision tasks, oldest first."""
+        return self.tasks(Desk.DECISIONS)
+
+    def page(self, number: int = -1) -> str:
+        """What a decision task (by default the newest) shows."""
+        return str(self.decision_tasks()[number].data["html"])
+
+    # what people do
+
+    def decide(self, action: str | None, *, number: int = -1, settle: bool = True, **form: Any) -> int:
+        """Fill in a decision task (by default the newest) in Label Studio and submit it; the annotation's id."""
+        annotation = self.studio.client.annotate(self.decision_tasks()[number].id, asked(action, **form))
+        if settle:
+            self.studio.settle()
+        return annotation
+
+    def judge(self, *opinions: list[dict[str, Any]]) -> list[int]:
+        """Submit these review forms for the newest round's tasks, in order; the annotations' ids."""
+        newest = max(int(task.data["round"]) for task in self.tasks(Desk.PREVIEWS))
+        tasks = [task for task in self.tasks(Desk.PREVIEWS) if int(task.data["round"]) == newest]
+        return [self.studio.client.annotate(task.id, form) for task, form in zip(tasks, opinions, strict=False)]
+
+    def build_round(self) -> None:
+        """From inputs to a round under review."""
+        self.studio.settle()
+        self.decide("build preview")
+        assert self.row().state == "reviewing", self.page()
+
+    # what is kept
+
+    def row(self) -> StudyRow:
+        """Its row."""
+        with self.studio.rows() as session:
+            return session.get_one(StudyRow, self.id)
+
+    def specs(self) -> list[SpecRow]:
+        """Its versions, oldest first."""
+        with self.studio.rows() as session:
+            return list(session.scalars(select(SpecRow).where(SpecRow.study_id == self.id).order_by(SpecRow.version)))
+
+    def batches(self, kind: BatchKind | None = None) -> list[BatchRow]:
+        """Its rounds and runs, oldest first."""
+        with self.studio.rows() as session:
+            found = session.scalars(select(BatchRow).where(BatchRow.study_id == self.id).order_by(BatchRow.id))
+            return [batch for batch in found if kind is None or batch.kind == kind]
+
+    def samples(self, kind: BatchKind) -> list[SampleRow]:
+        """Its samples in the order of index."""
+        ids = [batch.id for batch in self.batches(kind)]
+        with self.studio.rows() as session:
+            query = select(SampleRow).where(SampleRow.batch_id.in_(ids)).order_by(SampleRow.batch_id, SampleRow.index)
+            return list(session.scalars(query))
+
+    def verdicts(self) -> list[VerdictRow]:
+        """Its verdicts, in the order of their annotations."""
+        with self.studio.rows() as session:
+            query = (
+                select(VerdictRow)
+                .join(SampleRow, SampleRow.id == VerdictRow.sample_id)
+                .join(BatchRow, BatchRow.id == SampleRow.batch_id)
+                .where(BatchRow.study_id == self.id)
+                .order_by(VerdictRow.annotation_id)
+            )
+            return list(session.scalars(query))
+
+    def points(self) -> list[DecisionRow]:
+        """Its decision points, oldest first."""
+        with self.studio.rows() as session:
+            query = select(DecisionRow).where(DecisionRow.study_id == self.id).order_by(DecisionRow.number)
+            return list(session.scalars(query))
+
+    def audit(self) -> list[str]:
+        """Who did what, oldest first."""
+        with self.studio.rows() as session:
+            rows = session.scalars(select(AuditRow).where(AuditRow.study == self.name).order_by(AuditRow.id))
+            return [f"{row.who}: {row.what}" for row in rows]
+
+    def events(self, desk: Desk) -> list[InboxRow]:
+        """What Label Studio told of a desk, oldest first."""
+        with self.studio.rows() as session:
+            query = select(InboxRow).where(InboxRow.project_id == self.projects[desk]).order_by(InboxRow.id)
+            return list(session.scalars(query))
+
+    def shown(self) -> str:
+        """What the newest decision point has to show, told or not."""
+        with self.studio.rows() as session:
+            newest = session.scalars(
+                select(DecisionRow).where(DecisionRow.study_id == self.id).order_by(DecisionRow.number.desc()).limit(1)
+            ).one()
+            return reports.decision_data(session, self.studio.workshop, newest)["html"]
+
+    def act(self, action: Happening, **form: Any) -> None:
+        """Decide from the command line's side, without Label Studio's form."""
+        deciding.decide(self.studio.workshop, self.id, Decision(action=action, **form), "tester")
+
+    def outbox(self) -> list[OutboxRow]:
+        """What Label Studio is to be told."""
+        with self.studio.rows() as session:
+            return list(session.scalars(select(OutboxRow).where(OutboxRow.study_id == self.id).order_by(OutboxRow.id)))
+
+    def desk_rows(self) -> list[DeskRow]:
+        """Its projects, as remembered."""
+        with self.studio.rows() as session:
+            return list(session.scalars(select(DeskRow).where(DeskRow.study_id == self.id)))
+
+
+# -- setting it up, and taking it down
+
+
+def end_process() -> None:
+    """Give back what this process opened as one of the product's, and forget it."""
+    if context.workshop.cache_info().currsize:
+        context.workshop().label_studio.close()
+        context.workshop().database.close()
+    if context.queues.cache_info().currsize:
+        context.queues().redis.close()
+    for kept in (context.settings, context.workshop, context.queues, context.atelier):
+        kept.cache_clear()
+
+
+def settings_of(environment: dict[str, str]) -> Settings:
+    """The settings that a process with this environment reads."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        return Settings(_env_file=None)
+
+
+def start_web(processes: Processes, environment: dict[str, str], folder: Path) -> Any:
+    """The web process (gunicorn), up and answering."""
+    url = f"http://127.0.0.1:{environment['PORT']}/health"
+
+    def answers() -> bool:
+        try:
+            return httpx.get(url, timeout=2).is_success
+        except httpx.TransportError:
+            return False
+
+    argv = [sys.executable, "-m", "datagen", "web"]
+    return processes.start(f"web-{environment['PORT']}", argv, env=environment, cwd=folder, ready=answers, within=60)

@@ -1,0 +1,85 @@
+"""The fixtures of ``studio``, for ``pytest_plugins = ["studio_fixtures"]`` in a test module.
+
+Apart from it because a test module imports ``studio`` itself, and a plug-in must not be imported before it is one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from redis import Redis
+from sqlalchemy import select
+
+from datagen.jobs import context
+from datagen.jobs.queues import Queues
+from datagen.store.rows import InboxRow, OutboxRow, ShardRow, StudyRow, WorkState
+from stage.label_studio_server import LabelStudio as Server
+from stage.ports import free_port
+from stage.processes import Processes
+from studio import ROUND, SHARD, Studio, end_process, settings_of, start_web
+
+
+@pytest.fixture(scope="session")
+def studio_environment(
+    label_studio: Server, redis_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, str]:
+    """The product's settings for the suite's servers, as environment variables."""
+    return {
+        "LABEL_STUDIO_URL": label_studio.url,
+        "LABEL_STUDIO_API_KEY": label_studio.token,
+        # a Redis database of its own: other tests empty theirs
+        "REDIS_URL": redis_url.rpartition("/")[0] + "/5",
+        "PORT": str(free_port()),
+        "DATAGEN_DATA_DIR": str(tmp_path_factory.mktemp("studio")),
+        "DATAGEN_SHARD_SIZE": str(SHARD),
+        "DATAGEN_PREVIEW_SIZE": str(ROUND),
+        "DATAGEN_MAX_WEBHOOK_BYTES": "200000",
+        "DATAGEN_MAX_IMAGE_PIXELS": "1000000",
+        "LOG_LEVEL": "WARNING",
+    }
+
+
+@pytest.fixture(scope="session")
+def _studio(
+    label_studio: Server,
+    processes: Processes,
+    studio_environment: dict[str, str],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Studio]:
+    settings = settings_of(studio_environment)
+    end_process()  # whatever another test made of its own settings
+    queues = Queues(Redis.from_url(settings.redis_url))
+    workshop = context.build_workshop(settings, queues.knock)
+    workshop.database.upgrade()
+    web = start_web(processes, studio_environment, tmp_path_factory.mktemp("web"))
+    studio = Studio(
+        server=label_studio,
+        settings=settings,
+        environment=studio_environment,
+        workshop=workshop,
+        queues=queues,
+    )
+    yield studio
+    for name in studio.opened:
+        for project in studio.client.find_projects(name):
+            studio.client.delete_project(project.id)
+    processes.stop(web)
+    end_process()
+    studio.client.close()
+    workshop.database.close()
+    queues.redis.close()
+
+
+@pytest.fixture
+def studio(_studio: Studio) -> Studio:
+    """The studio, with nothing left to do from the test before."""
+    with _studio.workshop.database.write() as session:
+        # what a failed test left behind is not this test's business
+        for kind in (InboxRow, OutboxRow, ShardRow):
+            for row in session.scalars(select(kind).where(kind.state.in_([WorkState.PENDING, WorkState.RUNNING]))):
+                row.state = WorkState.CANCELLED
+        for study in session.scalars(select(StudyRow).where(StudyRow.inputs_stale)):
+            study.inputs_stale = False
+    _studio.queues.redis.flushdb()
+    return _studio
