@@ -11,9 +11,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from datagen.label_studio.client import LabelStudio, Project
 from stage.label_studio_server import LabelStudio as Server
+
+# a busy machine is no fault of the code under test
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 
 CONFIG = (
     '<View><Image name="image" value="$image"/><PolygonLabels name="label" toName="image"><Label value="dent"/>'

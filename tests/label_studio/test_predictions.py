@@ -1,0 +1,96 @@
+"""What we post about an image fits the desk's label config, by the SDK's own check."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from label_studio_sdk.label_interface import LabelInterface
+
+from datagen.domain.geometry import Box, Polygon
+from datagen.domain.inputs import Desk, ImageRef
+from datagen.domain.sample import Instance, Provenance, Sample
+from datagen.label_studio.configs import render
+from datagen.label_studio.predictions import (
+    MODEL_VERSION,
+    box_region,
+    form_prediction,
+    polygon_region,
+    prediction,
+    regions_prediction,
+)
+from datagen.label_studio.regions import concept_regions
+
+LABELS = ["dent", "a & b"]
+
+
+def image(digest: str) -> ImageRef:
+    return ImageRef(digest=digest * 64, width=640, height=480, name="photo.jpg")
+
+
+def triangle(x: float, y: float) -> Polygon:
+    return Polygon(((x, y), (x + 30, y), (x + 30, y + 20)))
+
+
+SAMPLE = Sample(
+    image=image("a"),
+    mask=image("b"),
+    instances=(
+        Instance(label="dent", box=Box(10, 10, 130, 20), outlines=(triangle(10, 10), triangle(110, 10))),
+        Instance(label="a & b", box=Box(300, 300, 30, 20), outlines=(triangle(300, 300),)),
+    ),
+    provenance=Provenance(
+        spec_digest="c" * 64, index=3, seed=1, engine="composite", engine_version="1", background=image("d")
+    ),
+)
+
+
+def errors(desk: Desk, posted: dict[str, Any]) -> list[str]:
+    found: list[str] = LabelInterface(render(desk, LABELS)).validate_prediction(posted, return_errors=True)
+    return found
+
+
+@pytest.mark.parametrize("desk", [Desk.PREVIEWS, Desk.DATASET])
+def test_a_sample_fits_the_config_of_its_desk(desk: Desk) -> None:
+    posted = prediction(SAMPLE, desk, score=0.5)
+    assert errors(desk, posted) == []
+    assert posted["model_version"] == MODEL_VERSION
+    assert posted["score"] == 0.5
+
+
+def test_a_preview_shows_outlines_and_the_dataset_boxes_too() -> None:
+    def kinds(desk: Desk) -> list[str]:
+        return [one["type"] for one in prediction(SAMPLE, desk)["result"]]
+
+    assert kinds(Desk.PREVIEWS) == ["polygonlabels"] * 3
+    assert sorted(kinds(Desk.DATASET)) == ["polygonlabels"] * 3 + ["rectanglelabels"] * 2
+
+
+def test_ids_of_regions_are_unique_and_the_same_whenever_posted() -> None:
+    ids = [one["id"] for one in prediction(SAMPLE, Desk.DATASET)["result"]]
+    assert len(set(ids)) == len(ids)
+    assert ids == [one["id"] for one in prediction(SAMPLE, Desk.DATASET)["result"]]
+
+
+def test_every_region_says_the_size_of_its_image() -> None:
+    for one in prediction(SAMPLE, Desk.DATASET)["result"]:
+        assert (one["original_width"], one["original_height"], one["image_rotation"]) == (640, 480, 0)
+
+
+def test_a_form_begins_with_what_is_suggested() -> None:
+    posted = form_prediction(count=500, name="night shift")
+    assert errors(Desk.DECISIONS, posted) == []
+    assert [one["from_name"] for one in posted["result"]] == ["count", "name"]
+
+
+def test_a_proposed_outline_is_read_back_as_the_one_proposed() -> None:
+    posted = regions_prediction(
+        [
+            box_region("b", "concept", "dent", Box(10, 10, 40, 30), 640, 480),
+            polygon_region("o", "outline", "dent", triangle(12, 12), 640, 480),
+        ]
+    )
+    assert errors(Desk.CONCEPTS, posted) == []
+    (one,), problems = concept_regions(posted["result"], 640, 480, LABELS)
+    assert problems == ()
+    assert one.outline[0].area == pytest.approx(300, abs=0.01)

@@ -1,0 +1,171 @@
+"""A task that must exist exists once, whatever fails on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import httpx
+import pytest
+
+from datagen.errors import LabelStudioMissing, LabelStudioUnavailable
+from datagen.label_studio.client import LabelStudio, Project
+from datagen.label_studio.publisher import TaskDraft, ensure_task_data, ensure_tasks
+from stage.label_studio_server import LabelStudio as Server
+
+pytestmark = pytest.mark.integration
+
+GOOD = {"id": "v", "from_name": "verdict", "to_name": "image", "type": "choices", "value": {"choices": ["good"]}}
+PREDICTION = {"model_version": "datagen", "result": [GOOD]}
+
+
+def drafts(count: int, batch: str = "b") -> list[TaskDraft]:
+    return [TaskDraft(key=f"{batch}-{n}", data={"image": f"/{n}.png"}, predictions=[PREDICTION]) for n in range(count)]
+
+
+def keys(client: LabelStudio, project: Project) -> list[str]:
+    return [task.data["datagen_key"] for task in client.tasks(project.id)]
+
+
+class Faulty(httpx.BaseTransport):
+    """The real network, with a fault before or after one import."""
+
+    def __init__(self, fault: str) -> None:
+        self.fault = fault
+        self.real = httpx.HTTPTransport()
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        fault = self.fault if request.url.path.endswith("/import") else ""
+        if fault:
+            self.fault = ""
+        if fault == "lost request":
+            raise httpx.ConnectError("lost", request=request)
+        response = self.real.handle_request(request)
+        if fault == "lost answer":
+            response.close()
+            raise httpx.ReadTimeout("lost", request=request)
+        if fault == "run twice":  # what Label Studio's lock retry does on SQLite
+            response.close()
+            return self.real.handle_request(request)
+        return response
+
+    def close(self) -> None:
+        self.real.close()
+
+
+@pytest.fixture
+def faulty(label_studio: Server) -> Iterator[Callable[[str], LabelStudio]]:
+    clients: list[LabelStudio] = []
+
+    def make(fault: str) -> LabelStudio:
+        clients.append(LabelStudio(label_studio.url, label_studio.token, transport=Faulty(fault)))
+        return clients[-1]
+
+    yield make
+    for client in clients:
+        client.close()
+
+
+def test_run_again_it_makes_nothing_and_answers_the_same(client: LabelStudio, project: Project) -> None:
+    first = ensure_tasks(client, project.id, "b", drafts(5))
+    assert ensure_tasks(client, project.id, "b", drafts(5)) == first
+    assert keys(client, project) == list(first)
+
+
+def test_only_what_is_missing_is_made(client: LabelStudio, project: Project) -> None:
+    first = ensure_tasks(client, project.id, "b", drafts(5))
+    client.delete_tasks(project.id, [first["b-2"]])
+    second = ensure_tasks(client, project.id, "b", drafts(7))
+    assert sorted(keys(client, project)) == [f"b-{n}" for n in range(7)]
+    assert {key: second[key] for key in ("b-0", "b-4")} == {key: first[key] for key in ("b-0", "b-4")}
+
+
+def test_batches_do_not_touch_each_other(client: LabelStudio, project: Project) -> None:
+    first = ensure_tasks(client, project.id, "b", drafts(2))
+    ensure_tasks(client, project.id, "c", drafts(3, "c"))
+    assert ensure_tasks(client, project.id, "b", drafts(2)) == first
+    assert len(keys(client, project)) == 5
+
+
+def test_more_than_one_import_holds(client: LabelStudio, project: Project) -> None:
+    bare = [TaskDraft(key=f"k{n}", data={"image": "/x.png"}) for n in range(1100)]
+    made = ensure_tasks(client, project.id, "b", bare)
+    assert len(set(made.values())) == 1100
+
+
+@pytest.mark.parametrize("fault", ["lost request", "lost answer"])
+def test_a_failed_import_run_again_leaves_no_hole_and_no_twin(
+    client: LabelStudio, project: Project, faulty: Callable[[str], LabelStudio], fault: str
+) -> None:
+    with pytest.raises(LabelStudioUnavailable):
+        ensure_tasks(faulty(fault), project.id, "b", drafts(5))
+    made = ensure_tasks(client, project.id, "b", drafts(5))
+    assert keys(client, project) == list(made)
+
+
+def test_an_import_that_the_server_ran_twice_is_cleared_of_its_twins(
+    client: LabelStudio, project: Project, faulty: Callable[[str], LabelStudio]
+) -> None:
+    ensure_tasks(faulty("run twice"), project.id, "b", drafts(5))
+    assert len(keys(client, project)) == 10
+    made = ensure_tasks(client, project.id, "b", drafts(5))
+    assert sorted(keys(client, project)) == sorted(made)
+
+
+def test_of_twins_the_annotated_one_is_kept(client: LabelStudio, project: Project) -> None:
+    data = {"image": "/0.png", "datagen_key": "b-0", "batch": "b"}
+    first, second = client.import_tasks(project.id, [{"data": data}] * 2)
+    client.annotate(second, [GOOD])
+    assert ensure_tasks(client, project.id, "b", drafts(1)) == {"b-0": second}
+    with pytest.raises(LabelStudioMissing):
+        client.task(first)
+
+
+def test_twins_that_were_both_annotated_are_both_kept_because_an_answer_is_never_lost(
+    client: LabelStudio, project: Project
+) -> None:
+    data = {"image": "/0.png", "datagen_key": "b-0", "batch": "b"}
+    first, second = client.import_tasks(project.id, [{"data": data}] * 2)
+    client.annotate(first, [GOOD])
+    client.annotate(second, [GOOD])
+    assert ensure_tasks(client, project.id, "b", drafts(1)) == {"b-0": first}
+    assert len(keys(client, project)) == 2
+
+
+def test_the_same_key_twice_in_one_call_is_a_mistake_of_ours(client: LabelStudio, project: Project) -> None:
+    with pytest.raises(ValueError, match="same key"):
+        ensure_tasks(client, project.id, "b", [*drafts(1), *drafts(1)])
+
+
+def test_annotations_of_a_draft_come_with_it(client: LabelStudio, project: Project) -> None:
+    draft = TaskDraft(key="b-0", data={"image": "/0.png"}, annotations=[{"result": [GOOD]}])
+    made = ensure_tasks(client, project.id, "b", [draft])
+    assert client.task(made["b-0"], project.id).annotations[0].result[0]["value"] == {"choices": ["good"]}
+
+
+def test_data_is_replaced_but_the_key_stays(client: LabelStudio, project: Project) -> None:
+    made = ensure_tasks(client, project.id, "b", drafts(1))
+    ensure_task_data(client, made["b-0"], {"image": "/new.png"})
+    assert client.task(made["b-0"], project.id).data == {"image": "/new.png", "datagen_key": "b-0", "batch": "b"}
+
+
+def test_what_is_so_already_is_not_written_again(client: LabelStudio, project: Project) -> None:
+    made = ensure_tasks(client, project.id, "b", drafts(1))
+    before = client.task(made["b-0"], project.id), client.predictions(made["b-0"])
+    ensure_task_data(client, made["b-0"], {"image": "/0.png"}, [PREDICTION])
+    after = client.task(made["b-0"], project.id), client.predictions(made["b-0"])
+    assert [one["id"] for one in before[1]] == [one["id"] for one in after[1]]
+    assert before[0] == after[0]
+
+
+def test_other_predictions_take_the_place_of_the_old(client: LabelStudio, project: Project) -> None:
+    made = ensure_tasks(client, project.id, "b", drafts(1))
+    other = {**PREDICTION, "score": 0.25}
+    ensure_task_data(client, made["b-0"], {"image": "/0.png"}, [other])
+    assert [one["score"] for one in client.predictions(made["b-0"])] == [0.25]
+
+
+def test_a_task_that_somebody_deleted_is_missing(client: LabelStudio, project: Project) -> None:
+    made = ensure_tasks(client, project.id, "b", drafts(2))
+    client.delete_tasks(project.id, [made["b-0"]])
+    with pytest.raises(LabelStudioMissing):
+        ensure_task_data(client, made["b-0"], {"image": "/0.png"})

@@ -1,0 +1,46 @@
+"""Of the API's answers what we use is read, in each of the forms it comes in."""
+
+from __future__ import annotations
+
+import pytest
+
+from datagen.label_studio.records import Annotation, Task, Webhook
+
+
+def test_the_annotation_that_counts_is_the_one_submitted_last_that_is_no_skip() -> None:
+    task = Task.from_json(
+        {
+            "id": 1,
+            "annotations": [
+                {"id": 5, "updated_at": "2026-01-01T00:00:02Z"},
+                {"id": 6, "updated_at": "2026-01-01T00:00:01Z"},
+                {"id": 7, "updated_at": "2026-01-01T00:00:03Z", "was_cancelled": True},
+            ],
+        }
+    )
+    assert task.newest is not None
+    assert task.newest.id == 5
+
+
+def test_a_task_that_was_only_skipped_has_none_that_counts() -> None:
+    assert Task.from_json({"id": 1, "annotations": [{"id": 7, "was_cancelled": True}]}).newest is None
+
+
+@pytest.mark.parametrize(
+    ("body", "who"),
+    [
+        ({"created_username": " dev@example.com, 1", "completed_by": 1}, "dev@example.com"),
+        ({"created_username": "Ann Lee ann@example.com, 2"}, "Ann Lee ann@example.com"),
+        ({"completed_by": {"id": 1, "first_name": "Ann", "last_name": "", "email": "ann@x.org"}}, "Ann ann@x.org"),
+        ({"completed_by": 7}, "user 7"),
+        ({"completed_by": None}, ""),
+    ],
+)
+def test_who_submitted_is_read_from_each_form(body: dict[str, object], who: str) -> None:
+    assert Annotation.from_json({"id": 1, **body}).completed_by == who
+
+
+def test_the_secret_of_a_webhook_is_not_in_its_repr() -> None:
+    webhook = Webhook.from_json({"id": 1, "url": "http://x", "headers": {"X-Datagen-Secret": "s3cret"}})
+    assert webhook.headers == {"X-Datagen-Secret": "s3cret"}
+    assert "s3cret" not in repr(webhook)

@@ -1,0 +1,265 @@
+"""What people draw becomes boxes, outlines and areas; what cannot be used becomes a sentence and harms nothing else."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from label_studio_sdk.converter.brush import mask2rle
+from shapely.geometry import Polygon as ShapelyPolygon
+from shapely.geometry import box as shapely_box
+from shapely.ops import unary_union
+
+from datagen.domain.geometry import Box, Polygon, rotated_corners
+from datagen.label_studio.predictions import box_region, polygon_region
+from datagen.label_studio.regions import canvas_areas, concept_regions
+
+from .drawn import HEIGHT, WIDTH, box, choice, polygon, region
+
+LABELS = ("dent", "scratch")
+
+
+def concepts(*result: Any) -> tuple[Any, tuple[str, ...]]:
+    return concept_regions(list(result), WIDTH, HEIGHT, LABELS)
+
+
+def areas(*result: Any) -> tuple[Any, tuple[str, ...]]:
+    return canvas_areas(list(result), WIDTH, HEIGHT, LABELS)
+
+
+def covered(parts: tuple[Polygon, ...]) -> Any:
+    return unary_union([ShapelyPolygon(part.points) for part in parts])
+
+
+def brush(mask: np.ndarray, label: str = "dent", **value: Any) -> dict[str, Any]:
+    painted = {"format": "rle", "rle": mask2rle(mask.astype(np.uint8) * 255), "brushlabels": [label], **value}
+    return region("brush", "brushlabels", painted)
+
+
+def test_a_box_in_percent_becomes_a_box_in_pixels() -> None:
+    (one,), problems = concepts(box(10, 20, 25, 50))
+    assert (one.label, one.box, one.outline, problems) == ("dent", Box(20.0, 20.0, 50.0, 50.0), (), ())
+
+
+def test_a_turned_box_becomes_the_box_round_its_corners_with_itself_as_outline() -> None:
+    (one,), problems = concepts(box(50, 20, 10, 20, rotation=90))
+    assert problems == ()
+    assert (one.box.x, one.box.y) == pytest.approx((80, 20))
+    assert (one.box.width, one.box.height) == pytest.approx((20, 20))
+    assert covered(one.outline).area == pytest.approx(400)
+
+
+def test_a_box_that_leaves_the_image_is_cut_at_its_edge() -> None:
+    (one,), _ = concepts(box(90, 90, 50, 50))
+    assert one.box == Box(180.0, 90.0, 20.0, 10.0)
+
+
+def test_predictions_and_answers_beside_the_boxes_are_not_taken_for_boxes() -> None:
+    found, problems = concepts(choice("verdict", "bad"), region("label", "rectanglelabels", {}), box(10, 10, 10, 10))
+    assert len(found) == 1
+    assert problems == ()
+
+
+def test_an_outline_overrides_the_matte_of_the_box_of_its_label_that_it_overlaps_most() -> None:
+    outline = polygon((12, 12), (18, 12), (18, 30), (12, 30), control="outline", label="dent")
+    found, problems = concepts(box(10, 10, 10, 30), box(17, 10, 20, 30), box(10, 10, 10, 30, label="scratch"), outline)
+    assert problems == ()
+    assert [len(one.outline) for one in found] == [1, 0, 0]
+    assert covered(found[0].outline).area == pytest.approx(12 * 18)
+
+
+def test_an_outline_that_leaves_its_box_enlarges_it() -> None:
+    outline = polygon((15, 15), (30, 15), (30, 25), control="outline", label="dent")
+    (one,), _ = concepts(box(10, 10, 10, 30), outline)
+    assert (one.box.x, one.box.right) == (20, 60)
+
+
+def test_an_outline_without_a_box_makes_its_own() -> None:
+    (one,), problems = concepts(polygon((50, 50), (60, 50), (60, 80), control="outline", label="scratch"))
+    assert problems == ()
+    assert (one.label, one.box) == ("scratch", Box(100.0, 50.0, 20.0, 30.0))
+
+
+def test_a_brush_stroke_overrides_the_matte_of_its_box() -> None:
+    mask = np.zeros((HEIGHT, WIDTH), bool)
+    mask[30:50, 40:60] = True
+    (one,), problems = concepts(box(15, 20, 30, 50), brush(mask))
+    assert problems == ()
+    assert covered(one.outline).area == pytest.approx(400, rel=0.01)
+
+
+def test_two_brush_strokes_of_one_mask_belong_each_to_their_own_box() -> None:
+    mask = np.zeros((HEIGHT, WIDTH), bool)
+    mask[10:20, 10:20] = mask[60:80, 150:170] = True
+    found, _ = concepts(box(4, 8, 8, 15), box(70, 50, 20, 40), brush(mask))
+    assert [round(covered(one.outline).area, -1) for one in found] == [100, 400]
+
+
+@pytest.mark.parametrize(
+    ("bad", "sentence"),
+    [
+        (box(10, 10, 0, 10), "no area"),
+        (box(10, 10, -5, 10), "no area"),
+        (box(10, 10, 0, 10, rotation=30), "no area"),
+        (box(120, 10, 10, 10), "outside the image"),
+        (box(200, 10, 10, 10, rotation=45), "the box lies outside the image"),
+        (box(10, 10, 0.1, 0.1), "less than"),
+        (box(10, 10, 10, 10, label="rust"), "its label “rust” is none of the study's"),
+        (box(10, 10, 10, 10, label=None), "none of the study's"),
+        (box(math.nan, 10, 10, 10), "not a number"),
+        (box(math.inf, 10, 10, 10), "not a number"),
+        (box("10", 10, 10, 10), "not a number"),
+        (box(True, 10, 10, 10), "not a number"),
+        (box(10**400, 10, 10, 10), "not a number"),
+        (box(10, 10, 10, 10, rotation="x"), "not a number"),
+        (box(10, 10, 10, 10, image_rotation=90), "turn the picture back"),
+        (region("concept", "rectanglelabels", {"x": 1, "rectanglelabels": ["dent"]}), "not a number"),
+        (region("concept", "rectanglelabels", {"x": 1, "y": 1, "width": 9, "height": 9}), "no label"),
+        (region("concept", "ellipselabels", {"ellipselabels": ["dent"]}), "is no box"),
+        ({"from_name": "concept", "type": "rectanglelabels"}, "is no box"),
+        ({"from_name": "concept", "type": "rectanglelabels", "value": []}, "is no box"),
+        (polygon((1, 1), (9, 9), control="outline", label="dent"), "2 different corners"),
+        (region("brush", "brushlabels", {"rle": [1, 2, 3], "brushlabels": ["dent"]}), "cannot be read"),
+        (region("brush", "brushlabels", {"rle": "abc", "brushlabels": ["dent"]}), "cannot be read"),
+        (region("brush", "brushlabels", {"rle": [255] * 60, "brushlabels": ["dent"]}), "not painted on this picture"),
+    ],
+)
+def test_a_bad_region_is_named_with_its_fix_and_the_good_one_is_kept(bad: dict[str, Any], sentence: str) -> None:
+    found, problems = concepts(bad, box(50, 50, 10, 10))
+    assert len(found) == 1
+    assert len(problems) == 1
+    assert sentence in problems[0]
+    assert problems[0].startswith(("box 1", "outline 1", "brush mask 1"))
+
+
+def test_a_polygon_is_an_area_for_every_concept_or_for_one() -> None:
+    square = ((10, 10), (20, 10), (20, 30), (10, 30))
+    found, problems = areas(polygon(*square), polygon(*square, label="scratch"))
+    assert problems == ()
+    assert [one.label for one in found] == [None, "scratch"]
+    assert {one.polygon.area for one in found} == {400.0}
+
+
+def test_a_polygon_that_crosses_itself_becomes_its_simple_parts() -> None:
+    found, problems = areas(polygon((10, 10), (30, 50), (30, 10), (10, 50)))
+    assert problems == ()
+    assert len(found) == 2
+    assert all(ShapelyPolygon(one.polygon.points).is_valid for one in found)
+
+
+def test_a_polygon_that_leaves_the_image_is_cut_at_its_edge() -> None:
+    (one,), _ = areas(polygon((-50, -50), (50, -50), (50, 50), (-50, 50)))
+    assert one.polygon.bounds == Box(0.0, 0.0, 100.0, 50.0)
+
+
+@pytest.mark.parametrize(
+    ("bad", "sentence"),
+    [
+        (polygon((10, 10), (20, 20)), "2 different corners"),
+        (polygon((10, 10), (20, 20), (10, 10), (20, 20)), "2 different corners"),
+        (polygon((10, 10), (20, 20), (30, 30)), "no area"),
+        (polygon((110, 10), (120, 10), (120, 30)), "outside the image"),
+        (polygon((10, 10), (10.1, 10), (10.1, 10.1)), "less than"),
+        (polygon((10, 10), (20, math.nan), (20, 30)), "not a number"),
+        (polygon((10, 10), (20,), (20, 30)), "no pair of numbers"),
+        (polygon((10, 10), (20, 10), (20, 30), label="rust"), "none of the study's (area, dent, scratch)"),
+        (region("canvas", "polygonlabels", {"points": 7, "polygonlabels": ["area"]}), "no corners"),
+    ],
+)
+def test_a_bad_polygon_is_named_with_its_fix_and_the_good_one_is_kept(bad: dict[str, Any], sentence: str) -> None:
+    found, problems = areas(bad, polygon((50, 50), (60, 50), (60, 70)))
+    assert len(found) == 1
+    assert len(problems) == 1
+    assert problems[0].startswith("polygon 1")
+    assert sentence in problems[0]
+
+
+percent = st.floats(-150, 250, allow_nan=False)
+corners = st.lists(st.tuples(percent, percent), min_size=3, max_size=9)
+sizes = st.integers(1, 20_000)
+
+
+@given(st.floats(0, 90), st.floats(0, 90), st.floats(2, 10), st.floats(4, 10))
+def test_a_box_comes_back_from_percent_as_it_was(x: float, y: float, width: float, height: float) -> None:
+    drawn = Box(x * WIDTH / 100, y * HEIGHT / 100, width * WIDTH / 100, height * HEIGHT / 100)
+    (one,), problems = concepts(box_region("i", "concept", "dent", drawn, WIDTH, HEIGHT))
+    assert problems == ()
+    assert (one.box.x, one.box.y, one.box.width, one.box.height) == pytest.approx(
+        (drawn.x, drawn.y, drawn.width, drawn.height), abs=1e-5
+    )
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, WIDTH), st.floats(0, HEIGHT)), min_size=3, max_size=3, unique=True).filter(
+        lambda points: ShapelyPolygon(points).area > 10
+    )
+)
+def test_a_polygon_comes_back_from_percent_as_it_was(points: list[tuple[float, float]]) -> None:
+    (one,), problems = areas(polygon_region("i", "canvas", "area", Polygon(tuple(points)), WIDTH, HEIGHT))
+    assert problems == ()
+    assert covered((one.polygon,)).symmetric_difference(ShapelyPolygon(points)).area == pytest.approx(0, abs=0.01)
+
+
+@given(percent, percent, st.floats(1, 100), st.floats(1, 100), st.floats(-720, 720, allow_nan=False))
+def test_a_turned_box_is_inside_the_image_and_round_what_is_seen_of_it(
+    x: float, y: float, width: float, height: float, degrees: float
+) -> None:
+    found, problems = concepts(box(x, y, width, height, rotation=degrees))
+    assert len(found) + len(problems) == 1
+    raw = Box(x * WIDTH / 100, y * HEIGHT / 100, width * WIDTH / 100, height * HEIGHT / 100)
+    seen = ShapelyPolygon(rotated_corners(raw, degrees)).intersection(shapely_box(0, 0, WIDTH, HEIGHT))
+    for one in found:
+        frame = shapely_box(one.box.x, one.box.y, one.box.right, one.box.bottom)
+        assert frame.symmetric_difference(seen.envelope).area == pytest.approx(0, abs=5)
+        assert one.box.x >= -1e-6
+        assert one.box.right <= WIDTH + 1e-6
+        assert one.box.y >= -1e-6
+        assert one.box.bottom <= HEIGHT + 1e-6
+
+
+@given(corners, sizes, sizes)
+def test_any_polygon_becomes_simple_areas_inside_the_image_or_a_sentence(
+    points: list[tuple[float, float]], width: int, height: int
+) -> None:
+    found, problems = canvas_areas([polygon(*points)], width, height, LABELS)
+    assert bool(found) != bool(problems)
+    for one in found:
+        shape = ShapelyPolygon(one.polygon.points)
+        assert shape.is_valid
+        assert shapely_box(0, 0, width, height).buffer(1e-6).contains(shape)
+
+
+junk = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=12,
+)
+names = st.sampled_from(["concept", "outline", "brush", "canvas"])
+kinds = st.sampled_from(["rectanglelabels", "polygonlabels", "brushlabels"])
+values = st.fixed_dictionaries(
+    {},
+    optional={
+        "x": junk,
+        "y": junk,
+        "width": junk,
+        "height": junk,
+        "rotation": junk,
+        "points": junk | st.lists(st.lists(percent, min_size=2, max_size=2), max_size=6),
+        "rle": junk | st.lists(st.integers(0, 255), max_size=40),
+        "rectanglelabels": junk | st.just(["dent"]),
+        "polygonlabels": junk | st.just(["dent"]),
+        "brushlabels": junk | st.just(["dent"]),
+    },
+)
+regions = st.fixed_dictionaries({"from_name": names | junk, "type": kinds | junk}, optional={"value": values | junk})
+
+
+@given(st.lists(regions | junk, max_size=5), sizes, sizes)
+def test_junk_becomes_sentences_and_never_an_exception(result: list[Any], width: int, height: int) -> None:
+    for read in (concept_regions, canvas_areas):
+        _, problems = read(result, width, height, LABELS)
+        assert all(isinstance(one, str) and one.endswith(".") and len(one) < 600 for one in problems)

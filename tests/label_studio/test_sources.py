@@ -1,0 +1,100 @@
+"""Inputs are read as people gave them: the newest answer, the name they know, from any project."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import pytest
+
+from datagen.domain.inputs import Desk
+from datagen.label_studio.client import LabelStudio, Project
+from datagen.label_studio.records import Task
+from datagen.label_studio.regions import canvas_areas, concept_regions
+from datagen.label_studio.sources import adopted, image_of, read_desk
+
+from .drawn import box, choice, polygon
+
+GOOD, BAD = choice("verdict", "good"), choice("verdict", "bad")
+
+
+def named(client: LabelStudio, project: Project, **data: Any) -> str:
+    client.import_tasks(project.id, [{"data": {"image": "", **data}}])
+    return list(read_desk(client, project.id))[-1].name
+
+
+@pytest.mark.integration
+def test_the_newest_answer_counts_and_a_task_only_skipped_is_left_out(client: LabelStudio, project: Project) -> None:
+    ids = client.import_tasks(project.id, [{"data": {"image": f"/{n}.png"}} for n in range(4)])
+    client.annotate(ids[0], [GOOD])
+    newest = client.annotate(ids[0], [GOOD])
+    client.update_annotation(newest, [BAD])
+    client.annotate(ids[1], [], was_cancelled=True)
+    client.annotate(ids[2], [GOOD])
+    client.annotate(ids[2], [], was_cancelled=True)
+    found = {raw.task_id: raw for raw in read_desk(client, project.id)}
+    assert sorted(found) == [ids[0], ids[2], ids[3]]
+    assert [one["value"] for one in found[ids[0]].result or ()] == [{"choices": ["bad"]}]
+    assert [one["value"] for one in found[ids[2]].result or ()] == [{"choices": ["good"]}]
+    assert found[ids[3]].result is None
+
+
+@pytest.mark.integration
+def test_an_upload_is_known_by_the_name_it_was_given(client: LabelStudio, project: Project) -> None:
+    (path,) = client.upload(project.id, [("plate-7.png", b"x")])
+    assert named(client, project, image=path) == "plate-7.png"
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [
+        ("/data/local-files/?d=line%204/plate.png", "plate.png"),
+        ("http://host/a/b%20c.png?size=1", "b c.png"),
+        (f"/tasks/1/resolve/?fileuri={base64.urlsafe_b64encode(b's3://bucket/k/plate.png').decode()}", "plate.png"),
+    ],
+)
+def test_other_addresses_are_known_by_their_file(
+    client: LabelStudio, project: Project, address: str, name: str
+) -> None:
+    assert named(client, project, image=address) == name
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("address", ["", "http://[", "/tasks/1/resolve/?fileuri=%FF"])
+def test_a_task_without_a_file_is_known_by_its_number(client: LabelStudio, project: Project, address: str) -> None:
+    assert named(client, project, image=address).startswith("task ")
+
+
+@pytest.mark.integration
+def test_a_name_in_the_task_wins(client: LabelStudio, project: Project) -> None:
+    assert named(client, project, image="/x.png", name="plate 7") == "plate 7"
+
+
+@pytest.mark.parametrize(
+    ("data", "image"),
+    [
+        ({"image": " /a.png "}, "/a.png"),
+        ({"photo": "https://host/a.png", "batch": "b"}, "https://host/a.png"),
+        ({"left": "/data/a.png", "right": "/data/b.png"}, ""),
+        ({"image": 7}, ""),
+        ({"text": "hello"}, ""),
+        ({}, ""),
+    ],
+)
+def test_the_image_is_found_in_the_data_of_any_project(data: dict[str, Any], image: str) -> None:
+    assert image_of(Task(id=1, data=data)) == image
+
+
+def test_what_was_drawn_elsewhere_is_read_at_our_desks() -> None:
+    elsewhere = (
+        {**box(10, 10, 20, 20), "from_name": "bbox", "to_name": "img"},
+        {**polygon((10, 10), (20, 10), (20, 30)), "from_name": "poly"},
+        choice("quality", "high"),
+        {"type": ["junk"]},
+    )
+    regions, problems = concept_regions(adopted(elsewhere, Desk.CONCEPTS)[:1], 200, 100, ["dent"])
+    assert (len(regions), problems) == (1, ())
+    areas, problems = canvas_areas(adopted(elsewhere, Desk.CANVASES), 200, 100, ["dent"])
+    assert (len(areas), problems) == (1, ())
+    assert adopted(elsewhere, Desk.DATASET) == []
