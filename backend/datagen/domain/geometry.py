@@ -22,15 +22,25 @@ Point = tuple[float, float]
 #: A region that covers less than this many square pixels of its image cannot be seen, let alone learned from.
 SMALLEST_AREA_PX = 4.0
 
+#: No hand draws a corner this far from an image; beyond it, areas are no longer numbers.
+FARTHEST_PX = 1e9
+
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """An upright box: left, top, width and height in pixels."""
+    """An upright box: left, top, width and height in pixels.
+
+    Whatever numbers it is given are kept as floats, so that equal boxes have one JSON form and one digest.
+    """
 
     x: float
     y: float
     width: float
     height: float
+
+    def __post_init__(self) -> None:
+        for name in ("x", "y", "width", "height"):
+            object.__setattr__(self, name, float(getattr(self, name)))
 
     @property
     def right(self) -> float:
@@ -50,9 +60,15 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Polygon:
-    """A simple, closed polygon: at least three corners in pixels, the last not repeated."""
+    """A simple, closed polygon: at least three corners in pixels, the last not repeated.
+
+    Its coordinates are kept as floats, for the reason that a box's are.
+    """
 
     points: tuple[Point, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "points", tuple((float(x), float(y)) for x, y in self.points))
 
     @property
     def area(self) -> float:
@@ -125,6 +141,8 @@ def clip_polygon(points: Sequence[Point], width: int, height: int) -> tuple[Poly
         raise BadRegion(f"the polygon has {len(set(points))} different corners; it needs at least 3")
     if not all(math.isfinite(v) for point in points for v in point):
         raise BadRegion("the polygon has a coordinate that is not a number; draw it again")
+    if any(abs(v) > FARTHEST_PX for point in points for v in point):
+        raise BadRegion("the polygon has a corner absurdly far from the image; draw it again")
     drawn = shapely.make_valid(ShapelyPolygon(points))
     if drawn.area <= 0:
         raise BadRegion("the polygon has no area: its corners lie on one line; draw it again")

@@ -1,0 +1,89 @@
+"""The life of a study, whole: every state meets everything that can happen."""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+
+import pytest
+
+from datagen.domain.decision import ACTIONS
+from datagen.domain.lifecycle import TABLE, Happening, SpecState, Step, StudyState, follow
+from datagen.errors import Refused
+
+#: (state, what happens) → (next state, what becomes of the current version, whether a new version is made).
+EXPECTED = {
+    ("collecting", "build preview"): ("previewing", None, True),
+    ("collecting", "stop"): ("stopped", None, False),
+    ("previewing", "round ready"): ("reviewing", "review", False),
+    ("previewing", "round failed"): ("collecting", "failed", False),
+    ("previewing", "cancel"): ("collecting", "stopped", False),
+    ("previewing", "stop"): ("stopped", "stopped", False),
+    ("reviewing", "build preview"): ("previewing", "superseded", True),
+    ("reviewing", "refine"): ("previewing", "refined", True),
+    ("reviewing", "approve"): ("generating", "accepted", False),
+    ("reviewing", "stop"): ("stopped", "stopped", False),
+    ("generating", "run finished"): ("accepted", None, False),
+    ("generating", "run failed"): ("accepted", None, False),
+    ("generating", "cancel"): ("accepted", None, False),
+    ("generating", "stop"): ("stopped", None, False),
+    ("accepted", "build preview"): ("previewing", None, True),
+    ("accepted", "refine"): ("previewing", None, True),
+    ("accepted", "approve"): ("generating", None, False),
+    ("accepted", "stop"): ("stopped", None, False),
+    ("stopped", "build preview"): ("previewing", None, True),
+}
+
+
+@pytest.mark.parametrize(("state", "happening"), list(itertools.product(StudyState, Happening)))
+def test_what_follows_or_why_not(state: StudyState, happening: Happening) -> None:
+    expected = EXPECTED.get((state.value, happening.value))
+    if expected:
+        study, spec, new_version = expected
+        assert follow(state, happening) == Step(StudyState(study), spec and SpecState(spec), new_version)
+        return
+    with pytest.raises(Refused) as refusal:
+        follow(state, happening)
+    sentence = str(refusal.value)
+    assert sentence.startswith(f"“{happening.value}” is not possible now: ")
+    assert sentence.endswith(".")
+
+
+def test_the_table_has_nothing_else() -> None:
+    assert {(state.value, happening.value) for state, happening in TABLE} == set(EXPECTED)
+
+
+@pytest.mark.parametrize("state", StudyState)
+def test_a_refusal_proposes_only_what_is_possible(state: StudyState) -> None:
+    impossible = next(happening for happening in Happening if (state, happening) not in TABLE)
+    with pytest.raises(Refused) as refusal:
+        follow(state, impossible)
+    _, _, advice = str(refusal.value).partition(": ")
+    for action in ACTIONS:
+        if f"“{action.value}”" in advice:
+            assert (state, action) in TABLE
+
+
+def test_no_second_approval_while_a_run_is_under_way() -> None:
+    with pytest.raises(Refused, match="“approve” is not possible now: a generation run is under way"):
+        follow(StudyState.GENERATING, Happening.APPROVE)
+
+
+def test_every_state_is_reached_and_none_is_a_dead_end() -> None:
+    for start in StudyState:
+        reached, waiting = {start}, deque([start])
+        while waiting:
+            here = waiting.popleft()
+            for (state, _), step in TABLE.items():
+                if state == here and step.study not in reached:
+                    reached.add(step.study)
+                    waiting.append(step.study)
+        assert reached >= set(StudyState) - {StudyState.COLLECTING}
+        assert StudyState.COLLECTING in reached
+
+
+def test_an_accepted_version_stays_accepted() -> None:
+    """What was generated must stay reproducible: nothing after acceptance touches the version."""
+    for (state, _), step in TABLE.items():
+        if state in (StudyState.GENERATING, StudyState.ACCEPTED):
+            assert step.spec is None
