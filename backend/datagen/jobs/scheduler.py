@@ -1,4 +1,4 @@
-"""What runs by the clock: RQ's cron queues the sweep."""
+"""What runs by the clock: RQ's cron queues the sweep and the reconciler's look."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from rq.serializers import JSONSerializer
 from rq.utils import now
 
 from datagen.jobs.queues import EVENTS
-from datagen.jobs.tasks import sweep
+from datagen.jobs.tasks import reconcile, sweep
 
 #: Waits that are over and knocks that were lost are found within this, seconds.
 SWEEP_SECONDS = 5
+#: What webhooks lost is found within this and the time of one look, seconds.
+RECONCILE_SECONDS = 20
 
 
 class JsonCron(CronScheduler):
@@ -25,7 +27,7 @@ class JsonCron(CronScheduler):
             queue = Queue(job.queue_name, connection=self.connection, serializer=JSONSerializer)
             job_id = "cron-" + job.func_name.replace(".", "_")
             if job_id not in queue.job_ids:
-                queue.enqueue_call(job.func_name, job_id=job_id, result_ttl=SWEEP_SECONDS, timeout=60)
+                queue.enqueue_call(job.func_name, job_id=job_id, result_ttl=SWEEP_SECONDS, timeout=300)
             job.set_enqueue_time(now())
         return due
 
@@ -34,4 +36,5 @@ def run_scheduler(redis_url: str) -> None:
     """Queue the periodic jobs until told to stop."""
     scheduler = JsonCron(connection=Redis.from_url(redis_url), logging_level="WARNING")
     scheduler.register(sweep, EVENTS, interval=SWEEP_SECONDS)
+    scheduler.register(reconcile, EVENTS, interval=RECONCILE_SECONDS)
     scheduler.start()  # type: ignore[no-untyped-call]

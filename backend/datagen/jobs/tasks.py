@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import structlog
+
+from datagen.errors import LabelStudioUnavailable
 from datagen.jobs import sweeper
 from datagen.jobs.context import atelier, queues, workshop
-from datagen.workflow import events, inputs, proposing, rendering, telling
+from datagen.workflow import events, inputs, proposing, reconciling, rendering, telling
+
+log = structlog.get_logger()
 
 
 def handle_event(inbox_id: int) -> None:
@@ -30,6 +35,14 @@ def propose(study_id: int) -> None:
 def tell(outbox_id: int) -> None:
     """Tell Label Studio of an outbox row."""
     telling.tell(workshop(), outbox_id)
+
+
+def reconcile() -> None:
+    """Find what webhooks did not tell."""
+    try:
+        reconciling.reconcile(workshop())
+    except LabelStudioUnavailable as away:
+        log.warning("reconciler.postponed", reason=str(away))  # the next look sees the same changes
 
 
 def sweep() -> None:

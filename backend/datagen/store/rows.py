@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, DateTime, Enum, ForeignKey, Index, String, TypeDecorator, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, DateTime, Enum, ForeignKey, Index, String, TypeDecorator, UniqueConstraint
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
@@ -118,9 +118,11 @@ class DeskRow(Row):
 
     __tablename__ = "desk"
 
-    project_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    project_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     study_id: Mapped[int] = mapped_column(ForeignKey("study.id"), index=True)
     desk: Mapped[Desk]
+    #: the newest ``updated_at`` of its tasks that the reconciler saw, as Label Studio writes it
+    seen_until: Mapped[str] = mapped_column(String(40), default="")
 
     study: Mapped[StudyRow] = relationship(back_populates="desks")
 
@@ -130,7 +132,7 @@ class InputRow(Row):
 
     __tablename__ = "input"
 
-    task_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    task_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     study_id: Mapped[int] = mapped_column(ForeignKey("study.id"), index=True)
     role: Mapped[Role]
     name: Mapped[str] = mapped_column(String(500))
@@ -141,6 +143,8 @@ class InputRow(Row):
     height: Mapped[int] = mapped_column(default=0)
     #: somebody drew or said something about it
     answered: Mapped[bool] = mapped_column(default=False)
+    #: when, as Label Studio writes it; empty when nobody did
+    said_at: Mapped[str] = mapped_column(String(40), default="")
     result: Mapped[list[dict[str, Any]]] = mapped_column(default=list)
     #: why the picture cannot be used; empty when it can
     problem: Mapped[str] = mapped_column(String(1000), default="")
@@ -151,7 +155,7 @@ class ProposalRow(Row):
 
     __tablename__ = "proposal"
 
-    task_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    task_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     study_id: Mapped[int] = mapped_column(ForeignKey("study.id"), index=True)
     #: a digest of everything the proposal depends on
     basis: Mapped[str] = mapped_column(String(64))
@@ -239,7 +243,7 @@ class SampleRow(Row):
     shard_id: Mapped[int] = mapped_column(ForeignKey("shard.id"), index=True)
     index: Mapped[int]
     body: Mapped[dict[str, Any]]
-    task_id: Mapped[int | None] = mapped_column(default=None, index=True)
+    task_id: Mapped[int | None] = mapped_column(BigInteger, default=None, index=True)
 
     batch: Mapped[BatchRow] = relationship()
 
@@ -249,7 +253,7 @@ class VerdictRow(Row):
 
     __tablename__ = "verdict"
 
-    annotation_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    annotation_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     sample_id: Mapped[int] = mapped_column(ForeignKey("sample.id"), index=True)
     opinion: Mapped[Opinion]
     reasons: Mapped[list[str]] = mapped_column(default=list)
@@ -273,7 +277,7 @@ class DecisionRow(Row):
     batch_id: Mapped[int | None] = mapped_column(ForeignKey("batch.id"), default=None)
     #: what the answer set going, whose progress it shows from then on
     started_id: Mapped[int | None] = mapped_column(ForeignKey("batch.id"), default=None)
-    task_id: Mapped[int | None] = mapped_column(default=None, index=True)
+    task_id: Mapped[int | None] = mapped_column(BigInteger, default=None, index=True)
     #: the form as last acted on, so that the same answer seen twice is acted on once
     answer: Mapped[dict[str, Any] | None] = mapped_column(default=None)
     action: Mapped[str | None] = mapped_column(String(20), default=None)
@@ -296,7 +300,7 @@ class InboxRow(Leased, Row):
     id: Mapped[int] = mapped_column(primary_key=True)
     fingerprint: Mapped[str] = mapped_column(String(200), unique=True)
     action: Mapped[str] = mapped_column(String(40))
-    project_id: Mapped[int | None] = mapped_column(default=None)
+    project_id: Mapped[int | None] = mapped_column(BigInteger, default=None)
     task_ids: Mapped[list[int]] = mapped_column(default=list)
     annotation_ids: Mapped[list[int]] = mapped_column(default=list)
     received_at: Mapped[datetime] = mapped_column(default=now)

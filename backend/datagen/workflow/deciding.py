@@ -14,7 +14,7 @@ from datagen.domain.inputs import Inputs
 from datagen.domain.lifecycle import Happening, StudyState
 from datagen.errors import DatagenError, LabelStudioUnavailable, NotReady, Refused
 from datagen.label_studio.answers import decision as read_decision
-from datagen.label_studio.client import Annotation
+from datagen.label_studio.client import Annotation, Task
 from datagen.store.rows import BatchKind, BatchRow, DecisionRow, Notice, now
 from datagen.workflow import building, points, verdicts
 from datagen.workflow.actions import Case, act
@@ -56,14 +56,13 @@ class _Form:
         raise Refused(f"{did}. Nothing was started again; go on at the newest decision task.")
 
 
-def follow_task(workshop: Workshop, task_id: int) -> None:
-    """Read a decision task from Label Studio and act on its newest answer.
+def follow(workshop: Workshop, task: Task) -> None:
+    """Act on the answers of a decision task, just read; each is acted on once.
 
-    A refusal becomes the sentence on the decision task. A Label Studio that is away raises: the event is tried again.
+    A refusal becomes the sentence on the decision task. A Label Studio that is away raises: it is tried again.
     """
-    task = workshop.label_studio.task(task_id)
     with workshop.database.read() as session:
-        point = session.scalar(select(DecisionRow).where(DecisionRow.task_id == task_id))
+        point = session.scalar(select(DecisionRow).where(DecisionRow.task_id == task.id))
     if point is None:
         return
     for annotation in sorted(task.annotations, key=lambda one: one.updated_at):

@@ -71,7 +71,7 @@ def _act(workshop: Workshop, row: InboxRow) -> None:
                 verdicts.follow_annotations(workshop, desk.project_id, row.annotation_ids)
         case Desk.DECISIONS if row.action not in _TASK_ACTIONS:
             for task_id in row.task_ids:
-                deciding.follow_task(workshop, task_id)
+                deciding.follow(workshop, workshop.label_studio.task(task_id))
         case _:
             pass  # our own tasks, coming back as events
 

@@ -159,6 +159,7 @@ def _row(study_id: int, role: Role, raw: RawInput, fetched: _Fetched) -> InputRo
         width=fetched.width,
         height=fetched.height,
         answered=raw.result is not None,
+        said_at=raw.updated_at,
         result=result,
         problem=fetched.problem[:1000],
     )

@@ -25,7 +25,7 @@ _OPEN = (SpecState.RENDERING, SpecState.REVIEW)
 def follow_tasks(workshop: Workshop, project_id: int, task_ids: Sequence[int]) -> None:
     """Read these review tasks from Label Studio and keep their verdicts."""
     if task_ids:
-        _keep(workshop, list(workshop.label_studio.tasks(project_id, ids=task_ids)))
+        keep(workshop, list(workshop.label_studio.tasks(project_id, ids=task_ids)))
 
 
 def follow_annotations(workshop: Workshop, project_id: int, annotation_ids: Sequence[int]) -> None:
@@ -46,7 +46,20 @@ def follow_round(workshop: Workshop, batch_id: int) -> None:
         project_id = project_of(session, batch.study_id, Desk.PREVIEWS)
     if project_id is None:
         return
-    _keep(workshop, list(workshop.label_studio.tasks(project_id, batch=batch_name(batch))))
+    keep(workshop, list(workshop.label_studio.tasks(project_id, batch=batch_name(batch))))
+
+
+def keep(workshop: Workshop, tasks: Sequence[Task]) -> None:
+    """Make the rows of these tasks' verdicts equal to what the tasks, just read, hold."""
+    if not tasks:
+        return
+    with workshop.unit() as unit:
+        for task in tasks:
+            sample = unit.session.scalar(
+                select(SampleRow).where(SampleRow.key == str(task.data.get("datagen_key"))).with_for_update()
+            )
+            if sample is not None and _keep_one(unit, sample, task):
+                show_progress(unit, sample.batch)
 
 
 def batch_name(batch: BatchRow) -> str:
@@ -71,17 +84,6 @@ def judged(session: Session, batch_id: int) -> list[Judged]:
         )
         for sample, row in rows
     ]
-
-
-def _keep(workshop: Workshop, tasks: list[Task]) -> None:
-    """Make the rows of these tasks' verdicts equal to what Label Studio holds."""
-    with workshop.unit() as unit:
-        for task in tasks:
-            sample = unit.session.scalar(
-                select(SampleRow).where(SampleRow.key == str(task.data.get("datagen_key"))).with_for_update()
-            )
-            if sample is not None and _keep_one(unit, sample, task):
-                show_progress(unit, sample.batch)
 
 
 def _keep_one(unit: Unit, sample: SampleRow, task: Task) -> bool:

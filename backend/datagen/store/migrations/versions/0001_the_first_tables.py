@@ -29,7 +29,7 @@ def upgrade() -> None:
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("fingerprint", sa.String(length=200), nullable=False),
         sa.Column("action", sa.String(length=40), nullable=False),
-        sa.Column("project_id", sa.Integer(), nullable=True),
+        sa.Column("project_id", sa.BigInteger(), nullable=True),
         sa.Column("task_ids", sa.JSON(), nullable=False),
         sa.Column("annotation_ids", sa.JSON(), nullable=False),
         sa.Column("received_at", sa.DateTime(timezone=True), nullable=False),
@@ -60,9 +60,10 @@ def upgrade() -> None:
     )
     op.create_table(
         "desk",
-        sa.Column("project_id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("project_id", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("study_id", sa.Integer(), nullable=False),
         sa.Column("desk", sa.String(length=20), nullable=False),
+        sa.Column("seen_until", sa.String(length=40), nullable=False),
         sa.ForeignKeyConstraint(
             ["study_id"],
             ["study.id"],
@@ -74,7 +75,7 @@ def upgrade() -> None:
 
     op.create_table(
         "input",
-        sa.Column("task_id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("task_id", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("study_id", sa.Integer(), nullable=False),
         sa.Column("role", sa.String(length=20), nullable=False),
         sa.Column("name", sa.String(length=500), nullable=False),
@@ -83,6 +84,7 @@ def upgrade() -> None:
         sa.Column("width", sa.Integer(), nullable=False),
         sa.Column("height", sa.Integer(), nullable=False),
         sa.Column("answered", sa.Boolean(), nullable=False),
+        sa.Column("said_at", sa.String(length=40), nullable=False),
         sa.Column("result", sa.JSON(), nullable=False),
         sa.Column("problem", sa.String(length=1000), nullable=False),
         sa.ForeignKeyConstraint(
@@ -120,7 +122,7 @@ def upgrade() -> None:
 
     op.create_table(
         "proposal",
-        sa.Column("task_id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("task_id", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("study_id", sa.Integer(), nullable=False),
         sa.Column("basis", sa.String(length=64), nullable=False),
         sa.Column("prediction", sa.JSON(), nullable=False),
@@ -199,7 +201,7 @@ def upgrade() -> None:
         sa.Column("number", sa.Integer(), nullable=False),
         sa.Column("batch_id", sa.Integer(), nullable=True),
         sa.Column("started_id", sa.Integer(), nullable=True),
-        sa.Column("task_id", sa.Integer(), nullable=True),
+        sa.Column("task_id", sa.BigInteger(), nullable=True),
         sa.Column("answer", sa.JSON(), nullable=True),
         sa.Column("action", sa.String(length=20), nullable=True),
         sa.Column("answered_by", sa.String(length=200), nullable=True),
@@ -254,7 +256,7 @@ def upgrade() -> None:
         sa.Column("shard_id", sa.Integer(), nullable=False),
         sa.Column("index", sa.Integer(), nullable=False),
         sa.Column("body", sa.JSON(), nullable=False),
-        sa.Column("task_id", sa.Integer(), nullable=True),
+        sa.Column("task_id", sa.BigInteger(), nullable=True),
         sa.ForeignKeyConstraint(
             ["batch_id"],
             ["batch.id"],
@@ -273,7 +275,7 @@ def upgrade() -> None:
 
     op.create_table(
         "verdict",
-        sa.Column("annotation_id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("annotation_id", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("sample_id", sa.Integer(), nullable=False),
         sa.Column("opinion", sa.String(length=20), nullable=False),
         sa.Column("reasons", sa.JSON(), nullable=False),
