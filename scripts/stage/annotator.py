@@ -222,7 +222,7 @@ class Annotator:
         with ExitStack() as opened:
             files = [
                 (
-                    "file",
+                    item.name,  # a field for each: Label Studio takes one file of each name
                     (
                         item.name.replace("/", "-"),
                         opened.enter_context(item.path.open("rb")),

@@ -14,6 +14,8 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+import httpx
+
 from stage import loop, plates, servers
 from stage.annotator import DESKS, Annotator
 from stage.layout import DEMO
@@ -41,6 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _run(chosen)
     except StageError as error:
         tell(f"\n{error}")
+        return 1
+    except httpx.HTTPError as error:
+        tell(f"\nLabel Studio did not answer: {error!r}. Its log is in {DEMO / 'servers'}.")
         return 1
 
 
