@@ -69,7 +69,7 @@ def plate_of(rng: np.random.Generator) -> Plate:
         turn=float(turn),
         hole=hole,
         hole_at=holes,
-        brushing=rng.uniform(0.05, 0.075),
+        brushing=rng.uniform(0.03, 0.045),
         tint=(1.0 + warm, 1.0, 1.015 - warm),
         exposure=rng.uniform(0.86, 1.08),
         lamp=float(np.radians(rng.normal(-115, 14))),
