@@ -20,7 +20,7 @@ from datagen.synthesis.backgrounds import Backgrounds
 from datagen.synthesis.blending import BLENDS
 from datagen.synthesis.compose import Composer
 from datagen.synthesis.engine import FitReport, Pictures, Progress, Rendered
-from datagen.synthesis.exemplars import Exemplar, cut_out
+from datagen.synthesis.exemplars import Candidate, Exemplar, candidates, choose
 from datagen.synthesis.parameters import CompositeParameters
 
 NAME, VERSION = "composite", "1"
@@ -130,19 +130,21 @@ def _exemplars(
     findings: list[str],
     warnings: list[str],
 ) -> list[Exemplar]:
-    exemplars: list[Exemplar] = []
+    found: list[Candidate] = []
     for number, concept in enumerate(spec.concepts):
         progress(0.6 * number / len(spec.concepts), f"cutting out {concept.image.name}")
-        made, said = cut_out(concept, pictures.load(concept.image), parameters.matte_choices)
+        made, said = candidates(concept, pictures.load(concept.image))
         warnings += said
-        for exemplar in made:
-            if exemplar.label in spec.labels:
-                exemplars.append(exemplar)
+        for one in made:
+            if one.label in spec.labels:
+                found.append(one)
             else:
                 warnings.append(
-                    f"concept {exemplar.name}: its label {exemplar.label!r} is not one of the study's "
+                    f"concept {one.name}: its label {one.label!r} is not one of the study's "
                     f"({', '.join(spec.labels)}); the box was left out. Relabel it, or add the label."
                 )
+    exemplars, said = choose(found, parameters.matte_choices)
+    warnings += said
     if not exemplars:
         raise EngineError("no concept image has a usable box; draw at least one box round the thing, with its label.")
     for label in spec.labels:
@@ -160,7 +162,7 @@ def _exemplars(
         )
         if len(of_label) == 1:
             warnings.append(f"label {label!r}: one example only; every sample is a variation of it. Draw more boxes.")
-    return exemplars
+    return list(exemplars)
 
 
 def _areas(

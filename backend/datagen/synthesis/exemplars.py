@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datagen.domain.geometry import Box
 from datagen.domain.inputs import ConceptImage
 from datagen.synthesis.engine import Picture
-from datagen.synthesis.fill import Frame, around, clean_fill, inside
-from datagen.synthesis.matting import Matte, drawn_matte, mattes
+from datagen.synthesis.fill import Clean, Frame, around, clean_fill, inside
+from datagen.synthesis.matting import Matte, agreed, drawn_matte, mattes
 from datagen.synthesis.tones import Bools, Floats, to_tones
 
 #: Pixels of surroundings kept round a box, at least, and as a share of its longer side.
@@ -43,18 +43,40 @@ def exemplar_key(concept: ConceptImage, region: int) -> str:
     return f"{concept.image.digest[:12]}:{region}"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A box with every matte made of what is in it, best first."""
+
+    key: str
+    name: str
+    label: str
+    box: Box
+    frame: Frame
+    patch: Floats
+    clean: Clean
+    hole: Bools
+    ranked: tuple[Matte, ...]
+
+
 def cut_out(
     concept: ConceptImage, picture: Picture, choices: Mapping[str, int]
 ) -> tuple[tuple[Exemplar, ...], tuple[str, ...]]:
-    """The exemplars of one concept photo, and a sentence for every region that needed a way out.
+    """The exemplars of one concept photo by itself, and a sentence for every region that needed a way out.
 
     Args:
         concept: the photo and its regions.
         picture: its pixels.
         choices: which matte to use, by key, where not the best (``CompositeParameters.matte_choices``).
     """
+    found, said = candidates(concept, picture)
+    made, more = choose(found, choices)
+    return made, said + more
+
+
+def candidates(concept: ConceptImage, picture: Picture) -> tuple[tuple[Candidate, ...], tuple[str, ...]]:
+    """Every usable box of a concept photo with its mattes, and a sentence for every one that needed a way out."""
     height, width = picture.shape[:2]
-    made: list[Exemplar] = []
+    made: list[Candidate] = []
     said: list[str] = []
     boxes = [region.box for region in concept.regions]
     for number, region in enumerate(concept.regions):
@@ -69,9 +91,6 @@ def cut_out(
         clean = clean_fill(picture, box, frame, boxes)
         tones = to_tones(picture[frame.slices])
         drawn = drawn_matte(region.outline, frame)
-        ranked: Sequence[Matte] = (drawn,) if drawn else mattes(tones, clean, hole)
-        key = exemplar_key(concept, number)
-        matte = ranked[min(choices.get(key, 0), len(ranked) - 1)]
         if region.outline and not drawn:
             said.append(f"{where}: the drawn outline covers no pixel; a matte was made from the box instead.")
         if hole.mean() > 0.999:
@@ -79,20 +98,48 @@ def cut_out(
                 f"{where}: the box covers the whole photo, so nothing shows what lies round the thing; "
                 "its clean surroundings are guessed. Draw the box closer."
             )
-        if matte.method == "box":
-            said.append(
-                f"{where}: nothing in the box stands out from its surroundings; the ellipse inside the box "
-                "is used as its mask. Draw its outline, or remove the box."
-            )
         made.append(
-            Exemplar(
-                key=key,
+            Candidate(
+                key=exemplar_key(concept, number),
                 name=concept.image.name,
                 label=region.label,
                 box=box,
                 frame=frame,
                 patch=tones,
                 clean=clean,
+                hole=hole,
+                ranked=(drawn,) if drawn else mattes(tones, clean, hole),
+            )
+        )
+    return tuple(made), tuple(said)
+
+
+def choose(found: Sequence[Candidate], choices: Mapping[str, int]) -> tuple[tuple[Exemplar, ...], tuple[str, ...]]:
+    """One matte for every candidate, the candidates of a label agreeing with one another; and sentences."""
+    ranked: dict[str, tuple[Matte, ...]] = {}
+    for label in {one.label for one in found}:
+        same = [one for one in found if one.label == label]
+        ranked |= dict(
+            zip((one.key for one in same), agreed([o.ranked for o in same], [o.hole for o in same]), strict=True)
+        )
+    made: list[Exemplar] = []
+    said: list[str] = []
+    for one in found:
+        matte = ranked[one.key][min(choices.get(one.key, 0), len(ranked[one.key]) - 1)]
+        if matte.method == "box":
+            said.append(
+                f"concept {one.name}, box {int(one.key.rpartition(':')[2]) + 1}: nothing in the box stands out from "
+                "its surroundings; the ellipse inside the box is used as its mask. Draw its outline, or remove the box."
+            )
+        made.append(
+            Exemplar(
+                key=one.key,
+                name=one.name,
+                label=one.label,
+                box=one.box,
+                frame=one.frame,
+                patch=one.patch,
+                clean=one.clean.tones,
                 mask=matte.mask,
                 method=matte.method,
                 score=matte.score,

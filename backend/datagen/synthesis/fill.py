@@ -92,8 +92,20 @@ def membrane(values: Floats, known: Bools) -> Floats:
     return np.where(known[:, :, None], values, filled).astype(np.float32)
 
 
-def clean_fill(picture: npt.NDArray[Any], box: Box, frame: Frame, taken: Sequence[Box]) -> Floats:
-    """The tones [h, w, c] of ``frame`` as they would be without the thing in ``box``.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clean:
+    """A window without its thing: ``tones`` [h, w, c], and how far off the fill was on a ring it had not seen.
+
+    ``error`` is the median over that ring's pixels of the distance in tones, all channels together.
+    """
+
+    tones: Floats
+    error: float
+    method: str
+
+
+def clean_fill(picture: npt.NDArray[Any], box: Box, frame: Frame, taken: Sequence[Box]) -> Clean:
+    """``frame`` as it would be without the thing in ``box``.
 
     Args:
         picture: the whole photo.
@@ -109,21 +121,24 @@ def clean_fill(picture: npt.NDArray[Any], box: Box, frame: Frame, taken: Sequenc
             others |= inside(other, frame)
     known = ~hole & ~others
     if not known.any():
-        return tones
-    smooth = membrane(tones, known)
-    twin = _twin(picture, frame, known, taken)
-    if twin is None:
-        return smooth
-    shift = membrane(tones - twin, known)
-    # both are judged on a ring that neither was allowed to see
+        return Clean(tones=tones, error=0.0, method="none")
+    # both fills are judged on a ring that neither was allowed to see
     ring = cv2.dilate(hole.astype(np.uint8), np.ones((7, 7), np.uint8)).astype(bool) & known
-    if ring.any() and (known & ~ring).any():
-        blind = known & ~ring
-        wrong_smooth = np.abs(membrane(tones, blind) - tones)[ring].mean()
-        wrong_twin = np.abs(twin + membrane(tones - twin, blind) - tones)[ring].mean()
-        if wrong_smooth < wrong_twin:
-            return smooth
-    return np.where(known[:, :, None], tones, np.clip(twin + shift, 0, 255)).astype(np.float32)
+    blind = known & ~ring if (known & ~ring).any() else known
+    smooth = membrane(tones, known)
+    error = _miss(membrane(tones, blind), tones, ring)
+    twin = _twin(picture, frame, known, taken)
+    if twin is not None:
+        error_twin = _miss(twin + membrane(tones - twin, blind), tones, ring)
+        if error_twin <= error:
+            filled = np.clip(twin + membrane(tones - twin, known), 0, 255)
+            filled = np.where(known[:, :, None], tones, filled).astype(np.float32)
+            return Clean(tones=filled, error=error_twin, method="twin")
+    return Clean(tones=smooth, error=error, method="membrane")
+
+
+def _miss(guess: Floats, truth: Floats, ring: Bools) -> float:
+    return float(np.median(np.sqrt(np.square(guess - truth).sum(axis=2))[ring])) if ring.any() else 0.0
 
 
 def _twin(picture: npt.NDArray[Any], frame: Frame, known: Bools, taken: Sequence[Box]) -> Floats | None:

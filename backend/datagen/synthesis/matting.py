@@ -14,12 +14,16 @@ import numpy as np
 import numpy.typing as npt
 
 from datagen.domain.geometry import Polygon
-from datagen.synthesis.fill import Frame
+from datagen.synthesis.fill import Clean, Frame
 from datagen.synthesis.outlines import rasterize
 from datagen.synthesis.tones import Bools, Floats, spread
 
 #: A matte that covers less of its box than this is a speck, one that covers more is the box itself.
 LEAST_SHARE, MOST_SHARE = 0.04, 0.97
+#: A fringe narrower than this many pixels is the blur of the lens; a wider one is part of the thing.
+_FRINGE_PX = 1.5
+#: Beyond this contrast two boundaries are equally clear, and their fit in the box decides.
+_CLEAR = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +46,7 @@ def drawn_matte(outline: Sequence[Polygon], frame: Frame) -> Matte | None:
     return Matte(method="drawn", mask=mask, score=float("inf")) if mask.any() else None
 
 
-def mattes(tones: Floats, clean: Floats, hole: Bools) -> tuple[Matte, ...]:
+def mattes(tones: Floats, clean: Clean, hole: Bools) -> tuple[Matte, ...]:
     """The mattes of what is in ``hole``, best first; at least one.
 
     Args:
@@ -50,29 +54,63 @@ def mattes(tones: Floats, clean: Floats, hole: Bools) -> tuple[Matte, ...]:
         clean: the same window without the thing.
         hole: true inside the box, [h, w].
     """
+    difference = np.sqrt(np.square(tones - clean.tones).sum(axis=2))
+    noise = _noise(tones, clean, hole)
+    residual = _residual(difference, noise, hole)
+    hint = _ellipse(hole, 0.75) if residual is None else residual
     made = {
-        "residual": _residual(tones, clean, hole),
-        "grabcut": _grabcut(tones, hole),
-        "two-level": _two_level(tones, clean, hole),
+        "residual": residual,
+        "grabcut": _grabcut(tones, hole, hint),
+        "grabcut on residual": _grabcut(np.dstack([tones.mean(axis=2), difference, difference]), hole, hint),
+        "two-level": _two_level(tones, clean.tones, hole),
     }
-    found = [
-        Matte(method=name, mask=mask, score=_contrast(tones, clean, mask))
-        for name, mask in made.items()
-        if mask is not None and LEAST_SHARE <= mask.sum() / hole.sum() <= MOST_SHARE
-    ]
+    found = []
+    for name, mask in made.items():
+        if mask is None:
+            continue
+        grown = mask if name == "two-level" else _grown(mask, difference, noise, hole)
+        if LEAST_SHARE <= grown.sum() / hole.sum() <= MOST_SHARE:
+            # a matte is judged before it takes in its fringe: the softer the edge, the less contrast at its end
+            score = min(_contrast(difference, mask, noise), _CLEAR) * _fits(mask, hole)
+            found.append(Matte(method=name, mask=grown, score=score))
     if not found:
         return (Matte(method="box", mask=_ellipse(hole), score=0.0),)
     return tuple(sorted(found, key=lambda matte: (-matte.score, matte.method)))
 
 
-def _residual(tones: Floats, clean: Floats, hole: Bools) -> Bools | None:
-    """What differs from the clean fill: hysteresis between the noise of the surroundings and half the peak."""
-    difference = np.sqrt(np.square(tones - clean).sum(axis=2))
-    smooth = cv2.GaussianBlur(difference, (0, 0), 0.8)
+def agreed(candidates: Sequence[tuple[Matte, ...]], holes: Sequence[Bools]) -> list[tuple[Matte, ...]]:
+    """The candidates of several boxes of one label, ranked again by how well they agree with one another.
+
+    People draw boxes round the same thing alike: a matte that fills its box much more, or much less, than the others'
+    mattes fill theirs loses score.
+    """
+    first = [ranked[0] for ranked in candidates]
+    shares = [m.mask.sum() / h.sum() for m, h in zip(first, holes, strict=True) if m.method not in ("box", "drawn")]
+    if len(shares) < 3:
+        return list(candidates)
+    usual = float(np.median(shares))
+
+    def score(matte: Matte, hole: Bools) -> float:
+        off = float(np.log(max(matte.mask.sum() / hole.sum(), 1e-3) / usual))
+        return matte.score * float(np.exp(-0.5 * (off / 0.7) ** 2))
+
+    return [
+        tuple(sorted(ranked, key=lambda m, h=hole: (-score(m, h), m.method)))  # type: ignore[misc]
+        for ranked, hole in zip(candidates, holes, strict=True)
+    ]
+
+
+def _noise(tones: Floats, clean: Clean, hole: Bools) -> float:
+    """What a difference must exceed to mean anything: the fill's own error, and half the texture round the box."""
+    texture = np.sqrt(np.square(tones - cv2.blur(tones, (5, 5)).reshape(tones.shape)).sum(axis=2))
+    rough = float(np.median(texture[~hole])) if (~hole).any() else 0.0
+    return max(clean.error, 0.5 * rough, 1.0)
+
+
+def _residual(difference: Floats, noise: float, hole: Bools) -> Bools | None:
+    """What differs from the clean fill: hysteresis between the noise and half the peak."""
+    smooth: Floats = cv2.GaussianBlur(difference, (0, 0), 0.8)
     peak = float(np.quantile(smooth[hole], 0.95))
-    # texture, not sensor noise, is what a difference must exceed: local deviation from the surroundings' own blur
-    rough = np.sqrt(np.square(tones - cv2.blur(tones, (9, 9)).reshape(tones.shape)).sum(axis=2))
-    noise = max(float(np.median(rough[~hole])) if (~hole).any() else 0.0, 0.5)
     if peak < 2 * noise:
         return None
     high, low = max(0.5 * peak, 2 * noise), max(0.3 * peak, 1.5 * noise)
@@ -80,16 +118,53 @@ def _residual(tones: Floats, clean: Floats, hole: Bools) -> Bools | None:
     return _solid(_hysteresis(weak, (smooth > high) & hole))
 
 
-def _grabcut(tones: Floats, hole: Bools) -> Bools | None:
-    """GrabCut (Rother et al. 2004) with the box as the only hint."""
+def _grown(mask: Bools, difference: Floats, noise: float, hole: Bools) -> Bools:
+    """The matte out to where the thing can no longer be told from its surroundings: a soft edge belongs to it."""
+    smooth: Floats = cv2.GaussianBlur(difference, (0, 0), 0.8)
+    peak = float(np.quantile(smooth[mask], 0.75))
+    visible = (smooth > max(0.15 * peak, 2.5 * noise)) & hole
+    # no further than half its own radius: what lies beyond is something else
+    reach = 0.5 * np.sqrt(mask.sum() / np.pi)
+    if reach < 2 * _FRINGE_PX:
+        return mask
+    near = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 3) <= reach
+    # towards the surroundings only: a difference that rises again belongs to a neighbour
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))
+    grown = cv2.morphologyEx(((visible & near) | mask).astype(np.uint8), cv2.MORPH_OPEN, kernel) > 0
+    solid = _solid(_hysteresis(grown | mask, mask))
+    if solid is None:
+        return mask
+    # the width of the fringe: what it adds, over the boundary's length
+    rim = mask & ~cv2.erode(mask.astype(np.uint8), kernel).astype(bool)
+    return solid if int((solid & ~mask).sum()) >= _FRINGE_PX * int(rim.sum()) else mask
+
+
+def _fits(mask: Bools, hole: Bools) -> float:
+    """From 0 to 1: how well the matte sits in its box, as people draw boxes: centred, and reaching near its sides.
+
+    The tightness prior of Lempitsky et al. (ICCV 2009), softened: boxes have margins.
+    """
+    fit = 1.0
+    for axis in (0, 1):
+        own, box = np.flatnonzero(mask.any(axis=axis)), np.flatnonzero(hole.any(axis=axis))
+        side = len(box)
+        offset = abs((own[0] + own[-1]) - (box[0] + box[-1])) / side
+        extent = (own[-1] - own[0] + 1) / side
+        fit *= float(np.exp(-2 * offset**2)) * min(1.0, extent / 0.4)
+    return fit
+
+
+def _grabcut(tones: Floats, hole: Bools, hint: Bools) -> Bools | None:
+    """GrabCut (Rother et al. 2004): surely not outside the box, perhaps where ``hint`` says."""
     if hole.all() or min(hole.shape) < 5:
         return None
-    low, high = np.quantile(tones, (0.005, 0.995))
-    if high - low < 1e-3:
+    low, high = np.quantile(tones, (0.005, 0.995), axis=(0, 1))
+    if float((high - low).max()) < 1e-3:
         return None
-    view = np.clip((tones - low) * (255.0 / (high - low)), 0, 255).astype(np.uint8)
+    view = np.clip((tones - low) * (255.0 / np.maximum(high - low, 1e-3)), 0, 255).astype(np.uint8)
     view = np.ascontiguousarray(np.repeat(view, 3, axis=2) if view.shape[2] == 1 else view)
-    state = np.where(hole, cv2.GC_PR_FGD, cv2.GC_BGD).astype(np.uint8)
+    state = np.where(hole, cv2.GC_PR_BGD, cv2.GC_BGD).astype(np.uint8)
+    state[hint] = cv2.GC_PR_FGD
     # its k-means draws from OpenCV's generator
     cv2.setRNGSeed(7)
     models = np.zeros((2, 1, 65), np.float64)
@@ -133,24 +208,23 @@ def _solid(mask: Bools) -> Bools | None:
     return solid > 0
 
 
-def _ellipse(hole: Bools) -> Bools:
-    """The ellipse inscribed in the box: what is left to say when nothing stands out in it."""
+def _ellipse(hole: Bools, scale: float = 1.0) -> Bools:
+    """The ellipse inscribed in the box, scaled: what is left to say when nothing stands out in it."""
     ys, xs = np.nonzero(hole)
     centre_y, centre_x = (ys.min() + ys.max()) / 2, (xs.min() + xs.max()) / 2
-    half_y, half_x = (np.ptp(ys) + 1) / 2, (np.ptp(xs) + 1) / 2
+    half_y, half_x = scale * (np.ptp(ys) + 1) / 2, scale * (np.ptp(xs) + 1) / 2
     grid_y, grid_x = np.indices(hole.shape)
     inner: npt.NDArray[np.bool_] = ((grid_y - centre_y) / half_y) ** 2 + ((grid_x - centre_x) / half_x) ** 2 <= 1
     return inner & hole
 
 
-def _contrast(tones: Floats, clean: Floats, mask: Bools) -> float:
-    """How well the residual parts a thin band inside the boundary from one outside, in pooled deviations."""
+def _contrast(difference: Floats, mask: Bools, noise: float) -> float:
+    """How well the difference parts inside from outside along the boundary, in deviations of the two sides."""
     kernel = np.ones((5, 5), np.uint8)
     solid = mask.astype(np.uint8)
     inner = mask & ~cv2.erode(solid, kernel).astype(bool)
     outer = cv2.dilate(solid, kernel).astype(bool) & ~mask
     if not inner.any() or not outer.any():
         return 0.0
-    difference = np.sqrt(np.square(tones - clean).sum(axis=2))
-    deviation = float(np.sqrt(0.5 * (difference[inner].var() + difference[outer].var()))) + 1.0
+    deviation = float(np.sqrt(0.5 * (difference[inner].var() + difference[outer].var()))) + noise
     return float(difference[inner].mean() - difference[outer].mean()) / deviation

@@ -33,8 +33,8 @@ def from_tones(tones: Floats, like: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Tones [h, w, c] rounded into the depth and shape of the window ``like``."""
     top = float(np.iinfo(like.dtype).max)
     scaled = tones if like.dtype == np.uint8 else tones * np.float32(_DEPTH[like.dtype])
-    rounded = np.clip(np.rint(scaled), 0, top).astype(like.dtype)
-    return rounded[:, :, 0] if like.ndim == 2 else rounded
+    rounded = np.asarray(np.clip(np.rint(scaled), 0, top), like.dtype)
+    return np.asarray(rounded[:, :, 0]) if like.ndim == 2 else rounded
 
 
 def channels_as(tones: Floats, channels: int) -> Floats:

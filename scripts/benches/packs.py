@@ -1,0 +1,158 @@
+"""A pack folder as a spec with its pictures, and the real images that judge it.
+
+A pack holds ``concept.json``, ``canvas.json``, ``background.json``, ``test.json`` and ``reference.json`` in Label
+Studio's import format, image paths relative to the folder, true masks under ``data.mask``. An engine gets the first
+three and nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from datagen.domain.geometry import Box
+from datagen.domain.inputs import CanvasImage, ConceptImage, ImageRef
+from datagen.domain.spec import Spec
+from datagen.errors import DatagenError
+from datagen.label_studio.regions import canvas_areas, concept_regions
+from datagen.store.decode import decode
+from datagen.synthesis.engine import Picture
+
+_MOST_BYTES, _MOST_PIXELS = 2**28, 2**27
+
+
+class PackPictures:
+    """The pictures of a pack folder, by the digest of their file."""
+
+    def __init__(self) -> None:
+        self._paths: dict[str, Path] = {}
+
+    def add(self, path: Path) -> ImageRef:
+        """Make a file known."""
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        self._paths[digest] = path
+        height, width = read_picture(path).shape[:2]
+        return ImageRef(digest=digest, width=width, height=height, name=path.name)
+
+    def load(self, ref: ImageRef) -> Picture:
+        """The pixels of a known file, decoded at every call."""
+        return read_picture(self._paths[ref.digest])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RealImage:
+    """A real photo with what is true of it: ``mask`` [h, w] is true on the concept, empty where there is none."""
+
+    image: Picture
+    mask: npt.NDArray[np.bool_]
+    boxes: tuple[Box, ...]
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pack:
+    """Everything in the folder."""
+
+    name: str
+    spec: Spec
+    pictures: PackPictures
+    concepts: tuple[RealImage, ...]
+    reference: tuple[RealImage, ...]
+    test: tuple[RealImage, ...]
+
+    def backgrounds(self) -> list[Picture]:
+        """The plain photos, decoded."""
+        return [self.pictures.load(ref) for ref in self.spec.backgrounds]
+
+
+def read_picture(path: Path) -> Picture:
+    """A file's pixels: [h, w] or [h, w, 3], uint8 or uint16."""
+    return decode(path.read_bytes(), max_bytes=_MOST_BYTES, max_pixels=_MOST_PIXELS)
+
+
+def read_pack(folder: Path, shots: int | None = None) -> Pack:
+    """The pack in ``folder``, with its first ``shots`` concept images (all where None).
+
+    Raises:
+        DatagenError: a file is missing or is not what a pack holds; the sentence names it.
+    """
+    pictures = PackPictures()
+    concept_tasks = _tasks(folder, "concept")[:shots]
+    labels = _labels(concept_tasks)
+    concepts, canvases = [], []
+    for task in concept_tasks:
+        ref = pictures.add(folder / task["data"]["image"])
+        regions, _ = concept_regions(_result(task), ref.width, ref.height, labels)
+        if regions:
+            concepts.append(ConceptImage(image=ref, regions=regions))
+    for task in _tasks(folder, "canvas"):
+        ref = pictures.add(folder / task["data"]["image"])
+        areas, _ = canvas_areas(_result(task), ref.width, ref.height, labels)
+        canvases.append(CanvasImage(image=ref, areas=areas))
+    backgrounds = tuple(pictures.add(folder / task["data"]["image"]) for task in _tasks(folder, "background"))
+    spec = Spec(labels=labels, concepts=tuple(concepts), canvases=tuple(canvases), backgrounds=backgrounds)
+    return Pack(
+        name=folder.name,
+        spec=spec,
+        pictures=pictures,
+        concepts=_real(folder, concept_tasks, labels),
+        reference=_real(folder, _tasks(folder, "reference"), labels),
+        test=_real(folder, _tasks(folder, "test"), labels),
+    )
+
+
+def pack_folders(given: Sequence[Path]) -> list[Path]:
+    """The packs meant by what was given: a folder with a ``concept.json`` is one, another may hold some."""
+    found: list[Path] = []
+    for folder in given:
+        inner = sorted(path.parent for path in folder.glob("*/concept.json"))
+        found += [folder] if (folder / "concept.json").exists() or not inner else inner
+    return found
+
+
+def _tasks(folder: Path, name: str) -> list[dict[str, Any]]:
+    path = folder / f"{name}.json"
+    try:
+        tasks = json.loads(path.read_text())
+    except (FileNotFoundError, NotADirectoryError):
+        raise DatagenError(f"{folder} is no pack: {path.name} is not there.") from None
+    except json.JSONDecodeError as wrong:
+        raise DatagenError(f"{path} is not JSON (line {wrong.lineno}).") from None
+    if not isinstance(tasks, list):
+        raise DatagenError(f"{path} must hold a list of tasks.")
+    return tasks
+
+
+def _result(task: dict[str, Any]) -> list[Any]:
+    return [one for annotation in task.get("annotations", []) for one in annotation.get("result", [])]
+
+
+def _labels(tasks: Sequence[dict[str, Any]]) -> tuple[str, ...]:
+    """The labels of the boxes, in the order they are first seen."""
+    seen: dict[str, None] = {}
+    for task in tasks:
+        for one in _result(task):
+            for label in one.get("value", {}).get("rectanglelabels", []):
+                seen[label] = None
+    return tuple(seen)
+
+
+def _real(folder: Path, tasks: Sequence[dict[str, Any]], labels: Sequence[str]) -> tuple[RealImage, ...]:
+    made = []
+    for task in tasks:
+        image = read_picture(folder / task["data"]["image"])
+        height, width = image.shape[:2]
+        regions, _ = concept_regions(_result(task), width, height, labels)
+        mask = np.zeros((height, width), bool)
+        if task["data"].get("mask"):
+            mask = read_picture(folder / task["data"]["mask"]) > 0
+            mask = mask if mask.ndim == 2 else mask.any(axis=2)
+        made.append(RealImage(image=image, mask=mask, boxes=tuple(r.box for r in regions), name=task["data"]["image"]))
+    return tuple(made)

@@ -1,0 +1,313 @@
+"""``scripts/bench quality``: does it help? One segmenter, trained on what each method makes, on real images.
+
+For every pack: few real (true masks, boxes as masks, automatic mattes), box paste, Dwibedi, matte + Poisson, NSA,
+Perlin, ours, ours + few real, all real; seeds are paired over methods. Every method may also learn from the plain
+backgrounds that the user has. Prints a table; ``--json`` writes the figures, ``--out`` a contact sheet and a plot.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benches.baselines import METHODS
+from benches.packs import Pack, RealImage, pack_folders, read_pack
+from datagen.domain.geometry import Box
+from datagen.errors import DatagenError
+from datagen.quality import metrics
+from datagen.synthesis.engine import Rendered, load_engine
+from datagen.synthesis.exemplars import candidates, choose
+from datagen.synthesis.outlines import tight_box
+
+ALL = (
+    *("few_true", "few_box", "few_auto", "box_paste", "dwibedi", "poisson", "nsa", "perlin"),
+    *("ours", "ours_few", "all_real"),
+)
+#: Methods that make images, so that their look can be judged too.
+MADE = ("box_paste", "dwibedi", "poisson", "nsa", "perlin", "ours")
+#: Images a method makes for one training.
+MADE_COUNT = 200
+#: Share of the crops that come from plain backgrounds, and, for ours + few, from the few.
+PLAIN_SHARE, FEW_SHARE = 0.2, 0.5
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the bench; 0 when every pack was judged."""
+    parser = argparse.ArgumentParser(prog="scripts/bench quality", description=__doc__)
+    parser.add_argument(
+        "--data", type=Path, nargs="+", required=True, metavar="PACK", help="pack folders, or a folder of them"
+    )
+    parser.add_argument("--seeds", type=int, default=5, help="paired seeds (5)")
+    parser.add_argument("--shots", type=int, default=8, help="concept images used (8)")
+    parser.add_argument("--steps", type=int, default=400, help="training steps of the segmenter (400)")
+    parser.add_argument("--methods", nargs="+", choices=ALL, default=list(ALL), help="only these")
+    parser.add_argument("--parameters", type=json.loads, default={}, help="the engine's parameters, as JSON")
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    parser.add_argument("--out", type=Path, help="folder for a contact sheet and a plot")
+    parser.add_argument("--kept", type=Path, help="keep each training's figures here and do not repeat those there")
+    chosen = parser.parse_args(arguments)
+    kept: dict[str, Any] = json.loads(chosen.kept.read_text()) if chosen.kept and chosen.kept.exists() else {}
+    report: dict[str, Any] = {"packs": {}, "seeds": chosen.seeds, "shots": chosen.shots, "steps": chosen.steps}
+    try:
+        packs = [read_pack(folder, chosen.shots) for folder in pack_folders(chosen.data)]
+    except DatagenError as wrong:
+        print(wrong, file=sys.stderr)
+        return 2
+    benches = [_PackBench(replace(pack, spec=replace(pack.spec, parameters=chosen.parameters))) for pack in packs]
+    total, done, began = len(benches) * chosen.seeds * len(chosen.methods), 0, time.monotonic()
+    for seed in range(chosen.seeds):
+        for bench in benches:
+            for method in chosen.methods:
+                key = f"{bench.pack.name} {method} {seed} {chosen.steps} {chosen.shots}"
+                if key not in kept:
+                    kept[key] = bench.judge(method, seed, chosen.steps)
+                    if chosen.kept:
+                        chosen.kept.write_text(json.dumps(kept, indent=1))
+                done += 1
+                left = (time.monotonic() - began) / done * (total - done)
+                figures = " ".join(f"{k} {v:.3f}" for k, v in kept[key].items())
+                print(f"[{done}/{total}, about {left / 60:.0f} min left] {key}: {figures}", file=sys.stderr, flush=True)
+    for bench in benches:
+        methods = {}
+        for method in chosen.methods:
+            runs = [kept[f"{bench.pack.name} {method} {s} {chosen.steps} {chosen.shots}"] for s in range(chosen.seeds)]
+            methods[method] = _summary(runs) | bench.look(method)
+        report["packs"][bench.pack.name] = {"methods": methods} | bench.checks()
+        if chosen.out:
+            from benches.sheets import contact_sheet
+
+            chosen.out.mkdir(parents=True, exist_ok=True)
+            contact_sheet(bench.samples(0)[:40], chosen.out / f"{bench.pack.name}.png")
+    if chosen.out:
+        from benches.sheets import quality_plot
+
+        quality_plot(report, chosen.out / "quality.png")
+    print(table(report))
+    if chosen.json:
+        chosen.json.write_text(json.dumps(report, indent=1))
+    return 0
+
+
+def table(report: dict[str, Any]) -> str:
+    """The figures for people."""
+    lines = []
+    for name, pack in report["packs"].items():
+        lines.append(
+            f"\n{name}: matte IoU {pack['matte_iou']:.2f}, {pack['outside_changed_px']} px changed outside masks, "
+            f"{100 * pack['visible_share']:.0f} % visible, nearest copy {pack['nearest_copy']:.2f}"
+        )
+        lines.append(f"{'method':<10} {'pixel AP':>14} {'box AP50':>14} {'C2ST':>6} {'coverage':>9}")
+        for method, f in pack["methods"].items():
+            c2st, covered = (f"{f[k]:.2f}" if f[k] is not None else "–" for k in ("c2st", "coverage"))
+            lines.append(
+                f"{method:<10} {f['ap']:>7.3f} ± {f['ap_sd']:.3f} {f['ap50']:>7.3f} ± {f['ap50_sd']:.3f} "
+                f"{c2st:>6} {covered:>9}"
+            )
+    return "\n".join(lines)
+
+
+class _PackBench:
+    """One pack, judged method by method; what is costly is made once."""
+
+    def __init__(self, pack: Pack) -> None:
+        self.pack = pack
+        self._backgrounds = pack.backgrounds()
+        found = [candidates(concept, pack.pictures.load(concept.image))[0] for concept in pack.spec.concepts]
+        self._exemplars = choose([one for of_photo in found for one in of_photo], {})[0]
+        self._samples: dict[int, list[Rendered]] = {}
+
+    def samples(self, seed: int) -> list[Rendered]:
+        """Ours, of a seed."""
+        if seed not in self._samples:
+            spec = replace(self.pack.spec, seed=seed)
+            fitted = load_engine(spec.engine).fit(spec, self.pack.pictures, lambda _fraction, _what: None)
+            self._samples = {seed: list(fitted.render(range(MADE_COUNT)))}
+        return self._samples[seed]
+
+    def judge(self, method: str, seed: int, steps: int) -> dict[str, float]:
+        """Train on a method's images with a seed; test on the real ones."""
+        from benches.segmenter import Labelled, Source, train
+
+        plain = [Labelled(b, np.zeros(b.shape[:2], bool)) for b in self._backgrounds]
+        sources = [Source(plain, PLAIN_SHARE)]
+        if method == "ours_few":
+            sources.append(Source(self._training("ours", seed), 1 - PLAIN_SHARE - FEW_SHARE))
+            sources.append(Source(self._training("few_auto", seed), FEW_SHARE))
+        else:
+            sources.append(Source(self._training(method, seed), 1 - PLAIN_SHARE))
+        segmenter = train(sources, seed, steps)
+        pixels, boxes = metrics.PixelScore(), metrics.BoxScore()
+        for real in self.pack.test:
+            likelihood = segmenter.likelihood(real.image)
+            pixels.add(likelihood, real.mask)
+            boxes.add(metrics.found_boxes(likelihood), true_boxes(real))
+        return {"ap": pixels.average_precision(), "ap50": boxes.average_precision()}
+
+    def look(self, method: str) -> dict[str, float | None]:
+        """How a method's crops compare with real ones; None where it makes none."""
+        if method not in MADE:
+            return {"c2st": None, "coverage": None}
+        real, real_from, side = self._real_features()
+        made, made_from = [], []
+        for one, origin in self._crops(method):
+            made.append(metrics.features(metrics.crop_round(one[0], one[1], side)))
+            made_from.append(origin)
+        if len(made) < 10:
+            return {"c2st": None, "coverage": None}
+        return {
+            "c2st": metrics.c2st_auroc(real, np.stack(made), real_from, made_from),
+            "coverage": metrics.coverage(real, np.stack(made)),
+        }
+
+    def checks(self) -> dict[str, float | int]:
+        """What must hold of ours, and the mattes against the true masks."""
+        changed, visible, count = 0, 0, 0
+        for sample in self.samples(0):
+            background = self.pack.pictures.load(sample.provenance.background)
+            different = sample.image != background
+            different = different if different.ndim == 2 else different.any(axis=2)
+            changed += int((different & (sample.mask == 0)).sum())
+            for number in range(1, len(sample.instances) + 1):
+                inside = sample.mask == number
+                visible += int(_contrast(sample.image, background, inside) >= 2)
+                count += 1
+        _, _, side = self._real_features()
+        few = [
+            metrics.features(metrics.crop_round(real.image, box, side))
+            for real in self.pack.concepts
+            for box in true_boxes(real)
+        ]
+        made = [metrics.features(metrics.crop_round(one[0], one[1], side)) for one, _ in self._crops("ours")]
+        return {
+            "matte_iou": self._matte_iou(),
+            "outside_changed_px": changed,
+            "visible_share": visible / max(count, 1),
+            "nearest_copy": metrics.nearest_distance(np.stack(few), np.stack(made)),
+        }
+
+    def _training(self, method: str, seed: int) -> list[Any]:
+        from benches.segmenter import Labelled
+
+        match method:
+            case "few_true":
+                return [Labelled(one.image, one.mask) for one in self.pack.concepts]
+            case "few_box":
+                return [Labelled(one.image, _boxes_as_mask(one)) for one in self.pack.concepts]
+            case "few_auto":
+                return [
+                    Labelled(
+                        self.pack.pictures.load(c.image),
+                        self._auto_mask(c.image.digest[:12], c.image.height, c.image.width),
+                    )
+                    for c in self.pack.spec.concepts
+                ]
+            case "all_real":
+                return [Labelled(one.image, one.mask) for one in self.pack.reference]
+            case "ours":
+                return [Labelled(one.image, one.mask > 0) for one in self.samples(seed)]
+            case _:
+                chance = np.random.default_rng(seed)
+                make = METHODS[method]
+                return [make(self._exemplars, self._backgrounds, chance) for _ in range(MADE_COUNT)]
+
+    def _auto_mask(self, digest: str, height: int, width: int) -> Any:
+        mask = np.zeros((height, width), bool)
+        for exemplar in self._exemplars:
+            if exemplar.key.startswith(digest):
+                mask[exemplar.frame.slices] |= exemplar.mask
+        return mask
+
+    def _matte_iou(self) -> float:
+        """Of each box: its matte against the true mask in it."""
+        truths = {one.name.rpartition("/")[2]: one.mask for one in self.pack.concepts}
+        found = []
+        for exemplar in self._exemplars:
+            if exemplar.name not in truths:
+                continue
+            true = truths[exemplar.name][exemplar.frame.slices].copy()
+            keep = np.zeros_like(true)
+            box, frame = exemplar.box, exemplar.frame
+            keep[
+                max(0, int(box.y) - frame.top) : int(np.ceil(box.bottom)) - frame.top,
+                max(0, int(box.x) - frame.left) : int(np.ceil(box.right)) - frame.left,
+            ] = True
+            if (true & keep).any():
+                found.append(metrics.mask_iou(exemplar.mask, true & keep))
+        return float(np.mean(found)) if found else 0.0
+
+    def _real_features(self) -> tuple[Any, list[str], float]:
+        """Features of real concepts not given to the engine, where each is from, and the crop's side in pixels."""
+        given = {one.image.tobytes() for one in self.pack.concepts}
+        shown = [
+            (real, box)
+            for real in (*self.pack.reference, *self.pack.test)
+            if real.image.tobytes() not in given
+            for box in true_boxes(real)
+        ]
+        side = 2.0 * float(np.median([max(box.width, box.height) for _, box in shown])) + 8
+        rows = [metrics.features(metrics.crop_round(real.image, box, side)) for real, box in shown]
+        return np.stack(rows), [real.name for real, _ in shown], side
+
+    def _crops(self, method: str) -> list[tuple[tuple[Any, Box], str]]:
+        """Images a method made, where the thing is, and which concept or background it is from."""
+        if method == "ours":
+            return [
+                ((one.image, instance.box), one.provenance.background.name)
+                for one in self.samples(0)
+                for instance in one.instances
+            ]
+        made = self._training(method, 0)
+        return [((one.image, tight_box(one.mask)), str(n)) for n, one in enumerate(made) if one.mask.any()]
+
+
+def true_boxes(real: RealImage) -> list[Box]:
+    """The tight boxes of the true mask within each drawn box: drawn boxes have the annotator's margin."""
+    found = []
+    for box in real.boxes:
+        rows = slice(max(0, int(box.y)), int(np.ceil(box.bottom)))
+        columns = slice(max(0, int(box.x)), int(np.ceil(box.right)))
+        window = real.mask[rows, columns]
+        if window.any():
+            tight = tight_box(window)
+            found.append(Box(tight.x + columns.start, tight.y + rows.start, tight.width, tight.height))
+    return found
+
+
+def _boxes_as_mask(real: RealImage) -> Any:
+    mask = np.zeros_like(real.mask)
+    for box in real.boxes:
+        mask[max(0, round(box.y)) : round(box.bottom), max(0, round(box.x)) : round(box.right)] = True
+    return mask
+
+
+def _contrast(image: Any, background: Any, inside: Any) -> float:
+    """Contrast-to-noise of the change within a mask."""
+    from datagen.synthesis.blending import contrast_to_noise
+    from datagen.synthesis.tones import spread, to_tones
+
+    ys, xs = np.nonzero(inside)
+    cut = (slice(max(0, ys.min() - 3), ys.max() + 4), slice(max(0, xs.min() - 3), xs.max() + 4))
+    before, after = to_tones(background[cut]), to_tones(image[cut])
+    import cv2
+
+    noise = spread(before - cv2.blur(before, (5, 5)).reshape(before.shape))
+    return contrast_to_noise(before, after, inside[cut][:, :, None].astype(np.float32), noise)
+
+
+def _summary(runs: Sequence[dict[str, float]]) -> dict[str, float]:
+    figures = {}
+    for name in ("ap", "ap50"):
+        values = [run[name] for run in runs]
+        figures |= {
+            name: float(np.mean(values)),
+            f"{name}_sd": float(np.std(values, ddof=1)) if len(values) > 1 else 0.0,
+        }
+    return figures
