@@ -8,6 +8,7 @@ holds, so that a test says itself when work is done, and no test sleeps.
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
 import uuid
@@ -26,7 +27,7 @@ from sqlalchemy.orm import Session
 
 from datagen.domain.decision import Decision
 from datagen.domain.inputs import Desk, Role
-from datagen.domain.lifecycle import Happening
+from datagen.domain.lifecycle import Happening, StudyState
 from datagen.jobs import context
 from datagen.jobs.queues import ALL_QUEUES, Queues
 from datagen.jobs.sweeper import sweep
@@ -186,10 +187,10 @@ class Studio:
 
     # the worker
 
-    def work(self) -> None:
-        """Run every job that is queued now, and those that they queue, as a worker does."""
+    def work(self, *queues: str) -> None:
+        """Run every job that is queued now (only in ``queues``, if given), and those that they queue, as a worker."""
         with self.as_process():
-            run_worker(self.settings.redis_url, ALL_QUEUES, burst=True)
+            run_worker(self.settings.redis_url, queues or ALL_QUEUES, burst=True)
 
     def work_until(self, condition: Callable[[], bool], what: str) -> None:
         """Work, sweeping as the scheduler does, until ``condition()`` holds."""
@@ -279,6 +280,13 @@ class Study:
         """What a decision task (by default the newest) shows."""
         return str(self.decision_tasks()[number].data["html"])
 
+    def counts(self) -> dict[str, int]:
+        """The verdicts of the newest round, as the decision task counts them."""
+        heads = ("good", "bad", "still to review")
+        row = re.search("".join(f"<th[^>]*>{head}</th>" for head in heads) + "</tr><tr>(.*?)</tr>", self.page())
+        assert row is not None, self.page()
+        return dict(zip(heads, map(int, re.findall(r">(\d+)<", row[1])), strict=True))
+
     # what people do
 
     def decide(self, action: str | None, *, number: int = -1, settle: bool = True, **form: Any) -> int:
@@ -290,15 +298,30 @@ class Study:
 
     def judge(self, *opinions: list[dict[str, Any]]) -> list[int]:
         """Submit these review forms for the newest round's tasks, in order; the annotations' ids."""
-        newest = max(int(task.data["round"]) for task in self.tasks(Desk.PREVIEWS))
-        tasks = [task for task in self.tasks(Desk.PREVIEWS) if int(task.data["round"]) == newest]
-        return [self.studio.client.annotate(task.id, form) for task, form in zip(tasks, opinions, strict=False)]
+        return [
+            self.studio.client.annotate(task.id, form) for task, form in zip(self.round_tasks(), opinions, strict=False)
+        ]
 
-    def build_round(self) -> None:
-        """From inputs to a round under review."""
+    def change(self, annotation: int, **fields: Any) -> None:
+        """Change fields of an annotation as the editor does: ``was_cancelled`` is its skip button."""
+        headers = {"Authorization": f"Token {self.studio.server.token}"}
+        url = f"{self.studio.server.url}/api/annotations/{annotation}/"
+        httpx.patch(url, json=fields, headers=headers, timeout=30).raise_for_status()
+
+    def review(self) -> SpecRow:
+        """See that a fresh round is under review, wherever the study stands; its version."""
+        if self.row().state in (StudyState.PREVIEWING, StudyState.GENERATING):
+            self.act(Happening.CANCEL)
+        self.act(Happening.BUILD_PREVIEW)
         self.studio.settle()
-        self.decide("build preview")
-        assert self.row().state == "reviewing", self.page()
+        assert self.row().state == StudyState.REVIEWING, self.shown()
+        return self.specs()[-1]
+
+    def round_tasks(self) -> list[Task]:
+        """The newest round's review tasks, in the order of index."""
+        number = str(self.batches(BatchKind.ROUND)[-1].number)
+        tasks = [task for task in self.tasks(Desk.PREVIEWS) if task.data["round"] == number]
+        return sorted(tasks, key=lambda task: int(task.data["index"]))
 
     # what is kept
 
@@ -326,13 +349,16 @@ class Study:
             return list(session.scalars(query))
 
     def verdicts(self) -> list[VerdictRow]:
-        """Its verdicts, in the order of their annotations."""
+        """The newest round's verdicts, in the order of their annotations."""
+        return self.verdicts_of(self.batches(BatchKind.ROUND)[-1])
+
+    def verdicts_of(self, batch: BatchRow) -> list[VerdictRow]:
+        """A round's verdicts, in the order of their annotations."""
         with self.studio.rows() as session:
             query = (
                 select(VerdictRow)
                 .join(SampleRow, SampleRow.id == VerdictRow.sample_id)
-                .join(BatchRow, BatchRow.id == SampleRow.batch_id)
-                .where(BatchRow.study_id == self.id)
+                .where(SampleRow.batch_id == batch.id)
                 .order_by(VerdictRow.annotation_id)
             )
             return list(session.scalars(query))

@@ -17,7 +17,7 @@ from datagen.store.rows import InboxRow, OutboxRow, ShardRow, StudyRow, WorkStat
 from stage.label_studio_server import LabelStudio as Server
 from stage.ports import free_port
 from stage.processes import Processes
-from studio import ROUND, SHARD, Studio, end_process, settings_of, start_web
+from studio import ROUND, SHARD, Studio, Study, end_process, settings_of, start_web
 
 
 @pytest.fixture(scope="session")
@@ -83,3 +83,14 @@ def studio(_studio: Studio) -> Studio:
             study.inputs_stale = False
     _studio.queues.redis.flushdb()
     return _studio
+
+
+@pytest.fixture(scope="module")
+def _shared_study(_studio: Studio) -> Study:
+    return _studio.open_study()
+
+
+@pytest.fixture
+def study(studio: Studio, _shared_study: Study) -> Study:
+    """A study with just enough inputs. A module's tests share it: begin with ``study.review()``, look at the newest."""
+    return _shared_study

@@ -1,0 +1,125 @@
+"""Verdicts are kept exactly as Label Studio holds them until the decision; what comes later is kept, and counts not."""
+
+from __future__ import annotations
+
+import pytest
+
+from datagen.domain.inputs import Desk
+from datagen.store.rows import BatchKind, InboxRow, WorkState
+from datagen.workflow import events, verdicts
+from studio import Studio, Study, said
+
+pytest_plugins = ("studio_fixtures",)
+pytestmark = pytest.mark.integration
+
+
+def kept(study: Study) -> list[tuple[str, list[str], str, bool]]:
+    return [(str(row.opinion), row.reasons, row.comment, row.late) for row in study.verdicts()]
+
+
+def test_a_verdict_follows_its_annotation_through_change_skip_and_deletion(studio: Studio, study: Study) -> None:
+    study.review()
+    first, second, third = study.judge(
+        said("good"), said("bad", "too small", "wrong place", comment="hardly there"), said("bad")
+    )
+    studio.settle()
+    assert kept(study) == [
+        ("good", [], "", False),
+        ("bad", ["too small", "wrong place"], "hardly there", False),
+        ("bad", [], "", False),
+    ]
+    assert all(studio.server.email in row.reviewer for row in study.verdicts())
+
+    studio.client.update_annotation(first, said("bad", "too strong"))
+    studio.client.delete_annotation(second)
+    study.change(third, was_cancelled=True)
+    studio.settle()
+
+    assert kept(study) == [("bad", ["too strong"], "", False)]
+    assert "too strong (1)" in study.page()
+
+
+def test_a_skipped_task_has_no_verdict_and_stays_to_be_reviewed(studio: Studio, study: Study) -> None:
+    study.review()
+    studio.client.annotate(study.round_tasks()[0].id, [], was_cancelled=True)
+    studio.settle()
+    assert kept(study) == []
+    assert study.counts() == {"good": 0, "bad": 0, "still to review": 3}
+
+
+def test_the_label_that_is_submitted_along_is_no_part_of_the_verdict(studio: Studio, study: Study) -> None:
+    study.review()
+    task = study.round_tasks()[0]
+    label = [region for one in studio.client.predictions(task.id) for region in one["result"]]
+    assert label
+    studio.client.annotate(task.id, [*label, *said("good")])
+    studio.settle()
+    assert kept(study) == [("good", [], "", False)]
+
+
+def test_two_reviewers_of_one_sample_both_count(studio: Studio, study: Study) -> None:
+    study.review()
+    study.judge(said("good"))
+    study.judge(said("bad", "edges show"))
+    studio.settle()
+    assert study.counts() == {"good": 1, "bad": 1, "still to review": 2}
+
+
+def test_an_answer_without_good_or_bad_is_no_verdict(studio: Studio, study: Study) -> None:
+    study.review()
+    study.judge(said("good")[1:], said("good") + said("bad"))
+    studio.settle()
+    assert kept(study) == []
+
+
+def test_verdicts_after_the_decision_are_kept_but_do_not_count(studio: Studio, study: Study) -> None:
+    study.review()
+    in_time, changed_late, deleted_late = study.judge(
+        said("bad", "too small"), said("bad", "too large"), said("bad", "edges show")
+    )
+    studio.settle()
+    round_before = study.batches(BatchKind.ROUND)[-1]
+    version = study.specs()[-1]
+    tasks = study.round_tasks()
+    study.decide("refine")
+
+    studio.client.update_annotation(changed_late, said("good"))
+    studio.client.delete_annotation(deleted_late)
+    studio.client.annotate(tasks[0].id, said("good", comment="too late"))
+    studio.settle()
+
+    rows = study.verdicts_of(round_before)
+    assert [(row.annotation_id, str(row.opinion), row.late) for row in rows][:3] == [
+        (in_time, "bad", False),
+        (changed_late, "bad", False),
+        (deleted_late, "bad", False),
+    ]
+    assert [(str(row.opinion), row.comment, row.late) for row in rows[3:]] == [("good", "too late", True)]
+    with studio.rows() as session:
+        assert len(verdicts.judged(session, round_before.id)) == 3
+    assert study.specs()[-1].parent_id == version.id
+
+
+def test_a_verdict_that_no_event_told_of_still_counts_in_the_decision(studio: Studio, study: Study) -> None:
+    study.review()
+    study.judge(said("bad", "too small"), said("bad", "too small"), said("bad", "too small"))
+    with studio.workshop.database.write() as session:  # as if the webhooks had been lost
+        for event in study.events(Desk.PREVIEWS):
+            session.get_one(InboxRow, event.id).state = WorkState.CANCELLED
+    studio.queues.redis.flushdb()
+
+    study.decide("refine")
+
+    assert any("3 of 3 verdicts say “too small”" in note for note in study.specs()[-1].notes)
+
+
+def test_the_same_verdict_told_of_twice_is_one(studio: Studio, study: Study) -> None:
+    study.review()
+    study.judge(said("good"))
+    studio.settle()
+    told = study.events(Desk.PREVIEWS)[-1]
+    for _ in range(2):
+        with studio.workshop.database.write() as session:
+            session.get_one(InboxRow, told.id).state = WorkState.PENDING
+        events.handle(studio.workshop, told.id)
+    assert kept(study) == [("good", [], "", False)]
