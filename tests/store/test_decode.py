@@ -175,7 +175,7 @@ class TestAlpha:
     def test_grey_with_alpha_stays_grey(self) -> None:
         grey = np.full((4, 4, 2), 100, np.uint8)
         grey[0, 0, 1], grey[1:, :, 1] = 0, 255
-        pixels = decoded(saved(Image.fromarray(grey, "LA"), "PNG"))
+        pixels = decoded(saved(Image.fromarray(grey), "PNG"))
         assert pixels.shape == (4, 4)
         assert (pixels[0, 0], pixels[2, 2]) == (255, 100)
 

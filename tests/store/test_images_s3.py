@@ -1,0 +1,83 @@
+"""The image store on S3: the same promises over a real HTTP server that speaks S3's protocol (moto's, on loopback)."""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import secrets
+from collections.abc import Iterator
+
+import pytest
+
+from datagen.errors import StoreError
+from datagen.store.images import ImageStore
+
+pytest.importorskip("s3fs", reason="the extra s3 is not installed")
+moto_server = pytest.importorskip("moto.server", reason="moto[server] is not installed")
+
+DATA = b"some picture's bytes"
+DIGEST = hashlib.sha256(DATA).hexdigest()
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    server = moto_server.ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def url(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    import s3fs
+
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    s3fs.S3FileSystem(skip_instance_cache=True).makedirs("pictures", exist_ok=True)
+    return f"s3://pictures/{secrets.token_hex(4)}"
+
+
+@pytest.fixture
+def store(url: str) -> ImageStore:
+    return ImageStore(url)
+
+
+def test_what_was_put_is_got_until_it_is_deleted(store: ImageStore) -> None:
+    assert store.put(DATA) == store.put(DATA) == DIGEST
+    assert store.get(DIGEST) == DATA
+    store.delete(DIGEST)
+    store.delete(DIGEST)
+    assert not store.exists(DIGEST)
+    with pytest.raises(StoreError, match=f"image {DIGEST} is not in the store"):
+        store.get(DIGEST)
+
+
+def test_a_denial_is_not_remembered_when_another_process_has_written(store: ImageStore, url: str) -> None:
+    other = ImageStore(url)
+    assert not other.exists(DIGEST)
+    store.put(DATA)
+    assert other.exists(DIGEST)
+
+
+def _read(store: ImageStore) -> None:
+    assert store.get(DIGEST) == DATA
+
+
+def test_a_forked_worker_opens_its_own_connection(store: ImageStore) -> None:
+    """RQ forks for each job, and S3's event loop does not survive that."""
+    store.put(DATA)
+    worker = multiprocessing.get_context("fork").Process(target=_read, args=(store,))
+    worker.start()
+    worker.join(60)
+    assert worker.exitcode == 0
+    assert store.get(DIGEST) == DATA
+
+
+def test_a_missing_bucket_is_a_sentence(store: ImageStore) -> None:
+    with pytest.raises(StoreError, match=f"image {DIGEST} cannot be stored: .*bucket does not exist"):
+        ImageStore("s3://elsewhere").put(DATA)
