@@ -1,0 +1,238 @@
+"""A study's projects are made once, verified, and mended; a second run changes nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from datagen.domain.inputs import Desk
+from datagen.errors import InputProblem
+from datagen.label_studio.client import LabelStudio, Project
+from datagen.label_studio.configs import render, same
+from datagen.label_studio.desks import PLANS, round_tabs, title
+from datagen.label_studio.payloads import ACTIONS
+from datagen.label_studio.predictions import MODEL_VERSION
+from datagen.label_studio.provisioning import (
+    BACKEND_TITLE,
+    SECRET_HEADER,
+    Provisioned,
+    ensure_round_tabs,
+    provision,
+)
+from datagen.label_studio.publisher import TaskDraft, ensure_tasks
+
+from .conftest import Receiver
+
+pytestmark = pytest.mark.integration
+
+LABELS = ["scratch", "dent & <co>"]
+GOOD = {"id": "v", "from_name": "verdict", "to_name": "image", "type": "choices", "value": {"choices": ["good"]}}
+BAD = {**GOOD, "value": {"choices": ["bad"]}}
+
+
+class Study:
+    """How a study of that name is provisioned in these tests."""
+
+    def __init__(self, client: LabelStudio, name: str, receiver: Receiver) -> None:
+        self.client, self.name, self.receiver = client, name, receiver
+
+    def provision(self, **other: Any) -> Provisioned:
+        how = {
+            "webhook_url": f"{self.receiver.url}/webhook",
+            "secret": "s3cret",
+            "ml_url": self.receiver.url,
+            "basic_user": "datagen",
+            "basic_pass": "pass",
+        }
+        return provision(self.client, self.name, LABELS, **(how | other))
+
+    def seen(self, projects: dict[Desk, int]) -> dict[str, Any]:
+        """Everything that a second run could have changed."""
+        return {
+            desk: (
+                {
+                    k: v
+                    for k, v in self.client.project(id_).options.items()
+                    if not k.startswith(("queue", "created_by"))
+                },
+                self.client.webhooks(id_),
+                [(one.id, one.url, one.title) for one in self.client.backends(id_)],
+                self.client.views(id_),
+            )
+            for desk, id_ in projects.items()
+        }
+
+
+@pytest.fixture
+def study(client: LabelStudio, study_name: str, receiver: Receiver) -> Study:
+    return Study(client, study_name, receiver)
+
+
+@pytest.fixture
+def previews(client: LabelStudio, study_name: str) -> Project:
+    """A Previews project alone."""
+    options = {**PLANS[Desk.PREVIEWS].options(), "label_config": render(Desk.PREVIEWS, LABELS)}
+    return client.create_project(title(study_name, Desk.PREVIEWS), options)
+
+
+def test_six_projects_stand_with_config_instruction_tabs_webhook_and_connection(study: Study) -> None:
+    made = study.provision()
+    assert made.problems == []
+    assert set(made.projects) == set(Desk)
+    for desk, id_ in made.projects.items():
+        project = study.client.project(id_)
+        assert project.title == title(study.name, desk)
+        assert same(project.options["label_config"], render(desk, LABELS))
+        assert project.options["expert_instruction"] == PLANS[desk].instruction
+        assert project.options["show_instruction"] is True
+        assert project.options["show_collab_predictions"] is True
+        assert [view.title for view in study.client.views(id_)] == [tab.title for tab in PLANS[desk].tabs]
+        (webhook,) = study.client.webhooks(id_)
+        assert webhook.id == made.webhooks[desk]
+        assert (webhook.url, webhook.is_active) == (f"{study.receiver.url}/webhook", True)
+        assert webhook.actions == set(ACTIONS)
+        assert [one.title for one in study.client.backends(id_)] == ([BACKEND_TITLE] if PLANS[desk].connected else [])
+
+
+def test_label_studio_reaches_us_with_the_secret_and_with_basic_auth(study: Study) -> None:
+    made = study.provision()
+    setup = study.receiver.wait_for(lambda one: one.path == "/setup")
+    assert setup.headers["Authorization"].startswith("Basic ")
+    study.client.update_project(made.projects[Desk.DATASET], {"description": "touched"})
+    delivery = study.receiver.wait_for(lambda one: one.body.get("action") == "PROJECT_UPDATED")
+    assert delivery.headers[SECRET_HEADER] == "s3cret"
+    assert delivery.path == "/webhook"
+
+
+def test_a_second_run_changes_nothing(study: Study) -> None:
+    first = study.provision()
+    before = study.seen(first.projects)
+    second = study.provision()
+    assert (second.created, second.mended, second.problems) == ([], [], [])
+    assert second.projects == first.projects
+    assert second.webhooks == first.webhooks
+    assert study.seen(first.projects) == before
+
+
+def test_what_is_missing_or_changed_is_mended_and_nothing_else_is_touched(study: Study) -> None:
+    client = study.client
+    first = study.provision()
+    ids = first.projects
+    client.delete_webhook(first.webhooks[Desk.CANVASES])
+    client.update_webhook(first.webhooks[Desk.PREVIEWS], "http://127.0.0.1:9/old", {SECRET_HEADER: "old"}, ACTIONS[:2])
+    client.update_project(ids[Desk.BACKGROUNDS], {"label_config": "<View><Image name='image' value='$image'/></View>"})
+    client.update_project(ids[Desk.PREVIEWS], {"show_collab_predictions": False})
+    client.update_project(ids[Desk.CONCEPTS], {"expert_instruction": "our own words"})
+    client.delete_backend(client.backends(ids[Desk.CANVASES])[0].id)
+    client.delete_project(ids[Desk.DATASET])
+
+    second = study.provision()
+
+    assert second.problems == []
+    assert {desk for desk in Desk if second.projects[desk] != ids[desk]} == {Desk.DATASET}
+    assert second.webhooks[Desk.PREVIEWS] == first.webhooks[Desk.PREVIEWS]
+    for id_ in second.projects.values():
+        (webhook,) = client.webhooks(id_)
+        assert (webhook.headers, webhook.actions) == ({SECRET_HEADER: "s3cret"}, set(ACTIONS))
+    assert same(client.project(ids[Desk.BACKGROUNDS]).options["label_config"], render(Desk.BACKGROUNDS, LABELS))
+    assert client.project(ids[Desk.PREVIEWS]).options["show_collab_predictions"] is True
+    assert client.project(ids[Desk.CONCEPTS]).options["expert_instruction"] == "our own words"
+    assert len(client.backends(ids[Desk.CANVASES])) == 1
+    third = study.provision()
+    assert (third.created, third.mended) == ([], [])
+
+
+def test_a_new_secret_takes_the_place_of_the_old_one(study: Study) -> None:
+    first = study.provision()
+    second = study.provision(secret="another")
+    assert second.webhooks == first.webhooks
+    for id_ in second.projects.values():
+        assert [one.headers for one in study.client.webhooks(id_)] == [{SECRET_HEADER: "another"}]
+
+
+def test_the_webhook_that_comes_with_a_backend_and_has_no_secret_is_removed(study: Study) -> None:
+    first = study.provision()
+    id_ = first.projects[Desk.CONCEPTS]
+    study.client.create_webhook(id_, f"{study.receiver.url}/webhook", {}, ACTIONS)
+    somebodys = study.client.create_webhook(id_, "http://127.0.0.1:9/theirs", {}, ACTIONS)
+    study.provision()
+    assert [one.id for one in study.client.webhooks(id_)] == [first.webhooks[Desk.CONCEPTS], somebodys.id]
+
+
+def test_projects_of_a_study_with_a_similar_name_are_not_mistaken(study: Study) -> None:
+    names = (f"{study.name} 2", f"{study.name} · Concepts", study.name.upper(), f"my {study.name}")
+    others = {study.client.create_project(title(name, Desk.CONCEPTS), {}).id for name in names}
+    try:
+        assert not others & set(study.provision().projects.values())
+        assert {study.client.project(id_).options["label_config"] for id_ in others} == {"<View></View>"}
+    finally:
+        for id_ in others:
+            study.client.delete_project(id_)
+
+
+def test_without_our_web_process_the_rest_stands_and_the_sentence_says_what_to_start(study: Study) -> None:
+    made = study.provision(ml_url="http://127.0.0.1:1")
+    assert len(made.problems) == sum(plan.connected for plan in PLANS.values())
+    assert "datagen up" in made.problems[0]
+    assert len(made.webhooks) == len(Desk)
+    assert study.provision().problems == []
+
+
+@pytest.mark.parametrize("name", ["", "x" * 37])
+def test_a_name_whose_titles_do_not_fit_is_refused_before_anything_is_made(study: Study, name: str) -> None:
+    with pytest.raises(InputProblem, match="1 to 36"):
+        provision(study.client, name, LABELS, webhook_url="", secret="", ml_url="", basic_user="", basic_pass="")
+
+
+def test_previews_show_the_predictions_that_came_with_them_also_while_we_are_down(study: Study) -> None:
+    made = study.provision()
+    id_ = made.projects[Desk.PREVIEWS]
+    data = {"image": "/x.png", "study": study.name, "version": "1", "round": "1", "index": "0"}
+    ensure_tasks(
+        study.client,
+        id_,
+        "b",
+        [TaskDraft(key="a", data=data, predictions=[{"model_version": MODEL_VERSION, "result": [GOOD]}])],
+    )
+    assert study.client.project(id_).options["model_version"] == MODEL_VERSION
+    before = study.seen(made.projects)
+    study.provision()
+    assert study.seen(made.projects) == before
+
+
+def test_the_tabs_of_a_round_show_its_tasks_by_their_verdict(client: LabelStudio, previews: Project) -> None:
+    id_ = previews.id
+
+    def draft(round_: int, n: int) -> TaskDraft:
+        data = {"image": "/x.png", "study": "s", "version": "1", "round": str(round_), "index": str(n)}
+        return TaskDraft(key=f"{round_}-{n}", data=data)
+
+    made = ensure_tasks(client, id_, "b", [draft(1, n) for n in range(4)] + [draft(11, 0)])
+    ensure_round_tabs(client, id_, 1)
+    ensure_round_tabs(client, id_, 1)
+    comment = {"id": "c", "from_name": "comment", "to_name": "image", "type": "textarea"}
+    client.annotate(made["1-0"], [GOOD])
+    client.annotate(made["1-1"], [BAD, {**comment, "value": {"text": ['not "choices": ["good"] at all']}}])
+    client.annotate(made["1-2"], [], was_cancelled=True)
+    views = {view.title: view.id for view in client.views(id_)}
+    assert list(views) == [tab.title for tab in (*PLANS[Desk.PREVIEWS].tabs, *round_tabs(1))]
+
+    def shown(tab: str) -> list[str]:
+        return [task.data["datagen_key"] for task in client.tasks(id_, view_id=views[tab])]
+
+    assert shown("Round 1 · to review") == ["1-3"]
+    assert shown("Round 1 · good") == ["1-0"]
+    assert shown("Round 1 · bad") == ["1-1"]
+    assert shown("To review") == ["1-3", "11-0"]
+
+
+def test_tabs_that_label_studio_deleted_with_the_last_task_come_back(client: LabelStudio, previews: Project) -> None:
+    id_ = previews.id
+    data = {"image": "/x.png", "study": "s", "version": "1", "round": "1", "index": "0"}
+    made = ensure_tasks(client, id_, "b", [TaskDraft(key="a", data=data)])
+    ensure_round_tabs(client, id_, 1)
+    client.delete_tasks(id_, list(made.values()))
+    assert client.views(id_) == []
+    ensure_round_tabs(client, id_, 2)
+    assert [view.title for view in client.views(id_)][:3] == ["To review", "Good", "Bad"]
