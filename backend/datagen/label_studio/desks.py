@@ -83,6 +83,13 @@ _HIDDEN = (
     "tasks:draft_exists",
     "tasks:data.datagen_key",
     "tasks:data.batch",
+    # the grid shows values without their names: these would be bare numbers under each picture
+    "tasks:data.study",
+    "tasks:data.version",
+    "tasks:data.round",
+    "tasks:data.run",
+    "tasks:data.index",
+    "tasks:data.html",
 )
 
 

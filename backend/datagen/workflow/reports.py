@@ -5,15 +5,18 @@ All text from outside is escaped: names, comments and reasons come from people a
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from html import escape
 
-from sqlalchemy import func, select
+from sqlalchemy import Row, func, select
 from sqlalchemy.orm import Session
 
+from datagen.domain.decision import ACTIONS
 from datagen.domain.inputs import MINIMUM_PER_ROLE, RECOMMENDED_BACKGROUNDS, Desk, Inputs, Role
+from datagen.domain.lifecycle import TABLE, Happening, StudyState
 from datagen.domain.verdict import Opinion
 from datagen.store.rows import (
     BatchKind,
@@ -41,9 +44,10 @@ LONGEST_LIST = 12
 def decision_data(session: Session, workshop: Workshop, decision: DecisionRow) -> dict[str, str]:
     """The data of a decision task: ``html``, ``sheet`` (an address), ``title``."""
     study, batch, started = decision.study, decision.batch, decision.started
-    parts = [f"<h2>{escape(study.name)} · decision {decision.number}</h2>"]
+    inputs = collect(session, study)
+    parts = [f'<h2 style="margin:0 0 8px">{escape(study.name)} · decision {decision.number}</h2>']
     if decision.problem:
-        parts.append(_box("#fdecea", "#b3261e", f"<b>Not done:</b> {escape(decision.problem)}"))
+        parts.append(_refusal(f"<b>Not done:</b> {escape(decision.problem)}"))
     if decision.action is not None:
         when = f"{decision.answered_at:%Y-%m-%d %H:%M} UTC" if decision.answered_at else ""
         parts.append(
@@ -56,37 +60,53 @@ def decision_data(session: Session, workshop: Workshop, decision: DecisionRow) -
     if batch is not None:
         parts.append(_batch(session, batch))
     if decision.action is None:
-        parts.append(_inputs(collect(session, study)))
-        parts.append("<p>Choose what happens next, then <b>Submit</b>.</p>")
+        if missing := inputs.missing():
+            parts.append(_box("#fff4e5", "#8a5300", "<b>Missing:</b>" + _list(missing)))
+        parts.append(_what_now(study.state, missing, answered=bool(decision.answer)))
+    if batch is not None and batch.kind == BatchKind.ROUND:
+        parts.append(_round_details(session, batch))
+    if decision.action is None:
+        parts.append(_inputs(session, study.id, inputs, unfolded=batch is None or bool(missing or inputs.problems)))
     sheet = started.sheet if started is not None and started.sheet else batch.sheet if batch is not None else None
     if sheet is None:
         text = "The dataset is in the Dataset project." if batch is not None else "No preview round yet."
         sheet = notice_sheet(workshop.images, text)
     return {
-        "html": f'<div style="font-family:sans-serif;line-height:1.45">{"".join(parts)}</div>',
+        "html": f'<div style="font-family:sans-serif;font-size:14px;line-height:1.4">{"".join(parts)}</div>',
         "sheet": workshop.links.make(sheet),
         "title": f"Decision {decision.number}" + (f": {decision.action}" if decision.action else ""),
     }
 
 
-def _inputs(inputs: Inputs) -> str:
+def _what_now(state: StudyState, missing: Sequence[str], *, answered: bool) -> str:
+    """The answers that the study's state allows: the form shows all of them, always."""
+    possible = [
+        f"<b>{action}</b>"
+        for action in ACTIONS
+        if (state, action) in TABLE and not (missing and action is Happening.BUILD_PREVIEW)
+    ]
+    press = "Change the answer, then press <b>Update</b>." if answered else "Choose, then press <b>Submit</b>."
+    return f"<p>Possible now: {', '.join(possible)}. {press}</p>"
+
+
+def _inputs(session: Session, study_id: int, inputs: Inputs, *, unfolded: bool) -> str:
     rows = [
         (
-            str(role),
+            _link(points.project_of(session, study_id, desk), str(role)),
             f"{inputs.count(role)}",
             f"at least {MINIMUM_PER_ROLE}"
             + (f", {RECOMMENDED_BACKGROUNDS} recommended" if role is Role.BACKGROUND else ""),
         )
-        for role in Role
+        for desk in Desk
+        if (role := desk.role) is not None
     ]
-    parts = ["<h3>Inputs</h3>", _table(("images", "usable", "needed"), rows)]
-    if missing := inputs.missing():
-        parts.append(_box("#fff4e5", "#8a5300", "<b>Missing:</b>" + _list(missing)))
+    parts = [_table(("images", "usable", "needed"), rows)]
     if advice := inputs.advice():
         parts.append(_list(advice))
     if inputs.problems:
         parts.append("<b>Not used</b> (everything else is):" + _list(map(str, inputs.problems)))
-    return "".join(parts)
+    counts = ", ".join(f"{inputs.count(role)} {role}" for role in Role)
+    return _fold(f"Inputs: {counts}", "".join(parts), unfolded=unfolded)
 
 
 def _batch(session: Session, batch: BatchRow) -> str:
@@ -94,40 +114,48 @@ def _batch(session: Session, batch: BatchRow) -> str:
 
 
 def _round(session: Session, batch: BatchRow) -> str:
-    """A preview round: its version, what changed, what the engine found, what was said of it."""
-    spec = session.get_one(SpecRow, batch.spec_id)
+    """A preview round: its version, and how much of it was judged how."""
+    version = session.get_one(SpecRow, batch.spec_id).version
+    said = _said(session, batch)
+    reviewed = len({row.index for row in said})
+    good = sum(1 for row in said if row.opinion == Opinion.GOOD)
+    left = max(batch.count - reviewed, 0)
     project = points.project_of(session, batch.study_id, Desk.PREVIEWS)
     parts = [
-        f"<h3>Preview round {batch.number}, version {spec.version}</h3><p>{_link_to_project(project, 'review it')}</p>"
+        f'<h3 style="margin:8px 0 4px">Preview round {batch.number}, version {version}</h3>',
+        f'<p style="margin:4px 0"><b>{good}</b> good, <b>{len(said) - good}</b> bad, <b>{left}</b> still to review'
+        f" · {_link(project, 'review them' if left else 'look at them again')}</p>",
     ]
+    if reasons := Counter(reason for row in said for reason in row.reasons):
+        named = ", ".join(f"{name} ({count})" for name, count in reasons.most_common())
+        parts.append(f'<p style="margin:4px 0">What was wrong: {escape(named)}</p>')
     if batch.problem:
-        parts.append(_box("#fdecea", "#b3261e", escape(batch.problem)))
-    said = session.execute(
+        parts.append(_refusal(escape(batch.problem)))
+    return "".join(parts)
+
+
+def _round_details(session: Session, batch: BatchRow) -> str:
+    """What one may want to read of a round: what changed, what people wrote, what the engine found."""
+    spec = session.get_one(SpecRow, batch.spec_id)
+    parts = []
+    if spec.notes:
+        first = spec.parent_id is None
+        parts.append(_fold(f"What changed in version {spec.version}", _list(spec.notes), unfolded=not first))
+    if comments := [f"image {row.index}: {row.comment}" for row in _said(session, batch) if row.comment]:
+        parts.append(_fold(f"Comments: {len(comments)}", _list(comments)))
+    if spec.findings:
+        parts.append(_fold("What the engine found", _list(spec.findings)))
+    return "".join(parts)
+
+
+def _said(session: Session, batch: BatchRow) -> Sequence[Row[Opinion, list[str], str, int]]:
+    """The verdicts on a round that came in time, in the samples' order."""
+    return session.execute(
         select(VerdictRow.opinion, VerdictRow.reasons, VerdictRow.comment, SampleRow.index)
         .join(SampleRow, SampleRow.id == VerdictRow.sample_id)
         .where(SampleRow.batch_id == batch.id, VerdictRow.late.is_(False))
         .order_by(SampleRow.index)
     ).all()
-    reviewed = len({row.index for row in said})
-    good = sum(1 for row in said if row.opinion == Opinion.GOOD)
-    parts.append(
-        _table(
-            ("good", "bad", "still to review"),
-            [(str(good), str(len(said) - good), str(max(batch.count - reviewed, 0)))],
-        )
-    )
-    reasons = Counter(reason for row in said for reason in row.reasons)
-    if reasons:
-        parts.append(
-            "Reasons given: " + escape(", ".join(f"{name} ({count})" for name, count in reasons.most_common()))
-        )
-    if comments := [f"{row.index}: {row.comment}" for row in said if row.comment]:
-        parts.append("<p><b>Comments</b></p>" + _list(comments))
-    if spec.notes:
-        parts.append("<p><b>What changed in this version</b></p>" + _list(spec.notes))
-    if spec.findings:
-        parts.append("<p><b>What the engine found</b></p>" + _list(spec.findings))
-    return "".join(parts)
 
 
 def _run(session: Session, batch: BatchRow) -> str:
@@ -135,22 +163,21 @@ def _run(session: Session, batch: BatchRow) -> str:
     made = _published(session, batch)
     parts = [
         f"<h3>Run “{escape(batch.name)}”: {escape(str(batch.state))}</h3>",
-        f"<p>{made:,} of {batch.count:,} labelled images are in the {_link_to_project(project, 'Dataset project')}. "
-        f"Export: <code>datagen export {escape(repr(batch.study.name))} --out dataset.zip</code></p>",
+        f"<p>{made:,} of {batch.count:,} labelled images are in the {_link(project, 'Dataset project')}. "
+        f"Export: <code>datagen export {escape(shlex.quote(batch.study.name))} --out dataset.zip</code></p>",
     ]
     if batch.problem:
-        parts.append(_box("#fdecea", "#b3261e", escape(batch.problem)))
+        parts.append(_refusal(escape(batch.problem)))
     return "".join(parts)
 
 
 def _progress(session: Session, batch: BatchRow) -> str:
-    """How far a batch is and how long it has left; why it stands still, if it does."""
+    """How far a batch is and how long it has left; why it stands still, if it does; where to go on when it is done."""
     made = _rendered(session, batch)
     share = made / batch.count
-    words = [
-        f"{batch.kind} {batch.number} “{escape(batch.name)}”: {made:,} of {batch.count:,} synthesized, {batch.state}"
-    ]
-    if batch.state == WorkState.RUNNING and made:
+    name = f"Preview round {batch.number}" if batch.kind == BatchKind.ROUND else f"Run “{escape(batch.name)}”"
+    words = [f"{name}: {made:,} of {batch.count:,} synthesized, {batch.state}"]
+    if batch.state == WorkState.RUNNING and 0 < made < batch.count:
         spent = now() - batch.requested_at
         words.append(f"about {_span(spent * (1 / share - 1))} left")
     waiting = session.scalar(
@@ -163,10 +190,18 @@ def _progress(session: Session, batch: BatchRow) -> str:
         f'<div style="background:#1a56b0;border-radius:4px;height:10px;width:{share:.1%}"></div></div>'
     )
     parts = [f"<p>{', '.join(words)}</p>{bar}"]
+    desk, what = (Desk.PREVIEWS, "Previews") if batch.kind == BatchKind.ROUND else (Desk.DATASET, "Dataset")
+    project = points.project_of(session, batch.study_id, desk)
+    if batch.state == WorkState.RUNNING:
+        parts.append(
+            f"<p>The images come into the project {_link(project, what)}. Reload this page to see how far.</p>"
+        )
+    else:
+        parts.append(f"<p>See the project {_link(project, what)}; go on at the newest decision task.</p>")
     if batch.problem:
-        parts.append(_box("#fdecea", "#b3261e", escape(batch.problem)))
+        parts.append(_refusal(escape(batch.problem)))
     if waiting:
-        parts.append(_box("#fdecea", "#b3261e", f"Label Studio refused part of it: {escape(waiting)}"))
+        parts.append(_refusal(f"Label Studio refused part of it: {escape(waiting)}"))
     return "".join(parts)
 
 
@@ -199,8 +234,18 @@ def _span(left: timedelta) -> str:
     return f"{seconds // 60} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def _link_to_project(project_id: int | None, text: str) -> str:
+def _link(project_id: int | None, text: str) -> str:
     return f'<a href="/projects/{project_id}/data" target="_blank">{escape(text)}</a>' if project_id else escape(text)
+
+
+def _fold(title: str, html: str, *, unfolded: bool = False) -> str:
+    """A part that opens on a click, so that the contact sheet below is not pushed off the screen."""
+    title_style = 'style="cursor:pointer;font-weight:bold;margin:4px 0"'
+    return f"<details{' open' if unfolded else ''}><summary {title_style}>{escape(title)}</summary>{html}</details>"
+
+
+def _refusal(html: str) -> str:
+    return _box("#fdecea", "#b3261e", html)
 
 
 def _box(background: str, colour: str, html: str) -> str:
@@ -211,11 +256,12 @@ def _box(background: str, colour: str, html: str) -> str:
 def _list(items: Iterable[str]) -> str:
     lines = [escape(item) for item in items]
     more = [f"… and {len(lines) - LONGEST_LIST} more"] if len(lines) > LONGEST_LIST else []
-    return "<ul>" + "".join(f"<li>{line}</li>" for line in lines[:LONGEST_LIST] + more) + "</ul>"
+    return '<ul style="margin:4px 0">' + "".join(f"<li>{line}</li>" for line in lines[:LONGEST_LIST] + more) + "</ul>"
 
 
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    """A table; its cells are HTML already."""
     style = 'style="padding:2px 14px 2px 0;text-align:left"'
-    cells = "".join(f"<th {style}>{escape(cell)}</th>" for cell in head)
-    body = "".join("<tr>" + "".join(f"<td {style}>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    cells = "".join(f"<th {style}>{cell}</th>" for cell in head)
+    body = "".join("<tr>" + "".join(f"<td {style}>{cell}</td>" for cell in row) + "</tr>" for row in rows)
     return f"<table><tr>{cells}</tr>{body}</table>"

@@ -25,9 +25,10 @@ def contact_sheet(images: ImageStore, pictures: Pictures, samples: Sequence[Samp
     """Draw the sheet of these samples and store it; returns its digest."""
     cells = [_cell(pictures.load(sample.image), sample) for sample in samples[:MOST_CELLS]]
     rows = math.ceil(len(cells) / COLUMNS)
-    sheet = np.full((rows * (CELL + GAP) + GAP, COLUMNS * (CELL + GAP) + GAP, 3), 245, np.uint8)
+    tall = max(cell.shape[0] for cell in cells)  # wide pictures need no square cells
+    sheet = np.full((rows * (tall + GAP) + GAP, COLUMNS * (CELL + GAP) + GAP, 3), 245, np.uint8)
     for number, cell in enumerate(cells):
-        top = GAP + (number // COLUMNS) * (CELL + GAP) + (CELL - cell.shape[0]) // 2
+        top = GAP + (number // COLUMNS) * (tall + GAP) + (tall - cell.shape[0]) // 2
         left = GAP + (number % COLUMNS) * (CELL + GAP) + (CELL - cell.shape[1]) // 2
         sheet[top : top + cell.shape[0], left : left + cell.shape[1]] = cell
     return images.put(encode_png(sheet))
