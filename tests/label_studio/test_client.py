@@ -83,6 +83,11 @@ def test_an_annotation_submitted_updated_and_deleted_touches_its_task(client: La
     assert client.task(first, project.id).annotations == ()
 
 
+def test_a_time_without_microseconds_is_a_time_too(client: LabelStudio, project: Project) -> None:
+    ids = client.import_tasks(project.id, drafts(2))
+    assert [task.id for task in client.tasks(project.id, updated_since="2020-01-01T00:00:00Z")] == ids
+
+
 def test_a_skip_is_listed_as_one(client: LabelStudio, project: Project) -> None:
     (id_,) = client.import_tasks(project.id, drafts(1))
     client.annotate(id_, [], was_cancelled=True)

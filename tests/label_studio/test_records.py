@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from datagen.label_studio.records import Annotation, Task, Webhook
+from datagen.label_studio.records import Annotation, Task, Webhook, stamp
 
 
 def test_the_annotation_that_counts_is_the_one_submitted_last_that_is_no_skip() -> None:
@@ -44,3 +44,16 @@ def test_the_secret_of_a_webhook_is_not_in_its_repr() -> None:
     webhook = Webhook.from_json({"id": 1, "url": "http://x", "headers": {"X-Datagen-Secret": "s3cret"}})
     assert webhook.headers == {"X-Datagen-Secret": "s3cret"}
     assert "s3cret" not in repr(webhook)
+
+
+@pytest.mark.parametrize(
+    ("when", "read"),
+    [
+        ("2026-11-21T08:05:59.894041Z", "2026-11-21T08:05:59.894041Z"),
+        ("2026-11-21T08:05:59Z", "2026-11-21T08:05:59.000000Z"),
+        ("2026-11-21T10:05:59+02:00", "2026-11-21T08:05:59.000000Z"),
+        (None, ""),
+    ],
+)
+def test_times_are_text_whose_order_is_their_order(when: str | None, read: str) -> None:
+    assert stamp(when) == read

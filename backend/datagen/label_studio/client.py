@@ -17,7 +17,7 @@ from datagen.errors import LabelStudioError, LabelStudioMissing
 from datagen.label_studio.auth import TokenKind
 from datagen.label_studio.connection import READ_ATTEMPTS, TIMEOUT, Connection
 from datagen.label_studio.fetch import fetch
-from datagen.label_studio.records import Annotation, Backend, Project, Result, Task, View, Webhook
+from datagen.label_studio.records import Annotation, Backend, Project, Result, Task, View, Webhook, stamp
 from datagen.label_studio.uploads import upload
 
 __all__ = ["Annotation", "Backend", "LabelStudio", "Project", "Result", "Task", "View", "Webhook"]
@@ -357,7 +357,7 @@ def _query(*, ids: Sequence[int] | None, batch: str | None, updated_since: str |
     if batch is not None:
         filters.append(_filter("data.batch", "equal", "String", batch))
     if updated_since is not None:
-        filters.append(_filter("updated_at", "greater_or_equal", "Datetime", updated_since))
+        filters.append(_filter("updated_at", "greater_or_equal", "Datetime", stamp(updated_since)))
     query: dict[str, Any] = {"filters": {"conjunction": "and", "items": filters}} if filters else {}
     if ids is not None:
         query["selectedItems"] = {"all": False, "included": list(ids)}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 #: A region or an answer as Label Studio keeps it; see ``regions`` and ``answers`` for its meaning.
@@ -22,7 +23,7 @@ class Annotation:
     was_cancelled: bool
     #: name and e-mail of who submitted it, or ``user N``
     completed_by: str
-    #: ISO 8601, UTC, as Label Studio writes it; changes with every update
+    #: see ``stamp``; changes with every update
     updated_at: str
     created_at: str
 
@@ -34,8 +35,8 @@ class Annotation:
             result=tuple(one for one in body.get("result") or () if isinstance(one, dict)),
             was_cancelled=bool(body.get("was_cancelled")),
             completed_by=_who(body),
-            updated_at=str(body.get("updated_at") or ""),
-            created_at=str(body.get("created_at") or ""),
+            updated_at=stamp(body.get("updated_at")),
+            created_at=stamp(body.get("created_at")),
         )
 
 
@@ -46,7 +47,7 @@ class Task:
     id: int
     data: dict[str, Any]
     annotations: tuple[Annotation, ...] = ()
-    #: ISO 8601, UTC; also changes when an annotation is made, changed or deleted
+    #: see ``stamp``; also changes when an annotation is made, changed or deleted
     updated_at: str = ""
 
     @property
@@ -63,7 +64,7 @@ class Task:
             id=int(body["id"]),
             data=dict(body.get("data") or {}),
             annotations=tuple(sorted(annotations, key=lambda one: one.id)),
-            updated_at=str(body.get("updated_at") or ""),
+            updated_at=stamp(body.get("updated_at")),
         )
 
 
@@ -148,6 +149,18 @@ class Backend:
             error=str(body.get("error_message") or ""),
             basic_auth_user=body.get("basic_auth_user"),
         )
+
+
+def stamp(when: object) -> str:
+    """A time of Label Studio's as ISO 8601 in UTC with microseconds, so that text in order is time in order.
+
+    Label Studio leaves the microseconds out when they are 0, and wants them in filters all the same.
+    """
+    if not isinstance(when, str) or not when:
+        return ""
+    read = datetime.fromisoformat(when)
+    read = read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC)
+    return read.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def _who(body: Mapping[str, Any]) -> str:
