@@ -21,7 +21,8 @@ from datagen.domain.decision import Decision
 from datagen.domain.inputs import Role
 from datagen.domain.lifecycle import Happening
 from datagen.errors import DatagenError
-from datagen.jobs.context import configure_logging, connection_of, settings, workshop
+from datagen.jobs.context import connection_of, settings, workshop
+from datagen.jobs.logs import configure_logging
 
 app = typer.Typer(
     name="datagen",
@@ -263,6 +264,53 @@ def export(
     with _speaking():
         summary = export_study(workshop(), name, to, run_number=run, formats=tuple(formats or ("coco",)))
         out.print(f"{to}: {summary.samples} images, {summary.instances} labels", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def retry(name: Study) -> None:
+    """Try again what was given up after repeated failures."""
+    from datagen.workflow.mending import retry as try_again
+
+    with _speaking():
+        out.print(f"{try_again(workshop(), name)} tried again", highlight=False)
+
+
+@app.command()
+def delete(
+    name: Study,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    projects: Annotated[bool, typer.Option("--projects", help="Delete its Label Studio projects too.")] = False,
+) -> None:
+    """Delete a study with its pictures; its lines in the audit stay."""
+    from datagen.workflow.mending import delete_study
+
+    if not yes:
+        typer.confirm(f"Delete {name!r} with everything made for it?", abort=True)
+    with _speaking():
+        gone = delete_study(workshop(), name, getpass.getuser(), with_projects=projects)
+        out.print(f"{name!r} is deleted, with {gone} pictures that no other study has", highlight=False)
+
+
+@app.command()
+def backup(path: Annotated[Path, typer.Argument(help="The zip file to write.")]) -> None:
+    """Write every row to a file, while everything runs. Copy the image store's folder or bucket beside it."""
+    from datagen.store.backup import back_up
+    from datagen.store.database import Database
+
+    with _speaking():
+        counts = back_up(Database(settings().resolved_database_url), path)
+        out.print(f"{path}: {sum(counts.values())} rows", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def restore(path: Annotated[Path, typer.Argument(help="A file that “datagen backup” wrote.")]) -> None:
+    """Fill an empty database from a backup; SQLite and PostgreSQL alike."""
+    from datagen.store.backup import restore as fill
+    from datagen.store.database import Database
+
+    with _speaking():
+        counts = fill(Database(settings().resolved_database_url), path)
+        out.print(f"{sum(counts.values())} rows restored", highlight=False)
 
 
 @app.command()

@@ -1,6 +1,6 @@
 """Every setting, in one documented class, read from the environment.
 
-Names that Label Studio's ML backends made conventional are kept (``LABEL_STUDIO_URL``, ``BASIC_AUTH_USER``, ``PORT``, …);
+Names that Label Studio's ML backends made conventional are kept (``LABEL_STUDIO_URL``, ``BASIC_AUTH_USER``, …);
 all others begin with ``DATAGEN_``. The README's table is checked against this class.
 """
 
@@ -61,6 +61,16 @@ class Settings(BaseSettings):
         validation_alias=_named("DATAGEN_WEBHOOK_SECRET"),
         description="Shared secret in the header of every webhook. Empty: one is made and kept in the data folder.",
     )
+    webhook_secret_previous: SecretStr = Field(
+        SecretStr(""),
+        validation_alias=_named("DATAGEN_WEBHOOK_SECRET_PREVIOUS"),
+        description="The secret before the last change: still let in, until every study is provisioned again.",
+    )
+    basic_auth_pass_previous: SecretStr = Field(
+        SecretStr(""),
+        validation_alias=_named("DATAGEN_BASIC_AUTH_PASS_PREVIOUS"),
+        description="The password before the last change: still let in, until every study is provisioned again.",
+    )
     data_dir: Path = Field(
         Path(".datagen"),
         validation_alias=_named("DATAGEN_DATA_DIR"),
@@ -102,6 +112,12 @@ class Settings(BaseSettings):
         ge=1,
         validation_alias=_named("DATAGEN_MAX_IMAGE_PIXELS"),
         description="Largest input picture, pixels, checked before it is decoded.",
+    )
+    webhooks_per_second: int = Field(
+        300,
+        ge=1,
+        validation_alias=_named("DATAGEN_WEBHOOKS_PER_SECOND"),
+        description="Requests to /webhook that one address may make in a second; more are answered with 429.",
     )
     max_webhook_bytes: int = Field(
         16 * 2**20, ge=1, validation_alias=_named("DATAGEN_MAX_WEBHOOK_BYTES"), description="Largest webhook body."

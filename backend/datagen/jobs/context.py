@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import logging
-import sys
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-
-import structlog
 
 from datagen.jobs.queues import Queues, connect
 from datagen.label_studio.client import LabelStudio
@@ -65,19 +61,3 @@ def queues() -> Queues:
 def atelier() -> Atelier:
     """The process's fitted engines."""
     return Atelier(workshop())
-
-
-def configure_logging(level: str) -> None:
-    """One JSON line per event on standard error; libraries below WARNING are silent."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s %(message)s")
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
-        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
-    )

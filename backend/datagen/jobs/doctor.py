@@ -5,24 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from urllib.parse import urlsplit
 
 import httpx
 import numpy as np
 from redis.exceptions import RedisError
-from rq import Worker
 from rq.cron import CronScheduler
-from rq.serializers import JSONSerializer
 from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from datagen.domain.inputs import Desk
 from datagen.errors import DatagenError
 from datagen.jobs.context import connection_of
-from datagen.jobs.queues import ALL_QUEUES, connect
-from datagen.jobs.worker import WORKER_TTL_SECONDS
+from datagen.jobs.queues import ALL_QUEUES, Queues, connect
+from datagen.jobs.vitals import live_workers
 from datagen.label_studio.client import LabelStudio
 from datagen.label_studio.payloads import ACTIONS
 from datagen.label_studio.provisioning import SECRET_HEADER
@@ -120,12 +117,7 @@ def _redis(settings: Settings) -> str:
 def _worker(settings: Settings) -> str:
     try:
         with connect(settings.redis_url) as redis:
-            alive = [
-                worker
-                for worker in Worker.all(connection=redis, serializer=JSONSerializer)
-                if worker.last_heartbeat
-                and (datetime.now(UTC) - worker.last_heartbeat).total_seconds() < 2 * WORKER_TTL_SECONDS
-            ]
+            alive = live_workers(Queues(redis))
             served = {name for worker in alive for name in worker.queue_names()}
     except RedisError:
         raise _Wrong("not to be seen without Redis; mend Redis first") from None

@@ -225,6 +225,8 @@ class ShardRow(Leased, Row):
     stop: Mapped[int]
     #: its samples are in the store and in their rows
     rendered_at: Mapped[datetime | None] = mapped_column(default=None)
+    #: how long that took
+    seconds: Mapped[float | None] = mapped_column(default=None)
     #: its samples are tasks in Label Studio
     published_at: Mapped[datetime | None] = mapped_column(default=None)
 
@@ -320,6 +322,15 @@ class OutboxRow(Leased, Row):
     #: counts the changes; done means done for the revision that was told
     revision: Mapped[int] = mapped_column(default=1)
     told_at: Mapped[datetime | None] = mapped_column(default=None)
+
+
+class CounterRow(Row):
+    """How often something happened, for figures."""
+
+    __tablename__ = "counter"
+
+    name: Mapped[str] = mapped_column(String(100), primary_key=True)
+    value: Mapped[int] = mapped_column(BigInteger)
 
 
 class AuditRow(Row):

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from flask import Flask
+from flask_limiter import Limiter
+from flask_limiter.util import get_remote_address
 
-from datagen.jobs.context import configure_logging, connection_of
+from datagen.jobs.context import connection_of
+from datagen.jobs.logs import configure_logging
 from datagen.jobs.queues import Queues, connect
 from datagen.settings import Settings
 from datagen.store.database import Database
@@ -13,6 +16,7 @@ from datagen.store.links import Links
 from datagen.web.auth import Gate
 from datagen.web.ml import ml_blueprint
 from datagen.web.pictures import pictures_blueprint
+from datagen.web.vitals import vitals_blueprint
 from datagen.web.webhook import webhook_blueprint
 
 
@@ -21,16 +25,23 @@ def create_app(settings: Settings | None = None) -> Flask:
     chosen = settings or Settings()
     configure_logging(chosen.log_level)
     reached = connection_of(chosen)
-    gate = Gate(reached.basic_user, reached.basic_pass, reached.webhook_secret)
+    gate = Gate(
+        reached.basic_user,
+        [reached.basic_pass, chosen.basic_auth_pass_previous.get_secret_value()],
+        [reached.webhook_secret, chosen.webhook_secret_previous.get_secret_value()],
+    )
     database = Database(chosen.resolved_database_url)
+    queues = Queues(connect(chosen.redis_url))
+    images = ImageStore(chosen.resolved_store_url)
+    links = Links(chosen.own_url, chosen.signing_key, chosen.image_link_days)
+
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = chosen.max_webhook_bytes
-    app.register_blueprint(webhook_blueprint(gate, database, Queues(connect(chosen.redis_url))))
+    webhook = webhook_blueprint(gate, database, queues)
+    app.register_blueprint(webhook)
     app.register_blueprint(ml_blueprint(gate, database))
-    app.register_blueprint(
-        pictures_blueprint(
-            ImageStore(chosen.resolved_store_url),
-            Links(chosen.own_url, chosen.signing_key, chosen.image_link_days),
-        )
-    )
+    app.register_blueprint(pictures_blueprint(images, links))
+    app.register_blueprint(vitals_blueprint(gate, database, queues, chosen.label_studio_url))
+    limiter = Limiter(get_remote_address, app=app, storage_uri="memory://")
+    limiter.limit(f"{chosen.webhooks_per_second} per second")(webhook)
     return app

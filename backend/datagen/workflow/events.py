@@ -10,8 +10,9 @@ import structlog
 from datagen.domain.decision import Decision
 from datagen.domain.inputs import Desk
 from datagen.domain.lifecycle import Happening
-from datagen.errors import DatagenError, LabelStudioMissing, LabelStudioUnavailable, NotReady, Refused
+from datagen.errors import DatagenError, LabelStudioError, LabelStudioMissing, LabelStudioUnavailable, NotReady, Refused
 from datagen.store import leases
+from datagen.store.counters import count
 from datagen.store.rows import DecisionRow, DeskRow, InboxRow, Notice, now
 from datagen.workflow import deciding, inputs, points, verdicts
 from datagen.workflow.workshop import Door, Workshop
@@ -92,6 +93,8 @@ def _start_training(workshop: Workshop, study_id: int) -> None:
 def _try_again(workshop: Workshop, row: InboxRow, fault: Exception) -> None:
     sentence = str(fault) if isinstance(fault, DatagenError) else f"{type(fault).__name__}: {fault}"
     log.warning("event.postponed", inbox=row.id, action=row.action, attempt=row.attempts, reason=sentence)
+    if isinstance(fault, LabelStudioError):
+        count(workshop.database, "label_studio_errors")
     with workshop.unit() as unit:
         held = leases.held(unit.session, InboxRow, row.id, row.token)
         if held is None:

@@ -103,14 +103,15 @@ def render_shard(workshop: Workshop, atelier: Atelier, shard_id: int) -> None:
     if lease.batch.kind == BatchKind.ROUND:  # a round is one shard, so that its sheet can be drawn from what is at hand
         sheet = contact_sheet(workshop.images, atelier.pictures, [samples.sample_of(row) for row in made])
     findings = [*fitted.report.findings, *(f"Note: {warning}" for warning in fitted.report.warnings)]
-    _finish(workshop, lease, made, findings, sheet)
+    seconds = time.monotonic() - began
+    _finish(workshop, lease, made, findings, sheet, seconds)
     log.info(
         "shard.rendered",
         shard=shard_id,
         batch=lease.batch.id,
         version=lease.spec.version,
         samples=len(made),
-        seconds=round(time.monotonic() - began, 3),
+        seconds=round(seconds, 3),
     )
 
 
@@ -165,7 +166,14 @@ def _store(workshop: Workshop, rendered: Rendered) -> Sample:
     )
 
 
-def _finish(workshop: Workshop, lease: _Lease, made: list[SampleRow], findings: list[str], sheet: str | None) -> None:
+def _finish(
+    workshop: Workshop,
+    lease: _Lease,
+    made: list[SampleRow],
+    findings: list[str],
+    sheet: str | None,
+    seconds: float,
+) -> None:
     """Write the samples, if the lease is still ours; the last shard of a batch ends its rendering."""
     with workshop.unit() as unit:
         shard = leases.held(unit.session, ShardRow, lease.shard_id, lease.token)
@@ -174,7 +182,7 @@ def _finish(workshop: Workshop, lease: _Lease, made: list[SampleRow], findings: 
             return
         unit.session.add_all(made)
         leases.finish(shard)
-        shard.rendered_at = now()
+        shard.rendered_at, shard.seconds = now(), seconds
         spec = unit.session.get_one(SpecRow, lease.spec.id)
         if not spec.findings:
             spec.findings = [line[:1000] for line in findings]

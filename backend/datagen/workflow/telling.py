@@ -14,12 +14,13 @@ from sqlalchemy import func, select
 
 from datagen.domain.inputs import Desk
 from datagen.domain.lifecycle import Happening
-from datagen.errors import DatagenError, LabelStudioMissing, LabelStudioUnavailable, NotReady
+from datagen.errors import DatagenError, LabelStudioError, LabelStudioMissing, LabelStudioUnavailable, NotReady
 from datagen.label_studio import publisher
 from datagen.label_studio.predictions import form_prediction, prediction
 from datagen.label_studio.provisioning import ensure_round_tabs
 from datagen.label_studio.publisher import TaskDraft
 from datagen.store import leases
+from datagen.store.counters import count
 from datagen.store.rows import (
     BatchKind,
     BatchRow,
@@ -80,6 +81,8 @@ def _try_again(workshop: Workshop, row: OutboxRow, fault: Exception) -> None:
     sentence = str(fault) if isinstance(fault, DatagenError) else f"{type(fault).__name__}: {fault}"
     log.warning("outbox.postponed", outbox=row.id, kind=row.kind, attempt=row.attempts, reason=sentence)
     wait = min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(row.attempts, 10)) * random.uniform(0.5, 1.0)  # noqa: S311
+    if isinstance(fault, LabelStudioError):
+        count(workshop.database, "label_studio_errors")
     with workshop.unit() as unit:
         current = leases.held(unit.session, OutboxRow, row.id, row.token)
         if current is None:

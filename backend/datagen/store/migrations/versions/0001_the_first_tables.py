@@ -25,6 +25,12 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_audit_study"), ["study"], unique=False)
 
     op.create_table(
+        "counter",
+        sa.Column("name", sa.String(length=100), nullable=False),
+        sa.Column("value", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("name"),
+    )
+    op.create_table(
         "inbox",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("fingerprint", sa.String(length=200), nullable=False),
@@ -232,6 +238,7 @@ def upgrade() -> None:
         sa.Column("start", sa.Integer(), nullable=False),
         sa.Column("stop", sa.Integer(), nullable=False),
         sa.Column("rendered_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("seconds", sa.Double(), nullable=True),
         sa.Column("published_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("state", sa.String(length=20), nullable=False),
         sa.Column("attempts", sa.Integer(), nullable=False),
@@ -343,6 +350,7 @@ def downgrade() -> None:
         batch_op.drop_index("inbox_by_state")
 
     op.drop_table("inbox")
+    op.drop_table("counter")
     with op.batch_alter_table("audit", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_audit_study"))
 

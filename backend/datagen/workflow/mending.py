@@ -1,0 +1,120 @@
+"""Running again what was given up, and deleting a study."""
+
+from __future__ import annotations
+
+from sqlalchemy import delete, select, update
+from sqlalchemy.orm import Session
+
+from datagen.errors import Refused
+from datagen.store.rows import (
+    BatchRow,
+    DecisionRow,
+    DeskRow,
+    InboxRow,
+    InputRow,
+    OutboxRow,
+    ProposalRow,
+    SampleRow,
+    ShardRow,
+    SpecRow,
+    StudyRow,
+    VerdictRow,
+    WorkState,
+    now,
+)
+from datagen.workflow.building import running_batch
+from datagen.workflow.workshop import Door, Workshop, find_study
+
+
+def retry(workshop: Workshop, name: str) -> int:
+    """Try again what was given up in a study: events and tellings; returns how many.
+
+    A round or run that failed is not tried again by itself: its decision point asks what is to be done.
+    """
+    with workshop.unit() as unit:
+        study = find_study(unit.session, name)
+        projects = select(DeskRow.project_id).where(DeskRow.study_id == study.id)
+        failed = [
+            (Door.OUTBOX, row)
+            for row in unit.session.scalars(
+                select(OutboxRow).where(OutboxRow.study_id == study.id, OutboxRow.state == WorkState.FAILED)
+            )
+        ] + [
+            (Door.EVENT, row)
+            for row in unit.session.scalars(
+                select(InboxRow).where(InboxRow.project_id.in_(projects), InboxRow.state == WorkState.FAILED)
+            )
+        ]
+        for door, row in failed:
+            row.state, row.attempts, row.due_at, row.error = WorkState.PENDING, 0, now(), ""
+            unit.later(door, row.id)
+        return len(failed)
+
+
+def delete_study(workshop: Workshop, name: str, who: str, *, with_projects: bool) -> int:
+    """Delete a study's rows and the pictures that no other study has; returns how many pictures went.
+
+    Its lines in the audit stay. ``with_projects`` deletes its Label Studio projects too.
+
+    Raises:
+        Refused: work is under way; cancel it first.
+    """
+    with workshop.unit() as unit:
+        session = unit.session
+        study = unit.lock_study(find_study(session, name).id)
+        if running_batch(session, study.id) is not None:
+            raise Refused(f"{name!r} has work under way; run: datagen cancel {name!r}")
+        projects = list(session.scalars(select(DeskRow.project_id).where(DeskRow.study_id == study.id)))
+        pictures = _pictures(session, study.id)
+        unit.note(study, who, "deleted" + (" with its Label Studio projects" if with_projects else ""))
+        _delete_rows(session, study.id, projects)
+        pictures -= _pictures(session, None)
+    for digest in pictures:
+        workshop.images.delete(digest)
+    if with_projects:
+        for project_id in projects:
+            workshop.label_studio.delete_project(project_id)
+    return len(pictures)
+
+
+def _pictures(session: Session, study_id: int | None) -> set[str]:
+    """The digests a study refers to; all that are referred to without one."""
+    inputs = select(InputRow.digest).where(InputRow.digest.is_not(None))
+    sheets = select(BatchRow.sheet).where(BatchRow.sheet.is_not(None))
+    samples = select(SampleRow.body["image"]["digest"].as_string(), SampleRow.body["mask"]["digest"].as_string()).join(
+        BatchRow, BatchRow.id == SampleRow.batch_id
+    )
+    specs = select(SpecRow.body)
+    if study_id is not None:
+        inputs = inputs.where(InputRow.study_id == study_id)
+        sheets = sheets.where(BatchRow.study_id == study_id)
+        samples = samples.where(BatchRow.study_id == study_id)
+        specs = specs.where(SpecRow.study_id == study_id)
+    found = {digest for digest in (*session.scalars(inputs), *session.scalars(sheets)) if digest}
+    found |= {digest for pair in session.execute(samples).tuples() for digest in pair}
+    for body in session.scalars(specs):
+        images = [*(one["image"] for one in (*body["concepts"], *body["canvases"])), *body["backgrounds"]]
+        found |= {image["digest"] for image in images}
+    return found
+
+
+def _delete_rows(session: Session, study_id: int, projects: list[int]) -> None:
+    batches = select(BatchRow.id).where(BatchRow.study_id == study_id)
+    samples = select(SampleRow.id).where(SampleRow.batch_id.in_(batches))
+    # who points goes before what is pointed at
+    session.execute(update(SpecRow).where(SpecRow.study_id == study_id).values(parent_id=None))
+    for statement in (
+        delete(VerdictRow).where(VerdictRow.sample_id.in_(samples)),
+        delete(SampleRow).where(SampleRow.batch_id.in_(batches)),
+        delete(ShardRow).where(ShardRow.batch_id.in_(batches)),
+        delete(DecisionRow).where(DecisionRow.study_id == study_id),
+        delete(BatchRow).where(BatchRow.study_id == study_id),
+        delete(SpecRow).where(SpecRow.study_id == study_id),
+        delete(OutboxRow).where(OutboxRow.study_id == study_id),
+        delete(InboxRow).where(InboxRow.project_id.in_(projects)),
+        delete(InputRow).where(InputRow.study_id == study_id),
+        delete(ProposalRow).where(ProposalRow.study_id == study_id),
+        delete(DeskRow).where(DeskRow.study_id == study_id),
+        delete(StudyRow).where(StudyRow.id == study_id),
+    ):
+        session.execute(statement.execution_options(synchronize_session=False))
