@@ -30,9 +30,9 @@ def propose(workshop: Workshop, pictures: StoredPictures, study_id: int) -> int:
             select(InputRow).where(InputRow.study_id == study_id, InputRow.digest.is_not(None))
         ).all()
         bases = dict(
-            session.execute(select(ProposalRow.task_id, ProposalRow.basis).where(ProposalRow.study_id == study_id))
-            .tuples()
-            .all()
+            session.execute(
+                select(ProposalRow.task_id, ProposalRow.basis).where(ProposalRow.study_id == study_id)
+            ).all()
         )
     made: list[ProposalRow] = []
     for row, concept in _outlined(study, rows):

@@ -68,7 +68,7 @@ def _check_inputs(workshop: Workshop, desk: DeskRow, touched: Sequence[Task]) ->
         role = desk.desk.role
         rows = session.execute(
             select(InputRow.task_id, InputRow.said_at).where(InputRow.study_id == desk.study_id, InputRow.role == role)
-        ).tuples()
+        )
         known = dict(rows.all())
     changed = [task.id for task in touched if not _is_skip(task) and known.get(task.id) != _said_at(task)]
     skipped = [task.id for task in touched if _is_skip(task) and task.id in known]

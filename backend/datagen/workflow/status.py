@@ -38,9 +38,7 @@ def _describe(session: Session, study: StudyRow) -> dict[str, Any]:
             .join(BatchRow, BatchRow.id == SampleRow.batch_id)
             .where(BatchRow.study_id == study.id)
             .group_by(VerdictRow.opinion)
-        )
-        .tuples()
-        .all()
+        ).all()
     )
     good, bad = opinions.get(Opinion.GOOD, 0), opinions.get(Opinion.BAD, 0)
     counts = {str(role): inputs.count(role) for role in Role}
