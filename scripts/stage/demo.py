@@ -29,6 +29,10 @@ LONGEST_NAME = 36
 MOST_IMAGES = 1_000_000
 
 
+#: Signals by which a person, the terminal or ``--down`` ends it.
+_ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
 class Interrupted(BaseException):
     """A person, or ``--down``, wants it to end. Not an Exception: nothing on the way may take it for a fault."""
 
@@ -53,17 +57,18 @@ def _run(chosen: argparse.Namespace) -> int:
     processes = Processes(DEMO / "servers")
     if left := processes.stop_all():
         tell(f"Stopped what an earlier demo had left running: {', '.join(one.name for one in left)}.")
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+    before = {number: signal.signal(number, _interrupt) for number in _ENDINGS}
     try:
         return _automatic(chosen, processes) if chosen.auto else _by_hand(chosen, processes)
     except Interrupted:
         tell("\nStopping.")
         return 130 if chosen.auto else 0
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in _ENDINGS:
             signal.signal(number, signal.SIG_IGN)  # stopping is not to be interrupted
         processes.stop_all()
+        for number, handler in before.items():
+            signal.signal(number, handler)
         tell("Everything that the demo started is stopped.")
 
 

@@ -1,0 +1,105 @@
+"""``scripts/demo`` before anything is running: what it refuses, and that ``--down`` takes down its own alone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stage import demo
+from stage.occupancy import Occupancy
+from stage.processes import Processes, StageError
+
+HOLD = """
+import signal, sys, time
+from pathlib import Path
+from stage.occupancy import Occupancy
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+with Occupancy(Path(sys.argv[1])):
+    print("holding", flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(demo, "DEMO", tmp_path / "demo")
+    return tmp_path / "demo"
+
+
+@pytest.fixture
+def holder(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that runs the demo of this folder, as far as the lock can tell."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(demo.__file__).parents[1])}
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(folder)], stdout=subprocess.PIPE, text=True, env=environment
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "holding\n"
+        yield child
+        child.kill()
+
+
+def test_a_second_demo_is_told_that_one_runs(
+    folder: Path, holder: subprocess.Popen[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert demo.main([]) == 1
+    told = capsys.readouterr()
+    assert f"The demo runs already (process {holder.pid})" in told.err
+    assert "scripts/demo --down" in told.err
+    assert told.out == ""
+
+
+def test_down_ends_the_running_demo(folder: Path, holder: subprocess.Popen[str]) -> None:
+    assert demo.main(["--down"]) == 0
+    assert holder.wait(timeout=5) == 0
+
+
+def test_down_stops_what_a_killed_demo_left_behind(folder: Path, holder: subprocess.Popen[str]) -> None:
+    servers = Processes(folder / "servers")
+    sleeper = [sys.executable, "-c", "import time; time.sleep(600)"]
+    left = servers.start("redis", sleeper, ready=lambda: True, within=5)
+    os.kill(holder.pid, signal.SIGKILL)
+    holder.wait(timeout=5)
+    assert demo.main(["--down"]) == 0
+    assert not servers.is_alive(left)
+
+
+def test_down_with_nothing_running_says_so(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert demo.main(["--down"]) == 0
+    assert "Nothing of the demo is running." in capsys.readouterr().err
+
+
+def test_a_lock_is_free_again_after_its_holder_was_killed(folder: Path, holder: subprocess.Popen[str]) -> None:
+    os.kill(holder.pid, signal.SIGKILL)
+    holder.wait(timeout=5)
+    with Occupancy(folder):
+        pass
+
+
+def test_a_held_lock_is_refused_in_the_same_process_too(folder: Path) -> None:
+    with Occupancy(folder), pytest.raises(StageError, match=f"process {os.getpid()}"), Occupancy(folder):
+        pass
+
+
+@pytest.mark.parametrize("count", ["0", "10000000", "many", "-3"])
+def test_a_number_of_images_that_no_run_makes_is_refused(
+    folder: Path, count: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        demo.main(["--auto", f"--count={count}"])
+    assert "a run makes 1 to 1,000,000 images" in capsys.readouterr().err
+
+
+def test_auto_refuses_a_pack_that_is_none_with_a_sentence_and_without_output(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert demo.main(["--auto", "--data", str(tmp_path / "nowhere")]) == 1
+    told = capsys.readouterr()
+    assert "is not a folder" in told.err
+    assert told.out == ""
