@@ -256,7 +256,7 @@ def export(
     name: Study,
     to: Annotated[Path, typer.Option("--out", help="The zip file to write.")],
     run: Annotated[int | None, typer.Option(help="Only this run; by default every finished one.")] = None,
-    formats: Annotated[list[str] | None, typer.Option("--format", help="coco, yolo or voc; may be repeated.")] = None,
+    formats: Annotated[list[str] | None, typer.Option("--format", help="coco, yolo, yolo-segment, voc or semantic; may be repeated.")] = None,
 ) -> None:
     """Write the generated images with masks and labels as a zip."""
     from datagen.workflow.exporting import export_study

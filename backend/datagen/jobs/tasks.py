@@ -46,5 +46,6 @@ def reconcile() -> None:
 
 
 def sweep() -> None:
-    """Knock for every row that waits although nobody knocks."""
+    """Knock for every row that waits although nobody knocks; clear what killed writers left in the image store."""
     sweeper.sweep(workshop().database, queues())
+    workshop().images.remove_drafts()

@@ -54,6 +54,7 @@ class Notice(StrEnum):
     SAMPLES = "samples"  #: the samples of a shard, as review or dataset tasks
     DECISION = "decision"  #: a decision point, as a task
     TABS = "tabs"  #: the saved tabs of a preview round
+    PROPOSAL = "proposal"  #: what is proposed for an input task, where an older proposal may be shown
 
 
 def _readable(kind: type[StrEnum]) -> Enum:
@@ -318,7 +319,7 @@ class OutboxRow(Leased, Row):
     id: Mapped[int] = mapped_column(primary_key=True)
     study_id: Mapped[int] = mapped_column(ForeignKey("study.id"), index=True)
     kind: Mapped[Notice]
-    subject_id: Mapped[int]
+    subject_id: Mapped[int] = mapped_column(BigInteger)
     #: counts the changes; done means done for the revision that was told
     revision: Mapped[int] = mapped_column(default=1)
     told_at: Mapped[datetime | None] = mapped_column(default=None)

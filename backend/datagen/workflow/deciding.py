@@ -63,8 +63,8 @@ def follow(workshop: Workshop, task: Task) -> None:
     """
     with workshop.database.read() as session:
         point = session.scalar(select(DecisionRow).where(DecisionRow.task_id == task.id))
-    if point is None:
-        return
+    if point is None or task.data.get("datagen_key") != points.key_of(point):
+        return  # not ours, or of a deleted task whose id Label Studio gave out again
     for annotation in sorted(task.annotations, key=lambda one: one.updated_at):
         form = _Form(point_id=point.id, annotation_id=annotation.id, updated_at=annotation.updated_at)
         if not annotation.was_cancelled and not form.seen(point):

@@ -39,6 +39,7 @@ def export_study(
             "runs": [
                 {
                     "number": run.number,
+                    "first_index": run.first,
                     "name": run.name,
                     "images_asked_for": run.count,
                     "state": str(run.state),

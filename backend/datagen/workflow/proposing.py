@@ -15,7 +15,7 @@ from sqlalchemy import delete, select
 from datagen.domain.inputs import ConceptImage, Role
 from datagen.label_studio.predictions import box_region, polygon_region, regions_prediction
 from datagen.label_studio.regions import AREA
-from datagen.store.rows import InputRow, ProposalRow, StudyRow
+from datagen.store.rows import InputRow, Notice, ProposalRow, StudyRow
 from datagen.synthesis.proposals import learn_area, propose_areas, propose_outlines
 from datagen.workflow.inputs import canvas_of, concept_of, image_of
 from datagen.workflow.pictures import StoredPictures
@@ -55,6 +55,8 @@ def propose(workshop: Workshop, pictures: StoredPictures, study_id: int) -> int:
     with workshop.unit() as unit:
         unit.session.execute(delete(ProposalRow).where(ProposalRow.task_id.in_([one.task_id for one in made])))
         unit.session.add_all(made)
+        for one in made:
+            unit.tell(study_id, Notice.PROPOSAL, one.task_id)
     return len(made)
 
 

@@ -27,6 +27,7 @@ from datagen.store.rows import (
     DecisionRow,
     Notice,
     OutboxRow,
+    ProposalRow,
     SampleRow,
     ShardRow,
     SpecRow,
@@ -178,4 +179,17 @@ def _project(workshop: Workshop, study_id: int, desk: Desk) -> int:
         return project_id
 
 
-_TELLERS = {Notice.SAMPLES: _tell_samples, Notice.DECISION: _tell_decision, Notice.TABS: _tell_tabs}
+def _tell_proposal(workshop: Workshop, task_id: int) -> None:
+    """Replace the proposal that Label Studio keeps of a task; where it keeps none, it asks when the task is opened."""
+    with workshop.database.read() as session:
+        proposal = session.get(ProposalRow, task_id)
+    if proposal is not None and workshop.label_studio.predictions(task_id):
+        workshop.label_studio.replace_predictions(task_id, [proposal.prediction])
+
+
+_TELLERS = {
+    Notice.SAMPLES: _tell_samples,
+    Notice.DECISION: _tell_decision,
+    Notice.TABS: _tell_tabs,
+    Notice.PROPOSAL: _tell_proposal,
+}
