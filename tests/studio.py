@@ -51,8 +51,9 @@ from datagen.store.rows import (
     StudyRow,
     VerdictRow,
     WorkState,
+    now,
 )
-from datagen.workflow import deciding, reports
+from datagen.workflow import deciding, events, reports
 from datagen.workflow.studies import open_study
 from datagen.workflow.workshop import Workshop
 from stage.label_studio_server import LabelStudio as Server
@@ -218,6 +219,15 @@ class Studio:
             ]
             return len(rows) + len(session.scalars(select(StudyRow.id).where(StudyRow.inputs_stale)).all())
 
+    def replay(self, event: InboxRow) -> None:
+        """Handle an event again, as after a crash between acting and marking it done: its lease ended."""
+        with self.workshop.database.write() as session:
+            row = session.get_one(InboxRow, event.id)
+            row.state, row.due_at = WorkState.RUNNING, now()
+        events.handle(self.workshop, event.id)
+        with self.rows() as session:
+            assert session.get_one(InboxRow, event.id).state == WorkState.DONE
+
     @contextmanager
     def as_process(self) -> Iterator[None]:
         """This test process as one of the product's: RQ's jobs find the settings in the environment."""
@@ -341,11 +351,10 @@ class Study:
             found = session.scalars(select(BatchRow).where(BatchRow.study_id == self.id).order_by(BatchRow.id))
             return [batch for batch in found if kind is None or batch.kind == kind]
 
-    def samples(self, kind: BatchKind) -> list[SampleRow]:
-        """Its samples in the order of index."""
-        ids = [batch.id for batch in self.batches(kind)]
+    def samples_of(self, batch: BatchRow) -> list[SampleRow]:
+        """A round's or run's samples, in the order of index."""
         with self.studio.rows() as session:
-            query = select(SampleRow).where(SampleRow.batch_id.in_(ids)).order_by(SampleRow.batch_id, SampleRow.index)
+            query = select(SampleRow).where(SampleRow.batch_id == batch.id).order_by(SampleRow.index)
             return list(session.scalars(query))
 
     def verdicts(self) -> list[VerdictRow]:

@@ -6,7 +6,7 @@ import pytest
 
 from datagen.domain.inputs import Desk
 from datagen.store.rows import BatchKind, InboxRow, WorkState
-from datagen.workflow import events, verdicts
+from datagen.workflow import verdicts
 from studio import Studio, Study, said
 
 pytest_plugins = ("studio_fixtures",)
@@ -117,9 +117,6 @@ def test_the_same_verdict_told_of_twice_is_one(studio: Studio, study: Study) -> 
     study.review()
     study.judge(said("good"))
     studio.settle()
-    told = study.events(Desk.PREVIEWS)[-1]
     for _ in range(2):
-        with studio.workshop.database.write() as session:
-            session.get_one(InboxRow, told.id).state = WorkState.PENDING
-        events.handle(studio.workshop, told.id)
+        studio.replay(study.events(Desk.PREVIEWS)[-1])
     assert kept(study) == [("good", [], "", False)]

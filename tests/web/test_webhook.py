@@ -1,0 +1,196 @@
+"""``/webhook``: what is Label Studio's is stored before it is answered; what is not is told so, in one sentence."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from redis import Redis
+from sqlalchemy import func, select
+
+from datagen.store.rows import InboxRow, WorkState
+from stage.ports import free_port
+from stage.processes import Processes
+from studio import Studio, start_web
+
+pytest_plugins = ("studio_fixtures",)
+pytestmark = pytest.mark.integration
+
+#: No study has this project, so that nothing follows.
+NOBODYS_PROJECT = 2**40
+
+
+def event(**more: Any) -> bytes:
+    """A body that Label Studio could have sent, like no other."""
+    body = {
+        "action": "ANNOTATION_CREATED",
+        "project": {"id": NOBODYS_PROJECT, "token": "a project's secret token", "task_data_password": "hush"},
+        "task": {"id": 7},
+        "annotation": {"id": 8, "updated_at": uuid.uuid4().hex, "task": 7},
+    }
+    return json.dumps(body | more).encode()
+
+
+def stored(studio: Studio) -> int:
+    with studio.rows() as session:
+        return session.scalar(select(func.count()).select_from(InboxRow)) or 0
+
+
+def test_an_event_is_stored_before_it_is_answered_and_queued(studio: Studio) -> None:
+    answer = studio.post_webhook(event())
+    assert (answer.status_code, answer.json()) == (201, {"stored": True})
+    with studio.rows() as session:
+        row = session.scalars(select(InboxRow).order_by(InboxRow.id.desc()).limit(1)).one()
+    assert (row.action, row.project_id, row.task_ids, row.annotation_ids) == (
+        "ANNOTATION_CREATED",
+        NOBODYS_PROJECT,
+        [7],
+        [8],
+    )
+    assert [knock.row_id for knock in studio.queues.queued()] == [row.id]
+
+
+def test_the_same_event_twice_is_one_row_even_at_the_same_time(studio: Studio) -> None:
+    before, body = stored(studio), event()
+    with ThreadPoolExecutor(8) as senders:
+        answers = list(senders.map(lambda _: studio.post_webhook(body), range(8)))
+    assert sorted(answer.status_code for answer in answers) == [200] * 7 + [201]
+    assert stored(studio) == before + 1
+
+
+def test_of_a_body_nothing_secret_is_kept(studio: Studio) -> None:
+    studio.post_webhook(event())
+    kept = Path(studio.settings.data_dir / "datagen.sqlite3").read_bytes()
+    kept += Path(studio.settings.data_dir / "datagen.sqlite3-wal").read_bytes()
+    assert b"a project's secret token" not in kept
+    assert b"hush" not in kept
+
+
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        (b"", "the webhook's body is empty; switch “Send payload” on for the webhook."),
+        (b"   ", "the webhook's body is empty; switch “Send payload” on for the webhook."),
+        (b"action=x", "the webhook's body is not JSON; it is not one of Label Studio's."),
+        (b"\xff\xfe\x00", "the webhook's body is not JSON; it is not one of Label Studio's."),
+        (b"[" * 20_000, "the webhook's body is not JSON; it is not one of Label Studio's."),
+        (b"[]", "the webhook's body is no JSON object; it is not one of Label Studio's."),
+        (b"{}", "the webhook's body names no action; it is not one of Label Studio's."),
+        (b'{"action": "X"}', "the webhook's body names no project; switch “Send payload” on for the webhook."),
+        (
+            b'{"action": "X", "project": {"id": "7"}}',
+            "the webhook's body names no project; switch “Send payload” on for the webhook.",
+        ),
+    ],
+    ids=["empty", "blank", "form", "bytes", "deep", "list", "object", "no project", "text id"],
+)
+def test_an_empty_or_non_json_body_is_refused_with_its_reason(body: bytes, sentence: str, studio: Studio) -> None:
+    before = stored(studio)
+    answer = studio.post_webhook(body)
+    assert (answer.status_code, answer.json()) == (400, {"error": sentence})
+    assert stored(studio) == before
+
+
+def test_a_huge_body_is_refused_unread(studio: Studio) -> None:
+    before = stored(studio)
+    answer = studio.post_webhook(event(padding="x" * studio.settings.max_webhook_bytes))
+    assert answer.status_code == 413
+    assert stored(studio) == before
+
+
+@pytest.mark.parametrize("secret", ["", "wrong", "ä".encode().decode("latin-1")])
+def test_a_wrong_secret_is_refused_and_says_how_to_mend_it(secret: str, studio: Studio) -> None:
+    before = stored(studio)
+    answer = httpx.post(
+        f"{studio.settings.own_url}/webhook",
+        content=event(),
+        headers=[(b"X-Datagen-Secret", secret.encode("latin-1"))],
+        timeout=30,
+    )
+    assert answer.status_code == 401
+    assert answer.json() == {"error": "the webhook's secret is missing or wrong; run: datagen provision STUDY"}
+    assert stored(studio) == before
+
+
+def test_odd_values_do_no_harm(studio: Studio) -> None:
+    for odd in (
+        {"task": {"id": "seven"}},
+        {"task": [1, None, {"id": True}], "annotation": [None, "x", {"id": -1}]},
+        {"annotation": {"id": 2**80, "task": 2**80}},
+        {"action": "A_NEW_ACTION_" + "X" * 500},
+        {"annotation": {"id": 1, "updated_at": {"deep": ["er"]}}},
+    ):
+        assert studio.post_webhook(event(**odd, nonce=uuid.uuid4().hex)).status_code in (200, 201), odd
+    studio.settle()
+
+
+def test_an_answer_takes_milliseconds(studio: Studio) -> None:
+    studio.post_webhook(event())
+    with httpx.Client(headers={"X-Datagen-Secret": studio.settings.secret_of_webhooks}) as label_studio:
+        took = []
+        for _ in range(20):
+            began = time.perf_counter()
+            label_studio.post(f"{studio.settings.own_url}/webhook", content=event()).raise_for_status()
+            took.append(time.perf_counter() - began)
+    assert sorted(took)[len(took) // 2] < 0.25  # Label Studio gives up after 1 s; a busy machine has its share
+
+
+@pytest.fixture
+def elsewhere(studio: Studio, processes: Processes, tmp_path: Path) -> Iterator[dict[str, str]]:
+    """The environment of another web process; the test starts it with what is to be away."""
+    environment = {**studio.environment, "PORT": str(free_port())}
+    yield environment
+    for started in processes.alive():
+        if started.name == f"web-{environment['PORT']}":
+            processes.stop(started)
+
+
+def post(environment: dict[str, str], studio: Studio) -> httpx.Response:
+    headers = {"X-Datagen-Secret": studio.settings.secret_of_webhooks}
+    return httpx.post(f"http://127.0.0.1:{environment['PORT']}/webhook", content=event(), headers=headers, timeout=30)
+
+
+def test_a_database_that_is_away_is_503_and_says_that_the_event_is_found_later(
+    studio: Studio, elsewhere: dict[str, str], processes: Processes, tmp_path: Path
+) -> None:
+    elsewhere["DATAGEN_DATABASE_URL"] = f"postgresql+psycopg://nobody@127.0.0.1:{free_port()}/none"
+    start_web(processes, elsewhere, tmp_path)
+    answer = post(elsewhere, studio)
+    assert answer.status_code == 503
+    assert answer.json() == {"error": "the database is away; the event is found later by polling Label Studio"}
+
+
+def test_an_event_while_redis_is_down_is_stored_and_found_by_the_sweeper(
+    studio: Studio, elsewhere: dict[str, str], processes: Processes, tmp_path: Path
+) -> None:
+    elsewhere["REDIS_URL"] = f"redis://127.0.0.1:{free_port()}/0"
+    start_web(processes, elsewhere, tmp_path)
+    before = stored(studio)
+    assert post(elsewhere, studio).status_code == 201
+    assert stored(studio) == before + 1
+    assert studio.queues.queued() == set()
+    studio.settle()
+    with studio.rows() as session:
+        assert session.scalars(select(InboxRow).order_by(InboxRow.id.desc()).limit(1)).one().state == WorkState.DONE
+
+
+def test_jobs_are_json_in_redis_never_pickle(studio: Studio) -> None:
+    studio.post_webhook(event())
+    with Redis.from_url(studio.settings.redis_url) as redis:
+        import zlib
+
+        jobs = [key for key in redis.keys("rq:job:*") if redis.type(key) == b"hash"]
+        assert jobs
+        for job in jobs:
+            data = redis.hget(job, "data")
+            assert data is not None
+            called = json.loads(zlib.decompress(data))
+            assert called[0] == "datagen.jobs.tasks.handle_event"
+            assert len(called[2]) == 1

@@ -1,0 +1,259 @@
+"""Decisions, as people make them at the Decisions desk: what each sets going, what is refused and how it says so."""
+
+from __future__ import annotations
+
+import html
+import re
+
+import httpx
+import pytest
+
+from datagen.domain.inputs import Desk
+from datagen.domain.lifecycle import Happening
+from datagen.domain.spec import Spec
+from datagen.errors import NotReady
+from datagen.jobs.queues import EVENTS, PUBLISHING
+from datagen.store.rows import BatchKind, BatchRow, ShardRow, WorkState
+from datagen.workflow import exporting
+from datagen.workflow.rendering import Atelier, render_shard
+from studio import ROUND, Studio, Study, asked, said
+
+pytest_plugins = ("studio_fixtures",)
+pytestmark = pytest.mark.integration
+
+
+def text(page: str) -> str:
+    """What a page says, without its markup."""
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", page)).split())
+
+
+def shards(studio: Studio, batch: BatchRow) -> list[ShardRow]:
+    with studio.rows() as session:
+        return list(session.query(ShardRow).where(ShardRow.batch_id == batch.id).order_by(ShardRow.start))
+
+
+def test_build_preview_freezes_the_inputs_and_brings_a_round_of_review_tasks(studio: Studio, study: Study) -> None:
+    study.review()
+    version, made = study.specs()[-1], study.batches(BatchKind.ROUND)[-1]
+
+    assert (made.count, made.state) == (ROUND, WorkState.DONE)
+    tasks = study.round_tasks()
+    assert [task.data["index"] for task in tasks] == ["0", "1", "2"]
+    assert {task.data["version"] for task in tasks} == {str(version.version)}
+    assert all(httpx.get(task.data["image"]).content.startswith(b"\x89PNG") for task in tasks)
+    assert all(studio.client.predictions(task.id)[0]["result"] for task in tasks)
+    assert "built from 6 concept, 6 canvas and 6 background images" in text(study.page())
+    tabs = [view.title for view in studio.client.views(study.projects[Desk.PREVIEWS])]
+    assert sum(tab.startswith(f"Round {made.number} · ") for tab in tabs) == 3, tabs
+
+
+def test_refine_makes_a_child_with_changed_parameters_and_says_what_changed(studio: Studio, study: Study) -> None:
+    parent = study.review()
+    study.judge(*[said("bad", "too small")] * ROUND)
+    study.decide("refine")
+
+    child = study.specs()[-1]
+    assert (child.parent_id, child.version, str(child.state)) == (parent.id, parent.version + 1, "review")
+    assert studio.server.email in child.created_by
+    before, after = Spec.from_json(parent.body), Spec.from_json(child.body)
+    assert after.parameters["size_factor"] > dict(before.parameters).get("size_factor", 1.0)
+    assert (after.concepts, after.canvases, after.backgrounds) == (before.concepts, before.canvases, before.backgrounds)
+    assert any(f"{ROUND} of {ROUND} verdicts say “too small”" in note for note in child.notes)
+    assert "because 3 of 3 verdicts say “too small”" in text(study.page())
+    decided = study.specs()[-2]
+    assert str(decided.state) == "refined"
+    assert decided.decided_at is not None
+    assert studio.server.email in str(decided.decided_by)
+
+
+def test_approve_freezes_the_version_and_fills_the_dataset(studio: Studio, study: Study) -> None:
+    study.review()
+    had = len(study.tasks(Desk.DATASET))
+    study.decide("approve", count=5, name="first <run>")
+
+    version, run = study.specs()[-1], study.batches(BatchKind.RUN)[-1]
+    assert str(version.state) == "accepted"
+    assert studio.server.email in str(version.decided_by)
+    assert (run.name, run.count, str(run.state)) == ("first <run>", 5, "done")
+    assert studio.server.email in run.requested_by
+    tasks = [task for task in study.tasks(Desk.DATASET) if task.data["run"] == str(run.number)]
+    assert len(tasks) == 5
+    assert len(study.tasks(Desk.DATASET)) == had + 5
+    assert [int(task.data["index"]) for task in tasks] == list(range(ROUND, ROUND + 5))
+    kinds = {region["type"] for region in studio.client.predictions(tasks[0].id)[0]["result"]}
+    assert kinds == {"rectanglelabels", "polygonlabels"}
+    assert "5 of 5 labelled images" in text(study.page())
+    assert "first &lt;run&gt;" in study.page()
+    assert "<run>" not in study.page()
+    assert f"{studio.server.email}: approve (run {run.number}, 5 images)" in study.audit()[-1]
+
+
+def test_a_second_approval_of_the_same_decision_is_a_sentence_and_no_second_run(studio: Studio, study: Study) -> None:
+    study.review()
+    decision = study.decision_tasks()[-1]
+    answer = study.decide("approve", count=2)
+    runs = len(study.batches(BatchKind.RUN))
+
+    for again in (
+        lambda: studio.client.annotate(decision.id, asked("approve", count=2)),
+        lambda: studio.client.update_annotation(answer, asked("approve", count=3)),
+    ):
+        again()
+        studio.settle()
+        shown = text(str(studio.client.task(decision.id).data["html"]))
+        assert "Not done: “approve” was decided here by" in shown
+        assert re.search(r"version \d+ is accepted and its run “run \d+” is done. Nothing was started again", shown)
+    assert len(study.batches(BatchKind.RUN)) == runs
+
+
+def test_an_approval_of_no_image_or_ten_million_says_so_until_it_is_mended(studio: Studio, study: Study) -> None:
+    study.review()
+    runs = len(study.batches(BatchKind.RUN))
+    answer = study.decide("approve")
+    for form, sentence in (
+        (asked("approve"), "“approve” needs the number of images; fill it in and update the decision."),
+        (asked("approve", count=0), "0 images were asked for; a run makes 1 to 1,000,000."),
+        (asked("approve", count=10_000_000), "10,000,000 images were asked for; a run makes 1 to 1,000,000."),
+        (asked("approve", count=2.5), "the number of images, '2.5', is not a whole number; change it and update."),
+        (asked(None, count=3), "no action was chosen; choose “build preview”, “refine”,"),
+    ):
+        studio.client.update_annotation(answer, form)
+        studio.settle()
+        assert f"Not done: {sentence}" in text(study.page())
+        assert (study.row().state, len(study.batches(BatchKind.RUN))) == ("reviewing", runs)
+    assert str(study.specs()[-1].state) == "review"
+
+    studio.client.update_annotation(answer, asked("approve", count=1))
+    studio.settle()
+
+    assert [str(run.state) for run in study.batches(BatchKind.RUN)[runs:]] == ["done"]
+    assert "Not done" not in study.page(-2)
+
+
+def test_cancel_during_a_run_keeps_what_is_finished_and_asks_again(
+    studio: Studio, study: Study, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    study.review()
+    had = len(study.tasks(Desk.DATASET))
+    study.decide("approve", count=6, settle=False)
+    studio.work(EVENTS)
+    run = study.batches(BatchKind.RUN)[-1]
+    render_shard(studio.workshop, Atelier(studio.workshop), shards(studio, run)[0].id)
+    studio.work(PUBLISHING)
+
+    shown = text(study.page())
+    assert f"run {run.number} “run {run.number}”: 2 of 6 synthesized, running, about" in shown
+    assert " left" in shown
+
+    study.decide("cancel")  # on the task that started it
+
+    assert [str(shard.state) for shard in shards(studio, run)] == ["done", "cancelled", "cancelled"]
+    run = study.batches(BatchKind.RUN)[-1]
+    assert (str(run.state), study.row().state) == ("cancelled", "accepted")
+    assert run.problem == f"cancelled by {study.points()[-2].answered_by}"
+    assert len(study.tasks(Desk.DATASET)) == had + 2
+    assert study.points()[-1].action is None
+    assert "Choose what happens next" in study.page()
+    written = exporting.export_study(
+        studio.workshop, study.name, tmp_path_factory.mktemp("zip") / "kept.zip", run_number=run.number
+    )
+    assert written.samples == 2
+
+    study.decide("approve", count=1)
+    assert study.samples_of(study.batches(BatchKind.RUN)[-1])[0].index == ROUND + 6
+
+
+def test_cancel_of_a_round_leaves_the_study_open(studio: Studio, study: Study) -> None:
+    study.review()
+    study.decide("build preview", settle=False)
+    studio.work(EVENTS)
+    study.act(Happening.CANCEL)
+    studio.settle()
+    assert (study.row().state, str(study.specs()[-1].state)) == ("collecting", "stopped")
+    assert "Choose what happens next" in study.page()
+
+
+def test_a_stopped_study_is_opened_again_by_a_new_preview(studio: Studio, study: Study) -> None:
+    study.review()
+    study.decide("stop")
+    assert (study.row().state, str(study.specs()[-1].state)) == ("stopped", "stopped")
+    study.decide("approve", count=1)
+    assert "the study is stopped. Choose “build preview” to open it again." in text(study.page())
+    study.decide("build preview")
+    assert study.row().state == "reviewing"
+
+
+def test_a_further_run_of_an_accepted_version_continues_its_indices(studio: Studio, study: Study) -> None:
+    study.review()
+    study.decide("approve", count=2)
+    version = study.specs()[-1]
+    study.decide("approve", count=3)
+
+    first, second = study.batches(BatchKind.RUN)[-2:]
+    assert first.spec_id == second.spec_id == version.id
+    indices = [row.index for run in (first, second) for row in study.samples_of(run)]
+    assert indices == list(range(ROUND, ROUND + 5))
+    images = {row.body["image"]["digest"] for run in (first, second) for row in study.samples_of(run)}
+    assert len(images) == 5
+
+
+def test_start_training_in_the_projects_menu_builds_a_preview(studio: Studio, study: Study) -> None:
+    study.review()
+    rounds = len(study.batches(BatchKind.ROUND))
+    backend = studio.client.backends(study.projects[Desk.PREVIEWS])[0]
+    started = httpx.post(
+        f"{studio.server.url}/api/ml/{backend.id}/train",
+        headers={"Authorization": f"Token {studio.server.token}"},
+        json={},
+        timeout=30,
+    )
+    assert started.is_success
+    studio.settle()
+    assert len(study.batches(BatchKind.ROUND)) == rounds + 1
+    assert study.specs()[-1].created_by == "Start Training"
+
+
+def test_start_training_without_inputs_says_on_the_decision_task_what_is_missing(studio: Studio) -> None:
+    bare = studio.open_study(inputs=False)
+    studio.settle()
+    backend = studio.client.backends(bare.projects[Desk.CONCEPTS])[0]
+    httpx.post(
+        f"{studio.server.url}/api/ml/{backend.id}/train",
+        headers={"Authorization": f"Token {studio.server.token}"},
+        json={},
+        timeout=30,
+    ).raise_for_status()
+    studio.settle()
+    assert "Not done: a preview cannot be built yet. Missing: 6 more concept images" in text(bare.page())
+    with pytest.raises(NotReady, match="6 more background images"):
+        bare.act(Happening.BUILD_PREVIEW)
+
+
+def test_one_answer_told_of_twice_or_read_again_is_acted_on_once(studio: Studio, study: Study) -> None:
+    study.review()
+    study.decide("build preview")
+    state = (study.row().state, len(study.batches()), len(study.specs()), len(study.audit()))
+    answer = next(event for event in reversed(study.events(Desk.DECISIONS)) if event.annotation_ids)
+    for _ in range(2):
+        studio.replay(answer)
+    studio.settle()
+    assert (study.row().state, len(study.batches()), len(study.specs()), len(study.audit())) == state
+    assert "Not done" not in study.page(-2)
+
+
+def test_a_decision_task_that_somebody_deleted_is_made_again(studio: Studio, study: Study) -> None:
+    study.review()
+    studio.client.delete_tasks(study.projects[Desk.DECISIONS], [study.decision_tasks()[-1].id])
+    study.judge(said("good"))
+    studio.settle()
+    assert study.counts() == {"good": 1, "bad": 0, "still to review": 2}
+    assert [task.id for task in study.decision_tasks()][-1] == study.points()[-1].task_id
+
+
+def test_a_skipped_decision_decides_nothing(studio: Studio, study: Study) -> None:
+    study.review()
+    before = len(study.batches())
+    studio.client.annotate(study.decision_tasks()[-1].id, asked("build preview"), was_cancelled=True)
+    studio.settle()
+    assert len(study.batches()) == before
+    assert study.points()[-1].action is None

@@ -1,0 +1,184 @@
+"""Rendering shards: by one worker at a time, whole or not at all, and an end with a reason where it cannot be done."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy import select
+
+from datagen.domain.lifecycle import Happening
+from datagen.domain.spec import Spec
+from datagen.store import leases
+from datagen.store.rows import BatchKind, BatchRow, SampleRow, ShardRow, StudyRow, WorkState, now
+from datagen.synthesis.engine import FittedEngine
+from datagen.workflow.rendering import MOST_ATTEMPTS, Atelier, render_shard
+from studio import ROUND, SHARD, Studio, Study
+
+pytest_plugins = ("studio_fixtures",)
+pytestmark = pytest.mark.integration
+
+
+class Interrupted(Atelier):
+    """A worker to which something happens after it took a shard and before it rendered it."""
+
+    def __init__(self, studio: Studio, meanwhile: Callable[[], None]) -> None:
+        super().__init__(studio.workshop)
+        self._meanwhile = meanwhile
+
+    def fitted(self, spec: Spec) -> FittedEngine:
+        self._meanwhile()
+        return super().fitted(spec)
+
+
+def start_run(study: Study, count: int) -> tuple[BatchRow, list[int]]:
+    """A run that nobody has begun to render: it and its shards."""
+    if study.row().state != "accepted":
+        study.review()
+    study.act(Happening.APPROVE, count=count)
+    run = study.batches(BatchKind.RUN)[-1]
+    with study.studio.rows() as session:
+        query = select(ShardRow.id).where(ShardRow.batch_id == run.id).order_by(ShardRow.start)
+        return run, list(session.scalars(query))
+
+
+def shard_of(studio: Studio, shard_id: int) -> ShardRow:
+    with studio.rows() as session:
+        return session.get_one(ShardRow, shard_id)
+
+
+def test_many_workers_at_once_render_every_sample_once(studio: Studio, study: Study) -> None:
+    run, shards = start_run(study, 4 * SHARD)
+    faults: list[BaseException] = []
+
+    def worker() -> None:
+        atelier = Atelier(studio.workshop)
+        try:
+            for shard_id in shards:
+                render_shard(studio.workshop, atelier, shard_id)
+        except BaseException as fault:
+            faults.append(fault)
+
+    workers = [threading.Thread(target=worker) for _ in range(4)]
+    for one in workers:
+        one.start()
+    for one in workers:
+        one.join()
+
+    assert faults == []
+    assert [row.index for row in study.samples_of(run)] == list(range(run.first, run.first + run.count))
+    assert [shard_of(studio, one).attempts for one in shards] == [1] * 4
+    studio.settle()
+    assert study.row().state == "accepted"
+
+
+def test_a_worker_that_lost_its_lease_writes_nothing(studio: Studio, study: Study) -> None:
+    run, [shard_id] = start_run(study, SHARD)
+
+    def another_takes_it() -> None:
+        with studio.workshop.database.write() as session:
+            session.get_one(ShardRow, shard_id).due_at = now()  # the lease ended: this worker was thought dead
+        render_shard(studio.workshop, Atelier(studio.workshop), shard_id)
+
+    render_shard(studio.workshop, Interrupted(studio, another_takes_it), shard_id)
+
+    shard = shard_of(studio, shard_id)
+    assert (str(shard.state), shard.attempts) == ("done", 2)
+    assert len(study.samples_of(run)) == SHARD
+    studio.settle()
+
+
+def test_a_shard_cancelled_while_it_is_rendered_writes_nothing(studio: Studio, study: Study) -> None:
+    run, [shard_id] = start_run(study, SHARD)
+    render_shard(studio.workshop, Interrupted(studio, lambda: study.act(Happening.CANCEL)), shard_id)
+    assert study.samples_of(run) == []
+    assert str(shard_of(studio, shard_id).state) == "cancelled"
+    studio.settle()
+    assert study.row().state == "accepted"
+
+
+def test_an_engine_that_cannot_fit_ends_the_round_with_its_reason_in_the_decision_task(
+    studio: Studio, study: Study
+) -> None:
+    study.review()
+    with studio.workshop.database.write() as session:
+        session.get_one(StudyRow, study.id).engine = "no-such-engine"
+    study.act(Happening.BUILD_PREVIEW)
+    studio.settle()
+
+    failed = study.batches(BatchKind.ROUND)[-1]
+    assert (str(failed.state), str(study.specs()[-1].state), study.row().state) == ("failed", "failed", "collecting")
+    assert "no engine named &#x27;no-such-engine&#x27; is installed; there are: composite" in study.page()
+    assert "Choose what happens next" in study.page()
+
+    with studio.workshop.database.write() as session:
+        session.get_one(StudyRow, study.id).engine = "composite"
+    study.review()
+
+
+def test_a_run_that_cannot_go_on_keeps_what_is_finished_and_says_why(studio: Studio, study: Study) -> None:
+    run, shards = start_run(study, 3 * SHARD)
+    render_shard(studio.workshop, Atelier(studio.workshop), shards[0])
+    lost = [ref.digest for ref in Spec.from_json(study.specs()[-1].body).backgrounds]
+    kept = {digest: studio.workshop.images.get(digest) for digest in lost}
+    for digest in lost:
+        studio.workshop.images.delete(digest)
+    render_shard(studio.workshop, Atelier(studio.workshop), shards[1])
+    for data in kept.values():
+        studio.workshop.images.put(data)
+    studio.settle()
+
+    run = study.batches(BatchKind.RUN)[-1]
+    assert str(run.state) == "failed"
+    assert [str(shard_of(studio, one).state) for one in shards] == ["done", "failed", "cancelled"]
+    assert len(study.samples_of(run)) == SHARD
+    assert study.row().state == "accepted"
+    assert "is not in the store; restore it from a backup" in study.page()
+    assert f"{SHARD} of {3 * SHARD} labelled images are in the" in study.page()
+
+
+def test_a_fault_of_ours_is_tried_again_and_given_up_with_its_reason(studio: Studio, study: Study) -> None:
+    run, [shard_id] = start_run(study, SHARD)
+
+    def trip() -> None:
+        raise ZeroDivisionError("a fault of ours")
+
+    for attempt in range(1, MOST_ATTEMPTS + 1):
+        assert str(study.batches(BatchKind.RUN)[-1].state) == "running"
+        with studio.workshop.database.write() as session:
+            session.get_one(ShardRow, shard_id).due_at = now()
+        with pytest.raises(ZeroDivisionError):
+            render_shard(studio.workshop, Interrupted(studio, trip), shard_id)
+        assert shard_of(studio, shard_id).attempts == attempt
+
+    run = study.batches(BatchKind.RUN)[-1]
+    assert run.problem == f"rendering failed {MOST_ATTEMPTS} times, last with ZeroDivisionError: a fault of ours"
+    studio.settle()
+    assert run.problem in study.page()
+
+
+def test_a_dead_workers_shard_is_taken_by_the_next(studio: Studio, study: Study) -> None:
+    run, [shard_id] = start_run(study, SHARD)
+    with studio.workshop.unit() as unit:
+        assert leases.claim(unit.session, ShardRow, shard_id, 60.0) is not None  # and then it died
+    render_shard(studio.workshop, Atelier(studio.workshop), shard_id)
+    assert study.samples_of(run) == []  # not before the lease ended
+    with studio.workshop.database.write() as session:
+        session.get_one(ShardRow, shard_id).due_at = now()
+    studio.settle()
+    assert len(study.samples_of(run)) == SHARD
+
+
+def test_a_round_is_one_shard_with_a_contact_sheet(studio: Studio, study: Study) -> None:
+    study.review()
+    made = study.batches(BatchKind.ROUND)[-1]
+    with studio.rows() as session:
+        shards = session.scalars(select(ShardRow).where(ShardRow.batch_id == made.id)).all()
+        samples = session.scalars(select(SampleRow).where(SampleRow.batch_id == made.id)).all()
+    assert [(shard.start, shard.stop, str(shard.state)) for shard in shards] == [(0, ROUND, "done")]
+    assert made.sheet is not None
+    assert studio.workshop.images.get(made.sheet).startswith(b"\x89PNG")
+    assert made.sheet in study.decision_tasks()[-1].data["sheet"]
+    assert all(str(sample.body["provenance"]["spec_digest"]) == study.specs()[-1].digest for sample in samples)
+    assert str(made.state) == WorkState.DONE
