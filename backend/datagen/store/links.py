@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
-from itsdangerous import BadSignature, SignatureExpired, URLSafeTimedSerializer
+from itsdangerous import BadSignature, SignatureExpired, TimestampSigner, URLSafeTimedSerializer
 
 from datagen.errors import Refused
 
 #: The links' first path segment below the web process's own address.
 PREFIX = "images"
 
+_DAY_S = 86_400
+
+
+class _DaySigner(TimestampSigner):
+    """Stamps the day instead of the second: the same picture has the same link all day.
+
+    So a task that is told again is found as it is and left alone, and browsers find the picture in their cache.
+    """
+
+    def get_timestamp(self) -> int:
+        """The beginning of this day (UTC), in seconds since the epoch."""
+        return super().get_timestamp() // _DAY_S * _DAY_S
+
 
 class Links:
-    """Makes and checks links; ``key`` signs them, ``days`` is how long one lives."""
+    """Makes and checks links; ``key`` signs them, and one lives until the end of the day ``days`` after it was made."""
 
     def __init__(self, own_url: str, key: bytes, days: int) -> None:
         self._base = f"{own_url}/{PREFIX}"
-        self._signer = URLSafeTimedSerializer(key, salt="datagen.image")
-        self._max_age = days * 86_400
+        self._signer = URLSafeTimedSerializer(key, salt="datagen.image", signer=_DaySigner)
+        self._max_age = days * _DAY_S
 
     def make(self, digest: str) -> str:
         """The address of a stored picture."""
