@@ -217,7 +217,8 @@ class Studio:
                 for kind in (InboxRow, OutboxRow, ShardRow)
                 for row in session.scalars(select(kind.id).where(kind.state.in_(waiting)))
             ]
-            return len(rows) + len(session.scalars(select(StudyRow.id).where(StudyRow.inputs_stale)).all())
+            unread = select(StudyRow.id).where(StudyRow.inputs_read != StudyRow.inputs_changed)
+            return len(rows) + len(session.scalars(unread).all())
 
     def replay(self, event: InboxRow) -> None:
         """Handle an event again, as after a crash between acting and marking it done: its lease ended."""

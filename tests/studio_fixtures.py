@@ -79,15 +79,17 @@ def studio(_studio: Studio) -> Studio:
         for kind in (InboxRow, OutboxRow, ShardRow):
             for row in session.scalars(select(kind).where(kind.state.in_([WorkState.PENDING, WorkState.RUNNING]))):
                 row.state = WorkState.CANCELLED
-        for study in session.scalars(select(StudyRow).where(StudyRow.inputs_stale)):
-            study.inputs_stale = False
+        for study in session.scalars(select(StudyRow).where(StudyRow.inputs_read != StudyRow.inputs_changed)):
+            study.inputs_read = study.inputs_changed
     _studio.queues.redis.flushdb()
     return _studio
 
 
 @pytest.fixture(scope="module")
 def _shared_study(_studio: Studio) -> Study:
-    return _studio.open_study()
+    study = _studio.open_study()
+    _studio.settle()
+    return study
 
 
 @pytest.fixture

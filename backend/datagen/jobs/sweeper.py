@@ -32,7 +32,7 @@ def sweep(database: Database, queues: Queues) -> int:
                 .limit(MOST_ROWS)
             )
             overdue += [Knock(door, row_id) for row_id in waiting]
-        stale = session.scalars(select(StudyRow.id).where(StudyRow.inputs_stale.is_(True)))
+        stale = session.scalars(select(StudyRow.id).where(StudyRow.inputs_read != StudyRow.inputs_changed))
         overdue += [Knock(Door.INPUTS, study_id) for study_id in stale]
     queued = queues.queued()  # after the rows were read: what was knocked for meanwhile is among them
     knocks = [knock for knock in overdue if knock not in queued]

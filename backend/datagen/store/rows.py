@@ -107,8 +107,10 @@ class StudyRow(Row):
     state: Mapped[StudyState] = mapped_column(default=StudyState.COLLECTING)
     engine: Mapped[str] = mapped_column(String(50))
     preview_size: Mapped[int]
-    #: an event said that inputs changed since they were last read
-    inputs_stale: Mapped[bool] = mapped_column(default=True)
+    #: counts the events that said that inputs changed
+    inputs_changed: Mapped[int] = mapped_column(default=1)
+    #: the count when they were last read: another one means that they are to be read again
+    inputs_read: Mapped[int] = mapped_column(default=0)
     created_at: Mapped[datetime] = mapped_column(default=now)
 
     desks: Mapped[list[DeskRow]] = relationship(back_populates="study")

@@ -40,33 +40,29 @@ def refresh(workshop: Workshop, study_id: int, *, force: bool = False) -> Inputs
     The pictures that are new are fetched, checked and stored; one that cannot be used keeps its reason, and the others
     are used. The open decision then shows what is there and what is missing.
     """
-    with workshop.unit() as unit:
-        study = unit.lock_study(study_id)
-        if not study.inputs_stale and not force:
-            return collect(unit.session, study)
-        study.inputs_stale = False  # before reading: an event that arrives meanwhile makes it stale again
-        desks = unit.session.scalars(select(DeskRow).where(DeskRow.study_id == study_id)).all()
+    with workshop.database.read() as session:
+        study = session.get_one(StudyRow, study_id)
+        if study.inputs_read == study.inputs_changed and not force:
+            return collect(session, study)
+        as_of = study.inputs_changed  # what changes while we read is a later count, and is read again
+        desks = session.scalars(select(DeskRow).where(DeskRow.study_id == study_id)).all()
         known = {
             row.url: _Fetched(digest=row.digest, width=row.width, height=row.height)
-            for row in unit.session.scalars(select(InputRow).where(InputRow.study_id == study_id))
+            for row in session.scalars(select(InputRow).where(InputRow.study_id == study_id))
             if row.digest
         }
-    try:
-        found = [
-            (role, raw)
-            for desk in desks
-            if (role := Desk(desk.desk).role) is not None
-            for raw in read_desk(workshop.label_studio, desk.project_id)
-        ]
-        fetched = _fetch_new(workshop, (raw.image_url for _, raw in found), known)
-    except Exception:
-        with workshop.unit() as unit:  # nothing was learned, so it is still to be read
-            unit.lock_study(study_id).inputs_stale = True
-        raise
+    found = [
+        (role, raw)
+        for desk in desks
+        if (role := Desk(desk.desk).role) is not None
+        for raw in read_desk(workshop.label_studio, desk.project_id)
+    ]
+    fetched = _fetch_new(workshop, (raw.image_url for _, raw in found), known)
     with workshop.unit() as unit:
         study = unit.lock_study(study_id)
         unit.session.execute(delete(InputRow).where(InputRow.study_id == study_id))
         unit.session.add_all(_row(study_id, role, raw, fetched[raw.image_url]) for role, raw in found)
+        study.inputs_read = as_of
         unit.session.flush()
         _show(unit, study)
         unit.later(Door.PROPOSALS, study_id)
@@ -75,7 +71,7 @@ def refresh(workshop: Workshop, study_id: int, *, force: bool = False) -> Inputs
 
 def mark_stale(unit: Unit, study_id: int) -> None:
     """Note that inputs changed; the next refresh reads them."""
-    unit.lock_study(study_id).inputs_stale = True
+    unit.lock_study(study_id).inputs_changed += 1
 
 
 def collect(session: Session, study: StudyRow) -> Inputs:

@@ -80,7 +80,7 @@ def open_study(
             points.open_point(unit, study)
         elif (open_now := points.open_decision(unit.session, study.id)) is not None:
             unit.tell(study.id, Notice.DECISION, open_now.id)
-        study.inputs_stale = True
+        study.inputs_changed += 1
         unit.later(Door.INPUTS, study.id)
     return made
 
