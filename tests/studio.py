@@ -293,10 +293,9 @@ class Study:
 
     def counts(self) -> dict[str, int]:
         """The verdicts of the newest round, as the decision task counts them."""
-        heads = ("good", "bad", "still to review")
-        row = re.search("".join(f"<th[^>]*>{head}</th>" for head in heads) + "</tr><tr>(.*?)</tr>", self.page())
-        assert row is not None, self.page()
-        return dict(zip(heads, map(int, re.findall(r">(\d+)<", row[1])), strict=True))
+        found = re.findall(r"<b>(\d+)</b> (good|bad|still to review)", self.page())
+        assert len(found) == 3, self.page()
+        return {head: int(count) for count, head in found}
 
     # what people do
 

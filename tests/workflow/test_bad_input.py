@@ -12,6 +12,7 @@ import re
 import struct
 import zlib
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import cv2
@@ -97,7 +98,7 @@ def read(studio: Studio, study: Study) -> Inputs:
 
 def upload(studio: Studio, project_id: int, files: dict[str, bytes]) -> None:
     """Upload files as Label Studio's page does: the log-in is a session, each file becomes a task."""
-    with studio.server.session() as browser:
+    with closing(studio.server.session()) as browser:
         answer = browser.post(
             f"/api/projects/{project_id}/import?commit_to_project=true",
             files=[(name, (name, data)) for name, data in files.items()],

@@ -153,7 +153,7 @@ def test_cancel_during_a_run_keeps_what_is_finished_and_asks_again(
     assert run.problem == f"cancelled by {study.points()[-2].answered_by}"
     assert len(study.tasks(Desk.DATASET)) == had + 2
     assert study.points()[-1].action is None
-    assert "Choose what happens next" in study.page()
+    assert "Possible now: <b>" in study.page()
     written = exporting.export_study(
         studio.workshop, study.name, tmp_path_factory.mktemp("zip") / "kept.zip", run_number=run.number
     )
@@ -170,7 +170,7 @@ def test_cancel_of_a_round_leaves_the_study_open(studio: Studio, study: Study) -
     study.act(Happening.CANCEL)
     studio.settle()
     assert (study.row().state, str(study.specs()[-1].state)) == ("collecting", "stopped")
-    assert "Choose what happens next" in study.page()
+    assert "Possible now: <b>" in study.page()
 
 
 def test_a_stopped_study_is_opened_again_by_a_new_preview(studio: Studio, study: Study) -> None:

@@ -104,16 +104,17 @@ def test_an_engine_that_cannot_fit_ends_the_round_with_its_reason_in_the_decisio
     study.review()
     with studio.workshop.database.write() as session:
         session.get_one(StudyRow, study.id).engine = "no-such-engine"
-    study.act(Happening.BUILD_PREVIEW)
-    studio.settle()
+    try:
+        study.act(Happening.BUILD_PREVIEW)
+        studio.settle()
+    finally:
+        with studio.workshop.database.write() as session:
+            session.get_one(StudyRow, study.id).engine = "composite"
 
     failed = study.batches(BatchKind.ROUND)[-1]
     assert (str(failed.state), str(study.specs()[-1].state), study.row().state) == ("failed", "failed", "collecting")
     assert "no engine named &#x27;no-such-engine&#x27; is installed; there are: composite" in study.page()
-    assert "Choose what happens next" in study.page()
-
-    with studio.workshop.database.write() as session:
-        session.get_one(StudyRow, study.id).engine = "composite"
+    assert "Possible now: <b>build preview</b>" in study.page()
     study.review()
 
 
