@@ -1,0 +1,77 @@
+"""``datagen up`` keeps its parts running, and stops all of them."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from datagen.jobs.supervisor import commands
+from stage.processes import born, wait_until
+
+#: Runs parts that write their process id, a line each start, and then wait.
+PROGRAM = """
+import sys
+from datagen.jobs.supervisor import supervise
+part = "import os, sys, signal; open(sys.argv[1], 'a').write(f'{os.getpid()}\\\\n')\\n"
+wait = part + "signal.sigwait([signal.SIGTERM])"
+deaf = part + "signal.signal(signal.SIGTERM, signal.SIG_IGN)\\nwhile True: signal.pause()"
+die = part + "sys.exit(3)"
+codes = {"steady": wait, "mortal": die, "deaf": deaf}
+supervise({name: [sys.executable, "-c", codes[name], f"{sys.argv[1]}/{name}"] for name in sys.argv[2:]})
+"""
+
+
+@pytest.fixture
+def up(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(*parts: str) -> subprocess.Popen[bytes]:
+        started.append(subprocess.Popen([sys.executable, "-c", PROGRAM, str(tmp_path), *parts]))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def pids(folder: Path, part: str) -> list[int]:
+    file = folder / part
+    return [int(line) for line in file.read_text().split()] if file.exists() else []
+
+
+def test_a_part_that_dies_is_started_again_and_the_others_live_on(
+    up: Callable[..., subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    up("steady", "mortal")
+    wait_until(lambda: len(pids(tmp_path, "mortal")) >= 3, 30, "the third start of the part that dies")
+    assert len(pids(tmp_path, "steady")) == 1
+    assert born(pids(tmp_path, "steady")[0]) is not None
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_every_part(
+    number: signal.Signals, up: Callable[..., subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    process = up("steady", "mortal")
+    wait_until(lambda: bool(pids(tmp_path, "steady") and pids(tmp_path, "mortal")), 30, "the start of the parts")
+    process.send_signal(number)
+    assert process.wait(timeout=30) == 0
+    assert [born(pid) for part in ("steady", "mortal") for pid in pids(tmp_path, part) if born(pid)] == []
+
+
+def test_a_part_that_does_not_listen_is_killed(up: Callable[..., subprocess.Popen[bytes]], tmp_path: Path) -> None:
+    process = up("deaf")
+    wait_until(lambda: bool(pids(tmp_path, "deaf")), 30, "the start of the part")
+    process.terminate()
+    assert process.wait(timeout=40) == 0
+    assert born(pids(tmp_path, "deaf")[0]) is None
+
+
+def test_one_machine_has_web_scheduler_and_as_many_workers_as_asked_for() -> None:
+    assert list(commands(2)) == ["web", "scheduler", "worker-1", "worker-2"]

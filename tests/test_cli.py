@@ -1,0 +1,316 @@
+"""The ``datagen`` command: one sentence for every error, no traceback, JSON that parses, a doctor that finds it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from datagen import __version__
+from datagen.domain.inputs import Desk
+from datagen.store.decode import encode_png
+from stage.ports import free_port
+from stage.processes import Processes, wait_until
+from studio import Studio, Study, plate
+
+pytest_plugins = ("studio_fixtures",)
+pytestmark = pytest.mark.integration
+
+Told = subprocess.CompletedProcess[str]
+
+
+def datagen(environment: dict[str, str], folder: Path, *arguments: str) -> Told:
+    """Run the command as a person does, with these settings and no others."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("DATAGEN_", "LABEL_STUDIO_"))}
+    return subprocess.run(
+        [sys.executable, "-m", "datagen", *arguments],
+        env={**kept, **environment, "COLUMNS": "200", "NO_COLOR": "1"},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def refused(told: Told) -> str:
+    """The one sentence of a command that failed."""
+    assert told.returncode == 1, told.stdout + told.stderr
+    assert "Traceback" not in told.stderr
+    lines = [line for line in told.stderr.splitlines() if line.startswith("Error:")]
+    assert len(lines) == 1, told.stderr
+    return lines[0]
+
+
+def test_the_version_is_printed(studio: Studio, tmp_path: Path) -> None:
+    assert datagen(studio.environment, tmp_path, "--version").stdout.strip() == __version__
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("status", "no such study"),
+        ("preview", "no such study"),
+        ("refine", "no such study"),
+        ("approve", "no such study", "--count", "3"),
+        ("cancel", "no such study"),
+        ("stop", "no such study"),
+        ("add", "no such study", "concept", "."),
+        ("export", "no such study", "--out", "x.zip"),
+    ],
+)
+def test_a_study_that_is_not_there_is_a_sentence_in_every_command(
+    arguments: tuple[str, ...], studio: Studio, study: Study, tmp_path: Path
+) -> None:
+    said = refused(datagen(studio.environment, tmp_path, *arguments))
+    assert said.startswith("Error: there is no study named 'no such study'; there are: ")
+    assert study.name in said
+
+
+@pytest.mark.parametrize(
+    ("setting", "arguments", "sentence"),
+    [
+        ({"LABEL_STUDIO_URL": "localhost"}, ("status",), "the setting LABEL_STUDIO_URL: "),
+        ({"PORT": "many"}, ("web",), "the setting PORT: "),
+        ({"LABEL_STUDIO_API_KEY": ""}, ("worker",), "LABEL_STUDIO_API_KEY is not set: copy a token"),
+        (
+            {"LABEL_STUDIO_API_KEY": "0" * 40},
+            ("provision", "x", "--label", "y"),
+            "Label Studio does not know the token",
+        ),
+        ({"LABEL_STUDIO_URL": "http://127.0.0.1:1"}, ("provision", "x", "--label", "y"), "cannot be reached"),
+        ({"DATAGEN_STORE_URL": "gopher://hole"}, ("status",), "DATAGEN_STORE_URL begins with gopher://"),
+        ({"REDIS_URL": "redis://127.0.0.1:1/0"}, ("worker",), "Redis at 127.0.0.1:1 does not answer"),
+        ({"REDIS_URL": "redis://127.0.0.1:1/0"}, ("scheduler",), "Redis at 127.0.0.1:1 does not answer"),
+        (
+            {"DATAGEN_DATABASE_URL": "postgresql+psycopg://nobody:hush@127.0.0.1:1/none"},
+            ("status",),
+            "the database does not answer",
+        ),
+        ({"DATAGEN_DATABASE_URL": "postgresql+psycopg://nobody:hush@127.0.0.1:1/none"}, ("migrate",), "the database"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, tuple | dict) else None,
+)
+def test_a_wrong_setting_is_a_sentence_that_names_it(
+    setting: dict[str, str], arguments: tuple[str, ...], sentence: str, studio: Studio, tmp_path: Path
+) -> None:
+    told = datagen({**studio.environment, **setting}, tmp_path, *arguments)
+    assert sentence in refused(told)
+    assert "hush" not in told.stderr
+
+
+def test_a_database_that_was_never_made_says_how_to_make_it(studio: Studio, tmp_path: Path) -> None:
+    said = refused(datagen({**studio.environment, "DATAGEN_DATA_DIR": str(tmp_path)}, tmp_path, "status"))
+    assert "datagen migrate" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("provision", "x" * 60, "--label", "pit"), "the study's name has 60 characters"),
+        (("provision", "wf nothing"), "'wf nothing' needs at least one label; add --label NAME"),
+        (("provision", "wf nothing", "--label", ""), "the label '' cannot be used"),
+        (("approve", "{study}", "--count", "0"), "0 images were asked for; a run makes 1 to 1,000,000."),
+        (("approve", "{study}", "--count", "10000000"), "10,000,000 images were asked for"),
+        (("refine", "{study}"), "“refine” is not possible now: no preview round has been made yet."),
+        (("approve", "{study}", "--count", "3"), "“approve” is not possible now"),
+        (("cancel", "{study}"), "“cancel” is not possible now"),
+        (("export", "{study}", "--out", "x.zip"), "has no generation run yet; approve a version first"),
+        (("add", "{study}", "concept", "nowhere"), "nowhere is neither a folder nor a Label Studio JSON file"),
+        (("add", "{study}", "canvas", "--from-project", "99999999"), "does not have"),
+    ],
+)
+def test_what_cannot_be_done_is_a_sentence(
+    arguments: tuple[str, ...], sentence: str, studio: Studio, study: Study, tmp_path: Path
+) -> None:
+    filled = [one.replace("{study}", study.name) for one in arguments]
+    assert sentence in refused(datagen(studio.environment, tmp_path, *filled))
+    assert not list(tmp_path.glob("*.zip"))
+
+
+def test_a_wrong_use_says_how_to_use_it(studio: Studio, study: Study, tmp_path: Path) -> None:
+    for arguments in (("add", study.name, "concept"), ("add", study.name, "sofa", "."), ("approve", study.name)):
+        told = datagen(studio.environment, tmp_path, *arguments)
+        assert told.returncode == 2
+        assert "Usage:" in told.stderr
+        assert "Traceback" not in told.stderr
+
+
+def test_json_answers_parse(studio: Studio, study: Study, tmp_path: Path) -> None:
+    (tmp_path / "plain.png").write_bytes(encode_png(plate(400)))
+    (tmp_path / "broken.png").write_bytes(encode_png(plate(401))[:500])
+
+    def answer(*arguments: str) -> Any:
+        told = datagen(studio.environment, tmp_path, *arguments, "--json")
+        assert told.returncode == 0, told.stderr
+        return json.loads(told.stdout)
+
+    provisioned = answer("provision", study.name)
+    assert provisioned == {
+        "study": study.name,
+        "projects": {desk.name.lower(): number for desk, number in study.projects.items()},
+    }
+    added = answer("add", study.name, "background", str(tmp_path))
+    assert (added["new"], added["known"]) == (1, 0)
+    assert added["problems"][0].startswith("broken.png: the PNG file is truncated or damaged")
+    [described] = answer("status", study.name)["studies"]
+    assert (described["study"], described["state"]) == (study.name, "collecting")
+    assert study.name in [one["study"] for one in answer("status")["studies"]]
+    studio.settle()
+
+
+def test_the_whole_loop_from_the_command_line(studio: Studio, tmp_path: Path) -> None:
+    own = studio.open_study()
+    studio.settle()
+    for arguments in (("preview", own.name), ("refine", own.name), ("approve", own.name, "--count", "2")):
+        told = datagen(studio.environment, tmp_path, *arguments)
+        assert told.returncode == 0, told.stderr
+        assert "is under way; see the Decisions project or: datagen status" in told.stdout
+        studio.settle()
+    assert (own.row().state, len(own.tasks(Desk.DATASET))) == ("accepted", 2)
+    assert any("(datagen approve)" in line for line in own.audit())
+
+    told = datagen(studio.environment, tmp_path, "export", own.name, "--out", "set.zip")
+    assert told.stdout.strip() == "set.zip: 2 images, 2 labels"
+    with zipfile.ZipFile(tmp_path / "set.zip") as written:
+        assert written.testzip() is None
+    table = datagen(studio.environment, tmp_path, "status").stdout
+    assert own.name in table
+    assert "accepted" in table
+
+
+# -- the doctor
+
+
+@pytest.fixture(scope="module")
+def _alive(_studio: Studio, processes: Processes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A worker and a scheduler, as ``datagen up`` starts them."""
+    folder = tmp_path_factory.mktemp("parts")
+    _studio.queues.redis.flushdb()
+    started = [
+        processes.start(
+            part,
+            [sys.executable, "-m", "datagen", part],
+            env=_studio.environment,
+            cwd=folder,
+            ready=lambda key=key: bool(_studio.queues.redis.keys(key)),  # type: ignore[misc]
+            within=60,
+        )
+        for part, key in (("worker", "rq:worker:*"), ("scheduler", "rq:cron*"))
+    ]
+    yield
+    for one in started:
+        processes.stop(one)
+
+
+@pytest.fixture
+def diagnose(_studio: Studio, _alive: None, _shared_study: Study, tmp_path: Path) -> Any:
+    """Runs the doctor with some settings changed: exit code and its lines by the name of the check."""
+
+    def run(*, one_study: bool = True, **changed: str) -> tuple[int, dict[str, str]]:
+        arguments = ["doctor", "--study", _shared_study.name] if one_study else ["doctor"]
+        told = datagen({**_studio.environment, **changed}, tmp_path, *arguments)
+        assert "Traceback" not in told.stderr
+        lines = [line.partition(": ") for line in told.stdout.splitlines()]
+        return told.returncode, {head: finding for head, _, finding in lines}
+
+    return run
+
+
+def test_the_doctor_finds_nothing_where_nothing_is_wrong(diagnose: Any, _shared_study: Study) -> None:
+    code, lines = diagnose()
+    assert code == 0, lines
+    assert all(head.startswith("ok") for head in lines), lines
+    assert "arrived after" in lines[f"ok   delivery to {_shared_study.name}"]
+    assert lines["ok   token"].startswith("legacy token of ")
+
+
+@pytest.mark.parametrize(
+    ("changed", "check", "sentence"),
+    [
+        ({"PORT": "1"}, "web process", "the web process does not answer at http://127.0.0.1:1 "),
+        ({"LABEL_STUDIO_API_KEY": "0" * 40}, "token", "Label Studio does not know the token (401)."),
+        ({"LABEL_STUDIO_API_KEY": ""}, "token", "LABEL_STUDIO_API_KEY is not set"),
+        ({"LABEL_STUDIO_URL": "http://127.0.0.1:1"}, "Label Studio", "no Label Studio answers at http://127.0.0.1:1"),
+        ({"DATAGEN_WEBHOOK_SECRET": "other"}, "webhooks of", "has another secret; run: datagen provision"),
+        ({"BASIC_AUTH_PASS": "other"}, "web process", "it has another BASIC_AUTH_PASS than this command"),
+        ({"REDIS_URL": "redis://127.0.0.1:1/0"}, "Redis", "Redis at 127.0.0.1:1 does not answer"),
+        ({"REDIS_URL": "redis://127.0.0.1:1/0"}, "worker", "not to be seen without Redis; mend Redis first"),
+        (
+            {"DATAGEN_DATABASE_URL": "postgresql+psycopg://nobody:hush@127.0.0.1:1/none"},
+            "database",
+            "the database does not answer (OperationalError). Check DATAGEN_DATABASE_URL",
+        ),
+        ({"DATAGEN_STORE_URL": "file:///proc/no-folder"}, "image store", "cannot be stored"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else None,
+)
+def test_the_doctor_names_what_is_wrong_and_exits_1(
+    changed: dict[str, str], check: str, sentence: str, diagnose: Any
+) -> None:
+    code, lines = diagnose(**changed)
+    assert code == 1
+    found = [finding for head, finding in lines.items() if head.startswith(f"FAIL {check}")]
+    assert len(found) == 1, lines
+    assert sentence in found[0]
+    assert "hush" not in "".join(lines.values())
+
+
+def test_the_doctor_misses_a_worker_and_a_scheduler(diagnose: Any, _studio: Studio) -> None:
+    elsewhere = _studio.environment["REDIS_URL"].rpartition("/")[0] + "/6"
+    code, lines = diagnose(REDIS_URL=elsewhere, one_study=False)
+    assert code == 1
+    assert lines["FAIL worker"].startswith("no worker is alive: nothing would be synthesized. Start one: datagen up")
+    assert lines["FAIL scheduler"].startswith("no scheduler is alive")
+
+
+def test_the_doctor_sees_something_else_on_the_port(diagnose: Any, _studio: Studio) -> None:
+    code, lines = diagnose(DATAGEN_PUBLIC_URL=_studio.server.url)
+    assert code == 1
+    assert "FAIL web process" in lines
+
+
+def test_the_doctor_sees_a_webhook_that_is_gone_or_switched_off(
+    diagnose: Any, _studio: Studio, _shared_study: Study
+) -> None:
+    project = _shared_study.projects[Desk.PREVIEWS]
+    for hook in _studio.client.webhooks(project):
+        _studio.client.delete_webhook(hook.id)
+    code, lines = diagnose()
+    assert code == 1
+    assert f"project {project} (Previews) has no webhook to" in lines[f"FAIL webhooks of {_shared_study.name}"]
+    mended = datagen(_studio.environment, Path.cwd(), "provision", _shared_study.name)
+    assert mended.returncode == 0, mended.stderr
+    assert diagnose()[0] == 0
+
+
+def test_up_runs_all_parts_and_stops_all_on_sigterm(studio: Studio, processes: Processes, tmp_path: Path) -> None:
+    environment = {
+        **studio.environment,
+        "PORT": str(free_port()),
+        "REDIS_URL": studio.environment["REDIS_URL"].rpartition("/")[0] + "/7",
+        "DATAGEN_DATA_DIR": str(tmp_path / "data"),
+    }
+
+    def doctor_is_content() -> bool:
+        return datagen(environment, tmp_path, "doctor").returncode == 0
+
+    up = processes.start(
+        "up",
+        [sys.executable, "-m", "datagen", "up", "--workers", "1"],
+        env=environment,
+        cwd=tmp_path,
+        ready=doctor_is_content,
+        within=90,
+    )
+    processes.stop(up)
+    lines = datagen(environment, tmp_path, "doctor").stdout
+    assert "FAIL web process" in lines
+    wait_until(lambda: not processes.is_alive(up), 20, "the end of datagen up")
