@@ -26,6 +26,8 @@ from datagen.quality import metrics
 from datagen.synthesis.engine import Rendered, load_engine
 from datagen.synthesis.exemplars import candidates, choose
 from datagen.synthesis.outlines import tight_box
+from datagen.synthesis.seeing import visible
+from datagen.synthesis.tones import to_tones
 
 ALL = (
     *("few_true", "few_box", "few_auto", "box_paste", "dwibedi", "poisson", "nsa", "perlin"),
@@ -290,16 +292,9 @@ def _boxes_as_mask(real: RealImage) -> Any:
 
 def _contrast(image: Any, background: Any, inside: Any) -> float:
     """Contrast-to-noise of the change within a mask."""
-    from datagen.synthesis.blending import contrast_to_noise
-    from datagen.synthesis.tones import spread, to_tones
-
     ys, xs = np.nonzero(inside)
     cut = (slice(max(0, ys.min() - 3), ys.max() + 4), slice(max(0, xs.min() - 3), xs.max() + 4))
-    before, after = to_tones(background[cut]), to_tones(image[cut])
-    import cv2
-
-    noise = spread(before - cv2.blur(before, (5, 5)).reshape(before.shape))
-    return contrast_to_noise(before, after, inside[cut][:, :, None].astype(np.float32), noise)
+    return visible(to_tones(background[cut]), to_tones(image[cut]), inside[cut])[1]
 
 
 def _summary(runs: Sequence[dict[str, float]]) -> dict[str, float]:

@@ -151,7 +151,7 @@ def test_an_area_drawn_for_one_label_does_not_bind_the_other(study):
 
 def test_a_drawn_outline_overrides_the_matte(study):
     spec, shelf = study()
-    square = Polygon(((84, 34), (94, 34), (94, 44), (84, 44)))
+    square = Polygon(((78, 30), (88, 30), (88, 40), (78, 40)))
     concept = spec.concepts[1]
     region = replace(concept.regions[0], outline=(square,))
     spec = replace(

@@ -1,44 +1,100 @@
 """The blend bank: ways to lay a concept's pixels over a background, all as plain functions on small windows.
 
-Every blend gets the background's window, the concept's pixels, the same window of its photo without the concept, and
-how much each pixel belongs to the concept; it returns the new window. Which one suits is not decided here.
+Every blend gets a ``Laying`` and returns the window's new tones [h, w, c]; only those under the mask are used. Which
+blend suits a concept is not decided here: see ``datagen.synthesis.law``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
-from datagen.synthesis.tones import Floats
-
-#: (background, patch, clean) [h, w, c] in tones and alpha [h, w, 1] in 0..1 → the blended window [h, w, c]
-Blend = Callable[[Floats, Floats, Floats, Floats], Floats]
+from datagen.synthesis.fill import membrane
+from datagen.synthesis.tones import Bools, Floats
 
 
-def soft(background: Floats, patch: Floats, _clean: Floats, alpha: Floats) -> Floats:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Laying:
+    """What a blend needs: tones [h, w, c], alpha [h, w, 1] in 0..1, mask [h, w].
+
+    ``patch`` and ``clean`` are the concept's window with and without it; ``slope`` is how far the concept's tone
+    follows its surroundings', from 0 (not at all) to 1 (wholly).
+    """
+
+    background: Floats
+    patch: Floats
+    clean: Floats
+    mask: Bools
+    alpha: Floats
+    slope: float = 0.0
+
+
+Blend = Callable[[Laying], Floats]
+
+
+def hard(laying: Laying) -> Floats:
+    """The concept's own tones with a hard edge: what two-level pictures and sharp cuts have."""
+    return laying.patch
+
+
+def soft(laying: Laying) -> Floats:
     """The concept's own tones, faded at the edge: for what has an absolute tone, such as a hole."""
-    return np.asarray(background + alpha * (patch - background))
+    return np.asarray(laying.background + laying.alpha * (laying.patch - laying.background))
 
 
-def residual(background: Floats, patch: Floats, clean: Floats, alpha: Floats) -> Floats:
-    """The concept's difference from its own clean surroundings, added: for what adds to or takes from what it is on."""
-    return np.asarray(background + alpha * (patch - clean))
+def residual(laying: Laying) -> Floats:
+    """The concept's difference from its own clean surroundings, added: for what adds to or takes from what is there."""
+    return np.asarray(laying.background + laying.alpha * (laying.patch - laying.clean))
 
 
-def ratio(background: Floats, patch: Floats, clean: Floats, alpha: Floats) -> Floats:
-    """The concept as a factor on what it lies on: for shade, stain, and anything the light is multiplied by."""
+def ratio(laying: Laying) -> Floats:
+    """The concept as a factor on what it lies on: for shade, stain, and all that the light is multiplied by."""
     # 8 tones keep a nearly black surrounding from exploding the factor
-    return np.asarray(background * (1 + alpha * ((patch + 8) / (clean + 8) - 1)))
+    factor = np.clip((laying.patch + 8) / (laying.clean + 8), 0.05, 4.0)
+    return np.asarray(laying.background * (1 + laying.alpha * (factor - 1)))
 
 
-BLENDS: dict[str, Blend] = {"soft": soft, "residual": residual, "ratio": ratio}
+def following(laying: Laying) -> Floats:
+    """The concept's tones, shifted by as much as the measured law says that they follow their surroundings'."""
+    shift = _smooth(laying.background, laying.mask) - _smooth(laying.clean, laying.mask)
+    wanted = laying.patch + laying.slope * shift
+    return np.asarray(laying.background + laying.alpha * (wanted - laying.background))
 
 
-def contrast_to_noise(before: Floats, after: Floats, alpha: Floats, noise: float) -> float:
-    """How well the change inside the mask can be seen: its root mean square over the background's noise."""
-    inside = alpha[:, :, 0] > 0.5
-    if not inside.any():
-        inside = alpha[:, :, 0] > 0
-    change = np.square(after - before).mean(axis=2)
-    return float(np.sqrt(change[inside].mean())) / max(noise, 0.5) if inside.any() else 0.0
+def gradient(laying: Laying) -> Floats:
+    """Poisson blending (Pérez et al. 2003), solved as Poisson blending is a membrane (Farbman et al. 2009).
+
+    The concept's tones plus the smooth membrane through what the background differs by along the mask's edge. Nothing
+    is eroded, and the window's own border needs no margin.
+    """
+    return np.asarray(laying.patch + membrane(laying.background - laying.patch, ~laying.mask))
+
+
+def two_level(laying: Laying) -> Floats:
+    """For pictures of two tones: the other tone wherever the concept has another than its clean surroundings."""
+    low, high = (float(v) for v in np.quantile(laying.background, (0.02, 0.98)))
+    if high - low < 32:  # a window of one tone: the concept's own window knows the other
+        low, high = (float(v) for v in np.quantile(laying.patch, (0.02, 0.98)))
+    middle = 0.5 * (low + high)
+    differs = (laying.patch > middle) != (laying.clean > middle)
+    return np.where(differs, np.where(laying.patch > middle, high, low), laying.background).astype(np.float32)
+
+
+BLENDS: dict[str, Blend] = {
+    "hard": hard,
+    "soft": soft,
+    "residual": residual,
+    "ratio": ratio,
+    "following": following,
+    "gradient": gradient,
+    "two-level": two_level,
+}
+
+
+def _smooth(tones: Floats, mask: Bools) -> Floats:
+    """The mean tone of the mask's place, [1, 1, c]: what a concept's tone may follow, without texture."""
+    weight = cv2.dilate(mask.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+    return np.asarray(tones[weight].mean(axis=0)[None, None], np.float32)

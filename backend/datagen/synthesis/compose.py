@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
@@ -18,18 +17,25 @@ import numpy.typing as npt
 from datagen.domain.sample import Instance
 from datagen.domain.spec import Json
 from datagen.synthesis.backgrounds import Backgrounds
-from datagen.synthesis.blending import BLENDS, contrast_to_noise
+from datagen.synthesis.blending import BLENDS, Laying
+from datagen.synthesis.context import fitting_places
 from datagen.synthesis.engine import Mask, Picture
 from datagen.synthesis.exemplars import Exemplar
+from datagen.synthesis.law import Law
 from datagen.synthesis.outlines import outlines, tight_box
 from datagen.synthesis.parameters import CompositeParameters
-from datagen.synthesis.pose import RIM_PX, Posed, apply_pose, draw_pose, fade
-from datagen.synthesis.tones import Bools, Floats, channels_as, from_tones, spread, to_tones
+from datagen.synthesis.pose import RIM_PX, Posed, PosePrior, apply_pose, draw_pose, fade
+from datagen.synthesis.seeing import LEAST_VISIBLE, visible
+from datagen.synthesis.tones import Bools, Floats, channels_as, from_tones, to_tones
 
 #: Tries for one instance on one background before the least bad is taken.
 TRIES = 24
-#: Share of the mask that must lie inside the area.
-INSIDE_SHARE = 0.9
+#: Tries made with the concept whose turn it is; later ones draw another, so that a fussy one cannot spoil an image.
+_FAITHFUL = 12
+#: Share of the mask that must lie inside the area, and what is put up with in the last tries.
+INSIDE_SHARE, INSIDE_SHARE_AT_LAST = 0.9, 0.5
+#: A place whose mismatch exceeds this share of the surroundings' own spread, plus these tones, does not fit.
+_WORST_SHARE, _WORST_TONES = 0.5, 15.0
 #: Pixels kept free between two instances.
 _GAP_PX = 2
 #: The golden ratio's fraction: its multiples visit any set of weights evenly (Weyl 1916).
@@ -45,7 +51,6 @@ class Laid:
     tones: Floats
     mask: Bools
     contrast: float
-    label: str
     steps: dict[str, Json]
 
 
@@ -61,30 +66,45 @@ class Composed:
     rejected: Counter[str]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Learned:
+    """What was learned of one label: its exemplars, how they lie and how they look."""
+
+    exemplars: Sequence[Exemplar]
+    prior: PosePrior
+    law: Law
+
+
 class Composer:
     """Makes samples from exemplars and backgrounds; holds nothing that depends on which samples it made before."""
 
     def __init__(
         self,
         *,
-        labels: Sequence[str],
-        exemplars: Sequence[Exemplar],
+        learned: Mapping[str, Learned],
         backgrounds: Backgrounds,
-        blend_weights: Mapping[str, float],
         parameters: CompositeParameters,
         order: npt.NDArray[np.int64],
     ) -> None:
         self._backgrounds = backgrounds
         self._parameters = parameters
         self._order = order
-        self._labels = [label for label in labels if any(e.label == label for e in exemplars)]
-        self._of_label = {label: [e for e in exemplars if e.label == label] for label in self._labels}
-        self._shares = {
-            label: _cumulative([parameters.concept_weights.get(e.key, 1.0) for e in self._of_label[label]])
-            for label in self._labels
+        self._labels = list(learned)
+        #: how unlike its own surroundings a place may be: as unlike as places in its own photo are, and some
+        self._worst = {
+            e.key: _WORST_SHARE * float(e.clean.mean(axis=2).std()) + _WORST_TONES
+            for one in learned.values()
+            for e in one.exemplars
         }
-        self._blends = list(blend_weights)
-        self._blend_shares = _cumulative(list(blend_weights.values()))
+        self._learned = dict(learned)
+        self._shares = {
+            label: _cumulative([parameters.concept_weights.get(e.key, 1.0) for e in one.exemplars])
+            for label, one in learned.items()
+        }
+        self._blends = {
+            label: _cumulative([w * parameters.blend_weights.get(name, 1.0) for name, w in one.law.weights.items()])
+            for label, one in learned.items()
+        }
 
     def compose(self, index: int, seed: int) -> Composed:
         """The sample of an index; the same whatever was composed before."""
@@ -149,72 +169,120 @@ class Composer:
         even = (turn * _GOLDEN + 0.5) % 1.0
         best: Laid | None = None
         for attempt in range(TRIES):
-            chosen = even if attempt == 0 else chance.random()
-            exemplar = self._of_label[label][_pick(self._shares[label], chosen)]
-            pose = draw_pose(
-                chance,
-                size_factor=self._parameters.size_factor,
-                size_spread=self._parameters.size_spread,
-                direction_spread=self._parameters.direction_spread,
+            laid = self._try(
+                label, even if attempt < _FAITHFUL else None, attempt, image, taken, area, places, chance, rejected
             )
-            blend = self._blends[_pick(self._blend_shares, chance.random())]
-            at, jitter = int(chance.integers(len(places))), chance.random(2)
-            posed = apply_pose(exemplar, pose)
-            if posed is None:
-                rejected["too small to be seen"] += 1
+            if laid is None:
                 continue
-            spot = _spot(places[at], jitter, area.shape, image.shape[:2], posed.mask.shape)
-            if spot is None:
-                rejected["cut off by the border"] += 1
-                continue
-            top, left = spot
-            if _share_inside(posed.mask, top, left, area, image.shape[:2]) < INSIDE_SHARE:
-                rejected["leaves the area"] += 1
-                # towards the end a small area must not make an image impossible
-                if attempt < TRIES * 3 // 4:
-                    continue
-            window = (slice(top, top + posed.mask.shape[0]), slice(left, left + posed.mask.shape[1]))
-            if _touches(posed.mask, taken[window]):
-                rejected["overlaps another"] += 1
-                continue
-            tones, contrast = self._blended(image[window], posed, blend)
-            laid = Laid(
-                top=top,
-                left=left,
-                tones=tones,
-                mask=posed.mask,
-                contrast=contrast,
-                label=label,
-                steps={
-                    "label": label,
-                    "concept": exemplar.key,
-                    "concept_name": exemplar.name,
-                    "matte": exemplar.method,
-                    "degrees": round(pose.degrees, 2),
-                    "scale": round(pose.scale, 4),
-                    "mirrored": pose.mirrored,
-                    "blend": blend,
-                    "contrast": round(contrast, 2),
-                    "place": "anywhere" if empty else "area",
-                    "tries": attempt + 1,
-                },
-            )
-            if contrast >= self._parameters.min_contrast:
+            laid.steps["place"] = "anywhere" if empty else "area"
+            if laid.contrast >= self._parameters.min_contrast:
                 return laid
             rejected["cannot be seen"] += 1
-            if best is None or contrast > best.contrast:
+            if best is None or laid.contrast > best.contrast:
                 best = laid
         return best
 
-    def _blended(self, window: npt.NDArray[Any], posed: Posed, blend: str) -> tuple[Floats, float]:
-        """The window's new tones and the contrast-to-noise of the change."""
-        before = to_tones(window)
+    def _try(
+        self,
+        label: str,
+        concept: float | None,
+        attempt: int,
+        image: Picture,
+        taken: Mask,
+        area: Bools,
+        places: npt.NDArray[np.intp],
+        chance: np.random.Generator,
+        rejected: Counter[str],
+    ) -> Laid | None:
+        """One try; None, with the reason counted, where it cannot be laid."""
+        p, learned = self._parameters, self._learned[label]
+        drawn = chance.random()
+        exemplar = learned.exemplars[_pick(self._shares[label], drawn if concept is None else concept)]
+        pose = draw_pose(
+            learned.prior,
+            chance,
+            size_factor=p.size_factor,
+            size_spread=p.size_spread,
+            direction_spread=p.direction_spread,
+        )
+        blend = list(learned.law.weights)[_pick(self._blends[label], chance.random())]
+        slope = float(np.clip(learned.law.slope + chance.normal() * learned.law.doubt, 0, 1))
+        at, jitter = int(chance.integers(len(places))), chance.random(2)
+        posed = apply_pose(exemplar, pose, crisp=learned.law.two_level)
+        if posed is None:
+            rejected["too small to be seen"] += 1
+            return None
+        spot = _spot(places[at], jitter, area.shape, image.shape[:2], posed.mask.shape)
+        if spot is None:
+            rejected["larger than the background"] += 1
+            return None
+        # towards the end, a small area or an odd background must not make an image impossible
+        patient = attempt < TRIES * 3 // 4
+        strictness = p.context_strictness if patient else 0.0
+        fit = fitting_places(image, posed, *spot, strictness)
+        if fit.mismatch > self._worst[exemplar.key] and strictness > 0:
+            rejected["surroundings do not fit"] += 1
+            return None
+        corners = _centred_inside(fit.corners, posed.mask.shape, area, image.shape[:2])
+        pick = chance.random()
+        if not len(corners):
+            rejected["leaves the area"] += 1
+            return None
+        top, left = (int(v) for v in corners[int(pick * len(corners))])
+        share = _share_inside(posed.mask, top, left, area, image.shape[:2])
+        if share < (INSIDE_SHARE if patient else INSIDE_SHARE_AT_LAST):
+            rejected["leaves the area"] += 1
+            return None
+        window = (slice(top, top + posed.mask.shape[0]), slice(left, left + posed.mask.shape[1]))
+        if _touches(posed.mask, taken[window]):
+            rejected["overlaps another"] += 1
+            return None
+        before = to_tones(image[window])
+        tones = self._blended(before, posed, blend, slope)
+        seen, contrast = visible(before, tones, posed.mask)
+        if seen.sum() < LEAST_VISIBLE * posed.mask.sum():
+            rejected["cannot be seen"] += 1
+            return None
+        return Laid(
+            top=top,
+            left=left,
+            tones=tones,
+            mask=_trimmed(seen, posed.mask) if learned.law.two_level else posed.mask,
+            contrast=contrast,
+            steps={
+                "label": label,
+                "concept": exemplar.key,
+                "concept_name": exemplar.name,
+                "matte": exemplar.method,
+                "degrees": round(pose.degrees, 2),
+                "scale": round(pose.scale, 4),
+                "mirrored": pose.mirrored,
+                "blend": blend,
+                "contrast": round(contrast, 2),
+                "mismatch": round(fit.mismatch, 2),
+                "tries": attempt + 1,
+            },
+        )
+
+    def _blended(self, before: Floats, posed: Posed, blend: str, slope: float) -> Floats:
+        """The window's new tones [h, w, c]."""
         channels = before.shape[2]
-        alpha = fade(posed.mask, self._parameters.edge_softness)
-        after = BLENDS[blend](before, channels_as(posed.patch, channels), channels_as(posed.clean, channels), alpha)
-        after = np.clip(before + (after - before) * np.float32(self._parameters.contrast), 0, 255)
-        noise = spread(before - cv2.blur(before, (5, 5)).reshape(before.shape))
-        return after.astype(np.float32), contrast_to_noise(before, after, alpha, noise)
+        laying = Laying(
+            background=before,
+            patch=channels_as(posed.patch, channels),
+            clean=channels_as(posed.clean, channels),
+            mask=posed.mask,
+            alpha=fade(posed.mask, self._parameters.edge_softness),
+            slope=slope,
+        )
+        changed = (BLENDS[blend](laying) - before) * np.float32(self._parameters.contrast)
+        return np.asarray(np.clip(before + changed, 0, 255), np.float32)
+
+
+def _trimmed(seen: Bools, mask: Bools) -> Bools:
+    """The mask where the picture changed: what had the concept's tone already is not labelled as it."""
+    solid = cv2.morphologyEx(seen.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
+    return np.asarray((solid > 0) & mask)
 
 
 def _cumulative(weights: Sequence[float]) -> npt.NDArray[np.float64]:
@@ -231,14 +299,25 @@ def _pick(shares: npt.NDArray[np.float64], at: float) -> int:
 def _spot(
     place: int, jitter: npt.NDArray[np.float64], seen: tuple[int, ...], full: tuple[int, ...], size: tuple[int, ...]
 ) -> tuple[int, int] | None:
-    """Top and left of a window centred on a place of the reduced area; None where its mask would leave the image."""
+    """Top and left of a window centred on a place of the reduced area, moved into the image; None: too big."""
     row, column = divmod(int(place), seen[1])
     centre_y, centre_x = (row + jitter[0]) * full[0] / seen[0], (column + jitter[1]) * full[1] / seen[1]
-    top, left = int(centre_y - size[0] / 2), int(centre_x - size[1] / 2)
-    # the rim may not leave the image either: one pixel of surroundings is what makes a mask not cut off
-    if top < 0 or left < 0 or top + size[0] > full[0] or left + size[1] > full[1]:
+    if size[0] > full[0] or size[1] > full[1]:
         return None
-    return top, left
+    # the rim stays inside, too: surroundings on every side are what makes a mask not cut off
+    return (
+        int(np.clip(centre_y - size[0] / 2, 0, full[0] - size[0])),
+        int(np.clip(centre_x - size[1] / 2, 0, full[1] - size[1])),
+    )
+
+
+def _centred_inside(
+    corners: npt.NDArray[np.int64], size: tuple[int, ...], area: Bools, full: tuple[int, ...]
+) -> npt.NDArray[np.int64]:
+    """The corners [n, 2] whose window's middle lies in the reduced area."""
+    middles = corners + np.array([size[0] // 2, size[1] // 2])
+    rows, columns = (middles[:, axis] * area.shape[axis] // full[axis] for axis in (0, 1))
+    return np.asarray(corners[area[rows, columns]])
 
 
 def _share_inside(mask: Bools, top: int, left: int, area: Bools, full: tuple[int, ...]) -> float:

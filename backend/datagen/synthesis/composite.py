@@ -17,11 +17,12 @@ from datagen.domain.spec import Spec, sample_seed
 from datagen.errors import EngineError
 from datagen.synthesis.area import ANYWHERE, AreaModel, drawn_area, fit_area
 from datagen.synthesis.backgrounds import Backgrounds
-from datagen.synthesis.blending import BLENDS
-from datagen.synthesis.compose import Composer
+from datagen.synthesis.compose import Composer, Learned
 from datagen.synthesis.engine import FitReport, Pictures, Progress, Rendered
 from datagen.synthesis.exemplars import Candidate, Exemplar, candidates, choose
+from datagen.synthesis.law import learn_law
 from datagen.synthesis.parameters import CompositeParameters
+from datagen.synthesis.pose import learn_pose
 
 NAME, VERSION = "composite", "1"
 
@@ -48,14 +49,11 @@ class CompositeEngine:
         progress(0.9, "looking through the backgrounds")
         refs = _usable_backgrounds(spec, exemplars, parameters, warnings)
         backgrounds = Backgrounds(refs, pictures, models)
-        weights = {name: parameters.blend_weights.get(name, 1.0) for name in BLENDS}
         # the order of backgrounds belongs to the spec, so that each is used once before any is used twice
         order = np.random.default_rng(sample_seed(spec.digest, -1)).permutation(len(refs))
         composer = Composer(
-            labels=spec.labels,
-            exemplars=exemplars,
+            learned=_learn(spec, exemplars, findings, figures),
             backgrounds=backgrounds,
-            blend_weights=weights,
             parameters=parameters,
             order=order,
         )
@@ -163,6 +161,28 @@ def _exemplars(
         if len(of_label) == 1:
             warnings.append(f"label {label!r}: one example only; every sample is a variation of it. Draw more boxes.")
     return list(exemplars)
+
+
+def _learn(
+    spec: Spec, exemplars: Sequence[Exemplar], findings: list[str], figures: dict[str, float]
+) -> dict[str, Learned]:
+    """Law and pose of every label that has exemplars, and what they are in words."""
+    learned: dict[str, Learned] = {}
+    for label in spec.labels:
+        same = [e for e in exemplars if e.label == label]
+        if not same:
+            continue
+        law, prior = learn_law(same), learn_pose(same)
+        learned[label] = Learned(exemplars=same, prior=prior, law=law)
+        blends = ", ".join(f"{name} {100 * weight:.0f} %" for name, weight in law.weights.items())
+        findings.append(
+            f"{label}: law of appearance {law.kind} (its tone follows its surroundings' by {law.slope:.2f} ± "
+            f"{law.doubt:.2f}); blends by leaving one concept out: {blends}."
+        )
+        findings.append(f"{label}: pose {prior.mode} ({prior.reason}); sizes vary by {100 * prior.size_log:.0f} %.")
+        figures |= {f"law slope: {label}": law.slope, f"law doubt: {label}": law.doubt}
+        figures |= {f"blend error {name}: {label}": score for name, score in law.scores.items()}
+    return learned
 
 
 def _areas(

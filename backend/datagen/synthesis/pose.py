@@ -1,21 +1,45 @@
-"""How a concept is turned, mirrored and scaled before it is laid down, and the cut-out so changed."""
+"""How a concept is turned, mirrored and scaled before it is laid down, learned from how the concepts lie.
+
+The prior looks at two directions: that of the surroundings (brush marks, traces) and that of the things themselves. One
+direction shared by all is kept; two at right angles allow quarter turns; none at all allows any turn. Sizes vary by the
+kernel-density bandwidth of the sizes seen.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from datagen.synthesis.exemplars import Exemplar
 from datagen.synthesis.tones import Bools, Floats
 
-#: Pixels of surroundings kept round a posed mask: what a blend needs to meet the background.
-RIM_PX = 3
-#: Standard deviation, in degrees, of the turn given to a concept at direction spread 1.
-_TURN_DEGREES = 8.0
-#: Standard deviation of the logarithm of the size at size spread 1.
-_SIZE_LOG = 0.12
+#: Pixels of surroundings kept round a posed mask: what the context match compares and a blend needs.
+RIM_PX = 5
+#: Doubled-angle resultant above which directions count as shared; a uniform sample of 8 exceeds .6 in 5 % of cases.
+_SHARED = 0.6
+#: … and above which stray directions at right angles do not speak for quarter turns.
+_SURELY = 0.9
+#: A thing at least this much longer than wide has a direction, and a texture this coherent too.
+_ELONGATED, _COHERENT = 1.4, 0.35
+#: Smallest and largest standard deviation of a turn, in degrees, where a direction is kept.
+_TURN_RANGE = (6.0, 25.0)
+#: Standard deviation of the logarithm of the size where a single example says nothing about sizes.
+_SIZE_LOG_ALONE = 0.15
+_SIZE_LOG_RANGE = (0.05, 0.25)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PosePrior:
+    """How poses are drawn: ``mode`` is "kept", "quarter turns" or "any turn"; ``degrees`` the turn's deviation."""
+
+    mode: str
+    degrees: float
+    size_log: float
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,22 +60,70 @@ class Posed:
     mask: Bools
 
 
-def draw_pose(chance: np.random.Generator, *, size_factor: float, size_spread: float, direction_spread: float) -> Pose:
-    """A pose at random, within the spreads."""
-    degrees = float(np.clip(chance.normal(), -2.5, 2.5)) * _TURN_DEGREES * direction_spread
-    scale = size_factor * float(np.exp(np.clip(chance.normal(), -2.5, 2.5) * _SIZE_LOG * size_spread))
-    return Pose(degrees=degrees, scale=scale, mirrored=bool(chance.random() < 0.5))
+def learn_pose(exemplars: Sequence[Exemplar]) -> PosePrior:
+    """The prior of one label's exemplars."""
+    size_log = _SIZE_LOG_ALONE
+    if len(exemplars) > 1:
+        sizes = [0.5 * np.log(max(int(e.mask.sum()), 1)) for e in exemplars]
+        # Silverman's rule: what fills the gaps between the sizes seen without reaching far beyond them
+        size_log = float(np.clip(np.std(sizes, ddof=1) * len(sizes) ** -0.2, *_SIZE_LOG_RANGE))
+    around = _directions([_texture_direction(e) for e in exemplars])
+    own = _directions([_axis(e.mask) for e in exemplars])
+    for directions, whose in ((around, "their surroundings"), (own, "the things")):
+        if len(directions) < max(2, len(exemplars) / 2):
+            continue
+        one, crossed = _resultant(directions, 2), _resultant(directions, 4)
+        # a single direction with its scatter has a fourth-order resultant far below the second (its fourth power)
+        if one >= _SHARED and (one >= crossed or one >= _SURELY):
+            degrees = float(np.clip(_circular_degrees(directions), *_TURN_RANGE))
+            return PosePrior(
+                mode="kept", degrees=degrees, size_log=size_log, reason=f"{whose} share one direction, ± {degrees:.0f}°"
+            )
+        if crossed >= _SHARED:
+            return PosePrior(
+                mode="quarter turns",
+                degrees=_TURN_RANGE[0],
+                size_log=size_log,
+                reason=f"the directions of {whose} lie at right angles",
+            )
+    return PosePrior(mode="any turn", degrees=180.0, size_log=size_log, reason="no direction is shared")
 
 
-def apply_pose(exemplar: Exemplar, pose: Pose) -> Posed | None:
-    """The exemplar's cut-out in that pose; None where nothing of the mask is left at that size."""
+def draw_pose(
+    prior: PosePrior, chance: np.random.Generator, *, size_factor: float, size_spread: float, direction_spread: float
+) -> Pose:
+    """A pose at random; a spread of 0 leaves size, or direction and side, as photographed."""
+    noise, turn, side, quarter = chance.normal(), chance.normal(), chance.random(), int(chance.integers(4))
+    scale = size_factor * float(np.exp(np.clip(noise, -2, 2) * prior.size_log * size_spread))
+    if direction_spread == 0:
+        return Pose(degrees=0.0, scale=scale, mirrored=False)
+    degrees = float(np.clip(turn, -2, 2)) * min(prior.degrees, 90.0) * direction_spread
+    match prior.mode:
+        case "any turn":
+            # reviewers who want less of it get a turn about the photographed direction
+            degrees = float(chance.uniform(-180, 180)) * min(1.0, direction_spread)
+        case "quarter turns":
+            # a resampled two-level picture has greys it never had: exact quarters only
+            degrees = 90.0 * quarter if direction_spread >= 0.25 else 0.0
+        case _:
+            # upside down keeps a direction, too
+            degrees += 180.0 if quarter >= 2 and direction_spread >= 0.5 else 0.0
+    return Pose(degrees=degrees, scale=scale, mirrored=side < 0.5)
+
+
+def apply_pose(exemplar: Exemplar, pose: Pose, *, crisp: bool = False) -> Posed | None:
+    """The exemplar's cut-out in that pose; None where nothing of the mask is left at that size.
+
+    ``crisp`` takes the nearest pixel instead of a mean: a two-level picture has no tones between.
+    """
     ys, xs = np.nonzero(exemplar.mask)
     centre = np.array([xs.mean(), ys.mean()])
     angle = np.deg2rad(pose.degrees)
     mirror = np.diag([-1.0 if pose.mirrored else 1.0, 1.0])
-    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    turn = np.round(np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]), 12)
     linear = pose.scale * turn @ mirror
-    corners = (linear @ (np.stack([xs, ys]) - centre[:, None])).T
+    rim_ys, rim_xs = (np.array([v.min(), v.max()]) for v in (ys, xs))
+    corners = (linear @ (np.array([[x, y] for x in rim_xs for y in rim_ys]).T - centre[:, None])).T
     low, high = np.floor(corners.min(axis=0)) - RIM_PX - 1, np.ceil(corners.max(axis=0)) + RIM_PX + 2
     width, height = (int(v) for v in high - low)
     # a whole shift: mirrored or turned by a quarter, pixels land on pixels and are not resampled
@@ -60,19 +132,54 @@ def apply_pose(exemplar: Exemplar, pose: Pose) -> Posed | None:
     if not mask.any():
         return None
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    top, left = max(0, int(rows[0]) - RIM_PX), max(0, int(columns[0]) - RIM_PX)
-    cut = (slice(top, int(rows[-1]) + RIM_PX + 1), slice(left, int(columns[-1]) + RIM_PX + 1))
+    mask = np.pad(mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1], RIM_PX)
+    shifted = matrix - np.array([[0, 0, columns[0] - RIM_PX], [0, 0, rows[0] - RIM_PX]])
+
+    flags = cv2.INTER_NEAREST if crisp else cv2.INTER_LINEAR
 
     def warped(tones: Floats) -> Floats:
-        turned: Floats = cv2.warpAffine(
-            tones, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-        )
-        return turned.reshape(height, width, -1)[cut]
+        turned = cv2.warpAffine(tones, shifted, mask.shape[::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE)
+        return np.asarray(turned.reshape(*mask.shape, -1))
 
-    return Posed(patch=warped(exemplar.patch), clean=warped(exemplar.clean), mask=mask[cut])
+    return Posed(patch=warped(exemplar.patch), clean=warped(exemplar.clean), mask=mask)
 
 
 def fade(mask: Bools, softness: float) -> Floats:
     """How much each pixel belongs to the concept, [h, w, 1]: rising over ``softness`` pixels inwards from the edge."""
     depth = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 3)
-    return np.clip(depth / (softness + 0.5), 0, 1).astype(np.float32)[:, :, None]
+    return np.asarray(np.clip(depth / (softness + 0.5), 0, 1), np.float32)[:, :, None]
+
+
+def _axis(mask: Bools) -> tuple[float, bool]:
+    """The direction of a mask's longer axis, radians, and whether it is long enough to have one."""
+    ys, xs = np.nonzero(mask)
+    if len(ys) < 3:
+        return 0.0, False
+    spreads, axes = np.linalg.eigh(np.cov(np.stack([xs, ys])) + 1e-6 * np.eye(2))
+    return float(np.arctan2(axes[1, 1], axes[0, 1])), bool(np.sqrt(spreads[1] / spreads[0]) >= _ELONGATED)
+
+
+def _texture_direction(exemplar: Exemplar) -> tuple[float, bool]:
+    """The direction along which the clean surroundings run (structure tensor), and whether they have one."""
+    plain = np.ascontiguousarray(exemplar.clean.mean(axis=2))
+    dx, dy = (cv2.Sobel(plain, cv2.CV_32F, *order, ksize=3) for order in ((1, 0), (0, 1)))
+    # the filled hole has no texture of its own
+    dx, dy = dx[~exemplar.mask], dy[~exemplar.mask]
+    # gradients count by their strength, not its square: one strong border is not the texture
+    weight = 1 / (np.hypot(dx, dy) + 1.0)
+    xx, yy, xy = (float((a * b * weight).sum()) for a, b in ((dx, dx), (dy, dy), (dx, dy)))
+    coherence = float(np.hypot(xx - yy, 2 * xy)) / (xx + yy + 1e-6)
+    return 0.5 * float(np.arctan2(2 * xy, xx - yy)) + np.pi / 2, coherence >= _COHERENT
+
+
+def _directions(found: Sequence[tuple[float, bool]]) -> npt.NDArray[np.float64]:
+    return np.array([angle for angle, certain in found if certain])
+
+
+def _resultant(directions: npt.NDArray[np.float64], fold: int) -> float:
+    return float(np.abs(np.exp(1j * fold * directions).mean()))
+
+
+def _circular_degrees(directions: npt.NDArray[np.float64]) -> float:
+    """The circular standard deviation of axes."""
+    return float(np.rad2deg(np.sqrt(-2 * np.log(max(_resultant(directions, 2), 1e-6))) / 2))

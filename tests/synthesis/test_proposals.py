@@ -1,0 +1,92 @@
+"""Proposals are what the engine would use: the outline of what stands out in a box, the area that was learned."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from datagen.domain.geometry import Box, Polygon
+from datagen.domain.inputs import CanvasArea, CanvasImage, ConceptImage, ConceptRegion, ImageRef
+from datagen.synthesis.outlines import rasterize
+from datagen.synthesis.proposals import learn_area, propose_areas, propose_outlines
+
+HEIGHT, WIDTH = 120, 160
+
+
+class Shelf:
+    """Pictures by their digest."""
+
+    def __init__(self):
+        self.pictures = {}
+
+    def add(self, picture):
+        digest = f"{len(self.pictures):064x}"
+        self.pictures[digest] = picture
+        return ImageRef(digest=digest, width=picture.shape[1], height=picture.shape[0], name=f"{digest[-3:]}.png")
+
+    def load(self, ref):
+        return self.pictures[ref.digest]
+
+
+def plate(seed, split=80, pit=None):
+    """Dark left of ``split``, bright right of it; a pit is a dark disc of radius 7."""
+    tones = np.random.default_rng(seed).normal(0, 3, (HEIGHT, WIDTH)) + np.where(np.arange(WIDTH) < split, 70, 170)
+    picture = np.clip(tones, 0, 255).astype(np.uint8)
+    if pit is not None:
+        cv2.circle(picture, pit, 7, 20, -1)
+    return picture
+
+
+def concept(shelf, picture, box, outline=()):
+    return ConceptImage(image=shelf.add(picture), regions=(ConceptRegion(label="pit", box=box, outline=outline),))
+
+
+def covered(polygons, height=HEIGHT, width=WIDTH):
+    return np.any([rasterize(np.asarray(one.points), (height, width)) for one in polygons], axis=0)
+
+
+def test_the_outline_of_what_stands_out_in_a_box_is_proposed():
+    shelf = Shelf()
+    picture = plate(1, pit=(120, 60))
+    (proposed,) = propose_outlines(concept(shelf, picture, Box(108, 48, 24, 24)), picture)
+    truth = np.zeros((HEIGHT, WIDTH), np.uint8)
+    cv2.circle(truth, (120, 60), 7, 1, -1)
+    found = covered(proposed.outline)
+    assert (found & (truth > 0)).sum() / (found | (truth > 0)).sum() > 0.8
+    assert proposed.label == "pit"
+
+
+def test_a_box_that_a_person_outlined_is_left_alone():
+    shelf = Shelf()
+    picture = plate(2, pit=(120, 60))
+    drawn = (Polygon(((112, 52), (128, 52), (128, 68), (112, 68))),)
+    assert propose_outlines(concept(shelf, picture, Box(108, 48, 24, 24), drawn), picture) == ()
+
+
+def test_a_box_in_which_nothing_stands_out_gets_no_outline():
+    shelf = Shelf()
+    picture = np.full((HEIGHT, WIDTH), 128, np.uint8)
+    (proposed,) = propose_outlines(concept(shelf, picture, Box(40, 40, 24, 24)), picture)
+    assert proposed.outline == ()
+
+
+def test_the_learned_area_is_proposed_on_a_photo_nobody_drew_on():
+    shelf = Shelf()
+    splits = (60, 80, 100, 90)
+    canvases = [
+        CanvasImage(
+            image=shelf.add(plate(10 + number, split)),
+            areas=(CanvasArea(polygon=Polygon(((split, 0), (WIDTH, 0), (WIDTH, HEIGHT), (split, HEIGHT)))),),
+        )
+        for number, split in enumerate(splits)
+    ]
+    model = learn_area(canvases, shelf)
+    assert model is not None
+    blank = plate(99, split=70)
+    found = covered(propose_areas(model, blank))
+    truth = np.broadcast_to(np.arange(WIDTH) >= 70, (HEIGHT, WIDTH))
+    assert (found & truth).sum() / (found | truth).sum() > 0.85
+
+
+def test_without_a_drawn_area_nothing_is_learned():
+    assert learn_area([], Shelf()) is None
