@@ -21,4 +21,4 @@ def count(database: Database, name: str, amount: int = 1) -> None:
 def counts(database: Database) -> dict[str, int]:
     """Every counter."""
     with database.read() as session:
-        return dict(session.execute(select(CounterRow.name, CounterRow.value)).tuples().all())
+        return {row.name: row.value for row in session.scalars(select(CounterRow))}

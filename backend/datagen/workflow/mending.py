@@ -91,7 +91,7 @@ def _pictures(session: Session, study_id: int | None) -> set[str]:
         samples = samples.where(BatchRow.study_id == study_id)
         specs = specs.where(SpecRow.study_id == study_id)
     found = {digest for digest in (*session.scalars(inputs), *session.scalars(sheets)) if digest}
-    found |= {digest for pair in session.execute(samples).tuples() for digest in pair}
+    found |= {digest for pair in session.execute(samples) for digest in pair}
     for body in session.scalars(specs):
         images = [*(one["image"] for one in (*body["concepts"], *body["canvases"])), *body["backgrounds"]]
         found |= {image["digest"] for image in images}

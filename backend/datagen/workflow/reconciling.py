@@ -65,11 +65,10 @@ def _look(workshop: Workshop, desk: DeskRow) -> None:
 def _check_inputs(workshop: Workshop, desk: DeskRow, touched: Sequence[Task]) -> None:
     """Have the inputs read again where a task is new, was answered anew, or is gone."""
     with workshop.database.read() as session:
-        role = desk.desk.role
-        rows = session.execute(
-            select(InputRow.task_id, InputRow.said_at).where(InputRow.study_id == desk.study_id, InputRow.role == role)
+        rows = session.scalars(
+            select(InputRow).where(InputRow.study_id == desk.study_id, InputRow.role == desk.desk.role)
         )
-        known = dict(rows.all())
+        known = {row.task_id: row.said_at for row in rows}
     changed = [task.id for task in touched if not _is_skip(task) and known.get(task.id) != _said_at(task)]
     skipped = [task.id for task in touched if _is_skip(task) and task.id in known]
     there = int(workshop.label_studio.project(desk.project_id).options.get("task_number") or 0)
