@@ -104,7 +104,8 @@ def scheduler() -> None:
     """Run what runs by the clock."""
     from datagen.jobs.scheduler import run_scheduler
 
-    run_scheduler(settings().redis_url)
+    chosen = settings()
+    run_scheduler(chosen.redis_url, sweep_seconds=chosen.sweep_seconds, reconcile_seconds=chosen.reconcile_seconds)
 
 
 @app.command()
@@ -256,7 +257,9 @@ def export(
     name: Study,
     to: Annotated[Path, typer.Option("--out", help="The zip file to write.")],
     run: Annotated[int | None, typer.Option(help="Only this run; by default every finished one.")] = None,
-    formats: Annotated[list[str] | None, typer.Option("--format", help="coco, yolo, yolo-segment, voc or semantic; may be repeated.")] = None,
+    formats: Annotated[
+        list[str] | None, typer.Option("--format", help="coco, yolo, yolo-segment, voc or semantic; may be repeated.")
+    ] = None,
 ) -> None:
     """Write the generated images with masks and labels as a zip."""
     from datagen.workflow.exporting import export_study

@@ -98,6 +98,24 @@ class Settings(BaseSettings):
     shard_size: int = Field(
         50, ge=1, le=1000, validation_alias=_named("DATAGEN_SHARD_SIZE"), description="Samples one job synthesizes."
     )
+    lease_seconds: float = Field(
+        30.0,
+        ge=1,
+        validation_alias=_named("DATAGEN_LEASE_SECONDS"),
+        description="A worker that was not heard of for so long is taken for dead, and its work is given to another.",
+    )
+    sweep_seconds: int = Field(
+        5,
+        ge=1,
+        validation_alias=_named("DATAGEN_SWEEP_SECONDS"),
+        description="How often is looked for work that waits though nobody was told: a lost queue, a dead worker.",
+    )
+    reconcile_seconds: int = Field(
+        20,
+        ge=1,
+        validation_alias=_named("DATAGEN_RECONCILE_SECONDS"),
+        description="How often Label Studio is asked for what its webhooks did not tell.",
+    )
     image_link_days: int = Field(
         365,
         ge=1,

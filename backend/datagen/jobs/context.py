@@ -32,6 +32,7 @@ def build_workshop(chosen: Settings, knock: Callable[[Sequence[Knock]], None]) -
         limits=Limits(image_bytes=chosen.max_image_bytes, image_pixels=chosen.max_image_pixels),
         knock=knock,
         shard_size=chosen.shard_size,
+        lease_seconds=chosen.lease_seconds,
     )
 
 

@@ -11,10 +11,8 @@ from rq.utils import now
 from datagen.jobs.queues import EVENTS
 from datagen.jobs.tasks import reconcile, sweep
 
-#: Waits that are over and knocks that were lost are found within this, seconds.
-SWEEP_SECONDS = 5
-#: What webhooks lost is found within this and the time of one look, seconds.
-RECONCILE_SECONDS = 20
+#: What the periodic jobs return is nothing; RQ forgets it after this.
+RESULT_TTL_SECONDS = 5
 
 
 class JsonCron(CronScheduler):
@@ -27,14 +25,14 @@ class JsonCron(CronScheduler):
             queue = Queue(job.queue_name, connection=self.connection, serializer=JSONSerializer)
             job_id = "cron-" + job.func_name.replace(".", "_")
             if job_id not in queue.job_ids:
-                queue.enqueue_call(job.func_name, job_id=job_id, result_ttl=SWEEP_SECONDS, timeout=300)
+                queue.enqueue_call(job.func_name, job_id=job_id, result_ttl=RESULT_TTL_SECONDS, timeout=300)
             job.set_enqueue_time(now())
         return due
 
 
-def run_scheduler(redis_url: str) -> None:
+def run_scheduler(redis_url: str, *, sweep_seconds: int, reconcile_seconds: int) -> None:
     """Queue the periodic jobs until told to stop."""
     scheduler = JsonCron(connection=Redis.from_url(redis_url), logging_level="WARNING")
-    scheduler.register(sweep, EVENTS, interval=SWEEP_SECONDS)
-    scheduler.register(reconcile, EVENTS, interval=RECONCILE_SECONDS)
+    scheduler.register(sweep, EVENTS, interval=sweep_seconds)
+    scheduler.register(reconcile, EVENTS, interval=reconcile_seconds)
     scheduler.start()  # type: ignore[no-untyped-call]

@@ -1,25 +1,37 @@
 """Leases: one process at a time works on a row, and a dead one's work becomes free when its lease ends.
 
-Claiming hands out a fencing token (as in Kleppmann, *Designing Data-Intensive Applications*, chapter 8): whoever
-finds another token in the row on coming back has lost it, and must not write what it made.
+A lease is short, and renewed by a thread beside the work for as long as its process lives: what takes hours is not
+taken from who is at it, and what a killed process left is free soon. Claiming hands out a fencing token (as in
+Kleppmann, *Designing Data-Intensive Applications*, chapter 8): whoever finds another token in the row on coming back
+has lost it, and must not write what it made.
 """
 
 from __future__ import annotations
 
 import secrets
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import TypeVar
 
+import structlog
 from sqlalchemy import and_, or_, update
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from datagen.store.database import Database
 from datagen.store.rows import InboxRow, OutboxRow, ShardRow, WorkState, now
 
 LeasedRow = InboxRow | OutboxRow | ShardRow
 R = TypeVar("R", InboxRow, OutboxRow, ShardRow)
 
+log = structlog.get_logger()
+
 #: An error's text is kept up to this length; the whole of it is in the log.
 LONGEST_ERROR = 1000
+#: How often a lease is renewed in its time: a database that is away for most of it does no harm.
+RENEWALS = 6
 
 
 def claim(session: Session, kind: type[R], row_id: int, seconds: float) -> R | None:
@@ -58,6 +70,31 @@ def renew(session: Session, kind: type[R], row_id: int, token: str | None, secon
         return False
     row.due_at = now() + timedelta(seconds=seconds)
     return True
+
+
+@contextmanager
+def kept(database: Database, row: R, seconds: float) -> Iterator[threading.Event]:
+    """Renew a claimed row's lease while the block lasts; the event is set once it was lost, or cancelled."""
+    kind, row_id, token = type(row), row.id, row.token
+    done, lost = threading.Event(), threading.Event()
+
+    def renewing() -> None:
+        while not done.wait(seconds / RENEWALS):
+            try:
+                with database.write() as session:
+                    if not renew(session, kind, row_id, token, seconds):
+                        lost.set()
+                        return
+            except SQLAlchemyError as fault:  # the next renewal may still come in time
+                log.warning("lease.not_renewed", kind=kind.__tablename__, row=row_id, reason=type(fault).__name__)
+
+    beside = threading.Thread(target=renewing, name=f"lease-{kind.__tablename__}-{row_id}", daemon=True)
+    beside.start()
+    try:
+        yield lost
+    finally:
+        done.set()
+        beside.join()
 
 
 def finish(row: LeasedRow) -> None:

@@ -19,8 +19,6 @@ from datagen.workflow.workshop import Door, Workshop
 
 log = structlog.get_logger()
 
-#: Longer than reading a study's inputs takes.
-LEASE_SECONDS = 300.0
 #: An event that failed so often for other reasons than an absent Label Studio is given up; the reconciler reads the
 #: truth anyway.
 MOST_ATTEMPTS = 5
@@ -33,11 +31,12 @@ START_TRAINING = "START_TRAINING"
 def handle(workshop: Workshop, inbox_id: int) -> None:
     """Act on one event, if it still waits."""
     with workshop.unit() as unit:
-        row = leases.claim(unit.session, InboxRow, inbox_id, LEASE_SECONDS)
+        row = leases.claim(unit.session, InboxRow, inbox_id, workshop.lease_seconds)
     if row is None:
         return
     try:
-        _act(workshop, row)
+        with leases.kept(workshop.database, row, workshop.lease_seconds):
+            _act(workshop, row)
     except LabelStudioMissing as gone:
         log.info("event.outdated", inbox=inbox_id, action=row.action, reason=str(gone))
     except Exception as fault:

@@ -5,6 +5,7 @@ A shard can be rendered again anywhere, by anyone: same spec, same index, same b
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -30,12 +31,12 @@ from datagen.workflow.workshop import Unit, Workshop
 
 log = structlog.get_logger()
 
-#: A worker that was not heard of for so long is taken for dead, and its shard is free again.
-LEASE_SECONDS = 60.0
-#: How often a rendering worker renews its lease and looks whether somebody cancelled, seconds.
-RENEW_SECONDS = 5.0
-#: A shard that failed so often for reasons of ours is given up.
+#: A shard that failed so often for reasons of ours, or killed so many workers, is given up.
 MOST_ATTEMPTS = 5
+_WORKERS_DIED = (
+    "rendering samples {first} to {last} killed its worker {times} times; see the end of the workers' log, and give "
+    "them more memory, or use smaller images"
+)
 
 
 class Atelier:
@@ -64,11 +65,7 @@ class Atelier:
 class _Lease:
     """The shard that is ours for now, as plain values."""
 
-    shard_id: int
-    token: str | None
-    attempts: int
-    start: int
-    stop: int
+    row: ShardRow
     batch: BatchRow
     spec: SpecRow
 
@@ -78,10 +75,15 @@ def render_shard(workshop: Workshop, atelier: Atelier, shard_id: int) -> None:
     lease = _claim(workshop, shard_id)
     if lease is None:
         return
+    if lease.row.attempts > MOST_ATTEMPTS:
+        first, last = lease.row.start, lease.row.stop - 1
+        _fail(workshop, lease, _WORKERS_DIED.format(first=first, last=last, times=MOST_ATTEMPTS))
+        return
     began = time.monotonic()
     try:
-        fitted = atelier.fitted(Spec.from_json(lease.spec.body))
-        made = list(_render(workshop, lease, fitted))
+        with leases.kept(workshop.database, lease.row, workshop.lease_seconds) as lost:
+            fitted = atelier.fitted(Spec.from_json(lease.spec.body))
+            made = list(_render(workshop, lease, fitted, lost))
     except _LeaseLost:
         log.info("shard.lease_lost", shard=shard_id, batch=lease.batch.id)
         return
@@ -89,13 +91,12 @@ def render_shard(workshop: Workshop, atelier: Atelier, shard_id: int) -> None:
         _fail(workshop, lease, str(reason))
         return
     except Exception as fault:
-        if lease.attempts >= MOST_ATTEMPTS:
-            _fail(
-                workshop, lease, f"rendering failed {lease.attempts} times, last with {type(fault).__name__}: {fault}"
-            )
+        if lease.row.attempts >= MOST_ATTEMPTS:
+            sentence = f"rendering failed {lease.row.attempts} times, last with {type(fault).__name__}: {fault}"
+            _fail(workshop, lease, sentence)
         else:
             with workshop.unit() as unit:
-                row = leases.held(unit.session, ShardRow, shard_id, lease.token)
+                row = leases.held(unit.session, ShardRow, shard_id, lease.row.token)
                 if row is not None:
                     leases.postpone(row, f"{type(fault).__name__}: {fault}", now())
         raise
@@ -121,38 +122,26 @@ class _LeaseLost(Exception):
 
 def _claim(workshop: Workshop, shard_id: int) -> _Lease | None:
     with workshop.unit() as unit:
-        shard = leases.claim(unit.session, ShardRow, shard_id, LEASE_SECONDS)
+        shard = leases.claim(unit.session, ShardRow, shard_id, workshop.lease_seconds)
         if shard is None:
             return None
         batch = unit.session.get_one(BatchRow, shard.batch_id)
-        return _Lease(
-            shard_id=shard.id,
-            token=shard.token,
-            attempts=shard.attempts,
-            start=shard.start,
-            stop=shard.stop,
-            batch=batch,
-            spec=unit.session.get_one(SpecRow, batch.spec_id),
-        )
+        return _Lease(row=shard, batch=batch, spec=unit.session.get_one(SpecRow, batch.spec_id))
 
 
-def _render(workshop: Workshop, lease: _Lease, fitted: FittedEngine) -> Iterator[SampleRow]:
-    renewed = time.monotonic()
-    for rendered in fitted.render(range(lease.start, lease.stop)):
+def _render(workshop: Workshop, lease: _Lease, fitted: FittedEngine, lost: threading.Event) -> Iterator[SampleRow]:
+    for rendered in fitted.render(range(lease.row.start, lease.row.stop)):
+        if lost.is_set():
+            raise _LeaseLost
         sample = _store(workshop, rendered)
         index = sample.provenance.index
         yield SampleRow(
             key=samples.key_of(lease.batch, lease.spec.version, index),
             batch_id=lease.batch.id,
-            shard_id=lease.shard_id,
+            shard_id=lease.row.id,
             index=index,
             body=samples.to_body(sample),
         )
-        if time.monotonic() - renewed > RENEW_SECONDS:
-            with workshop.unit() as unit:
-                if not leases.renew(unit.session, ShardRow, lease.shard_id, lease.token, LEASE_SECONDS):
-                    raise _LeaseLost
-            renewed = time.monotonic()
 
 
 def _store(workshop: Workshop, rendered: Rendered) -> Sample:
@@ -176,9 +165,9 @@ def _finish(
 ) -> None:
     """Write the samples, if the lease is still ours; the last shard of a batch ends its rendering."""
     with workshop.unit() as unit:
-        shard = leases.held(unit.session, ShardRow, lease.shard_id, lease.token)
+        shard = leases.held(unit.session, ShardRow, lease.row.id, lease.row.token)
         if shard is None:
-            log.info("shard.lease_lost", shard=lease.shard_id, batch=lease.batch.id)
+            log.info("shard.lease_lost", shard=lease.row.id, batch=lease.batch.id)
             return
         unit.session.add_all(made)
         leases.finish(shard)
@@ -197,7 +186,7 @@ def _finish(
 def _fail(workshop: Workshop, lease: _Lease, reason: str) -> None:
     """End the shard's batch: what is finished is kept, the reason stands in the decision task."""
     with workshop.unit() as unit:
-        shard = leases.held(unit.session, ShardRow, lease.shard_id, lease.token)
+        shard = leases.held(unit.session, ShardRow, lease.row.id, lease.row.token)
         if shard is None:
             return
         leases.give_up(shard, reason)
@@ -210,7 +199,7 @@ def _fail(workshop: Workshop, lease: _Lease, reason: str) -> None:
         ):
             other.state = WorkState.CANCELLED
         conclude(unit, batch, Happening.ROUND_FAILED if batch.kind == BatchKind.ROUND else Happening.RUN_FAILED)
-    log.warning("shard.failed", shard=lease.shard_id, batch=lease.batch.id, reason=reason)
+    log.warning("shard.failed", shard=lease.row.id, batch=lease.batch.id, reason=reason)
 
 
 def _shards_left(unit: Unit, batch: BatchRow) -> int:

@@ -43,8 +43,6 @@ from datagen.workflow.workshop import Door, Workshop
 
 log = structlog.get_logger()
 
-#: Longer than any single telling takes (an import of 1,000 tasks, its time-outs included).
-LEASE_SECONDS = 180.0
 #: A telling that Label Studio refused so often is given up, with its reason for people to see.
 MOST_REFUSALS = 8
 #: Waiting between tries grows from the first to the second of these, seconds.
@@ -54,11 +52,12 @@ FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
 def tell(workshop: Workshop, outbox_id: int) -> None:
     """Tell Label Studio of one outbox row, if it still waits."""
     with workshop.unit() as unit:
-        row = leases.claim(unit.session, OutboxRow, outbox_id, LEASE_SECONDS)
+        row = leases.claim(unit.session, OutboxRow, outbox_id, workshop.lease_seconds)
     if row is None:
         return
     try:
-        _TELLERS[row.kind](workshop, row.subject_id)
+        with leases.kept(workshop.database, row, workshop.lease_seconds):
+            _TELLERS[row.kind](workshop, row.subject_id)
     except Exception as fault:
         _try_again(workshop, row, fault)
         if not isinstance(fault, DatagenError):

@@ -59,6 +59,8 @@ class Workshop:
     knock: Callable[[Sequence[Knock]], None]
     #: samples one job renders
     shard_size: int
+    #: a worker that was not heard of for so long is taken for dead, and its work is free again
+    lease_seconds: float
 
     @contextmanager
     def unit(self) -> Iterator[Unit]:
