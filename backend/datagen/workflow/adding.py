@@ -19,11 +19,16 @@ from datagen.label_studio import publisher
 from datagen.label_studio.publisher import TaskDraft
 from datagen.label_studio.sources import adopted, read_desk
 from datagen.store.decode import decode
+from datagen.store.kinds import kind_of
 from datagen.workflow import points
 from datagen.workflow.workshop import Workshop, find_study
 
-#: Files looked at in a folder; everything else in it is passed over.
+#: Files of a folder that Label Studio takes as pictures.
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif"})
+#: What people mean as a picture too, and must hear why it is left out; any other file is passed over.
+REFUSED_SUFFIXES = frozenset(
+    {".svg", ".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2", ".jxl", ".psd", ".pdf", ".dcm", ".exr", ".npy", ".zip"}
+)
 #: Pictures uploaded at a time, so that memory stays bounded.
 UPLOAD_BATCH = 50
 _DESKS = {Role.CONCEPT: Desk.CONCEPTS, Role.CANVAS: Desk.CANVASES, Role.BACKGROUND: Desk.BACKGROUNDS}
@@ -56,22 +61,23 @@ def add_files(workshop: Workshop, study_name: str, role: Role, path: Path) -> Ad
     project_id = _project(workshop, study_name, role)
     problems: list[str] = []
     if path.is_dir():
-        found = [
-            _Found(path=file, name=file.name)
-            for file in sorted(path.iterdir())
-            if file.suffix.lower() in PICTURE_SUFFIXES and file.is_file()
-        ]
-        if not found:
+        files = [file for file in sorted(path.iterdir()) if file.is_file()]
+        found = [_Found(path=file, name=file.name) for file in files if file.suffix.lower() in PICTURE_SUFFIXES]
+        problems += (_refusal(file) for file in files if file.suffix.lower() in REFUSED_SUFFIXES)
+        if not found and not problems:
             raise InputProblem(f"{path} has no picture files ({', '.join(sorted(PICTURE_SUFFIXES))})")
     elif path.suffix == ".json" and path.is_file():
         found = _listed(path, problems)
+        if not found and not problems:
+            raise InputProblem(f"{path} names no picture: its list of tasks is empty")
     else:
         raise InputProblem(f"{path} is neither a folder nor a Label Studio JSON file")
     before = _keys(workshop, project_id)
-    new = 0
+    new, unusable = 0, len(problems)
     for start in range(0, len(found), UPLOAD_BATCH):
         new += _add(workshop, project_id, role, found[start : start + UPLOAD_BATCH], before, problems)
-    return Added(new=new, known=len(found) - new - len(problems), problems=tuple(problems))
+    known = len(found) - new - (len(problems) - unusable)
+    return Added(new=new, known=known, problems=tuple(problems))
 
 
 def add_from_project(
@@ -104,6 +110,17 @@ def _project(workshop: Workshop, study_name: str, role: Role) -> int:
     if project_id is None:
         raise NotReady(f"{study_name!r} has no {_DESKS[role]} project; run: datagen provision {study_name!r}")
     return project_id
+
+
+def _refusal(file: Path) -> str:
+    """Why a file that is meant as a picture is left out."""
+    with file.open("rb") as opened:
+        beginning = opened.read(4096)
+    try:
+        kind = kind_of(beginning)
+    except BadPicture as problem:
+        return f"{file.name}: {problem}"
+    return f"{file.name}: Label Studio takes no file of this name (it is a {kind}); save it as PNG and add that"
 
 
 def _listed(path: Path, problems: list[str]) -> list[_Found]:
