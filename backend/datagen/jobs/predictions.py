@@ -20,15 +20,21 @@ NOTHING: dict[str, Any] = {"result": [], "score": 0.0}
 def predictions_of(database: Database, tasks: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """One prediction a task, in order: a sample's labels, a proposal for an input, or nothing."""
     keys = [_key(task) for task in tasks]
-    ids = [task["id"] for task in tasks if isinstance(task.get("id"), int)]
+    ids = [_id(task) for task in tasks]
     with database.read() as session:
         samples = session.scalars(select(SampleRow).where(SampleRow.key.in_([key for key in keys if key])))
         known = {row.key: prediction(sample_of(row), Desk.PREVIEWS) for row in samples}
         proposals = session.scalars(select(ProposalRow).where(ProposalRow.task_id.in_(ids)))
         proposed = {row.task_id: row.prediction for row in proposals}
-    return [known.get(key) or proposed.get(task.get("id", 0)) or NOTHING for key, task in zip(keys, tasks, strict=True)]
+    return [known.get(key) or proposed.get(number) or NOTHING for key, number in zip(keys, ids, strict=True)]
 
 
 def _key(task: Mapping[str, Any]) -> str:
     data = task.get("data")
     return str(data.get("datagen_key", "")) if isinstance(data, Mapping) else ""
+
+
+def _id(task: Mapping[str, Any]) -> int:
+    """The task's id; 0, which no task has, where it says none that a column could hold."""
+    given = task.get("id")
+    return given if type(given) is int and 0 < given < 2**63 else 0
