@@ -9,12 +9,15 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from pydantic import ValidationError
+from redis.exceptions import RedisError
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
+from sqlalchemy.exc import SQLAlchemyError
 
 from datagen import __version__
 from datagen.domain.decision import Decision
@@ -42,12 +45,21 @@ def _speaking() -> Iterator[None]:
     try:
         yield
     except DatagenError as error:
-        err.print(f"[red]Error:[/] {error}", highlight=False, soft_wrap=True)
-        raise typer.Exit(1) from None
+        _complain(str(error))
     except ValidationError as error:
-        for one in error.errors():
-            err.print(f"[red]Error:[/] the setting {one['loc'][0]}: {one['msg']}", highlight=False, soft_wrap=True)
-        raise typer.Exit(1) from None
+        _complain("; ".join(f"the setting {one['loc'][0]}: {one['msg']}" for one in error.errors()))
+    except SQLAlchemyError as error:  # its own text may hold the database's password
+        _complain(
+            f"the database does not answer ({type(error).__name__}). "
+            "Check DATAGEN_DATABASE_URL, then run: datagen migrate"
+        )
+    except RedisError as error:
+        _complain(f"Redis does not answer ({type(error).__name__}). Start it, or set REDIS_URL; see: datagen doctor")
+
+
+def _complain(sentence: str) -> NoReturn:
+    err.print(f"[red]Error:[/] {escape(sentence)}", highlight=False, soft_wrap=True)
+    raise typer.Exit(1) from None
 
 
 @app.callback()
@@ -78,8 +90,8 @@ def up(
 @app.command()
 def web() -> None:
     """Run the web process (gunicorn) alone."""
-    chosen = settings()
     with _speaking():
+        chosen = settings()
         connection_of(chosen)
     bind = f"{chosen.host}:{chosen.port}"
     arguments = ["--bind", bind, "--workers", "1", "--threads", "8", "--log-level", "warning", "--no-control-socket"]
@@ -104,8 +116,9 @@ def scheduler() -> None:
     """Run what runs by the clock."""
     from datagen.jobs.scheduler import run_scheduler
 
-    chosen = settings()
-    run_scheduler(chosen.redis_url, sweep_seconds=chosen.sweep_seconds, reconcile_seconds=chosen.reconcile_seconds)
+    with _speaking():
+        chosen = settings()
+        run_scheduler(chosen.redis_url, sweep_seconds=chosen.sweep_seconds, reconcile_seconds=chosen.reconcile_seconds)
 
 
 @app.command()
@@ -150,7 +163,7 @@ def provision(
             for line in lines:
                 out.print(f"  {word} {line}", highlight=False, soft_wrap=True)
         for line in made.problems:
-            err.print(f"[yellow]Not done:[/] {line}", highlight=False, soft_wrap=True)
+            err.print(f"[yellow]Not done:[/] {escape(line)}", highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -178,7 +191,7 @@ def add(
             return
         out.print(f"{added.new} added, {added.known} were there already", highlight=False)
         for problem in added.problems:
-            err.print(f"[yellow]Not used:[/] {problem}", highlight=False, soft_wrap=True)
+            err.print(f"[yellow]Not used:[/] {escape(problem)}", highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -214,7 +227,7 @@ def status(
         out.print(table)
         for one in found:
             for problem in one["problems"]:
-                err.print(f"[yellow]{one['study']}:[/] {problem}", highlight=False, soft_wrap=True)
+                err.print(f"[yellow]{escape(one['study'])}:[/] {escape(problem)}", highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -328,7 +341,7 @@ def doctor(
         for check in examine(settings(), study):
             good = good and check.good
             mark = "[green]ok[/]  " if check.good else "[red]FAIL[/]"
-            out.print(f"{mark} {check.name}: {check.finding}", highlight=False, soft_wrap=True)
+            out.print(f"{mark} {escape(check.name)}: {escape(check.finding)}", highlight=False, soft_wrap=True)
     if not good:
         raise typer.Exit(1)
 
