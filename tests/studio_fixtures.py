@@ -41,7 +41,7 @@ def studio_environment(
 
 
 @pytest.fixture(scope="session")
-def _studio(
+def whole_studio(
     label_studio: Server,
     processes: Processes,
     studio_environment: dict[str, str],
@@ -72,27 +72,27 @@ def _studio(
 
 
 @pytest.fixture
-def studio(_studio: Studio) -> Studio:
+def studio(whole_studio: Studio) -> Studio:
     """The studio, with nothing left to do from the test before."""
-    with _studio.workshop.database.write() as session:
+    with whole_studio.workshop.database.write() as session:
         # what a failed test left behind is not this test's business
         for kind in (InboxRow, OutboxRow, ShardRow):
             for row in session.scalars(select(kind).where(kind.state.in_([WorkState.PENDING, WorkState.RUNNING]))):
                 row.state = WorkState.CANCELLED
         for study in session.scalars(select(StudyRow).where(StudyRow.inputs_read != StudyRow.inputs_changed)):
             study.inputs_read = study.inputs_changed
-    _studio.queues.redis.flushdb()
-    return _studio
+    whole_studio.queues.redis.flushdb()
+    return whole_studio
 
 
 @pytest.fixture(scope="module")
-def _shared_study(_studio: Studio) -> Study:
-    study = _studio.open_study()
-    _studio.settle()
+def shared_study(whole_studio: Studio) -> Study:
+    study = whole_studio.open_study()
+    whole_studio.settle()
     return study
 
 
 @pytest.fixture
-def study(studio: Studio, _shared_study: Study) -> Study:
+def study(studio: Studio, shared_study: Study) -> Study:
     """A study with just enough inputs. A module's tests share it: begin with ``study.review()``, look at the newest."""
-    return _shared_study
+    return shared_study

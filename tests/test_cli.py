@@ -87,8 +87,8 @@ def test_a_study_that_is_not_there_is_a_sentence_in_every_command(
         ),
         ({"LABEL_STUDIO_URL": "http://127.0.0.1:1"}, ("provision", "x", "--label", "y"), "cannot be reached"),
         ({"DATAGEN_STORE_URL": "gopher://hole"}, ("status",), "DATAGEN_STORE_URL begins with gopher://"),
-        ({"REDIS_URL": "redis://127.0.0.1:1/0"}, ("worker",), "Redis at 127.0.0.1:1 does not answer"),
-        ({"REDIS_URL": "redis://127.0.0.1:1/0"}, ("scheduler",), "Redis at 127.0.0.1:1 does not answer"),
+        ({"REDIS_URL": "redis://127.0.0.1:1/0"}, ("worker",), "Redis does not answer (ConnectionError)"),
+        ({"REDIS_URL": "redis://127.0.0.1:1/0"}, ("scheduler",), "Redis does not answer (ConnectionError)"),
         (
             {"DATAGEN_DATABASE_URL": "postgresql+psycopg://nobody:hush@127.0.0.1:1/none"},
             ("status",),
@@ -190,17 +190,17 @@ def test_the_whole_loop_from_the_command_line(studio: Studio, tmp_path: Path) ->
 
 
 @pytest.fixture(scope="module")
-def _alive(_studio: Studio, processes: Processes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def alive(whole_studio: Studio, processes: Processes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A worker and a scheduler, as ``datagen up`` starts them."""
     folder = tmp_path_factory.mktemp("parts")
-    _studio.queues.redis.flushdb()
+    whole_studio.queues.redis.flushdb()
     started = [
         processes.start(
             part,
             [sys.executable, "-m", "datagen", part],
-            env=_studio.environment,
+            env=whole_studio.environment,
             cwd=folder,
-            ready=lambda key=key: bool(_studio.queues.redis.keys(key)),  # type: ignore[misc]
+            ready=lambda key=key: bool(whole_studio.queues.redis.keys(key)),  # type: ignore[misc]
             within=60,
         )
         for part, key in (("worker", "rq:worker:*"), ("scheduler", "rq:cron*"))
@@ -211,12 +211,12 @@ def _alive(_studio: Studio, processes: Processes, tmp_path_factory: pytest.TempP
 
 
 @pytest.fixture
-def diagnose(_studio: Studio, _alive: None, _shared_study: Study, tmp_path: Path) -> Any:
+def diagnose(whole_studio: Studio, alive: None, shared_study: Study, tmp_path: Path) -> Any:
     """Runs the doctor with some settings changed: exit code and its lines by the name of the check."""
 
     def run(*, one_study: bool = True, **changed: str) -> tuple[int, dict[str, str]]:
-        arguments = ["doctor", "--study", _shared_study.name] if one_study else ["doctor"]
-        told = datagen({**_studio.environment, **changed}, tmp_path, *arguments)
+        arguments = ["doctor", "--study", shared_study.name] if one_study else ["doctor"]
+        told = datagen({**whole_studio.environment, **changed}, tmp_path, *arguments)
         assert "Traceback" not in told.stderr
         lines = [line.partition(": ") for line in told.stdout.splitlines()]
         return told.returncode, {head: finding for head, _, finding in lines}
@@ -224,11 +224,11 @@ def diagnose(_studio: Studio, _alive: None, _shared_study: Study, tmp_path: Path
     return run
 
 
-def test_the_doctor_finds_nothing_where_nothing_is_wrong(diagnose: Any, _shared_study: Study) -> None:
+def test_the_doctor_finds_nothing_where_nothing_is_wrong(diagnose: Any, shared_study: Study) -> None:
     code, lines = diagnose()
     assert code == 0, lines
     assert all(head.startswith("ok") for head in lines), lines
-    assert "arrived after" in lines[f"ok   delivery to {_shared_study.name}"]
+    assert "arrived after" in lines[f"ok   delivery to {shared_study.name}"]
     assert lines["ok   token"].startswith("legacy token of ")
 
 
@@ -263,30 +263,30 @@ def test_the_doctor_names_what_is_wrong_and_exits_1(
     assert "hush" not in "".join(lines.values())
 
 
-def test_the_doctor_misses_a_worker_and_a_scheduler(diagnose: Any, _studio: Studio) -> None:
-    elsewhere = _studio.environment["REDIS_URL"].rpartition("/")[0] + "/6"
+def test_the_doctor_misses_a_worker_and_a_scheduler(diagnose: Any, whole_studio: Studio) -> None:
+    elsewhere = whole_studio.environment["REDIS_URL"].rpartition("/")[0] + "/6"
     code, lines = diagnose(REDIS_URL=elsewhere, one_study=False)
     assert code == 1
     assert lines["FAIL worker"].startswith("no worker is alive: nothing would be synthesized. Start one: datagen up")
     assert lines["FAIL scheduler"].startswith("no scheduler is alive")
 
 
-def test_the_doctor_sees_something_else_on_the_port(diagnose: Any, _studio: Studio) -> None:
-    code, lines = diagnose(DATAGEN_PUBLIC_URL=_studio.server.url)
+def test_the_doctor_sees_something_else_on_the_port(diagnose: Any, whole_studio: Studio) -> None:
+    code, lines = diagnose(DATAGEN_PUBLIC_URL=whole_studio.server.url)
     assert code == 1
     assert "FAIL web process" in lines
 
 
 def test_the_doctor_sees_a_webhook_that_is_gone_or_switched_off(
-    diagnose: Any, _studio: Studio, _shared_study: Study
+    diagnose: Any, whole_studio: Studio, shared_study: Study
 ) -> None:
-    project = _shared_study.projects[Desk.PREVIEWS]
-    for hook in _studio.client.webhooks(project):
-        _studio.client.delete_webhook(hook.id)
+    project = shared_study.projects[Desk.PREVIEWS]
+    for hook in whole_studio.client.webhooks(project):
+        whole_studio.client.delete_webhook(hook.id)
     code, lines = diagnose()
     assert code == 1
-    assert f"project {project} (Previews) has no webhook to" in lines[f"FAIL webhooks of {_shared_study.name}"]
-    mended = datagen(_studio.environment, Path.cwd(), "provision", _shared_study.name)
+    assert f"project {project} (Previews) has no webhook to" in lines[f"FAIL webhooks of {shared_study.name}"]
+    mended = datagen(whole_studio.environment, Path.cwd(), "provision", shared_study.name)
     assert mended.returncode == 0, mended.stderr
     assert diagnose()[0] == 0
 

@@ -108,16 +108,16 @@ def upload(studio: Studio, project_id: int, files: dict[str, bytes]) -> None:
 
 
 @pytest.fixture(scope="module")
-def uploaded(_studio: Studio, _shared_study: Study) -> tuple[Inputs, str]:
+def uploaded(whole_studio: Studio, shared_study: Study) -> tuple[Inputs, str]:
     """What the study holds, and what its decision task says, after all the odd pictures were uploaded."""
-    upload(_studio, _shared_study.projects[Desk.BACKGROUNDS], odd_pictures())
-    _studio.settle()
-    found = read(_studio, _shared_study), text(_shared_study.page())
-    _studio.client.delete_tasks(
-        _shared_study.projects[Desk.BACKGROUNDS],
-        [task.id for task in _shared_study.tasks(Desk.BACKGROUNDS) if "datagen_key" not in task.data],
+    upload(whole_studio, shared_study.projects[Desk.BACKGROUNDS], odd_pictures())
+    whole_studio.settle()
+    found = read(whole_studio, shared_study), text(shared_study.page())
+    whole_studio.client.delete_tasks(
+        shared_study.projects[Desk.BACKGROUNDS],
+        [task.id for task in shared_study.tasks(Desk.BACKGROUNDS) if "datagen_key" not in task.data],
     )
-    _studio.settle()
+    whole_studio.settle()
     return found
 
 
@@ -143,12 +143,12 @@ def test_odd_pictures_take_nothing_from_the_others(uploaded: tuple[Inputs, str])
 
 
 @pytest.fixture(scope="module")
-def added(_studio: Studio, _shared_study: Study, tmp_path_factory: pytest.TempPathFactory) -> Added:
+def added(whole_studio: Studio, shared_study: Study, tmp_path_factory: pytest.TempPathFactory) -> Added:
     """What ``datagen add`` says of a folder with all the odd pictures, and one plain one."""
     folder = tmp_path_factory.mktemp("odd")
     for name, data in (odd_pictures() | {"plain.png": encode_png(plate(310)), "notes.txt": b"not a picture"}).items():
         (folder / name).write_bytes(data)
-    return add_files(_studio.workshop, _shared_study.name, Role.BACKGROUND, folder)
+    return add_files(whole_studio.workshop, shared_study.name, Role.BACKGROUND, folder)
 
 
 @pytest.mark.parametrize("name", FATES)
@@ -248,11 +248,11 @@ def test_a_task_whose_image_is_gone_is_named(studio: Studio, study: Study, given
 def test_an_image_elsewhere_is_not_fetched_and_named(studio: Studio, study: Study, given: list[int]) -> None:
     project = study.projects[Desk.BACKGROUNDS]
     own = f"{studio.settings.own_url}/health"
-    given += studio.client.import_tasks(project, [{"data": {"image": own}}, {"data": {"note": "no image"}}])
+    given += studio.client.import_tasks(project, [{"data": {"image": own}}, {"data": {"image": ""}}])
     studio.settle()
     reasons = {problem.item: problem.reason for problem in read(studio, study).problems}
     assert "is not on Label Studio" in reasons[f"task {given[0]} (health)"]
-    assert reasons[f"task {given[1]} (task {given[1]})"] == "its task has no image; delete the task, or import it again"
+    assert reasons[f"task {given[1]} (task {given[1]})"] == "its task has no image; upload one"
 
 
 # -- how much there is
