@@ -19,6 +19,7 @@ import stamina
 
 from datagen.errors import LabelStudioError, LabelStudioMissing, LabelStudioUnavailable
 from datagen.label_studio.auth import TokenAuth, TokenKind
+from datagen.label_studio.wire import Pin, Wire
 
 #: Connecting is quick or it fails; an import of 1,000 tasks with predictions takes a few seconds on a slow server.
 TIMEOUT = httpx.Timeout(60.0, connect=5.0)
@@ -45,6 +46,7 @@ class Connection:
         api_key: str,
         *,
         transport: httpx.BaseTransport | None = None,
+        pin: Pin | None = None,
         timeout: httpx.Timeout = TIMEOUT,
         read_attempts: int = READ_ATTEMPTS,
     ) -> None:
@@ -52,6 +54,7 @@ class Connection:
             raise LabelStudioError(f"{url!r} is no address of a web server: set LABEL_STUDIO_URL to http://HOST:PORT.")
         self.url = url.rstrip("/")
         self._transport = transport
+        self._pin = pin or Pin()
         self._timeout = timeout
         self._read_attempts = read_attempts
         self._auth = TokenAuth(api_key, self.url)
@@ -74,7 +77,7 @@ class Connection:
                     base_url=self.url,
                     auth=self._auth,
                     timeout=self._timeout,
-                    transport=self._transport,
+                    transport=self._transport or Wire(self._pin),
                     follow_redirects=False,
                     # a session cookie would win over the token, and then every POST would lack its CSRF token
                     cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=[])),
@@ -123,8 +126,10 @@ class Connection:
     def unavailable(self, error: httpx.HTTPError) -> LabelStudioUnavailable:
         """What to raise when no answer came."""
         how = "did not answer in time" if isinstance(error, httpx.TimeoutException) else "cannot be reached"
+        # why no connection was made, in words: the address may be one that is never connected to
+        why = f"{type(error).__name__}: {error}" if isinstance(error, httpx.ConnectError) else type(error).__name__
         return LabelStudioUnavailable(
-            f"Label Studio at {self.url} {how} ({type(error).__name__}); see that it runs and that LABEL_STUDIO_URL "
+            f"Label Studio at {self.url} {how} ({why}); see that it runs and that LABEL_STUDIO_URL "
             "is its address as seen from here (inside a container, localhost is the container itself)."
         )
 

@@ -1,7 +1,8 @@
 """Bringing a picture from Label Studio, and from nowhere else.
 
 A task's image address is written by whoever made the task, so it is not trusted: scheme, host and port must be those
-of the configured Label Studio, on every redirect anew, and the token goes there alone.
+of the configured Label Studio, on every redirect anew, and the token goes there alone. What the name resolves to is
+checked by the connection, see ``wire``. Size and time are bounded while the bytes come, whatever was announced.
 """
 
 from __future__ import annotations
@@ -12,24 +13,36 @@ import httpx
 
 from datagen.errors import InputProblem, LabelStudioMissing
 from datagen.label_studio.connection import Connection, origin
+from datagen.label_studio.wire import deadline, is_over
 
+#: A picture has arrived within this, redirects included, seconds; 64 MiB then need 0.5 MiB/s.
+DOWNLOAD_SECONDS = 120.0
 #: Label Studio's storage proxy redirects once; anything long is a loop.
 _MOST_REDIRECTS = 5
 
 
-def fetch(connection: Connection, url_or_path: str, *, max_bytes: int) -> bytes:
-    """The bytes at an address of Label Studio, or a path on it; stops as soon as they are more than ``max_bytes``.
+def fetch(connection: Connection, url_or_path: str, *, max_bytes: int, seconds: float = DOWNLOAD_SECONDS) -> bytes:
+    """The bytes at an address of Label Studio, or a path on it.
+
+    Stops as soon as they are more than ``max_bytes``, or have not all come within ``seconds``.
 
     Raises:
-        InputProblem: another origin's address, or more bytes than that; names which.
+        InputProblem: another origin's address, more bytes than that, or too slow; names which.
         LabelStudioMissing: the file is gone.
         LabelStudioUnavailable: Label Studio did not answer.
         LabelStudioError: it refuses.
     """
     url = _own(connection.url, connection.url + "/", url_or_path.strip())
+    with deadline(seconds):
+        return _follow(connection, url, max_bytes, seconds)
+
+
+def _follow(connection: Connection, start: str, max_bytes: int, seconds: float) -> bytes:
+    url = start
     for _ in range(_MOST_REDIRECTS + 1):
         try:
-            with connection.http.stream("GET", url) as response:
+            # uncompressed: a small body could unfold into any number of bytes between two looks at the size
+            with connection.http.stream("GET", url, headers={"Accept-Encoding": "identity"}) as response:
                 if response.has_redirect_location:
                     url = _own(connection.url, url, response.headers["location"])
                     continue
@@ -40,8 +53,13 @@ def fetch(connection: Connection, url_or_path: str, *, max_bytes: int) -> bytes:
         except httpx.InvalidURL as error:  # a path with characters that none may have
             raise InputProblem(f"{_short(url)} is no address; import the image again.") from error
         except httpx.HTTPError as error:
+            if is_over():
+                raise InputProblem(
+                    f"{_short(url)} had not arrived after {seconds:g} s; use a smaller file, or see why Label Studio "
+                    "sends it so slowly."
+                ) from error
             raise connection.unavailable(error) from error
-    raise InputProblem(f"{_short(url_or_path)} redirects more than {_MOST_REDIRECTS} times; import the image again.")
+    raise InputProblem(f"{_short(start)} redirects more than {_MOST_REDIRECTS} times; import the image again.")
 
 
 def _own(base: str, here: str, there: str) -> str:
@@ -67,15 +85,23 @@ def _check(connection: Connection, response: httpx.Response, url: str) -> None:
 
 
 def _read(response: httpx.Response, max_bytes: int, url: str) -> bytes:
+    if (encoding := response.headers.get("content-encoding", "identity")) != "identity":
+        raise InputProblem(
+            f"{_short(url)} was sent compressed ({encoding[:20]}) though that was not asked for; switch that off for "
+            "images where Label Studio's proxy is set up."
+        )
+    too_large = InputProblem(
+        f"{_short(url)} is larger than {max_bytes:,} bytes; use a smaller file, or raise DATAGEN_MAX_IMAGE_BYTES."
+    )
+    announced = response.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced[:20]) > max_bytes:
+        raise too_large
     parts: list[bytes] = []
     size = 0
     for part in response.iter_bytes():
         size += len(part)
         if size > max_bytes:
-            raise InputProblem(
-                f"{_short(url)} is larger than {max_bytes:,} bytes; use a smaller file, or raise "
-                "DATAGEN_MAX_IMAGE_BYTES."
-            )
+            raise too_large
         parts.append(part)
     return b"".join(parts)
 
