@@ -87,11 +87,7 @@ def decode(data: bytes, *, max_bytes: int, max_pixels: int) -> Pixels:
     Raises:
         BadPicture: it is none of these, beyond a limit, truncated or damaged; the sentence says what to do.
     """
-    if len(data) > max_bytes:
-        raise BadPicture(
-            f"the file has {len(data):,} bytes, at most {max_bytes:,} are accepted; "
-            "save it smaller, or raise DATAGEN_MAX_IMAGE_BYTES"
-        )
+    check_bytes(data, max_bytes)
     kind = kind_of(data)
     with _damage_told(kind):
         picture = _OPENERS[kind](io.BytesIO(data))
@@ -107,6 +103,19 @@ def decode(data: bytes, *, max_bytes: int, max_pixels: int) -> Pixels:
     pixels = np.ascontiguousarray(pixels)
     pixels.flags.writeable = False
     return pixels
+
+
+def check_bytes(data: bytes, max_bytes: int) -> None:
+    """Let a file pass that is not too large.
+
+    Raises:
+        BadPicture: it is.
+    """
+    if len(data) > max_bytes:
+        raise BadPicture(
+            f"the file has {len(data):,} bytes, at most {max_bytes:,} are accepted; "
+            "save it smaller, or raise DATAGEN_MAX_IMAGE_BYTES"
+        )
 
 
 def read_size(data: bytes) -> tuple[int, int]:

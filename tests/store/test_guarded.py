@@ -1,0 +1,231 @@
+"""Pictures that hang, eat or crash their decoder cost that one picture, and nothing else."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from datagen.errors import BadPicture, StoreError
+from datagen.store.decode import encode_png
+from datagen.store.guarded import GuardedDecoder
+from stage.processes import born, wait_until
+
+SMALL = encode_png(np.full((20, 30), 90, np.uint8))
+
+#: Decoders that do what a file's own words tell them.
+FAULTS = """
+import os, time
+import numpy as np
+from datagen.errors import BadPicture
+
+def decode(data, *, max_bytes, max_pixels):
+    match data:
+        case b"hang":
+            time.sleep(1000)
+        case b"spin":
+            while True:
+                pass
+        case b"eat":
+            return np.ones((2**31,), np.uint8)
+        case b"eat slowly":
+            eaten = []
+            while True:
+                eaten.append(np.ones((2**20,), np.uint8))
+        case b"crash":
+            os.abort()
+        case b"write":
+            with open(WHERE, "wb") as file:
+                file.write(b"x")
+        case b"secrets":
+            raise BadPicture(" ".join(os.environ))
+        case b"chatter":
+            os.write(2, b"words of a file\\n")
+            os.write(1, b"words of a file\\n")
+    return np.zeros((7, 9))
+"""
+
+
+@pytest.fixture
+def decoder() -> Iterator[GuardedDecoder]:
+    decoder = GuardedDecoder(max_bytes=10**6, max_pixels=10**6)
+    yield decoder
+    decoder.close()
+
+
+@pytest.fixture
+def faulty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., GuardedDecoder]]:
+    """Makes decoders with faults."""
+    (tmp_path / "faults.py").write_text(FAULTS.replace("WHERE", repr(str(tmp_path / "written"))))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    made = []
+
+    def make(**bounds: float) -> GuardedDecoder:
+        made.append(GuardedDecoder(**{"max_bytes": 10**6, "max_pixels": 10**6, "decoder": "faults:decode"} | bounds))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def child_of(decoder: GuardedDecoder) -> int:
+    assert decoder._process is not None
+    return decoder._process._popen.pid
+
+
+def test_the_size_is_the_upright_pictures(decoder: GuardedDecoder) -> None:
+    assert decoder.size_of(SMALL) == (30, 20)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    lying = io.BytesIO()
+    Image.new("L", (30, 20)).save(lying, "JPEG", exif=exif)
+    assert decoder.size_of(lying.getvalue()) == (20, 30)
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        (b"", "the file is empty"),
+        (SMALL[:-30], "truncated or damaged"),
+        (b"%PDF-1.7", "a PDF document"),
+        (b"x" * (10**6 + 1), "the file has 1,000,001 bytes, at most 1,000,000"),
+        (encode_png(np.zeros((1001, 1000), np.uint8)), "1,000 by 1,001 pixels, at most 1,000,000"),
+    ],
+    ids=["empty", "damaged", "pdf", "bytes", "pixels"],
+)
+def test_what_cannot_be_decoded_says_the_same_as_decoding_it_here(
+    data: bytes, sentence: str, decoder: GuardedDecoder
+) -> None:
+    with pytest.raises(BadPicture, match=sentence):
+        decoder.size_of(data)
+    assert decoder.size_of(SMALL) == (30, 20)
+
+
+def test_the_largest_allowed_picture_fits_its_memory(decoder: GuardedDecoder) -> None:
+    noise = np.random.default_rng(0).integers(0, 2**16, (10, 1000, 3), np.uint16)
+    largest = encode_png(np.tile(noise, (100, 1, 1)))
+    roomy = GuardedDecoder(max_bytes=10**8, max_pixels=10**6)
+    assert roomy.size_of(largest) == (1000, 1000)
+    roomy.close()
+
+
+def test_a_small_picture_costs_little_once_warm(decoder: GuardedDecoder) -> None:
+    decoder.size_of(SMALL)
+    took = []
+    for _ in range(200):
+        began = time.perf_counter()
+        decoder.size_of(SMALL)
+        took.append(time.perf_counter() - began)
+    assert sorted(took)[len(took) // 4] < 0.001  # what is free of the machine's other work
+
+
+def test_a_picture_that_hangs_is_given_up_and_the_next_one_is_decoded(faulty: Callable[..., GuardedDecoder]) -> None:
+    decoder = faulty(wall_seconds=0.5)
+    with pytest.raises(BadPicture, match="took more than"):
+        decoder.size_of(b"hang")
+    assert decoder.size_of(b"good") == (9, 7)
+
+
+def test_a_picture_that_spins_is_ended_by_its_processor_time(faulty: Callable[..., GuardedDecoder]) -> None:
+    decoder = faulty(cpu_seconds=0)
+    with pytest.raises(BadPicture, match="took more than 0 s"):
+        decoder.size_of(b"spin")
+    assert decoder.size_of(b"good") == (9, 7)
+
+
+@pytest.mark.parametrize("how", [b"eat", b"eat slowly"])
+def test_a_picture_that_eats_memory_is_refused_within_its_share(
+    how: bytes, faulty: Callable[..., GuardedDecoder]
+) -> None:
+    decoder = faulty(memory_bytes=100 * 2**20)
+    with pytest.raises(BadPicture, match="takes more than 100 MiB"):
+        decoder.size_of(how)
+    assert decoder.size_of(b"good") == (9, 7)
+
+
+def test_a_picture_that_crashes_the_decoder_is_named_as_the_fault(faulty: Callable[..., GuardedDecoder]) -> None:
+    decoder = faulty()
+    with pytest.raises(BadPicture, match="the decoder broke down over the picture"):
+        decoder.size_of(b"crash")
+    assert decoder.size_of(b"good") == (9, 7)
+
+
+def test_a_process_that_somebody_ends_is_not_the_pictures_fault(faulty: Callable[..., GuardedDecoder]) -> None:
+    decoder = faulty()
+    assert decoder.size_of(b"good") == (9, 7)
+    first = child_of(decoder)
+    os.kill(first, signal.SIGKILL)
+    assert decoder.size_of(b"good") == (9, 7)
+    assert child_of(decoder) != first
+
+
+def test_a_picture_can_write_nothing(faulty: Callable[..., GuardedDecoder], tmp_path: Path) -> None:
+    with pytest.raises(BadPicture, match="broke down"):
+        faulty().size_of(b"write")
+    assert not (tmp_path / "written").exists() or (tmp_path / "written").stat().st_size == 0
+
+
+def test_a_picture_finds_no_secret_beside_it(
+    faulty: Callable[..., GuardedDecoder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY", "a" * 40)
+    monkeypatch.setenv("DATAGEN_DATABASE_URL", "postgresql://user:password@host/db")
+    with pytest.raises(BadPicture) as told:
+        faulty().size_of(b"secrets")
+    assert "PYTHONPATH" in str(told.value)
+    assert "LABEL_STUDIO" not in str(told.value)
+    assert "DATAGEN" not in str(told.value)
+
+
+def test_what_a_decoder_prints_does_not_reach_our_log(
+    faulty: Callable[..., GuardedDecoder], capfd: pytest.CaptureFixture[str]
+) -> None:
+    faulty().size_of(b"chatter")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_many_threads_may_ask_at_once(decoder: GuardedDecoder) -> None:
+    pictures = [encode_png(np.zeros((1 + n, 40 + n), np.uint8)) for n in range(40)]
+    with ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(decoder.size_of, pictures)) == [(40 + n, 1 + n) for n in range(40)]
+
+
+def test_closing_ends_the_process_and_the_next_picture_starts_another(decoder: GuardedDecoder) -> None:
+    decoder.size_of(SMALL)
+    child = child_of(decoder)
+    decoder.close()
+    assert born(child) is None
+    assert decoder.size_of(SMALL) == (30, 20)
+
+
+def test_it_ends_when_its_owner_is_killed(tmp_path: Path) -> None:
+    program = """
+        import os, signal, sys
+        from datagen.store.guarded import GuardedDecoder
+        decoder = GuardedDecoder(max_bytes=10**6, max_pixels=10**6)
+        decoder.size_of(bytes.fromhex(sys.argv[1]))
+        print(decoder._process._popen.pid, flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+    """
+    told = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program), SMALL.hex()], capture_output=True, text=True, check=False
+    )
+    assert told.returncode == -signal.SIGKILL
+    wait_until(lambda: born(int(told.stdout)) is None, 10, "the end of the decoding process")
+
+
+def test_a_decoder_that_cannot_be_started_is_told(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="does not start"):
+        GuardedDecoder(max_bytes=10, max_pixels=10, decoder="no_such_module:decode").size_of(b"x")
