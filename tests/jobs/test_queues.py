@@ -41,7 +41,7 @@ def waiting_row(studio: Studio, **values: object) -> int:
 def test_each_door_has_its_queue_and_events_come_first(studio: Studio) -> None:
     studio.queues.knock([Knock(door, 7) for door in Door])
     assert ALL_QUEUES[0] == EVENTS
-    assert studio.queues.depths() == {EVENTS: len(Door) - 2, PUBLISHING: 1, SYNTHESIS: 1}
+    assert studio.queues.depths() == {EVENTS: 2, PUBLISHING: 1, SYNTHESIS: len(Door) - 3}
     assert studio.queues.queued() == {Knock(door, 7) for door in Door}
 
 

@@ -1,0 +1,133 @@
+"""Events from Label Studio: what each desk's mean, and that none is lost when something is away."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from sqlalchemy import select
+
+from datagen.domain.inputs import Desk
+from datagen.jobs.queues import EVENTS
+from datagen.label_studio.client import LabelStudio
+from datagen.store.rows import InboxRow, now
+from datagen.workflow import events, reconciling
+from datagen.workflow.inputs import collect
+from stage.ports import free_port
+from studio import Studio, Study, asked, choice, said
+
+pytest_plugins = ("studio_fixtures",)
+pytestmark = pytest.mark.integration
+
+
+def due(studio: Studio, event: InboxRow) -> None:
+    with studio.workshop.database.write() as session:
+        session.get_one(InboxRow, event.id).due_at = now()
+
+
+def again(studio: Studio, event: InboxRow) -> InboxRow:
+    with studio.rows() as session:
+        return session.get_one(InboxRow, event.id)
+
+
+def backgrounds(studio: Studio, study: Study) -> int:
+    with studio.rows() as session:
+        return len(collect(session, study.row()).backgrounds)
+
+
+def test_an_answer_a_change_of_mind_and_a_deletion_at_an_input_desk_are_followed(studio: Studio, study: Study) -> None:
+    before = backgrounds(studio, study)
+    [copy] = studio.client.import_tasks(
+        study.projects[Desk.BACKGROUNDS], [{"data": dict(study.tasks(Desk.BACKGROUNDS)[0].data)}]
+    )
+    studio.settle()
+    assert backgrounds(studio, study) == before + 1
+    answer = studio.client.annotate(copy, [choice("use", "exclude")])
+    studio.settle()
+    assert backgrounds(studio, study) == before
+    studio.client.update_annotation(answer, [choice("use", "use")])
+    studio.settle()
+    assert backgrounds(studio, study) == before + 1
+    studio.client.delete_tasks(study.projects[Desk.BACKGROUNDS], [copy])
+    studio.settle()
+    assert backgrounds(studio, study) == before
+
+
+def test_an_event_while_label_studio_is_away_is_tried_again_until_it_is_back(studio: Studio, study: Study) -> None:
+    study.review()
+    study.judge(said("good"))
+    [event] = [one for one in study.events(Desk.PREVIEWS) if str(one.state) == "pending"]
+    away = LabelStudio(f"http://127.0.0.1:{free_port()}", studio.server.token, read_attempts=1)
+    for attempt in range(1, events.MOST_ATTEMPTS + 3):
+        due(studio, event)
+        events.handle(replace(studio.workshop, label_studio=away), event.id)
+        row = again(studio, event)
+        assert (str(row.state), row.attempts) == ("pending", attempt)
+        assert "cannot be reached" in row.error
+        assert row.due_at > now()
+    away.close()
+    due(studio, event)
+    studio.settle()
+    assert [str(row.opinion) for row in study.verdicts()] == ["good"]
+
+
+def test_an_event_that_is_refused_is_given_up_with_its_reason(studio: Studio, study: Study) -> None:
+    study.review()
+    study.judge(said("good"))
+    [event] = [one for one in study.events(Desk.PREVIEWS) if str(one.state) == "pending"]
+    stranger = LabelStudio(studio.server.url, "0" * 40, read_attempts=1)
+    for _ in range(events.MOST_ATTEMPTS):
+        due(studio, event)
+        events.handle(replace(studio.workshop, label_studio=stranger), event.id)
+    stranger.close()
+    row = again(studio, event)
+    assert str(row.state) == "failed"
+    assert "does not know the token" in row.error
+
+
+def test_an_event_about_what_is_gone_is_done(studio: Studio, study: Study) -> None:
+    study.review()
+    decision = study.decision_tasks()[-1]
+    studio.client.annotate(decision.id, asked("build preview"))
+    [event] = [one for one in study.events(Desk.DECISIONS) if str(one.state) == "pending"]
+    studio.client.delete_tasks(study.projects[Desk.DECISIONS], [decision.id])
+    studio.work(EVENTS)
+    assert str(again(studio, event).state) == "done"
+    assert study.row().state == "reviewing"
+    studio.settle()
+
+
+def test_our_own_tasks_coming_back_as_events_set_nothing_going(studio: Studio, study: Study) -> None:
+    study.review()
+    told = [one for one in study.events(Desk.PREVIEWS) if one.action == "TASKS_CREATED"]
+    assert told
+    state = (len(study.batches()), len(study.audit()), study.row().inputs_changed)
+    for event in told:
+        studio.replay(event)
+    assert (len(study.batches()), len(study.audit()), study.row().inputs_changed) == state
+
+
+def test_a_project_that_is_not_ours_is_ignored(studio: Studio) -> None:
+    studio.post_webhook(b'{"action": "ANNOTATION_CREATED", "project": {"id": 1099511627776}, "annotation": {"id": 1}}')
+    studio.settle()
+    with studio.rows() as session:
+        assert str(session.scalars(select(InboxRow).order_by(InboxRow.id.desc()).limit(1)).one().state) == "done"
+
+
+def test_what_the_webhooks_lost_the_reconciler_finds(studio: Studio, study: Study) -> None:
+    study.review()
+    study.judge(said("bad", "too small"), said("good"))
+    studio.client.annotate(study.decision_tasks()[-1].id, asked("refine"))
+    with studio.workshop.database.write() as session:  # as if none had arrived
+        for desk in (Desk.PREVIEWS, Desk.DECISIONS):
+            for event in study.events(desk):
+                session.delete(session.get_one(InboxRow, event.id))
+    studio.queues.redis.flushdb()
+
+    reconciling.reconcile(studio.workshop)
+    reconciling.reconcile(studio.workshop)  # the same changes, seen again, are acted on once
+    studio.settle()
+
+    child = study.specs()[-1]
+    assert any("1 of 2 verdicts say “too small”" in note for note in child.notes)
+    assert (str(child.state), study.row().state) == ("review", "reviewing")
