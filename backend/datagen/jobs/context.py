@@ -9,6 +9,7 @@ from datagen.jobs.queues import Queues, connect
 from datagen.label_studio.client import LabelStudio
 from datagen.settings import Settings
 from datagen.store.database import Database
+from datagen.store.guarded import GuardedDecoder
 from datagen.store.images import ImageStore
 from datagen.store.links import Links
 from datagen.workflow.rendering import Atelier
@@ -27,6 +28,7 @@ def build_workshop(chosen: Settings, knock: Callable[[Sequence[Knock]], None]) -
     return Workshop(
         database=Database(chosen.resolved_database_url),
         images=ImageStore(chosen.resolved_store_url),
+        decoder=GuardedDecoder(max_bytes=chosen.max_image_bytes, max_pixels=chosen.max_image_pixels),
         label_studio=LabelStudio(chosen.label_studio_url, chosen.api_key),
         links=Links(chosen.own_url, chosen.signing_key, chosen.image_link_days),
         limits=Limits(image_bytes=chosen.max_image_bytes, image_pixels=chosen.max_image_pixels),

@@ -18,7 +18,6 @@ from datagen.errors import BadPicture, InputProblem, NotReady
 from datagen.label_studio import publisher
 from datagen.label_studio.publisher import TaskDraft
 from datagen.label_studio.sources import adopted, read_desk
-from datagen.store.decode import decode
 from datagen.store.kinds import kind_of
 from datagen.workflow import points
 from datagen.workflow.workshop import Workshop, find_study
@@ -157,7 +156,7 @@ def _add(
     for one in found:
         data = one.path.read_bytes()
         try:
-            decode(data, max_bytes=workshop.limits.image_bytes, max_pixels=workshop.limits.image_pixels)
+            workshop.decoder.size_of(data)
         except BadPicture as problem:
             problems.append(f"{one.name}: {problem}")
             continue

@@ -11,11 +11,10 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from datagen.domain.inputs import CanvasImage, ConceptImage, Desk, ImageRef, Inputs, Problem, Role
-from datagen.errors import DatagenError, LabelStudioMissing, LabelStudioUnavailable
+from datagen.errors import DatagenError, LabelStudioMissing, LabelStudioUnavailable, StoreError
 from datagen.label_studio.answers import background_use
 from datagen.label_studio.regions import canvas_areas, concept_regions
 from datagen.label_studio.sources import RawInput, read_desk
-from datagen.store.decode import decode
 from datagen.store.rows import DeskRow, InputRow, Notice, StudyRow
 from datagen.workflow.points import open_decision
 from datagen.workflow.workshop import Door, Unit, Workshop
@@ -132,14 +131,13 @@ def _fetch_new(workshop: Workshop, urls: Iterable[str], known: dict[str, _Fetche
 def _fetch(workshop: Workshop, url: str) -> _Fetched:
     try:
         data = workshop.label_studio.fetch(url, max_bytes=workshop.limits.image_bytes)
-        picture = decode(data, max_bytes=workshop.limits.image_bytes, max_pixels=workshop.limits.image_pixels)
-    except LabelStudioUnavailable:
+        width, height = workshop.decoder.size_of(data)
+    except (LabelStudioUnavailable, StoreError):
         raise  # says nothing of the picture: the whole reading is tried again
     except LabelStudioMissing:
         return _Fetched(problem="its image is gone; upload it again")
     except DatagenError as problem:
         return _Fetched(problem=str(problem))
-    height, width = picture.shape[:2]
     return _Fetched(digest=workshop.images.put(data), width=width, height=height)
 
 

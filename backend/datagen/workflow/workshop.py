@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from datagen.errors import Refused
 from datagen.label_studio.client import LabelStudio
 from datagen.store.database import Database
+from datagen.store.guarded import GuardedDecoder
 from datagen.store.images import ImageStore
 from datagen.store.links import Links
 from datagen.store.rows import AuditRow, Notice, OutboxRow, StudyRow, WorkState, now
@@ -53,6 +54,8 @@ class Workshop:
 
     database: Database
     images: ImageStore
+    #: for pictures that come in; those that are in are decoded where they are needed
+    decoder: GuardedDecoder
     label_studio: LabelStudio
     links: Links
     limits: Limits
