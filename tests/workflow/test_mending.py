@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import select
 
+from datagen.domain.inputs import Role
 from datagen.domain.lifecycle import Happening
 from datagen.errors import Refused
+from datagen.store.decode import encode_png
 from datagen.store.rows import InputRow, OutboxRow, StudyRow, WorkState
 from datagen.workflow.mending import delete_study, retry
-from studio import Studio, Study
+from studio import Studio, Study, plate
 
 pytest_plugins = ("studio_fixtures",)
 pytestmark = pytest.mark.integration
@@ -38,6 +40,8 @@ def test_a_study_with_work_under_way_is_not_deleted(studio: Studio, study: Study
 
 def test_deleting_a_study_keeps_the_pictures_that_another_study_has(studio: Studio) -> None:
     gone, kept = studio.open_study(), studio.open_study()
+    # a background of its own: with the same inputs the same samples would be made in both, and be shared too
+    gone.give(Role.BACKGROUND, [("own.png", encode_png(plate(4711)), [])])
     studio.settle()
     gone.review()
     sample = gone.samples_of(gone.batches()[-1])[0]
