@@ -17,12 +17,13 @@ from datagen.domain.spec import Spec, sample_seed
 from datagen.errors import EngineError
 from datagen.synthesis.area import ANYWHERE, AreaModel, drawn_area, fit_area
 from datagen.synthesis.backgrounds import Backgrounds
-from datagen.synthesis.compose import Composer, Learned
+from datagen.synthesis.compose import Composer
 from datagen.synthesis.engine import FitReport, Pictures, Progress, Rendered
 from datagen.synthesis.exemplars import Candidate, Exemplar, candidates, choose
 from datagen.synthesis.law import learn_law
 from datagen.synthesis.parameters import CompositeParameters
 from datagen.synthesis.pose import learn_pose
+from datagen.synthesis.trial import Learned
 
 NAME, VERSION = "composite", "1"
 
@@ -74,6 +75,7 @@ class FittedComposite:
         self._backgrounds = backgrounds
         self._fit = report
         self._rejected: Counter[str] = Counter()
+        self._passed_over: dict[str, str] = {}
         self._rendered = 0
 
     @property
@@ -82,7 +84,13 @@ class FittedComposite:
         counts = tuple(f"{count} tries were rejected: {reason}." for reason, count in sorted(self._rejected.items()))
         figures = self._fit.figures | {"rendered": float(self._rendered)}
         figures |= {f"rejected: {reason}": float(count) for reason, count in self._rejected.items()}
-        return FitReport(findings=self._fit.findings + counts, warnings=self._fit.warnings, figures=figures)
+        passed_over = tuple(
+            f"background {name}: {why}; another was used instead. Exclude it, or draw canvases like it."
+            for name, why in sorted(self._passed_over.items())
+        )
+        return FitReport(
+            findings=self._fit.findings + counts, warnings=self._fit.warnings + passed_over, figures=figures
+        )
 
     def render(self, indices: Sequence[int]) -> Iterator[Rendered]:
         """The samples of these indices, in order.
@@ -96,6 +104,8 @@ class FittedComposite:
             seed = sample_seed(self._spec.digest, index)
             made = self._composer.compose(index, seed)
             self._rejected.update(made.rejected)
+            for number, why in made.passed_over.items():
+                self._passed_over[self._backgrounds.ref(number).name] = why
             self._rendered += 1
             ref = self._backgrounds.ref(made.background)
             if not made.instances:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import cv2
 import numpy as np
@@ -90,11 +91,21 @@ def learn_pose(exemplars: Sequence[Exemplar]) -> PosePrior:
 
 
 def draw_pose(
-    prior: PosePrior, chance: np.random.Generator, *, size_factor: float, size_spread: float, direction_spread: float
+    prior: PosePrior,
+    chance: np.random.Generator,
+    *,
+    size_at: float,
+    size_factor: float,
+    size_spread: float,
+    direction_spread: float,
 ) -> Pose:
-    """A pose at random; a spread of 0 leaves size, or direction and side, as photographed."""
-    noise, turn, side, quarter = chance.normal(), chance.normal(), chance.random(), int(chance.integers(4))
-    scale = size_factor * float(np.exp(np.clip(noise, -2, 2) * prior.size_log * size_spread))
+    """A pose at random; a spread of 0 leaves size, or direction and side, as photographed.
+
+    ``size_at`` in 0..1 says which size among those likely: the caller spreads it evenly.
+    """
+    turn, side, quarter = chance.normal(), chance.random(), int(chance.integers(4))
+    noise = NormalDist().inv_cdf(min(max(size_at, 0.02), 0.98))
+    scale = size_factor * float(np.exp(noise * prior.size_log * size_spread))
     if direction_spread == 0:
         return Pose(degrees=0.0, scale=scale, mirrored=False)
     degrees = float(np.clip(turn, -2, 2)) * min(prior.degrees, 90.0) * direction_spread

@@ -15,7 +15,7 @@ _SEEN = 2.0
 LEAST_VISIBLE = 0.4
 
 
-def visible(before: Floats, after: Floats, mask: Bools) -> tuple[Bools, float]:
+def visible(before: Floats, after: Floats, mask: Bools, least: float = 0.0) -> tuple[Bools, float]:
     """Which pixels of the mask changed visibly, and the contrast-to-noise ratio of the change within it.
 
     Noise is what a small blur takes from the background; contrast is the change's root mean square.
@@ -23,9 +23,10 @@ def visible(before: Floats, after: Floats, mask: Bools) -> tuple[Bools, float]:
     Args:
         before, after: the window's tones [h, w, c].
         mask: the concept's pixels [h, w], at least one.
+        least: a change of fewer tones than this is not visible either.
     """
     noise = max(spread(before - cv2.blur(before, (5, 5)).reshape(before.shape)), _LEAST_NOISE)
     change = np.sqrt(np.square(after - before).mean(axis=2))
     smooth = cv2.blur(change, (3, 3))
     contrast = float(np.sqrt(np.square(change[mask]).mean())) / noise
-    return np.asarray((np.maximum(change, smooth) > _SEEN * noise) & mask), contrast
+    return np.asarray((np.maximum(change, smooth) > max(_SEEN * noise, least)) & mask), contrast
