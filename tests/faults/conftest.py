@@ -1,0 +1,120 @@
+"""One installation for all fault tests; each test finds all its parts running, and may kill what it likes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from redis import Redis
+from sqlalchemy import select
+
+from datagen.jobs import context
+from datagen.store.rows import InboxRow, OutboxRow, ShardRow, WorkState
+from stage.gateway import Gateway
+from stage.label_studio_server import LabelStudio as Server
+from stage.ports import free_port
+from stage.processes import Processes
+from studio import ROUND, Study, end_process, settings_of
+
+from .plant import LEASE_S, RECONCILE_S, SWEEP_S, Plant, queues_of
+
+#: Samples in a shard: enough that a worker can be killed while it renders.
+SHARD = 30
+
+
+@pytest.fixture(scope="session")
+def _plant(label_studio: Server, processes: Processes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
+    folder = tmp_path_factory.mktemp("plant")
+    web_port = free_port()
+    to_label_studio, to_web = Gateway(label_studio.url), Gateway(f"http://127.0.0.1:{web_port}")
+    environment = {
+        "LABEL_STUDIO_URL": to_label_studio.url,
+        "LABEL_STUDIO_API_KEY": label_studio.token,
+        "REDIS_URL": f"redis://127.0.0.1:{free_port()}/0",
+        "PORT": str(web_port),
+        "DATAGEN_PUBLIC_URL": to_web.url,
+        "DATAGEN_DATA_DIR": str(folder / "data"),
+        "DATAGEN_SHARD_SIZE": str(SHARD),
+        "DATAGEN_PREVIEW_SIZE": str(ROUND),
+        "DATAGEN_LEASE_SECONDS": str(LEASE_S),
+        "DATAGEN_SWEEP_SECONDS": str(SWEEP_S),
+        "DATAGEN_RECONCILE_SECONDS": str(RECONCILE_S),
+        "LOG_LEVEL": "INFO",
+    }
+    settings = settings_of(environment)
+    end_process()
+    # what a test does as a person goes to Label Studio directly, whatever is meddled with
+    queues = queues_of(settings.redis_url)
+    direct = settings.model_copy(update={"label_studio_url": label_studio.url})
+    workshop = context.build_workshop(direct, queues.knock)
+    workshop.database.upgrade()
+    plant = Plant(
+        server=label_studio,
+        settings=settings,
+        environment=environment,
+        workshop=workshop,
+        queues=queues,
+        processes=processes,
+        folder=folder,
+        to_label_studio=to_label_studio,
+        to_web=to_web,
+    )
+    plant.ensure_all()
+    yield plant
+    plant.undisturbed()
+    for name in plant.opened:
+        for project in plant.client.find_projects(name):
+            plant.client.delete_project(project.id)
+    plant.kill_all()
+    for gateway in (to_label_studio, to_web):
+        gateway.close()
+    plant.client.close()
+    workshop.database.close()
+    queues.redis.close()
+
+
+@pytest.fixture
+def plant(_plant: Plant) -> Plant:
+    """The installation with everything running, undisturbed, and nothing left to do."""
+    _plant.undisturbed()
+    _plant.ensure_all()
+    with _plant.workshop.database.write() as session:
+        for kind in (InboxRow, OutboxRow, ShardRow):
+            for row in session.scalars(select(kind).where(kind.state.in_([WorkState.PENDING, WorkState.RUNNING]))):
+                row.state = WorkState.CANCELLED  # what a failed test left is not this test's business
+    return _plant
+
+
+@pytest.fixture(scope="session")
+def _study(_plant: Plant) -> Study:
+    _plant.undisturbed()
+    _plant.ensure_all()
+    study = _plant.open_study()
+    _plant.until_settled()
+    return study
+
+
+@pytest.fixture
+def study(plant: Plant, _study: Study) -> Study:
+    """A study with enough inputs, shared by the tests: begin with ``reviewed``, look at the newest."""
+    return _study
+
+
+@pytest.fixture
+def reviewed(plant: Plant, study: Study) -> Study:
+    """The study with a fresh round to be judged."""
+    from datagen.domain.lifecycle import Happening, StudyState
+
+    if study.row().state in (StudyState.PREVIEWING, StudyState.GENERATING):
+        study.act(Happening.CANCEL)
+    study.act(Happening.BUILD_PREVIEW)
+    plant.until(lambda: study.row().state == StudyState.REVIEWING, "The preview round")
+    plant.until_settled()
+    return study
+
+
+@pytest.fixture
+def redis(plant: Plant) -> Iterator[Redis]:
+    """The installation's Redis."""
+    with Redis.from_url(plant.settings.redis_url) as client:
+        yield client

@@ -1,0 +1,171 @@
+"""An installation whose parts are processes that can be killed, with gateways where its traffic can be meddled with.
+
+``datagen worker``, ``datagen scheduler``, ``datagen web`` and Redis run as they do at a user's; what happens to them
+(SIGKILL by their number, lost data, lost and doubled requests) is what each test says. Waits and leases are short, by
+the settings that users have for them.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+from sqlalchemy import select
+
+from datagen.domain.inputs import Desk
+from datagen.jobs.queues import Queues
+from datagen.store.rows import BatchKind, BatchRow, SampleRow, ShardRow
+from stage import label_studio_server, redis_server
+from stage.gateway import Gateway, untouched
+from stage.processes import Processes, Started, wait_until
+from studio import Studio, Study, start_web
+
+#: What is waited for longer than this did not happen.
+WITHIN_S = 60.0
+#: The waits of this installation, seconds.
+LEASE_S, SWEEP_S, RECONCILE_S = 3, 1, 2
+
+
+@dataclass(kw_only=True)
+class Plant(Studio):
+    """The parts, by name: ``web``, ``redis``, ``scheduler``, ``worker-1`` …"""
+
+    processes: Processes
+    folder: Path
+    #: between our processes and Label Studio
+    to_label_studio: Gateway
+    #: between Label Studio and the web process
+    to_web: Gateway
+    running: dict[str, Started] = field(default_factory=dict)
+
+    def start(self, *parts: str) -> None:
+        """Start parts and return when they work."""
+        for part in parts:
+            self.running[part] = self._start(part)
+
+    def kill(self, *parts: str) -> None:
+        """SIGKILL: no part can do anything about it. Returns when they are gone."""
+        for part in parts:
+            started = self.running.pop(part)
+            os.killpg(started.pid, signal.SIGKILL)
+            self.processes.stop(started)
+
+    def kill_all(self) -> None:
+        """Everything of ours, at once; Redis loses its data."""
+        self.kill(*self.running)
+
+    def ensure(self, *parts: str) -> None:
+        """See that these parts run and no others do."""
+        for part in [*self.running]:
+            if part not in parts or not self.processes.is_alive(self.running[part]):
+                self.kill(part)
+        self.start(*(part for part in parts if part not in self.running))
+
+    def ensure_all(self) -> None:
+        """One of each, and a second worker."""
+        self.ensure("redis", "web", "scheduler", "worker-1", "worker-2")
+
+    def until(self, condition: Callable[[], bool], what: str, within: float = WITHIN_S) -> None:
+        """Wait for a condition."""
+        wait_until(condition, within, what, every=0.05)
+
+    def until_settled(self, within: float = WITHIN_S) -> None:
+        """Wait until the running workers have nothing left to do."""
+        self.until(lambda: not self.unfinished(), "The end of all work", within)
+
+    def undisturbed(self) -> None:
+        """Let all traffic pass again."""
+        self.to_label_studio.meddler = self.to_web.meddler = untouched
+
+    @property
+    def owns_label_studio(self) -> bool:
+        """Whether Label Studio is the suite's own, and may be killed."""
+        return any(one.name == "label-studio" for one in self.processes.noted())
+
+    def kill_label_studio(self) -> None:
+        """SIGKILL Label Studio and what it started."""
+        [started] = [one for one in self.processes.noted() if one.name == "label-studio"]
+        os.killpg(started.pid, signal.SIGKILL)
+        self.processes.stop(started)
+
+    def start_label_studio(self) -> None:
+        """Start it again on its data and port."""
+        folder, port = self.server.kept_token.parent, urlsplit(self.server.url).port
+        label_studio_server.start(self.processes, folder, port=port, token=self.server.token)
+
+    def _start(self, part: str) -> Started:
+        if part == "web":
+            return start_web(self.processes, self.environment, self.folder)
+        if part == "redis":
+            shutil.rmtree(self.folder / "redis", ignore_errors=True)
+            port = urlsplit(self.settings.redis_url).port
+            redis_server.start(self.processes, self.folder / "redis", port=port)
+            return [one for one in self.processes.noted() if one.name == "redis"][-1]
+        argv = [sys.executable, "-m", "datagen", part.partition("-")[0]]
+        mark = {"worker": self._workers, "scheduler": self._schedulers}[part.partition("-")[0]]
+        before = mark()
+        return self.processes.start(
+            part, argv, env=self.environment, cwd=self.folder, ready=lambda: bool(mark() - before), within=WITHIN_S
+        )
+
+    def _workers(self) -> set[bytes]:
+        return set(self.queues.redis.smembers("rq:workers"))
+
+    def _schedulers(self) -> set[bytes]:
+        return set(self.queues.redis.zrange("rq:cron_schedulers", 0, -1))
+
+
+# -- what must hold, whatever happened
+
+
+def shards(study: Study, batch: BatchRow) -> list[ShardRow]:
+    """A batch's shards in order."""
+    with study.studio.rows() as session:
+        return list(session.scalars(select(ShardRow).where(ShardRow.batch_id == batch.id).order_by(ShardRow.start)))
+
+
+def approved(study: Study) -> BatchRow:
+    """The newest run."""
+    return study.batches(BatchKind.RUN)[-1]
+
+
+def assert_nothing_twice_nothing_missing(study: Study) -> None:
+    """Every sample is one row, one task with its label, one picture and one mask that are what was stored."""
+    for desk, kind in ((Desk.PREVIEWS, BatchKind.ROUND), (Desk.DATASET, BatchKind.RUN)):
+        tasks = Counter(task.data["datagen_key"] for task in study.tasks(desk))
+        samples: list[SampleRow] = []
+        for batch in study.batches(kind):
+            if str(batch.state) == "done":
+                made = study.samples_of(batch)
+                assert [row.index for row in made] == list(range(batch.first, batch.first + batch.count))
+                samples += made
+        assert tasks == Counter(row.key for row in samples), f"twins or holes at {desk}"
+        ids = {task.data["datagen_key"]: task.id for task in study.tasks(desk)}
+        for row in samples:
+            assert row.task_id == ids[row.key]
+            for picture in ("image", "mask"):
+                study.studio.workshop.images.get(row.body[picture]["digest"])  # raises if damaged
+    decisions = Counter(task.data["datagen_key"] for task in study.decision_tasks())
+    assert set(decisions.values()) <= {1}, "twin decision tasks"
+    assert len(decisions) == len(study.points())
+
+
+def ready(plant: Plant) -> dict[str, bool]:
+    """What the web process says of the parts."""
+    parts: dict[str, bool] = httpx.get(f"{plant.to_web.url}/ready", timeout=10).json()["parts"]
+    return parts
+
+
+def queues_of(redis_url: str) -> Queues:
+    """The queues as a test looks at them."""
+    from datagen.jobs.queues import connect
+
+    return Queues(connect(redis_url))
