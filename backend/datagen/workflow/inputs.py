@@ -21,6 +21,8 @@ from datagen.workflow.workshop import Door, Unit, Workshop
 
 #: Pictures fetched at a time: Label Studio's development server answers a few at once, and no more faster.
 FETCHERS = 4
+#: Ids in one statement; databases limit its parameters.
+IDS_AT_A_TIME = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +62,10 @@ def refresh(workshop: Workshop, study_id: int, *, force: bool = False) -> Inputs
     with workshop.unit() as unit:
         study = unit.lock_study(study_id)
         unit.session.execute(delete(InputRow).where(InputRow.study_id == study_id))
+        # Label Studio on SQLite gives ids of deleted tasks out again: another study may still have them in its rows
+        ids = [raw.task_id for _, raw in found]
+        for start in range(0, len(ids), IDS_AT_A_TIME):
+            unit.session.execute(delete(InputRow).where(InputRow.task_id.in_(ids[start : start + IDS_AT_A_TIME])))
         unit.session.add_all(_row(study_id, role, raw, fetched[raw.image_url]) for role, raw in found)
         study.inputs_read = as_of
         unit.session.flush()
@@ -129,6 +135,8 @@ def _fetch_new(workshop: Workshop, urls: Iterable[str], known: dict[str, _Fetche
 
 
 def _fetch(workshop: Workshop, url: str) -> _Fetched:
+    if not url:
+        return _Fetched(problem="its task has no image; upload one")
     try:
         data = workshop.label_studio.fetch(url, max_bytes=workshop.limits.image_bytes)
         width, height = workshop.decoder.size_of(data)
