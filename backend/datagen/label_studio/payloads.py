@@ -43,7 +43,8 @@ class WebhookEvent:
     task_ids: tuple[int, ...] = ()
     annotation_ids: tuple[int, ...] = ()
     #: SHA-256 (hex) of what happened: the same when the same delivery comes twice, another when an annotation was
-    #: updated again. Two clicks on “Start Training” look alike, so each reading of one has a fingerprint of its own.
+    #: updated again. Two clicks on “Start Training” look alike, and so do two deletions where an id was given out
+    #: again in between, so each reading of one has a fingerprint of its own.
     fingerprint: str
 
     @staticmethod
@@ -72,7 +73,7 @@ class WebhookEvent:
             task_ids=task_ids,
             annotation_ids=annotation_ids,
             fingerprint=_digest(
-                secrets.token_hex(8) if action == START_TRAINING else "",
+                secrets.token_hex(8) if action == START_TRAINING or action.endswith("_DELETED") else "",
                 action,
                 project_id,
                 task_ids,
