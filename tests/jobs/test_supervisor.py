@@ -36,8 +36,8 @@ def up(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
 
     yield start
     for process in started:
-        process.kill()
-        process.wait()
+        process.terminate()  # and not killed: it takes its parts with it
+        process.wait(timeout=40)
 
 
 def pids(folder: Path, part: str) -> list[int]:

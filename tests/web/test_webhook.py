@@ -194,3 +194,10 @@ def test_jobs_are_json_in_redis_never_pickle(studio: Studio) -> None:
             called = json.loads(zlib.decompress(data))
             assert called[0] == "datagen.jobs.tasks.handle_event"
             assert len(called[2]) == 1
+
+
+def test_two_deletions_of_an_id_that_was_given_out_again_are_two_events(studio: Studio) -> None:
+    before = stored(studio)
+    deletion = json.dumps({"action": "TASKS_DELETED", "project": {"id": NOBODYS_PROJECT}, "tasks": [{"id": 7}]})
+    answers = [studio.post_webhook(deletion.encode()).status_code for _ in range(2)]
+    assert (answers, stored(studio)) == ([201, 201], before + 2)

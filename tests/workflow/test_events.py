@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from dataclasses import replace
 
 import pytest
@@ -10,9 +11,10 @@ from sqlalchemy import select
 from datagen.domain.inputs import Desk
 from datagen.jobs.queues import EVENTS
 from datagen.label_studio.client import LabelStudio
-from datagen.store.rows import InboxRow, now
+from datagen.store.rows import InboxRow, InputRow, StudyRow, now
 from datagen.workflow import events, reconciling
-from datagen.workflow.inputs import collect
+from datagen.workflow.inputs import collect, mark_stale
+from datagen.workflow.workshop import Unit
 from stage.ports import free_port
 from studio import Studio, Study, asked, choice, said
 
@@ -131,3 +133,18 @@ def test_what_the_webhooks_lost_the_reconciler_finds(studio: Studio, study: Stud
     child = study.specs()[-1]
     assert any("1 of 2 verdicts say “too small”" in note for note in child.notes)
     assert (str(child.state), study.row().state) == ("review", "reviewing")
+
+
+def test_task_ids_that_label_studio_gave_out_again_block_nobody(studio: Studio, study: Study) -> None:
+    before = backgrounds(studio, study)
+    with studio.workshop.database.write() as session:
+        # another study read these tasks' namesakes before they were deleted, and was not asked since
+        other = StudyRow(name=f"gone {uuid.uuid4().hex[:8]}", labels=["pit"], engine="composite", preview_size=1)
+        other.inputs_read = other.inputs_changed = 1
+        session.add(other)
+        session.flush()
+        for row in session.scalars(select(InputRow).where(InputRow.study_id == study.id)):
+            row.study_id = other.id
+        mark_stale(Unit(session=session), study.id)
+    studio.settle()
+    assert backgrounds(studio, study) == before
