@@ -20,9 +20,9 @@ from datagen.domain.geometry import Polygon
 from datagen.synthesis.tones import Bools, Floats, to_tones
 
 #: Longest side, in pixels, of the picture the model sees.
-SEEN_PX = 160
+SEEN_PX = 128
 #: Random features of a model; more did not predict left-out canvases better on the bench.
-_FEATURES = 96
+_FEATURES = 64
 #: Ridge, as a share of the mean diagonal of the normal equations: a few canvases must not be learned by heart.
 _RIDGE = 1e-3
 _THRESHOLDS = np.arange(0.2, 0.81, 0.05)

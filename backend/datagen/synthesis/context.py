@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datagen.synthesis.pose import Posed
-from datagen.synthesis.tones import Floats, to_tones
+from datagen.synthesis.tones import Bools, Floats, to_tones
 
 #: Half the side, in reduced pixels, of the neighbourhood searched round a place drawn from the area.
 REACH_PX = 56
@@ -30,39 +30,53 @@ _MEAN_WEIGHT = 0.15
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fit:
-    """Top left corners (y, x) where the cut-out fits, to within ``grain`` pixels; and how far off the best is.
+class Place:
+    """Where a cut-out's window lies, and how unlike its own surroundings the best place near by is.
 
-    ``mismatch`` is a root mean square, in tones.
+    ``mismatch`` is a root mean square, in tones; ``inside`` is false where no fitting place has its middle in the area,
+    and top and left mean nothing then.
     """
 
-    corners: npt.NDArray[np.int64]
+    top: int
+    left: int
     mismatch: float
-    grain: int
+    inside: bool
 
 
-def fitting_places(picture: npt.NDArray[Any], posed: Posed, top: int, left: int, strictness: float) -> Fit:
-    """The places round (top, left) where the background fits the cut-out's clean surroundings.
+def fitting_place(
+    picture: npt.NDArray[Any], posed: Posed, spot: tuple[int, int], strictness: float, area: Bools, pick: float
+) -> Place:
+    """A place round ``spot`` where the background fits the cut-out's clean surroundings, and that is in the area.
 
     Args:
         picture: the background, [h, w] or [h, w, c].
         posed: the cut-out; its window must fit into the picture.
-        top, left: where its corner would be.
+        spot: top and left of where its corner would be.
         strictness: above 0 and up to 1: how nearly as good as the best a place must be.
+        area: the reduced area, true where the window's middle may be.
+        pick: in 0..1, which of the places is taken.
     """
     rows, columns = posed.mask.shape
+    height, width = picture.shape[:2]
     grain = int(np.clip(min(rows, columns) // _SEEN_PX, 1, _MOST_REDUCED))
     reach = REACH_PX * grain
+    top, left = spot
     y0, x0 = max(0, top - reach), max(0, left - reach)
-    y1, x1 = min(picture.shape[0], top + rows + reach), min(picture.shape[1], left + columns + reach)
+    y1, x1 = min(height, top + rows + reach), min(width, left + columns + reach)
     search, wanted = _plain(to_tones(_reduced(picture[y0:y1, x0:x1], grain))), _plain(_reduced(posed.clean, grain))
     # rounding may make the template larger than what is searched
-    wanted = wanted[: search.shape[0], : search.shape[1]]
-    mismatch = _mismatch(search, wanted)
+    mismatch = _mismatch(search, wanted[: search.shape[0], : search.shape[1]])
     best = float(mismatch.min())
-    found = np.argwhere(mismatch <= best + (_TOLERANCE + _SHARE * best) * 0.5 / strictness) * grain
-    last = (picture.shape[0] - rows, picture.shape[1] - columns)
-    return Fit(corners=np.minimum(found + np.array([y0, x0]), last), mismatch=best, grain=grain)
+    good = mismatch <= best + (_TOLERANCE + _SHARE * best) * 0.5 / strictness
+    tops = np.minimum(y0 + np.arange(good.shape[0]) * grain, height - rows)
+    lefts = np.minimum(x0 + np.arange(good.shape[1]) * grain, width - columns)
+    good &= area[np.ix_((tops + rows // 2) * area.shape[0] // height, (lefts + columns // 2) * area.shape[1] // width)]
+    found = np.flatnonzero(good)
+    if not len(found):
+        return Place(top=top, left=left, mismatch=best, inside=False)
+    y, x = divmod(int(found[int(pick * len(found))]), good.shape[1])
+    top, left = settled(picture, posed, int(tops[y]), int(lefts[x]), grain)
+    return Place(top=top, left=left, mismatch=best, inside=True)
 
 
 def settled(picture: npt.NDArray[Any], posed: Posed, top: int, left: int, grain: int) -> tuple[int, int]:

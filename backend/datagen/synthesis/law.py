@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from datagen.synthesis.blending import BLENDS, Laying
 from datagen.synthesis.exemplars import Exemplar
-from datagen.synthesis.pose import Pose, Posed, apply_pose, fade
+from datagen.synthesis.pose import Cutout, Pose, Posed, apply_pose, fade
 from datagen.synthesis.tones import Bools, Floats, channels_as, spread
 
 #: A picture counts as two-level when this share of its tones lies near its darkest or brightest.
@@ -99,7 +99,7 @@ def _left_out_errors(
     if len(places) < 2:
         return {name: np.zeros(0) for name in usable}
     still = Pose(degrees=0.0, scale=1.0, mirrored=False)
-    posed = [p for p in (apply_pose(e, still) for e in places) if p is not None]
+    posed = [p for p in (apply_pose(Cutout(e), still) for e in places) if p is not None]
     truths = np.array([_features(p.patch, p.mask) for p in posed])
     scale = truths.std(axis=0) + 4.0
     errors: dict[str, list[float]] = {name: [] for name in usable}

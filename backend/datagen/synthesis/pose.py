@@ -122,37 +122,50 @@ def draw_pose(
     return Pose(degrees=degrees, scale=scale, mirrored=side < 0.5)
 
 
-def apply_pose(exemplar: Exemplar, pose: Pose, *, crisp: bool = False) -> Posed | None:
-    """The exemplar's cut-out in that pose; None where nothing of the mask is left at that size.
+class Cutout:
+    """An exemplar made ready for being posed many times."""
+
+    def __init__(self, exemplar: Exemplar) -> None:
+        ys, xs = np.nonzero(exemplar.mask)
+        self.centre = np.array([xs.mean(), ys.mean()])
+        self.corners = np.array([[x, y] for x in (xs.min(), xs.max()) for y in (ys.min(), ys.max())], np.float64).T
+        self.mask = exemplar.mask.astype(np.float32)
+        self.channels = exemplar.patch.shape[2]
+        # OpenCV warps up to four channels at once
+        both = np.concatenate([exemplar.patch, exemplar.clean], axis=2)
+        self.layers = [both] if both.shape[2] <= 4 else [exemplar.patch, exemplar.clean]
+
+
+def apply_pose(cutout: Cutout, pose: Pose, *, crisp: bool = False) -> Posed | None:
+    """The cut-out in that pose; None where nothing of the mask is left at that size.
 
     ``crisp`` takes the nearest pixel instead of a mean: a two-level picture has no tones between.
     """
-    ys, xs = np.nonzero(exemplar.mask)
-    centre = np.array([xs.mean(), ys.mean()])
     angle = np.deg2rad(pose.degrees)
-    mirror = np.diag([-1.0 if pose.mirrored else 1.0, 1.0])
-    turn = np.round(np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]), 12)
-    linear = pose.scale * turn @ mirror
-    rim_ys, rim_xs = (np.array([v.min(), v.max()]) for v in (ys, xs))
-    corners = (linear @ (np.array([[x, y] for x in rim_xs for y in rim_ys]).T - centre[:, None])).T
-    low, high = np.floor(corners.min(axis=0)) - RIM_PX - 1, np.ceil(corners.max(axis=0)) + RIM_PX + 2
+    cos, sin = round(float(np.cos(angle)), 12) * pose.scale, round(float(np.sin(angle)), 12) * pose.scale
+    side = -1.0 if pose.mirrored else 1.0
+    linear = np.array([[cos * side, -sin], [sin * side, cos]])
+    spread = linear @ (cutout.corners - cutout.centre[:, None])
+    low, high = np.floor(spread.min(axis=1)) - 1, np.ceil(spread.max(axis=1)) + 2
     width, height = (int(v) for v in high - low)
     # a whole shift: mirrored or turned by a quarter, pixels land on pixels and are not resampled
-    matrix = np.hstack([linear, np.rint(-linear @ centre - low)[:, None]])
-    mask = cv2.warpAffine(exemplar.mask.astype(np.float32), matrix, (width, height), flags=cv2.INTER_LINEAR) >= 0.5
-    if not mask.any():
-        return None
+    matrix = np.hstack([linear, np.rint(-linear @ cutout.centre - low)[:, None]])
+    mask = cv2.warpAffine(cutout.mask, matrix, (width, height), flags=cv2.INTER_LINEAR) >= 0.5
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    mask = np.pad(mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1], RIM_PX)
-    shifted = matrix - np.array([[0, 0, columns[0] - RIM_PX], [0, 0, rows[0] - RIM_PX]])
-
+    if not len(rows):
+        return None
+    inner = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    mask = np.zeros((inner.shape[0] + 2 * RIM_PX, inner.shape[1] + 2 * RIM_PX), bool)
+    mask[RIM_PX:-RIM_PX, RIM_PX:-RIM_PX] = inner
+    matrix[:, 2] -= (columns[0] - RIM_PX, rows[0] - RIM_PX)
     flags = cv2.INTER_NEAREST if crisp else cv2.INTER_LINEAR
-
-    def warped(tones: Floats) -> Floats:
-        turned = cv2.warpAffine(tones, shifted, mask.shape[::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE)
-        return np.asarray(turned.reshape(*mask.shape, -1))
-
-    return Posed(patch=warped(exemplar.patch), clean=warped(exemplar.clean), mask=mask)
+    size = mask.shape[::-1]
+    turned = [
+        cv2.warpAffine(layer, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE).reshape(*mask.shape, -1)
+        for layer in cutout.layers
+    ]
+    patch, clean = (turned[0][:, :, : cutout.channels], turned[-1][:, :, -cutout.channels :])
+    return Posed(patch=patch, clean=clean, mask=mask)
 
 
 def fade(mask: Bools, softness: float) -> Floats:

@@ -16,12 +16,12 @@ import numpy.typing as npt
 from datagen.domain.inputs import ImageRef
 from datagen.domain.spec import Json
 from datagen.synthesis.blending import BLENDS, Laying
-from datagen.synthesis.context import fitting_places, settled
+from datagen.synthesis.context import fitting_place
 from datagen.synthesis.engine import Mask, Picture
 from datagen.synthesis.exemplars import Exemplar
 from datagen.synthesis.law import Law
 from datagen.synthesis.parameters import CompositeParameters
-from datagen.synthesis.pose import RIM_PX, Posed, PosePrior, apply_pose, draw_pose, fade
+from datagen.synthesis.pose import RIM_PX, Cutout, Posed, PosePrior, apply_pose, draw_pose, fade
 from datagen.synthesis.seeing import LEAST_VISIBLE, visible
 from datagen.synthesis.tones import Bools, Floats, channels_as, to_tones
 
@@ -88,6 +88,7 @@ class Trial:
         weights = learned.law.weights
         self._blend_names = list(weights)
         self._blends = _cumulative([w * parameters.blend_weights.get(name, 1.0) for name, w in weights.items()])
+        self._cutouts = {e.key: Cutout(e) for e in learned.exemplars}
         #: how unlike its own surroundings a place may be: as unlike as places in its own photo are, and some
         self._worst = {
             e.key: _WORST_SHARE * float(e.clean.mean(axis=2).std()) + _WORST_TONES for e in learned.exemplars
@@ -129,7 +130,7 @@ class Trial:
         )
         blend = self._blend_names[_pick(self._blends, even.blend if first else blend_at)]
         slope = float(np.clip(law.slope + noise * law.doubt, 0, 1))
-        posed = apply_pose(exemplar, pose, crisp=law.two_level)
+        posed = apply_pose(self._cutouts[exemplar.key], pose, crisp=law.two_level)
         if posed is None:
             rejected["too small to be seen"] += 1
             return None
@@ -187,20 +188,17 @@ class Trial:
         if spot is None:
             rejected["larger than the background"] += 1
             return None
-        corners, grain, mismatch = np.array([spot]), 1, 0.0
+        (top, left), mismatch = spot, 0.0
         strictness = self._parameters.context_strictness
         if patient and strictness > 0:
-            fit = fitting_places(ground.image, posed, *spot, strictness)
-            corners, grain, mismatch = fit.corners, fit.grain, fit.mismatch
+            found = fitting_place(ground.image, posed, spot, strictness, ground.area, pick)
+            top, left, mismatch = found.top, found.left, found.mismatch
             if mismatch > self._worst[exemplar.key]:
                 rejected["surroundings do not fit"] += 1
                 return None
-        corners = _centred_inside(corners, size, ground.area, full)
-        if not len(corners):
-            rejected["leaves the area"] += 1
-            return None
-        top, left = (int(v) for v in corners[int(pick * len(corners))])
-        top, left = settled(ground.image, posed, top, left, grain)
+            if not found.inside:
+                rejected["leaves the area"] += 1
+                return None
         share = _share_inside(posed.mask, top, left, ground.area, full)
         if share < (_INSIDE_SHARE if patient else _INSIDE_SHARE_AT_LAST):
             rejected["leaves the area"] += 1
@@ -267,15 +265,6 @@ def _spot(
         int(np.clip(centre_y - size[0] / 2, 0, full[0] - size[0])),
         int(np.clip(centre_x - size[1] / 2, 0, full[1] - size[1])),
     )
-
-
-def _centred_inside(
-    corners: npt.NDArray[np.int64], size: tuple[int, ...], area: Bools, full: tuple[int, ...]
-) -> npt.NDArray[np.int64]:
-    """The corners [n, 2] whose window's middle lies in the reduced area."""
-    middles = corners + np.array([size[0] // 2, size[1] // 2])
-    rows, columns = (middles[:, axis] * area.shape[axis] // full[axis] for axis in (0, 1))
-    return np.asarray(corners[area[rows, columns]])
 
 
 def _share_inside(mask: Bools, top: int, left: int, area: Bools, full: tuple[int, ...]) -> float:
