@@ -62,14 +62,19 @@ def _complain(sentence: str) -> NoReturn:
     raise typer.Exit(1) from None
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        out.print(__version__, highlight=False)
+        raise typer.Exit
+
+
 @app.callback()
 def main(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+    _version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
+    ] = False,
 ) -> None:
     """Read the settings; they come from the environment, see the README."""
-    if version:
-        out.print(__version__)
-        raise typer.Exit
     with _speaking():
         configure_logging(settings().log_level)
 
@@ -170,12 +175,14 @@ def provision(
 def add(
     name: Study,
     role: Annotated[Role, typer.Argument(help="What the images are for.")],
-    path: Annotated[Path | None, typer.Argument(help="A folder of images, or a Label Studio JSON file.")] = None,
+    path: Annotated[
+        Path | None, typer.Argument(help="A folder of images or a Label Studio JSON file; or a zip of one.")
+    ] = None,
     from_project: Annotated[int | None, typer.Option(help="Take the tasks of this Label Studio project.")] = None,
     view: Annotated[int | None, typer.Option(help="Only those in this tab of it.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Add inputs from a folder, a Label Studio JSON file (with annotations) or another project."""
+    """Add inputs from a folder, a zip, a Label Studio JSON file (with annotations) or another project."""
     from datagen.workflow.adding import add_files, add_from_project
 
     if (path is None) == (from_project is None):

@@ -87,7 +87,7 @@ def decode(data: bytes, *, max_bytes: int, max_pixels: int) -> Pixels:
     Raises:
         BadPicture: it is none of these, beyond a limit, truncated or damaged; the sentence says what to do.
     """
-    check_bytes(data, max_bytes)
+    check_bytes(len(data), max_bytes)
     kind = kind_of(data)
     with _damage_told(kind):
         picture = _OPENERS[kind](io.BytesIO(data))
@@ -105,15 +105,15 @@ def decode(data: bytes, *, max_bytes: int, max_pixels: int) -> Pixels:
     return pixels
 
 
-def check_bytes(data: bytes, max_bytes: int) -> None:
+def check_bytes(count: int, max_bytes: int) -> None:
     """Let a file pass that is not too large.
 
     Raises:
         BadPicture: it is.
     """
-    if len(data) > max_bytes:
+    if count > max_bytes:
         raise BadPicture(
-            f"the file has {len(data):,} bytes, at most {max_bytes:,} are accepted; "
+            f"the file has {count:,} bytes, at most {max_bytes:,} are accepted; "
             "save it smaller, or raise DATAGEN_MAX_IMAGE_BYTES"
         )
 

@@ -82,7 +82,7 @@ class GuardedDecoder:
             BadPicture: it does not; the sentence says why and what to do.
             StoreError: the process cannot be started.
         """
-        check_bytes(data, self._max_bytes)
+        check_bytes(len(data), self._max_bytes)
         with self._lock:
             try:
                 answer = self._ask(data)

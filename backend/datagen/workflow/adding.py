@@ -1,4 +1,4 @@
-"""Adding inputs from outside Label Studio's upload form: a folder, a Label Studio JSON file, another project's tab.
+"""Adding inputs from outside Label Studio's upload form: a folder, a zip, a Label Studio JSON file, another project.
 
 Whatever the way, they become tasks at the study's desk, where people see and correct them. Adding the same again adds
 nothing: a task's key is its picture's digest.
@@ -18,8 +18,10 @@ from datagen.errors import BadPicture, InputProblem, NotReady
 from datagen.label_studio import publisher
 from datagen.label_studio.publisher import TaskDraft
 from datagen.label_studio.sources import adopted, read_desk
+from datagen.store.decode import check_bytes
 from datagen.store.kinds import kind_of
 from datagen.workflow import points
+from datagen.workflow.archives import unpacked
 from datagen.workflow.workshop import Workshop, find_study
 
 #: Files of a folder that Label Studio takes as pictures.
@@ -52,25 +54,52 @@ class _Found:
 
 
 def add_files(workshop: Workshop, study_name: str, role: Role, path: Path) -> Added:
-    """Add the pictures of a folder, or those that a Label Studio JSON file names (with their annotations).
+    """Add the pictures of a folder, or those that a Label Studio JSON file names (with annotations); either zipped.
 
     Raises:
-        InputProblem: the path is neither.
+        InputProblem: the path is none of these.
     """
     project_id = _project(workshop, study_name, role)
     problems: list[str] = []
+    if path.suffix.lower() == ".zip" and path.is_file():
+        suffixes = PICTURE_SUFFIXES | {".json"}
+        with unpacked(path, suffixes, workshop.limits.image_bytes, problems) as folder:
+            return _add_all(workshop, project_id, role, _zipped(path, folder, role, problems), problems)
+    return _add_all(workshop, project_id, role, _lying(path, problems), problems)
+
+
+def _lying(path: Path, problems: list[str]) -> list[_Found]:
+    """The pictures in a folder, or those that a task list names."""
     if path.is_dir():
         files = [file for file in sorted(path.iterdir()) if file.is_file()]
         found = [_Found(path=file, name=file.name) for file in files if file.suffix.lower() in PICTURE_SUFFIXES]
         problems += (_refusal(file) for file in files if file.suffix.lower() in REFUSED_SUFFIXES)
         if not found and not problems:
             raise InputProblem(f"{path} has no picture files ({', '.join(sorted(PICTURE_SUFFIXES))})")
-    elif path.suffix == ".json" and path.is_file():
-        found = _listed(path, problems)
-        if not found and not problems:
-            raise InputProblem(f"{path} names no picture: its list of tasks is empty")
-    else:
-        raise InputProblem(f"{path} is neither a folder nor a Label Studio JSON file")
+        return found
+    if path.suffix == ".json" and path.is_file():
+        return _listed(path, str(path), problems)
+    raise InputProblem(f"{path} is neither a folder nor a Label Studio JSON file, nor a zip of one")
+
+
+def _zipped(path: Path, folder: Path, role: Role, problems: list[str]) -> list[_Found]:
+    """The same in an unpacked zip: its task list (the one named after the role, of several), else all its pictures."""
+    lists = sorted(folder.rglob("*.json"))
+    if len(lists) > 1:
+        lists = [one for one in lists if one.stem == role] or lists
+    if len(lists) > 1:
+        names = ", ".join(str(one.relative_to(folder)) for one in lists[:5])
+        raise InputProblem(f"{path} has several task lists ({names}); pack one of them, or name it {role}.json")
+    if lists:
+        return _listed(lists[0], f"{lists[0].name} in {path}", problems)
+    files = [one for one in sorted(folder.rglob("*")) if one.is_file()]
+    if not files and not problems:
+        raise InputProblem(f"{path} has no picture files ({', '.join(sorted(PICTURE_SUFFIXES))})")
+    return [_Found(path=file, name=str(file.relative_to(folder))) for file in files]
+
+
+def _add_all(workshop: Workshop, project_id: int, role: Role, found: Sequence[_Found], problems: list[str]) -> Added:
+    """Add what was found, some at a time."""
     before = _keys(workshop, project_id)
     new, unusable = 0, len(problems)
     for start in range(0, len(found), UPLOAD_BATCH):
@@ -122,18 +151,21 @@ def _refusal(file: Path) -> str:
     return f"{file.name}: Label Studio takes no file of this name (it is a {kind}); save it as PNG and add that"
 
 
-def _listed(path: Path, problems: list[str]) -> list[_Found]:
+def _listed(path: Path, called: str, problems: list[str]) -> list[_Found]:
     """The pictures that a Label Studio JSON file names, relative to it; those that are missing become problems."""
     try:
         tasks = json.loads(path.read_text())
-    except (OSError, ValueError) as fault:
-        raise InputProblem(f"{path} is not a JSON file that can be read: {fault}") from None
+    except (OSError, ValueError, RecursionError) as fault:
+        raise InputProblem(f"{called} is not a JSON file that can be read: {fault}") from None
     if not isinstance(tasks, list):
-        raise InputProblem(f"{path} is not a list of tasks, as Label Studio exports it")
+        raise InputProblem(f"{called} is not a list of tasks, as Label Studio exports it")
+    if not tasks:
+        raise InputProblem(f"{called} names no picture: its list of tasks is empty")
     found = []
     for number, task in enumerate(tasks, 1):
-        name = task.get("data", {}).get("image") if isinstance(task, dict) else None
-        if not isinstance(name, str):
+        data = task.get("data") if isinstance(task, dict) else None
+        name = data.get("image") if isinstance(data, dict) else None
+        if not isinstance(name, str) or "\0" in name:
             problems.append(f"{path.name}, task {number}: it has no data.image")
             continue
         file = (path.parent / name).resolve()
@@ -142,9 +174,14 @@ def _listed(path: Path, problems: list[str]) -> list[_Found]:
         elif not file.is_file():
             problems.append(f"{path.name}, task {number}: the file {name} is missing")
         else:
-            results = tuple(a["result"] for a in task.get("annotations") or () if isinstance(a.get("result"), list))
-            found.append(_Found(path=file, name=file.name, results=results))
+            found.append(_Found(path=file, name=file.name, results=_drawn(task.get("annotations"))))
     return found
+
+
+def _drawn(annotations: Any) -> tuple[list[dict[str, Any]], ...]:
+    """What a task's annotations hold, as far as they have the form of annotations."""
+    listed = annotations if isinstance(annotations, list) else []
+    return tuple(a["result"] for a in listed if isinstance(a, dict) and isinstance(a.get("result"), list))
 
 
 def _add(
@@ -154,8 +191,9 @@ def _add(
     files: dict[str, tuple[str, bytes]] = {}
     results: dict[str, list[list[dict[str, Any]]]] = {}
     for one in found:
-        data = one.path.read_bytes()
         try:
+            check_bytes(one.path.stat().st_size, workshop.limits.image_bytes)  # before it is in memory
+            data = one.path.read_bytes()
             workshop.decoder.size_of(data)
         except BadPicture as problem:
             problems.append(f"{one.name}: {problem}")

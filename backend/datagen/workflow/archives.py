@@ -1,0 +1,151 @@
+"""Inputs that come as a zip: unpacked into a temporary folder, as far as they can be trusted.
+
+A zip is written by whoever made it: its names may point anywhere, and its sizes may lie. So names are checked before
+anything is written, sizes while it is. Only pictures and JSON files come out; what else lies in it is passed over.
+"""
+
+from __future__ import annotations
+
+import stat
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+from datagen.errors import InputProblem
+
+#: More entries than a study has use for.
+MOST_ENTRIES = 20_000
+#: Bytes of all files together, unpacked.
+MOST_BYTES = 8 * 2**30
+#: Unpacked over packed size: pictures are packed already, and even a plain bitmap rarely goes beyond.
+HIGHEST_RATIO = 200
+#: Below this size the ratio says nothing, bytes.
+SMALL_BYTES = 2**20
+#: Bytes of a zip's table of contents: a kilobyte an entry is plenty.
+_MOST_CONTENTS_BYTES = MOST_ENTRIES * 1024
+_DEEPEST, _LONGEST_NAME = 16, 255
+_ARCHIVES = frozenset({".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst", ".jar"})
+_ENCRYPTED = 0x1
+_CHUNK = 2**20
+
+
+@contextmanager
+def unpacked(path: Path, suffixes: frozenset[str], max_file_bytes: int, problems: list[str]) -> Iterator[Path]:
+    """A temporary folder with the zip's files of these suffixes; it is gone afterwards.
+
+    Entries that cannot be used become a sentence each in ``problems``; the others are there, under their own names.
+
+    Raises:
+        InputProblem: the file is no zip, or too much of one.
+    """
+    _check_contents(path)
+    try:
+        archive = zipfile.ZipFile(path)
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile) as fault:
+        raise InputProblem(f"{path} is not a zip file that can be read ({fault}); pack it again") from None
+    with archive, tempfile.TemporaryDirectory(prefix="datagen-zip-") as folder:
+        entries = archive.infolist()
+        if len(entries) > MOST_ENTRIES:
+            raise InputProblem(f"{path} has {len(entries):,} entries, at most {MOST_ENTRIES:,} are taken; split it")
+        if sum(entry.file_size for entry in entries) > MOST_BYTES:  # none gives more than it announces, see _unpack
+            raise InputProblem(f"{path} unpacks to more than {MOST_BYTES / 2**30:g} GiB; split it")
+        for entry in entries:
+            if entry.is_dir() or _is_chaff(entry.filename):
+                continue
+            try:
+                target = _place(entry, Path(folder), suffixes)
+                if target is not None:
+                    _unpack(archive, entry, target, max_file_bytes)
+            except InputProblem as problem:
+                problems.append(f"{path.name}, {shown(entry.orig_filename)}: {problem}")
+        yield Path(folder)
+
+
+def shown(name: str) -> str:
+    """A name as it is, but on one line and without what a terminal would obey."""
+    return "".join(
+        one if one.isprintable() else one.encode("unicode_escape", "surrogatepass").decode() for one in name[:200]
+    )
+
+
+def _check_contents(path: Path) -> None:
+    """That the table of contents is of a size to be read at all: Python's zipfile reads the whole of it at once.
+
+    The end record stands in the last 64 KiB; the format's extension beyond 4 GiB or 65,535 entries is not needed here.
+    """
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(max(0, size - 65_557))
+            tail = file.read()
+    except OSError as fault:
+        raise InputProblem(f"{path} cannot be read: {fault.strerror}") from None
+    at = tail.rfind(b"PK\x05\x06")
+    if at < 0 or len(tail) < at + 22:
+        raise InputProblem(f"{path} is not a zip file, or its end is missing; pack it again")
+    contents = int.from_bytes(tail[at + 12 : at + 16], "little")
+    if b"PK\x06\x07" in tail[max(0, at - 20) : at] or contents > _MOST_CONTENTS_BYTES:
+        raise InputProblem(f"{path} has too many entries or is larger than 4 GiB; split it")
+
+
+def _is_chaff(name: str) -> bool:
+    """What macOS and Windows put beside the pictures."""
+    parts = PurePosixPath(name).parts
+    return bool(parts) and (
+        "__MACOSX" in parts or parts[-1].startswith("._") or parts[-1] in {"Thumbs.db", ".DS_Store"}
+    )
+
+
+def _place(entry: zipfile.ZipInfo, folder: Path, suffixes: frozenset[str]) -> Path | None:
+    """Where an entry goes below ``folder``; None for a file that is passed over."""
+    name = entry.orig_filename  # as it stands in the file: Python cuts the other one at a NUL
+    parts = name.split("/")
+    if not name.isprintable():
+        raise InputProblem("its name has characters that cannot be shown; rename it")
+    if "\\" in name or name.startswith("/") or ":" in parts[0] or ".." in parts or "." in parts or "" in parts:
+        raise InputProblem("its name leads out of the archive; pack the folder again")
+    if len(parts) > _DEEPEST or any(len(part.encode()) > _LONGEST_NAME for part in parts):
+        raise InputProblem("its name is too long or too deep; rename it")
+    mode = entry.external_attr >> 16
+    if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
+        raise InputProblem("it is a link or a device, not a file; pack the file itself")
+    suffix = PurePosixPath(name).suffix.lower()
+    if suffix in _ARCHIVES:
+        raise InputProblem("it is an archive in the archive; unpack it first")
+    if suffix not in suffixes:
+        return None
+    target = folder.joinpath(*parts)
+    if not target.resolve().is_relative_to(folder.resolve()):
+        raise InputProblem("its name leads out of the archive; pack the folder again")
+    if target.exists():
+        raise InputProblem("there are two of that name; the first one is used")
+    return target
+
+
+def _unpack(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path, max_bytes: int) -> None:
+    """Write one entry, and not more than it announced."""
+    if entry.flag_bits & _ENCRYPTED:
+        raise InputProblem("it is encrypted; pack it without a password")
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise InputProblem("it is packed in an uncommon way; pack it as an ordinary zip")
+    if entry.file_size > max(SMALL_BYTES, HIGHEST_RATIO * entry.compress_size):
+        raise InputProblem(f"it unpacks to more than {HIGHEST_RATIO} times its size, as bombs do; pack another file")
+    most = min(max_bytes, entry.file_size)
+    size = 0
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with archive.open(entry) as packed, target.open("xb") as file:
+            while size <= most and (chunk := packed.read(_CHUNK)):
+                size += len(chunk)
+                file.write(chunk)
+    except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, RuntimeError, zlib.error) as damage:
+        target.unlink(missing_ok=True)
+        raise InputProblem(f"it is damaged ({shown(str(damage))}); pack it again") from None
+    except (FileExistsError, NotADirectoryError):
+        raise InputProblem("a file and a folder have the same name; rename one") from None
+    if size > most:
+        target.unlink()
+        raise InputProblem(f"it unpacks to more than {most:,} bytes; use a smaller file")
