@@ -278,7 +278,7 @@ def test_the_doctor_sees_something_else_on_the_port(diagnose: Any, whole_studio:
 
 
 def test_the_doctor_sees_a_webhook_that_is_gone_or_switched_off(
-    diagnose: Any, whole_studio: Studio, shared_study: Study
+    diagnose: Any, whole_studio: Studio, shared_study: Study, tmp_path: Path
 ) -> None:
     project = shared_study.projects[Desk.PREVIEWS]
     for hook in whole_studio.client.webhooks(project):
@@ -286,7 +286,7 @@ def test_the_doctor_sees_a_webhook_that_is_gone_or_switched_off(
     code, lines = diagnose()
     assert code == 1
     assert f"project {project} (Previews) has no webhook to" in lines[f"FAIL webhooks of {shared_study.name}"]
-    mended = datagen(whole_studio.environment, Path.cwd(), "provision", shared_study.name)
+    mended = datagen(whole_studio.environment, tmp_path, "provision", shared_study.name)
     assert mended.returncode == 0, mended.stderr
     assert diagnose()[0] == 0
 

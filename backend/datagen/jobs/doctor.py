@@ -158,7 +158,7 @@ def _label_studio(settings: Settings) -> str:
 
 def _token(settings: Settings) -> str:
     client = LabelStudio(settings.label_studio_url, settings.api_key)
-    return f"{client.token_kind} token of {client.whoami()}"
+    return f"{client.token_kind} of {client.whoami()}"
 
 
 def _web(settings: Settings) -> str:
@@ -182,7 +182,7 @@ def _web(settings: Settings) -> str:
 def _image_link(settings: Settings) -> str:
     images = ImageStore(settings.resolved_store_url)
     digest = images.put(encode_png(np.full((2, 2), 128, np.uint8)))
-    link = Links(settings.own_url, settings.signing_key, settings.image_link_days).make(digest)
+    link = Links(settings.own_url, settings.signing_keys, settings.image_link_days).make(digest)
     try:
         answer = httpx.get(link, headers={"Origin": settings.label_studio_url}, timeout=5.0)
     except httpx.HTTPError as fault:
