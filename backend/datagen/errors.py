@@ -9,6 +9,7 @@
     ├── NotReady                     a study lacks what the request needs
     ├── Refused                      the state of the study does not allow the request
     ├── EngineError                  an engine cannot fit or render this spec
+    ├── DeviceFault                  a GPU failed: what uses it has to start anew, the work can be done again
     ├── SettingsProblem              a setting is missing or wrong
     ├── LabelStudioError             Label Studio answered with a refusal
     │   ├── LabelStudioUnavailable   it did not answer, or asks to come back later: worth a retry
@@ -43,6 +44,10 @@ class Refused(DatagenError):
 
 class EngineError(DatagenError):
     """An engine cannot fit or render this spec."""
+
+
+class DeviceFault(DatagenError):
+    """A GPU failed, and no longer works for this process; another process can do the work again."""
 
 
 class SettingsProblem(DatagenError):

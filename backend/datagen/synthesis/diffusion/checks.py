@@ -1,0 +1,154 @@
+"""Can this machine paint with these parameters? Asked before any job is queued; no torch, nothing is loaded.
+
+Each answer is a sentence that names the setting to change. ``datagen doctor`` and the decision task ask through
+``DiffusionEngine.check``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+
+from datagen.domain.spec import Json
+from datagen.errors import EngineError
+from datagen.synthesis.diffusion.devices import Device, find_device, torch_version
+from datagen.synthesis.diffusion.parameters import DiffusionParameters
+from datagen.synthesis.diffusion.weights import Examined, examine, looks_like_hub_id
+from datagen.synthesis.parameters import CompositeParameters
+
+PACKAGES = ("torch", "diffusers", "transformers", "peft", "accelerate", "safetensors")
+#: Added to the last answer: nobody has to wait for a GPU.
+GO_ON = "Until then the study can go on with the engine “composite” (DATAGEN_ENGINE=composite)."
+#: Bytes of a number.
+_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
+#: Beside the weights: what one crop at 512 pixels needs while it is painted, and what the CUDA context takes. A coarse
+#: bound, so that only what cannot work is refused; running out of memory halves the batch.
+_WORKING_BYTES = 1_500_000_000
+#: How long the hub may take to answer, seconds.
+_HUB_SECONDS = 5.0
+
+
+def check(parameters: Mapping[str, Json]) -> tuple[str, ...]:
+    """What stands in the way of rendering on this machine with a spec's parameters; empty when nothing does."""
+    try:
+        own, where = DiffusionParameters.from_spec(parameters)
+        CompositeParameters.from_json(where)
+    except EngineError as wrong:
+        return (str(wrong),)
+    problems = [*_packages()]
+    device = find_device(own.device)
+    problems += _device(own, device)
+    folder, said = find_weights(own)
+    problems += said
+    if folder is not None:
+        examined = examine(folder, own.variant)
+        problems += examined.problems
+        problems += _fitting(own, examined)
+        if device is not None:
+            problems += _memory(own, device, examined)
+    if own.lora and not Path(own.lora).expanduser().exists():
+        problems.append(f"“diffusion.lora” names {own.lora}, which is not on this machine; place it there, or clear it")
+    return (*(_sentence(p) for p in problems), GO_ON) if problems else ()
+
+
+def find_weights(own: DiffusionParameters) -> tuple[Path | None, list[str]]:
+    """The folder of the weights on this machine; None with the reason where they are not, or not yet."""
+    if not own.weights:
+        return None, [
+            "“diffusion.weights” is not set: name an inpainting pipeline, as a hub id (owner/name) or a local folder; "
+            "docs/diffusion.md says which"
+        ]
+    folder = Path(own.weights).expanduser()
+    if folder.is_dir():
+        return folder, []
+    if not looks_like_hub_id(own.weights):
+        return None, [
+            f"“diffusion.weights” names the folder {own.weights}, which is not on this machine; place the weights "
+            "there, or set it to where they are"
+        ]
+    return _on_the_hub(own)
+
+
+def _on_the_hub(own: DiffusionParameters) -> tuple[Path | None, list[str]]:
+    if find_spec("huggingface_hub") is None:
+        return None, []  # the packages' sentence says it
+    from huggingface_hub import HfApi, try_to_load_from_cache
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+
+    cached = try_to_load_from_cache(own.weights, "model_index.json", revision=own.revision or None)
+    if isinstance(cached, str):
+        return Path(cached).parent, []
+    if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
+        return None, [
+            f"the weights {own.weights} are not on this machine, and HF_HUB_OFFLINE forbids fetching them; download "
+            "them elsewhere and set “diffusion.weights” to their folder"
+        ]
+    try:
+        HfApi(endpoint=os.environ.get("HF_ENDPOINT")).model_info(
+            own.weights, revision=own.revision or None, timeout=_HUB_SECONDS
+        )
+    except GatedRepoError:
+        return None, [
+            f"the weights {own.weights} are handed out only after their licence was accepted: accept it on the hub's "
+            "page and set HF_TOKEN, or set “diffusion.weights” to a local folder"
+        ]
+    except RevisionNotFoundError:
+        return None, [f"the weights {own.weights} have no revision {own.revision!r}; correct “diffusion.revision”"]
+    except RepositoryNotFoundError:
+        return None, [f"the hub knows no weights {own.weights!r}; correct “diffusion.weights”, or set HF_TOKEN"]
+    except Exception as fault:  # whatever the network does: the answer is the same sentence, with its name
+        return None, [
+            f"the weights {own.weights} are not on this machine and the hub cannot be reached ({type(fault).__name__}); "
+            "download them elsewhere and set “diffusion.weights” to their folder"
+        ]
+    return None, []
+
+
+def _packages() -> list[str]:
+    missing = [name for name in PACKAGES if find_spec(name) is None]
+    if not missing:
+        return []
+    return [f"{', '.join(missing)} is not installed here; run: pip install 'label-studio-datagen[diffusion]'"]
+
+
+def _device(own: DiffusionParameters, device: Device | None) -> list[str]:
+    if device is None:
+        return [
+            f"no GPU was found for “diffusion.device” = {own.device!r}: run “datagen worker --gpu” on a machine with "
+            'one, or set “diffusion.device” to "cpu", which takes minutes a picture'
+        ]
+    torch = torch_version()
+    if device.kind == "cuda" and torch is not None and "+cpu" in torch:
+        return [f"there is a GPU ({device.name}), but torch {torch} is built without CUDA; install the build with it"]
+    if device.kind == "cuda" and own.dtype == "bfloat16" and 0 < device.capability < 8.0:
+        return [f"{device.name} does not compute in bfloat16; set “diffusion.dtype” to “float16” or “auto”"]
+    if device.kind == "cpu" and own.dtype == "float16":
+        return ["a CPU does not compute in float16; set “diffusion.dtype” to “float32”, “bfloat16” or “auto”"]
+    return []
+
+
+def _fitting(own: DiffusionParameters, examined: Examined) -> list[str]:
+    if examined.denoiser == "transformer" and own.fit_steps and not own.lora:
+        return [
+            f"a LoRA can be fitted for UNet pipelines (SD 1.5, SD 2, SDXL), and {examined.pipeline} has none: set "
+            "“diffusion.fit_steps” to 0 to paint with the weights as they are, or “diffusion.lora” to a LoRA for it"
+        ]
+    return []
+
+
+def _memory(own: DiffusionParameters, device: Device, examined: Examined) -> list[str]:
+    size = _BYTES.get(own.dtype, 4 if device.kind == "cpu" else 2)
+    needed = examined.numbers * size + int(_WORKING_BYTES * (own.resolution / 512) ** 2)
+    if device.memory and needed > device.memory:
+        return [
+            f"{device.name} has {device.memory / 1e9:.1f} GB of memory and these weights need about {needed / 1e9:.1f} "
+            f"GB at {own.resolution} pixels: lower “diffusion.resolution”, set “diffusion.dtype” to “bfloat16”, or "
+            "choose smaller weights"
+        ]
+    return []
+
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:] + ("" if text.endswith((".", "!")) else ".")

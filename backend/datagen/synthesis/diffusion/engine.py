@@ -1,0 +1,58 @@
+"""The engine's class: asks, fits and renders. torch is imported when it fits, not when it is found."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from datagen.domain.spec import Json, Spec
+from datagen.errors import EngineError
+from datagen.synthesis.diffusion.checks import PACKAGES, check
+from datagen.synthesis.diffusion.parameters import DiffusionParameters
+from datagen.synthesis.engine import FittedEngine, Pictures, Progress
+
+NAME, VERSION = "diffusion", "1"
+
+
+class DiffusionEngine:
+    """Teaches an inpainting model the concept, then has it paint where composite would lay it.
+
+    Args:
+        folder: where fits, digests of weights and measurements are kept between processes; by default the folder
+            ``diffusion`` in DATAGEN_DATA_DIR. Workers that share it fit once.
+    """
+
+    name = NAME
+    version = VERSION
+    #: which kind of worker renders this engine's shards
+    needs = "gpu"
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = folder or Path(os.environ.get("DATAGEN_DATA_DIR", ".datagen")) / "diffusion"
+
+    @staticmethod
+    def check(parameters: Mapping[str, Json]) -> tuple[str, ...]:
+        """What stands in the way of rendering on this machine; empty when nothing does."""
+        return check(parameters)
+
+    def fit(self, spec: Spec, pictures: Pictures, progress: Progress) -> FittedEngine:
+        """Teach the model, or find that it was taught.
+
+        Raises:
+            EngineError: the parameters are wrong, the machine lacks something, or the inputs cannot be learned from.
+            DeviceFault: the device failed.
+        """
+        DiffusionParameters.from_spec(spec.parameters)
+        if problems := self.check(spec.parameters):
+            raise EngineError(" ".join(problems))
+        try:
+            from datagen.synthesis.diffusion.fitting import fit
+        except ModuleNotFoundError as fault:
+            if (fault.name or "").split(".")[0] not in PACKAGES:
+                raise
+            raise EngineError(
+                f"{fault.name} is not installed here ({', '.join(PACKAGES)} are needed); run: "
+                "pip install 'label-studio-datagen[diffusion]'"
+            ) from fault
+        return fit(spec, pictures, progress, self._folder)

@@ -1,0 +1,162 @@
+"""From a spec to a fitted engine: composite decides where, a LoRA is fitted or found, the painter is made ready.
+
+A fit is kept under the digest of what it depends on: the concepts, the weights' digest and the parameters of fitting.
+The same spec always finds its own; a child that only moves where and how many finds its parent's. Imports torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+
+from datagen.domain.spec import Spec
+from datagen.synthesis.composite import CompositeEngine
+from datagen.synthesis.diffusion import pipelines
+from datagen.synthesis.diffusion.checks import find_weights
+from datagen.synthesis.diffusion.lessons import examples_of, make_lessons
+from datagen.synthesis.diffusion.painter import free_memory
+from datagen.synthesis.diffusion.parameters import DiffusionParameters
+from datagen.synthesis.diffusion.pipelines import LORA_FILE
+from datagen.synthesis.diffusion.rendering import FittedDiffusion, Means
+from datagen.synthesis.diffusion.teaching import CURVE, LOSSES, Teacher
+from datagen.synthesis.diffusion.warm import drop_warm
+from datagen.synthesis.diffusion.weights import digest_of
+from datagen.synthesis.engine import Pictures, Progress
+from datagen.synthesis.parameters import CompositeParameters
+
+#: Of the parameters, those that a fit depends on.
+_FIT_PARAMETERS = (
+    *("resolution", "context", "token", "prompt", "object_prompt"),
+    *("fit_steps", "fit_batch", "lora_rank", "learning_rate", "dtype"),
+)
+#: The shares of the work that composite's fit, the weights and the lessons have in the progress shown.
+_WHERE, _WEIGHTS, _TAUGHT = 0.05, 0.1, 0.95
+#: How long one try for another worker's fit waits, seconds; between tries the caller may stop.
+_WAIT_SECONDS = 2.0
+
+
+def fit(spec: Spec, pictures: Pictures, progress: Progress, folder: Path) -> FittedDiffusion:
+    """Everything that rendering this spec needs.
+
+    Raises:
+        EngineError: the inputs cannot be learned from, or the weights cannot be loaded.
+        DeviceFault: the device failed.
+    """
+    own, where = DiffusionParameters.from_spec(spec.parameters)
+    placing = CompositeEngine().fit(
+        replace(spec, engine="composite", parameters=where),
+        pictures,
+        lambda done, what: progress(_WHERE * done, what),
+    )
+    progress(_WHERE, "reading the weights")
+    weights, _ = find_weights(own)
+    weights = weights or pipelines.fetch(own)
+    digest = digest_of(weights, folder / "digests.json")
+    progress(_WEIGHTS, "read the weights")
+    findings: list[str] = []
+    lora: Path | None = None
+    if own.lora:
+        lora = Path(own.lora).expanduser()
+        findings.append(f"The LoRA {lora.name} is used as it is; none was fitted.")
+    elif own.fit_steps:
+        lora = _taught(spec, pictures, own, where, weights, digest, folder, progress)
+        findings.append(_about_the_fit(lora.parent))
+    else:
+        findings.append("The weights are used as they are; no LoRA was fitted (“diffusion.fit_steps” is 0).")
+    progress(_TAUGHT, "fitted")
+    means = Means(weights=weights, weights_digest=digest, lora=lora, folder=folder)
+    report = replace(placing.report, findings=(*placing.report.findings, *findings))
+    progress(1.0, "fitted")
+    return FittedDiffusion(spec, own, CompositeParameters.from_json(where), placing, pictures, means, report)
+
+
+def fit_key(spec: Spec, own: DiffusionParameters, where: CompositeParameters, weights_digest: str) -> str:
+    """What a fit is known by: the digest (SHA-256, hex) of everything it depends on."""
+    body = {
+        "labels": spec.labels,
+        "concepts": [asdict(concept) for concept in spec.concepts],
+        "mattes": dict(where.matte_choices),
+        "weights": weights_digest,
+        **{name: getattr(own, name) for name in _FIT_PARAMETERS},
+    }
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+
+def _taught(
+    spec: Spec,
+    pictures: Pictures,
+    own: DiffusionParameters,
+    where: dict[str, Any],
+    weights: Path,
+    digest: str,
+    folder: Path,
+    progress: Progress,
+) -> Path:
+    """The LoRA's file: found, or fitted now; while another worker fits it, waited for."""
+    placed = CompositeParameters.from_json(where)
+    key = fit_key(spec, own, placed, digest)
+    home = folder / "fits" / key
+    home.mkdir(parents=True, exist_ok=True)
+    with _alone(home, progress):
+        if not (home / LORA_FILE).exists():
+            seed = int(key[:15], 16)
+            lessons = make_lessons(examples_of(spec, pictures, placed), pictures, own, seed)
+            progress(_WEIGHTS, "loading the weights")
+            drop_warm()
+            device = pipelines.device_of(own.device)
+            pipelines.same_every_time()
+            pipeline = pipelines.load(weights, own, device, pipelines.dtype_of(own.dtype, device))
+            began = time.monotonic()
+            Teacher(pipeline, lessons, own, home, seed).run(
+                lambda done, what: progress(_WEIGHTS + (_TAUGHT - _WEIGHTS) * done, f"teaching the model: {what}")
+            )
+            (home / "fit.json").write_text(
+                json.dumps(
+                    {
+                        "spec": spec.digest,
+                        "seconds": round(time.monotonic() - began, 1),
+                        "examples": len(lessons),
+                        "device": pipelines.device_name(device),
+                        "torch": torch.__version__,
+                    }
+                )
+            )
+            del pipeline
+            free_memory()
+    return home / LORA_FILE
+
+
+@contextmanager
+def _alone(home: Path, progress: Progress) -> Iterator[None]:
+    """Hold the fit's folder; a worker that dies lets go of it."""
+    lock = FileLock(home / "lock")
+    while True:
+        try:
+            lock.acquire(timeout=_WAIT_SECONDS)
+        except Timeout:
+            progress(_WEIGHTS, "another worker is teaching the model")
+            continue
+        break
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _about_the_fit(home: Path) -> str:
+    losses: list[float] = json.loads((home / LOSSES).read_text())
+    tenth = max(1, len(losses) // 10)
+    first, last = (sum(part) / len(part) for part in (losses[:tenth], losses[-tenth:]))
+    return (
+        f"A LoRA was fitted in {len(losses)} steps; its loss went from {first:.3f} to {last:.3f} "
+        f"(curve: fits/{home.name[:12]}…/{CURVE} in the data folder)."
+    )

@@ -1,0 +1,166 @@
+"""The diffusion engine's own parameters: which weights, how they are taught, how they paint. No torch here.
+
+In a spec they stand under one key, ``diffusion``; beside it stand the composite engine's parameters, which decide
+where, how large and how many, for both engines alike.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+
+from datagen.domain.spec import Json
+from datagen.errors import EngineError
+
+#: The key of a spec's parameters under which these stand.
+KEY = "diffusion"
+
+#: The smallest and largest value of every number, ends included.
+RANGES: dict[str, tuple[float, float]] = {
+    "resolution": (32, 2048),
+    "steps": (1, 200),
+    "strength": (0.05, 1.0),
+    "guidance": (0.0, 30.0),
+    "candidates": (1, 16),
+    "context": (1.2, 8.0),
+    "batch": (0, 256),
+    "fit_steps": (0, 20_000),
+    "fit_batch": (1, 64),
+    "lora_rank": (1, 256),
+    "learning_rate": (1e-6, 0.1),
+}
+_WHOLE = frozenset({"resolution", "steps", "candidates", "batch", "fit_steps", "fit_batch", "lora_rank"})
+#: The values that a word may have.
+CHOICES: dict[str, tuple[str, ...]] = {
+    "device": ("auto", "cuda", "mps", "cpu"),
+    "dtype": ("auto", "bfloat16", "float16", "float32"),
+    "scheduler": ("auto", "own", "ddim", "dpm++", "unipc", "euler", "lcm", "tcd"),
+    "levers": ("measured", "none"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiffusionParameters:
+    """Every knob with its default. The defaults suit an SD 1.5-class inpainting model at 512 pixels."""
+
+    #: hub id ("owner/name") or local folder of an inpainting pipeline; there is no default: weights have licences
+    weights: str = ""
+    #: commit, branch or tag of a hub id; a commit makes specs reproducible
+    revision: str = ""
+    #: which files of the weights are meant, e.g. "fp16"
+    variant: str = ""
+    #: a LoRA to use instead of fitting one: file or folder; empty: one is fitted on the concepts
+    lora: str = ""
+    #: "auto" takes a GPU and refuses to go on without one; "cpu" is slow, and has to be asked for
+    device: str = "auto"
+    #: numbers computed with; "auto" is bfloat16 where the device computes with it, else float16 on GPU, float32 on CPU
+    dtype: str = "auto"
+    #: side in pixels at which the model paints
+    resolution: int = 512
+    #: denoising steps; 20 of DPM++ give what 50 of the models' own scheduler give
+    steps: int = 20
+    scheduler: str = "auto"
+    #: share of the noise that painting starts from; by default all of it, half of it where a composite is refined
+    strength: float | None = None
+    #: weight of the prompt (classifier-free guidance); 1 and less need only half the work
+    guidance: float = 4.0
+    #: pictures painted for one place, of which the best is kept
+    candidates: int = 4
+    #: start from what the composite engine makes, not from noise alone
+    refine_composite: bool = False
+    #: side of the crop round a concept, in lengths of its mask's longer side
+    context: float = 2.5
+    #: crops painted at once; 0 finds what the device can hold
+    batch: int = 0
+    #: a rare word that comes to mean the concept, and the sentences it is used in; {label} is the concept's label
+    token: str = "sks"  # noqa: S105 - a word of a prompt
+    prompt: str = "a photo of {token} {label}"
+    object_prompt: str = "a photo with {token} {label} on it"
+    negative_prompt: str = ""
+    #: fitting: steps (0: use the weights as they are), lessons a step, size and rate
+    fit_steps: int = 400
+    fit_batch: int = 4
+    lora_rank: int = 8
+    learning_rate: float = 2e-4
+    #: speed levers: "measured" keeps those that help on this device, "none" uses the stock pipeline
+    levers: str = "measured"
+
+    @staticmethod
+    def from_spec(parameters: Mapping[str, Json]) -> tuple[DiffusionParameters, dict[str, Json]]:
+        """A spec's parameters: ours, and those of the composite engine beside them.
+
+        Raises:
+            EngineError: one of ours is unknown, has the wrong kind, or is out of range.
+        """
+        own = parameters.get(KEY, {})
+        if not isinstance(own, Mapping):
+            raise EngineError(f"parameter {KEY!r} must be a mapping with at least “weights”, not {own!r}")
+        return DiffusionParameters.from_json(own), {k: v for k, v in parameters.items() if k != KEY}
+
+    @staticmethod
+    def from_json(body: Mapping[str, Json]) -> DiffusionParameters:
+        """These parameters from the mapping ``to_json`` gives; what it does not name has its default.
+
+        Raises:
+            EngineError: a name is unknown, or a value has the wrong kind or is out of range.
+        """
+        known = {f.name for f in fields(DiffusionParameters)}
+        if unknown := sorted(set(body) - known):
+            raise EngineError(
+                f"the diffusion engine has no parameter “{KEY}.{unknown[0]}”; there are: {', '.join(sorted(known))}"
+            )
+        parameters = DiffusionParameters(**{name: _checked(name, value) for name, value in body.items()})  # type: ignore[arg-type]
+        if parameters.resolution % 8:
+            raise EngineError(f"parameter “{KEY}.resolution” is {parameters.resolution}; it must be a multiple of 8")
+        for name in ("prompt", "object_prompt"):
+            if "{token}" not in getattr(parameters, name):
+                raise EngineError(f"parameter “{KEY}.{name}” must contain {{token}}, the word that is taught")
+        return parameters
+
+    def to_json(self) -> dict[str, Json]:
+        """Only what differs from the defaults, so that specs stay small."""
+        plain = DiffusionParameters()
+        return {k: v for k, v in asdict(self).items() if v != getattr(plain, k)}
+
+    @property
+    def noise(self) -> float:
+        """The strength in force."""
+        return self.strength if self.strength is not None else 0.5 if self.refine_composite else 1.0
+
+    def prompt_for(self, label: str) -> str:
+        """The sentence that asks for a concept."""
+        return _filled(self.prompt, self.token, label)
+
+    def object_prompt_for(self, label: str) -> str:
+        """The sentence that asks for an object with the concept on it; only for fitting."""
+        return _filled(self.object_prompt, self.token, label)
+
+
+def _filled(sentence: str, token: str, label: str) -> str:
+    # not str.format: a label may have braces in it
+    return sentence.replace("{token}", token).replace("{label}", label)
+
+
+def _checked(name: str, value: object) -> object:
+    where = f"parameter “{KEY}.{name}”"
+    if name in RANGES:
+        if name == "strength" and value is None:
+            return None
+        low, high = RANGES[name]
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise EngineError(f"{where} must be a number from {low:g} to {high:g}, not {value!r}")
+        if not low <= value <= high:
+            raise EngineError(f"{where} is {value:g}; it must be from {low:g} to {high:g}")
+        if name in _WHOLE and value != int(value):
+            raise EngineError(f"{where} must be a whole number, not {value!r}")
+        return int(value) if name in _WHOLE else float(value)
+    if name == "refine_composite":
+        if not isinstance(value, bool):
+            raise EngineError(f"{where} must be true or false, not {value!r}")
+        return value
+    if not isinstance(value, str):
+        raise EngineError(f"{where} must be a text, not {value!r}")
+    if name in CHOICES and value not in CHOICES[name]:
+        raise EngineError(f"{where} is {value!r}; it must be one of: {', '.join(CHOICES[name])}")
+    return value

@@ -1,0 +1,62 @@
+"""Reading the header of a safetensors file: what it holds, and whether all of it is there. Needs no package.
+
+Format: 8 bytes length (little endian), that many bytes of JSON (name → dtype, shape, data_offsets), then the data.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+#: No header of a real model is longer; a longer one is no safetensors file.
+_LONGEST_HEADER = 100 * 2**20
+_LFS_POINTER = b"version https://git-lfs"
+
+
+class Broken(Exception):
+    """The file cannot be used; the text says what is wrong with it, without its name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contents:
+    """What a file holds: the tensors' names, their kinds ("F16", "BF16", …), and how many numbers in all."""
+
+    names: frozenset[str]
+    kinds: frozenset[str]
+    numbers: int
+
+
+def read_contents(path: Path) -> Contents:
+    """The contents of one file.
+
+    Raises:
+        Broken: it is no safetensors file, or a part of it is missing.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = file.read(8)
+        if _LFS_POINTER.startswith(start) and len(start) == 8:
+            raise Broken("is a Git LFS pointer, not the weights; run “git lfs pull” in its folder")
+        length = int.from_bytes(start, "little")
+        if len(start) < 8 or size < 8 + length:
+            raise Broken("is half-downloaded: not even its header is complete; download it again")
+        if length > _LONGEST_HEADER:
+            raise Broken("is no safetensors file; download it again")
+        try:
+            header: dict[str, Any] = json.loads(file.read(length))
+        except ValueError:
+            raise Broken("has a header that cannot be read; download it again") from None
+    header.pop("__metadata__", None)
+    expected = 8 + length + max((int(entry["data_offsets"][1]) for entry in header.values()), default=0)
+    if size < expected:
+        raise Broken(
+            f"is half-downloaded: {expected - size:,} of its {expected:,} bytes are missing; download it again"
+        )
+    return Contents(
+        names=frozenset(header),
+        kinds=frozenset(str(entry["dtype"]) for entry in header.values()),
+        numbers=sum(math.prod(entry["shape"]) for entry in header.values()),
+    )

@@ -1,0 +1,184 @@
+"""Speed, by measurement: the batch a device works best with, and the levers that help there. Imports torch.
+
+Measured once for a device, its torch, the weights and the resolution, and kept in a file: other levers or another batch
+are other roundings, so what was found is held to. Nothing is measured on a CPU, where neither helps.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from datagen.synthesis.diffusion import pipelines
+from datagen.synthesis.diffusion.painter import Order, Painter, free_memory
+from datagen.synthesis.diffusion.parameters import DiffusionParameters
+from datagen.synthesis.diffusion.pipelines import Pipeline
+
+#: Batches tried, in order; the next is not tried once one brings too little.
+_BATCHES = (1, 2, 4, 8, 16, 32, 64)
+#: What a larger batch has to bring, and what a lever: less is within the noise of a shared machine.
+_BATCH_GAIN, _LEVER_GAIN = 1.08, 1.03
+#: Share of the device's memory that painting may fill; the rest is for fragments and others.
+_MEMORY_SHARE = 0.85
+#: Denoising steps of one measurement, and how often it is repeated after a first, unmeasured time.
+_STEPS, _REPEATS = 4, 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lever:
+    """One way to be faster: how it is pulled, and how it is let go of again."""
+
+    name: str
+    pull: Callable[[Pipeline], None]
+    release: Callable[[Pipeline], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tuning:
+    """What was found: the batch, the levers that are pulled, and the images a second after each try."""
+
+    batch: int
+    levers: tuple[str, ...]
+    images_per_second: dict[str, float]
+
+
+def denoiser(pipeline: Pipeline) -> Any:
+    """The part that a pipeline spends its time in."""
+    return pipeline.unet if hasattr(pipeline, "unet") else pipeline.transformer
+
+
+def _memory_format(pipeline: Pipeline, layout: torch.memory_format) -> None:
+    for part in (getattr(pipeline, "unet", None), pipeline.vae):
+        if part is not None:
+            part.to(memory_format=layout)
+
+
+def _compile(pipeline: Pipeline) -> None:
+    denoiser(pipeline).compile_repeated_blocks(fullgraph=True, dynamic=False)
+
+
+def _forget_compiled(pipeline: Pipeline) -> None:
+    for module in denoiser(pipeline).modules():
+        module._compiled_call_impl = None
+    torch.compiler.reset()
+
+
+#: Pulled in this order; the one that takes longest to set up comes last. Scaled-dot-product attention is no lever here:
+#: diffusers uses it by itself.
+LEVERS = (
+    Lever(
+        name="channels_last",
+        pull=lambda pipeline: _memory_format(pipeline, torch.channels_last),
+        release=lambda pipeline: _memory_format(pipeline, torch.contiguous_format),
+    ),
+    Lever(
+        name="fused_qkv",
+        pull=lambda pipeline: denoiser(pipeline).fuse_qkv_projections(),
+        release=lambda pipeline: denoiser(pipeline).unfuse_qkv_projections(),
+    ),
+    Lever(name="compiled_blocks", pull=_compile, release=_forget_compiled),
+)
+
+
+def tune(pipeline: Pipeline, own: DiffusionParameters, folder: Path, weights_digest: str) -> Tuning:
+    """The pipeline's levers pulled as measured here, and the batch to use."""
+    device: torch.device = pipeline.device
+    if device.type == "cpu":
+        return Tuning(batch=own.batch or 1, levers=(), images_per_second={})
+    path = _kept_in(folder, pipeline, own, weights_digest)
+    if path.exists():
+        found = json.loads(path.read_text())
+        for lever in LEVERS:
+            if lever.name in found["levers"]:
+                lever.pull(pipeline)
+        return Tuning(batch=found["batch"], levers=tuple(found["levers"]), images_per_second=found["images_per_second"])
+    measured = measure(pipeline, own)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}")
+    draft.write_text(json.dumps(asdict(measured), indent=1))
+    draft.replace(path)
+    return measured
+
+
+def measure(pipeline: Pipeline, own: DiffusionParameters) -> Tuning:
+    """Find the batch, then try every lever at it and keep those that help."""
+    rates: dict[str, float] = {}
+    batch = own.batch or _find_batch(pipeline, own, rates)
+    best = rates.get(f"batch {batch}") or images_per_second(pipeline, own, batch) or 0.0
+    rates[f"batch {batch}"] = best
+    pulled: list[str] = []
+    for lever in LEVERS if own.levers == "measured" else ():
+        try:
+            lever.pull(pipeline)
+            rate = images_per_second(pipeline, own, batch) or 0.0
+        except (RuntimeError, AttributeError, ValueError, NotImplementedError) as fault:
+            # a lever that this model or device does not have (no compiler, no such layers) is no lever here
+            rates[f"{lever.name}: {type(fault).__name__}"] = 0.0
+            rate = 0.0
+        rates[lever.name] = rate
+        if rate > best * _LEVER_GAIN:
+            best = rate
+            pulled.append(lever.name)
+        else:
+            lever.release(pipeline)
+    return Tuning(batch=batch, levers=tuple(pulled), images_per_second=rates)
+
+
+def images_per_second(pipeline: Pipeline, own: DiffusionParameters, batch: int) -> float | None:
+    """Crops painted in a second at a batch, in ``own.steps`` steps each; None where they do not fit into memory."""
+    short = DiffusionParameters.from_json({**own.to_json(), "steps": _STEPS, "strength": 1.0})
+    painter = Painter(pipeline, short, batch)
+    side = own.resolution
+    mask = np.zeros((side, side), np.float32)
+    mask[side // 4 : side // 2, side // 4 : side // 2] = 1
+    image = np.full((side, side, 3), 0.5, np.float32)
+    orders = [Order(image=image, mask=mask, prompt=own.prompt_for("thing"), seed=n) for n in range(batch)]
+    seconds: list[float] = []
+    for _ in range(_REPEATS + 1):
+        began = time.perf_counter()
+        painter.paint(orders)
+        if painter.batch < batch:
+            return None
+        seconds.append(time.perf_counter() - began)
+    # the autoencoder's share is the same however many steps: what is left is steps
+    return batch / (min(seconds[1:]) * own.steps / _STEPS)
+
+
+def _find_batch(pipeline: Pipeline, own: DiffusionParameters, rates: dict[str, float]) -> int:
+    best, rate = 1, 0.0
+    for batch in _BATCHES:
+        found = images_per_second(pipeline, own, batch)
+        if found is None or _fills(pipeline.device):
+            free_memory()
+            break
+        rates[f"batch {batch}"] = found
+        if found < rate * _BATCH_GAIN:
+            break
+        best, rate = batch, found
+    return best
+
+
+def _fills(device: torch.device) -> bool:
+    if device.type != "cuda":
+        return False
+    used = torch.cuda.max_memory_reserved(device) / torch.cuda.get_device_properties(device).total_memory
+    return bool(used > _MEMORY_SHARE)
+
+
+def _kept_in(folder: Path, pipeline: Pipeline, own: DiffusionParameters, weights_digest: str) -> Path:
+    facts = [
+        pipelines.device_name(pipeline.device),
+        pipelines.versions(),
+        weights_digest,
+        *(getattr(own, name) for name in ("resolution", "dtype", "batch", "guidance", "scheduler", "levers")),
+    ]
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    return folder / "tuning" / f"{digest[:24]}.json"

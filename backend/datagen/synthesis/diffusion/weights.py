@@ -1,0 +1,202 @@
+"""A pipeline's folder, looked at from outside: is all of it there, can it inpaint, is it what it says. No torch here.
+
+Loading a broken folder fails late, on a GPU, with a message about tensors. These checks read names and headers only, so
+they take milliseconds and can be made by any process before work is queued.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from datagen.synthesis.diffusion.safetensors_file import Broken, Contents, read_contents
+
+#: Parts of a pipeline that hold no weights of their own, or that are never loaded.
+_WITHOUT_WEIGHTS = re.compile(r"scheduler|tokenizer|feature_extractor|image_processor|safety_checker|processor")
+_FILE = re.compile(
+    r"^(?:model|diffusion_pytorch_model|pytorch_model)(?:\.(?P<before>\w+))?(?:-\d+-of-\d+)?"
+    r"(?:\.(?P<after>\w+))?\.(?P<kind>safetensors|bin)$"
+)
+#: Kinds of numbers that need a quantizing loader; the pipelines are loaded plainly.
+_QUANTIZED = frozenset({"F8_E4M3", "F8_E5M2", "I8", "U8", "F4"})
+#: Text-to-image pipelines of which a kind exists that was trained to inpaint.
+_USE_INSTEAD = {"FluxPipeline": "FLUX.1-Fill-dev"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examined:
+    """What was found in a folder: the pipeline's class, how many numbers it has, and what is wrong with it."""
+
+    pipeline: str
+    numbers: int
+    denoiser: str
+    problems: tuple[str, ...]
+
+
+def looks_like_hub_id(weights: str) -> bool:
+    """Whether the text can be "owner/name", and not only a path."""
+    return bool(re.fullmatch(r"[\w.-]+/[\w.-]+", weights)) and not weights.startswith((".", "~"))
+
+
+def examine(folder: Path, variant: str = "") -> Examined:
+    """Look at a pipeline's folder; problems are sentences that name the file and the fix."""
+    index_file = folder / "model_index.json"
+    if not index_file.is_file():
+        return Examined(pipeline="", numbers=0, denoiser="", problems=(_no_index(folder),))
+    try:
+        index: dict[str, Any] = json.loads(index_file.read_text(encoding="utf-8"))
+    except ValueError:
+        return _bad(f"{index_file} cannot be read; download the weights again")
+    pipeline = str(index.get("_class_name", ""))
+    problems = list(_channel_problems(folder, pipeline))
+    numbers = 0
+    parts = {
+        name: kind for name, kind in index.items() if not name.startswith("_") and isinstance(kind, list) and kind[0]
+    }
+    for part in sorted(parts):
+        if _WITHOUT_WEIGHTS.search(part):
+            if not (folder / part).is_dir() and "safety" not in part:
+                problems.append(f"{folder} lacks its part {part!r}; download the weights again")
+            continue
+        found, said = _part(folder / part, variant)
+        problems += said
+        numbers += sum(contents.numbers for contents in found)
+    denoiser = next((name for name in ("unet", "transformer") if name in parts), "")
+    return Examined(pipeline=pipeline, numbers=numbers, denoiser=denoiser, problems=tuple(problems))
+
+
+def digest_of(folder: Path, kept: Path) -> str:
+    """SHA-256 (hex) over the names and contents of a pipeline's files.
+
+    Reading gigabytes takes seconds, so the digests of unchanged files (by size and time of change) are kept in the
+    file ``kept``.
+    """
+    try:
+        known: dict[str, str] = json.loads(kept.read_text())
+    except (FileNotFoundError, ValueError):
+        known = {}  # nothing kept yet, or by a writer that was killed: read everything again
+    total = hashlib.sha256()
+    marks: dict[str, str] = {}
+    for path in sorted(p for p in folder.rglob("*") if p.suffix in (".safetensors", ".json", ".txt", ".model")):
+        facts = path.stat()
+        mark = f"{path.absolute()} {facts.st_size} {facts.st_mtime_ns}"
+        if mark not in known:
+            with path.open("rb") as file:
+                known[mark] = hashlib.file_digest(file, "sha256").hexdigest()
+        marks[mark] = known[mark]
+        total.update(f"{path.relative_to(folder).as_posix()} {known[mark]}\n".encode())
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    draft = kept.with_name(f".{kept.name}.{total.hexdigest()[:8]}")
+    draft.write_text(json.dumps(marks))
+    draft.replace(kept)
+    return total.hexdigest()
+
+
+def _bad(sentence: str) -> Examined:
+    return Examined(pipeline="", numbers=0, denoiser="", problems=(sentence,))
+
+
+def _no_index(folder: Path) -> str:
+    if any(folder.glob("*.safetensors")) or any(folder.glob("*.ckpt")):
+        return (
+            f"{folder} holds a single-file checkpoint, not a pipeline's folder. Convert it once with diffusers: "
+            "StableDiffusionInpaintPipeline.from_single_file(FILE).save_pretrained(FOLDER)"
+        )
+    return f"{folder} has no model_index.json: it is not a pipeline's folder, or its download was broken off"
+
+
+def _channel_problems(folder: Path, pipeline: str) -> Iterator[str]:
+    """A model that was not trained to inpaint does not see the mask, and paints over it as it likes."""
+    config = folder / "unet" / "config.json"
+    if config.is_file():
+        try:
+            channels = int(json.loads(config.read_text(encoding="utf-8"))["in_channels"])
+        except (ValueError, KeyError, TypeError):
+            yield f"{config} cannot be read; download the weights again"
+            return
+        if channels == 4:
+            yield (
+                f"{folder} is a text-to-image model ({pipeline}: its UNet takes 4 channels, one for inpainting 9). "
+                "Set “diffusion.weights” to the inpainting kind of it"
+            )
+        elif channels != 9:
+            yield f"{folder} has a UNet of {channels} channels; inpainting takes 9. Choose other weights"
+    elif pipeline in _USE_INSTEAD:
+        yield (
+            f"{folder} is a text-to-image model ({pipeline}). Set “diffusion.weights” to its inpainting kind, "
+            f"{_USE_INSTEAD[pipeline]}"
+        )
+
+
+def _part(folder: Path, variant: str) -> tuple[list[Contents], list[str]]:
+    """The contents of one part's weight files, and what is wrong with them."""
+    if not folder.is_dir():
+        return [], [f"{folder} is missing; download the weights again"]
+    wanted, others, pickled, shards_missing = _files(folder, variant)
+    problems = [f"{folder / name} is missing; the download was broken off, start it again" for name in shards_missing]
+    if not wanted and not problems:
+        if others:
+            problems.append(
+                f"{folder} has its weights as {', '.join(sorted(others))} only; set “diffusion.variant” to "
+                f"{sorted(others)[0]!r}"
+                if "" not in others
+                else f"{folder} has no {variant!r} files; clear “diffusion.variant”"
+            )
+        elif pickled:
+            problems.append(
+                f"{folder} has its weights in a pickle (.bin) only, which can run code when it is read; "
+                "use weights that are stored as .safetensors"
+            )
+        else:
+            problems.append(f"{folder} holds no weights; the download was broken off, start it again")
+    contents: list[Contents] = []
+    for path in wanted:
+        try:
+            found = read_contents(path)
+        except Broken as why:
+            problems.append(f"{path} {why}")
+            continue
+        contents.append(found)
+        if any(".base_layer." in name for name in found.names):
+            problems.append(
+                f"{path} was saved with a LoRA loaded: its layers would be filled at random. "
+                "Save it again after fuse_lora() and unload_lora_weights()"
+            )
+        if kinds := found.kinds & _QUANTIZED:
+            problems.append(
+                f"{path} is stored as {', '.join(sorted(kinds))}, which is not loaded plainly; use weights stored as "
+                "float16, bfloat16 or float32"
+            )
+    return contents, problems
+
+
+def _files(folder: Path, variant: str) -> tuple[list[Path], set[str], bool, list[str]]:
+    """Weight files of the variant; the variants of others; whether there is a pickle; shards named but not there."""
+    wanted: list[Path] = []
+    others: set[str] = set()
+    pickled = False
+    for path in sorted(folder.iterdir()):
+        if not (named := _FILE.match(path.name)):
+            continue
+        own = named["before"] or named["after"] or ""
+        if named["kind"] == "bin":
+            pickled = True
+        elif own != variant:
+            others.add(own)
+        elif path.is_file():
+            wanted.append(path)
+    missing: list[str] = []
+    index_name = f"*.safetensors.index{'.' + variant if variant else ''}.json"
+    for index in folder.glob(index_name):
+        named_shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        missing += sorted(name for name in named_shards if not (folder / name).is_file())
+    # a link into the hub's cache whose target never arrived
+    missing += [
+        p.name for p in folder.glob("*.safetensors") if p.is_symlink() and not p.exists() and p.name not in missing
+    ]
+    return wanted, others, pickled, missing
