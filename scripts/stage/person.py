@@ -1,0 +1,201 @@
+"""A person at Label Studio's pages: logs in, draws with the mouse, answers forms by click and key, in a real browser.
+
+Knows Label Studio 1.23's pages and the names in the product's forms, and nothing else of the product. Waits on
+conditions of the page alone. The browser itself is the caller's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from playwright.sync_api import Browser, Page, Response, expect
+
+from stage.label_studio_server import LabelStudio
+
+#: Debian's Chromium, unattended: no sandbox as root, nothing fetched in the background.
+CHROMIUM_FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+#: A laptop's window, pixels.
+WINDOW = (1440, 900)
+#: What a page may take before it counts as broken, milliseconds; two busy cores are slow.
+PATIENCE_MS = 60_000
+
+Point = tuple[float, float]
+
+_SUBMIT = "[data-testid=bottombar-submit-button]"
+_UPDATE = "[data-testid=bottombar-update-button]"
+_ANNOTATION = re.compile(r"/api/(tasks/\d+/annotations|annotations/\d+)/?(\?|$)")
+
+
+class Person:
+    """One person with one page. ``errors`` collects what the pages' scripts did not catch."""
+
+    def __init__(self, browser: Browser, server: LabelStudio) -> None:
+        self.server = server
+        self.errors: list[str] = []
+        self.context = browser.new_context(viewport={"width": WINDOW[0], "height": WINDOW[1]})
+        self.page: Page = self.context.new_page()
+        self.page.set_default_timeout(PATIENCE_MS)
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+
+    def close(self) -> None:
+        """Close the page and forget its log-in."""
+        self.context.close()
+
+    def log_in(self) -> None:
+        """Through the log-in page."""
+        self.page.goto(f"{self.server.url}/user/login/")
+        self.page.fill("input[name=email]", self.server.email)
+        self.page.fill("input[name=password]", self.server.password)
+        self.page.keyboard.press("Enter")
+        self.page.wait_for_url(lambda url: "/login" not in url)
+
+    def open_project(self, project_id: int) -> None:
+        """The project's Data Manager, with its first tab loaded."""
+        self.page.goto(f"{self.server.url}/projects/{project_id}/data")
+        self.page.get_by_role("button", name="Import").first.wait_for()
+        self.page.wait_for_load_state("networkidle")
+
+    def open_task(self, project_id: int, task_id: int) -> None:
+        """A task in the editor, ready to be worked on: its image (of the form, too) is drawn."""
+        self.page.goto(f"{self.server.url}/projects/{project_id}/data?task={task_id}")
+        self.page.locator(f"{_SUBMIT}, {_UPDATE}").first.wait_for()
+        self.page.locator(".konvajs-content canvas").first.wait_for()
+
+    # drawing, in fractions of the image: (0, 0) its top left corner, (1, 1) its bottom right one
+
+    def draw_box(self, label: int, start: Point, end: Point) -> None:
+        """With the label of that number on the form (from 0), from corner to corner by dragging."""
+        regions = self.regions()
+        self._choose_label(label)
+        (left, top), (right, bottom) = self._on_screen(start), self._on_screen(end)
+        self.page.mouse.move(left, top)
+        self.page.mouse.down()
+        self.page.mouse.move((left + right) / 2, (top + bottom) / 2, steps=5)
+        self.page.mouse.move(right, bottom, steps=5)
+        self.page.mouse.up()
+        self._expect_regions(regions + 1)
+
+    def draw_polygon(self, label: int, corners: Sequence[Point]) -> None:
+        """Corner by corner by clicking, and closed by a click on the first."""
+        regions = self.regions()
+        self._choose_label(label)
+        for number, corner in enumerate((*corners, corners[0])):
+            self.page.mouse.move(*self._on_screen(corner), steps=3)
+            self.page.mouse.down()
+            self.page.mouse.up()
+            if number < len(corners):
+                self.page.wait_for_function(_CORNERS_DRAWN, arg=number + 1)
+        self.page.wait_for_function(_CLOSED, arg=regions + 1)
+        self._expect_regions(regions + 1)
+
+    def discard_regions(self) -> int:
+        """Wait for the proposed regions, and delete every region by Backspace; how many there were."""
+        self.page.locator(".lsf-outliner-item").first.wait_for()
+        many = self.regions()
+        for left in range(many - 1, -1, -1):
+            self.page.locator(".lsf-outliner-item").first.click()
+            self.page.keyboard.press("Backspace")
+            self._expect_regions(left)
+        return many
+
+    def regions(self) -> int:
+        """How many regions the panel on the right lists."""
+        return self.page.locator(".lsf-outliner-item").count()
+
+    def outlines(self) -> list[tuple[str, float, float, float, float]]:
+        """The closed outlines that are drawn over the image: colour, and left, top, right, bottom as fractions."""
+        return [tuple(one) for one in self.page.evaluate(_OUTLINES)]
+
+    def image_size(self) -> tuple[int, int]:
+        """Width and height of the image that the editor has loaded and drawn; (0, 0) when it did not load."""
+        width, height = self.page.evaluate(_IMAGE_SIZE)
+        return int(width), int(height)
+
+    # forms
+
+    def press(self, *keys: str) -> None:
+        """Hotkeys."""
+        for key in keys:
+            self.page.keyboard.press(key)
+
+    def tick(self, choice: str) -> None:
+        """A choice of the form, by its word."""
+        self.page.locator(f'input[type=checkbox][name="{choice}"]').check()
+
+    def ticked(self, choice: str) -> bool:
+        """Whether it is chosen."""
+        return self.page.locator(f'input[type=checkbox][name="{choice}"]').is_checked()
+
+    def write(self, field: str, text: str) -> None:
+        """Text into a field; Enter makes it an answer."""
+        box = self.page.locator(f'input[name="{field}"]')
+        box.fill(text)
+        box.press("Enter")
+
+    def number(self, field: str, number: int) -> None:
+        """A number into a field."""
+        self.page.locator(f'input[type=number][name="{field}"]').fill(str(number))
+
+    def told(self) -> str:
+        """What the text on the form says."""
+        return self.page.frame_locator("iframe.lsf-htx-richtext").locator("body").inner_text()
+
+    def submit(self) -> None:
+        """By the button; returns when Label Studio has it."""
+        self._answered(lambda: self.page.locator(f"{_SUBMIT}, {_UPDATE}").first.click())
+
+    def submit_by_key(self) -> None:
+        """By Ctrl+Enter."""
+        self._answered(lambda: self.page.keyboard.press("Control+Enter"))
+
+    def _answered(self, act: object) -> None:
+        assert callable(act)
+        with self.page.expect_response(_is_answer) as waiting:
+            act()
+        answer: Response = waiting.value
+        assert answer.ok, f"Label Studio answered {answer.status}: {answer.text()[:300]}"
+
+    def _choose_label(self, number: int) -> None:
+        self.page.locator(".lsf-labels .lsf-label").nth(number).click()
+
+    def _on_screen(self, point: Point) -> Point:
+        frame = self.page.locator(".konvajs-content").first.bounding_box()
+        assert frame is not None
+        return frame["x"] + point[0] * frame["width"], frame["y"] + point[1] * frame["height"]
+
+    def _expect_regions(self, many: int) -> None:
+        expect(self.page.locator(".lsf-outliner-item")).to_have_count(many, timeout=PATIENCE_MS)
+
+
+def _is_answer(answer: Response) -> bool:
+    return answer.request.method in ("POST", "PATCH") and _ANNOTATION.search(answer.url) is not None
+
+
+# Label Studio draws with Konva: what is on the canvas is asked of Konva itself.
+_CORNERS_DRAWN = (
+    "many => Konva.stages[0].find('Circle').filter(one => one.name().startsWith('anchor_')).length === many"
+)
+_CLOSED = "many => Konva.stages[0].find('Line').filter(line => line.closed()).length >= many"
+_OUTLINES = """() => {
+    const stage = Konva.stages[0];
+    return stage.find('Line').filter(line => line.closed() && line.points().length >= 6).map(line => {
+        const box = line.getClientRect({relativeTo: stage, skipStroke: true});
+        const [across, down] = [stage.width(), stage.height()];
+        return [line.stroke(), box.x / across, box.y / down, (box.x + box.width) / across, (box.y + box.height) / down];
+    });
+}"""
+_IMAGE_SIZE = """() => {
+    const drawn = [...document.querySelectorAll('.lsf-image img, .lsf-image-progress img')];
+    const all = drawn.length ? drawn : [...document.querySelectorAll('img[src^="blob:"]')];
+    const image = all.find(one => one.complete && one.naturalWidth > 0);
+    return image ? [image.naturalWidth, image.naturalHeight] : [0, 0];
+}"""
