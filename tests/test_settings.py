@@ -83,3 +83,41 @@ def test_a_configured_secret_counts_before_a_kept_one(tmp_path: Path) -> None:
 def test_no_secret_is_shown_when_settings_are_printed(tmp_path: Path) -> None:
     shown = repr(made(tmp_path, label_studio_api_key="sesame-1", basic_auth_pass="sesame-2", webhook_secret="sesame-3"))
     assert "sesame" not in shown
+
+
+def test_the_data_folder_is_its_owners_alone(tmp_path: Path) -> None:
+    made(tmp_path, data_dir=tmp_path / "new" / "data").secret_of_webhooks  # noqa: B018
+    assert (tmp_path / "new" / "data").stat().st_mode & 0o077 == 0
+    assert (tmp_path / "new" / "data" / "secrets").stat().st_mode & 0o077 == 0
+
+
+def test_of_several_signing_keys_the_last_line_is_the_newest(tmp_path: Path) -> None:
+    first = made(tmp_path).signing_keys
+    assert len(first) == 1
+    with (tmp_path / "data" / "secrets" / "signing_key").open("a") as file:
+        file.write("\nanother\n")
+    assert made(tmp_path).signing_keys == (*first, b"another")
+
+
+def test_every_secret_is_known_to_those_who_keep_it_out_of_logs(tmp_path: Path) -> None:
+    settings = made(
+        tmp_path,
+        label_studio_api_key="key-1",
+        basic_auth_pass="pass-1",
+        basic_auth_pass_previous="pass-0",
+        webhook_secret_previous="secret-0",
+        database_url="postgresql+psycopg://user:db-pass@host/x",
+        redis_url="redis://:redis-pass@host/0",
+    )
+    assert not (tmp_path / "data").exists()  # asking makes none
+    configured = {"key-1", "pass-1", "pass-0", "secret-0", "db-pass", "redis-pass"}
+    assert settings.known_secrets() == configured
+    kept = {settings.secret_of_webhooks, settings.signing_keys[0].decode()}
+    assert settings.known_secrets() == configured | kept
+
+
+def test_a_wrong_value_is_not_repeated_in_the_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PORT", "sesame")
+    with pytest.raises(ValidationError) as refused:
+        Settings(_env_file=None)
+    assert "sesame" not in str(refused.value)

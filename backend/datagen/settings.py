@@ -24,7 +24,9 @@ def _named(name: str) -> AliasChoices:
 class Settings(BaseSettings):
     """What the environment says. A wrong value is an error at start, with the name of the variable in it."""
 
-    model_config = SettingsConfigDict(env_file=".env", extra="ignore", populate_by_name=True, frozen=True)
+    model_config = SettingsConfigDict(
+        env_file=".env", extra="ignore", populate_by_name=True, frozen=True, hide_input_in_errors=True
+    )
 
     label_studio_url: str = Field(
         "http://localhost:8080",
@@ -196,14 +198,34 @@ class Settings(BaseSettings):
         return self.basic_auth_pass.get_secret_value() or self._kept_secret("basic_auth_pass")
 
     @cached_property
-    def signing_key(self) -> bytes:
-        """The key that signs image links; kept in the data folder."""
-        return self._kept_secret("signing_key").encode()
+    def signing_keys(self) -> tuple[bytes, ...]:
+        """The keys of image links, one a line in the data folder: the last one signs, each lets a link in."""
+        return tuple(key.encode() for key in self._kept_secret("signing_key").split())
+
+    def known_secrets(self) -> set[str]:
+        """Every secret that is configured or kept, to be kept out of logs; none is made for that."""
+        configured = (
+            self.label_studio_api_key,
+            self.webhook_secret,
+            self.webhook_secret_previous,
+            self.basic_auth_pass,
+            self.basic_auth_pass_previous,
+        )
+        found = {one.get_secret_value() for one in configured}
+        found |= {part for url in (self.database_url, self.redis_url) if (part := urlsplit(url).password)}
+        for file in self._secrets_folder.glob("[!.]*"):
+            found |= set(file.read_text().split())
+        return found - {""}
+
+    @property
+    def _secrets_folder(self) -> Path:
+        return self.data_dir / "secrets"
 
     def _kept_secret(self, name: str) -> str:
         """A secret made once and kept, readable by its owner alone; the first of several processes wins."""
-        path = self.data_dir / "secrets" / name
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path = self._secrets_folder / name
+        for folder in (self.data_dir, path.parent):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         draft = path.with_name(f".{name}.{secrets.token_hex(4)}")
         if not path.exists():
             draft.touch(mode=0o600)

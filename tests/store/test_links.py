@@ -45,3 +45,15 @@ def test_a_link_expires() -> None:
 def test_junk_instead_of_a_key_is_refused(junk: str) -> None:
     with pytest.raises(Refused):
         Links("", b"key", days=1).check(DIGEST, junk)
+
+
+def test_a_key_is_changed_while_links_of_the_old_one_are_about() -> None:
+    old = Links("", b"old", days=1).make(DIGEST)
+    both = Links("", (b"old", b"new"), days=1)
+    both.check(DIGEST, _key(old))
+    new = both.make(DIGEST)
+    Links("", b"new", days=1).check(DIGEST, _key(new))
+    with pytest.raises(Refused):
+        Links("", b"old", days=1).check(DIGEST, _key(new))
+    with pytest.raises(Refused):
+        Links("", b"new", days=1).check(DIGEST, _key(old))

@@ -30,7 +30,7 @@ def build_workshop(chosen: Settings, knock: Callable[[Sequence[Knock]], None]) -
         images=ImageStore(chosen.resolved_store_url),
         decoder=GuardedDecoder(max_bytes=chosen.max_image_bytes, max_pixels=chosen.max_image_pixels),
         label_studio=LabelStudio(chosen.label_studio_url, chosen.api_key),
-        links=Links(chosen.own_url, chosen.signing_key, chosen.image_link_days),
+        links=Links(chosen.own_url, chosen.signing_keys, chosen.image_link_days),
         limits=Limits(image_bytes=chosen.max_image_bytes, image_pixels=chosen.max_image_pixels),
         knock=knock,
         shard_size=chosen.shard_size,

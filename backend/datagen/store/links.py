@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from itsdangerous import BadSignature, SignatureExpired, TimestampSigner, URLSafeTimedSerializer
 
 from datagen.errors import Refused
@@ -24,9 +26,13 @@ class _DaySigner(TimestampSigner):
 
 
 class Links:
-    """Makes and checks links; ``key`` signs them, and one lives until the end of the day ``days`` after it was made."""
+    """Makes and checks links; one lives until the end of the day ``days`` after it was made.
 
-    def __init__(self, own_url: str, key: bytes, days: int) -> None:
+    Of several keys the last one signs, and each lets a link in: so the key is changed while links of the old one are
+    still about.
+    """
+
+    def __init__(self, own_url: str, key: bytes | Sequence[bytes], days: int) -> None:
         self._base = f"{own_url}/{PREFIX}"
         self._signer = URLSafeTimedSerializer(key, salt="datagen.image", signer=_DaySigner)
         self._max_age = days * _DAY_S

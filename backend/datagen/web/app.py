@@ -33,7 +33,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     database = Database(chosen.resolved_database_url)
     queues = Queues(connect(chosen.redis_url))
     images = ImageStore(chosen.resolved_store_url)
-    links = Links(chosen.own_url, chosen.signing_key, chosen.image_link_days)
+    links = Links(chosen.own_url, chosen.signing_keys, chosen.image_link_days)
 
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = chosen.max_webhook_bytes
