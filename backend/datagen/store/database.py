@@ -8,8 +8,6 @@ from pathlib import Path
 from sqlite3 import Connection as SqliteConnection
 from typing import Any
 
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import Connection, create_engine, event, make_url
 from sqlalchemy.orm import Session
 
@@ -26,14 +24,15 @@ class Database:
 
     def __init__(self, url: str) -> None:
         parsed = make_url(url)
+        # hide_parameters: an error that is logged must not tell what people wrote
         if parsed.get_backend_name() == "sqlite":
             if parsed.database and parsed.database != ":memory:":
-                Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-            self.engine = create_engine(url, connect_args={"timeout": SQLITE_BUSY_SECONDS})
+                Path(parsed.database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.engine = create_engine(url, connect_args={"timeout": SQLITE_BUSY_SECONDS}, hide_parameters=True)
             event.listen(self.engine, "connect", _sqlite_connected)
             event.listen(self.engine, "begin", _sqlite_begins)
         else:
-            self.engine = create_engine(url, pool_pre_ping=True)
+            self.engine = create_engine(url, pool_pre_ping=True, hide_parameters=True)
         self.url = url
         self._writing = self.engine.execution_options(datagen_writes=True)
 
@@ -51,6 +50,9 @@ class Database:
 
     def upgrade(self, revision: str = "head") -> None:
         """Move the schema forward; a database that is there already keeps its rows."""
+        from alembic import command  # here alone: it takes a quarter of a second that no other use needs
+        from alembic.config import Config
+
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
         with self.engine.begin() as connection:
