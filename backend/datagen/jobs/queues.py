@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import structlog
 from redis import Redis
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from redis.retry import Retry
 from rq import Queue
 from rq.serializers import JSONSerializer
 
@@ -19,8 +22,11 @@ log = structlog.get_logger()
 #: Queue names, most urgent first: a worker that serves all of them takes an event before a shard.
 EVENTS, PUBLISHING, SYNTHESIS = "datagen-events", "datagen-publishing", "datagen-synthesis"
 ALL_QUEUES = (EVENTS, PUBLISHING, SYNTHESIS)
-#: Redis answers in microseconds, or it is away: a web request must not wait for it.
-REDIS_TIMEOUT_SECONDS = 2.0
+#: Redis answers in microseconds, or it is away: a web request must not wait for it, because Label Studio waits a
+#: second for the request, and the annotator with it.
+REDIS_TIMEOUT_SECONDS = 0.4
+#: Nobody knocks for so long after Redis was found away; the sweeper knocks for what was left out.
+AWAY_SECONDS = 5.0
 #: What jobs return and why they failed stands in rows; RQ need not keep it for long.
 RESULT_TTL_SECONDS, FAILURE_TTL_SECONDS = 60, 86_400
 
@@ -43,7 +49,12 @@ _ROUTES = {
 
 def connect(url: str) -> Redis:
     """The connection for knocking; workers make their own, which may block."""
-    return Redis.from_url(url, socket_timeout=REDIS_TIMEOUT_SECONDS, socket_connect_timeout=REDIS_TIMEOUT_SECONDS)
+    return Redis.from_url(
+        url,
+        socket_timeout=REDIS_TIMEOUT_SECONDS,
+        socket_connect_timeout=REDIS_TIMEOUT_SECONDS,
+        retry=Retry(NoBackoff(), 1),  # one more, on a new connection; the client's own ten tries take seconds
+    )
 
 
 _DOORS = frozenset(map(str, Door))
@@ -54,10 +65,13 @@ class Queues:
 
     def __init__(self, redis: Redis) -> None:
         self.redis = redis
+        self._away_until = 0.0
         self._queues = {name: Queue(name, connection=redis, serializer=JSONSerializer) for name in ALL_QUEUES}
 
     def knock(self, knocks: Sequence[Knock]) -> None:
         """Queue a job for each knock. Without Redis the rows wait for the sweeper: a knock is only a hint."""
+        if time.monotonic() < self._away_until:
+            return
         try:
             for knock in knocks:
                 route = _ROUTES[knock.door]
@@ -70,6 +84,7 @@ class Queues:
                     failure_ttl=FAILURE_TTL_SECONDS,
                 )
         except RedisError as fault:
+            self._away_until = time.monotonic() + AWAY_SECONDS
             log.warning("queue.unreachable", knocks=len(knocks), reason=type(fault).__name__)
 
     def queued(self) -> set[Knock]:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import time
+
+import structlog
 from redis import Redis
+from redis.exceptions import RedisError
 from rq import Queue
 from rq.cron import CronJob, CronScheduler
 from rq.serializers import JSONSerializer
@@ -11,6 +15,10 @@ from rq.utils import now
 from datagen.jobs.queues import EVENTS
 from datagen.jobs.tasks import reconcile, sweep
 
+log = structlog.get_logger()
+
+#: A scheduler that lost Redis looks for it again so often, seconds.
+RECONNECT_SECONDS = 1.0
 #: What the periodic jobs return is nothing; RQ forgets it after this.
 RESULT_TTL_SECONDS = 5
 
@@ -31,8 +39,15 @@ class JsonCron(CronScheduler):
 
 
 def run_scheduler(redis_url: str, *, sweep_seconds: int, reconcile_seconds: int) -> None:
-    """Queue the periodic jobs until told to stop."""
+    """Queue the periodic jobs until told to stop; while Redis is away, wait for it."""
     scheduler = JsonCron(connection=Redis.from_url(redis_url), logging_level="WARNING")
     scheduler.register(sweep, EVENTS, interval=sweep_seconds)
     scheduler.register(reconcile, EVENTS, interval=reconcile_seconds)
-    scheduler.start()  # type: ignore[no-untyped-call]
+    while True:
+        try:
+            scheduler.start()  # type: ignore[no-untyped-call]
+        except RedisError as away:
+            log.warning("scheduler.redis_away", reason=type(away).__name__)
+            time.sleep(RECONNECT_SECONDS)
+        else:
+            return  # it was told to stop
