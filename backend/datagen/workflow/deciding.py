@@ -62,9 +62,9 @@ def follow(workshop: Workshop, task: Task) -> None:
     A refusal becomes the sentence on the decision task. A Label Studio that is away raises: it is tried again.
     """
     with workshop.database.read() as session:
-        point = session.scalar(select(DecisionRow).where(DecisionRow.task_id == task.id))
-    if point is None or task.data.get("datagen_key") != points.key_of(point):
-        return  # not ours, or of a deleted task whose id Label Studio gave out again
+        point = points.of_key(session, str(task.data.get("datagen_key")))
+    if point is None or point.task_id not in (None, task.id):
+        return  # not ours, or a copy of the task
     for annotation in sorted(task.annotations, key=lambda one: one.updated_at):
         form = _Form(point_id=point.id, annotation_id=annotation.id, updated_at=annotation.updated_at)
         if not annotation.was_cancelled and not form.seen(point):
@@ -83,6 +83,8 @@ def decide(workshop: Workshop, study_id: int, wish: Decision, who: str, form: _F
         point = points.open_decision(unit.session, study_id)
         if form is not None:
             point = unit.session.get_one(DecisionRow, form.point_id, populate_existing=True)
+            if form.seen(point):
+                return  # the webhook's event and the reconciler came upon it in the same moment
             form.check(point, wish)
         case = Case(unit=unit, study=study, wish=wish, who=who, inputs=inputs, shard_size=workshop.shard_size)
         started = act(case)
@@ -110,6 +112,8 @@ def _answer(workshop: Workshop, study_id: int, form: _Form, annotation: Annotati
         with workshop.unit() as unit:
             study = unit.lock_study(study_id)
             point = unit.session.get_one(DecisionRow, form.point_id, populate_existing=True)
+            if form.seen(point):
+                return
             form.mark(point)
             point.problem = str(refusal)[:1000]
             unit.tell(study_id, Notice.DECISION, form.point_id)

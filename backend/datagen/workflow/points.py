@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
@@ -10,6 +12,7 @@ from datagen.store.rows import BatchRow, DecisionRow, DeskRow, Notice, StudyRow
 from datagen.workflow.workshop import Unit
 
 _KEY = "decision-{study}-{number}"
+_KEY_PATTERN = re.compile(r"decision-(\d{1,18})-(\d{1,9})")
 
 
 def open_point(unit: Unit, study: StudyRow, batch: BatchRow | None = None) -> DecisionRow:
@@ -48,6 +51,18 @@ def show_progress(unit: Unit, batch: BatchRow) -> None:
 def key_of(decision: DecisionRow) -> str:
     """Our key in the task's data, by which the task is found again."""
     return _KEY.format(study=decision.study_id, number=decision.number)
+
+
+def of_key(session: Session, key: str) -> DecisionRow | None:
+    """The decision point of a task's key; None where it is none of ours.
+
+    By its key, not by the task's number: a task may be answered before its number was noted down.
+    """
+    parts = _KEY_PATTERN.fullmatch(key)
+    if parts is None:
+        return None
+    study_id, number = map(int, parts.groups())
+    return session.scalar(select(DecisionRow).where(DecisionRow.study_id == study_id, DecisionRow.number == number))
 
 
 def project_of(session: Session, study_id: int, desk: Desk) -> int | None:

@@ -14,6 +14,7 @@ from sqlalchemy import select
 
 from datagen.domain.inputs import Desk
 from datagen.domain.lifecycle import StudyState
+from datagen.errors import LabelStudioError, LabelStudioUnavailable
 from datagen.label_studio.client import Task
 from datagen.store.rows import DeskRow, InputRow, StudyRow
 from datagen.workflow import deciding, verdicts
@@ -28,10 +29,10 @@ OVERLAP = timedelta(seconds=15)
 
 
 def reconcile(workshop: Workshop) -> None:
-    """Look at every desk that people write at.
+    """Look at every desk that people write at; one that cannot be read does not keep the others from it.
 
     Raises:
-        LabelStudioError: Label Studio is away or refuses; the next look sees the same changes.
+        LabelStudioUnavailable: Label Studio is away; the next look sees the same changes.
     """
     with workshop.database.read() as session:
         desks = session.execute(
@@ -41,8 +42,14 @@ def reconcile(workshop: Workshop) -> None:
             .order_by(DeskRow.study_id, DeskRow.project_id)
         ).all()
     for desk, state in desks:
-        if state != StudyState.STOPPED or desk.desk is Desk.DECISIONS:
+        if state == StudyState.STOPPED and desk.desk is not Desk.DECISIONS:
+            continue
+        try:
             _look(workshop, desk)
+        except LabelStudioUnavailable:
+            raise
+        except LabelStudioError as refusal:  # somebody deleted the project, say
+            log.warning("reconciler.refused", study=desk.study_id, desk=str(desk.desk), reason=str(refusal))
 
 
 def _look(workshop: Workshop, desk: DeskRow) -> None:
