@@ -14,7 +14,7 @@ from sqlalchemy import func, select
 
 from datagen.domain.inputs import Desk
 from datagen.domain.lifecycle import Happening
-from datagen.errors import DatagenError, LabelStudioError, LabelStudioMissing, LabelStudioUnavailable, NotReady
+from datagen.errors import DatagenError, LabelStudioError, LabelStudioUnavailable, NotReady
 from datagen.label_studio import publisher
 from datagen.label_studio.predictions import form_prediction, prediction
 from datagen.label_studio.provisioning import ensure_round_tabs
@@ -47,6 +47,9 @@ log = structlog.get_logger()
 MOST_REFUSALS = 8
 #: Waiting between tries grows from the first to the second of these, seconds.
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
+#: What took more than one try is looked at again after so many leases: a request whose sender was killed, or gave up
+#: waiting, lives on in Label Studio, and may make its tasks after those of the next try.
+LEASES_TO_LAST_LOOK = 2
 
 
 def tell(workshop: Workshop, outbox_id: int) -> None:
@@ -68,12 +71,15 @@ def tell(workshop: Workshop, outbox_id: int) -> None:
         if current is None:
             return
         current.told_at = now()
-        if current.revision == row.revision:
-            leases.finish(current)
-        else:  # it changed while we told
+        if current.revision != row.revision:  # it changed while we told
             leases.postpone(current, "", now())
             current.attempts = 0
             unit.later(Door.OUTBOX, current.id)
+        elif row.attempts > 1:  # an earlier try may have left a request on its way: look once more for what it made
+            leases.postpone(current, "", now() + LEASES_TO_LAST_LOOK * timedelta(seconds=workshop.lease_seconds))
+            current.attempts = 0
+        else:
+            leases.finish(current)
 
 
 def _try_again(workshop: Workshop, row: OutboxRow, fault: Exception) -> None:
@@ -148,18 +154,13 @@ def _tell_decision(workshop: Workshop, decision_id: int) -> None:
         project_id = _project(workshop, decision.study_id, Desk.DECISIONS)
         data = reports.decision_data(session, workshop, decision)
         key = points.key_of(decision)
-    if decision.task_id is not None:
-        told = {**data, "datagen_key": key, "batch": key}
-        try:
-            publisher.ensure_task_data(workshop.label_studio, decision.task_id, told)
-        except LabelStudioMissing:
-            log.warning("decision.task_gone", decision=decision_id, task=decision.task_id)  # somebody deleted it
-        else:
-            return
     draft = TaskDraft(key=key, data=data, predictions=[form_prediction(count=reports.SUGGESTED_COUNT)])
-    task_ids = publisher.ensure_tasks(workshop.label_studio, project_id, key, [draft])
-    with workshop.unit() as unit:
-        unit.session.get_one(DecisionRow, decision_id).task_id = task_ids[key]
+    task_id = publisher.ensure_tasks(workshop.label_studio, project_id, key, [draft])[key]
+    if decision.task_id is not None:
+        publisher.ensure_task_data(workshop.label_studio, task_id, data)
+    if decision.task_id != task_id:  # it is new, or somebody deleted the old one
+        with workshop.unit() as unit:
+            unit.session.get_one(DecisionRow, decision_id).task_id = task_id
 
 
 def _tell_tabs(workshop: Workshop, batch_id: int) -> None:
