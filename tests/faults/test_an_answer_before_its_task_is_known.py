@@ -1,0 +1,75 @@
+"""Somebody answers a task between Label Studio making it and our noting its number: the answer counts."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+
+import pytest
+
+from datagen.domain.lifecycle import Happening, StudyState
+from datagen.store.rows import BatchKind, InboxRow
+from stage.gateway import Answer, Forward, Passing
+from studio import Study, asked, said
+
+from .plant import Plant, assert_nothing_twice_nothing_missing
+
+pytestmark = pytest.mark.integration
+
+
+class AnsweredAtOnce:
+    """Answers the tasks of the first import into a project before who imported them hears of it."""
+
+    def __init__(self, plant: Plant, project_id: int, form: list[dict[str, object]]) -> None:
+        self._plant, self._form = plant, form
+        self._import = re.compile(rf"/api/projects/{project_id}/import\?")
+        self._project_id = project_id
+        self._lock = threading.Lock()
+        self.done = False
+
+    def __call__(self, passing: Passing, forward: Forward) -> Answer | None:
+        if passing.method != "POST" or not self._import.match(passing.path):
+            return forward()
+        answer = forward()
+        with self._lock:
+            if not self.done:
+                for task_id in json.loads(answer.body)["task_ids"]:
+                    self._plant.client.annotate(task_id, self._form)
+                self._plant.until(self._handled, "The handling of the event")
+                self.done = True
+        return answer
+
+    def _handled(self) -> bool:
+        with self._plant.rows() as session:
+            rows = session.query(InboxRow.state).where(
+                InboxRow.project_id == self._project_id, InboxRow.action == "ANNOTATION_CREATED"
+            )
+            return all(str(state) == "done" for (state,) in rows)
+
+
+def test_a_decision(plant: Plant, reviewed: Study) -> None:
+    from datagen.domain.inputs import Desk
+
+    rounds = len(reviewed.batches(BatchKind.ROUND))
+    meddler = AnsweredAtOnce(plant, reviewed.projects[Desk.DECISIONS], asked("stop"))
+    plant.to_label_studio.meddler = meddler
+    reviewed.act(Happening.REFINE)
+    plant.until(lambda: meddler.done, "The answer")
+    plant.undisturbed()
+    plant.until(lambda: reviewed.row().state == StudyState.STOPPED, "The stop that was asked for", within=20)
+    plant.until_settled()
+    assert len(reviewed.batches(BatchKind.ROUND)) == rounds + 1
+    assert_nothing_twice_nothing_missing(reviewed)
+
+
+def test_a_verdict(plant: Plant, reviewed: Study) -> None:
+    from datagen.domain.inputs import Desk
+
+    meddler = AnsweredAtOnce(plant, reviewed.projects[Desk.PREVIEWS], said("bad", "edges show"))
+    plant.to_label_studio.meddler = meddler
+    reviewed.act(Happening.REFINE)
+    plant.until(lambda: meddler.done, "The answer")
+    plant.undisturbed()
+    plant.until(lambda: [row.reasons for row in reviewed.verdicts()] == [["edges show"]] * 3, "The verdicts")
+    plant.until_settled()

@@ -1,0 +1,61 @@
+"""Two workers after the same thing: one does it, the other finds it taken."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from sqlalchemy import select
+
+from datagen.domain.inputs import Desk
+from datagen.domain.lifecycle import Happening
+from datagen.store.rows import BatchKind, OutboxRow, ShardRow
+from datagen.workflow import deciding
+from datagen.workflow.workshop import Door, Knock
+from studio import Study, asked
+
+from .conftest import SHARD
+from .plant import Plant, approved, assert_nothing_twice_nothing_missing, shards
+
+pytestmark = pytest.mark.integration
+
+
+def test_for_one_shard_and_one_telling(plant: Plant, reviewed: Study) -> None:
+    plant.kill("worker-1", "worker-2", "scheduler")
+    reviewed.act(Happening.APPROVE, count=SHARD)
+    [shard] = shards(reviewed, approved(reviewed))
+    plant.queues.knock([Knock(Door.SHARD, shard.id)] * 6)
+    plant.start("worker-1", "worker-2")
+    plant.until(lambda: str(shards(reviewed, approved(reviewed))[0].state) == "done", "The shard")
+    plant.until(lambda: str(approved(reviewed).state) == "done", "The end of the run")
+    with plant.rows() as session:
+        assert session.scalar(select(ShardRow.attempts).where(ShardRow.id == shard.id)) == 1
+        tellings = session.scalars(select(OutboxRow.id).where(OutboxRow.study_id == reviewed.id)).all()
+    plant.queues.knock([Knock(Door.OUTBOX, one) for one in tellings] * 3)
+    plant.start("scheduler")
+    plant.until_settled()
+    assert_nothing_twice_nothing_missing(reviewed)
+
+
+def test_for_one_decision(plant: Plant, reviewed: Study) -> None:
+    """The webhook's event and the reconciler find the same answer in the same moment."""
+    plant.kill("worker-1", "worker-2", "scheduler")
+    rounds = len(reviewed.batches(BatchKind.ROUND))
+    task_id = reviewed.decision_tasks()[-1].id
+    plant.client.annotate(task_id, asked("refine"))
+    task = plant.client.task(task_id, reviewed.projects[Desk.DECISIONS])
+    both = threading.Barrier(2)
+
+    def follow() -> None:
+        both.wait()
+        deciding.follow(plant.workshop, task)
+
+    racers = [threading.Thread(target=follow) for _ in range(2)]
+    for racer in racers:
+        racer.start()
+    for racer in racers:
+        racer.join()
+    assert len(reviewed.batches(BatchKind.ROUND)) == rounds + 1
+    answered = next(point for point in reviewed.points() if point.task_id == task_id)
+    assert answered.problem == ""  # nobody is told that it was refused
+    assert not any("refused" in line for line in reviewed.audit()[-2:])
