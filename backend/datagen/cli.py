@@ -39,6 +39,15 @@ Study = Annotated[str, typer.Argument(help="The study's name.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
 
 
+#: What a terminal would obey, as escapes that it shows.
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if code != ord("\n")}
+
+
+def _safe(text: str) -> str:
+    """Text from outside, to be shown as it is: no markup of rich's and no control of the terminal's."""
+    return escape(text.translate(_CONTROLS))
+
+
 @contextmanager
 def _speaking() -> Iterator[None]:
     """Errors of ours are sentences: print them, without a traceback, and exit with 1."""
@@ -58,7 +67,7 @@ def _speaking() -> Iterator[None]:
 
 
 def _complain(sentence: str) -> NoReturn:
-    err.print(f"[red]Error:[/] {escape(sentence)}", highlight=False, soft_wrap=True)
+    err.print(f"[red]Error:[/] {_safe(sentence)}", highlight=False, soft_wrap=True)
     raise typer.Exit(1) from None
 
 
@@ -70,13 +79,16 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def main(
+    ctx: typer.Context,
     _version: Annotated[
         bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
     ] = False,
 ) -> None:
     """Read the settings; they come from the environment, see the README."""
+    if ctx.invoked_subcommand != "export":  # an export is for others too
+        os.umask(0o077)
     with _speaking():
-        configure_logging(settings().log_level)
+        configure_logging(settings().log_level, settings().known_secrets())
 
 
 @app.command()
@@ -89,6 +101,8 @@ def up(
     with _speaking():
         migrate()
         connection_of(settings())  # makes the secrets once, before several processes ask for them
+        if os.geteuid() == 0:
+            err.print("[yellow]Running as root:[/] a fault in a decoder would be root's; use a user of its own.")
         supervise(commands(workers or os.cpu_count() or 1))
 
 
@@ -100,6 +114,7 @@ def web() -> None:
         connection_of(chosen)
     bind = f"{chosen.host}:{chosen.port}"
     arguments = ["--bind", bind, "--workers", "1", "--threads", "8", "--log-level", "warning", "--no-control-socket"]
+    arguments += ["--worker-class", "datagen.web.patience.PatientWorker", "--limit-request-fields", "50"]
     os.execv(sys.executable, [sys.executable, "-m", "gunicorn", *arguments, "datagen.web.app:create_app()"])  # noqa: S606
 
 
@@ -158,7 +173,7 @@ def provision(
         if as_json:
             _print_json({"study": name, "projects": {desk.name.lower(): n for desk, n in made.projects.items()}})
             return
-        table = Table(title=name)
+        table = Table(title=_safe(name))
         for head in ("desk", "address"):
             table.add_column(head)
         for desk, project_id in made.projects.items():
@@ -166,9 +181,9 @@ def provision(
         out.print(table)
         for word, lines in (("made", made.created), ("mended", made.mended)):
             for line in lines:
-                out.print(f"  {word} {line}", highlight=False, soft_wrap=True)
+                out.print(f"  {word} {_safe(line)}", highlight=False, soft_wrap=True)
         for line in made.problems:
-            err.print(f"[yellow]Not done:[/] {escape(line)}", highlight=False, soft_wrap=True)
+            err.print(f"[yellow]Not done:[/] {_safe(line)}", highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -198,7 +213,7 @@ def add(
             return
         out.print(f"{added.new} added, {added.known} were there already", highlight=False)
         for problem in added.problems:
-            err.print(f"[yellow]Not used:[/] {escape(problem)}", highlight=False, soft_wrap=True)
+            err.print(f"[yellow]Not used:[/] {_safe(problem)}", highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -219,7 +234,7 @@ def status(
         for one in found:
             table.add_row(
                 *(
-                    str(one[key])
+                    _safe(str(one[key]))
                     for key in (
                         "study",
                         "state",
@@ -234,7 +249,7 @@ def status(
         out.print(table)
         for one in found:
             for problem in one["problems"]:
-                err.print(f"[yellow]{escape(one['study'])}:[/] {escape(problem)}", highlight=False, soft_wrap=True)
+                err.print(f"[yellow]{_safe(one['study'])}:[/] {_safe(problem)}", highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -286,7 +301,9 @@ def export(
 
     with _speaking():
         summary = export_study(workshop(), name, to, run_number=run, formats=tuple(formats or ("coco",)))
-        out.print(f"{to}: {summary.samples} images, {summary.instances} labels", highlight=False, soft_wrap=True)
+        out.print(
+            f"{_safe(str(to))}: {summary.samples} images, {summary.instances} labels", highlight=False, soft_wrap=True
+        )
 
 
 @app.command()
@@ -311,7 +328,7 @@ def delete(
         typer.confirm(f"Delete {name!r} with everything made for it?", abort=True)
     with _speaking():
         gone = delete_study(workshop(), name, getpass.getuser(), with_projects=projects)
-        out.print(f"{name!r} is deleted, with {gone} pictures that no other study has", highlight=False)
+        out.print(f"{_safe(repr(name))} is deleted, with {gone} pictures that no other study has", highlight=False)
 
 
 @app.command()
@@ -322,7 +339,7 @@ def backup(path: Annotated[Path, typer.Argument(help="The zip file to write.")])
 
     with _speaking():
         counts = back_up(Database(settings().resolved_database_url), path)
-        out.print(f"{path}: {sum(counts.values())} rows", highlight=False, soft_wrap=True)
+        out.print(f"{_safe(str(path))}: {sum(counts.values())} rows", highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -348,7 +365,7 @@ def doctor(
         for check in examine(settings(), study):
             good = good and check.good
             mark = "[green]ok[/]  " if check.good else "[red]FAIL[/]"
-            out.print(f"{mark} {escape(check.name)}: {escape(check.finding)}", highlight=False, soft_wrap=True)
+            out.print(f"{mark} {_safe(check.name)}: {_safe(check.finding)}", highlight=False, soft_wrap=True)
     if not good:
         raise typer.Exit(1)
 
@@ -363,7 +380,8 @@ def _decide(name: str, wish: Decision) -> None:
             study_id = find_study(session, name).id
         decide(shop, study_id, wish, f"{getpass.getuser()} (datagen {wish.action})")
         out.print(
-            f"{name}: “{wish.action}” is under way; see the Decisions project or: datagen status", highlight=False
+            f"{_safe(name)}: “{wish.action}” is under way; see the Decisions project or: datagen status",
+            highlight=False,
         )
 
 

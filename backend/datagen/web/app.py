@@ -13,6 +13,7 @@ from datagen.settings import Settings
 from datagen.store.database import Database
 from datagen.store.images import ImageStore
 from datagen.store.links import Links
+from datagen.web.answers import plain_errors, quiet_headers
 from datagen.web.auth import Gate
 from datagen.web.ml import ml_blueprint
 from datagen.web.pictures import pictures_blueprint
@@ -23,8 +24,8 @@ from datagen.web.webhook import webhook_blueprint
 def create_app(settings: Settings | None = None) -> Flask:
     """The web process's application."""
     chosen = settings or Settings()
-    configure_logging(chosen.log_level)
     reached = connection_of(chosen)
+    configure_logging(chosen.log_level, chosen.known_secrets())
     gate = Gate(
         reached.basic_user,
         [reached.basic_pass, chosen.basic_auth_pass_previous.get_secret_value()],
@@ -35,13 +36,15 @@ def create_app(settings: Settings | None = None) -> Flask:
     images = ImageStore(chosen.resolved_store_url)
     links = Links(chosen.own_url, chosen.signing_keys, chosen.image_link_days)
 
-    app = Flask(__name__)
+    app = Flask(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = chosen.max_webhook_bytes
+    plain_errors(app)
+    app.after_request(quiet_headers)
     webhook = webhook_blueprint(gate, database, queues)
-    app.register_blueprint(webhook)
-    app.register_blueprint(ml_blueprint(gate, database))
-    app.register_blueprint(pictures_blueprint(images, links))
-    app.register_blueprint(vitals_blueprint(gate, database, queues, chosen.label_studio_url))
+    vitals = vitals_blueprint(gate, database, queues, chosen.label_studio_url)
+    for blueprint in (webhook, ml_blueprint(gate, database), pictures_blueprint(images, links), vitals):
+        app.register_blueprint(blueprint)
     limiter = Limiter(get_remote_address, app=app, storage_uri="memory://")
     limiter.limit(f"{chosen.webhooks_per_second} per second")(webhook)
+    limiter.limit("20 per second")(vitals)  # each asks database, Redis and Label Studio
     return app

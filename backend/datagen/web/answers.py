@@ -1,0 +1,40 @@
+"""What every answer has in common: errors as one sentence of JSON, and headers that take liberties away."""
+
+from __future__ import annotations
+
+import structlog
+from flask import Flask, Response
+from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import HTTPException
+
+log = structlog.get_logger()
+
+#: Nothing here is a page: nothing may be framed, run or sniffed, and no address (it may hold a link's key) passed on.
+_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+
+
+def quiet_headers(response: Response) -> Response:
+    """The headers of every answer; a view that set one itself knows better."""
+    for name, value in _HEADERS.items():
+        response.headers.setdefault(name, value)
+    return response
+
+
+def plain_errors(app: Flask) -> None:
+    """Have refusals of Flask's and faults of ours answered without a page, a trace or a version."""
+
+    @app.errorhandler(HTTPException)
+    def refused(error: HTTPException) -> ResponseReturnValue:
+        headers = {"Allow": ", ".join(sorted(allowed))} if (allowed := getattr(error, "valid_methods", None)) else {}
+        return {"error": error.name.lower()}, error.code or 500, headers
+
+    @app.errorhandler(Exception)
+    def failed(error: Exception) -> ResponseReturnValue:
+        log.error("request.failed", exc_info=error)
+        return {"error": "something is wrong here; the web process's log says what"}, 500
