@@ -18,7 +18,7 @@ from datagen.synthesis.pose import Posed
 from datagen.synthesis.tones import Bools, Floats, to_tones
 
 #: Half the side, in reduced pixels, of the neighbourhood searched round a place drawn from the area.
-REACH_PX = 56
+REACH_PX = 48
 #: Cut-outs are reduced until their shorter side has about this many pixels: enough to tell an edge from none.
 _SEEN_PX, _MOST_REDUCED = 14, 4
 #: Places this many tones worse than the best are as good as it …
@@ -80,30 +80,33 @@ def fitting_place(
 
 
 def settled(picture: npt.NDArray[Any], posed: Posed, top: int, left: int, grain: int) -> tuple[int, int]:
-    """The corner within ``grain`` pixels of (top, left) that fits best, to the pixel."""
+    """The corner within ``grain`` pixels of (top, left) that fits best: to the pixel, large cut-outs to two."""
     if grain <= 1:
         return top, left
     rows, columns = posed.mask.shape
+    fine = 1 if grain == 2 else 2
     y0, x0 = max(0, top - grain), max(0, left - grain)
     cut = picture[y0 : min(picture.shape[0], top + rows + grain), x0 : min(picture.shape[1], left + columns + grain)]
-    mismatch = _mismatch(_plain(to_tones(cut)), _plain(posed.clean))
+    search, wanted = _plain(to_tones(_reduced(cut, fine))), _plain(_reduced(posed.clean, fine))
+    mismatch = _mismatch(search, wanted[: search.shape[0], : search.shape[1]])
     y, x = divmod(int(np.argmin(mismatch)), mismatch.shape[1])
-    return y0 + y, x0 + x
+    return min(y0 + y * fine, picture.shape[0] - rows), min(x0 + x * fine, picture.shape[1] - columns)
 
 
 def _mismatch(search: Floats, wanted: Floats) -> Floats:
     """Root mean square difference of ``wanted`` from every window of ``search``, the means' share weighed down."""
     rows, columns = wanted.shape
     middle = float(wanted.mean())
-    both = cv2.matchTemplate(search - middle, wanted - middle, cv2.TM_CCORR)
-    total, square = (
-        np.asarray(sums[rows:, columns:] - sums[:-rows, columns:] - sums[rows:, :-columns] + sums[:-rows, :-columns])
-        / wanted.size
-        for sums in cv2.integral2(search - middle, sdepth=cv2.CV_64F, sqdepth=cv2.CV_64F)
-    )
+    ground, wanted = search - middle, wanted - middle
+    both = cv2.matchTemplate(ground, wanted, cv2.TM_CCORR)
+    valid = (slice(both.shape[0]), slice(both.shape[1]))
     # with the template's mean at 0, a window's mean is the difference of means
-    structure = square - total * total + float(wanted.var()) - 2 * both / wanted.size
-    return np.asarray(np.sqrt(np.maximum(structure + _MEAN_WEIGHT * total * total, 0)), np.float32)
+    total, square = (
+        np.asarray(mean(ground, cv2.CV_32F, (columns, rows), anchor=(0, 0), borderType=cv2.BORDER_REPLICATE))[valid]
+        for mean in (cv2.boxFilter, cv2.sqrBoxFilter)
+    )
+    structure = square + (_MEAN_WEIGHT - 1) * total * total + float(wanted.var()) - 2 * both / wanted.size
+    return np.asarray(np.sqrt(np.maximum(structure, 0)), np.float32)
 
 
 def _reduced(pixels: npt.NDArray[Any], grain: int) -> npt.NDArray[Any]:

@@ -22,6 +22,8 @@ from datagen.synthesis.tones import Bools, Floats, spread
 LEAST_SHARE, MOST_SHARE = 0.04, 0.97
 #: A fringe narrower than this many pixels is the blur of the lens; a wider one is part of the thing.
 _FRINGE_PX = 1.5
+#: The fringe ends where the difference falls under this share of the peak, or to this many times the noise.
+_FRINGE_PEAK, _FRINGE_NOISE = 0.1, 2.0
 #: Beyond this contrast two boundaries are equally clear, and their fit in the box decides.
 _CLEAR = 5.0
 
@@ -122,7 +124,7 @@ def _grown(mask: Bools, difference: Floats, noise: float, hole: Bools) -> Bools:
     """The matte out to where the thing can no longer be told from its surroundings: a soft edge belongs to it."""
     smooth: Floats = cv2.GaussianBlur(difference, (0, 0), 0.8)
     peak = float(np.quantile(smooth[mask], 0.75))
-    visible = (smooth > max(0.15 * peak, 2.5 * noise)) & hole
+    visible = (smooth > max(_FRINGE_PEAK * peak, _FRINGE_NOISE * noise)) & hole
     # no further than half its own radius: what lies beyond is something else
     reach = 0.5 * np.sqrt(mask.sum() / np.pi)
     if reach < 2 * _FRINGE_PX:

@@ -16,16 +16,15 @@ import numpy as np
 import numpy.typing as npt
 
 from datagen.synthesis.exemplars import Exemplar
+from datagen.synthesis.fill import grain_direction
 from datagen.synthesis.tones import Bools, Floats
 
 #: Pixels of surroundings kept round a posed mask: what the context match compares and a blend needs.
 RIM_PX = 5
 #: Doubled-angle resultant above which directions count as shared; a uniform sample of 8 exceeds .6 in 5 % of cases.
 _SHARED = 0.6
-#: … and above which stray directions at right angles do not speak for quarter turns.
-_SURELY = 0.9
-#: A thing at least this much longer than wide has a direction, and a texture this coherent too.
-_ELONGATED, _COHERENT = 1.4, 0.35
+#: A thing at least this much longer than wide has a direction.
+_ELONGATED = 1.4
 #: Smallest and largest standard deviation of a turn, in degrees, where a direction is kept.
 _TURN_RANGE = (6.0, 25.0)
 #: Standard deviation of the logarithm of the size where a single example says nothing about sizes.
@@ -73,19 +72,20 @@ def learn_pose(exemplars: Sequence[Exemplar]) -> PosePrior:
     for directions, whose in ((around, "their surroundings"), (own, "the things")):
         if len(directions) < max(2, len(exemplars) / 2):
             continue
-        one, crossed = _resultant(directions, 2), _resultant(directions, 4)
-        # a single direction with its scatter has a fourth-order resultant far below the second (its fourth power)
-        if one >= _SHARED and (one >= crossed or one >= _SURELY):
-            degrees = float(np.clip(_circular_degrees(directions), *_TURN_RANGE))
-            return PosePrior(
-                mode="kept", degrees=degrees, size_log=size_log, reason=f"{whose} share one direction, ± {degrees:.0f}°"
-            )
-        if crossed >= _SHARED:
+        main = 0.5 * float(np.angle(np.exp(2j * directions).mean()))
+        off = np.abs((directions - main + np.pi / 2) % np.pi - np.pi / 2)
+        across = off > np.deg2rad(60)
+        if _resultant(directions, 4) >= _SHARED and across.sum() >= 2:
             return PosePrior(
                 mode="quarter turns",
                 degrees=_TURN_RANGE[0],
                 size_log=size_log,
                 reason=f"the directions of {whose} lie at right angles",
+            )
+        if _resultant(directions, 2) >= _SHARED:
+            degrees = float(np.clip(np.rad2deg(1.4826 * np.median(off)), *_TURN_RANGE))
+            return PosePrior(
+                mode="kept", degrees=degrees, size_log=size_log, reason=f"{whose} share one direction, ± {degrees:.0f}°"
             )
     return PosePrior(mode="any turn", degrees=180.0, size_log=size_log, reason="no direction is shared")
 
@@ -184,16 +184,9 @@ def _axis(mask: Bools) -> tuple[float, bool]:
 
 
 def _texture_direction(exemplar: Exemplar) -> tuple[float, bool]:
-    """The direction along which the clean surroundings run (structure tensor), and whether they have one."""
-    plain = np.ascontiguousarray(exemplar.clean.mean(axis=2))
-    dx, dy = (cv2.Sobel(plain, cv2.CV_32F, *order, ksize=3) for order in ((1, 0), (0, 1)))
-    # the filled hole has no texture of its own
-    dx, dy = dx[~exemplar.mask], dy[~exemplar.mask]
-    # gradients count by their strength, not its square: one strong border is not the texture
-    weight = 1 / (np.hypot(dx, dy) + 1.0)
-    xx, yy, xy = (float((a * b * weight).sum()) for a, b in ((dx, dx), (dy, dy), (dx, dy)))
-    coherence = float(np.hypot(xx - yy, 2 * xy)) / (xx + yy + 1e-6)
-    return 0.5 * float(np.arctan2(2 * xy, xx - yy)) + np.pi / 2, coherence >= _COHERENT
+    """The direction along which the surroundings run, radians, and whether they have one."""
+    found = grain_direction(exemplar.patch, ~cv2.dilate(exemplar.mask.astype(np.uint8), np.ones((5, 5))).astype(bool))
+    return (0.0, False) if found is None else (float(np.arctan2(found[1], found[0])), True)
 
 
 def _directions(found: Sequence[tuple[float, bool]]) -> npt.NDArray[np.float64]:
@@ -202,8 +195,3 @@ def _directions(found: Sequence[tuple[float, bool]]) -> npt.NDArray[np.float64]:
 
 def _resultant(directions: npt.NDArray[np.float64], fold: int) -> float:
     return float(np.abs(np.exp(1j * fold * directions).mean()))
-
-
-def _circular_degrees(directions: npt.NDArray[np.float64]) -> float:
-    """The circular standard deviation of axes."""
-    return float(np.rad2deg(np.sqrt(-2 * np.log(max(_resultant(directions, 2), 1e-6))) / 2))
