@@ -1,0 +1,259 @@
+"""Nothing secret reaches a log line, whoever writes it and however it is wrapped: through the real set-up."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import logging
+import sys
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+import structlog
+from hypothesis import given
+from hypothesis import strategies as st
+from redis import Redis
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+
+from datagen.errors import InputProblem
+from datagen.jobs.logs import REDACTED, Redaction, configure_logging
+from datagen.label_studio.connection import Connection
+from datagen.label_studio.payloads import WebhookEvent
+from datagen.settings import Settings
+from datagen.store.database import Database
+from datagen.store.links import Links
+from stage.ports import free_port
+
+LEGACY = "0f" * 20
+JWT = "eyJhbGciOiJIUzI1NiJ9.eyJ0b2tlbl90eXBlIjoicmVmcmVzaCJ9.c2lnbmF0dXJl"
+PASSWORD = "correct horse, battery"
+SECRET = "a-webhook-secret/of+ours"
+BASIC = base64.b64encode(f"datagen:{PASSWORD}".encode()).decode()
+LINK = Links("http://datagen.example", b"key", 1).make("a" * 64)
+KEY = LINK.partition("key=")[2]
+#: What must never be seen, whatever is logged in these tests.
+NEVER = (LEGACY, JWT, PASSWORD, SECRET, BASIC, KEY)
+
+
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], str]]:
+    """What was written, after logging was set up as every process does it."""
+    stream = io.StringIO()
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
+    monkeypatch.setattr(threading, "excepthook", threading.__excepthook__)
+    configure_logging("DEBUG", {SECRET, PASSWORD})
+    yield stream.getvalue
+    structlog.reset_defaults()
+    root.handlers[:] = before
+    root.setLevel(level)
+
+
+def check(written: str, *, lines: int = 1) -> None:
+    assert [secret for secret in NEVER if secret in written] == []
+    events = [json.loads(line) for line in written.splitlines()]
+    assert len(events) >= lines
+    assert all({"event", "level", "timestamp"} <= set(event) for event in events)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        f"refused {LEGACY} twice",
+        f"refused {LEGACY.upper()}",
+        f"pat={JWT}",
+        f"Authorization: Token {LEGACY}",
+        f"Authorization: Bearer {JWT}",
+        f"authorization: Basic {BASIC}",
+        f"{{'Authorization': 'Basic {BASIC}', 'X-Datagen-Secret': '{SECRET}'}}",
+        f"X-Datagen-Secret: {SECRET}",
+        f"X-Datagen-Secret: another-{KEY}",
+        f'{{"password": "{PASSWORD}", "user": "x"}}',
+        f"DATAGEN_BASIC_AUTH_PASS={PASSWORD}",
+        f"GET {LINK} HTTP/1.1",
+        f"/images/{'a' * 64}.png?x=1&key={KEY}",
+        f"https://studio.example/api?token={LEGACY}&page=2",
+        f"https://bucket/a.png?X-Amz-Signature={LEGACY}&X-Amz-Credential={KEY}",
+        "redis://:correct-horse-battery@redis.example:6379/0",
+        "postgresql+psycopg://datagen:correct-horse-battery@host/db",
+    ],
+)
+def test_a_secret_inside_a_text_is_not_written(said: str, written: Callable[[], str]) -> None:
+    log = structlog.get_logger()
+    log.info(said)
+    log.warning("something", why=said, deep=[{"er": (said,)}], what=ValueError(said))
+    logging.getLogger("a.library").warning("it says %s", said)
+    logging.getLogger("a.library").warning(said.replace("%", "%%"))
+    check(written(), lines=4)
+    assert "correct-horse-battery" not in written()
+    assert KEY not in written()
+
+
+@pytest.mark.parametrize(
+    "name", ["token", "api_key", "password", "webhook_secret", "Authorization", "Set-Cookie", "signing_key", "apiKey"]
+)
+def test_what_has_a_secrets_name_is_not_written_whatever_it_looks_like(name: str, written: Callable[[], str]) -> None:
+    structlog.get_logger().info("made", **{name: "plain", "deep": {name: {"er": "plain"}}, "left": "seen"})
+    check(written())
+    assert "plain" not in written()
+    assert "seen" in written()
+
+
+def test_ordinary_words_and_numbers_stay(written: Callable[[], str]) -> None:
+    structlog.get_logger().info(
+        "event.stored", inbox=7, action="ANNOTATION_CREATED", digest="a" * 64, has_token=True, path="/data/a b.png"
+    )
+    [line] = written().splitlines()
+    event = json.loads(line)
+    assert event["inbox"] == 7
+    assert event["has_token"] is True
+    assert (event["digest"], event["path"], event["action"]) == ("a" * 64, "/data/a b.png", "ANNOTATION_CREATED")
+    assert REDACTED not in line
+
+
+def _fail(error: Exception) -> None:
+    raise error
+
+
+def _log_failing(error: Exception) -> None:
+    try:
+        try:
+            _fail(error)
+        except Exception as first:
+            raise RuntimeError(f"with header Token {LEGACY}") from first
+    except RuntimeError:
+        structlog.get_logger().exception("failed")
+        logging.getLogger("rq.worker").exception("job failed")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError(f"{LINK} and {PASSWORD}"),
+        httpx.ConnectError(f"{{'authorization': 'Bearer {JWT}'}}"),
+        urllib.error.HTTPError(LINK, 403, f"secret={SECRET}", None, None),  # type: ignore[arg-type]
+    ],
+)
+def test_tracebacks_are_cleaned_with_all_their_causes(error: Exception, written: Callable[[], str]) -> None:
+    _log_failing(error)
+    check(written(), lines=2)
+    assert "Traceback" in written()
+    if isinstance(error, urllib.error.HTTPError):
+        error.close()
+
+
+def test_a_crash_of_the_process_or_a_thread_is_an_event_too(written: Callable[[], str]) -> None:
+    def crash() -> None:
+        raise RuntimeError(f"could not log in as datagen with {PASSWORD}")
+
+    thread = threading.Thread(target=crash)
+    thread.start()
+    thread.join()
+    try:
+        crash()
+    except RuntimeError as error:
+        sys.excepthook(type(error), error, error.__traceback__)
+    check(written(), lines=2)
+    assert [json.loads(line)["event"] for line in written().splitlines()] == ["thread.crashed", "process.crashed"]
+
+
+def test_an_error_of_the_database_does_not_tell_what_people_wrote(written: Callable[[], str], tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'rows.sqlite3'}")
+    what = {"comment": "my private comment"}
+    with database.read() as session:
+        try:
+            session.execute(text("SELECT * FROM nothing WHERE comment = :comment"), what)
+        except SQLAlchemyError:
+            structlog.get_logger().exception("event.not_stored")
+            logging.getLogger("sqlalchemy.engine").exception("failed")
+    database.close()
+    check(written(), lines=2)
+    assert "my private comment" not in written()
+
+
+def test_a_database_url_with_a_password_is_not_told_when_it_does_not_answer(written: Callable[[], str]) -> None:
+    database = Database(f"postgresql+psycopg://datagen:correct-horse-battery@127.0.0.1:{free_port()}/x")
+    try:
+        with database.read() as session:
+            session.execute(text("SELECT 1"))
+    except SQLAlchemyError:
+        structlog.get_logger().exception("database.away", url=database.url)
+    database.close()
+    check(written())
+    assert "correct-horse-battery" not in written()
+
+
+def test_the_body_of_a_webhook_is_not_told_when_it_is_refused(written: Callable[[], str]) -> None:
+    for body in (b'{"action": "my private comment"}', b"my private comment", b'["my private comment"]'):
+        try:
+            WebhookEvent.parse(body)
+        except InputProblem:
+            structlog.get_logger().exception("event.refused")
+    check(written(), lines=3)
+    assert "my private comment" not in written()
+
+
+def test_libraries_that_talk_of_requests_are_not_heard_even_at_debug(written: Callable[[], str]) -> None:
+    for name in ("httpx", "httpcore", "urllib3.connectionpool", "rq.worker", "werkzeug", "gunicorn.access"):
+        logging.getLogger(name).info("HTTP Request: GET %s", LINK)
+        logging.getLogger(name).debug("headers: %s", {"authorization": f"Token {LEGACY}"})
+    assert written() == ""
+
+
+def test_libraries_warnings_are_cleaned(written: Callable[[], str]) -> None:
+    for name in ("httpx", "urllib3.connectionpool", "rq.worker", "gunicorn.error", "alembic", "fsspec"):
+        logging.getLogger(name).error("Error handling request %s", LINK)
+        logging.getLogger(name).warning("Retrying after connection broken: %s", f"Token {LEGACY}")
+    check(written(), lines=12)
+
+
+def test_a_request_of_ours_that_fails_tells_no_token(written: Callable[[], str]) -> None:
+    for token in (LEGACY, JWT):
+        connection = Connection(f"http://127.0.0.1:{free_port()}", token, read_attempts=1)
+        try:
+            connection.get("/api/projects", "the projects")
+        except Exception:
+            structlog.get_logger().exception("failed")
+        connection.close()
+    check(written(), lines=2)
+
+
+def test_redis_that_refuses_tells_no_password(written: Callable[[], str]) -> None:
+    with Redis.from_url(f"redis://:correct-horse-battery@127.0.0.1:{free_port()}/0") as redis:
+        try:
+            redis.ping()
+        except Exception:
+            structlog.get_logger().exception("failed", redis=repr(redis))
+    check(written())
+    assert "correct-horse-battery" not in written()
+
+
+def test_settings_tell_no_secret_when_they_are_logged(written: Callable[[], str], tmp_path: Path) -> None:
+    settings = Settings(_env_file=None, data_dir=tmp_path, label_studio_api_key=LEGACY, basic_auth_pass=PASSWORD)
+    structlog.get_logger().info("started", settings=settings, dumped=settings.model_dump())
+    check(written())
+
+
+@given(st.text(alphabet=st.characters(exclude_categories=("Cs",)), min_size=6, max_size=60), st.text(max_size=20))
+def test_a_known_secret_is_found_by_its_value_wherever_it_stands(secret: str, around: str) -> None:
+    cleaned = Redaction({secret})(None, "", {"event": f"{around}{secret}{around}"})["event"]
+    assert secret not in cleaned or secret in REDACTED or secret in around * 2
+
+
+def test_gunicorn_writes_no_access_log() -> None:
+    """It would hold every link's key; ``datagen web`` names none, and none is gunicorn's default."""
+    from gunicorn.config import Config
+
+    from datagen import cli
+
+    assert Config().accesslog is None
+    assert "access" not in Path(cli.__file__).read_text(encoding="utf-8")
