@@ -47,7 +47,7 @@ def check(parameters: Mapping[str, Json]) -> tuple[str, ...]:
         problems += examined.problems
         problems += _fitting(own, examined)
         if device is not None:
-            problems += _memory(own, device, examined)
+            problems += too_little_memory(own, device, examined)
     if own.lora and not Path(own.lora).expanduser().exists():
         problems.append(f"“diffusion.lora” names {own.lora}, which is not on this machine; place it there, or clear it")
     return (*(_sentence(p) for p in problems), GO_ON) if problems else ()
@@ -100,7 +100,7 @@ def _on_the_hub(own: DiffusionParameters) -> tuple[Path | None, list[str]]:
         return None, [f"the hub knows no weights {own.weights!r}; correct “diffusion.weights”, or set HF_TOKEN"]
     except Exception as fault:  # whatever the network does: the answer is the same sentence, with its name
         return None, [
-            f"the weights {own.weights} are not on this machine and the hub cannot be reached ({type(fault).__name__}); "
+            f"the weights {own.weights} are not here and the hub cannot be reached ({type(fault).__name__}); "
             "download them elsewhere and set “diffusion.weights” to their folder"
         ]
     return None, []
@@ -138,7 +138,8 @@ def _fitting(own: DiffusionParameters, examined: Examined) -> list[str]:
     return []
 
 
-def _memory(own: DiffusionParameters, device: Device, examined: Examined) -> list[str]:
+def too_little_memory(own: DiffusionParameters, device: Device, examined: Examined) -> list[str]:
+    """The sentence for a device whose memory cannot hold the weights and one crop."""
     size = _BYTES.get(own.dtype, 4 if device.kind == "cpu" else 2)
     needed = examined.numbers * size + int(_WORKING_BYTES * (own.resolution / 512) ** 2)
     if device.memory and needed > device.memory:

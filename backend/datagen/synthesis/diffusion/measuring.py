@@ -63,7 +63,8 @@ def measure(before: Floats, after: Floats, place: Place) -> Painted:
     sure, likely = (
         float(np.clip(times * own_error, *within)) for times, within in ((_SURE, _SURE_RANGE), (_LIKELY, _LIKELY_RANGE))
     )
-    mask = _solid(_hysteresis(np.where(place.room, calm, 0.0), min(sure, likely), sure)) & place.room
+    # sure by what is left of a change when grain is blurred away; likely by the pixel itself, or edges would grow
+    mask = _solid(_hysteresis((change > likely) & place.room, (calm > sure) & place.room)) & place.room
     return Painted(
         tones=tones,
         mask=mask,
@@ -93,11 +94,12 @@ def _tint(before: Floats, after: Floats, room: Bools) -> Floats:
     return np.asarray(membrane(smooth, outside), np.float32)
 
 
-def _hysteresis(change: Floats, low: float, high: float) -> Bools:
-    """Pixels above ``low`` that hang together with one above ``high`` (Canny 1986)."""
-    _, parts = cv2.connectedComponents((change > low).astype(np.uint8), connectivity=8)
-    sure = np.unique(parts[change > high])
-    return np.asarray(np.isin(parts, sure[sure > 0]))
+def _hysteresis(likely: Bools, sure: Bools) -> Bools:
+    """The parts of ``likely``, its gaps of a pixel closed, that hang together with a sure pixel (Canny 1986)."""
+    closed = cv2.morphologyEx(likely.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
+    _, parts = cv2.connectedComponents(closed, connectivity=8)
+    chosen = np.unique(parts[sure])
+    return np.asarray(np.isin(parts, chosen[chosen > 0]))
 
 
 def _solid(mask: Bools) -> Bools:

@@ -1,0 +1,54 @@
+"""Attention maps of the taught word: read off without changing what the model does."""
+
+from __future__ import annotations
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("diffusers")
+
+from datagen.synthesis.diffusion import pipelines  # noqa: E402
+from datagen.synthesis.diffusion.attention import listening, token_positions  # noqa: E402
+from datagen.synthesis.diffusion.parameters import DiffusionParameters  # noqa: E402
+
+
+@pytest.fixture
+def pipeline(tiny):
+    """The tiny pipeline on the CPU."""
+    return pipelines.load(tiny, DiffusionParameters(), torch.device("cpu"), torch.float32)
+
+
+def test_the_taught_words_tokens_are_found_in_the_sentence(pipeline):
+    found = token_positions(pipeline.tokenizer, "a photo of sks pit", "sks")
+    ids = pipeline.tokenizer("a photo of sks pit").input_ids
+    assert len(found) == 77
+    assert pipeline.tokenizer.decode([i for i, ours in zip(ids, found, strict=False) if ours]).strip() == "sks"
+
+
+def test_listening_changes_nothing_and_ends_with_the_block(pipeline):
+    unet = pipeline.unet
+    noisy, said = torch.randn(2, 9, 16, 16), torch.randn(2, 77, 32)
+    positions = torch.zeros(1, 77, dtype=torch.bool)
+    positions[0, 5] = True
+    with torch.no_grad():
+        plain = unet(noisy, 10, encoder_hidden_states=said).sample
+        with listening(unet, positions) as maps:
+            heard = unet(noisy, 10, encoder_hidden_states=said).sample
+        assert torch.equal(plain, heard)
+        count = len(maps.maps)
+        unet(noisy, 10, encoder_hidden_states=said)
+    assert count == len(maps.maps) > 0
+    assert maps.maps[0].shape == (1, 16, 16)
+    # attention is a share: what the word gets in one place lies between nothing and all
+    assert 0 <= float(maps.maps[0].min()) <= float(maps.maps[0].max()) <= 1
+
+
+def test_the_loss_is_least_where_attention_is_the_mask(pipeline):
+    with listening(pipeline.unet, torch.zeros(1, 77, dtype=torch.bool)) as maps:
+        pass
+    mask = torch.zeros(1, 1, 16, 16)
+    mask[..., 4:8, 4:8] = 1
+    maps.maps = [mask[:, 0]]
+    assert float(maps.loss(mask)) == 0
+    maps.maps = [1 - mask[:, 0]]
+    assert float(maps.loss(mask)) == 1

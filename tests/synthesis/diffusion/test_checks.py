@@ -1,0 +1,94 @@
+"""What is asked before any job is queued: each lack has a sentence that names the setting, and nothing is loaded."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.util import find_spec
+
+import pytest
+
+from datagen.synthesis.diffusion.checks import GO_ON, check, too_little_memory
+from datagen.synthesis.diffusion.devices import Device
+from datagen.synthesis.diffusion.parameters import DiffusionParameters
+from datagen.synthesis.diffusion.weights import Examined
+
+needs_packages = pytest.mark.skipif(find_spec("diffusers") is None, reason="the extra “diffusion” is not installed")
+
+
+def ask(weights, **own):
+    return check({"diffusion": {"weights": str(weights), "device": "cpu", **own}})
+
+
+@needs_packages
+def test_nothing_stands_in_the_way_of_whole_weights_on_a_device_that_was_asked_for(weights):
+    assert ask(weights) == ()
+
+
+def test_every_answer_ends_with_the_way_on_without_a_gpu(tmp_path):
+    assert ask(tmp_path / "not-there")[-1] == GO_ON
+
+
+def test_weights_that_are_nowhere_name_the_setting(tmp_path):
+    assert any("“diffusion.weights” names the folder" in said for said in ask(tmp_path / "not-there"))
+    assert any("“diffusion.weights” is not set" in said for said in ask(""))
+
+
+@needs_packages
+def test_a_hub_that_may_not_be_asked_is_said(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert "HF_HUB_OFFLINE forbids fetching them" in ask("nobody/no-such-weights")[0]
+
+
+@needs_packages
+def test_a_hub_that_cannot_be_reached_is_said(monkeypatch):
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    assert "the hub cannot be reached" in ask("nobody/no-such-weights")[0]
+
+
+def test_no_gpu_is_said_before_anything_is_queued(weights, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("platform.system", lambda: "Linux")
+    assert any("No GPU was found for “diffusion.device” = 'auto'" in said for said in ask(weights, device="auto"))
+
+
+def test_float16_on_a_cpu_is_the_wrong_dtype(weights):
+    assert any("set “diffusion.dtype” to “float32”" in said for said in ask(weights, dtype="float16"))
+
+
+def test_bfloat16_on_an_old_gpu_is_the_wrong_dtype(weights, monkeypatch):
+    old = Device(kind="cuda", name="Tesla T4", memory=2**34, capability=7.5)
+    monkeypatch.setattr("datagen.synthesis.diffusion.checks.find_device", lambda wanted: old)
+    monkeypatch.setattr("datagen.synthesis.diffusion.checks.torch_version", lambda: "2.13.0+cu130")
+    assert any("Tesla T4 does not compute in bfloat16" in said for said in ask(weights, dtype="bfloat16"))
+
+
+def test_a_gpu_with_a_torch_for_cpus_is_said(weights, monkeypatch):
+    there = Device(kind="cuda", name="NVIDIA H200", memory=2**37, capability=9.0)
+    monkeypatch.setattr("datagen.synthesis.diffusion.checks.find_device", lambda wanted: there)
+    monkeypatch.setattr("datagen.synthesis.diffusion.checks.torch_version", lambda: "2.13.0+cpu")
+    assert any("torch 2.13.0+cpu is built without CUDA" in said for said in ask(weights, device="auto"))
+
+
+def test_too_little_memory_names_what_would_help():
+    flux = Examined(pipeline="FluxFillPipeline", numbers=17_000_000_000, denoiser="transformer", problems=())
+    small = Device(kind="cuda", name="RTX 4060", memory=8 * 10**9, capability=8.9)
+    [said] = too_little_memory(DiffusionParameters(), small, flux)
+    assert "RTX 4060 has 8.0 GB of memory and these weights need about 35.5 GB at 512 pixels" in said
+    assert too_little_memory(DiffusionParameters(), Device(kind="cuda", name="H200", memory=141 * 10**9), flux) == []
+
+
+def test_a_wrong_parameter_of_composites_is_found_too(weights):
+    assert check({"size_factor": "big", "diffusion": {"weights": str(weights)}}) == (
+        "parameter 'size_factor' must be a number from 0.2 to 5, not 'big'",
+    )
+
+
+def test_asking_imports_no_torch():
+    code = (
+        "import sys; from datagen.synthesis.engine import load_engine\n"
+        "engine = load_engine('diffusion'); engine.check({'diffusion': {'weights': '/nowhere'}})\n"
+        "sys.exit(int(bool({'torch', 'diffusers', 'transformers'} & set(sys.modules))))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,160 @@
+"""The whole engine on a tiny pipeline: what it promises of every sample, and of fits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("diffusers")
+pytest.importorskip("peft")
+
+from filelock import FileLock  # noqa: E402
+
+from datagen.domain.spec import sample_seed  # noqa: E402
+from datagen.errors import EngineError  # noqa: E402
+from datagen.synthesis.diffusion.engine import DiffusionEngine  # noqa: E402
+from datagen.synthesis.diffusion.painter import Painter  # noqa: E402
+from datagen.synthesis.diffusion.warm import drop_warm  # noqa: E402
+from datagen.synthesis.engine import load_engine  # noqa: E402
+
+
+def ignore(done, what):
+    pass
+
+
+def painted(rendered):
+    return [instance["pixels"] for instance in rendered.provenance.steps["instances"]]
+
+
+def test_it_is_found_by_its_name_and_asks_for_a_gpu_worker():
+    engine = load_engine("diffusion")
+    assert (engine.name, engine.needs) == ("diffusion", "gpu")
+
+
+@pytest.mark.parametrize("kind", ["grey", "colour", "deep"])
+def test_only_masked_pixels_change_and_the_label_is_where_they_did(study, engine, parameters, kind):
+    spec, shelf = study(kind=kind, parameters=parameters(fit_steps=0))
+    for one in engine.fit(spec, shelf, ignore).render(range(3)):
+        background = shelf.load(one.provenance.background)
+        different = one.image != background
+        different = different if different.ndim == 2 else different.any(axis=2)
+        assert (one.image.shape, one.image.dtype) == (background.shape, background.dtype)
+        assert not (different & (one.mask == 0)).any()
+        assert different[one.mask > 0].mean() > 0.8
+        assert painted(one) == ["diffusion"]
+
+
+def test_masks_boxes_and_outlines_agree(study, engine, parameters, rasterized):
+    spec, shelf = study(kind="colour", parameters=parameters(fit_steps=0) | {"instances_min": 2, "instances_max": 2})
+    for one in engine.fit(spec, shelf, ignore).render(range(2)):
+        assert sorted(np.unique(one.mask)) == list(range(len(one.instances) + 1))
+        for number, instance in enumerate(one.instances, start=1):
+            ys, xs = np.nonzero(one.mask == number)
+            assert (instance.box.x, instance.box.y) == (xs.min(), ys.min())
+            assert (instance.box.right, instance.box.bottom) == (xs.max() + 1, ys.max() + 1)
+            assert np.array_equal(rasterized(instance.outlines, one.mask.shape), one.mask == number)
+
+
+def test_the_same_spec_and_index_give_the_same_image_in_any_company_and_process(study, kept, parameters):
+    spec, shelf = study(kind="colour", parameters=parameters())
+    together = list(DiffusionEngine(kept).fit(spec, shelf, ignore).render(range(3)))
+    drop_warm()
+    [alone] = DiffusionEngine(kept).fit(spec, shelf, ignore).render([2])
+    assert np.array_equal(alone.image, together[2].image)
+    assert np.array_equal(alone.mask, together[2].mask)
+    assert (alone.instances, alone.provenance) == (together[2].instances, together[2].provenance)
+    assert not np.array_equal(together[0].image, together[1].image)
+
+
+def test_the_provenance_is_enough_to_make_the_image_again(study, engine, parameters):
+    spec, shelf = study(kind="colour", parameters=parameters())
+    [one] = engine.fit(spec, shelf, ignore).render([4])
+    said = one.provenance
+    assert (said.engine, said.spec_digest, said.index) == ("diffusion", spec.digest, 4)
+    assert said.seed == sample_seed(spec.digest, 4)
+    assert said.steps["versions"]["torch"] == torch.__version__
+    assert said.steps["weights"] == "tiny-inpainting"
+    assert len(said.steps["weights_sha256"]) == len(said.steps["lora_sha256"]) == 64
+    assert said.steps["dtype"] in ("float32", "bfloat16", "float16")
+    assert said.steps["device"]
+    [instance] = said.steps["instances"]
+    assert {"concept", "degrees", "scale", "candidate", "contrast", "cover"} <= set(instance)
+    assert "blend" not in instance
+
+
+def test_a_spec_is_fitted_once_and_a_child_that_only_moves_finds_its_parents_fit(study, tmp_path, parameters):
+    spec, shelf = study(kind="colour", parameters=parameters(fit_steps=2))
+    child = replace(spec, seed=2, parameters=spec.parameters | {"size_factor": 1.3})
+    other = replace(spec, parameters=parameters(fit_steps=3))
+    taught = []
+    for one in (spec, spec, child, other):
+        said = []
+        DiffusionEngine(tmp_path).fit(one, shelf, lambda done, what, said=said: said.append(what))
+        taught.append(any("teaching the model" in what for what in said))
+    assert taught == [True, False, False, True]
+
+
+def test_what_the_fit_did_is_reported(study, tmp_path, parameters):
+    spec, shelf = study(kind="colour", parameters=parameters(fit_steps=2))
+    fitted = DiffusionEngine(tmp_path).fit(spec, shelf, ignore)
+    assert any("A LoRA was fitted in 2 steps; its loss went from 0." in said for said in fitted.report.findings)
+    list(fitted.render([0]))
+    assert any("1 concepts were painted" in said for said in fitted.report.findings)
+
+
+def test_a_refined_composite_starts_from_what_composite_made(study, engine, parameters):
+    plain, shelf = study(kind="colour", parameters=parameters(fit_steps=0))
+    refined, _ = study(kind="colour", parameters=parameters(fit_steps=0, refine_composite=True, strength=0.4, steps=5))
+    [one] = engine.fit(plain, shelf, ignore).render([0])
+    [other] = engine.fit(refined, shelf, ignore).render([0])
+    assert not np.array_equal(one.image, other.image)
+    background = shelf.load(other.provenance.background)
+    assert not ((other.image != background).any(axis=2) & (other.mask == 0)).any()
+    assert "blend" in other.provenance.steps["instances"][0]
+
+
+def test_where_nothing_can_be_seen_composites_pixels_are_used_and_counted(study, engine, parameters, monkeypatch):
+    spec, shelf = study(kind="colour", parameters=parameters(fit_steps=0))
+    # a model that gives every crop back as it was
+    monkeypatch.setattr(Painter, "paint", lambda self, orders: [order.image for order in orders])
+    fitted = engine.fit(spec, shelf, ignore)
+    [one] = fitted.render([0])
+    assert painted(one) == ["composite"]
+    assert (one.mask > 0).any()
+    assert any("in 1 of 1 places the model painted nothing that can be seen" in said for said in fitted.report.warnings)
+
+
+def test_a_fit_waits_for_the_worker_that_makes_the_same_and_can_be_cancelled_meanwhile(study, tmp_path, parameters):
+    spec, shelf = study(kind="colour", parameters=parameters(fit_steps=1))
+
+    class Cancelled(Exception):
+        pass
+
+    def cancel(done, what):
+        if "another worker" in what:
+            raise Cancelled
+
+    DiffusionEngine(tmp_path).fit(spec, shelf, ignore)
+    [home] = (tmp_path / "fits").iterdir()
+    with FileLock(home / "lock"), pytest.raises(Cancelled):
+        DiffusionEngine(tmp_path).fit(spec, shelf, cancel)
+
+
+def test_a_lora_given_is_used_and_none_fitted(study, tmp_path, parameters):
+    spec, shelf = study(kind="colour", parameters=parameters(fit_steps=2))
+    DiffusionEngine(tmp_path).fit(spec, shelf, ignore)
+    [home] = (tmp_path / "fits").iterdir()
+    given, _ = study(kind="colour", parameters=parameters(lora=str(home / "pytorch_lora_weights.safetensors")))
+    fitted = DiffusionEngine(tmp_path / "other").fit(given, shelf, ignore)
+    assert any("is used as it is; none was fitted" in said for said in fitted.report.findings)
+    assert not (tmp_path / "other" / "fits").exists()
+
+
+def test_what_the_machine_lacks_is_said_before_anything_is_learned(study, engine, parameters):
+    spec, shelf = study(kind="colour", parameters=parameters(weights="/no/such/folder"))
+    with pytest.raises(EngineError, match="/no/such/folder, which is not on this machine.*engine “composite”"):
+        engine.fit(spec, shelf, ignore)
+    assert not shelf.loads

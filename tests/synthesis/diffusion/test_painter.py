@@ -1,0 +1,95 @@
+"""Painting in batches: each crop depends on its order alone, and memory that runs out halves the batch."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("diffusers")
+
+from datagen.errors import DeviceFault, EngineError  # noqa: E402
+from datagen.synthesis.diffusion import pipelines  # noqa: E402
+from datagen.synthesis.diffusion.painter import Order, Painter  # noqa: E402
+from datagen.synthesis.diffusion.parameters import DiffusionParameters  # noqa: E402
+
+OWN = DiffusionParameters(resolution=32, steps=3, levers="none")
+
+
+@pytest.fixture
+def pipeline(tiny, device):
+    """The tiny pipeline on the device."""
+    pipelines.same_every_time()
+    return pipelines.load(tiny, OWN, pipelines.device_of(device), torch.float32)
+
+
+def order(seed):
+    chance = np.random.default_rng(seed)
+    mask = np.zeros((32, 32), np.float32)
+    mask[8:20, 10:24] = 1
+    image = chance.random((32, 32, 3)).astype(np.float32)
+    return Order(image=image, mask=mask, prompt="a photo of sks pit", seed=seed + 2**63)
+
+
+def test_a_crop_is_the_same_alone_and_in_any_company(pipeline):
+    painter = Painter(pipeline, OWN, 4)
+    alone = painter.paint([order(3)])[0]
+    first = painter.paint([order(n) for n in (3, 4, 5, 6)])[0]
+    last = painter.paint([order(n) for n in (9, 8, 7, 3)])[3]
+    second_batch = painter.paint([order(n) for n in (4, 5, 6, 7, 8, 3)])[5]
+    assert all(np.array_equal(alone, other) for other in (first, last, second_batch))
+
+
+def test_another_seed_paints_another_picture(pipeline):
+    painter = Painter(pipeline, OWN, 2)
+    one, other = order(3), order(3)
+    made = painter.paint([one, Order(image=other.image, mask=other.mask, prompt=other.prompt, seed=4)])
+    assert not np.array_equal(*made)
+
+
+class Cramped:
+    """A pipeline on a device that holds so many rows."""
+
+    def __init__(self, inner, rows, fault):
+        self._inner, self._rows, self._fault, self.asked = inner, rows, fault, []
+
+    def __call__(
+        self, prompt, image, mask_image, height, width, num_inference_steps, strength, guidance_scale, generator,
+        output_type,
+    ):  # fmt: skip
+        self.asked.append(len(prompt))
+        if len(prompt) > self._rows:
+            raise self._fault
+        given = {name: value for name, value in locals().items() if name not in ("self",)}
+        return self._inner(**given)
+
+
+def test_out_of_memory_halves_the_batch_and_goes_on(pipeline):
+    cramped = Cramped(pipeline, 2, torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"))
+    painter = Painter(cramped, OWN, 8)
+    made = painter.paint([order(n) for n in range(3)])
+    assert (len(made), painter.batch) == (3, 2)
+    assert cramped.asked == [8, 4, 2, 2]
+    whole = Painter(pipeline, OWN, 2).paint([order(n) for n in range(3)])
+    assert all(np.array_equal(a, b) for a, b in zip(made, whole, strict=True))
+
+
+def test_not_even_one_crop_fits(pipeline):
+    painter = Painter(Cramped(pipeline, 0, torch.OutOfMemoryError("CUDA out of memory")), OWN, 2)
+    with pytest.raises(EngineError, match="one crop of 32 pixels does not fit into the device's memory"):
+        painter.paint([order(1)])
+
+
+def test_a_device_that_fails_is_told_from_a_fault_of_ours(pipeline):
+    broken = Cramped(pipeline, 0, RuntimeError("CUDA error: unspecified launch failure"))
+    with pytest.raises(DeviceFault, match="unspecified launch failure"):
+        Painter(broken, OWN, 1).paint([order(1)])
+    with pytest.raises(RuntimeError, match="shapes"):
+        Painter(Cramped(pipeline, 0, RuntimeError("shapes do not match")), OWN, 1).paint([order(1)])
+
+
+def test_numbers_that_are_none_name_the_dtype(pipeline):
+    with torch.no_grad():
+        next(pipeline.vae.decoder.parameters()).fill_(float("nan"))
+    with pytest.raises(EngineError, match="set “diffusion.dtype” to “bfloat16” or “float32”"):
+        Painter(pipeline, OWN, 1).paint([order(1)])

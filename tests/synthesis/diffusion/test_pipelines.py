@@ -1,0 +1,108 @@
+"""Loading and saving with a LoRA: what was taught is there again, to the last bit, and never filled at random."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("diffusers")
+peft = pytest.importorskip("peft")
+
+from diffusers.utils import convert_state_dict_to_diffusers  # noqa: E402
+from peft.utils import get_peft_model_state_dict  # noqa: E402
+
+from datagen.errors import EngineError  # noqa: E402
+from datagen.synthesis.diffusion import pipelines  # noqa: E402
+from datagen.synthesis.diffusion.painter import Order, Painter  # noqa: E402
+from datagen.synthesis.diffusion.parameters import DiffusionParameters  # noqa: E402
+from datagen.synthesis.diffusion.weights import examine  # noqa: E402
+
+OWN = DiffusionParameters(resolution=32, steps=2, levers="none")
+
+
+def load(folder, own=OWN):
+    return pipelines.load(folder, own, torch.device("cpu"), torch.float32)
+
+
+def paint(pipeline):
+    mask = np.zeros((32, 32), np.float32)
+    mask[8:20, 8:20] = 1
+    image = np.full((32, 32, 3), 0.5, np.float32)
+    return Painter(pipeline, OWN, 1).paint([Order(image=image, mask=mask, prompt="a sks pit", seed=1)])[0]
+
+
+@pytest.fixture
+def taught(tiny):
+    """A pipeline with a LoRA loaded that changes what it paints."""
+    pipeline = load(tiny)
+    torch.manual_seed(3)
+    config = peft.LoraConfig(r=4, lora_alpha=4, init_lora_weights=False, target_modules=["to_q", "to_v", "to_out.0"])
+    pipeline.unet.add_adapter(config)
+    return pipeline
+
+
+@pytest.fixture
+def lora(taught, tmp_path):
+    """Its LoRA's file."""
+    layers = convert_state_dict_to_diffusers(get_peft_model_state_dict(taught.unet))
+    type(taught).save_lora_weights(str(tmp_path), unet_lora_layers=layers)
+    return tmp_path / pipelines.LORA_FILE
+
+
+def test_a_lora_saved_and_loaded_again_paints_the_same(tiny, taught, lora):
+    with_it = paint(taught)
+    again, once_more = load(tiny), load(tiny)
+    assert np.abs(paint(again) - with_it).max() > 0.01
+    pipelines.add_lora(again, lora)
+    pipelines.add_lora(once_more, lora.parent)
+    assert np.array_equal(paint(again), paint(once_more))
+    # fused, the sums are made in another order: the same but for rounding
+    assert np.abs(paint(again) - with_it).max() < 1e-4
+
+
+def test_saving_with_a_lora_loaded_is_a_trap_and_is_seen_by_the_checks(taught, tmp_path):
+    taught.save_pretrained(str(tmp_path / "trap"))
+    assert any("was saved with a LoRA loaded" in said for said in examine(tmp_path / "trap").problems)
+
+
+def test_a_whole_pipeline_saved_by_us_paints_what_was_taught(taught, tmp_path):
+    with_it = paint(taught)
+    pipelines.save_whole(taught, tmp_path / "whole")
+    assert examine(tmp_path / "whole").problems == ()
+    assert np.abs(paint(load(tmp_path / "whole")) - with_it).max() < 1e-4
+
+
+def test_a_lora_of_another_model_is_refused_by_name(tiny, tmp_path, safetensors_file):
+    path = safetensors_file(tmp_path / "other.safetensors", {"unet.nothing.lora_A.weight": ("F32", [4, 32])})
+    with pytest.raises(EngineError, match="other.safetensors does not fit the weights"):
+        pipelines.add_lora(load(tiny), path)
+
+
+@pytest.mark.parametrize("name", ["own", "ddim", "dpm++", "unipc", "euler", "lcm", "tcd"])
+def test_every_scheduler_paints(tiny, name):
+    own = DiffusionParameters(resolution=32, steps=2, scheduler=name, levers="none")
+    assert np.isfinite(paint(load(tiny, own))).all()
+
+
+def test_a_folder_that_cannot_be_loaded_names_the_setting(weights):
+    logging.disable(logging.ERROR)
+    try:
+        with pytest.raises(EngineError, match="choose others with “diffusion.weights”"):
+            load(weights)
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def test_a_device_that_is_not_there_is_said():
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    with pytest.raises(EngineError, match='set “diffusion.device” to "cpu"'):
+        pipelines.device_of("cuda")
+
+
+@pytest.mark.parametrize(("wanted", "kind"), [("auto", torch.float32), ("bfloat16", torch.bfloat16)])
+def test_the_numbers_follow_the_device_unless_named(wanted, kind):
+    assert pipelines.dtype_of(wanted, torch.device("cpu")) is kind

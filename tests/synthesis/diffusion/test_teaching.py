@@ -1,0 +1,128 @@
+"""Fitting: it learns, it can be stopped and goes on as if it had not been, and it survives too little memory."""
+
+from __future__ import annotations
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("diffusers")
+pytest.importorskip("peft")
+
+from datagen.errors import DeviceFault, EngineError  # noqa: E402
+from datagen.synthesis.diffusion import pipelines  # noqa: E402
+from datagen.synthesis.diffusion.lessons import examples_of, make_lessons  # noqa: E402
+from datagen.synthesis.diffusion.parameters import DiffusionParameters  # noqa: E402
+from datagen.synthesis.diffusion.teaching import Teacher  # noqa: E402
+from datagen.synthesis.parameters import CompositeParameters  # noqa: E402
+
+from .conftest import SMALL  # noqa: E402
+
+
+class Stop(Exception):
+    """What a cancelled job raises."""
+
+
+@pytest.fixture
+def teach(tiny, device, study, tmp_path):
+    """A teacher of discs on plates; takes the folder's name and what differs in the parameters."""
+
+    def make(name="fit", **others):
+        own = DiffusionParameters.from_json({"weights": str(tiny), "device": device, **SMALL, **others})
+        spec, shelf = study(kind="colour")
+        lessons = make_lessons(examples_of(spec, shelf, CompositeParameters()), shelf, own, seed=5)[:8]
+        pipeline = pipelines.load(tiny, own, pipelines.device_of(device), torch.float32)
+        folder = tmp_path / name
+        folder.mkdir(exist_ok=True)
+        return Teacher(pipeline, lessons, own, folder, seed=5)
+
+    return make
+
+
+def ignore(done, what):
+    pass
+
+
+def test_fitting_lowers_the_loss_on_the_concept(teach):
+    teacher = teach(fit_steps=30)
+    before = teacher.judge()
+    teacher.run(ignore)
+    assert teacher.judge() < 0.97 * before
+
+
+def test_progress_says_step_loss_and_time_left_and_the_curve_is_kept(teach, tmp_path):
+    said = []
+    teach(fit_steps=3).run(lambda done, what: said.append((done, what)))
+    assert [done for done, _ in said] == [1 / 3, 2 / 3, 1.0]
+    assert "step 2 of 3, loss 0." in said[1][1]
+    assert said[1][1].endswith("s left")
+    assert (tmp_path / "fit" / "loss.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_fit_stopped_between_two_steps_goes_on_as_if_it_had_not_been(teach, device):
+    if device == "cuda":
+        pytest.skip("sums on a GPU depend on the order its threads come in; held to on the CPU")
+    whole = teach("whole", fit_steps=6).run(ignore)
+
+    def stop_after_two(done, what):
+        if what.startswith("step 2 "):
+            raise Stop
+
+    with pytest.raises(Stop):
+        teach("stopped", fit_steps=6).run(stop_after_two)
+    resumed = teach("stopped", fit_steps=6)
+    assert len(resumed.losses) == 2
+    assert resumed.run(ignore).read_bytes() == whole.read_bytes()
+
+
+def test_a_finished_fit_leaves_no_checkpoint(teach, tmp_path):
+    teach(fit_steps=1).run(ignore)
+    assert sorted(path.name for path in (tmp_path / "fit").iterdir()) == [
+        "loss.png",
+        "losses.json",
+        "pytorch_lora_weights.safetensors",
+    ]
+
+
+def test_out_of_memory_halves_the_rows_and_goes_on(teach, monkeypatch):
+    teacher = teach(fit_steps=2, fit_batch=4)
+    real, sizes = teacher._losses, []
+
+    def small(rows, chance):
+        sizes.append(len(rows))
+        if len(rows) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(rows, chance)
+
+    monkeypatch.setattr(teacher, "_losses", small)
+    teacher.run(ignore)
+    assert sizes == [4, 2, 2, 2, 2]
+
+
+def test_not_even_one_lesson_fits(teach, monkeypatch):
+    teacher = teach(fit_steps=1, fit_batch=1)
+
+    def never(rows, chance):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(teacher, "_losses", never)
+    with pytest.raises(EngineError, match="lower “diffusion.resolution” or “diffusion.lora_rank”"):
+        teacher.run(ignore)
+
+
+def test_a_device_that_fails_is_no_fault_of_the_spec(teach, monkeypatch):
+    teacher = teach(fit_steps=1)
+
+    def fail(rows, chance):
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(teacher, "_losses", fail)
+    with pytest.raises(DeviceFault, match="illegal memory access"):
+        teacher.run(ignore)
+
+
+def test_a_loss_that_is_no_number_names_the_setting(teach, monkeypatch):
+    teacher = teach(fit_steps=1)
+    nothing = torch.tensor(float("nan"), requires_grad=True)
+    monkeypatch.setattr(teacher, "_losses", lambda rows, chance: (nothing, nothing, nothing))
+    with pytest.raises(EngineError, match="lower “diffusion.learning_rate”"):
+        teacher.run(ignore)
