@@ -101,11 +101,13 @@ def membrane(values: Floats, known: Bools) -> Floats:
 class Clean:
     """A window without its thing: ``tones`` [h, w, c], and how far off the fill was on a ring it had not seen.
 
-    ``error`` is the median over that ring's pixels of the distance in tones, all channels together.
+    ``error`` is the median over that ring's pixels of the distance in tones, all channels together, ``worst`` what one
+    pixel in ten exceeds.
     """
 
     tones: Floats
     error: float
+    worst: float
     method: str
 
 
@@ -126,7 +128,7 @@ def clean_fill(picture: npt.NDArray[Any], box: Box, frame: Frame, taken: Sequenc
             others |= inside(other, frame)
     known = ~hole & ~others
     if not known.any():
-        return Clean(tones=tones, error=0.0, method="none")
+        return Clean(tones=tones, error=0.0, worst=0.0, method="none")
     # both fills are judged on a ring that neither was allowed to see
     ring = cv2.dilate(hole.astype(np.uint8), np.ones((7, 7), np.uint8)).astype(bool) & known
     blind = known & ~ring if (known & ~ring).any() else known
@@ -140,7 +142,7 @@ def clean_fill(picture: npt.NDArray[Any], box: Box, frame: Frame, taken: Sequenc
     errors = {name: _miss(fill(blind), tones, ring) for name, fill in fills.items()}
     best = min(errors, key=lambda name: (errors[name], name))
     filled = np.where(known[:, :, None], tones, np.clip(fills[best](known), 0, 255)).astype(np.float32)
-    return Clean(tones=filled, error=errors[best], method=best)
+    return Clean(tones=filled, error=errors[best][0], worst=errors[best][1], method=best)
 
 
 def grain_direction(tones: Floats, known: Bools) -> tuple[float, float] | None:
@@ -193,8 +195,11 @@ def along_grain(tones: Floats, known: Bools, direction: tuple[float, float]) -> 
     return filled
 
 
-def _miss(guess: Floats, truth: Floats, ring: Bools) -> float:
-    return float(np.median(np.sqrt(np.square(guess - truth).sum(axis=2))[ring])) if ring.any() else 0.0
+def _miss(guess: Floats, truth: Floats, ring: Bools) -> tuple[float, float]:
+    if not ring.any():
+        return 0.0, 0.0
+    median, worst = np.quantile(np.sqrt(np.square(guess - truth).sum(axis=2))[ring], (0.5, 0.9))
+    return float(median), float(worst)
 
 
 def _twin(picture: npt.NDArray[Any], frame: Frame, known: Bools, taken: Sequence[Box]) -> Floats | None:

@@ -21,9 +21,12 @@ from datagen.synthesis.tones import Bools, Floats, spread
 #: A matte that covers less of its box than this is a speck, one that covers more is the box itself.
 LEAST_SHARE, MOST_SHARE = 0.04, 0.97
 #: A fringe narrower than this many pixels is the blur of the lens; a wider one is part of the thing.
-_FRINGE_PX = 1.5
-#: The fringe ends where the difference falls under this share of the peak, or to this many times the noise.
-_FRINGE_PEAK, _FRINGE_NOISE = 0.1, 2.0
+_FRINGE_PX = 2
+#: A ring belongs to the fringe when this share of it differs visibly.
+_FRINGE_ROUND = 0.6
+#: The fringe ends where the difference falls under this share of the peak, or to this many times what
+#: the clean fill is off by at its worst.
+_FRINGE_PEAK, _FRINGE_WORST = 0.1, 0.8
 #: Beyond this contrast two boundaries are equally clear, and their fit in the box decides.
 _CLEAR = 5.0
 
@@ -70,7 +73,7 @@ def mattes(tones: Floats, clean: Clean, hole: Bools) -> tuple[Matte, ...]:
     for name, mask in made.items():
         if mask is None:
             continue
-        grown = mask if name == "two-level" else _grown(mask, difference, noise, hole)
+        grown = mask if name == "two-level" else _grown(mask, difference, clean.worst, hole)
         if LEAST_SHARE <= grown.sum() / hole.sum() <= MOST_SHARE:
             # a matte is judged before it takes in its fringe: the softer the edge, the less contrast at its end
             score = min(_contrast(difference, mask, noise), _CLEAR) * _fits(mask, hole)
@@ -120,33 +123,35 @@ def _residual(difference: Floats, noise: float, hole: Bools) -> Bools | None:
     return _solid(_hysteresis(weak, (smooth > high) & hole))
 
 
-def _grown(mask: Bools, difference: Floats, noise: float, hole: Bools) -> Bools:
-    """The matte out to where the thing can no longer be told from its surroundings: a soft edge belongs to it."""
+def _grown(mask: Bools, difference: Floats, worst: float, hole: Bools) -> Bools:
+    """The matte out to where the thing can no longer be told from its surroundings: a soft edge belongs to it.
+
+    A soft edge goes all round: it grows pixel by pixel while most of the next ring differs visibly, so that a line of
+    the texture that happens to touch the thing does not count, and no further than half the thing's own radius.
+    """
     smooth: Floats = cv2.GaussianBlur(difference, (0, 0), 0.8)
-    peak = float(np.quantile(smooth[mask], 0.75))
-    visible = (smooth > max(_FRINGE_PEAK * peak, _FRINGE_NOISE * noise)) & hole
-    # no further than half its own radius: what lies beyond is something else
-    reach = 0.5 * np.sqrt(mask.sum() / np.pi)
-    if reach < 2 * _FRINGE_PX:
+    visible = (smooth > max(_FRINGE_PEAK * float(np.quantile(smooth[mask], 0.75)), _FRINGE_WORST * worst)) & hole
+    away = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 5)
+    fringe = 0
+    for step in range(1, int(0.5 * np.sqrt(mask.sum() / np.pi)) + 1):
+        ring = (away > step - 1) & (away <= step) & hole
+        if not ring.any() or visible[ring].mean() < _FRINGE_ROUND:
+            break
+        fringe = step
+    if fringe < _FRINGE_PX:
         return mask
-    near = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 3) <= reach
-    # towards the surroundings only: a difference that rises again belongs to a neighbour
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))
-    grown = cv2.morphologyEx(((visible & near) | mask).astype(np.uint8), cv2.MORPH_OPEN, kernel) > 0
-    solid = _solid(_hysteresis(grown | mask, mask))
-    if solid is None:
-        return mask
-    # the width of the fringe: what it adds, over the boundary's length
-    rim = mask & ~cv2.erode(mask.astype(np.uint8), kernel).astype(bool)
-    return solid if int((solid & ~mask).sum()) >= _FRINGE_PX * int(rim.sum()) else mask
+    solid = _solid(mask | (visible & (away <= fringe)))
+    return mask if solid is None else solid
 
 
 def _fits(mask: Bools, hole: Bools) -> float:
-    """From 0 to 1: how well the matte sits in its box, as people draw boxes: centred, and reaching near its sides.
+    """From 0 to 1: how well the matte sits in its box, as people draw boxes: centred, reaching near its sides, whole.
 
     The tightness prior of Lempitsky et al. (ICCV 2009), softened: boxes have margins.
     """
-    fit = 1.0
+    _, _, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    # one thing is one piece: fragments are texture
+    fit = float(stats[1:, cv2.CC_STAT_AREA].max()) / float(mask.sum())
     for axis in (0, 1):
         own, box = np.flatnonzero(mask.any(axis=axis)), np.flatnonzero(hole.any(axis=axis))
         side = len(box)
