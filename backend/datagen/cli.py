@@ -97,13 +97,14 @@ def up(
 ) -> None:
     """Run web, workers and scheduler on this machine until Ctrl-C."""
     from datagen.jobs.supervisor import commands, supervise
+    from datagen.synthesis.engine import needs_gpu
 
     with _speaking():
         migrate()
         connection_of(settings())  # makes the secrets once, before several processes ask for them
         if os.geteuid() == 0:
             err.print("[yellow]Running as root:[/] a fault in a decoder would be root's; use a user of its own.")
-        supervise(commands(workers or os.cpu_count() or 1))
+        supervise(commands(workers or os.cpu_count() or 1, gpu=needs_gpu(settings().engine)))
 
 
 @app.command()
@@ -113,22 +114,35 @@ def web() -> None:
         chosen = settings()
         connection_of(chosen)
     bind = f"{chosen.host}:{chosen.port}"
-    arguments = ["--bind", bind, "--workers", "1", "--threads", "8", "--log-level", "warning", "--no-control-socket"]
-    arguments += ["--worker-class", "datagen.web.patience.PatientWorker", "--limit-request-fields", "50"]
+    arguments = ["--config", "python:datagen.web.serving", "--bind", bind]
     os.execv(sys.executable, [sys.executable, "-m", "gunicorn", *arguments, "datagen.web.app:create_app()"])  # noqa: S606
 
 
 @app.command()
 def worker(
     queue: Annotated[list[str] | None, typer.Option(help="Serve this queue alone; may be repeated.")] = None,
+    gpu: Annotated[bool, typer.Option("--gpu", help="Render for engines that need a GPU: a process for each.")] = False,
+    device: Annotated[str | None, typer.Option(hidden=True, help="The one GPU of this process.")] = None,
 ) -> None:
-    """Run one worker."""
-    from datagen.jobs.queues import ALL_QUEUES
-    from datagen.jobs.worker import run_worker
+    """Run one worker; with --gpu one for each GPU of this machine."""
+    from datagen.jobs.queues import ALL_QUEUES, GPU
+    from datagen.jobs.supervisor import gpu_commands, supervise
+    from datagen.jobs.worker import GPU_JOBS, run_worker
+    from datagen.synthesis.engine import gpus_of
 
     with _speaking():
         workshop()
-        run_worker(settings().redis_url, queue or ALL_QUEUES)
+        if not gpu:
+            run_worker(settings().redis_url, queue or ALL_QUEUES)
+            return
+        # what an engine keeps between processes (fits, measurements) lies in the data folder
+        os.environ["DATAGEN_DATA_DIR"] = str(settings().data_dir.absolute())
+        if device is None:
+            supervise(gpu_commands(gpus_of("diffusion")))
+            return
+        if device:
+            os.environ["CUDA_VISIBLE_DEVICES"] = device
+        run_worker(settings().redis_url, (GPU,), most_jobs=GPU_JOBS)
 
 
 @app.command()

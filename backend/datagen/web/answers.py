@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import structlog
-from flask import Flask, Response
+from flask import Flask, Response, request
 from flask.typing import ResponseReturnValue
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 log = structlog.get_logger()
 
@@ -24,6 +24,19 @@ def quiet_headers(response: Response) -> Response:
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
     return response
+
+
+def bounded_bodies(app: Flask) -> None:
+    """Have a body that announces too much refused before a view sees it, whether the view would read it or not.
+
+    One that announces nothing (chunked) is cut by Flask while it is read.
+    """
+    most: int = app.config["MAX_CONTENT_LENGTH"]
+
+    @app.before_request
+    def check_length() -> None:
+        if (request.content_length or 0) > most:
+            raise RequestEntityTooLarge
 
 
 def plain_errors(app: Flask) -> None:

@@ -13,7 +13,7 @@ from datagen.settings import Settings
 from datagen.store.database import Database
 from datagen.store.images import ImageStore
 from datagen.store.links import Links
-from datagen.web.answers import plain_errors, quiet_headers
+from datagen.web.answers import bounded_bodies, plain_errors, quiet_headers
 from datagen.web.auth import Gate
 from datagen.web.ml import ml_blueprint
 from datagen.web.pictures import pictures_blueprint
@@ -38,6 +38,7 @@ def create_app(settings: Settings | None = None) -> Flask:
 
     app = Flask(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = chosen.max_webhook_bytes
+    bounded_bodies(app)
     plain_errors(app)
     app.after_request(quiet_headers)
     webhook = webhook_blueprint(gate, database, queues)

@@ -1,0 +1,144 @@
+"""Secrets are changed while Label Studio and people go on: no request fails, and in the end the old ones are out."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import pytest
+
+from datagen.jobs.context import connection_of
+from datagen.settings import Settings
+from datagen.store.decode import encode_png
+from datagen.workflow.studies import open_study
+from stage.ports import free_port
+from stage.processes import Processes, Started, wait_until
+from studio import Studio, plate, start_web
+
+pytest_plugins = ("studio_fixtures",)
+pytestmark = pytest.mark.integration
+
+
+@dataclass(kw_only=True)
+class Installation:
+    """A web process whose secrets stand in a ``.env`` beside it, as the documentation has it."""
+
+    web: Started
+    folder: Path
+    url: str
+    settings: dict[str, str] = field(default_factory=dict)
+
+    def write(self, **settings: str) -> None:
+        self.settings = settings
+        (self.folder / ".env").write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
+
+    def reload(self) -> None:
+        """What the documentation says to do after a change."""
+        os.kill(self.web.pid, signal.SIGHUP)
+
+    def webhook(self, secret: str) -> int:
+        event = {"action": "ROTATION", "project": {"id": 2**40}, "task": {"id": 1, "updated_at": str(time.time_ns())}}
+        return httpx.post(
+            f"{self.url}/webhook", json=event, headers={"X-Datagen-Secret": secret}, timeout=30
+        ).status_code
+
+    def login(self, password: str) -> int:
+        return httpx.get(f"{self.url}/versions", auth=("datagen", password), timeout=30).status_code
+
+
+@pytest.fixture
+def installation(studio: Studio, processes: Processes, tmp_path: Path) -> Iterator[Installation]:
+    environment = {**studio.environment, "PORT": str(free_port())}
+    made = Installation(web=None, folder=tmp_path, url=f"http://127.0.0.1:{environment['PORT']}")  # type: ignore[arg-type]
+    made.write(DATAGEN_WEBHOOK_SECRET="the old secret", BASIC_AUTH_PASS="the old password")
+    made.web = start_web(processes, environment, tmp_path)
+    yield made
+    processes.stop(made.web)
+
+
+def test_secret_and_password_are_changed_without_one_refused_request(
+    installation: Installation, studio: Studio
+) -> None:
+    answers: set[int] = set()
+    over = threading.Event()
+    spoken = {"secret": "the old secret", "password": "the old password"}
+
+    def speak() -> None:
+        """Label Studio: it knows one secret at a time, and hears of the new one when a study is provisioned."""
+        while not over.is_set():
+            answers.add(installation.webhook(spoken["secret"]))
+            answers.add(installation.login(spoken["password"]))
+
+    speaker = threading.Thread(target=speak)
+    speaker.start()
+    try:
+        # 1. both are let in
+        installation.write(
+            DATAGEN_WEBHOOK_SECRET="the new secret",
+            DATAGEN_WEBHOOK_SECRET_PREVIOUS="the old secret",
+            BASIC_AUTH_PASS="the new password",
+            BASIC_AUTH_PASS_PREVIOUS="the old password",
+        )
+        installation.reload()
+        wait_until(lambda: installation.webhook("the new secret") == 201, 30, "the new secret's acceptance")
+        wait_until(lambda: installation.login("the new password") == 200, 30, "the new password's acceptance")
+        # 2. Label Studio is told
+        spoken |= {"secret": "the new secret", "password": "the new password"}
+        # 3. the old ones are out
+        installation.write(DATAGEN_WEBHOOK_SECRET="the new secret", BASIC_AUTH_PASS="the new password")
+        time.sleep(0.5)  # what Label Studio sent with the old ones before it was told has arrived by then
+        installation.reload()
+        wait_until(lambda: installation.webhook("the old secret") == 401, 30, "the old secret's refusal")
+        wait_until(lambda: installation.login("the old password") == 401, 30, "the old password's refusal")
+    finally:
+        over.set()
+        speaker.join()
+    assert answers == {200, 201}
+    studio.settle()
+
+
+def test_provisioning_again_tells_label_studio_the_new_secret_and_password(studio: Studio) -> None:
+    study = studio.open_study(inputs=False)
+    changed = Settings(
+        _env_file=None,
+        **{**studio.settings.model_dump(), "webhook_secret": "a new secret", "basic_auth_pass": "a new password"},
+    )
+    made = open_study(studio.workshop, study.name, [], connection_of(changed), engine="composite", preview_size=3)
+    assert made.created == []
+    for project in study.projects.values():
+        ours = [hook for hook in studio.client.webhooks(project) if hook.url == f"{studio.settings.own_url}/webhook"]
+        assert [hook.headers["X-Datagen-Secret"] for hook in ours] == ["a new secret"]
+
+
+def test_the_key_of_links_is_changed_while_links_are_about_and_a_leaked_one_is_shut_out(
+    installation: Installation, studio: Studio
+) -> None:
+    digest = studio.workshop.images.put(encode_png(plate(78)))
+    kept = studio.settings.data_dir / "secrets" / "signing_key"
+    old_key = kept.read_text()
+    link = studio.workshop.links.make(digest).replace(studio.settings.own_url, installation.url)
+    try:
+        kept.write_text(f"{old_key}\na-new-key-of-links\n")
+        installation.reload()
+        new = newest_links(studio).make(digest).replace(studio.settings.own_url, installation.url)
+        wait_until(lambda: httpx.get(new, timeout=30).status_code == 200, 30, "the new key's acceptance")
+        assert httpx.get(link, timeout=30).status_code == 200
+        kept.write_text("a-new-key-of-links\n")
+        installation.reload()
+        wait_until(lambda: httpx.get(link, timeout=30).status_code == 403, 30, "the old key's refusal")
+        assert httpx.get(new, timeout=30).status_code == 200
+    finally:
+        kept.write_text(old_key)
+
+
+def newest_links(studio: Studio) -> object:
+    from datagen.store.links import Links
+
+    settings = Settings(_env_file=None, **studio.settings.model_dump())
+    return Links(settings.own_url, settings.signing_keys, settings.image_link_days)
