@@ -9,16 +9,21 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
+from types import FrameType
+from typing import Any
 
 import structlog
 from redis import Redis
 from redis.client import Pipeline
 from redis.exceptions import RedisError
 from rq import SimpleWorker, worker_registration
+from rq.exceptions import StopRequested
 from rq.job import Job
 from rq.queue import Queue
 from rq.serializers import JSONSerializer
 
+from datagen.errors import DeviceFault
 from datagen.jobs.known import KnownJob
 from datagen.jobs.queues import ALL_QUEUES
 
@@ -30,12 +35,25 @@ WORKER_TTL_SECONDS = 60
 HEARTBEAT_SECONDS = 15.0
 #: A worker that lost its connection tries again at least so often, seconds.
 LONGEST_RECONNECT_SECONDS = 5.0
+#: A worker that Redis failed begins again after this, seconds.
+RECONNECT_SECONDS = 1.0
+#: A GPU worker makes room for a fresh one after so many jobs: memory on a device fragments, and drivers leak.
+GPU_JOBS = 500
 
 
 class WarmWorker(SimpleWorker):
     """Runs jobs in its own process, and says that it lives also while a long job runs."""
 
     max_connection_wait_time = LONGEST_RECONNECT_SECONDS
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.told_to_stop = threading.Event()
+
+    def request_stop(self, signum: int, frame: FrameType | None) -> None:
+        """End after the current job (SIGTERM, SIGINT)."""
+        self.told_to_stop.set()
+        super().request_stop(signum, frame)  # type: ignore[no-untyped-call]
 
     def execute_job(self, job: Job, queue: Queue) -> None:
         """Run one job with a heartbeat beside it."""
@@ -49,6 +67,14 @@ class WarmWorker(SimpleWorker):
         finally:
             done.set()
             beat.join()
+
+    def handle_exception(self, job: Job, *exc_info: Any) -> None:
+        """Note what failed; after a failed device nothing in this process can use it, so this was its last job."""
+        super().handle_exception(job, *exc_info)
+        if isinstance(exc_info[1], DeviceFault):
+            log.error("worker.device_failed", job=job.id, reason=str(exc_info[1]))
+            self.told_to_stop.set()
+            self._stop_requested = True
 
     def _beat(self, done: threading.Event) -> None:
         while not done.wait(HEARTBEAT_SECONDS):
@@ -67,15 +93,32 @@ class WarmWorker(SimpleWorker):
                 again.execute()
 
 
-def run_worker(redis_url: str, queues: Sequence[str] = ALL_QUEUES, *, burst: bool = False) -> None:
-    """Serve queues until told to stop (SIGTERM: after the current job)."""
+def run_worker(
+    redis_url: str, queues: Sequence[str] = ALL_QUEUES, *, burst: bool = False, most_jobs: int | None = None
+) -> None:
+    """Serve queues until told to stop (SIGTERM: after the current job), or until so many jobs are done."""
     connection = Redis.from_url(redis_url)
-    worker = WarmWorker(
+    while True:
+        worker = _worker(connection, queues)
+        log.info("worker.started", name=worker.name, queues=list(queues))
+        try:
+            worker.work(burst=burst, logging_level="WARNING", max_jobs=most_jobs)
+        except RedisError as away:
+            log.warning("worker.redis_away", reason=type(away).__name__)
+        if burst or most_jobs is not None:
+            return
+        # RQ's worker also ends when Redis fails it at the wrong moment: what this process has loaded is worth another
+        with suppress(StopRequested):
+            worker.told_to_stop.wait(RECONNECT_SECONDS)
+        if worker.told_to_stop.is_set():
+            return
+
+
+def _worker(connection: Redis, queues: Sequence[str]) -> WarmWorker:
+    return WarmWorker(
         [Queue(name, connection=connection, serializer=JSONSerializer, job_class=KnownJob) for name in queues],
         connection=connection,
         serializer=JSONSerializer,
         job_class=KnownJob,
         worker_ttl=WORKER_TTL_SECONDS,
     )
-    log.info("worker.started", name=worker.name, queues=list(queues))
-    worker.work(burst=burst, logging_level="WARNING")
