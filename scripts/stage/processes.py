@@ -14,6 +14,7 @@ import os
 import secrets
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -79,6 +80,7 @@ class Processes:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder.absolute()
         self._children: dict[int, subprocess.Popen[bytes]] = {}
+        self._noting = threading.Lock()  # parts may be started and stopped from several threads
 
     def start(
         self,
@@ -116,7 +118,8 @@ class Processes:
                 raise StageError(f"{name} cannot be started: {error}.") from error
         self._children[child.pid] = child
         started = Started(name, child.pid, born(child.pid) or "gone", str(log), mark)
-        self._note([*self.noted(), started])
+        with self._noting:
+            self._note([*self.noted(), started])
         try:
             self._wait_ready(started, child, ready, within)
         except BaseException:
@@ -167,7 +170,8 @@ class Processes:
         wait_until(lambda: not self.is_alive(started), 10, f"The end of {started.name} (process {started.pid})")
         if (child := self._children.pop(started.pid, None)) is not None:
             child.wait(timeout=10)
-        self._note([other for other in self.noted() if other != started])
+        with self._noting:
+            self._note([other for other in self.noted() if other != started])
 
     def stop_all(self) -> list[Started]:
         """Stop everything noted down, the last started first; what was alive is returned."""

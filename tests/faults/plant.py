@@ -55,7 +55,8 @@ class Plant(Studio):
         """SIGKILL: no part can do anything about it. Returns when they are gone."""
         for part in parts:
             started = self.running.pop(part)
-            os.killpg(started.pid, signal.SIGKILL)
+            if self.processes.is_alive(started):
+                os.killpg(started.pid, signal.SIGKILL)
             self.processes.stop(started)
 
     def kill_all(self) -> None:

@@ -1,0 +1,182 @@
+"""``scripts/bench chaos``: a team works while everything is killed; at the end nothing is lost, and nothing is twice.
+
+People annotate, judge, refine and approve through Label Studio's API while the web process, workers, scheduler, Redis
+(with its data) and Label Studio are killed (SIGKILL) at random moments, and webhooks are lost, doubled and held up.
+After a bounded quiet time Label Studio, rows, image store and export are compared. Exit code 0: they agree.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import select
+
+from benches.chaos_faults import Killer, Webhooks
+from benches.chaos_installation import Installation
+from benches.chaos_ledger import Reckoning, reckon
+from benches.chaos_recovery import Watch
+from benches.chaos_team import Person
+from datagen.domain.inputs import Desk
+from datagen.jobs import context
+from datagen.settings import Settings
+from datagen.store.rows import InboxRow, OutboxRow, ShardRow, StudyRow, WorkState
+from datagen.workflow.studies import open_study
+from datagen.workflow.workshop import Workshop
+from stage import plates, postgres_server
+from stage.annotator import DESKS, Annotator
+from stage.pack import read_pack
+from stage.progress import tell
+
+#: Everything must have come right so long after the last fault, seconds.
+QUIET_S = 300.0
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the bench; 0 when nothing is lost, twice, missing or mismatched."""
+    parser = argparse.ArgumentParser(prog="scripts/bench chaos", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=20.0, help="how long parts are killed (20)")
+    parser.add_argument("--people", type=int, default=2, help="people, each with a study (2)")
+    parser.add_argument("--workers", type=int, default=2, help="worker processes (2)")
+    parser.add_argument("--seed", type=int, default=1, help="of kills and webhooks (1)")
+    parser.add_argument("--postgres", action="store_true", help="our rows in PostgreSQL instead of SQLite")
+    parser.add_argument("--keep", type=Path, help="keep the data and logs in this folder")
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    chosen = parser.parse_args(arguments)
+    folder = chosen.keep or Path(tempfile.mkdtemp(prefix="datagen-chaos-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    if not chosen.postgres:
+        return _run(chosen, folder, "")
+    with postgres_server.running() as url:
+        return _run(chosen, folder, url.replace("postgresql://", "postgresql+psycopg://") + "/postgres")
+
+
+def _run(chosen: argparse.Namespace, folder: Path, database_url: str) -> int:
+    installation = Installation(folder, workers=chosen.workers, database_url=database_url)
+    try:
+        workshop = _workshop(installation)
+        people = [_person(installation, workshop, number, chosen.seed, folder) for number in range(chosen.people)]
+        webhooks = Webhooks(chosen.seed)
+        installation.gateway.meddler = webhooks
+        watch = Watch(workshop.database)
+        killer = Killer(installation, chosen.seed, watch.on_kill)
+        until = time.monotonic() + 60 * chosen.minutes
+        for person in people:
+            person.until = until
+        for thread in (watch, killer, *people):
+            thread.start()
+        for person in people:
+            person.join()
+        killer.stop()
+        tell(f"{killer.kills.total()} kills, {dict(webhooks.counts)}. Waiting for everything to come right.")
+        began = time.monotonic()
+        installation.recovered(QUIET_S)
+        _come_right(workshop, people, began + QUIET_S)
+        quiet = time.monotonic() - began
+        watch.stop()
+        found = reckon(workshop, people, folder)
+        figures = _figures(chosen, killer, webhooks, watch, people, found, quiet)
+        _report(found, figures)
+        if chosen.json:
+            chosen.json.write_text(json.dumps(figures, indent=1))
+        faults = [person.fault for person in people if person.fault is not None]
+        return 0 if found.clean and not faults else 1
+    finally:
+        installation.close()
+
+
+def _workshop(installation: Installation) -> Workshop:
+    """The rows, the store and Label Studio as the bench looks at them; it queues nothing."""
+    os.environ.update(installation.environment)
+    return context.build_workshop(Settings(_env_file=None), lambda _knocks: None)
+
+
+def _person(installation: Installation, workshop: Workshop, number: int, seed: int, folder: Path) -> Person:
+    """A person with a study that has its inputs."""
+    name = f"chaos {number + 1}"
+    pack_folder = folder / "pack"
+    if not pack_folder.exists():
+        plates.write_pack(pack_folder, lists=plates.GIVEN)
+    pack = read_pack(pack_folder)
+    settings = Settings(_env_file=None)
+    made = open_study(
+        workshop,
+        name,
+        pack.labels,
+        context.connection_of(settings),
+        engine=settings.engine,
+        preview_size=settings.preview_size,
+    )
+    server = installation.label_studio
+    with Annotator(server.url, server.token, name) as annotator:
+        for role in DESKS:
+            annotator.bring(role, pack, lambda _done, _of: None)
+    return Person(server.url, server.token, name, {Desk(k): v for k, v in made.projects.items()}, seed + number)
+
+
+def _come_right(workshop: Workshop, people: list[Person], deadline: float) -> None:
+    """Wait until nothing is under way and all agrees, or the time is over."""
+    while _under_way(workshop) or not reckon(workshop, people, None).clean:
+        if time.monotonic() > deadline:
+            return
+        time.sleep(2)
+
+
+def _under_way(workshop: Workshop) -> int:
+    waiting = (WorkState.PENDING, WorkState.RUNNING)
+    with workshop.database.read() as session:
+        rows = sum(
+            len(session.scalars(select(kind.id).where(kind.state.in_(waiting))).all())
+            for kind in (InboxRow, OutboxRow, ShardRow)
+        )
+        unread = session.scalars(select(StudyRow.id).where(StudyRow.inputs_read != StudyRow.inputs_changed)).all()
+        return rows + len(unread)
+
+
+def _figures(
+    chosen: argparse.Namespace,
+    killer: Killer,
+    webhooks: Webhooks,
+    watch: Watch,
+    people: list[Person],
+    found: Reckoning,
+    quiet: float,
+) -> dict[str, Any]:
+    took = sorted(watch.seconds)
+    said: Counter[str] = sum((person.said.counts for person in people), Counter())
+    return {
+        "minutes": chosen.minutes,
+        "kills": killer.kills.total(),
+        "webhooks": webhooks.counts["webhooks"],
+        "dropped": webhooks.counts["dropped"],
+        "doubled": webhooks.counts["doubled"],
+        "lost": len(found.lost),
+        "twins": len(found.twins),
+        "holes": len(found.holes),
+        "mismatched": len(found.mismatched),
+        "recovery_p95_s": round(took[int(0.95 * (len(took) - 1))], 1) if took else None,
+        "recovery_p50_s": round(took[len(took) // 2], 1) if took else None,
+        "late": webhooks.counts["late"],
+        "kills_by_part": dict(killer.kills),
+        "said": dict(said),
+        "compared": dict(found.compared),
+        "lost_by_label_studio": len(found.lost_by_label_studio),
+        "came_right_after_s": round(quiet, 1),
+        "load_average": [round(one, 1) for one in os.getloadavg()],
+        "seed": chosen.seed,
+    }
+
+
+def _report(found: Reckoning, figures: dict[str, Any]) -> None:
+    for word in ("lost", "twins", "holes", "mismatched", "lost_by_label_studio"):
+        for line in getattr(found, word)[:20]:
+            tell(f"{word}: {line}")
+    sys.stdout.write(json.dumps(figures, indent=1) + "\n")

@@ -1,0 +1,143 @@
+"""What the chaos bench breaks: Label Studio, Redis and ``datagen up``, with a gateway for the webhooks between them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+
+from stage import label_studio_server, redis_server
+from stage.gateway import Gateway
+from stage.ports import free_port
+from stage.processes import Processes, StageError, Started, wait_until
+
+#: The parts of ``datagen up``, by a word in their command lines.
+OWN_PARTS = {"web": b"gunicorn", "scheduler": b"scheduler", "worker": b"worker"}
+
+
+class Installation:
+    """The running parts; ``environment`` is that of every process of ours."""
+
+    def __init__(self, folder: Path, *, workers: int, database_url: str = "") -> None:
+        self.folder = folder
+        self.processes = Processes(folder / "servers")
+        self._redis_port, web_port = free_port(), free_port()
+        self._start_redis()
+        self.label_studio = label_studio_server.start(self.processes, folder / "label-studio")
+        self.gateway = Gateway(f"http://127.0.0.1:{web_port}")
+        data = folder / "datagen"
+        data.mkdir()
+        self.environment = {
+            "LABEL_STUDIO_URL": self.label_studio.url,
+            "LABEL_STUDIO_API_KEY": self.label_studio.token,
+            "REDIS_URL": f"redis://127.0.0.1:{self._redis_port}/0",
+            "HOST": "127.0.0.1",
+            "PORT": str(web_port),
+            "DATAGEN_PUBLIC_URL": self.gateway.url,
+            "DATAGEN_DATA_DIR": str(data),
+            "DATAGEN_PREVIEW_SIZE": "6",
+            "DATAGEN_SHARD_SIZE": "10",
+            "OMP_NUM_THREADS": "1",
+        }
+        if database_url:
+            self.environment["DATAGEN_DATABASE_URL"] = database_url
+        self._web = f"http://127.0.0.1:{web_port}"
+        command = [sys.executable, "-m", "datagen", "up", "--workers", str(workers)]
+        self._up = self.processes.start(
+            "datagen", command, env=self.environment, cwd=data, ready=self.web_answers, within=90
+        )
+        self._restarting: list[threading.Thread] = []
+
+    # -- looking
+
+    def web_answers(self) -> bool:
+        """Whether the web process is up."""
+        return _answers(f"{self._web}/health")
+
+    def ready(self) -> bool:
+        """Whether every part answers, and the gateway reaches the web process."""
+        return _answers(f"{self.gateway.url}/ready")
+
+    # -- killing
+
+    def kill_own(self, part: str, choose: int) -> bool:
+        """SIGKILL one process of ``datagen up`` with what it started; False when none is there to kill."""
+        found = self._own(OWN_PARTS[part])
+        if not found:
+            return False
+        _kill_group(found[choose % len(found)])
+        return True
+
+    def kill_redis(self) -> None:
+        """SIGKILL Redis; what it held is lost. Another one is started on its port."""
+        self._kill(self._named("redis"))
+        self._start_redis()
+
+    def kill_label_studio(self) -> None:
+        """SIGKILL Label Studio; it is started again in the background, on its data."""
+        self._kill(self._named("label-studio"))
+        again = threading.Thread(target=self._start_label_studio, name="label-studio")
+        again.start()
+        self._restarting.append(again)
+
+    def label_studio_restarts(self) -> bool:
+        """Whether it is still on its way."""
+        return any(one.is_alive() for one in self._restarting)
+
+    def recovered(self, within: float) -> None:
+        """Wait until every part is there again."""
+        for one in self._restarting:
+            one.join(timeout=within)
+        wait_until(self.ready, within, "The return of every part")
+
+    def close(self) -> None:
+        """Stop everything."""
+        for one in self._restarting:
+            one.join()
+        self.processes.stop_all()
+        self.gateway.close()
+
+    def _start_redis(self) -> None:
+        redis_server.start(self.processes, self.folder / "redis", port=self._redis_port)
+
+    def _start_label_studio(self) -> None:
+        port = urlsplit(self.label_studio.url).port
+        label_studio_server.start(self.processes, self.folder / "label-studio", port=port)
+
+    def _named(self, name: str) -> Started:
+        return [one for one in self.processes.noted() if one.name == name][-1]
+
+    def _kill(self, started: Started) -> None:
+        _kill_group(started.pid)
+        self.processes.stop(started)
+
+    def _own(self, word: bytes) -> list[int]:
+        """The processes that ``datagen up`` started with this word in their command line, oldest first."""
+        found = []
+        for entry in Path("/proc").glob("[0-9]*"):
+            try:
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                if parent == self._up.pid and word in (entry / "cmdline").read_bytes():
+                    found.append(int(entry.name))
+            except (FileNotFoundError, ProcessLookupError):
+                continue  # it ended while we looked
+        return sorted(found)
+
+
+def _kill_group(pid: int) -> None:
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        raise StageError(f"process {pid} ended by itself before it could be killed") from None
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=5).is_success
+    except httpx.TransportError:
+        return False

@@ -1,0 +1,202 @@
+"""The reckoning of the chaos bench: do Label Studio, the rows, the image store and the export agree?"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from benches.chaos_team import Person
+from datagen.domain.inputs import Desk
+from datagen.errors import DatagenError
+from datagen.label_studio.answers import verdict
+from datagen.label_studio.client import Task
+from datagen.label_studio.predictions import prediction
+from datagen.store.decode import decode
+from datagen.store.rows import BatchKind, BatchRow, DecisionRow, SampleRow, StudyRow, VerdictRow, WorkState
+from datagen.workflow.exporting import export_study
+from datagen.workflow.points import key_of
+from datagen.workflow.samples import sample_of
+from datagen.workflow.workshop import Workshop
+
+_LIMITS = {"max_bytes": 64 * 2**20, "max_pixels": 10**8}
+
+
+@dataclass
+class Reckoning:
+    """What does not agree, a sentence each; and how much was compared."""
+
+    lost: list[str] = field(default_factory=list)
+    twins: list[str] = field(default_factory=list)
+    holes: list[str] = field(default_factory=list)
+    mismatched: list[str] = field(default_factory=list)
+    #: answered 2xx by Label Studio, and not there any more: its own doing
+    lost_by_label_studio: list[str] = field(default_factory=list)
+    compared: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def clean(self) -> bool:
+        """Whether everything agrees."""
+        return not (self.lost or self.twins or self.holes or self.mismatched)
+
+
+def reckon(workshop: Workshop, people: list[Person], folder: Path | None) -> Reckoning:
+    """Compare; with a folder, pixels and exports too."""
+    found = Reckoning()
+    for person in people:
+        with workshop.database.read() as session:
+            study = session.scalars(select(StudyRow).where(StudyRow.name == person.study)).one()
+            tasks = {
+                desk: list(workshop.label_studio.tasks(person.projects[desk]))
+                for desk in (Desk.PREVIEWS, Desk.DECISIONS, Desk.DATASET)
+            }
+            _verdicts(found, session, study, person, tasks[Desk.PREVIEWS])
+            _decisions(found, session, study, person, tasks[Desk.DECISIONS])
+            _samples(found, session, study, tasks)
+            if folder is not None:
+                _labels_and_pixels(found, workshop, session, study, tasks)
+        if folder is not None:
+            _export(found, workshop, study, folder / f"{study.id}.zip")
+    return found
+
+
+def _verdicts(found: Reckoning, session: Session, study: StudyRow, person: Person, tasks: list[Task]) -> None:
+    there = {}
+    for task in tasks:
+        for one in task.annotations:
+            said = verdict(one.result) if not one.was_cancelled else None
+            if said is not None:
+                there[one.id] = (str(said.opinion), sorted(said.reasons), said.comment)
+    kept = {
+        row.annotation_id: (str(row.opinion), row.reasons, row.comment)
+        for row in session.scalars(
+            select(VerdictRow)
+            .join(SampleRow, SampleRow.id == VerdictRow.sample_id)
+            .join(BatchRow, BatchRow.id == SampleRow.batch_id)
+            .where(BatchRow.study_id == study.id)
+        )
+    }
+    found.compared["verdicts"] += len(there)
+    for annotation, said_there in there.items():
+        if kept.get(annotation) != said_there:
+            found.lost.append(
+                f"{study.name}: annotation {annotation} says {said_there}, kept is {kept.get(annotation)}"
+            )
+    found.lost += [f"{study.name}: annotation {one} is kept, and gone" for one in kept.keys() - there.keys()]
+    gone = person.said.verdicts - there.keys()
+    found.lost_by_label_studio += [f"{study.name}: annotation {one} was answered, and is not there" for one in gone]
+
+
+def _decisions(found: Reckoning, session: Session, study: StudyRow, person: Person, tasks: list[Task]) -> None:
+    points = list(session.scalars(select(DecisionRow).where(DecisionRow.study_id == study.id)))
+    by_key = {key_of(point): point for point in points}
+    for key, number in Counter(task.data["datagen_key"] for task in tasks).items():
+        found.twins += [f"{study.name}: {number} tasks of {key}"] * (number - 1)
+    for task in tasks:
+        point = by_key.get(task.data["datagen_key"])
+        for one in task.annotations:
+            found.compared["decisions"] += 1
+            if point is None or str(one.id) not in (point.answer or {}):
+                found.lost.append(f"{study.name}: decision {one.id} of task {task.id} was not acted on")
+    found.holes += [
+        f"{study.name}: {key} has no task" for key in by_key.keys() - {t.data["datagen_key"] for t in tasks}
+    ]
+    there = {one.id for task in tasks for one in task.annotations}
+    gone = person.said.decisions - there
+    found.lost_by_label_studio += [f"{study.name}: decision {one} was answered, and is not there" for one in gone]
+    batches = session.scalars(select(BatchRow.id).where(BatchRow.study_id == study.id)).all()
+    asked = Counter(point.started_id for point in points if point.started_id is not None)
+    found.twins += [f"{study.name}: batch {one} was asked for by nobody" for one in batches if one not in asked]
+    refused = [point for point in points if point.problem]
+    found.lost += [f"{study.name}: decision {point.number} was refused: {point.problem}" for point in refused]
+
+
+def _samples(found: Reckoning, session: Session, study: StudyRow, tasks: dict[Desk, list[Task]]) -> None:
+    for kind, desk in ((BatchKind.ROUND, Desk.PREVIEWS), (BatchKind.RUN, Desk.DATASET)):
+        keys = Counter(str(task.data.get("datagen_key")) for task in tasks[desk])
+        ids = {str(task.data.get("datagen_key")): task.id for task in tasks[desk]}
+        known = set()
+        for batch in session.scalars(select(BatchRow).where(BatchRow.study_id == study.id, BatchRow.kind == kind)):
+            if batch.state != WorkState.DONE:
+                found.holes.append(f"{study.name}: {kind} {batch.number} is {batch.state}: {batch.problem}")
+            rows = session.scalars(select(SampleRow).where(SampleRow.batch_id == batch.id)).all()
+            found.compared["samples"] += len(rows)
+            known |= {row.key for row in rows}
+            missing = set(range(batch.first, batch.first + batch.count)) - {row.index for row in rows}
+            found.holes += [f"{study.name}: {kind} {batch.number} lacks sample {index}" for index in missing]
+            for row in rows:
+                if row.key not in keys:
+                    found.holes.append(f"{study.name}: sample {row.key} has no task")
+                elif row.task_id != ids[row.key]:
+                    found.mismatched.append(f"{study.name}: {row.key} is task {ids[row.key]}, noted is {row.task_id}")
+        for key, number in keys.items():
+            found.twins += [f"{study.name}: {number} tasks of {key}"] * (number - 1)
+            if key not in known:
+                found.twins.append(f"{study.name}: task {ids[key]} has the key {key}, which no sample has")
+
+
+def _labels_and_pixels(
+    found: Reckoning, workshop: Workshop, session: Session, study: StudyRow, tasks: dict[Desk, list[Task]]
+) -> None:
+    """The label that Label Studio shows is the sample's, so is the picture, and only the mask was painted."""
+    for desk in (Desk.PREVIEWS, Desk.DATASET):
+        for task in tasks[desk]:
+            row = session.scalar(select(SampleRow).where(SampleRow.key == str(task.data["datagen_key"])))
+            if row is None:
+                continue  # counted as a twin
+            found.compared["labels"] += 1
+            sample = sample_of(row)
+            shown = [one["result"] for one in workshop.label_studio.predictions(task.id)]
+            if shown != [_as_json(prediction(sample, desk)["result"])]:
+                found.mismatched.append(f"{study.name}: task {task.id} does not show the label of {row.key}")
+            if sample.image.digest not in str(task.data["image"]):
+                found.mismatched.append(f"{study.name}: task {task.id} does not show the picture of {row.key}")
+            found.mismatched += [f"{study.name}: {row.key}: {what}" for what in _pixels(workshop, row)]
+
+
+def _pixels(workshop: Workshop, row: SampleRow) -> Iterator[str]:
+    sample = sample_of(row)
+    try:
+        image, mask, before = (
+            decode(workshop.images.get(one.digest), **_LIMITS)
+            for one in (sample.image, sample.mask, sample.provenance.background)
+        )
+    except DatagenError as fault:
+        yield str(fault)
+        return
+    changed = image != before if image.ndim == 2 else (image != before).any(axis=2)
+    if bool(np.logical_and(changed, mask == 0).any()):
+        yield "the background is changed outside the mask"
+
+
+def _export(found: Reckoning, workshop: Workshop, study: StudyRow, path: Path) -> None:
+    """What the export says of its own images (it verifies each), and whether all are in it once."""
+    with workshop.database.read() as session:
+        wanted = session.scalars(
+            select(SampleRow.key)
+            .join(BatchRow, BatchRow.id == SampleRow.batch_id)
+            .where(BatchRow.study_id == study.id, BatchRow.kind == BatchKind.RUN)
+        ).all()
+    if not wanted:
+        return
+    try:
+        summary = export_study(workshop, study.name, path)
+    except DatagenError as fault:
+        found.mismatched.append(f"{study.name}: export: {fault}")
+        return
+    with zipfile.ZipFile(path) as archive:
+        images = [name for name in archive.namelist() if "/images/" in f"/{name}" and name.endswith(".png")]
+    found.compared["exported"] += summary.samples
+    if summary.samples != len(wanted) or len(set(images)) != len(wanted):
+        found.holes.append(f"{study.name}: {len(wanted)} samples, the export has {len(set(images))} images")
+
+
+def _as_json(value: object) -> object:
+    return json.loads(json.dumps(value))

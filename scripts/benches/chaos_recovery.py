@@ -1,0 +1,86 @@
+"""How long the work that a kill interrupted takes to end: the chaos bench's watch."""
+
+from __future__ import annotations
+
+import threading
+import time
+from datetime import datetime
+
+from sqlalchemy import or_, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from datagen.store.database import Database
+from datagen.store.rows import InboxRow, OutboxRow, ShardRow, WorkState, now
+
+_UNFINISHED = (WorkState.PENDING, WorkState.RUNNING)
+_KINDS = (InboxRow, OutboxRow, ShardRow)
+
+
+class Watch(threading.Thread):
+    """For each kill: the rows that waited or ran then, and when the last of them was done."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(name="watch", daemon=True)
+        self._database = database
+        self._lock = threading.Lock()
+        self._open: list[tuple[float, datetime, dict[type, set[int]]]] = []
+        self._over = threading.Event()
+        self.seconds: list[float] = []
+
+    def on_kill(self, _part: str) -> None:
+        """Note what is under way now."""
+        moment = now()
+        with self._database.read() as session:
+            under_way = {
+                kind: set(
+                    session.scalars(
+                        select(kind.id).where(
+                            kind.state.in_(_UNFINISHED),
+                            # told already, and only looked at once more later
+                            or_(kind.attempts > 0, kind.due_at <= moment),
+                        )
+                    )
+                )
+                for kind in _KINDS
+            }
+        with self._lock:
+            self._open.append((time.monotonic(), moment, under_way))
+
+    def run(self) -> None:
+        """Look twice a second."""
+        while not self._over.wait(0.5):
+            self.look()
+
+    def stop(self) -> None:
+        """Look a last time; what is not done then counts as long as it took so far."""
+        self._over.set()
+        self.join()
+        self.look()
+        self.seconds += [time.monotonic() - began for began, _, _ in self._open]
+
+    def look(self) -> None:
+        """Close those whose rows are all done."""
+        with self._lock:
+            waiting = list(self._open)
+        for one in waiting:
+            began, moment, under_way = one
+            try:
+                ended = not self._left(moment, under_way)
+            except SQLAlchemyError:
+                continue  # the database is busy; at the next look
+            if ended:
+                with self._lock:
+                    self._open.remove(one)
+                    self.seconds.append(time.monotonic() - began)
+
+    def _left(self, moment: datetime, under_way: dict[type, set[int]]) -> bool:
+        with self._database.read() as session:
+            for kind in _KINDS:
+                if not under_way[kind]:
+                    continue
+                query = select(kind.id).where(kind.id.in_(under_way[kind]), kind.state.in_(_UNFINISHED))
+                if kind is OutboxRow:
+                    query = query.where(or_(OutboxRow.told_at.is_(None), OutboxRow.told_at < moment))
+                if session.scalars(query.limit(1)).first() is not None:
+                    return True
+        return False

@@ -1,0 +1,210 @@
+"""The team of the chaos bench: people who go on annotating, judging, refining and approving while parts are killed.
+
+Each works at a study of their own through Label Studio's API. Whatever Label Studio answered 2xx counts as said; what
+it did not answer, a person looks for, and says again where it is not there.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from datagen.domain.inputs import Desk
+from stage.progress import tell
+
+Json = dict[str, Any]
+REASONS = ("too small", "too strong", "wrong place", "edges show", "cannot be seen")
+#: A person looks again so often, and gives a round or a run up after so long, seconds.
+LOOK_EVERY_S, PATIENCE_S = 1.0, 600.0
+
+
+class Over(Exception):
+    """The time is over: the person stops where they are."""
+
+
+@dataclass
+class Said:
+    """What Label Studio answered 2xx: annotations of a person that must be there at the end, and those deleted."""
+
+    verdicts: set[int] = field(default_factory=set)
+    deleted: set[int] = field(default_factory=set)
+    decisions: set[int] = field(default_factory=set)
+    counts: Counter[str] = field(default_factory=Counter)
+
+
+class Person(threading.Thread):
+    """One person at one study, until the time is over."""
+
+    def __init__(self, url: str, token: str, study: str, projects: dict[Desk, int], seed: int) -> None:
+        super().__init__(name=f"person at {study}")
+        self.study, self.projects, self.said = study, projects, Said()
+        #: when they stop, on the monotonic clock
+        self.until = time.monotonic()
+        self._random = random.Random(seed)  # noqa: S311 -- a seed makes it repeatable
+        self._http = httpx.Client(base_url=url, headers={"Authorization": f"Token {token}"}, timeout=30)
+        self.fault: BaseException | None = None
+
+    def run(self) -> None:
+        """Build a preview, judge and refine once or twice, approve, look at the result, and again."""
+        try:
+            while True:
+                self._decide("build preview")
+                for _ in range(self._random.randint(0, 2)):
+                    self._judge()
+                    self._decide("refine")
+                self._judge()
+                self._decide("approve", count=self._random.randint(15, 40))
+        except Over:
+            pass
+        except BaseException as fault:
+            self.fault = fault
+            raise
+        finally:
+            self._http.close()
+
+    # -- what they do
+
+    def _decide(self, action: str, **fields: int) -> None:
+        task = self._wait_for(self._open_decision, f"a decision task to “{action}” at")
+        form = [_choice("action", action, "summary")]
+        if "count" in fields:
+            form.append(_answer("count", "number", {"number": fields["count"]}, "summary"))
+        self.said.decisions.add(self._submit(task["id"], form))
+        self.said.counts[action] += 1
+        if action != "build preview":
+            self._annotate_more()
+
+    def _judge(self) -> None:
+        """Judge a round; now and then change one's mind, or take a verdict back and give another."""
+        tasks = self._wait_for(self._round, "a preview round at")
+        given: list[int] = []
+        for task in tasks:
+            given.append(self._submit(task["id"], self._opinion()))
+            self.said.verdicts.add(given[-1])
+            self.said.counts["verdict"] += 1
+            self._breathe(0.2)
+        for annotation, task in zip(given, tasks, strict=True):
+            luck = self._random.random()
+            if luck < 0.2:
+                self._change(annotation)
+            elif luck < 0.3:
+                self._take_back(annotation)
+                self.said.verdicts.add(self._submit(task["id"], self._opinion()))
+
+    def _opinion(self) -> list[Json]:
+        good = self._random.random() < 0.6
+        form = [_choice("verdict", "good" if good else "bad", "image")]
+        if not good:
+            form.append(_choice("reasons", self._random.choice(REASONS), "image"))
+        if self._random.random() < 0.3:
+            form.append(_answer("comment", "textarea", {"text": [f"note {self._random.randrange(10_000)}"]}, "image"))
+        return form
+
+    def _change(self, annotation: int) -> None:
+        self._until_answered("PATCH", f"/api/annotations/{annotation}/", {"result": self._opinion()})
+        self.said.counts["change"] += 1
+
+    def _take_back(self, annotation: int) -> None:
+        while True:
+            answer = self._call("DELETE", f"/api/annotations/{annotation}/")
+            if answer is not None and (answer.is_success or answer.status_code == 404):
+                break
+            self._breathe(LOOK_EVERY_S)
+        self.said.verdicts.discard(annotation)
+        self.said.deleted.add(annotation)
+        self.said.counts["taken back"] += 1
+
+    def _annotate_more(self) -> None:
+        """Draw one of the concept boxes anew, as people do while they wait."""
+        tasks = self._tasks(Desk.CONCEPTS)
+        drawn = [one for task in tasks or () for one in task["annotations"] if one["result"]]
+        if drawn:
+            one = self._random.choice(drawn)
+            self._until_answered("PATCH", f"/api/annotations/{one['id']}/", {"result": one["result"]})
+            self.said.counts["drawn"] += 1
+
+    # -- what they see
+
+    def _open_decision(self) -> Json | None:
+        tasks = self._tasks(Desk.DECISIONS)
+        waiting = [task for task in tasks or () if not task["annotations"]]
+        return waiting[-1] if waiting else None
+
+    def _round(self) -> list[Json] | None:
+        """The newest round's tasks, once a decision about them is open; none was judged yet."""
+        tasks = self._tasks(Desk.PREVIEWS)
+        if not tasks or self._open_decision() is None:
+            return None
+        newest = max(int(task["data"]["round"]) for task in tasks)
+        wanted = [task for task in tasks if int(task["data"]["round"]) == newest]
+        return wanted if not any(task["annotations"] for task in wanted) else None
+
+    def _tasks(self, desk: Desk) -> list[Json] | None:
+        """Every task of a desk; None while Label Studio does not say."""
+        found: list[Json] = []
+        while True:
+            params = {"project": self.projects[desk], "page": len(found) // 100 + 1, "page_size": 100, "fields": "all"}
+            answer = self._call("GET", "/api/tasks/", params=params)
+            if answer is None or (answer.is_error and answer.status_code != 404):
+                return None
+            page = answer.json()["tasks"] if answer.is_success else []
+            found += page
+            if len(page) < 100:
+                return sorted(found, key=lambda task: int(task["id"]))
+
+    # -- how they speak to Label Studio
+
+    def _submit(self, task_id: int, form: list[Json]) -> int:
+        """Submit; where no answer comes, look whether it is there, as a person does who reloads the page."""
+        while True:
+            answer = self._call("POST", f"/api/tasks/{task_id}/annotations/", json={"result": form, "lead_time": 1.0})
+            if answer is not None and answer.is_success:
+                return int(answer.json()["id"])
+            self._breathe(LOOK_EVERY_S)
+            there = self._until_answered("GET", f"/api/tasks/{task_id}/annotations/").json()
+            if there:
+                return int(there[-1]["id"])
+
+    def _until_answered(self, method: str, path: str, json: Json | None = None) -> httpx.Response:
+        while True:
+            answer = self._call(method, path, json=json)
+            if answer is not None and answer.is_success:
+                return answer
+            self._breathe(LOOK_EVERY_S)
+
+    def _call(self, method: str, path: str, **request: Any) -> httpx.Response | None:
+        """None when no answer came."""
+        if time.monotonic() > self.until:
+            raise Over
+        try:
+            return self._http.request(method, path, **request)
+        except httpx.TransportError:
+            return None
+
+    def _wait_for(self, look: Any, what: str) -> Any:
+        deadline = time.monotonic() + PATIENCE_S
+        while (seen := look()) is None:
+            if time.monotonic() > deadline:
+                tell(f"{what} {self.study} did not come within {PATIENCE_S:.0f} s")
+                raise Over
+            self._breathe(LOOK_EVERY_S)
+        return seen
+
+    def _breathe(self, seconds: float) -> None:
+        if time.monotonic() + seconds > self.until:
+            raise Over
+        time.sleep(seconds)
+
+
+def _choice(control: str, chosen: str, to: str) -> Json:
+    return _answer(control, "choices", {"choices": [chosen]}, to)
+
+
+def _answer(control: str, kind: str, value: Json, to: str) -> Json:
+    return {"id": control, "from_name": control, "to_name": to, "type": kind, "value": value}
