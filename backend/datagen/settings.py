@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, Field, SecretStr, field_validator
+from pydantic import AliasChoices, Field, JsonValue, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from datagen.errors import SettingsProblem
@@ -93,6 +93,11 @@ class Settings(BaseSettings):
     )
     engine: str = Field(
         "composite", validation_alias=_named("DATAGEN_ENGINE"), description="Engine of new spec versions."
+    )
+    engine_parameters: dict[str, JsonValue] = Field(
+        {},
+        validation_alias=_named("DATAGEN_ENGINE_PARAMETERS"),
+        description='The engine\'s own parameters, as JSON; diffusion needs {"weights": …}. They count from the next build.',
     )
     preview_size: int = Field(
         20, ge=1, le=200, validation_alias=_named("DATAGEN_PREVIEW_SIZE"), description="Samples in a preview round."

@@ -12,7 +12,7 @@ from datagen.domain.lifecycle import Happening
 from datagen.domain.spec import Spec
 from datagen.store import leases
 from datagen.store.rows import BatchKind, BatchRow, SampleRow, ShardRow, StudyRow, WorkState, now
-from datagen.synthesis.engine import FittedEngine
+from datagen.synthesis.engine import FittedEngine, Progress
 from datagen.workflow.rendering import MOST_ATTEMPTS, Atelier, render_shard
 from studio import ROUND, SHARD, Studio, Study
 
@@ -27,9 +27,9 @@ class Interrupted(Atelier):
         super().__init__(studio.workshop)
         self._meanwhile = meanwhile
 
-    def fitted(self, spec: Spec) -> FittedEngine:
+    def fitted(self, spec: Spec, progress: Progress) -> FittedEngine:
         self._meanwhile()
-        return super().fitted(spec)
+        return super().fitted(spec, progress)
 
 
 def start_run(study: Study, count: int) -> tuple[BatchRow, list[int]]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 
+from datagen.jobs.gpu import engine_problems
 from datagen.jobs.queues import Queues, connect
 from datagen.label_studio.client import LabelStudio
 from datagen.settings import Settings
@@ -35,6 +36,8 @@ def build_workshop(chosen: Settings, knock: Callable[[Sequence[Knock]], None]) -
         knock=knock,
         shard_size=chosen.shard_size,
         lease_seconds=chosen.lease_seconds,
+        engine_parameters={chosen.engine: chosen.engine_parameters} if chosen.engine_parameters else {},
+        engine_problems=partial(engine_problems, chosen.redis_url),
     )
 
 

@@ -22,6 +22,8 @@ log = structlog.get_logger()
 #: Queue names, most urgent first: a worker that serves all of them takes an event before a shard.
 EVENTS, PUBLISHING, SYNTHESIS = "datagen-events", "datagen-publishing", "datagen-synthesis"
 ALL_QUEUES = (EVENTS, PUBLISHING, SYNTHESIS)
+#: Served by workers with a GPU alone: what they have loaded is worth more than an idle minute.
+GPU = "datagen-gpu"
 #: Redis answers in microseconds, or it is away: a web request must not wait for it, because Label Studio waits a
 #: second for the request, and the annotator with it.
 REDIS_TIMEOUT_SECONDS = 0.4
@@ -44,6 +46,8 @@ _ROUTES = {
     Door.PROPOSALS: _Route(SYNTHESIS, "datagen.jobs.tasks.propose", 900),
     Door.OUTBOX: _Route(PUBLISHING, "datagen.jobs.tasks.tell", 180),
     Door.SHARD: _Route(SYNTHESIS, "datagen.jobs.tasks.render", 3600),
+    # a model may have to be taught first, on a slow device
+    Door.GPU_SHARD: _Route(GPU, "datagen.jobs.tasks.render", 6 * 3600),
 }
 
 
@@ -66,7 +70,7 @@ class Queues:
     def __init__(self, redis: Redis) -> None:
         self.redis = redis
         self._away_until = 0.0
-        self._queues = {name: Queue(name, connection=redis, serializer=JSONSerializer) for name in ALL_QUEUES}
+        self._queues = {name: Queue(name, connection=redis, serializer=JSONSerializer) for name in (*ALL_QUEUES, GPU)}
 
     def knock(self, knocks: Sequence[Knock]) -> None:
         """Queue a job for each knock. Without Redis the rows wait for the sweeper: a knock is only a hint."""

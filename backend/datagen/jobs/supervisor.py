@@ -35,14 +35,21 @@ class _Part:
     start_at: float = field(default_factory=time.monotonic)
 
 
-def commands(workers: int) -> dict[str, list[str]]:
-    """The parts of one machine: name → command."""
+def commands(workers: int, *, gpu: bool = False) -> dict[str, list[str]]:
+    """The parts of one machine: name → command; with ``gpu`` also the workers for engines that need one."""
     datagen = [sys.executable, "-m", "datagen"]
     return {
+        **({"gpu": [*datagen, "worker", "--gpu"]} if gpu else {}),
         "web": [*datagen, "web"],
         "scheduler": [*datagen, "scheduler"],
         **{f"worker-{number}": [*datagen, "worker"] for number in range(1, workers + 1)},
     }
+
+
+def gpu_commands(gpus: Sequence[str]) -> dict[str, list[str]]:
+    """A worker for each GPU, as CUDA_VISIBLE_DEVICES names them; one where there is none (a CPU, Apple's)."""
+    worker = [sys.executable, "-m", "datagen", "worker", "--gpu", "--device"]
+    return {f"gpu-{name}" if name else "gpu": [*worker, name] for name in gpus or ("",)}
 
 
 def supervise(parts: dict[str, list[str]]) -> None:

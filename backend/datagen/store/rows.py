@@ -206,6 +206,8 @@ class BatchRow(Row):
     count: Mapped[int]
     state: Mapped[WorkState] = mapped_column(default=WorkState.RUNNING)
     sheet: Mapped[str | None] = mapped_column(String(64), default=None)
+    #: what its engine is doing before the first sample: a fit can take minutes
+    doing: Mapped[str] = mapped_column(String(200), default="", server_default="")
     problem: Mapped[str] = mapped_column(String(1000), default="")
     requested_by: Mapped[str] = mapped_column(String(200))
     requested_at: Mapped[datetime] = mapped_column(default=now)

@@ -6,7 +6,7 @@ This room runs in a notebook: numpy in, numpy out; no server, queue or database.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import Any, Protocol
@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from datagen.domain.inputs import ImageRef
 from datagen.domain.sample import Instance, Provenance
-from datagen.domain.spec import Spec
+from datagen.domain.spec import Json, Spec
 from datagen.errors import EngineError
 
 #: A picture: [h, w] grey or [h, w, 3] RGB, uint8 or uint16.
@@ -89,6 +89,36 @@ class Engine(Protocol):
             EngineError: the inputs cannot be learned from at all.
         """
         ...
+
+
+def needs_gpu(name: str) -> bool:
+    """Whether the engine's work belongs on a worker with a GPU: it then says ``needs = "gpu"``.
+
+    An engine that is not installed here needs nothing here: who renders with it says so.
+    """
+    try:
+        return getattr(load_engine(name), "needs", "cpu") == "gpu"
+    except EngineError:
+        return False
+
+
+def check_engine(name: str, parameters: Mapping[str, Json]) -> tuple[str, ...]:
+    """What stands in the way of rendering with these parameters on this machine, in sentences; empty: nothing.
+
+    Asked before work is queued. An engine answers it with a method ``check(parameters)``, if it has one; that may not
+    load anything heavy.
+    """
+    try:
+        check = getattr(load_engine(name), "check", None)
+    except EngineError as missing:
+        return (str(missing),)
+    return tuple(check(parameters)) if check is not None else ()
+
+
+def gpus_of(name: str) -> tuple[str, ...]:
+    """The GPUs of this machine that the engine can use, as CUDA_VISIBLE_DEVICES names them; empty for none."""
+    find = getattr(load_engine(name), "gpus", None)
+    return tuple(find()) if find is not None else ()
 
 
 def load_engine(name: str) -> Engine:

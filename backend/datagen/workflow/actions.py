@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from sqlalchemy import select
@@ -10,7 +10,7 @@ from sqlalchemy import select
 from datagen.domain.decision import Decision
 from datagen.domain.inputs import Inputs
 from datagen.domain.lifecycle import Happening
-from datagen.domain.spec import Spec
+from datagen.domain.spec import Json, Spec
 from datagen.errors import Refused
 from datagen.quality.refine import refine
 from datagen.store.rows import BatchKind, BatchRow, SpecRow, StudyRow
@@ -30,6 +30,8 @@ class Case:
     #: for *build preview*: what the study was given
     inputs: Inputs
     shard_size: int
+    #: engine → its own parameters
+    engine_parameters: Mapping[str, Json]
 
 
 def act(case: Case) -> BatchRow | None:
@@ -44,7 +46,7 @@ def act(case: Case) -> BatchRow | None:
 def _build_preview(case: Case) -> BatchRow:
     parent = advance(case.unit, case.study, Happening.BUILD_PREVIEW, case.who)
     version = building.next_version(case.unit.session, case.study.id)
-    parameters = parent.body["parameters"] if parent is not None and parent.body["engine"] == case.study.engine else {}
+    parameters = building.parameters_for(case.study, parent, case.engine_parameters)
     spec = building.spec_from_inputs(case.study, case.inputs, version, parameters)
     note = (
         f"built from {len(spec.concepts)} concept, {len(spec.canvases)} canvas "
@@ -64,8 +66,12 @@ def _refine(case: Case) -> BatchRow:
         .order_by(BatchRow.number.desc())
     ).first()
     before = Spec.from_json(parent.body)
-    refined = refine(before.parameters, verdicts.judged(session, round_id) if round_id is not None else [])
-    spec = replace(before, parameters=refined.parameters, seed=building.next_version(session, case.study.id))
+    # what is an engine's own stands under its name, and is no matter of verdicts
+    own = {engine: given for engine, given in before.parameters.items() if engine == before.engine}
+    shared = {name: value for name, value in before.parameters.items() if name not in own}
+    refined = refine(shared, verdicts.judged(session, round_id) if round_id is not None else [])
+    parameters = {**refined.parameters, **own}
+    spec = replace(before, parameters=parameters, seed=building.next_version(session, case.study.id))
     return _add_round(case, spec, parent, list(refined.notes))
 
 

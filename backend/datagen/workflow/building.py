@@ -11,6 +11,7 @@ from datagen.domain.inputs import Inputs
 from datagen.domain.lifecycle import SpecState
 from datagen.domain.spec import Json, Spec
 from datagen.store.rows import BatchKind, BatchRow, ShardRow, SpecRow, StudyRow, WorkState
+from datagen.synthesis.engine import needs_gpu
 from datagen.workflow.workshop import Door, Unit
 
 
@@ -30,6 +31,15 @@ def spec_from_inputs(study: StudyRow, inputs: Inputs, version: int, parameters: 
         parameters=parameters,
         seed=version,
     )
+
+
+def parameters_for(study: StudyRow, parent: SpecRow | None, own: Mapping[str, Json]) -> dict[str, Json]:
+    """What a new version's parameters are before anyone judged it: its parent's, and the engine's own as now set.
+
+    ``own`` is engine → parameters. A setting that is changed counts from the next version on.
+    """
+    before = parent.body["parameters"] if parent is not None and parent.body["engine"] == study.engine else {}
+    return {**before, **{engine: given for engine, given in own.items() if engine == study.engine}}
 
 
 def next_version(session: Session, study_id: int) -> int:
@@ -95,8 +105,13 @@ def add_batch(
     session.add_all(shards)
     session.flush()
     for shard in shards:
-        unit.later(Door.SHARD, shard.id)
+        unit.later(shard_door(str(spec.body["engine"])), shard.id)
     return batch
+
+
+def shard_door(engine: str) -> Door:
+    """Whose door is knocked on for a shard of that engine."""
+    return Door.GPU_SHARD if needs_gpu(engine) else Door.SHARD
 
 
 def running_batch(session: Session, study_id: int) -> BatchRow | None:

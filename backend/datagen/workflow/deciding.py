@@ -15,7 +15,7 @@ from datagen.domain.lifecycle import Happening, StudyState
 from datagen.errors import DatagenError, LabelStudioUnavailable, NotReady, Refused
 from datagen.label_studio.answers import decision as read_decision
 from datagen.label_studio.client import Annotation, Task
-from datagen.store.rows import BatchKind, BatchRow, DecisionRow, Notice, now
+from datagen.store.rows import BatchKind, BatchRow, DecisionRow, Notice, StudyRow, now
 from datagen.workflow import building, points, verdicts
 from datagen.workflow.actions import Case, act
 from datagen.workflow.inputs import refresh
@@ -78,6 +78,7 @@ def decide(workshop: Workshop, study_id: int, wish: Decision, who: str, form: _F
         Refused, NotReady: it is not possible now; nothing was changed.
     """
     inputs = _read_first(workshop, study_id, wish)
+    _check_engine(workshop, study_id, wish)
     with workshop.unit() as unit:
         study = unit.lock_study(study_id)
         point = points.open_decision(unit.session, study_id)
@@ -86,7 +87,15 @@ def decide(workshop: Workshop, study_id: int, wish: Decision, who: str, form: _F
             if form.seen(point):
                 return  # the webhook's event and the reconciler came upon it in the same moment
             form.check(point, wish)
-        case = Case(unit=unit, study=study, wish=wish, who=who, inputs=inputs, shard_size=workshop.shard_size)
+        case = Case(
+            unit=unit,
+            study=study,
+            wish=wish,
+            who=who,
+            inputs=inputs,
+            shard_size=workshop.shard_size,
+            engine_parameters=workshop.engine_parameters,
+        )
         started = act(case)
         what = str(wish.action) + (f" ({started.kind} {started.number}, {started.count:,} images)" if started else "")
         unit.note(study, who, what)
@@ -142,3 +151,24 @@ def _read_first(workshop: Workshop, study_id: int, wish: Decision) -> Inputs:
         for batch_id in rounds:
             verdicts.follow_round(workshop, batch_id)
     return Inputs()
+
+
+def _check_engine(workshop: Workshop, study_id: int, wish: Decision) -> None:
+    """Refuse what the engine could not render, while nothing is queued.
+
+    Raises:
+        Refused: something stands in the way; the sentence says what, and which setting to change.
+    """
+    if wish.action not in (Happening.BUILD_PREVIEW, Happening.REFINE, Happening.APPROVE):
+        return
+    with workshop.database.read() as session:
+        study = session.get(StudyRow, study_id)
+        if study is None:
+            return  # whoever locks it says so
+        spec = building.current_spec(session, study_id)
+        if wish.action is Happening.BUILD_PREVIEW or spec is None:
+            engine, parameters = study.engine, building.parameters_for(study, spec, workshop.engine_parameters)
+        else:
+            engine, parameters = str(spec.body["engine"]), spec.body["parameters"]
+    if problems := workshop.engine_problems(engine, parameters):
+        raise Refused(" ".join(problems))

@@ -22,7 +22,7 @@ from datagen.errors import BadPicture, EngineError, StoreError
 from datagen.store import leases
 from datagen.store.decode import encode_png
 from datagen.store.rows import BatchKind, BatchRow, Notice, SampleRow, ShardRow, SpecRow, WorkState, now
-from datagen.synthesis.engine import FittedEngine, Rendered, load_engine
+from datagen.synthesis.engine import FittedEngine, Progress, Rendered, load_engine
 from datagen.workflow import points, samples
 from datagen.workflow.pictures import StoredPictures
 from datagen.workflow.sheets import contact_sheet
@@ -33,6 +33,8 @@ log = structlog.get_logger()
 
 #: A shard that failed so often for reasons of ours, or killed so many workers, is given up.
 MOST_ATTEMPTS = 5
+#: What a fit is doing is told to Label Studio at most so often, seconds.
+TELL_SECONDS = 5.0
 _WORKERS_DIED = (
     "rendering samples {first} to {last} killed its worker {times} times; see the end of the workers' log, and give "
     "them more memory, or use smaller images"
@@ -47,14 +49,14 @@ class Atelier:
         self._keep = keep
         self._fitted: OrderedDict[str, FittedEngine] = OrderedDict()
 
-    def fitted(self, spec: Spec) -> FittedEngine:
-        """The spec's engine, fitted.
+    def fitted(self, spec: Spec, progress: Progress) -> FittedEngine:
+        """The spec's engine, fitted; ``progress`` is told of a fit and may raise to stop it.
 
         Raises:
             EngineError: it cannot be fitted.
         """
         if spec.digest not in self._fitted:
-            self._fitted[spec.digest] = load_engine(spec.engine).fit(spec, self.pictures, lambda _done, _what: None)
+            self._fitted[spec.digest] = load_engine(spec.engine).fit(spec, self.pictures, progress)
             while len(self._fitted) > self._keep:
                 self._fitted.popitem(last=False)
         self._fitted.move_to_end(spec.digest)
@@ -82,7 +84,7 @@ def render_shard(workshop: Workshop, atelier: Atelier, shard_id: int) -> None:
     began = time.monotonic()
     try:
         with leases.kept(workshop.database, lease.row, workshop.lease_seconds) as lost:
-            fitted = atelier.fitted(Spec.from_json(lease.spec.body))
+            fitted = atelier.fitted(Spec.from_json(lease.spec.body), _telling(workshop, lease, lost))
             made = list(_render(workshop, lease, fitted, lost))
     except _LeaseLost:
         log.info("shard.lease_lost", shard=shard_id, batch=lease.batch.id)
@@ -127,6 +129,28 @@ def _claim(workshop: Workshop, shard_id: int) -> _Lease | None:
             return None
         batch = unit.session.get_one(BatchRow, shard.batch_id)
         return _Lease(row=shard, batch=batch, spec=unit.session.get_one(SpecRow, batch.spec_id))
+
+
+def _telling(workshop: Workshop, lease: _Lease, lost: threading.Event) -> Progress:
+    """Shows in the decision task what a fit is doing; ends it once the shard is no longer ours."""
+    told = time.monotonic()
+
+    def progress(done: float, what: str) -> None:
+        nonlocal told
+        if lost.is_set():
+            raise _LeaseLost
+        moment = time.monotonic()
+        if moment - told < TELL_SECONDS:  # composite's fit is over before anything is told
+            return
+        told = moment
+        with workshop.unit() as unit:
+            if leases.held(unit.session, ShardRow, lease.row.id, lease.row.token) is None:
+                raise _LeaseLost
+            batch = unit.session.get_one(BatchRow, lease.batch.id)
+            batch.doing = f"{what} ({done:.0%})"[:200]
+            points.show_progress(unit, batch)
+
+    return progress
 
 
 def _render(workshop: Workshop, lease: _Lease, fitted: FittedEngine, lost: threading.Event) -> Iterator[SampleRow]:
@@ -176,6 +200,7 @@ def _finish(
         if not spec.findings:
             spec.findings = [line[:1000] for line in findings]
         batch = unit.session.get_one(BatchRow, lease.batch.id)
+        batch.doing = ""
         unit.session.flush()
         if not _shards_left(unit, batch):
             batch.rendered_at, batch.sheet = now(), sheet

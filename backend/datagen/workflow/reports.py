@@ -185,6 +185,8 @@ def _progress(session: Session, batch: BatchRow) -> str:
             OutboxRow.study_id == batch.study_id, OutboxRow.state == WorkState.FAILED, OutboxRow.error != ""
         )
     )
+    if batch.state == WorkState.RUNNING and not made and batch.doing:
+        words.append(escape(batch.doing))
     bar = (
         '<div style="background:#ddd;border-radius:4px;height:10px;width:100%">'
         f'<div style="background:#1a56b0;border-radius:4px;height:10px;width:{share:.1%}"></div></div>'

@@ -70,6 +70,9 @@ def open_study(
             unit.session.add(study)
             unit.session.flush()
             unit.note(study, "datagen provision", f"opened with the labels {', '.join(labels)}")
+        elif study.engine != engine:
+            unit.note(study, "datagen provision", f"new versions are made with {engine}, no longer with {study.engine}")
+            study.engine = engine
         unit.session.execute(
             delete(DeskRow).where(DeskRow.study_id == study.id, DeskRow.project_id.not_in(made.projects.values()))
         )

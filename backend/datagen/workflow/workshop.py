@@ -5,7 +5,7 @@ Nothing here reads settings or knows RQ: ``jobs`` builds a Workshop and gives it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -14,6 +14,7 @@ from typing import NamedTuple
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from datagen.domain.spec import Json
 from datagen.errors import Refused
 from datagen.label_studio.client import LabelStudio
 from datagen.store.database import Database
@@ -30,6 +31,7 @@ class Door(StrEnum):
     INPUTS = "inputs"  #: a study's inputs changed
     PROPOSALS = "proposals"  #: a study's inputs were read, so proposals may be due
     SHARD = "shard"  #: a shard waits
+    GPU_SHARD = "gpu_shard"  #: a shard waits whose engine needs a GPU
     OUTBOX = "outbox"  #: an outbox row waits
 
 
@@ -62,6 +64,10 @@ class Workshop:
     knock: Callable[[Sequence[Knock]], None]
     #: samples one job renders
     shard_size: int
+    #: engine → its own parameters, which stand under its name in the specs of that engine
+    engine_parameters: Mapping[str, Json] = field(default_factory=dict)
+    #: what stands in the way of rendering with an engine and parameters, asked before work is queued
+    engine_problems: Callable[[str, Mapping[str, Json]], Sequence[str]] = lambda _engine, _parameters: ()
     #: a worker that was not heard of for so long is taken for dead, and its work is free again
     lease_seconds: float
 

@@ -112,7 +112,11 @@ def weights(tmp_path):
     (folder / "model_index.json").write_text(json.dumps(index))
     for part in ("tokenizer", "scheduler"):
         (folder / part).mkdir()
-    for part, name in (("unet", "diffusion_pytorch_model"), ("vae", "diffusion_pytorch_model"), ("text_encoder", "model")):
+    for part, name in (
+        ("unet", "diffusion_pytorch_model"),
+        ("vae", "diffusion_pytorch_model"),
+        ("text_encoder", "model"),
+    ):
         write_safetensors(folder / part / f"{name}.safetensors", {"weight": ("F16", [4, 8])})
         (folder / part / "config.json").write_text(json.dumps({"in_channels": 9} if part == "unet" else {}))
     return folder

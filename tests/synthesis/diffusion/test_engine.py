@@ -155,6 +155,6 @@ def test_a_lora_given_is_used_and_none_fitted(study, tmp_path, parameters):
 
 def test_what_the_machine_lacks_is_said_before_anything_is_learned(study, engine, parameters):
     spec, shelf = study(kind="colour", parameters=parameters(weights="/no/such/folder"))
-    with pytest.raises(EngineError, match="/no/such/folder, which is not on this machine.*engine “composite”"):
+    with pytest.raises(EngineError, match=r"/no/such/folder, which is not on this machine.*engine “composite”"):
         engine.fit(spec, shelf, ignore)
     assert not shelf.loads

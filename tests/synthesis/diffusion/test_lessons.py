@@ -44,7 +44,7 @@ def test_labels_take_turns(study):
 
 def test_without_a_usable_box_there_is_nothing_to_teach(study):
     spec, shelf = study(labels=("pit",))
-    with pytest.raises(EngineError, match="draw at least one box"):
+    with pytest.raises(EngineError, match=r"draw at least one box"):
         examples_of(type(spec)(**{**vars_of(spec), "labels": ("other",)}), shelf, CompositeParameters())
 
 

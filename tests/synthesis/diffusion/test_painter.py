@@ -76,20 +76,20 @@ def test_out_of_memory_halves_the_batch_and_goes_on(pipeline):
 
 def test_not_even_one_crop_fits(pipeline):
     painter = Painter(Cramped(pipeline, 0, torch.OutOfMemoryError("CUDA out of memory")), OWN, 2)
-    with pytest.raises(EngineError, match="one crop of 32 pixels does not fit into the device's memory"):
+    with pytest.raises(EngineError, match=r"one crop of 32 pixels does not fit into the device's memory"):
         painter.paint([order(1)])
 
 
 def test_a_device_that_fails_is_told_from_a_fault_of_ours(pipeline):
     broken = Cramped(pipeline, 0, RuntimeError("CUDA error: unspecified launch failure"))
-    with pytest.raises(DeviceFault, match="unspecified launch failure"):
+    with pytest.raises(DeviceFault, match=r"unspecified launch failure"):
         Painter(broken, OWN, 1).paint([order(1)])
-    with pytest.raises(RuntimeError, match="shapes"):
+    with pytest.raises(RuntimeError, match=r"shapes"):
         Painter(Cramped(pipeline, 0, RuntimeError("shapes do not match")), OWN, 1).paint([order(1)])
 
 
 def test_numbers_that_are_none_name_the_dtype(pipeline):
     with torch.no_grad():
         next(pipeline.vae.decoder.parameters()).fill_(float("nan"))
-    with pytest.raises(EngineError, match="set “diffusion.dtype” to “bfloat16” or “float32”"):
+    with pytest.raises(EngineError, match=r"set “diffusion.dtype” to “bfloat16” or “float32”"):
         Painter(pipeline, OWN, 1).paint([order(1)])

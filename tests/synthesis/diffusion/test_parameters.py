@@ -43,13 +43,13 @@ def test_the_defaults_pass_their_own_checks():
     ],
 )
 def test_a_wrong_parameter_is_named_with_what_it_may_be(body, said):
-    with pytest.raises(EngineError, match=".") as refused:
+    with pytest.raises(EngineError) as refused:
         DiffusionParameters.from_json(body)
     assert said in str(refused.value)
 
 
 def test_a_spec_whose_key_is_no_mapping_is_refused():
-    with pytest.raises(EngineError, match="must be a mapping with at least “weights”"):
+    with pytest.raises(EngineError, match=r"must be a mapping with at least “weights”"):
         DiffusionParameters.from_spec({"diffusion": "runwayml/inpainting"})
 
 

@@ -77,7 +77,7 @@ def test_a_whole_pipeline_saved_by_us_paints_what_was_taught(taught, tmp_path):
 
 def test_a_lora_of_another_model_is_refused_by_name(tiny, tmp_path, safetensors_file):
     path = safetensors_file(tmp_path / "other.safetensors", {"unet.nothing.lora_A.weight": ("F32", [4, 32])})
-    with pytest.raises(EngineError, match="other.safetensors does not fit the weights"):
+    with pytest.raises(EngineError, match=r"other.safetensors does not fit the weights"):
         pipelines.add_lora(load(tiny), path)
 
 
@@ -90,7 +90,7 @@ def test_every_scheduler_paints(tiny, name):
 def test_a_folder_that_cannot_be_loaded_names_the_setting(weights):
     logging.disable(logging.ERROR)
     try:
-        with pytest.raises(EngineError, match="choose others with “diffusion.weights”"):
+        with pytest.raises(EngineError, match=r"choose others with “diffusion.weights”"):
             load(weights)
     finally:
         logging.disable(logging.NOTSET)
@@ -99,7 +99,7 @@ def test_a_folder_that_cannot_be_loaded_names_the_setting(weights):
 def test_a_device_that_is_not_there_is_said():
     if torch.cuda.is_available():
         pytest.skip("there is a GPU here")
-    with pytest.raises(EngineError, match='set “diffusion.device” to "cpu"'):
+    with pytest.raises(EngineError, match=r'set “diffusion.device” to "cpu"'):
         pipelines.device_of("cuda")
 
 

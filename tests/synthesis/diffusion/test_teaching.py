@@ -28,7 +28,7 @@ def teach(tiny, device, study, tmp_path):
 
     def make(name="fit", **others):
         own = DiffusionParameters.from_json({"weights": str(tiny), "device": device, **SMALL, **others})
-        spec, shelf = study(kind="colour")
+        spec, shelf = study(kind="colour", concepts=3, canvases=2, backgrounds=2)
         lessons = make_lessons(examples_of(spec, shelf, CompositeParameters()), shelf, own, seed=5)[:8]
         pipeline = pipelines.load(tiny, own, pipelines.device_of(device), torch.float32)
         folder = tmp_path / name
@@ -105,7 +105,7 @@ def test_not_even_one_lesson_fits(teach, monkeypatch):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(teacher, "_losses", never)
-    with pytest.raises(EngineError, match="lower “diffusion.resolution” or “diffusion.lora_rank”"):
+    with pytest.raises(EngineError, match=r"lower “diffusion.resolution” or “diffusion.lora_rank”"):
         teacher.run(ignore)
 
 
@@ -116,7 +116,7 @@ def test_a_device_that_fails_is_no_fault_of_the_spec(teach, monkeypatch):
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
     monkeypatch.setattr(teacher, "_losses", fail)
-    with pytest.raises(DeviceFault, match="illegal memory access"):
+    with pytest.raises(DeviceFault, match=r"illegal memory access"):
         teacher.run(ignore)
 
 
@@ -124,5 +124,5 @@ def test_a_loss_that_is_no_number_names_the_setting(teach, monkeypatch):
     teacher = teach(fit_steps=1)
     nothing = torch.tensor(float("nan"), requires_grad=True)
     monkeypatch.setattr(teacher, "_losses", lambda rows, chance: (nothing, nothing, nothing))
-    with pytest.raises(EngineError, match="lower “diffusion.learning_rate”"):
+    with pytest.raises(EngineError, match=r"lower “diffusion.learning_rate”"):
         teacher.run(ignore)

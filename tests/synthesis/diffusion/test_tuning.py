@@ -45,7 +45,9 @@ def test_the_batch_grows_while_it_helps_and_fits(pipeline, monkeypatch):
     assert tuning.measure(pipeline, DiffusionParameters(levers="none")).batch == 2
 
 
-@pytest.mark.parametrize("lever", [one for one in tuning.LEVERS if one.name != "compiled_blocks"], ids=lambda one: one.name)
+@pytest.mark.parametrize(
+    "lever", [one for one in tuning.LEVERS if one.name != "compiled_blocks"], ids=lambda one: one.name
+)
 def test_a_lever_of_this_model_can_be_pulled_and_released(pipeline, lever):
     assert tuning.images_per_second(pipeline, OWN, 1) > 0
     lever.pull(pipeline)

@@ -121,7 +121,7 @@ def test_the_digest_follows_the_contents_and_files_are_read_once(weights, tmp_pa
     known = json.loads(kept.read_text())
     assert digest_of(weights, kept) == first
     # what is kept is believed: the digest is of what it says, not of what is read again
-    kept.write_text(json.dumps({mark: "0" * 64 for mark in known}))
+    kept.write_text(json.dumps(dict.fromkeys(known, "0" * 64)))
     assert digest_of(weights, kept) != first
     kept.unlink()
     safetensors_file(weights / "unet" / "diffusion_pytorch_model.safetensors", {"w": ("F32", [9])})
@@ -129,7 +129,8 @@ def test_the_digest_follows_the_contents_and_files_are_read_once(weights, tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("text", "is_id"), [("owner/name", True), ("./name", False), ("/models/name", False), ("name", False), ("a/b/c", False)]
+    ("text", "is_id"),
+    [("owner/name", True), ("./name", False), ("/models/name", False), ("name", False), ("a/b/c", False)],
 )
 def test_hub_ids_are_told_from_paths(text, is_id):
     assert looks_like_hub_id(text) is is_id

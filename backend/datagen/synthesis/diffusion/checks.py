@@ -20,7 +20,10 @@ from datagen.synthesis.parameters import CompositeParameters
 
 PACKAGES = ("torch", "diffusers", "transformers", "peft", "accelerate", "safetensors")
 #: Added to the last answer: nobody has to wait for a GPU.
-GO_ON = "Until then the study can go on with the engine “composite” (DATAGEN_ENGINE=composite)."
+GO_ON = (
+    "What is named “diffusion.…” is set in DATAGEN_ENGINE_PARAMETERS. Until then the study can go on with the engine "
+    "“composite”: set DATAGEN_ENGINE=composite and run “datagen provision” for it."
+)
 #: Bytes of a number.
 _BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
 #: Beside the weights: what one crop at 512 pixels needs while it is painted, and what the CUDA context takes. A coarse

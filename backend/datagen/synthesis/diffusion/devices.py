@@ -15,12 +15,16 @@ _ANSWER_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Device:
-    """One device: its kind ("cuda", "mps", "cpu"), name, memory in bytes and, for CUDA, compute capability."""
+    """One device: its kind ("cuda", "mps", "cpu"), name and memory in bytes.
+
+    For CUDA also its compute capability, and its number as CUDA_VISIBLE_DEVICES counts.
+    """
 
     kind: str
     name: str
     memory: int
     capability: float = 0.0
+    number: str = ""
 
 
 def cuda_devices() -> tuple[Device, ...]:
@@ -39,14 +43,18 @@ def cuda_devices() -> tuple[Device, ...]:
         )
     except (subprocess.SubprocessError, OSError):
         return ()
-    lines = [[cell.strip() for cell in line.split(",")] for line in answer.stdout.splitlines() if line.count(",") == 3]
+    lines = [
+        [str(number), *(cell.strip() for cell in line.split(","))]
+        for number, line in enumerate(answer.stdout.splitlines())
+        if line.count(",") == 3
+    ]
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is not None:
         names = [name.strip() for name in chosen.split(",")]
-        lines = [cells for number, cells in enumerate(lines) if str(number) in names or cells[3] in names]
+        lines = [cells for cells in lines if cells[0] in names or cells[4] in names]
     return tuple(
-        Device(kind="cuda", name=name, memory=int(float(memory)) * 2**20, capability=float(capability))
-        for name, memory, capability, _ in lines
+        Device(kind="cuda", name=name, memory=int(float(memory)) * 2**20, capability=float(capability), number=number)
+        for number, name, memory, capability, _ in lines
         if memory.replace(".", "").isdigit()
     )
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from datagen.domain.spec import Json, Spec
 from datagen.errors import EngineError
 from datagen.synthesis.diffusion.checks import PACKAGES, check
+from datagen.synthesis.diffusion.devices import cuda_devices
 from datagen.synthesis.diffusion.parameters import DiffusionParameters
 from datagen.synthesis.engine import FittedEngine, Pictures, Progress
 
@@ -35,6 +36,11 @@ class DiffusionEngine:
     def check(parameters: Mapping[str, Json]) -> tuple[str, ...]:
         """What stands in the way of rendering on this machine; empty when nothing does."""
         return check(parameters)
+
+    @staticmethod
+    def gpus() -> tuple[str, ...]:
+        """The NVIDIA GPUs of this machine, as CUDA_VISIBLE_DEVICES names them: each has a worker of its own."""
+        return tuple(device.number for device in cuda_devices())
 
     def fit(self, spec: Spec, pictures: Pictures, progress: Progress) -> FittedEngine:
         """Teach the model, or find that it was taught.

@@ -145,7 +145,7 @@ def add_lora(pipeline: Pipeline, lora: Path) -> None:
     folder, name = (lora, None) if lora.is_dir() else (lora.parent, lora.name)
     try:
         pipeline.load_lora_weights(str(folder), weight_name=name, local_files_only=True)
-    except (OSError, ValueError, RuntimeError, KeyError) as fault:
+    except (OSError, ValueError, RuntimeError, LookupError) as fault:
         raise EngineError(
             f"the LoRA {lora} does not fit the weights ({type(fault).__name__}: {fault}); clear or correct "
             "“diffusion.lora”"
