@@ -97,7 +97,7 @@ class Settings(BaseSettings):
     engine_parameters: dict[str, JsonValue] = Field(
         {},
         validation_alias=_named("DATAGEN_ENGINE_PARAMETERS"),
-        description='The engine\'s own parameters, as JSON; diffusion needs {"weights": …}. They count from the next build.',
+        description='The engine\'s own parameters, as JSON; diffusion needs {"weights": …}. Read at each build.',
     )
     preview_size: int = Field(
         20, ge=1, le=200, validation_alias=_named("DATAGEN_PREVIEW_SIZE"), description="Samples in a preview round."
