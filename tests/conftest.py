@@ -18,18 +18,8 @@ from redis import Redis
 
 from stage import label_studio_server, postgres_server, redis_server
 from stage.label_studio_server import LabelStudio
+from stage.person import CHROMIUM_FLAGS
 from stage.processes import Processes
-
-#: Debian's Chromium, unattended: no sandbox as root, nothing fetched in the background.
-CHROMIUM_FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 @pytest.fixture(scope="session")
@@ -90,6 +80,6 @@ def chromium() -> Iterator[Browser]:
     if program is None:
         pytest.fail("There is no chromium on the PATH; run scripts/test as root on Debian, or install it.")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=CHROMIUM_FLAGS)
+        browser = playwright.chromium.launch(executable_path=program, args=list(CHROMIUM_FLAGS))
         yield browser
         browser.close()

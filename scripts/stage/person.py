@@ -69,6 +69,7 @@ class Person:
         self.page.goto(f"{self.server.url}/projects/{project_id}/data?task={task_id}")
         self.page.locator(f"{_SUBMIT}, {_UPDATE}").first.wait_for()
         self.page.locator(".konvajs-content canvas").first.wait_for()
+        self.page.wait_for_function(f"() => ({_IMAGE_SIZE})()[0] > 0")
 
     # drawing, in fractions of the image: (0, 0) its top left corner, (1, 1) its bottom right one
 
@@ -82,7 +83,7 @@ class Person:
         self.page.mouse.move((left + right) / 2, (top + bottom) / 2, steps=5)
         self.page.mouse.move(right, bottom, steps=5)
         self.page.mouse.up()
-        self._expect_regions(regions + 1)
+        self.expect_regions(regions + 1)
 
     def draw_polygon(self, label: int, corners: Sequence[Point]) -> None:
         """Corner by corner by clicking, and closed by a click on the first."""
@@ -95,7 +96,7 @@ class Person:
             if number < len(corners):
                 self.page.wait_for_function(_CORNERS_DRAWN, arg=number + 1)
         self.page.wait_for_function(_CLOSED, arg=regions + 1)
-        self._expect_regions(regions + 1)
+        self.expect_regions(regions + 1)
 
     def discard_regions(self) -> int:
         """Wait for the proposed regions, and delete every region by Backspace; how many there were."""
@@ -104,15 +105,20 @@ class Person:
         for left in range(many - 1, -1, -1):
             self.page.locator(".lsf-outliner-item").first.click()
             self.page.keyboard.press("Backspace")
-            self._expect_regions(left)
+            self.expect_regions(left)
         return many
+
+    def expect_regions(self, many: int) -> None:
+        """Wait until the panel on the right lists so many."""
+        expect(self.page.locator(".lsf-outliner-item")).to_have_count(many, timeout=PATIENCE_MS)
 
     def regions(self) -> int:
         """How many regions the panel on the right lists."""
         return self.page.locator(".lsf-outliner-item").count()
 
     def outlines(self) -> list[tuple[str, float, float, float, float]]:
-        """The closed outlines that are drawn over the image: colour, and left, top, right, bottom as fractions."""
+        """The closed outlines drawn over the image, at least one: colour; left, top, right, bottom as fractions."""
+        self.page.wait_for_function(_CLOSED, arg=1)
         return [tuple(one) for one in self.page.evaluate(_OUTLINES)]
 
     def image_size(self) -> tuple[int, int]:
@@ -171,9 +177,6 @@ class Person:
         frame = self.page.locator(".konvajs-content").first.bounding_box()
         assert frame is not None
         return frame["x"] + point[0] * frame["width"], frame["y"] + point[1] * frame["height"]
-
-    def _expect_regions(self, many: int) -> None:
-        expect(self.page.locator(".lsf-outliner-item")).to_have_count(many, timeout=PATIENCE_MS)
 
 
 def _is_answer(answer: Response) -> bool:

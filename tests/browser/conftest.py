@@ -1,0 +1,142 @@
+"""An installation for the browser tests: `datagen up` on its own data, beside the suite's Label Studio and Redis."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from playwright.sync_api import Browser
+
+from datagen.domain.inputs import Desk
+from datagen.label_studio.client import LabelStudio as Client
+from datagen.label_studio.client import Task
+from datagen.settings import Settings
+from datagen.store.database import Database
+from datagen.workflow.status import describe
+from stage import plates
+from stage.label_studio_server import LabelStudio
+from stage.person import Person
+from stage.ports import free_port
+from stage.processes import Processes
+from stage.servers import DATAGEN, Servers
+
+#: Samples in a round here: enough to judge some good and some bad.
+ROUND = 4
+#: Waiting for anything longer than this is a failure.
+PATIENCE_S = 90.0
+#: Of each role the least that a preview needs, and a few more backgrounds, so that they differ.
+GIVEN = {"concept": 6, "canvas": 6, "background": 8}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """A study as its command line, its rows and Label Studio's API show it."""
+
+    name: str
+    projects: dict[Desk, int]
+    servers: Servers
+    client: Client
+    database: Database
+
+    def tasks(self, desk: Desk) -> list[Task]:
+        """A desk's tasks, oldest first."""
+        return list(self.client.tasks(self.projects[desk]))
+
+    def status(self) -> dict[str, Any]:
+        """What `datagen status` says of it, without a process for every look."""
+        return describe(self.database, self.name)[0]
+
+    def wait(self, condition: Callable[[], bool], what: str) -> None:
+        """Until it holds."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not condition():
+            assert time.monotonic() < deadline, f"{what} did not happen in {PATIENCE_S:g} s: {self.status()}"
+            time.sleep(0.2)
+
+
+@pytest.fixture(scope="session")
+def installation(
+    processes: Processes, label_studio: LabelStudio, redis_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Servers]:
+    folder = tmp_path_factory.mktemp("browser")
+    port = free_port()
+    own = {
+        "LABEL_STUDIO_URL": label_studio.url,
+        "LABEL_STUDIO_API_KEY": label_studio.token,
+        "REDIS_URL": redis_url.rsplit("/", 1)[0] + "/7",  # a corner of its own: other tests empty theirs
+        "HOST": "127.0.0.1",
+        "PORT": str(port),
+        "DATAGEN_DATA_DIR": str(folder),
+        "DATAGEN_PREVIEW_SIZE": str(ROUND),
+        "BASIC_AUTH_PASS": "for-this-test-alone",
+        "OMP_NUM_THREADS": "1",
+    }
+    inherited = {
+        name: value for name, value in os.environ.items() if not name.startswith(("DATAGEN_", "LABEL_STUDIO_"))
+    }
+    up = processes.start(
+        "datagen-up", [*DATAGEN, "up", "--workers", "2"], env=own, cwd=folder, ready=lambda: _healthy(port), within=60
+    )
+    yield Servers(label_studio, {**inherited, **own}, folder)
+    processes.stop(up)
+
+
+@pytest.fixture(scope="session")
+def pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The rendered plates: the first concept has no box yet, and the first canvas no polygon."""
+    folder = tmp_path_factory.mktemp("plates")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plates, "COUNTS", {**plates.COUNTS, **GIVEN})
+        plates.write_pack(folder, lists=plates.GIVEN)
+    for role in ("concept", "canvas"):
+        file = folder / f"{role}.json"
+        tasks = json.loads(file.read_text())
+        (folder / f"{role}-drawn.json").write_text(json.dumps(tasks[:1]))
+        tasks[0].pop("annotations")
+        file.write_text(json.dumps(tasks))
+    return folder
+
+
+@pytest.fixture
+def open_study(installation: Servers) -> Iterator[Callable[[str], Study]]:
+    """Provision a study by the command line; its projects are deleted after the test."""
+    client = Client(installation.label_studio.url, installation.label_studio.token)
+    settings = Settings(_env_file=None, data_dir=Path(installation.environment["DATAGEN_DATA_DIR"]))
+    database = Database(settings.resolved_database_url)
+    made: list[int] = []
+
+    def provision(name: str) -> Study:
+        told = json.loads(installation.datagen("provision", name, "--label", "scratch", "--json"))
+        projects = {Desk[desk.upper()]: number for desk, number in told["projects"].items()}
+        made.extend(projects.values())
+        return Study(name=name, projects=projects, servers=installation, client=client, database=database)
+
+    yield provision
+    for project_id in made:
+        client.delete_project(project_id)
+    client.close()
+    database.close()
+
+
+@pytest.fixture
+def person(chromium: Browser, label_studio: LabelStudio, tmp_path: Path) -> Iterator[Person]:
+    """Somebody who has logged in. What they saw last is kept in the test's folder, for whoever looks for a fault."""
+    somebody = Person(chromium, label_studio)
+    somebody.log_in()
+    yield somebody
+    somebody.page.screenshot(path=tmp_path / "seen-last.png")
+    somebody.close()
+
+
+def _healthy(port: int) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/health", timeout=5).is_success
+    except httpx.TransportError:
+        return False
