@@ -168,6 +168,10 @@ def _exemplars(
             + ", ".join(f"{count} by {method}" for method, count in methods.most_common())
             + ")."
         )
+        if any(e.method.endswith("to the box") for e in of_label):
+            findings.append(
+                f"{label}: its edges are soft, so pixels cannot tell where it ends; labels reach to the boxes as drawn."
+            )
         if len(of_label) == 1:
             warnings.append(f"label {label!r}: one example only; every sample is a variation of it. Draw more boxes.")
     return list(exemplars)

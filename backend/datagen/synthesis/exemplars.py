@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from datagen.domain.geometry import Box
 from datagen.domain.inputs import ConceptImage
 from datagen.synthesis.engine import Picture
 from datagen.synthesis.fill import Clean, Frame, around, clean_fill, inside
-from datagen.synthesis.matting import Matte, agreed, drawn_matte, mattes
+from datagen.synthesis.matting import Matte, agreed, drawn_matte, mattes, opacity, to_the_box
 from datagen.synthesis.tones import Bools, Floats, to_tones
 
 #: Pixels of surroundings kept round a box, at least, and as a share of its longer side.
 _MARGIN_PX, _MARGIN_SHARE = 8.0, 0.6
 #: Surroundings beyond this many pixels say nothing about the thing and cost time.
 _MARGIN_MOST_PX = 64.0
+#: An edge at least this many pixels wide, on the median of a label's concepts, is soft.
+SOFT_EDGE_PX = 3.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +27,7 @@ class Exemplar:
     """One example of the thing, cut out.
 
     ``patch`` and ``clean`` are tones [h, w, c] of the window ``frame`` of its photo, with and without the thing;
-    ``mask`` [h, w] is true on it.
+    ``mask`` [h, w] is true on it; ``opacity`` [h, w] in 0..1 is how much of a pixel it is, below 1 at soft edges only.
     """
 
     key: str
@@ -34,6 +38,7 @@ class Exemplar:
     patch: Floats
     clean: Floats
     mask: Bools
+    opacity: Floats
     method: str
     score: float
 
@@ -117,11 +122,15 @@ def candidates(concept: ConceptImage, picture: Picture) -> tuple[tuple[Candidate
 def choose(found: Sequence[Candidate], choices: Mapping[str, int]) -> tuple[tuple[Exemplar, ...], tuple[str, ...]]:
     """One matte for every candidate, the candidates of a label agreeing with one another; and sentences."""
     ranked: dict[str, tuple[Matte, ...]] = {}
+    soft: set[str] = set()
     for label in {one.label for one in found}:
         same = [one for one in found if one.label == label]
-        ranked |= dict(
-            zip((one.key for one in same), agreed([o.ranked for o in same], [o.hole for o in same]), strict=True)
-        )
+        mattes_of = agreed([one.ranked for one in same], [one.hole for one in same])
+        if float(np.median([of_one[0].edge for of_one in mattes_of])) >= SOFT_EDGE_PX:
+            soft.add(label)
+        for one, of_one in zip(same, mattes_of, strict=True):
+            found_none = of_one[0].method in ("drawn", "box")
+            ranked[one.key] = of_one if found_none or label not in soft else to_the_box(of_one, one.hole)
     made: list[Exemplar] = []
     said: list[str] = []
     for one in found:
@@ -141,6 +150,11 @@ def choose(found: Sequence[Candidate], choices: Mapping[str, int]) -> tuple[tupl
                 patch=one.patch,
                 clean=one.clean.tones,
                 mask=matte.mask,
+                opacity=(
+                    opacity(one.patch, one.clean.tones, matte.mask)
+                    if one.label in soft
+                    else np.ones(matte.mask.shape, np.float32)
+                ),
                 method=matte.method,
                 score=matte.score,
             )

@@ -128,7 +128,7 @@ def _visit(place: Posed, visitor: Posed, slope: float) -> Laying:
         patch=channels_as(visitor.patch, channels),
         clean=channels_as(visitor.clean, channels),
         mask=visitor.mask,
-        alpha=fade(visitor.mask, 1.0),
+        alpha=fade(visitor, 1.0),
         slope=slope,
     )
 

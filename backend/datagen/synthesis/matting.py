@@ -35,12 +35,14 @@ _CLEAR = 5.0
 class Matte:
     """Which pixels of a window are the thing.
 
-    ``score`` is how sharply the boundary parts inside from outside, in standard deviations of the two sides.
+    ``score`` is how sharply the boundary parts inside from outside, in standard deviations of the two sides; ``edge``
+    the width in pixels over which the thing's difference from its surroundings falls from 75 % to 25 %.
     """
 
     method: str
     mask: Bools
     score: float
+    edge: float = 0.0
 
 
 def drawn_matte(outline: Sequence[Polygon], frame: Frame) -> Matte | None:
@@ -77,7 +79,7 @@ def mattes(tones: Floats, clean: Clean, hole: Bools) -> tuple[Matte, ...]:
         if LEAST_SHARE <= grown.sum() / hole.sum() <= MOST_SHARE:
             # a matte is judged before it takes in its fringe: the softer the edge, the less contrast at its end
             score = min(_contrast(difference, mask, noise), _CLEAR) * _fits(mask, hole)
-            found.append(Matte(method=name, mask=grown, score=score))
+            found.append(Matte(method=name, mask=grown, score=score, edge=_edge_width(difference, mask, hole)))
     if not found:
         return (Matte(method="box", mask=_ellipse(hole), score=0.0),)
     return tuple(sorted(found, key=lambda matte: (-matte.score, matte.method)))
@@ -103,6 +105,39 @@ def agreed(candidates: Sequence[tuple[Matte, ...]], holes: Sequence[Bools]) -> l
         tuple(sorted(ranked, key=lambda m, h=hole: (-score(m, h), m.method)))  # type: ignore[misc]
         for ranked, hole in zip(candidates, holes, strict=True)
     ]
+
+
+def to_the_box(ranked: Sequence[Matte], hole: Bools) -> tuple[Matte, ...]:
+    """The mattes of a thing without a sharp edge, with one that reaches to its box put first.
+
+    Where such a thing ends cannot be read from its pixels; the box is what the annotator says of it.
+    """
+    best = ranked[0]
+    reaching = Matte(
+        method=f"{best.method} to the box", mask=best.mask | _ellipse(hole), score=best.score, edge=best.edge
+    )
+    return (reaching, *ranked)
+
+
+def opacity(tones: Floats, clean: Floats, mask: Bools) -> Floats:
+    """How much of each pixel is the thing, [h, w] in 0..1, where its edge is soft: its difference over its core's."""
+    difference = np.sqrt(np.square(tones - clean).sum(axis=2))
+    smooth: Floats = cv2.GaussianBlur(difference, (0, 0), 1.0)
+    core = float(np.quantile(smooth[mask], 0.9))
+    return np.asarray(np.clip(smooth / max(0.6 * core, 1e-3), 0, 1), np.float32)
+
+
+def _edge_width(difference: Floats, mask: Bools, hole: Bools) -> float:
+    """Pixels between the outermost rings of the mask's distance that show 75 % and 25 % of the difference."""
+    outside = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 5)
+    depth = np.where(mask, 0.5 - cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 5), outside - 0.5)
+    rings = np.floor(depth[hole]).astype(int)
+    first = int(rings.min())
+    counts = np.bincount(rings - first)
+    profile = np.bincount(rings - first, weights=difference[hole]) / np.maximum(counts, 1)
+    top = float(np.quantile(difference[mask], 0.8))
+    reached = [np.flatnonzero(profile >= share * top) for share in (0.75, 0.25)]
+    return float(reached[1][-1] - reached[0][-1]) if len(reached[0]) and len(reached[1]) else 0.0
 
 
 def _noise(tones: Floats, clean: Clean, hole: Bools) -> float:

@@ -53,11 +53,15 @@ class Pose:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Posed:
-    """A cut-out in its pose: ``patch`` and ``clean`` [h, w, c], ``mask`` [h, w] with a rim of RIM_PX false pixels."""
+    """A cut-out in its pose: ``patch`` and ``clean`` [h, w, c], ``mask`` [h, w] with a rim of RIM_PX false pixels.
+
+    ``opacity`` [h, w] in 0..1, or None where it is 1 throughout.
+    """
 
     patch: Floats
     clean: Floats
     mask: Bools
+    opacity: Floats | None
 
 
 def learn_pose(exemplars: Sequence[Exemplar]) -> PosePrior:
@@ -130,6 +134,7 @@ class Cutout:
         self.centre = np.array([xs.mean(), ys.mean()])
         self.corners = np.array([[x, y] for x in (xs.min(), xs.max()) for y in (ys.min(), ys.max())], np.float64).T
         self.mask = exemplar.mask.astype(np.float32)
+        self.opacity = None if float(exemplar.opacity.min()) >= 1 else exemplar.opacity
         self.channels = exemplar.patch.shape[2]
         # OpenCV warps up to four channels at once
         both = np.concatenate([exemplar.patch, exemplar.clean], axis=2)
@@ -165,13 +170,18 @@ def apply_pose(cutout: Cutout, pose: Pose, *, crisp: bool = False) -> Posed | No
         for layer in cutout.layers
     ]
     patch, clean = (turned[0][:, :, : cutout.channels], turned[-1][:, :, -cutout.channels :])
-    return Posed(patch=patch, clean=clean, mask=mask)
+    opacity = None if cutout.opacity is None else cv2.warpAffine(cutout.opacity, matrix, size, flags=cv2.INTER_LINEAR)
+    return Posed(patch=patch, clean=clean, mask=mask, opacity=opacity)
 
 
-def fade(mask: Bools, softness: float) -> Floats:
-    """How much each pixel belongs to the concept, [h, w, 1]: rising over ``softness`` pixels inwards from the edge."""
-    depth = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 3)
-    return np.asarray(np.clip(depth / (softness + 0.5), 0, 1), np.float32)[:, :, None]
+def fade(posed: Posed, softness: float) -> Floats:
+    """How much each pixel belongs to the concept, [h, w, 1].
+
+    It rises over ``softness`` pixels inwards from the mask's edge, and is nowhere more than the concept's own opacity.
+    """
+    depth = cv2.distanceTransform(posed.mask.astype(np.uint8), cv2.DIST_L2, 3)
+    alpha = np.asarray(np.clip(depth / (softness + 0.5), 0, 1), np.float32)
+    return (alpha if posed.opacity is None else alpha * posed.opacity)[:, :, None]
 
 
 def _axis(mask: Bools) -> tuple[float, bool]:

@@ -228,7 +228,7 @@ class Trial:
             patch=channels_as(posed.patch, channels),
             clean=channels_as(posed.clean, channels),
             mask=posed.mask,
-            alpha=fade(posed.mask, self._parameters.edge_softness),
+            alpha=fade(posed, self._parameters.edge_softness),
             slope=slope,
         )
         changed = (BLENDS[blend](laying) - before) * np.float32(self._parameters.contrast)
