@@ -75,3 +75,27 @@ def test_what_the_image_copies_is_in_the_checkout() -> None:
     copied = re.findall(r"^COPY (?!--from)(.+) \S+$", (ROOT / "docker/Dockerfile").read_text(), re.MULTILINE)
     for path in " ".join(copied).split():
         assert (ROOT / path).exists(), path
+
+
+def test_our_containers_can_gain_nothing_and_write_only_where_they_must() -> None:
+    for name in OURS:
+        assert SERVICES[name]["security_opt"] == ["no-new-privileges:true"]
+        assert SERVICES[name]["tmpfs"] == ["/tmp"]
+        assert [volume.partition(":")[2] for volume in SERVICES[name]["volumes"]] == ["/data"]
+        assert not {"privileged", "network_mode", "pid", "devices"} & set(SERVICES[name])
+
+
+def test_database_and_queue_are_not_reached_from_outside() -> None:
+    published = {name for name, service in SERVICES.items() if "ports" in service}
+    assert published == {"web", "label-studio"}
+
+
+def test_a_secret_that_is_missing_stops_everything_with_a_sentence() -> None:
+    """``${NAME:?sentence}``: compose refuses to start, and an empty value counts as missing."""
+    asked = dict(re.findall(r"\$\{(\w+):\?([^}]+)\}", TEXT))
+    secrets = {"LABEL_STUDIO_API_KEY", "DATAGEN_DB_PASSWORD", "BASIC_AUTH_PASS", "DATAGEN_WEBHOOK_SECRET"}
+    secrets |= {"LABEL_STUDIO_PASSWORD", "LABEL_STUDIO_DB_PASSWORD", "POSTGRES_PASSWORD"}
+    assert secrets <= set(asked)
+    assert all(sentence.startswith("set it in .env") for sentence in asked.values())
+    offered = (ROOT / "docker/env.example").read_text()
+    assert all(re.search(rf"^{name}=$", offered, re.MULTILINE) for name in secrets)

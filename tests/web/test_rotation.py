@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -135,6 +136,33 @@ def test_the_key_of_links_is_changed_while_links_are_about_and_a_leaked_one_is_s
         assert httpx.get(new, timeout=30).status_code == 200
     finally:
         kept.write_text(old_key)
+
+
+HEARER = """
+import pathlib, signal, sys
+signal.signal(signal.SIGHUP, lambda *_: pathlib.Path(sys.argv[1]).touch())
+pathlib.Path(sys.argv[2]).touch()
+while True:
+    signal.pause()
+"""
+
+
+def test_up_hands_the_hang_up_on_to_the_web_process_alone(processes: Processes, tmp_path: Path) -> None:
+    parts = {
+        name: [sys.executable, "-c", HEARER, str(tmp_path / f"{name} heard"), str(tmp_path / f"{name} is up")]
+        for name in ("web", "worker-1")
+    }
+    program = f"from datagen.jobs.supervisor import supervise\nsupervise({parts!r})"
+
+    def up() -> bool:
+        return all((tmp_path / f"{name} is up").exists() for name in parts)
+
+    started = processes.start("up", [sys.executable, "-c", program], ready=up, within=60)
+    os.kill(started.pid, signal.SIGHUP)
+    wait_until((tmp_path / "web heard").exists, 20, "the web process's hang-up")
+    assert not (tmp_path / "worker-1 heard").exists()
+    assert processes.is_alive(started)
+    processes.stop(started)
 
 
 def newest_links(studio: Studio) -> object:

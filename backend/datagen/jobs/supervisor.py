@@ -53,19 +53,25 @@ def gpu_commands(gpus: Sequence[str]) -> dict[str, list[str]]:
 
 
 def supervise(parts: dict[str, list[str]]) -> None:
-    """Keep these parts running until SIGTERM or SIGINT; then stop all of them and wait for their end."""
-    stop = threading.Event()
+    """Keep these parts running until SIGTERM or SIGINT; then stop all of them and wait for their end.
 
-    def on_signal(_number: int, _frame: FrameType | None) -> None:
-        stop.set()
+    SIGHUP is handed on to the web process, which then reads changed settings without refusing a request.
+    """
+    stop, read_again = threading.Event(), threading.Event()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    def on_signal(number: int, _frame: FrameType | None) -> None:
+        (read_again if number == signal.SIGHUP else stop).set()
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, on_signal)
     running = [_Part(name, command) for name, command in parts.items()]
     try:
         while not stop.wait(0.2):
             for part in running:
                 _look_after(part)
+                if read_again.is_set() and part.name == "web" and part.process is not None:
+                    part.process.send_signal(signal.SIGHUP)
+            read_again.clear()
     finally:
         _stop_all(running)
 
