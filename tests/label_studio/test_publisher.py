@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 
 import httpx
@@ -26,6 +27,13 @@ def keys(client: LabelStudio, project: Project) -> list[str]:
     return [task.data["datagen_key"] for task in client.tasks(project.id)]
 
 
+def without_predictions(request: httpx.Request) -> httpx.Request:
+    """The same import, as Label Studio carries it out when it runs it again."""
+    tasks = [{"data": task["data"]} for task in json.loads(request.content)]
+    headers = {name: value for name, value in request.headers.items() if name != "content-length"}
+    return httpx.Request(request.method, request.url, headers=headers, json=tasks)
+
+
 class Faulty(httpx.BaseTransport):
     """The real network, with a fault before or after one import."""
 
@@ -39,8 +47,10 @@ class Faulty(httpx.BaseTransport):
             self.fault = ""
         if fault == "lost request":
             raise httpx.ConnectError("lost", request=request)
+        if fault.endswith("predictions"):
+            request = without_predictions(request)
         response = self.real.handle_request(request)
-        if fault == "lost answer":
+        if fault.startswith("lost answer"):
             response.close()
             raise httpx.ReadTimeout("lost", request=request)
         if fault == "run twice":  # what Label Studio's lock retry does on SQLite
@@ -105,10 +115,27 @@ def test_a_failed_import_run_again_leaves_no_hole_and_no_twin(
 def test_an_import_that_the_server_ran_twice_is_cleared_of_its_twins(
     client: LabelStudio, project: Project, faulty: Callable[[str], LabelStudio]
 ) -> None:
-    ensure_tasks(faulty("run twice"), project.id, "b", drafts(5))
-    assert len(keys(client, project)) == 10
-    made = ensure_tasks(client, project.id, "b", drafts(5))
+    made = ensure_tasks(faulty("run twice"), project.id, "b", drafts(5))
     assert sorted(keys(client, project)) == sorted(made)
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["at once", "when it is run again"])
+def test_predictions_and_annotations_that_an_import_lost_are_given_to_its_tasks(
+    client: LabelStudio, project: Project, faulty: Callable[[str], LabelStudio], again: bool
+) -> None:
+    """Label Studio on SQLite loses them where it runs an import again that met a locked database."""
+    wanted = [
+        TaskDraft(key="b-0", data={"image": "/0.png"}, predictions=[PREDICTION], annotations=[{"result": [GOOD]}])
+    ]
+    if again:
+        with pytest.raises(LabelStudioUnavailable):
+            ensure_tasks(faulty("lost answer, and predictions"), project.id, "b", wanted)
+        made = ensure_tasks(client, project.id, "b", wanted)
+    else:
+        made = ensure_tasks(faulty("lost predictions"), project.id, "b", wanted)
+        assert len(client.task(made["b-0"], project.id).annotations) == 1
+    [prediction] = client.predictions(made["b-0"])
+    assert [one["value"] for one in prediction["result"]] == [GOOD["value"]]
 
 
 def test_of_twins_the_annotated_one_is_kept(client: LabelStudio, project: Project) -> None:

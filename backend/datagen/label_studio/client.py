@@ -23,7 +23,7 @@ from datagen.label_studio.uploads import upload
 __all__ = ["Annotation", "Backend", "LabelStudio", "Project", "Result", "Task", "View", "Webhook"]
 
 #: Fields of a task and, because the API applies the same list to what is nested, of its annotations.
-_TASK_FIELDS = ("id", "data", "updated_at")
+_TASK_FIELDS = ("id", "data", "updated_at", "total_predictions", "total_annotations", "cancelled_annotations")
 _ANNOTATION_FIELDS = ("annotations", "result", "was_cancelled", "created_at", "completed_by", "created_username")
 _PAGE = 200
 

@@ -10,9 +10,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import structlog
+
 from datagen.errors import LabelStudioError
 from datagen.label_studio.client import LabelStudio
 from datagen.label_studio.records import Task
+
+log = structlog.get_logger()
 
 #: Label Studio imports fastest at about this many tasks a request (1,330/s with predictions).
 _MOST_TASKS = 1000
@@ -33,7 +37,8 @@ def ensure_tasks(client: LabelStudio, project_id: int, batch: str, drafts: Seque
     """See that each draft exists as exactly one task of ``batch``; key → task id.
 
     One task of a key is kept: of twins (an import that Label Studio ran twice) the one with annotations, else the
-    oldest; the others are deleted unless somebody annotated them too. What is there is left as it is.
+    oldest; the others are deleted unless somebody annotated them too. What is there is left as it is, but for
+    predictions that an import lost on its way.
 
     Raises:
         LabelStudioError and its kinds: what was done so far stays, and running it again ends it.
@@ -44,14 +49,16 @@ def ensure_tasks(client: LabelStudio, project_id: int, batch: str, drafts: Seque
     there = _keep_one_each(client, project_id, batch)
     missing = [draft for draft in drafts if draft.key not in there]
     for start in range(0, len(missing), _MOST_TASKS):
-        some = missing[start : start + _MOST_TASKS]
-        ids = client.import_tasks(project_id, [_body(draft, batch) for draft in some])
-        if len(ids) != len(some):
-            raise LabelStudioError(
-                f"Label Studio made {len(ids)} tasks of {len(some)} in project {project_id}; run it again."
-            )
-        there |= {draft.key: id_ for draft, id_ in zip(some, ids, strict=True)}
-    return {draft.key: there[draft.key] for draft in drafts}
+        client.import_tasks(project_id, [_body(draft, batch) for draft in missing[start : start + _MOST_TASKS]])
+    if missing:  # what an import answered is no proof of what it did
+        there = _keep_one_each(client, project_id, batch)
+        if gone := [draft.key for draft in drafts if draft.key not in there]:
+            raise LabelStudioError(f"Label Studio lacks {len(gone)} tasks of {batch} after their import; run it again.")
+        for draft in missing:
+            _ensure_annotations(client, there[draft.key], draft)
+    for draft in drafts:
+        _ensure_predictions(client, there[draft.key], draft)
+    return {draft.key: there[draft.key].id for draft in drafts}
 
 
 def ensure_task_data(
@@ -75,17 +82,36 @@ def ensure_task_data(
         client.replace_predictions(task_id, predictions)
 
 
-def _keep_one_each(client: LabelStudio, project_id: int, batch: str) -> dict[str, int]:
+def _ensure_predictions(client: LabelStudio, task: Task, draft: TaskDraft) -> None:
+    """Give a task its predictions, if it lacks them.
+
+    Label Studio on SQLite runs a request again that met a locked database, and an import that is run again makes its
+    tasks without their predictions and annotations: the first run had taken them out of the request's data.
+    """
+    if task.total_predictions < len(draft.predictions) and not _same(client.predictions(task.id), draft.predictions):
+        log.warning("publisher.predictions_lost", task=task.id, key=draft.key)
+        client.replace_predictions(task.id, draft.predictions)
+
+
+def _ensure_annotations(client: LabelStudio, task: Task, draft: TaskDraft) -> None:
+    """Give a task that was just made its annotations, if it lacks them; see ``_ensure_predictions``."""
+    if draft.annotations and not task.total_annotations:
+        log.warning("publisher.annotations_lost", task=task.id, key=draft.key)
+        for annotation in draft.annotations:
+            client.annotate(task.id, annotation["result"])
+
+
+def _keep_one_each(client: LabelStudio, project_id: int, batch: str) -> dict[str, Task]:
     """The tasks of a batch by their key; twins that nobody annotated are deleted."""
     found: dict[str, list[Task]] = {}
     for task in client.tasks(project_id, batch=batch, annotations=False):
         found.setdefault(str(task.data.get("datagen_key")), []).append(task)
     twins = [task.id for tasks in found.values() if len(tasks) > 1 for task in tasks]
     if not twins:
-        return {key: tasks[0].id for key, tasks in found.items()}
+        return {key: tasks[0] for key, tasks in found.items()}
     annotated = {task.id for task in client.tasks(project_id, ids=twins) if task.annotations}
-    kept = {key: min(tasks, key=lambda one: (one.id not in annotated, one.id)).id for key, tasks in found.items()}
-    client.delete_tasks(project_id, sorted(set(twins) - annotated - set(kept.values())))
+    kept = {key: min(tasks, key=lambda one: (one.id not in annotated, one.id)) for key, tasks in found.items()}
+    client.delete_tasks(project_id, sorted(set(twins) - annotated - {task.id for task in kept.values()}))
     return kept
 
 

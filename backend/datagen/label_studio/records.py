@@ -47,6 +47,10 @@ class Task:
     id: int
     data: dict[str, Any]
     annotations: tuple[Annotation, ...] = ()
+    #: how many Label Studio counts; without being asked for what they say
+    total_predictions: int = 0
+    #: skipped ones included
+    total_annotations: int = 0
     #: see ``stamp``; also changes when an annotation is made, changed or deleted
     updated_at: str = ""
 
@@ -64,6 +68,8 @@ class Task:
             id=int(body["id"]),
             data=dict(body.get("data") or {}),
             annotations=tuple(sorted(annotations, key=lambda one: one.id)),
+            total_predictions=int(body.get("total_predictions") or 0),
+            total_annotations=int(body.get("total_annotations") or 0) + int(body.get("cancelled_annotations") or 0),
             updated_at=stamp(body.get("updated_at")),
         )
 
