@@ -1,0 +1,56 @@
+"""Labels of any words leave as those words: in XML, JSON, YAML and text, and never as a path."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import yaml
+
+from datagen.export.dataset import write_zip
+
+LABELS = ("<b>\"&'", "../../etc/passwd", "a: [b, *c] #d", "</name><name>", "中 ü", "- null")
+
+
+@pytest.fixture
+def exported(shelf: Any, mask: npt.NDArray[np.uint8], tmp_path: Path) -> Iterator[zipfile.ZipFile]:
+    samples = [shelf.sample(mask, pair, index=n) for n, pair in enumerate(zip(LABELS[::2], LABELS[1::2], strict=True))]
+    about: dict[str, Any] = {"study": LABELS[0], "note": "\x1b[2J\n" + LABELS[3]}
+    path = tmp_path / "out.zip"
+    write_zip(path, samples, labels=LABELS, read=shelf.read, about=about, formats=("coco", "yolo", "voc"))
+    with zipfile.ZipFile(path) as archive:
+        yield archive
+
+
+def test_no_label_becomes_a_path(exported: zipfile.ZipFile) -> None:
+    for name in exported.namelist():
+        assert not name.startswith("/")
+        assert ".." not in name.split("/")
+        assert name.isascii()
+
+
+def test_voc_coco_and_yolo_give_every_label_back(exported: zipfile.ZipFile) -> None:
+    found = {
+        one.text
+        for name in exported.namelist()
+        if name.endswith(".xml")
+        for one in ET.fromstring(exported.read(name)).iterfind("object/name")
+    }
+    assert found == set(LABELS)
+    assert [one["name"] for one in json.loads(exported.read("coco.json"))["categories"]] == list(LABELS)
+    assert list(yaml.safe_load(exported.read("data.yaml"))["names"].values()) == list(LABELS)
+    for line in exported.read("manifest.jsonl").splitlines():
+        assert {one["label"] for one in json.loads(line)["instances"]} <= set(LABELS)
+
+
+def test_the_readme_names_them_and_holds_no_control_of_a_terminal(exported: zipfile.ZipFile) -> None:
+    text = exported.read("README.txt").decode()
+    assert LABELS[0] in text
+    assert "\x1b" not in text

@@ -1,0 +1,115 @@
+"""Names and comments come from people and files: they are shown, never obeyed."""
+
+from __future__ import annotations
+
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import httpx
+import numpy as np
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from datagen import cli
+from datagen.domain.inputs import Desk, Role
+from datagen.errors import InputProblem
+from datagen.jobs.context import connection_of
+from datagen.label_studio.configs import render
+from datagen.store.decode import encode_png
+from datagen.workflow.studies import open_study
+from stage.label_studio_server import LabelStudio as Server
+from studio import Studio
+
+pytest_plugins = ("studio_fixtures",)
+
+LABEL = "<b>\"&'"
+SCRIPT = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'&amp;"
+
+
+class Tags(HTMLParser):
+    """The tags and attributes of a text, and its words."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.attributes: set[str] = set()
+        self.words = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+
+    def handle_data(self, data: str) -> None:
+        self.words += data
+
+
+@pytest.mark.integration
+def test_label_studio_takes_a_label_of_markup_and_holds_it_literally(studio: Studio, label_studio: Server) -> None:
+    study = studio.open_study(inputs=False, labels=[LABEL, "$image", "{label}"])
+    for desk, control in (
+        (Desk.CONCEPTS, "concept"),
+        (Desk.CANVASES, "canvas"),
+        (Desk.PREVIEWS, "label"),
+        (Desk.DATASET, "box"),
+    ):
+        answer = httpx.get(
+            f"{label_studio.url}/api/projects/{study.projects[desk]}/",
+            headers={"Authorization": f"Token {label_studio.token}"},
+            timeout=60,
+        ).json()
+        values = [one.get("value") for one in ET.fromstring(answer["label_config"]).find(f".//*[@name='{control}']")]  # type: ignore[union-attr]
+        assert values[-3:] == [LABEL, "$image", "{label}"]
+        # … and so does its own reading of it, which the editor and the exports go by
+        assert set(answer["parsed_label_config"][control]["labels"]) >= {LABEL, "$image", "{label}"}
+
+
+@pytest.mark.integration
+def test_a_decision_task_shows_names_and_comments_as_words(studio: Studio) -> None:
+    study = studio.open_study(labels=[LABEL])
+    picture = encode_png(np.zeros((4, 4), np.uint8))
+    study.give(Role.CONCEPT, [(SCRIPT + ".png", picture, [])])
+    study.give(Role.CONCEPT, [(f"{SCRIPT} 2.png", b"<svg onload=alert(1)>", [])])
+    studio.settle()
+    page = Tags(study.shown())
+    assert page.tags.isdisjoint({"script", "img", "svg", "iframe", "b>"})
+    assert not [name for name in page.attributes if name.startswith("on")]
+    assert SCRIPT in page.words
+
+
+@pytest.mark.integration
+def test_a_study_with_a_name_of_markup_is_opened_and_shown_as_it_is(studio: Studio) -> None:
+    name = f"<i>&'\" [red]{studio.settings.port}"
+    studio.opened.append(name)
+    made = open_study(
+        studio.workshop, name, ["pit"], connection_of(studio.settings), engine="composite", preview_size=3
+    )
+    assert studio.client.project(made.projects[Desk.CONCEPTS]).title.startswith(name)
+    assert any(project.title.startswith(name) for project in studio.client.find_projects(name))
+    with studio.as_process():
+        shown = CliRunner().invoke(cli.app, ["status", name])
+        told = json.loads(CliRunner().invoke(cli.app, ["status", name, "--json"]).stdout)
+    assert shown.exit_code == 0, shown.output
+    assert told["studies"][0]["study"] == name
+
+
+@pytest.mark.parametrize("label", ["a\x00b", "a\nb", "\x1b[31m", "\u202e", ""])
+@pytest.mark.parametrize("desk", [Desk.CONCEPTS, Desk.DATASET])
+def test_a_label_that_cannot_be_shown_is_refused(desk: Desk, label: str) -> None:
+    with pytest.raises(InputProblem):
+        render(desk, [label])
+
+
+@pytest.mark.parametrize(
+    "text", ["[red]x[/red]", "[/]", "[link=http://evil]x[/link]", "\x1b]0;title\x07", "a\rb", "\x9b2J"]
+)
+def test_a_sentence_with_markup_or_controls_is_printed_harmlessly(text: str, tmp_path: Path) -> None:
+    with (tmp_path / "out").open("w", newline="") as file:
+        Console(file=file, width=200).print(f"[red]Error:[/] {cli._safe(text)}", highlight=False, soft_wrap=True)
+    written = (tmp_path / "out").read_bytes().decode()
+    assert all(one.isprintable() or one == "\n" for one in written)
+    if text.startswith("["):
+        assert text in written
