@@ -144,7 +144,13 @@ wait_for_setup() {
         spent=$((SECONDS - began))
         left=$((expected - spent))
         if [ -n "$running" ]; then
-            if [ "$left" -gt 5 ]; then left="about $left s left"; else left="nearly there"; fi
+            if [ "$left" -gt 5 ]; then
+                left="about $left s left"
+            elif [ "$left" -gt -30 ]; then
+                left="nearly there"
+            else
+                left="longer than usual: a slow line or a busy machine"
+            fi
             if [ -t 2 ]; then
                 printf '\r\033[K  installing %s · %d s so far, %s' "$running" "$spent" "$left" >&2
             elif [ $((spent - told)) -ge 15 ]; then
