@@ -76,10 +76,10 @@ def learn_pose(exemplars: Sequence[Exemplar]) -> PosePrior:
     for directions, whose in ((around, "their surroundings"), (own, "the things")):
         if len(directions) < max(2, len(exemplars) / 2):
             continue
-        main = 0.5 * float(np.angle(np.exp(2j * directions).mean()))
-        off = np.abs((directions - main + np.pi / 2) % np.pi - np.pi / 2)
-        across = off > np.deg2rad(60)
-        if _resultant(directions, 4) >= _SHARED and across.sum() >= 2:
+        # the fourth-order mean names a pair of axes; each of the two must be there more than once
+        axis = 0.25 * float(np.angle(np.exp(4j * directions).mean()))
+        across = _off(directions, axis) > np.deg2rad(60)
+        if _resultant(directions, 4) >= _SHARED and min(across.sum(), (~across).sum()) >= 2:
             return PosePrior(
                 mode="quarter turns",
                 degrees=_TURN_RANGE[0],
@@ -87,7 +87,8 @@ def learn_pose(exemplars: Sequence[Exemplar]) -> PosePrior:
                 reason=f"the directions of {whose} lie at right angles",
             )
         if _resultant(directions, 2) >= _SHARED:
-            degrees = float(np.clip(np.rad2deg(1.4826 * np.median(off)), *_TURN_RANGE))
+            main = 0.5 * float(np.angle(np.exp(2j * directions).mean()))
+            degrees = float(np.clip(np.rad2deg(1.4826 * np.median(_off(directions, main))), *_TURN_RANGE))
             return PosePrior(
                 mode="kept", degrees=degrees, size_log=size_log, reason=f"{whose} share one direction, ± {degrees:.0f}°"
             )
@@ -205,3 +206,8 @@ def _directions(found: Sequence[tuple[float, bool]]) -> npt.NDArray[np.float64]:
 
 def _resultant(directions: npt.NDArray[np.float64], fold: int) -> float:
     return float(np.abs(np.exp(1j * fold * directions).mean()))
+
+
+def _off(directions: npt.NDArray[np.float64], axis: float) -> npt.NDArray[np.float64]:
+    """How far, from 0 to a quarter turn in radians, directions are off an axis."""
+    return np.asarray(np.abs((directions - axis + np.pi / 2) % np.pi - np.pi / 2))

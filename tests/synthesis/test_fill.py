@@ -1,0 +1,65 @@
+"""A box filled as if the thing were not there."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from datagen.domain.geometry import Box
+from datagen.synthesis.fill import around, clean_fill, grain_direction, membrane
+from datagen.synthesis.tones import to_tones
+
+
+def filled(picture, box):
+    frame = around(box, 20, picture.shape[1], picture.shape[0])
+    return clean_fill(picture, box, frame, [box]), frame
+
+
+def test_streaks_go_on_through_the_hole():
+    chance = np.random.default_rng(0)
+    truth = np.clip(np.repeat(chance.normal(120, 25, (1, 200)), 200, axis=0), 0, 255).astype(np.uint8)
+    picture = truth.copy()
+    picture[90:110, 90:110] = 0
+    clean, frame = filled(picture, Box(88, 88, 24, 24))
+    assert clean.method in ("grain", "twin")
+    assert np.abs(clean.tones - to_tones(truth[frame.slices])).max() < 8
+
+
+def test_an_edge_is_completed_from_elsewhere_on_it():
+    truth = np.zeros((200, 200), np.uint8)
+    truth[:, 100:] = 255
+    picture = truth.copy()
+    picture[95:105, 92:108] = 128
+    clean, frame = filled(picture, Box(90, 93, 20, 14))
+    assert np.abs(clean.tones - to_tones(truth[frame.slices])).mean() < 2
+
+
+def test_a_shaded_plain_is_filled_smoothly_and_the_error_is_small():
+    ys, xs = np.indices((160, 160))
+    truth = (60 + 0.4 * xs + 0.2 * ys).astype(np.uint8)
+    picture = truth.copy()
+    picture[70:90, 70:90] = 255
+    clean, frame = filled(picture, Box(68, 68, 24, 24))
+    assert np.abs(clean.tones - to_tones(truth[frame.slices])).max() < 4
+    assert clean.error < 2
+
+
+def test_a_box_over_everything_is_left_as_it_is():
+    picture = np.full((40, 40), 90, np.uint8)
+    clean, _ = filled(picture, Box(0, 0, 40, 40))
+    assert clean.method == "none"
+    assert (clean.tones == 90).all()
+
+
+def test_the_membrane_touches_what_is_known():
+    values = np.random.default_rng(0).uniform(0, 255, (33, 47, 3)).astype(np.float32)
+    known = np.ones((33, 47), bool)
+    known[10:25, 10:30] = False
+    out = membrane(values, known)
+    assert np.array_equal(out[known], values[known])
+    assert out.min() >= values.min() - 1
+    assert out.max() <= values.max() + 1
+
+
+def test_noise_has_no_grain():
+    noise = np.random.default_rng(0).normal(120, 20, (60, 60, 1)).astype(np.float32)
+    assert grain_direction(noise, np.ones((60, 60), bool)) is None

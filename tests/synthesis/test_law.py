@@ -1,0 +1,87 @@
+"""The law of appearance is found from concepts made by a known law, and doubted where nothing can tell."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from datagen.domain.geometry import Box
+from datagen.synthesis.exemplars import Exemplar
+from datagen.synthesis.fill import Frame
+from datagen.synthesis.law import learn_law
+
+
+def exemplars(tone_of, surroundings, noise=2.0):
+    """Discs whose tone is ``tone_of(surroundings)``."""
+    made = []
+    for number, around in enumerate(surroundings):
+        chance = np.random.default_rng(number)
+        clean = around + chance.normal(0, noise, (48, 48, 1))
+        mask = np.zeros((48, 48), np.uint8)
+        cv2.circle(mask, (24, 24), 9, 1, -1)
+        patch = clean.copy()
+        patch[mask > 0] += tone_of(around) - around
+        made.append(
+            Exemplar(
+                key=f"k:{number}",
+                name=f"photo {number}",
+                label="x",
+                box=Box(13, 13, 22, 22),
+                frame=Frame(left=0, top=0, right=48, bottom=48),
+                patch=np.clip(patch, 0, 255).astype(np.float32),
+                clean=clean.astype(np.float32),
+                mask=mask > 0,
+                opacity=np.ones((48, 48), np.float32),
+                method="drawn",
+                score=1.0,
+            )
+        )
+    return made
+
+
+VARIED = (60, 90, 120, 150, 180, 210)
+
+
+def test_an_absolute_tone_has_slope_0_and_is_not_blended_by_adding():
+    law = learn_law(exemplars(lambda _s: 30, VARIED))
+    assert law.kind == "absolute"
+    assert law.slope == pytest.approx(0, abs=0.1)
+    assert law.weights.get("residual", 0) + law.weights.get("gradient", 0) < 0.1
+
+
+def test_an_added_tone_has_slope_1_and_is_not_pasted():
+    law = learn_law(exemplars(lambda s: s - 40, VARIED))
+    assert law.kind == "additive"
+    assert law.slope == pytest.approx(1, abs=0.1)
+    assert law.weights.get("hard", 0) + law.weights.get("soft", 0) < 0.1
+
+
+def test_a_shade_is_best_laid_as_a_factor():
+    law = learn_law(exemplars(lambda s: 0.5 * s, VARIED))
+    assert law.scores["ratio"] < min(law.scores["soft"], law.scores["residual"])
+
+
+def test_surroundings_that_are_all_alike_leave_the_law_in_doubt():
+    alike = learn_law(exemplars(lambda _s: 30, (120, 120, 120, 120, 120)))
+    varied = learn_law(exemplars(lambda _s: 30, VARIED))
+    assert alike.doubt > 5 * varied.doubt
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_one_or_two_examples_are_enough_to_go_on(count):
+    law = learn_law(exemplars(lambda _s: 30, VARIED[:count]))
+    assert law.doubt >= 0.3 or count > 1
+    assert sum(law.weights.values()) == pytest.approx(1)
+
+
+def test_a_two_level_picture_gets_no_greys():
+    found = exemplars(lambda _s: 0, VARIED)
+    for one in found:
+        one.clean[:] = 0
+        one.clean[:, 24:] = 255
+        one.patch[:] = one.clean
+        one.patch[one.mask] = 255
+    law = learn_law(found)
+    assert law.kind == "two-level"
+    assert set(law.weights) <= {"hard", "two-level"}

@@ -1,0 +1,111 @@
+"""From a box to the thing in it, on pictures whose truth the test has drawn."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from datagen.domain.geometry import Box, Polygon
+from datagen.domain.inputs import ConceptImage, ConceptRegion, ImageRef
+from datagen.quality.metrics import mask_iou
+from datagen.synthesis.exemplars import candidates, choose, cut_out
+
+
+def concept(picture, *boxes, outline=()):
+    ref = ImageRef(digest="d" * 64, width=picture.shape[1], height=picture.shape[0], name="photo")
+    return ConceptImage(image=ref, regions=tuple(ConceptRegion(label="x", box=b, outline=outline) for b in boxes))
+
+
+def truth_in(exemplar, mask):
+    return mask[exemplar.frame.slices]
+
+
+@pytest.mark.parametrize("kind", ["grey", "colour", "deep"])
+def test_a_disc_is_cut_out_of_its_box(plates, disc, kind):
+    picture, mask = disc(plates(3, kind=kind), 90, 50, 9)
+    (exemplar,), said = cut_out(concept(picture, Box(76, 36, 29, 29)), picture, {})
+    assert mask_iou(exemplar.mask, truth_in(exemplar, mask)) > 0.85
+    assert said == ()
+
+
+def test_a_thin_line_on_streaks_is_cut_out_without_the_streaks():
+    chance = np.random.default_rng(5)
+    tones = np.repeat(chance.normal(130, 6, (120, 1)), 160, axis=1) + chance.normal(0, 2, (120, 160))
+    mask = np.zeros((120, 160), np.uint8)
+    cv2.line(mask, (60, 40), (95, 80), 1, 3)
+    tones[mask > 0] -= 45
+    picture = np.clip(tones, 0, 255).astype(np.uint8)
+    (exemplar,), _ = cut_out(concept(picture, Box(56, 36, 44, 49)), picture, {})
+    assert mask_iou(exemplar.mask, truth_in(exemplar, mask > 0)) > 0.5
+
+
+def test_a_bite_into_an_edge_is_the_bite_and_not_the_edge():
+    """Two levels: what differs from the edge as it would go on is the thing."""
+    picture = np.zeros((120, 120), np.uint8)
+    picture[:, 60:] = 255
+    mask = np.zeros_like(picture)
+    mask[50:60, 60:70] = 1
+    picture[mask > 0] = 0
+    (exemplar,), _ = cut_out(concept(picture, Box(55, 45, 20, 20)), picture, {})
+    assert mask_iou(exemplar.mask, truth_in(exemplar, mask > 0)) > 0.9
+
+
+def test_a_soft_thing_is_labelled_out_to_its_box_and_fades():
+    ys, xs = np.indices((120, 160))
+    blob = 90 * np.exp(-((ys - 60) ** 2 + (xs - 80) ** 2) / (2 * 8.0**2))
+    picture = np.clip(200 - blob + np.random.default_rng(0).normal(0, 1, blob.shape), 0, 255).astype(np.uint8)
+    box = Box(62, 42, 37, 37)
+    (exemplar,), _ = cut_out(concept(picture, box), picture, {})
+    assert exemplar.method.endswith("to the box")
+    assert exemplar.mask.sum() == pytest.approx(np.pi * (37 / 2) ** 2, rel=0.1)
+    rim = exemplar.mask & ~cv2.erode(exemplar.mask.astype(np.uint8), np.ones((5, 5))).astype(bool)
+    assert exemplar.opacity[rim].mean() < 0.5 < exemplar.opacity[exemplar.mask & ~rim].mean()
+
+
+def test_a_drawn_outline_is_taken_pixel_for_pixel(plates):
+    picture = plates(1)
+    square = Polygon(((80, 40), (90, 40), (90, 52), (80, 52)))
+    (exemplar,), _ = cut_out(concept(picture, Box(78, 38, 14, 16), outline=(square,)), picture, {})
+    assert exemplar.method == "drawn"
+    assert exemplar.mask.sum() == 120
+
+
+def test_an_outline_beside_the_photo_is_said_and_the_box_used(plates, disc):
+    picture, _ = disc(plates(3), 90, 50, 9)
+    away = Polygon(((500, 500), (510, 500), (510, 510)))
+    (exemplar,), said = cut_out(concept(picture, Box(76, 36, 29, 29), outline=(away,)), picture, {})
+    assert exemplar.method != "drawn"
+    assert "drawn outline covers no pixel" in said[0]
+
+
+def test_the_next_best_matte_can_be_asked_for(plates, disc):
+    picture, _ = disc(plates(3), 90, 50, 9)
+    photo = concept(picture, Box(76, 36, 29, 29))
+    (best,), _ = cut_out(photo, picture, {})
+    (second,), _ = cut_out(photo, picture, {best.key: 1})
+    (beyond,), _ = cut_out(photo, picture, {best.key: 99})
+    assert second.method != best.method
+    assert beyond.mask.any()
+
+
+def test_concepts_that_disagree_with_all_others_lose_their_first_choice(plates, disc):
+    """Four discs filling half their boxes, and agreement must not make any of them worse."""
+    found, masks = [], []
+    for number in range(4):
+        picture, mask = disc(plates(number), 90, 50, 9)
+        found += candidates(concept(picture, Box(76, 36, 29, 29)), picture)[0]
+        masks.append(mask)
+    exemplars, _ = choose(found, {})
+    assert all(mask_iou(e.mask, truth_in(e, m)) > 0.85 for e, m in zip(exemplars, masks, strict=True))
+
+
+def test_it_is_deterministic(plates, disc):
+    """GrabCut draws from a generator of its own."""
+    picture, _ = disc(plates(3), 90, 50, 9)
+    photo = concept(picture, Box(76, 36, 29, 29))
+    (first,), _ = cut_out(photo, picture, {})
+    cv2.setRNGSeed(12345)
+    (again,), _ = cut_out(photo, picture, {})
+    assert np.array_equal(first.mask, again.mask)
+    assert np.array_equal(first.clean, again.clean)
