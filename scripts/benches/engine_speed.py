@@ -68,7 +68,7 @@ def main(arguments: Sequence[str]) -> int:
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory() as scratch:
         try:
-            pack = read_pack(pack_folders([chosen.data])[0] if chosen.data else _plates(Path(scratch)))
+            pack = read_pack(pack_folders([chosen.data])[0] if chosen.data else plates_pack(Path(scratch)))
         except DatagenError as wrong:
             print(wrong, file=sys.stderr)
             return 2
@@ -88,7 +88,8 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _plates(folder: Path) -> Path:
+def plates_pack(folder: Path) -> Path:
+    """A pack of the project's own rendered plates in ``folder``, without the images that judge."""
     from stage.plates import GIVEN, write_pack
 
     print("rendering plates …", file=sys.stderr, flush=True)

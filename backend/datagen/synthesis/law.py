@@ -73,8 +73,8 @@ def learn_law(exemplars: Sequence[Exemplar]) -> Law:
 
 def _slope(exemplars: Sequence[Exemplar]) -> tuple[float, float]:
     """Slope of the concepts' tones over their surroundings', shrunk to one half by what the few cannot tell."""
-    inside = np.array([e.patch[_core(e.mask)].mean(axis=0).mean() for e in exemplars])
-    under = np.array([e.clean[_core(e.mask)].mean(axis=0).mean() for e in exemplars])
+    inside = np.array([e.patch[core(e.mask)].mean(axis=0).mean() for e in exemplars])
+    under = np.array([e.clean[core(e.mask)].mean(axis=0).mean() for e in exemplars])
     if len(exemplars) < 3:
         return 0.5, 1.0
     x, y = under - under.mean(), inside - inside.mean()
@@ -153,12 +153,12 @@ def _features(tones: Floats, mask: Bools) -> npt.NDArray[np.float64]:
     solid = mask.astype(np.uint8)
     inner = mask & ~cv2.erode(solid, kernel, iterations=2).astype(bool)
     outer = cv2.dilate(solid, kernel, iterations=2).astype(bool) & ~mask
-    core = _core(mask)
+    middle = core(mask)
     plain = np.ascontiguousarray(tones.mean(axis=2))
     edge = cv2.morphologyEx(solid, cv2.MORPH_GRADIENT, kernel) > 0
     steep = np.hypot(cv2.Sobel(plain, cv2.CV_32F, 1, 0), cv2.Sobel(plain, cv2.CV_32F, 0, 1)) / 8
     fine = plain - cv2.blur(plain, (3, 3))
-    found = [*tones[core].mean(axis=0), *np.quantile(plain[mask], (0.1, 0.9))]
+    found = [*tones[middle].mean(axis=0), *np.quantile(plain[mask], (0.1, 0.9))]
     found += [float(plain[inner].mean() - plain[outer].mean()) if outer.any() else 0.0]
     found += [
         float(steep[edge].mean()),
@@ -169,10 +169,10 @@ def _features(tones: Floats, mask: Bools) -> npt.NDArray[np.float64]:
     return np.array(found, np.float64)
 
 
-def _core(mask: Bools) -> Bools:
+def core(mask: Bools) -> Bools:
     """The mask without its rim, where that leaves anything."""
-    core = cv2.erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
-    return core if core.any() else mask
+    inner = cv2.erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
+    return inner if inner.any() else mask
 
 
 def _is_two_level(surroundings: Floats) -> bool:
