@@ -74,7 +74,7 @@ def test_every_task_is_there_once(plant: Plant, reviewed: Study, forwarded: bool
 
 
 def test_an_import_that_comes_late_leaves_no_twins(plant: Plant, reviewed: Study) -> None:
-    """The first import is on its way still when the second is made: a killed worker's request lives on in Label Studio."""
+    """A killed worker's request lives on in Label Studio, and makes its tasks after those of the second try."""
     meddler = FirstImport(plant, forwarded=True, killed=True, late_by=LEASE_S + 4)
     plant.to_label_studio.meddler = meddler
     plant.kill("worker-2")

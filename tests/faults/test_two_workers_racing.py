@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import select
 
 from datagen.domain.inputs import Desk
 from datagen.domain.lifecycle import Happening
+from datagen.label_studio.client import LabelStudio
 from datagen.store.rows import BatchKind, OutboxRow, ShardRow
-from datagen.workflow import deciding
+from datagen.workflow import deciding, verdicts
 from datagen.workflow.workshop import Door, Knock
-from studio import Study, asked
+from stage.gateway import Answer, Forward, Gateway, Passing
+from studio import Study, asked, said
 
 from .conftest import SHARD
 from .plant import Plant, approved, assert_nothing_twice_nothing_missing, shards
@@ -59,3 +62,32 @@ def test_for_one_decision(plant: Plant, reviewed: Study) -> None:
     answered = next(point for point in reviewed.points() if point.task_id == task_id)
     assert answered.problem == ""  # nobody is told that it was refused
     assert not any("refused" in line for line in reviewed.audit()[-2:])
+
+
+def test_for_one_verdict_the_newer_reading_stands(plant: Plant, reviewed: Study) -> None:
+    """A worker reads “good”, is held up, and writes after another one who read that it was changed to “bad”."""
+    plant.kill("worker-1", "worker-2", "scheduler")
+    [annotation] = reviewed.judge(said("good"))
+    project, task_id = reviewed.projects[Desk.PREVIEWS], reviewed.round_tasks()[0].id
+    was_read, go_on = threading.Event(), threading.Event()
+
+    def hold(passing: Passing, forward: Forward) -> Answer | None:
+        answer = forward()
+        if not was_read.is_set():
+            was_read.set()
+            assert go_on.wait(30)
+        return answer
+
+    with Gateway(plant.server.url) as slow:
+        held_up = replace(plant.workshop, label_studio=LabelStudio(slow.url, plant.server.token))
+        assert held_up.label_studio.whoami()
+        slow.meddler = hold
+        late = threading.Thread(target=verdicts.follow_tasks, args=(held_up, project, [task_id]))
+        late.start()
+        assert was_read.wait(30)
+        plant.client.update_annotation(annotation, said("bad", "too large"))
+        verdicts.follow_tasks(plant.workshop, project, [task_id])
+        go_on.set()
+        late.join()
+        held_up.label_studio.close()
+    assert [(str(row.opinion), row.reasons) for row in reviewed.verdicts()] == [("bad", ["too large"])]

@@ -111,6 +111,8 @@ class StudyRow(Row):
     inputs_changed: Mapped[int] = mapped_column(default=1)
     #: the count when they were last read: another one means that they are to be read again
     inputs_read: Mapped[int] = mapped_column(default=0)
+    #: counts the times that verdicts were found changed
+    verdict_changes: Mapped[int] = mapped_column(default=0)
     created_at: Mapped[datetime] = mapped_column(default=now)
 
     desks: Mapped[list[DeskRow]] = relationship(back_populates="study")
@@ -251,6 +253,8 @@ class SampleRow(Row):
     index: Mapped[int]
     body: Mapped[dict[str, Any]]
     task_id: Mapped[int | None] = mapped_column(BigInteger, default=None, index=True)
+    #: the study's count when its verdicts were last found changed: a reading begun before that is outdated
+    verdict_change: Mapped[int] = mapped_column(default=0)
 
     batch: Mapped[BatchRow] = relationship()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import structlog
 from sqlalchemy import select
@@ -54,10 +55,11 @@ def reconcile(workshop: Workshop) -> None:
 
 def _look(workshop: Workshop, desk: DeskRow) -> None:
     """What was touched at one desk since the last look, acted on like an event; then the cursor moves on."""
-    touched = list(workshop.label_studio.tasks(desk.project_id, updated_since=_since(desk.seen_until)))
+    read = partial(workshop.label_studio.tasks, desk.project_id, updated_since=_since(desk.seen_until))
+    touched = verdicts.follow(workshop, desk.project_id, read) if desk.desk is Desk.PREVIEWS else list(read())
     match desk.desk:
         case Desk.PREVIEWS:
-            verdicts.keep(workshop, touched)
+            pass
         case Desk.DECISIONS:
             for task in touched:
                 deciding.follow(workshop, task)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -13,7 +14,7 @@ from datagen.domain.verdict import Opinion, Reason, Verdict
 from datagen.label_studio.answers import verdict
 from datagen.label_studio.client import Task
 from datagen.quality.refine import Judged
-from datagen.store.rows import BatchRow, SampleRow, SpecRow, VerdictRow
+from datagen.store.rows import BatchRow, DeskRow, SampleRow, SpecRow, StudyRow, VerdictRow
 from datagen.workflow.points import project_of, show_progress
 from datagen.workflow.samples import sample_of
 from datagen.workflow.workshop import Unit, Workshop
@@ -25,7 +26,7 @@ _OPEN = (SpecState.RENDERING, SpecState.REVIEW)
 def follow_tasks(workshop: Workshop, project_id: int, task_ids: Sequence[int]) -> None:
     """Read these review tasks from Label Studio and keep their verdicts."""
     if task_ids:
-        keep(workshop, list(workshop.label_studio.tasks(project_id, ids=task_ids)))
+        follow(workshop, project_id, lambda: workshop.label_studio.tasks(project_id, ids=task_ids))
 
 
 def follow_annotations(workshop: Workshop, project_id: int, annotation_ids: Sequence[int]) -> None:
@@ -46,20 +47,53 @@ def follow_round(workshop: Workshop, batch_id: int) -> None:
         project_id = project_of(session, batch.study_id, Desk.PREVIEWS)
     if project_id is None:
         return
-    keep(workshop, list(workshop.label_studio.tasks(project_id, batch=batch_name(batch))))
+    follow(workshop, project_id, lambda: workshop.label_studio.tasks(project_id, batch=batch_name(batch)))
 
 
-def keep(workshop: Workshop, tasks: Sequence[Task]) -> None:
-    """Make the rows of these tasks' verdicts equal to what the tasks, just read, hold."""
-    if not tasks:
-        return
-    with workshop.unit() as unit:
-        for task in tasks:
-            sample = unit.session.scalar(
-                select(SampleRow).where(SampleRow.key == str(task.data.get("datagen_key"))).with_for_update()
+def follow(workshop: Workshop, project_id: int, read: Callable[[], Iterable[Task]]) -> list[Task]:
+    """Read tasks of a Previews project, and make the rows of their verdicts equal to what they hold; returns them.
+
+    Two workers may read the same task, and the one that read it earlier come to write later. So each change is
+    counted, and what changed after a reading began is read again.
+    """
+    everything: list[Task] | None = None
+    while True:
+        with workshop.database.read() as session:
+            study = session.scalar(
+                select(StudyRow).join(DeskRow, DeskRow.study_id == StudyRow.id).where(DeskRow.project_id == project_id)
             )
-            if sample is not None and _keep_one(unit, sample, task):
-                show_progress(unit, sample.batch)
+        if study is None:
+            return []  # deleted meanwhile
+        tasks = list(read())
+        everything = tasks if everything is None else everything
+        outdated = _keep(workshop, study.id, tasks, study.verdict_changes)
+        if not outdated:
+            return everything
+        read = partial(workshop.label_studio.tasks, project_id, ids=outdated)
+
+
+def _keep(workshop: Workshop, study_id: int, tasks: Sequence[Task], as_of: int) -> list[int]:
+    """Keep what these tasks hold, but for those whose verdicts changed after ``as_of``: their ids are returned."""
+    outdated: list[int] = []
+    if not tasks:
+        return outdated
+    with workshop.unit() as unit:
+        study = unit.lock_study(study_id)
+        changed: list[SampleRow] = []
+        for task in tasks:
+            sample = unit.session.scalar(select(SampleRow).where(SampleRow.key == str(task.data.get("datagen_key"))))
+            if sample is None:
+                continue
+            if sample.verdict_change > as_of:
+                outdated.append(task.id)
+            elif _keep_one(unit, sample, task):
+                changed.append(sample)
+        if changed:
+            study.verdict_changes += 1
+        for sample in changed:
+            sample.verdict_change = study.verdict_changes
+            show_progress(unit, sample.batch)
+    return outdated
 
 
 def batch_name(batch: BatchRow) -> str:
