@@ -13,7 +13,7 @@ from rq.serializers import JSONSerializer
 from sqlalchemy import func, select
 
 from datagen.domain.lifecycle import Happening
-from datagen.jobs.queues import ALL_QUEUES, EVENTS, PUBLISHING, SYNTHESIS, Queues, connect
+from datagen.jobs.queues import ALL_QUEUES, EVENTS, GPU, PUBLISHING, SYNTHESIS, Queues, connect
 from datagen.jobs.scheduler import JsonCron
 from datagen.jobs.sweeper import sweep
 from datagen.jobs.tasks import sweep as sweep_job
@@ -41,7 +41,7 @@ def waiting_row(studio: Studio, **values: object) -> int:
 def test_each_door_has_its_queue_and_events_come_first(studio: Studio) -> None:
     studio.queues.knock([Knock(door, 7) for door in Door])
     assert ALL_QUEUES[0] == EVENTS
-    assert studio.queues.depths() == {EVENTS: 2, PUBLISHING: 1, SYNTHESIS: len(Door) - 3}
+    assert studio.queues.depths() == {EVENTS: 2, PUBLISHING: 1, SYNTHESIS: len(Door) - 4, GPU: 1}
     assert studio.queues.queued() == {Knock(door, 7) for door in Door}
 
 
@@ -89,7 +89,7 @@ def test_a_job_whose_row_is_gone_or_done_does_nothing(studio: Studio) -> None:
     studio.queues.knock([Knock(Door.EVENT, done), Knock(Door.EVENT, 10**9), Knock(Door.SHARD, 10**9)])
     studio.queues.knock([Knock(Door.OUTBOX, 10**9)])
     studio.work()
-    assert studio.queues.depths() == dict.fromkeys(ALL_QUEUES, 0)
+    assert studio.queues.depths() == dict.fromkeys((*ALL_QUEUES, GPU), 0)
     with studio.rows() as session:
         assert session.get_one(InboxRow, done).attempts == 0
 

@@ -35,9 +35,9 @@ def tiny(tmp_path_factory):
     for name in ("torch", "diffusers", "transformers", "peft", "accelerate"):
         if find_spec(name) is None:
             pytest.skip(f"{name} is not installed: the extra “diffusion” is not tested")
-    from .tiny import build
+    from benches.random_pipeline import build
 
-    return build(tmp_path_factory.mktemp("weights") / "tiny-inpainting")
+    return build("tiny", tmp_path_factory.mktemp("weights") / "tiny-inpainting")
 
 
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])

@@ -1,0 +1,155 @@
+"""Work for engines that need a GPU: it waits for a worker with one, tells what it does, can be refused or ended."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from sqlalchemy import select
+
+from datagen.domain.decision import Decision
+from datagen.domain.lifecycle import Happening
+from datagen.domain.spec import Spec
+from datagen.errors import DeviceFault, Refused
+from datagen.jobs.gpu import engine_problems
+from datagen.jobs.queues import GPU
+from datagen.jobs.supervisor import commands, gpu_commands
+from datagen.jobs.sweeper import sweep
+from datagen.jobs.worker import run_worker
+from datagen.store.rows import BatchKind, BatchRow, ShardRow, StudyRow, now
+from datagen.synthesis.engine import FittedEngine, Progress
+from datagen.workflow import deciding, rendering
+from datagen.workflow.rendering import Atelier, render_shard
+from datagen.workflow.workshop import Door, Knock
+from studio import Studio, Study
+
+pytest_plugins = ("studio_fixtures",)
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def own_study(studio: Studio) -> Study:
+    """A study of one's own, whose versions are made with the engine that needs a GPU."""
+    study = studio.open_study()
+    studio.settle()
+    use_engine(study, "diffusion")
+    return study
+
+
+def use_engine(study: Study, engine: str) -> None:
+    with study.studio.workshop.database.write() as session:
+        session.get_one(StudyRow, study.id).engine = engine
+
+
+def build(study: Study, **changed: object) -> BatchRow:
+    """Build a preview with a workshop that differs in this; its round."""
+    workshop = replace(study.studio.workshop, engine_problems=lambda engine, parameters: (), **changed)
+    deciding.decide(workshop, study.id, Decision(action=Happening.BUILD_PREVIEW), "tester")
+    return study.batches(BatchKind.ROUND)[-1]
+
+
+def shard_of(study: Study, batch: BatchRow) -> ShardRow:
+    with study.studio.rows() as session:
+        return session.scalars(select(ShardRow).where(ShardRow.batch_id == batch.id)).one()
+
+
+def test_a_shard_that_needs_a_gpu_waits_where_only_gpu_workers_look(studio: Studio, own_study: Study) -> None:
+    made = build(own_study)
+    shard = Knock(Door.GPU_SHARD, shard_of(own_study, made).id)
+    assert studio.queues.depths()[GPU] == 1
+    assert shard in studio.queues.queued()
+    studio.work()
+    assert str(shard_of(own_study, made).state) == "pending"
+
+    studio.queues.redis.flushdb()  # the knock is lost
+    sweep(studio.workshop.database, studio.queues)
+    assert shard in studio.queues.queued()
+
+    studio.work(GPU)  # no weights are named: the worker itself says what is missing
+    studio.settle()
+    assert str(own_study.batches()[-1].state) == "failed"
+    assert "“diffusion.weights” is not set" in own_study.page()
+
+
+def test_settings_of_the_engine_become_part_of_the_next_version_and_refining_keeps_them(own_study: Study) -> None:
+    build(own_study, engine_parameters={"diffusion": {"weights": "owner/name"}, "composite": {"never": "used"}})
+    assert own_study.specs()[-1].body["parameters"] == {"diffusion": {"weights": "owner/name"}}
+    own_study.act(Happening.CANCEL)
+    build(own_study, engine_parameters={"diffusion": {"weights": "owner/other"}})
+    assert own_study.specs()[-1].body["parameters"] == {"diffusion": {"weights": "owner/other"}}
+    own_study.act(Happening.CANCEL)
+
+
+def test_what_could_not_be_rendered_is_refused_before_anything_is_queued(studio: Studio, own_study: Study) -> None:
+    workshop = replace(
+        studio.workshop, engine_problems=lambda engine, parameters: (f"{engine} lacks weights.", "Name them.")
+    )
+    with pytest.raises(Refused, match=r"diffusion lacks weights\. Name them\."):
+        deciding.decide(workshop, own_study.id, Decision(action=Happening.BUILD_PREVIEW), "tester")
+    assert (own_study.specs(), studio.queues.depths()[GPU]) == ([], 0)
+
+    use_engine(own_study, "composite")  # … and the study goes on without a GPU
+    own_study.review()
+
+
+def test_without_a_gpu_worker_the_machine_itself_is_asked(studio: Studio) -> None:
+    assert engine_problems(studio.settings.redis_url, "composite", {}) == ()
+    said = engine_problems(studio.settings.redis_url, "diffusion", {"diffusion": {"weights": ""}})
+    assert any("“diffusion.weights” is not set" in one for one in said)
+    assert "the study can go on with the engine “composite”" in said[-1]
+
+
+class Teaching(Atelier):
+    """An atelier whose engine takes its time to learn."""
+
+    def __init__(self, studio: Studio, study: Study) -> None:
+        super().__init__(studio.workshop)
+        self._study = study
+
+    def fitted(self, spec: Spec, progress: Progress) -> FittedEngine:
+        progress(0.25, "teaching the model: step 100 of 400, loss 0.1234, about 3 min left")
+        assert "step 100 of 400, loss 0.1234, about 3 min left (25%)" in self._study.shown()
+        self._study.act(Happening.CANCEL)
+        progress(0.26, "teaching the model: step 101 of 400")
+        raise AssertionError("it was cancelled")
+
+
+def test_a_fit_tells_step_loss_and_time_left_and_ends_when_cancelled(
+    studio: Studio, own_study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rendering, "TELL_SECONDS", 0.0)
+    made = build(own_study)
+    shard = shard_of(own_study, made)
+    render_shard(studio.workshop, Teaching(studio, own_study), shard.id)
+    assert str(shard_of(own_study, made).state) == "cancelled"
+    assert own_study.samples_of(made) == []
+
+
+def test_a_worker_whose_device_failed_ends_and_leaves_the_work_to_the_next(
+    studio: Studio, own_study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = build(own_study)
+    shard = shard_of(own_study, made)
+
+    def fail(self: Atelier, spec: Spec, progress: Progress) -> FittedEngine:
+        raise DeviceFault("the device failed: CUDA error: unspecified launch failure")
+
+    monkeypatch.setattr(Atelier, "fitted", fail)
+    studio.queues.knock([knock for knock in studio.queues.queued() if knock.row_id == shard.id])  # a second job
+    with studio.as_process():
+        run_worker(studio.settings.redis_url, (GPU,), burst=True)
+    assert studio.queues.depths()[GPU] == 1  # it took one job, failed, and ended
+    left = shard_of(own_study, made)
+    assert (str(left.state), left.attempts) == ("pending", 1)
+    assert left.due_at <= now()
+    own_study.act(Happening.CANCEL)
+
+
+def test_every_gpu_has_a_worker_of_its_own_and_a_machine_without_one_has_one() -> None:
+    assert [(name, command[-4:]) for name, command in gpu_commands(("0", "3")).items()] == [
+        ("gpu-0", ["worker", "--gpu", "--device", "0"]),
+        ("gpu-3", ["worker", "--gpu", "--device", "3"]),
+    ]
+    assert [(name, command[-1]) for name, command in gpu_commands(()).items()] == [("gpu", "")]
+    assert "gpu" in commands(2, gpu=True)
+    assert "gpu" not in commands(2)
