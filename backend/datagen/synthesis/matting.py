@@ -63,7 +63,7 @@ def mattes(tones: Floats, clean: Clean, hole: Bools) -> tuple[Matte, ...]:
     """
     difference = np.sqrt(np.square(tones - clean.tones).sum(axis=2))
     noise = _noise(tones, clean, hole)
-    residual = _residual(difference, noise, hole)
+    residual = _residual(difference, noise, clean.worst, hole)
     hint = _ellipse(hole, 0.75) if residual is None else residual
     made = {
         "residual": residual,
@@ -147,13 +147,13 @@ def _noise(tones: Floats, clean: Clean, hole: Bools) -> float:
     return max(clean.error, 0.5 * rough, 1.0)
 
 
-def _residual(difference: Floats, noise: float, hole: Bools) -> Bools | None:
-    """What differs from the clean fill: hysteresis between the noise and half the peak."""
+def _residual(difference: Floats, noise: float, worst: float, hole: Bools) -> Bools | None:
+    """What differs from the clean fill: hysteresis between the fill's worst misses and half the peak."""
     smooth: Floats = cv2.GaussianBlur(difference, (0, 0), 0.8)
     peak = float(np.quantile(smooth[hole], 0.95))
     if peak < 2 * noise:
         return None
-    high, low = max(0.5 * peak, 2 * noise), max(0.3 * peak, 1.5 * noise)
+    high, low = max(0.5 * peak, 2 * noise), max(0.3 * peak, 1.5 * noise, worst)
     weak = (smooth > low) & hole
     return _solid(_hysteresis(weak, (smooth > high) & hole))
 
