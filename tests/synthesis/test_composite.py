@@ -196,6 +196,63 @@ def test_one_concept_is_said_and_used(study):
     assert len(list(fitted.render(range(4)))) == 4
 
 
+def test_concepts_that_are_all_the_same_are_said_and_used(study):
+    spec, shelf = study()
+    spec = replace(spec, concepts=(spec.concepts[0],) * 6)
+    fitted = fit(spec, shelf)
+    assert any("6 examples, but only 1 different one" in line for line in fitted.report.warnings)
+    assert len(list(fitted.render(range(4)))) == 4
+
+
+def test_a_background_without_an_area_is_passed_over_by_name(study):
+    spec, shelf = study()
+    dark = shelf.add(np.full((96, 128), 90, np.uint8), "all dark")
+    fitted = fit(replace(spec, backgrounds=(*spec.backgrounds, dark)), shelf)
+    used = {sample.provenance.background.name for sample in fitted.render(range(7))}
+    assert "all dark" not in used
+    assert any("background all dark" in line and "another was used" in line for line in fitted.report.warnings)
+
+
+def test_backgrounds_of_many_sizes_are_all_used(study, plates):
+    spec, shelf = study()
+    sizes = [(60, 300), (300, 60), (200, 200), (64, 64)]
+    refs = tuple(shelf.add(plates(n, height=h, width=w), f"{h} by {w}") for n, (h, w) in enumerate(sizes))
+    fitted = fit(replace(spec, backgrounds=refs), shelf)
+    used = {sample.provenance.background.name for sample in fitted.render(range(8))}
+    assert len(used) >= 3
+
+
+def test_a_concept_is_not_copied_into_its_own_place(study):
+    """The concept's own photo among the backgrounds: the sample must not be that photo again."""
+    spec, shelf = study(parameters={"size_spread": 0, "direction_spread": 0})
+    own = replace(spec, backgrounds=(spec.concepts[0].image,), concepts=(spec.concepts[0],))
+    box = spec.concepts[0].regions[0].box
+    for sample in fit(own, shelf).render(range(10)):
+        instance = sample.instances[0].box
+        apart = abs(instance.x - box.x) > box.width or abs(instance.y - box.y) > box.height
+        assert apart
+
+
+def test_verdicts_change_what_is_rendered(study):
+    """Larger, stronger, softer: the next version's pixels follow its parameters."""
+    spec, shelf = study()
+    plain = list(fit(spec, shelf).render(range(6)))
+    large = list(fit(replace(spec, parameters={"size_factor": 1.5}), shelf).render(range(6)))
+    assert np.mean([(s.mask > 0).sum() for s in large]) > 1.7 * np.mean([(s.mask > 0).sum() for s in plain])
+    faint = list(fit(replace(spec, parameters={"contrast": 0.5, "min_contrast": 0}), shelf).render(range(6)))
+
+    def contrast(samples):
+        return np.mean([s.provenance.steps["instances"][0]["contrast"] for s in samples])
+
+    assert contrast(faint) < 0.7 * contrast(plain)
+    names = [s.provenance.steps["instances"][0]["concept_name"] for s in plain]
+    key = plain[0].provenance.steps["instances"][0]["concept"]
+    unwanted = replace(spec, parameters={"concept_weights": {key: 0.0}})
+    assert names[0] not in [
+        s.provenance.steps["instances"][0]["concept_name"] for s in fit(unwanted, shelf).render(range(12))
+    ]
+
+
 def test_a_background_smaller_than_the_concept_is_left_out_by_name(study, plates):
     spec, shelf = study()
     tiny = shelf.add(plates(1, height=12, width=12), "stamp")

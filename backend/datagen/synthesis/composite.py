@@ -172,6 +172,12 @@ def _exemplars(
             findings.append(
                 f"{label}: its edges are soft, so pixels cannot tell where it ends; labels reach to the boxes as drawn."
             )
+        different = len({e.patch.tobytes() for e in of_label})
+        if 1 < len(of_label) > different:
+            warnings.append(
+                f"label {label!r}: {len(of_label)} examples, but only {different} different one"
+                f"{'s' if different > 1 else ''}; copies teach nothing new. Draw boxes on other photos."
+            )
         if len(of_label) == 1:
             warnings.append(f"label {label!r}: one example only; every sample is a variation of it. Draw more boxes.")
     return list(exemplars)
