@@ -127,7 +127,7 @@ def worker(
     """Run one worker; with --gpu one for each GPU of this machine."""
     from datagen.jobs.queues import ALL_QUEUES, GPU
     from datagen.jobs.supervisor import gpu_commands, supervise
-    from datagen.jobs.worker import GPU_JOBS, run_worker
+    from datagen.jobs.worker import GPU_HANG_SECONDS, GPU_JOBS, run_worker
     from datagen.synthesis.engine import gpus_of
 
     with _speaking():
@@ -142,6 +142,7 @@ def worker(
             return
         if device:
             os.environ["CUDA_VISIBLE_DEVICES"] = device
+        os.environ.setdefault("DATAGEN_HANG_SECONDS", str(GPU_HANG_SECONDS))
         run_worker(settings().redis_url, (GPU,), most_jobs=GPU_JOBS)
 
 

@@ -39,6 +39,8 @@ LONGEST_RECONNECT_SECONDS = 5.0
 RECONNECT_SECONDS = 1.0
 #: A GPU worker makes room for a fresh one after so many jobs: memory on a device fragments, and drivers leak.
 GPU_JOBS = 500
+#: One batch or one step of a fit takes seconds, compiling minutes: a GPU worker that takes longer hangs in its driver.
+GPU_HANG_SECONDS = 900
 
 
 class WarmWorker(SimpleWorker):

@@ -14,6 +14,7 @@ import torch
 from datagen.errors import DeviceFault, EngineError
 from datagen.synthesis.diffusion.parameters import DiffusionParameters
 from datagen.synthesis.diffusion.pipelines import OutOfMemory, Pipeline
+from datagen.synthesis.diffusion.watchdog import watched
 from datagen.synthesis.tones import Floats
 
 
@@ -52,7 +53,8 @@ class Painter:
             rows = list(orders[len(made) : len(made) + self.batch])
             full = rows + [rows[-1]] * (self.batch - len(rows))
             try:
-                painted = self._call(full)
+                with watched():
+                    painted = self._call(full)
             except OutOfMemory as fault:
                 # the traceback holds every tensor of the failed call: drop it before trying again
                 fault.__traceback__ = None

@@ -31,6 +31,7 @@ from datagen.synthesis.diffusion.lessons import Lesson
 from datagen.synthesis.diffusion.painter import free_memory, is_device_fault
 from datagen.synthesis.diffusion.parameters import DiffusionParameters
 from datagen.synthesis.diffusion.pipelines import LORA_FILE, OutOfMemory, Pipeline
+from datagen.synthesis.diffusion.watchdog import watched
 from datagen.synthesis.engine import Progress
 
 #: Weights of the loss's parts, and of what lies outside the boxes in the object's part (DefectFill, section 4).
@@ -127,7 +128,8 @@ class Teacher:
         chosen = torch.randint(len(self._encoded.labels), (self._parameters.fit_batch,), generator=chance).tolist()
         while True:
             try:
-                return self._learn(chosen, step)
+                with watched():
+                    return self._learn(chosen, step)
             except OutOfMemory as fault:
                 fault.__traceback__ = None
                 self._optimizer.zero_grad(set_to_none=True)
