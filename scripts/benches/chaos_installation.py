@@ -23,7 +23,7 @@ OWN_PARTS = {"web": b"gunicorn", "scheduler": b"scheduler", "worker": b"worker"}
 class Installation:
     """The running parts; ``environment`` is that of every process of ours."""
 
-    def __init__(self, folder: Path, *, workers: int, database_url: str = "") -> None:
+    def __init__(self, folder: Path, *, workers: int, database_url: str = "", gateway: bool = True) -> None:
         self.folder = folder
         self.processes = Processes(folder / "servers")
         self._redis_port, web_port = free_port(), free_port()
@@ -38,7 +38,7 @@ class Installation:
             "REDIS_URL": f"redis://127.0.0.1:{self._redis_port}/0",
             "HOST": "127.0.0.1",
             "PORT": str(web_port),
-            "DATAGEN_PUBLIC_URL": self.gateway.url,
+            "DATAGEN_PUBLIC_URL": self.gateway.url if gateway else self.gateway.upstream,
             "DATAGEN_DATA_DIR": str(data),
             "DATAGEN_PREVIEW_SIZE": "6",
             "DATAGEN_SHARD_SIZE": "10",
@@ -88,6 +88,14 @@ class Installation:
     def label_studio_restarts(self) -> bool:
         """Whether it is still on its way."""
         return any(one.is_alive() for one in self._restarting)
+
+    def without_workers(self) -> None:
+        """Stop ``datagen up``, and run the web process alone."""
+        self.processes.stop(self._up)
+        command = [sys.executable, "-m", "datagen", "web"]
+        self._up = self.processes.start(
+            "web", command, env=self.environment, cwd=self.folder, ready=self.web_answers, within=90
+        )
 
     def recovered(self, within: float) -> None:
         """Wait until every part is there again."""

@@ -1,0 +1,169 @@
+"""``scripts/bench intake``: what a webhook costs, and what the annotator feels of it.
+
+Webhooks arrive at a steady rate, each on a connection of its own as Label Studio makes them, and every one that was
+answered must be a row: with the web process alone, and with a worker that acts on them meanwhile. An answer's time
+counts from the moment the webhook was due, so that one that had to wait for another is not let off. Annotations are
+submitted in Label Studio in pairs, one in a project with our webhook and one in a project without.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+from sqlalchemy import func, select
+
+from benches.chaos_installation import Installation
+from datagen.domain.inputs import Desk
+from datagen.jobs import context
+from datagen.label_studio.client import LabelStudio
+from datagen.label_studio.provisioning import SECRET_HEADER
+from datagen.settings import Settings
+from datagen.store.database import Database
+from datagen.store.rows import InboxRow
+from datagen.workflow.studies import open_study
+from stage.progress import tell
+
+#: Connections that may be open at a time.
+SENDERS = 48
+#: No study has this project: its events are stored and acted on, and nothing follows.
+NOBODYS_PROJECT = 2**40
+#: About as much as Label Studio sends of an annotation with a few regions, bytes.
+BODY_BYTES = 6000
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the bench; 0 when all is durable and within its bounds."""
+    parser = argparse.ArgumentParser(prog="scripts/bench intake", description=__doc__)
+    parser.add_argument("--rate", type=float, default=100.0, help="webhooks a second (100)")
+    parser.add_argument("--seconds", type=float, default=20.0, help="for so long (20)")
+    parser.add_argument("--pairs", type=int, default=60, help="pairs of annotations submitted in Label Studio (60)")
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    chosen = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory(prefix="datagen-intake-") as folder:
+        installation = Installation(Path(folder), workers=1, gateway=False)
+        try:
+            os.environ.update(installation.environment)
+            settings = Settings(_env_file=None)
+            figures = {
+                "rate": chosen.rate,
+                "seconds": chosen.seconds,
+                "with_workers": _steady(settings, chosen.rate, chosen.seconds, "with workers"),
+                "submit": _submits(settings, chosen.pairs),
+            }
+            installation.without_workers()
+            figures["web_alone"] = _steady(settings, chosen.rate, chosen.seconds, "web process alone")
+            figures["load_average"] = [round(one, 1) for one in os.getloadavg()]
+        finally:
+            installation.close()
+    sys.stdout.write(json.dumps(figures, indent=1) + "\n")
+    if chosen.json:
+        chosen.json.write_text(json.dumps(figures, indent=1))
+    durable = all(figures[one]["durable"] == figures[one]["answered"] for one in ("web_alone", "with_workers"))
+    return 0 if durable and figures["web_alone"]["p99_ms"] <= 50 and figures["submit"]["ratio"] <= 1.2 else 1
+
+
+def _steady(settings: Settings, rate: float, seconds: float, what: str) -> dict[str, float | int]:
+    """Webhooks at a steady rate; how long each took from the moment it was due."""
+    database = Database(settings.resolved_database_url)
+    before = _stored(database)
+    address = f"127.0.0.1:{settings.port}"
+    headers = {SECRET_HEADER: settings.secret_of_webhooks, "Content-Type": "application/json"}
+    many = int(rate * seconds)
+    bodies = [_body(f"{what} {number} {time.time_ns()}") for number in range(many)]
+    begin = time.perf_counter() + 0.5
+
+    def send(number: int) -> float | None:
+        due = begin + number / rate
+        if (early := due - time.perf_counter()) > 0:
+            time.sleep(early)
+        connection = http.client.HTTPConnection(address, timeout=30)
+        try:
+            connection.request("POST", "/webhook", bodies[number], headers)
+            answered = connection.getresponse().status == http.client.CREATED
+        except OSError:
+            answered = False
+        finally:
+            connection.close()
+        return time.perf_counter() - due if answered else None
+
+    with ThreadPoolExecutor(SENDERS) as pool:
+        took = list(pool.map(send, range(many)))
+    answered = sorted(one for one in took if one is not None)
+    tell(f"{what}: {len(answered)} of {many} answered")
+    stored = _stored(database) - before
+    database.close()
+    return {
+        "sent": many,
+        "answered": len(answered),
+        "durable": stored,
+        **{f"p{share}_ms": round(1000 * _quantile(answered, share / 100), 1) for share in (50, 95, 99)},
+        "max_ms": round(1000 * answered[-1], 1),
+    }
+
+
+def _submits(settings: Settings, pairs: int) -> dict[str, float | int]:
+    """Submitting with our webhook and without, by turns; medians in milliseconds and their ratio."""
+    workshop = context.build_workshop(settings, lambda _knocks: None)
+    made = open_study(
+        workshop, "intake", ["thing"], context.connection_of(settings), engine=settings.engine, preview_size=6
+    )
+    ours = made.projects[Desk.PREVIEWS]
+    client = LabelStudio(settings.label_studio_url, settings.api_key)
+    config = {"label_config": client.project(ours).options["label_config"]}
+    bare = client.create_project("intake without a webhook", config).id
+    form = [{"from_name": "verdict", "to_name": "image", "type": "choices", "value": {"choices": ["good"]}}]
+    tasks = {
+        project: client.import_tasks(project, [{"data": {"image": "/none.png"}}] * (pairs + 5))
+        for project in (ours, bare)
+    }
+    took: dict[int, list[float]] = {ours: [], bare: []}
+    headers = {"Authorization": f"Token {settings.api_key}"}
+    with httpx.Client(base_url=settings.label_studio_url, headers=headers, timeout=60) as person:
+        for number in range(pairs + 5):
+            for project in (ours, bare) if number % 2 else (bare, ours):
+                began = time.perf_counter()
+                person.post(
+                    f"/api/tasks/{tasks[project][number]}/annotations/", json={"result": form}
+                ).raise_for_status()
+                took[project].append(time.perf_counter() - began)
+    client.close()
+    workshop.label_studio.close()
+    workshop.database.close()
+    with_hook, without = (statistics.median(took[project][5:]) for project in (ours, bare))  # the first warm it up
+    return {
+        "pairs": pairs,
+        "with_ms": round(1000 * with_hook, 1),
+        "without_ms": round(1000 * without, 1),
+        "ratio": round(with_hook / without, 3),
+    }
+
+
+def _body(unlike_any_other: str) -> bytes:
+    body: dict[str, Any] = {
+        "action": "ANNOTATION_CREATED",
+        "project": {"id": NOBODYS_PROJECT},
+        "task": {"id": 7},
+        "annotation": {"id": 8, "task": 7, "updated_at": unlike_any_other},
+    }
+    return json.dumps(body | {"filling": "x" * BODY_BYTES}).encode()
+
+
+def _stored(database: Database) -> int:
+    with database.read() as session:
+        return session.scalar(select(func.count()).where(InboxRow.project_id == NOBODYS_PROJECT)) or 0
+
+
+def _quantile(ordered: Sequence[float], share: float) -> float:
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
