@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from sqlalchemy import select
 
 from datagen.domain.decision import Decision
 from datagen.domain.lifecycle import Happening
-from datagen.domain.spec import Spec
+from datagen.domain.spec import Json, Spec
 from datagen.errors import DeviceFault, Refused
 from datagen.jobs.gpu import engine_problems
 from datagen.jobs.queues import GPU
@@ -21,7 +23,8 @@ from datagen.synthesis.engine import FittedEngine, Progress
 from datagen.workflow import deciding, rendering
 from datagen.workflow.rendering import Atelier, render_shard
 from datagen.workflow.workshop import Door, Knock
-from studio import Studio, Study
+from stage.processes import Processes
+from studio import ROUND, Studio, Study, said
 
 pytest_plugins = ("studio_fixtures",)
 pytestmark = pytest.mark.integration
@@ -153,3 +156,50 @@ def test_every_gpu_has_a_worker_of_its_own_and_a_machine_without_one_has_one() -
     assert [(name, command[-1]) for name, command in gpu_commands(()).items()] == [("gpu", "")]
     assert "gpu" in commands(2, gpu=True)
     assert "gpu" not in commands(2)
+
+
+#: A process that imports torch, teaches and paints, on a busy machine without a GPU.
+GPU_PATIENCE_S = 240.0
+
+
+def test_a_gpu_worker_of_its_own_renders_a_round_with_a_model_that_it_taught(
+    studio: Studio, own_study: Study, processes: Processes, tmp_path: Path
+) -> None:
+    for name in ("torch", "diffusers", "transformers", "peft", "accelerate"):
+        pytest.importorskip(name)
+    from benches.random_pipeline import build as build_weights
+
+    own: dict[str, Json] = {
+        "weights": str(build_weights("tiny", tmp_path / "tiny-inpainting")),
+        **{"device": "cpu", "resolution": 32, "steps": 3, "candidates": 2},
+        **{"fit_steps": 2, "fit_batch": 1, "lora_rank": 2},
+    }
+    made = build(own_study, engine_parameters={"diffusion": own})
+    environment = studio.environment | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    argv = [sys.executable, "-m", "datagen", "worker", "--gpu"]
+    worker = processes.start(
+        "gpu",
+        argv,
+        env=environment,
+        cwd=tmp_path,
+        ready=lambda: str(shard_of(own_study, made).state) not in ("pending", "running"),
+        within=GPU_PATIENCE_S,
+    )
+    processes.stop(worker)
+    studio.settle()
+
+    assert own_study.row().state == "reviewing", own_study.shown()
+    steps = [sample.body["provenance"]["steps"] for sample in own_study.samples_of(made)]
+    assert [step["instances"][0]["pixels"] for step in steps] == ["diffusion"] * ROUND
+    assert all(step["device"] == "cpu" and len(step["lora_sha256"]) == 64 for step in steps)
+    assert "A LoRA was fitted in 2 steps" in own_study.page()
+
+    # what reviewers say moves what both engines share, and keeps the engine's own
+    own_study.judge(*[said("bad", "too small")] * ROUND)
+    studio.settle()
+    workshop = replace(studio.workshop, engine_problems=lambda engine, parameters: ())
+    deciding.decide(workshop, own_study.id, Decision(action=Happening.REFINE), "tester")
+    refined = own_study.specs()[-1].body["parameters"]
+    assert refined["diffusion"] == own
+    assert refined["size_factor"] > 1
+    own_study.act(Happening.CANCEL)
