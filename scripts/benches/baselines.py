@@ -8,6 +8,7 @@ patches of another background, Poisson-blended); Perlin (DRAEM, Zavrtanik et al.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -29,7 +30,7 @@ def box_paste(exemplars: Sequence[Exemplar], backgrounds: Sequence[Image], chanc
     rows = slice(max(0, round(box.y) - frame.top), round(box.bottom) - frame.top)
     columns = slice(max(0, round(box.x) - frame.left), round(box.right) - frame.left)
     patch = exemplar.patch[rows, columns]
-    return _paste(background, patch, np.ones(patch.shape[:2], bool), chance, "hard")
+    return replace(_paste(background, patch, np.ones(patch.shape[:2], bool), chance, "hard"), origin=exemplar.key)
 
 
 def dwibedi(exemplars: Sequence[Exemplar], backgrounds: Sequence[Image], chance: np.random.Generator) -> Labelled:
@@ -38,13 +39,14 @@ def dwibedi(exemplars: Sequence[Exemplar], backgrounds: Sequence[Image], chance:
     patch, mask = _turned(
         exemplar.patch, exemplar.mask, chance.uniform(0, 360), float(np.exp(chance.uniform(-0.35, 0.35)))
     )
-    return _paste(background, patch, mask, chance, ("hard", "gauss", "poisson")[int(chance.integers(3))])
+    edge = ("hard", "gauss", "poisson")[int(chance.integers(3))]
+    return replace(_paste(background, patch, mask, chance, edge), origin=exemplar.key)
 
 
 def poisson(exemplars: Sequence[Exemplar], backgrounds: Sequence[Image], chance: np.random.Generator) -> Labelled:
     """The matte, seamless-cloned."""
     exemplar, background = _draw(exemplars, chance), _draw(backgrounds, chance)
-    return _paste(background, exemplar.patch, exemplar.mask, chance, "poisson")
+    return replace(_paste(background, exemplar.patch, exemplar.mask, chance, "poisson"), origin=exemplar.key)
 
 
 def nsa(_exemplars: Sequence[Exemplar], backgrounds: Sequence[Image], chance: np.random.Generator) -> Labelled:

@@ -259,15 +259,20 @@ class _PackBench:
         return np.stack(rows), [real.name for real, _ in shown], side
 
     def _crops(self, method: str) -> list[tuple[tuple[Any, Box], str]]:
-        """Images a method made, where the thing is, and which concept or background it is from."""
+        """Images a method made, where the thing is, and the concept it was made of.
+
+        A judge that has seen a concept once knows it again: the samples of one concept are kept in one fold.
+        """
         if method == "ours":
             return [
-                ((one.image, instance.box), one.provenance.background.name)
+                ((one.image, instance.box), str(step["concept"]))
                 for one in self.samples(0)
-                for instance in one.instances
+                for instance, step in zip(one.instances, one.provenance.steps["instances"], strict=True)
             ]
         made = self._training(method, 0)
-        return [((one.image, tight_box(one.mask)), str(n)) for n, one in enumerate(made) if one.mask.any()]
+        return [
+            ((one.image, tight_box(one.mask)), one.origin or str(n)) for n, one in enumerate(made) if one.mask.any()
+        ]
 
 
 def true_boxes(real: RealImage) -> list[Box]:

@@ -26,10 +26,11 @@ _RATE, _AVERAGING, _CHANNELS = 4e-3, 0.98, 12
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """An image [h, w] or [h, w, 3] and its mask [h, w], true on the concept."""
+    """An image [h, w] or [h, w, 3] and its mask [h, w], true on the concept; ``origin``: the concept it was made of."""
 
     image: npt.NDArray[Any]
     mask: npt.NDArray[np.bool_]
+    origin: str = ""
 
 
 @dataclass(frozen=True, slots=True)
