@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from stage.ports import free_port
@@ -20,9 +21,34 @@ from stage.processes import StageError
 SYSTEM_USER = "postgres"
 
 
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A server that can be ended and started again; ``url`` is without a database."""
+
+    url: str
+    _control: tuple[str | Path, ...]
+    _log: Path
+    _options: str
+
+    def start(self) -> None:
+        """Start it, on the data that it has."""
+        _call([*self._control, "-l", self._log, "-o", self._options, "start"])
+
+    def abort(self) -> None:
+        """End every process of it at once, as a crash does; the next start recovers."""
+        _call([*self._control, "-m", "immediate", "stop"])
+
+
 @contextmanager
 def running() -> Iterator[str]:
-    """A running server; its URL without a database: ``postgresql://postgres@127.0.0.1:PORT``.
+    """A running server; its URL without a database: ``postgresql://postgres@127.0.0.1:PORT``."""
+    with cluster() as started:
+        yield started.url
+
+
+@contextmanager
+def cluster() -> Iterator[Cluster]:
+    """A running server, in hand.
 
     Nothing is synced to the disk: fast, and of no use for data that anybody needs.
 
@@ -35,16 +61,17 @@ def running() -> Iterator[str]:
     if os.geteuid() == 0:
         shutil.chown(folder, SYSTEM_USER)
         as_user = ["runuser", "-u", SYSTEM_USER, "--"]
-    cluster, port = folder / "cluster", free_port()
+    data, port = folder / "cluster", free_port()
     try:
-        _call([*as_user, bin_folder / "initdb", "-D", cluster, "-U", "postgres", "-A", "trust", "-E", "UTF8", "-N"])
+        _call([*as_user, bin_folder / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "-N"])
         options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c fsync=off"
-        control = [*as_user, bin_folder / "pg_ctl", "-D", cluster, "-w"]
-        _call([*control, "-l", folder / "log", "-o", options, "start"])
+        control = (*as_user, bin_folder / "pg_ctl", "-D", data, "-w")
+        started = Cluster(f"postgresql://postgres@127.0.0.1:{port}", control, folder / "log", options)
+        started.start()
         try:
-            yield f"postgresql://postgres@127.0.0.1:{port}"
+            yield started
         finally:
-            _call([*control, "-m", "immediate", "stop"])
+            started.abort()
     finally:
         shutil.rmtree(folder)
 

@@ -8,11 +8,13 @@ from pathlib import Path
 from sqlite3 import Connection as SqliteConnection
 from typing import Any
 
-from sqlalchemy import Connection, create_engine, event, make_url
+from sqlalchemy import Connection, create_engine, event, make_url, text
 from sqlalchemy.orm import Session
 
 #: SQLite waits this long for another writer before it gives up; writers hold the lock for milliseconds.
 SQLITE_BUSY_SECONDS = 30
+#: The number of the lock that an upgrade takes in PostgreSQL: any, as long as it is always the same.
+UPGRADE_LOCK = 7_301_926
 
 
 class Database:
@@ -49,13 +51,18 @@ class Database:
             yield session
 
     def upgrade(self, revision: str = "head") -> None:
-        """Move the schema forward; a database that is there already keeps its rows."""
+        """Move the schema forward; a database that is there already keeps its rows.
+
+        Others may write meanwhile, and several processes upgrade at once: they wait for one another.
+        """
         from alembic import command  # here alone: it takes a quarter of a second that no other use needs
         from alembic.config import Config
 
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-        with self.engine.begin() as connection:
+        with self._writing.begin() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": UPGRADE_LOCK})
             config.attributes["connection"] = connection
             command.upgrade(config, revision)
 

@@ -1,0 +1,54 @@
+"""Label Studio is away for a while: what it was to be told is told when it is back, once."""
+
+from __future__ import annotations
+
+import pytest
+
+from datagen.domain.lifecycle import Happening
+from datagen.store.rows import Notice, OutboxRow, WorkState
+from studio import Study
+
+from .plant import Plant, approved, assert_nothing_twice_nothing_missing, shards
+
+pytestmark = pytest.mark.integration
+
+
+def test_while_tasks_are_published(plant: Plant, reviewed: Study) -> None:
+    """Killed where the suite has a Label Studio of its own; out of reach where a developer lends one."""
+    reviewed.act(Happening.APPROVE, count=6)
+    if plant.owns_label_studio:
+        plant.kill_label_studio()
+    plant.to_label_studio.meddler = lambda _passing, _forward: None
+    plant.until(lambda: str(shards(reviewed, approved(reviewed))[0].state) == "done", "The rendering")
+    plant.until(lambda: _postponed(reviewed), "The first try to tell")
+    assert str(approved(reviewed).state) == "running"
+
+    plant.undisturbed()
+    if plant.owns_label_studio:
+        plant.start_label_studio()
+    plant.until(lambda: str(approved(reviewed).state) == "done", "The end of the run")
+    plant.until_settled()
+    assert_nothing_twice_nothing_missing(reviewed)
+    assert not any(row.state == WorkState.FAILED for row in reviewed.outbox())
+
+
+def test_a_deleted_project_keeps_no_other_from_being_reconciled(plant: Plant, reviewed: Study) -> None:
+    from datagen.domain.inputs import Desk
+    from stage.gateway import Answer
+
+    def deaf_and_one_gone(passing, forward):  # type: ignore[no-untyped-def]
+        gone = f"project={reviewed.projects[Desk.CONCEPTS]}&"
+        return Answer(404, body=b"{}") if f"{passing.path}&".find(gone) > 0 else forward()
+
+    plant.to_label_studio.meddler = deaf_and_one_gone
+    plant.to_web.meddler = lambda passing, forward: Answer(200) if passing.path == "/webhook" else forward()
+    from studio import said
+
+    reviewed.judge(said("bad", "wrong place"))
+    plant.until(lambda: [row.reasons for row in reviewed.verdicts()] == [["wrong place"]], "The verdict")
+
+
+def _postponed(study: Study) -> list[OutboxRow]:
+    return [
+        row for row in study.outbox() if row.kind == Notice.SAMPLES and row.state == WorkState.PENDING and row.error
+    ]

@@ -1,0 +1,95 @@
+"""The database is away: webhooks are answered with 503 at once, and what they told is found when it is back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from sqlalchemy import select
+
+from datagen.domain.inputs import Desk
+from datagen.domain.lifecycle import StudyState
+from datagen.jobs import context
+from datagen.store.rows import InboxRow, OutboxRow, StudyRow
+from datagen.workflow.reconciling import reconcile
+from datagen.workflow.studies import open_study
+from datagen.workflow.telling import tell
+from datagen.workflow.workshop import Workshop
+from stage.label_studio_server import LabelStudio as Server
+from stage.ports import free_port
+from stage.postgres_server import Cluster, cluster
+from stage.processes import Processes
+from studio import asked, settings_of, start_web
+
+pytestmark = pytest.mark.integration
+
+#: Label Studio waits so long for a webhook's answer, and the annotator waits with it.
+LABEL_STUDIO_WAITS_S = 1.0
+
+
+@pytest.fixture
+def database() -> Iterator[Cluster]:
+    with cluster() as started:
+        yield started
+
+
+@pytest.fixture
+def environment(label_studio: Server, redis_url: str, database: Cluster, tmp_path: Path) -> dict[str, str]:
+    return {
+        "LABEL_STUDIO_URL": label_studio.url,
+        "LABEL_STUDIO_API_KEY": label_studio.token,
+        "REDIS_URL": redis_url.rpartition("/")[0] + "/6",
+        "PORT": str(free_port()),
+        "DATAGEN_DATA_DIR": str(tmp_path / "data"),
+        "DATAGEN_DATABASE_URL": database.url.replace("postgresql://", "postgresql+psycopg://") + "/postgres",
+    }
+
+
+@pytest.fixture
+def workshop(environment: dict[str, str]) -> Iterator[Workshop]:
+    made = context.build_workshop(settings_of(environment), lambda _knocks: None)
+    made.database.upgrade()
+    yield made
+    made.label_studio.close()
+    made.database.close()
+
+
+def test_what_was_told_meanwhile_is_found(
+    environment: dict[str, str], workshop: Workshop, database: Cluster, processes: Processes, tmp_path: Path
+) -> None:
+    settings = settings_of(environment)
+    web = start_web(processes, environment, tmp_path)
+    try:
+        made = open_study(
+            workshop, "database away", ["pit"], context.connection_of(settings), engine="composite", preview_size=3
+        )
+        with workshop.database.read() as session:
+            [decision] = session.scalars(select(OutboxRow.id)).all()
+        tell(workshop, decision)
+        [task] = workshop.label_studio.tasks(made.projects[Desk.DECISIONS])
+
+        database.abort()
+        began = time.monotonic()
+        away = _post(settings.own_url, settings.secret_of_webhooks)
+        assert (away.status_code, "found later" in away.json()["error"]) == (503, True)
+        assert time.monotonic() - began < LABEL_STUDIO_WAITS_S
+        workshop.label_studio.annotate(task.id, asked("stop"))
+
+        database.start()
+        assert _post(settings.own_url, settings.secret_of_webhooks).status_code == 201  # the process lived through it
+        reconcile(workshop)
+        with workshop.database.read() as session:
+            assert session.scalars(select(StudyRow.state)).one() == StudyState.STOPPED
+            assert "ANNOTATION_CREATED" not in session.scalars(select(InboxRow.action)).all()
+    finally:
+        processes.stop(web)
+        for project in workshop.label_studio.find_projects("database away"):
+            workshop.label_studio.delete_project(project.id)
+
+
+def _post(url: str, secret: str) -> httpx.Response:
+    body = {"action": "TASKS_CREATED", "project": {"id": 2**40}, "tasks": [{"id": 1}]}
+    return httpx.post(f"{url}/webhook", json=body, headers={"X-Datagen-Secret": secret}, timeout=30)
