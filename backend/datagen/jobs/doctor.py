@@ -18,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from datagen.domain.inputs import Desk
 from datagen.errors import DatagenError
 from datagen.jobs.context import connection_of
+from datagen.jobs.gpu import engine_problems
 from datagen.jobs.queues import ALL_QUEUES, Queues, connect
 from datagen.jobs.vitals import live_workers
 from datagen.label_studio.client import LabelStudio
@@ -29,6 +30,7 @@ from datagen.store.decode import encode_png
 from datagen.store.images import ImageStore
 from datagen.store.links import Links
 from datagen.store.rows import DeskRow, InboxRow, StudyRow
+from datagen.synthesis.engine import load_engine
 from datagen.workflow.workshop import find_study
 
 #: A webhook that was not here by then is not coming: Label Studio sends it within the request.
@@ -58,6 +60,7 @@ def examine(settings: Settings, study_name: str | None = None) -> Iterator[Check
         ("image store", _store),
         ("Redis", _redis),
         ("worker", _worker),
+        ("engine", _engine),
         ("scheduler", _scheduler),
         ("Label Studio", _label_studio),
         ("token", _token),
@@ -126,6 +129,14 @@ def _worker(settings: Settings) -> str:
     if unserved := [name for name in ALL_QUEUES if name not in served]:
         raise _Wrong(f"no worker serves {', '.join(unserved)}; start one without --queue: datagen worker")
     return f"{len(alive)} alive"
+
+
+def _engine(settings: Settings) -> str:
+    engine = load_engine(settings.engine)
+    parameters = {engine.name: settings.engine_parameters} if settings.engine_parameters else {}
+    if problems := engine_problems(settings.redis_url, engine.name, parameters):
+        raise _Wrong(" ".join(problems))
+    return f"{engine.name}, version {engine.version}"
 
 
 def _scheduler(settings: Settings) -> str:

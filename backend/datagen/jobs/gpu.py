@@ -25,7 +25,7 @@ def engine_problems(redis_url: str, engine: str, parameters: Mapping[str, Json])
         with connect(redis_url) as redis:
             hosts = {str(worker.hostname) for worker in live_workers(Queues(redis)) if GPU in worker.queue_names()}
     except RedisError:
-        return ()  # whether a worker lives cannot be seen; the work waits for one in its rows
+        return check_engine(engine, parameters)  # whether a worker lives cannot be seen
     if hosts and socket.gethostname() not in hosts:
         return ()
     problems = check_engine(engine, parameters)
