@@ -8,6 +8,7 @@ import pytest
 from redis import Redis
 from sqlalchemy import select
 
+from datagen.domain.lifecycle import Happening, StudyState
 from datagen.jobs import context
 from datagen.store.rows import InboxRow, OutboxRow, ShardRow, WorkState
 from stage.gateway import Gateway
@@ -103,8 +104,6 @@ def study(plant: Plant, _study: Study) -> Study:
 @pytest.fixture
 def reviewed(plant: Plant, study: Study) -> Study:
     """The study with a fresh round to be judged."""
-    from datagen.domain.lifecycle import Happening, StudyState
-
     if study.row().state in (StudyState.PREVIEWING, StudyState.GENERATING):
         study.act(Happening.CANCEL)
     study.act(Happening.BUILD_PREVIEW)

@@ -21,7 +21,7 @@ import httpx
 from sqlalchemy import select
 
 from datagen.domain.inputs import Desk
-from datagen.jobs.queues import Queues
+from datagen.jobs.queues import Queues, connect
 from datagen.store.rows import BatchKind, BatchRow, SampleRow, ShardRow
 from stage import label_studio_server, redis_server
 from stage.gateway import Gateway, untouched
@@ -167,6 +167,4 @@ def ready(plant: Plant) -> dict[str, bool]:
 
 def queues_of(redis_url: str) -> Queues:
     """The queues as a test looks at them."""
-    from datagen.jobs.queues import connect
-
     return Queues(connect(redis_url))

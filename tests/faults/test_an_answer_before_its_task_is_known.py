@@ -8,6 +8,7 @@ import threading
 
 import pytest
 
+from datagen.domain.inputs import Desk
 from datagen.domain.lifecycle import Happening, StudyState
 from datagen.store.rows import BatchKind, InboxRow
 from stage.gateway import Answer, Forward, Passing
@@ -49,8 +50,6 @@ class AnsweredAtOnce:
 
 
 def test_a_decision(plant: Plant, reviewed: Study) -> None:
-    from datagen.domain.inputs import Desk
-
     rounds = len(reviewed.batches(BatchKind.ROUND))
     meddler = AnsweredAtOnce(plant, reviewed.projects[Desk.DECISIONS], asked("stop"))
     plant.to_label_studio.meddler = meddler
@@ -64,8 +63,6 @@ def test_a_decision(plant: Plant, reviewed: Study) -> None:
 
 
 def test_a_verdict(plant: Plant, reviewed: Study) -> None:
-    from datagen.domain.inputs import Desk
-
     meddler = AnsweredAtOnce(plant, reviewed.projects[Desk.PREVIEWS], said("bad", "edges show"))
     plant.to_label_studio.meddler = meddler
     reviewed.act(Happening.REFINE)

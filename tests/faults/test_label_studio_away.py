@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from datagen.domain.inputs import Desk
 from datagen.domain.lifecycle import Happening
 from datagen.store.rows import Notice, OutboxRow, WorkState
-from studio import Study
+from stage.gateway import Answer, Forward, Passing
+from studio import Study, said
 
 from .plant import Plant, approved, assert_nothing_twice_nothing_missing, shards
 
@@ -33,17 +35,13 @@ def test_while_tasks_are_published(plant: Plant, reviewed: Study) -> None:
 
 
 def test_a_deleted_project_keeps_no_other_from_being_reconciled(plant: Plant, reviewed: Study) -> None:
-    from datagen.domain.inputs import Desk
-    from stage.gateway import Answer
+    gone = f"project={reviewed.projects[Desk.CONCEPTS]}&"
 
-    def deaf_and_one_gone(passing, forward):  # type: ignore[no-untyped-def]
-        gone = f"project={reviewed.projects[Desk.CONCEPTS]}&"
-        return Answer(404, body=b"{}") if f"{passing.path}&".find(gone) > 0 else forward()
+    def one_gone(passing: Passing, forward: Forward) -> Answer | None:
+        return Answer(404, body=b"{}") if gone in f"{passing.path}&" else forward()
 
-    plant.to_label_studio.meddler = deaf_and_one_gone
+    plant.to_label_studio.meddler = one_gone
     plant.to_web.meddler = lambda passing, forward: Answer(200) if passing.path == "/webhook" else forward()
-    from studio import said
-
     reviewed.judge(said("bad", "wrong place"))
     plant.until(lambda: [row.reasons for row in reviewed.verdicts()] == [["wrong place"]], "The verdict")
 
