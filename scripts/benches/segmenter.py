@@ -21,7 +21,7 @@ from torch import nn
 from datagen.synthesis.tones import channels_as, to_tones
 
 STEPS, CROPS, CROP_PX = 400, 8, 80
-_RATE, _AVERAGING, _CHANNELS = 4e-3, 0.98, 12
+_RATE, _AVERAGING, _CHANNELS = 3e-3, 0.98, 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +81,8 @@ def train(sources: Sequence[Source], seed: int, steps: int = STEPS) -> Segmenter
         guess = network(x.float().contiguous(memory_format=torch.channels_last))
         optimizer.zero_grad()
         _loss(guess, y).backward()
+        # two-level pictures give steep losses: one wild step early on can leave a network that finds nothing
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         schedule.step()
         keep = min(_AVERAGING, (step + 1) / (step + 10))
