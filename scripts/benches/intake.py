@@ -3,7 +3,8 @@
 Webhooks arrive at a steady rate, each on a connection of its own as Label Studio makes them, and every one that was
 answered must be a row: with the web process alone, and with a worker that acts on them meanwhile. An answer's time
 counts from the moment the webhook was due, so that one that had to wait for another is not let off. Annotations are
-submitted in Label Studio in pairs, one in a project with our webhook and one in a project without.
+submitted in Label Studio by turns in a project with our webhook, in one without, and in one whose webhook goes to a
+receiver that does nothing: what Label Studio itself spends on telling anybody.
 """
 
 from __future__ import annotations
@@ -28,11 +29,13 @@ from benches.chaos_installation import Installation
 from datagen.domain.inputs import Desk
 from datagen.jobs import context
 from datagen.label_studio.client import LabelStudio
+from datagen.label_studio.payloads import ACTIONS
 from datagen.label_studio.provisioning import SECRET_HEADER
 from datagen.settings import Settings
 from datagen.store.database import Database
 from datagen.store.rows import InboxRow
 from datagen.workflow.studies import open_study
+from stage.gateway import Answer, Gateway
 from stage.progress import tell
 
 #: Connections that may be open at a time.
@@ -123,30 +126,37 @@ def _submits(settings: Settings, pairs: int) -> dict[str, float | int]:
     client = LabelStudio(settings.label_studio_url, settings.api_key)
     config = {"label_config": client.project(ours).options["label_config"]}
     bare = client.create_project("intake without a webhook", config).id
+    idle = client.create_project("intake with a webhook to nobody", config).id
+    nobody = Gateway("http://127.0.0.1:1", meddler=lambda _passing, _forward: Answer(200))
+    client.create_webhook(idle, f"{nobody.url}/webhook", {}, ACTIONS)
     form = [{"from_name": "verdict", "to_name": "image", "type": "choices", "value": {"choices": ["good"]}}]
     tasks = {
         project: client.import_tasks(project, [{"data": {"image": "/none.png"}}] * (pairs + 5))
-        for project in (ours, bare)
+        for project in (ours, bare, idle)
     }
-    took: dict[int, list[float]] = {ours: [], bare: []}
+    took: dict[int, list[float]] = {ours: [], bare: [], idle: []}
     headers = {"Authorization": f"Token {settings.api_key}"}
     with httpx.Client(base_url=settings.label_studio_url, headers=headers, timeout=60) as person:
         for number in range(pairs + 5):
-            for project in (ours, bare) if number % 2 else (bare, ours):
+            for project in (ours, bare, idle) if number % 2 else (idle, bare, ours):
                 began = time.perf_counter()
                 person.post(
                     f"/api/tasks/{tasks[project][number]}/annotations/", json={"result": form}
                 ).raise_for_status()
                 took[project].append(time.perf_counter() - began)
     client.close()
+    nobody.close()
     workshop.label_studio.close()
     workshop.database.close()
-    with_hook, without = (statistics.median(took[project][5:]) for project in (ours, bare))  # the first warm it up
+    # the first ones warm it up
+    with_hook, without, to_nobody = (statistics.median(took[project][5:]) for project in (ours, bare, idle))
     return {
         "pairs": pairs,
         "with_ms": round(1000 * with_hook, 1),
         "without_ms": round(1000 * without, 1),
+        "to_nobody_ms": round(1000 * to_nobody, 1),
         "ratio": round(with_hook / without, 3),
+        "ratio_to_nobody": round(with_hook / to_nobody, 3),
     }
 
 
