@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from benches.fuzz import fuzz_parsers
+from datagen.label_studio.answers import verdict
+from datagen.label_studio.payloads import WebhookEvent
 
 
 def test_no_nonsense_gets_through_a_parser() -> None:
@@ -10,3 +12,12 @@ def test_no_nonsense_gets_through_a_parser() -> None:
     told = fuzz_parsers(2000, 7, failed)
     assert failed == []
     assert min(told["understood"], told["refused"]) > 50  # both ways were gone
+
+
+def test_half_a_character_and_nul_reach_no_database() -> None:
+    """Found by the bench: JSON can carry what no database holds, and one such comment would have held up its desk."""
+    assert WebhookEvent.parse(b'{"action": "\\ud800", "project": {"id": 3}}').action == "?"
+    choice = {"from_name": "verdict", "type": "choices", "value": {"choices": ["good"]}}
+    said = verdict([choice, {"from_name": "comment", "type": "textarea", "value": {"text": ["so \ud800 so \x00"]}}])
+    assert said is not None
+    assert said.comment == "so ? so ?"

@@ -12,6 +12,7 @@ from datagen.domain.decision import ACTIONS, Decision
 from datagen.domain.lifecycle import Happening
 from datagen.domain.verdict import Opinion, Reason, Verdict
 from datagen.errors import InputProblem
+from datagen.label_studio.records import plain
 
 #: The two answers on the Backgrounds desk.
 USE, EXCLUDE = "use", "exclude"
@@ -69,7 +70,7 @@ def _text(result: Sequence[Any] | None, control: str) -> str:
     for value in _values(result, control):
         text = value.get("text")
         lines += [one for one in (text if isinstance(text, list) else [text]) if isinstance(one, str)]
-    return "\n".join(line.strip() for line in lines if line.strip())
+    return plain("\n".join(line.strip() for line in lines if line.strip()))
 
 
 def _values(result: Sequence[Any] | None, control: str) -> list[Mapping[str, Any]]:

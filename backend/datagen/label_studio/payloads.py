@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from datagen.errors import InputProblem
+from datagen.label_studio.records import plain
 
 #: What a project's webhook is registered for. PROJECT_UPDATED is how ``doctor`` sees a delivery; LABEL_LINK_CREATED is
 #: left out because Label Studio 1.23 fails to make labels while someone listens for it.
@@ -64,7 +65,7 @@ class WebhookEvent:
             raise InputProblem("the webhook's body names no project; switch “Send payload” on for the webhook.")
         annotations = _listed(said.get("annotation")) + _listed(said.get("annotations"))
         tasks = _listed(said.get("task")) + _listed(said.get("tasks"))
-        action = action.strip()[:_MOST_CHARS]
+        action = plain(action).strip()[:_MOST_CHARS]
         task_ids = _ids([*tasks, *(one["task"] for one in annotations if isinstance(one, Mapping) and "task" in one)])
         annotation_ids = _ids(annotations)
         return WebhookEvent(

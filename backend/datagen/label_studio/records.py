@@ -157,6 +157,11 @@ class Backend:
         )
 
 
+def plain(text: str) -> str:
+    """Text that every database can hold: half a character (JSON can carry a lone surrogate) and NUL become “?”."""
+    return text.encode("utf-8", "replace").decode("utf-8").replace("\x00", "?")
+
+
 def stamp(when: object) -> str:
     """A time of Label Studio's as ISO 8601 in UTC with microseconds, so that text in order is time in order.
 

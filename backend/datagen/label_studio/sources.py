@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from datagen.domain.inputs import Desk
 from datagen.label_studio.client import LabelStudio
-from datagen.label_studio.records import Result, Task
+from datagen.label_studio.records import Result, Task, plain
 
 #: How an upload is named on disk: eight hexadecimal digits before the name it was given.
 _PREFIX_LENGTH = 8
@@ -88,7 +88,7 @@ def _name(task: Task) -> str:
     """What the task says its name is, else the file's name as people know it, else the task's number."""
     given = task.data.get("name")
     if isinstance(given, str) and given.strip():
-        return given.strip()
+        return plain(given).strip()
     try:
         address = urlsplit(image_of(task))
     except ValueError:  # an address that is none: fetching it will say so
