@@ -32,6 +32,8 @@ def studio_environment(
         "REDIS_URL": redis_url.rpartition("/")[0] + "/5",
         "PORT": str(free_port()),
         "DATAGEN_DATA_DIR": str(tmp_path_factory.mktemp("studio")),
+        # short, so that the last look after a telling that took several tries comes within a test's patience
+        "DATAGEN_LEASE_SECONDS": "3",
         "DATAGEN_SHARD_SIZE": str(SHARD),
         "DATAGEN_PREVIEW_SIZE": str(ROUND),
         "DATAGEN_MAX_WEBHOOK_BYTES": "200000",

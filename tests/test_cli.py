@@ -88,7 +88,6 @@ def test_a_study_that_is_not_there_is_a_sentence_in_every_command(
         ({"LABEL_STUDIO_URL": "http://127.0.0.1:1"}, ("provision", "x", "--label", "y"), "cannot be reached"),
         ({"DATAGEN_STORE_URL": "gopher://hole"}, ("status",), "DATAGEN_STORE_URL begins with gopher://"),
         ({"REDIS_URL": "redis://127.0.0.1:1/0"}, ("worker",), "Redis does not answer (ConnectionError)"),
-        ({"REDIS_URL": "redis://127.0.0.1:1/0"}, ("scheduler",), "Redis does not answer (ConnectionError)"),
         (
             {"DATAGEN_DATABASE_URL": "postgresql+psycopg://nobody:hush@127.0.0.1:1/none"},
             ("status",),

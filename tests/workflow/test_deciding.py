@@ -142,7 +142,7 @@ def test_cancel_during_a_run_keeps_what_is_finished_and_asks_again(
     studio.work(PUBLISHING)
 
     shown = text(study.page())
-    assert f"run {run.number} “run {run.number}”: 2 of 6 synthesized, running, about" in shown
+    assert f"Run “run {run.number}”: 2 of 6 synthesized, running, about" in shown
     assert " left" in shown
 
     study.decide("cancel")  # on the task that started it
