@@ -46,7 +46,8 @@ def change(studio: Studio, study: Study, problem: str) -> int:
     with studio.workshop.unit() as unit:
         unit.session.get_one(DecisionRow, study.points()[-1].id).problem = problem
         unit.tell(study.id, Notice.DECISION, study.points()[-1].id)
-    return next(row.id for row in study.outbox() if row.subject_id == study.points()[-1].id)
+    newest = (Notice.DECISION, study.points()[-1].id)
+    return next(row.id for row in study.outbox() if (row.kind, row.subject_id) == newest)
 
 
 def row_of(studio: Studio, outbox_id: int) -> OutboxRow:
