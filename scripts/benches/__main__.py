@@ -12,7 +12,7 @@ def main() -> int:
     names = sorted(
         path.stem.replace("_", "-")
         for path in Path(__file__).parent.glob("*.py")
-        if "def main(arguments" in path.read_text()
+        if not path.stem.startswith("_") and "def main(arguments" in path.read_text()
     )
     if len(sys.argv) < 2 or sys.argv[1] not in names:
         print(f"usage: scripts/bench NAME [--help]; NAME is one of: {', '.join(names)}", file=sys.stderr)

@@ -80,7 +80,7 @@ class Installation:
 
     def kill_label_studio(self) -> None:
         """SIGKILL Label Studio; it is started again in the background, on its data."""
-        self._kill(self._named("label-studio"))
+        self._kill(self._named(label_studio_server.NAME))
         again = threading.Thread(target=self._start_label_studio, name="label-studio")
         again.start()
         self._restarting.append(again)

@@ -13,6 +13,8 @@ from stage.layout import LABEL_STUDIO_VENV, LABEL_STUDIO_VERSION
 from stage.ports import free_port
 from stage.processes import Processes, StageError
 
+#: What it is called among the processes.
+NAME = "label-studio"
 #: Seconds the first start may take: the migrations of a fresh database on a busy machine.
 START_WITHIN_S = 300.0
 
@@ -102,7 +104,7 @@ def start(processes: Processes, folder: Path, *, port: int | None = None, token:
         "PYTHONWARNINGS": "ignore",
     }
     argv: list[str | Path] = [program, "start", "--no-browser", "--internal-host", "127.0.0.1", "-p", str(port)]
-    processes.start("label-studio", argv, env=env, cwd=folder, ready=lambda: _answers(server), within=START_WITHIN_S)
+    processes.start(NAME, argv, env=env, cwd=folder, ready=lambda: _answers(server), within=START_WITHIN_S)
     return server
 
 

@@ -11,6 +11,7 @@ from sqlalchemy import select
 from datagen.domain.lifecycle import Happening, StudyState
 from datagen.jobs import context
 from datagen.store.rows import InboxRow, OutboxRow, ShardRow, WorkState
+from stage import label_studio_server
 from stage.gateway import Gateway
 from stage.label_studio_server import LabelStudio as Server
 from stage.ports import free_port
@@ -59,10 +60,12 @@ def _plant(label_studio: Server, processes: Processes, tmp_path_factory: pytest.
         folder=folder,
         to_label_studio=to_label_studio,
         to_web=to_web,
+        owns_label_studio=any(one.name == label_studio_server.NAME for one in processes.noted()),
     )
     plant.ensure_all()
     yield plant
     plant.undisturbed()
+    plant.ensure_label_studio()
     for name in plant.opened:
         for project in plant.client.find_projects(name):
             plant.client.delete_project(project.id)
@@ -78,6 +81,7 @@ def _plant(label_studio: Server, processes: Processes, tmp_path_factory: pytest.
 def plant(_plant: Plant) -> Plant:
     """The installation with everything running, undisturbed, and nothing left to do."""
     _plant.undisturbed()
+    _plant.ensure_label_studio()
     _plant.ensure_all()
     with _plant.workshop.database.write() as session:
         for kind in (InboxRow, OutboxRow, ShardRow):

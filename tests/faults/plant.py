@@ -44,6 +44,8 @@ class Plant(Studio):
     to_label_studio: Gateway
     #: between Label Studio and the web process
     to_web: Gateway
+    #: whether Label Studio is the suite's own, and may be killed
+    owns_label_studio: bool
     running: dict[str, Started] = field(default_factory=dict)
 
     def start(self, *parts: str) -> None:
@@ -86,21 +88,21 @@ class Plant(Studio):
         """Let all traffic pass again."""
         self.to_label_studio.meddler = self.to_web.meddler = untouched
 
-    @property
-    def owns_label_studio(self) -> bool:
-        """Whether Label Studio is the suite's own, and may be killed."""
-        return any(one.name == "label-studio" for one in self.processes.noted())
-
     def kill_label_studio(self) -> None:
         """SIGKILL Label Studio and what it started."""
-        [started] = [one for one in self.processes.noted() if one.name == "label-studio"]
+        [started] = self._label_studios()
         os.killpg(started.pid, signal.SIGKILL)
         self.processes.stop(started)
 
-    def start_label_studio(self) -> None:
-        """Start it again on its data and port."""
+    def ensure_label_studio(self) -> None:
+        """Start the suite's own again on its data and port, if it is not there."""
+        if not self.owns_label_studio or any(map(self.processes.is_alive, self._label_studios())):
+            return
         folder, port = self.server.kept_token.parent, urlsplit(self.server.url).port
         label_studio_server.start(self.processes, folder, port=port, token=self.server.token)
+
+    def _label_studios(self) -> list[Started]:
+        return [one for one in self.processes.noted() if one.name == label_studio_server.NAME]
 
     def _start(self, part: str) -> Started:
         if part == "web":

@@ -26,8 +26,7 @@ def test_while_tasks_are_published(plant: Plant, reviewed: Study) -> None:
     assert str(approved(reviewed).state) == "running"
 
     plant.undisturbed()
-    if plant.owns_label_studio:
-        plant.start_label_studio()
+    plant.ensure_label_studio()
     plant.until(lambda: str(approved(reviewed).state) == "done", "The end of the run")
     plant.until_settled()
     assert_nothing_twice_nothing_missing(reviewed)
