@@ -4,7 +4,8 @@ Webhooks arrive at a steady rate, each on a connection of its own as Label Studi
 answered must be a row: with the web process alone, and with a worker that acts on them meanwhile. An answer's time
 counts from the moment the webhook was due, so that one that had to wait for another is not let off. Annotations are
 submitted in Label Studio by turns in a project with our webhook, in one without, and in one whose webhook goes to a
-receiver that does nothing: what Label Studio itself spends on telling anybody.
+receiver that does nothing: what Label Studio itself spends on telling anybody. Each waits until the worker has dealt
+with the one before, so that its work is not counted as somebody else's.
 """
 
 from __future__ import annotations
@@ -33,9 +34,10 @@ from datagen.label_studio.payloads import ACTIONS
 from datagen.label_studio.provisioning import SECRET_HEADER
 from datagen.settings import Settings
 from datagen.store.database import Database
-from datagen.store.rows import InboxRow
+from datagen.store.rows import InboxRow, WorkState
 from datagen.workflow.studies import open_study
 from stage.gateway import Answer, Gateway
+from stage.processes import wait_until
 from stage.progress import tell
 
 #: Connections that may be open at a time.
@@ -144,6 +146,7 @@ def _submits(settings: Settings, pairs: int) -> dict[str, float | int]:
                     f"/api/tasks/{tasks[project][number]}/annotations/", json={"result": form}
                 ).raise_for_status()
                 took[project].append(time.perf_counter() - began)
+                wait_until(lambda: not _unhandled(workshop.database), 60, "The handling of an event", every=0.02)
     client.close()
     nobody.close()
     workshop.label_studio.close()
@@ -173,6 +176,12 @@ def _body(unlike_any_other: str) -> bytes:
 def _stored(database: Database) -> int:
     with database.read() as session:
         return session.scalar(select(func.count()).where(InboxRow.project_id == NOBODYS_PROJECT)) or 0
+
+
+def _unhandled(database: Database) -> int:
+    with database.read() as session:
+        waiting = InboxRow.state.in_([WorkState.PENDING, WorkState.RUNNING])
+        return session.scalar(select(func.count()).where(waiting)) or 0
 
 
 def _quantile(ordered: Sequence[float], share: float) -> float:

@@ -6,7 +6,7 @@ import structlog
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
-from datagen.jobs.queues import Queues
+from datagen.jobs.bell import Bell
 from datagen.label_studio.payloads import WebhookEvent
 from datagen.label_studio.provisioning import SECRET_HEADER
 from datagen.store.database import Database
@@ -18,8 +18,8 @@ __all__ = ["SECRET_HEADER", "record"]
 log = structlog.get_logger()
 
 
-def record(database: Database, queues: Queues, body: bytes) -> bool:
-    """Store a webhook's event and knock; False when it was here before.
+def record(database: Database, bell: Bell, body: bytes) -> bool:
+    """Store a webhook's event and ring; False when it was here before.
 
     Raises:
         InputProblem: the body is not an event of Label Studio's.
@@ -43,5 +43,5 @@ def record(database: Database, queues: Queues, body: bytes) -> bool:
         log.info("event.known", action=event.action, project=event.project_id)
         return False
     log.info("event.stored", inbox=row.id, action=event.action, project=event.project_id)
-    queues.knock([Knock(Door.EVENT, row.id)])
+    bell.press(Knock(Door.EVENT, row.id))
     return True

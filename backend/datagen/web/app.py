@@ -6,6 +6,7 @@ from flask import Flask
 from flask_limiter import Limiter
 from flask_limiter.util import get_remote_address
 
+from datagen.jobs.bell import Bell
 from datagen.jobs.context import connection_of
 from datagen.jobs.logs import configure_logging
 from datagen.jobs.queues import Queues, connect
@@ -41,7 +42,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     bounded_bodies(app)
     plain_errors(app)
     app.after_request(quiet_headers)
-    webhook = webhook_blueprint(gate, database, queues)
+    webhook = webhook_blueprint(gate, database, Bell(queues.knock))
     vitals = vitals_blueprint(gate, database, queues, chosen.label_studio_url)
     for blueprint in (webhook, ml_blueprint(gate, database), pictures_blueprint(images, links), vitals):
         app.register_blueprint(blueprint)

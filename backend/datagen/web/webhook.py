@@ -8,15 +8,15 @@ from flask.typing import ResponseReturnValue
 from sqlalchemy.exc import SQLAlchemyError
 
 from datagen.errors import InputProblem
+from datagen.jobs.bell import Bell
 from datagen.jobs.intake import record
-from datagen.jobs.queues import Queues
 from datagen.store.database import Database
 from datagen.web.auth import Gate
 
 log = structlog.get_logger()
 
 
-def webhook_blueprint(gate: Gate, database: Database, queues: Queues) -> Blueprint:
+def webhook_blueprint(gate: Gate, database: Database, bell: Bell) -> Blueprint:
     """The view; the ML backend's "Start Training" arrives here too, with basic auth instead of the secret."""
     blueprint = Blueprint("webhook", __name__)
 
@@ -25,7 +25,7 @@ def webhook_blueprint(gate: Gate, database: Database, queues: Queues) -> Bluepri
         if not (gate.has_secret() or gate.has_password()):
             return {"error": "the webhook's secret is missing or wrong; run: datagen provision STUDY"}, 401
         try:
-            new = record(database, queues, request.get_data())
+            new = record(database, bell, request.get_data())
         except InputProblem as problem:
             return {"error": str(problem)}, 400
         except SQLAlchemyError as fault:

@@ -1,0 +1,71 @@
+"""The bell: knocks are passed on a moment later, together, each once."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Sequence
+
+from datagen.jobs.bell import Bell
+from datagen.workflow.workshop import Door, Knock
+
+WITHIN_S = 20.0
+
+
+class Heard:
+    """What was passed on, ring by ring."""
+
+    def __init__(self) -> None:
+        self.rings: queue.Queue[list[Knock]] = queue.Queue()
+
+    def __call__(self, knocks: Sequence[Knock]) -> None:
+        self.rings.put(list(knocks))
+
+
+def knocks(*numbers: int) -> list[Knock]:
+    return [Knock(Door.EVENT, number) for number in numbers]
+
+
+def test_pressing_does_not_wait_for_the_ring() -> None:
+    may_ring, heard = threading.Event(), Heard()
+
+    def blocked(rung: Sequence[Knock]) -> None:
+        may_ring.wait(WITHIN_S)
+        heard(rung)
+
+    bell = Bell(blocked, after=0.0)
+    bell.press(*knocks(1))
+    assert heard.rings.empty()
+    may_ring.set()
+    assert heard.rings.get(timeout=WITHIN_S) == knocks(1)
+
+
+def test_pressed_several_times_it_rings_once_for_all_in_order() -> None:
+    heard = Heard()
+    bell = Bell(heard, after=0.3)
+    for one in knocks(1, 2, 3):
+        bell.press(one)
+    assert heard.rings.get(timeout=WITHIN_S) == knocks(1, 2, 3)
+
+
+def test_pressed_after_a_ring_it_rings_again() -> None:
+    heard = Heard()
+    bell = Bell(heard, after=0.0)
+    for one in knocks(1, 2):
+        bell.press(one)
+        assert heard.rings.get(timeout=WITHIN_S) == [one]
+    assert heard.rings.empty()
+
+
+def test_what_many_threads_press_is_passed_on_once_each() -> None:
+    heard = Heard()
+    bell = Bell(heard, after=0.01)
+    pressing = [threading.Thread(target=bell.press, args=(one,)) for one in knocks(*range(200))]
+    for one in pressing:
+        one.start()
+    for one in pressing:
+        one.join()
+    rung: list[Knock] = []
+    while len(rung) < 200:
+        rung += heard.rings.get(timeout=WITHIN_S)
+    assert sorted(rung, key=lambda one: one.row_id) == knocks(*range(200))
