@@ -6,13 +6,17 @@ _EMAIL, _PASSWORD and _TOKEN: see CONTRIBUTING.
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
+import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
+import structlog
 from playwright.sync_api import Browser, sync_playwright
 from redis import Redis
 
@@ -20,6 +24,21 @@ from stage import label_studio_server, postgres_server, redis_server
 from stage.label_studio_server import LabelStudio
 from stage.person import CHROMIUM_FLAGS
 from stage.processes import Processes
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """What a command run in this process set up for its log ends with its test: its stream is closed then."""
+    root, gunicorn = logging.getLogger(), logging.getLogger("gunicorn.error")
+    handlers, level = [*root.handlers], root.level
+    gunicorn_handlers, propagate = [*gunicorn.handlers], gunicorn.propagate
+    crashes, thread_crashes = sys.excepthook, threading.excepthook
+    yield
+    structlog.reset_defaults()
+    root.handlers[:], gunicorn.handlers[:] = handlers, gunicorn_handlers
+    root.setLevel(level)
+    gunicorn.propagate = propagate
+    sys.excepthook, threading.excepthook = crashes, thread_crashes
 
 
 @pytest.fixture(scope="session")

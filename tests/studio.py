@@ -7,6 +7,7 @@ holds, so that a test says itself when work is done, and no test sleeps.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
@@ -55,9 +56,9 @@ from datagen.store.rows import (
 )
 from datagen.workflow import deciding, events, reports
 from datagen.workflow.studies import open_study
-from datagen.workflow.workshop import Workshop
+from datagen.workflow.workshop import Door, Knock, Workshop
 from stage.label_studio_server import LabelStudio as Server
-from stage.processes import Processes
+from stage.processes import Processes, wait_until
 
 #: Small enough that a round takes a second.
 WIDTH, HEIGHT = 128, 96
@@ -65,6 +66,8 @@ WIDTH, HEIGHT = 128, 96
 ROUND, SHARD = 3, 2
 #: Waiting for anything longer than this is a failure.
 PATIENCE_S = 60.0
+#: No study has this project, so that nothing follows from what is told of it.
+NOBODYS_PROJECT = 2**40
 
 
 # -- pictures and what is drawn on them
@@ -189,7 +192,11 @@ class Studio:
     # the worker
 
     def work(self, *queues: str) -> None:
-        """Run every job that is queued now (only in ``queues``, if given), and those that they queue, as a worker."""
+        """Run every job that waits now (only in ``queues``, if given), and those that they queue, as a worker.
+
+        The web process rings a moment after it has stored an event; whatever is stored is knocked for here.
+        """
+        sweep(self.workshop.database, self.queues)
         with self.as_process():
             run_worker(self.settings.redis_url, queues or ALL_QUEUES, burst=True)
 
@@ -201,12 +208,20 @@ class Studio:
             if condition():
                 return
             assert time.monotonic() < deadline, f"{what} did not happen within {PATIENCE_S:g} s"
-            sweep(self.workshop.database, self.queues)
             time.sleep(0.02)
 
     def settle(self) -> None:
         """Work until nothing is left to do: no event, no shard, nothing to tell."""
         self.work_until(lambda: not self.unfinished(), "the end of all work")
+
+    def hear_out(self) -> None:
+        """Return when the web process has rung for all it was told so far: nothing of it can come later."""
+        last = {"action": "PROJECT_UPDATED", "project": {"id": NOBODYS_PROJECT, "updated_at": uuid.uuid4().hex}}
+        self.post_webhook(json.dumps(last).encode()).raise_for_status()
+        with self.rows() as session:
+            row_id = session.scalars(select(InboxRow.id).order_by(InboxRow.id.desc()).limit(1)).one()
+        knock = Knock(Door.EVENT, row_id)
+        wait_until(lambda: knock in self.queues.queued(), PATIENCE_S, "The ring for the last event", every=0.02)
 
     def unfinished(self) -> int:
         """How many rows wait or run."""

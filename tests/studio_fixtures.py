@@ -76,6 +76,12 @@ def whole_studio(
 @pytest.fixture
 def studio(whole_studio: Studio) -> Studio:
     """The studio, with nothing left to do from the test before."""
+    _leave_nothing(whole_studio)
+    return whole_studio
+
+
+def _leave_nothing(whole_studio: Studio) -> None:
+    whole_studio.hear_out()
     with whole_studio.workshop.database.write() as session:
         # what a failed test left behind is not this test's business
         for kind in (InboxRow, OutboxRow, ShardRow):
@@ -84,11 +90,11 @@ def studio(whole_studio: Studio) -> Studio:
         for study in session.scalars(select(StudyRow).where(StudyRow.inputs_read != StudyRow.inputs_changed)):
             study.inputs_read = study.inputs_changed
     whole_studio.queues.redis.flushdb()
-    return whole_studio
 
 
 @pytest.fixture(scope="module")
 def shared_study(whole_studio: Studio) -> Study:
+    _leave_nothing(whole_studio)
     study = whole_studio.open_study()
     whole_studio.settle()
     return study

@@ -171,6 +171,16 @@ def test_projects_of_a_study_with_a_similar_name_are_not_mistaken(study: Study) 
             study.client.delete_project(id_)
 
 
+def test_of_two_projects_with_the_same_title_the_older_is_used_and_the_other_named(study: Study) -> None:
+    first = study.provision()
+    twin = study.client.create_project(f"{study.name} · {Desk.CANVASES}", {}).id
+    again = study.provision()
+    assert again.projects == first.projects
+    [sentence] = [one for one in again.problems if str(twin) in one]
+    assert "Canvases" in sentence
+    assert "delete it if it is empty" in sentence
+
+
 def test_without_our_web_process_the_rest_stands_and_the_sentence_says_what_to_start(study: Study) -> None:
     made = study.provision(ml_url="http://127.0.0.1:1")
     assert len(made.problems) == sum(plan.connected for plan in PLANS.values())

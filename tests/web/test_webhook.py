@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
+import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,15 +17,13 @@ from redis import Redis
 from sqlalchemy import func, select
 
 from datagen.store.rows import InboxRow, WorkState
+from datagen.workflow.workshop import Door, Knock
 from stage.ports import free_port
 from stage.processes import Processes
-from studio import Studio, start_web
+from studio import NOBODYS_PROJECT, Studio, start_web
 
 pytest_plugins = ("studio_fixtures",)
 pytestmark = pytest.mark.integration
-
-#: No study has this project, so that nothing follows.
-NOBODYS_PROJECT = 2**40
 
 
 def event(**more: Any) -> bytes:
@@ -54,7 +53,8 @@ def test_an_event_is_stored_before_it_is_answered_and_queued(studio: Studio) -> 
         [7],
         [8],
     )
-    assert [knock.row_id for knock in studio.queues.queued()] == [row.id]
+    studio.hear_out()
+    assert Knock(Door.EVENT, row.id) in studio.queues.queued()
 
 
 def test_the_same_event_twice_is_one_row_even_at_the_same_time(studio: Studio) -> None:
@@ -183,9 +183,8 @@ def test_an_event_while_redis_is_down_is_stored_and_found_by_the_sweeper(
 
 def test_jobs_are_json_in_redis_never_pickle(studio: Studio) -> None:
     studio.post_webhook(event())
+    studio.hear_out()
     with Redis.from_url(studio.settings.redis_url) as redis:
-        import zlib
-
         jobs = [key for key in redis.keys("rq:job:*") if redis.type(key) == b"hash"]
         assert jobs
         for job in jobs:

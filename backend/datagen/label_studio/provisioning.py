@@ -67,7 +67,8 @@ def provision(
     done = Provisioned()
     there = _projects_of(client, name)
     for desk in Desk:
-        project = _ensure_project(client, name, desk, labels, there.get(desk), done)
+        project = _ensure_project(client, name, desk, labels, next(iter(there[desk]), None), done)
+        done.problems += [_of_a_twin(desk, project, twin) for twin in there[desk][1:]]
         done.projects[desk] = project.id
         _ensure_webhook(client, project.id, desk, webhook_url, secret, done)
         if PLANS[desk].connected:
@@ -86,14 +87,22 @@ def ensure_round_tabs(client: LabelStudio, project_id: int, round_number: int) -
     _ensure_tabs(client, project_id, tabs, str(Desk.PREVIEWS), Provisioned())
 
 
-def _projects_of(client: LabelStudio, name: str) -> dict[Desk, Project]:
-    """The study's projects: the oldest of each exact title."""
+def _projects_of(client: LabelStudio, name: str) -> dict[Desk, list[Project]]:
+    """The study's projects by their exact titles, the oldest first: that one is used."""
     titles = {desks.title(name, desk): desk for desk in Desk}
-    found: dict[Desk, Project] = {}
+    found: dict[Desk, list[Project]] = {desk: [] for desk in Desk}
     for project in client.find_projects(f"{name} · "):
         if (desk := titles.get(project.title)) is not None:
-            found.setdefault(desk, project)
+            found[desk].append(project)
     return found
+
+
+def _of_a_twin(desk: Desk, used: Project, twin: Project) -> str:
+    """A request to make a project can be carried out twice, when its answer was lost on the way; people copy, too."""
+    return (
+        f"{desk}: project {twin.id} has the same title as project {used.id}, which is used; what is drawn in "
+        f"{twin.id} is not seen. Rename it, or delete it if it is empty."
+    )
 
 
 def _ensure_project(
