@@ -125,11 +125,13 @@ def worker(
     device: Annotated[str | None, typer.Option(hidden=True, help="The one GPU of this process.")] = None,
 ) -> None:
     """Run one worker; with --gpu one for each GPU of this machine."""
+    from datagen.jobs.lifeline import stop_when_cut
     from datagen.jobs.queues import ALL_QUEUES, GPU
     from datagen.jobs.supervisor import gpu_commands, supervise
     from datagen.jobs.worker import GPU_HANG_SECONDS, GPU_JOBS, run_worker
     from datagen.synthesis.engine import gpus_of
 
+    stop_when_cut()
     with _speaking():
         workshop()
         if not gpu:
@@ -149,8 +151,10 @@ def worker(
 @app.command()
 def scheduler() -> None:
     """Run what runs by the clock."""
+    from datagen.jobs.lifeline import stop_when_cut
     from datagen.jobs.scheduler import run_scheduler
 
+    stop_when_cut()
     with _speaking():
         chosen = settings()
         run_scheduler(chosen.redis_url, sweep_seconds=chosen.sweep_seconds, reconcile_seconds=chosen.reconcile_seconds)
