@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-from datetime import timedelta
 from functools import partial
 
 import structlog
@@ -11,12 +9,12 @@ import structlog
 from datagen.domain.decision import Decision
 from datagen.domain.inputs import Desk
 from datagen.domain.lifecycle import Happening
-from datagen.errors import DatagenError, LabelStudioError, LabelStudioMissing, LabelStudioUnavailable, NotReady, Refused
+from datagen.errors import DatagenError, LabelStudioMissing, NotReady, Refused
 from datagen.label_studio.payloads import START_TRAINING
 from datagen.store import leases
-from datagen.store.counters import count
 from datagen.store.rows import DecisionRow, DeskRow, InboxRow, Notice, now
 from datagen.workflow import deciding, inputs, points, verdicts
+from datagen.workflow.retrying import try_again
 from datagen.workflow.workshop import Door, Unit, Workshop
 
 log = structlog.get_logger()
@@ -40,7 +38,7 @@ def handle(workshop: Workshop, inbox_id: int) -> None:
     except LabelStudioMissing as gone:
         log.info("event.outdated", inbox=inbox_id, action=row.action, reason=str(gone))
     except Exception as fault:
-        _try_again(workshop, row, fault)
+        try_again(workshop, row, fault, most_attempts=MOST_ATTEMPTS, action=row.action)
         if not isinstance(fault, DatagenError):
             raise
         return
@@ -101,19 +99,3 @@ def _end(row: InboxRow, unit: Unit) -> bool:
     leases.finish(held)
     held.handled_at = now()
     return True
-
-
-def _try_again(workshop: Workshop, row: InboxRow, fault: Exception) -> None:
-    sentence = str(fault) if isinstance(fault, DatagenError) else f"{type(fault).__name__}: {fault}"
-    log.warning("event.postponed", inbox=row.id, action=row.action, attempt=row.attempts, reason=sentence)
-    if isinstance(fault, LabelStudioError):
-        count(workshop.database, "label_studio_errors")
-    with workshop.unit() as unit:
-        held = leases.held(unit.session, InboxRow, row.id, row.token)
-        if held is None:
-            return
-        if row.attempts >= MOST_ATTEMPTS and not isinstance(fault, LabelStudioUnavailable):
-            leases.give_up(held, sentence)
-        else:
-            wait = min(60.0, 2.0 ** min(row.attempts, 6)) * random.uniform(0.5, 1.0)  # noqa: S311
-            leases.postpone(held, sentence, now() + timedelta(seconds=wait))
