@@ -15,7 +15,7 @@ from datagen.domain.inputs import Inputs
 from datagen.domain.lifecycle import Happening, StudyState
 from datagen.errors import DatagenError, LabelStudioUnavailable, NotReady, Refused
 from datagen.label_studio.answers import decision as read_decision
-from datagen.label_studio.client import Annotation, Task
+from datagen.label_studio.records import Annotation, Task
 from datagen.store.rows import BatchKind, BatchRow, DecisionRow, Notice, StudyRow, now
 from datagen.workflow import building, points, verdicts
 from datagen.workflow.actions import Case, act

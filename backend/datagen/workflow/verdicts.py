@@ -12,7 +12,7 @@ from datagen.domain.inputs import Desk
 from datagen.domain.lifecycle import SpecState
 from datagen.domain.verdict import Opinion, Reason, Verdict
 from datagen.label_studio.answers import verdict
-from datagen.label_studio.client import Task
+from datagen.label_studio.records import Task
 from datagen.quality.refine import Judged
 from datagen.store.rows import BatchRow, DeskRow, SampleRow, SpecRow, StudyRow, VerdictRow
 from datagen.workflow.points import project_of, show_progress
