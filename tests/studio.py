@@ -34,8 +34,9 @@ from datagen.jobs.queues import ALL_QUEUES, Queues
 from datagen.jobs.sweeper import sweep
 from datagen.jobs.worker import run_worker
 from datagen.label_studio import publisher
-from datagen.label_studio.client import LabelStudio, Task
+from datagen.label_studio.client import LabelStudio
 from datagen.label_studio.publisher import TaskDraft
+from datagen.label_studio.records import Task
 from datagen.settings import Settings
 from datagen.store.decode import encode_png
 from datagen.store.rows import (

@@ -17,8 +17,8 @@ from benches.chaos_team import Person
 from datagen.domain.inputs import Desk
 from datagen.errors import DatagenError
 from datagen.label_studio.answers import verdict
-from datagen.label_studio.client import Task
 from datagen.label_studio.predictions import prediction
+from datagen.label_studio.records import Task
 from datagen.store.decode import decode
 from datagen.store.rows import BatchKind, BatchRow, DecisionRow, SampleRow, StudyRow, VerdictRow, WorkState
 from datagen.workflow.exporting import export_study

@@ -16,7 +16,7 @@ from playwright.sync_api import Browser
 
 from datagen.domain.inputs import Desk
 from datagen.label_studio.client import LabelStudio as Client
-from datagen.label_studio.client import Task
+from datagen.label_studio.records import Task
 from datagen.settings import Settings
 from datagen.store.database import Database
 from datagen.workflow.status import describe

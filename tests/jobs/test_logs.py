@@ -22,7 +22,7 @@ from redis import Redis
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
-from datagen import cli
+from datagen.cli import running
 from datagen.errors import InputProblem
 from datagen.jobs.logs import REDACTED, Redaction, configure_logging
 from datagen.label_studio.connection import Connection
@@ -254,4 +254,4 @@ def test_a_known_secret_is_found_by_its_value_wherever_it_stands(secret: str, ar
 def test_gunicorn_writes_no_access_log() -> None:
     """It would hold every link's key."""
     assert serving.accesslog is None
-    assert "datagen.web.serving" in Path(cli.__file__).read_text(encoding="utf-8")
+    assert "datagen.web.serving" in Path(running.__file__).read_text(encoding="utf-8")

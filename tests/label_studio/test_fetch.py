@@ -8,9 +8,10 @@ import httpx
 import pytest
 
 from datagen.errors import DatagenError, InputProblem, LabelStudioError, LabelStudioMissing, LabelStudioUnavailable
-from datagen.label_studio.client import LabelStudio, Project
+from datagen.label_studio.client import LabelStudio
 from datagen.label_studio.connection import Connection
 from datagen.label_studio.fetch import fetch
+from datagen.label_studio.records import Project
 
 Answer = Callable[[httpx.Request], httpx.Response]
 

@@ -8,7 +8,7 @@ import pytest
 
 from datagen.domain.inputs import Desk
 from datagen.errors import InputProblem
-from datagen.label_studio.client import LabelStudio, Project
+from datagen.label_studio.client import LabelStudio
 from datagen.label_studio.configs import render, same
 from datagen.label_studio.desks import PLANS, round_tabs, title
 from datagen.label_studio.payloads import ACTIONS
@@ -21,6 +21,7 @@ from datagen.label_studio.provisioning import (
     provision,
 )
 from datagen.label_studio.publisher import TaskDraft, ensure_tasks
+from datagen.label_studio.records import Project
 
 from .conftest import Receiver
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from datagen.domain.inputs import Desk
-from datagen.label_studio.client import LabelStudio, Project
-from datagen.label_studio.records import Task
+from datagen.label_studio.client import LabelStudio
+from datagen.label_studio.records import Project, Task
 from datagen.label_studio.regions import canvas_areas, concept_regions
 from datagen.label_studio.sources import adopted, image_of, read_desk
 

@@ -11,13 +11,17 @@ from datagen.store.database import Database
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    """A migrated, empty database."""
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where a database is, or will be, that nothing was written to."""
     if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path / 'rows.sqlite3'}"
-    else:
-        url = request.getfixturevalue("postgres_url")
-    made = Database(url)
+        return f"sqlite:///{tmp_path / 'rows.sqlite3'}"
+    return str(request.getfixturevalue("postgres_url"))
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """A migrated, empty database."""
+    made = Database(database_url)
     made.upgrade()
     yield made
     made.close()

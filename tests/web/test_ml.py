@@ -97,7 +97,7 @@ def test_predict_of_an_odd_task_says_nothing_of_it(task: dict[str, Any], studio:
 def test_predict_of_a_review_task_gives_the_label_it_was_synthesized_with(studio: Studio, study: Study) -> None:
     study.review()
     tasks = [{"id": task.id, "data": task.data} for task in study.round_tasks()]
-    results = call(studio, "POST", "/predict", json={"tasks": [*tasks, {"id": 1, "data": {}}]}).json()["results"]
+    results = call(studio, "POST", "/predict", json={"tasks": [*tasks, {"id": 2**40, "data": {}}]}).json()["results"]
     posted = [studio.client.predictions(task["id"])[0]["result"] for task in tasks]
     assert [one["result"] for one in results[:-1]] == posted
     assert results[-1]["result"] == []
@@ -106,7 +106,13 @@ def test_predict_of_a_review_task_gives_the_label_it_was_synthesized_with(studio
 
 @pytest.mark.parametrize(
     "module",
-    ["datagen.web.app", "datagen.synthesis.composite", "datagen.cli", "datagen.jobs.tasks", "datagen.jobs.doctor"],
+    [
+        "datagen.web.app",
+        "datagen.synthesis.composite",
+        "datagen.cli",
+        "datagen.jobs.tasks",
+        "datagen.jobs.doctor.examine",
+    ],
 )
 def test_torch_is_imported_by_none_of(module: str) -> None:
     told = subprocess.run(

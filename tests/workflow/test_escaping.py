@@ -14,6 +14,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from datagen import cli
+from datagen.cli.terminal import safe
 from datagen.domain.inputs import Desk, Role
 from datagen.errors import InputProblem
 from datagen.jobs.context import connection_of
@@ -108,7 +109,7 @@ def test_a_label_that_cannot_be_shown_is_refused(desk: Desk, label: str) -> None
 )
 def test_a_sentence_with_markup_or_controls_is_printed_harmlessly(text: str, tmp_path: Path) -> None:
     with (tmp_path / "out").open("w", newline="") as file:
-        Console(file=file, width=200).print(f"[red]Error:[/] {cli._safe(text)}", highlight=False, soft_wrap=True)
+        Console(file=file, width=200).print(f"[red]Error:[/] {safe(text)}", highlight=False, soft_wrap=True)
     written = (tmp_path / "out").read_bytes().decode()
     assert all(one.isprintable() or one == "\n" for one in written)
     if text.startswith("["):

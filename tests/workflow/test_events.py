@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 import uuid
 from dataclasses import replace
 
+import httpx
 import pytest
 from sqlalchemy import select
 
 from datagen.domain.inputs import Desk
 from datagen.jobs.queues import EVENTS
 from datagen.label_studio.client import LabelStudio
-from datagen.store.rows import InboxRow, InputRow, StudyRow, now
+from datagen.store import leases
+from datagen.store.rows import BatchKind, InboxRow, InputRow, StudyRow, now
 from datagen.workflow import events, reconciling
 from datagen.workflow.inputs import collect, mark_stale
 from datagen.workflow.workshop import Unit
@@ -20,6 +26,20 @@ from studio import Studio, Study, asked, choice, said
 
 pytest_plugins = ("studio_fixtures",)
 pytestmark = pytest.mark.integration
+
+#: Handles an event like a worker that is killed right after the transaction that began a round.
+KILLED_AT_THE_ROUND = """
+import os, signal, sys
+from datagen.jobs.context import build_workshop, settings
+from datagen.workflow import events
+from datagen.workflow.workshop import Door
+
+def die_at_a_shard(knocks):
+    if any(knock.door is Door.SHARD for knock in knocks):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+events.handle(build_workshop(settings(), die_at_a_shard), int(sys.argv[1]))
+"""
 
 
 def due(studio: Studio, event: InboxRow) -> None:
@@ -97,6 +117,50 @@ def test_an_event_about_what_is_gone_is_done(studio: Studio, study: Study) -> No
     assert str(again(studio, event).state) == "done"
     assert study.row().state == "reviewing"
     studio.settle()
+
+
+def start_training(studio: Studio, study: Study) -> InboxRow:
+    """Choose it in the menu of the study's Previews project; the event that waits now."""
+    backend = studio.client.backends(study.projects[Desk.PREVIEWS])[0]
+    headers = {"Authorization": f"Token {studio.server.token}"}
+    url = f"{studio.server.url}/api/ml/{backend.id}/train"
+    httpx.post(url, headers=headers, json={}, timeout=30).raise_for_status()
+    [event] = [one for one in study.events(Desk.PREVIEWS) if one.action == "START_TRAINING" and one.handled_at is None]
+    return event
+
+
+def test_start_training_builds_one_preview_though_its_worker_was_killed_after_deciding(
+    studio: Studio, study: Study
+) -> None:
+    study.review()
+    rounds = len(study.batches(BatchKind.ROUND))
+    event = start_training(studio, study)
+    command = [sys.executable, "-c", KILLED_AT_THE_ROUND, str(event.id)]
+    killed = subprocess.run(command, env={**os.environ, **studio.environment}, timeout=60, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert len(study.batches(BatchKind.ROUND)) == rounds + 1
+    # the round is ready, so that another could be built, when the killed worker's lease has ended
+    studio.work_until(lambda: study.row().state == "reviewing", "the round")
+    due(studio, event)
+    events.handle(studio.workshop, event.id)
+    studio.settle()
+    assert len(study.batches(BatchKind.ROUND)) == rounds + 1
+    assert again(studio, event).handled_at is not None
+    assert "Not done" not in study.page()
+
+
+def test_a_worker_that_lost_its_lease_to_another_builds_no_second_preview(studio: Studio, study: Study) -> None:
+    study.review()
+    rounds = len(study.batches(BatchKind.ROUND))
+    event = start_training(studio, study)
+    with studio.workshop.database.write() as session:
+        overslept = leases.claim(session, InboxRow, event.id, seconds=-1)
+    assert overslept is not None
+    studio.settle()  # another worker takes it, and the round is there
+    assert len(study.batches(BatchKind.ROUND)) == rounds + 1
+    events.start_training(studio.workshop, overslept, study.id)
+    studio.settle()
+    assert len(study.batches(BatchKind.ROUND)) == rounds + 1
 
 
 def test_our_own_tasks_coming_back_as_events_set_nothing_going(studio: Studio, study: Study) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from sqlalchemy import update
 
 from datagen.domain.inputs import Desk
-from datagen.store.rows import BatchKind, InboxRow, WorkState
-from datagen.workflow import verdicts
+from datagen.store.rows import BatchKind, InboxRow, VerdictRow, WorkState
+from datagen.workflow import reconciling, verdicts
 from studio import Studio, Study, said
 
 pytest_plugins = ("studio_fixtures",)
@@ -120,3 +121,44 @@ def test_the_same_verdict_told_of_twice_is_one(studio: Studio, study: Study) -> 
     for _ in range(2):
         studio.replay(study.events(Desk.PREVIEWS)[-1])
     assert kept(study) == [("good", [], "", False)]
+
+
+@pytest.fixture
+def namesake(studio: Studio, study: Study) -> tuple[Study, int]:
+    """A study under review, and an annotation there whose number an old verdict of another study has.
+
+    As after Label Studio came back from a backup: the numbers given out since then are given out again.
+    """
+    old = studio.open_study()
+    studio.settle()
+    old.review()
+    old.judge(said("bad", "edges show"))
+    studio.settle()
+    study.review()
+    [number] = study.judge(said("good"))
+    with studio.workshop.database.write() as session:
+        before = old.verdicts()[0].annotation_id
+        session.execute(update(VerdictRow).where(VerdictRow.annotation_id == before).values(annotation_id=number))
+    return old, number
+
+
+@pytest.mark.parametrize("found_by", ["its event", "the reconciler"])
+def test_a_number_that_comes_again_in_another_study_makes_a_verdict_of_its_own(
+    studio: Studio, study: Study, namesake: tuple[Study, int], found_by: str
+) -> None:
+    old, number = namesake
+    if found_by == "the reconciler":
+        reconciling.reconcile(studio.workshop)
+    studio.settle()
+    assert kept(study) == [("good", [], "", False)]
+    assert kept(old) == [("bad", ["edges show"], "", False)]
+
+    studio.client.update_annotation(number, said("bad", "too small"))
+    studio.settle()
+    assert kept(study) == [("bad", ["too small"], "", False)]
+    assert kept(old) == [("bad", ["edges show"], "", False)]
+
+    studio.client.delete_annotation(number)
+    studio.settle()
+    assert kept(study) == []
+    assert kept(old) == [("bad", ["edges show"], "", False)]

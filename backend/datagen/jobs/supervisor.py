@@ -1,4 +1,7 @@
-"""``datagen up``: web, workers and scheduler on one machine, started again when they die, stopped together."""
+"""``datagen up``: web, workers and scheduler on one machine, started again when they die, stopped together.
+
+They also stop when this process is killed: see ``lifeline``.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +16,14 @@ from types import FrameType
 
 import structlog
 
+from datagen.jobs.lifeline import STOP_SECONDS, Lifeline
+
 log = structlog.get_logger()
 
 #: A part that dies is started again after this, doubled each time up to the second, seconds.
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 15.0
 #: A part that lived so long had a good start: its next pause is the first again.
 GOOD_START_SECONDS = 30.0
-#: On stopping, a worker may finish its shard within this, seconds; then it is killed, and its lease frees the shard.
-STOP_SECONDS = 10.0
 
 
 @dataclass
@@ -65,18 +68,20 @@ def supervise(parts: dict[str, list[str]]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, on_signal)
     running = [_Part(name, command) for name, command in parts.items()]
+    line = Lifeline()
     try:
         while not stop.wait(0.2):
             for part in running:
-                _look_after(part)
+                _look_after(part, line)
                 if read_again.is_set() and part.name == "web" and part.process is not None:
                     part.process.send_signal(signal.SIGHUP)
             read_again.clear()
     finally:
         _stop_all(running)
+        line.close()
 
 
-def _look_after(part: _Part) -> None:
+def _look_after(part: _Part, line: Lifeline) -> None:
     moment = time.monotonic()
     if part.process is not None:
         code = part.process.poll()
@@ -89,8 +94,7 @@ def _look_after(part: _Part) -> None:
         log.warning("part.died", part=part.name, exit_code=code, starts_again_in=pause)
     elif moment >= part.start_at:
         part.started = moment
-        # a session of its own: Ctrl-C in the terminal reaches us alone, and we stop the parts in order
-        part.process = subprocess.Popen(part.command, start_new_session=True)  # noqa: S603
+        part.process = line.start(part.command)
         log.info("part.started", part=part.name, pid=part.process.pid)
 
 

@@ -7,7 +7,6 @@ anything; writing tasks is the ``publisher``'s business alone.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -17,15 +16,9 @@ from datagen.errors import LabelStudioError, LabelStudioMissing
 from datagen.label_studio.auth import TokenKind
 from datagen.label_studio.connection import READ_ATTEMPTS, TIMEOUT, Connection
 from datagen.label_studio.fetch import fetch
-from datagen.label_studio.records import Annotation, Backend, Project, Result, Task, View, Webhook, stamp
+from datagen.label_studio.listing import PAGE, Wanted, list_tab, list_tasks
+from datagen.label_studio.records import Backend, Project, Task, View, Webhook
 from datagen.label_studio.uploads import upload
-
-__all__ = ["Annotation", "Backend", "LabelStudio", "Project", "Result", "Task", "View", "Webhook"]
-
-#: Fields of a task and, because the API applies the same list to what is nested, of its annotations.
-_TASK_FIELDS = ("id", "data", "updated_at", "total_predictions", "total_annotations", "cancelled_annotations")
-_ANNOTATION_FIELDS = ("annotations", "result", "was_cancelled", "created_at", "completed_by", "created_username")
-_PAGE = 200
 
 
 class LabelStudio:
@@ -126,51 +119,18 @@ class LabelStudio:
         batch: str | None = None,
         updated_since: str | None = None,
         annotations: bool = True,
-        page_size: int = _PAGE,
+        page_size: int = PAGE,
     ) -> Iterator[Task]:
         """The tasks of a project, or of one of its tabs, page by page; without ``annotations`` about twice as fast.
 
         ``batch`` keeps those whose ``data.batch`` is it; ``updated_since`` (ISO 8601) those made or touched then or
-        later: an annotation made, changed or deleted touches its task. In the order of the ids, and pages begin after
-        the last id seen, so that none is missed when tasks come and go meanwhile. A tab has its own filters and order,
-        is read by page number, and cannot be narrowed further.
+        later: an annotation made, changed or deleted touches its task. In the order of the ids; a tab has its own
+        filters and order, and cannot be narrowed further.
         """
-        params: dict[str, Any] = {"project": project_id, "page_size": page_size}
-        fields: tuple[str, ...] = _TASK_FIELDS
-        if annotations:
-            params["fields"] = "all"
-            fields += _ANNOTATION_FIELDS
-        params["include"] = ",".join(fields)
         if view_id is not None:
-            yield from self._pages(params | {"view": view_id})
-            return
-        last = 0
-        while True:
-            query = _query(ids=ids, batch=batch, updated_since=updated_since, after=last)
-            what = f"the tasks of project {project_id}"
-            page = self._at.get("/api/tasks/", what, params | {"query": json.dumps(query)})["tasks"]
-            for one in page:
-                task = Task.from_json(one)
-                last = max(last, task.id)
-                yield task
-            if len(page) < page_size:
-                return
-
-    def _pages(self, params: dict[str, Any]) -> Iterator[Task]:
-        """Page by page, by number."""
-        number = 1
-        while True:
-            what = f"page {number} of the tasks in tab {params['view']} of project {params['project']}"
-            try:
-                page = self._at.get("/api/tasks/", what, params | {"page": number})
-            except LabelStudioMissing:
-                if number == 1:
-                    raise
-                return  # tasks were deleted meanwhile: there is no such page any more
-            yield from (Task.from_json(one) for one in page["tasks"])
-            if number * params["page_size"] >= page["total"]:
-                return
-            number += 1
+            return list_tab(self._at, project_id, view_id, annotations=annotations, page_size=page_size)
+        wanted = Wanted(ids=ids, batch=batch, updated_since=updated_since)
+        return list_tasks(self._at, project_id, wanted, annotations=annotations, page_size=page_size)
 
     def import_tasks(self, project_id: int, drafts: Sequence[Mapping[str, Any]]) -> list[int]:
         """Make tasks (``data``, ``predictions``, ``annotations``) in one request; their ids, in order.
@@ -347,22 +307,3 @@ def _backend(url: str, title: str, user: str, password: str) -> dict[str, Any]:
         "basic_auth_pass": password,
         "is_interactive": False,
     }
-
-
-def _query(*, ids: Sequence[int] | None, batch: str | None, updated_since: str | None, after: int) -> dict[str, Any]:
-    """The Data Manager's query: items picked by id, and filters that all must hold."""
-    filters: list[dict[str, Any]] = []
-    if after:
-        filters.append(_filter("id", "greater", "Number", after))
-    if batch is not None:
-        filters.append(_filter("data.batch", "equal", "String", batch))
-    if updated_since is not None:
-        filters.append(_filter("updated_at", "greater_or_equal", "Datetime", stamp(updated_since)))
-    query: dict[str, Any] = {"filters": {"conjunction": "and", "items": filters}} if filters else {}
-    if ids is not None:
-        query["selectedItems"] = {"all": False, "included": list(ids)}
-    return query
-
-
-def _filter(field: str, operator: str, kind: str, value: object) -> dict[str, Any]:
-    return {"filter": f"filter:tasks:{field}", "operator": operator, "type": kind, "value": value}

@@ -260,12 +260,16 @@ class SampleRow(Row):
 
 
 class VerdictRow(Row):
-    """One reviewer's answer to one sample, as Label Studio holds it now."""
+    """One reviewer's answer to one sample, as Label Studio holds it now.
+
+    Its sample is part of its key: Label Studio gives numbers of deleted annotations out again (where it imports into
+    SQLite; everywhere after a restore), and a verdict that a decision stands on outlives its annotation.
+    """
 
     __tablename__ = "verdict"
 
     annotation_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
-    sample_id: Mapped[int] = mapped_column(ForeignKey("sample.id"), index=True)
+    sample_id: Mapped[int] = mapped_column(ForeignKey("sample.id"), primary_key=True, index=True)
     opinion: Mapped[Opinion]
     reasons: Mapped[list[str]] = mapped_column(default=list)
     comment: Mapped[str] = mapped_column(String(4000), default="")

@@ -6,7 +6,12 @@ SIGHUP asks for a new one: that is how changed settings are taken up without ref
 
 from __future__ import annotations
 
+import os
+import signal
+from typing import Any
+
 import datagen.web.app  # noqa: F401 - loaded, not used
+from datagen.jobs.lifeline import when_cut
 from datagen.web.patience import PatientWorker
 
 #: One process: its rate limits are kept in memory. Eight webhooks at a time are more than Label Studio sends.
@@ -20,3 +25,13 @@ limit_request_fields = 50
 #: A worker on its way out finishes what it has within this, seconds.
 graceful_timeout = 10
 control_socket_disable = True
+
+
+def post_fork(_arbiter: Any, worker: Any) -> None:
+    """Called in each new worker: it watches over gunicorn's first process, which forks and so must have no threads."""
+
+    def stop() -> None:
+        if os.getppid() == worker.ppid:
+            os.kill(worker.ppid, signal.SIGTERM)  # ends this worker too, once it has answered what it began
+
+    when_cut(stop)

@@ -5,6 +5,7 @@ What a decision needs from Label Studio is read before the transaction opens; th
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from sqlalchemy import select
@@ -14,12 +15,12 @@ from datagen.domain.inputs import Inputs
 from datagen.domain.lifecycle import Happening, StudyState
 from datagen.errors import DatagenError, LabelStudioUnavailable, NotReady, Refused
 from datagen.label_studio.answers import decision as read_decision
-from datagen.label_studio.client import Annotation, Task
+from datagen.label_studio.records import Annotation, Task
 from datagen.store.rows import BatchKind, BatchRow, DecisionRow, Notice, StudyRow, now
 from datagen.workflow import building, points, verdicts
 from datagen.workflow.actions import Case, act
 from datagen.workflow.inputs import refresh
-from datagen.workflow.workshop import Workshop
+from datagen.workflow.workshop import Unit, Workshop
 
 #: What may still be asked of a decision that was answered: to end what it set going.
 _AFTERTHOUGHTS = (Happening.CANCEL, Happening.STOP)
@@ -71,8 +72,20 @@ def follow(workshop: Workshop, task: Task) -> None:
             _answer(workshop, point.study_id, form, annotation)
 
 
-def decide(workshop: Workshop, study_id: int, wish: Decision, who: str, form: _Form | None = None) -> None:
-    """Do what ``wish`` says to a study; ``form`` is the submitted decision task it came with, if it came with one.
+def decide(
+    workshop: Workshop,
+    study_id: int,
+    wish: Decision,
+    who: str,
+    form: _Form | None = None,
+    once: Callable[[Unit], bool] | None = None,
+) -> None:
+    """Do what ``wish`` says to a study.
+
+    Args:
+        form: the submitted decision task it came with, if it came with one.
+        once: says inside the transaction whether it is still to be done, and notes there that it was; for a wish that
+            comes without a form and may come twice.
 
     Raises:
         Refused, NotReady: it is not possible now; nothing was changed.
@@ -80,6 +93,8 @@ def decide(workshop: Workshop, study_id: int, wish: Decision, who: str, form: _F
     inputs = _read_first(workshop, study_id, wish)
     _check_engine(workshop, study_id, wish)
     with workshop.unit() as unit:
+        if once is not None and not once(unit):
+            return
         study = unit.lock_study(study_id)
         point = points.open_decision(unit.session, study_id)
         if form is not None:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import random
-from datetime import timedelta
+from functools import partial
 
 import structlog
 
 from datagen.domain.decision import Decision
 from datagen.domain.inputs import Desk
 from datagen.domain.lifecycle import Happening
-from datagen.errors import DatagenError, LabelStudioError, LabelStudioMissing, LabelStudioUnavailable, NotReady, Refused
+from datagen.errors import DatagenError, LabelStudioMissing, NotReady, Refused
+from datagen.label_studio.payloads import START_TRAINING
 from datagen.store import leases
-from datagen.store.counters import count
 from datagen.store.rows import DecisionRow, DeskRow, InboxRow, Notice, now
 from datagen.workflow import deciding, inputs, points, verdicts
-from datagen.workflow.workshop import Door, Workshop
+from datagen.workflow.retrying import try_again
+from datagen.workflow.workshop import Door, Unit, Workshop
 
 log = structlog.get_logger()
 
@@ -24,8 +24,6 @@ log = structlog.get_logger()
 MOST_ATTEMPTS = 5
 
 _TASK_ACTIONS = ("TASKS_CREATED", "TASKS_DELETED")
-#: How "Start Training" from the menu is named among those who decide.
-START_TRAINING = "START_TRAINING"
 
 
 def handle(workshop: Workshop, inbox_id: int) -> None:
@@ -40,15 +38,12 @@ def handle(workshop: Workshop, inbox_id: int) -> None:
     except LabelStudioMissing as gone:
         log.info("event.outdated", inbox=inbox_id, action=row.action, reason=str(gone))
     except Exception as fault:
-        _try_again(workshop, row, fault)
+        try_again(workshop, row, fault, most_attempts=MOST_ATTEMPTS, action=row.action)
         if not isinstance(fault, DatagenError):
             raise
         return
     with workshop.unit() as unit:
-        held = leases.held(unit.session, InboxRow, inbox_id, row.token)
-        if held is not None:
-            leases.finish(held)
-            held.handled_at = now()
+        _end(row, unit)
     log.info("event.handled", inbox=inbox_id, action=row.action, project=row.project_id)
 
 
@@ -58,7 +53,7 @@ def _act(workshop: Workshop, row: InboxRow) -> None:
     if desk is None:
         return  # a project that is not ours (any more)
     if row.action == START_TRAINING:
-        _start_training(workshop, desk.study_id)
+        start_training(workshop, row, desk.study_id)
         return
     match desk.desk:
         case Desk.CONCEPTS | Desk.CANVASES | Desk.BACKGROUNDS:
@@ -76,12 +71,19 @@ def _act(workshop: Workshop, row: InboxRow) -> None:
             pass  # our own tasks, coming back as events
 
 
-def _start_training(workshop: Workshop, study_id: int) -> None:
-    """ "Start Training" in a project's menu is "build preview"; a refusal is shown on the open decision task."""
+def start_training(workshop: Workshop, row: InboxRow, study_id: int) -> None:
+    """ "Start Training" in a project's menu is "build preview"; a refusal is shown on the open decision task.
+
+    Unlike a form it leaves nothing behind by which it could be known again. So the event ends in the very transaction
+    that acts on it: whoever is killed, or loses the lease, has either done both or nothing.
+    """
+    once = partial(_end, row)
     try:
-        deciding.decide(workshop, study_id, Decision(action=Happening.BUILD_PREVIEW), "Start Training")
+        deciding.decide(workshop, study_id, Decision(action=Happening.BUILD_PREVIEW), "Start Training", once=once)
     except (Refused, NotReady) as refusal:
         with workshop.unit() as unit:
+            if not once(unit):
+                return
             unit.lock_study(study_id)
             point: DecisionRow | None = points.open_decision(unit.session, study_id)
             if point is not None:
@@ -89,17 +91,11 @@ def _start_training(workshop: Workshop, study_id: int) -> None:
                 unit.tell(study_id, Notice.DECISION, point.id)
 
 
-def _try_again(workshop: Workshop, row: InboxRow, fault: Exception) -> None:
-    sentence = str(fault) if isinstance(fault, DatagenError) else f"{type(fault).__name__}: {fault}"
-    log.warning("event.postponed", inbox=row.id, action=row.action, attempt=row.attempts, reason=sentence)
-    if isinstance(fault, LabelStudioError):
-        count(workshop.database, "label_studio_errors")
-    with workshop.unit() as unit:
-        held = leases.held(unit.session, InboxRow, row.id, row.token)
-        if held is None:
-            return
-        if row.attempts >= MOST_ATTEMPTS and not isinstance(fault, LabelStudioUnavailable):
-            leases.give_up(held, sentence)
-        else:
-            wait = min(60.0, 2.0 ** min(row.attempts, 6)) * random.uniform(0.5, 1.0)  # noqa: S311
-            leases.postpone(held, sentence, now() + timedelta(seconds=wait))
+def _end(row: InboxRow, unit: Unit) -> bool:
+    """Mark an event as handled; False when it was before, or when it is somebody else's by now."""
+    held = leases.held(unit.session, InboxRow, row.id, row.token)
+    if held is None:
+        return False
+    leases.finish(held)
+    held.handled_at = now()
+    return True

@@ -16,7 +16,7 @@ from sqlalchemy import select
 from datagen.domain.inputs import Desk
 from datagen.domain.lifecycle import StudyState
 from datagen.errors import LabelStudioError, LabelStudioUnavailable
-from datagen.label_studio.client import Task
+from datagen.label_studio.records import Task
 from datagen.store.rows import DeskRow, InputRow, StudyRow
 from datagen.workflow import deciding, verdicts
 from datagen.workflow.inputs import mark_stale

@@ -6,7 +6,6 @@ any line and run again: tasks are looked up by our key before they are made.
 
 from __future__ import annotations
 
-import random
 from datetime import timedelta
 
 import structlog
@@ -14,13 +13,12 @@ from sqlalchemy import func, select
 
 from datagen.domain.inputs import Desk
 from datagen.domain.lifecycle import Happening
-from datagen.errors import DatagenError, LabelStudioError, LabelStudioUnavailable, NotReady
+from datagen.errors import DatagenError, NotReady
 from datagen.label_studio import publisher
 from datagen.label_studio.predictions import form_prediction, prediction
 from datagen.label_studio.provisioning import ensure_round_tabs
 from datagen.label_studio.publisher import TaskDraft
 from datagen.store import leases
-from datagen.store.counters import count
 from datagen.store.rows import (
     BatchKind,
     BatchRow,
@@ -36,6 +34,7 @@ from datagen.store.rows import (
     now,
 )
 from datagen.workflow import points, reports
+from datagen.workflow.retrying import try_again
 from datagen.workflow.samples import sample_of
 from datagen.workflow.transitions import conclude
 from datagen.workflow.verdicts import batch_name
@@ -45,8 +44,6 @@ log = structlog.get_logger()
 
 #: A telling that Label Studio refused so often is given up, with its reason for people to see.
 MOST_REFUSALS = 8
-#: Waiting between tries grows from the first to the second of these, seconds.
-FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
 #: What took more than one try is looked at again after so many leases: a request whose sender was killed, or gave up
 #: waiting, lives on in Label Studio, and may make its tasks after those of the next try.
 LEASES_TO_LAST_LOOK = 2
@@ -62,7 +59,7 @@ def tell(workshop: Workshop, outbox_id: int) -> None:
         with leases.kept(workshop.database, row, workshop.lease_seconds):
             _TELLERS[row.kind](workshop, row.subject_id)
     except Exception as fault:
-        _try_again(workshop, row, fault)
+        try_again(workshop, row, fault, most_attempts=MOST_REFUSALS, kind=row.kind)
         if not isinstance(fault, DatagenError):
             raise
         return
@@ -80,23 +77,6 @@ def tell(workshop: Workshop, outbox_id: int) -> None:
             current.attempts = 0
         else:
             leases.finish(current)
-
-
-def _try_again(workshop: Workshop, row: OutboxRow, fault: Exception) -> None:
-    """Postpone with a growing, jittered wait; a refusal that repeats is given up, an absence never is."""
-    sentence = str(fault) if isinstance(fault, DatagenError) else f"{type(fault).__name__}: {fault}"
-    log.warning("outbox.postponed", outbox=row.id, kind=row.kind, attempt=row.attempts, reason=sentence)
-    wait = min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(row.attempts, 10)) * random.uniform(0.5, 1.0)  # noqa: S311
-    if isinstance(fault, LabelStudioError):
-        count(workshop.database, "label_studio_errors")
-    with workshop.unit() as unit:
-        current = leases.held(unit.session, OutboxRow, row.id, row.token)
-        if current is None:
-            return
-        if row.attempts >= MOST_REFUSALS and not isinstance(fault, LabelStudioUnavailable):
-            leases.give_up(current, sentence)
-        else:
-            leases.postpone(current, sentence, now() + timedelta(seconds=wait))
 
 
 def _tell_samples(workshop: Workshop, shard_id: int) -> None:

@@ -12,7 +12,7 @@ from datagen.domain.inputs import Desk
 from datagen.domain.lifecycle import SpecState
 from datagen.domain.verdict import Opinion, Reason, Verdict
 from datagen.label_studio.answers import verdict
-from datagen.label_studio.client import Task
+from datagen.label_studio.records import Task
 from datagen.quality.refine import Judged
 from datagen.store.rows import BatchRow, DeskRow, SampleRow, SpecRow, StudyRow, VerdictRow
 from datagen.workflow.points import project_of, show_progress
@@ -35,7 +35,13 @@ def follow_annotations(workshop: Workshop, project_id: int, annotation_ids: Sequ
         tasks = session.scalars(
             select(SampleRow.task_id)
             .join(VerdictRow, VerdictRow.sample_id == SampleRow.id)
-            .where(VerdictRow.annotation_id.in_(annotation_ids), SampleRow.task_id.is_not(None))
+            .join(BatchRow, BatchRow.id == SampleRow.batch_id)
+            .join(DeskRow, DeskRow.study_id == BatchRow.study_id)
+            .where(
+                DeskRow.project_id == project_id,  # a verdict of another study may have the same number
+                VerdictRow.annotation_id.in_(annotation_ids),
+                SampleRow.task_id.is_not(None),
+            )
         ).all()
     follow_tasks(workshop, project_id, sorted({task_id for task_id in tasks if task_id is not None}))
 

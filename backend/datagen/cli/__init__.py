@@ -1,0 +1,65 @@
+"""The ``datagen`` command: its options, and its commands in the order that ``--help`` shows them in."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import typer
+
+from datagen import __version__
+from datagen.cli import deciding, running, studies, upkeep
+from datagen.cli.terminal import out, speaking
+from datagen.jobs.context import settings
+from datagen.jobs.logs import configure_logging
+
+app = typer.Typer(
+    name="datagen",
+    help="Synthesize labelled images of a rare thing, reviewed and approved inside Label Studio.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        out.print(__version__, highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    ctx: typer.Context,
+    _version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    """Read the settings; they come from the environment, see the README."""
+    if ctx.invoked_subcommand != "export":  # an export is for others too
+        os.umask(0o077)
+    with speaking():
+        configure_logging(settings().log_level, settings().known_secrets())
+
+
+for command in (
+    running.up,
+    running.web,
+    running.worker,
+    running.scheduler,
+    upkeep.migrate,
+    studies.provision,
+    studies.add,
+    studies.status,
+    deciding.preview,
+    deciding.refine,
+    deciding.approve,
+    deciding.cancel,
+    deciding.stop,
+    studies.export,
+    studies.retry,
+    studies.delete,
+    upkeep.backup,
+    upkeep.restore,
+    upkeep.doctor,
+):
+    app.command()(command)

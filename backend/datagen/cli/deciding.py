@@ -1,0 +1,58 @@
+"""Commands that decide about a study, as its decision task does."""
+
+from __future__ import annotations
+
+import getpass
+from typing import Annotated
+
+import typer
+
+from datagen.cli.terminal import Study, out, safe, speaking
+from datagen.domain.decision import Decision
+from datagen.domain.lifecycle import Happening
+from datagen.jobs.context import workshop
+
+
+def preview(name: Study) -> None:
+    """Freeze the inputs as a new version and synthesize a preview round."""
+    _decide(name, Decision(action=Happening.BUILD_PREVIEW))
+
+
+def refine(name: Study) -> None:
+    """Turn the verdicts into a child version and synthesize its preview round."""
+    _decide(name, Decision(action=Happening.REFINE))
+
+
+def approve(
+    name: Study,
+    count: Annotated[int, typer.Option(help="How many images to generate, 1 to 1,000,000.")],
+    run_name: Annotated[str, typer.Option("--name", help="The run's name.")] = "",
+    note: Annotated[str, typer.Option(help="A note that is kept with it.")] = "",
+) -> None:
+    """Accept the version under review and generate the bulk."""
+    _decide(name, Decision(action=Happening.APPROVE, count=count, name=run_name, note=note))
+
+
+def cancel(name: Study) -> None:
+    """Cancel the round or run under way; what is finished is kept."""
+    _decide(name, Decision(action=Happening.CANCEL))
+
+
+def stop(name: Study) -> None:
+    """Stop a study; "preview" opens it again."""
+    _decide(name, Decision(action=Happening.STOP))
+
+
+def _decide(name: str, wish: Decision) -> None:
+    from datagen.workflow.deciding import decide
+    from datagen.workflow.workshop import find_study
+
+    with speaking():
+        shop = workshop()
+        with shop.database.read() as session:
+            study_id = find_study(session, name).id
+        decide(shop, study_id, wish, f"{getpass.getuser()} (datagen {wish.action})")
+        out.print(
+            f"{safe(name)}: “{wish.action}” is under way; see the Decisions project or: datagen status",
+            highlight=False,
+        )

@@ -1,0 +1,78 @@
+"""Commands that run the product's parts: all of them on one machine, or each by itself."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from datagen.cli.terminal import err, speaking
+from datagen.cli.upkeep import migrate
+from datagen.jobs.context import connection_of, settings, workshop
+
+
+def up(
+    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes; by default one a core.")] = None,
+) -> None:
+    """Run web, workers and scheduler on this machine until Ctrl-C."""
+    from datagen.jobs.supervisor import commands, supervise
+    from datagen.synthesis.engine import needs_gpu
+
+    with speaking():
+        migrate()
+        connection_of(settings())  # makes the secrets once, before several processes ask for them
+        if os.geteuid() == 0:
+            err.print("[yellow]Running as root:[/] a fault in a decoder would be root's; use a user of its own.")
+        supervise(commands(workers or os.cpu_count() or 1, gpu=needs_gpu(settings().engine)))
+
+
+def web() -> None:
+    """Run the web process (gunicorn) alone."""
+    with speaking():
+        chosen = settings()
+        connection_of(chosen)
+    bind = f"{chosen.host}:{chosen.port}"
+    arguments = ["--config", "python:datagen.web.serving", "--bind", bind]
+    os.execv(sys.executable, [sys.executable, "-m", "gunicorn", *arguments, "datagen.web.app:create_app()"])  # noqa: S606
+
+
+def worker(
+    queue: Annotated[list[str] | None, typer.Option(help="Serve this queue alone; may be repeated.")] = None,
+    gpu: Annotated[bool, typer.Option("--gpu", help="Render for engines that need a GPU: a process for each.")] = False,
+    device: Annotated[str | None, typer.Option(hidden=True, help="The one GPU of this process.")] = None,
+) -> None:
+    """Run one worker; with --gpu one for each GPU of this machine."""
+    from datagen.jobs.lifeline import stop_when_cut
+    from datagen.jobs.queues import ALL_QUEUES, GPU
+    from datagen.jobs.supervisor import gpu_commands, supervise
+    from datagen.jobs.worker import GPU_HANG_SECONDS, GPU_JOBS, run_worker
+    from datagen.synthesis.engine import gpus_of
+
+    stop_when_cut()
+    with speaking():
+        workshop()
+        if not gpu:
+            run_worker(settings().redis_url, queue or ALL_QUEUES)
+            return
+        # what an engine keeps between processes (fits, measurements) lies in the data folder
+        os.environ["DATAGEN_DATA_DIR"] = str(settings().data_dir.absolute())
+        if device is None:
+            supervise(gpu_commands(gpus_of("diffusion")))
+            return
+        if device:
+            os.environ["CUDA_VISIBLE_DEVICES"] = device
+        os.environ.setdefault("DATAGEN_HANG_SECONDS", str(GPU_HANG_SECONDS))
+        run_worker(settings().redis_url, (GPU,), most_jobs=GPU_JOBS)
+
+
+def scheduler() -> None:
+    """Run what runs by the clock."""
+    from datagen.jobs.lifeline import stop_when_cut
+    from datagen.jobs.scheduler import run_scheduler
+
+    stop_when_cut()
+    with speaking():
+        chosen = settings()
+        run_scheduler(chosen.redis_url, sweep_seconds=chosen.sweep_seconds, reconcile_seconds=chosen.reconcile_seconds)

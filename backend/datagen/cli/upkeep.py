@@ -1,0 +1,55 @@
+"""Commands for who runs the product: the schema, backups, and what is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from datagen.cli.terminal import out, safe, speaking
+from datagen.jobs.context import settings
+
+
+def migrate() -> None:
+    """Move the database's schema forward."""
+    from datagen.store.database import Database
+
+    with speaking():
+        Database(settings().resolved_database_url).upgrade()
+
+
+def backup(path: Annotated[Path, typer.Argument(help="The zip file to write.")]) -> None:
+    """Write every row to a file, while everything runs. Copy the image store's folder or bucket beside it."""
+    from datagen.store.backup import back_up
+    from datagen.store.database import Database
+
+    with speaking():
+        counts = back_up(Database(settings().resolved_database_url), path)
+        out.print(f"{safe(str(path))}: {sum(counts.values())} rows", highlight=False, soft_wrap=True)
+
+
+def restore(path: Annotated[Path, typer.Argument(help="A file that “datagen backup” wrote.")]) -> None:
+    """Fill an empty database from a backup; SQLite and PostgreSQL alike."""
+    from datagen.store.backup import restore as fill
+    from datagen.store.database import Database
+
+    with speaking():
+        counts = fill(Database(settings().resolved_database_url), path)
+        out.print(f"{sum(counts.values())} rows restored", highlight=False)
+
+
+def doctor(
+    study: Annotated[str | None, typer.Option(help="Check this study's projects and webhooks too.")] = None,
+) -> None:
+    """Check every part and name what is wrong and how to mend it."""
+    from datagen.jobs.doctor.examine import examine
+
+    good = True
+    with speaking():
+        for check in examine(settings(), study):
+            good = good and check.good
+            mark = "[green]ok[/]  " if check.good else "[red]FAIL[/]"
+            out.print(f"{mark} {safe(check.name)}: {safe(check.finding)}", highlight=False, soft_wrap=True)
+    if not good:
+        raise typer.Exit(1)

@@ -1,0 +1,7 @@
+"""How a look at a part ends when something is wrong."""
+
+from __future__ import annotations
+
+
+class Wrong(Exception):
+    """A finding that is bad; its text says what is wrong and how to mend it."""

@@ -1,0 +1,107 @@
+"""Label Studio, looked at: the server, the token, and for a study its webhooks and whether an event arrives.
+
+Each look takes the settings and returns a good finding, or raises ``Wrong``.
+"""
+
+from __future__ import annotations
+
+import time
+from urllib.parse import urlsplit
+
+import httpx
+from sqlalchemy import func, select
+
+from datagen.domain.inputs import Desk
+from datagen.jobs.doctor.finding import Wrong
+from datagen.label_studio.client import LabelStudio
+from datagen.label_studio.payloads import ACTIONS
+from datagen.label_studio.provisioning import SECRET_HEADER
+from datagen.settings import Settings
+from datagen.store.database import Database
+from datagen.store.rows import DeskRow, InboxRow
+from datagen.workflow.workshop import find_study
+
+#: A webhook that was not here by then is not coming: Label Studio sends it within the request.
+DELIVERY_SECONDS = 5.0
+#: The release that this version was measured against.
+MEASURED_RELEASE = "1.23"
+_LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
+
+
+def check_server(settings: Settings) -> str:
+    """It answers; which release it is."""
+    try:
+        answer = httpx.get(f"{settings.label_studio_url}/api/version", timeout=5.0, follow_redirects=False)
+        release = str(answer.raise_for_status().json()["release"])
+    except (httpx.HTTPError, ValueError, KeyError) as fault:
+        hint = (
+            " Inside a container, “localhost” is the container itself: use the service's name."
+            if urlsplit(settings.label_studio_url).hostname in _LOCAL_NAMES
+            else ""
+        )
+        raise Wrong(
+            f"no Label Studio answers at {settings.label_studio_url} ({type(fault).__name__}). "
+            f"Start it, or set LABEL_STUDIO_URL.{hint}"
+        ) from None
+    measured = "" if release.startswith(MEASURED_RELEASE) else f" (measured against {MEASURED_RELEASE})"
+    return f"version {release} at {settings.label_studio_url}{measured}"
+
+
+def check_token(settings: Settings) -> str:
+    """Label Studio knows it; its kind and its user."""
+    client = LabelStudio(settings.label_studio_url, settings.api_key)
+    return f"{client.token_kind} of {client.whoami()}"
+
+
+def check_webhooks(settings: Settings, study_name: str) -> str:
+    """Every project of a study has ours, as it must be."""
+    client = LabelStudio(settings.label_studio_url, settings.api_key)
+    mend = f"run: datagen provision {study_name!r}"
+    url, secret = f"{settings.own_url}/webhook", settings.secret_of_webhooks
+    desks = _desks(settings, study_name)
+    for desk, project_id in desks.items():
+        ours = [hook for hook in client.webhooks(project_id) if hook.url == url]
+        if not ours:
+            raise Wrong(
+                f"project {project_id} ({desk}) has no webhook to {url}; {mend}. Where that is refused, Label Studio "
+                "forbids private addresses: set SSRF_PROTECTION_ENABLED=false and ML_BLOCK_LOCAL_IP=false for it."
+            )
+        hook = ours[0]
+        if not hook.is_active:
+            raise Wrong(f"the webhook of project {project_id} ({desk}) is switched off; {mend}")
+        if not (hook.send_for_all_actions or set(ACTIONS) <= hook.actions):
+            raise Wrong(f"the webhook of project {project_id} ({desk}) lacks actions; {mend}")
+        if hook.headers.get(SECRET_HEADER) != secret:
+            raise Wrong(f"the webhook of project {project_id} ({desk}) has another secret; {mend}")
+    return f"{len(desks)} registered, with secret and actions"
+
+
+def check_delivery(settings: Settings, study_name: str) -> str:
+    """Have Label Studio send an event, by saving a project as it is, and see it in the inbox."""
+    client = LabelStudio(settings.label_studio_url, settings.api_key)
+    project_id = _desks(settings, study_name)[Desk.DECISIONS]
+    database = Database(settings.resolved_database_url)
+    began = time.monotonic()
+    with database.read() as session:
+        before = session.scalar(select(func.max(InboxRow.id))) or 0
+    project = client.project(project_id)
+    client.update_project(project_id, {"description": project.options.get("description") or ""})
+    arrived = select(InboxRow.id).where(InboxRow.id > before, InboxRow.project_id == project_id)
+    while time.monotonic() - began < DELIVERY_SECONDS:
+        with database.read() as session:
+            if session.scalar(arrived.limit(1)) is not None:
+                return f"an event sent through Label Studio arrived after {time.monotonic() - began:.2f} s"
+        time.sleep(0.05)
+    raise Wrong(
+        f"Label Studio did not deliver an event to {settings.own_url}/webhook within {DELIVERY_SECONDS:g} s. "
+        "It must reach that address itself (from inside its container, “localhost” is not this machine): "
+        f"set DATAGEN_PUBLIC_URL, and run: datagen provision {study_name!r}"
+    )
+
+
+def _desks(settings: Settings, study_name: str) -> dict[Desk, int]:
+    database = Database(settings.resolved_database_url)
+    with database.read() as session:
+        study = find_study(session, study_name)
+        rows = session.scalars(select(DeskRow).where(DeskRow.study_id == study.id))
+        return {row.desk: row.project_id for row in rows}

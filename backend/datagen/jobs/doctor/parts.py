@@ -1,0 +1,151 @@
+"""Our own parts, looked at: database, image store, Redis, worker, engine, scheduler, web process, image links.
+
+Each look takes the settings and returns a good finding, or raises ``Wrong``.
+"""
+
+from __future__ import annotations
+
+import time
+from urllib.parse import urlsplit
+
+import httpx
+import numpy as np
+from redis.exceptions import RedisError
+from rq.cron import CronScheduler
+from sqlalchemy import func, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from datagen.jobs.context import connection_of
+from datagen.jobs.doctor.finding import Wrong
+from datagen.jobs.gpu import engine_problems
+from datagen.jobs.queues import ALL_QUEUES, Queues, connect
+from datagen.jobs.vitals import live_workers
+from datagen.settings import Settings
+from datagen.store.database import Database
+from datagen.store.decode import encode_png
+from datagen.store.images import ImageStore
+from datagen.store.links import Links
+from datagen.store.rows import StudyRow
+from datagen.synthesis.engine import load_engine
+
+
+def check_database(settings: Settings) -> str:
+    """It answers, and has its tables."""
+    database = Database(settings.resolved_database_url)
+    try:
+        with database.read() as session:
+            studies = session.scalar(select(func.count()).select_from(StudyRow))
+    except SQLAlchemyError as fault:
+        raise Wrong(
+            f"the database does not answer ({type(fault).__name__}). "
+            "Check DATAGEN_DATABASE_URL, then run: datagen migrate"
+        ) from None
+    finally:
+        database.close()
+    return f"{database.engine.dialect.name}, {studies} studies"
+
+
+def check_image_store(settings: Settings) -> str:
+    """It can be written and read."""
+    images = ImageStore(settings.resolved_store_url)
+    probe = f"datagen doctor {time.time_ns()}".encode()
+    digest = images.put(probe)
+    images.get(digest)
+    images.delete(digest)
+    return f"{settings.resolved_store_url} can be written and read"
+
+
+def check_redis(settings: Settings) -> str:
+    """It answers."""
+    address = urlsplit(settings.redis_url)
+    try:
+        with connect(settings.redis_url) as redis:
+            info = redis.info()
+    except RedisError as fault:
+        raise Wrong(
+            f"Redis at {address.hostname}:{address.port or 6379} does not answer ({type(fault).__name__}). "
+            "Start it, or set REDIS_URL."
+        ) from None
+    return f"version {info['redis_version']} at {address.hostname}:{address.port or 6379}"
+
+
+def check_worker(settings: Settings) -> str:
+    """Workers are alive, and together serve every queue."""
+    try:
+        with connect(settings.redis_url) as redis:
+            alive = live_workers(Queues(redis))
+            served = {name for worker in alive for name in worker.queue_names()}
+    except RedisError:
+        raise Wrong("not to be seen without Redis; mend Redis first") from None
+    if not alive:
+        raise Wrong("no worker is alive: nothing would be synthesized. Start one: datagen up (or datagen worker)")
+    if unserved := [name for name in ALL_QUEUES if name not in served]:
+        raise Wrong(f"no worker serves {', '.join(unserved)}; start one without --queue: datagen worker")
+    return f"{len(alive)} alive"
+
+
+def check_engine(settings: Settings) -> str:
+    """It is there, and nothing stands in its way."""
+    engine = load_engine(settings.engine)
+    parameters = {engine.name: settings.engine_parameters} if settings.engine_parameters else {}
+    if problems := engine_problems(settings.redis_url, engine.name, parameters):
+        raise Wrong(" ".join(problems))
+    return f"{engine.name}, version {engine.version}"
+
+
+def check_scheduler(settings: Settings) -> str:
+    """It is alive."""
+    try:
+        with connect(settings.redis_url) as redis:
+            if not CronScheduler.all(connection=redis):
+                raise Wrong("no scheduler is alive: lost jobs would not be found. Start it: datagen up (or scheduler)")
+    except RedisError:
+        raise Wrong("not to be seen without Redis; mend Redis first") from None
+    return "alive"
+
+
+def check_web(settings: Settings) -> str:
+    """It answers where Label Studio looks for it, and has the same password."""
+    try:
+        answer = httpx.get(f"{settings.own_url}/health", timeout=3.0)
+        answer.raise_for_status()
+        if answer.json().get("model_class") != "Datagen":
+            raise Wrong(f"something else than datagen answers at {settings.own_url}; set PORT or DATAGEN_PUBLIC_URL")
+    except (httpx.HTTPError, ValueError) as fault:
+        raise Wrong(
+            f"the web process does not answer at {settings.own_url} ({type(fault).__name__}). "
+            "Start it (datagen up), or set DATAGEN_PUBLIC_URL to where Label Studio and browsers reach it."
+        ) from None
+    reached = connection_of(settings)
+    known = httpx.get(f"{settings.own_url}/versions", auth=(reached.basic_user, reached.basic_pass), timeout=3.0)
+    if known.status_code == httpx.codes.UNAUTHORIZED:
+        raise Wrong("it has another BASIC_AUTH_PASS than this command; use the same settings and data folder for both")
+    return f"answers at {settings.own_url}"
+
+
+def check_image_link(settings: Settings) -> str:
+    """The address of a picture loads as Label Studio's editor loads it."""
+    images = ImageStore(settings.resolved_store_url)
+    digest = images.put(encode_png(np.full((2, 2), 128, np.uint8)))
+    link = Links(settings.own_url, settings.signing_keys, settings.image_link_days).make(digest)
+    try:
+        answer = httpx.get(link, headers={"Origin": settings.label_studio_url}, timeout=5.0)
+    except httpx.HTTPError as fault:
+        raise Wrong(f"an image link at {settings.own_url} does not load ({type(fault).__name__})") from None
+    if answer.status_code != httpx.codes.OK:
+        raise Wrong(
+            f"an image link answers {answer.status_code}: the web process has another data folder or image store; "
+            "use the same DATAGEN_DATA_DIR and DATAGEN_STORE_URL for every part"
+        )
+    allowed = answer.headers.get("Access-Control-Allow-Origin", "")
+    if allowed not in ("*", settings.label_studio_url):
+        raise Wrong(
+            "the Access-Control-Allow-Origin header is lost on the way, so that Label Studio's editor shows no image; "
+            "let the reverse proxy pass it on"
+        )
+    if settings.label_studio_url.startswith("https:") and settings.own_url.startswith("http:"):
+        raise Wrong(
+            "Label Studio is on https and image links are on http: browsers refuse to mix them. "
+            "Put the web process behind https and set DATAGEN_PUBLIC_URL."
+        )
+    return "loads in Label Studio's editor"

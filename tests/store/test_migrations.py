@@ -1,0 +1,68 @@
+"""What a migration changes of rows that are there: those written before it are read after it, and mean the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, MetaData, Table, insert, select
+from sqlalchemy.exc import IntegrityError
+
+from datagen.domain.verdict import Opinion
+from datagen.store.database import Database
+from datagen.store.rows import VerdictRow
+
+#: What stands in a column of this kind where a test does not care.
+_ANYTHING: dict[type, Any] = {str: "x", int: 1, bool: False, object: {}, datetime: datetime(2026, 1, 1, tzinfo=UTC)}
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """A database without a schema."""
+    made = Database(database_url)
+    yield made
+    made.close()
+
+
+def put(connection: Connection, table: Table, **values: Any) -> None:
+    """Write a row of a schema that the code does not know any more."""
+    for column in table.columns:
+        if not column.nullable and column.name not in values:
+            values[column.name] = _ANYTHING[column.type.python_type]
+    connection.execute(insert(table).values(values))
+
+
+def put_two_samples(database: Database) -> MetaData:
+    """A study with a version, a round, a shard and its two samples; every number is 1 but the second sample's."""
+    schema = MetaData()
+    with database.engine.begin() as connection:
+        schema.reflect(connection)
+        for name in ("study", "spec", "batch", "shard"):
+            put(connection, schema.tables[name], id=1)
+        for number in (1, 2):
+            put(connection, schema.tables["sample"], id=number, index=number, key=f"sample-{number}")
+    return schema
+
+
+def test_verdicts_are_kept_and_a_number_may_come_again_for_another_sample(database: Database) -> None:
+    database.upgrade("0003")
+    schema = put_two_samples(database)
+    with database.engine.begin() as connection:
+        put(connection, schema.tables["verdict"], annotation_id=2**40, sample_id=1, opinion="good", reviewer="Ann")
+
+    database.upgrade()
+
+    def say(sample: int, opinion: Opinion) -> VerdictRow:
+        return VerdictRow(annotation_id=2**40, sample_id=sample, opinion=opinion, reviewer="Bob", said_at="")
+
+    with database.write() as session:
+        session.add(say(2, Opinion.BAD))
+    with pytest.raises(IntegrityError), database.write() as session:
+        session.add(say(1, Opinion.BAD))
+    with pytest.raises(IntegrityError), database.write() as session:
+        session.add(say(3, Opinion.BAD))  # there is no such sample: what points is still checked
+    with database.read() as session:
+        kept = session.execute(select(VerdictRow.sample_id, VerdictRow.opinion, VerdictRow.reviewer))
+        assert sorted(map(tuple, kept)) == [(1, Opinion.GOOD, "Ann"), (2, Opinion.BAD, "Bob")]
