@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datagen.synthesis.pose import Posed
-from datagen.synthesis.tones import Bools, Floats, to_tones
+from datagen.synthesis.tones import Bools, Floats, plain, to_tones
 
 #: Half the side, in reduced pixels, of the neighbourhood searched round a place drawn from the area.
 REACH_PX = 48
@@ -58,20 +58,21 @@ def fitting_place(
     """
     rows, columns = posed.mask.shape
     height, width = picture.shape[:2]
-    grain = int(np.clip(min(rows, columns) // _SEEN_PX, 1, _MOST_REDUCED))
+    grain = min(max(min(rows, columns) // _SEEN_PX, 1), _MOST_REDUCED)
     reach = REACH_PX * grain
     top, left = spot
     y0, x0 = max(0, top - reach), max(0, left - reach)
     y1, x1 = min(height, top + rows + reach), min(width, left + columns + reach)
-    search, wanted = _plain(to_tones(_reduced(picture[y0:y1, x0:x1], grain))), _plain(_reduced(posed.clean, grain))
+    search, wanted = plain(to_tones(_reduced(picture[y0:y1, x0:x1], grain))), plain(_reduced(posed.clean, grain))
     # rounding may make the template larger than what is searched
     mismatch = _mismatch(search, wanted[: search.shape[0], : search.shape[1]])
     best = float(mismatch.min())
     good = mismatch <= best + (_TOLERANCE + _SHARE * best) * 0.5 / strictness
     tops = np.minimum(y0 + np.arange(good.shape[0]) * grain, height - rows)
     lefts = np.minimum(x0 + np.arange(good.shape[1]) * grain, width - columns)
-    good &= area[np.ix_((tops + rows // 2) * area.shape[0] // height, (lefts + columns // 2) * area.shape[1] // width)]
-    found = np.flatnonzero(good)
+    seen_rows = (tops + rows // 2) * area.shape[0] // height
+    good &= area[seen_rows[:, None], (lefts + columns // 2) * area.shape[1] // width]
+    found = good.ravel().nonzero()[0]
     if not len(found):
         return Place(top=top, left=left, mismatch=best, inside=False)
     y, x = divmod(int(found[int(pick * len(found))]), good.shape[1])
@@ -87,7 +88,7 @@ def settled(picture: npt.NDArray[Any], posed: Posed, top: int, left: int, grain:
     fine = 1 if grain == 2 else 2
     y0, x0 = max(0, top - grain), max(0, left - grain)
     cut = picture[y0 : min(picture.shape[0], top + rows + grain), x0 : min(picture.shape[1], left + columns + grain)]
-    search, wanted = _plain(to_tones(_reduced(cut, fine))), _plain(_reduced(posed.clean, fine))
+    search, wanted = plain(to_tones(_reduced(cut, fine))), plain(_reduced(posed.clean, fine))
     mismatch = _mismatch(search, wanted[: search.shape[0], : search.shape[1]])
     y, x = divmod(int(np.argmin(mismatch)), mismatch.shape[1])
     return min(y0 + y * fine, picture.shape[0] - rows), min(x0 + x * fine, picture.shape[1] - columns)
@@ -115,7 +116,3 @@ def _reduced(pixels: npt.NDArray[Any], grain: int) -> npt.NDArray[Any]:
     size = (max(1, pixels.shape[1] // grain), max(1, pixels.shape[0] // grain))
     reduced = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
     return np.asarray(reduced if reduced.ndim == pixels.ndim else reduced[:, :, None])
-
-
-def _plain(tones: Floats) -> Floats:
-    return np.ascontiguousarray(tones.mean(axis=2)) if tones.shape[2] > 1 else np.ascontiguousarray(tones[:, :, 0])
