@@ -192,11 +192,12 @@ class Trial:
         (top, left), mismatch = spot, 0.0
         strictness = self._parameters.context_strictness
         if patient and strictness > 0:
-            found = fitting_place(ground.image, posed, spot, strictness, ground.area, pick)
-            top, left, mismatch = found.top, found.left, found.mismatch
-            if mismatch > self._worst[exemplar.key]:
+            worst = self._worst[exemplar.key]
+            found = fitting_place(ground.image, posed, spot, strictness, ground.area, pick, worst)
+            if found is None:
                 rejected["surroundings do not fit"] += 1
                 return None
+            top, left, mismatch = found.top, found.left, found.mismatch
             if not found.inside:
                 rejected["leaves the area"] += 1
                 return None
