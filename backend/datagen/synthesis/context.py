@@ -126,8 +126,21 @@ def _mismatch(search: Floats, wanted: Floats, worst: float = math.inf) -> Floats
         return None
     square = _means(cv2.sqrBoxFilter, ground, wanted)[valid]
     both = _products(ground, wanted)
-    structure = square + (_MEAN_WEIGHT - 1) * total * total + float(wanted.var()) - 2 * both / wanted.size
-    return np.asarray(np.sqrt(np.maximum(structure, 0)), np.float32)
+    # square + (weight - 1) total² + variance - 2 both / size, in place: the map is as large as the neighbourhood
+    structure = np.float32(_MEAN_WEIGHT - 1) * total
+    structure *= total
+    structure += square
+    structure += np.float32(_variance(wanted))
+    both *= 2
+    both /= wanted.size
+    structure -= both
+    return np.sqrt(np.maximum(structure, 0, out=structure), out=structure)
+
+
+def _variance(values: Floats) -> float:
+    off = values - values.mean()
+    off *= off
+    return float(off.mean())
 
 
 def _means(mean: Any, ground: Floats, wanted: Floats) -> Floats:

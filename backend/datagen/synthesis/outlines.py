@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from datagen.domain.geometry import Box, Point, Polygon
+from datagen.domain.geometry import Box, Polygon
 
 #: How far, in pixels, a simplified outline may run from the exact one. A pixel's centre is never nearer than 0.35
 #: to the exact outline, so below that the centres stay on their side.
@@ -44,8 +44,8 @@ def outlines(mask: npt.NDArray[np.bool_], offset: tuple[int, int] = (0, 0)) -> t
         window = parts[y - 1 : y + h + 1, x - 1 : x + w + 1] == part
         points = _simplified(_trace(window), window)
         # the paddings of 1 by the window and by ``solid`` are taken back
-        shift_x, shift_y = x - 2 + offset[0], y - 2 + offset[1]
-        found.append((area, Polygon(tuple((px + shift_x, py + shift_y) for px, py in points))))
+        points = points + (x - 2 + offset[0], y - 2 + offset[1])
+        found.append((area, Polygon(tuple((px, py) for px, py in points.tolist()))))
     found.sort(key=lambda item: (-item[0], item[1].points))
     return tuple(polygon for _, polygon in found)
 
@@ -75,12 +75,11 @@ def _trace(window: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
     return np.asarray(np.stack([xs, ys], axis=1) + _STEP[headings] / 2)
 
 
-def _simplified(points: npt.NDArray[np.float64], window: npt.NDArray[np.bool_]) -> list[Point]:
+def _simplified(points: npt.NDArray[np.float64], window: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
     """Fewer corners, the same pixels: Douglas-Peucker, kept only where it stays true to the part in ``window``."""
     exact = points.astype(np.float32)
     short = cv2.approxPolyDP(exact[:, None], TOLERANCE_PX, True)[:, 0]
-    chosen = short if len(short) >= 3 and _same_pixels(short, exact, window) else points
-    return [(x, y) for x, y in chosen.tolist()]
+    return short.astype(np.float64) if len(short) >= 3 and _same_pixels(short, exact, window) else points
 
 
 def _same_pixels(short: npt.NDArray[Any], exact: npt.NDArray[Any], window: npt.NDArray[np.bool_]) -> bool:
