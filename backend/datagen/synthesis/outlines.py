@@ -44,7 +44,7 @@ def outlines(mask: npt.NDArray[np.bool_], offset: tuple[int, int] = (0, 0)) -> t
         window = parts[y - 1 : y + h + 1, x - 1 : x + w + 1] == part
         points = _simplified(_trace(window), window)
         # the paddings of 1 by the window and by ``solid`` are taken back
-        points = points + (x - 2 + offset[0], y - 2 + offset[1])
+        points += (x - 2 + offset[0], y - 2 + offset[1])
         found.append((area, Polygon(tuple((px, py) for px, py in points.tolist()))))
     found.sort(key=lambda item: (-item[0], item[1].points))
     return tuple(polygon for _, polygon in found)
@@ -83,9 +83,10 @@ def _simplified(points: npt.NDArray[np.float64], window: npt.NDArray[np.bool_]) 
 
 
 def _same_pixels(short: npt.NDArray[Any], exact: npt.NDArray[Any], window: npt.NDArray[np.bool_]) -> bool:
-    covered = rasterize(short, window.shape)
+    shape = (window.shape[0], window.shape[1])
+    covered = rasterize(short, shape)
     # the exact outline covers the part and the holes in it: most parts have none
-    return np.array_equal(covered, window) or np.array_equal(covered, rasterize(exact, window.shape))
+    return np.array_equal(covered, window) or np.array_equal(covered, rasterize(exact, shape))
 
 
 def rasterize(points: npt.NDArray[Any], shape: tuple[int, int]) -> npt.NDArray[np.bool_]:
