@@ -77,8 +77,10 @@ def read_picture(path: Path) -> Picture:
     return decode(path.read_bytes(), max_bytes=_MOST_BYTES, max_pixels=_MOST_PIXELS)
 
 
-def read_pack(folder: Path, shots: int | None = None) -> Pack:
+def read_pack(folder: Path, shots: int | None = None, *, judged: bool = True) -> Pack:
     """The pack in ``folder``, with its first ``shots`` concept images (all where None).
+
+    The images that judge are decoded and kept; where not ``judged``, they are left out.
 
     Raises:
         DatagenError: a file is missing or is not what a pack holds; the sentence names it.
@@ -102,9 +104,9 @@ def read_pack(folder: Path, shots: int | None = None) -> Pack:
         name=folder.name,
         spec=spec,
         pictures=pictures,
-        concepts=_real(folder, concept_tasks, labels),
-        reference=_real(folder, _tasks(folder, "reference"), labels),
-        test=_real(folder, _tasks(folder, "test"), labels),
+        concepts=_real(folder, concept_tasks if judged else (), labels),
+        reference=_real(folder, _tasks(folder, "reference") if judged else (), labels),
+        test=_real(folder, _tasks(folder, "test") if judged else (), labels),
     )
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from datagen.errors import BadPicture
-from datagen.store.decode import decode, encode_png, read_size
+from datagen.store.decode import decode, encode_mask, encode_png, read_size
 
 LIMITS = {"max_bytes": 10_000_000, "max_pixels": 1_000_000}
 
@@ -362,3 +362,18 @@ class TestEncodePng:
     def test_what_is_no_picture_is_a_fault_of_the_caller(self, pixels: npt.NDArray[Any]) -> None:
         with pytest.raises(ValueError, match="no PNG of"):
             encode_png(pixels)
+
+
+class TestEncodeMask:
+    def test_not_a_number_is_lost(self) -> None:
+        mask = np.zeros((300, 200), np.uint8)
+        mask[40:90, 50:70], mask[200:, 150:] = 1, 255
+        np.testing.assert_array_equal(decoded(encode_mask(mask)), mask)
+        assert encode_mask(mask) == encode_mask(np.asfortranarray(mask))
+
+    @pytest.mark.parametrize(
+        "mask", [np.zeros((3, 3), bool), np.zeros((3, 3), np.uint16), np.zeros((3, 3, 3), np.uint8)]
+    )
+    def test_what_is_no_mask_is_a_fault_of_the_caller(self, mask: npt.NDArray[Any]) -> None:
+        with pytest.raises(ValueError, match="no mask is"):
+            encode_mask(mask)

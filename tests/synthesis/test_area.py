@@ -54,3 +54,11 @@ def test_any_shape_of_background_gets_an_area(shape, plates):
     picture = np.full(shape, 160, np.uint8)
     assert model.allowed(model.likelihood(picture), 0.5).ndim == 2
     assert ANYWHERE.allowed(ANYWHERE.likelihood(picture), 0.5).all()
+
+
+def test_colour_canvases_predict_an_area_on_a_grey_background(plates):
+    mask = drawn_area([square(64, 0, 128, 96)], 96, 128)
+    model = fit_area([(plates(n, kind="colour"), mask) for n in range(3)])
+    grey = model.allowed(model.likelihood(plates(9)), 0.5)
+    assert grey[:, 70:].mean() > 0.9
+    assert grey[:, :58].mean() < 0.1

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
+import pytest
 
 from datagen.synthesis.context import fitting_place
 from datagen.synthesis.pose import Posed
@@ -47,3 +49,39 @@ def test_a_place_outside_the_area_is_not_taken():
     area = np.ones((12, 16), bool)
     area[:, 8:] = False
     assert not fitting_place(picture, posed_on_edge(), (40, 60), 0.5, area, 0.5).inside
+
+
+def test_surroundings_that_fit_nowhere_are_told_as_such():
+    dark = np.zeros((120, 160), np.uint8)
+    area = np.ones((12, 16), bool)
+    assert fitting_place(dark, posed_on_edge(), (40, 60), 0.5, area, 0.5, worst=20) is None
+    assert fitting_place(dark, posed_on_edge(), (40, 60), 0.5, area, 0.5).inside
+
+
+def test_a_place_known_to_be_wrong_by_its_tone_is_turned_down_as_a_full_comparison_would():
+    """Where the mean alone decides, nothing is compared: the decision must be the same."""
+    chance = np.random.default_rng(0)
+    picture = chance.normal(200, 5, (200, 200)).astype(np.uint8)
+    clean = chance.normal(60, 5, (16, 16, 1)).astype(np.float32)
+    mask = np.zeros((16, 16), bool)
+    mask[5:-5, 5:-5] = True
+    posed = Posed(patch=clean, clean=clean, mask=mask, opacity=None)
+    best = fitting_place(picture, posed, (90, 90), 0.5, np.ones((20, 20), bool), 0.5).mismatch
+    for worst in (best - 5, best - 0.01, best + 0.01, best + 5):
+        found = fitting_place(picture, posed, (90, 90), 0.5, np.ones((20, 20), bool), 0.5, worst=worst)
+        assert (found is None) == (worst < best)
+
+
+@pytest.mark.parametrize("side", [34, 47, 60, 81])
+def test_a_large_concept_finds_its_own_place_to_the_pixel(side):
+    """Searched in reduced pixels: they must lie where they are said to lie, however far from the search's corner."""
+    chance = np.random.default_rng(side)
+    picture = cv2.GaussianBlur(chance.normal(120, 120, (400, 400)).astype(np.float32), (0, 0), 6)
+    picture = np.clip(120 + 4 * (picture - 120), 0, 255).astype(np.uint8)
+    mask = np.zeros((side, side), bool)
+    mask[5:-5, 5:-5] = True
+    for top, left in ((80, 90), (233, 241)):
+        clean = picture[top : top + side, left : left + side].astype(np.float32)[:, :, None]
+        posed = Posed(patch=clean, clean=clean, mask=mask, opacity=None)
+        place = fitting_place(picture, posed, (top - 40, left + 37), 1.0, np.ones((50, 50), bool), 0.5)
+        assert max(abs(place.top - top), abs(place.left - left)) <= 1

@@ -68,11 +68,10 @@ _BAND_ROWS = 256
 #: Runs of what is left after each row is predicted from the row above. Of OpenCV's strategies and filters it is the
 #: fastest that does well on photographs, two-level images and masks: 2 to 5 times as fast as Pillow at level 1, and on
 #: photographs a tenth faster and a tenth to a fifth smaller than OpenCV's default.
-_PNG_SETTINGS = (
-    *(cv2.IMWRITE_PNG_COMPRESSION, 1),
-    *(cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE),
-    *(cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP),
-)
+_RUNS = (*(cv2.IMWRITE_PNG_COMPRESSION, 1), *(cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE))
+_PNG_SETTINGS = (*_RUNS, *(cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP))
+#: A mask is runs of equal numbers already: unpredicted, it takes about half the time.
+_MASK_SETTINGS = (*_RUNS, *(cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE))
 
 
 def decode(data: bytes, *, max_bytes: int, max_pixels: int) -> Pixels:
@@ -139,10 +138,24 @@ def encode_png(image: Pixels) -> bytes:
     """
     if image.dtype not in (np.uint8, np.uint16) or not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)):
         raise ValueError(f"no PNG of {image.dtype}{list(image.shape)}: give [h, w] or [h, w, 3], uint8 or uint16")
-    ordered = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-    written, data = cv2.imencode(".png", np.ascontiguousarray(ordered), _PNG_SETTINGS)
+    return _png(image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2BGR), _PNG_SETTINGS)
+
+
+def encode_mask(mask: npt.NDArray[np.uint8]) -> bytes:
+    """A lossless PNG of a mask [h, w] of instance numbers; the same mask always gives the same bytes.
+
+    Raises:
+        ValueError: another shape or type; that is a fault of the caller.
+    """
+    if mask.dtype != np.uint8 or mask.ndim != 2:
+        raise ValueError(f"no mask is {mask.dtype}{list(mask.shape)}: give [h, w] of uint8")
+    return _png(mask, _MASK_SETTINGS)
+
+
+def _png(ordered: Pixels, settings: tuple[int, ...]) -> bytes:
+    written, data = cv2.imencode(".png", np.ascontiguousarray(ordered), settings)
     if not written:
-        raise ValueError(f"OpenCV cannot encode {image.dtype}{list(image.shape)} as PNG")
+        raise ValueError(f"OpenCV cannot encode {ordered.dtype}{list(ordered.shape)} as PNG")
     return data.tobytes()
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datagen.domain.geometry import Polygon
-from datagen.synthesis.tones import Bools, Floats, to_tones
+from datagen.synthesis.tones import Bools, Floats, channels_as, to_tones
 
 #: Longest side, in pixels, of the picture the model sees.
 SEEN_PX = 128
@@ -199,7 +199,7 @@ def _look(picture: npt.NDArray[Any], channels: int) -> Floats:
     reach = [f for kernel in kernels for f in (cv2.dilate(plain, kernel), cv2.erode(plain, kernel))]
     appearance = [plain, (plain - centre) / deviation, near, (wide - centre) / deviation, far, *rough, *reach]
     if channels == 3:
-        colour = cv2.blur(tones, (3, 3))
+        colour = cv2.blur(channels_as(tones, 3), (3, 3))
         appearance += [colour[:, :, c] - near for c in range(3)]
     return np.stack([*place, *appearance], axis=2).astype(np.float32)
 

@@ -8,9 +8,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-import numpy.typing as npt
-
 from datagen.domain.inputs import ImageRef
 from datagen.synthesis.area import AreaModel
 from datagen.synthesis.engine import Picture, Pictures
@@ -25,13 +22,16 @@ KEPT_AREAS = 2000
 class Backgrounds:
     """The background pictures of a spec, in order, and the areas the models predict on them."""
 
-    def __init__(self, refs: Sequence[ImageRef], pictures: Pictures, models: Mapping[str, AreaModel]) -> None:
+    def __init__(
+        self, refs: Sequence[ImageRef], pictures: Pictures, models: Mapping[str, AreaModel], strictness: float
+    ) -> None:
         self._refs = tuple(refs)
         self._pictures = pictures
         self._models = dict(models)
+        self._strictness = strictness
         self._kept: OrderedDict[int, Picture] = OrderedDict()
         self._bytes = 0
-        self._areas: OrderedDict[tuple[int, str], npt.NDArray[np.uint8]] = OrderedDict()
+        self._areas: OrderedDict[tuple[int, str], Bools] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._refs)
@@ -53,12 +53,16 @@ class Backgrounds:
             self._bytes -= dropped.nbytes
         return picture
 
-    def area(self, number: int, label: str, strictness: float) -> Bools:
-        """Where the label may appear on it, at the reduced scale of ``datagen.synthesis.area``; may be empty."""
+    def area(self, number: int, label: str) -> Bools:
+        """Where the label may appear on it, at the reduced scale of ``datagen.synthesis.area``; may be empty.
+
+        The caller must not write into it.
+        """
         key = (number, label)
         if key not in self._areas:
-            self._areas[key] = self._models[label].likelihood(self.picture(number))
+            model = self._models[label]
+            self._areas[key] = model.allowed(model.likelihood(self.picture(number)), self._strictness)
             if len(self._areas) > KEPT_AREAS:
                 self._areas.popitem(last=False)
         self._areas.move_to_end(key)
-        return self._models[label].allowed(self._areas[key], strictness)
+        return self._areas[key]

@@ -99,19 +99,21 @@ class Composer:
         steps: list[Json] = []
         for number in range(wanted):
             label = self._labels[(index + number) % len(self._labels)]
-            area = self._backgrounds.area(background, label, self._parameters.place_strictness)
-            if not area.any():
+            area = self._backgrounds.area(background, label)
+            places = area.ravel().nonzero()[0]
+            if not len(places):
                 rejected["no area on this background"] += 1
                 passed_over[background] = "the area learned from the canvases is empty on it"
                 if not anywhere:
                     continue
                 area = np.ones_like(area)
+                places = np.arange(area.size)
             ground = Ground(
                 ref=self._backgrounds.ref(background),
                 image=image,
                 taken=mask,
                 area=area,
-                places=np.flatnonzero(area),
+                places=places,
             )
             laid = self._lay(self._trials[label], ground, _even(index + number * 7919), chance, rejected)
             if laid is None:

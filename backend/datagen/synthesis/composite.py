@@ -49,7 +49,7 @@ class CompositeEngine:
         models = _areas(spec, pictures, findings, warnings, figures)
         progress(0.9, "looking through the backgrounds")
         refs = _usable_backgrounds(spec, exemplars, parameters, warnings)
-        backgrounds = Backgrounds(refs, pictures, models)
+        backgrounds = Backgrounds(refs, pictures, models, parameters.place_strictness)
         # the order of backgrounds belongs to the spec, so that each is used once before any is used twice
         order = np.random.default_rng(sample_seed(spec.digest, -1)).permutation(len(refs))
         composer = Composer(

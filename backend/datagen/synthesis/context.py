@@ -7,6 +7,7 @@ is the structure: a difference of the mean tone alone counts little, because the
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datagen.synthesis.pose import Posed
-from datagen.synthesis.tones import Bools, Floats, to_tones
+from datagen.synthesis.tones import Bools, Floats, plain, to_tones
 
 #: Half the side, in reduced pixels, of the neighbourhood searched round a place drawn from the area.
 REACH_PX = 48
@@ -27,6 +28,10 @@ _TOLERANCE = 3.0
 _SHARE = 0.08
 #: What the square of a difference in mean tone weighs beside the mean square of the difference in structure.
 _MEAN_WEIGHT = 0.15
+#: What rounding may add to a mismatch, in tones, at most.
+_ROUNDING = 0.5
+#: Up to so many places are compared one by one; OpenCV takes up to fifty times as long over so few.
+_FEW_PLACES = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,9 +49,17 @@ class Place:
 
 
 def fitting_place(
-    picture: npt.NDArray[Any], posed: Posed, spot: tuple[int, int], strictness: float, area: Bools, pick: float
-) -> Place:
+    picture: npt.NDArray[Any],
+    posed: Posed,
+    spot: tuple[int, int],
+    strictness: float,
+    area: Bools,
+    pick: float,
+    worst: float = math.inf,
+) -> Place | None:
     """A place round ``spot`` where the background fits the cut-out's clean surroundings, and that is in the area.
+
+    None where even the best place's mismatch is larger than ``worst``.
 
     Args:
         picture: the background, [h, w] or [h, w, c].
@@ -55,23 +68,27 @@ def fitting_place(
         strictness: above 0 and up to 1: how nearly as good as the best a place must be.
         area: the reduced area, true where the window's middle may be.
         pick: in 0..1, which of the places is taken.
+        worst: the largest mismatch that is put up with, in tones.
     """
     rows, columns = posed.mask.shape
     height, width = picture.shape[:2]
-    grain = int(np.clip(min(rows, columns) // _SEEN_PX, 1, _MOST_REDUCED))
+    grain = min(max(min(rows, columns) // _SEEN_PX, 1), _MOST_REDUCED)
     reach = REACH_PX * grain
     top, left = spot
     y0, x0 = max(0, top - reach), max(0, left - reach)
     y1, x1 = min(height, top + rows + reach), min(width, left + columns + reach)
-    search, wanted = _plain(to_tones(_reduced(picture[y0:y1, x0:x1], grain))), _plain(_reduced(posed.clean, grain))
+    search, wanted = plain(to_tones(_reduced(picture[y0:y1, x0:x1], grain))), plain(_reduced(posed.clean, grain))
     # rounding may make the template larger than what is searched
-    mismatch = _mismatch(search, wanted[: search.shape[0], : search.shape[1]])
-    best = float(mismatch.min())
+    mismatch = _mismatch(search, wanted[: search.shape[0], : search.shape[1]], worst)
+    best = math.inf if mismatch is None else float(mismatch.min())
+    if mismatch is None or best > worst:
+        return None
     good = mismatch <= best + (_TOLERANCE + _SHARE * best) * 0.5 / strictness
     tops = np.minimum(y0 + np.arange(good.shape[0]) * grain, height - rows)
     lefts = np.minimum(x0 + np.arange(good.shape[1]) * grain, width - columns)
-    good &= area[np.ix_((tops + rows // 2) * area.shape[0] // height, (lefts + columns // 2) * area.shape[1] // width)]
-    found = np.flatnonzero(good)
+    seen_rows = (tops + rows // 2) * area.shape[0] // height
+    good &= area[seen_rows[:, None], (lefts + columns // 2) * area.shape[1] // width]
+    found = good.ravel().nonzero()[0]
     if not len(found):
         return Place(top=top, left=left, mismatch=best, inside=False)
     y, x = divmod(int(found[int(pick * len(found))]), good.shape[1])
@@ -87,35 +104,68 @@ def settled(picture: npt.NDArray[Any], posed: Posed, top: int, left: int, grain:
     fine = 1 if grain == 2 else 2
     y0, x0 = max(0, top - grain), max(0, left - grain)
     cut = picture[y0 : min(picture.shape[0], top + rows + grain), x0 : min(picture.shape[1], left + columns + grain)]
-    search, wanted = _plain(to_tones(_reduced(cut, fine))), _plain(_reduced(posed.clean, fine))
+    search, wanted = plain(to_tones(_reduced(cut, fine))), plain(_reduced(posed.clean, fine))
     mismatch = _mismatch(search, wanted[: search.shape[0], : search.shape[1]])
+    assert mismatch is not None, "nothing is too bad here"
     y, x = divmod(int(np.argmin(mismatch)), mismatch.shape[1])
     return min(y0 + y * fine, picture.shape[0] - rows), min(x0 + x * fine, picture.shape[1] - columns)
 
 
-def _mismatch(search: Floats, wanted: Floats) -> Floats:
-    """Root mean square difference of ``wanted`` from every window of ``search``, the means' share weighed down."""
+def _mismatch(search: Floats, wanted: Floats, worst: float = math.inf) -> Floats | None:
+    """Root mean square difference of ``wanted`` from every window of ``search``, the means' share weighed down.
+
+    None where every window's is larger than ``worst`` for its mean tone alone: that is known before they are compared.
+    """
     rows, columns = wanted.shape
     middle = float(wanted.mean())
     ground, wanted = search - middle, wanted - middle
-    both = cv2.matchTemplate(ground, wanted, cv2.TM_CCORR)
-    valid = (slice(both.shape[0]), slice(both.shape[1]))
+    valid = (slice(ground.shape[0] - rows + 1), slice(ground.shape[1] - columns + 1))
     # with the template's mean at 0, a window's mean is the difference of means
-    total, square = (
-        np.asarray(mean(ground, cv2.CV_32F, (columns, rows), anchor=(0, 0), borderType=cv2.BORDER_REPLICATE))[valid]
-        for mean in (cv2.boxFilter, cv2.sqrBoxFilter)
-    )
-    structure = square + (_MEAN_WEIGHT - 1) * total * total + float(wanted.var()) - 2 * both / wanted.size
-    return np.asarray(np.sqrt(np.maximum(structure, 0)), np.float32)
+    total = _means(cv2.boxFilter, ground, wanted)[valid]
+    if math.sqrt(_MEAN_WEIGHT) * max(float(total.min()), -float(total.max())) > worst + _ROUNDING:
+        return None
+    square = _means(cv2.sqrBoxFilter, ground, wanted)[valid]
+    both = _products(ground, wanted)
+    # square + (weight - 1) total² + variance - 2 both / size, in place: the map is as large as the neighbourhood
+    structure = np.float32(_MEAN_WEIGHT - 1) * total
+    structure *= total
+    structure += square
+    structure += np.float32(_variance(wanted))
+    both *= 2
+    both /= wanted.size
+    structure -= both
+    return np.asarray(np.sqrt(np.maximum(structure, 0, out=structure), out=structure))
+
+
+def _variance(values: Floats) -> float:
+    off = values - values.mean()
+    off *= off
+    return float(off.mean())
+
+
+def _means(mean: Any, ground: Floats, wanted: Floats) -> Floats:
+    """The means of ``ground``, or of its squares, over windows of the size of ``wanted``, at their top left corners."""
+    size = wanted.shape[::-1]
+    return np.asarray(mean(ground, cv2.CV_32F, size, anchor=(0, 0), borderType=cv2.BORDER_REPLICATE))
+
+
+def _products(ground: Floats, wanted: Floats) -> Floats:
+    """The sum of products of ``wanted`` with every window of ``ground``."""
+    places = (ground.shape[0] - wanted.shape[0] + 1) * (ground.shape[1] - wanted.shape[1] + 1)
+    if places > _FEW_PLACES:
+        return cv2.matchTemplate(ground, wanted, cv2.TM_CCORR)
+    windows = np.lib.stride_tricks.sliding_window_view(ground, wanted.shape)
+    return np.asarray(np.einsum("ijkl,kl->ij", windows, wanted))
 
 
 def _reduced(pixels: npt.NDArray[Any], grain: int) -> npt.NDArray[Any]:
+    """Every square of ``grain`` pixels as its mean; a remainder at the right and the bottom is left out.
+
+    Were it squeezed in, each reduced pixel would lie a little off the place it stands for, and it would take longer.
+    """
     if grain == 1:
         return pixels
     size = (max(1, pixels.shape[1] // grain), max(1, pixels.shape[0] // grain))
-    reduced = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    whole = pixels[: size[1] * grain, : size[0] * grain]
+    reduced = cv2.resize(whole, size, interpolation=cv2.INTER_AREA)
     return np.asarray(reduced if reduced.ndim == pixels.ndim else reduced[:, :, None])
-
-
-def _plain(tones: Floats) -> Floats:
-    return np.ascontiguousarray(tones.mean(axis=2)) if tones.shape[2] > 1 else np.ascontiguousarray(tones[:, :, 0])

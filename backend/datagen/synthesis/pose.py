@@ -30,6 +30,7 @@ _TURN_RANGE = (6.0, 25.0)
 #: Standard deviation of the logarithm of the size where a single example says nothing about sizes.
 _SIZE_LOG_ALONE = 0.15
 _SIZE_LOG_RANGE = (0.05, 0.25)
+_NORMAL = NormalDist()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,11 +110,11 @@ def draw_pose(
     ``size_at`` in 0..1 says which size among those likely: the caller spreads it evenly.
     """
     turn, side, quarter = chance.normal(), chance.random(), int(chance.integers(4))
-    noise = NormalDist().inv_cdf(min(max(size_at, 0.02), 0.98))
+    noise = _NORMAL.inv_cdf(min(max(size_at, 0.02), 0.98))
     scale = size_factor * float(np.exp(noise * prior.size_log * size_spread))
     if direction_spread == 0:
         return Pose(degrees=0.0, scale=scale, mirrored=False)
-    degrees = float(np.clip(turn, -2, 2)) * min(prior.degrees, 90.0) * direction_spread
+    degrees = min(max(turn, -2.0), 2.0) * min(prior.degrees, 90.0) * direction_spread
     match prior.mode:
         case "any turn":
             # reviewers who want less of it get a turn about the photographed direction
@@ -133,7 +134,9 @@ class Cutout:
     def __init__(self, exemplar: Exemplar) -> None:
         ys, xs = np.nonzero(exemplar.mask)
         self.centre = np.array([xs.mean(), ys.mean()])
-        self.corners = np.array([[x, y] for x in (xs.min(), xs.max()) for y in (ys.min(), ys.max())], np.float64).T
+        corners = np.array([[x, y] for x in (xs.min(), xs.max()) for y in (ys.min(), ys.max())], np.float64).T
+        #: the corners of the mask's box as seen from its centre [2, 4]
+        self.corners = corners - self.centre[:, None]
         self.mask = exemplar.mask.astype(np.float32)
         self.opacity = None if float(exemplar.opacity.min()) >= 1 else exemplar.opacity
         self.channels = exemplar.patch.shape[2]
@@ -151,19 +154,19 @@ def apply_pose(cutout: Cutout, pose: Pose, *, crisp: bool = False) -> Posed | No
     cos, sin = round(float(np.cos(angle)), 12) * pose.scale, round(float(np.sin(angle)), 12) * pose.scale
     side = -1.0 if pose.mirrored else 1.0
     linear = np.array([[cos * side, -sin], [sin * side, cos]])
-    spread = linear @ (cutout.corners - cutout.centre[:, None])
+    spread = linear @ cutout.corners
     low, high = np.floor(spread.min(axis=1)) - 1, np.ceil(spread.max(axis=1)) + 2
     width, height = (int(v) for v in high - low)
     # a whole shift: mirrored or turned by a quarter, pixels land on pixels and are not resampled
-    matrix = np.hstack([linear, np.rint(-linear @ cutout.centre - low)[:, None]])
-    mask = cv2.warpAffine(cutout.mask, matrix, (width, height), flags=cv2.INTER_LINEAR) >= 0.5
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not len(rows):
+    matrix = np.empty((2, 3))
+    matrix[:, :2], matrix[:, 2] = linear, np.rint(-linear @ cutout.centre - low)
+    whole = cv2.warpAffine(cutout.mask, matrix, (width, height), flags=cv2.INTER_LINEAR) >= 0.5
+    x, y, columns, rows = cv2.boundingRect(whole.view(np.uint8))
+    if not rows:
         return None
-    inner = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    mask = np.zeros((inner.shape[0] + 2 * RIM_PX, inner.shape[1] + 2 * RIM_PX), bool)
-    mask[RIM_PX:-RIM_PX, RIM_PX:-RIM_PX] = inner
-    matrix[:, 2] -= (columns[0] - RIM_PX, rows[0] - RIM_PX)
+    mask = np.zeros((rows + 2 * RIM_PX, columns + 2 * RIM_PX), bool)
+    mask[RIM_PX:-RIM_PX, RIM_PX:-RIM_PX] = whole[y : y + rows, x : x + columns]
+    matrix[:, 2] -= (x - RIM_PX, y - RIM_PX)
     flags = cv2.INTER_NEAREST if crisp else cv2.INTER_LINEAR
     size = mask.shape[::-1]
     turned = [
@@ -181,7 +184,7 @@ def fade(posed: Posed, softness: float) -> Floats:
     It rises over ``softness`` pixels inwards from the mask's edge, and is nowhere more than the concept's own opacity.
     """
     depth = cv2.distanceTransform(posed.mask.astype(np.uint8), cv2.DIST_L2, 3)
-    alpha = np.asarray(np.clip(depth / (softness + 0.5), 0, 1), np.float32)
+    alpha = np.asarray(np.minimum(depth / (softness + 0.5), 1), np.float32)
     return (alpha if posed.opacity is None else alpha * posed.opacity)[:, :, None]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from datagen.synthesis.tones import Bools, Floats, spread
+from datagen.synthesis.tones import Bools, Floats, plain, spread
 
 #: Noise counts as at least this many tones: no eye sees less, and a flat background has none at all.
 _LEAST_NOISE = 2.0
@@ -26,7 +26,7 @@ def visible(before: Floats, after: Floats, mask: Bools, least: float = 0.0) -> t
         least: a change of fewer tones than this is not visible either.
     """
     noise = max(spread(before - cv2.blur(before, (5, 5)).reshape(before.shape)), _LEAST_NOISE)
-    change = np.sqrt(np.square(after - before).mean(axis=2))
+    change = np.sqrt(plain(np.square(after - before)))
     smooth = cv2.blur(change, (3, 3))
     contrast = float(np.sqrt(np.square(change[mask]).mean())) / noise
     return np.asarray((np.maximum(change, smooth) > max(_SEEN * noise, least)) & mask), contrast

@@ -5,6 +5,7 @@ A try never writes into the image; it returns the window it would change.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from datagen.synthesis.law import Law
 from datagen.synthesis.parameters import CompositeParameters
 from datagen.synthesis.pose import RIM_PX, Cutout, Posed, PosePrior, apply_pose, draw_pose, fade
 from datagen.synthesis.seeing import LEAST_VISIBLE, visible
-from datagen.synthesis.tones import Bools, Floats, channels_as, to_tones
+from datagen.synthesis.tones import Bools, Floats, channels_as, plain, to_tones
 
 #: Share of the mask that must lie inside the area, and what is put up with in the last tries.
 _INSIDE_SHARE, _INSIDE_SHARE_AT_LAST = 0.9, 0.5
@@ -129,7 +130,7 @@ class Trial:
             direction_spread=p.direction_spread,
         )
         blend = self._blend_names[_pick(self._blends, even.blend if first else blend_at)]
-        slope = float(np.clip(law.slope + noise * law.doubt, 0, 1))
+        slope = min(max(law.slope + noise * law.doubt, 0.0), 1.0)
         posed = apply_pose(self._cutouts[exemplar.key], pose, crisp=law.two_level)
         if posed is None:
             rejected["too small to be seen"] += 1
@@ -145,9 +146,9 @@ class Trial:
             return None
         before = to_tones(ground.image[window])
         tones = self._blended(before, posed, blend, slope)
-        own = float(np.sqrt(np.square(posed.patch - posed.clean).mean(axis=2)[posed.mask].mean()))
+        own = float(np.sqrt(plain(np.square(posed.patch - posed.clean))[posed.mask].mean()))
         seen, contrast = visible(before, tones, posed.mask, least=_OWN_CONTRAST_SHARE * own * p.contrast)
-        if seen.sum() < LEAST_VISIBLE * posed.mask.sum():
+        if np.count_nonzero(seen) < LEAST_VISIBLE * np.count_nonzero(posed.mask):
             rejected["cannot be seen"] += 1
             return None
         return Laid(
@@ -191,11 +192,12 @@ class Trial:
         (top, left), mismatch = spot, 0.0
         strictness = self._parameters.context_strictness
         if patient and strictness > 0:
-            found = fitting_place(ground.image, posed, spot, strictness, ground.area, pick)
-            top, left, mismatch = found.top, found.left, found.mismatch
-            if mismatch > self._worst[exemplar.key]:
+            worst = self._worst[exemplar.key]
+            found = fitting_place(ground.image, posed, spot, strictness, ground.area, pick, worst)
+            if found is None:
                 rejected["surroundings do not fit"] += 1
                 return None
+            top, left, mismatch = found.top, found.left, found.mismatch
             if not found.inside:
                 rejected["leaves the area"] += 1
                 return None
@@ -232,7 +234,7 @@ class Trial:
             slope=slope,
         )
         changed = (BLENDS[blend](laying) - before) * np.float32(self._parameters.contrast)
-        return np.asarray(np.clip(before + changed, 0, 255), np.float32)
+        return np.asarray(np.minimum(np.maximum(before + changed, 0), 255), np.float32)
 
 
 def _trimmed(seen: Bools, mask: Bools) -> Bools:
@@ -241,15 +243,16 @@ def _trimmed(seen: Bools, mask: Bools) -> Bools:
     return np.asarray((solid > 0) & mask)
 
 
-def _cumulative(weights: Sequence[float]) -> npt.NDArray[np.float64]:
+def _cumulative(weights: Sequence[float]) -> list[float]:
     """Cumulative shares; weights that are all zero count as equal."""
     values = np.asarray(weights, np.float64)
     values = values if values.sum() > 0 else np.ones_like(values)
-    return np.asarray(np.cumsum(values) / values.sum())
+    shares: list[float] = (np.cumsum(values) / values.sum()).tolist()
+    return shares
 
 
-def _pick(shares: npt.NDArray[np.float64], at: float) -> int:
-    return min(int(np.searchsorted(shares, at, side="right")), len(shares) - 1)
+def _pick(shares: Sequence[float], at: float) -> int:
+    return min(bisect_right(shares, at), len(shares) - 1)
 
 
 def _spot(
@@ -262,14 +265,14 @@ def _spot(
         return None
     # the rim stays inside, too: surroundings on every side are what makes a mask not cut off
     return (
-        int(np.clip(centre_y - size[0] / 2, 0, full[0] - size[0])),
-        int(np.clip(centre_x - size[1] / 2, 0, full[1] - size[1])),
+        int(min(max(centre_y - size[0] / 2, 0), full[0] - size[0])),
+        int(min(max(centre_x - size[1] / 2, 0), full[1] - size[1])),
     )
 
 
 def _share_inside(mask: Bools, top: int, left: int, area: Bools, full: tuple[int, ...]) -> float:
     """The share of the mask's pixels that lie in the reduced area."""
-    ys, xs = np.nonzero(mask)
+    ys, xs = mask.nonzero()
     step = max(1, len(ys) // 256)
     rows = (ys[::step] + top) * area.shape[0] // full[0]
     columns = (xs[::step] + left) * area.shape[1] // full[1]

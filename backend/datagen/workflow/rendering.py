@@ -20,7 +20,7 @@ from datagen.domain.sample import Sample
 from datagen.domain.spec import Spec
 from datagen.errors import BadPicture, EngineError, StoreError
 from datagen.store import leases
-from datagen.store.decode import encode_png
+from datagen.store.decode import encode_mask, encode_png
 from datagen.store.rows import BatchKind, BatchRow, Notice, SampleRow, ShardRow, SpecRow, WorkState, now
 from datagen.synthesis.engine import FittedEngine, Progress, Rendered, load_engine
 from datagen.workflow import points, samples
@@ -173,7 +173,7 @@ def _store(workshop: Workshop, rendered: Rendered) -> Sample:
     name = f"{rendered.provenance.index:07d}.png"
     return Sample(
         image=ImageRef(digest=workshop.images.put(encode_png(rendered.image)), width=width, height=height, name=name),
-        mask=ImageRef(digest=workshop.images.put(encode_png(rendered.mask)), width=width, height=height, name=name),
+        mask=ImageRef(digest=workshop.images.put(encode_mask(rendered.mask)), width=width, height=height, name=name),
         instances=rendered.instances,
         provenance=rendered.provenance,
     )
