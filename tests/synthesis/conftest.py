@@ -131,7 +131,7 @@ def fill(polygons, shape):
     return covered
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def rasterized():
     """``fill``: a function that gives the pixels of polygons."""
     return fill

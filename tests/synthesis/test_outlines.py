@@ -23,12 +23,10 @@ def without_holes(mask):
 
 @settings(max_examples=200, deadline=None)
 @given(arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 12))))
-def test_rasterizing_the_outlines_gives_the_mask_back_but_for_its_holes(mask):
-    from conftest import fill
-
+def test_rasterizing_the_outlines_gives_the_mask_back_but_for_its_holes(rasterized, mask):
     polygons = outlines(mask)
     assert all(shapely.Polygon(p.points).is_valid for p in polygons)
-    assert np.array_equal(fill(polygons, mask.shape), without_holes(mask))
+    assert np.array_equal(rasterized(polygons, mask.shape), without_holes(mask))
 
 
 @pytest.mark.parametrize("radius", [1, 4, 15, 60])
