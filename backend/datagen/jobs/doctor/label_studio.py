@@ -6,6 +6,7 @@ Each look takes the settings and returns a good finding, or raises ``Wrong``.
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from urllib.parse import urlsplit
 
 import httpx
@@ -80,18 +81,18 @@ def check_delivery(settings: Settings, study_name: str) -> str:
     """Have Label Studio send an event, by saving a project as it is, and see it in the inbox."""
     client = LabelStudio(settings.label_studio_url, settings.api_key)
     project_id = _desks(settings, study_name)[Desk.DECISIONS]
-    database = Database(settings.resolved_database_url)
-    began = time.monotonic()
-    with database.read() as session:
-        before = session.scalar(select(func.max(InboxRow.id))) or 0
-    project = client.project(project_id)
-    client.update_project(project_id, {"description": project.options.get("description") or ""})
-    arrived = select(InboxRow.id).where(InboxRow.id > before, InboxRow.project_id == project_id)
-    while time.monotonic() - began < DELIVERY_SECONDS:
+    with closing(Database(settings.resolved_database_url)) as database:
+        began = time.monotonic()
         with database.read() as session:
-            if session.scalar(arrived.limit(1)) is not None:
-                return f"an event sent through Label Studio arrived after {time.monotonic() - began:.2f} s"
-        time.sleep(0.05)
+            before = session.scalar(select(func.max(InboxRow.id))) or 0
+        project = client.project(project_id)
+        client.update_project(project_id, {"description": project.options.get("description") or ""})
+        arrived = select(InboxRow.id).where(InboxRow.id > before, InboxRow.project_id == project_id)
+        while time.monotonic() - began < DELIVERY_SECONDS:
+            with database.read() as session:
+                if session.scalar(arrived.limit(1)) is not None:
+                    return f"an event sent through Label Studio arrived after {time.monotonic() - began:.2f} s"
+            time.sleep(0.05)
     raise Wrong(
         f"Label Studio did not deliver an event to {settings.own_url}/webhook within {DELIVERY_SECONDS:g} s. "
         "It must reach that address itself (from inside its container, “localhost” is not this machine): "
@@ -100,8 +101,7 @@ def check_delivery(settings: Settings, study_name: str) -> str:
 
 
 def _desks(settings: Settings, study_name: str) -> dict[Desk, int]:
-    database = Database(settings.resolved_database_url)
-    with database.read() as session:
+    with closing(Database(settings.resolved_database_url)) as database, database.read() as session:
         study = find_study(session, study_name)
         rows = session.scalars(select(DeskRow).where(DeskRow.study_id == study.id))
         return {row.desk: row.project_id for row in rows}
