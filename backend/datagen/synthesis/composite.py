@@ -1,7 +1,8 @@
 """The ``composite`` engine: cut the concept out of its boxes, learn where it belongs, lay it down, label it exactly.
 
-Runs on a CPU with no weights. Fitting reads the concepts and canvases; backgrounds are read while rendering. What it
-found and what it could not use are lines of its report.
+Runs on a CPU with no weights. Fitting reads the concepts and canvases, and glances at backgrounds of a concept's own
+size for a clean photo of the same part; otherwise backgrounds are read while rendering. What it found and what it could
+not use are lines of its report.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from datagen.synthesis.exemplars import Candidate, Exemplar, candidates, choose
 from datagen.synthesis.law import learn_law
 from datagen.synthesis.parameters import CompositeParameters
 from datagen.synthesis.pose import learn_pose
-from datagen.synthesis.sites import Drawn, Site, attachment, site, widened
+from datagen.synthesis.sites import Site, site, widened
+from datagen.synthesis.templates import Templates
 from datagen.synthesis.trial import Learned
 
 NAME, VERSION = "composite", "1"
@@ -47,7 +49,7 @@ class CompositeEngine:
         figures: dict[str, float] = {}
         exemplars, sites = _exemplars(spec, pictures, parameters, progress, findings, warnings)
         progress(0.6, "learning where the concept may appear")
-        models, drawn = _areas(spec, pictures, findings, warnings, figures)
+        models = _areas(spec, pictures, findings, warnings, figures)
         models = _widened(models, exemplars, sites, findings)
         progress(0.9, "looking through the backgrounds")
         refs = _usable_backgrounds(spec, exemplars, parameters, warnings)
@@ -55,7 +57,7 @@ class CompositeEngine:
         # the order of backgrounds belongs to the spec, so that each is used once before any is used twice
         order = np.random.default_rng(sample_seed(spec.digest, -1)).permutation(len(refs))
         composer = Composer(
-            learned=_learn(spec, exemplars, drawn, findings, figures),
+            learned=_learn(spec, exemplars, findings, figures),
             backgrounds=backgrounds,
             parameters=parameters,
             order=order,
@@ -143,10 +145,11 @@ def _exemplars(
     """What is cut out of the concept photos, and the photos without it."""
     found: list[Candidate] = []
     sites: list[Site] = []
+    templates = Templates(spec.backgrounds, pictures)
     for number, concept in enumerate(spec.concepts):
         progress(0.6 * number / len(spec.concepts), f"cutting out {concept.image.name}")
         picture = pictures.load(concept.image)
-        made, said = candidates(concept, picture)
+        made, said = candidates(concept, picture, templates)
         sites.append(site(picture, made))
         warnings += said
         for one in made:
@@ -190,46 +193,33 @@ def _exemplars(
 
 
 def _learn(
-    spec: Spec,
-    exemplars: Sequence[Exemplar],
-    drawn: dict[str, list[Drawn]],
-    findings: list[str],
-    figures: dict[str, float],
+    spec: Spec, exemplars: Sequence[Exemplar], findings: list[str], figures: dict[str, float]
 ) -> dict[str, Learned]:
-    """Law, pose and surroundings of every label that has exemplars, and what they are in words."""
+    """Law and pose of every label that has exemplars, and what they are in words."""
     learned: dict[str, Learned] = {}
     for label in spec.labels:
         same = [e for e in exemplars if e.label == label]
         if not same:
             continue
         law, prior = learn_law(same), learn_pose(same)
-        attached = attachment(same, prior, drawn[label])
-        learned[label] = Learned(exemplars=same, prior=prior, law=law, attached=attached)
+        learned[label] = Learned(exemplars=same, prior=prior, law=law)
         blends = ", ".join(f"{name} {100 * weight:.0f} %" for name, weight in law.weights.items())
         findings.append(
             f"{label}: law of appearance {law.kind} (its tone follows its surroundings' by {law.slope:.2f} ± "
             f"{law.doubt:.2f}); blends by leaving one concept out: {blends}."
         )
         findings.append(f"{label}: pose {prior.mode} ({prior.reason}); sizes vary by {100 * prior.size_log:.0f} %.")
-        findings.append(
-            f"{label}: the surroundings of its examples tell its place from any other by {100 * attached:.0f} %; "
-            "the rest is left to chance."
-        )
-        figures |= {f"law slope: {label}": law.slope, f"law doubt: {label}": law.doubt, f"attached: {label}": attached}
+        figures |= {f"law slope: {label}": law.slope, f"law doubt: {label}": law.doubt}
         figures |= {f"blend error {name}: {label}": score for name, score in law.scores.items()}
     return learned
 
 
 def _areas(
     spec: Spec, pictures: Pictures, findings: list[str], warnings: list[str], figures: dict[str, float]
-) -> tuple[dict[str, AreaModel], dict[str, list[Drawn]]]:
-    """The area model of every label, and the canvases with the areas drawn for it.
-
-    Labels whose canvases are the same share one model.
-    """
+) -> dict[str, AreaModel]:
+    """The area model of every label; labels whose canvases are the same share one."""
     models: dict[str, AreaModel] = {}
-    drawn_for: dict[str, list[Drawn]] = {}
-    made: dict[tuple[tuple[int, ...], ...], tuple[AreaModel, list[Drawn]]] = {}
+    made: dict[tuple[tuple[int, ...], ...], AreaModel] = {}
     shown = [pictures.load(canvas.image) for canvas in spec.canvases]
     for label in spec.labels:
         chosen = tuple(
@@ -246,8 +236,8 @@ def _areas(
                     warnings.append(
                         f"canvas {canvas.image.name}: no polygon for {label!r} covers anything; it was left out."
                     )
-            made[chosen] = (fit_area(drawn) if drawn else ANYWHERE, drawn)
-            model = made[chosen][0]
+            made[chosen] = fit_area(drawn) if drawn else ANYWHERE
+            model = made[chosen]
             if not drawn:
                 warnings.append(
                     f"label {label!r}: no canvas has a polygon for it; it is placed anywhere. Draw where it may appear."
@@ -262,11 +252,11 @@ def _areas(
                     f"{label}: the area is learned by {model.mode}; on canvases left out it overlaps what was drawn "
                     f"with an IoU of {model.iou:.2f}."
                 )
-        models[label], drawn_for[label] = made[chosen]
-        iou = models[label].iou
+        models[label] = made[chosen]
+        iou = made[chosen].iou
         if iou is not None:
             figures[f"area IoU: {label}"] = iou
-    return models, drawn_for
+    return models
 
 
 def _widened(

@@ -44,14 +44,7 @@ class Place:
 
 
 def fitting_place(
-    picture: npt.NDArray[Any],
-    posed: Posed,
-    spot: tuple[int, int],
-    strictness: float,
-    area: Bools,
-    pick: float,
-    free: float = 0.0,
-    worst: float = 0.0,
+    picture: npt.NDArray[Any], posed: Posed, spot: tuple[int, int], strictness: float, area: Bools, pick: float
 ) -> Place:
     """A place round ``spot`` where the background fits the cut-out's clean surroundings, and that is in the area.
 
@@ -62,12 +55,10 @@ def fitting_place(
         strictness: above 0 and up to 1: how nearly as good as the best a place must be.
         area: the reduced area, true where the window's middle may be.
         pick: in 0..1, which of the places is taken.
-        free: in 0..1, how far from the best towards ``worst`` (tones) places are good, too: 1 where the thing sits
-            anywhere that is not too unlike.
     """
     rows, columns = posed.mask.shape
     height, width = picture.shape[:2]
-    grain = _grain(rows, columns)
+    grain = int(np.clip(min(rows, columns) // _SEEN_PX, 1, _MOST_REDUCED))
     reach = REACH_PX * grain
     top, left = spot
     y0, x0 = max(0, top - reach), max(0, left - reach)
@@ -76,7 +67,7 @@ def fitting_place(
     # rounding may make the template larger than what is searched
     mismatch = _mismatch(search, wanted[: search.shape[0], : search.shape[1]])
     best = float(mismatch.min())
-    good = mismatch <= best + max((_TOLERANCE + _SHARE * best) * 0.5 / strictness, free * (worst - best))
+    good = mismatch <= best + (_TOLERANCE + _SHARE * best) * 0.5 / strictness
     tops = np.minimum(y0 + np.arange(good.shape[0]) * grain, height - rows)
     lefts = np.minimum(x0 + np.arange(good.shape[1]) * grain, width - columns)
     good &= area[np.ix_((tops + rows // 2) * area.shape[0] // height, (lefts + columns // 2) * area.shape[1] // width)]
@@ -86,13 +77,6 @@ def fitting_place(
     y, x = divmod(int(found[int(pick * len(found))]), good.shape[1])
     top, left = settled(picture, posed, int(tops[y]), int(lefts[x]), grain)
     return Place(top=top, left=left, mismatch=best, inside=True)
-
-
-def match(ground: Floats, wanted: Floats) -> float:
-    """How unlike ``wanted`` the likest window of ``ground`` is, in tones; both [h, w, c], the first no smaller."""
-    grain = _grain(*wanted.shape[:2])
-    search, template = _plain(_reduced(ground, grain)), _plain(_reduced(wanted, grain))
-    return float(_mismatch(search, template[: search.shape[0], : search.shape[1]]).min())
 
 
 def settled(picture: npt.NDArray[Any], posed: Posed, top: int, left: int, grain: int) -> tuple[int, int]:
@@ -123,10 +107,6 @@ def _mismatch(search: Floats, wanted: Floats) -> Floats:
     )
     structure = square + (_MEAN_WEIGHT - 1) * total * total + float(wanted.var()) - 2 * both / wanted.size
     return np.asarray(np.sqrt(np.maximum(structure, 0)), np.float32)
-
-
-def _grain(rows: int, columns: int) -> int:
-    return int(np.clip(min(rows, columns) // _SEEN_PX, 1, _MOST_REDUCED))
 
 
 def _reduced(pixels: npt.NDArray[Any], grain: int) -> npt.NDArray[Any]:

@@ -39,12 +39,11 @@ _GAP_PX = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Learned:
-    """What was learned of one label: its exemplars, how they lie and look, and how surely they seek a kind of place."""
+    """What was learned of one label: its exemplars, how they lie and how they look."""
 
     exemplars: Sequence[Exemplar]
     prior: PosePrior
     law: Law
-    attached: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,11 +191,9 @@ class Trial:
         (top, left), mismatch = spot, 0.0
         strictness = self._parameters.context_strictness
         if patient and strictness > 0:
-            # where the thing sits anywhere, a place that is not too unlike is as good as the likest
-            free, worst = (1 - self._learned.attached) * min(1.0, 2 * (1 - strictness)), self._worst[exemplar.key]
-            found = fitting_place(ground.image, posed, spot, strictness, ground.area, pick, free, worst)
+            found = fitting_place(ground.image, posed, spot, strictness, ground.area, pick)
             top, left, mismatch = found.top, found.left, found.mismatch
-            if mismatch > worst:
+            if mismatch > self._worst[exemplar.key]:
                 rejected["surroundings do not fit"] += 1
                 return None
             if not found.inside:
