@@ -27,6 +27,7 @@ from datagen.synthesis.engine import Rendered, load_engine
 from datagen.synthesis.exemplars import candidates, choose
 from datagen.synthesis.outlines import tight_box
 from datagen.synthesis.seeing import visible
+from datagen.synthesis.templates import Templates
 from datagen.synthesis.tones import to_tones
 
 ALL = (
@@ -125,7 +126,8 @@ class _PackBench:
     def __init__(self, pack: Pack) -> None:
         self.pack = pack
         self._backgrounds = pack.backgrounds()
-        found = [candidates(concept, pack.pictures.load(concept.image))[0] for concept in pack.spec.concepts]
+        templates = Templates(pack.spec.backgrounds, pack.pictures)
+        found = [candidates(one, pack.pictures.load(one.image), templates)[0] for one in pack.spec.concepts]
         self._exemplars = choose([one for of_photo in found for one in of_photo], {})[0]
         self._samples: dict[int, list[Rendered]] = {}
         self._real_things: _RealThings | None = None
