@@ -24,7 +24,6 @@ from datagen.synthesis.exemplars import Candidate, Exemplar, candidates, choose
 from datagen.synthesis.law import learn_law
 from datagen.synthesis.parameters import CompositeParameters
 from datagen.synthesis.pose import learn_pose
-from datagen.synthesis.sites import Site, site, widened
 from datagen.synthesis.templates import Templates
 from datagen.synthesis.trial import Learned
 
@@ -47,10 +46,9 @@ class CompositeEngine:
         findings: list[str] = []
         warnings: list[str] = []
         figures: dict[str, float] = {}
-        exemplars, sites = _exemplars(spec, pictures, parameters, progress, findings, warnings)
+        exemplars = _exemplars(spec, pictures, parameters, progress, findings, warnings)
         progress(0.6, "learning where the concept may appear")
         models = _areas(spec, pictures, findings, warnings, figures)
-        models = _widened(models, exemplars, sites, findings)
         progress(0.9, "looking through the backgrounds")
         refs = _usable_backgrounds(spec, exemplars, parameters, warnings)
         backgrounds = Backgrounds(refs, pictures, models)
@@ -141,16 +139,12 @@ def _exemplars(
     progress: Progress,
     findings: list[str],
     warnings: list[str],
-) -> tuple[list[Exemplar], list[Site]]:
-    """What is cut out of the concept photos, and the photos without it."""
+) -> list[Exemplar]:
     found: list[Candidate] = []
-    sites: list[Site] = []
     templates = Templates(spec.backgrounds, pictures)
     for number, concept in enumerate(spec.concepts):
         progress(0.6 * number / len(spec.concepts), f"cutting out {concept.image.name}")
-        picture = pictures.load(concept.image)
-        made, said = candidates(concept, picture, templates)
-        sites.append(site(picture, made))
+        made, said = candidates(concept, pictures.load(concept.image), templates)
         warnings += said
         for one in made:
             if one.label in spec.labels:
@@ -160,6 +154,12 @@ def _exemplars(
                     f"concept {one.name}: its label {one.label!r} is not one of the study's "
                     f"({', '.join(spec.labels)}); the box was left out. Relabel it, or add the label."
                 )
+    known = sum(one.clean.method == "template" for one in found)
+    if known:
+        findings.append(
+            f"{known} of {len(found)} boxes were cut out against a background that shows the same part "
+            "without the thing."
+        )
     exemplars, said = choose(found, parameters.matte_choices)
     warnings += said
     if not exemplars:
@@ -189,7 +189,7 @@ def _exemplars(
             )
         if len(of_label) == 1:
             warnings.append(f"label {label!r}: one example only; every sample is a variation of it. Draw more boxes.")
-    return list(exemplars), sites
+    return list(exemplars)
 
 
 def _learn(
@@ -257,21 +257,6 @@ def _areas(
         if iou is not None:
             figures[f"area IoU: {label}"] = iou
     return models
-
-
-def _widened(
-    models: dict[str, AreaModel], exemplars: Sequence[Exemplar], sites: Sequence[Site], findings: list[str]
-) -> dict[str, AreaModel]:
-    """The models, each wide enough for most of its concepts' own places."""
-    made: dict[str, AreaModel] = {}
-    for label, model in models.items():
-        made[label], outside, count = widened(model, sites, [e.key for e in exemplars if e.label == label])
-        if made[label].threshold < model.threshold:
-            findings.append(
-                f"{label}: {outside} of its {count} examples lie outside the area learned from the canvases, "
-                "so the area was widened."
-            )
-    return made
 
 
 def _usable_backgrounds(
