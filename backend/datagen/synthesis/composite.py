@@ -157,8 +157,8 @@ def _exemplars(
     known = sum(one.clean.method == "template" for one in found)
     if known:
         findings.append(
-            f"{known} of {len(found)} boxes were cut out against a background that shows the same part "
-            "without the thing."
+            f"{known} of {len(found)} boxes were cut out against a background that agrees with the photo "
+            "all round the thing."
         )
     exemplars, said = choose(found, parameters.matte_choices)
     warnings += said
