@@ -12,7 +12,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from datagen.synthesis.engine import Rendered, load_engine
 from datagen.synthesis.exemplars import candidates, choose
 from datagen.synthesis.outlines import tight_box
 from datagen.synthesis.seeing import visible
+from datagen.synthesis.templates import Templates
 from datagen.synthesis.tones import to_tones
 
 ALL = (
@@ -39,6 +40,8 @@ MADE = ("box_paste", "dwibedi", "poisson", "nsa", "perlin", "ours")
 MADE_COUNT = 200
 #: Share of the crops that come from plain backgrounds, and, for ours + few, from the few.
 PLAIN_SHARE, FEW_SHARE = 0.2, 0.5
+#: Draws of other real things for the floor of C2ST.
+FLOOR_DRAWS = 12
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -104,7 +107,8 @@ def table(report: dict[str, Any]) -> str:
     for name, pack in report["packs"].items():
         lines.append(
             f"\n{name}: matte IoU {pack['matte_iou']:.2f}, {pack['outside_changed_px']} px changed outside masks, "
-            f"{100 * pack['visible_share']:.0f} % visible, nearest copy {pack['nearest_copy']:.2f}"
+            f"{100 * pack['visible_share']:.0f} % visible, nearest copy {pack['nearest_copy']:.2f}, "
+            f"C2ST of as many other real things {pack['c2st_floor']:.2f} ± {pack['c2st_floor_sd']:.2f}"
         )
         lines.append(f"{'method':<10} {'pixel AP':>14} {'box AP50':>14} {'C2ST':>6} {'coverage':>9}")
         for method, f in pack["methods"].items():
@@ -122,9 +126,11 @@ class _PackBench:
     def __init__(self, pack: Pack) -> None:
         self.pack = pack
         self._backgrounds = pack.backgrounds()
-        found = [candidates(concept, pack.pictures.load(concept.image))[0] for concept in pack.spec.concepts]
+        templates = Templates(pack.spec.backgrounds, pack.pictures)
+        found = [candidates(one, pack.pictures.load(one.image), templates)[0] for one in pack.spec.concepts]
         self._exemplars = choose([one for of_photo in found for one in of_photo], {})[0]
         self._samples: dict[int, list[Rendered]] = {}
+        self._real_things: _RealThings | None = None
 
     def samples(self, seed: int) -> list[Rendered]:
         """Ours, of a seed."""
@@ -157,17 +163,39 @@ class _PackBench:
         """How a method's crops compare with real ones; None where it makes none."""
         if method not in MADE:
             return {"c2st": None, "coverage": None}
-        real, real_from, side = self._real_features()
-        made, made_from = [], []
-        for one, origin in self._crops(method):
-            made.append(metrics.features(metrics.crop_round(one[0], one[1], side)))
-            made_from.append(origin)
+        real = self._real()
+        made, things = [], []
+        for one, thing in self._crops(method):
+            made.append(metrics.features(metrics.crop_round(one[0], one[1], real.side)))
+            things.append(thing)
         if len(made) < 10:
             return {"c2st": None, "coverage": None}
         return {
-            "c2st": metrics.c2st_auroc(real, np.stack(made), real_from, made_from),
-            "coverage": metrics.coverage(real, np.stack(made)),
+            "c2st": metrics.c2st_auroc(real.features, np.stack(made), real.things, things),
+            "coverage": metrics.coverage(real.features, np.stack(made)),
         }
+
+    def c2st_floor(self) -> tuple[float, float]:
+        """What C2ST says, on the mean and with its deviation, of samples that are real.
+
+        As many other real things as concepts were given, each mirrored and turned upside down, against the rest.
+        """
+        real = self._real()
+        things = np.array(real.things)
+        found = []
+        for draw in range(FLOOR_DRAWS):
+            chance = np.random.default_rng(draw)
+            drawn = chance.permutation(sorted(set(things)))[: len(self._exemplars)]
+            rows, shown = [], []
+            for thing in drawn:
+                crop = real.crops[int(chance.choice(np.flatnonzero(things == thing)))]
+                for way in (crop, crop[::-1], crop[:, ::-1], crop[::-1, ::-1]):
+                    rows.append(metrics.features(np.ascontiguousarray(way)))
+                    shown.append(str(thing))
+            rest = ~np.isin(things, drawn)
+            if rest.sum() >= 10:
+                found.append(metrics.c2st_auroc(real.features[rest], np.stack(rows), list(things[rest]), shown))
+        return (float(np.mean(found)), float(np.std(found))) if found else (0.5, 0.0)
 
     def checks(self) -> dict[str, float | int]:
         """What must hold of ours, and the mattes against the true masks."""
@@ -181,18 +209,17 @@ class _PackBench:
                 inside = sample.mask == number
                 visible += int(_contrast(sample.image, background, inside) >= 2)
                 count += 1
-        _, _, side = self._real_features()
-        few = [
-            metrics.features(metrics.crop_round(real.image, box, side))
-            for real in self.pack.concepts
-            for box in true_boxes(real)
-        ]
+        side = self._real().side
+        few = [metrics.features(metrics.crop_round(image, box, side)) for image, box, _ in self._given()]
         made = [metrics.features(metrics.crop_round(one[0], one[1], side)) for one, _ in self._crops("ours")]
+        floor, floor_sd = self.c2st_floor()
         return {
             "matte_iou": self._matte_iou(),
             "outside_changed_px": changed,
             "visible_share": visible / max(count, 1),
             "nearest_copy": metrics.nearest_distance(np.stack(few), np.stack(made)),
+            "c2st_floor": floor,
+            "c2st_floor_sd": floor_sd,
         }
 
     def _training(self, method: str, seed: int) -> list[Any]:
@@ -245,34 +272,72 @@ class _PackBench:
                 found.append(metrics.mask_iou(exemplar.mask, true & keep))
         return float(np.mean(found)) if found else 0.0
 
-    def _real_features(self) -> tuple[Any, list[str], float]:
-        """Features of real concepts not given to the engine, where each is from, and the crop's side in pixels."""
-        given = {one.image.tobytes() for one in self.pack.concepts}
-        shown = [
-            (real, box)
-            for real in (*self.pack.reference, *self.pack.test)
-            if real.image.tobytes() not in given
-            for box in true_boxes(real)
-        ]
-        side = 2.0 * float(np.median([max(box.width, box.height) for _, box in shown])) + 8
-        rows = [metrics.features(metrics.crop_round(real.image, box, side)) for real, box in shown]
-        return np.stack(rows), [real.name for real, _ in shown], side
+    def _given(self) -> list[tuple[Any, Box, str]]:
+        """The concepts the engine was given: image, true box and name."""
+        return [(real.image, box, real.name) for real in self.pack.concepts for box in true_boxes(real)]
+
+    def _real(self) -> _RealThings:
+        """The real concepts not given to the engine, and which of them are of one thing, or of a thing given."""
+        if self._real_things is None:
+            given = {one.image.tobytes() for one in self.pack.concepts}
+            shown = [
+                (real.image, box)
+                for real in (*self.pack.reference, *self.pack.test)
+                if real.image.tobytes() not in given
+                for box in true_boxes(real)
+            ]
+            side = 2.0 * float(np.median([max(box.width, box.height) for _, box in shown])) + 8
+            crops = [metrics.crop_round(image, box, side) for image, box in shown]
+            few = self._given()
+            numbers = metrics.things([*crops, *(metrics.crop_round(image, box, side) for image, box, _ in few)])
+            things = {}
+            for exemplar in self._exemplars:
+                same = [n for n in range(len(few)) if few[n][2].rpartition("/")[2] == exemplar.name]
+                if same:
+                    nearest = max(same, key=lambda n, box=exemplar.box: metrics.box_iou(few[n][1], box))
+                    things[exemplar.key] = str(numbers[len(crops) + nearest])
+            self._real_things = _RealThings(
+                features=np.stack([metrics.features(crop) for crop in crops]),
+                crops=crops,
+                things=[str(number) for number in numbers[: len(crops)]],
+                side=side,
+                of_concept=things,
+            )
+        return self._real_things
 
     def _crops(self, method: str) -> list[tuple[tuple[Any, Box], str]]:
-        """Images a method made, where the thing is, and the concept it was made of.
+        """Images a method made, where the thing is, and which thing it was made of.
 
-        A judge that has seen a concept once knows it again: the samples of one concept are kept in one fold.
+        A judge that has seen a thing once knows it again: all that shows one thing is kept in one fold.
         """
+        things = self._real().of_concept
         if method == "ours":
-            return [
+            made = [
                 ((one.image, instance.box), str(step["concept"]))
                 for one in self.samples(0)
                 for instance, step in zip(one.instances, one.provenance.steps["instances"], strict=True)
             ]
-        made = self._training(method, 0)
-        return [
-            ((one.image, tight_box(one.mask)), one.origin or str(n)) for n, one in enumerate(made) if one.mask.any()
-        ]
+        else:
+            made = [
+                ((one.image, tight_box(one.mask)), one.origin or f"{method} {n}")
+                for n, one in enumerate(self._training(method, 0))
+                if one.mask.any()
+            ]
+        return [(one, things.get(origin, f"made {origin}")) for one, origin in made]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _RealThings:
+    """Crops of real concepts [48, 48, c] of ``side`` pixels, their features, the thing each shows.
+
+    ``of_concept`` is the thing of each concept given, by its exemplar's key.
+    """
+
+    features: Any
+    crops: list[Any]
+    things: list[str]
+    side: float
+    of_concept: dict[str, str]
 
 
 def true_boxes(real: RealImage) -> list[Box]:

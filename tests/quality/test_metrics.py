@@ -71,6 +71,45 @@ def test_what_a_group_gives_away_does_not_help_the_classifier():
     assert metrics.c2st_auroc(rows[:100], rows[100:], names[:100], names[100:]) < 0.75
 
 
+def test_one_part_photographed_again_is_one_thing_and_two_round_holes_are_two():
+    """Brighter, noisier, a little to the side: still the same grain."""
+    chance = np.random.default_rng(3)
+
+    def part():
+        tones = chance.normal(150, 12, (80, 80, 1))
+        ys, xs = np.indices((80, 80))
+        tones[np.hypot(ys - 40, xs - 40) < 9] -= 80
+        return tones.astype(np.float32)
+
+    def shown(tones, y=16, x=16, gain=1.0):
+        return (gain * tones + chance.normal(0, 2, tones.shape))[y : y + 48, x : x + 48].astype(np.float32)
+
+    one, other = part(), part()
+    crops = [shown(one), shown(other), shown(one, 18, 13, 0.6), shown(other, gain=1.4)]
+    first, second, again, last = metrics.things(crops)
+    assert first == again
+    assert second == last
+    assert first != second
+    assert metrics.things([]) == []
+
+
+def test_photos_of_few_parts_do_not_pass_for_knowledge_of_what_is_real():
+    """Samples drawn from the very same parts' distribution: grouped by part they cannot be told from real ones."""
+    chance = np.random.default_rng(2)
+    parts = chance.normal(size=(24, 40)) * 3
+    rows = np.repeat(parts, 8, axis=0).astype(np.float32) + chance.normal(size=(192, 40)).astype(np.float32) * 0.1
+    names = [str(n // 8) for n in range(192)]
+    made = chance.permutation(24)[:8]
+    is_made = np.isin(np.arange(192) // 8, made)
+    groups = np.array(names)
+    by_part = metrics.c2st_auroc(rows[~is_made], rows[is_made], list(groups[~is_made]), list(groups[is_made]))
+    by_photo = metrics.c2st_auroc(
+        rows[~is_made], rows[is_made], [str(n) for n in range(128)], [f"made {g}" for g in groups[is_made]]
+    )
+    assert by_part < 0.65
+    assert by_photo > by_part + 0.1
+
+
 def test_coverage_falls_when_half_of_the_real_kinds_are_missing():
     chance = np.random.default_rng(0)
     one, other = chance.normal(0, 1, (100, 5)), chance.normal(20, 1, (100, 5))

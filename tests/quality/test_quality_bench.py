@@ -81,7 +81,10 @@ def test_figures_are_written_in_the_promised_shape(pack_folder, tmp_path, capsys
     done = quality.main(["--data", str(pack_folder), "--seeds", "1", "--steps", "4", "--methods", *methods, *where])
     assert done == 0
     figures = json.loads(out.read_text())["packs"]["discs"]
-    assert set(figures) == {"methods", "matte_iou", "outside_changed_px", "visible_share", "nearest_copy"}
+    assert set(figures) == {
+        *("methods", "matte_iou", "outside_changed_px", "visible_share", "nearest_copy"),
+        *("c2st_floor", "c2st_floor_sd"),
+    }
     assert figures["outside_changed_px"] == 0
     assert figures["matte_iou"] > 0.8
     assert figures["visible_share"] == 1

@@ -110,14 +110,23 @@ def test_every_background_is_used_before_any_is_used_twice(study):
     assert sorted(used) == [f"background {n}" for n in range(6)]
 
 
-def test_a_background_is_decoded_once_and_none_before_it_is_needed(study):
+def test_a_background_is_decoded_once_to_render_and_no_more_than_glanced_at_before(study):
     spec, shelf = study()
     fitted = fit(spec, shelf)
+    glances = sum(count for name, count in shelf.loads.items() if name.startswith("background"))
+    assert glances <= len(spec.backgrounds) + len(spec.concepts)
+    shelf.loads.clear()
     list(fitted.render(range(3)))
-    seen = [n for n in shelf.loads if n.startswith("background")]
+    assert len([n for n in shelf.loads if n.startswith("background")]) < 6
     list(fitted.render(range(18)))
-    assert len(seen) <= 6
     assert all(count == 1 for name, count in shelf.loads.items() if name.startswith("background"))
+
+
+def test_a_box_held_against_a_clean_photo_of_its_part_is_said(study, plates):
+    spec, shelf = study()
+    clean = shelf.add(plates(0), "the plate of concept 0 before it was pitted")
+    found = fit(replace(spec, backgrounds=(clean,)), shelf).report.findings
+    assert any("boxes were cut out against a background that agrees with the photo" in line for line in found)
 
 
 def test_every_label_is_synthesized_and_labelled_as_itself(study):

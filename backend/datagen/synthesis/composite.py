@@ -1,7 +1,8 @@
 """The ``composite`` engine: cut the concept out of its boxes, learn where it belongs, lay it down, label it exactly.
 
-Runs on a CPU with no weights. Fitting reads the concepts and canvases; backgrounds are read while rendering. What it
-found and what it could not use are lines of its report.
+Runs on a CPU with no weights. Fitting reads the concepts and canvases, and glances at backgrounds of a concept's own
+size for a clean photo of the same part; otherwise backgrounds are read while rendering. What it found and what it could
+not use are lines of its report.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from datagen.synthesis.exemplars import Candidate, Exemplar, candidates, choose
 from datagen.synthesis.law import learn_law
 from datagen.synthesis.parameters import CompositeParameters
 from datagen.synthesis.pose import learn_pose
+from datagen.synthesis.templates import Templates
 from datagen.synthesis.trial import Learned
 
 NAME, VERSION = "composite", "1"
@@ -139,9 +141,10 @@ def _exemplars(
     warnings: list[str],
 ) -> list[Exemplar]:
     found: list[Candidate] = []
+    templates = Templates(spec.backgrounds, pictures)
     for number, concept in enumerate(spec.concepts):
         progress(0.6 * number / len(spec.concepts), f"cutting out {concept.image.name}")
-        made, said = candidates(concept, pictures.load(concept.image))
+        made, said = candidates(concept, pictures.load(concept.image), templates)
         warnings += said
         for one in made:
             if one.label in spec.labels:
@@ -151,6 +154,12 @@ def _exemplars(
                     f"concept {one.name}: its label {one.label!r} is not one of the study's "
                     f"({', '.join(spec.labels)}); the box was left out. Relabel it, or add the label."
                 )
+    known = sum(one.clean.method == "template" for one in found)
+    if known:
+        findings.append(
+            f"{known} of {len(found)} boxes were cut out against a background that agrees with the photo "
+            "all round the thing."
+        )
     exemplars, said = choose(found, parameters.matte_choices)
     warnings += said
     if not exemplars:

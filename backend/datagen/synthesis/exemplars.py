@@ -12,6 +12,7 @@ from datagen.domain.inputs import ConceptImage
 from datagen.synthesis.engine import Picture
 from datagen.synthesis.fill import Clean, Frame, around, clean_fill, inside
 from datagen.synthesis.matting import Matte, agreed, drawn_matte, mattes, opacity, to_the_box
+from datagen.synthesis.templates import Templates
 from datagen.synthesis.tones import Bools, Floats, to_tones
 
 #: Pixels of surroundings kept round a box, at least, and as a share of its longer side.
@@ -64,7 +65,7 @@ class Candidate:
 
 
 def cut_out(
-    concept: ConceptImage, picture: Picture, choices: Mapping[str, int]
+    concept: ConceptImage, picture: Picture, choices: Mapping[str, int], templates: Templates | None = None
 ) -> tuple[tuple[Exemplar, ...], tuple[str, ...]]:
     """The exemplars of one concept photo by itself, and a sentence for every region that needed a way out.
 
@@ -72,18 +73,29 @@ def cut_out(
         concept: the photo and its regions.
         picture: its pixels.
         choices: which matte to use, by key, where not the best (``CompositeParameters.matte_choices``).
+        templates: where clean photos of the same part are looked for; None looks for none.
     """
-    found, said = candidates(concept, picture)
+    found, said = candidates(concept, picture, templates)
     made, more = choose(found, choices)
     return made, said + more
 
 
-def candidates(concept: ConceptImage, picture: Picture) -> tuple[tuple[Candidate, ...], tuple[str, ...]]:
-    """Every usable box of a concept photo with its mattes, and a sentence for every one that needed a way out."""
+def candidates(
+    concept: ConceptImage, picture: Picture, templates: Templates | None = None
+) -> tuple[tuple[Candidate, ...], tuple[str, ...]]:
+    """Every usable box of a concept photo with its mattes, and a sentence for every one that needed a way out.
+
+    Args:
+        concept: the photo and its regions.
+        picture: its pixels.
+        templates: where clean photos of the same part are looked for; None looks for none.
+    """
     height, width = picture.shape[:2]
     made: list[Candidate] = []
     said: list[str] = []
     boxes = [region.box for region in concept.regions]
+    undrawn = templates is not None and any(not region.outline for region in concept.regions)
+    template = templates.aligned(picture, boxes, concept.image.name) if templates and undrawn else None
     for number, region in enumerate(concept.regions):
         where = f"concept {concept.image.name}, box {number + 1}"
         box = region.box
@@ -93,8 +105,10 @@ def candidates(concept: ConceptImage, picture: Picture) -> tuple[tuple[Candidate
         margin = min(_MARGIN_MOST_PX, max(_MARGIN_PX, _MARGIN_SHARE * max(box.width, box.height)))
         frame = around(box, margin, width, height)
         hole = inside(box, frame)
-        clean = clean_fill(picture, box, frame, boxes)
         tones = to_tones(picture[frame.slices])
+        clean = clean_fill(
+            picture, box, frame, boxes, None if template is None else template.window(frame, tones.shape[2])
+        )
         drawn = drawn_matte(region.outline, frame)
         if region.outline and not drawn:
             said.append(f"{where}: the drawn outline covers no pixel; a matte was made from the box instead.")

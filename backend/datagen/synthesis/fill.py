@@ -4,7 +4,8 @@ Three fills are tried. *Twin*: the place elsewhere in the same photo whose surro
 of the box (exemplar-based filling, Criminisi et al. 2004, with the whole box as one patch), its tones shifted by a
 smooth membrane so that they meet the rim. *Grain*: on a texture that runs in one direction, every line of it carried
 on through the box. *Membrane*: the rim's tones interpolated smoothly inwards (pull-push, Gortler et al. 1996). The one
-is kept that best predicts a ring just outside the box, unseen.
+is kept that best predicts a ring just outside the box, unseen. Where an aligned clean photo (``template``) predicts the
+ring about as well, it is preferred: it alone has seen what is in the box.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ _REACH = 6.0
 _REACH_PX = 160
 #: A texture this coherent (0 none, 1 parallel lines) has a direction.
 COHERENT = 0.35
+#: A template is believed when it misses the ring by no more than this many times what the best fill does, or tones.
+_TEMPLATE_SHARE, _TEMPLATE_TONES = 1.5, 6.0
 #: Known pixels averaged on either side of a line through the hole.
 _LINE_PX = 4
 
@@ -111,7 +114,9 @@ class Clean:
     method: str
 
 
-def clean_fill(picture: npt.NDArray[Any], box: Box, frame: Frame, taken: Sequence[Box]) -> Clean:
+def clean_fill(
+    picture: npt.NDArray[Any], box: Box, frame: Frame, taken: Sequence[Box], template: Floats | None = None
+) -> Clean:
     """``frame`` as it would be without the thing in ``box``.
 
     Args:
@@ -119,6 +124,7 @@ def clean_fill(picture: npt.NDArray[Any], box: Box, frame: Frame, taken: Sequenc
         box: what is filled; inside ``frame``.
         frame: the window returned.
         taken: every box of the photo: no twin is taken from there.
+        template: the frame as an aligned clean photo shows it, tones [h, w, c].
     """
     tones = to_tones(picture[frame.slices])
     hole = inside(box, frame)
@@ -141,6 +147,11 @@ def clean_fill(picture: npt.NDArray[Any], box: Box, frame: Frame, taken: Sequenc
         fills["grain"] = lambda seen: along_grain(tones, seen, direction)
     errors = {name: _miss(fill(blind), tones, ring) for name, fill in fills.items()}
     best = min(errors, key=lambda name: (errors[name], name))
+    if template is not None:
+        fills["template"] = lambda seen: template + membrane(tones - template, seen)
+        errors["template"] = _miss(fills["template"](blind), tones, ring)
+        if errors["template"][0] <= max(_TEMPLATE_SHARE * errors[best][0], _TEMPLATE_TONES):
+            best = "template"
     filled = np.where(known[:, :, None], tones, np.clip(fills[best](known), 0, 255)).astype(np.float32)
     return Clean(tones=filled, error=errors[best][0], worst=errors[best][1], method=best)
 

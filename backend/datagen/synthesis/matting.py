@@ -70,6 +70,7 @@ def mattes(tones: Floats, clean: Clean, hole: Bools) -> tuple[Matte, ...]:
         "grabcut": _grabcut(tones, hole, hint),
         "grabcut on residual": _grabcut(np.dstack([tones.mean(axis=2), difference, difference]), hole, hint),
         "two-level": _two_level(tones, clean.tones, hole),
+        "template difference": _template_difference(tones, clean, hole) if clean.method == "template" else None,
     }
     found = []
     for name, mask in made.items():
@@ -156,6 +157,27 @@ def _residual(difference: Floats, noise: float, worst: float, hole: Bools) -> Bo
     high, low = max(0.5 * peak, 2 * noise), max(0.3 * peak, 1.5 * noise, worst)
     weak = (smooth > low) & hole
     return _solid(_hysteresis(weak, (smooth > high) & hole))
+
+
+def _template_difference(tones: Floats, clean: Clean, hole: Bools) -> Bools | None:
+    """What differs from a clean photo of the same part, however faintly: what lies under the thing is known.
+
+    A pixel differs by as much as it lies beyond all clean tones next to it, so that an edge a pixel off is no thing.
+    """
+    kernel = np.ones((3, 3), np.uint8)
+    low, high = (f(clean.tones, kernel).reshape(clean.tones.shape) for f in (cv2.erode, cv2.dilate))
+    beyond = np.maximum(np.maximum(tones - high, low - tones), 0)
+    difference: Floats = cv2.GaussianBlur(np.sqrt(np.square(beyond).sum(axis=2)), (0, 0), 0.8)
+    outside = difference[~hole]
+    least = max(float(np.quantile(outside, 0.99)) if outside.size else 0.0, 2.0)
+    peak = float(np.quantile(difference[hole], 0.95))
+    if peak < 2 * least:
+        return None
+    strong = (difference > max(0.4 * peak, 2 * least)) & hole
+    kept = _hysteresis((difference > max(0.15 * peak, least)) & hole, strong)
+    # the pixel that the tolerance took from the thing's rim, where it still differs plainly
+    plain = np.sqrt(np.square(tones - clean.tones).sum(axis=2)) > max(0.5 * peak, least)
+    return _solid(kept | (cv2.dilate(kept.astype(np.uint8), kernel).astype(bool) & plain & hole))
 
 
 def _grown(mask: Bools, difference: Floats, worst: float, hole: Bools) -> Bools:

@@ -18,6 +18,7 @@ from datagen.synthesis.area import AreaModel, drawn_area, fit_area
 from datagen.synthesis.engine import Picture, Pictures
 from datagen.synthesis.exemplars import cut_out
 from datagen.synthesis.outlines import outlines
+from datagen.synthesis.templates import Templates
 from datagen.synthesis.tones import Bools
 
 #: A person moves corners by hand: an outline may run this far from the exact one to have fewer of them, pixels.
@@ -35,10 +36,12 @@ class ProposedOutline:
     outline: tuple[Polygon, ...]
 
 
-def propose_outlines(concept: ConceptImage, picture: Picture) -> tuple[ProposedOutline, ...]:
+def propose_outlines(
+    concept: ConceptImage, picture: Picture, templates: Templates | None = None
+) -> tuple[ProposedOutline, ...]:
     """What would be cut out of each box of a concept photo that nobody outlined by hand."""
     boxes = {region.box for region in concept.regions if not region.outline}
-    exemplars, _ = cut_out(concept, picture, {})
+    exemplars, _ = cut_out(concept, picture, {}, templates)
     return tuple(
         ProposedOutline(
             label=one.label,

@@ -17,6 +17,7 @@ from datagen.label_studio.predictions import box_region, polygon_region, regions
 from datagen.label_studio.regions import AREA
 from datagen.store.rows import InputRow, Notice, ProposalRow, StudyRow
 from datagen.synthesis.proposals import learn_area, propose_areas, propose_outlines
+from datagen.synthesis.templates import Templates
 from datagen.workflow.inputs import canvas_of, concept_of, image_of
 from datagen.workflow.pictures import StoredPictures
 from datagen.workflow.workshop import Workshop
@@ -35,10 +36,11 @@ def propose(workshop: Workshop, pictures: StoredPictures, study_id: int) -> int:
             ).all()
         )
     made: list[ProposalRow] = []
+    templates = Templates([image_of(row) for row in rows if row.role is Role.BACKGROUND], pictures)
     for row, concept in _outlined(study, rows):
         basis = _basis(row.digest, row.result)
         if bases.get(row.task_id) != basis:
-            made.append(_row(study_id, row, basis, _outline_regions(concept, pictures)))
+            made.append(_row(study_id, row, basis, _outline_regions(concept, pictures, templates)))
     drawn = [(row, canvas) for row in rows if row.role is Role.CANVAS and (canvas := canvas_of(row, study.labels)[0])]
     blank = [row for row in rows if row.role is Role.CANVAS and not row.answered]
     learned = _basis(*(part for row, _ in drawn for part in (row.digest, row.result)))
@@ -71,11 +73,11 @@ def _outlined(study: StudyRow, rows: Sequence[InputRow]) -> list[tuple[InputRow,
     return found
 
 
-def _outline_regions(concept: ConceptImage, pictures: StoredPictures) -> list[dict[str, Any]]:
+def _outline_regions(concept: ConceptImage, pictures: StoredPictures, templates: Templates) -> list[dict[str, Any]]:
     """The boxes as they were drawn, each with the outline found in it: ready to be corrected and submitted."""
     width, height = concept.image.width, concept.image.height
     regions: list[dict[str, Any]] = []
-    for number, one in enumerate(propose_outlines(concept, pictures.load(concept.image))):
+    for number, one in enumerate(propose_outlines(concept, pictures.load(concept.image), templates)):
         regions.append(box_region(f"b{number}", "concept", one.label, one.box, width, height))
         regions += (
             polygon_region(f"b{number}o{part}", "outline", one.label, polygon, width, height)

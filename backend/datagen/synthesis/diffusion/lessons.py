@@ -20,6 +20,7 @@ from datagen.synthesis.diffusion.parameters import DiffusionParameters
 from datagen.synthesis.engine import Picture, Pictures
 from datagen.synthesis.exemplars import Candidate, Exemplar, candidates, choose
 from datagen.synthesis.parameters import CompositeParameters
+from datagen.synthesis.templates import Templates
 from datagen.synthesis.tones import Bools, Floats
 
 #: Lessons made of each example, within these bounds in all: they are encoded once, so memory bounds them.
@@ -53,8 +54,9 @@ def examples_of(spec: Spec, pictures: Pictures, where: CompositeParameters) -> t
     """The spec's usable boxes with their mattes; ``datagen.synthesis.exemplars`` says what was not usable."""
     found: list[Candidate] = []
     photos: dict[str, ImageRef] = {}
+    templates = Templates(spec.backgrounds, pictures)
     for concept in spec.concepts:
-        made, _ = candidates(concept, pictures.load(concept.image))
+        made, _ = candidates(concept, pictures.load(concept.image), templates)
         for one in made:
             if one.label in spec.labels:
                 found.append(one)
