@@ -69,7 +69,7 @@ class Person:
         self.page.goto(f"{self.server.url}/projects/{project_id}/data?task={task_id}")
         self.page.locator(f"{_SUBMIT}, {_UPDATE}").first.wait_for()
         self.page.locator(".konvajs-content canvas").first.wait_for()
-        self.page.wait_for_function(f"() => ({_IMAGE_SIZE})()[0] > 0")
+        self.image_size()
 
     # drawing, in fractions of the image: (0, 0) its top left corner, (1, 1) its bottom right one
 
@@ -122,8 +122,12 @@ class Person:
         return [tuple(one) for one in self.page.evaluate(_OUTLINES)]
 
     def image_size(self) -> tuple[int, int]:
-        """Width and height of the image that the editor has loaded and drawn; (0, 0) when it did not load."""
-        width, height = self.page.evaluate(_IMAGE_SIZE)
+        """Width and height of the image that the editor has loaded and drawn; waits for it.
+
+        The editor may put another element in its place just after it was drawn.
+        """
+        loaded = f"() => {{ const size = ({_IMAGE_SIZE})(); return size[0] > 0 ? size : null; }}"
+        width, height = self.page.wait_for_function(loaded).json_value()
         return int(width), int(height)
 
     # forms

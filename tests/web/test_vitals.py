@@ -44,6 +44,7 @@ def test_metrics_count_events_images_and_what_waits(studio: Studio, study: Study
     before = figures(studio)
     study.review()
     study.judge(said("good"))
+    studio.hear_out()
     waiting = figures(studio)
     assert waiting["datagen_queue_depth", "datagen-events"] >= 1
     studio.settle()
