@@ -133,9 +133,10 @@ def _device(own: DiffusionParameters, device: Device | None) -> list[str]:
 
 
 def _fitting(own: DiffusionParameters, examined: Examined) -> list[str]:
-    if examined.denoiser == "transformer" and own.fit_steps and not own.lora:
+    fitted = examined.denoiser == "unet" or examined.pipeline == "FluxFillPipeline"
+    if examined.pipeline and not fitted and own.fit_steps and not own.lora:
         return [
-            f"a LoRA can be fitted for UNet pipelines (SD 1.5, SD 2, SDXL), and {examined.pipeline} has none: set "
+            f"a LoRA can be fitted for UNets (SD 1.5, SD 2, SDXL) and for Flux Fill, not for {examined.pipeline}: set "
             "“diffusion.fit_steps” to 0 to paint with the weights as they are, or “diffusion.lora” to a LoRA for it"
         ]
     return []

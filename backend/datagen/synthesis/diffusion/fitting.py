@@ -22,8 +22,8 @@ from datagen.domain.spec import Spec
 from datagen.synthesis.composite import CompositeEngine
 from datagen.synthesis.diffusion import pipelines
 from datagen.synthesis.diffusion.checks import find_weights
+from datagen.synthesis.diffusion.faults import free_memory
 from datagen.synthesis.diffusion.lessons import examples_of, make_lessons
-from datagen.synthesis.diffusion.painter import free_memory
 from datagen.synthesis.diffusion.parameters import DiffusionParameters
 from datagen.synthesis.diffusion.pipelines import LORA_FILE
 from datagen.synthesis.diffusion.rendering import FittedDiffusion, Means

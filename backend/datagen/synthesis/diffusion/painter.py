@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,8 +11,9 @@ import numpy as np
 import torch
 
 from datagen.errors import DeviceFault, EngineError
+from datagen.synthesis.diffusion.faults import free_memory, is_device_fault, is_out_of_memory
 from datagen.synthesis.diffusion.parameters import DiffusionParameters
-from datagen.synthesis.diffusion.pipelines import OutOfMemory, Pipeline
+from datagen.synthesis.diffusion.pipelines import Pipeline
 from datagen.synthesis.diffusion.watchdog import watched
 from datagen.synthesis.tones import Floats
 
@@ -55,15 +55,15 @@ class Painter:
             try:
                 with watched():
                     painted = self._call(full)
-            except OutOfMemory as fault:
+            except RuntimeError as fault:
+                if is_device_fault(fault):
+                    raise DeviceFault(f"the device failed while painting: {fault}") from fault
+                if not is_out_of_memory(fault):
+                    raise
                 # the traceback holds every tensor of the failed call: drop it before trying again
                 fault.__traceback__ = None
                 self._halve()
                 continue
-            except RuntimeError as fault:
-                if is_device_fault(fault):
-                    raise DeviceFault(f"the device failed while painting: {fault}") from fault
-                raise
             made += list(painted[: len(rows)])
         return made
 
@@ -101,18 +101,6 @@ class Painter:
             )
         self.batch //= 2
         free_memory()
-
-
-def free_memory() -> None:
-    """Give back what nobody holds any more."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-
-
-def is_device_fault(fault: BaseException) -> bool:
-    """Whether the device itself failed, after which nothing in this process can use it."""
-    return isinstance(fault, torch.AcceleratorError) or "CUDA error" in str(fault)
 
 
 def _as_tensor(rows: Floats) -> torch.Tensor:

@@ -18,7 +18,8 @@ import numpy as np
 import torch
 
 from datagen.synthesis.diffusion import pipelines
-from datagen.synthesis.diffusion.painter import Order, Painter, free_memory
+from datagen.synthesis.diffusion.faults import free_memory
+from datagen.synthesis.diffusion.painter import Order, Painter
 from datagen.synthesis.diffusion.parameters import DiffusionParameters
 from datagen.synthesis.diffusion.pipelines import Pipeline
 
