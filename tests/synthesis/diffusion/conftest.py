@@ -16,7 +16,7 @@ SMALL = {
     "resolution": 32,
     "steps": 3,
     "candidates": 2,
-    "fit_steps": 12,
+    "fit_steps": 6,
     "fit_batch": 2,
     "lora_rank": 4,
     "learning_rate": 1e-2,

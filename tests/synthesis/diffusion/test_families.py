@@ -76,7 +76,10 @@ def test_only_masked_pixels_change_and_the_label_is_where_they_did(study, engine
 def test_what_was_taught_paints_the_same_image_in_any_company_and_process(study, tmp_path, parameters, other_family):
     own = parameters(weights=str(other_family), fit_steps=2)
     spec, shelf = study(kind="colour", concepts=3, canvases=2, backgrounds=2, parameters=own)
-    together = list(DiffusionEngine(tmp_path).fit(spec, shelf, ignore).render(range(2)))
+    fitted = DiffusionEngine(tmp_path).fit(spec, shelf, ignore)
+    has_maps = (other_family / "unet").is_dir()
+    assert any("attention part of the loss was left out" in said for said in fitted.report.findings) != has_maps
+    together = list(fitted.render(range(2)))
     drop_warm()
     [alone] = DiffusionEngine(tmp_path).fit(spec, shelf, ignore).render([1])
     assert np.array_equal(alone.image, together[1].image)
@@ -134,6 +137,16 @@ def test_a_lora_saved_and_loaded_again_paints_the_same(teach, device, other_fami
     pipelines.save_whole(teacher._pipeline, tmp_path / "whole")
     assert examine(tmp_path / "whole").problems == ()
     assert np.abs(paint(load(tmp_path / "whole")) - taught).max() < 1e-4
+
+
+def test_the_weight_of_the_prompt_is_the_makers_own_unless_it_is_named(other_family):
+    pipeline = load(other_family)
+    own = 4.0 if hasattr(pipeline, "unet") else 30.0
+    unnamed, named, other = (
+        paint(pipeline, DiffusionParameters(resolution=32, steps=2, guidance=weight)) for weight in (None, own, 7.0)
+    )
+    assert np.array_equal(unnamed, named)
+    assert not np.array_equal(unnamed, other)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)

@@ -17,6 +17,9 @@ from datagen.synthesis.diffusion.pipelines import Pipeline
 from datagen.synthesis.diffusion.watchdog import watched
 from datagen.synthesis.tones import Floats
 
+#: The weight of the prompt for UNets: enough for a word that was taught; more makes colours garish.
+_GUIDANCE = 4.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
@@ -35,8 +38,8 @@ class Painter:
         self.pipeline = pipeline
         self.batch = batch
         self._parameters = parameters
-        # pipelines differ in what they take: a distilled Fill model has no strength, a Flux no negative prompt
-        self._takes = frozenset(inspect.signature(pipeline.__call__).parameters)
+        # pipelines differ in what they take: a distilled model has no negative prompt
+        self._takes = inspect.signature(pipeline.__call__).parameters
 
     def paint(self, orders: Sequence[Order]) -> list[Floats]:
         """The painted crops [r, r, 3], 0 to 1, in order; each depends on its order alone.
@@ -79,11 +82,12 @@ class Painter:
             "height": p.resolution,
             "width": p.resolution,
             "num_inference_steps": p.steps,
-            "strength": p.noise,
-            "guidance_scale": p.guidance,
+            "strength": self._strength(),
             "generator": generators,
             "output_type": "np",
         }
+        if p.guidance is not None or not hasattr(self.pipeline, "transformer"):
+            options["guidance_scale"] = _GUIDANCE if p.guidance is None else p.guidance
         with torch.inference_mode():
             images = self.pipeline(**{k: v for k, v in options.items() if k in self._takes}).images
         if not np.isfinite(images).all():
@@ -92,6 +96,13 @@ class Painter:
                 "“diffusion.dtype” to “bfloat16” or “float32”"
             )
         return np.asarray(images, np.float32)
+
+    def _strength(self) -> float:
+        """The share of noise; SDXL is less sharp from noise alone, so its pipeline's own default is just below that."""
+        p = self._parameters
+        own = getattr(self._takes.get("strength"), "default", None)
+        just_below = isinstance(own, float) and 0.99 < own < 1 and int(p.steps * own) >= 1
+        return min(p.noise, float(own)) if just_below and own is not None else p.noise
 
     def _halve(self) -> None:
         if self.batch == 1:

@@ -158,7 +158,8 @@ def add_lora(pipeline: Pipeline, lora: Path) -> None:
     """
     folder, name = (lora, None) if lora.is_dir() else (lora.parent, lora.name)
     try:
-        pipeline.load_lora_weights(str(folder), weight_name=name, local_files_only=True)
+        with device_faults("loading the LoRA", "the LoRA does not fit into the device's memory beside the weights"):
+            pipeline.load_lora_weights(str(folder), weight_name=name, local_files_only=True)
     except (OSError, ValueError, RuntimeError, LookupError) as fault:
         raise EngineError(
             f"the LoRA {lora} does not fit the weights ({type(fault).__name__}: {fault}); clear or correct "
