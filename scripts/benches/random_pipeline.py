@@ -19,6 +19,8 @@ from diffusers import (
     FlowMatchEulerDiscreteScheduler,
     FluxFillPipeline,
     FluxTransformer2DModel,
+    SD3Transformer2DModel,
+    StableDiffusion3Pipeline,
     StableDiffusionInpaintPipeline,
     StableDiffusionPipeline,
     StableDiffusionXLInpaintPipeline,
@@ -177,8 +179,7 @@ def build_flux_fill(folder: Path, *, channels: int | None = None, seed: int = 0)
     torch.manual_seed(seed)
     # latents and those of the masked picture, in squares of 2 × 2, and the mask in squares of 4 × 4 pixels
     seen = 2 * 4 * 4 + 4 * 4
-    letters = [f"▁{letter}" for letter in string.ascii_lowercase] + list(string.ascii_letters + string.digits)
-    words = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0), *((letter, -3.0) for letter in letters)]
+    words, reader = _second_reader(32)
     pipeline = FluxFillPipeline(
         vae=_autoencoder(
             latent_channels=4,
@@ -205,14 +206,60 @@ def build_flux_fill(folder: Path, *, channels: int | None = None, seed: int = 0)
             _text({"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4})
         ),
         tokenizer=_tokenizer(folder),
-        text_encoder_2=T5EncoderModel(
-            T5Config(vocab_size=len(words), d_model=32, d_kv=8, d_ff=64, num_layers=2, num_heads=4)
-        ),
-        tokenizer_2=T5Tokenizer(vocab=words, extra_ids=0, model_max_length=512),
+        text_encoder_2=reader,
+        tokenizer_2=words,
         scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
     )
     pipeline.save_pretrained(str(folder))
     return folder
+
+
+def build_sd3(folder: Path, *, seed: int = 0) -> Path:
+    """Save a tiny SD 3 pipeline, which inpaints by putting the known part back after every step."""
+    torch.manual_seed(seed)
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    clip = _tokenizer(folder)
+    words, reader = _second_reader(64)
+    pipeline = StableDiffusion3Pipeline(
+        transformer=SD3Transformer2DModel(
+            sample_size=16,
+            patch_size=2,
+            in_channels=16,
+            out_channels=16,
+            num_layers=2,
+            attention_head_dim=8,
+            num_attention_heads=4,
+            joint_attention_dim=64,
+            caption_projection_dim=32,
+            pooled_projection_dim=64,
+        ),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+        vae=_autoencoder(
+            latent_channels=16,
+            block_out_channels=(32, 64),
+            norm_num_groups=8,
+            scaling_factor=1.5305,
+            shift_factor=0.0609,
+            use_quant_conv=False,
+            use_post_quant_conv=False,
+        ),
+        text_encoder=CLIPTextModelWithProjection(_text(sizes | {"projection_dim": 32})),
+        tokenizer=clip,
+        text_encoder_2=CLIPTextModelWithProjection(_text(sizes | {"projection_dim": 32})),
+        tokenizer_2=clip,
+        text_encoder_3=reader,
+        tokenizer_3=words,
+    )
+    pipeline.save_pretrained(str(folder))
+    return folder
+
+
+def _second_reader(size: int) -> tuple[T5Tokenizer, T5EncoderModel]:
+    """A T5 encoder and its tokenizer, one token a letter."""
+    letters = [f"▁{letter}" for letter in string.ascii_lowercase] + list(string.ascii_letters + string.digits)
+    words = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0), *((letter, -3.0) for letter in letters)]
+    sizes = T5Config(vocab_size=len(words), d_model=size, d_kv=8, d_ff=64, num_layers=2, num_heads=4)
+    return T5Tokenizer(vocab=words, extra_ids=0, model_max_length=512), T5EncoderModel(sizes)
 
 
 def _autoencoder(**sizes: Any) -> AutoencoderKL:

@@ -50,7 +50,7 @@ def teach(other_family, device, study, tmp_path):
     def make(name="fit", dtype=torch.float32, **others):
         own = DiffusionParameters.from_json({"weights": str(other_family), "device": device, **SMALL, **others})
         spec, shelf = study(kind="colour", concepts=3, canvases=2, backgrounds=2)
-        lessons = make_lessons(examples_of(spec, shelf, CompositeParameters()), shelf, own, seed=5)[:4]
+        lessons = make_lessons(examples_of(spec, shelf, CompositeParameters()), shelf, own, seed=5)[:2]
         pipeline = pipelines.load(other_family, own, pipelines.device_of(device), dtype)
         folder = tmp_path / name
         folder.mkdir(exist_ok=True)
@@ -98,14 +98,14 @@ def test_a_fit_stopped_between_two_steps_goes_on_as_if_it_had_not_been(teach, de
     if device == "cuda":
         pytest.skip("sums on a GPU depend on the order its threads come in; held to on the CPU")
 
-    def stop_after_two(done, what):
-        if what.startswith("step 2 "):
+    def stop_after_one(done, what):
+        if what.startswith("step 1 "):
             raise KeyboardInterrupt
 
-    whole = teach("whole", fit_steps=3, fit_batch=1).run(ignore)
+    whole = teach("whole", fit_steps=2, fit_batch=1).run(ignore)
     with pytest.raises(KeyboardInterrupt):
-        teach("stopped", fit_steps=3, fit_batch=1).run(stop_after_two)
-    assert teach("stopped", fit_steps=3, fit_batch=1).run(ignore).read_bytes() == whole.read_bytes()
+        teach("stopped", fit_steps=2, fit_batch=1).run(stop_after_one)
+    assert teach("stopped", fit_steps=2, fit_batch=1).run(ignore).read_bytes() == whole.read_bytes()
 
 
 def test_a_fit_in_sixteen_bits_learns_too(teach, device):
@@ -166,6 +166,20 @@ def test_a_start_from_the_picture_keeps_more_of_it(other_family):
         for strength in (0.1, 1.0)
     )
     assert not np.array_equal(barely, whole)
+
+
+def test_sd3_can_only_paint_and_a_fit_of_it_is_refused_before_it_begins(tiny, study, parameters, tmp_path, engine):
+    from benches.random_pipeline import build_sd3
+
+    folder = build_sd3(tmp_path / "tiny-sd3")
+    [said, _] = check({"diffusion": {"weights": str(folder), "device": "cpu"}})
+    assert "not for StableDiffusion3Pipeline: set “diffusion.fit_steps” to 0" in said
+    spec, shelf = study(kind="colour", parameters=parameters(weights=str(folder), fit_steps=0))
+    first, again = (next(iter(engine.fit(spec, shelf, ignore).render([0]))) for _ in range(2))
+    assert np.array_equal(first.image, again.image)
+    background = shelf.load(first.provenance.background)
+    assert not ((first.image != background).any(axis=2) & (first.mask == 0)).any()
+    assert first.provenance.steps["instances"][0]["pixels"] == "diffusion"
 
 
 @pytest.mark.parametrize(
