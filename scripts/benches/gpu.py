@@ -64,7 +64,7 @@ def measure(arch: str, device_name: str) -> dict[str, Any]:
 
     from benches.random_pipeline import ARCHITECTURES, build
     from datagen.synthesis.diffusion import pipelines, tuning
-    from datagen.synthesis.diffusion.painter import free_memory
+    from datagen.synthesis.diffusion.faults import free_memory
     from datagen.synthesis.diffusion.parameters import DiffusionParameters
 
     side = ARCHITECTURES[arch].side

@@ -1,12 +1,13 @@
 """Inpainting pipelines with random weights, made here: nothing is downloaded, every part of the path is real.
 
-Speed does not depend on what the weights are, so full-size ones give honest throughput; ``tiny`` (7 MB) is for tests.
-The tokenizer has one token a byte and knows no merges.
+Speed does not depend on what the weights are, so full-size ones give honest throughput; those named ``tiny`` (a few MB)
+are for tests. CLIP's tokenizer has one token a byte and knows no merges, T5's one a letter.
 """
 
 from __future__ import annotations
 
 import json
+import string
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,25 @@ import torch
 from diffusers import (
     AutoencoderKL,
     DDIMScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    FluxFillPipeline,
+    FluxTransformer2DModel,
+    SD3Transformer2DModel,
+    StableDiffusion3Pipeline,
     StableDiffusionInpaintPipeline,
     StableDiffusionPipeline,
     StableDiffusionXLInpaintPipeline,
     UNet2DConditionModel,
 )
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+    T5Config,
+    T5EncoderModel,
+    T5Tokenizer,
+)
 
 #: The byte vocabulary's size, and its marks for the beginning and the end.
 _WORDS, _BEGIN, _END = 514, 512, 513
@@ -53,6 +67,35 @@ ARCHITECTURES = {
         },
         vae={"block_out_channels": (32, 64), "norm_num_groups": 8},
         text={"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4},
+    ),
+    "tiny-sdxl": Architecture(
+        side=32,
+        unet={
+            "sample_size": 16,
+            "block_out_channels": (32, 64),
+            "layers_per_block": 1,
+            # both encoders' words beside each other
+            "cross_attention_dim": 32 + 48,
+            "attention_head_dim": (4, 8),
+            "transformer_layers_per_block": (1, 2),
+            "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
+            "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
+            "norm_num_groups": 8,
+            "use_linear_projection": True,
+            "addition_embed_type": "text_time",
+            "addition_time_embed_dim": 8,
+            # six sizes, and the second encoder's projection
+            "projection_class_embeddings_input_dim": 6 * 8 + 40,
+        },
+        vae={"block_out_channels": (32, 64), "norm_num_groups": 8, "scaling_factor": 0.13025, "force_upcast": True},
+        text={"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4},
+        second_text={
+            "hidden_size": 48,
+            "intermediate_size": 64,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "projection_dim": 40,
+        },
     ),
     "sd15": Architecture(
         side=512,
@@ -104,11 +147,8 @@ def build(name: str, folder: Path, *, channels: int = 9, seed: int = 0, dtype: t
     """Save a pipeline of that architecture; ``channels`` of 4 make the UNet that of a text-to-image model."""
     torch.manual_seed(seed)
     made = ARCHITECTURES[name]
-    levels = len(made.vae["block_out_channels"])
     parts: dict[str, Any] = {
-        "vae": AutoencoderKL(
-            latent_channels=4, down_block_types=(_DEEP[0],) * levels, up_block_types=(_DEEP[1],) * levels, **made.vae
-        ),
+        "vae": _autoencoder(latent_channels=4, **made.vae),
         "unet": UNet2DConditionModel(in_channels=channels, out_channels=4, **made.unet),
         "text_encoder": CLIPTextModel(_text(made.text)),
         "tokenizer": _tokenizer(folder),
@@ -132,6 +172,99 @@ def build(name: str, folder: Path, *, channels: int = 9, seed: int = 0, dtype: t
         pipeline = kind(**parts, safety_checker=None, feature_extractor=None, requires_safety_checker=False)
     pipeline.to(dtype=dtype).save_pretrained(str(folder))
     return folder
+
+
+def build_flux_fill(folder: Path, *, channels: int | None = None, seed: int = 0) -> Path:
+    """Save a tiny Flux Fill pipeline; ``channels`` of 16 make its transformer that of a text-to-image model."""
+    torch.manual_seed(seed)
+    # latents and those of the masked picture, in squares of 2 × 2, and the mask in squares of 4 × 4 pixels
+    seen = 2 * 4 * 4 + 4 * 4
+    words, reader = _second_reader(32)
+    pipeline = FluxFillPipeline(
+        vae=_autoencoder(
+            latent_channels=4,
+            block_out_channels=(32, 64),
+            norm_num_groups=8,
+            scaling_factor=0.3611,
+            shift_factor=0.1159,
+            use_quant_conv=False,
+            use_post_quant_conv=False,
+        ),
+        transformer=FluxTransformer2DModel(
+            in_channels=channels or seen,
+            out_channels=16,
+            num_layers=2,
+            num_single_layers=2,
+            attention_head_dim=16,
+            num_attention_heads=2,
+            joint_attention_dim=32,
+            pooled_projection_dim=32,
+            guidance_embeds=True,
+            axes_dims_rope=(4, 6, 6),
+        ),
+        text_encoder=CLIPTextModel(
+            _text({"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4})
+        ),
+        tokenizer=_tokenizer(folder),
+        text_encoder_2=reader,
+        tokenizer_2=words,
+        scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
+    )
+    pipeline.save_pretrained(str(folder))
+    return folder
+
+
+def build_sd3(folder: Path, *, seed: int = 0) -> Path:
+    """Save a tiny SD 3 pipeline, which inpaints by putting the known part back after every step."""
+    torch.manual_seed(seed)
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    clip = _tokenizer(folder)
+    words, reader = _second_reader(64)
+    pipeline = StableDiffusion3Pipeline(
+        transformer=SD3Transformer2DModel(
+            sample_size=16,
+            patch_size=2,
+            in_channels=16,
+            out_channels=16,
+            num_layers=2,
+            attention_head_dim=8,
+            num_attention_heads=4,
+            joint_attention_dim=64,
+            caption_projection_dim=32,
+            pooled_projection_dim=64,
+        ),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+        vae=_autoencoder(
+            latent_channels=16,
+            block_out_channels=(32, 64),
+            norm_num_groups=8,
+            scaling_factor=1.5305,
+            shift_factor=0.0609,
+            use_quant_conv=False,
+            use_post_quant_conv=False,
+        ),
+        text_encoder=CLIPTextModelWithProjection(_text(sizes | {"projection_dim": 32})),
+        tokenizer=clip,
+        text_encoder_2=CLIPTextModelWithProjection(_text(sizes | {"projection_dim": 32})),
+        tokenizer_2=clip,
+        text_encoder_3=reader,
+        tokenizer_3=words,
+    )
+    pipeline.save_pretrained(str(folder))
+    return folder
+
+
+def _second_reader(size: int) -> tuple[T5Tokenizer, T5EncoderModel]:
+    """A T5 encoder and its tokenizer, one token a letter."""
+    letters = [f"▁{letter}" for letter in string.ascii_lowercase] + list(string.ascii_letters + string.digits)
+    words = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0), *((letter, -3.0) for letter in letters)]
+    sizes = T5Config(vocab_size=len(words), d_model=size, d_kv=8, d_ff=64, num_layers=2, num_heads=4)
+    return T5Tokenizer(vocab=words, extra_ids=0, model_max_length=512), T5EncoderModel(sizes)
+
+
+def _autoencoder(**sizes: Any) -> AutoencoderKL:
+    levels = len(sizes["block_out_channels"])
+    return AutoencoderKL(down_block_types=(_DEEP[0],) * levels, up_block_types=(_DEEP[1],) * levels, **sizes)
 
 
 def _text(sizes: dict[str, int]) -> CLIPTextConfig:

@@ -148,6 +148,17 @@ def test_a_worker_whose_device_failed_ends_and_leaves_the_work_to_the_next(
     own_study.act(Happening.CANCEL)
 
 
+def test_a_worker_that_did_its_share_of_jobs_ends_to_be_started_anew(studio: Studio, own_study: Study) -> None:
+    made = build(own_study)
+    shard = shard_of(own_study, made)
+    studio.queues.knock([knock for knock in studio.queues.queued() if knock.row_id == shard.id])  # a second job
+    with studio.as_process():
+        run_worker(studio.settings.redis_url, (GPU,), most_jobs=1)
+    assert studio.queues.depths()[GPU] == 1
+    studio.queues.redis.flushdb()
+    studio.settle()
+
+
 def test_every_gpu_has_a_worker_of_its_own_and_a_machine_without_one_has_one() -> None:
     assert [(name, command[-4:]) for name, command in gpu_commands(("0", "3")).items()] == [
         ("gpu-0", ["worker", "--gpu", "--device", "0"]),

@@ -16,7 +16,7 @@ SMALL = {
     "resolution": 32,
     "steps": 3,
     "candidates": 2,
-    "fit_steps": 12,
+    "fit_steps": 6,
     "fit_batch": 2,
     "lora_rank": 4,
     "learning_rate": 1e-2,
@@ -38,6 +38,15 @@ def tiny(tmp_path_factory):
     from benches.random_pipeline import build
 
     return build("tiny", tmp_path_factory.mktemp("weights") / "tiny-inpainting")
+
+
+@pytest.fixture(scope="session", params=["sdxl", "flux-fill"])
+def other_family(request, tiny, tmp_path_factory):
+    """The folder of a random pipeline of another family than ``tiny``, which is SD 1.5's."""
+    from benches.random_pipeline import build, build_flux_fill
+
+    folder = tmp_path_factory.mktemp("weights") / f"tiny-{request.param}"
+    return build("tiny-sdxl", folder) if request.param == "sdxl" else build_flux_fill(folder)
 
 
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -69,6 +70,22 @@ def test_a_gpu_with_a_torch_for_cpus_is_said(weights, monkeypatch):
     monkeypatch.setattr("datagen.synthesis.diffusion.checks.find_device", lambda wanted: there)
     monkeypatch.setattr("datagen.synthesis.diffusion.checks.torch_version", lambda: "2.13.0+cpu")
     assert any("torch 2.13.0+cpu is built without CUDA" in said for said in ask(weights, device="auto"))
+
+
+def test_a_model_that_can_only_paint_says_so_and_how_to_go_on_with_it(weights):
+    index = weights / "model_index.json"
+    body = json.loads(index.read_text())
+    body["_class_name"] = "StableDiffusion3Pipeline"
+    body["transformer"] = ["diffusers", "SD3Transformer2DModel"]
+    del body["unet"]
+    index.write_text(json.dumps(body))
+    (weights / "unet").rename(weights / "transformer")
+    [said, _] = ask(weights)
+    assert "A LoRA can be fitted for UNets (SD 1.5, SD 2, SDXL) and for Flux Fill, not for StableDiffusion3Pipe" in said
+    assert "set “diffusion.fit_steps” to 0" in said
+    assert any("paints in multiples of 16 pixels" in one for one in ask(weights, fit_steps=0, resolution=520))
+    if find_spec("diffusers"):
+        assert ask(weights, fit_steps=0) == ()
 
 
 def test_too_little_memory_names_what_would_help():

@@ -86,7 +86,7 @@ def test_the_provenance_is_enough_to_make_the_image_again(study, engine, paramet
 
 
 def test_a_spec_is_fitted_once_and_a_child_that_only_moves_finds_its_parents_fit(study, tmp_path, parameters):
-    spec, shelf = study(kind="colour", parameters=parameters(fit_steps=2))
+    spec, shelf = study(kind="colour", concepts=3, parameters=parameters(fit_steps=2))
     child = replace(spec, seed=2, parameters=spec.parameters | {"size_factor": 1.3})
     other = replace(spec, parameters=parameters(fit_steps=3))
     taught = []
@@ -128,7 +128,7 @@ def test_where_nothing_can_be_seen_composites_pixels_are_used_and_counted(study,
 
 
 def test_a_fit_waits_for_the_worker_that_makes_the_same_and_can_be_cancelled_meanwhile(study, tmp_path, parameters):
-    spec, shelf = study(kind="colour", parameters=parameters(fit_steps=1))
+    spec, shelf = study(kind="colour", concepts=3, parameters=parameters(fit_steps=1))
 
     class Cancelled(Exception):
         pass

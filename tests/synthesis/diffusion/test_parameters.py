@@ -61,3 +61,9 @@ def test_refining_a_composite_starts_from_half_the_noise_unless_said_otherwise()
 
 def test_a_label_with_braces_stays_as_it_is_in_the_prompt():
     assert DiffusionParameters().prompt_for("{pit} 5%") == "a photo of sks {pit} 5%"
+
+
+def test_less_than_one_step_is_no_painting():
+    with pytest.raises(EngineError, match=r"“diffusion.steps” × “diffusion.strength” is 0.6, less than one step"):
+        DiffusionParameters.from_json({"steps": 3, "strength": 0.2})
+    assert DiffusionParameters.from_json({"steps": 2, "refine_composite": True}).noise == 0.5

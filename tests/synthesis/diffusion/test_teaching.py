@@ -43,7 +43,7 @@ def ignore(done, what):
 
 
 def test_fitting_lowers_the_loss_on_the_concept(teach):
-    teacher = teach(fit_steps=30)
+    teacher = teach(fit_steps=20)
     before = teacher.judge()
     teacher.run(ignore)
     assert teacher.judge() < 0.97 * before
@@ -117,6 +117,25 @@ def test_a_device_that_fails_is_no_fault_of_the_spec(teach, monkeypatch):
 
     monkeypatch.setattr(teacher, "_losses", fail)
     with pytest.raises(DeviceFault, match=r"illegal memory access"):
+        teacher.run(ignore)
+
+
+def test_what_lies_on_a_failed_device_is_not_read_for_a_checkpoint(teach, monkeypatch):
+    teacher = teach(fit_steps=3)
+    real, calls = teacher._losses, []
+
+    def fail_second(rows, chance):
+        calls.append(rows)
+        if len(calls) == 2:
+            raise RuntimeError("CUDA error: unspecified launch failure")
+        return real(rows, chance)
+
+    def unreadable():
+        raise RuntimeError("CUDA error: unspecified launch failure")
+
+    monkeypatch.setattr(teacher, "_losses", fail_second)
+    monkeypatch.setattr(teacher, "_keep", unreadable)
+    with pytest.raises(DeviceFault):
         teacher.run(ignore)
 
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from datagen.synthesis.diffusion.weights import digest_of, examine, looks_like_hub_id
+from datagen.synthesis.diffusion.weights import broken_off, digest_of, examine, looks_like_hub_id
 
 
 def problem(folder, variant=""):
@@ -75,6 +75,45 @@ def test_a_flux_that_was_not_trained_to_fill_is_refused_with_the_one_that_was(we
     (weights / "model_index.json").write_text(json.dumps(index))
     (weights / "unet" / "config.json").unlink()
     assert "FLUX.1-Fill-dev" in problem(weights)
+
+
+def test_a_flux_fill_with_the_transformer_of_another_flux_is_refused(weights):
+    change(weights / "model_index.json", _class_name="FluxFillPipeline")
+    (weights / "unet" / "config.json").unlink()
+    config = weights / "transformer" / "config.json"
+    config.parent.mkdir()
+    config.write_text(json.dumps({"in_channels": 384, "out_channels": 64}))
+    assert examine(weights).problems == ()
+    config.write_text(json.dumps({"in_channels": 64, "out_channels": None}))
+    assert "its transformer is that of a text-to-image model (it takes 64 channels and gives as many)" in problem(
+        weights
+    )
+
+
+@pytest.mark.parametrize("kind", ["WanPipeline", "FluxControlNetInpaintPipeline", "KandinskyV22Pipeline", ""])
+def test_a_pipeline_that_does_not_paint_from_picture_mask_and_sentence_is_refused(weights, kind):
+    change(weights / "model_index.json", _class_name=kind)
+    assert "which does not paint from a picture, a mask and a sentence" in problem(weights)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("StableDiffusionInpaintPipeline", "StableDiffusionXLInpaintPipeline", "StableDiffusionXLPAGInpaintPipeline"),
+        *("StableDiffusion3Pipeline", "FluxInpaintPipeline", "QwenImagePipeline", "QwenImageEditInpaintPipeline"),
+        *("ZImagePipeline", "ZImageInpaintPipeline"),
+    ],
+)
+def test_the_families_that_the_auto_class_inpaints_with_are_let_through(weights, kind):
+    change(weights / "model_index.json", _class_name=kind)
+    assert examine(weights).problems == ()
+
+
+def test_what_a_broken_off_download_left_out_is_seen(weights):
+    assert not broken_off(weights)
+    (weights / "vae" / "diffusion_pytorch_model.safetensors").unlink()
+    assert broken_off(weights)
+    assert broken_off(weights / "nowhere")
 
 
 def test_weights_saved_with_a_lora_loaded_are_refused(weights, safetensors_file):

@@ -6,7 +6,6 @@ Each answer is a sentence that names the setting to change. ``datagen doctor`` a
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 from datagen.domain.spec import Json
 from datagen.errors import EngineError
 from datagen.synthesis.diffusion.devices import Device, find_device, torch_version
+from datagen.synthesis.diffusion.hub import find_on_the_hub
 from datagen.synthesis.diffusion.parameters import DiffusionParameters
 from datagen.synthesis.diffusion.weights import Examined, examine, looks_like_hub_id
 from datagen.synthesis.parameters import CompositeParameters
@@ -29,8 +29,6 @@ _BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
 #: Beside the weights: what one crop at 512 pixels needs while it is painted, and what the CUDA context takes. A coarse
 #: bound, so that only what cannot work is refused; running out of memory halves the batch.
 _WORKING_BYTES = 1_500_000_000
-#: How long the hub may take to answer, seconds.
-_HUB_SECONDS = 5.0
 
 
 def check(parameters: Mapping[str, Json]) -> tuple[str, ...]:
@@ -49,6 +47,10 @@ def check(parameters: Mapping[str, Json]) -> tuple[str, ...]:
         examined = examine(folder, own.variant)
         problems += examined.problems
         problems += _fitting(own, examined)
+        if examined.denoiser == "transformer" and own.resolution % 16:
+            problems.append(
+                f"“diffusion.resolution” is {own.resolution}; {examined.pipeline} paints in multiples of 16 pixels"
+            )
         if device is not None:
             problems += too_little_memory(own, device, examined)
     if own.lora and not Path(own.lora).expanduser().exists():
@@ -71,42 +73,7 @@ def find_weights(own: DiffusionParameters) -> tuple[Path | None, list[str]]:
             f"“diffusion.weights” names the folder {own.weights}, which is not on this machine; place the weights "
             "there, or set it to where they are"
         ]
-    return _on_the_hub(own)
-
-
-def _on_the_hub(own: DiffusionParameters) -> tuple[Path | None, list[str]]:
-    if find_spec("huggingface_hub") is None:
-        return None, []  # the packages' sentence says it
-    from huggingface_hub import HfApi, try_to_load_from_cache
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
-
-    cached = try_to_load_from_cache(own.weights, "model_index.json", revision=own.revision or None)
-    if isinstance(cached, str):
-        return Path(cached).parent, []
-    if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
-        return None, [
-            f"the weights {own.weights} are not on this machine, and HF_HUB_OFFLINE forbids fetching them; download "
-            "them elsewhere and set “diffusion.weights” to their folder"
-        ]
-    try:
-        HfApi(endpoint=os.environ.get("HF_ENDPOINT")).model_info(
-            own.weights, revision=own.revision or None, timeout=_HUB_SECONDS
-        )
-    except GatedRepoError:
-        return None, [
-            f"the weights {own.weights} are handed out only after their licence was accepted: accept it on the hub's "
-            "page and set HF_TOKEN, or set “diffusion.weights” to a local folder"
-        ]
-    except RevisionNotFoundError:
-        return None, [f"the weights {own.weights} have no revision {own.revision!r}; correct “diffusion.revision”"]
-    except RepositoryNotFoundError:
-        return None, [f"the hub knows no weights {own.weights!r}; correct “diffusion.weights”, or set HF_TOKEN"]
-    except Exception as fault:  # whatever the network does: the answer is the same sentence, with its name
-        return None, [
-            f"the weights {own.weights} are not here and the hub cannot be reached ({type(fault).__name__}); "
-            "download them elsewhere and set “diffusion.weights” to their folder"
-        ]
-    return None, []
+    return find_on_the_hub(own)
 
 
 def _packages() -> list[str]:
@@ -133,9 +100,10 @@ def _device(own: DiffusionParameters, device: Device | None) -> list[str]:
 
 
 def _fitting(own: DiffusionParameters, examined: Examined) -> list[str]:
-    if examined.denoiser == "transformer" and own.fit_steps and not own.lora:
+    fitted = examined.denoiser == "unet" or examined.pipeline == "FluxFillPipeline"
+    if examined.pipeline and not fitted and own.fit_steps and not own.lora:
         return [
-            f"a LoRA can be fitted for UNet pipelines (SD 1.5, SD 2, SDXL), and {examined.pipeline} has none: set "
+            f"a LoRA can be fitted for UNets (SD 1.5, SD 2, SDXL) and for Flux Fill, not for {examined.pipeline}: set "
             "“diffusion.fit_steps” to 0 to paint with the weights as they are, or “diffusion.lora” to a LoRA for it"
         ]
     return []

@@ -19,17 +19,18 @@ import torch
 from filelock import FileLock, Timeout
 
 from datagen.domain.spec import Spec
+from datagen.errors import EngineError
 from datagen.synthesis.composite import CompositeEngine
 from datagen.synthesis.diffusion import pipelines
 from datagen.synthesis.diffusion.checks import find_weights
+from datagen.synthesis.diffusion.faults import free_memory
 from datagen.synthesis.diffusion.lessons import examples_of, make_lessons
-from datagen.synthesis.diffusion.painter import free_memory
 from datagen.synthesis.diffusion.parameters import DiffusionParameters
 from datagen.synthesis.diffusion.pipelines import LORA_FILE
 from datagen.synthesis.diffusion.rendering import FittedDiffusion, Means
 from datagen.synthesis.diffusion.teaching import CURVE, LOSSES, Teacher
 from datagen.synthesis.diffusion.warm import drop_warm
-from datagen.synthesis.diffusion.weights import digest_of
+from datagen.synthesis.diffusion.weights import digest_of, examine
 from datagen.synthesis.engine import Pictures, Progress
 from datagen.synthesis.parameters import CompositeParameters
 
@@ -59,7 +60,7 @@ def fit(spec: Spec, pictures: Pictures, progress: Progress, folder: Path) -> Fit
     )
     progress(_WHERE, "reading the weights")
     weights, _ = find_weights(own)
-    weights = weights or pipelines.fetch(own)
+    weights = weights or _fetched(own)
     digest = digest_of(weights, folder / "digests.json")
     progress(_WEIGHTS, "read the weights")
     findings: list[str] = []
@@ -70,6 +71,8 @@ def fit(spec: Spec, pictures: Pictures, progress: Progress, folder: Path) -> Fit
     elif own.fit_steps:
         lora = _taught(spec, pictures, own, where, weights, digest, folder, progress)
         findings.append(_about_the_fit(lora.parent))
+        if not (weights / "unet").is_dir():
+            findings.append("The attention part of the loss was left out: this model has no maps of single words.")
     else:
         findings.append("The weights are used as they are; no LoRA was fitted (“diffusion.fit_steps” is 0).")
     progress(_TAUGHT, "fitted")
@@ -77,6 +80,14 @@ def fit(spec: Spec, pictures: Pictures, progress: Progress, folder: Path) -> Fit
     report = replace(placing.report, findings=(*placing.report.findings, *findings))
     progress(1.0, "fitted")
     return FittedDiffusion(spec, own, CompositeParameters.from_json(where), placing, pictures, means, report)
+
+
+def _fetched(own: DiffusionParameters) -> Path:
+    """The weights from the hub, looked at once they are here."""
+    weights = pipelines.fetch(own)
+    if problems := examine(weights, own.variant).problems:
+        raise EngineError(" ".join(f"{said}." for said in problems))
+    return weights
 
 
 def fit_key(spec: Spec, own: DiffusionParameters, where: CompositeParameters, weights_digest: str) -> str:

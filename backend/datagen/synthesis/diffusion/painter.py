@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,10 +11,14 @@ import numpy as np
 import torch
 
 from datagen.errors import DeviceFault, EngineError
+from datagen.synthesis.diffusion.faults import free_memory, is_device_fault, is_out_of_memory
 from datagen.synthesis.diffusion.parameters import DiffusionParameters
-from datagen.synthesis.diffusion.pipelines import OutOfMemory, Pipeline
+from datagen.synthesis.diffusion.pipelines import Pipeline
 from datagen.synthesis.diffusion.watchdog import watched
 from datagen.synthesis.tones import Floats
+
+#: The weight of the prompt for UNets: enough for a word that was taught; more makes colours garish.
+_GUIDANCE = 4.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,8 +38,8 @@ class Painter:
         self.pipeline = pipeline
         self.batch = batch
         self._parameters = parameters
-        # pipelines differ in what they take: a distilled Fill model has no strength, a Flux no negative prompt
-        self._takes = frozenset(inspect.signature(pipeline.__call__).parameters)
+        # pipelines differ in what they take: a distilled model has no negative prompt
+        self._takes = inspect.signature(pipeline.__call__).parameters
 
     def paint(self, orders: Sequence[Order]) -> list[Floats]:
         """The painted crops [r, r, 3], 0 to 1, in order; each depends on its order alone.
@@ -55,15 +58,15 @@ class Painter:
             try:
                 with watched():
                     painted = self._call(full)
-            except OutOfMemory as fault:
+            except RuntimeError as fault:
+                if is_device_fault(fault):
+                    raise DeviceFault(f"the device failed while painting: {fault}") from fault
+                if not is_out_of_memory(fault):
+                    raise
                 # the traceback holds every tensor of the failed call: drop it before trying again
                 fault.__traceback__ = None
                 self._halve()
                 continue
-            except RuntimeError as fault:
-                if is_device_fault(fault):
-                    raise DeviceFault(f"the device failed while painting: {fault}") from fault
-                raise
             made += list(painted[: len(rows)])
         return made
 
@@ -79,11 +82,12 @@ class Painter:
             "height": p.resolution,
             "width": p.resolution,
             "num_inference_steps": p.steps,
-            "strength": p.noise,
-            "guidance_scale": p.guidance,
+            "strength": self._strength(),
             "generator": generators,
             "output_type": "np",
         }
+        if p.guidance is not None or not hasattr(self.pipeline, "transformer"):
+            options["guidance_scale"] = _GUIDANCE if p.guidance is None else p.guidance
         with torch.inference_mode():
             images = self.pipeline(**{k: v for k, v in options.items() if k in self._takes}).images
         if not np.isfinite(images).all():
@@ -93,6 +97,13 @@ class Painter:
             )
         return np.asarray(images, np.float32)
 
+    def _strength(self) -> float:
+        """The share of noise; SDXL is less sharp from noise alone, so its pipeline's own default is just below that."""
+        p = self._parameters
+        own = getattr(self._takes.get("strength"), "default", None)
+        just_below = isinstance(own, float) and 0.99 < own < 1 and int(p.steps * own) >= 1
+        return min(p.noise, float(own)) if just_below and own is not None else p.noise
+
     def _halve(self) -> None:
         if self.batch == 1:
             raise EngineError(
@@ -101,18 +112,6 @@ class Painter:
             )
         self.batch //= 2
         free_memory()
-
-
-def free_memory() -> None:
-    """Give back what nobody holds any more."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-
-
-def is_device_fault(fault: BaseException) -> bool:
-    """Whether the device itself failed, after which nothing in this process can use it."""
-    return isinstance(fault, torch.AcceleratorError) or "CUDA error" in str(fault)
 
 
 def _as_tensor(rows: Floats) -> torch.Tensor:

@@ -63,8 +63,9 @@ class DiffusionParameters:
     scheduler: str = "auto"
     #: share of the noise that painting starts from; by default all of it, half of it where a composite is refined
     strength: float | None = None
-    #: weight of the prompt (classifier-free guidance); 1 and less need only half the work
-    guidance: float = 4.0
+    #: weight of the prompt (classifier-free guidance); 1 and less need only half the work. By default 4 for UNets,
+    #: and what its makers chose for another model (30 for Flux Fill)
+    guidance: float | None = None
     #: pictures painted for one place, of which the best is kept
     candidates: int = 4
     #: start from what the composite engine makes, not from noise alone
@@ -113,6 +114,11 @@ class DiffusionParameters:
         parameters = DiffusionParameters(**{name: _checked(name, value) for name, value in body.items()})  # type: ignore[arg-type]
         if parameters.resolution % 8:
             raise EngineError(f"parameter “{KEY}.resolution” is {parameters.resolution}; it must be a multiple of 8")
+        if int(parameters.steps * parameters.noise) < 1:
+            raise EngineError(
+                f"“{KEY}.steps” × “{KEY}.strength” is {parameters.steps * parameters.noise:.2g}, less than one step is "
+                "painted; raise one of them"
+            )
         for name in ("prompt", "object_prompt"):
             if "{token}" not in getattr(parameters, name):
                 raise EngineError(f"parameter “{KEY}.{name}” must contain {{token}}, the word that is taught")
@@ -145,7 +151,7 @@ def _filled(sentence: str, token: str, label: str) -> str:
 def _checked(name: str, value: object) -> object:
     where = f"parameter “{KEY}.{name}”"
     if name in RANGES:
-        if name == "strength" and value is None:
+        if name in ("strength", "guidance") and value is None:
             return None
         low, high = RANGES[name]
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):

@@ -17,6 +17,7 @@ from diffusers import AutoPipelineForInpainting, DiffusionPipeline
 
 from datagen.errors import EngineError
 from datagen.synthesis.diffusion.checks import PACKAGES
+from datagen.synthesis.diffusion.faults import device_faults
 from datagen.synthesis.diffusion.parameters import DiffusionParameters
 
 #: A diffusers pipeline; their types say little, and differ between pipelines.
@@ -31,8 +32,6 @@ _SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
     "lcm": ("LCMScheduler", {}),
     "tcd": ("TCDScheduler", {}),
 }
-#: What a device that has run out of memory raises; a CPU has no such error.
-OutOfMemory = torch.OutOfMemoryError
 
 
 def device_of(wanted: str) -> torch.device:
@@ -106,7 +105,8 @@ def load(folder: Path, parameters: DiffusionParameters, device: torch.device, dt
     """The pipeline of a folder on a device, with the scheduler that the parameters name.
 
     Raises:
-        EngineError: it cannot be loaded.
+        EngineError: it cannot be loaded, or does not fit into the device's memory.
+        DeviceFault: the device failed.
     """
     index: dict[str, Any] = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
     options: dict[str, Any] = {}
@@ -131,7 +131,21 @@ def load(folder: Path, parameters: DiffusionParameters, device: torch.device, dt
         ) from fault
     pipeline.set_progress_bar_config(disable=True)
     _set_scheduler(pipeline, parameters.scheduler)
-    return pipeline.to(device)
+    with device_faults(
+        "loading the weights",
+        f"the weights in {folder} do not fit into the device's memory; choose smaller ones with “diffusion.weights”, "
+        "set “diffusion.dtype” to “bfloat16”, or end what else uses the device",
+    ):
+        return pipeline.to(device)
+
+
+def keep_numbers(pipeline: Pipeline) -> None:
+    """Leave the autoencoder in the numbers it was loaded in.
+
+    SDXL's asks to be taken to float32 and back for every batch, since it overflows in float16; in others it does not.
+    """
+    if getattr(pipeline.vae.config, "force_upcast", False):
+        pipeline.vae.register_to_config(force_upcast=False)
 
 
 def add_lora(pipeline: Pipeline, lora: Path) -> None:
@@ -144,7 +158,8 @@ def add_lora(pipeline: Pipeline, lora: Path) -> None:
     """
     folder, name = (lora, None) if lora.is_dir() else (lora.parent, lora.name)
     try:
-        pipeline.load_lora_weights(str(folder), weight_name=name, local_files_only=True)
+        with device_faults("loading the LoRA", "the LoRA does not fit into the device's memory beside the weights"):
+            pipeline.load_lora_weights(str(folder), weight_name=name, local_files_only=True)
     except (OSError, ValueError, RuntimeError, LookupError) as fault:
         raise EngineError(
             f"the LoRA {lora} does not fit the weights ({type(fault).__name__}: {fault}); clear or correct "

@@ -17,8 +17,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from datagen.errors import EngineError
 from datagen.synthesis.diffusion import pipelines
-from datagen.synthesis.diffusion.painter import Order, Painter, free_memory
+from datagen.synthesis.diffusion.faults import free_memory
+from datagen.synthesis.diffusion.painter import Order, Painter
 from datagen.synthesis.diffusion.parameters import DiffusionParameters
 from datagen.synthesis.diffusion.pipelines import Pipeline
 
@@ -119,8 +121,8 @@ def measure(pipeline: Pipeline, own: DiffusionParameters) -> Tuning:
         try:
             lever.pull(pipeline)
             rate = images_per_second(pipeline, own, batch) or 0.0
-        except (RuntimeError, AttributeError, ValueError, NotImplementedError) as fault:
-            # a lever that this model or device does not have (no compiler, no such layers) is no lever here
+        except (RuntimeError, AttributeError, ValueError, NotImplementedError, EngineError) as fault:
+            # a lever that this model or device does not have (no compiler, no such layers, no room) is no lever here
             rates[f"{lever.name}: {type(fault).__name__}"] = 0.0
             rate = 0.0
         rates[lever.name] = rate

@@ -11,7 +11,8 @@ from pathlib import Path
 import torch
 
 from datagen.synthesis.diffusion import pipelines
-from datagen.synthesis.diffusion.painter import Painter, free_memory
+from datagen.synthesis.diffusion.faults import free_memory
+from datagen.synthesis.diffusion.painter import Painter
 from datagen.synthesis.diffusion.parameters import DiffusionParameters
 from datagen.synthesis.diffusion.tuning import Tuning, tune
 
@@ -45,6 +46,8 @@ def warm_painter(weights: Path, weights_digest: str, lora: Path | None, own: Dif
     dtype = pipelines.dtype_of(own.dtype, device)
     pipelines.same_every_time()
     pipeline = pipelines.load(weights, own, device, dtype)
+    if dtype != torch.float16:
+        pipelines.keep_numbers(pipeline)
     if lora is not None:
         pipelines.add_lora(pipeline, lora)
     tuning = tune(pipeline, own, folder, weights_digest)

@@ -16,6 +16,8 @@ from typing import Any
 
 from datagen.synthesis.diffusion.safetensors_file import Broken, Contents, read_contents
 
+#: The file that says what a pipeline consists of.
+INDEX = "model_index.json"
 #: Parts of a pipeline that hold no weights of their own, or that are never loaded.
 _WITHOUT_WEIGHTS = re.compile(r"scheduler|tokenizer|feature_extractor|image_processor|safety_checker|processor")
 _FILE = re.compile(
@@ -24,6 +26,9 @@ _FILE = re.compile(
 )
 #: Kinds of numbers that need a quantizing loader; the pipelines are loaded plainly.
 _QUANTIZED = frozenset({"F8_E4M3", "F8_E5M2", "I8", "U8", "F4"})
+#: The pipelines that paint from a picture, a mask and a sentence alone: the families that diffusers' auto class knows,
+#: and Flux Fill. ControlNets want one picture more; IF and Kandinsky are several pipelines, one after the other.
+_PAINTS = re.compile(r"(?:StableDiffusion(?:XL|3)?(?:PAG)?|Flux|QwenImage(?:Edit)?|ZImage)(?:Inpaint|Fill)?Pipeline")
 #: Text-to-image pipelines of which a kind exists that was trained to inpaint.
 _USE_INSTEAD = {"FluxPipeline": "FLUX.1-Fill-dev"}
 
@@ -45,7 +50,7 @@ def looks_like_hub_id(weights: str) -> bool:
 
 def examine(folder: Path, variant: str = "") -> Examined:
     """Look at a pipeline's folder; problems are sentences that name the file and the fix."""
-    index_file = folder / "model_index.json"
+    index_file = folder / INDEX
     if not index_file.is_file():
         return Examined(pipeline="", numbers=0, denoiser="", problems=(_no_index(folder),))
     try:
@@ -53,12 +58,10 @@ def examine(folder: Path, variant: str = "") -> Examined:
     except ValueError:
         return _bad(f"{index_file} cannot be read; download the weights again")
     pipeline = str(index.get("_class_name", ""))
-    problems = list(_channel_problems(folder, pipeline))
+    problems = list(kind_problems(folder, pipeline))
     numbers = 0
-    parts = {
-        name: kind for name, kind in index.items() if not name.startswith("_") and isinstance(kind, list) and kind[0]
-    }
-    for part in sorted(parts):
+    parts = _parts(index)
+    for part in parts:
         if _WITHOUT_WEIGHTS.search(part):
             if not (folder / part).is_dir() and "safety" not in part:
                 problems.append(f"{folder} lacks its part {part!r}; download the weights again")
@@ -68,6 +71,25 @@ def examine(folder: Path, variant: str = "") -> Examined:
         numbers += sum(contents.numbers for contents in found)
     denoiser = next((name for name in ("unet", "transformer") if name in parts), "")
     return Examined(pipeline=pipeline, numbers=numbers, denoiser=denoiser, problems=tuple(problems))
+
+
+def broken_off(folder: Path) -> bool:
+    """Whether a download left parts out; what it did fetch may be wrong in other ways (``examine``)."""
+    try:
+        parts = _parts(json.loads((folder / INDEX).read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return True
+    for part in parts:
+        home = folder / part
+        if not home.is_dir():
+            return True
+        names = {path.name for path in home.iterdir() if path.is_file()}
+        if not _WITHOUT_WEIGHTS.search(part) and not any(_FILE.match(name) for name in names):
+            return True
+        for index in home.glob("*.safetensors.index*.json"):
+            if not set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()) <= names:
+                return True
+    return False
 
 
 def digest_of(folder: Path, kept: Path) -> str:
@@ -97,6 +119,13 @@ def digest_of(folder: Path, kept: Path) -> str:
     return total.hexdigest()
 
 
+def _parts(index: dict[str, Any]) -> list[str]:
+    """The names of a pipeline's parts that are not left out."""
+    return sorted(
+        name for name, kind in index.items() if not name.startswith("_") and isinstance(kind, list) and kind[0]
+    )
+
+
 def _bad(sentence: str) -> Examined:
     return Examined(pipeline="", numbers=0, denoiser="", problems=(sentence,))
 
@@ -110,27 +139,45 @@ def _no_index(folder: Path) -> str:
     return f"{folder} has no model_index.json: it is not a pipeline's folder, or its download was broken off"
 
 
-def _channel_problems(folder: Path, pipeline: str) -> Iterator[str]:
-    """A model that was not trained to inpaint does not see the mask, and paints over it as it likes."""
-    config = folder / "unet" / "config.json"
-    if config.is_file():
-        try:
-            channels = int(json.loads(config.read_text(encoding="utf-8"))["in_channels"])
-        except (ValueError, KeyError, TypeError):
-            yield f"{config} cannot be read; download the weights again"
-            return
-        if channels == 4:
-            yield (
-                f"{folder} is a text-to-image model ({pipeline}: its UNet takes 4 channels, one for inpainting 9). "
-                "Set “diffusion.weights” to the inpainting kind of it"
-            )
-        elif channels != 9:
-            yield f"{folder} has a UNet of {channels} channels; inpainting takes 9. Choose other weights"
+def kind_problems(folder: Path, pipeline: str) -> Iterator[str]:
+    """What stands against painting with this kind of pipeline; read off its configurations alone.
+
+    A model that was not trained to inpaint does not see the mask, and paints over it as it likes.
+    """
+    if not _PAINTS.fullmatch(pipeline):
+        yield (
+            f"{folder} is a {pipeline or 'pipeline without a name'}, which does not paint from a picture, a mask and a "
+            "sentence. Set “diffusion.weights” to an inpainting model of SD 1.5, SD 2, SDXL, SD 3, Flux Fill, "
+            "Qwen-Image or Z-Image"
+        )
     elif pipeline in _USE_INSTEAD:
         yield (
             f"{folder} is a text-to-image model ({pipeline}). Set “diffusion.weights” to its inpainting kind, "
             f"{_USE_INSTEAD[pipeline]}"
         )
+    for part in ("unet", "transformer"):
+        config = folder / part / "config.json"
+        if not config.is_file():
+            continue
+        try:
+            body = json.loads(config.read_text(encoding="utf-8"))
+            takes, gives = int(body["in_channels"]), int(body.get("out_channels") or body["in_channels"])
+        except (ValueError, KeyError, TypeError, AttributeError):
+            if part == "unet" or pipeline == "FluxFillPipeline":
+                yield f"{config} cannot be read; download the weights again"
+            continue
+        if part == "unet" and takes == 4:
+            yield (
+                f"{folder} is a text-to-image model ({pipeline}: its UNet takes 4 channels, one for inpainting 9). "
+                "Set “diffusion.weights” to the inpainting kind of it"
+            )
+        elif part == "unet" and takes != 9:
+            yield f"{folder} has a UNet of {takes} channels; inpainting takes 9. Choose other weights"
+        elif pipeline == "FluxFillPipeline" and takes == gives:
+            yield (
+                f"{folder} is called a FluxFillPipeline, but its transformer is that of a text-to-image model (it "
+                f"takes {takes} channels and gives as many). Set “diffusion.weights” to FLUX.1-Fill-dev"
+            )
 
 
 def _part(folder: Path, variant: str) -> tuple[list[Contents], list[str]]:

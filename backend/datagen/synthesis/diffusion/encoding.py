@@ -1,0 +1,89 @@
+"""Lessons as a denoiser sees them, through the autoencoder once: a step costs the denoiser alone. Imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as functional
+
+from datagen.synthesis.diffusion.lessons import Lesson
+from datagen.synthesis.diffusion.pipelines import Pipeline
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encoded:
+    """All lessons, on the CPU.
+
+    ``latents`` [n, c, h, w] of the crops; ``concept`` and ``boxes`` [n, 1, h, w], the two masks of each; what the
+    denoiser is shown beside the noise where the one or the other is masked, ``concept_seen`` and ``boxes_seen``
+    [n, k, h, w]; the labels.
+    """
+
+    latents: torch.Tensor
+    concept: torch.Tensor
+    concept_seen: torch.Tensor
+    boxes: torch.Tensor
+    boxes_seen: torch.Tensor
+    labels: list[str]
+
+
+def encode(
+    pipeline: Pipeline,
+    lessons: Sequence[Lesson],
+    seed: int,
+    dtype: torch.dtype,
+    see: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+) -> Encoded:
+    """Every lesson through the autoencoder, drawn from a seed of its own.
+
+    ``see`` makes of a masked picture's latents [1, c, h, w] and its mask [1, 1, H, W] what the denoiser is shown.
+    """
+    rows: list[tuple[torch.Tensor, ...]] = []
+    with torch.no_grad():
+        for number, lesson in enumerate(lessons):
+            image = torch.from_numpy(lesson.image.transpose(2, 0, 1).copy())[None] * 2 - 1
+            concept, boxes = (torch.from_numpy(m.copy())[None, None] for m in (lesson.concept, lesson.boxes))
+            chance = torch.Generator("cpu").manual_seed((seed + number) % 2**63)
+            whole = torch.cat([image, *(image * (1 - mask) for mask in (concept, boxes))])
+            found = _to_latents(pipeline, whole, chance).to("cpu", dtype)
+            size = (int(found.shape[-2]), int(found.shape[-1]))
+            rows.append(
+                (
+                    found[:1],
+                    small(concept, size).to(dtype),
+                    see(found[1:2], concept.to(dtype)),
+                    small(boxes, size).to(dtype),
+                    see(found[2:], boxes.to(dtype)),
+                )
+            )
+    latents, concepts, concepts_seen, boxed, boxes_seen = (torch.cat(column) for column in zip(*rows, strict=True))
+    return Encoded(
+        latents=latents,
+        concept=concepts,
+        concept_seen=concepts_seen,
+        boxes=boxed,
+        boxes_seen=boxes_seen,
+        labels=[lesson.label for lesson in lessons],
+    )
+
+
+def small(mask: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """A mask [n, 1, H, W] at the size of latents."""
+    return functional.interpolate(mask, size=size, mode="nearest")
+
+
+def _to_latents(pipeline: Pipeline, images: torch.Tensor, chance: torch.Generator) -> torch.Tensor:
+    vae: Any = pipeline.vae
+    upcast = bool(getattr(vae.config, "force_upcast", False)) and vae.dtype == torch.float16
+    if upcast:  # SDXL's autoencoder overflows in float16
+        vae.to(dtype=torch.float32)
+    spread = vae.encode(images.to(vae.device, vae.dtype)).latent_dist
+    if upcast:
+        vae.to(dtype=torch.float16)
+    drawn = torch.randn(spread.mean.shape, generator=chance).to(spread.mean)
+    shift = getattr(vae.config, "shift_factor", None) or 0.0
+    found: torch.Tensor = (spread.mean + spread.std * drawn - shift) * vae.config.scaling_factor
+    return found

@@ -1,0 +1,136 @@
+"""Weights on a hub: what they are is said before anything is queued, and a download that was broken off goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+constants = pytest.importorskip("huggingface_hub.constants")
+
+from datagen.synthesis.diffusion.checks import check, find_weights  # noqa: E402
+from datagen.synthesis.diffusion.hub import find_on_the_hub  # noqa: E402
+from datagen.synthesis.diffusion.parameters import DiffusionParameters  # noqa: E402
+
+OWN = DiffusionParameters(weights="owner/name", device="cpu")
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+class _Answers(BaseHTTPRequestHandler):
+    """Speaks as a hub does: facts of a repository, and its files with their commit and digest."""
+
+    def log_message(self, *_):
+        pass
+
+    def do_HEAD(self):
+        self._answer(body=False)
+
+    def do_GET(self):
+        self._answer(body=True)
+
+    def _answer(self, *, body):
+        folder = self.server.folder
+        path = self.path.split("?")[0]
+        if path.startswith("/api/models/owner/name"):
+            names = [{"rfilename": str(p.relative_to(folder))} for p in sorted(folder.rglob("*")) if p.is_file()]
+            content = json.dumps({"id": "owner/name", "sha": COMMIT, "siblings": names}).encode()
+        else:
+            file = folder / path.partition("/resolve/")[2].partition("/")[2]
+            if not path.startswith("/owner/name/") or not file.is_file():
+                missing = "EntryNotFound" if path.startswith("/owner/name/") else "RepoNotFound"
+                self.send_response(404)
+                self.send_header("X-Error-Code", missing)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
+            content = file.read_bytes()
+        self.server.asked.append((self.command, path))
+        self.send_response(200)
+        self.send_header("X-Repo-Commit", COMMIT)
+        self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if body:
+            self.wfile.write(content)
+
+
+@pytest.fixture
+def hub(weights, tmp_path, monkeypatch):
+    """A hub on this machine that holds ``weights`` as owner/name, and a cache that is empty."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Answers)
+    server.folder, server.asked = weights, []
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def change(path, **values):
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def test_weights_that_can_be_fetched_stand_in_nobodys_way_and_are_not_fetched_yet(hub):
+    assert find_on_the_hub(OWN) == (None, [])
+    assert not [path for _, path in hub.asked if path.endswith(".safetensors")]
+
+
+def test_a_text_to_image_model_is_refused_before_its_weights_are_fetched(hub, weights):
+    change(weights / "model_index.json", _class_name="StableDiffusionPipeline")
+    change(weights / "unet" / "config.json", in_channels=4)
+    said = check({"diffusion": {"weights": "owner/name", "device": "cpu"}})
+    assert "Owner/name is a text-to-image model (StableDiffusionPipeline: its UNet takes 4 channels" in said[0]
+    assert not [path for _, path in hub.asked if path.endswith(".safetensors")]
+
+
+def test_a_repository_that_is_no_pipeline_is_said(hub, weights):
+    (weights / "model_index.json").unlink()
+    assert "owner/name on the hub has no model_index.json" in find_on_the_hub(OWN)[1][0]
+
+
+def test_a_name_that_the_hub_does_not_know_is_said(hub):
+    other = DiffusionParameters(weights="owner/other", device="cpu")
+    assert "the hub knows no weights 'owner/other'" in find_on_the_hub(other)[1][0]
+
+
+def test_a_hub_that_went_away_is_said(hub, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    said = check({"diffusion": {"weights": "owner/name", "device": "cpu"}})
+    assert "the hub cannot be reached (ConnectError)" in said[0]
+    assert "set “diffusion.weights” to their folder" in said[0]
+    assert "DATAGEN_ENGINE=composite" in said[-1]
+
+
+def test_a_download_that_was_broken_off_goes_on_where_the_hub_can_be_asked(hub, monkeypatch):
+    assert find_weights(OWN) == (None, [])  # the configurations are in the cache now, the weights are not
+    assert find_weights(OWN) == (None, [])
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    said = check({"diffusion": {"weights": "owner/name", "device": "cpu"}})
+    assert any("is missing; download the weights again" in one for one in said)
+
+
+def test_weights_in_the_cache_are_used_without_asking(hub, weights):
+    from huggingface_hub import hf_hub_download
+
+    for path in [p for p in weights.rglob("*") if p.is_file()]:
+        hf_hub_download("owner/name", str(path.relative_to(weights)), endpoint=f"http://127.0.0.1:{hub.server_port}")
+    for part in ("tokenizer", "scheduler"):  # folders without files are not handed out
+        (find_cached() / part).mkdir()
+    hub.asked.clear()
+    folder, said = find_on_the_hub(OWN)
+    assert (said, hub.asked) == ([], [])
+    assert folder == find_cached()
+
+
+def find_cached():
+    """Where the hub's own client keeps that commit."""
+    return Path(constants.HF_HUB_CACHE) / "models--owner--name" / "snapshots" / COMMIT
