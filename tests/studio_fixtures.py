@@ -9,11 +9,11 @@ from collections.abc import Iterator
 
 import pytest
 from redis import Redis
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
 from datagen.jobs import context
 from datagen.jobs.queues import Queues
-from datagen.store.rows import InboxRow, OutboxRow, ShardRow, StudyRow, WorkState
+from datagen.store.rows import DeskRow, InboxRow, OutboxRow, ShardRow, StudyRow, WorkState
 from stage.label_studio_server import LabelStudio as Server
 from stage.ports import free_port
 from stage.processes import Processes
@@ -73,11 +73,19 @@ def whole_studio(
     queues.redis.close()
 
 
-@pytest.fixture
-def studio(whole_studio: Studio) -> Studio:
-    """The studio, with nothing left to do from the test before."""
-    _leave_nothing(whole_studio)
+@pytest.fixture(scope="module")
+def _of_this_module(whole_studio: Studio) -> Studio:
+    """The studio, in which no study of another module is looked after any more: the reconciler asks about each."""
+    with whole_studio.workshop.database.write() as session:
+        session.execute(delete(DeskRow))
     return whole_studio
+
+
+@pytest.fixture
+def studio(_of_this_module: Studio) -> Studio:
+    """The studio, with nothing left to do from the test before."""
+    _leave_nothing(_of_this_module)
+    return _of_this_module
 
 
 def _leave_nothing(whole_studio: Studio) -> None:
@@ -93,10 +101,10 @@ def _leave_nothing(whole_studio: Studio) -> None:
 
 
 @pytest.fixture(scope="module")
-def shared_study(whole_studio: Studio) -> Study:
-    _leave_nothing(whole_studio)
-    study = whole_studio.open_study()
-    whole_studio.settle()
+def shared_study(_of_this_module: Studio) -> Study:
+    _leave_nothing(_of_this_module)
+    study = _of_this_module.open_study()
+    _of_this_module.settle()
     return study
 
 
