@@ -134,7 +134,7 @@ def _mismatch(search: Floats, wanted: Floats, worst: float = math.inf) -> Floats
     both *= 2
     both /= wanted.size
     structure -= both
-    return np.asarray(np.sqrt(np.maximum(structure, 0, out=structure), out=structure))
+    return np.sqrt(np.maximum(structure, 0, out=structure), out=structure)
 
 
 def _variance(values: Floats) -> float:
@@ -159,13 +159,8 @@ def _products(ground: Floats, wanted: Floats) -> Floats:
 
 
 def _reduced(pixels: npt.NDArray[Any], grain: int) -> npt.NDArray[Any]:
-    """Every square of ``grain`` pixels as its mean; a remainder at the right and the bottom is left out.
-
-    Were it squeezed in, each reduced pixel would lie a little off the place it stands for, and it would take longer.
-    """
     if grain == 1:
         return pixels
     size = (max(1, pixels.shape[1] // grain), max(1, pixels.shape[0] // grain))
-    whole = pixels[: size[1] * grain, : size[0] * grain]
-    reduced = cv2.resize(whole, size, interpolation=cv2.INTER_AREA)
+    reduced = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
     return np.asarray(reduced if reduced.ndim == pixels.ndim else reduced[:, :, None])
