@@ -134,7 +134,8 @@ def _mismatch(search: Floats, wanted: Floats, worst: float = math.inf) -> Floats
     both *= 2
     both /= wanted.size
     structure -= both
-    return np.sqrt(np.maximum(structure, 0, out=structure), out=structure)
+    np.maximum(structure, 0, out=structure)
+    return np.asarray(np.sqrt(structure, out=structure))
 
 
 def _variance(values: Floats) -> float:
