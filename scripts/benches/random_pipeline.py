@@ -39,6 +39,10 @@ from transformers import (
 #: The byte vocabulary's size, and its marks for the beginning and the end.
 _WORDS, _BEGIN, _END = 514, 512, 513
 _DEEP = ("DownEncoderBlock2D", "UpDecoderBlock2D")
+#: The sizes that every tiny pipeline shares; the autoencoders of transformers have no convolution about the latents.
+_TINY_TEXT = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+_TINY_VAE: dict[str, Any] = {"block_out_channels": (32, 64), "norm_num_groups": 8}
+_OF_TRANSFORMERS = {**_TINY_VAE, "use_quant_conv": False, "use_post_quant_conv": False}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,8 +69,8 @@ ARCHITECTURES = {
             "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
             "norm_num_groups": 8,
         },
-        vae={"block_out_channels": (32, 64), "norm_num_groups": 8},
-        text={"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4},
+        vae=_TINY_VAE,
+        text=_TINY_TEXT,
     ),
     "tiny-sdxl": Architecture(
         side=32,
@@ -88,7 +92,7 @@ ARCHITECTURES = {
             "projection_class_embeddings_input_dim": 6 * 8 + 40,
         },
         vae={"block_out_channels": (32, 64), "norm_num_groups": 8, "scaling_factor": 0.13025, "force_upcast": True},
-        text={"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4},
+        text=_TINY_TEXT,
         second_text={
             "hidden_size": 48,
             "intermediate_size": 64,
@@ -183,12 +187,9 @@ def build_flux_fill(folder: Path, *, channels: int | None = None, seed: int = 0)
     pipeline = FluxFillPipeline(
         vae=_autoencoder(
             latent_channels=4,
-            block_out_channels=(32, 64),
-            norm_num_groups=8,
             scaling_factor=0.3611,
             shift_factor=0.1159,
-            use_quant_conv=False,
-            use_post_quant_conv=False,
+            **_OF_TRANSFORMERS,
         ),
         transformer=FluxTransformer2DModel(
             in_channels=channels or seen,
@@ -202,9 +203,7 @@ def build_flux_fill(folder: Path, *, channels: int | None = None, seed: int = 0)
             guidance_embeds=True,
             axes_dims_rope=(4, 6, 6),
         ),
-        text_encoder=CLIPTextModel(
-            _text({"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4})
-        ),
+        text_encoder=CLIPTextModel(_text(_TINY_TEXT)),
         tokenizer=_tokenizer(folder),
         text_encoder_2=reader,
         tokenizer_2=words,
@@ -217,7 +216,6 @@ def build_flux_fill(folder: Path, *, channels: int | None = None, seed: int = 0)
 def build_sd3(folder: Path, *, seed: int = 0) -> Path:
     """Save a tiny SD 3 pipeline, which inpaints by putting the known part back after every step."""
     torch.manual_seed(seed)
-    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
     clip = _tokenizer(folder)
     words, reader = _second_reader(64)
     pipeline = StableDiffusion3Pipeline(
@@ -236,16 +234,13 @@ def build_sd3(folder: Path, *, seed: int = 0) -> Path:
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
         vae=_autoencoder(
             latent_channels=16,
-            block_out_channels=(32, 64),
-            norm_num_groups=8,
             scaling_factor=1.5305,
             shift_factor=0.0609,
-            use_quant_conv=False,
-            use_post_quant_conv=False,
+            **_OF_TRANSFORMERS,
         ),
-        text_encoder=CLIPTextModelWithProjection(_text(sizes | {"projection_dim": 32})),
+        text_encoder=CLIPTextModelWithProjection(_text(_TINY_TEXT | {"projection_dim": 32})),
         tokenizer=clip,
-        text_encoder_2=CLIPTextModelWithProjection(_text(sizes | {"projection_dim": 32})),
+        text_encoder_2=CLIPTextModelWithProjection(_text(_TINY_TEXT | {"projection_dim": 32})),
         tokenizer_2=clip,
         text_encoder_3=reader,
         tokenizer_3=words,
