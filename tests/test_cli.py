@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import delete
 
 from datagen import __version__
 from datagen.domain.inputs import Desk
 from datagen.store.decode import encode_png
+from datagen.store.rows import DeskRow
 from stage.ports import free_port
 from stage.processes import Processes, wait_until
 from studio import Studio, Study, plate
@@ -270,6 +272,22 @@ def test_the_doctor_misses_a_worker_and_a_scheduler(diagnose: Any, whole_studio:
     assert lines["FAIL scheduler"].startswith("no scheduler is alive")
 
 
+def test_the_doctor_says_how_to_mend_a_study_that_lacks_a_project(
+    diagnose: Any, whole_studio: Studio, shared_study: Study, tmp_path: Path
+) -> None:
+    with whole_studio.workshop.database.write() as session:
+        session.execute(delete(DeskRow).where(DeskRow.project_id == shared_study.projects[Desk.DECISIONS]))
+    code, lines = diagnose()
+    assert code == 1
+    for check in ("webhooks of", "delivery to"):
+        assert lines[f"FAIL {check} {shared_study.name}"] == (
+            f"its project Decisions is not known here; run: datagen provision {shared_study.name!r}"
+        )
+    mended = datagen(whole_studio.environment, tmp_path, "provision", shared_study.name)
+    assert mended.returncode == 0, mended.stderr
+    assert diagnose()[0] == 0
+
+
 def test_the_doctor_sees_something_else_on_the_port(diagnose: Any, whole_studio: Studio) -> None:
     code, lines = diagnose(DATAGEN_PUBLIC_URL=whole_studio.server.url)
     assert code == 1
@@ -290,11 +308,11 @@ def test_the_doctor_sees_a_webhook_that_is_gone_or_switched_off(
     assert diagnose()[0] == 0
 
 
-def test_up_runs_all_parts_and_stops_all_on_sigterm(studio: Studio, processes: Processes, tmp_path: Path) -> None:
+def test_up_runs_all_parts_and_stops_all_on_sigterm(whole_studio: Studio, processes: Processes, tmp_path: Path) -> None:
     environment = {
-        **studio.environment,
+        **whole_studio.environment,
         "PORT": str(free_port()),
-        "REDIS_URL": studio.environment["REDIS_URL"].rpartition("/")[0] + "/7",
+        "REDIS_URL": whole_studio.environment["REDIS_URL"].rpartition("/")[0] + "/7",
         "DATAGEN_DATA_DIR": str(tmp_path / "data"),
     }
 

@@ -101,7 +101,12 @@ def check_delivery(settings: Settings, study_name: str) -> str:
 
 
 def _desks(settings: Settings, study_name: str) -> dict[Desk, int]:
+    """A study's project for every desk."""
     with closing(Database(settings.resolved_database_url)) as database, database.read() as session:
         study = find_study(session, study_name)
         rows = session.scalars(select(DeskRow).where(DeskRow.study_id == study.id))
-        return {row.desk: row.project_id for row in rows}
+        desks = {row.desk: row.project_id for row in rows}
+    if unknown := [str(desk) for desk in Desk if desk not in desks]:
+        are = "project {} is" if len(unknown) == 1 else "projects {} are"
+        raise Wrong(f"its {are.format(', '.join(unknown))} not known here; run: datagen provision {study_name!r}")
+    return desks
