@@ -171,7 +171,8 @@ def _blends(pack: Pack, exemplars: Sequence[Exemplar], law: Law) -> Picture:
             patch=channels_as(posed.patch, window.shape[2]),
             clean=channels_as(posed.clean, window.shape[2]),
             mask=posed.mask,
-            alpha=fade(posed, 1.0),
+            fade=fade(posed, 1.0),
+            opacity=posed.opacity,
             slope=law.slope,
         )
         laid = [np.where(posed.mask[:, :, None], blend(laying), window) for blend in BLENDS.values()]

@@ -16,7 +16,7 @@ def posed_on_edge(side=16):
     clean[:, side // 2 :] = 255
     mask = np.zeros((side, side), bool)
     mask[5:-5, 5:-5] = True
-    return Posed(patch=clean.copy(), clean=clean, mask=mask, opacity=None)
+    return Posed(patch=clean.copy(), clean=clean, mask=mask, opacity=1.0)
 
 
 def test_it_snaps_to_the_edge():
@@ -36,7 +36,7 @@ def test_on_plain_texture_any_place_will_do():
     clean = chance.normal(120, 5, (16, 16, 1)).astype(np.float32)
     mask = np.zeros((16, 16), bool)
     mask[5:-5, 5:-5] = True
-    posed = Posed(patch=clean, clean=clean, mask=mask, opacity=None)
+    posed = Posed(patch=clean, clean=clean, mask=mask, opacity=1.0)
     places = [
         fitting_place(picture, posed, (90, 90), 0.5, np.ones((20, 20), bool), pick) for pick in np.linspace(0, 0.99, 12)
     ]
@@ -65,7 +65,7 @@ def test_a_place_known_to_be_wrong_by_its_tone_is_turned_down_as_a_full_comparis
     clean = chance.normal(60, 5, (16, 16, 1)).astype(np.float32)
     mask = np.zeros((16, 16), bool)
     mask[5:-5, 5:-5] = True
-    posed = Posed(patch=clean, clean=clean, mask=mask, opacity=None)
+    posed = Posed(patch=clean, clean=clean, mask=mask, opacity=1.0)
     best = fitting_place(picture, posed, (90, 90), 0.5, np.ones((20, 20), bool), 0.5).mismatch
     for worst in (best - 5, best - 0.01, best + 0.01, best + 5):
         found = fitting_place(picture, posed, (90, 90), 0.5, np.ones((20, 20), bool), 0.5, worst=worst)
@@ -82,6 +82,6 @@ def test_a_large_concept_finds_its_own_place_to_the_pixel(side):
     mask[5:-5, 5:-5] = True
     for top, left in ((80, 90), (233, 241)):
         clean = picture[top : top + side, left : left + side].astype(np.float32)[:, :, None]
-        posed = Posed(patch=clean, clean=clean, mask=mask, opacity=None)
+        posed = Posed(patch=clean, clean=clean, mask=mask, opacity=1.0)
         place = fitting_place(picture, posed, (top - 40, left + 37), 1.0, np.ones((50, 50), bool), 0.5)
         assert max(abs(place.top - top), abs(place.left - left)) <= 1

@@ -31,6 +31,7 @@ def exemplars(tone_of, surroundings, noise=2.0):
                 frame=Frame(left=0, top=0, right=48, bottom=48),
                 patch=np.clip(patch, 0, 255).astype(np.float32),
                 clean=clean.astype(np.float32),
+                thing=np.clip(patch, 0, 255).astype(np.float32),
                 mask=mask > 0,
                 opacity=np.ones((48, 48), np.float32),
                 method="drawn",

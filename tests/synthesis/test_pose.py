@@ -36,6 +36,7 @@ def bar(degrees, *, streaks=None, seed=0):
         frame=Frame(left=0, top=0, right=64, bottom=64),
         patch=patch,
         clean=clean,
+        thing=patch,
         mask=mask > 0,
         opacity=np.ones((64, 64), np.float32),
         method="drawn",
@@ -69,7 +70,7 @@ def test_spreads_of_0_leave_the_concept_as_photographed():
     pose = draw_pose(
         prior, np.random.default_rng(0), size_at=0.9, size_factor=1.0, size_spread=0.0, direction_spread=0.0
     )
-    assert (pose.degrees, pose.scale, pose.mirrored) == (0.0, 1.0, False)
+    assert pose == Pose(degrees=0.0, scale=1.0, mirrored=False)
 
 
 def test_sizes_are_spread_evenly_about_their_own():
@@ -106,12 +107,32 @@ def test_a_concept_shrunk_to_nothing_is_none():
 
 def test_a_crisp_pose_makes_no_tones_between():
     exemplar = bar(20)
-    exemplar = replace(exemplar, patch=np.where(exemplar.mask[:, :, None], 255, 0).astype(np.float32))
+    exemplar = replace(exemplar, thing=np.where(exemplar.mask[:, :, None], 255, 0).astype(np.float32))
     posed = apply_pose(Cutout(exemplar), Pose(degrees=31, scale=1.2, mirrored=False), crisp=True)
     assert set(np.unique(posed.patch)) <= {0.0, 255.0}
 
 
-def test_alpha_rises_from_the_edge_inwards():
+def test_a_stretch_changes_proportions_and_keeps_the_area():
+    disc = cv2.circle(np.zeros((64, 64), np.uint8), (32, 32), 14, 1, -1) > 0
+    exemplar = replace(bar(0), mask=disc)
+    still, wide = (
+        apply_pose(Cutout(exemplar), Pose(degrees=0, scale=1.0, mirrored=False, stretch=s)).mask for s in (1.0, 1.3)
+    )
+    assert wide.sum() == pytest.approx(still.sum(), rel=0.03)
+    assert wide.any(axis=0).sum() > 1.08 * still.any(axis=0).sum()
+    assert wide.any(axis=1).sum() <= still.any(axis=1).sum()
+
+
+def test_proportions_vary_by_as_much_as_those_seen():
+    same = learn_pose([bar(20, seed=n) for n in range(6)])
+    thick = [
+        replace(e, mask=cv2.dilate(e.mask.astype(np.uint8), np.ones((1 + 4 * (n % 3),) * 2)) > 0)
+        for n, e in enumerate(bar(20, seed=n) for n in range(6))
+    ]
+    assert same.stretch_log < learn_pose(thick).stretch_log <= 0.15
+
+
+def test_the_fade_rises_from_the_edge_inwards():
     posed = apply_pose(Cutout(bar(0)), Pose(degrees=0, scale=1.0, mirrored=False))
     hard, soft = fade(posed, 0.0), fade(posed, 3.0)
     assert (hard[posed.mask] == 1).all()

@@ -18,18 +18,29 @@ from datagen.synthesis.tones import Bools, Floats
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Laying:
-    """What a blend needs: tones [h, w, c], alpha [h, w, 1] in 0..1, mask [h, w].
+    """What a blend needs: tones [h, w, c], mask [h, w], ``fade`` and ``opacity`` [h, w, 1] in 0..1.
 
-    ``patch`` and ``clean`` are the concept's window with and without it; ``slope`` is how far the concept's tone
-    follows its surroundings', from 0 (not at all) to 1 (wholly).
+    ``patch`` and ``clean`` are the concept's window with and without it; ``opacity`` is how much of a photographed
+    pixel is the concept: through the rest shines what it was photographed on. ``fade`` is how far the concept is let
+    in at the mask's edge. ``slope`` is how far the concept's tone follows its surroundings', from 0 (not at all) to 1
+    (wholly).
     """
 
     background: Floats
     patch: Floats
     clean: Floats
     mask: Bools
-    alpha: Floats
+    fade: Floats
+    opacity: Floats | float = 1.0
     slope: float = 0.0
+
+    @property
+    def own(self) -> Floats:
+        """The concept's tones [h, w, c], with the new background in place of the old where that shines through.
+
+        The compositing equation with a known background on both sides (Smith and Blinn 1996): no halo of the old one.
+        """
+        return np.asarray(self.patch + (1 - self.opacity) * (self.background - self.clean), np.float32)
 
 
 Blend = Callable[[Laying], Floats]
@@ -37,31 +48,31 @@ Blend = Callable[[Laying], Floats]
 
 def hard(laying: Laying) -> Floats:
     """The concept's own tones with a hard edge: what two-level pictures and sharp cuts have."""
-    return laying.patch
+    return laying.own
 
 
 def soft(laying: Laying) -> Floats:
     """The concept's own tones, faded at the edge: for what has an absolute tone, such as a hole."""
-    return np.asarray(laying.background + laying.alpha * (laying.patch - laying.background))
+    return np.asarray(laying.background + laying.fade * (laying.own - laying.background))
 
 
 def residual(laying: Laying) -> Floats:
     """The concept's difference from its own clean surroundings, added: for what adds to or takes from what is there."""
-    return np.asarray(laying.background + laying.alpha * (laying.patch - laying.clean))
+    return np.asarray(laying.background + laying.fade * (laying.patch - laying.clean))
 
 
 def ratio(laying: Laying) -> Floats:
     """The concept as a factor on what it lies on: for shade, stain, and all that the light is multiplied by."""
     # 8 tones keep a nearly black surrounding from exploding the factor
     factor = np.clip((laying.patch + 8) / (laying.clean + 8), 0.05, 4.0)
-    return np.asarray(laying.background * (1 + laying.alpha * (factor - 1)))
+    return np.asarray(laying.background * (1 + laying.fade * (factor - 1)))
 
 
 def following(laying: Laying) -> Floats:
     """The concept's tones, shifted by as much as the measured law says that they follow their surroundings'."""
     shift = _smooth(laying.background, laying.mask) - _smooth(laying.clean, laying.mask)
-    wanted = laying.patch + laying.slope * shift
-    return np.asarray(laying.background + laying.alpha * (wanted - laying.background))
+    wanted = laying.own + laying.opacity * laying.slope * shift
+    return np.asarray(laying.background + laying.fade * (wanted - laying.background))
 
 
 def gradient(laying: Laying) -> Floats:

@@ -11,9 +11,9 @@ from datagen.domain.geometry import Box
 from datagen.domain.inputs import ConceptImage
 from datagen.synthesis.engine import Picture
 from datagen.synthesis.fill import Clean, Frame, around, clean_fill, inside
-from datagen.synthesis.matting import Matte, agreed, drawn_matte, mattes, opacity, to_the_box
+from datagen.synthesis.matting import Matte, agreed, drawn_matte, mattes, to_the_box, unmixed
 from datagen.synthesis.templates import Templates
-from datagen.synthesis.tones import Bools, Floats, to_tones
+from datagen.synthesis.tones import Bools, Floats, is_two_level, to_tones
 
 #: Pixels of surroundings kept round a box, at least, and as a share of its longer side.
 _MARGIN_PX, _MARGIN_SHARE = 8.0, 0.6
@@ -27,8 +27,9 @@ SOFT_EDGE_PX = 3.5
 class Exemplar:
     """One example of the thing, cut out.
 
-    ``patch`` and ``clean`` are tones [h, w, c] of the window ``frame`` of its photo, with and without the thing;
-    ``mask`` [h, w] is true on it; ``opacity`` [h, w] in 0..1 is how much of a pixel it is, below 1 at soft edges only.
+    ``patch`` and ``clean`` are tones [h, w, c] of the window ``frame`` of its photo, with and without the thing, and
+    ``thing`` has nothing but the thing on the clean window; ``mask`` [h, w] is true on it; ``opacity`` [h, w] in 0..1
+    is how much of a pixel it is, below 1 at its edge only.
     """
 
     key: str
@@ -38,6 +39,7 @@ class Exemplar:
     frame: Frame
     patch: Floats
     clean: Floats
+    thing: Floats
     mask: Bools
     opacity: Floats
     method: str
@@ -137,8 +139,11 @@ def choose(found: Sequence[Candidate], choices: Mapping[str, int]) -> tuple[tupl
     """One matte for every candidate, the candidates of a label agreeing with one another; and sentences."""
     ranked: dict[str, tuple[Matte, ...]] = {}
     soft: set[str] = set()
+    two_level: set[str] = set()
     for label in {one.label for one in found}:
         same = [one for one in found if one.label == label]
+        if sum(is_two_level(one.patch[~one.hole]) for one in same) > len(same) / 2:
+            two_level.add(label)
         mattes_of = agreed([one.ranked for one in same], [one.hole for one in same])
         if float(np.median([of_one[0].edge for of_one in mattes_of])) >= SOFT_EDGE_PX:
             soft.add(label)
@@ -154,6 +159,10 @@ def choose(found: Sequence[Candidate], choices: Mapping[str, int]) -> tuple[tupl
                 f"concept {one.name}, box {int(one.key.rpartition(':')[2]) + 1}: nothing in the box stands out from "
                 "its surroundings; the ellipse inside the box is used as its mask. Draw its outline, or remove the box."
             )
+        opacity, thing = np.ones(matte.mask.shape, np.float32), one.patch
+        if one.label not in two_level:  # a picture of two tones has no mixed ones
+            measured = ranked[one.key][1] if matte.method.endswith("to the box") else matte
+            opacity, thing = unmixed(one.patch, one.clean.tones, matte.mask, measured.mask, soft=one.label in soft)
         made.append(
             Exemplar(
                 key=one.key,
@@ -164,11 +173,8 @@ def choose(found: Sequence[Candidate], choices: Mapping[str, int]) -> tuple[tupl
                 patch=one.patch,
                 clean=one.clean.tones,
                 mask=matte.mask,
-                opacity=(
-                    opacity(one.patch, one.clean.tones, matte.mask)
-                    if one.label in soft
-                    else np.ones(matte.mask.shape, np.float32)
-                ),
+                thing=thing,
+                opacity=opacity,
                 method=matte.method,
                 score=matte.score,
             )

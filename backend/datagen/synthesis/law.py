@@ -16,16 +16,17 @@ import numpy.typing as npt
 
 from datagen.synthesis.blending import BLENDS, Laying
 from datagen.synthesis.exemplars import Exemplar
-from datagen.synthesis.pose import Cutout, Pose, Posed, apply_pose, fade
-from datagen.synthesis.tones import Bools, Floats, channels_as, spread
+from datagen.synthesis.pose import Cutout, Pose, Posed, apply_pose, bandwidth, fade
+from datagen.synthesis.tones import Bools, Floats, channels_as, is_two_level, spread
 
-#: A picture counts as two-level when this share of its tones lies near its darkest or brightest.
-_TWO_LEVEL_SHARE = 0.93
 #: Places and concepts tried for the blends' scores; with more the fit takes longer and says no more.
 _PLACES, _VISITORS = 12, 4
 #: Blends that need two-level pictures, and those that make greys such pictures do not have.
 _NEEDS_TWO_LEVELS = frozenset({"two-level"})
 _MAKES_GREYS = frozenset({"soft", "residual", "ratio", "following", "gradient"})
+#: Deviation of the logarithm of the contrast where a single example says nothing about it, and its bounds.
+_CONTRAST_LOG_ALONE = 0.05
+_CONTRAST_LOG_RANGE = (0.0, 0.2)
 #: A blend whose weight would be smaller is not used.
 _LEAST_WEIGHT = 0.03
 
@@ -34,14 +35,16 @@ _LEAST_WEIGHT = 0.03
 class Law:
     """What was measured of one label.
 
-    ``slope`` and its standard error ``doubt``; ``kind`` in words; ``weights`` of the blends, summing to 1; ``scores``
-    the leave-one-concept-out errors behind them (in standard deviations of the concepts; lower is better).
+    ``slope`` and its standard error ``doubt``; ``kind`` in words; ``contrast_log`` the deviation of the logarithm of
+    the concepts' contrast; ``weights`` of the blends, summing to 1; ``scores`` the leave-one-concept-out errors behind
+    them (in standard deviations of the concepts; lower is better).
     """
 
     kind: str
     slope: float
     doubt: float
     two_level: bool
+    contrast_log: float
     weights: dict[str, float]
     scores: dict[str, float]
 
@@ -49,7 +52,7 @@ class Law:
 def learn_law(exemplars: Sequence[Exemplar]) -> Law:
     """The law of one label's exemplars (at least one)."""
     slope, doubt = _slope(exemplars)
-    two_level = sum(_is_two_level(e.patch[~e.mask]) for e in exemplars) > len(exemplars) / 2
+    two_level = sum(is_two_level(e.patch[~e.mask]) for e in exemplars) > len(exemplars) / 2
     if two_level:
         kind = "two-level"
     elif doubt > 0.5:
@@ -66,6 +69,7 @@ def learn_law(exemplars: Sequence[Exemplar]) -> Law:
         slope=slope,
         doubt=doubt,
         two_level=two_level,
+        contrast_log=0.0 if two_level else _contrast_log(exemplars),
         weights=_weights(errors),
         scores={name: float(np.mean(found)) for name, found in errors.items() if len(found)},
     )
@@ -86,6 +90,11 @@ def _slope(exemplars: Sequence[Exemplar]) -> tuple[float, float]:
     return float(np.clip(slope, 0, 1)), float(1 / np.sqrt(trust))
 
 
+def _contrast_log(exemplars: Sequence[Exemplar]) -> float:
+    contrasts = [float(np.log(np.sqrt(np.square(e.patch - e.clean)[core(e.mask)].mean()) + 1.0)) for e in exemplars]
+    return bandwidth(contrasts, _CONTRAST_LOG_ALONE, _CONTRAST_LOG_RANGE)
+
+
 def _left_out_errors(
     exemplars: Sequence[Exemplar], slope: float, two_level: bool
 ) -> dict[str, npt.NDArray[np.float64]]:
@@ -99,7 +108,7 @@ def _left_out_errors(
     if len(places) < 2:
         return {name: np.zeros(0) for name in usable}
     still = Pose(degrees=0.0, scale=1.0, mirrored=False)
-    posed = [p for p in (apply_pose(Cutout(e), still) for e in places) if p is not None]
+    posed = [p for p in (apply_pose(Cutout(e), still, crisp=two_level) for e in places) if p is not None]
     truths = np.array([_features(p.patch, p.mask) for p in posed])
     scale = truths.std(axis=0) + 4.0
     errors: dict[str, list[float]] = {name: [] for name in usable}
@@ -128,7 +137,8 @@ def _visit(place: Posed, visitor: Posed, slope: float) -> Laying:
         patch=channels_as(visitor.patch, channels),
         clean=channels_as(visitor.clean, channels),
         mask=visitor.mask,
-        alpha=fade(visitor, 1.0),
+        fade=fade(visitor, 1.0),
+        opacity=visitor.opacity,
         slope=slope,
     )
 
@@ -173,13 +183,3 @@ def core(mask: Bools) -> Bools:
     """The mask without its rim, where that leaves anything."""
     inner = cv2.erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
     return inner if inner.any() else mask
-
-
-def _is_two_level(surroundings: Floats) -> bool:
-    """Whether tones [n, c] of a concept's surroundings are of two kinds only, and both are there."""
-    plain = surroundings.mean(axis=1)
-    if not plain.size:
-        return False
-    low, high = (float(v) for v in np.quantile(plain, (0.03, 0.97)))
-    near = (np.abs(plain - low) < 0.12 * (high - low)) | (np.abs(plain - high) < 0.12 * (high - low))
-    return high - low > 64 and float(near.mean()) > _TWO_LEVEL_SHARE

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datagen.domain.geometry import Polygon
-from datagen.synthesis.fill import Clean, Frame
+from datagen.synthesis.fill import Clean, Frame, membrane
 from datagen.synthesis.outlines import rasterize
 from datagen.synthesis.tones import Bools, Floats, spread
 
@@ -27,6 +27,14 @@ _FRINGE_ROUND = 0.6
 #: The fringe ends where the difference falls under this share of the peak, or to this many times what
 #: the clean fill is off by at its worst.
 _FRINGE_PEAK, _FRINGE_WORST = 0.1, 0.8
+#: A pixel that differs by at least this share of what the thing differs by is wholly the thing.
+_WHOLLY = 0.6
+#: A pixel that differs the thing's way by this share of what the thing differs by is kept as it is, fringe and all.
+_SAME_WAY = 0.05
+#: Pixels of a sharp edge that may show some of what is behind.
+_MIXED_PX = 2
+#: Scale in pixels of what noise does to a matte's edge.
+_TEETH_PX = 1.5
 #: Beyond this contrast two boundaries are equally clear, and their fit in the box decides.
 _CLEAR = 5.0
 
@@ -76,7 +84,7 @@ def mattes(tones: Floats, clean: Clean, hole: Bools) -> tuple[Matte, ...]:
     for name, mask in made.items():
         if mask is None:
             continue
-        grown = mask if name == "two-level" else _grown(mask, difference, clean.worst, hole)
+        grown = mask if name == "two-level" else _rounded(_grown(mask, difference, clean.worst, hole))
         if LEAST_SHARE <= grown.sum() / hole.sum() <= MOST_SHARE:
             # a matte is judged before it takes in its fringe: the softer the edge, the less contrast at its end
             score = min(_contrast(difference, mask, noise), _CLEAR) * _fits(mask, hole)
@@ -120,12 +128,37 @@ def to_the_box(ranked: Sequence[Matte], hole: Bools) -> tuple[Matte, ...]:
     return (reaching, *ranked)
 
 
-def opacity(tones: Floats, clean: Floats, mask: Bools) -> Floats:
-    """How much of each pixel is the thing, [h, w] in 0..1, where its edge is soft: its difference over its core's."""
-    difference = np.sqrt(np.square(tones - clean).sum(axis=2))
-    smooth: Floats = cv2.GaussianBlur(difference, (0, 0), 1.0)
-    core = float(np.quantile(smooth[mask], 0.9))
-    return np.asarray(np.clip(smooth / max(0.6 * core, 1e-3), 0, 1), np.float32)
+def unmixed(tones: Floats, clean: Floats, mask: Bools, measured: Bools, *, soft: bool) -> tuple[Floats, Floats]:
+    """How much of each pixel is the thing, [h, w] in 0..1, and the window [h, w, c] with nothing but it that is new.
+
+    At an edge the lens mixes the thing with what is behind it. Pixels that are wholly the thing say how it looks, and
+    the tones are carried on from them to the others; between those tones and the clean ones lies a mixed pixel, and
+    where (the compositing equation with a known background, Smith and Blinn 1996). What differs the other way, such as
+    a halo or a miss of the clean fill, is no part of the thing.
+
+    Args:
+        tones: the window as photographed, [h, w, c].
+        clean: the same window without the thing.
+        mask: what is labelled as the thing.
+        measured: what of it stands out by its pixels.
+        soft: whether its edges are; then only its core is wholly the thing, else all but a rim of the mask.
+    """
+    difference = tones - clean
+    size: Floats = cv2.GaussianBlur(np.sqrt(np.square(difference).sum(axis=2)), (0, 0), 1.0 if soft else 0.6)
+    if soft:
+        whole = measured & (size >= _WHOLLY * float(np.quantile(size[mask], 0.9)))
+    else:
+        side = 4 * _MIXED_PX + 1  # the mixed pixels, and as many beyond them
+        near = cv2.dilate(np.where(mask, size, 0), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)))
+        depth = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 3)
+        whole = mask & ((depth > _MIXED_PX) | (size >= _WHOLLY * near))
+    if not whole.any():
+        return np.ones(mask.shape, np.float32), tones
+    wholly = membrane(tones, whole) - clean
+    share = (difference * wholly).sum(axis=2) / np.maximum(np.square(wholly).sum(axis=2), 1.0)
+    kept = np.where(whole, 1, np.clip(cv2.GaussianBlur(share, (0, 0), 1.0) / _SAME_WAY, 0, 1))
+    opacity = np.where(whole, 1, np.clip(share, 0, 1))
+    return opacity.astype(np.float32), np.asarray(clean + kept[:, :, None] * difference, np.float32)
 
 
 def _edge_width(difference: Floats, mask: Bools, hole: Bools) -> float:
@@ -199,6 +232,15 @@ def _grown(mask: Bools, difference: Floats, worst: float, hole: Bools) -> Bools:
         return mask
     solid = _solid(mask | (visible & (away <= fringe)))
     return mask if solid is None else solid
+
+
+def _rounded(mask: Bools) -> Bools:
+    """The matte without the teeth that noise cuts into its edge; thin parts, which would go with them, are kept."""
+    smooth = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), _TEETH_PX) >= 0.5
+    solid = mask.astype(np.uint8)
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
+    thin = mask & ~cv2.dilate(cv2.morphologyEx(solid, cv2.MORPH_OPEN, kernel), kernel).astype(bool)
+    return np.asarray(smooth | thin)
 
 
 def _fits(mask: Bools, hole: Bools) -> float:

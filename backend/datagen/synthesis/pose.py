@@ -1,14 +1,15 @@
 """How a concept is turned, mirrored and scaled before it is laid down, learned from how the concepts lie.
 
 The prior looks at two directions: that of the surroundings (brush marks, traces) and that of the things themselves. One
-direction shared by all is kept; two at right angles allow quarter turns; none at all allows any turn. Sizes vary by the
-kernel-density bandwidth of the sizes seen.
+direction shared by all is kept; two at right angles allow quarter turns; none at all allows any turn. Sizes and
+proportions vary by the kernel-density bandwidth of those seen.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import NormalDist
 
 import cv2
@@ -30,48 +31,60 @@ _TURN_RANGE = (6.0, 25.0)
 #: Standard deviation of the logarithm of the size where a single example says nothing about sizes.
 _SIZE_LOG_ALONE = 0.15
 _SIZE_LOG_RANGE = (0.05, 0.25)
+#: The same for the proportions: the logarithm of longer over wider.
+_STRETCH_LOG_ALONE = 0.08
+_STRETCH_LOG_RANGE = (0.03, 0.15)
 _NORMAL = NormalDist()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PosePrior:
-    """How poses are drawn: ``mode`` is "kept", "quarter turns" or "any turn"; ``degrees`` the turn's deviation."""
+    """How poses are drawn: ``mode`` is "kept", "quarter turns" or "any turn"; ``degrees`` the turn's deviation.
+
+    ``size_log`` and ``stretch_log`` are the deviations of the logarithms of size and proportions.
+    """
 
     mode: str
     degrees: float
     size_log: float
+    stretch_log: float
     reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pose:
-    """Clockwise turn in degrees, scale, and whether mirrored left to right before turning."""
+    """Clockwise turn in degrees, scale, and whether mirrored left to right before turning.
+
+    ``stretch`` is how much wider than high the photo is made before that, its area kept.
+    """
 
     degrees: float
     scale: float
     mirrored: bool
+    stretch: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Posed:
     """A cut-out in its pose: ``patch`` and ``clean`` [h, w, c], ``mask`` [h, w] with a rim of RIM_PX false pixels.
 
-    ``opacity`` [h, w] in 0..1, or None where it is 1 throughout.
+    ``opacity`` [h, w, 1] in 0..1, or 1 where it is that throughout.
     """
 
     patch: Floats
     clean: Floats
     mask: Bools
-    opacity: Floats | None
+    opacity: Floats | float
 
 
 def learn_pose(exemplars: Sequence[Exemplar]) -> PosePrior:
     """The prior of one label's exemplars."""
-    size_log = _SIZE_LOG_ALONE
-    if len(exemplars) > 1:
-        sizes = [0.5 * np.log(max(int(e.mask.sum()), 1)) for e in exemplars]
-        # Silverman's rule: what fills the gaps between the sizes seen without reaching far beyond them
-        size_log = float(np.clip(np.std(sizes, ddof=1) * len(sizes) ** -0.2, *_SIZE_LOG_RANGE))
+    sizes = [0.5 * float(np.log(max(int(e.mask.sum()), 1))) for e in exemplars]
+    vary = partial(
+        PosePrior,
+        size_log=bandwidth(sizes, _SIZE_LOG_ALONE, _SIZE_LOG_RANGE),
+        stretch_log=bandwidth([_slenderness(e.mask) for e in exemplars], _STRETCH_LOG_ALONE, _STRETCH_LOG_RANGE),
+    )
     around = _directions([_texture_direction(e) for e in exemplars])
     own = _directions([_axis(e.mask) for e in exemplars])
     for directions, whose in ((around, "their surroundings"), (own, "the things")):
@@ -81,19 +94,29 @@ def learn_pose(exemplars: Sequence[Exemplar]) -> PosePrior:
         axis = 0.25 * float(np.angle(np.exp(4j * directions).mean()))
         across = _off(directions, axis) > np.deg2rad(60)
         if _resultant(directions, 4) >= _SHARED and min(across.sum(), (~across).sum()) >= 2:
-            return PosePrior(
+            return vary(
                 mode="quarter turns",
                 degrees=_TURN_RANGE[0],
-                size_log=size_log,
                 reason=f"the directions of {whose} lie at right angles",
             )
         if _resultant(directions, 2) >= _SHARED:
             main = 0.5 * float(np.angle(np.exp(2j * directions).mean()))
             degrees = float(np.clip(np.rad2deg(1.4826 * np.median(_off(directions, main))), *_TURN_RANGE))
-            return PosePrior(
-                mode="kept", degrees=degrees, size_log=size_log, reason=f"{whose} share one direction, ± {degrees:.0f}°"
-            )
-    return PosePrior(mode="any turn", degrees=180.0, size_log=size_log, reason="no direction is shared")
+            return vary(mode="kept", degrees=degrees, reason=f"{whose} share one direction, ± {degrees:.0f}°")
+    return vary(mode="any turn", degrees=180.0, reason="no direction is shared")
+
+
+def bandwidth(seen: Sequence[float], alone: float, within: tuple[float, float]) -> float:
+    """The deviation that fills the gaps between the values seen without reaching far beyond them (Silverman's rule).
+
+    Args:
+        seen: the values, one an exemplar.
+        alone: what is returned where there is but one.
+        within: the smallest and largest deviation returned.
+    """
+    if len(seen) < 2:
+        return alone
+    return float(np.clip(np.std(seen, ddof=1) * len(seen) ** -0.2, *within))
 
 
 def draw_pose(
@@ -109,11 +132,12 @@ def draw_pose(
 
     ``size_at`` in 0..1 says which size among those likely: the caller spreads it evenly.
     """
-    turn, side, quarter = chance.normal(), chance.random(), int(chance.integers(4))
+    turn, side, quarter, wider = chance.normal(), chance.random(), int(chance.integers(4)), chance.normal()
     noise = _NORMAL.inv_cdf(min(max(size_at, 0.02), 0.98))
     scale = size_factor * float(np.exp(noise * prior.size_log * size_spread))
     if direction_spread == 0:
         return Pose(degrees=0.0, scale=scale, mirrored=False)
+    stretch = float(np.exp(min(max(wider, -2.0), 2.0) * prior.stretch_log))
     degrees = min(max(turn, -2.0), 2.0) * min(prior.degrees, 90.0) * direction_spread
     match prior.mode:
         case "any turn":
@@ -125,7 +149,7 @@ def draw_pose(
         case _:
             # upside down keeps a direction, too
             degrees += 180.0 if quarter >= 2 and direction_spread >= 0.5 else 0.0
-    return Pose(degrees=degrees, scale=scale, mirrored=side < 0.5)
+    return Pose(degrees=degrees, scale=scale, mirrored=side < 0.5, stretch=stretch)
 
 
 class Cutout:
@@ -141,22 +165,24 @@ class Cutout:
         self.opacity = None if float(exemplar.opacity.min()) >= 1 else exemplar.opacity
         self.channels = exemplar.patch.shape[2]
         # OpenCV warps up to four channels at once
-        both = np.concatenate([exemplar.patch, exemplar.clean], axis=2)
-        self.layers = [both] if both.shape[2] <= 4 else [exemplar.patch, exemplar.clean]
+        both = np.concatenate([exemplar.thing, exemplar.clean], axis=2)
+        self.layers = [both] if both.shape[2] <= 4 else [exemplar.thing, exemplar.clean]
 
 
 def apply_pose(cutout: Cutout, pose: Pose, *, crisp: bool = False) -> Posed | None:
     """The cut-out in that pose; None where nothing of the mask is left at that size.
 
-    ``crisp`` takes the nearest pixel instead of a mean: a two-level picture has no tones between.
+    ``crisp`` takes the nearest pixel instead of a mean, and each for wholly the concept or not at all: a two-level
+    picture has no tones between.
     """
     angle = np.deg2rad(pose.degrees)
     cos, sin = round(float(np.cos(angle)), 12) * pose.scale, round(float(np.sin(angle)), 12) * pose.scale
     side = -1.0 if pose.mirrored else 1.0
-    linear = np.array([[cos * side, -sin], [sin * side, cos]])
+    wide, high = side * pose.stretch**0.5, pose.stretch**-0.5
+    linear = np.array([[cos * wide, -sin * high], [sin * wide, cos * high]])
     spread = linear @ cutout.corners
-    low, high = np.floor(spread.min(axis=1)) - 1, np.ceil(spread.max(axis=1)) + 2
-    width, height = (int(v) for v in high - low)
+    low, end = np.floor(spread.min(axis=1)) - 1, np.ceil(spread.max(axis=1)) + 2
+    width, height = (int(v) for v in end - low)
     # a whole shift: mirrored or turned by a quarter, pixels land on pixels and are not resampled
     matrix = np.empty((2, 3))
     matrix[:, :2], matrix[:, 2] = linear, np.rint(-linear @ cutout.centre - low)
@@ -174,18 +200,25 @@ def apply_pose(cutout: Cutout, pose: Pose, *, crisp: bool = False) -> Posed | No
         for layer in cutout.layers
     ]
     patch, clean = (turned[0][:, :, : cutout.channels], turned[-1][:, :, -cutout.channels :])
-    opacity = None if cutout.opacity is None else cv2.warpAffine(cutout.opacity, matrix, size, flags=cv2.INTER_LINEAR)
+    opacity: Floats | float = 1.0
+    if cutout.opacity is not None and not crisp:
+        opacity = cv2.warpAffine(cutout.opacity, matrix, size, flags=cv2.INTER_LINEAR)[:, :, None]
     return Posed(patch=patch, clean=clean, mask=mask, opacity=opacity)
 
 
 def fade(posed: Posed, softness: float) -> Floats:
-    """How much each pixel belongs to the concept, [h, w, 1].
-
-    It rises over ``softness`` pixels inwards from the mask's edge, and is nowhere more than the concept's own opacity.
-    """
+    """How far the concept is let in, [h, w, 1]: it rises over ``softness`` pixels inwards from the mask's edge."""
     depth = cv2.distanceTransform(posed.mask.astype(np.uint8), cv2.DIST_L2, 3)
-    alpha = np.asarray(np.minimum(depth / (softness + 0.5), 1), np.float32)
-    return (alpha if posed.opacity is None else alpha * posed.opacity)[:, :, None]
+    return np.asarray(np.minimum(depth / (softness + 0.5), 1), np.float32)[:, :, None]
+
+
+def _slenderness(mask: Bools) -> float:
+    """The logarithm of how much longer than wide a mask is."""
+    ys, xs = np.nonzero(mask)
+    if len(ys) < 3:
+        return 0.0
+    spreads = np.linalg.eigvalsh(np.cov(np.stack([xs, ys])) + 1e-6 * np.eye(2))
+    return 0.5 * float(np.log(spreads[1] / spreads[0]))
 
 
 def _axis(mask: Bools) -> tuple[float, bool]:

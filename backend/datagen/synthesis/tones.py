@@ -17,6 +17,8 @@ Bools = npt.NDArray[np.bool_]
 
 #: uint16 value / this = tone
 _DEPTH = {np.dtype(np.uint8): 1.0, np.dtype(np.uint16): 257.0}
+#: A picture counts as two-level when this share of its tones lies near its darkest or brightest.
+_TWO_LEVEL_SHARE = 0.93
 #: luminance of R, G, B (ITU-R BT.601)
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
@@ -66,6 +68,16 @@ def spread(values: Floats) -> float:
     if values.size == 0:
         return 0.0
     return float(1.4826 * _median(np.abs(values - _median(values))))
+
+
+def is_two_level(tones: Floats) -> bool:
+    """Whether tones [n, c] are of two kinds only, and both are there."""
+    plain = tones.mean(axis=1)
+    if not plain.size:
+        return False
+    low, high = (float(v) for v in np.quantile(plain, (0.03, 0.97)))
+    near = (np.abs(plain - low) < 0.12 * (high - low)) | (np.abs(plain - high) < 0.12 * (high - low))
+    return high - low > 64 and float(near.mean()) > _TWO_LEVEL_SHARE
 
 
 def _median(values: Floats) -> Any:

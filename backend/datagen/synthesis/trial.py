@@ -118,7 +118,7 @@ class Trial:
             patient: whether surroundings must fit and the area must hold nearly all; not in the last tries.
         """
         p, law = self._parameters, self._learned.law
-        drawn, blend_at, pick, noise = chance.random(), chance.random(), chance.random(), chance.normal()
+        drawn, blend_at, pick, (noise, loud) = chance.random(), chance.random(), chance.random(), chance.normal(size=2)
         place_at, jitter = chance.random(), chance.random(2)
         exemplar = self._learned.exemplars[_pick(self._concepts, even.concept if faithful else drawn)]
         pose = draw_pose(
@@ -130,7 +130,8 @@ class Trial:
             direction_spread=p.direction_spread,
         )
         blend = self._blend_names[_pick(self._blends, even.blend if first else blend_at)]
-        slope = min(max(law.slope + noise * law.doubt, 0.0), 1.0)
+        slope = float(min(max(law.slope + noise * law.doubt, 0.0), 1.0))
+        contrast_factor = p.contrast * float(np.exp(min(max(loud, -2.0), 2.0) * law.contrast_log))
         posed = apply_pose(self._cutouts[exemplar.key], pose, crisp=law.two_level)
         if posed is None:
             rejected["too small to be seen"] += 1
@@ -145,9 +146,9 @@ class Trial:
             rejected["overlaps another"] += 1
             return None
         before = to_tones(ground.image[window])
-        tones = self._blended(before, posed, blend, slope)
+        tones = self._blended(before, posed, blend, slope, contrast_factor)
         own = float(np.sqrt(plain(np.square(posed.patch - posed.clean))[posed.mask].mean()))
-        seen, contrast = visible(before, tones, posed.mask, least=_OWN_CONTRAST_SHARE * own * p.contrast)
+        seen, contrast = visible(before, tones, posed.mask, least=_OWN_CONTRAST_SHARE * own * contrast_factor)
         if np.count_nonzero(seen) < LEAST_VISIBLE * np.count_nonzero(posed.mask):
             rejected["cannot be seen"] += 1
             return None
@@ -166,7 +167,9 @@ class Trial:
                 "scale": round(pose.scale, 4),
                 "mirrored": pose.mirrored,
                 "blend": blend,
+                "stretch": round(pose.stretch, 4),
                 "slope": round(slope, 3),
+                "contrast_factor": round(contrast_factor, 3),
                 "contrast": round(contrast, 2),
                 "mismatch": round(mismatch, 2),
             },
@@ -222,7 +225,7 @@ class Trial:
             return False
         return mismatch < _COPY_TONES and float(posed.clean.std(axis=(0, 1)).mean()) > _COPY_TEXTURE
 
-    def _blended(self, before: Floats, posed: Posed, blend: str, slope: float) -> Floats:
+    def _blended(self, before: Floats, posed: Posed, blend: str, slope: float, contrast: float) -> Floats:
         """The window's new tones [h, w, c]."""
         channels = before.shape[2]
         laying = Laying(
@@ -230,10 +233,11 @@ class Trial:
             patch=channels_as(posed.patch, channels),
             clean=channels_as(posed.clean, channels),
             mask=posed.mask,
-            alpha=fade(posed, self._parameters.edge_softness),
+            fade=fade(posed, self._parameters.edge_softness),
+            opacity=posed.opacity,
             slope=slope,
         )
-        changed = (BLENDS[blend](laying) - before) * np.float32(self._parameters.contrast)
+        changed = (BLENDS[blend](laying) - before) * np.float32(contrast)
         return np.asarray(np.minimum(np.maximum(before + changed, 0), 255), np.float32)
 
 
