@@ -19,8 +19,11 @@ from datagen.synthesis.tones import Bools, Floats, is_two_level, to_tones
 _MARGIN_PX, _MARGIN_SHARE = 8.0, 0.6
 #: Surroundings beyond this many pixels say nothing about the thing and cost time.
 _MARGIN_MOST_PX = 64.0
-#: An edge at least this many pixels wide, on the median of a label's concepts, is soft.
+#: An edge at least this many pixels wide, on the median of a label's concepts, is soft, …
 SOFT_EDGE_PX = 3.5
+#: … if the mattes fill at least this share of their boxes: a line fills little of its box, and the pixels beside it are
+#: not its edge.
+_COMPACT_SHARE = 0.3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +148,9 @@ def choose(found: Sequence[Candidate], choices: Mapping[str, int]) -> tuple[tupl
         if sum(is_two_level(one.patch[~one.hole]) for one in same) > len(same) / 2:
             two_level.add(label)
         mattes_of = agreed([one.ranked for one in same], [one.hole for one in same])
-        if float(np.median([of_one[0].edge for of_one in mattes_of])) >= SOFT_EDGE_PX:
+        shares = [of_one[0].mask.sum() / one.hole.sum() for one, of_one in zip(same, mattes_of, strict=True)]
+        edges = [of_one[0].edge for of_one in mattes_of]
+        if float(np.median(edges)) >= SOFT_EDGE_PX and float(np.median(shares)) >= _COMPACT_SHARE:
             soft.add(label)
         for one, of_one in zip(same, mattes_of, strict=True):
             found_none = of_one[0].method in ("drawn", "box")

@@ -1,6 +1,6 @@
 """From a box to the thing in it: several mattes, each scored, the best first.
 
-No method wins everywhere (a round hole suits GrabCut, a thin crack the residual, a circuit the two levels), so all are
+No method wins everywhere (a round hole suits GrabCut, a faint crack the line, a circuit the two levels), so all are
 run and judged by the contrast along the boundary they draw. An outline drawn by the annotator needs none of this.
 """
 
@@ -16,6 +16,7 @@ import numpy.typing as npt
 from datagen.domain.geometry import Polygon
 from datagen.synthesis.fill import Clean, Frame, membrane
 from datagen.synthesis.outlines import rasterize
+from datagen.synthesis.ridges import hysteresis, line_matte
 from datagen.synthesis.tones import Bools, Floats, spread
 
 #: A matte that covers less of its box than this is a speck, one that covers more is the box itself.
@@ -73,7 +74,9 @@ def mattes(tones: Floats, clean: Clean, hole: Bools) -> tuple[Matte, ...]:
     noise = _noise(tones, clean, hole)
     residual = _residual(difference, noise, clean.worst, hole)
     hint = _ellipse(hole, 0.75) if residual is None else residual
+    line = line_matte(tones, clean.tones, hole)
     made = {
+        "line": None if line is None else _solid(line),
         "residual": residual,
         "grabcut": _grabcut(tones, hole, hint),
         "grabcut on residual": _grabcut(np.dstack([tones.mean(axis=2), difference, difference]), hole, hint),
@@ -84,7 +87,8 @@ def mattes(tones: Floats, clean: Clean, hole: Bools) -> tuple[Matte, ...]:
     for name, mask in made.items():
         if mask is None:
             continue
-        grown = mask if name == "two-level" else _rounded(_grown(mask, difference, clean.worst, hole))
+        grown = mask if name == "two-level" else _grown(mask, difference, clean.worst, hole)
+        grown = grown if name in ("line", "two-level") else _rounded(grown)
         if LEAST_SHARE <= grown.sum() / hole.sum() <= MOST_SHARE:
             # a matte is judged before it takes in its fringe: the softer the edge, the less contrast at its end
             score = min(_contrast(difference, mask, noise), _CLEAR) * _fits(mask, hole)
@@ -189,7 +193,7 @@ def _residual(difference: Floats, noise: float, worst: float, hole: Bools) -> Bo
         return None
     high, low = max(0.5 * peak, 2 * noise), max(0.3 * peak, 1.5 * noise, worst)
     weak = (smooth > low) & hole
-    return _solid(_hysteresis(weak, (smooth > high) & hole))
+    return _solid(hysteresis(weak, (smooth > high) & hole))
 
 
 def _template_difference(tones: Floats, clean: Clean, hole: Bools) -> Bools | None:
@@ -207,7 +211,7 @@ def _template_difference(tones: Floats, clean: Clean, hole: Bools) -> Bools | No
     if peak < 2 * least:
         return None
     strong = (difference > max(0.4 * peak, 2 * least)) & hole
-    kept = _hysteresis((difference > max(0.15 * peak, least)) & hole, strong)
+    kept = hysteresis((difference > max(0.15 * peak, least)) & hole, strong)
     # the pixel that the tolerance took from the thing's rim, where it still differs plainly
     plain = np.sqrt(np.square(tones - clean.tones).sum(axis=2)) > max(0.5 * peak, least)
     return _solid(kept | (cv2.dilate(kept.astype(np.uint8), kernel).astype(bool) & plain & hole))
@@ -290,13 +294,6 @@ def _two_level(tones: Floats, clean: Floats, hole: Bools) -> Bools | None:
         return None
     flipped = ((plain > middle) != (without > middle)) & hole
     return _solid(flipped)
-
-
-def _hysteresis(weak: Bools, strong: Bools) -> Bools:
-    """The parts of ``weak`` that hold a pixel of ``strong`` (Canny's second step)."""
-    _, parts = cv2.connectedComponents(weak.astype(np.uint8), connectivity=8)
-    kept = np.unique(parts[strong & weak])
-    return np.isin(parts, kept[kept > 0])
 
 
 def _solid(mask: Bools) -> Bools | None:
