@@ -28,8 +28,10 @@ TRIES = 24
 _FAITHFUL = 5
 #: Backgrounds tried for a sample whose own has no area, or on which nothing can be laid.
 _BACKGROUNDS = 4
-#: Powers of the inverse of the root of x⁵ = x + 1: multiples of these fill four dimensions evenly (Roberts 2018, R4).
-_R4 = tuple(1.1673039782614187**-power for power in (1, 2, 3, 4))
+#: Multiples of these, less whole numbers, fill 0..1 evenly from the first few on, each by itself and all together: they
+#: are the numbers that fractions come least close to (continued fractions of 1s, 2s, 1s and 2s, and 3s). A sequence
+#: that is even in four dimensions alone is not: the R4 of Roberts 2018 begins with nearly 6/7.
+_STEPS = ((5**0.5 - 1) / 2, 2**0.5 - 1, 3**0.5 - 1, (13**0.5 - 3) / 2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,5 +173,5 @@ class Composer:
 
 
 def _even(turn: int) -> Even:
-    concept, size, blend, place = ((turn * step + 0.5) % 1.0 for step in _R4)
+    concept, size, blend, place = ((turn * step + 0.5) % 1.0 for step in _STEPS)
     return Even(concept=concept, size=size, blend=blend, place=place)
