@@ -117,7 +117,7 @@ class Composer:
                 area=area,
                 places=places,
             )
-            laid = self._lay(self._trials[label], ground, _even(index + number * 7919), chance, rejected)
+            laid = self._lay(self._trials[label], ground, evenly(index + number * 7919), chance, rejected)
             if laid is None:
                 continue
             window = (
@@ -172,6 +172,7 @@ class Composer:
         return best
 
 
-def _even(turn: int) -> Even:
+def evenly(turn: int) -> Even:
+    """The even numbers of a sample's instance: whichever run of turns is taken, each of them fills 0..1 evenly."""
     concept, size, blend, place = ((turn * step + 0.5) % 1.0 for step in _STEPS)
     return Even(concept=concept, size=size, blend=blend, place=place)
