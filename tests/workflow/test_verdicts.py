@@ -123,6 +123,99 @@ def test_the_same_verdict_told_of_twice_is_one(studio: Studio, study: Study) -> 
     assert kept(study) == [("good", [], "", False)]
 
 
+def read_again(study: Study, *task_ids: int) -> None:
+    """As an event of each of these tasks has it, one after the other."""
+    for task_id in task_ids:
+        verdicts.follow_tasks(study.studio.workshop, study.projects[Desk.PREVIEWS], [task_id])
+
+
+def test_what_is_said_on_a_copy_of_a_task_does_not_take_the_place_of_what_was_said_on_the_task(
+    studio: Studio, study: Study
+) -> None:
+    study.review()
+    task = study.round_tasks()[0]
+    [copy] = study.copy(Desk.PREVIEWS, task.id, said=False)
+    study.judge(said("good"))
+    studio.settle()
+    assert kept(study) == [("good", [], "", False)]
+
+    read_again(study, copy, task.id, copy)
+    assert kept(study) == [("good", [], "", False)]
+
+    studio.client.annotate(copy, said("bad", "edges show"))
+    studio.settle()
+    read_again(study, task.id, copy, task.id)
+    assert kept(study) == [("good", [], "", False), ("bad", ["edges show"], "", False)]
+    assert study.counts() == {"good": 1, "bad": 1, "still to review": 2}
+
+
+def test_a_verdict_on_a_copy_that_is_deleted_there_is_gone(studio: Studio, study: Study) -> None:
+    study.review()
+    task = study.round_tasks()[0]
+    [copy] = study.copy(Desk.PREVIEWS, task.id, said=False)
+    study.judge(said("good"))
+    on_copy = studio.client.annotate(copy, said("bad", "edges show"))
+    studio.settle()
+    studio.client.delete_annotation(on_copy)
+    studio.settle()
+    assert kept(study) == [("good", [], "", False)]
+
+
+def test_a_verdict_that_a_copy_brought_along_counts_once(studio: Studio, study: Study) -> None:
+    study.review()
+    [original] = study.judge(said("bad", "too small"))
+    studio.settle()
+    task = study.round_tasks()[0]
+    copies = study.copy(Desk.PREVIEWS, task.id) + study.copy(Desk.PREVIEWS, task.id)
+    read_again(study, *copies)
+    studio.settle()
+    assert len(kept(study)) == 3
+    assert study.counts() == {"good": 0, "bad": 1, "still to review": 2}
+    with studio.rows() as session:
+        assert len(verdicts.judged(session, study.batches(BatchKind.ROUND)[-1].id)) == 1
+
+    studio.client.delete_annotation(original)
+    studio.settle()
+    assert study.counts() == {"good": 0, "bad": 1, "still to review": 2}  # of the copies one, still
+
+
+def test_who_updates_a_verdict_that_a_copy_brought_along_has_said_something(studio: Studio, study: Study) -> None:
+    study.review()
+    study.judge(said("bad", "too small"))
+    studio.settle()
+    [copy] = study.copy(Desk.PREVIEWS, study.round_tasks()[0].id)
+    [brought] = studio.client.task(copy, study.projects[Desk.PREVIEWS]).annotations
+    studio.client.update_annotation(brought.id, said("good"))
+    studio.settle()
+    assert study.counts() == {"good": 1, "bad": 1, "still to review": 2}
+
+
+def test_a_verdict_that_is_moved_from_a_copy_to_the_task_is_kept(studio: Studio, study: Study) -> None:
+    """“Remove Duplicated Tasks” of the Data Manager."""
+    study.review()
+    task = study.round_tasks()[0]
+    [copy] = study.copy(Desk.PREVIEWS, task.id, said=False)
+    study.judge(said("good"))
+    studio.client.annotate(copy, said("bad", "edges show"))
+    studio.settle()
+    study.remove_duplicates(Desk.PREVIEWS)
+    read_again(study, task.id)
+    studio.settle()
+    assert kept(study) == [("good", [], "", False), ("bad", ["edges show"], "", False)]
+
+
+def test_a_copy_in_another_study_says_nothing_of_the_sample(studio: Studio, study: Study) -> None:
+    study.review()
+    study.judge(said("good"))
+    studio.settle()
+    other = studio.open_study(inputs=False)
+    task = study.round_tasks()[0]
+    [elsewhere] = studio.client.import_tasks(other.projects[Desk.PREVIEWS], [{"data": task.data}])
+    studio.client.annotate(elsewhere, said("bad", "edges show"))
+    studio.settle()
+    assert kept(study) == [("good", [], "", False)]
+
+
 @pytest.fixture
 def namesake(studio: Studio, study: Study) -> tuple[Study, int]:
     """A study under review, and an annotation there whose number an old verdict of another study has.

@@ -13,7 +13,16 @@ from datagen.label_studio.records import Task, stamp
 
 #: Fields of a task and, because the API applies the same list to what is nested, of its annotations.
 _TASK_FIELDS = ("id", "data", "updated_at", "total_predictions", "total_annotations", "cancelled_annotations")
-_ANNOTATION_FIELDS = ("annotations", "result", "was_cancelled", "created_at", "completed_by", "created_username")
+_ANNOTATION_FIELDS = (
+    "annotations",
+    "result",
+    "was_cancelled",
+    "created_at",
+    "completed_by",
+    "created_username",
+    "import_id",
+    "updated_by",
+)
 #: Tasks in a page.
 PAGE = 200
 

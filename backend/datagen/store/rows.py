@@ -252,6 +252,7 @@ class SampleRow(Row):
     shard_id: Mapped[int] = mapped_column(ForeignKey("shard.id"), index=True)
     index: Mapped[int]
     body: Mapped[dict[str, Any]]
+    #: None once its shard is published: somebody deleted the task
     task_id: Mapped[int | None] = mapped_column(BigInteger, default=None, index=True)
     #: the study's count when its verdicts were last found changed: a reading begun before that is outdated
     verdict_change: Mapped[int] = mapped_column(default=0)
@@ -270,6 +271,10 @@ class VerdictRow(Row):
 
     annotation_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     sample_id: Mapped[int] = mapped_column(ForeignKey("sample.id"), primary_key=True, index=True)
+    #: the task it was said on: people copy tasks, so a sample may have several. None: on none that is known any more
+    task_id: Mapped[int | None] = mapped_column(BigInteger, default=None, index=True)
+    #: the annotation it is an untouched copy of; it counts only where that one does not
+    copy_of: Mapped[int | None] = mapped_column(BigInteger, default=None)
     opinion: Mapped[Opinion]
     reasons: Mapped[list[str]] = mapped_column(default=list)
     comment: Mapped[str] = mapped_column(String(4000), default="")

@@ -65,8 +65,8 @@ def _act(workshop: Workshop, row: InboxRow) -> None:
             if not row.task_ids:
                 verdicts.follow_annotations(workshop, desk.project_id, row.annotation_ids)
         case Desk.DECISIONS if row.action not in _TASK_ACTIONS:
-            for task_id in row.task_ids:
-                deciding.follow(workshop, workshop.label_studio.task(task_id))
+            for task in workshop.label_studio.tasks(desk.project_id, ids=row.task_ids) if row.task_ids else ():
+                deciding.follow(workshop, desk.project_id, task)  # one that is gone does not keep the others from it
         case _:
             pass  # our own tasks, coming back as events
 

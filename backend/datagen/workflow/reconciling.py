@@ -62,7 +62,7 @@ def _look(workshop: Workshop, desk: DeskRow) -> None:
             pass
         case Desk.DECISIONS:
             for task in touched:
-                deciding.follow(workshop, task)
+                deciding.follow(workshop, desk.project_id, task)
         case _:
             _check_inputs(workshop, desk, touched)
     newest = max((task.updated_at for task in touched), default="")

@@ -30,7 +30,7 @@ from datagen.store.rows import (
     WorkState,
     now,
 )
-from datagen.workflow import points
+from datagen.workflow import points, verdicts
 from datagen.workflow.inputs import collect
 from datagen.workflow.sheets import notice_sheet
 from datagen.workflow.workshop import Workshop
@@ -153,7 +153,7 @@ def _said(session: Session, batch: BatchRow) -> Sequence[Row[Opinion, list[str],
     return session.execute(
         select(VerdictRow.opinion, VerdictRow.reasons, VerdictRow.comment, SampleRow.index)
         .join(SampleRow, SampleRow.id == VerdictRow.sample_id)
-        .where(SampleRow.batch_id == batch.id, VerdictRow.late.is_(False))
+        .where(SampleRow.batch_id == batch.id, verdicts.counts())
         .order_by(SampleRow.index)
     ).all()
 

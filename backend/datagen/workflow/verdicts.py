@@ -1,12 +1,19 @@
-"""Verdicts: kept exactly as Label Studio holds them, whatever was made, changed, deleted or skipped there."""
+"""Verdicts: kept exactly as Label Studio holds them, whatever was made, changed, deleted or skipped there.
+
+A review task may have copies: people export and import, and Label Studio on SQLite may run an import twice. What
+people say counts on whichever of them they say it, because the copy looks no different to them; so a verdict belongs to
+its task, and a reading of one task says nothing of what was said on another. What a copy brought along from its
+original is no second verdict: it counts where the original does not, and from when somebody updates it. Every verdict
+counts once.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, and_, exists, func, or_, select
+from sqlalchemy.orm import Session, aliased
 
 from datagen.domain.inputs import Desk
 from datagen.domain.lifecycle import SpecState
@@ -33,14 +40,13 @@ def follow_annotations(workshop: Workshop, project_id: int, annotation_ids: Sequ
     """The same, for annotations of which an event gave the ids alone: deleted ones."""
     with workshop.database.read() as session:
         tasks = session.scalars(
-            select(SampleRow.task_id)
-            .join(VerdictRow, VerdictRow.sample_id == SampleRow.id)
+            select(func.coalesce(VerdictRow.task_id, SampleRow.task_id))
+            .join(SampleRow, VerdictRow.sample_id == SampleRow.id)
             .join(BatchRow, BatchRow.id == SampleRow.batch_id)
             .join(DeskRow, DeskRow.study_id == BatchRow.study_id)
             .where(
                 DeskRow.project_id == project_id,  # a verdict of another study may have the same number
                 VerdictRow.annotation_id.in_(annotation_ids),
-                SampleRow.task_id.is_not(None),
             )
         ).all()
     follow_tasks(workshop, project_id, sorted({task_id for task_id in tasks if task_id is not None}))
@@ -85,18 +91,22 @@ def _keep(workshop: Workshop, study_id: int, tasks: Sequence[Task], as_of: int) 
         return outdated
     with workshop.unit() as unit:
         study = unit.lock_study(study_id)
-        changed: list[SampleRow] = []
+        changed: dict[int, SampleRow] = {}
         for task in tasks:
-            sample = unit.session.scalar(select(SampleRow).where(SampleRow.key == str(task.data.get("datagen_key"))))
+            sample = unit.session.scalar(
+                select(SampleRow)
+                .join(BatchRow, BatchRow.id == SampleRow.batch_id)
+                .where(SampleRow.key == str(task.data.get("datagen_key")), BatchRow.study_id == study_id)
+            )
             if sample is None:
-                continue
+                continue  # none of ours, or a copy from another study
             if sample.verdict_change > as_of:
                 outdated.append(task.id)
             elif _keep_one(unit, sample, task):
-                changed.append(sample)
+                changed[sample.id] = sample
         if changed:
             study.verdict_changes += 1
-        for sample in changed:
+        for sample in changed.values():
             sample.verdict_change = study.verdict_changes
             show_progress(unit, sample.batch)
     return outdated
@@ -107,12 +117,23 @@ def batch_name(batch: BatchRow) -> str:
     return f"{batch.kind}-{batch.study_id}-{batch.number}"
 
 
+def counts() -> ColumnElement[bool]:
+    """Which verdicts count: those that came in time, and of an original and its copies the first that there is."""
+    other = aliased(VerdictRow)
+    the_same = or_(
+        other.annotation_id == VerdictRow.copy_of,
+        and_(other.copy_of == VerdictRow.copy_of, other.annotation_id < VerdictRow.annotation_id),
+    )
+    said_before = exists().where(other.sample_id == VerdictRow.sample_id, other.late.is_(False), the_same)
+    return and_(VerdictRow.late.is_(False), ~said_before)
+
+
 def judged(session: Session, batch_id: int) -> list[Judged]:
     """What was said in time of a round's samples, in the samples' order."""
     rows = session.execute(
         select(SampleRow, VerdictRow)
         .join(VerdictRow, VerdictRow.sample_id == SampleRow.id)
-        .where(SampleRow.batch_id == batch_id, VerdictRow.late.is_(False))
+        .where(SampleRow.batch_id == batch_id, counts())
         .order_by(SampleRow.index, VerdictRow.annotation_id)
     )
     return [
@@ -143,18 +164,23 @@ def _keep_one(unit: Unit, sample: SampleRow, task: Task) -> bool:
             "comment": said.comment[:4000],
             "reviewer": annotation.completed_by,
             "said_at": annotation.updated_at,
+            "copy_of": annotation.copied_from,
         }
         if row is None:
-            session.add(VerdictRow(annotation_id=annotation.id, sample_id=sample.id, late=late, **values))
+            session.add(
+                VerdictRow(annotation_id=annotation.id, sample_id=sample.id, task_id=task.id, late=late, **values)
+            )
             changed = True
-        elif any(getattr(row, name) != value for name, value in values.items()):
+            continue
+        row.task_id = task.id  # “Remove Duplicated Tasks” moves annotations from one task to another
+        if any(getattr(row, name) != value for name, value in values.items()):
             if late and not row.late:
                 continue  # a decision stands on what it said then
             for name, value in values.items():
                 setattr(row, name, value)
             changed = True
     for gone in rows.values():
-        if not late or gone.late:
+        if gone.task_id == task.id and (not late or gone.late):
             session.delete(gone)
             changed = True
     return changed
