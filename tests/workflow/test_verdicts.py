@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from datagen.domain.inputs import Desk
-from datagen.store.rows import BatchKind, InboxRow, VerdictRow, WorkState
+from datagen.store.rows import BatchKind, InboxRow, Notice, ShardRow, VerdictRow, WorkState
 from datagen.workflow import reconciling, verdicts
 from studio import Studio, Study, said
 
@@ -199,7 +199,6 @@ def test_a_verdict_that_is_moved_from_a_copy_to_the_task_is_kept(studio: Studio,
     studio.client.annotate(copy, said("bad", "edges show"))
     studio.settle()
     study.remove_duplicates(Desk.PREVIEWS)
-    read_again(study, task.id)
     studio.settle()
     assert kept(study) == [("good", [], "", False), ("bad", ["edges show"], "", False)]
 
@@ -214,6 +213,102 @@ def test_a_copy_in_another_study_says_nothing_of_the_sample(studio: Studio, stud
     studio.client.annotate(elsewhere, said("bad", "edges show"))
     studio.settle()
     assert kept(study) == [("good", [], "", False)]
+
+
+def delete_tasks(study: Study, *task_ids: int) -> None:
+    """In the Data Manager."""
+    study.studio.client.delete_tasks(study.projects[Desk.PREVIEWS], task_ids)
+
+
+def lose_events(study: Study) -> None:
+    """As if the webhooks of the Previews project had not arrived."""
+    study.studio.hear_out()
+    with study.studio.workshop.database.write() as session:
+        for event in study.events(Desk.PREVIEWS):
+            session.get_one(InboxRow, event.id).state = WorkState.CANCELLED
+    study.studio.queues.redis.flushdb()
+
+
+def tell_again(study: Study) -> None:
+    """The last look after a telling that took several tries."""
+    made = study.batches(BatchKind.ROUND)[-1]
+    with study.studio.workshop.unit() as unit:
+        for shard_id in unit.session.scalars(select(ShardRow.id).where(ShardRow.batch_id == made.id)):
+            unit.tell(study.id, Notice.SAMPLES, shard_id)
+    study.studio.settle()
+
+
+def test_what_was_said_on_a_deleted_task_stops_counting_and_the_task_is_not_made_again(
+    studio: Studio, study: Study
+) -> None:
+    study.review()
+    study.judge(said("good"), said("bad", "too small"))
+    studio.settle()
+    first, _, third = study.round_tasks()
+    delete_tasks(study, first.id, third.id)
+    studio.settle()
+    assert kept(study) == [("bad", ["too small"], "", False)]
+    assert study.counts() == {"good": 0, "bad": 1, "still to review": 0}
+    assert "<b>2</b> deleted" in study.page()
+
+    tell_again(study)
+    assert len(study.round_tasks()) == 1
+    assert study.counts() == {"good": 0, "bad": 1, "still to review": 0}
+
+
+def test_a_deleted_task_that_no_event_told_of_does_not_count_in_the_decision(studio: Studio, study: Study) -> None:
+    study.review()
+    study.judge(*[said("bad", "too small")] * 3)
+    studio.settle()
+    delete_tasks(study, study.round_tasks()[0].id)
+    lose_events(study)
+    study.decide("refine")
+    assert any("2 of 2 verdicts say “too small”" in note for note in study.specs()[-1].notes)
+
+
+def test_a_decision_stands_on_what_was_said_on_tasks_that_were_deleted_since(studio: Studio, study: Study) -> None:
+    study.review()
+    study.judge(*[said("bad", "too small")] * 3)
+    studio.settle()
+    made, tasks = study.batches(BatchKind.ROUND)[-1], study.round_tasks()
+    study.decide("refine")
+    studio.client.annotate(tasks[0].id, said("good", comment="too late"))
+    studio.settle()
+    assert [row.late for row in study.verdicts_of(made)] == [False, False, False, True]
+
+    delete_tasks(study, *(task.id for task in tasks))
+    studio.settle()
+    assert [row.late for row in study.verdicts_of(made)] == [False, False, False]
+    with studio.rows() as session:
+        assert len(verdicts.judged(session, made.id)) == 3
+
+
+def test_of_a_task_and_its_copy_the_one_that_is_left_keeps_its_verdict(studio: Studio, study: Study) -> None:
+    study.review()
+    task = study.round_tasks()[0]
+    [copy] = study.copy(Desk.PREVIEWS, task.id, said=False)
+    study.judge(said("good"))
+    studio.client.annotate(copy, said("bad", "edges show"))
+    studio.settle()
+    delete_tasks(study, task.id)
+    studio.settle()
+    assert kept(study) == [("bad", ["edges show"], "", False)]
+    assert study.counts() == {"good": 0, "bad": 1, "still to review": 2}
+
+
+def test_a_deleted_task_that_is_imported_again_brings_its_verdict_back(studio: Studio, study: Study) -> None:
+    study.review()
+    study.judge(said("bad", "too small"))
+    studio.settle()
+    task = study.round_tasks()[0]
+    [copy] = study.copy(Desk.PREVIEWS, task.id)
+    delete_tasks(study, task.id, copy)
+    studio.settle()
+    assert study.counts() == {"good": 0, "bad": 0, "still to review": 2}
+    [again] = studio.client.import_tasks(study.projects[Desk.PREVIEWS], [{"data": task.data}])
+    studio.client.annotate(again, said("good"))
+    studio.settle()
+    assert study.counts() == {"good": 1, "bad": 0, "still to review": 2}
 
 
 @pytest.fixture

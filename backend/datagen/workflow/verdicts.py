@@ -5,12 +5,16 @@ people say counts on whichever of them they say it, because the copy looks no di
 its task, and a reading of one task says nothing of what was said on another. What a copy brought along from its
 original is no second verdict: it counts where the original does not, and from when somebody updates it. Every verdict
 counts once.
+
+Who deletes a review task takes its sample out of the round: what was said on it stops counting, as when an annotation
+is deleted, the sample is not to be reviewed any more, and its task is not made again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 
 from sqlalchemy import ColumnElement, and_, exists, func, or_, select
 from sqlalchemy.orm import Session, aliased
@@ -21,7 +25,7 @@ from datagen.domain.verdict import Opinion, Reason, Verdict
 from datagen.label_studio.answers import verdict
 from datagen.label_studio.records import Task
 from datagen.quality.refine import Judged
-from datagen.store.rows import BatchRow, DeskRow, SampleRow, SpecRow, StudyRow, VerdictRow
+from datagen.store.rows import BatchKind, BatchRow, DeskRow, SampleRow, ShardRow, SpecRow, StudyRow, VerdictRow
 from datagen.workflow.points import project_of, show_progress
 from datagen.workflow.samples import sample_of
 from datagen.workflow.workshop import Unit, Workshop
@@ -52,14 +56,56 @@ def follow_annotations(workshop: Workshop, project_id: int, annotation_ids: Sequ
     follow_tasks(workshop, project_id, sorted({task_id for task_id in tasks if task_id is not None}))
 
 
-def follow_round(workshop: Workshop, batch_id: int) -> None:
-    """Read every review task of a round, so that a decision stands on all verdicts, also those no event told of."""
+def follow_deleted(workshop: Workshop, study_id: int, task_ids: Iterable[int]) -> None:
+    """Take out of their rounds what had one of these tasks, which an event says were deleted."""
+    deleted = set(task_ids)
     with workshop.database.read() as session:
-        batch = session.get_one(BatchRow, batch_id)
-        project_id = project_of(session, batch.study_id, Desk.PREVIEWS)
-    if project_id is None:
-        return
-    follow(workshop, project_id, lambda: workshop.label_studio.tasks(project_id, batch=batch_name(batch)))
+        on_tasks = session.execute(
+            select(SampleRow.batch_id, SampleRow.task_id, VerdictRow.task_id)
+            .outerjoin(VerdictRow, VerdictRow.sample_id == SampleRow.id)
+            .join(BatchRow, BatchRow.id == SampleRow.batch_id)
+            .where(BatchRow.study_id == study_id, BatchRow.kind == BatchKind.ROUND)
+        )
+        rounds = {batch_id for batch_id, *tasks in on_tasks if deleted.intersection(tasks)}
+    for batch_id in sorted(rounds):
+        follow_round(workshop, batch_id)
+
+
+def follow_open_rounds(workshop: Workshop, study_id: int) -> None:
+    """Read every review task of the rounds that still take verdicts."""
+    with workshop.database.read() as session:
+        rounds = session.scalars(
+            select(BatchRow.id)
+            .join(SpecRow, SpecRow.id == BatchRow.spec_id)
+            .where(BatchRow.study_id == study_id, BatchRow.kind == BatchKind.ROUND, SpecRow.state.in_(_OPEN))
+        ).all()
+    for batch_id in rounds:
+        follow_round(workshop, batch_id)
+
+
+def follow_round(workshop: Workshop, batch_id: int) -> None:
+    """Read every review task of a round, so that a decision stands on all verdicts, also those no event told of.
+
+    What was said on a task that is not there any more is gone with it.
+    """
+    outdated: list[int] | None = None
+    while outdated is None or outdated:
+        with workshop.database.read() as session:
+            batch = session.get(BatchRow, batch_id)
+            project_id = project_of(session, batch.study_id, Desk.PREVIEWS) if batch is not None else None
+            if batch is None or project_id is None:
+                return  # deleted meanwhile
+            as_of = session.get_one(StudyRow, batch.study_id).verdict_changes
+            # a task that is made while we read is not among those we read, and is not gone for all that
+            expected = dict(
+                session.execute(
+                    select(SampleRow.id, SampleRow.task_id).where(
+                        SampleRow.batch_id == batch_id, SampleRow.task_id.is_not(None)
+                    )
+                ).all()
+            )
+        tasks = list(workshop.label_studio.tasks(project_id, batch=batch_name(batch)))
+        outdated = _keep(workshop, batch.study_id, tasks, as_of, expected)
 
 
 def follow(workshop: Workshop, project_id: int, read: Callable[[], Iterable[Task]]) -> list[Task]:
@@ -84,10 +130,19 @@ def follow(workshop: Workshop, project_id: int, read: Callable[[], Iterable[Task
         read = partial(workshop.label_studio.tasks, project_id, ids=outdated)
 
 
-def _keep(workshop: Workshop, study_id: int, tasks: Sequence[Task], as_of: int) -> list[int]:
-    """Keep what these tasks hold, but for those whose verdicts changed after ``as_of``: their ids are returned."""
+def _keep(
+    workshop: Workshop,
+    study_id: int,
+    tasks: Sequence[Task],
+    as_of: int,
+    expected: Mapping[int, int | None] = MappingProxyType({}),
+) -> list[int]:
+    """Keep what these tasks hold, but for those whose verdicts changed after ``as_of``: their ids are returned.
+
+    ``expected`` is sample → task where the tasks are all of a round's: one that is not among them is gone.
+    """
     outdated: list[int] = []
-    if not tasks:
+    if not tasks and not expected:
         return outdated
     with workshop.unit() as unit:
         study = unit.lock_study(study_id)
@@ -104,12 +159,37 @@ def _keep(workshop: Workshop, study_id: int, tasks: Sequence[Task], as_of: int) 
                 outdated.append(task.id)
             elif _keep_one(unit, sample, task):
                 changed[sample.id] = sample
+        for sample_id, task_id in expected.items():
+            sample = unit.session.get_one(SampleRow, sample_id)
+            there = [one.id for one in tasks if one.data.get("datagen_key") == sample.key]
+            if sample.verdict_change > as_of:
+                outdated += [task_id] if task_id is not None else []
+            elif _forget(unit, sample, task_id, there):
+                changed[sample.id] = sample
         if changed:
             study.verdict_changes += 1
         for sample in changed.values():
             sample.verdict_change = study.verdict_changes
             show_progress(unit, sample.batch)
     return outdated
+
+
+def _forget(unit: Unit, sample: SampleRow, task_id: int | None, there: Sequence[int]) -> bool:
+    """Forget what was said on tasks of a sample that are not ``there``; whether anything changed."""
+    changed = False
+    for row in unit.session.scalars(select(VerdictRow).where(VerdictRow.sample_id == sample.id)):
+        if row.task_id is not None and row.task_id not in there and (row.late or not _is_late(unit.session, sample)):
+            unit.session.delete(row)
+            changed = True
+    if sample.task_id == task_id and task_id not in there:
+        sample.task_id = min(there, default=None)
+        changed = True
+    return changed
+
+
+def _is_late(session: Session, sample: SampleRow) -> bool:
+    """Whether what is said of a sample now comes too late: a decision stands on what was said before it."""
+    return session.get_one(SpecRow, sample.batch.spec_id).state not in _OPEN
 
 
 def batch_name(batch: BatchRow) -> str:
@@ -150,9 +230,11 @@ def judged(session: Session, batch_id: int) -> list[Judged]:
 def _keep_one(unit: Unit, sample: SampleRow, task: Task) -> bool:
     """Whether anything changed."""
     session = unit.session
-    late = session.get_one(SpecRow, sample.batch.spec_id).state not in _OPEN
+    late = _is_late(session, sample)
     rows = {r.annotation_id: r for r in session.scalars(select(VerdictRow).where(VerdictRow.sample_id == sample.id))}
     changed = False
+    if sample.task_id is None and session.get_one(ShardRow, sample.shard_id).published_at is not None:
+        sample.task_id, changed = task.id, True  # it was deleted, and somebody imported it again
     for annotation in task.annotations:
         said = None if annotation.was_cancelled else verdict(annotation.result)
         if said is None:
