@@ -79,6 +79,26 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """How much there is in a project: what changes when something is made or deleted, and not when it is edited."""
+
+    tasks: int
+    #: annotations that are no skips
+    annotations: int
+    skips: int
+
+    @staticmethod
+    def from_json(body: Mapping[str, Any]) -> Counts:
+        """From the API's form."""
+        names = ("task_number", "total_annotations_number", "skipped_annotations_number")
+        tasks, annotations, skips = (int(body.get(name) or 0) for name in names)
+        return Counts(tasks=tasks, annotations=annotations, skips=skips)
+
+    def __str__(self) -> str:
+        return f"{self.tasks} tasks, {self.annotations} annotations, {self.skips} skips"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Project:
     """One project; ``options`` is everything the API says of it."""
 

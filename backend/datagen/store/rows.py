@@ -128,6 +128,13 @@ class DeskRow(Row):
     desk: Mapped[Desk]
     #: the newest ``updated_at`` of its tasks that the reconciler saw, as Label Studio writes it
     seen_until: Mapped[str] = mapped_column(String(40), default="")
+    #: a digest of what it saw close before that, to know a second time what it saw then; empty once all of it is old
+    seen: Mapped[str] = mapped_column(String(64), default="unknown", server_default="unknown")
+    #: how much there was when it looked last
+    counted: Mapped[str] = mapped_column(String(100), default="", server_default="")
+    #: how many tasks there were when all of them were last read
+    tasks: Mapped[int | None] = mapped_column(default=None)
+    looked_at: Mapped[datetime | None] = mapped_column(default=None)
 
     study: Mapped[StudyRow] = relationship(back_populates="desks")
 

@@ -14,7 +14,7 @@ from datagen.domain.inputs import CanvasImage, ConceptImage, Desk, ImageRef, Inp
 from datagen.errors import DatagenError, LabelStudioMissing, LabelStudioUnavailable, StoreError
 from datagen.label_studio.answers import background_use
 from datagen.label_studio.regions import canvas_areas, concept_regions
-from datagen.label_studio.sources import RawInput, read_desk
+from datagen.label_studio.sources import RawInput, read_tasks
 from datagen.store.rows import DeskRow, InputRow, Notice, StudyRow
 from datagen.workflow.points import open_decision
 from datagen.workflow.workshop import Door, Unit, Workshop
@@ -52,12 +52,12 @@ def refresh(workshop: Workshop, study_id: int, *, force: bool = False) -> Inputs
             for row in session.scalars(select(InputRow).where(InputRow.study_id == study_id))
             if row.digest
         }
-    found = [
-        (role, raw)
+    tasks = {
+        desk.project_id: (role, list(workshop.label_studio.tasks(desk.project_id)))
         for desk in desks
         if (role := Desk(desk.desk).role) is not None
-        for raw in read_desk(workshop.label_studio, desk.project_id)
-    ]
+    }
+    found = [(role, raw) for role, there in tasks.values() for raw in read_tasks(there)]
     fetched = _fetch_new(workshop, (raw.image_url for _, raw in found), known)
     with workshop.unit() as unit:
         study = unit.lock_study(study_id)
@@ -67,6 +67,9 @@ def refresh(workshop: Workshop, study_id: int, *, force: bool = False) -> Inputs
         for start in range(0, len(ids), IDS_AT_A_TIME):
             unit.session.execute(delete(InputRow).where(InputRow.task_id.in_(ids[start : start + IDS_AT_A_TIME])))
         unit.session.add_all(_row(study_id, role, raw, fetched[raw.image_url]) for role, raw in found)
+        for project_id, (_, there) in tasks.items():
+            if (desk := unit.session.get(DeskRow, project_id)) is not None:  # not made anew meanwhile
+                desk.tasks = len(there)
         study.inputs_read = as_of
         unit.session.flush()
         _show(unit, study)

@@ -108,25 +108,22 @@ def follow_round(workshop: Workshop, batch_id: int) -> None:
         outdated = _keep(workshop, batch.study_id, tasks, as_of, expected)
 
 
-def follow(workshop: Workshop, project_id: int, read: Callable[[], Iterable[Task]]) -> list[Task]:
-    """Read tasks of a Previews project, and make the rows of their verdicts equal to what they hold; returns them.
+def follow(workshop: Workshop, project_id: int, read: Callable[[], Iterable[Task]]) -> None:
+    """Read tasks of a Previews project, and make the rows of their verdicts equal to what they hold.
 
     Two workers may read the same task, and the one that read it earlier come to write later. So each change is
     counted, and what changed after a reading began is read again.
     """
-    everything: list[Task] | None = None
     while True:
         with workshop.database.read() as session:
             study = session.scalar(
                 select(StudyRow).join(DeskRow, DeskRow.study_id == StudyRow.id).where(DeskRow.project_id == project_id)
             )
         if study is None:
-            return []  # deleted meanwhile
-        tasks = list(read())
-        everything = tasks if everything is None else everything
-        outdated = _keep(workshop, study.id, tasks, study.verdict_changes)
+            return  # deleted meanwhile
+        outdated = _keep(workshop, study.id, list(read()), study.verdict_changes)
         if not outdated:
-            return everything
+            return
         read = partial(workshop.label_studio.tasks, project_id, ids=outdated)
 
 
