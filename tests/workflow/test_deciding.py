@@ -333,3 +333,14 @@ def test_several_answers_told_of_in_one_event_are_acted_on_though_one_of_their_t
     studio.post_webhook(json.dumps(body).encode()).raise_for_status()
     studio.settle()
     assert len(study.batches()) == rounds + 1
+
+
+def test_an_open_decision_whose_task_is_deleted_gets_a_new_one(studio: Studio, study: Study) -> None:
+    study.review()
+    rounds = len(study.batches())
+    deleted = study.decision_tasks()[-1]
+    studio.client.delete_tasks(study.projects[Desk.DECISIONS], [deleted.id])
+    studio.settle()
+    assert study.decision_tasks()[-1].data["datagen_key"] == deleted.data["datagen_key"]
+    study.decide("refine")
+    assert len(study.batches()) == rounds + 1

@@ -69,6 +69,17 @@ def test_a_decision_made_while_nobody_listened_is_acted_on_once(studio: Studio, 
     assert deaf.row().state is StudyState.REVIEWING
 
 
+def test_an_open_decision_whose_task_was_deleted_unheard_gets_a_new_one(studio: Studio, deaf: Study) -> None:
+    before = deaf.decision_tasks()
+    studio.client.delete_tasks(deaf.projects[Desk.DECISIONS], [before[-1].id])
+    reconcile(studio.workshop)
+    studio.settle()
+    assert [task.data["datagen_key"] for task in deaf.decision_tasks()] == [task.data["datagen_key"] for task in before]
+    deaf.decide("refine", settle=False)
+    look_at_all(studio)
+    assert [spec.version for spec in deaf.specs()] == [1, 2]
+
+
 def test_inputs_added_and_deleted_while_nobody_listened_are_found(studio: Studio, deaf: Study) -> None:
     before = canvases(studio, deaf)
     (added,) = deaf.give(Role.CANVAS, [("late.png", encode_png(plate(555)), [polygon(ANYWHERE)])])

@@ -6,9 +6,11 @@ import pytest
 from sqlalchemy import select, update
 
 from datagen.domain.inputs import Desk
+from datagen.jobs import context
 from datagen.store.rows import BatchKind, InboxRow, Notice, ShardRow, VerdictRow, WorkState
 from datagen.workflow import reconciling, verdicts
-from studio import Studio, Study, said
+from datagen.workflow.studies import open_study
+from studio import ROUND, Studio, Study, said
 
 pytest_plugins = ("studio_fixtures",)
 pytestmark = pytest.mark.integration
@@ -309,6 +311,32 @@ def test_a_deleted_task_that_is_imported_again_brings_its_verdict_back(studio: S
     studio.client.annotate(again, said("good"))
     studio.settle()
     assert study.counts() == {"good": 1, "bad": 0, "still to review": 2}
+
+
+def test_a_previews_project_that_is_made_anew_gets_the_open_round_and_no_verdict_is_lost(studio: Studio) -> None:
+    study = studio.open_study()
+    studio.settle()
+    study.review()
+    study.judge(*[said("bad", "too small")] * 2)
+    studio.settle()
+    studio.client.delete_project(study.projects[Desk.PREVIEWS])
+    made = open_study(
+        studio.workshop,
+        study.name,
+        ["pit"],
+        context.connection_of(studio.settings),
+        engine="composite",
+        preview_size=ROUND,
+    )
+    study.projects = made.projects
+    studio.settle()
+    assert len(study.round_tasks()) == ROUND
+    assert study.counts() == {"good": 0, "bad": 2, "still to review": 1}
+
+    studio.client.annotate(study.round_tasks()[2].id, said("bad", "too small"))
+    studio.settle()
+    study.decide("refine")
+    assert any("3 of 3 verdicts say “too small”" in note for note in study.specs()[-1].notes)
 
 
 @pytest.fixture

@@ -70,6 +70,9 @@ def _act(workshop: Workshop, row: InboxRow) -> None:
         case Desk.DECISIONS if row.action not in _TASK_ACTIONS:
             for task in workshop.label_studio.tasks(desk.project_id, ids=row.task_ids) if row.task_ids else ():
                 deciding.follow(workshop, desk.project_id, task)  # one that is gone does not keep the others from it
+        case Desk.DECISIONS if row.action == TASKS_DELETED:
+            with workshop.unit() as unit:
+                points.tell_open(unit, desk.study_id)  # somebody may wait for the task that was deleted
         case _:
             pass  # our own tasks, coming back as events
 

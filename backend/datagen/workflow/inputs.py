@@ -15,8 +15,8 @@ from datagen.errors import DatagenError, LabelStudioMissing, LabelStudioUnavaila
 from datagen.label_studio.answers import background_use
 from datagen.label_studio.regions import canvas_areas, concept_regions
 from datagen.label_studio.sources import RawInput, read_tasks
-from datagen.store.rows import DeskRow, InputRow, Notice, StudyRow
-from datagen.workflow.points import open_decision
+from datagen.store.rows import DeskRow, InputRow, StudyRow
+from datagen.workflow.points import tell_open
 from datagen.workflow.workshop import Door, Unit, Workshop
 
 #: Pictures fetched at a time: Label Studio's development server answers a few at once, and no more faster.
@@ -172,6 +172,4 @@ def _row(study_id: int, role: Role, raw: RawInput, fetched: _Fetched) -> InputRo
 
 def _show(unit: Unit, study: StudyRow) -> None:
     """Have the open decision show the inputs as they are now."""
-    decision = open_decision(unit.session, study.id)
-    if decision is not None:
-        unit.tell(study.id, Notice.DECISION, decision.id)
+    tell_open(unit, study.id)

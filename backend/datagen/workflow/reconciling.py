@@ -23,7 +23,7 @@ from datagen.domain.lifecycle import StudyState
 from datagen.errors import LabelStudioError, LabelStudioUnavailable
 from datagen.label_studio.records import Counts, Task
 from datagen.store.rows import DeskRow, InputRow, StudyRow, now
-from datagen.workflow import deciding, verdicts
+from datagen.workflow import deciding, points, verdicts
 from datagen.workflow.inputs import mark_stale
 from datagen.workflow.workshop import Door, Workshop
 
@@ -123,6 +123,9 @@ def _look(workshop: Workshop, desk: DeskRow, counts: Counts, moment: datetime) -
         case Desk.DECISIONS:
             for task in list(read()) if is_new else ():
                 deciding.follow(workshop, desk.project_id, task)
+            if reread:
+                with workshop.unit() as unit:
+                    points.tell_open(unit, desk.study_id)
         case _:
             _check_inputs(workshop, desk, list(read()) if is_new else (), reread=reread)
     if is_new:

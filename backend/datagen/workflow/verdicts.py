@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 
-from sqlalchemy import ColumnElement, and_, exists, func, or_, select
+from sqlalchemy import ColumnElement, and_, exists, func, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
 from datagen.domain.inputs import Desk
@@ -25,7 +25,7 @@ from datagen.domain.verdict import Opinion, Reason, Verdict
 from datagen.label_studio.answers import verdict
 from datagen.label_studio.records import Task
 from datagen.quality.refine import Judged
-from datagen.store.rows import BatchKind, BatchRow, DeskRow, SampleRow, ShardRow, SpecRow, StudyRow, VerdictRow
+from datagen.store.rows import BatchKind, BatchRow, DeskRow, Notice, SampleRow, ShardRow, SpecRow, StudyRow, VerdictRow
 from datagen.workflow.points import project_of, show_progress
 from datagen.workflow.samples import sample_of
 from datagen.workflow.workshop import Unit, Workshop
@@ -187,6 +187,28 @@ def _forget(unit: Unit, sample: SampleRow, task_id: int | None, there: Sequence[
 def _is_late(session: Session, sample: SampleRow) -> bool:
     """Whether what is said of a sample now comes too late: a decision stands on what was said before it."""
     return session.get_one(SpecRow, sample.batch.spec_id).state not in _OPEN
+
+
+def publish_again(unit: Unit, study_id: int) -> None:
+    """Have the open rounds' review tasks made anew: the project that they were in is another now.
+
+    Nobody took back what was said on the old ones, so it counts on.
+    """
+    session = unit.session
+    rounds = select(BatchRow.id).where(BatchRow.study_id == study_id, BatchRow.kind == BatchKind.ROUND)
+    samples = select(SampleRow.id).where(SampleRow.batch_id.in_(rounds))
+    session.execute(update(VerdictRow).where(VerdictRow.sample_id.in_(samples)).values(task_id=None))
+    session.execute(update(SampleRow).where(SampleRow.batch_id.in_(rounds)).values(task_id=None))
+    shards = session.scalars(
+        select(ShardRow)
+        .join(BatchRow, BatchRow.id == ShardRow.batch_id)
+        .join(SpecRow, SpecRow.id == BatchRow.spec_id)
+        .where(ShardRow.batch_id.in_(rounds), ShardRow.rendered_at.is_not(None), SpecRow.state.in_(_OPEN))
+    ).all()
+    for shard in shards:
+        shard.published_at = None
+        unit.tell(study_id, Notice.SAMPLES, shard.id)
+        unit.tell(study_id, Notice.TABS, shard.batch_id)
 
 
 def batch_name(batch: BatchRow) -> str:
