@@ -313,6 +313,21 @@ def test_a_deleted_task_that_is_imported_again_brings_its_verdict_back(studio: S
     assert study.counts() == {"good": 1, "bad": 0, "still to review": 2}
 
 
+def test_verdicts_that_an_older_version_noted_without_their_task_go_with_annotation_and_task(
+    studio: Studio, study: Study
+) -> None:
+    """Workers of two versions run side by side while one takes the other's place."""
+    study.review()
+    first, _, _ = study.judge(said("good"), said("bad", "too small"), said("bad", "edges show"))
+    studio.settle()
+    with studio.workshop.database.write() as session:
+        session.execute(update(VerdictRow).values(task_id=None))
+    studio.client.delete_annotation(first)
+    delete_tasks(study, study.round_tasks()[1].id)
+    studio.settle()
+    assert kept(study) == [("bad", ["edges show"], "", False)]
+
+
 def test_a_previews_project_that_is_made_anew_gets_the_open_round_and_no_verdict_is_lost(studio: Studio) -> None:
     study = studio.open_study()
     studio.settle()

@@ -278,7 +278,8 @@ class VerdictRow(Row):
 
     annotation_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     sample_id: Mapped[int] = mapped_column(ForeignKey("sample.id"), primary_key=True, index=True)
-    #: the task it was said on: people copy tasks, so a sample may have several. None: on none that is known any more
+    #: the task it was said on: people copy tasks, so a sample may have several. 0: one that was lost with its project;
+    #: None: the sample's own, where a version wrote it that knew no others
     task_id: Mapped[int | None] = mapped_column(BigInteger, default=None, index=True)
     #: the annotation it is an untouched copy of; it counts only where that one does not
     copy_of: Mapped[int | None] = mapped_column(BigInteger, default=None)

@@ -32,6 +32,8 @@ from datagen.workflow.workshop import Unit, Workshop
 
 #: A round whose spec is in one of these states still takes verdicts; in any other they come too late to count.
 _OPEN = (SpecState.RENDERING, SpecState.REVIEW)
+#: The task of what was said on one that nobody deleted and that is not there any more; Label Studio counts from 1.
+_NOWHERE = 0
 
 
 def follow_tasks(workshop: Workshop, project_id: int, task_ids: Sequence[int]) -> None:
@@ -174,14 +176,20 @@ def _keep(
 def _forget(unit: Unit, sample: SampleRow, task_id: int | None, there: Sequence[int]) -> bool:
     """Forget what was said on tasks of a sample that are not ``there``; whether anything changed."""
     changed = False
+    late = _is_late(unit.session, sample)
     for row in unit.session.scalars(select(VerdictRow).where(VerdictRow.sample_id == sample.id)):
-        if row.task_id is not None and row.task_id not in there and (row.late or not _is_late(unit.session, sample)):
+        if _task_of(row, sample) not in (None, _NOWHERE, *there) and (row.late or not late):
             unit.session.delete(row)
             changed = True
     if sample.task_id == task_id and task_id not in there:
         sample.task_id = min(there, default=None)
         changed = True
     return changed
+
+
+def _task_of(row: VerdictRow, sample: SampleRow) -> int | None:
+    """The task a verdict was said on; a version before this one noted none, and looked at the sample's own alone."""
+    return sample.task_id if row.task_id is None else row.task_id
 
 
 def _is_late(session: Session, sample: SampleRow) -> bool:
@@ -197,7 +205,7 @@ def publish_again(unit: Unit, study_id: int) -> None:
     session = unit.session
     rounds = select(BatchRow.id).where(BatchRow.study_id == study_id, BatchRow.kind == BatchKind.ROUND)
     samples = select(SampleRow.id).where(SampleRow.batch_id.in_(rounds))
-    session.execute(update(VerdictRow).where(VerdictRow.sample_id.in_(samples)).values(task_id=None))
+    session.execute(update(VerdictRow).where(VerdictRow.sample_id.in_(samples)).values(task_id=_NOWHERE))
     session.execute(update(SampleRow).where(SampleRow.batch_id.in_(rounds)).values(task_id=None))
     shards = session.scalars(
         select(ShardRow)
@@ -281,7 +289,7 @@ def _keep_one(unit: Unit, sample: SampleRow, task: Task) -> bool:
                 setattr(row, name, value)
             changed = True
     for gone in rows.values():
-        if gone.task_id == task.id and (not late or gone.late):
+        if _task_of(gone, sample) == task.id and (not late or gone.late):
             session.delete(gone)
             changed = True
     return changed
