@@ -83,23 +83,39 @@ def mark_stale(unit: Unit, study_id: int) -> None:
 
 
 def collect(session: Session, study: StudyRow) -> Inputs:
-    """The study's inputs as last read: what can be used, and what cannot and why."""
+    """The study's inputs as last read: what can be used, and what cannot and why.
+
+    The copy of a task where something is drawn is no second input: the same drawn on the same picture counts once, or
+    what is learned from it would be tried on that very picture.
+    """
     concepts: list[ConceptImage] = []
     canvases: list[CanvasImage] = []
     backgrounds: list[ImageRef] = []
     problems: list[Problem] = []
+    first: dict[tuple[object, ...], int] = {}  # what an input comes to → the first task that does
     for row in session.scalars(select(InputRow).where(InputRow.study_id == study.id).order_by(InputRow.task_id)):
         reasons: Sequence[str] = ()
+        found: ConceptImage | CanvasImage | ImageRef | None = None
+        drawn: tuple[object, ...] = ()
         if row.digest is None:
             reasons = (row.problem,)
         elif row.role is Role.CONCEPT:
-            concept, reasons = concept_of(row, study.labels)
-            concepts += [concept] if concept else []
+            found, reasons = concept_of(row, study.labels)
+            drawn = found.regions if found else ()
         elif row.role is Role.CANVAS:
-            canvas, reasons = canvas_of(row, study.labels)
-            canvases += [canvas] if canvas else []
+            found, reasons = canvas_of(row, study.labels)
+            drawn = found.areas if found else ()
         elif background_use(row.result):
-            backgrounds.append(image_of(row))
+            found = image_of(row)
+        if drawn and (original := first.setdefault((row.role, row.digest, drawn), row.task_id)) != row.task_id:
+            found, reasons = None, (f"it is the same as task {original}, and counts once",)
+        match found:
+            case ConceptImage():
+                concepts.append(found)
+            case CanvasImage():
+                canvases.append(found)
+            case ImageRef():
+                backgrounds.append(found)
         item = f"task {row.task_id} ({row.name})"
         problems += (Problem(role=row.role, item=item, reason=reason) for reason in reasons)
     return Inputs(
