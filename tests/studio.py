@@ -335,6 +335,31 @@ class Study:
             self.studio.client.annotate(task.id, form) for task, form in zip(self.round_tasks(), opinions, strict=False)
         ]
 
+    def copy(self, desk: Desk, *task_ids: int, said: bool = True) -> list[int]:
+        """Export these tasks of a desk and import them again, as people do; the copies' ids, in order.
+
+        ``said``: with their annotations.
+        """
+        headers = {"Authorization": f"Token {self.studio.server.token}"}
+        url = f"{self.studio.server.url}/api/projects/{self.projects[desk]}/export"
+        params = {"exportType": "JSON", "download_all_tasks": "true", "ids[]": list(task_ids)}
+        answer = httpx.get(url, params=params, headers=headers, timeout=30).raise_for_status()
+        exported = {task["id"]: task for task in answer.json()}
+        kept = ("data", "meta", "annotations") if said else ("data", "meta")
+        drafts = [{name: exported[task_id][name] for name in kept} for task_id in task_ids]
+        return self.studio.client.import_tasks(self.projects[desk], drafts)
+
+    def remove_duplicates(self, desk: Desk) -> None:
+        """The Data Manager's “Remove Duplicated Tasks”, for all tasks of a desk."""
+        project = self.projects[desk]
+        httpx.post(
+            f"{self.studio.server.url}/api/dm/actions/",
+            params={"id": "remove_duplicates", "project": project},
+            json={"project": project, "selectedItems": {"all": True, "excluded": []}},
+            headers={"Authorization": f"Token {self.studio.server.token}"},
+            timeout=30,
+        ).raise_for_status()
+
     def change(self, annotation: int, **fields: Any) -> None:
         """Change fields of an annotation as the editor does: ``was_cancelled`` is its skip button."""
         headers = {"Authorization": f"Token {self.studio.server.token}"}

@@ -51,7 +51,7 @@ def test_for_one_decision(plant: Plant, reviewed: Study) -> None:
 
     def follow() -> None:
         both.wait()
-        deciding.follow(plant.workshop, task)
+        deciding.follow(plant.workshop, reviewed.projects[Desk.DECISIONS], task)
 
     racers = [threading.Thread(target=follow) for _ in range(2)]
     for racer in racers:

@@ -56,6 +56,13 @@ def test_a_task_made_or_deleted_while_the_list_is_read_hides_no_other(client: La
     assert seen == ids + late
 
 
+def test_more_ids_than_an_address_may_hold_are_asked_for_in_portions(client: LabelStudio, project: Project) -> None:
+    """A web server refuses an address of more than 8 to 64 KB; so many ids come with one bulk action."""
+    ids = client.import_tasks(project.id, drafts(3))
+    gone = range(10**9, 10**9 + 7000)
+    assert [task.id for task in client.tasks(project.id, ids=[*gone, *ids])] == ids
+
+
 def test_a_batch_is_found_by_its_name_alone(client: LabelStudio, project: Project) -> None:
     client.import_tasks(project.id, drafts(3, "round-1") + drafts(2, "round-10"))
     assert [task.data["batch"] for task in client.tasks(project.id, batch="round-1")] == ["round-1"] * 3

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, MetaData, Table, insert, select
+from sqlalchemy import Connection, MetaData, Table, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from datagen.domain.verdict import Opinion
@@ -44,6 +44,20 @@ def put_two_samples(database: Database) -> MetaData:
         for number in (1, 2):
             put(connection, schema.tables["sample"], id=number, index=number, key=f"sample-{number}")
     return schema
+
+
+def test_a_verdict_was_said_on_its_samples_task(database: Database) -> None:
+    database.upgrade("0004")
+    schema = put_two_samples(database)
+    sample, verdict = schema.tables["sample"], schema.tables["verdict"]
+    with database.engine.begin() as connection:
+        connection.execute(update(sample).where(sample.c.id == 1).values(task_id=77))
+        for number in (1, 2):
+            put(connection, verdict, annotation_id=number, sample_id=number, opinion="good")
+    database.upgrade()
+    with database.read() as session:
+        kept = session.execute(select(VerdictRow.sample_id, VerdictRow.task_id, VerdictRow.copy_of))
+        assert sorted(map(tuple, kept)) == [(1, 77, None), (2, None, None)]
 
 
 def test_verdicts_are_kept_and_a_number_may_come_again_for_another_sample(database: Database) -> None:

@@ -226,6 +226,21 @@ def test_polygons_of_two_points_or_outside_are_named_and_one_that_crosses_itself
     assert sum(area.polygon.area for area in crossing.areas) == pytest.approx(0.32 * WIDTH * HEIGHT)
 
 
+def test_the_copy_of_a_task_that_was_drawn_on_is_named_and_counts_once(studio: Studio) -> None:
+    study = studio.open_study()
+    studio.settle()
+    before = read(studio, study)
+    assert not before.problems
+    originals = {desk: study.tasks(desk)[0].id for desk in (Desk.CONCEPTS, Desk.CANVASES)}
+    for desk, original in originals.items():
+        study.copy(desk, original)
+    studio.settle()
+    after = read(studio, study)
+    assert (after.concepts, after.canvases) == (before.concepts, before.canvases)
+    reasons = {f"it is the same as task {original}, and counts once" for original in originals.values()}
+    assert {problem.reason for problem in after.problems} == reasons
+
+
 def test_a_task_whose_image_is_gone_is_named(studio: Studio, study: Study, given: list[int]) -> None:
     project = study.projects[Desk.BACKGROUNDS]
     upload(studio, project, {"will-be-gone.png": encode_png(plate(315))})

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 
 import httpx
 import pytest
+from sqlalchemy import delete
 
 from datagen.domain.inputs import Desk
-from datagen.domain.lifecycle import Happening
+from datagen.domain.lifecycle import Happening, StudyState
 from datagen.domain.spec import Spec
 from datagen.errors import NotReady
 from datagen.jobs.queues import EVENTS, PUBLISHING
-from datagen.store.rows import BatchKind, BatchRow, ShardRow, WorkState
-from datagen.workflow import exporting
+from datagen.store.rows import BatchKind, BatchRow, InboxRow, ShardRow, WorkState
+from datagen.workflow import deciding, exporting
 from datagen.workflow.rendering import Atelier, render_shard
 from studio import ROUND, Studio, Study, asked, said
 
@@ -257,3 +259,88 @@ def test_a_skipped_decision_decides_nothing(studio: Studio, study: Study) -> Non
     studio.settle()
     assert len(study.batches()) == before
     assert study.points()[-1].action is None
+
+
+def test_of_the_answers_on_a_decision_task_and_its_copy_the_first_decides(studio: Studio, study: Study) -> None:
+    study.review()
+    rounds = len(study.batches())
+    task = study.decision_tasks()[-1]
+    [copy] = study.copy(Desk.DECISIONS, task.id, said=False)
+    for each in (copy, task.id):
+        studio.client.annotate(each, asked("refine"))
+    studio.settle()
+    assert len(study.batches()) == rounds + 1
+    refused = [line for line in study.audit() if "“refine” was decided here by" in line]
+    assert len(refused) == 1
+
+
+def test_a_copy_of_a_decision_task_in_another_study_decides_nothing(studio: Studio, study: Study) -> None:
+    study.review()
+    rounds = len(study.batches())
+    other = studio.open_study(inputs=False)
+    data = study.decision_tasks()[-1].data
+    [elsewhere] = studio.client.import_tasks(other.projects[Desk.DECISIONS], [{"data": data}])
+    studio.client.annotate(elsewhere, asked("refine"))
+    studio.settle()
+    assert len(study.batches()) == rounds
+
+
+def test_an_answer_that_a_copy_brought_along_is_not_acted_on_again_though_the_task_is_gone(
+    studio: Studio, study: Study
+) -> None:
+    study.review()
+    task = study.decision_tasks()[-1]
+    studio.client.annotate(task.id, asked("stop"))
+    studio.settle()
+    [copy] = study.copy(Desk.DECISIONS, task.id)
+    studio.client.delete_tasks(study.projects[Desk.DECISIONS], [task.id])
+    study.review()
+    deciding.follow(studio.workshop, study.projects[Desk.DECISIONS], studio.client.task(copy))
+    assert study.row().state == StudyState.REVIEWING
+
+
+def test_an_answer_on_what_took_the_place_of_a_deleted_decision_task_is_acted_on_though_nobody_noted_its_number(
+    studio: Studio, study: Study
+) -> None:
+    """As when a worker is killed between making the new task and noting it."""
+    study.review()
+    rounds = len(study.batches())
+    task = study.decision_tasks()[-1]
+    [new] = study.copy(Desk.DECISIONS, task.id, said=False)
+    studio.client.delete_tasks(study.projects[Desk.DECISIONS], [task.id])
+    studio.client.annotate(new, asked("refine"))
+    studio.settle()
+    assert len(study.batches()) == rounds + 1
+
+
+def test_several_answers_told_of_in_one_event_are_acted_on_though_one_of_their_tasks_is_gone(
+    studio: Studio, study: Study
+) -> None:
+    study.review()
+    rounds = len(study.batches())
+    task = study.decision_tasks()[-1]
+    gone = study.copy(Desk.DECISIONS, task.id, said=False)
+    studio.client.delete_tasks(study.projects[Desk.DECISIONS], gone)
+    annotation = studio.client.annotate(task.id, asked("refine"))
+    with studio.workshop.database.write() as session:  # Label Studio's own event of it
+        session.execute(delete(InboxRow).where(InboxRow.project_id == study.projects[Desk.DECISIONS]))
+    body = {
+        "action": "ANNOTATIONS_CREATED",
+        "project": {"id": study.projects[Desk.DECISIONS]},
+        "task": [{"id": gone[0]}, {"id": task.id}],
+        "annotation": [{"id": annotation}],
+    }
+    studio.post_webhook(json.dumps(body).encode()).raise_for_status()
+    studio.settle()
+    assert len(study.batches()) == rounds + 1
+
+
+def test_an_open_decision_whose_task_is_deleted_gets_a_new_one(studio: Studio, study: Study) -> None:
+    study.review()
+    rounds = len(study.batches())
+    deleted = study.decision_tasks()[-1]
+    studio.client.delete_tasks(study.projects[Desk.DECISIONS], [deleted.id])
+    studio.settle()
+    assert study.decision_tasks()[-1].data["datagen_key"] == deleted.data["datagen_key"]
+    study.decide("refine")
+    assert len(study.batches()) == rounds + 1

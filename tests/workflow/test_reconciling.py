@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import httpx
 import pytest
+from sqlalchemy import func, select, update
 
 from datagen.domain.inputs import Desk, Role
 from datagen.domain.lifecycle import StudyState
+from datagen.label_studio.client import LabelStudio
 from datagen.store.decode import encode_png
+from datagen.store.rows import DeskRow, now
 from datagen.workflow.inputs import collect
-from datagen.workflow.reconciling import reconcile
+from datagen.workflow.reconciling import OVERLAP, reconcile
 from studio import ANYWHERE, Studio, Study, asked, plate, polygon, said
 
 pytest_plugins = ("studio_fixtures",)
@@ -21,12 +27,18 @@ def deaf(studio: Studio) -> Study:
     study = studio.open_study()
     studio.settle()
     study.review()
-    reconcile(studio.workshop)
+    look_at_all(studio)
     studio.settle()
     for project in study.projects.values():
         for webhook in studio.client.webhooks(project):
             studio.client.delete_webhook(webhook.id)
     return study
+
+
+def look_at_all(studio: Studio) -> None:
+    """Two looks: a desk where nothing was made or deleted is looked at every second time."""
+    reconcile(studio.workshop)
+    reconcile(studio.workshop)
 
 
 def canvases(studio: Studio, study: Study) -> int:
@@ -57,6 +69,17 @@ def test_a_decision_made_while_nobody_listened_is_acted_on_once(studio: Studio, 
     assert deaf.row().state is StudyState.REVIEWING
 
 
+def test_an_open_decision_whose_task_was_deleted_unheard_gets_a_new_one(studio: Studio, deaf: Study) -> None:
+    before = deaf.decision_tasks()
+    studio.client.delete_tasks(deaf.projects[Desk.DECISIONS], [before[-1].id])
+    reconcile(studio.workshop)
+    studio.settle()
+    assert [task.data["datagen_key"] for task in deaf.decision_tasks()] == [task.data["datagen_key"] for task in before]
+    deaf.decide("refine", settle=False)
+    look_at_all(studio)
+    assert [spec.version for spec in deaf.specs()] == [1, 2]
+
+
 def test_inputs_added_and_deleted_while_nobody_listened_are_found(studio: Studio, deaf: Study) -> None:
     before = canvases(studio, deaf)
     (added,) = deaf.give(Role.CANVAS, [("late.png", encode_png(plate(555)), [polygon(ANYWHERE)])])
@@ -70,6 +93,108 @@ def test_inputs_added_and_deleted_while_nobody_listened_are_found(studio: Studio
 
 
 def test_a_second_look_at_what_did_not_change_has_nothing_to_do(studio: Studio, deaf: Study) -> None:
-    reconcile(studio.workshop)
+    look_at_all(studio)
     assert studio.unfinished() == 0
     assert all(row.seen_until for row in deaf.desk_rows() if row.desk is not Desk.DATASET)
+
+
+@pytest.mark.parametrize("long_ago", [False, True], ids=["just now", "long ago"])
+def test_an_edit_that_no_count_tells_of_is_found_at_the_second_look(
+    studio: Studio, deaf: Study, long_ago: bool
+) -> None:
+    first, _ = deaf.judge(said("good"), said("good"))
+    look_at_all(studio)
+    studio.settle()
+    look_at_all(studio)  # the decision task was told anew meanwhile
+    if long_ago:
+        with studio.workshop.database.write() as session:
+            session.execute(update(DeskRow).values(looked_at=now() - 2 * OVERLAP))
+        look_at_all(studio)
+        assert all(row.seen == "" for row in deaf.desk_rows() if row.desk is not Desk.DATASET)
+    studio.client.update_annotation(first, said("bad", "wrong place"))
+    look_at_all(studio)
+    assert [str(row.opinion) for row in deaf.verdicts()] == ["bad", "good"]
+
+
+def test_a_deleted_review_task_that_no_event_told_of_takes_its_verdict_with_it(studio: Studio, deaf: Study) -> None:
+    deaf.judge(said("good"), said("bad", "too small"), said("good"))
+    look_at_all(studio)
+    studio.settle()
+    assert deaf.counts() == {"good": 2, "bad": 1, "still to review": 0}
+    studio.client.delete_tasks(deaf.projects[Desk.PREVIEWS], [deaf.round_tasks()[0].id])
+    reconcile(studio.workshop)
+    studio.settle()
+    assert deaf.counts() == {"good": 1, "bad": 1, "still to review": 0}
+    assert "<b>1</b> deleted" in deaf.page()
+
+
+def test_verdicts_that_were_moved_from_task_to_task_while_nobody_listened_are_kept(studio: Studio, deaf: Study) -> None:
+    """“Remove Duplicated Tasks”: it touches no task that is left."""
+    task = deaf.round_tasks()[0]
+    [copy] = deaf.copy(Desk.PREVIEWS, task.id, said=False)
+    deaf.judge(said("good"))
+    studio.client.annotate(copy, said("bad", "too small"))
+    look_at_all(studio)
+    deaf.remove_duplicates(Desk.PREVIEWS)
+    look_at_all(studio)
+    assert sorted(str(row.opinion) for row in deaf.verdicts()) == ["bad", "good"]
+    assert {row.task_id for row in deaf.verdicts()} == {deaf.round_tasks()[0].id}
+
+
+def test_a_deleted_input_is_missed_though_a_skipped_one_is_there(studio: Studio, deaf: Study) -> None:
+    before = canvases(studio, deaf)
+    [skipped] = deaf.give(Role.CANVAS, [("skipped.png", encode_png(plate(556)), [])])
+    studio.client.annotate(skipped, [], was_cancelled=True)
+    look_at_all(studio)
+    studio.settle()
+    assert canvases(studio, deaf) == before
+    studio.client.delete_tasks(deaf.projects[Desk.CANVASES], [deaf.tasks(Desk.CANVASES)[0].id])
+    reconcile(studio.workshop)
+    studio.settle()
+    assert canvases(studio, deaf) == before - 1
+
+
+def test_a_project_that_is_gone_does_not_keep_the_others_from_being_looked_at(studio: Studio, deaf: Study) -> None:
+    studio.client.delete_project(deaf.projects[Desk.CONCEPTS])
+    deaf.judge(said("good"))
+    look_at_all(studio)
+    assert [str(row.opinion) for row in deaf.verdicts()] == ["good"]
+
+
+class Counting(httpx.BaseTransport):
+    """The real network; what was asked for is noted."""
+
+    def __init__(self) -> None:
+        self.asked: list[httpx.URL] = []
+        self.real = httpx.HTTPTransport()
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        self.asked.append(request.url)
+        return self.real.handle_request(request)
+
+    def close(self) -> None:
+        self.real.close()
+
+
+def test_what_did_not_change_costs_one_request_and_a_small_one_for_every_second_desk(
+    studio: Studio, deaf: Study
+) -> None:
+    deaf.judge(said("good"))
+    look_at_all(studio)
+    studio.settle()
+    look_at_all(studio)
+    with studio.rows() as session:
+        desks = session.scalars(select(func.count()).where(DeskRow.desk != Desk.DATASET)).one()
+    counting = Counting()
+    client = LabelStudio(studio.server.url, studio.server.token, transport=counting)
+    workshop = replace(studio.workshop, label_studio=client)
+    for _ in range(2):
+        reconcile(workshop)
+    client.close()
+    asked = [url for url in counting.asked if not url.path.endswith("/whoami")]
+    listed = [url for url in asked if url.path == "/api/tasks/"]
+    assert len(asked) - len(listed) == 2 * ((desks + 99) // 100)
+    assert len(listed) <= desks + 1
+    assert {url.params["include"] for url in listed} == {"id,updated_at"}
+    looked = {int(url.params["project"]) for url in listed}
+    assert looked >= {project for desk, project in deaf.projects.items() if desk is not Desk.DATASET}

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from datagen.domain.inputs import Desk
-from datagen.store.rows import BatchKind, InboxRow, VerdictRow, WorkState
+from datagen.jobs import context
+from datagen.store.rows import BatchKind, InboxRow, Notice, ShardRow, VerdictRow, WorkState
 from datagen.workflow import reconciling, verdicts
-from studio import Studio, Study, said
+from datagen.workflow.studies import open_study
+from studio import ROUND, Studio, Study, said
 
 pytest_plugins = ("studio_fixtures",)
 pytestmark = pytest.mark.integration
@@ -121,6 +123,235 @@ def test_the_same_verdict_told_of_twice_is_one(studio: Studio, study: Study) -> 
     for _ in range(2):
         studio.replay(study.events(Desk.PREVIEWS)[-1])
     assert kept(study) == [("good", [], "", False)]
+
+
+def read_again(study: Study, *task_ids: int) -> None:
+    """As an event of each of these tasks has it, one after the other."""
+    for task_id in task_ids:
+        verdicts.follow_tasks(study.studio.workshop, study.projects[Desk.PREVIEWS], [task_id])
+
+
+def test_what_is_said_on_a_copy_of_a_task_does_not_take_the_place_of_what_was_said_on_the_task(
+    studio: Studio, study: Study
+) -> None:
+    study.review()
+    task = study.round_tasks()[0]
+    [copy] = study.copy(Desk.PREVIEWS, task.id, said=False)
+    study.judge(said("good"))
+    studio.settle()
+    assert kept(study) == [("good", [], "", False)]
+
+    read_again(study, copy, task.id, copy)
+    assert kept(study) == [("good", [], "", False)]
+
+    studio.client.annotate(copy, said("bad", "edges show"))
+    studio.settle()
+    read_again(study, task.id, copy, task.id)
+    assert kept(study) == [("good", [], "", False), ("bad", ["edges show"], "", False)]
+    assert study.counts() == {"good": 1, "bad": 1, "still to review": 2}
+
+
+def test_a_verdict_on_a_copy_that_is_deleted_there_is_gone(studio: Studio, study: Study) -> None:
+    study.review()
+    task = study.round_tasks()[0]
+    [copy] = study.copy(Desk.PREVIEWS, task.id, said=False)
+    study.judge(said("good"))
+    on_copy = studio.client.annotate(copy, said("bad", "edges show"))
+    studio.settle()
+    studio.client.delete_annotation(on_copy)
+    studio.settle()
+    assert kept(study) == [("good", [], "", False)]
+
+
+def test_a_verdict_that_a_copy_brought_along_counts_once(studio: Studio, study: Study) -> None:
+    study.review()
+    [original] = study.judge(said("bad", "too small"))
+    studio.settle()
+    task = study.round_tasks()[0]
+    copies = study.copy(Desk.PREVIEWS, task.id) + study.copy(Desk.PREVIEWS, task.id)
+    read_again(study, *copies)
+    studio.settle()
+    assert len(kept(study)) == 3
+    assert study.counts() == {"good": 0, "bad": 1, "still to review": 2}
+    with studio.rows() as session:
+        assert len(verdicts.judged(session, study.batches(BatchKind.ROUND)[-1].id)) == 1
+
+    studio.client.delete_annotation(original)
+    studio.settle()
+    assert study.counts() == {"good": 0, "bad": 1, "still to review": 2}  # of the copies one, still
+
+
+def test_who_updates_a_verdict_that_a_copy_brought_along_has_said_something(studio: Studio, study: Study) -> None:
+    study.review()
+    study.judge(said("bad", "too small"))
+    studio.settle()
+    [copy] = study.copy(Desk.PREVIEWS, study.round_tasks()[0].id)
+    [brought] = studio.client.task(copy, study.projects[Desk.PREVIEWS]).annotations
+    studio.client.update_annotation(brought.id, said("good"))
+    studio.settle()
+    assert study.counts() == {"good": 1, "bad": 1, "still to review": 2}
+
+
+def test_a_verdict_that_is_moved_from_a_copy_to_the_task_is_kept(studio: Studio, study: Study) -> None:
+    """“Remove Duplicated Tasks” of the Data Manager."""
+    study.review()
+    task = study.round_tasks()[0]
+    [copy] = study.copy(Desk.PREVIEWS, task.id, said=False)
+    study.judge(said("good"))
+    studio.client.annotate(copy, said("bad", "edges show"))
+    studio.settle()
+    study.remove_duplicates(Desk.PREVIEWS)
+    studio.settle()
+    assert kept(study) == [("good", [], "", False), ("bad", ["edges show"], "", False)]
+
+
+def test_a_copy_in_another_study_says_nothing_of_the_sample(studio: Studio, study: Study) -> None:
+    study.review()
+    study.judge(said("good"))
+    studio.settle()
+    other = studio.open_study(inputs=False)
+    task = study.round_tasks()[0]
+    [elsewhere] = studio.client.import_tasks(other.projects[Desk.PREVIEWS], [{"data": task.data}])
+    studio.client.annotate(elsewhere, said("bad", "edges show"))
+    studio.settle()
+    assert kept(study) == [("good", [], "", False)]
+
+
+def delete_tasks(study: Study, *task_ids: int) -> None:
+    """In the Data Manager."""
+    study.studio.client.delete_tasks(study.projects[Desk.PREVIEWS], task_ids)
+
+
+def lose_events(study: Study) -> None:
+    """As if the webhooks of the Previews project had not arrived."""
+    study.studio.hear_out()
+    with study.studio.workshop.database.write() as session:
+        for event in study.events(Desk.PREVIEWS):
+            session.get_one(InboxRow, event.id).state = WorkState.CANCELLED
+    study.studio.queues.redis.flushdb()
+
+
+def tell_again(study: Study) -> None:
+    """The last look after a telling that took several tries."""
+    made = study.batches(BatchKind.ROUND)[-1]
+    with study.studio.workshop.unit() as unit:
+        for shard_id in unit.session.scalars(select(ShardRow.id).where(ShardRow.batch_id == made.id)):
+            unit.tell(study.id, Notice.SAMPLES, shard_id)
+    study.studio.settle()
+
+
+def test_what_was_said_on_a_deleted_task_stops_counting_and_the_task_is_not_made_again(
+    studio: Studio, study: Study
+) -> None:
+    study.review()
+    study.judge(said("good"), said("bad", "too small"))
+    studio.settle()
+    first, _, third = study.round_tasks()
+    delete_tasks(study, first.id, third.id)
+    studio.settle()
+    assert kept(study) == [("bad", ["too small"], "", False)]
+    assert study.counts() == {"good": 0, "bad": 1, "still to review": 0}
+    assert "<b>2</b> deleted" in study.page()
+
+    tell_again(study)
+    assert len(study.round_tasks()) == 1
+    assert study.counts() == {"good": 0, "bad": 1, "still to review": 0}
+
+
+def test_a_deleted_task_that_no_event_told_of_does_not_count_in_the_decision(studio: Studio, study: Study) -> None:
+    study.review()
+    study.judge(*[said("bad", "too small")] * 3)
+    studio.settle()
+    delete_tasks(study, study.round_tasks()[0].id)
+    lose_events(study)
+    study.decide("refine")
+    assert any("2 of 2 verdicts say “too small”" in note for note in study.specs()[-1].notes)
+
+
+def test_a_decision_stands_on_what_was_said_on_tasks_that_were_deleted_since(studio: Studio, study: Study) -> None:
+    study.review()
+    study.judge(*[said("bad", "too small")] * 3)
+    studio.settle()
+    made, tasks = study.batches(BatchKind.ROUND)[-1], study.round_tasks()
+    study.decide("refine")
+    studio.client.annotate(tasks[0].id, said("good", comment="too late"))
+    studio.settle()
+    assert [row.late for row in study.verdicts_of(made)] == [False, False, False, True]
+
+    delete_tasks(study, *(task.id for task in tasks))
+    studio.settle()
+    assert [row.late for row in study.verdicts_of(made)] == [False, False, False]
+    with studio.rows() as session:
+        assert len(verdicts.judged(session, made.id)) == 3
+
+
+def test_of_a_task_and_its_copy_the_one_that_is_left_keeps_its_verdict(studio: Studio, study: Study) -> None:
+    study.review()
+    task = study.round_tasks()[0]
+    [copy] = study.copy(Desk.PREVIEWS, task.id, said=False)
+    study.judge(said("good"))
+    studio.client.annotate(copy, said("bad", "edges show"))
+    studio.settle()
+    delete_tasks(study, task.id)
+    studio.settle()
+    assert kept(study) == [("bad", ["edges show"], "", False)]
+    assert study.counts() == {"good": 0, "bad": 1, "still to review": 2}
+
+
+def test_a_deleted_task_that_is_imported_again_brings_its_verdict_back(studio: Studio, study: Study) -> None:
+    study.review()
+    study.judge(said("bad", "too small"))
+    studio.settle()
+    task = study.round_tasks()[0]
+    [copy] = study.copy(Desk.PREVIEWS, task.id)
+    delete_tasks(study, task.id, copy)
+    studio.settle()
+    assert study.counts() == {"good": 0, "bad": 0, "still to review": 2}
+    [again] = studio.client.import_tasks(study.projects[Desk.PREVIEWS], [{"data": task.data}])
+    studio.client.annotate(again, said("good"))
+    studio.settle()
+    assert study.counts() == {"good": 1, "bad": 0, "still to review": 2}
+
+
+def test_verdicts_that_an_older_version_noted_without_their_task_go_with_annotation_and_task(
+    studio: Studio, study: Study
+) -> None:
+    """Workers of two versions run side by side while one takes the other's place."""
+    study.review()
+    first, _, _ = study.judge(said("good"), said("bad", "too small"), said("bad", "edges show"))
+    studio.settle()
+    with studio.workshop.database.write() as session:
+        session.execute(update(VerdictRow).values(task_id=None))
+    studio.client.delete_annotation(first)
+    delete_tasks(study, study.round_tasks()[1].id)
+    studio.settle()
+    assert kept(study) == [("bad", ["edges show"], "", False)]
+
+
+def test_a_previews_project_that_is_made_anew_gets_the_open_round_and_no_verdict_is_lost(studio: Studio) -> None:
+    study = studio.open_study()
+    studio.settle()
+    study.review()
+    study.judge(*[said("bad", "too small")] * 2)
+    studio.settle()
+    studio.client.delete_project(study.projects[Desk.PREVIEWS])
+    made = open_study(
+        studio.workshop,
+        study.name,
+        ["pit"],
+        context.connection_of(studio.settings),
+        engine="composite",
+        preview_size=ROUND,
+    )
+    study.projects = made.projects
+    studio.settle()
+    assert len(study.round_tasks()) == ROUND
+    assert study.counts() == {"good": 0, "bad": 2, "still to review": 1}
+
+    studio.client.annotate(study.round_tasks()[2].id, said("bad", "too small"))
+    studio.settle()
+    study.decide("refine")
+    assert any("3 of 3 verdicts say “too small”" in note for note in study.specs()[-1].notes)
 
 
 @pytest.fixture

@@ -16,9 +16,12 @@ from datagen.errors import LabelStudioError, LabelStudioMissing
 from datagen.label_studio.auth import TokenKind
 from datagen.label_studio.connection import READ_ATTEMPTS, TIMEOUT, Connection
 from datagen.label_studio.fetch import fetch
-from datagen.label_studio.listing import PAGE, Wanted, list_tab, list_tasks
-from datagen.label_studio.records import Backend, Project, Task, View, Webhook
+from datagen.label_studio.listing import PAGE, Wanted, list_stamps, list_tab, list_tasks
+from datagen.label_studio.records import Backend, Counts, Project, Task, View, Webhook
 from datagen.label_studio.uploads import upload
+
+#: Label Studio lists no more projects in a page.
+_MOST_PROJECTS = 100
 
 
 class LabelStudio:
@@ -82,6 +85,20 @@ class LabelStudio:
         """One project with all its options."""
         return Project.from_json(self._at.get(f"/api/projects/{project_id}/", f"project {project_id}"))
 
+    def counts(self, project_ids: Sequence[int]) -> dict[int, Counts]:
+        """How much there is in each of these projects, a hundred in one request; one that is gone is left out."""
+        found: dict[int, Counts] = {}
+        for start in range(0, len(project_ids), _MOST_PROJECTS):
+            some = project_ids[start : start + _MOST_PROJECTS]
+            params = {
+                "ids": ",".join(map(str, some)),
+                "include": "id,task_number,total_annotations_number,skipped_annotations_number",
+                "page_size": _MOST_PROJECTS,
+            }
+            page = self._at.get("/api/projects/counts/", f"the counts of {len(some)} projects", params)
+            found |= {int(one["id"]): Counts.from_json(one) for one in page["results"]}
+        return found
+
     def create_project(self, title: str, options: Mapping[str, Any]) -> Project:
         """Make a project; ``options`` are the API's fields, such as ``label_config``."""
         body = {"title": title, **options}
@@ -131,6 +148,10 @@ class LabelStudio:
             return list_tab(self._at, project_id, view_id, annotations=annotations, page_size=page_size)
         wanted = Wanted(ids=ids, batch=batch, updated_since=updated_since)
         return list_tasks(self._at, project_id, wanted, annotations=annotations, page_size=page_size)
+
+    def stamps(self, project_id: int, *, updated_since: str | None = None) -> list[tuple[int, str]]:
+        """The numbers of tasks and when they were touched: the cheapest question of all about a project's tasks."""
+        return list(list_stamps(self._at, project_id, Wanted(updated_since=updated_since)))
 
     def import_tasks(self, project_id: int, drafts: Sequence[Mapping[str, Any]]) -> list[int]:
         """Make tasks (``data``, ``predictions``, ``annotations``) in one request; their ids, in order.

@@ -26,6 +26,9 @@ class Annotation:
     #: see ``stamp``; changes with every update
     updated_at: str
     created_at: str
+    #: the number of the annotation that this is an untouched copy of: it came along when its task was imported from an
+    #: export. Who updates a copy has said something, and it is a copy no longer.
+    copied_from: int | None = None
 
     @staticmethod
     def from_json(body: Mapping[str, Any]) -> Annotation:
@@ -37,6 +40,7 @@ class Annotation:
             completed_by=_who(body),
             updated_at=stamp(body.get("updated_at")),
             created_at=stamp(body.get("created_at")),
+            copied_from=_copied_from(body),
         )
 
 
@@ -72,6 +76,26 @@ class Task:
             total_annotations=int(body.get("total_annotations") or 0) + int(body.get("cancelled_annotations") or 0),
             updated_at=stamp(body.get("updated_at")),
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """How much there is in a project: what changes when something is made or deleted, and not when it is edited."""
+
+    tasks: int
+    #: annotations that are no skips
+    annotations: int
+    skips: int
+
+    @staticmethod
+    def from_json(body: Mapping[str, Any]) -> Counts:
+        """From the API's form."""
+        names = ("task_number", "total_annotations_number", "skipped_annotations_number")
+        tasks, annotations, skips = (int(body.get(name) or 0) for name in names)
+        return Counts(tasks=tasks, annotations=annotations, skips=skips)
+
+    def __str__(self) -> str:
+        return f"{self.tasks} tasks, {self.annotations} annotations, {self.skips} skips"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,6 +196,12 @@ def stamp(when: object) -> str:
     read = datetime.fromisoformat(when)
     read = read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC)
     return read.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _copied_from(body: Mapping[str, Any]) -> int | None:
+    """Label Studio notes the number that an imported annotation had, and who updated it since: nobody, at first."""
+    number = body.get("import_id")
+    return int(number) if isinstance(number, int) and body.get("updated_by") is None else None
 
 
 def _who(body: Mapping[str, Any]) -> str:

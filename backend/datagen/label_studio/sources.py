@@ -6,7 +6,7 @@ Reads; decides nothing: whether an input can be used is for the workflow to find
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -48,7 +48,12 @@ def read_desk(client: LabelStudio, project_id: int, *, view_id: int | None = Non
 
     A task that was only ever skipped is left out.
     """
-    for task in client.tasks(project_id, view_id=view_id):
+    return read_tasks(client.tasks(project_id, view_id=view_id))
+
+
+def read_tasks(tasks: Iterable[Task]) -> Iterator[RawInput]:
+    """The inputs in these tasks; see ``read_desk``."""
+    for task in tasks:
         newest = task.newest
         if newest is None and task.annotations:
             continue

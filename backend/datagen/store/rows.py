@@ -128,6 +128,13 @@ class DeskRow(Row):
     desk: Mapped[Desk]
     #: the newest ``updated_at`` of its tasks that the reconciler saw, as Label Studio writes it
     seen_until: Mapped[str] = mapped_column(String(40), default="")
+    #: a digest of what it saw close before that, to know a second time what it saw then; empty once all of it is old
+    seen: Mapped[str] = mapped_column(String(64), default="unknown", server_default="unknown")
+    #: how much there was when it looked last
+    counted: Mapped[str] = mapped_column(String(100), default="", server_default="")
+    #: how many tasks there were when all of them were last read
+    tasks: Mapped[int | None] = mapped_column(default=None)
+    looked_at: Mapped[datetime | None] = mapped_column(default=None)
 
     study: Mapped[StudyRow] = relationship(back_populates="desks")
 
@@ -252,6 +259,7 @@ class SampleRow(Row):
     shard_id: Mapped[int] = mapped_column(ForeignKey("shard.id"), index=True)
     index: Mapped[int]
     body: Mapped[dict[str, Any]]
+    #: None once its shard is published: somebody deleted the task
     task_id: Mapped[int | None] = mapped_column(BigInteger, default=None, index=True)
     #: the study's count when its verdicts were last found changed: a reading begun before that is outdated
     verdict_change: Mapped[int] = mapped_column(default=0)
@@ -270,6 +278,11 @@ class VerdictRow(Row):
 
     annotation_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     sample_id: Mapped[int] = mapped_column(ForeignKey("sample.id"), primary_key=True, index=True)
+    #: the task it was said on: people copy tasks, so a sample may have several. 0: one that was lost with its project;
+    #: None: the sample's own, where a version wrote it that knew no others
+    task_id: Mapped[int | None] = mapped_column(BigInteger, default=None, index=True)
+    #: the annotation it is an untouched copy of; it counts only where that one does not
+    copy_of: Mapped[int | None] = mapped_column(BigInteger, default=None)
     opinion: Mapped[Opinion]
     reasons: Mapped[list[str]] = mapped_column(default=list)
     comment: Mapped[str] = mapped_column(String(4000), default="")

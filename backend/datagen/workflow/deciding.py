@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from sqlalchemy import select
 
 from datagen.domain.decision import Decision
-from datagen.domain.inputs import Inputs
+from datagen.domain.inputs import Desk, Inputs
 from datagen.domain.lifecycle import Happening, StudyState
 from datagen.errors import DatagenError, LabelStudioUnavailable, NotReady, Refused
 from datagen.label_studio.answers import decision as read_decision
@@ -57,18 +57,23 @@ class _Form:
         raise Refused(f"{did}. Nothing was started again; go on at the newest decision task.")
 
 
-def follow(workshop: Workshop, task: Task) -> None:
+def follow(workshop: Workshop, project_id: int, task: Task) -> None:
     """Act on the answers of a decision task, just read; each is acted on once.
 
     A refusal becomes the sentence on the decision task. A Label Studio that is away raises: it is tried again.
+
+    A copy of the task is as good as the task: who answers it cannot tell, and the task itself may be gone, or be so new
+    that its number was not noted yet. Only the first answer decides, whichever of them it is given on, and what a copy
+    brought along from its original is no answer of its own.
     """
     with workshop.database.read() as session:
         point = points.of_key(session, str(task.data.get("datagen_key")))
-    if point is None or point.task_id not in (None, task.id):
-        return  # not ours, or a copy of the task
+        if point is None or points.project_of(session, point.study_id, Desk.DECISIONS) != project_id:
+            return  # not ours, or a copy in another study
     for annotation in sorted(task.annotations, key=lambda one: one.updated_at):
         form = _Form(point_id=point.id, annotation_id=annotation.id, updated_at=annotation.updated_at)
-        if not annotation.was_cancelled and not form.seen(point):
+        came_along = str(annotation.copied_from) in (point.answer or {})
+        if not annotation.was_cancelled and not came_along and not form.seen(point):
             _answer(workshop, point.study_id, form, annotation)
 
 

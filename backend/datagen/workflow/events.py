@@ -23,7 +23,8 @@ log = structlog.get_logger()
 #: truth anyway.
 MOST_ATTEMPTS = 5
 
-_TASK_ACTIONS = ("TASKS_CREATED", "TASKS_DELETED")
+TASKS_DELETED = "TASKS_DELETED"
+_TASK_ACTIONS = ("TASKS_CREATED", TASKS_DELETED)
 
 
 def handle(workshop: Workshop, inbox_id: int) -> None:
@@ -64,9 +65,14 @@ def _act(workshop: Workshop, row: InboxRow) -> None:
             verdicts.follow_tasks(workshop, desk.project_id, row.task_ids)
             if not row.task_ids:
                 verdicts.follow_annotations(workshop, desk.project_id, row.annotation_ids)
+        case Desk.PREVIEWS if row.action == TASKS_DELETED:
+            verdicts.follow_deleted(workshop, desk.study_id, row.task_ids)
         case Desk.DECISIONS if row.action not in _TASK_ACTIONS:
-            for task_id in row.task_ids:
-                deciding.follow(workshop, workshop.label_studio.task(task_id))
+            for task in workshop.label_studio.tasks(desk.project_id, ids=row.task_ids) if row.task_ids else ():
+                deciding.follow(workshop, desk.project_id, task)  # one that is gone does not keep the others from it
+        case Desk.DECISIONS if row.action == TASKS_DELETED:
+            with workshop.unit() as unit:
+                points.tell_open(unit, desk.study_id)  # somebody may wait for the task that was deleted
         case _:
             pass  # our own tasks, coming back as events
 

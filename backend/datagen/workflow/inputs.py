@@ -14,9 +14,9 @@ from datagen.domain.inputs import CanvasImage, ConceptImage, Desk, ImageRef, Inp
 from datagen.errors import DatagenError, LabelStudioMissing, LabelStudioUnavailable, StoreError
 from datagen.label_studio.answers import background_use
 from datagen.label_studio.regions import canvas_areas, concept_regions
-from datagen.label_studio.sources import RawInput, read_desk
-from datagen.store.rows import DeskRow, InputRow, Notice, StudyRow
-from datagen.workflow.points import open_decision
+from datagen.label_studio.sources import RawInput, read_tasks
+from datagen.store.rows import DeskRow, InputRow, StudyRow
+from datagen.workflow.points import tell_open
 from datagen.workflow.workshop import Door, Unit, Workshop
 
 #: Pictures fetched at a time: Label Studio's development server answers a few at once, and no more faster.
@@ -52,12 +52,12 @@ def refresh(workshop: Workshop, study_id: int, *, force: bool = False) -> Inputs
             for row in session.scalars(select(InputRow).where(InputRow.study_id == study_id))
             if row.digest
         }
-    found = [
-        (role, raw)
+    tasks = {
+        desk.project_id: (role, list(workshop.label_studio.tasks(desk.project_id)))
         for desk in desks
         if (role := Desk(desk.desk).role) is not None
-        for raw in read_desk(workshop.label_studio, desk.project_id)
-    ]
+    }
+    found = [(role, raw) for role, there in tasks.values() for raw in read_tasks(there)]
     fetched = _fetch_new(workshop, (raw.image_url for _, raw in found), known)
     with workshop.unit() as unit:
         study = unit.lock_study(study_id)
@@ -67,6 +67,9 @@ def refresh(workshop: Workshop, study_id: int, *, force: bool = False) -> Inputs
         for start in range(0, len(ids), IDS_AT_A_TIME):
             unit.session.execute(delete(InputRow).where(InputRow.task_id.in_(ids[start : start + IDS_AT_A_TIME])))
         unit.session.add_all(_row(study_id, role, raw, fetched[raw.image_url]) for role, raw in found)
+        for project_id, (_, there) in tasks.items():
+            if (desk := unit.session.get(DeskRow, project_id)) is not None:  # not made anew meanwhile
+                desk.tasks = len(there)
         study.inputs_read = as_of
         unit.session.flush()
         _show(unit, study)
@@ -80,23 +83,39 @@ def mark_stale(unit: Unit, study_id: int) -> None:
 
 
 def collect(session: Session, study: StudyRow) -> Inputs:
-    """The study's inputs as last read: what can be used, and what cannot and why."""
+    """The study's inputs as last read: what can be used, and what cannot and why.
+
+    The copy of a task where something is drawn is no second input: the same drawn on the same picture counts once, or
+    what is learned from it would be tried on that very picture.
+    """
     concepts: list[ConceptImage] = []
     canvases: list[CanvasImage] = []
     backgrounds: list[ImageRef] = []
     problems: list[Problem] = []
+    first: dict[tuple[object, ...], int] = {}  # what an input comes to → the first task that does
     for row in session.scalars(select(InputRow).where(InputRow.study_id == study.id).order_by(InputRow.task_id)):
         reasons: Sequence[str] = ()
+        found: ConceptImage | CanvasImage | ImageRef | None = None
+        drawn: tuple[object, ...] = ()
         if row.digest is None:
             reasons = (row.problem,)
         elif row.role is Role.CONCEPT:
-            concept, reasons = concept_of(row, study.labels)
-            concepts += [concept] if concept else []
+            found, reasons = concept_of(row, study.labels)
+            drawn = found.regions if found else ()
         elif row.role is Role.CANVAS:
-            canvas, reasons = canvas_of(row, study.labels)
-            canvases += [canvas] if canvas else []
+            found, reasons = canvas_of(row, study.labels)
+            drawn = found.areas if found else ()
         elif background_use(row.result):
-            backgrounds.append(image_of(row))
+            found = image_of(row)
+        if drawn and (original := first.setdefault((row.role, row.digest, drawn), row.task_id)) != row.task_id:
+            found, reasons = None, (f"it is the same as task {original}, and counts once",)
+        match found:
+            case ConceptImage():
+                concepts.append(found)
+            case CanvasImage():
+                canvases.append(found)
+            case ImageRef():
+                backgrounds.append(found)
         item = f"task {row.task_id} ({row.name})"
         problems += (Problem(role=row.role, item=item, reason=reason) for reason in reasons)
     return Inputs(
@@ -169,6 +188,4 @@ def _row(study_id: int, role: Role, raw: RawInput, fetched: _Fetched) -> InputRo
 
 def _show(unit: Unit, study: StudyRow) -> None:
     """Have the open decision show the inputs as they are now."""
-    decision = open_decision(unit.session, study.id)
-    if decision is not None:
-        unit.tell(study.id, Notice.DECISION, decision.id)
+    tell_open(unit, study.id)

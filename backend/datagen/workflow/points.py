@@ -39,6 +39,13 @@ def open_decision(session: Session, study_id: int) -> DecisionRow | None:
     )
 
 
+def tell_open(unit: Unit, study_id: int) -> None:
+    """Have the open decision told anew; its task is made again if it is gone."""
+    decision = open_decision(unit.session, study_id)
+    if decision is not None:
+        unit.tell(study_id, Notice.DECISION, decision.id)
+
+
 def show_progress(unit: Unit, batch: BatchRow) -> None:
     """Have every decision that shows this batch told anew."""
     decisions = unit.session.scalars(

@@ -1,12 +1,17 @@
 """The reconciler: finds what was made, changed or deleted in Label Studio while nobody listened.
 
-A webhook is sent once and may be lost; Label Studio's tasks remember when they were touched. So each desk is asked for
-what was touched since the last look: the cost grows with what changed, not with what exists.
+A webhook is sent once and may be lost. How much there is in all projects is one question; where that changed, something
+was made or deleted, and the desk is looked at. What was edited changes no count, but tasks remember when they were
+touched, so every other desk is looked at every second time: asked for the numbers of the tasks touched since the last
+look, and only those that were are read. The cost grows with what changed, not with what exists.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -16,62 +21,145 @@ from sqlalchemy import select
 from datagen.domain.inputs import Desk
 from datagen.domain.lifecycle import StudyState
 from datagen.errors import LabelStudioError, LabelStudioUnavailable
-from datagen.label_studio.records import Task
-from datagen.store.rows import DeskRow, InputRow, StudyRow
-from datagen.workflow import deciding, verdicts
+from datagen.label_studio.records import Counts, Task
+from datagen.store.rows import DeskRow, InputRow, StudyRow, now
+from datagen.workflow import deciding, points, verdicts
 from datagen.workflow.inputs import mark_stale
 from datagen.workflow.workshop import Door, Workshop
 
 log = structlog.get_logger()
 
-#: Looked at again behind the newest change seen: Label Studio stamps a change before it commits it, and a slow commit
-#: comes to light after a faster, later one.
+#: Looked at again behind the newest change seen, until so long after it was first seen: Label Studio stamps a change
+#: before it commits it, a slow commit comes to light after a faster, later one, and where it runs on several machines
+#: their clocks differ.
 OVERLAP = timedelta(seconds=15)
+#: Nothing is to be looked at again.
+_SETTLED = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Seen:
+    """What a look saw of a desk: fields of its row."""
+
+    project_id: int
+    seen_until: str
+    seen: str
+    counted: str
+    #: None: as it was
+    tasks: int | None = None
 
 
 def reconcile(workshop: Workshop) -> None:
     """Look at every desk that people write at; one that cannot be read does not keep the others from it.
 
+    A desk where nothing was made or deleted is looked at every second time.
+
     Raises:
         LabelStudioUnavailable: Label Studio is away; the next look sees the same changes.
     """
+    moment = now()
     with workshop.database.read() as session:
-        desks = session.execute(
-            select(DeskRow, StudyRow.state)
+        desks = session.scalars(
+            select(DeskRow)
             .join(StudyRow, StudyRow.id == DeskRow.study_id)
-            .where(DeskRow.desk != Desk.DATASET)
+            .where(
+                DeskRow.desk != Desk.DATASET,
+                (StudyRow.state != StudyState.STOPPED) | (DeskRow.desk == Desk.DECISIONS),
+            )
             .order_by(DeskRow.study_id, DeskRow.project_id)
         ).all()
-    for desk, state in desks:
-        if state == StudyState.STOPPED and desk.desk is not Desk.DECISIONS:
-            continue
-        try:
-            _look(workshop, desk)
-        except LabelStudioUnavailable:
-            raise
-        except LabelStudioError as refusal:  # somebody deleted the project, say
-            log.warning("reconciler.refused", study=desk.study_id, desk=str(desk.desk), reason=str(refusal))
+    if not desks:
+        return
+    counts = workshop.label_studio.counts([desk.project_id for desk in desks])
+    seen: list[_Seen] = []
+    try:
+        for desk in _due(desks, counts):
+            seen.append(_as_before(desk))
+            try:
+                seen[-1] = _look(workshop, desk, counts[desk.project_id], moment)
+            except LabelStudioUnavailable:
+                seen.pop()
+                raise
+            except LabelStudioError as refusal:
+                log.warning("reconciler.refused", study=desk.study_id, desk=str(desk.desk), reason=str(refusal))
+    finally:
+        _note(workshop, seen, moment)
 
 
-def _look(workshop: Workshop, desk: DeskRow) -> None:
-    """What was touched at one desk since the last look, acted on like an event; then the cursor moves on."""
-    read = partial(workshop.label_studio.tasks, desk.project_id, updated_since=_since(desk.seen_until))
-    touched = verdicts.follow(workshop, desk.project_id, read) if desk.desk is Desk.PREVIEWS else list(read())
+def _due(desks: Sequence[DeskRow], counts: Mapping[int, Counts]) -> list[DeskRow]:
+    """The desks to look at now: where something was made or deleted, and half of the others.
+
+    Of the others those that the last look left out, and more only where that is less than half of them.
+    """
+    for desk in desks:
+        if desk.project_id not in counts:
+            log.warning("reconciler.project_is_gone", study=desk.study_id, desk=str(desk.desk), project=desk.project_id)
+    there = [desk for desk in desks if desk.project_id in counts]
+    changed = [desk for desk in there if desk.counted != str(counts[desk.project_id])]
+    quiet = [desk for desk in there if desk.counted == str(counts[desk.project_id])]
+    never = datetime.min.replace(tzinfo=UTC)
+    last = max((desk.looked_at or never for desk in there), default=never)
+    quiet.sort(key=lambda desk: desk.looked_at or never)
+    left_out = sum(1 for desk in quiet if (desk.looked_at or never) < last)
+    return changed + quiet[: max(left_out, (len(quiet) + 1) // 2)]
+
+
+def _look(workshop: Workshop, desk: DeskRow, counts: Counts, moment: datetime) -> _Seen:
+    """Act on what was touched at one desk since the last look as on events; what is to be remembered of it."""
+    since = _since(desk)
+    stamps = workshop.label_studio.stamps(desk.project_id, updated_since=since) if counts.tasks else []
+    until = max((when for _, when in stamps), default="")
+    until = max(until, desk.seen_until)
+    is_new = bool(stamps) and _digest(stamps, since) != desk.seen
+    # what makes or deletes touches a task; where none was, tasks went, or Label Studio came back from a backup
+    reread = counts.tasks != desk.tasks or (str(counts) != desk.counted and not is_new)
+    read = partial(workshop.label_studio.tasks, desk.project_id, updated_since=since)
     match desk.desk:
         case Desk.PREVIEWS:
-            pass
+            if is_new:
+                verdicts.follow(workshop, desk.project_id, read)
+            if reread:
+                verdicts.follow_open_rounds(workshop, desk.study_id)
         case Desk.DECISIONS:
-            for task in touched:
-                deciding.follow(workshop, task)
+            for task in list(read()) if is_new else ():
+                deciding.follow(workshop, desk.project_id, task)
+            if reread:
+                with workshop.unit() as unit:
+                    points.tell_open(unit, desk.study_id)
         case _:
-            _check_inputs(workshop, desk, touched)
-    newest = max((task.updated_at for task in touched), default="")
-    if newest > desk.seen_until:
-        with workshop.unit() as unit:
-            unit.session.get_one(DeskRow, desk.project_id).seen_until = newest
+            _check_inputs(workshop, desk, list(read()) if is_new else (), reread=reread)
+    if is_new:
+        seen = _digest(stamps, _before(until))
+    else:
+        was_long_ago = desk.looked_at is not None and moment - desk.looked_at >= OVERLAP
+        seen = _SETTLED if was_long_ago else desk.seen
+    return _Seen(
+        project_id=desk.project_id,
+        seen_until=until,
+        seen=seen,
+        counted=str(counts),
+        tasks=counts.tasks if desk.desk.role is None else None,  # of inputs, whoever reads them all says how many
+    )
 
 
-def _check_inputs(workshop: Workshop, desk: DeskRow, touched: Sequence[Task]) -> None:
+def _as_before(desk: DeskRow) -> _Seen:
+    return _Seen(project_id=desk.project_id, seen_until=desk.seen_until, seen=desk.seen, counted=desk.counted)
+
+
+def _note(workshop: Workshop, seen: Sequence[_Seen], moment: datetime) -> None:
+    if not seen:
+        return
+    with workshop.unit() as unit:
+        for one in seen:
+            desk = unit.session.get(DeskRow, one.project_id)
+            if desk is None:
+                continue  # deleted meanwhile
+            desk.seen_until, desk.seen, desk.counted = one.seen_until, one.seen, one.counted
+            desk.tasks = desk.tasks if one.tasks is None else one.tasks
+            desk.looked_at = moment
+
+
+def _check_inputs(workshop: Workshop, desk: DeskRow, touched: Sequence[Task], *, reread: bool) -> None:
     """Have the inputs read again where a task is new, was answered anew, or is gone."""
     with workshop.database.read() as session:
         rows = session.scalars(
@@ -80,11 +168,9 @@ def _check_inputs(workshop: Workshop, desk: DeskRow, touched: Sequence[Task]) ->
         known = {row.task_id: row.said_at for row in rows}
     changed = [task.id for task in touched if not _is_skip(task) and known.get(task.id) != _said_at(task)]
     skipped = [task.id for task in touched if _is_skip(task) and task.id in known]
-    there = int(workshop.label_studio.project(desk.project_id).options.get("task_number") or 0)
-    gone = there < len(known)
-    if not (changed or skipped or gone):
+    if not (changed or skipped or reread):
         return
-    log.info("reconciler.inputs", study=desk.study_id, desk=str(desk.desk), changed=len(changed), gone=gone)
+    log.info("reconciler.inputs", study=desk.study_id, desk=str(desk.desk), changed=len(changed), all=reread)
     with workshop.unit() as unit:
         mark_stale(unit, desk.study_id)
         unit.later(Door.INPUTS, desk.study_id)
@@ -98,8 +184,19 @@ def _is_skip(task: Task) -> bool:
     return bool(task.annotations) and task.newest is None
 
 
-def _since(seen_until: str) -> str | None:
-    if not seen_until:
+def _since(desk: DeskRow) -> str | None:
+    """From when on tasks are asked for; None: all."""
+    if not desk.seen_until:
         return None
+    return _before(desk.seen_until, -timedelta(microseconds=1) if desk.seen == _SETTLED else OVERLAP)
+
+
+def _before(when: str, span: timedelta = OVERLAP) -> str:
     # the one form that Label Studio's filters take
-    return (datetime.fromisoformat(seen_until) - OVERLAP).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return (datetime.fromisoformat(when) - span).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _digest(stamps: Sequence[tuple[int, str]], since: str | None) -> str:
+    """Of what was touched from ``since`` on."""
+    some = sorted(one for one in stamps if since is None or one[1] >= since)
+    return hashlib.sha256(json.dumps(some).encode()).hexdigest()

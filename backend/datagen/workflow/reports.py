@@ -30,7 +30,7 @@ from datagen.store.rows import (
     WorkState,
     now,
 )
-from datagen.workflow import points
+from datagen.workflow import points, verdicts
 from datagen.workflow.inputs import collect
 from datagen.workflow.sheets import notice_sheet
 from datagen.workflow.workshop import Workshop
@@ -117,13 +117,14 @@ def _round(session: Session, batch: BatchRow) -> str:
     """A preview round: its version, and how much of it was judged how."""
     version = session.get_one(SpecRow, batch.spec_id).version
     said = _said(session, batch)
-    reviewed = len({row.index for row in said})
+    deleted = _deleted(session, batch)
     good = sum(1 for row in said if row.opinion == Opinion.GOOD)
-    left = max(batch.count - reviewed, 0)
+    left = max(batch.count - len({row.index for row in said} | deleted), 0)
+    out = f", <b>{len(deleted)}</b> deleted" if deleted else ""
     project = points.project_of(session, batch.study_id, Desk.PREVIEWS)
     parts = [
         f'<h3 style="margin:8px 0 4px">Preview round {batch.number}, version {version}</h3>',
-        f'<p style="margin:4px 0"><b>{good}</b> good, <b>{len(said) - good}</b> bad, <b>{left}</b> still to review'
+        f'<p style="margin:4px 0"><b>{good}</b> good, <b>{len(said) - good}</b> bad, <b>{left}</b> still to review{out}'
         f" · {_link(project, 'review them' if left else 'look at them again')}</p>",
     ]
     if reasons := Counter(reason for row in said for reason in row.reasons):
@@ -153,9 +154,19 @@ def _said(session: Session, batch: BatchRow) -> Sequence[Row[Opinion, list[str],
     return session.execute(
         select(VerdictRow.opinion, VerdictRow.reasons, VerdictRow.comment, SampleRow.index)
         .join(SampleRow, SampleRow.id == VerdictRow.sample_id)
-        .where(SampleRow.batch_id == batch.id, VerdictRow.late.is_(False))
+        .where(SampleRow.batch_id == batch.id, verdicts.counts())
         .order_by(SampleRow.index)
     ).all()
+
+
+def _deleted(session: Session, batch: BatchRow) -> set[int]:
+    """Which samples of a round have no review task any more, because somebody deleted it; their indices."""
+    query = (
+        select(SampleRow.index)
+        .join(ShardRow, ShardRow.id == SampleRow.shard_id)
+        .where(SampleRow.batch_id == batch.id, SampleRow.task_id.is_(None), ShardRow.published_at.is_not(None))
+    )
+    return set(session.scalars(query))
 
 
 def _run(session: Session, batch: BatchRow) -> str:

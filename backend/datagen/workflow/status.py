@@ -11,6 +11,7 @@ from datagen.domain.inputs import Role
 from datagen.domain.verdict import Opinion
 from datagen.store.database import Database
 from datagen.store.rows import BatchKind, BatchRow, OutboxRow, SampleRow, ShardRow, StudyRow, VerdictRow, WorkState
+from datagen.workflow import verdicts
 from datagen.workflow.building import current_spec, running_batch
 from datagen.workflow.inputs import collect
 from datagen.workflow.workshop import find_study
@@ -36,7 +37,7 @@ def _describe(session: Session, study: StudyRow) -> dict[str, Any]:
             select(VerdictRow.opinion, func.count())
             .join(SampleRow, SampleRow.id == VerdictRow.sample_id)
             .join(BatchRow, BatchRow.id == SampleRow.batch_id)
-            .where(BatchRow.study_id == study.id)
+            .where(BatchRow.study_id == study.id, verdicts.counts())
             .group_by(VerdictRow.opinion)
         ).all()
     )

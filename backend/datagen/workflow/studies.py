@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from sqlalchemy import delete, select
 
+from datagen.domain.inputs import Desk
 from datagen.errors import InputProblem, Refused
 from datagen.label_studio.provisioning import Provisioned, provision
-from datagen.store.rows import DecisionRow, DeskRow, Notice, StudyRow
-from datagen.workflow import points
+from datagen.store.rows import DecisionRow, DeskRow, StudyRow
+from datagen.workflow import points, verdicts
 from datagen.workflow.workshop import Door, Workshop
 
 #: Longest study name: six desks' titles must fit Label Studio's 50 characters.
@@ -73,6 +74,7 @@ def open_study(
         elif study.engine != engine:
             unit.note(study, "datagen provision", f"new versions are made with {engine}, no longer with {study.engine}")
             study.engine = engine
+        before = points.project_of(unit.session, study.id, Desk.PREVIEWS)
         unit.session.execute(
             delete(DeskRow).where(DeskRow.study_id == study.id, DeskRow.project_id.not_in(made.projects.values()))
         )
@@ -81,8 +83,10 @@ def open_study(
                 unit.session.add(DeskRow(project_id=project_id, study_id=study.id, desk=desk))
         if not unit.session.scalar(select(DecisionRow.id).where(DecisionRow.study_id == study.id).limit(1)):
             points.open_point(unit, study)
-        elif (open_now := points.open_decision(unit.session, study.id)) is not None:
-            unit.tell(study.id, Notice.DECISION, open_now.id)
+        else:
+            points.tell_open(unit, study.id)
+        if before not in (None, made.projects[Desk.PREVIEWS]):
+            verdicts.publish_again(unit, study.id)
         study.inputs_changed += 1
         unit.later(Door.INPUTS, study.id)
     return made

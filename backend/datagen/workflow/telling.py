@@ -88,14 +88,18 @@ def _tell_samples(workshop: Workshop, shard_id: int) -> None:
         desk = Desk.PREVIEWS if batch.kind == BatchKind.ROUND else Desk.DATASET
         project_id = _project(workshop, study.id, desk)
         rows = session.scalars(select(SampleRow).where(SampleRow.shard_id == shard_id).order_by(SampleRow.index)).all()
+        if shard.published_at is not None:  # somebody deleted the task of a sample that has none any more
+            rows = [row for row in rows if row.task_id is not None]
     drafts = [_draft(workshop, study, spec, batch, row, desk) for row in rows]
     name = batch_name(batch) if desk is Desk.PREVIEWS else f"{batch_name(batch)}-{shard.start}"
     task_ids = publisher.ensure_tasks(workshop.label_studio, project_id, name, drafts)
     with workshop.unit() as unit:
         unit.lock_study(study.id)
+        shard = unit.session.get_one(ShardRow, shard_id, populate_existing=True)
         for row in unit.session.scalars(select(SampleRow).where(SampleRow.shard_id == shard_id)):
-            row.task_id = task_ids[row.key]
-        unit.session.get_one(ShardRow, shard_id).published_at = now()
+            if row.key in task_ids and (row.task_id is not None or shard.published_at is None):
+                row.task_id = task_ids[row.key]
+        shard.published_at = now()
         unit.session.flush()
         waiting = unit.session.scalar(
             select(func.count()).where(ShardRow.batch_id == batch.id, ShardRow.published_at.is_(None))

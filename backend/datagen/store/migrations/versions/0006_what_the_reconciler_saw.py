@@ -1,0 +1,25 @@
+"""What the reconciler saw of a desk, so that it need not read what did not change."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0006"
+down_revision = "0005"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Move forward."""
+    with op.batch_alter_table("desk") as desk:
+        desk.add_column(sa.Column("seen", sa.String(64), nullable=False, server_default="unknown"))
+        desk.add_column(sa.Column("counted", sa.String(100), nullable=False, server_default=""))
+        desk.add_column(sa.Column("tasks", sa.Integer(), nullable=True))
+        desk.add_column(sa.Column("looked_at", sa.DateTime(timezone=True), nullable=True))
+
+
+def downgrade() -> None:
+    """Move back."""
+    with op.batch_alter_table("desk") as desk:
+        for column in ("looked_at", "tasks", "counted", "seen"):
+            desk.drop_column(column)
