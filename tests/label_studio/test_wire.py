@@ -17,7 +17,7 @@ import pytest
 from datagen.errors import InputProblem, LabelStudioUnavailable
 from datagen.label_studio.connection import Connection
 from datagen.label_studio.fetch import fetch
-from datagen.label_studio.wire import Address, Pin, Reach, Stream, deadline
+from datagen.label_studio.wire import Address, Pin, Reach, _Stream, deadline
 
 TOKEN = "f" * 40
 #: What a server does with one connection; the request's head is read already.
@@ -308,7 +308,7 @@ def test_every_read_acknowledges_at_once() -> None:
             return ours if info == "socket" else None
 
     with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as ours:
-        kept = Stream(Kept())
+        kept = _Stream(Kept())
         for _ in range(2):
             ours.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 0)  # as Linux forgets it
             kept.read(100)

@@ -209,12 +209,12 @@ class _Backend(httpcore.NetworkBackend):
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 failed = error
             else:
-                return Stream(stream)
+                return _Stream(stream)
         assert failed is not None  # the pin never gives an empty list
         raise failed
 
 
-class Stream(httpcore.NetworkStream):
+class _Stream(httpcore.NetworkStream):
     """A connection that heeds the deadline, and acknowledges at once.
 
     Label Studio's own server writes the head of an answer and then its body, and sends the second only once the first
@@ -243,7 +243,7 @@ class Stream(httpcore.NetworkStream):
     def start_tls(
         self, ssl_context: Any, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.NetworkStream:
-        return Stream(self._stream.start_tls(ssl_context, server_hostname, _left(timeout, httpcore.ConnectTimeout)))
+        return _Stream(self._stream.start_tls(ssl_context, server_hostname, _left(timeout, httpcore.ConnectTimeout)))
 
     def get_extra_info(self, info: str) -> Any:
         return self._stream.get_extra_info(info)
