@@ -7,31 +7,52 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
 
 from datagen.domain.inputs import ImageRef
 from datagen.synthesis.area import AreaModel
 from datagen.synthesis.engine import Picture, Pictures
+from datagen.synthesis.lookalikes import Look, near_lookalikes, places
 from datagen.synthesis.tones import Bools
 
 #: Decoded backgrounds are kept up to this many bytes, and at least one.
 KEPT_BYTES = 192 * 2**20
-#: Reduced areas are some 20 kB each and dear to compute: more of them are kept.
+#: Reduced areas are some 100 kB each and dear to compute: more of them are kept.
 KEPT_AREAS = 2000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Area:
+    """Where a label may appear on a background, at the reduced scale of ``datagen.synthesis.area``; may be empty.
+
+    ``inside`` [h, w] is true there; ``places`` are numbers of its pixels, to draw from: some more than once.
+    """
+
+    inside: Bools
+    places: npt.NDArray[np.intp]
 
 
 class Backgrounds:
     """The background pictures of a spec, in order, and the areas the models predict on them."""
 
     def __init__(
-        self, refs: Sequence[ImageRef], pictures: Pictures, models: Mapping[str, AreaModel], strictness: float
+        self,
+        refs: Sequence[ImageRef],
+        pictures: Pictures,
+        models: Mapping[str, AreaModel],
+        looks: Mapping[str, Look | None],
+        strictness: float,
     ) -> None:
         self._refs = tuple(refs)
         self._pictures = pictures
-        self._models = dict(models)
+        self._models, self._looks = dict(models), dict(looks)
         self._strictness = strictness
         self._kept: OrderedDict[int, Picture] = OrderedDict()
         self._bytes = 0
-        self._areas: OrderedDict[tuple[int, str], Bools] = OrderedDict()
+        self._areas: OrderedDict[tuple[int, str], Area] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._refs)
@@ -53,15 +74,14 @@ class Backgrounds:
             self._bytes -= dropped.nbytes
         return picture
 
-    def area(self, number: int, label: str) -> Bools:
-        """Where the label may appear on it, at the reduced scale of ``datagen.synthesis.area``; may be empty.
-
-        The caller must not write into it.
-        """
+    def area(self, number: int, label: str) -> Area:
+        """Where the label may appear on it; the caller must not write into it."""
         key = (number, label)
         if key not in self._areas:
-            model = self._models[label]
-            self._areas[key] = model.allowed(model.likelihood(self.picture(number)), self._strictness)
+            model, look, picture = self._models[label], self._looks.get(label), self.picture(number)
+            inside = model.allowed(model.likelihood(picture), self._strictness)
+            near = None if look is None else near_lookalikes(look, picture)
+            self._areas[key] = Area(inside=inside, places=places(inside, near))
             if len(self._areas) > KEPT_AREAS:
                 self._areas.popitem(last=False)
         self._areas.move_to_end(key)

@@ -102,19 +102,19 @@ class Composer:
         for number in range(wanted):
             label = self._labels[(index + number) % len(self._labels)]
             area = self._backgrounds.area(background, label)
-            places = area.ravel().nonzero()[0]
+            inside, places = area.inside, area.places
             if not len(places):
                 rejected["no area on this background"] += 1
                 passed_over[background] = "the area learned from the canvases is empty on it"
                 if not anywhere:
                     continue
-                area = np.ones_like(area)
-                places = np.arange(area.size)
+                inside = np.ones_like(inside)
+                places = np.arange(inside.size)
             ground = Ground(
                 ref=self._backgrounds.ref(background),
                 image=image,
                 taken=mask,
-                area=area,
+                area=inside,
                 places=places,
             )
             laid = self._lay(self._trials[label], ground, evenly(index + number * 7919), chance, rejected)

@@ -22,6 +22,7 @@ from datagen.synthesis.compose import Composer
 from datagen.synthesis.engine import FitReport, Pictures, Progress, Rendered
 from datagen.synthesis.exemplars import Candidate, Exemplar, candidates, choose
 from datagen.synthesis.law import learn_law
+from datagen.synthesis.lookalikes import learn_look
 from datagen.synthesis.parameters import CompositeParameters
 from datagen.synthesis.pose import learn_pose
 from datagen.synthesis.templates import Templates
@@ -51,11 +52,13 @@ class CompositeEngine:
         models = _areas(spec, pictures, findings, warnings, figures)
         progress(0.9, "looking through the backgrounds")
         refs = _usable_backgrounds(spec, exemplars, parameters, warnings)
-        backgrounds = Backgrounds(refs, pictures, models, parameters.place_strictness)
+        learned = _learn(spec, exemplars, findings, figures)
+        looks = {label: learn_look(one.exemplars) for label, one in learned.items()}
+        backgrounds = Backgrounds(refs, pictures, models, looks, parameters.place_strictness)
         # the order of backgrounds belongs to the spec, so that each is used once before any is used twice
         order = np.random.default_rng(sample_seed(spec.digest, -1)).permutation(len(refs))
         composer = Composer(
-            learned=_learn(spec, exemplars, findings, figures),
+            learned=learned,
             backgrounds=backgrounds,
             parameters=parameters,
             order=order,
@@ -208,7 +211,9 @@ def _learn(
             f"{label}: law of appearance {law.kind} (its tone follows its surroundings' by {law.slope:.2f} ± "
             f"{law.doubt:.2f}); blends by leaving one concept out: {blends}."
         )
-        findings.append(f"{label}: pose {prior.mode} ({prior.reason}); sizes vary by {100 * prior.size_log:.0f} %.")
+        findings.append(
+            f"{label}: pose {prior.mode} ({prior.reason}); sizes vary by {100 * prior.size.bandwidth:.0f} %."
+        )
         figures |= {f"law slope: {label}": law.slope, f"law doubt: {label}": law.doubt}
         figures |= {f"blend error {name}: {label}": score for name, score in law.scores.items()}
     return learned
