@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from datagen.domain.geometry import Box, Polygon
-from datagen.domain.inputs import CanvasArea, ConceptRegion
+from datagen.domain.inputs import CanvasArea, ConceptImage, ConceptRegion
 from datagen.domain.spec import sample_seed
 from datagen.errors import EngineError
 from datagen.synthesis.engine import load_engine
@@ -220,6 +220,18 @@ def test_a_background_without_an_area_is_passed_over_by_name(study):
     used = {sample.provenance.background.name for sample in fitted.render(range(7))}
     assert "all dark" not in used
     assert any("background all dark" in line and "another was used" in line for line in fitted.report.warnings)
+
+
+def test_a_concept_that_fits_nowhere_is_named_and_others_stand_in(study, plates, disc):
+    """It was photographed in the dark, outside the area: inside it no surroundings are like its own."""
+    spec, shelf = study(concepts=3)
+    picture, _ = disc(plates(50), 30, 48, 9)
+    region = ConceptRegion(label="pit", box=Box(19, 37, 23, 23))
+    concept = ConceptImage(image=shelf.add(picture, "in the dark"), regions=(region,))
+    fitted = fit(replace(spec, concepts=(*spec.concepts, concept)), shelf)
+    assert len(list(fitted.render(range(24)))) == 24
+    [said] = [line for line in fitted.report.warnings if "no place fitted it" in line]
+    assert said.startswith("concept in the dark, box 1: ")
 
 
 def test_backgrounds_of_many_sizes_are_all_used(study, plates):

@@ -46,6 +46,8 @@ class Composed:
     rejected: Counter[str]
     #: backgrounds (by number) that were passed over, and why
     passed_over: dict[int, str]
+    #: of each concept whose turn it was, in words, whether another was laid in its stead
+    turns: tuple[tuple[str, bool], ...]
 
 
 class Composer:
@@ -99,6 +101,7 @@ class Composer:
         wanted = int(chance.integers(self._parameters.instances_min, self._parameters.instances_max + 1))
         instances: list[Instance] = []
         steps: list[Json] = []
+        turns: list[tuple[str, bool]] = []
         for number in range(wanted):
             label = self._labels[(index + number) % len(self._labels)]
             area = self._backgrounds.area(background, label)
@@ -117,9 +120,12 @@ class Composer:
                 area=inside,
                 places=places,
             )
-            laid = self._lay(self._trials[label], ground, evenly(index + number * 7919), chance, rejected)
+            trial, even = self._trials[label], evenly(index + number * 7919)
+            laid = self._lay(trial, ground, even, chance, rejected)
             if laid is None:
                 continue
+            wanted_one = trial.turn(even)
+            turns.append((wanted_one.in_words, laid.steps["concept"] != wanted_one.key))
             window = (
                 slice(laid.top, laid.top + laid.mask.shape[0]),
                 slice(laid.left, laid.left + laid.mask.shape[1]),
@@ -144,6 +150,7 @@ class Composer:
             steps={"instances": steps, "rejected": dict(rejected)},
             rejected=rejected,
             passed_over=passed_over,
+            turns=tuple(turns),
         )
 
     def _lay(

@@ -29,6 +29,8 @@ from datagen.synthesis.templates import Templates
 from datagen.synthesis.trial import Learned
 
 NAME, VERSION = "composite", "1"
+#: A concept that others stood in for so often, and more often than not, is named in the report.
+_OFTEN = 2
 
 
 class CompositeEngine:
@@ -81,6 +83,8 @@ class FittedComposite:
         self._fit = report
         self._rejected: Counter[str] = Counter()
         self._passed_over: dict[str, str] = {}
+        self._turns: Counter[str] = Counter()
+        self._stood_in: Counter[str] = Counter()
         self._rendered = 0
 
     @property
@@ -93,8 +97,14 @@ class FittedComposite:
             f"background {name}: {why}; another was used instead. Exclude it, or draw canvases like it."
             for name, why in sorted(self._passed_over.items())
         )
+        stood_in = tuple(
+            f"{concept}: {times} of the {self._turns[concept]} times that it was its turn no place fitted it, and "
+            "another was laid instead. Draw canvases like its surroundings, or a closer box."
+            for concept, times in sorted(self._stood_in.items())
+            if times >= _OFTEN and times > self._turns[concept] / 2
+        )
         return FitReport(
-            findings=self._fit.findings + counts, warnings=self._fit.warnings + passed_over, figures=figures
+            findings=self._fit.findings + counts, warnings=self._fit.warnings + passed_over + stood_in, figures=figures
         )
 
     def render(self, indices: Sequence[int]) -> Iterator[Rendered]:
@@ -111,6 +121,8 @@ class FittedComposite:
             self._rejected.update(made.rejected)
             for number, why in made.passed_over.items():
                 self._passed_over[self._backgrounds.ref(number).name] = why
+            self._turns.update(concept for concept, _ in made.turns)
+            self._stood_in.update(concept for concept, other in made.turns if other)
             self._rendered += 1
             ref = self._backgrounds.ref(made.background)
             if not made.instances:

@@ -48,6 +48,11 @@ class Exemplar:
     method: str
     score: float
 
+    @property
+    def in_words(self) -> str:
+        """What people know it by."""
+        return f"concept {self.name}, box {int(self.key.rpartition(':')[2]) + 1}"
+
 
 def exemplar_key(concept: ConceptImage, region: int) -> str:
     """What parameters and provenance call an exemplar: the start of its photo's digest and the region's number."""

@@ -96,6 +96,10 @@ class Trial:
             e.key: _WORST_SHARE * float(e.clean.mean(axis=2).std()) + _WORST_TONES for e in learned.exemplars
         }
 
+    def turn(self, even: Even) -> Exemplar:
+        """The exemplar whose turn it is."""
+        return self._learned.exemplars[_pick(self._concepts, even.concept)]
+
     def attempt(
         self,
         ground: Ground,
@@ -121,7 +125,7 @@ class Trial:
         p, law = self._parameters, self._learned.law
         drawn, blend_at, pick, (noise, loud) = chance.random(), chance.random(), chance.random(), chance.normal(size=2)
         place_at, jitter = chance.random(), chance.random(2)
-        exemplar = self._learned.exemplars[_pick(self._concepts, even.concept if faithful else drawn)]
+        exemplar = self.turn(even) if faithful else self._learned.exemplars[_pick(self._concepts, drawn)]
         pose = draw_pose(
             self._learned.prior,
             chance,
