@@ -27,7 +27,7 @@ from datagen.synthesis.blending import BLENDS, Laying
 from datagen.synthesis.engine import load_engine
 from datagen.synthesis.exemplars import Candidate, Exemplar, candidates, choose
 from datagen.synthesis.law import Law, core, learn_law
-from datagen.synthesis.pose import Cutout, apply_pose, draw_pose, fade, learn_pose, log_size
+from datagen.synthesis.pose import Cutout, apply_pose, draw_pose, fade, learn_pose
 from datagen.synthesis.tones import Bools, channels_as, to_tones
 
 matplotlib.use("Agg")
@@ -113,13 +113,7 @@ def _poses(exemplars: Sequence[Exemplar]) -> Picture:
         cutout, tiles = Cutout(exemplar), [_outlined(exemplar.patch, exemplar.mask, _GREEN)]
         for n in range(5):
             pose = draw_pose(
-                prior,
-                chance,
-                own_size=cutout.size,
-                size_at=(n + 0.5) / 5,
-                size_factor=1.0,
-                size_spread=1.0,
-                direction_spread=1.0,
+                prior, chance, size_at=(n + 0.5) / 5, size_factor=1.0, size_spread=1.0, direction_spread=1.0
             )
             posed = apply_pose(cutout, pose)
             if posed is not None:
@@ -160,7 +154,6 @@ def _blends(pack: Pack, exemplars: Sequence[Exemplar], law: Law) -> Picture:
             draw_pose(
                 learn_pose([exemplar]),
                 np.random.default_rng(0),
-                own_size=log_size(exemplar.mask),
                 size_at=0.5,
                 size_factor=1.0,
                 size_spread=0.0,

@@ -68,13 +68,7 @@ def test_no_shared_direction_allows_any_turn():
 def test_spreads_of_0_leave_the_concept_as_photographed():
     prior = learn_pose([bar(20)])
     pose = draw_pose(
-        prior,
-        np.random.default_rng(0),
-        own_size=4.0,
-        size_at=0.9,
-        size_factor=1.0,
-        size_spread=0.0,
-        direction_spread=0.0,
+        prior, np.random.default_rng(0), size_at=0.9, size_factor=1.0, size_spread=0.0, direction_spread=0.0
     )
     assert pose == Pose(degrees=0.0, scale=1.0, mirrored=False)
 
@@ -83,13 +77,7 @@ def test_sizes_are_spread_evenly_about_their_own():
     prior = learn_pose([bar(20)])
     scales = [
         draw_pose(
-            prior,
-            np.random.default_rng(0),
-            own_size=prior.size.mean,
-            size_at=at,
-            size_factor=2.0,
-            size_spread=1.0,
-            direction_spread=1.0,
+            prior, np.random.default_rng(0), size_at=at, size_factor=2.0, size_spread=1.0, direction_spread=1.0
         ).scale
         for at in (0.1, 0.5, 0.9)
     ]

@@ -223,9 +223,7 @@ def _learn(
             f"{label}: law of appearance {law.kind} (its tone follows its surroundings' by {law.slope:.2f} ± "
             f"{law.doubt:.2f}); blends by leaving one concept out: {blends}."
         )
-        findings.append(
-            f"{label}: pose {prior.mode} ({prior.reason}); sizes vary by {100 * prior.size.bandwidth:.0f} %."
-        )
+        findings.append(f"{label}: pose {prior.mode} ({prior.reason}); sizes vary by {100 * prior.size_log:.0f} %.")
         figures |= {f"law slope: {label}": law.slope, f"law doubt: {label}": law.doubt}
         figures |= {f"blend error {name}: {label}": score for name, score in law.scores.items()}
     return learned

@@ -16,8 +16,7 @@ import numpy.typing as npt
 
 from datagen.synthesis.blending import BLENDS, Laying
 from datagen.synthesis.exemplars import Exemplar
-from datagen.synthesis.pose import Cutout, Pose, Posed, apply_pose, fade
-from datagen.synthesis.spread import Spread, spread_of
+from datagen.synthesis.pose import Cutout, Pose, Posed, apply_pose, bandwidth, fade
 from datagen.synthesis.tones import Bools, Floats, channels_as, is_two_level, spread
 
 #: Places and concepts tried for the blends' scores; with more the fit takes longer and says no more.
@@ -36,16 +35,16 @@ _LEAST_WEIGHT = 0.03
 class Law:
     """What was measured of one label.
 
-    ``slope`` and its standard error ``doubt``; ``kind`` in words; ``contrast`` the spread of the logarithms of the
-    concepts' contrasts, None where it is not varied; ``weights`` of the blends, summing to 1; ``scores`` the
-    leave-one-concept-out errors behind them (in standard deviations of the concepts; lower is better).
+    ``slope`` and its standard error ``doubt``; ``kind`` in words; ``contrast_log`` the deviation of the logarithm of
+    the concepts' contrast; ``weights`` of the blends, summing to 1; ``scores`` the leave-one-concept-out errors behind
+    them (in standard deviations of the concepts; lower is better).
     """
 
     kind: str
     slope: float
     doubt: float
     two_level: bool
-    contrast: Spread | None
+    contrast_log: float
     weights: dict[str, float]
     scores: dict[str, float]
 
@@ -70,9 +69,7 @@ def learn_law(exemplars: Sequence[Exemplar]) -> Law:
         slope=slope,
         doubt=doubt,
         two_level=two_level,
-        contrast=None
-        if two_level
-        else spread_of([log_contrast(e) for e in exemplars], _CONTRAST_LOG_ALONE, _CONTRAST_LOG_RANGE),
+        contrast_log=0.0 if two_level else _contrast_log(exemplars),
         weights=_weights(errors),
         scores={name: float(np.mean(found)) for name, found in errors.items() if len(found)},
     )
@@ -93,9 +90,9 @@ def _slope(exemplars: Sequence[Exemplar]) -> tuple[float, float]:
     return float(np.clip(slope, 0, 1)), float(1 / np.sqrt(trust))
 
 
-def log_contrast(exemplar: Exemplar) -> float:
-    """The logarithm of how much, in tones, an exemplar differs from what it lies on."""
-    return float(np.log(np.sqrt(np.square(exemplar.patch - exemplar.clean)[core(exemplar.mask)].mean()) + 1.0))
+def _contrast_log(exemplars: Sequence[Exemplar]) -> float:
+    contrasts = [float(np.log(np.sqrt(np.square(e.patch - e.clean)[core(e.mask)].mean()) + 1.0)) for e in exemplars]
+    return bandwidth(contrasts, _CONTRAST_LOG_ALONE, _CONTRAST_LOG_RANGE)
 
 
 def _left_out_errors(

@@ -2,7 +2,7 @@
 
 The prior looks at two directions: that of the surroundings (brush marks, traces) and that of the things themselves. One
 direction shared by all is kept; two at right angles allow quarter turns; none at all allows any turn. Sizes and
-proportions vary as those seen do.
+proportions vary by the kernel-density bandwidth of those seen.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ import numpy.typing as npt
 
 from datagen.synthesis.exemplars import Exemplar
 from datagen.synthesis.fill import grain_direction
-from datagen.synthesis.spread import Spread, spread_of
 from datagen.synthesis.tones import Bools, Floats
 
 #: Pixels of surroundings kept round a posed mask: what the context match compares and a blend needs.
@@ -42,12 +41,12 @@ _NORMAL = NormalDist()
 class PosePrior:
     """How poses are drawn: ``mode`` is "kept", "quarter turns" or "any turn"; ``degrees`` the turn's deviation.
 
-    ``size`` is the spread of the logarithms of sizes, ``stretch_log`` the deviation of that of proportions.
+    ``size_log`` and ``stretch_log`` are the deviations of the logarithms of size and proportions.
     """
 
     mode: str
     degrees: float
-    size: Spread
+    size_log: float
     stretch_log: float
     reason: str
 
@@ -80,11 +79,11 @@ class Posed:
 
 def learn_pose(exemplars: Sequence[Exemplar]) -> PosePrior:
     """The prior of one label's exemplars."""
-    slenderness = spread_of([_slenderness(e.mask) for e in exemplars], _STRETCH_LOG_ALONE, _STRETCH_LOG_RANGE)
+    sizes = [0.5 * float(np.log(max(int(e.mask.sum()), 1))) for e in exemplars]
     vary = partial(
         PosePrior,
-        size=spread_of([log_size(e.mask) for e in exemplars], _SIZE_LOG_ALONE, _SIZE_LOG_RANGE),
-        stretch_log=slenderness.bandwidth,
+        size_log=bandwidth(sizes, _SIZE_LOG_ALONE, _SIZE_LOG_RANGE),
+        stretch_log=bandwidth([_slenderness(e.mask) for e in exemplars], _STRETCH_LOG_ALONE, _STRETCH_LOG_RANGE),
     )
     around = _directions([_texture_direction(e) for e in exemplars])
     own = _directions([_axis(e.mask) for e in exemplars])
@@ -107,11 +106,23 @@ def learn_pose(exemplars: Sequence[Exemplar]) -> PosePrior:
     return vary(mode="any turn", degrees=180.0, reason="no direction is shared")
 
 
+def bandwidth(seen: Sequence[float], alone: float, within: tuple[float, float]) -> float:
+    """The deviation that fills the gaps between the values seen without reaching far beyond them (Silverman's rule).
+
+    Args:
+        seen: the values, one an exemplar.
+        alone: what is returned where there is but one.
+        within: the smallest and largest deviation returned.
+    """
+    if len(seen) < 2:
+        return alone
+    return float(np.clip(np.std(seen, ddof=1) * len(seen) ** -0.2, *within))
+
+
 def draw_pose(
     prior: PosePrior,
     chance: np.random.Generator,
     *,
-    own_size: float,
     size_at: float,
     size_factor: float,
     size_spread: float,
@@ -119,12 +130,11 @@ def draw_pose(
 ) -> Pose:
     """A pose at random; a spread of 0 leaves size, or direction and side, as photographed.
 
-    ``own_size`` is the concept's ``log_size``; ``size_at`` in 0..1 says which size among those likely: the caller
-    spreads it evenly.
+    ``size_at`` in 0..1 says which size among those likely: the caller spreads it evenly.
     """
     turn, side, quarter, wider = chance.normal(), chance.random(), int(chance.integers(4)), chance.normal()
     noise = _NORMAL.inv_cdf(min(max(size_at, 0.02), 0.98))
-    scale = size_factor * float(np.exp(prior.size.move(own_size, noise, size_spread)))
+    scale = size_factor * float(np.exp(noise * prior.size_log * size_spread))
     if direction_spread == 0:
         return Pose(degrees=0.0, scale=scale, mirrored=False)
     stretch = float(np.exp(min(max(wider, -2.0), 2.0) * prior.stretch_log))
@@ -151,7 +161,6 @@ class Cutout:
         corners = np.array([[x, y] for x in (xs.min(), xs.max()) for y in (ys.min(), ys.max())], np.float64).T
         #: the corners of the mask's box as seen from its centre [2, 4]
         self.corners = corners - self.centre[:, None]
-        self.size = log_size(exemplar.mask)
         self.mask = exemplar.mask.astype(np.float32)
         self.opacity = None if float(exemplar.opacity.min()) >= 1 else exemplar.opacity
         self.channels = exemplar.patch.shape[2]
@@ -201,11 +210,6 @@ def fade(posed: Posed, softness: float) -> Floats:
     """How far the concept is let in, [h, w, 1]: it rises over ``softness`` pixels inwards from the mask's edge."""
     depth = cv2.distanceTransform(posed.mask.astype(np.uint8), cv2.DIST_L2, 3)
     return np.asarray(np.minimum(depth / (softness + 0.5), 1), np.float32)[:, :, None]
-
-
-def log_size(mask: Bools) -> float:
-    """The logarithm of the side of a square as large as the mask, pixels."""
-    return 0.5 * float(np.log(max(np.count_nonzero(mask), 1)))
 
 
 def _slenderness(mask: Bools) -> float:

@@ -20,7 +20,7 @@ from datagen.synthesis.blending import BLENDS, Laying
 from datagen.synthesis.context import fitting_place
 from datagen.synthesis.engine import Mask, Picture
 from datagen.synthesis.exemplars import Exemplar
-from datagen.synthesis.law import Law, log_contrast
+from datagen.synthesis.law import Law
 from datagen.synthesis.parameters import CompositeParameters
 from datagen.synthesis.pose import RIM_PX, Cutout, Posed, PosePrior, apply_pose, draw_pose, fade
 from datagen.synthesis.seeing import LEAST_VISIBLE, visible
@@ -90,7 +90,6 @@ class Trial:
         self._blend_names = list(weights)
         self._blends = _cumulative([w * parameters.blend_weights.get(name, 1.0) for name, w in weights.items()])
         self._cutouts = {e.key: Cutout(e) for e in learned.exemplars}
-        self._contrasts = {e.key: log_contrast(e) for e in learned.exemplars}
         #: how unlike its own surroundings a place may be: as unlike as places in its own photo are, and some
         self._worst = {
             e.key: _WORST_SHARE * float(e.clean.mean(axis=2).std()) + _WORST_TONES for e in learned.exemplars
@@ -129,7 +128,6 @@ class Trial:
         pose = draw_pose(
             self._learned.prior,
             chance,
-            own_size=self._cutouts[exemplar.key].size,
             size_at=even.size,
             size_factor=p.size_factor,
             size_spread=p.size_spread,
@@ -137,8 +135,7 @@ class Trial:
         )
         blend = self._blend_names[_pick(self._blends, even.blend if first else blend_at)]
         slope = float(min(max(law.slope + noise * law.doubt, 0.0), 1.0))
-        louder = 0.0 if law.contrast is None else law.contrast.move(self._contrasts[exemplar.key], loud)
-        contrast_factor = p.contrast * float(np.exp(louder))
+        contrast_factor = p.contrast * float(np.exp(min(max(loud, -2.0), 2.0) * law.contrast_log))
         posed = apply_pose(self._cutouts[exemplar.key], pose, crisp=law.two_level)
         if posed is None:
             rejected["too small to be seen"] += 1
