@@ -21,6 +21,8 @@ from datagen.synthesis.tones import Bools, Floats, spread
 
 #: A matte that covers less of its box than this is a speck, one that covers more is the box itself.
 LEAST_SHARE, MOST_SHARE = 0.04, 0.97
+#: What differs in a box that holds a line covers no more than this share of it.
+_LINE_FILLS = 0.35
 #: A fringe narrower than this many pixels is the blur of the lens; a wider one is part of the thing.
 _FRINGE_PX = 2
 #: A ring belongs to the fringe when this share of it differs visibly.
@@ -74,7 +76,9 @@ def mattes(tones: Floats, clean: Clean, hole: Bools) -> tuple[Matte, ...]:
     noise = _noise(tones, clean, hole)
     residual = _residual(difference, noise, clean.worst, hole)
     hint = _ellipse(hole, 0.75) if residual is None else residual
-    line = line_matte(tones, clean.tones, hole)
+    # a line fills little of its box: where much differs, none is looked for
+    filled = residual is not None and residual.sum() > _LINE_FILLS * hole.sum()
+    line = None if filled else line_matte(tones, clean.tones, hole)
     made = {
         "line": None if line is None else _solid(line),
         "residual": residual,

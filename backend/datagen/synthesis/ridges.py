@@ -30,6 +30,8 @@ _OWN_BEGINS, _OWN_FOLLOWED = 0.65, 0.35
 _BESIDE, _REACH_PX = 0.35, 3
 #: A line's area over the square of its half width: 4 for each time that it is longer than wide; a disc has π.
 _LONG = 12.0
+#: Pixels round the box that are looked at.
+_ROUND_PX = 24
 #: Fewer pixels outside the box than this do not tell what the texture does.
 _LEAST_OUTSIDE = 50
 
@@ -42,6 +44,32 @@ def line_matte(tones: Floats, clean: Floats, hole: Bools) -> Bools | None:
         clean: the same window without the thing.
         hole: true inside the box, [h, w].
     """
+    near = _round_the(hole)
+    matte = np.zeros(hole.shape, bool)
+    found = _line(tones[near], clean[near], hole[near])
+    if found is None:
+        return None
+    matte[near] = found
+    return matte
+
+
+def hysteresis(weak: Bools, strong: Bools) -> Bools:
+    """The parts of ``weak`` that hold a pixel of ``strong`` (Canny's second step)."""
+    _, parts = cv2.connectedComponents(weak.astype(np.uint8), connectivity=8)
+    kept = np.unique(parts[strong & weak])
+    return np.isin(parts, kept[kept > 0])
+
+
+def _round_the(hole: Bools) -> tuple[slice, slice]:
+    """The rows and columns of the box and of as much round it as tells what the texture does."""
+    rows, columns = np.flatnonzero(hole.any(axis=1)), np.flatnonzero(hole.any(axis=0))
+    return (
+        slice(max(0, rows[0] - _ROUND_PX), rows[-1] + 1 + _ROUND_PX),
+        slice(max(0, columns[0] - _ROUND_PX), columns[-1] + 1 + _ROUND_PX),
+    )
+
+
+def _line(tones: Floats, clean: Floats, hole: Bools) -> Bools | None:
     difference = tones - clean
     size = np.sqrt(np.square(difference).sum(axis=2))
     way = difference[hole & (size >= np.quantile(size[hole], 0.93))].mean(axis=0)
@@ -63,13 +91,6 @@ def line_matte(tones: Floats, clean: Floats, hole: Bools) -> Bools | None:
     beside = cv2.dilate(line.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
     matte = beside & (own > _BESIDE * strongest) & hole
     return matte if _is_long(matte) else None
-
-
-def hysteresis(weak: Bools, strong: Bools) -> Bools:
-    """The parts of ``weak`` that hold a pixel of ``strong`` (Canny's second step)."""
-    _, parts = cv2.connectedComponents(weak.astype(np.uint8), connectivity=8)
-    kept = np.unique(parts[strong & weak])
-    return np.isin(parts, kept[kept > 0])
 
 
 def _is_long(matte: Bools) -> bool:
