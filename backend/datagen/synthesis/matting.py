@@ -16,7 +16,7 @@ import numpy.typing as npt
 from datagen.domain.geometry import Polygon
 from datagen.synthesis.fill import Clean, Frame, membrane
 from datagen.synthesis.outlines import rasterize
-from datagen.synthesis.ridges import hysteresis, line_matte
+from datagen.synthesis.ridges import hysteresis, line_matte, round_the
 from datagen.synthesis.tones import Bools, Floats, spread
 
 #: A matte that covers less of its box than this is a speck, one that covers more is the box itself.
@@ -270,6 +270,8 @@ def _fits(mask: Bools, hole: Bools) -> float:
 
 def _grabcut(tones: Floats, hole: Bools, hint: Bools) -> Bools | None:
     """GrabCut (Rother et al. 2004): surely not outside the box, perhaps where ``hint`` says."""
+    near, mask = round_the(hole), np.zeros(hole.shape, bool)
+    tones, hole, hint = tones[near], hole[near], hint[near]
     if hole.all() or min(hole.shape) < 5:
         return None
     low, high = np.quantile(tones, (0.005, 0.995), axis=(0, 1))
@@ -283,7 +285,8 @@ def _grabcut(tones: Floats, hole: Bools, hint: Bools) -> Bools | None:
     cv2.setRNGSeed(7)
     models = np.zeros((2, 1, 65), np.float64)
     cv2.grabCut(view, state, (0, 0, 0, 0), models[0], models[1], 4, cv2.GC_INIT_WITH_MASK)
-    return _solid((state == cv2.GC_FGD) | (state == cv2.GC_PR_FGD))
+    mask[near] = (state == cv2.GC_FGD) | (state == cv2.GC_PR_FGD)
+    return _solid(mask)
 
 
 def _two_level(tones: Floats, clean: Floats, hole: Bools) -> Bools | None:

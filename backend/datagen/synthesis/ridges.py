@@ -44,7 +44,7 @@ def line_matte(tones: Floats, clean: Floats, hole: Bools) -> Bools | None:
         clean: the same window without the thing.
         hole: true inside the box, [h, w].
     """
-    near = _round_the(hole)
+    near = round_the(hole)
     matte = np.zeros(hole.shape, bool)
     found = _line(tones[near], clean[near], hole[near])
     if found is None:
@@ -60,7 +60,7 @@ def hysteresis(weak: Bools, strong: Bools) -> Bools:
     return np.isin(parts, kept[kept > 0])
 
 
-def _round_the(hole: Bools) -> tuple[slice, slice]:
+def round_the(hole: Bools) -> tuple[slice, slice]:
     """The rows and columns of the box and of as much round it as tells what the texture does."""
     rows, columns = np.flatnonzero(hole.any(axis=1)), np.flatnonzero(hole.any(axis=0))
     return (
