@@ -162,11 +162,13 @@ class Cutout:
         #: the corners of the mask's box as seen from its centre [2, 4]
         self.corners = corners - self.centre[:, None]
         self.mask = exemplar.mask.astype(np.float32)
-        self.opacity = None if float(exemplar.opacity.min()) >= 1 else exemplar.opacity
+        self.mixed = bool(exemplar.opacity.min() < 1)
         self.channels = exemplar.patch.shape[2]
-        # OpenCV warps up to four channels at once
-        both = np.concatenate([exemplar.thing, exemplar.clean], axis=2)
-        self.layers = [both] if both.shape[2] <= 4 else [exemplar.thing, exemplar.clean]
+        behind = [exemplar.opacity[:, :, None], exemplar.clean] if self.mixed else [exemplar.clean]
+        # OpenCV warps up to four channels at once; the clean ones come last, the opacity before them
+        split = 2 * self.channels + self.mixed > 4
+        parts = [[exemplar.thing], behind] if split else [[exemplar.thing, *behind]]
+        self.layers = [np.concatenate(part, axis=2) for part in parts]
 
 
 def apply_pose(cutout: Cutout, pose: Pose, *, crisp: bool = False) -> Posed | None:
@@ -200,9 +202,7 @@ def apply_pose(cutout: Cutout, pose: Pose, *, crisp: bool = False) -> Posed | No
         for layer in cutout.layers
     ]
     patch, clean = (turned[0][:, :, : cutout.channels], turned[-1][:, :, -cutout.channels :])
-    opacity: Floats | float = 1.0
-    if cutout.opacity is not None and not crisp:
-        opacity = cv2.warpAffine(cutout.opacity, matrix, size, flags=cv2.INTER_LINEAR)[:, :, None]
+    opacity: Floats | float = turned[-1][:, :, -cutout.channels - 1, None] if cutout.mixed and not crisp else 1.0
     return Posed(patch=patch, clean=clean, mask=mask, opacity=opacity)
 
 
