@@ -123,7 +123,7 @@ class Trial:
         """
         p, law = self._parameters, self._learned.law
         drawn, blend_at, pick, (noise, loud) = chance.random(), chance.random(), chance.random(), chance.normal(size=2)
-        place_at, jitter = chance.random(), chance.random(2)
+        place_at, jitter, sharper = chance.random(), chance.random(2), chance.random()
         exemplar = self.turn(even) if faithful else self._learned.exemplars[_pick(self._concepts, drawn)]
         pose = draw_pose(
             self._learned.prior,
@@ -150,7 +150,7 @@ class Trial:
             rejected["overlaps another"] += 1
             return None
         before = to_tones(ground.image[window])
-        tones = self._blended(before, posed, blend, slope, contrast_factor)
+        tones = self._blended(before, posed, blend, slope, contrast_factor, sharper)
         own = float(np.sqrt(plain(np.square(posed.patch - posed.clean))[posed.mask].mean()))
         seen, contrast = visible(before, tones, posed.mask, least=_OWN_CONTRAST_SHARE * own * contrast_factor)
         if np.count_nonzero(seen) < LEAST_VISIBLE * np.count_nonzero(posed.mask):
@@ -174,6 +174,7 @@ class Trial:
                 "stretch": round(pose.stretch, 4),
                 "slope": round(slope, 3),
                 "contrast_factor": round(contrast_factor, 3),
+                "sharper": round(sharper, 3),
                 "contrast": round(contrast, 2),
                 "mismatch": round(mismatch, 2),
             },
@@ -229,15 +230,21 @@ class Trial:
             return False
         return mismatch < _COPY_TONES and float(posed.clean.std(axis=(0, 1)).mean()) > _COPY_TEXTURE
 
-    def _blended(self, before: Floats, posed: Posed, blend: str, slope: float, contrast: float) -> Floats:
-        """The window's new tones [h, w, c]."""
+    def _blended(
+        self, before: Floats, posed: Posed, blend: str, slope: float, contrast: float, sharper: float
+    ) -> Floats:
+        """The window's new tones [h, w, c].
+
+        ``sharper`` is from 0, an edge as photographed, to 1, one that fades twice over: photos differ in focus, and a
+        model that is shown one softness alone took the rims of other things for the concept.
+        """
         channels = before.shape[2]
         laying = Laying(
             background=before,
             patch=channels_as(posed.patch, channels),
             clean=channels_as(posed.clean, channels),
             mask=posed.mask,
-            fade=fade(posed, self._parameters.edge_softness),
+            fade=fade(posed, self._parameters.edge_softness) * np.power(posed.opacity, np.float32(sharper)),
             opacity=posed.opacity,
             slope=slope,
         )
