@@ -230,7 +230,7 @@ def test_a_concept_that_fits_nowhere_is_named_and_others_stand_in(study, plates,
     concept = ConceptImage(image=shelf.add(picture, "in the dark"), regions=(region,))
     fitted = fit(replace(spec, concepts=(*spec.concepts, concept)), shelf)
     assert len(list(fitted.render(range(24)))) == 24
-    [said] = [line for line in fitted.report.warnings if "no place fitted it" in line]
+    [said] = [line for line in fitted.report.warnings if "it could not be laid" in line]
     assert said.startswith("concept in the dark, box 1: ")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -86,3 +88,13 @@ def test_a_two_level_picture_gets_no_greys():
     law = learn_law(found)
     assert law.kind == "two-level"
     assert set(law.weights) <= {"hard", "two-level"}
+
+
+def test_grey_and_colour_photos_of_one_label_are_compared_in_grey():
+    """Their features had different lengths, and the fit crashed."""
+    found = exemplars(lambda _s: 30, VARIED)
+    colour = [
+        replace(e, **{name: np.repeat(getattr(e, name), 3, axis=2) for name in ("patch", "clean", "thing")})
+        for e in found[::2]
+    ]
+    assert learn_law([*colour, *found[1::2]]).kind == "absolute"

@@ -74,3 +74,20 @@ def test_two_tones_cannot_tell_the_concept_from_what_it_lies_on():
     region = ConceptRegion(label="x", box=Box(55, 45, 20, 20), outline=())
     exemplars, _ = choose(candidates(ConceptImage(image=ref, regions=(region,)), board)[0], {})
     assert learn_look(exemplars) is None
+
+
+@pytest.mark.parametrize("shape", [(40, 48), (40, 48, 3)])
+def test_a_concept_of_one_pixel_has_a_look(shape):
+    photo = np.random.default_rng(0).normal(120, 12, shape).astype(np.uint8)
+    ref = ImageRef(digest="d" * 64, width=48, height=40, name="photo")
+    region = ConceptRegion(label="x", box=Box(20, 20, 1, 1), outline=())
+    found = learn_look(choose(candidates(ConceptImage(image=ref, regions=(region,)), photo)[0], {})[0])
+    assert np.isfinite(found.own_precision).all()
+
+
+def test_lookalikes_are_found_where_they_are(look):
+    """Opening with an even kernel moved them a pixel of the reduced picture right and down."""
+    near = near_lookalikes(look, picture((160, 120, 30, STAIN), seed=3))
+    ys, xs = np.nonzero(near)
+    assert (xs.min() + xs.max()) / 2 == pytest.approx(near.shape[1] / 2, abs=0.6)
+    assert (ys.min() + ys.max()) / 2 == pytest.approx(near.shape[0] / 2, abs=0.6)

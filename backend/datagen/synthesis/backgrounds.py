@@ -20,7 +20,7 @@ from datagen.synthesis.tones import Bools
 
 #: Decoded backgrounds are kept up to this many bytes, and at least one.
 KEPT_BYTES = 192 * 2**20
-#: Reduced areas are some 100 kB each and dear to compute: more of them are kept.
+#: Reduced areas are up to 65 kB each and dear to compute: more of them are kept.
 KEPT_AREAS = 2000
 
 
@@ -32,7 +32,7 @@ class Area:
     """
 
     inside: Bools
-    places: npt.NDArray[np.intp]
+    places: npt.NDArray[np.uint16]
 
 
 class Backgrounds:

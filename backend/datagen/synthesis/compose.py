@@ -112,7 +112,7 @@ class Composer:
                 if not anywhere:
                     continue
                 inside = np.ones_like(inside)
-                places = np.arange(inside.size)
+                places = np.arange(inside.size, dtype=np.uint16)
             ground = Ground(
                 ref=self._backgrounds.ref(background),
                 image=image,

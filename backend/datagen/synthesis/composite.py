@@ -98,7 +98,7 @@ class FittedComposite:
             for name, why in sorted(self._passed_over.items())
         )
         stood_in = tuple(
-            f"{concept}: {times} of the {self._turns[concept]} times that it was its turn no place fitted it, and "
+            f"{concept}: {times} of the {self._turns[concept]} times that it was its turn it could not be laid, and "
             "another was laid instead. Draw canvases like its surroundings, or a closer box."
             for concept, times in sorted(self._stood_in.items())
             if times >= _OFTEN and times > self._turns[concept] / 2

@@ -8,7 +8,7 @@ leaving one concept out: every other concept is laid in its place, on its clean 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -109,6 +109,8 @@ def _left_out_errors(
         return {name: np.zeros(0) for name in usable}
     still = Pose(degrees=0.0, scale=1.0, mirrored=False)
     posed = [p for p in (apply_pose(Cutout(e), still, crisp=two_level) for e in places) if p is not None]
+    channels = min(p.patch.shape[2] for p in posed)  # grey and colour photos are compared in grey
+    posed = [replace(p, patch=channels_as(p.patch, channels), clean=channels_as(p.clean, channels)) for p in posed]
     truths = np.array([_features(p.patch, p.mask) for p in posed])
     scale = truths.std(axis=0) + 4.0
     errors: dict[str, list[float]] = {name: [] for name in usable}

@@ -19,7 +19,7 @@ from datagen.synthesis.area import seen_shape
 from datagen.synthesis.exemplars import Exemplar
 from datagen.synthesis.tones import Bools, Floats, channels_as, is_two_level, to_tones
 
-#: Share of the samples that are laid near a lookalike, where a background has one.
+#: Share of the places drawn that are near a lookalike, beyond those that are so by chance.
 BESIDE_SHARE = 1 / 3
 #: A tone within this many deviations of the concept's could be its own.
 _ALIKE = 2.5
@@ -33,12 +33,12 @@ _REACH = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """The tones of a concept, and of what it lies on: means [c] and inverse roots of covariances [c, c]; its length."""
+    """The tones of a concept, and of what it lies on: means [c] and inverse covariances [c, c]; its length, pixels."""
 
     own: Floats
-    own_root: Floats
+    own_precision: Floats
     around: Floats
-    around_root: Floats
+    around_precision: Floats
     length: float
 
 
@@ -47,10 +47,10 @@ def learn_look(exemplars: Sequence[Exemplar]) -> Look | None:
     if sum(is_two_level(e.patch[~e.mask]) for e in exemplars) > len(exemplars) / 2:
         return None
     channels = min(e.patch.shape[2] for e in exemplars)
-    own, own_root = _spread([channels_as(e.patch, channels)[e.mask & (e.opacity >= 1)] for e in exemplars])
-    around, around_root = _spread([channels_as(e.clean, channels)[e.mask] for e in exemplars])
+    own, own_precision = _spread([channels_as(e.patch, channels)[e.mask & (e.opacity >= 1)] for e in exemplars])
+    around, around_precision = _spread([channels_as(e.clean, channels)[e.mask] for e in exemplars])
     length = float(np.median([max(e.box.width, e.box.height) for e in exemplars]))
-    return Look(own=own, own_root=own_root, around=around, around_root=around_root, length=length)
+    return Look(own=own, own_precision=own_precision, around=around, around_precision=around_precision, length=length)
 
 
 def near_lookalikes(look: Look, picture: npt.NDArray[Any]) -> Bools:
@@ -59,11 +59,17 @@ def near_lookalikes(look: Look, picture: npt.NDArray[Any]) -> Bools:
     rows, columns = seen_shape(height, width)
     small = cv2.resize(picture, (columns, rows), interpolation=cv2.INTER_AREA)
     tones = channels_as(to_tones(small), len(look.own))
-    own = np.square((tones - look.own) @ look.own_root).sum(axis=2)
-    around = np.square((tones - look.around) @ look.around_root).sum(axis=2)
+    own, around = (
+        np.einsum("ijc,cd,ijd->ij", off, precision, off)
+        for off, precision in (
+            (tones - look.own, look.own_precision),
+            (tones - look.around, look.around_precision),
+        )
+    )
     alike = ((own < _ALIKE**2) & (own < around)).astype(np.uint8)
-    # one pixel alone is a speck
-    alike = cv2.morphologyEx(alike, cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
+    # one pixel alone is a speck; an even kernel is anchored at its other end on the way back
+    kernel = np.ones((2, 2), np.uint8)
+    alike = cv2.dilate(cv2.erode(alike, kernel), kernel, anchor=(0, 0))
     if not 0 < float(alike.mean()) <= _MOST_SHARE:
         return np.zeros((rows, columns), bool)
     reach = max(1, round(_REACH * look.length * columns / width))
@@ -71,20 +77,21 @@ def near_lookalikes(look: Look, picture: npt.NDArray[Any]) -> Bools:
     return np.asarray(away <= reach)
 
 
-def places(area: Bools, near: Bools | None) -> npt.NDArray[np.intp]:
-    """The places of an area, by their number in it; those near a lookalike come again, to make up BESIDE_SHARE."""
-    everywhere = area.ravel().nonzero()[0]
-    beside = np.zeros(0, np.intp) if near is None else (area & near).ravel().nonzero()[0]
-    if not len(beside):
+def places(area: Bools, near: Bools | None) -> npt.NDArray[np.uint16]:
+    """The places of an area, by their number in it; those near a lookalike come again: BESIDE_SHARE more of them."""
+    everywhere = area.ravel().nonzero()[0].astype(np.uint16)
+    if near is None or not (area & near).any():
         return everywhere
+    beside = (area & near).ravel().nonzero()[0].astype(np.uint16)
     wanted = BESIDE_SHARE / (1 - BESIDE_SHARE) * len(everywhere)
     return np.concatenate([everywhere, np.resize(beside, round(wanted))])
 
 
 def _spread(tones: Sequence[Floats]) -> tuple[Floats, Floats]:
-    """Mean [c] and inverse root of the covariance [c, c] of tones [n, c], each exemplar counting alike."""
+    """Mean [c] and inverse covariance [c, c] of tones [n, c]; a large exemplar counts hardly more than a small one."""
     some = np.concatenate([one[:: max(1, len(one) // 200)] for one in tones if len(one)])
     mean = some.mean(axis=0)
-    covariance = np.atleast_2d(np.cov(some.T)) + _LEAST_DEVIATION**2 * np.eye(len(mean))
-    values, vectors = np.linalg.eigh(covariance)
-    return mean.astype(np.float32), (vectors / np.sqrt(values)).astype(np.float32)
+    off = (some - mean).astype(np.float64)
+    covariance = off.T @ off / max(len(off) - 1, 1) + _LEAST_DEVIATION**2 * np.eye(len(mean))
+    # rounded, so that the last bits of a machine's linear algebra do not reach the choice of a place
+    return mean.astype(np.float32), np.round(np.linalg.inv(covariance), 7).astype(np.float32)

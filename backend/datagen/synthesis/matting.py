@@ -92,7 +92,9 @@ def mattes(tones: Floats, clean: Clean, hole: Bools) -> tuple[Matte, ...]:
         if mask is None:
             continue
         grown = mask if name == "two-level" else _grown(mask, difference, clean.worst, hole)
-        grown = grown if name in ("line", "two-level") else _rounded(grown)
+        if name not in ("line", "two-level"):  # noise has cut no teeth into these, and they have parts as thin
+            rounded = _solid(_rounded(grown))
+            grown = grown if rounded is None else rounded
         if LEAST_SHARE <= grown.sum() / hole.sum() <= MOST_SHARE:
             # a matte is judged before it takes in its fringe: the softer the edge, the less contrast at its end
             score = min(_contrast(difference, mask, noise), _CLEAR) * _fits(mask, hole)

@@ -128,7 +128,7 @@ def draw_pose(
     size_spread: float,
     direction_spread: float,
 ) -> Pose:
-    """A pose at random; a spread of 0 leaves size, or direction and side, as photographed.
+    """A pose at random; a spread of 0 leaves size, or direction, side and proportions, as photographed.
 
     ``size_at`` in 0..1 says which size among those likely: the caller spreads it evenly.
     """
@@ -218,7 +218,8 @@ def _slenderness(mask: Bools) -> float:
     if len(ys) < 3:
         return 0.0
     spreads = np.linalg.eigvalsh(np.cov(np.stack([xs, ys])) + 1e-6 * np.eye(2))
-    return 0.5 * float(np.log(spreads[1] / spreads[0]))
+    # rounded, so that the last bits of a machine's linear algebra do not reach the picture
+    return round(0.5 * float(np.log(spreads[1] / spreads[0])), 6)
 
 
 def _axis(mask: Bools) -> tuple[float, bool]:

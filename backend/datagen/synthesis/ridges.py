@@ -90,7 +90,7 @@ def _line(tones: Floats, clean: Floats, hole: Bools) -> Bools | None:
     strongest = cv2.dilate(np.where(line, own, 0).astype(np.float32), reach)
     beside = cv2.dilate(line.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
     matte = beside & (own > _BESIDE * strongest) & hole
-    return matte if _is_long(matte) else None
+    return matte if matte.any() and _is_long(matte) else None
 
 
 def _is_long(matte: Bools) -> bool:

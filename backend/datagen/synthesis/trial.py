@@ -55,7 +55,7 @@ class Ground:
     image: Picture
     taken: Mask
     area: Bools
-    places: npt.NDArray[np.intp]
+    places: npt.NDArray[np.uint16]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
