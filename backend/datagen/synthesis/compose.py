@@ -124,8 +124,8 @@ class Composer:
             laid = self._lay(trial, ground, even, chance, rejected)
             if laid is None:
                 continue
-            wanted_one = trial.turn(even)
-            turns.append((wanted_one.in_words, laid.steps["concept"] != wanted_one.key))
+            expected = trial.turn(even)
+            turns.append((expected.in_words, laid.steps["concept"] != expected.key))
             window = (
                 slice(laid.top, laid.top + laid.mask.shape[0]),
                 slice(laid.left, laid.left + laid.mask.shape[1]),

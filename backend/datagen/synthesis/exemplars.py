@@ -51,7 +51,11 @@ class Exemplar:
     @property
     def in_words(self) -> str:
         """What people know it by."""
-        return f"concept {self.name}, box {int(self.key.rpartition(':')[2]) + 1}"
+        return _in_words(self.name, self.key)
+
+
+def _in_words(name: str, key: str) -> str:
+    return f"concept {name}, box {int(key.rpartition(':')[2]) + 1}"
 
 
 def exemplar_key(concept: ConceptImage, region: int) -> str:
@@ -166,7 +170,7 @@ def choose(found: Sequence[Candidate], choices: Mapping[str, int]) -> tuple[tupl
         matte = ranked[one.key][min(choices.get(one.key, 0), len(ranked[one.key]) - 1)]
         if matte.method == "box":
             said.append(
-                f"concept {one.name}, box {int(one.key.rpartition(':')[2]) + 1}: nothing in the box stands out from "
+                f"{_in_words(one.name, one.key)}: nothing in the box stands out from "
                 "its surroundings; the ellipse inside the box is used as its mask. Draw its outline, or remove the box."
             )
         opacity, thing = np.ones(matte.mask.shape, np.float32), one.patch

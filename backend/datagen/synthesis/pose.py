@@ -214,21 +214,26 @@ def fade(posed: Posed, softness: float) -> Floats:
 
 def _slenderness(mask: Bools) -> float:
     """The logarithm of how much longer than wide a mask is."""
-    ys, xs = np.nonzero(mask)
-    if len(ys) < 3:
+    if np.count_nonzero(mask) < 3:
         return 0.0
-    spreads = np.linalg.eigvalsh(np.cov(np.stack([xs, ys])) + 1e-6 * np.eye(2))
+    spreads, _ = _spreads(mask)
     # rounded, so that the last bits of a machine's linear algebra do not reach the picture
     return round(0.5 * float(np.log(spreads[1] / spreads[0])), 6)
 
 
 def _axis(mask: Bools) -> tuple[float, bool]:
     """The direction of a mask's longer axis, radians, and whether it is long enough to have one."""
-    ys, xs = np.nonzero(mask)
-    if len(ys) < 3:
+    if np.count_nonzero(mask) < 3:
         return 0.0, False
-    spreads, axes = np.linalg.eigh(np.cov(np.stack([xs, ys])) + 1e-6 * np.eye(2))
+    spreads, axes = _spreads(mask)
     return float(np.arctan2(axes[1, 1], axes[0, 1])), bool(np.sqrt(spreads[1] / spreads[0]) >= _ELONGATED)
+
+
+def _spreads(mask: Bools) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """The variances [2] of a mask's pixels along its shorter and its longer axis, and the axes as columns [2, 2]."""
+    ys, xs = np.nonzero(mask)
+    found = np.linalg.eigh(np.cov(np.stack([xs, ys])) + 1e-6 * np.eye(2))
+    return found.eigenvalues, found.eigenvectors
 
 
 def _texture_direction(exemplar: Exemplar) -> tuple[float, bool]:
