@@ -63,3 +63,16 @@ def test_the_membrane_touches_what_is_known():
 def test_noise_has_no_grain():
     noise = np.random.default_rng(0).normal(120, 20, (60, 60, 1)).astype(np.float32)
     assert grain_direction(noise, np.ones((60, 60), bool)) is None
+
+
+def test_a_picture_of_two_tones_is_filled_without_greys():
+    """The bite stands at a corner of the trace, so that no twin has the same surroundings."""
+    truth = np.full((120, 120), 250, np.uint8)
+    truth[40:, :70] = 5
+    truth = np.clip(truth + np.random.default_rng(0).normal(0, 2, truth.shape), 0, 255).astype(np.uint8)
+    picture = truth.copy()
+    picture[60:66, 64:70] = 250
+    clean, _ = filled(picture, Box(62, 58, 12, 10))
+    hole = clean.tones[20:30, 20:32]  # the frame reaches 20 pixels beyond the box
+    assert ((hole < 35) | (hole > 220)).all()
+    assert np.abs(hole - to_tones(truth[58:68, 62:74])).mean() < 8

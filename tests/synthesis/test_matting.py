@@ -51,6 +51,21 @@ def test_a_bite_into_an_edge_is_the_bite_and_not_the_edge():
     assert mask_iou(exemplar.mask, truth_in(exemplar, mask > 0)) > 0.9
 
 
+def test_a_ragged_bite_is_cut_out_to_the_pixel():
+    """Methods that smooth took the teeth of a bite, and grey fills the edge beside it."""
+    chance = np.random.default_rng(1)
+    mask = np.zeros((120, 120), bool)
+    for row in range(50, 62):
+        mask[row, 60 : 64 + int(chance.integers(0, 9))] = True
+    bright = np.zeros((120, 120), bool)
+    bright[:, 60:] = True
+    tones = np.where(bright & ~mask, 250, 6) + chance.normal(0, 2, mask.shape)
+    picture = np.clip(tones, 0, 255).astype(np.uint8)
+    (exemplar,), _ = cut_out(concept(picture, Box(58, 48, 16, 16)), picture, {})
+    assert exemplar.method == "two-level"
+    assert mask_iou(exemplar.mask, truth_in(exemplar, mask)) > 0.97
+
+
 def test_a_soft_thing_is_labelled_out_to_its_box_and_fades():
     ys, xs = np.indices((120, 160))
     blob = 90 * np.exp(-((ys - 60) ** 2 + (xs - 80) ** 2) / (2 * 8.0**2))

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datagen.domain.geometry import Box
-from datagen.synthesis.tones import Bools, Floats, grey, to_tones
+from datagen.synthesis.tones import NEAR_A_LEVEL, Bools, Floats, grey, is_two_level, to_tones
 
 #: Half the side, in box sides, of the neighbourhood searched for a twin: enough for a texture to recur.
 _REACH = 6.0
@@ -145,15 +145,20 @@ def clean_fill(
     direction = grain_direction(tones, known)
     if direction is not None:
         fills["grain"] = lambda seen: along_grain(tones, seen, direction)
-    errors = {name: _miss(fill(blind), tones, ring) for name, fill in fills.items()}
-    best = min(errors, key=lambda name: (errors[name], name))
+    usual: Callable[[Floats], Any] = np.median
+    if is_two_level(tones[known]):
+        # the median pixel of such a picture is right by any fill: only the mean tells where the edge was missed
+        fills, usual = {name: _without_greys(fill, tones, known) for name, fill in fills.items()}, np.mean
+    misses = {name: _distance(fill(blind), tones, ring) for name, fill in fills.items()}
+    best = min(misses, key=lambda name: (usual(misses[name]), name))
     if template is not None:
         fills["template"] = lambda seen: template + membrane(tones - template, seen)
-        errors["template"] = _miss(fills["template"](blind), tones, ring)
-        if errors["template"][0] <= max(_TEMPLATE_SHARE * errors[best][0], _TEMPLATE_TONES):
+        misses["template"] = _distance(fills["template"](blind), tones, ring)
+        if np.median(misses["template"]) <= max(_TEMPLATE_SHARE * np.median(misses[best]), _TEMPLATE_TONES):
             best = "template"
+    error, worst = (float(v) for v in np.quantile(misses[best], (0.5, 0.9)))
     filled = np.where(known[:, :, None], tones, np.clip(fills[best](known), 0, 255)).astype(np.float32)
-    return Clean(tones=filled, error=errors[best][0], worst=errors[best][1], method=best)
+    return Clean(tones=filled, error=error, worst=worst, method=best)
 
 
 def grain_direction(tones: Floats, known: Bools) -> tuple[float, float] | None:
@@ -206,11 +211,26 @@ def along_grain(tones: Floats, known: Bools, direction: tuple[float, float]) -> 
     return filled
 
 
-def _miss(guess: Floats, truth: Floats, ring: Bools) -> tuple[float, float]:
-    if not ring.any():
-        return 0.0, 0.0
-    median, worst = np.quantile(np.sqrt(np.square(guess - truth).sum(axis=2))[ring], (0.5, 0.9))
-    return float(median), float(worst)
+def _without_greys(fill: Callable[[Bools], Floats], tones: Floats, known: Bools) -> Callable[[Bools], Floats]:
+    """The fill for a picture of two tones: what lies between the two has the one that it is nearer to."""
+    plain = tones[known].mean(axis=1)
+    bright = plain > 0.5 * (plain.min() + plain.max())
+    low, high = tones[known][~bright].mean(axis=0), tones[known][bright].mean(axis=0)
+    span = np.square(high - low).sum()
+
+    def of_two_tones(seen: Bools) -> Floats:
+        filled = fill(seen)
+        # how far along the way from the dark tone to the bright one
+        share = ((filled - low) @ (high - low) / span)[:, :, None]
+        between = np.abs(share - 0.5) < 0.5 - NEAR_A_LEVEL
+        return np.where(between, np.where(share > 0.5, high, low), filled).astype(np.float32)
+
+    return of_two_tones
+
+
+def _distance(guess: Floats, truth: Floats, ring: Bools) -> Floats:
+    """How far off each pixel of the ring is, in tones, [n]; one zero where the ring is empty."""
+    return np.sqrt(np.square(guess - truth).sum(axis=2))[ring] if ring.any() else np.zeros(1, np.float32)
 
 
 def _twin(picture: npt.NDArray[Any], frame: Frame, known: Bools, taken: Sequence[Box]) -> Floats | None:

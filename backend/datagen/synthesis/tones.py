@@ -19,6 +19,8 @@ Bools = npt.NDArray[np.bool_]
 _DEPTH = {np.dtype(np.uint8): 1.0, np.dtype(np.uint16): 257.0}
 #: A picture counts as two-level when this share of its tones lies near its darkest or brightest.
 _TWO_LEVEL_SHARE = 0.93
+#: Near is this share of the way from one to the other.
+NEAR_A_LEVEL = 0.12
 #: luminance of R, G, B (ITU-R BT.601)
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
@@ -76,7 +78,8 @@ def is_two_level(tones: Floats) -> bool:
     if not plain.size:
         return False
     low, high = (float(v) for v in np.quantile(plain, (0.03, 0.97)))
-    near = (np.abs(plain - low) < 0.12 * (high - low)) | (np.abs(plain - high) < 0.12 * (high - low))
+    reach = NEAR_A_LEVEL * (high - low)
+    near = (np.abs(plain - low) < reach) | (np.abs(plain - high) < reach)
     return high - low > 64 and float(near.mean()) > _TWO_LEVEL_SHARE
 
 
