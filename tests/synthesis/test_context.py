@@ -43,6 +43,33 @@ def test_on_plain_texture_any_place_will_do():
     assert len({(p.top, p.left) for p in places}) >= 10
 
 
+def test_on_texture_the_plainest_places_are_not_preferred():
+    """The less a place varies, the less it differs from noise: samples lay where textures were plainest."""
+    chance = np.random.default_rng(0)
+    loud = np.zeros((200, 200), bool)
+    loud[:, 100:] = True
+    picture = np.clip(120 + chance.normal(0, 1, (200, 200)) * np.where(loud, 24, 14), 0, 255).astype(np.uint8)
+    clean = chance.normal(120, 18, (16, 16, 1)).astype(np.float32)
+    mask = np.zeros((16, 16), bool)
+    mask[5:-5, 5:-5] = True
+    posed = Posed(patch=clean, clean=clean, mask=mask, opacity=1.0)
+    area = np.ones((20, 20), bool)
+    picks = np.linspace(0, 0.99, 40)
+    lefts = [fitting_place(picture, posed, (92, 92), 0.5, area, pick).left for pick in picks]
+    assert np.mean([left > 92 for left in lefts]) > 0.4
+
+
+def test_a_faint_edge_is_snapped_to_as_a_strong_one_is():
+    """How much worse than the best a place may be goes by the surroundings' own contrast."""
+    picture = np.full((120, 160), 120, np.uint8)
+    picture[:, 97:] = 134
+    edge = posed_on_edge()
+    faint = Posed(patch=edge.patch, clean=120 + edge.clean * (14 / 255), mask=edge.mask, opacity=1.0)
+    for pick in (0.0, 0.5, 0.99):
+        place = fitting_place(picture, faint, (40, 60), 0.5, np.ones((12, 16), bool), pick)
+        assert abs(place.left + 8 - 97) <= 3
+
+
 def test_a_place_outside_the_area_is_not_taken():
     picture = np.zeros((120, 160), np.uint8)
     picture[:, 97:] = 255

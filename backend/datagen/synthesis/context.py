@@ -22,10 +22,14 @@ from datagen.synthesis.tones import Bools, Floats, plain, to_tones
 REACH_PX = 48
 #: Cut-outs are reduced until their shorter side has about this many pixels: enough to tell an edge from none.
 _SEEN_PX, _MOST_REDUCED = 14, 4
-#: Places this many tones worse than the best are as good as it …
+#: Places this many tones worse than the best are as good as it, …
 _TOLERANCE = 3.0
-#: … and so are those within this share of it.
+#: … and so are those within this share of it, …
 _SHARE = 0.08
+#: … or within this one where even the best is as far off as a plain place would be: surroundings that are found
+#: nowhere again, such as the noise of a texture, do not tell where the concept belongs; going by them chose the
+#: plainest places.
+_SHARE_OF_CHANCE = 1.0
 #: What the square of a difference in mean tone weighs beside the mean square of the difference in structure.
 _MEAN_WEIGHT = 0.15
 #: What rounding may add to a mismatch, in tones, at most.
@@ -83,7 +87,7 @@ def fitting_place(
     best = math.inf if mismatch is None else float(mismatch.min())
     if mismatch is None or best > worst:
         return None
-    good = mismatch <= best + (_TOLERANCE + _SHARE * best) * 0.5 / strictness
+    good = mismatch <= best + _tolerance(best, float(wanted.std())) * 0.5 / strictness
     tops = np.minimum(y0 + np.arange(good.shape[0]) * grain, height - rows)
     lefts = np.minimum(x0 + np.arange(good.shape[1]) * grain, width - columns)
     seen_rows = (tops + rows // 2) * area.shape[0] // height
@@ -94,6 +98,15 @@ def fitting_place(
     y, x = divmod(int(found[int(pick * len(found))]), good.shape[1])
     top, left = settled(picture, posed, int(tops[y]), int(lefts[x]), grain)
     return Place(top=top, left=left, mismatch=best, inside=True)
+
+
+def _tolerance(best: float, spread: float) -> float:
+    """How much worse than the best a place may be and is as good, in tones.
+
+    ``spread`` is the surroundings' own: the mismatch of a plain place.
+    """
+    chance = min(best / spread, 1.0) if spread > 0 else 1.0
+    return _TOLERANCE + (_SHARE + (_SHARE_OF_CHANCE - _SHARE) * chance**2) * best
 
 
 def settled(picture: npt.NDArray[Any], posed: Posed, top: int, left: int, grain: int) -> tuple[int, int]:
