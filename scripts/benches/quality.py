@@ -42,6 +42,8 @@ MADE_COUNT = 200
 PLAIN_SHARE, FEW_SHARE = 0.2, 0.5
 #: Draws of other real things for the floor of C2ST.
 FLOOR_DRAWS = 12
+#: Fewer crops than this say nothing of a method's look.
+_LEAST_CROPS = 10
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -84,7 +86,7 @@ def main(arguments: Sequence[str]) -> int:
         methods = {}
         for method in chosen.methods:
             runs = [kept[f"{bench.pack.name} {method} {s} {chosen.steps} {chosen.shots}"] for s in range(chosen.seeds)]
-            methods[method] = _summary(runs) | bench.look(method)
+            methods[method] = _summary(runs) | bench.look(method, chosen.seeds)
         report["packs"][bench.pack.name] = {"methods": methods} | bench.checks()
         if chosen.out:
             from benches.sheets import contact_sheet
@@ -110,12 +112,13 @@ def table(report: dict[str, Any]) -> str:
             f"{100 * pack['visible_share']:.0f} % visible, nearest copy {pack['nearest_copy']:.2f}, "
             f"C2ST of as many other real things {pack['c2st_floor']:.2f} ± {pack['c2st_floor_sd']:.2f}"
         )
-        lines.append(f"{'method':<10} {'pixel AP':>14} {'box AP50':>14} {'C2ST':>6} {'coverage':>9}")
+        lines.append(f"{'method':<10} {'pixel AP':>14} {'box AP50':>14} {'C2ST':>11} {'coverage':>9}")
         for method, f in pack["methods"].items():
-            c2st, covered = (f"{f[k]:.2f}" if f[k] is not None else "–" for k in ("c2st", "coverage"))
+            c2st = "–" if f["c2st"] is None else f"{f['c2st']:.2f} ± {f['c2st_sd']:.2f}"
+            covered = "–" if f["coverage"] is None else f"{f['coverage']:.2f}"
             lines.append(
                 f"{method:<10} {f['ap']:>7.3f} ± {f['ap_sd']:.3f} {f['ap50']:>7.3f} ± {f['ap50_sd']:.3f} "
-                f"{c2st:>6} {covered:>9}"
+                f"{c2st:>11} {covered:>9}"
             )
     return "\n".join(lines)
 
@@ -159,20 +162,25 @@ class _PackBench:
             boxes.add(metrics.found_boxes(likelihood), true_boxes(real))
         return {"ap": pixels.average_precision(), "ap50": boxes.average_precision()}
 
-    def look(self, method: str) -> dict[str, float | None]:
-        """How a method's crops compare with real ones; None where it makes none."""
-        if method not in MADE:
-            return {"c2st": None, "coverage": None}
-        real = self._real()
-        made, things = [], []
-        for one, thing in self._crops(method):
-            made.append(metrics.features(metrics.crop_round(one[0], one[1], real.side)))
-            things.append(thing)
-        if len(made) < 10:
-            return {"c2st": None, "coverage": None}
+    def look(self, method: str, seeds: int) -> dict[str, float | None]:
+        """How a method's crops compare with real ones, on the mean of the seeds; None where it makes none.
+
+        One seed's draw of samples moves C2ST by .03 either way.
+        """
+        c2st, covered = [], []
+        for seed in range(seeds if method in MADE else 0):
+            real = self._real()
+            made, things = [], []
+            for one, thing in self._crops(method, seed):
+                made.append(metrics.features(metrics.crop_round(one[0], one[1], real.side)))
+                things.append(thing)
+            if len(made) >= _LEAST_CROPS:
+                c2st.append(metrics.c2st_auroc(real.features, np.stack(made), real.things, things))
+                covered.append(metrics.coverage(real.features, np.stack(made)))
         return {
-            "c2st": metrics.c2st_auroc(real.features, np.stack(made), real.things, things),
-            "coverage": metrics.coverage(real.features, np.stack(made)),
+            "c2st": float(np.mean(c2st)) if c2st else None,
+            "c2st_sd": float(np.std(c2st, ddof=1)) if len(c2st) > 1 else 0.0,
+            "coverage": float(np.mean(covered)) if covered else None,
         }
 
     def c2st_floor(self) -> tuple[float, float]:
@@ -211,7 +219,7 @@ class _PackBench:
                 count += 1
         side = self._real().side
         few = [metrics.features(metrics.crop_round(image, box, side)) for image, box, _ in self._given()]
-        made = [metrics.features(metrics.crop_round(one[0], one[1], side)) for one, _ in self._crops("ours")]
+        made = [metrics.features(metrics.crop_round(one[0], one[1], side)) for one, _ in self._crops("ours", 0)]
         floor, floor_sd = self.c2st_floor()
         return {
             "matte_iou": self._matte_iou(),
@@ -305,7 +313,7 @@ class _PackBench:
             )
         return self._real_things
 
-    def _crops(self, method: str) -> list[tuple[tuple[Any, Box], str]]:
+    def _crops(self, method: str, seed: int) -> list[tuple[tuple[Any, Box], str]]:
         """Images a method made, where the thing is, and which thing it was made of.
 
         A judge that has seen a thing once knows it again: all that shows one thing is kept in one fold.
@@ -314,13 +322,13 @@ class _PackBench:
         if method == "ours":
             made = [
                 ((one.image, instance.box), str(step["concept"]))
-                for one in self.samples(0)
+                for one in self.samples(seed)
                 for instance, step in zip(one.instances, one.provenance.steps["instances"], strict=True)
             ]
         else:
             made = [
                 ((one.image, tight_box(one.mask)), one.origin or f"{method} {n}")
-                for n, one in enumerate(self._training(method, 0))
+                for n, one in enumerate(self._training(method, seed))
                 if one.mask.any()
             ]
         return [(one, things.get(origin, f"made {origin}")) for one, origin in made]
