@@ -31,11 +31,36 @@ def test_gpus_are_seen_with_name_memory_and_capability(driver):
     ]
 
 
-@pytest.mark.parametrize(("chosen", "names"), [("1", ["Tesla T4"]), ("GPU-aaa", ["NVIDIA H200"]), ("", []), ("-1", [])])
+@pytest.mark.parametrize(
+    ("chosen", "names"),
+    [
+        ("1", ["Tesla T4"]),
+        ("1,0", ["Tesla T4", "NVIDIA H200"]),
+        ("GPU-aaa", ["NVIDIA H200"]),
+        ("GPU-b", ["Tesla T4"]),
+        ("MIG-ccc", ["a slice of a GPU (MIG)"]),
+        ("", []),
+        ("-1", []),
+        ("7,0", []),
+    ],
+)
 def test_only_visible_gpus_count(driver, monkeypatch, chosen, names):
     driver(TWO)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
     assert [d.name for d in cuda_devices()] == names
+
+
+def test_a_gpu_that_does_not_tell_its_figures_is_one_all_the_same(driver):
+    """GPUs that share the host's memory answer [N/A]: workers found no GPU on them, or died of it."""
+    driver("NVIDIA GB10, [N/A], [Insufficient Permissions], GPU-ccc")
+    (found,) = cuda_devices()
+    assert (found.name, found.memory, found.capability, found.id) == ("NVIDIA GB10", 0, 0.0, "GPU-ccc")
+
+
+def test_workers_name_their_gpu_by_its_identifier(driver):
+    """CUDA counts the fastest first, nvidia-smi by slot: a number means another card to each."""
+    driver(TWO)
+    assert [d.id for d in cuda_devices()] == ["GPU-aaa", "GPU-bbb"]
 
 
 def test_a_driver_that_fails_is_no_gpu(driver):

@@ -13,13 +13,29 @@ MEMORY = [
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
     RuntimeError("MPS backend out of memory (MPS allocated: 8.00 GB)"),
     RuntimeError("[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory: you tried to"),
+    torch.AcceleratorError("CUDA error: out of memory"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
 ]
 FAILED = [
     RuntimeError("CUDA error: an illegal memory access was encountered"),
     RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasGemmEx`"),
     RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"),
     torch.AcceleratorError("CUDA error: uncorrectable ECC error encountered"),
+    RuntimeError("CUDA driver error: unspecified launch failure"),
+    RuntimeError("Triton Error [CUDA]: an illegal memory access was encountered"),
 ]
+
+
+@pytest.mark.parametrize("fault", MEMORY, ids=str)
+def test_memory_that_ran_out_is_no_failed_device(fault):
+    """What allocates beside torch says it in other words: workers died of it in place of halving the batch."""
+    assert not is_device_fault(fault)
+
+
+def test_a_kernel_that_is_not_there_is_no_failed_device():
+    """A lever that cuDNN does not know ended the worker, and every one after it."""
+    assert not is_device_fault(RuntimeError("cuDNN error: CUDNN_STATUS_NOT_SUPPORTED"))
 
 
 @pytest.mark.parametrize("fault", MEMORY, ids=str)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from types import SimpleNamespace
+
 import pytest
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("diffusers")
 
+from datagen.errors import DeviceFault  # noqa: E402
 from datagen.synthesis.diffusion import pipelines, tuning  # noqa: E402
 from datagen.synthesis.diffusion.parameters import DiffusionParameters  # noqa: E402
 
@@ -43,6 +49,90 @@ def test_the_batch_grows_while_it_helps_and_fits(pipeline, monkeypatch):
     assert tuning.measure(pipeline, DiffusionParameters(levers="none")).batch == 4
     monkeypatch.setattr(tuning, "images_per_second", lambda p, o, batch: 1.0 * batch if batch < 4 else None)
     assert tuning.measure(pipeline, DiffusionParameters(levers="none")).batch == 2
+
+
+def test_a_batch_that_kernels_cannot_count_is_too_large(pipeline, monkeypatch):
+    def rate(_pipeline, _own, batch):
+        if batch > 2:
+            raise RuntimeError("integer out of range")
+        return float(batch)
+
+    monkeypatch.setattr(tuning, "images_per_second", rate)
+    assert tuning.measure(pipeline, DiffusionParameters(levers="none")).batch == 2
+
+
+def test_a_lever_that_fails_is_none_and_a_device_that_fails_ends_the_measuring(pipeline, monkeypatch):
+    class CompilersOwn(Exception):
+        pass
+
+    def pull(_pipeline):
+        raise fault
+
+    monkeypatch.setattr(tuning, "images_per_second", lambda *_: 1.0)
+    monkeypatch.setattr(tuning, "LEVERS", [tuning.Lever(name="odd", pull=pull, release=lambda _: None)])
+    fault = CompilersOwn("recompile limit")
+    assert tuning.measure(pipeline, DiffusionParameters(batch=1)).levers == ()
+    fault = DeviceFault("the device failed")
+    with pytest.raises(DeviceFault):
+        tuning.measure(pipeline, DiffusionParameters(batch=1))
+
+
+class OnAGpu:
+    """A pipeline that says it is on a GPU: enough for what is kept, and nothing is computed."""
+
+    device = torch.device("cuda")
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """How often it was measured; each time with another outcome, and slowly enough for two to meet."""
+    times = []
+
+    def measure(*_):
+        times.append(len(times))
+        threading.Event().wait(0.2)
+        return tuning.Tuning(batch=1 + len(times), levers=(), images_per_second={})
+
+    monkeypatch.setattr(tuning, "measure", measure)
+    monkeypatch.setattr(pipelines, "device_name", lambda _: "a GPU")
+    return times
+
+
+def test_two_workers_hold_to_one_measurement(measured, tmp_path):
+    """Each kept its own: the same spec was another image on the other."""
+    with ThreadPoolExecutor(2) as workers:
+        found = list(workers.map(lambda _: tuning.tune(OnAGpu(), OWN, tmp_path, "digest"), range(2)))
+    assert found[0] == found[1]
+    assert len(measured) == 1
+
+
+@pytest.mark.parametrize("broken", ["", "{", "[]", '{"batch": "many"}'])
+def test_a_broken_file_is_measured_again(measured, tmp_path, broken):
+    """Every build after it failed, and no sentence named the file."""
+    first = tuning.tune(OnAGpu(), OWN, tmp_path, "digest")
+    (kept,) = (tmp_path / "tuning").glob("*.json")
+    kept.write_text(broken)
+    again = tuning.tune(OnAGpu(), OWN, tmp_path, "digest")
+    assert len(measured) == 2
+    assert again != first
+    assert tuning.tune(OnAGpu(), OWN, tmp_path, "digest") == again
+
+
+def test_compiled_blocks_take_every_batch_that_memory_may_leave():
+    """After the second halving, dynamo's limit of 8 graphs ended every try of the shard."""
+
+    class Block(torch.nn.Module):
+        def forward(self, x):
+            return 2 * x + 1
+
+    blocks = Block()
+    compiled = partial(blocks.compile, backend="eager")
+    patched = (torch._dynamo.config.patch(recompile_limit=8), torch._inductor.config.patch(deterministic=False))
+    with patched[0], patched[1], torch.inference_mode():
+        tuning._compile(SimpleNamespace(unet=SimpleNamespace(compile_repeated_blocks=compiled)))
+        for batch in range(1, 20):
+            assert blocks(torch.zeros(batch, 4)).shape == (batch, 4)
+    torch.compiler.reset()
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -173,3 +174,11 @@ def test_the_digest_follows_the_contents_and_files_are_read_once(weights, tmp_pa
 )
 def test_hub_ids_are_told_from_paths(text, is_id):
     assert looks_like_hub_id(text) is is_id
+
+
+def test_workers_that_start_together_do_not_take_one_another_s_draft(weights, tmp_path):
+    """Both wrote under one name, and the second found it gone."""
+    kept = tmp_path / "digests.json"
+    with ThreadPoolExecutor(4) as workers:
+        found = set(workers.map(lambda _: digest_of(weights, kept), range(200)))
+    assert len(found) == 1

@@ -17,14 +17,15 @@ _ANSWER_SECONDS = 10.0
 class Device:
     """One device: its kind ("cuda", "mps", "cpu"), name and memory in bytes.
 
-    For CUDA also its compute capability, and its number as CUDA_VISIBLE_DEVICES counts.
+    For CUDA also its compute capability, and what CUDA_VISIBLE_DEVICES may call it: its identifier, since CUDA counts
+    the fastest first and nvidia-smi by slot. Memory and capability are 0 where the driver does not tell them.
     """
 
     kind: str
     name: str
     memory: int
     capability: float = 0.0
-    number: str = ""
+    id: str = ""
 
 
 def cuda_devices() -> tuple[Device, ...]:
@@ -43,20 +44,25 @@ def cuda_devices() -> tuple[Device, ...]:
         )
     except (subprocess.SubprocessError, OSError):
         return ()
-    lines = [
-        [str(number), *(cell.strip() for cell in line.split(","))]
+    found = [
+        (str(number), Device(kind="cuda", name=name, memory=_mebibytes(memory), capability=_figure(able), id=uuid))
         for number, line in enumerate(answer.stdout.splitlines())
         if line.count(",") == 3
+        for name, memory, able, uuid in [[cell.strip() for cell in line.split(",")]]
     ]
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if chosen is not None:
-        names = [name.strip() for name in chosen.split(",")]
-        lines = [cells for cells in lines if cells[0] in names or cells[4] in names]
-    return tuple(
-        Device(kind="cuda", name=name, memory=int(float(memory)) * 2**20, capability=float(capability), number=number)
-        for number, name, memory, capability, _ in lines
-        if memory.replace(".", "").isdigit()
-    )
+    if chosen is None:
+        return tuple(device for _, device in found)
+    visible: list[Device] = []
+    for name in filter(None, (name.strip() for name in chosen.split(","))):
+        if name.startswith("MIG-"):  # a slice of a GPU, which nvidia-smi lists with no figures of its own
+            visible.append(Device(kind="cuda", name="a slice of a GPU (MIG)", memory=0, id=name))
+        # CUDA takes an identifier's beginning too, and reads no further than the first name it does not know
+        elif match := [one for number, one in found if name == number or _begins(one.id, name)]:
+            visible.append(match[0])
+        else:
+            break
+    return tuple(visible)
 
 
 def find_device(wanted: str) -> Device | None:
@@ -79,6 +85,22 @@ def torch_version() -> str | None:
         return version("torch")
     except PackageNotFoundError:
         return None
+
+
+def _begins(uuid: str, name: str) -> bool:
+    return name.startswith("GPU-") and uuid.startswith(name)
+
+
+def _figure(cell: str) -> float:
+    """A cell's number; 0 for “[N/A]” and its like."""
+    try:
+        return float(cell)
+    except ValueError:
+        return 0.0
+
+
+def _mebibytes(cell: str) -> int:
+    return int(_figure(cell)) * 2**20
 
 
 def _installed_memory() -> int:

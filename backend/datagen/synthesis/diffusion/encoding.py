@@ -11,6 +11,7 @@ import torch.nn.functional as functional
 
 from datagen.synthesis.diffusion.lessons import Lesson
 from datagen.synthesis.diffusion.pipelines import Pipeline
+from datagen.synthesis.diffusion.watchdog import watched
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +49,8 @@ def encode(
             concept, boxes = (torch.from_numpy(m.copy())[None, None] for m in (lesson.concept, lesson.boxes))
             chance = torch.Generator("cpu").manual_seed((seed + number) % 2**63)
             whole = torch.cat([image, *(image * (1 - mask) for mask in (concept, boxes))])
-            found = _to_latents(pipeline, whole, chance).to("cpu", dtype)
+            with watched():
+                found = _to_latents(pipeline, whole, chance).to("cpu", dtype)
             size = (int(found.shape[-2]), int(found.shape[-1]))
             rows.append(
                 (

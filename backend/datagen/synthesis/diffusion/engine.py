@@ -40,7 +40,7 @@ class DiffusionEngine:
     @staticmethod
     def gpus() -> tuple[str, ...]:
         """The NVIDIA GPUs of this machine, as CUDA_VISIBLE_DEVICES names them: each has a worker of its own."""
-        return tuple(device.number for device in cuda_devices())
+        return tuple(device.id for device in cuda_devices())
 
     def fit(self, spec: Spec, pictures: Pictures, progress: Progress) -> FittedEngine:
         """Teach the model, or find that it was taught.

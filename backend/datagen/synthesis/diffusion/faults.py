@@ -10,9 +10,19 @@ import torch
 
 from datagen.errors import DeviceFault, EngineError
 
-#: CUDA has an error of its own for it; the others say it in words.
-_OUT_OF_MEMORY = ("MPS backend out of memory", "DefaultCPUAllocator: can't allocate memory")
-_DEVICE_FAILED = ("CUDA error", "cuDNN error")
+#: torch's allocator has an error of its own for it; what allocates beside it (driver, cuBLAS, cuDNN) says it in words.
+_OUT_OF_MEMORY = (
+    "MPS backend out of memory",
+    "DefaultCPUAllocator: can't allocate memory",
+    "CUDA out of memory",
+    "CUDA error: out of memory",
+    "CUDA driver error: out of memory",
+    "STATUS_ALLOC_FAILED",
+    "ALLOCATION_FAILED",
+)
+_DEVICE_FAILED = ("CUDA error", "CUDA driver error", "cuDNN error", "illegal memory access")
+#: cuDNN has no kernel for what was asked: the device is well.
+_NOT_SUPPORTED = "CUDNN_STATUS_NOT_SUPPORTED"
 
 
 def is_out_of_memory(fault: BaseException) -> bool:
@@ -22,6 +32,8 @@ def is_out_of_memory(fault: BaseException) -> bool:
 
 def is_device_fault(fault: BaseException) -> bool:
     """Whether the device itself failed, after which nothing in this process can use it."""
+    if is_out_of_memory(fault) or _NOT_SUPPORTED in str(fault):
+        return False
     return isinstance(fault, torch.AcceleratorError) or any(said in str(fault) for said in _DEVICE_FAILED)
 
 

@@ -19,6 +19,7 @@ from datagen.errors import EngineError
 from datagen.synthesis.diffusion.checks import PACKAGES
 from datagen.synthesis.diffusion.faults import device_faults
 from datagen.synthesis.diffusion.parameters import DiffusionParameters
+from datagen.synthesis.diffusion.watchdog import watched
 
 #: A diffusers pipeline; their types say little, and differ between pipelines.
 Pipeline = Any
@@ -62,7 +63,7 @@ def dtype_of(wanted: str, device: torch.device) -> torch.dtype:
     if wanted != "auto":
         return {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}[wanted]
     if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     return torch.float16 if device.type == "mps" else torch.float32
 
 
@@ -131,21 +132,17 @@ def load(folder: Path, parameters: DiffusionParameters, device: torch.device, dt
         ) from fault
     pipeline.set_progress_bar_config(disable=True)
     _set_scheduler(pipeline, parameters.scheduler)
-    with device_faults(
-        "loading the weights",
-        f"the weights in {folder} do not fit into the device's memory; choose smaller ones with “diffusion.weights”, "
-        "set “diffusion.dtype” to “bfloat16”, or end what else uses the device",
+    if dtype != torch.float16:
+        _keep_numbers(pipeline)
+    with (
+        watched(),
+        device_faults(
+            "loading the weights",
+            f"the weights in {folder} do not fit into the device's memory; choose smaller ones with "
+            "“diffusion.weights”, set “diffusion.dtype” to “bfloat16”, or end what else uses the device",
+        ),
     ):
         return pipeline.to(device)
-
-
-def keep_numbers(pipeline: Pipeline) -> None:
-    """Leave the autoencoder in the numbers it was loaded in.
-
-    SDXL's asks to be taken to float32 and back for every batch, since it overflows in float16; in others it does not.
-    """
-    if getattr(pipeline.vae.config, "force_upcast", False):
-        pipeline.vae.register_to_config(force_upcast=False)
 
 
 def add_lora(pipeline: Pipeline, lora: Path) -> None:
@@ -158,14 +155,17 @@ def add_lora(pipeline: Pipeline, lora: Path) -> None:
     """
     folder, name = (lora, None) if lora.is_dir() else (lora.parent, lora.name)
     try:
-        with device_faults("loading the LoRA", "the LoRA does not fit into the device's memory beside the weights"):
+        with (
+            watched(),
+            device_faults("loading the LoRA", "the LoRA does not fit into the device's memory beside the weights"),
+        ):
             pipeline.load_lora_weights(str(folder), weight_name=name, local_files_only=True)
+            pipeline.fuse_lora()
     except (OSError, ValueError, RuntimeError, LookupError) as fault:
         raise EngineError(
             f"the LoRA {lora} does not fit the weights ({type(fault).__name__}: {fault}); clear or correct "
             "“diffusion.lora”"
         ) from fault
-    pipeline.fuse_lora()
     pipeline.unload_lora_weights()
 
 
@@ -179,6 +179,15 @@ def save_whole(pipeline: Pipeline, folder: Path) -> None:
         pipeline.fuse_lora()
         pipeline.unload_lora_weights()
     pipeline.save_pretrained(str(folder), safe_serialization=True)
+
+
+def _keep_numbers(pipeline: Pipeline) -> None:
+    """Leave the autoencoder in the numbers it was loaded in.
+
+    SDXL's asks to be taken to float32 and back for every batch, since it overflows in float16; in others it does not.
+    """
+    if getattr(pipeline.vae.config, "force_upcast", False):
+        pipeline.vae.register_to_config(force_upcast=False)
 
 
 def _set_scheduler(pipeline: Pipeline, wanted: str) -> None:

@@ -70,13 +70,13 @@ class Teacher:
             self._encoded = encode(pipeline, lessons, seed, self._model.dtype, self._denoiser.see)
             with torch.no_grad():
                 self._prompts = {label: self._read(label) for label in sorted({one.label for one in lessons})}
-        for part in _ENCODERS:  # their room is needed for the way back through the model
-            if getattr(pipeline, part, None) is not None:
-                getattr(pipeline, part).to("cpu")
-        free_memory()
-        self._add_lora()
-        self._optimizer = torch.optim.AdamW(self._trained(), lr=parameters.learning_rate, weight_decay=1e-2)
-        self._resume()
+            for part in _ENCODERS:  # their room is needed for the way back through the model
+                if getattr(pipeline, part, None) is not None:
+                    getattr(pipeline, part).to("cpu")
+            free_memory()
+            self._add_lora()
+            self._optimizer = torch.optim.AdamW(self._trained(), lr=parameters.learning_rate, weight_decay=1e-2)
+            self._resume()
 
     def run(self, progress: Progress) -> Path:
         """Go on until the last step; returns the LoRA's file.
@@ -221,14 +221,15 @@ class Teacher:
     def _keep(self) -> None:
         """Write the checkpoint and the curve: beside, then renamed, so that a killed writer leaves the last one."""
         draft = self._folder / f".{_CHECKPOINT}"
-        torch.save(
-            {
-                "lora": get_peft_model_state_dict(self._model),
-                "optimizer": self._optimizer.state_dict(),
-                "losses": self.losses,
-            },
-            draft,
-        )
+        with watched(), device_faults("keeping the fit", "the device has no memory left to read the LoRA from"):
+            torch.save(
+                {
+                    "lora": get_peft_model_state_dict(self._model),
+                    "optimizer": self._optimizer.state_dict(),
+                    "losses": self.losses,
+                },
+                draft,
+            )
         draft.replace(self._folder / _CHECKPOINT)
         self._draw()
 

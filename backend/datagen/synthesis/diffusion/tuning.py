@@ -16,8 +16,11 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch._dynamo
+import torch._inductor.config
+from filelock import FileLock
 
-from datagen.errors import EngineError
+from datagen.errors import DeviceFault
 from datagen.synthesis.diffusion import pipelines
 from datagen.synthesis.diffusion.faults import free_memory
 from datagen.synthesis.diffusion.painter import Order, Painter
@@ -32,6 +35,8 @@ _BATCH_GAIN, _LEVER_GAIN = 1.08, 1.03
 _MEMORY_SHARE = 0.85
 #: Denoising steps of one measurement, and how often it is repeated after a first, unmeasured time.
 _STEPS, _REPEATS = 4, 3
+#: Graphs that may be compiled of one block: seven batches of four shapes, and their retries.
+_GRAPHS = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +69,10 @@ def _memory_format(pipeline: Pipeline, layout: torch.memory_format) -> None:
 
 
 def _compile(pipeline: Pipeline) -> None:
+    # a graph for every block's shape at every batch: halving one after another must not run into dynamo's limit
+    torch._dynamo.config.recompile_limit = _GRAPHS
+    # kernels by rule, as everywhere: otherwise inductor times its reductions, and the roundings follow the winner
+    torch._inductor.config.deterministic = True
     denoiser(pipeline).compile_repeated_blocks(fullgraph=True, dynamic=False)
 
 
@@ -91,23 +100,39 @@ LEVERS = (
 
 
 def tune(pipeline: Pipeline, own: DiffusionParameters, folder: Path, weights_digest: str) -> Tuning:
-    """The pipeline's levers pulled as measured here, and the batch to use."""
+    """The pipeline's levers pulled as measured here, and the batch to use.
+
+    Workers that share the folder wait for the one that measures, and hold to what it found: the same spec would be
+    another image on another worker.
+    """
     device: torch.device = pipeline.device
     if device.type == "cpu":
         return Tuning(batch=own.batch or 1, levers=(), images_per_second={})
     path = _kept_in(folder, pipeline, own, weights_digest)
-    if path.exists():
-        found = json.loads(path.read_text())
-        for lever in LEVERS:
-            if lever.name in found["levers"]:
-                lever.pull(pipeline)
-        return Tuning(batch=found["batch"], levers=tuple(found["levers"]), images_per_second=found["images_per_second"])
-    measured = measure(pipeline, own)
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}")
-    draft.write_text(json.dumps(asdict(measured), indent=1))
-    draft.replace(path)
-    return measured
+    with FileLock(path.with_suffix(".lock")):
+        kept = _read(path)
+        if kept is None:
+            measured = measure(pipeline, own)
+            draft = path.with_name(f".{path.name}")
+            draft.write_text(json.dumps(asdict(measured), indent=1))
+            draft.replace(path)
+            return measured
+    for lever in LEVERS:
+        if lever.name in kept.levers:
+            lever.pull(pipeline)
+    return kept
+
+
+def _read(path: Path) -> Tuning | None:
+    """What was measured before; None where nothing was, or the file is broken: then it is measured again."""
+    try:
+        found = json.loads(path.read_text())
+        return Tuning(
+            batch=int(found["batch"]), levers=tuple(found["levers"]), images_per_second=dict(found["images_per_second"])
+        )
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
 
 
 def measure(pipeline: Pipeline, own: DiffusionParameters) -> Tuning:
@@ -121,7 +146,9 @@ def measure(pipeline: Pipeline, own: DiffusionParameters) -> Tuning:
         try:
             lever.pull(pipeline)
             rate = images_per_second(pipeline, own, batch) or 0.0
-        except (RuntimeError, AttributeError, ValueError, NotImplementedError, EngineError) as fault:
+        except DeviceFault:
+            raise
+        except Exception as fault:  # compilers raise kinds of their own
             # a lever that this model or device does not have (no compiler, no such layers, no room) is no lever here
             rates[f"{lever.name}: {type(fault).__name__}"] = 0.0
             rate = 0.0
@@ -159,7 +186,13 @@ def images_per_second(pipeline: Pipeline, own: DiffusionParameters, batch: int, 
 def _find_batch(pipeline: Pipeline, own: DiffusionParameters, rates: dict[str, float]) -> int:
     best, rate = 1, 0.0
     for batch in _BATCHES:
-        found = images_per_second(pipeline, own, batch)
+        _forget_peak(pipeline.device)  # what was fitted before in this process may have filled it
+        try:
+            found = images_per_second(pipeline, own, batch)
+        except RuntimeError:
+            if batch == 1:
+                raise
+            found = None  # kernels have limits of their own, such as 2^31 numbers
         if found is None or _fills(pipeline.device):
             free_memory()
             break
@@ -168,6 +201,12 @@ def _find_batch(pipeline: Pipeline, own: DiffusionParameters, rates: dict[str, f
             break
         best, rate = batch, found
     return best
+
+
+def _forget_peak(device: torch.device) -> None:
+    free_memory()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
 
 
 def _fills(device: torch.device) -> bool:

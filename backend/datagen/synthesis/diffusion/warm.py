@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from datagen.synthesis.diffusion import pipelines
-from datagen.synthesis.diffusion.faults import free_memory
+from datagen.synthesis.diffusion.faults import device_faults, free_memory
 from datagen.synthesis.diffusion.painter import Painter
 from datagen.synthesis.diffusion.parameters import DiffusionParameters
 from datagen.synthesis.diffusion.tuning import Tuning, tune
@@ -36,21 +36,24 @@ def warm_painter(weights: Path, weights_digest: str, lora: Path | None, own: Dif
 
     Raises:
         EngineError: there is no such device, or the weights cannot be loaded.
+        DeviceFault: the device failed.
     """
     global _kept
     key = (weights_digest, lora, own)
     if _kept is not None and _kept.key == key:
         return _kept
-    drop_warm()
-    device = pipelines.device_of(own.device)
-    dtype = pipelines.dtype_of(own.dtype, device)
-    pipelines.same_every_time()
-    pipeline = pipelines.load(weights, own, device, dtype)
-    if dtype != torch.float16:
-        pipelines.keep_numbers(pipeline)
-    if lora is not None:
-        pipelines.add_lora(pipeline, lora)
-    tuning = tune(pipeline, own, folder, weights_digest)
+    with device_faults(
+        "making the painter ready",
+        "the weights fill the device's memory; choose smaller ones with “diffusion.weights”, or end what else uses it",
+    ):
+        drop_warm()
+        device = pipelines.device_of(own.device)
+        dtype = pipelines.dtype_of(own.dtype, device)
+        pipelines.same_every_time()
+        pipeline = pipelines.load(weights, own, device, dtype)
+        if lora is not None:
+            pipelines.add_lora(pipeline, lora)
+        tuning = tune(pipeline, own, folder, weights_digest)
     _kept = Warm(
         key=key,
         painter=Painter(pipeline, own, tuning.batch),

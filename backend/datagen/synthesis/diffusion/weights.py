@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,7 +114,8 @@ def digest_of(folder: Path, kept: Path) -> str:
         marks[mark] = known[mark]
         total.update(f"{path.relative_to(folder).as_posix()} {known[mark]}\n".encode())
     kept.parent.mkdir(parents=True, exist_ok=True)
-    draft = kept.with_name(f".{kept.name}.{total.hexdigest()[:8]}")
+    # a name of its own: workers that start together write the same digests
+    draft = kept.with_name(f".{kept.name}.{secrets.token_hex(8)}")
     draft.write_text(json.dumps(marks))
     draft.replace(kept)
     return total.hexdigest()
