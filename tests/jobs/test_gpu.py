@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
+from redis import Redis
 from sqlalchemy import select
 
 from datagen.domain.decision import Decision
 from datagen.domain.lifecycle import Happening
 from datagen.domain.spec import Json, Spec
 from datagen.errors import DeviceFault, Refused
-from datagen.jobs.gpu import engine_problems
+from datagen.jobs.gpu import engine_problems, tell_problems
 from datagen.jobs.queues import GPU
 from datagen.jobs.supervisor import commands, gpu_commands
 from datagen.jobs.sweeper import sweep
-from datagen.jobs.worker import run_worker
+from datagen.jobs.worker import WORKER_TTL_SECONDS, _worker, run_worker
 from datagen.store.rows import BatchKind, BatchRow, ShardRow, StudyRow, now
 from datagen.synthesis.engine import FittedEngine, Progress
 from datagen.workflow import deciding, rendering
@@ -100,6 +103,27 @@ def test_without_a_gpu_worker_the_machine_itself_is_asked(studio: Studio) -> Non
     said = engine_problems(studio.settings.redis_url, "diffusion", {"diffusion": {"weights": ""}})
     assert any("“diffusion.weights” is not set" in one for one in said)
     assert "the study can go on with the engine “composite”" in said[-1]
+
+
+def test_what_a_gpu_machine_elsewhere_lacks_is_said_before_anything_is_queued(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only its own machine can see it, and shards that could not be rendered were queued there."""
+    own: dict[str, Json] = {"diffusion": {"weights": ""}}
+    with monkeypatch.context() as there:
+        there.setattr(socket, "gethostname", lambda: "gpu-box")
+        tell = partial(tell_problems, engine="diffusion", parameters=own)
+        worker = _worker(Redis.from_url(studio.settings.redis_url), (GPU,), tell)
+        worker.register_birth()
+        worker.heartbeat(WORKER_TTL_SECONDS)
+    try:
+        said = engine_problems(studio.settings.redis_url, "diffusion", {**own, "size_factor": 1.2})
+        assert said[0].startswith("On gpu-box: ")
+        assert any("“diffusion.weights” is not set" in one for one in said)
+        # of other parameters it has not told anything: it asks itself when it takes the work
+        assert engine_problems(studio.settings.redis_url, "diffusion", {"diffusion": {"weights": "owner/name"}}) == ()
+    finally:
+        worker.register_death()
 
 
 class Teaching(Atelier):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -44,6 +45,7 @@ def worker(
     device: Annotated[str | None, typer.Option(hidden=True, help="The one GPU of this process.")] = None,
 ) -> None:
     """Run one worker; with --gpu one for each GPU of this machine."""
+    from datagen.jobs.gpu import tell_problems
     from datagen.jobs.lifeline import stop_when_cut
     from datagen.jobs.queues import ALL_QUEUES, GPU
     from datagen.jobs.supervisor import gpu_commands, supervise
@@ -64,7 +66,9 @@ def worker(
         if device:
             os.environ["CUDA_VISIBLE_DEVICES"] = device
         os.environ.setdefault("DATAGEN_HANG_SECONDS", str(GPU_HANG_SECONDS))
-        run_worker(settings().redis_url, (GPU,), most_jobs=GPU_JOBS)
+        chosen = settings()
+        tell = partial(tell_problems, engine=chosen.engine, parameters={chosen.engine: chosen.engine_parameters})
+        run_worker(chosen.redis_url, (GPU,), most_jobs=GPU_JOBS, tell=tell)
 
 
 def scheduler() -> None:

@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
+from redis import Redis
 from redis.exceptions import RedisError
 
 from datagen.domain.spec import Json
 from datagen.jobs.queues import GPU, Queues, connect
 from datagen.jobs.vitals import live_workers
+from datagen.jobs.worker import WORKER_TTL_SECONDS
 from datagen.synthesis.engine import check_engine, needs_gpu
 
 
 def engine_problems(redis_url: str, engine: str, parameters: Mapping[str, Json]) -> tuple[str, ...]:
     """Sentences on what stands in the way of rendering with an engine; empty when nothing does.
 
-    An engine that needs a GPU is asked about this machine, unless its workers are elsewhere: those ask themselves
-    when they take the work, before they load anything.
+    An engine that needs a GPU is asked about this machine, unless its workers are elsewhere: then what they told of
+    theirs counts, as far as they were started with the same parameters. Others ask themselves when they take the work,
+    before they load anything.
     """
     if not needs_gpu(engine):
         return ()  # an engine that is not installed here says so when it is to render
     try:
         with connect(redis_url) as redis:
             hosts = {str(worker.hostname) for worker in live_workers(Queues(redis)) if GPU in worker.queue_names()}
+            if hosts and socket.gethostname() not in hosts:
+                return _told(redis, hosts, engine, parameters)
     except RedisError:
         return check_engine(engine, parameters)  # whether a worker lives cannot be seen
-    if hosts and socket.gethostname() not in hosts:
-        return ()
     problems = check_engine(engine, parameters)
     if not problems and not hosts:
         return (
@@ -35,3 +40,31 @@ def engine_problems(redis_url: str, engine: str, parameters: Mapping[str, Json])
             "Until then the study can go on with the engine “composite”.",
         )
     return problems
+
+
+def tell_problems(redis: Redis, engine: str, parameters: Mapping[str, Json]) -> None:
+    """Tell machines without this one's GPU what stands in its way, until this worker has been silent for a while.
+
+    Raises:
+        redis.exceptions.RedisError: Redis is away.
+    """
+    problems = check_engine(engine, parameters)
+    name = _key(socket.gethostname(), engine, parameters)
+    redis.set(name, json.dumps(problems), ex=int(1.5 * WORKER_TTL_SECONDS))
+
+
+def _told(redis: Redis, hosts: Iterable[str], engine: str, parameters: Mapping[str, Json]) -> tuple[str, ...]:
+    """What the GPU's machines told; empty where nothing stands in the way of one of them, or one did not tell."""
+    said: list[str] = []
+    for host in sorted(hosts):
+        answer = redis.get(_key(host, engine, parameters))
+        problems = json.loads(str(answer, "utf-8")) if isinstance(answer, bytes) else []
+        if not problems:
+            return ()
+        said += [f"On {host}: {problems[0]}", *problems[1:]]
+    return tuple(said)
+
+
+def _key(host: str, engine: str, parameters: Mapping[str, Json]) -> str:
+    own = json.dumps(parameters.get(engine), sort_keys=True)
+    return f"datagen:gpu:{host}:{engine}:{hashlib.sha256(own.encode()).hexdigest()[:16]}"

@@ -8,7 +8,7 @@ up``, a container engine) starts it again, and the row's lease gives the work ba
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from types import FrameType
 from typing import Any
@@ -48,9 +48,10 @@ class WarmWorker(SimpleWorker):
 
     max_connection_wait_time = LONGEST_RECONNECT_SECONDS
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, tell: Callable[[Redis], None] | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.told_to_stop = threading.Event()
+        self._tell = tell
 
     def request_stop(self, signum: int, frame: FrameType | None) -> None:
         """End after the current job (SIGTERM, SIGINT)."""
@@ -88,6 +89,8 @@ class WarmWorker(SimpleWorker):
     def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
         """Say that it lives; where Redis has forgotten the worker, register it again."""
         super().heartbeat(timeout, pipeline)
+        if pipeline is None and self._tell is not None:
+            self._tell(self.connection)
         if pipeline is None and not self.connection.sismember(self.redis_workers_keys, self.key):
             with self.connection.pipeline() as again:
                 again.hset(self.key, mapping=self.serialize())
@@ -96,12 +99,20 @@ class WarmWorker(SimpleWorker):
 
 
 def run_worker(
-    redis_url: str, queues: Sequence[str] = ALL_QUEUES, *, burst: bool = False, most_jobs: int | None = None
+    redis_url: str,
+    queues: Sequence[str] = ALL_QUEUES,
+    *,
+    burst: bool = False,
+    most_jobs: int | None = None,
+    tell: Callable[[Redis], None] | None = None,
 ) -> None:
-    """Serve queues until told to stop (SIGTERM: after the current job), or until so many jobs are done."""
+    """Serve queues until told to stop (SIGTERM: after the current job), or until so many jobs are done.
+
+    ``tell`` is called with every sign of life, to leave in Redis what others want to know of this machine.
+    """
     connection = Redis.from_url(redis_url)
     while True:
-        worker = _worker(connection, queues)
+        worker = _worker(connection, queues, tell)
         log.info("worker.started", name=worker.name, queues=list(queues))
         try:
             worker.work(burst=burst, logging_level="WARNING", max_jobs=most_jobs)
@@ -116,11 +127,12 @@ def run_worker(
             return
 
 
-def _worker(connection: Redis, queues: Sequence[str]) -> WarmWorker:
+def _worker(connection: Redis, queues: Sequence[str], tell: Callable[[Redis], None] | None = None) -> WarmWorker:
     return WarmWorker(
         [Queue(name, connection=connection, serializer=JSONSerializer, job_class=KnownJob) for name in queues],
         connection=connection,
         serializer=JSONSerializer,
         job_class=KnownJob,
         worker_ttl=WORKER_TTL_SECONDS,
+        tell=tell,
     )
