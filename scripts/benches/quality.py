@@ -39,7 +39,7 @@ MADE = ("box_paste", "dwibedi", "poisson", "nsa", "perlin", "ours")
 #: Images a method makes for one training.
 MADE_COUNT = 200
 #: Share of the crops that come from plain backgrounds, and, for ours + few, from the few.
-PLAIN_SHARE, FEW_SHARE = 0.2, 0.5
+PLAIN_SHARE, FEW_SHARE = 0.2, 0.25
 #: Draws of other real things for the floor of C2ST.
 FLOOR_DRAWS = 12
 #: Fewer crops than this say nothing of a method's look.
