@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from hashlib import sha256
 
 import numpy as np
 import pytest
@@ -143,13 +144,17 @@ def test_a_fit_waits_for_the_worker_that_makes_the_same_and_can_be_cancelled_mea
         DiffusionEngine(tmp_path).fit(spec, shelf, cancel)
 
 
-def test_a_lora_given_is_used_and_none_fitted(study, tmp_path, parameters):
+def test_a_lora_given_as_a_file_or_its_folder_is_used_and_none_fitted(study, tmp_path, parameters):
     spec, shelf = study(kind="colour", parameters=parameters(fit_steps=2))
     DiffusionEngine(tmp_path).fit(spec, shelf, ignore)
     [home] = (tmp_path / "fits").iterdir()
-    given, _ = study(kind="colour", parameters=parameters(lora=str(home / "pytorch_lora_weights.safetensors")))
-    fitted = DiffusionEngine(tmp_path / "other").fit(given, shelf, ignore)
-    assert any("is used as it is; none was fitted" in said for said in fitted.report.findings)
+    file = home / "pytorch_lora_weights.safetensors"
+    for named in (file, home):
+        given, _ = study(kind="colour", parameters=parameters(lora=str(named)))
+        fitted = DiffusionEngine(tmp_path / "other").fit(given, shelf, ignore)
+        assert f"The LoRA {file.name} is used as it is; none was fitted." in fitted.report.findings
+        [one] = fitted.render([0])
+        assert one.provenance.steps["lora_sha256"] == sha256(file.read_bytes()).hexdigest()
     assert not (tmp_path / "other" / "fits").exists()
 
 

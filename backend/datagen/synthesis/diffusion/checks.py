@@ -15,6 +15,7 @@ from datagen.errors import EngineError
 from datagen.synthesis.diffusion.devices import Device, find_device, torch_version
 from datagen.synthesis.diffusion.hub import find_on_the_hub
 from datagen.synthesis.diffusion.parameters import DiffusionParameters
+from datagen.synthesis.diffusion.safetensors_file import Broken, read_contents
 from datagen.synthesis.diffusion.weights import Examined, examine, looks_like_hub_id
 from datagen.synthesis.parameters import CompositeParameters
 
@@ -53,8 +54,7 @@ def check(parameters: Mapping[str, Json]) -> tuple[str, ...]:
             )
         if device is not None:
             problems += too_little_memory(own, device, examined)
-    if own.lora and not Path(own.lora).expanduser().exists():
-        problems.append(f"“diffusion.lora” names {own.lora}, which is not on this machine; place it there, or clear it")
+    problems += find_lora(own)[1]
     return (*(_sentence(p) for p in problems), GO_ON) if problems else ()
 
 
@@ -74,6 +74,32 @@ def find_weights(own: DiffusionParameters) -> tuple[Path | None, list[str]]:
             "there, or set it to where they are"
         ]
     return find_on_the_hub(own)
+
+
+def find_lora(own: DiffusionParameters) -> tuple[Path | None, list[str]]:
+    """The file of the LoRA that is named, itself or by its folder; None with the reason where it cannot be used."""
+    if not own.lora:
+        return None, []
+    named = Path(own.lora).expanduser()
+    if not named.exists():
+        return None, [f"“diffusion.lora” names {own.lora}, which is not on this machine; place it there, or clear it"]
+    # what begins with a dot is a draft
+    files = sorted(named.glob("[!.]*.safetensors")) if named.is_dir() else [named]
+    if len(files) != 1:
+        return None, [
+            f"“diffusion.lora” names the folder {own.lora}, which holds {len(files)} files ending in .safetensors; "
+            "name the LoRA’s own file"
+        ]
+    [file] = files
+    if file.suffix != ".safetensors":
+        return None, [
+            f"“diffusion.lora” names {own.lora}, which is no .safetensors file; others can run code when they are read"
+        ]
+    try:
+        read_contents(file)
+    except Broken as why:
+        return None, [f"{file}, named by “diffusion.lora”, {why}"]
+    return file, []
 
 
 def _packages() -> list[str]:

@@ -22,7 +22,7 @@ from datagen.domain.spec import Spec
 from datagen.errors import EngineError
 from datagen.synthesis.composite import CompositeEngine
 from datagen.synthesis.diffusion import pipelines
-from datagen.synthesis.diffusion.checks import find_weights
+from datagen.synthesis.diffusion.checks import find_lora, find_weights
 from datagen.synthesis.diffusion.faults import free_memory
 from datagen.synthesis.diffusion.lessons import examples_of, make_lessons
 from datagen.synthesis.diffusion.parameters import DiffusionParameters
@@ -64,9 +64,10 @@ def fit(spec: Spec, pictures: Pictures, progress: Progress, folder: Path) -> Fit
     digest = digest_of(weights, folder / "digests.json")
     progress(_WEIGHTS, "read the weights")
     findings: list[str] = []
-    lora: Path | None = None
-    if own.lora:
-        lora = Path(own.lora).expanduser()
+    lora, unusable = find_lora(own)
+    if unusable:
+        raise EngineError(" ".join(f"{said}." for said in unusable))
+    if lora is not None:
         findings.append(f"The LoRA {lora.name} is used as it is; none was fitted.")
     elif own.fit_steps:
         lora = _taught(spec, pictures, own, where, weights, digest, folder, progress)
