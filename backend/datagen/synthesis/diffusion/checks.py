@@ -14,6 +14,7 @@ from datagen.domain.spec import Json
 from datagen.errors import EngineError
 from datagen.synthesis.diffusion.devices import Device, find_device, torch_version
 from datagen.synthesis.diffusion.hub import find_on_the_hub
+from datagen.synthesis.diffusion.keeping import folder_problems
 from datagen.synthesis.diffusion.parameters import DiffusionParameters
 from datagen.synthesis.diffusion.safetensors_file import Broken, read_contents
 from datagen.synthesis.diffusion.weights import Examined, examine, looks_like_hub_id
@@ -32,8 +33,11 @@ _BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
 _WORKING_BYTES = 1_500_000_000
 
 
-def check(parameters: Mapping[str, Json]) -> tuple[str, ...]:
-    """What stands in the way of rendering on this machine with a spec's parameters; empty when nothing does."""
+def check(parameters: Mapping[str, Json], kept: Path | None = None) -> tuple[str, ...]:
+    """What stands in the way of rendering on this machine with a spec's parameters; empty when nothing does.
+
+    ``kept`` is the folder that fits are to be kept in, if that is to be asked too.
+    """
     try:
         own, where = DiffusionParameters.from_spec(parameters)
         CompositeParameters.from_json(where)
@@ -55,6 +59,7 @@ def check(parameters: Mapping[str, Json]) -> tuple[str, ...]:
         if device is not None:
             problems += too_little_memory(own, device, examined)
     problems += find_lora(own)[1]
+    problems += folder_problems(kept) if kept is not None else []
     return (*(_sentence(p) for p in problems), GO_ON) if problems else ()
 
 

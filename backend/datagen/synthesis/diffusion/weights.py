@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from datagen.synthesis.diffusion.keeping import writing_to
 from datagen.synthesis.diffusion.safetensors_file import Broken, Contents, read_contents
 
 #: The file that says what a pipeline consists of.
@@ -109,11 +110,12 @@ def digest_of(folder: Path, kept: Path) -> str:
 
     Reading gigabytes takes seconds, so the digests of unchanged files (by size and time of change) are kept in the
     file ``kept``.
+
+    Raises:
+        EngineError: the folder of ``kept`` cannot be written.
     """
-    try:
-        known: dict[str, str] = json.loads(kept.read_text())
-    except (FileNotFoundError, ValueError):
-        known = {}  # nothing kept yet, or by a writer that was killed: read everything again
+    # nothing kept yet, or by a writer that was killed: read everything again
+    known: dict[str, str] = _mapping(kept) or {}
     total = hashlib.sha256()
     marks: dict[str, str] = {}
     for path in sorted(p for p in folder.rglob("*") if p.suffix in (".safetensors", ".json", ".txt", ".model")):
@@ -124,11 +126,12 @@ def digest_of(folder: Path, kept: Path) -> str:
                 known[mark] = hashlib.file_digest(file, "sha256").hexdigest()
         marks[mark] = known[mark]
         total.update(f"{path.relative_to(folder).as_posix()} {known[mark]}\n".encode())
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    # a name of its own: workers that start together write the same digests
-    draft = kept.with_name(f".{kept.name}.{secrets.token_hex(8)}")
-    draft.write_text(json.dumps(marks))
-    draft.replace(kept)
+    with writing_to(kept.parent):
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        # a name of its own: workers that start together write the same digests
+        draft = kept.with_name(f".{kept.name}.{secrets.token_hex(8)}")
+        draft.write_text(json.dumps(marks))
+        draft.replace(kept)
     return total.hexdigest()
 
 
