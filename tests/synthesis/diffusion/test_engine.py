@@ -174,7 +174,7 @@ def test_a_data_folder_that_cannot_be_written_is_said_before_anything_is_learned
 def test_a_place_for_fits_that_went_away_after_the_check_is_said(study, tmp_path, parameters):
     (tmp_path / "fits").touch()
     spec, shelf = study(kind="colour", parameters=parameters(fit_steps=1))
-    with pytest.raises(EngineError, match=r"cannot be written to .*/fits/.*; set DATAGEN_DATA_DIR"):
+    with pytest.raises(EngineError, match=r"cannot be read and written in .*/fits/.*; set DATAGEN_DATA_DIR"):
         DiffusionEngine(tmp_path).fit(spec, shelf, ignore)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from datagen.errors import EngineError
 from datagen.synthesis.diffusion.engine import DiffusionEngine
-from datagen.synthesis.diffusion.keeping import folder_problems, is_whole, losses_of, writing_to
+from datagen.synthesis.diffusion.keeping import folder_problems, is_whole, kept_in, losses_of
 
 
 def test_a_folder_that_is_not_there_yet_is_no_problem_and_is_not_made(tmp_path):
@@ -38,7 +38,7 @@ def test_the_engine_is_asked_about_the_data_folder_too(tmp_path, monkeypatch):
 
 
 def test_what_cannot_be_written_is_an_error_of_ours(tmp_path):
-    with pytest.raises(EngineError, match=r"\(No such file or directory\); set DATAGEN_DATA_DIR"), writing_to(tmp_path):
+    with pytest.raises(EngineError, match=r"\(No such file or directory\); set DATAGEN_DATA_DIR"), kept_in(tmp_path):
         (tmp_path / "nowhere" / "file").write_text("")
 
 

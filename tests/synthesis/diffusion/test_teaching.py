@@ -93,6 +93,19 @@ def test_a_checkpoint_that_is_cut_off_is_dropped_and_the_fit_begins_anew(teach, 
     assert len(again.losses) == 2
 
 
+def test_a_checkpoint_that_only_memory_is_missing_for_is_not_dropped(teach, tmp_path, monkeypatch):
+    def too_large(*_, **__):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes")
+
+    checkpoint = tmp_path / "fit" / "checkpoint.pt"
+    checkpoint.parent.mkdir()
+    checkpoint.write_bytes(b"whole")
+    monkeypatch.setattr(torch, "load", too_large)
+    with pytest.raises((RuntimeError, EngineError)):
+        teach(fit_steps=2)
+    assert checkpoint.exists()
+
+
 @pytest.mark.parametrize("name", [".checkpoint.pt", "loss.png", "losses.json"])
 def test_a_full_disk_names_the_data_folder(teach, tmp_path, name):
     def stop_after_one(done, what):

@@ -24,7 +24,7 @@ from datagen.synthesis.composite import CompositeEngine
 from datagen.synthesis.diffusion import pipelines
 from datagen.synthesis.diffusion.checks import find_lora, find_weights
 from datagen.synthesis.diffusion.faults import free_memory
-from datagen.synthesis.diffusion.keeping import is_whole, losses_of, writing_to
+from datagen.synthesis.diffusion.keeping import is_whole, kept_in, losses_of
 from datagen.synthesis.diffusion.lessons import examples_of, make_lessons
 from datagen.synthesis.diffusion.parameters import DiffusionParameters
 from datagen.synthesis.diffusion.pipelines import LORA_FILE
@@ -119,7 +119,7 @@ def _taught(
     key = fit_key(spec, own, placed, digest)
     home = folder / "fits" / key
     said: list[str] = []
-    with writing_to(home):
+    with kept_in(home):
         home.mkdir(parents=True, exist_ok=True)
     with _alone(home, progress):
         if not (is_whole(home / LORA_FILE) and losses_of(home / LOSSES)):
@@ -143,7 +143,7 @@ def _taught(
                 "device": pipelines.device_name(device),
                 "torch": torch.__version__,
             }
-            with writing_to(home):
+            with kept_in(home):
                 (home / "fit.json").write_text(json.dumps(about))
             del pipeline
             free_memory()
@@ -163,7 +163,7 @@ def _alone(home: Path, progress: Progress) -> Iterator[None]:
 
 
 def _acquired(lock: FileLock, home: Path) -> bool:
-    with writing_to(home):
+    with kept_in(home):
         try:
             lock.acquire(timeout=_WAIT_SECONDS)
         except Timeout:

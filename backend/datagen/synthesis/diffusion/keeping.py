@@ -33,11 +33,11 @@ def folder_problems(folder: Path) -> list[str]:
 
 
 @contextmanager
-def writing_to(folder: Path) -> Iterator[None]:
-    """Have what goes wrong while files are written said as an error of ours.
+def kept_in(folder: Path) -> Iterator[None]:
+    """Have what goes wrong with the folder's files said as an error of ours.
 
     Raises:
-        EngineError: the folder cannot be written, or is full.
+        EngineError: the folder cannot be read or written, or is full.
     """
     try:
         yield
@@ -65,6 +65,6 @@ def is_whole(lora: Path) -> bool:
 
 def _cannot_keep(folder: Path, fault: OSError) -> str:
     return (
-        f"what the engine keeps cannot be written to {folder.absolute()} ({fault.strerror or fault}); set "
+        f"what the engine keeps cannot be read and written in {folder.absolute()} ({fault.strerror or fault}); set "
         "DATAGEN_DATA_DIR to a folder that its workers can write to and that has room"
     )

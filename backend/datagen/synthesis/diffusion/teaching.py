@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from datagen.synthesis.diffusion.curve import draw_curve
 from datagen.synthesis.diffusion.denoisers import Words, denoiser_of, read
 from datagen.synthesis.diffusion.encoding import encode
 from datagen.synthesis.diffusion.faults import device_faults, free_memory, is_device_fault, is_out_of_memory
-from datagen.synthesis.diffusion.keeping import writing_to
+from datagen.synthesis.diffusion.keeping import kept_in
 from datagen.synthesis.diffusion.lessons import Lesson
 from datagen.synthesis.diffusion.parameters import DiffusionParameters
 from datagen.synthesis.diffusion.pipelines import LORA_FILE, Pipeline
@@ -226,18 +227,20 @@ class Teacher:
     def _keep(self) -> None:
         """Write the checkpoint and the curve: beside, then renamed, so that a killed writer leaves the last one."""
         draft = self._folder / f".{_CHECKPOINT}"
-        done = {
-            "lora": get_peft_model_state_dict(self._model),
-            "optimizer": self._optimizer.state_dict(),
-            "losses": self.losses,
-        }
-        with writing_to(self._folder):
+        with kept_in(self._folder):
             with (
                 draft.open("wb") as file,  # torch's own writing says neither the file nor why
                 watched(),
                 device_faults("keeping the fit", "the device has no memory left to read the LoRA from"),
             ):
-                torch.save(done, file)
+                torch.save(
+                    {
+                        "lora": get_peft_model_state_dict(self._model),
+                        "optimizer": self._optimizer.state_dict(),
+                        "losses": self.losses,
+                    },
+                    file,
+                )
             draft.replace(self._folder / _CHECKPOINT)
             self._draw()
 
@@ -245,12 +248,16 @@ class Teacher:
         path = self._folder / _CHECKPOINT
         if not path.exists():
             return
+        with kept_in(self._folder):
+            content = BytesIO(path.read_bytes())
         try:
-            kept = torch.load(path, map_location="cpu", weights_only=True)
+            kept = torch.load(content, map_location="cpu", weights_only=True)
             lora, optimizer, losses = kept["lora"], kept["optimizer"], list(kept["losses"])
-        except Exception as fault:  # a file cut off anywhere fails in as many ways: an OSError is among them
+        except Exception as fault:  # what is cut off fails in a way of its own at every place
+            if isinstance(fault, MemoryError) or is_out_of_memory(fault):
+                raise
             log.warning("a checkpoint is damaged; its fit begins anew", checkpoint=str(path), fault=repr(fault))
-            with writing_to(self._folder):
+            with kept_in(self._folder):
                 path.unlink()
             return
         set_peft_model_state_dict(self._model, lora)
@@ -260,7 +267,7 @@ class Teacher:
     def _finish(self) -> Path:
         layers = self._denoiser.layers_to_save(get_peft_model_state_dict(self._model))
         draft, final = f".{LORA_FILE}", self._folder / LORA_FILE
-        with writing_to(self._folder):
+        with kept_in(self._folder):
             self._draw()
             try:
                 type(self._pipeline).save_lora_weights(str(self._folder), **layers, weight_name=draft)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from datagen.synthesis.diffusion.keeping import writing_to
+from datagen.synthesis.diffusion.keeping import kept_in
 from datagen.synthesis.diffusion.safetensors_file import Broken, Contents, read_contents
 
 #: The file that says what a pipeline consists of.
@@ -126,7 +126,7 @@ def digest_of(folder: Path, kept: Path) -> str:
                 known[mark] = hashlib.file_digest(file, "sha256").hexdigest()
         marks[mark] = known[mark]
         total.update(f"{path.relative_to(folder).as_posix()} {known[mark]}\n".encode())
-    with writing_to(kept.parent):
+    with kept_in(kept.parent):
         kept.parent.mkdir(parents=True, exist_ok=True)
         # a name of its own: workers that start together write the same digests
         draft = kept.with_name(f".{kept.name}.{secrets.token_hex(8)}")
