@@ -39,6 +39,8 @@ def main(
         os.umask(0o077)
     with speaking():
         configure_logging(settings().log_level, settings().known_secrets())
+        # what an engine keeps between processes (fits, measurements) lies in the data folder: a .env may name it
+        os.environ["DATAGEN_DATA_DIR"] = str(settings().data_dir.absolute())
 
 
 for command in (

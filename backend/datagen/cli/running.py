@@ -58,8 +58,6 @@ def worker(
         if not gpu:
             run_worker(settings().redis_url, queue or ALL_QUEUES)
             return
-        # what an engine keeps between processes (fits, measurements) lies in the data folder
-        os.environ["DATAGEN_DATA_DIR"] = str(settings().data_dir.absolute())
         if device is None:
             supervise(gpu_commands(gpus_of("diffusion")))
             return

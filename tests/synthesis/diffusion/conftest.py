@@ -119,8 +119,9 @@ def weights(tmp_path):
     }
     folder.mkdir()
     (folder / "model_index.json").write_text(json.dumps(index))
-    for part in ("tokenizer", "scheduler"):
+    for part, name in (("tokenizer", "vocab.json"), ("scheduler", "scheduler_config.json")):
         (folder / part).mkdir()
+        (folder / part / name).write_text("{}")
     for part, name in (
         ("unet", "diffusion_pytorch_model"),
         ("vae", "diffusion_pytorch_model"),

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from datagen.synthesis.diffusion.checks import GO_ON, check, too_little_memory
+from datagen.synthesis.diffusion.checks import GO_ON, check, find_lora, too_little_memory
 from datagen.synthesis.diffusion.devices import Device
 from datagen.synthesis.diffusion.parameters import DiffusionParameters
 from datagen.synthesis.diffusion.weights import Examined
@@ -94,6 +94,41 @@ def test_too_little_memory_names_what_would_help():
     [said] = too_little_memory(DiffusionParameters(), small, flux)
     assert "RTX 4060 has 8.0 GB of memory and these weights need about 35.5 GB at 512 pixels" in said
     assert too_little_memory(DiffusionParameters(), Device(kind="cuda", name="H200", memory=141 * 10**9), flux) == []
+
+
+def test_a_lora_is_found_by_its_file_and_by_its_folder(tmp_path, safetensors_file):
+    file = safetensors_file(tmp_path / "lora" / "mine.safetensors", {"w": ("F32", [4])})
+    (file.parent / ".mine.safetensors").touch()  # a draft of a writer that was killed
+    for named in (file, file.parent):
+        assert find_lora(DiffusionParameters(lora=str(named))) == (file, [])
+
+
+def test_a_folder_that_leaves_open_which_lora_is_meant_is_refused(weights, tmp_path, safetensors_file):
+    folder = tmp_path / "loras"
+    for count, name in enumerate(["none", "a.safetensors", "b.safetensors"]):
+        safetensors_file(folder / name, {"w": ("F32", [4])})
+        said = [one for one in ask(weights, lora=str(folder)) if f"which holds {count} files" in one]
+        assert (len(said) == 1) == (count != 1)
+
+
+def test_a_lora_that_is_cut_off_is_refused_before_anything_is_queued(weights, tmp_path, safetensors_file):
+    file = safetensors_file(tmp_path / "cut.safetensors", {"w": ("F32", [400])}, missing=100)
+    for named in (file, file.parent):
+        assert any(
+            f"{file}, named by “diffusion.lora”, is half-downloaded" in one for one in ask(weights, lora=str(named))
+        )
+    file.write_bytes(b"")
+    assert any("not even its header is complete" in one for one in ask(weights, lora=str(file)))
+
+
+def test_a_lora_in_a_pickle_is_refused_because_it_can_run_code(weights, tmp_path):
+    file = tmp_path / "lora.bin"
+    file.touch()
+    assert any(f"{file}, which is no .safetensors file" in one for one in ask(weights, lora=str(file)))
+
+
+def test_a_lora_that_is_nowhere_names_the_setting(weights, tmp_path):
+    assert any("“diffusion.lora” names" in one for one in ask(weights, lora=str(tmp_path / "not-there")))
 
 
 def test_a_wrong_parameter_of_composites_is_found_too(weights):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from hashlib import sha256
 
 import numpy as np
 import pytest
@@ -143,13 +144,51 @@ def test_a_fit_waits_for_the_worker_that_makes_the_same_and_can_be_cancelled_mea
         DiffusionEngine(tmp_path).fit(spec, shelf, cancel)
 
 
-def test_a_lora_given_is_used_and_none_fitted(study, tmp_path, parameters):
+@pytest.mark.parametrize("name", ["pytorch_lora_weights.safetensors", "losses.json"])
+@pytest.mark.parametrize("left", [0, 0.5, None], ids=["empty", "cut", "missing"])
+def test_a_kept_fit_that_is_damaged_is_taught_again(study, tmp_path, parameters, device, name, left):
+    if device == "cuda":
+        pytest.skip("files are the same on every device")
+    spec, shelf = study(kind="colour", concepts=3, parameters=parameters(fit_steps=1))
+    DiffusionEngine(tmp_path).fit(spec, shelf, ignore)
+    [file] = (tmp_path / "fits").glob(f"*/{name}")
+    whole = file.read_bytes()
+    file.unlink()
+    if left is not None:
+        file.write_bytes(whole[: int(left * len(whole))])
+    again = DiffusionEngine(tmp_path).fit(spec, shelf, ignore)
+    assert file.read_bytes() == whole
+    assert any("A LoRA was fitted in 1 steps" in said for said in again.report.findings)
+    lora_was_there = name == "losses.json" or left is not None
+    assert any("is damaged; the model was taught again" in said for said in again.report.findings) == lora_was_there
+
+
+def test_a_data_folder_that_cannot_be_written_is_said_before_anything_is_learned(study, tmp_path, parameters):
+    (tmp_path / "file").touch()
+    spec, shelf = study(kind="colour", parameters=parameters(fit_steps=1))
+    with pytest.raises(EngineError, match=r"/file/diffusion \(Not a directory\); set DATAGEN_DATA_DIR to a folder"):
+        DiffusionEngine(tmp_path / "file" / "diffusion").fit(spec, shelf, ignore)
+    assert not shelf.loads
+
+
+def test_a_place_for_fits_that_went_away_after_the_check_is_said(study, tmp_path, parameters):
+    (tmp_path / "fits").touch()
+    spec, shelf = study(kind="colour", parameters=parameters(fit_steps=1))
+    with pytest.raises(EngineError, match=r"cannot be read and written in .*/fits/.*; set DATAGEN_DATA_DIR"):
+        DiffusionEngine(tmp_path).fit(spec, shelf, ignore)
+
+
+def test_a_lora_given_as_a_file_or_its_folder_is_used_and_none_fitted(study, tmp_path, parameters):
     spec, shelf = study(kind="colour", parameters=parameters(fit_steps=2))
     DiffusionEngine(tmp_path).fit(spec, shelf, ignore)
     [home] = (tmp_path / "fits").iterdir()
-    given, _ = study(kind="colour", parameters=parameters(lora=str(home / "pytorch_lora_weights.safetensors")))
-    fitted = DiffusionEngine(tmp_path / "other").fit(given, shelf, ignore)
-    assert any("is used as it is; none was fitted" in said for said in fitted.report.findings)
+    file = home / "pytorch_lora_weights.safetensors"
+    for named in (file, home):
+        given, _ = study(kind="colour", parameters=parameters(lora=str(named)))
+        fitted = DiffusionEngine(tmp_path / "other").fit(given, shelf, ignore)
+        assert f"The LoRA {file.name} is used as it is; none was fitted." in fitted.report.findings
+        [one] = fitted.render([0])
+        assert one.provenance.steps["lora_sha256"] == sha256(file.read_bytes()).hexdigest()
     assert not (tmp_path / "other" / "fits").exists()
 
 

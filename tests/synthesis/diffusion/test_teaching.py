@@ -8,6 +8,8 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("diffusers")
 pytest.importorskip("peft")
 
+from safetensors import SafetensorError  # noqa: E402
+
 from datagen.errors import DeviceFault, EngineError  # noqa: E402
 from datagen.synthesis.diffusion import pipelines  # noqa: E402
 from datagen.synthesis.diffusion.lessons import examples_of, make_lessons  # noqa: E402
@@ -72,6 +74,58 @@ def test_a_fit_stopped_between_two_steps_goes_on_as_if_it_had_not_been(teach, de
     resumed = teach("stopped", fit_steps=6)
     assert len(resumed.losses) == 2
     assert resumed.run(ignore).read_bytes() == whole.read_bytes()
+
+
+@pytest.mark.parametrize("left", [0, 0.1, 0.5, 0.99])
+def test_a_checkpoint_that_is_cut_off_is_dropped_and_the_fit_begins_anew(teach, tmp_path, left):
+    def stop_after_one(done, what):
+        raise Stop
+
+    with pytest.raises(Stop):
+        teach(fit_steps=2).run(stop_after_one)
+    checkpoint = tmp_path / "fit" / "checkpoint.pt"
+    whole = checkpoint.read_bytes()
+    checkpoint.write_bytes(whole[: int(left * len(whole))])
+    again = teach(fit_steps=2)
+    assert again.losses == []
+    assert not checkpoint.exists()
+    again.run(ignore)
+    assert len(again.losses) == 2
+
+
+def test_a_checkpoint_that_only_memory_is_missing_for_is_not_dropped(teach, tmp_path, monkeypatch):
+    def too_large(*_, **__):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes")
+
+    checkpoint = tmp_path / "fit" / "checkpoint.pt"
+    checkpoint.parent.mkdir()
+    checkpoint.write_bytes(b"whole")
+    monkeypatch.setattr(torch, "load", too_large)
+    with pytest.raises((RuntimeError, EngineError)):
+        teach(fit_steps=2)
+    assert checkpoint.exists()
+
+
+@pytest.mark.parametrize("name", [".checkpoint.pt", "loss.png", "losses.json"])
+def test_a_full_disk_names_the_data_folder(teach, tmp_path, name):
+    def stop_after_one(done, what):
+        if name != "losses.json":
+            raise Stop
+
+    teacher = teach(fit_steps=1)
+    (tmp_path / "fit" / name).symlink_to("/dev/full")
+    with pytest.raises(EngineError, match=r"fit \(No space left on device\); set DATAGEN_DATA_DIR"):
+        teacher.run(stop_after_one)
+
+
+def test_a_lora_that_finds_no_room_names_the_data_folder(teach, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    teacher = teach(fit_steps=1)
+    monkeypatch.setattr(type(teacher._pipeline), "save_lora_weights", full)
+    with pytest.raises(EngineError, match=r"No space left on device .*set DATAGEN_DATA_DIR"):
+        teacher.run(ignore)
 
 
 def test_a_finished_fit_leaves_no_checkpoint(teach, tmp_path):

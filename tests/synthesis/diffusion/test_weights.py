@@ -64,6 +64,57 @@ def test_a_missing_shard_is_named(weights, safetensors_file):
     assert f"{weights / 'unet' / second} is missing" in problem(weights)
 
 
+@pytest.mark.parametrize(
+    "name", ["unet/config.json", "vae/config.json", "text_encoder/config.json", "scheduler/scheduler_config.json"]
+)
+def test_a_configuration_that_is_missing_or_cut_off_is_found_before_anything_is_loaded(weights, name):
+    file = weights / name
+    file.write_text('{"in_channels": 9, "beta_sch')
+    assert not broken_off(weights)  # the hub would say that it is there
+    assert problem(weights) == f"{file} cannot be read; download the weights again"
+    file.unlink()
+    assert broken_off(weights)
+    assert f"{file.parent} holds no {file.name}; the download was broken off" in problem(weights)
+
+
+def test_a_tokenizer_without_its_words_is_missed(weights):
+    home = weights / "tokenizer"
+    (home / "vocab.json").unlink()
+    assert f"{home} holds no tokenizer.json or vocab.json or *.model; the download was broken off" in problem(weights)
+    assert broken_off(weights)
+    (home / "spiece.model").write_bytes(b"\x0a")
+    assert examine(weights).problems == ()
+
+
+def test_a_tokenizer_whose_words_are_cut_off_is_found(weights):
+    words = weights / "tokenizer" / "vocab.json"
+    words.write_text('{"a": 0, "b')
+    assert problem(weights) == f"{words} cannot be read; download the weights again"
+
+
+@pytest.mark.parametrize("text", ["", '{"weight_map": {"a": "diff', "[]", '{"weight_map": []}'])
+def test_an_index_of_shards_that_is_cut_off_is_a_problem_and_no_crash(weights, text):
+    index = weights / "unet" / "diffusion_pytorch_model.safetensors.index.json"
+    index.write_text(text)
+    assert problem(weights) == f"{index} cannot be read; download the weights again"
+    assert not broken_off(weights)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "3", '{"_class_name": "StableDiff', '"text"'])
+def test_a_model_index_that_names_no_parts_is_a_problem_and_no_crash(weights, text):
+    index = weights / "model_index.json"
+    index.write_text(text)
+    assert problem(weights) == f"{index} cannot be read; download the weights again"
+    assert not broken_off(weights)
+
+
+@pytest.mark.parametrize("header", [b"[]", b'{"w": 3}', b'{"w": {"dtype": "F16"}}', b'{"w": {"data_offsets": []}}'])
+def test_a_header_that_describes_no_tensors_is_a_problem_and_no_crash(weights, header):
+    path = weights / "vae" / "diffusion_pytorch_model.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    assert f"{path} has a header that cannot be read" in problem(weights)
+
+
 def test_a_text_to_image_model_is_told_from_an_inpainting_one_by_its_channels(weights):
     change(weights / "model_index.json", _class_name="StableDiffusionPipeline")
     change(weights / "unet" / "config.json", in_channels=4)
@@ -79,10 +130,9 @@ def test_a_flux_that_was_not_trained_to_fill_is_refused_with_the_one_that_was(we
 
 
 def test_a_flux_fill_with_the_transformer_of_another_flux_is_refused(weights):
-    change(weights / "model_index.json", _class_name="FluxFillPipeline")
-    (weights / "unet" / "config.json").unlink()
-    config = weights / "transformer" / "config.json"
-    config.parent.mkdir()
+    transformer = ["diffusers", "FluxTransformer2DModel"]
+    change(weights / "model_index.json", _class_name="FluxFillPipeline", unet=[None, None], transformer=transformer)
+    config = (weights / "unet").rename(weights / "transformer") / "config.json"
     config.write_text(json.dumps({"in_channels": 384, "out_channels": 64}))
     assert examine(weights).problems == ()
     config.write_text(json.dumps({"in_channels": 64, "out_channels": None}))

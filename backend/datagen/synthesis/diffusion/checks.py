@@ -14,7 +14,9 @@ from datagen.domain.spec import Json
 from datagen.errors import EngineError
 from datagen.synthesis.diffusion.devices import Device, find_device, torch_version
 from datagen.synthesis.diffusion.hub import find_on_the_hub
+from datagen.synthesis.diffusion.keeping import folder_problems
 from datagen.synthesis.diffusion.parameters import DiffusionParameters
+from datagen.synthesis.diffusion.safetensors_file import Broken, read_contents
 from datagen.synthesis.diffusion.weights import Examined, examine, looks_like_hub_id
 from datagen.synthesis.parameters import CompositeParameters
 
@@ -31,8 +33,11 @@ _BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
 _WORKING_BYTES = 1_500_000_000
 
 
-def check(parameters: Mapping[str, Json]) -> tuple[str, ...]:
-    """What stands in the way of rendering on this machine with a spec's parameters; empty when nothing does."""
+def check(parameters: Mapping[str, Json], kept: Path | None = None) -> tuple[str, ...]:
+    """What stands in the way of rendering on this machine with a spec's parameters; empty when nothing does.
+
+    ``kept`` is the folder that fits are to be kept in, if that is to be asked too.
+    """
     try:
         own, where = DiffusionParameters.from_spec(parameters)
         CompositeParameters.from_json(where)
@@ -53,8 +58,8 @@ def check(parameters: Mapping[str, Json]) -> tuple[str, ...]:
             )
         if device is not None:
             problems += too_little_memory(own, device, examined)
-    if own.lora and not Path(own.lora).expanduser().exists():
-        problems.append(f"“diffusion.lora” names {own.lora}, which is not on this machine; place it there, or clear it")
+    problems += find_lora(own)[1]
+    problems += folder_problems(kept) if kept is not None else []
     return (*(_sentence(p) for p in problems), GO_ON) if problems else ()
 
 
@@ -74,6 +79,32 @@ def find_weights(own: DiffusionParameters) -> tuple[Path | None, list[str]]:
             "there, or set it to where they are"
         ]
     return find_on_the_hub(own)
+
+
+def find_lora(own: DiffusionParameters) -> tuple[Path | None, list[str]]:
+    """The file of the LoRA that is named, itself or by its folder; None with the reason where it cannot be used."""
+    if not own.lora:
+        return None, []
+    named = Path(own.lora).expanduser()
+    if not named.exists():
+        return None, [f"“diffusion.lora” names {own.lora}, which is not on this machine; place it there, or clear it"]
+    # what begins with a dot is a draft
+    files = sorted(named.glob("[!.]*.safetensors")) if named.is_dir() else [named]
+    if len(files) != 1:
+        return None, [
+            f"“diffusion.lora” names the folder {own.lora}, which holds {len(files)} files ending in .safetensors; "
+            "name the LoRA’s own file"
+        ]
+    [file] = files
+    if file.suffix != ".safetensors":
+        return None, [
+            f"“diffusion.lora” names {own.lora}, which is no .safetensors file; others can run code when they are read"
+        ]
+    try:
+        read_contents(file)
+    except Broken as why:
+        return None, [f"{file}, named by “diffusion.lora”, {why}"]
+    return file, []
 
 
 def _packages() -> list[str]:

@@ -32,10 +32,9 @@ class DiffusionEngine:
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder or Path(os.environ.get("DATAGEN_DATA_DIR", ".datagen")) / "diffusion"
 
-    @staticmethod
-    def check(parameters: Mapping[str, Json]) -> tuple[str, ...]:
+    def check(self, parameters: Mapping[str, Json]) -> tuple[str, ...]:
         """What stands in the way of rendering on this machine; empty when nothing does."""
-        return check(parameters)
+        return check(parameters, self._folder)
 
     @staticmethod
     def gpus() -> tuple[str, ...]:

@@ -22,8 +22,9 @@ from datagen.domain.spec import Spec
 from datagen.errors import EngineError
 from datagen.synthesis.composite import CompositeEngine
 from datagen.synthesis.diffusion import pipelines
-from datagen.synthesis.diffusion.checks import find_weights
+from datagen.synthesis.diffusion.checks import find_lora, find_weights
 from datagen.synthesis.diffusion.faults import free_memory
+from datagen.synthesis.diffusion.keeping import is_whole, kept_in, losses_of
 from datagen.synthesis.diffusion.lessons import examples_of, make_lessons
 from datagen.synthesis.diffusion.parameters import DiffusionParameters
 from datagen.synthesis.diffusion.pipelines import LORA_FILE
@@ -64,13 +65,14 @@ def fit(spec: Spec, pictures: Pictures, progress: Progress, folder: Path) -> Fit
     digest = digest_of(weights, folder / "digests.json")
     progress(_WEIGHTS, "read the weights")
     findings: list[str] = []
-    lora: Path | None = None
-    if own.lora:
-        lora = Path(own.lora).expanduser()
+    lora, unusable = find_lora(own)
+    if unusable:
+        raise EngineError(" ".join(f"{said}." for said in unusable))
+    if lora is not None:
         findings.append(f"The LoRA {lora.name} is used as it is; none was fitted.")
     elif own.fit_steps:
-        lora = _taught(spec, pictures, own, where, weights, digest, folder, progress)
-        findings.append(_about_the_fit(lora.parent))
+        lora, before = _taught(spec, pictures, own, where, weights, digest, folder, progress)
+        findings += [*before, _about_the_fit(lora.parent)]
         if not (weights / "unet").is_dir():
             findings.append("The attention part of the loss was left out: this model has no maps of single words.")
     else:
@@ -111,14 +113,18 @@ def _taught(
     digest: str,
     folder: Path,
     progress: Progress,
-) -> Path:
-    """The LoRA's file: found, or fitted now; while another worker fits it, waited for."""
+) -> tuple[Path, list[str]]:
+    """The LoRA's file: found, or fitted now; while another worker fits it, waited for. With what to say about it."""
     placed = CompositeParameters.from_json(where)
     key = fit_key(spec, own, placed, digest)
     home = folder / "fits" / key
-    home.mkdir(parents=True, exist_ok=True)
+    said: list[str] = []
+    with kept_in(home):
+        home.mkdir(parents=True, exist_ok=True)
     with _alone(home, progress):
-        if not (home / LORA_FILE).exists():
+        if not (is_whole(home / LORA_FILE) and losses_of(home / LOSSES)):
+            if (home / LORA_FILE).exists():
+                said.append(f"The fit that was kept in {home} is damaged; the model was taught again.")
             seed = int(key[:15], 16)
             lessons = make_lessons(examples_of(spec, pictures, placed), pictures, own, seed)
             progress(_WEIGHTS, "loading the weights")
@@ -130,41 +136,43 @@ def _taught(
             Teacher(pipeline, lessons, own, home, seed).run(
                 lambda done, what: progress(_WEIGHTS + (_TAUGHT - _WEIGHTS) * done, f"teaching the model: {what}")
             )
-            (home / "fit.json").write_text(
-                json.dumps(
-                    {
-                        "spec": spec.digest,
-                        "seconds": round(time.monotonic() - began, 1),
-                        "examples": len(lessons),
-                        "device": pipelines.device_name(device),
-                        "torch": torch.__version__,
-                    }
-                )
-            )
+            about = {
+                "spec": spec.digest,
+                "seconds": round(time.monotonic() - began, 1),
+                "examples": len(lessons),
+                "device": pipelines.device_name(device),
+                "torch": torch.__version__,
+            }
+            with kept_in(home):
+                (home / "fit.json").write_text(json.dumps(about))
             del pipeline
             free_memory()
-    return home / LORA_FILE
+    return home / LORA_FILE, said
 
 
 @contextmanager
 def _alone(home: Path, progress: Progress) -> Iterator[None]:
     """Hold the fit's folder; a worker that dies lets go of it."""
     lock = FileLock(home / "lock")
-    while True:
-        try:
-            lock.acquire(timeout=_WAIT_SECONDS)
-        except Timeout:
-            progress(_WEIGHTS, "another worker is teaching the model")
-            continue
-        break
+    while not _acquired(lock, home):
+        progress(_WEIGHTS, "another worker is teaching the model")
     try:
         yield
     finally:
         lock.release()
 
 
+def _acquired(lock: FileLock, home: Path) -> bool:
+    with kept_in(home):
+        try:
+            lock.acquire(timeout=_WAIT_SECONDS)
+        except Timeout:
+            return False
+    return True
+
+
 def _about_the_fit(home: Path) -> str:
-    losses: list[float] = json.loads((home / LOSSES).read_text())
+    losses = losses_of(home / LOSSES)
     tenth = max(1, len(losses) // 10)
     first, last = (sum(part) / len(part) for part in (losses[:tenth], losses[-tenth:]))
     return (

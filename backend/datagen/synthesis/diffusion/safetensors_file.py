@@ -45,18 +45,20 @@ def read_contents(path: Path) -> Contents:
             raise Broken("is half-downloaded: not even its header is complete; download it again")
         if length > _LONGEST_HEADER:
             raise Broken("is no safetensors file; download it again")
-        try:
-            header: dict[str, Any] = json.loads(file.read(length))
-        except ValueError:
-            raise Broken("has a header that cannot be read; download it again") from None
-    header.pop("__metadata__", None)
-    expected = 8 + length + max((int(entry["data_offsets"][1]) for entry in header.values()), default=0)
+        text = file.read(length)
+    try:
+        header: dict[str, dict[str, Any]] = json.loads(text)
+        header.pop("__metadata__", None)
+        expected = 8 + length + max((int(entry["data_offsets"][1]) for entry in header.values()), default=0)
+        found = Contents(
+            names=frozenset(header),
+            kinds=frozenset(str(entry["dtype"]) for entry in header.values()),
+            numbers=sum(math.prod(entry["shape"]) for entry in header.values()),
+        )
+    except (ValueError, LookupError, TypeError, AttributeError):
+        raise Broken("has a header that cannot be read; download it again") from None
     if size < expected:
         raise Broken(
             f"is half-downloaded: {expected - size:,} of its {expected:,} bytes are missing; download it again"
         )
-    return Contents(
-        names=frozenset(header),
-        kinds=frozenset(str(entry["dtype"]) for entry in header.values()),
-        numbers=sum(math.prod(entry["shape"]) for entry in header.values()),
-    )
+    return found

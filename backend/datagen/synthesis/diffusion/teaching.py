@@ -11,15 +11,18 @@ import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+import structlog
 import torch
 from diffusers.training_utils import cast_training_params
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors import SafetensorError
 
 from datagen.errors import DeviceFault, EngineError
 from datagen.synthesis.diffusion.attention import token_positions
@@ -27,6 +30,7 @@ from datagen.synthesis.diffusion.curve import draw_curve
 from datagen.synthesis.diffusion.denoisers import Words, denoiser_of, read
 from datagen.synthesis.diffusion.encoding import encode
 from datagen.synthesis.diffusion.faults import device_faults, free_memory, is_device_fault, is_out_of_memory
+from datagen.synthesis.diffusion.keeping import kept_in
 from datagen.synthesis.diffusion.lessons import Lesson
 from datagen.synthesis.diffusion.parameters import DiffusionParameters
 from datagen.synthesis.diffusion.pipelines import LORA_FILE, Pipeline
@@ -40,6 +44,8 @@ _ENCODERS = ("vae", "text_encoder", "text_encoder_2")
 #: A checkpoint is written so often, seconds; at the end and when stopped too.
 CHECKPOINT_SECONDS = 20.0
 _CHECKPOINT, LOSSES, CURVE = "checkpoint.pt", "losses.json", "loss.png"
+
+log = structlog.get_logger()
 
 
 class Teacher:
@@ -221,39 +227,55 @@ class Teacher:
     def _keep(self) -> None:
         """Write the checkpoint and the curve: beside, then renamed, so that a killed writer leaves the last one."""
         draft = self._folder / f".{_CHECKPOINT}"
-        with watched(), device_faults("keeping the fit", "the device has no memory left to read the LoRA from"):
-            torch.save(
-                {
-                    "lora": get_peft_model_state_dict(self._model),
-                    "optimizer": self._optimizer.state_dict(),
-                    "losses": self.losses,
-                },
-                draft,
-            )
-        draft.replace(self._folder / _CHECKPOINT)
-        self._draw()
+        with kept_in(self._folder):
+            with (
+                draft.open("wb") as file,  # torch's own writing says neither the file nor why
+                watched(),
+                device_faults("keeping the fit", "the device has no memory left to read the LoRA from"),
+            ):
+                torch.save(
+                    {
+                        "lora": get_peft_model_state_dict(self._model),
+                        "optimizer": self._optimizer.state_dict(),
+                        "losses": self.losses,
+                    },
+                    file,
+                )
+            draft.replace(self._folder / _CHECKPOINT)
+            self._draw()
 
     def _resume(self) -> None:
         path = self._folder / _CHECKPOINT
         if not path.exists():
             return
-        kept = torch.load(path, map_location="cpu", weights_only=True)
-        set_peft_model_state_dict(self._model, kept["lora"])
-        self._optimizer.load_state_dict(kept["optimizer"])
-        self.losses = list(kept["losses"])
+        with kept_in(self._folder):
+            content = BytesIO(path.read_bytes())
+        try:
+            kept = torch.load(content, map_location="cpu", weights_only=True)
+            lora, optimizer, losses = kept["lora"], kept["optimizer"], list(kept["losses"])
+        except Exception as fault:  # what is cut off fails in a way of its own at every place
+            if isinstance(fault, MemoryError) or is_out_of_memory(fault):
+                raise
+            log.warning("a checkpoint is damaged; its fit begins anew", checkpoint=str(path), fault=repr(fault))
+            with kept_in(self._folder):
+                path.unlink()
+            return
+        set_peft_model_state_dict(self._model, lora)
+        self._optimizer.load_state_dict(optimizer)
+        self.losses = losses
 
     def _finish(self) -> Path:
-        self._draw()
-        draft = f".{LORA_FILE}"
-        type(self._pipeline).save_lora_weights(
-            str(self._folder),
-            **self._denoiser.layers_to_save(get_peft_model_state_dict(self._model)),
-            weight_name=draft,
-        )
-        (self._folder / LOSSES).write_text(json.dumps(self.losses))
-        final = self._folder / LORA_FILE
-        (self._folder / draft).replace(final)
-        (self._folder / _CHECKPOINT).unlink(missing_ok=True)
+        layers = self._denoiser.layers_to_save(get_peft_model_state_dict(self._model))
+        draft, final = f".{LORA_FILE}", self._folder / LORA_FILE
+        with kept_in(self._folder):
+            self._draw()
+            try:
+                type(self._pipeline).save_lora_weights(str(self._folder), **layers, weight_name=draft)
+            except SafetensorError as fault:  # how safetensors says that a disk is full
+                raise OSError(str(fault)) from fault
+            (self._folder / LOSSES).write_text(json.dumps(self.losses))
+            (self._folder / draft).replace(final)
+            (self._folder / _CHECKPOINT).unlink(missing_ok=True)
         return final
 
     def _draw(self) -> None:

@@ -15,12 +15,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from datagen.synthesis.diffusion.keeping import kept_in
 from datagen.synthesis.diffusion.safetensors_file import Broken, Contents, read_contents
 
 #: The file that says what a pipeline consists of.
 INDEX = "model_index.json"
 #: Parts of a pipeline that hold no weights of their own, or that are never loaded.
 _WITHOUT_WEIGHTS = re.compile(r"scheduler|tokenizer|feature_extractor|image_processor|safety_checker|processor")
+#: The file that says how a part is made, by how the part's name begins; any one of them is enough.
+_CONFIGURATIONS = {
+    "scheduler": ("scheduler_config.json",),
+    "tokenizer": ("tokenizer.json", "vocab.json", "*.model"),
+    "feature_extractor": ("*processor_config.json",),
+    "image_processor": ("*processor_config.json",),
+    "processor": ("*processor_config.json",),
+    "safety_checker": ("*",),
+    "": ("config.json",),
+}
 _FILE = re.compile(
     r"^(?:model|diffusion_pytorch_model|pytorch_model)(?:\.(?P<before>\w+))?(?:-\d+-of-\d+)?"
     r"(?:\.(?P<after>\w+))?\.(?P<kind>safetensors|bin)$"
@@ -54,41 +65,42 @@ def examine(folder: Path, variant: str = "") -> Examined:
     index_file = folder / INDEX
     if not index_file.is_file():
         return Examined(pipeline="", numbers=0, denoiser="", problems=(_no_index(folder),))
-    try:
-        index: dict[str, Any] = json.loads(index_file.read_text(encoding="utf-8"))
-    except ValueError:
-        return _bad(f"{index_file} cannot be read; download the weights again")
+    index = _mapping(index_file)
+    if index is None:
+        return _bad(_unreadable(index_file))
     pipeline = str(index.get("_class_name", ""))
     problems = list(kind_problems(folder, pipeline))
     numbers = 0
     parts = _parts(index)
     for part in parts:
         if _WITHOUT_WEIGHTS.search(part):
-            if not (folder / part).is_dir() and "safety" not in part:
+            if "safety" in part:
+                continue  # never loaded
+            if not (folder / part).is_dir():
                 problems.append(f"{folder} lacks its part {part!r}; download the weights again")
+            else:
+                problems += _configuration_problems(folder / part)
             continue
         found, said = _part(folder / part, variant)
         problems += said
         numbers += sum(contents.numbers for contents in found)
     denoiser = next((name for name in ("unet", "transformer") if name in parts), "")
-    return Examined(pipeline=pipeline, numbers=numbers, denoiser=denoiser, problems=tuple(problems))
+    return Examined(pipeline=pipeline, numbers=numbers, denoiser=denoiser, problems=tuple(dict.fromkeys(problems)))
 
 
 def broken_off(folder: Path) -> bool:
     """Whether a download left parts out; what it did fetch may be wrong in other ways (``examine``)."""
-    try:
-        parts = _parts(json.loads((folder / INDEX).read_text(encoding="utf-8")))
-    except (OSError, ValueError):
+    if not (folder / INDEX).is_file():
         return True
-    for part in parts:
+    for part in _parts(_mapping(folder / INDEX) or {}):
         home = folder / part
-        if not home.is_dir():
+        if not home.is_dir() or not _configurations(home):
             return True
         names = {path.name for path in home.iterdir() if path.is_file()}
         if not _WITHOUT_WEIGHTS.search(part) and not any(_FILE.match(name) for name in names):
             return True
         for index in home.glob("*.safetensors.index*.json"):
-            if not set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()) <= names:
+            if not (_shards(index) or set()) <= names:
                 return True
     return False
 
@@ -98,11 +110,12 @@ def digest_of(folder: Path, kept: Path) -> str:
 
     Reading gigabytes takes seconds, so the digests of unchanged files (by size and time of change) are kept in the
     file ``kept``.
+
+    Raises:
+        EngineError: the folder of ``kept`` cannot be written.
     """
-    try:
-        known: dict[str, str] = json.loads(kept.read_text())
-    except (FileNotFoundError, ValueError):
-        known = {}  # nothing kept yet, or by a writer that was killed: read everything again
+    # nothing kept yet, or by a writer that was killed: read everything again
+    known: dict[str, str] = _mapping(kept) or {}
     total = hashlib.sha256()
     marks: dict[str, str] = {}
     for path in sorted(p for p in folder.rglob("*") if p.suffix in (".safetensors", ".json", ".txt", ".model")):
@@ -113,19 +126,56 @@ def digest_of(folder: Path, kept: Path) -> str:
                 known[mark] = hashlib.file_digest(file, "sha256").hexdigest()
         marks[mark] = known[mark]
         total.update(f"{path.relative_to(folder).as_posix()} {known[mark]}\n".encode())
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    # a name of its own: workers that start together write the same digests
-    draft = kept.with_name(f".{kept.name}.{secrets.token_hex(8)}")
-    draft.write_text(json.dumps(marks))
-    draft.replace(kept)
+    with kept_in(kept.parent):
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        # a name of its own: workers that start together write the same digests
+        draft = kept.with_name(f".{kept.name}.{secrets.token_hex(8)}")
+        draft.write_text(json.dumps(marks))
+        draft.replace(kept)
     return total.hexdigest()
 
 
 def _parts(index: dict[str, Any]) -> list[str]:
     """The names of a pipeline's parts that are not left out."""
     return sorted(
-        name for name, kind in index.items() if not name.startswith("_") and isinstance(kind, list) and kind[0]
+        name for name, kind in index.items() if not name.startswith("_") and isinstance(kind, list) and any(kind)
     )
+
+
+def _mapping(file: Path) -> dict[str, Any] | None:
+    """What a JSON file says; None where it cannot be read, or is cut off, or says something else than names."""
+    try:
+        body = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return body if isinstance(body, dict) else None
+
+
+def _unreadable(file: Path) -> str:
+    return f"{file} cannot be read; download the weights again"
+
+
+def _named(home: Path) -> tuple[str, ...]:
+    return next(names for begins, names in _CONFIGURATIONS.items() if home.name.startswith(begins))
+
+
+def _configurations(home: Path) -> list[Path]:
+    """The files of a part's folder that say how it is made."""
+    return sorted(path for name in _named(home) for path in home.glob(name) if path.is_file())
+
+
+def _configuration_problems(home: Path) -> list[str]:
+    """What is wrong with what says how a part is made."""
+    found = _configurations(home)
+    if not found:
+        return [f"{home} holds no {' or '.join(_named(home))}; the download was broken off, start it again"]
+    return [_unreadable(file) for file in found if file.suffix == ".json" and _mapping(file) is None]
+
+
+def _shards(index: Path) -> set[str] | None:
+    """The files that an index of shards names; None where it cannot be read."""
+    named = (_mapping(index) or {}).get("weight_map")
+    return {str(name) for name in named.values()} if isinstance(named, dict) else None
 
 
 def _bad(sentence: str) -> Examined:
@@ -161,12 +211,12 @@ def kind_problems(folder: Path, pipeline: str) -> Iterator[str]:
         config = folder / part / "config.json"
         if not config.is_file():
             continue
+        body = _mapping(config) or {}
         try:
-            body = json.loads(config.read_text(encoding="utf-8"))
             takes, gives = int(body["in_channels"]), int(body.get("out_channels") or body["in_channels"])
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError):
             if part == "unet" or pipeline == "FluxFillPipeline":
-                yield f"{config} cannot be read; download the weights again"
+                yield _unreadable(config)
             continue
         if part == "unet" and takes == 4:
             yield (
@@ -186,9 +236,9 @@ def _part(folder: Path, variant: str) -> tuple[list[Contents], list[str]]:
     """The contents of one part's weight files, and what is wrong with them."""
     if not folder.is_dir():
         return [], [f"{folder} is missing; download the weights again"]
-    wanted, others, pickled, shards_missing = _files(folder, variant)
-    problems = [f"{folder / name} is missing; the download was broken off, start it again" for name in shards_missing]
-    if not wanted and not problems:
+    wanted, others, pickled, incomplete = _files(folder, variant)
+    problems = [*_configuration_problems(folder), *incomplete]
+    if not wanted and not incomplete:
         if others:
             problems.append(
                 f"{folder} has its weights as {', '.join(sorted(others))} only; set “diffusion.variant” to "
@@ -225,7 +275,7 @@ def _part(folder: Path, variant: str) -> tuple[list[Contents], list[str]]:
 
 
 def _files(folder: Path, variant: str) -> tuple[list[Path], set[str], bool, list[str]]:
-    """Weight files of the variant; the variants of others; whether there is a pickle; shards named but not there."""
+    """Weight files of the variant; the variants of others; whether there is a pickle; what of them is not there."""
     wanted: list[Path] = []
     others: set[str] = set()
     pickled = False
@@ -239,13 +289,15 @@ def _files(folder: Path, variant: str) -> tuple[list[Path], set[str], bool, list
             others.add(own)
         elif path.is_file():
             wanted.append(path)
-    missing: list[str] = []
+    missing: set[str] = set()
+    problems: list[str] = []
     index_name = f"*.safetensors.index{'.' + variant if variant else ''}.json"
     for index in folder.glob(index_name):
-        named_shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        missing += sorted(name for name in named_shards if not (folder / name).is_file())
+        if (named_shards := _shards(index)) is None:
+            problems.append(_unreadable(index))
+        else:
+            missing |= {name for name in named_shards if not (folder / name).is_file()}
     # a link into the hub's cache whose target never arrived
-    missing += [
-        p.name for p in folder.glob("*.safetensors") if p.is_symlink() and not p.exists() and p.name not in missing
-    ]
-    return wanted, others, pickled, missing
+    missing |= {path.name for path in folder.glob("*.safetensors") if path.is_symlink() and not path.exists()}
+    problems += [f"{folder / name} is missing; the download was broken off, start it again" for name in sorted(missing)]
+    return wanted, others, pickled, problems
