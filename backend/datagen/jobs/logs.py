@@ -82,6 +82,7 @@ def configure_logging(level: str, secrets: Collection[str] = ()) -> None:
         logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
     )
     handler = logging.StreamHandler(sys.stderr)
+    handler.setLevel(logging.WARNING)  # RQ sets its loggers' own level when it is imported, past the root's
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
