@@ -89,8 +89,10 @@ def test_a_checkpoint_that_is_cut_off_is_dropped_and_the_fit_begins_anew(teach, 
     again = teach(fit_steps=2)
     assert again.losses == []
     assert not checkpoint.exists()
-    again.run(ignore)
+    told = []
+    again.run(lambda _done, what: told.append(what))
     assert len(again.losses) == 2
+    assert "was damaged: the fit begins anew" in told[0]
 
 
 def test_a_checkpoint_that_only_memory_is_missing_for_is_not_dropped(teach, tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("diffusers")
 
-from datagen.errors import DeviceFault  # noqa: E402
+from datagen.errors import DeviceFault, EngineError  # noqa: E402
 from datagen.synthesis.diffusion import pipelines, tuning  # noqa: E402
 from datagen.synthesis.diffusion.parameters import DiffusionParameters  # noqa: E402
 
@@ -116,6 +116,12 @@ def test_a_broken_file_is_measured_again(measured, tmp_path, broken):
     assert len(measured) == 2
     assert again != first
     assert tuning.tune(OnAGpu(), OWN, tmp_path, "digest") == again
+
+
+def test_a_folder_that_cannot_be_written_is_said(measured, tmp_path):
+    (tmp_path / "diffusion").write_text("a file")
+    with pytest.raises(EngineError, match="DATAGEN_DATA_DIR"):
+        tuning.tune(OnAGpu(), OWN, tmp_path / "diffusion", "digest")
 
 
 def test_compiled_blocks_take_every_batch_that_memory_may_leave():

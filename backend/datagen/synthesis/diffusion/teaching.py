@@ -17,7 +17,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-import structlog
 import torch
 from diffusers.training_utils import cast_training_params
 from peft import LoraConfig
@@ -45,8 +44,6 @@ _ENCODERS = ("vae", "text_encoder", "text_encoder_2")
 CHECKPOINT_SECONDS = 20.0
 _CHECKPOINT, LOSSES, CURVE = "checkpoint.pt", "losses.json", "loss.png"
 
-log = structlog.get_logger()
-
 
 class Teacher:
     """One fit: a pipeline, the lessons, and the folder that holds what is done so far."""
@@ -64,6 +61,8 @@ class Teacher:
         #: lessons put through the model at once; halved when memory runs out, the gradients being summed
         self._rows = parameters.fit_batch
         self.losses: list[float] = []
+        #: whether a checkpoint was damaged, so that the fit begins anew
+        self._dropped = False
         self._model.requires_grad_(False)
         for part in _ENCODERS:
             if getattr(pipeline, part, None) is not None:
@@ -97,6 +96,8 @@ class Teacher:
         steps = self._parameters.fit_steps
         began, begun_at = time.monotonic(), len(self.losses)
         written, written_at = began, begun_at
+        if self._dropped:
+            progress(0.0, f"the checkpoint kept in {self._folder} was damaged: the fit begins anew")
         try:
             for step in range(begun_at, steps):
                 self.losses.append(self._step(step))
@@ -256,7 +257,7 @@ class Teacher:
         except Exception as fault:  # what is cut off fails in a way of its own at every place
             if isinstance(fault, MemoryError) or is_out_of_memory(fault):
                 raise
-            log.warning("a checkpoint is damaged; its fit begins anew", checkpoint=str(path), fault=repr(fault))
+            self._dropped = True  # told once it runs
             with kept_in(self._folder):
                 path.unlink()
             return

@@ -23,6 +23,7 @@ from filelock import FileLock
 from datagen.errors import DeviceFault
 from datagen.synthesis.diffusion import pipelines
 from datagen.synthesis.diffusion.faults import free_memory
+from datagen.synthesis.diffusion.keeping import kept_in
 from datagen.synthesis.diffusion.painter import Order, Painter
 from datagen.synthesis.diffusion.parameters import DiffusionParameters
 from datagen.synthesis.diffusion.pipelines import Pipeline
@@ -104,20 +105,25 @@ def tune(pipeline: Pipeline, own: DiffusionParameters, folder: Path, weights_dig
 
     Workers that share the folder wait for the one that measures, and hold to what it found: the same spec would be
     another image on another worker.
+
+    Raises:
+        EngineError: nothing can be kept in the folder.
+        DeviceFault: the device failed.
     """
     device: torch.device = pipeline.device
     if device.type == "cpu":
         return Tuning(batch=own.batch or 1, levers=(), images_per_second={})
     path = _kept_in(folder, pipeline, own, weights_digest)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):
-        kept = _read(path)
-        if kept is None:
-            measured = measure(pipeline, own)
-            draft = path.with_name(f".{path.name}")
-            draft.write_text(json.dumps(asdict(measured), indent=1))
-            draft.replace(path)
-            return measured
+    with kept_in(folder):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_suffix(".lock")):
+            kept = _read(path)
+            if kept is None:
+                measured = measure(pipeline, own)
+                draft = path.with_name(f".{path.name}")
+                draft.write_text(json.dumps(asdict(measured), indent=1))
+                draft.replace(path)
+                return measured
     for lever in LEVERS:
         if lever.name in kept.levers:
             lever.pull(pipeline)
