@@ -30,6 +30,8 @@ _SHARE = 0.08
 #: nowhere again, such as the noise of a texture, do not tell where the concept belongs; going by them chose the
 #: plainest places.
 _SHARE_OF_CHANCE = 1.0
+#: How sharply the one passes into the other: surroundings found again half as well as that are not chance yet.
+_SHARPNESS = 6
 #: What the square of a difference in mean tone weighs beside the mean square of the difference in structure.
 _MEAN_WEIGHT = 0.15
 #: What rounding may add to a mismatch, in tones, at most.
@@ -105,8 +107,8 @@ def _tolerance(best: float, spread: float) -> float:
 
     ``spread`` is the surroundings' own: the mismatch of a plain place.
     """
-    chance = min(best / spread, 1.0) if spread > 0 else 1.0
-    return _TOLERANCE + (_SHARE + (_SHARE_OF_CHANCE - _SHARE) * chance**2) * best
+    chance = min(best / spread, 1.0) ** _SHARPNESS if spread > 0 else 1.0
+    return _TOLERANCE + (_SHARE + (_SHARE_OF_CHANCE - _SHARE) * chance) * best
 
 
 def settled(picture: npt.NDArray[Any], posed: Posed, top: int, left: int, grain: int) -> tuple[int, int]:
