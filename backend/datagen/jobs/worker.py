@@ -8,6 +8,7 @@ up``, a container engine) starts it again, and the row's lease gives the work ba
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from types import FrameType
@@ -33,6 +34,8 @@ log = structlog.get_logger()
 WORKER_TTL_SECONDS = 60
 #: How often a busy worker says that it lives.
 HEARTBEAT_SECONDS = 15.0
+#: A sign of life is given before every job: what is told beside it takes looking up, and is not told again sooner.
+TELL_SECONDS = 30.0
 #: A worker that lost its connection tries again at least so often, seconds.
 LONGEST_RECONNECT_SECONDS = 5.0
 #: A worker that Redis failed begins again after this, seconds.
@@ -52,6 +55,7 @@ class WarmWorker(SimpleWorker):
         super().__init__(*args, **kwargs)
         self.told_to_stop = threading.Event()
         self._tell = tell
+        self._told_at = float("-inf")
 
     def request_stop(self, signum: int, frame: FrameType | None) -> None:
         """End after the current job (SIGTERM, SIGINT)."""
@@ -89,7 +93,8 @@ class WarmWorker(SimpleWorker):
     def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
         """Say that it lives; where Redis has forgotten the worker, register it again."""
         super().heartbeat(timeout, pipeline)
-        if pipeline is None and self._tell is not None:
+        if pipeline is None and self._tell is not None and time.monotonic() - self._told_at > TELL_SECONDS:
+            self._told_at = time.monotonic()
             self._tell(self.connection)
         if pipeline is None and not self.connection.sismember(self.redis_workers_keys, self.key):
             with self.connection.pipeline() as again:
@@ -108,7 +113,8 @@ def run_worker(
 ) -> None:
     """Serve queues until told to stop (SIGTERM: after the current job), or until so many jobs are done.
 
-    ``tell`` is called with every sign of life, to leave in Redis what others want to know of this machine.
+    ``tell`` is called beside signs of life, not with every one, to leave in Redis what others want to know of this
+    machine.
     """
     connection = Redis.from_url(redis_url)
     while True:
