@@ -46,7 +46,8 @@ class _Listening:
         places = query.shape[1]
         heads = attn.heads
         query, key = (x.view(rows, -1, heads, x.shape[-1] // heads).transpose(1, 2) for x in (query, key))
-        shares = (query @ key.transpose(-1, -2) * attn.scale).float().softmax(dim=-1).mean(dim=1)
+        # scaled before they are multiplied: their product alone can be more than float16 holds
+        shares = (query * attn.scale @ key.transpose(-1, -2)).float().softmax(dim=-1).mean(dim=1)
         wanted = self._maps.positions.to(shares).unsqueeze(1)
         side = int(places**0.5)
         found = (shares * wanted).sum(dim=-1) / wanted.sum(dim=-1).clamp(min=1)

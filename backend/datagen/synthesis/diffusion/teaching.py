@@ -81,6 +81,8 @@ class Teacher:
             free_memory()
             self._add_lora()
             self._optimizer = torch.optim.AdamW(self._trained(), lr=parameters.learning_rate, weight_decay=1e-2)
+            # float16 ends at 6e-8, gradients do not: they come through it enlarged (Micikevicius et al. 2018)
+            self._scaler = torch.amp.GradScaler(self._device.type, enabled=self._model.dtype == torch.float16)
             self._resume()
 
     def run(self, progress: Progress) -> Path:
@@ -163,10 +165,12 @@ class Teacher:
                     f"the loss is no number at step {step + 1}; lower “diffusion.learning_rate”, or set "
                     "“diffusion.dtype” to “bfloat16” or “float32”"
                 )
-            loss.backward()
+            self._scaler.scale(loss).backward()
             total += float(loss.detach())
+        self._scaler.unscale_(self._optimizer)
         torch.nn.utils.clip_grad_norm_(self._trained(), 1.0)
-        self._optimizer.step()
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
         return total
 
     def _losses(self, rows: Sequence[int], chance: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -238,6 +242,7 @@ class Teacher:
                     {
                         "lora": get_peft_model_state_dict(self._model),
                         "optimizer": self._optimizer.state_dict(),
+                        "scaler": self._scaler.state_dict(),
                         "losses": self.losses,
                     },
                     file,
@@ -254,6 +259,7 @@ class Teacher:
         try:
             kept = torch.load(content, map_location="cpu", weights_only=True)
             lora, optimizer, losses = kept["lora"], kept["optimizer"], list(kept["losses"])
+            scaler = kept["scaler"]
         except Exception as fault:  # what is cut off fails in a way of its own at every place
             if isinstance(fault, MemoryError) or is_out_of_memory(fault):
                 raise
@@ -263,6 +269,8 @@ class Teacher:
             return
         set_peft_model_state_dict(self._model, lora)
         self._optimizer.load_state_dict(optimizer)
+        if self._scaler.is_enabled():
+            self._scaler.load_state_dict(scaler)
         self.losses = losses
 
     def _finish(self) -> Path:
