@@ -122,6 +122,7 @@ def weights(tmp_path):
     for part, name in (("tokenizer", "vocab.json"), ("scheduler", "scheduler_config.json")):
         (folder / part).mkdir()
         (folder / part / name).write_text("{}")
+    (folder / "tokenizer" / "merges.txt").write_text("#version: 0.2\n")
     for part, name in (
         ("unet", "diffusion_pytorch_model"),
         ("vae", "diffusion_pytorch_model"),

@@ -96,6 +96,12 @@ def test_too_little_memory_names_what_would_help():
     assert too_little_memory(DiffusionParameters(), Device(kind="cuda", name="H200", memory=141 * 10**9), flux) == []
 
 
+def test_sdxl_is_not_refused_on_a_card_of_12_gb_that_people_run_it_on():
+    sdxl = Examined(pipeline="StableDiffusionXLInpaintPipeline", numbers=3_470_000_000, denoiser="unet", problems=())
+    card = Device(kind="cuda", name="RTX 3060", memory=12288 * 2**20)
+    assert too_little_memory(DiffusionParameters(resolution=1024), card, sdxl) == []
+
+
 def test_a_lora_is_found_by_its_file_and_by_its_folder(tmp_path, safetensors_file):
     file = safetensors_file(tmp_path / "lora" / "mine.safetensors", {"w": ("F32", [4])})
     (file.parent / ".mine.safetensors").touch()  # a draft of a writer that was killed

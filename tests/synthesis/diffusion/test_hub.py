@@ -92,6 +92,12 @@ def test_a_text_to_image_model_is_refused_before_its_weights_are_fetched(hub, we
     assert not [path for _, path in hub.asked if path.endswith(".safetensors")]
 
 
+@pytest.mark.parametrize("name", ["model_index.json", "unet/config.json"])
+def test_a_configuration_that_the_hub_has_cut_off_is_not_taken_for_a_hub_that_is_away(hub, weights, name):
+    (weights / name).write_text('{"in_chan')
+    assert find_on_the_hub(OWN)[1] == [f"owner/name/{name} cannot be read; download the weights again"]
+
+
 def test_a_repository_that_is_no_pipeline_is_said(hub, weights):
     (weights / "model_index.json").unlink()
     assert "owner/name on the hub has no model_index.json" in find_on_the_hub(OWN)[1][0]

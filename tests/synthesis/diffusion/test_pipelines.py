@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("diffusers")
 peft = pytest.importorskip("peft")
 
+import safetensors.torch  # noqa: E402
 from diffusers.utils import convert_state_dict_to_diffusers  # noqa: E402
 from peft.utils import get_peft_model_state_dict  # noqa: E402
 
@@ -57,7 +59,7 @@ def test_a_lora_saved_and_loaded_again_paints_the_same(tiny, taught, lora):
     again, once_more = load(tiny), load(tiny)
     assert np.abs(paint(again) - with_it).max() > 0.01
     pipelines.add_lora(again, lora)
-    pipelines.add_lora(once_more, lora.parent)
+    pipelines.add_lora(once_more, lora)
     assert np.array_equal(paint(again), paint(once_more))
     # fused, the sums are made in another order: the same but for rounding
     assert np.abs(paint(again) - with_it).max() < 1e-4
@@ -88,12 +90,25 @@ def test_every_scheduler_paints(tiny, name):
 
 
 def test_a_folder_that_cannot_be_loaded_names_the_setting(weights):
+    for part in ("unet", "vae", "text_encoder"):
+        (weights / part / "config.json").unlink()
     logging.disable(logging.ERROR)
     try:
         with pytest.raises(EngineError, match=r"choose others with “diffusion.weights”"):
             load(weights)
     finally:
         logging.disable(logging.NOTSET)
+
+
+def test_layers_that_the_files_lack_are_not_filled_at_random(tiny, tmp_path):
+    folder = shutil.copytree(tiny, tmp_path / "lacking")
+    file = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    layers = safetensors.torch.load_file(file)
+    layers.pop("conv_out.weight")
+    safetensors.torch.save_file(layers, file)
+    assert examine(folder).problems == ()
+    with pytest.raises(EngineError, match=r"unet holds .* numbers of its model, and the others would be filled at ran"):
+        load(folder)
 
 
 def test_a_device_that_is_not_there_is_said():
@@ -106,3 +121,26 @@ def test_a_device_that_is_not_there_is_said():
 @pytest.mark.parametrize(("wanted", "kind"), [("auto", torch.float32), ("bfloat16", torch.bfloat16)])
 def test_the_numbers_follow_the_device_unless_named(wanted, kind):
     assert pipelines.dtype_of(wanted, torch.device("cpu")) is kind
+
+
+@pytest.mark.parametrize(
+    ("built", "capability", "runs"),
+    [
+        ("sm_75 sm_80 sm_90 compute_90", (8, 6), True),
+        ("sm_75 sm_80 sm_90 compute_90", (12, 0), True),  # compiled when it starts
+        ("sm_75 sm_80 sm_90", (12, 0), False),
+        ("sm_86", (8, 0), False),
+        ("sm_75 sm_90a sm_120", (6, 1), False),
+    ],
+)
+def test_a_torch_without_kernels_for_the_gpu_is_said_before_the_first_one_fails(monkeypatch, built, capability, runs):
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_arch_list", built.split)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "GeForce")
+    if runs:
+        assert pipelines.device_of("auto") == torch.device("cuda")
+    else:
+        with pytest.raises(EngineError, match=r"has no kernels for GeForce .*; install the build of torch that suits"):
+            pipelines.device_of("auto")

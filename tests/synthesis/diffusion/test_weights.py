@@ -86,6 +86,15 @@ def test_a_tokenizer_without_its_words_is_missed(weights):
     assert examine(weights).problems == ()
 
 
+def test_a_tokenizer_without_its_rules_is_missed(weights):
+    home = weights / "tokenizer"
+    (home / "merges.txt").unlink()
+    assert problem(weights) == f"{home} holds no merges.txt; the download was broken off, start it again"
+    assert broken_off(weights)
+    (home / "tokenizer.json").write_text("{}")  # has both
+    assert examine(weights).problems == ()
+
+
 def test_a_tokenizer_whose_words_are_cut_off_is_found(weights):
     words = weights / "tokenizer" / "vocab.json"
     words.write_text('{"a": 0, "b')

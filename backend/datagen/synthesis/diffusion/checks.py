@@ -28,9 +28,9 @@ GO_ON = (
 )
 #: Bytes of a number.
 _BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
-#: Beside the weights: what one crop at 512 pixels needs while it is painted, and what the CUDA context takes. A coarse
-#: bound, so that only what cannot work is refused; running out of memory halves the batch.
-_WORKING_BYTES = 1_500_000_000
+#: Beside the weights: what the device's context takes, and what one crop at 512 pixels needs while it is painted. A
+#: coarse bound, so that only what cannot work is refused; running out of memory halves the batch.
+_CONTEXT_BYTES, _CROP_BYTES = 600_000_000, 900_000_000
 
 
 def check(parameters: Mapping[str, Json], kept: Path | None = None) -> tuple[str, ...]:
@@ -143,7 +143,7 @@ def _fitting(own: DiffusionParameters, examined: Examined) -> list[str]:
 def too_little_memory(own: DiffusionParameters, device: Device, examined: Examined) -> list[str]:
     """The sentence for a device whose memory cannot hold the weights and one crop."""
     size = _BYTES.get(own.dtype, 4 if device.kind == "cpu" else 2)
-    needed = examined.numbers * size + int(_WORKING_BYTES * (own.resolution / 512) ** 2)
+    needed = examined.numbers * size + _CONTEXT_BYTES + int(_CROP_BYTES * (own.resolution / 512) ** 2)
     if device.memory and needed > device.memory:
         return [
             f"{device.name} has {device.memory / 1e9:.1f} GB of memory and these weights need about {needed / 1e9:.1f} "

@@ -6,7 +6,6 @@ job is queued, the weights are fetched by the worker that needs them.
 
 from __future__ import annotations
 
-import json
 import os
 from importlib.util import find_spec
 from pathlib import Path
@@ -65,8 +64,6 @@ def _ask(own: DiffusionParameters) -> list[str]:
         for name in _CONFIGURATIONS:
             if name in there:
                 fetched(name)
-        body = json.loads(index.read_text(encoding="utf-8"))
-        kind = str(body.get("_class_name", "")) if isinstance(body, dict) else ""
     except GatedRepoError:
         return [
             f"the weights {own.weights} are handed out only after their licence was accepted: accept it on the hub's "
@@ -86,4 +83,4 @@ def _ask(own: DiffusionParameters) -> list[str]:
             f"the weights {own.weights} are not here and the hub cannot be reached ({type(fault).__name__}); "
             "download them elsewhere and set “diffusion.weights” to their folder"
         ]
-    return [said.replace(str(index.parent), own.weights) for said in kind_problems(index.parent, kind)]
+    return [said.replace(str(index.parent), own.weights) for said in kind_problems(index.parent)]

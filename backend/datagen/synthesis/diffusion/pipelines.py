@@ -20,6 +20,7 @@ from datagen.synthesis.diffusion.checks import PACKAGES
 from datagen.synthesis.diffusion.faults import device_faults
 from datagen.synthesis.diffusion.parameters import DiffusionParameters
 from datagen.synthesis.diffusion.watchdog import watched
+from datagen.synthesis.diffusion.weights import numbers_in
 
 #: A diffusers pipeline; their types say little, and differ between pipelines.
 Pipeline = Any
@@ -39,9 +40,10 @@ def device_of(wanted: str) -> torch.device:
     """The device that ``wanted`` means to torch.
 
     Raises:
-        EngineError: there is none.
+        EngineError: there is none, or this torch has no kernels for it.
     """
     if wanted in ("auto", "cuda") and torch.cuda.is_available():
+        _require_kernels()
         return torch.device("cuda")
     if wanted in ("auto", "mps") and torch.backends.mps.is_available():
         return torch.device("mps")
@@ -51,6 +53,23 @@ def device_of(wanted: str) -> torch.device:
         f"torch {torch.__version__} sees no GPU for “diffusion.device” = {wanted!r}: run “datagen worker --gpu” on a "
         'machine with one, or set “diffusion.device” to "cpu"'
     )
+
+
+def _require_kernels() -> None:
+    """Builds of torch leave old and very new GPUs out; torch only warns of it, and its first computation fails."""
+    built = [name.partition("_") for name in torch.cuda.get_arch_list()]
+    major, minor = torch.cuda.get_device_capability()
+    # a GPU runs what was compiled for its own generation, and compiles what was left uncompiled for an earlier one
+    fits = any(
+        found // 10 == major and found % 10 <= minor if kind == "sm" else found <= 10 * major + minor
+        for kind, _, version in built
+        for found in [int(version.rstrip("af"))]
+    )
+    if torch.version.cuda and built and not fits:
+        raise EngineError(
+            f"torch {torch.__version__} has no kernels for {torch.cuda.get_device_name()} (compute capability "
+            f'{major}.{minor}); install the build of torch that suits it, or set “diffusion.device” to "cpu"'
+        )
 
 
 def device_name(device: torch.device) -> str:
@@ -130,6 +149,7 @@ def load(folder: Path, parameters: DiffusionParameters, device: torch.device, dt
             f"the weights in {folder} cannot be loaded for inpainting ({type(fault).__name__}: {fault}); choose others "
             "with “diffusion.weights”"
         ) from fault
+    _require_all_numbers(pipeline, folder, parameters.variant)
     pipeline.set_progress_bar_config(disable=True)
     _set_scheduler(pipeline, parameters.scheduler)
     if dtype != torch.float16:
@@ -146,20 +166,19 @@ def load(folder: Path, parameters: DiffusionParameters, device: torch.device, dt
 
 
 def add_lora(pipeline: Pipeline, lora: Path) -> None:
-    """Load a LoRA and fuse it into the weights, so that it costs nothing while painting.
+    """Load a LoRA's file and fuse it into the weights, so that it costs nothing while painting.
 
     It is never taken out again: undoing a fusion in bfloat16 leaves other weights behind than there were before.
 
     Raises:
         EngineError: the file does not fit the pipeline.
     """
-    folder, name = (lora, None) if lora.is_dir() else (lora.parent, lora.name)
     try:
         with (
             watched(),
             device_faults("loading the LoRA", "the LoRA does not fit into the device's memory beside the weights"),
         ):
-            pipeline.load_lora_weights(str(folder), weight_name=name, local_files_only=True)
+            pipeline.load_lora_weights(str(lora.parent), weight_name=lora.name, local_files_only=True)
             pipeline.fuse_lora()
     except (OSError, ValueError, RuntimeError, LookupError) as fault:
         raise EngineError(
@@ -179,6 +198,22 @@ def save_whole(pipeline: Pipeline, folder: Path) -> None:
         pipeline.fuse_lora()
         pipeline.unload_lora_weights()
     pipeline.save_pretrained(str(folder), safe_serialization=True)
+
+
+def _require_all_numbers(pipeline: Pipeline, folder: Path, variant: str) -> None:
+    """What its files lack, a model fills at random, and says so in a warning at most.
+
+    Counted, not compared by name: files of older versions have other names for the same layers.
+    """
+    for name, part in pipeline.components.items():
+        if not isinstance(part, torch.nn.Module):
+            continue
+        needed, found = sum(numbers.numel() for numbers in part.parameters()), numbers_in(folder / name, variant)
+        if found < needed:
+            raise EngineError(
+                f"{folder / name} holds {found:,} of the {needed:,} numbers of its model, and the others would be "
+                "filled at random; download the weights again, or choose others with “diffusion.weights”"
+            )
 
 
 def _keep_numbers(pipeline: Pipeline) -> None:

@@ -69,7 +69,7 @@ def examine(folder: Path, variant: str = "") -> Examined:
     if index is None:
         return _bad(_unreadable(index_file))
     pipeline = str(index.get("_class_name", ""))
-    problems = list(kind_problems(folder, pipeline))
+    problems = list(kind_problems(folder))
     numbers = 0
     parts = _parts(index)
     for part in parts:
@@ -88,13 +88,18 @@ def examine(folder: Path, variant: str = "") -> Examined:
     return Examined(pipeline=pipeline, numbers=numbers, denoiser=denoiser, problems=tuple(dict.fromkeys(problems)))
 
 
+def numbers_in(folder: Path, variant: str = "") -> int:
+    """How many numbers the weight files of one part of a pipeline hold; those that cannot be read hold none."""
+    return sum(contents.numbers for contents in _part(folder, variant)[0])
+
+
 def broken_off(folder: Path) -> bool:
     """Whether a download left parts out; what it did fetch may be wrong in other ways (``examine``)."""
     if not (folder / INDEX).is_file():
         return True
     for part in _parts(_mapping(folder / INDEX) or {}):
         home = folder / part
-        if not home.is_dir() or not _configurations(home):
+        if not home.is_dir() or _lacking(home):
             return True
         names = {path.name for path in home.iterdir() if path.is_file()}
         if not _WITHOUT_WEIGHTS.search(part) and not any(_FILE.match(name) for name in names):
@@ -164,11 +169,20 @@ def _configurations(home: Path) -> list[Path]:
     return sorted(path for name in _named(home) for path in home.glob(name) if path.is_file())
 
 
+def _lacking(home: Path) -> str:
+    """The file that a part's folder lacks to say how the part is made; empty where none is."""
+    found = {path.name for path in _configurations(home)}
+    if not found:
+        return " or ".join(_named(home))
+    # words alone do not say how letters become them
+    return "merges.txt" if found == {"vocab.json"} and not (home / "merges.txt").is_file() else ""
+
+
 def _configuration_problems(home: Path) -> list[str]:
     """What is wrong with what says how a part is made."""
+    if lacking := _lacking(home):
+        return [f"{home} holds no {lacking}; the download was broken off, start it again"]
     found = _configurations(home)
-    if not found:
-        return [f"{home} holds no {' or '.join(_named(home))}; the download was broken off, start it again"]
     return [_unreadable(file) for file in found if file.suffix == ".json" and _mapping(file) is None]
 
 
@@ -191,11 +205,16 @@ def _no_index(folder: Path) -> str:
     return f"{folder} has no model_index.json: it is not a pipeline's folder, or its download was broken off"
 
 
-def kind_problems(folder: Path, pipeline: str) -> Iterator[str]:
-    """What stands against painting with this kind of pipeline; read off its configurations alone.
+def kind_problems(folder: Path) -> Iterator[str]:
+    """What stands against painting with a folder's kind of pipeline; read off its configurations alone.
 
     A model that was not trained to inpaint does not see the mask, and paints over it as it likes.
     """
+    index = _mapping(folder / INDEX)
+    if index is None:
+        yield _unreadable(folder / INDEX)
+        return
+    pipeline = str(index.get("_class_name", ""))
     if not _PAINTS.fullmatch(pipeline):
         yield (
             f"{folder} is a {pipeline or 'pipeline without a name'}, which does not paint from a picture, a mask and a "
