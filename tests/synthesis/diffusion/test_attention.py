@@ -52,3 +52,18 @@ def test_the_loss_is_least_where_attention_is_the_mask(pipeline):
     assert float(maps.loss(mask)) == 0
     maps.maps = [1 - mask[:, 0]]
     assert float(maps.loss(mask)) == 1
+
+
+def test_the_last_rows_are_listened_to(pipeline):
+    unet, noisy = pipeline.unet, torch.randn(1, 9, 16, 16)
+    said, other = torch.randn(2, 1, 77, 32)
+    positions = torch.zeros(1, 77, dtype=torch.bool)
+    positions[0, 5] = True
+    found = []
+    with torch.no_grad():
+        for words in (torch.cat([said, other]), torch.cat([other, other]), torch.cat([other, said])):
+            with listening(unet, positions) as maps:
+                unet(torch.cat([noisy, noisy]), 10, encoder_hidden_states=words)
+            found.append(torch.cat([one.flatten() for one in maps.maps]))
+    assert torch.allclose(found[0], found[1])
+    assert not torch.allclose(found[1], found[2])

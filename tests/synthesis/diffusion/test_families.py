@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 import numpy as np
 import pytest
 
@@ -50,7 +52,7 @@ def teach(other_family, device, study, tmp_path):
     def make(name="fit", dtype=torch.float32, **others):
         own = DiffusionParameters.from_json({"weights": str(other_family), "device": device, **SMALL, **others})
         spec, shelf = study(kind="colour", concepts=3, canvases=2, backgrounds=2)
-        lessons = make_lessons(examples_of(spec, shelf, CompositeParameters()), shelf, own, seed=5)[:2]
+        lessons = islice(make_lessons(examples_of(spec, shelf, CompositeParameters()), shelf, own, seed=5), 2)
         pipeline = pipelines.load(other_family, own, pipelines.device_of(device), dtype)
         folder = tmp_path / name
         folder.mkdir(exist_ok=True)

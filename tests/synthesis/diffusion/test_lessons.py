@@ -16,7 +16,7 @@ OWN = DiffusionParameters(resolution=64)
 @pytest.mark.parametrize("kind", ["grey", "colour", "deep"])
 def test_every_lesson_shows_the_concept_under_its_mask(study, kind):
     spec, shelf = study(kind=kind)
-    lessons = make_lessons(examples_of(spec, shelf, CompositeParameters()), shelf, OWN, seed=1)
+    lessons = list(make_lessons(examples_of(spec, shelf, CompositeParameters()), shelf, OWN, seed=1))
     assert len(lessons) == 48
     for lesson in lessons:
         assert lesson.image.shape == (64, 64, 3)
@@ -31,14 +31,14 @@ def test_every_lesson_shows_the_concept_under_its_mask(study, kind):
 def test_the_same_seed_gives_the_same_lessons_and_another_others(study):
     spec, shelf = study()
     examples = examples_of(spec, shelf, CompositeParameters())
-    one, again, other = (make_lessons(examples, shelf, OWN, seed=seed) for seed in (1, 1, 2))
+    one, again, other = (list(make_lessons(examples, shelf, OWN, seed=seed)) for seed in (1, 1, 2))
     assert all(np.array_equal(a.image, b.image) for a, b in zip(one, again, strict=True))
     assert not all(np.array_equal(a.image, b.image) for a, b in zip(one, other, strict=True))
 
 
 def test_labels_take_turns(study):
     spec, shelf = study(labels=("pit", "dent"))
-    lessons = make_lessons(examples_of(spec, shelf, CompositeParameters()), shelf, OWN, seed=1)
+    lessons = list(make_lessons(examples_of(spec, shelf, CompositeParameters()), shelf, OWN, seed=1))
     assert [lesson.label for lesson in lessons[:4]] == ["pit", "dent", "pit", "dent"]
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from itertools import islice
+
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -32,7 +35,7 @@ def teach(tiny, device, study, tmp_path):
     def make(name="fit", dtype="float32", **others):
         own = DiffusionParameters.from_json({"weights": str(tiny), "device": device, **SMALL, **others})
         spec, shelf = study(kind="colour", concepts=3, canvases=2, backgrounds=2)
-        lessons = make_lessons(examples_of(spec, shelf, CompositeParameters()), shelf, own, seed=5)[:8]
+        lessons = islice(make_lessons(examples_of(spec, shelf, CompositeParameters()), shelf, own, seed=5), 8)
         pipeline = pipelines.load(tiny, own, pipelines.device_of(device), getattr(torch, dtype))
         folder = tmp_path / name
         folder.mkdir(exist_ok=True)
@@ -199,7 +202,7 @@ def test_what_lies_on_a_failed_device_is_not_read_for_a_checkpoint(teach, monkey
 def test_a_loss_that_is_no_number_names_the_setting(teach, monkeypatch):
     teacher = teach(fit_steps=1)
     nothing = torch.tensor(float("nan"), requires_grad=True)
-    monkeypatch.setattr(teacher, "_losses", lambda rows, chance: (nothing, nothing, nothing))
+    monkeypatch.setattr(teacher, "_losses", lambda rows, chance: nullcontext((nothing,) * 3))
     with pytest.raises(EngineError, match=r"lower “diffusion.learning_rate”"):
         teacher.run(ignore)
 
@@ -226,3 +229,34 @@ def test_a_float16_fit_that_was_stopped_goes_on_with_its_gradients_scale(teach, 
     with pytest.raises(Stop):
         teach("stopped", fit_steps=4, dtype="float16").run(stop_after_two)
     assert teach("stopped", fit_steps=4, dtype="float16").run(ignore).read_bytes() == whole.read_bytes()
+
+
+def test_where_not_even_one_row_fits_activations_are_computed_again_in_place_of_kept(teach, device, monkeypatch):
+    teacher = teach("spare", fit_steps=2)
+    real = teacher._losses
+
+    def small(rows, chance):
+        if not teacher._model.is_gradient_checkpointing:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(rows, chance)
+
+    monkeypatch.setattr(teacher, "_losses", small)
+    spared = safetensors.torch.load_file(teacher.run(ignore))
+    rich = teach("rich", fit_steps=2)
+    rich._rows = 1
+    kept = safetensors.torch.load_file(rich.run(ignore))
+    assert all(torch.allclose(spared[name], kept[name], atol=1e-5) for name in kept)
+
+
+def test_noise_is_added_in_float32_for_a_bfloat16_model_too(teach, monkeypatch):
+    teacher = teach(fit_steps=1, dtype="bfloat16")
+    real, kinds = teacher._denoiser.noised, []
+
+    def noised(latents, noise, times):
+        noisy, target = real(latents, noise, times)
+        kinds.extend(part.dtype for part in (latents, noise, noisy, target))
+        return noisy, target
+
+    monkeypatch.setattr(teacher._denoiser, "noised", noised)
+    teacher.run(ignore)
+    assert set(kinds) == {torch.float32}

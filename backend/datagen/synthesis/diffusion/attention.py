@@ -41,8 +41,8 @@ class _Listening:
         self, attn: Any, hidden_states: torch.Tensor, encoder_hidden_states: torch.Tensor, *rest: Any, **named: Any
     ) -> torch.Tensor:
         rows = len(self._maps.positions)
-        query = attn.to_q(hidden_states[:rows])
-        key = attn.to_k(encoder_hidden_states[:rows])
+        query = attn.to_q(hidden_states[-rows:])
+        key = attn.to_k(encoder_hidden_states[-rows:])
         places = query.shape[1]
         heads = attn.heads
         query, key = (x.view(rows, -1, heads, x.shape[-1] // heads).transpose(1, 2) for x in (query, key))
@@ -58,7 +58,10 @@ class _Listening:
 
 @contextmanager
 def listening(unet: Any, positions: torch.Tensor) -> Iterator[AttentionMaps]:
-    """While open, the UNet's decoder notes how its first rows attend to the tokens at ``positions`` [rows, tokens]."""
+    """While open, the UNet's decoder notes how its last rows attend to the tokens at ``positions`` [rows, tokens].
+
+    The way back has to lie within: where activations are not kept for it, layers are run again, and as they were.
+    """
     maps = AttentionMaps(positions)
     before = dict(unet.attn_processors)
     # the decoder's layers place things; the encoder's say what is there (DefectFill, section 3.3)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,26 +16,23 @@ from datagen.synthesis.diffusion.watchdog import watched
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Encoded:
-    """All lessons, on the CPU.
+    """All lessons, on the CPU, in float32.
 
-    ``latents`` [n, c, h, w] of the crops; ``concept`` and ``boxes`` [n, 1, h, w], the two masks of each; what the
-    denoiser is shown beside the noise where the one or the other is masked, ``concept_seen`` and ``boxes_seen``
-    [n, k, h, w]; the labels.
+    ``latents`` [n, c, h, w] of the crops; ``concept`` [n, 1, h, w], where it is; what the denoiser is shown beside the
+    noise where the concept or where boxes are masked, ``concept_seen`` and ``boxes_seen`` [n, k, h, w]; the labels.
     """
 
     latents: torch.Tensor
     concept: torch.Tensor
     concept_seen: torch.Tensor
-    boxes: torch.Tensor
     boxes_seen: torch.Tensor
     labels: list[str]
 
 
 def encode(
     pipeline: Pipeline,
-    lessons: Sequence[Lesson],
+    lessons: Iterable[Lesson],
     seed: int,
-    dtype: torch.dtype,
     see: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
 ) -> Encoded:
     """Every lesson through the autoencoder, drawn from a seed of its own.
@@ -43,6 +40,7 @@ def encode(
     ``see`` makes of a masked picture's latents [1, c, h, w] and its mask [1, 1, H, W] what the denoiser is shown.
     """
     rows: list[tuple[torch.Tensor, ...]] = []
+    labels: list[str] = []
     with torch.no_grad():
         for number, lesson in enumerate(lessons):
             image = torch.from_numpy(lesson.image.transpose(2, 0, 1).copy())[None] * 2 - 1
@@ -50,25 +48,24 @@ def encode(
             chance = torch.Generator("cpu").manual_seed((seed + number) % 2**63)
             whole = torch.cat([image, *(image * (1 - mask) for mask in (concept, boxes))])
             with watched():
-                found = _to_latents(pipeline, whole, chance).to("cpu", dtype)
+                found = _to_latents(pipeline, whole, chance).to("cpu", torch.float32)
+            labels.append(lesson.label)
             size = (int(found.shape[-2]), int(found.shape[-1]))
             rows.append(
                 (
                     found[:1],
-                    small(concept, size).to(dtype),
-                    see(found[1:2], concept.to(dtype)),
-                    small(boxes, size).to(dtype),
-                    see(found[2:], boxes.to(dtype)),
+                    small(concept, size),
+                    see(found[1:2], concept),
+                    see(found[2:], boxes),
                 )
             )
-    latents, concepts, concepts_seen, boxed, boxes_seen = (torch.cat(column) for column in zip(*rows, strict=True))
+    latents, concepts, concepts_seen, boxes_seen = (torch.cat(column) for column in zip(*rows, strict=True))
     return Encoded(
         latents=latents,
         concept=concepts,
         concept_seen=concepts_seen,
-        boxes=boxed,
         boxes_seen=boxes_seen,
-        labels=[lesson.label for lesson in lessons],
+        labels=labels,
     )
 
 

@@ -133,19 +133,20 @@ def _taught(
             pipelines.same_every_time()
             pipeline = pipelines.load(weights, own, device, pipelines.dtype_of(own.dtype, device))
             began = time.monotonic()
-            Teacher(pipeline, lessons, own, home, seed).run(
+            teacher = Teacher(pipeline, lessons, own, home, seed)
+            teacher.run(
                 lambda done, what: progress(_WEIGHTS + (_TAUGHT - _WEIGHTS) * done, f"teaching the model: {what}")
             )
             about = {
                 "spec": spec.digest,
                 "seconds": round(time.monotonic() - began, 1),
-                "examples": len(lessons),
+                "lessons": teacher.lessons,
                 "device": pipelines.device_name(device),
                 "torch": torch.__version__,
             }
             with kept_in(home):
                 (home / "fit.json").write_text(json.dumps(about))
-            del pipeline
+            del pipeline, teacher
             free_memory()
     return home / LORA_FILE, said
 

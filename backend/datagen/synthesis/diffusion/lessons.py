@@ -1,12 +1,13 @@
 """What the model is taught from: crops round the concepts, some with the concept masked, some with random boxes.
 
-DefectFill (CVPR 2025): masking the defect teaches what it looks like, masking random boxes teaches what it lies on.
+DefectFill (CVPR 2025): masking the defect teaches what it looks like, masking random boxes how it belongs to what it
+lies on.
 numpy only; ``Lesson`` number n is the same on every machine.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -27,8 +28,8 @@ from datagen.synthesis.tones import Bools, Floats
 _PER_EXAMPLE, _LEAST, _MOST = 8, 32, 256
 #: The window's side varies by these factors about the one painted in, so that the size in the crop is not learned.
 _NEARER, _FARTHER = 0.8, 1.5
-#: Random boxes in a crop, and their sides as shares of it.
-_BOXES, _BOX_SIDE = (1, 4), (0.1, 0.4)
+#: Random boxes in a crop, and their sides as shares of it (DefectFill, section 4.1).
+_BOXES, _BOX_SIDE = 30, (0.03, 0.25)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,15 +79,15 @@ def examples_of(spec: Spec, pictures: Pictures, where: CompositeParameters) -> t
 
 def make_lessons(
     examples: Sequence[Example], pictures: Pictures, parameters: DiffusionParameters, seed: int
-) -> list[Lesson]:
-    """Crops of every example in turn, each at its own place and scale, every second one mirrored."""
-    count = min(_MOST, max(_LEAST, _PER_EXAMPLE * len(examples)))
-    made: list[Lesson] = []
-    for number in range(count):
+) -> Iterator[Lesson]:
+    """Crops of every example in turn, each at its own place and scale, every second one mirrored.
+
+    Made one by one: all of them at 1024 pixels would fill 5 GB.
+    """
+    for number in range(min(_MOST, max(_LEAST, _PER_EXAMPLE * len(examples)))):
         example = examples[number % len(examples)]
         chance = np.random.default_rng([seed, number])
-        made.append(_lesson(example, pictures.load(example.photo), parameters, chance))
-    return made
+        yield _lesson(example, pictures.load(example.photo), parameters, chance)
 
 
 def _lesson(example: Example, photo: Picture, parameters: DiffusionParameters, chance: np.random.Generator) -> Lesson:
@@ -105,8 +106,8 @@ def _lesson(example: Example, photo: Picture, parameters: DiffusionParameters, c
     if chance.random() < 0.5:
         image, concept = image[:, ::-1], concept[:, ::-1]
     boxes = np.zeros((r, r), np.float32)
-    for _ in range(int(chance.integers(_BOXES[0], _BOXES[1] + 1))):
-        high, wide = (int(r * chance.uniform(*_BOX_SIDE)) for _ in range(2))
+    for _ in range(_BOXES):
+        high, wide = (max(1, int(r * chance.uniform(*_BOX_SIDE))) for _ in range(2))
         top, left = int(chance.integers(0, r - high)), int(chance.integers(0, r - wide))
         boxes[top : top + high, left : left + wide] = 1
     return Lesson(

@@ -1,15 +1,17 @@
 """Fitting a LoRA on the concepts: DefectFill's loss, one step at a time, resumable at every one. Imports torch.
 
-Loss = 0.5 · defect + 0.2 · object + 0.05 · attention, the last for UNets alone. Step s draws its lessons, noise and
-times from seeds of its own, so that a fit that was interrupted goes on as if it had not been.
+Loss = 0.5 · defect + 0.2 · object + 0.05 · attention, the last for UNets alone: to paint the concept where it is
+masked; to paint the whole where random boxes are masked, the concept above all; and there to look for it where it is.
+Step s draws its lessons, noise and times from seeds of its own, so that a fit that was interrupted goes on as if it had
+not been.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -36,7 +38,7 @@ from datagen.synthesis.diffusion.pipelines import LORA_FILE, Pipeline
 from datagen.synthesis.diffusion.watchdog import watched
 from datagen.synthesis.engine import Progress
 
-#: Weights of the loss's parts, and of what lies outside the boxes in the object's part (DefectFill, section 4).
+#: Weights of the loss's parts, and of what lies outside the concept in the object's part (DefectFill, section 4).
 DEFECT, OBJECT, ATTENTION, BACKGROUND = 0.5, 0.2, 0.05, 0.1
 #: The parts of a pipeline that are done with once the lessons are encoded.
 _ENCODERS = ("vae", "text_encoder", "text_encoder_2")
@@ -49,7 +51,7 @@ class Teacher:
     """One fit: a pipeline, the lessons, and the folder that holds what is done so far."""
 
     def __init__(
-        self, pipeline: Pipeline, lessons: Sequence[Lesson], parameters: DiffusionParameters, folder: Path, seed: int
+        self, pipeline: Pipeline, lessons: Iterable[Lesson], parameters: DiffusionParameters, folder: Path, seed: int
     ) -> None:
         self._pipeline = pipeline
         self._parameters = parameters
@@ -60,6 +62,8 @@ class Teacher:
         self._model: Any = self._denoiser.module
         #: lessons put through the model at once; halved when memory runs out, the gradients being summed
         self._rows = parameters.fit_batch
+        #: whether activations are computed again on the way back, which takes a third longer, in place of being kept
+        self._sparing = False
         self.losses: list[float] = []
         #: whether a checkpoint was damaged, so that the fit begins anew
         self._dropped = False
@@ -72,9 +76,9 @@ class Teacher:
             f"the weights and one crop of {parameters.resolution} pixels do not fit into the device's memory; lower "
             "“diffusion.resolution”, choose smaller weights, or end what else uses the device",
         ):
-            self._encoded = encode(pipeline, lessons, seed, self._model.dtype, self._denoiser.see)
+            self._encoded = encode(pipeline, lessons, seed, self._denoiser.see)
             with torch.no_grad():
-                self._prompts = {label: self._read(label) for label in sorted({one.label for one in lessons})}
+                self._prompts = {label: self._read(label) for label in sorted(set(self._encoded.labels))}
             for part in _ENCODERS:  # their room is needed for the way back through the model
                 if getattr(pipeline, part, None) is not None:
                     getattr(pipeline, part).to("cpu")
@@ -119,19 +123,23 @@ class Teacher:
             raise
         return self._finish()
 
+    @property
+    def lessons(self) -> int:
+        """How many there are."""
+        return len(self._encoded.labels)
+
     def judge(self) -> float:
         """The defect's loss over all lessons at fixed noise and times: what a fit is to lower."""
         total = 0.0
-        count = len(self._encoded.labels)
         with torch.no_grad():
-            for row in range(count):
-                defect, _, _ = self._losses([row], torch.Generator("cpu").manual_seed(row))
-                total += float(defect)
-        return total / count
+            for row in range(self.lessons):
+                with self._losses([row], torch.Generator("cpu").manual_seed(row)) as (defect, _, _):
+                    total += float(defect)
+        return total / self.lessons
 
     def _step(self, step: int) -> float:
         chance = torch.Generator("cpu").manual_seed((self._seed + step) % 2**63)
-        chosen = torch.randint(len(self._encoded.labels), (self._parameters.fit_batch,), generator=chance).tolist()
+        chosen = torch.randint(self.lessons, (self._parameters.fit_batch,), generator=chance).tolist()
         while True:
             try:
                 with watched():
@@ -143,12 +151,16 @@ class Teacher:
                     raise
                 fault.__traceback__ = None
                 self._optimizer.zero_grad(set_to_none=True)
-                if self._rows == 1:
+                if self._rows > 1:
+                    self._rows //= 2
+                elif not self._sparing:
+                    self._sparing = True
+                    self._model.enable_gradient_checkpointing()
+                else:
                     raise EngineError(
                         f"not even one lesson of {self._parameters.resolution} pixels fits into the device's memory; "
                         "lower “diffusion.resolution” or “diffusion.lora_rank”, or end what else uses the device"
                     ) from None
-                self._rows = max(1, self._rows // 2)
                 free_memory()
 
     def _learn(self, chosen: Sequence[int], step: int) -> float:
@@ -158,14 +170,14 @@ class Teacher:
             rows = chosen[start : start + self._rows]
             # a seed for each group of rows, so that halving changes no other group's noise
             chance = torch.Generator("cpu").manual_seed((self._seed * 31 + step * 1009 + start) % 2**63)
-            defect, surface, attention = self._losses(rows, chance)
-            loss = (DEFECT * defect + OBJECT * surface + ATTENTION * attention) * (len(rows) / len(chosen))
-            if not torch.isfinite(loss):
-                raise EngineError(
-                    f"the loss is no number at step {step + 1}; lower “diffusion.learning_rate”, or set "
-                    "“diffusion.dtype” to “bfloat16” or “float32”"
-                )
-            self._scaler.scale(loss).backward()
+            with self._losses(rows, chance) as (defect, surface, attention):
+                loss = (DEFECT * defect + OBJECT * surface + ATTENTION * attention) * (len(rows) / len(chosen))
+                if not torch.isfinite(loss):
+                    raise EngineError(
+                        f"the loss is no number at step {step + 1}; lower “diffusion.learning_rate”, or set "
+                        "“diffusion.dtype” to “bfloat16” or “float32”"
+                    )
+                self._scaler.scale(loss).backward()
             total += float(loss.detach())
         self._scaler.unscale_(self._optimizer)
         torch.nn.utils.clip_grad_norm_(self._trained(), 1.0)
@@ -173,32 +185,35 @@ class Teacher:
         self._scaler.update()
         return total
 
-    def _losses(self, rows: Sequence[int], chance: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Defect, object and attention loss of some lessons; both kinds of masks go through the model together."""
-        e, n = self._encoded, len(rows)
+    @contextmanager
+    def _losses(
+        self, rows: Sequence[int], chance: torch.Generator
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+        """Defect, object and attention loss of some lessons; both kinds of masks go through the model together.
+
+        The way back lies within the context.
+        """
+        e, n, dtype = self._encoded, len(rows), self._model.dtype
         pick = torch.tensor(list(rows))
+        # noise is added in float32: in bfloat16 the least noisy times would have none, or a fifth too much
         latents = e.latents[pick].to(self._device)
-        noise = torch.randn(latents.shape, generator=chance).to(self._device, latents.dtype)
+        noise = torch.randn(latents.shape, generator=chance).to(self._device)
         times = self._denoiser.times(n, chance).to(self._device)
         noisy, target = self._denoiser.noised(latents, noise, times)
-        concept, boxes = e.concept[pick].to(self._device), e.boxes[pick].to(self._device)
-        seen = torch.cat(
-            [
-                torch.cat([noisy, e.concept_seen[pick].to(self._device)], dim=1),
-                torch.cat([noisy, e.boxes_seen[pick].to(self._device)], dim=1),
-            ]
-        )
+        concept = e.concept[pick].to(self._device)
+        shown = [part[pick].to(self._device, dtype) for part in (e.concept_seen, e.boxes_seen)]
+        seen = torch.cat([torch.cat([noisy.to(dtype), beside], dim=1) for beside in shown])
         said = [self._prompts[e.labels[row]] for row in rows]
         words = _together([one.concept for one in said] + [one.surface for one in said])
         positions = torch.tensor([one.positions for one in said], device=self._device)
-        with self._autocast(), self._denoiser.listened(positions) as maps:
-            guess = self._denoiser.guess(seen, torch.cat([times, times]), words)
-        error = (guess.float() - torch.cat([target, target]).float()).square()
-        inside = concept.float()
-        defect = (error[:n] * inside).sum() / (inside.sum() * error.shape[1]).clamp(min=1)
-        weight = boxes.float() + BACKGROUND * (1 - boxes.float())
-        surface = (error[n:] * weight).sum() / (weight.sum() * error.shape[1])
-        return defect, surface, maps.loss(inside) if maps is not None else torch.zeros_like(defect)
+        with self._denoiser.listened(positions) as maps:
+            with self._autocast():
+                guess = self._denoiser.guess(seen, torch.cat([times, times]), words)
+            error = (guess.float() - torch.cat([target, target])).square()
+            defect = (error[:n] * concept).sum() / (concept.sum() * error.shape[1]).clamp(min=1)
+            weight = concept + BACKGROUND * (1 - concept)
+            surface = (error[n:] * weight).sum() / (weight.sum() * error.shape[1])
+            yield defect, surface, maps.loss(concept) if maps is not None else torch.zeros_like(defect)
 
     def _autocast(self) -> Any:
         """bfloat16 and float16 weights stay as they are; the LoRA is in float32 and is cast where they meet."""
@@ -223,7 +238,7 @@ class Teacher:
         return _Prompts(
             concept=read(self._pipeline, p.prompt_for(label)),
             surface=read(self._pipeline, p.object_prompt_for(label)),
-            positions=token_positions(self._pipeline.tokenizer, p.prompt_for(label), p.token),
+            positions=token_positions(self._pipeline.tokenizer, p.object_prompt_for(label), p.token),
         )
 
     def _trained(self) -> list[torch.nn.Parameter]:
@@ -296,7 +311,7 @@ class Teacher:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Prompts:
-    """A label's two sentences as the model reads them, and where the taught word stands in the first."""
+    """A label's two sentences as the model reads them, and where the taught word stands in the second."""
 
     concept: Words
     surface: Words
