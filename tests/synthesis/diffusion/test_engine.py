@@ -120,7 +120,7 @@ def test_a_refined_composite_starts_from_what_composite_made(study, engine, para
 def test_where_nothing_can_be_seen_composites_pixels_are_used_and_counted(study, engine, parameters, monkeypatch):
     spec, shelf = study(kind="colour", parameters=parameters(fit_steps=0))
     # a model that gives every crop back as it was
-    monkeypatch.setattr(Painter, "paint", lambda self, orders: [order.image for order in orders])
+    monkeypatch.setattr(Painter, "paint", lambda self, orders, most: [order.image for order in orders])
     fitted = engine.fit(spec, shelf, ignore)
     [one] = fitted.render([0])
     assert painted(one) == ["composite"]

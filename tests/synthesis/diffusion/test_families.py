@@ -42,7 +42,7 @@ def paint(pipeline, own=OWN):
     mask[8:20, 8:20] = 1
     image = np.random.default_rng(7).random((32, 32, 3)).astype(np.float32)
     order = Order(image=image, mask=mask, prompt="a photo of sks pit", seed=1)
-    return Painter(pipeline, own, 1).paint([order])[0]
+    return next(iter(Painter(pipeline, own, 1).paint([order])))
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -128,17 +127,57 @@ def test_compiled_blocks_take_every_batch_that_memory_may_leave():
     """After the second halving, dynamo's limit of 8 graphs ended every try of the shard."""
 
     class Block(torch.nn.Module):
+        def compile(self, **options):
+            super().compile(backend="eager", **options)
+
         def forward(self, x):
             return 2 * x + 1
 
-    blocks = Block()
-    compiled = partial(blocks.compile, backend="eager")
+    model = torch.nn.Sequential(Block())
+    model._repeated_blocks = ["Block"]
     patched = (torch._dynamo.config.patch(recompile_limit=8), torch._inductor.config.patch(deterministic=False))
     with patched[0], patched[1], torch.inference_mode():
-        tuning._compile(SimpleNamespace(unet=SimpleNamespace(compile_repeated_blocks=compiled)))
+        tuning._compile(SimpleNamespace(unet=model))
+        assert model[0]._compiled_call_impl is not None
         for batch in range(1, 20):
-            assert blocks(torch.zeros(batch, 4)).shape == (batch, 4)
+            assert model(torch.zeros(batch, 4)).shape == (batch, 4)
     torch.compiler.reset()
+
+
+def test_a_released_lever_leaves_no_copy_of_the_weights_behind(pipeline):
+    before = {name: values.shape for name, values in pipeline.unet.state_dict().items()}
+    [fused] = [lever for lever in tuning.LEVERS if lever.name == "fused_qkv"]
+    fused.pull(pipeline)
+    assert len(pipeline.unet.state_dict()) > len(before)
+    fused.release(pipeline)
+    assert {name: values.shape for name, values in pipeline.unet.state_dict().items()} == before
+
+
+def test_a_lever_that_was_kept_and_does_not_work_here_is_let_go_of(pipeline, monkeypatch):
+    """Without a compiler, every shard failed on the second machine."""
+    released = []
+
+    def pull(pipeline):
+        def broken(*_, **__):
+            raise RuntimeError("InductorError: no C++ compiler was found")
+
+        monkeypatch.setattr(pipeline.unet, "forward", broken)
+
+    def release(_pipeline):
+        released.append("compiled")
+        monkeypatch.undo()
+
+    levers = [tuning.Lever(name="compiled", pull=pull, release=release)]
+    monkeypatch.setattr(tuning, "LEVERS", levers)
+    kept = tuning.Tuning(batch=2, levers=("compiled",), images_per_second={"batch 2": 1.0})
+    assert tuning._pulled(pipeline, OWN, kept) == tuning.Tuning(batch=2, levers=(), images_per_second={"batch 2": 1.0})
+    assert released == ["compiled"]
+
+
+def test_a_step_counts_in_a_measurement_as_often_as_it_is_painted(pipeline, monkeypatch):
+    """From four steps, what comes once hid what a lever gained in the others."""
+    monkeypatch.setattr(tuning, "_paint_once", lambda painter, short: 10.0 + 0.5 * short.steps)
+    assert tuning.images_per_second(pipeline, DiffusionParameters(resolution=32, steps=20), 4) == pytest.approx(4 / 20)
 
 
 @pytest.mark.parametrize(

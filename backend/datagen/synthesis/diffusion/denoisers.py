@@ -18,7 +18,7 @@ from diffusers.utils import convert_state_dict_to_diffusers
 
 from datagen.errors import EngineError
 from datagen.synthesis.diffusion.attention import AttentionMaps, listening
-from datagen.synthesis.diffusion.encoding import small
+from datagen.synthesis.diffusion.latents import small
 from datagen.synthesis.diffusion.pipelines import Pipeline
 
 #: The guidance that Flux is taught at. It was distilled to take the weight of the prompt as an input, and what a photo

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-import torch.nn.functional as functional
 
+from datagen.synthesis.diffusion.latents import small, to_latents
 from datagen.synthesis.diffusion.lessons import Lesson
 from datagen.synthesis.diffusion.pipelines import Pipeline
 from datagen.synthesis.diffusion.watchdog import watched
@@ -48,7 +47,7 @@ def encode(
             chance = torch.Generator("cpu").manual_seed((seed + number) % 2**63)
             whole = torch.cat([image, *(image * (1 - mask) for mask in (concept, boxes))])
             with watched():
-                found = _to_latents(pipeline, whole, chance).to("cpu", torch.float32)
+                found = to_latents(pipeline, whole, chance).to("cpu", torch.float32)
             labels.append(lesson.label)
             size = (int(found.shape[-2]), int(found.shape[-1]))
             rows.append(
@@ -67,22 +66,3 @@ def encode(
         boxes_seen=boxes_seen,
         labels=labels,
     )
-
-
-def small(mask: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """A mask [n, 1, H, W] at the size of latents."""
-    return functional.interpolate(mask, size=size, mode="nearest")
-
-
-def _to_latents(pipeline: Pipeline, images: torch.Tensor, chance: torch.Generator) -> torch.Tensor:
-    vae: Any = pipeline.vae
-    upcast = bool(getattr(vae.config, "force_upcast", False)) and vae.dtype == torch.float16
-    if upcast:  # SDXL's autoencoder overflows in float16
-        vae.to(dtype=torch.float32)
-    spread = vae.encode(images.to(vae.device, vae.dtype)).latent_dist
-    if upcast:
-        vae.to(dtype=torch.float16)
-    drawn = torch.randn(spread.mean.shape, generator=chance).to(spread.mean)
-    shift = getattr(vae.config, "shift_factor", None) or 0.0
-    found: torch.Tensor = (spread.mean + spread.std * drawn - shift) * vae.config.scaling_factor
-    return found

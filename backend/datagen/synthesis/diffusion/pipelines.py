@@ -154,6 +154,10 @@ def load(folder: Path, parameters: DiffusionParameters, device: torch.device, dt
     _set_scheduler(pipeline, parameters.scheduler)
     if dtype != torch.float16:
         _keep_numbers(pipeline)
+    if hasattr(pipeline.vae, "enable_slicing"):
+        # picture by picture: a decoder of whole batches takes more memory than the denoiser, and kernels that count in
+        # 32 bits fail in it
+        pipeline.vae.enable_slicing()
     with (
         watched(),
         device_faults(
@@ -237,4 +241,7 @@ def _set_scheduler(pipeline: Pipeline, wanted: str) -> None:
             f"{type(pipeline).__name__} needs its own scheduler; set “diffusion.scheduler” to “own” or “auto”"
         )
     kind, options = _SCHEDULERS[name]
+    if pipeline.scheduler.config.get("rescale_betas_zero_snr"):
+        # Karras' steps crowd where there is most noise, and for such weights that is without end
+        options = {key: value for key, value in options.items() if key != "use_karras_sigmas"}
     pipeline.scheduler = getattr(diffusers, kind).from_config(pipeline.scheduler.config, **options)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,8 @@ ROUNDS = 2
 _OF_COMPOSITE = frozenset({"blend", "slope", "contrast"})
 #: Samples painted together at most: their photos are held in memory meanwhile.
 _MOST_TOGETHER = 16
+#: Threads that measure what was painted, beside the one that paints.
+_MEASURING = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,11 +160,19 @@ class FittedDiffusion:
                 number = attempt * self._own.candidates + candidate
                 seed = sample_seed(f"{self._spec.digest}:{sample}:{target.instance}", number)
                 orders.append(Order(image=target.start, mask=mask, prompt=target.prompt, seed=seed))
-        made = iter(warm.painter.paint(orders))
-        for target in targets:
-            for _ in range(self._own.candidates):
-                after = reduced(next(made), target.place, target.before.shape[2])
-                target.painted.append(measure(target.before, after, target.place))
+        # the second round is for the few places where nothing could be seen
+        most = None if attempt == 0 else self._own.candidates
+        with ThreadPoolExecutor(_MEASURING) as beside:  # while the next batch is painted
+            made = [
+                beside.submit(_measured, target, painted)
+                for target, painted in zip(
+                    (target for target in targets for _ in range(self._own.candidates)),
+                    warm.painter.paint(orders, most),
+                    strict=True,
+                )
+            ]
+        for start, target in zip(range(0, len(made), self._own.candidates), targets, strict=True):
+            target.painted += [one.result() for one in made[start : start + self._own.candidates]]
             target.chosen = best(target.painted, self._where.min_contrast)
 
     def _finished(self, one: Rendered, photo: Picture, targets: Sequence[_Target], warm: Warm) -> Rendered:
@@ -229,6 +240,10 @@ class FittedDiffusion:
             "levers": levers,
             "batch": warm.painter.batch,
         }
+
+
+def _measured(target: _Target, painted: Floats) -> Painted:
+    return measure(target.before, reduced(painted, target.place, target.before.shape[2]), target.place)
 
 
 def replace_provenance(placed: Provenance, spec: Spec, steps: dict[str, Any]) -> Provenance:

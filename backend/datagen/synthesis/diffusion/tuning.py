@@ -10,7 +10,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ import torch._dynamo
 import torch._inductor.config
 from filelock import FileLock
 
-from datagen.errors import DeviceFault
+from datagen.errors import DeviceFault, EngineError
 from datagen.synthesis.diffusion import pipelines
 from datagen.synthesis.diffusion.faults import free_memory
 from datagen.synthesis.diffusion.keeping import kept_in
@@ -28,16 +28,19 @@ from datagen.synthesis.diffusion.painter import Order, Painter
 from datagen.synthesis.diffusion.parameters import DiffusionParameters
 from datagen.synthesis.diffusion.pipelines import Pipeline
 
-#: Batches tried, in order; the next is not tried once one brings too little.
-_BATCHES = (1, 2, 4, 8, 16, 32, 64)
+#: Batches tried, in order; the next is not tried once one brings too little. 16 are 32 rows with guidance, which fill
+#: any device; more would be painted in vain wherever a shard ends.
+_BATCHES = (1, 2, 4, 8, 16)
 #: What a larger batch has to bring, and what a lever: less is within the noise of a shared machine.
-_BATCH_GAIN, _LEVER_GAIN = 1.08, 1.03
+_BATCH_GAIN, _LEVER_GAIN = 1.04, 1.03
 #: Share of the device's memory that painting may fill; the rest is for fragments and others.
 _MEMORY_SHARE = 0.85
-#: Denoising steps of one measurement, and how often it is repeated after a first, unmeasured time.
-_STEPS, _REPEATS = 4, 3
-#: Graphs that may be compiled of one block: seven batches of four shapes, and their retries.
-_GRAPHS = 64
+#: Denoising steps of the two runs that are measured, and how often each is, after a first, unmeasured time.
+_FEW, _MORE, _REPEATS = 2, 6, 2
+#: Graphs that may be compiled of one kind of block: up to twenty shapes, at five batches, in two layouts; and of all.
+_GRAPHS, _ALL_GRAPHS = 256, 1024
+#: Blocks beside those that a model names itself: a UNet spends half of its time in them.
+_BLOCKS = frozenset({"ResnetBlock2D"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,17 +67,30 @@ def denoiser(pipeline: Pipeline) -> Any:
 
 
 def _memory_format(pipeline: Pipeline, layout: torch.memory_format) -> None:
-    for part in (getattr(pipeline, "unet", None), pipeline.vae):
-        if part is not None:
-            part.to(memory_format=layout)
+    # not the autoencoder: it works picture by picture
+    denoiser(pipeline).to(memory_format=layout)
+
+
+def _unfuse(pipeline: Pipeline) -> None:
+    model = denoiser(pipeline)
+    model.unfuse_qkv_projections()
+    for module in model.modules():  # UNets keep the fused copies
+        for name in ("to_qkv", "to_kv"):
+            if hasattr(module, name):
+                delattr(module, name)
 
 
 def _compile(pipeline: Pipeline) -> None:
-    # a graph for every block's shape at every batch: halving one after another must not run into dynamo's limit
+    # a graph for every block's shape at every batch: halving one after another must not run into dynamo's limits
     torch._dynamo.config.recompile_limit = _GRAPHS
+    torch._dynamo.config.accumulated_recompile_limit = _ALL_GRAPHS
     # kernels by rule, as everywhere: otherwise inductor times its reductions, and the roundings follow the winner
     torch._inductor.config.deterministic = True
-    denoiser(pipeline).compile_repeated_blocks(fullgraph=True, dynamic=False)
+    model = denoiser(pipeline)
+    kinds = _BLOCKS | set(getattr(model, "_repeated_blocks", None) or ())
+    for module in model.modules():
+        if type(module).__name__ in kinds:
+            module.compile(fullgraph=True, dynamic=False)
 
 
 def _forget_compiled(pipeline: Pipeline) -> None:
@@ -83,20 +99,16 @@ def _forget_compiled(pipeline: Pipeline) -> None:
     torch.compiler.reset()
 
 
-#: Pulled in this order; the one that takes longest to set up comes last. Scaled-dot-product attention is no lever here:
-#: diffusers uses it by itself.
+#: Pulled in this order. Scaled-dot-product attention is no lever here: diffusers uses it by itself. The layout comes
+#: last: uncompiled normalization takes every tensor out of it and back, compiled blocks do not.
 LEVERS = (
+    Lever(name="fused_qkv", pull=lambda pipeline: denoiser(pipeline).fuse_qkv_projections(), release=_unfuse),
+    Lever(name="compiled_blocks", pull=_compile, release=_forget_compiled),
     Lever(
         name="channels_last",
         pull=lambda pipeline: _memory_format(pipeline, torch.channels_last),
         release=lambda pipeline: _memory_format(pipeline, torch.contiguous_format),
     ),
-    Lever(
-        name="fused_qkv",
-        pull=lambda pipeline: denoiser(pipeline).fuse_qkv_projections(),
-        release=lambda pipeline: denoiser(pipeline).unfuse_qkv_projections(),
-    ),
-    Lever(name="compiled_blocks", pull=_compile, release=_forget_compiled),
 )
 
 
@@ -124,9 +136,23 @@ def tune(pipeline: Pipeline, own: DiffusionParameters, folder: Path, weights_dig
                 draft.write_text(json.dumps(asdict(measured), indent=1))
                 draft.replace(path)
                 return measured
-    for lever in LEVERS:
-        if lever.name in kept.levers:
+    return _pulled(pipeline, own, kept)
+
+
+def _pulled(pipeline: Pipeline, own: DiffusionParameters, kept: Tuning) -> Tuning:
+    """The levers that were kept, pulled, and tried before they are relied on: this machine may lack a compiler."""
+    levers = [lever for lever in LEVERS if lever.name in kept.levers]
+    try:
+        for lever in levers:
             lever.pull(pipeline)
+        if levers:
+            _paint_once(Painter(pipeline, own, kept.batch), own)
+    except (DeviceFault, EngineError):
+        raise
+    except Exception:  # compilers raise kinds of their own
+        for lever in reversed(levers):
+            lever.release(pipeline)
+        return replace(kept, levers=())
     return kept
 
 
@@ -167,26 +193,45 @@ def measure(pipeline: Pipeline, own: DiffusionParameters) -> Tuning:
     return Tuning(batch=batch, levers=tuple(pulled), images_per_second=rates)
 
 
-def images_per_second(pipeline: Pipeline, own: DiffusionParameters, batch: int, *, steps: int = _STEPS) -> float | None:
-    """Crops painted in a second at a batch, in so many steps each; None where they do not fit into memory.
+def images_per_second(pipeline: Pipeline, own: DiffusionParameters, batch: int) -> float | None:
+    """Crops painted in a second at a batch, told from two short runs; None where they do not fit into memory.
 
-    Few steps tell as well as many which batch and lever is faster, and are measured sooner.
+    What differs between the runs is what a step takes, what is left is what comes once: of both the whole is made up,
+    so that a step counts as much here as when it is painted.
     """
-    short = DiffusionParameters.from_json({**own.to_json(), "steps": steps, "strength": 1.0})
-    painter = Painter(pipeline, short, batch)
+    seconds: list[float] = []
+    for steps in (_FEW, _MORE):
+        short = DiffusionParameters.from_json({**own.to_json(), "steps": steps, "strength": 1.0})
+        painter = Painter(pipeline, short, batch)
+        if not seconds:
+            _paint_once(painter, short)
+        taken = [_paint_once(painter, short) for _ in range(_REPEATS)]
+        if painter.batch < batch:
+            return None
+        seconds.append(min(taken))
+    few, more = seconds
+    a_step = max(0.0, (more - few) / (_MORE - _FEW))
+    return batch / max(few + (own.steps - _FEW) * a_step, 1e-9)
+
+
+def orders_for(own: DiffusionParameters, count: int) -> list[Order]:
+    """Orders as rendering gives them: so many candidates share a crop."""
     side = own.resolution
     mask = np.zeros((side, side), np.float32)
     mask[side // 4 : side // 2, side // 4 : side // 2] = 1
-    image = np.full((side, side, 3), 0.5, np.float32)
-    orders = [Order(image=image, mask=mask, prompt=own.prompt_for("thing"), seed=n) for n in range(batch)]
-    seconds: list[float] = []
-    for _ in range(_REPEATS + 1):
-        began = time.perf_counter()
-        painter.paint(orders)
-        if painter.batch < batch:
-            return None
-        seconds.append(time.perf_counter() - began)
-    return batch / min(seconds[1:])
+    crops = [np.full((side, side, 3), 0.5, np.float32) for _ in range(0, count, own.candidates)]
+    return [
+        Order(image=crops[number // own.candidates], mask=mask, prompt=own.prompt_for("thing"), seed=number)
+        for number in range(count)
+    ]
+
+
+def _paint_once(painter: Painter, own: DiffusionParameters) -> float:
+    """The seconds that a full batch takes."""
+    orders = orders_for(own, painter.batch)
+    began = time.perf_counter()
+    list(painter.paint(orders))
+    return time.perf_counter() - began
 
 
 def _find_batch(pipeline: Pipeline, own: DiffusionParameters, rates: dict[str, float]) -> int:
