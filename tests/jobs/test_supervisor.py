@@ -22,6 +22,8 @@ wait = part + "signal.sigwait([signal.SIGTERM])"
 deaf = part + "signal.signal(signal.SIGTERM, signal.SIG_IGN)\\nwhile True: signal.pause()"
 die = part + "sys.exit(3)"
 codes = {"steady": wait, "mortal": die, "deaf": deaf}
+code = f"from datagen.jobs.supervisor import *; supervise({{'deaf': {[sys.executable, '-c', deaf, sys.argv[1] + '/deaf']}}}"
+codes["nested"] = code + ", INNER_STOP_SECONDS)"
 supervise({name: [sys.executable, "-c", codes[name], f"{sys.argv[1]}/{name}"] for name in sys.argv[2:]})
 """
 
@@ -68,6 +70,17 @@ def test_a_signal_stops_every_part(
 def test_a_part_that_does_not_listen_is_killed(up: Callable[..., subprocess.Popen[bytes]], tmp_path: Path) -> None:
     process = up("deaf")
     wait_until(lambda: bool(pids(tmp_path, "deaf")), 30, "the start of the part")
+    process.terminate()
+    assert process.wait(timeout=40) == 0
+    assert born(pids(tmp_path, "deaf")[0]) is None
+
+
+def test_a_part_of_a_part_that_does_not_listen_does_not_outlive_both(
+    up: Callable[..., subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    """The GPU's worker held its memory on after “datagen up” had ended, and the next one found none."""
+    process = up("nested")
+    wait_until(lambda: bool(pids(tmp_path, "deaf")), 30, "the start of the inner part")
     process.terminate()
     assert process.wait(timeout=40) == 0
     assert born(pids(tmp_path, "deaf")[0]) is None

@@ -46,8 +46,8 @@ _ROUTES = {
     Door.PROPOSALS: _Route(SYNTHESIS, "datagen.jobs.tasks.propose", 900),
     Door.OUTBOX: _Route(PUBLISHING, "datagen.jobs.tasks.tell", 180),
     Door.SHARD: _Route(SYNTHESIS, "datagen.jobs.tasks.render", 3600),
-    # a model may have to be taught first, on a slow device
-    Door.GPU_SHARD: _Route(GPU, "datagen.jobs.tasks.render", 6 * 3600),
+    # a model may have to be taught first, and a CPU takes minutes a picture; what hangs, its watchdog ends
+    Door.GPU_SHARD: _Route(GPU, "datagen.jobs.tasks.render", 7 * 24 * 3600),
 }
 
 

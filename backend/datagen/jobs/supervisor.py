@@ -24,6 +24,8 @@ log = structlog.get_logger()
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 15.0
 #: A part that lived so long had a good start: its next pause is the first again.
 GOOD_START_SECONDS = 30.0
+#: A supervisor that is itself a part gives its own parts less than it is given, or they would outlive it.
+INNER_STOP_SECONDS = 0.7 * STOP_SECONDS
 
 
 @dataclass
@@ -55,10 +57,11 @@ def gpu_commands(gpus: Sequence[str]) -> dict[str, list[str]]:
     return {f"gpu-{name}" if name else "gpu": [*worker, name] for name in gpus or ("",)}
 
 
-def supervise(parts: dict[str, list[str]]) -> None:
+def supervise(parts: dict[str, list[str]], stop_seconds: float = STOP_SECONDS) -> None:
     """Keep these parts running until SIGTERM or SIGINT; then stop all of them and wait for their end.
 
-    SIGHUP is handed on to the web process, which then reads changed settings without refusing a request.
+    What has not ended after ``stop_seconds`` is killed. SIGHUP is handed on to the web process, which then reads
+    changed settings without refusing a request.
     """
     stop, read_again = threading.Event(), threading.Event()
 
@@ -77,7 +80,7 @@ def supervise(parts: dict[str, list[str]]) -> None:
                     part.process.send_signal(signal.SIGHUP)
             read_again.clear()
     finally:
-        _stop_all(running)
+        _stop_all(running, stop_seconds)
         line.close()
 
 
@@ -98,11 +101,11 @@ def _look_after(part: _Part, line: Lifeline) -> None:
         log.info("part.started", part=part.name, pid=part.process.pid)
 
 
-def _stop_all(parts: list[_Part]) -> None:
+def _stop_all(parts: list[_Part], stop_seconds: float) -> None:
     alive = [part.process for part in parts if part.process is not None]
     for process in alive:
         process.terminate()
-    deadline = time.monotonic() + STOP_SECONDS
+    deadline = time.monotonic() + stop_seconds
     for process in alive:
         try:
             process.wait(timeout=max(0.1, deadline - time.monotonic()))

@@ -7,6 +7,7 @@ up``, a container engine) starts it again, and the row's lease gives the work ba
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -54,6 +55,7 @@ class WarmWorker(SimpleWorker):
     def __init__(self, *args: Any, tell: Callable[[Redis], None] | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.told_to_stop = threading.Event()
+        self.jobs_done = 0
         self._tell = tell
         self._told_at = float("-inf")
 
@@ -64,6 +66,7 @@ class WarmWorker(SimpleWorker):
 
     def execute_job(self, job: Job, queue: Queue) -> None:
         """Run one job with a heartbeat beside it."""
+        self.jobs_done += 1
         done = threading.Event()
         beat = threading.Thread(target=self._beat, args=(done,), daemon=True, name="heartbeat")
         beat.start()
@@ -75,13 +78,17 @@ class WarmWorker(SimpleWorker):
             done.set()
             beat.join()
 
-    def handle_exception(self, job: Job, *exc_info: Any) -> None:
-        """Note what failed; after a failed device nothing in this process can use it, so this was its last job."""
-        super().handle_exception(job, *exc_info)
-        if isinstance(exc_info[1], DeviceFault):
-            log.error("worker.device_failed", job=job.id, reason=str(exc_info[1]))
+    def handle_execution_ended(self, job: Job, queue: Queue, heartbeat_ttl: int) -> None:
+        """Note what failed; after a failed device nothing in this process can use it, so this was its last job.
+
+        Noted before RQ tells Redis of the job's end: Redis may be away.
+        """
+        fault = sys.exc_info()[1]
+        if isinstance(fault, DeviceFault):
+            log.error("worker.device_failed", job=job.id, reason=str(fault))
             self.told_to_stop.set()
             self._stop_requested = True
+        super().handle_execution_ended(job, queue, heartbeat_ttl)
 
     def _beat(self, done: threading.Event) -> None:
         while not done.wait(HEARTBEAT_SECONDS):
@@ -95,7 +102,12 @@ class WarmWorker(SimpleWorker):
         super().heartbeat(timeout, pipeline)
         if pipeline is None and self._tell is not None and time.monotonic() - self._told_at > TELL_SECONDS:
             self._told_at = time.monotonic()
-            self._tell(self.connection)
+            try:
+                self._tell(self.connection)
+            except RedisError:
+                raise
+            except Exception:  # what is told beside a sign of life must not end it
+                log.exception("worker.cannot_tell")
         if pipeline is None and not self.connection.sismember(self.redis_workers_keys, self.key):
             with self.connection.pipeline() as again:
                 again.hset(self.key, mapping=self.serialize())
@@ -117,14 +129,20 @@ def run_worker(
     machine.
     """
     connection = Redis.from_url(redis_url)
+    worker: WarmWorker | None = None
+    done = 0
     while True:
-        worker = _worker(connection, queues, tell)
-        log.info("worker.started", name=worker.name, queues=list(queues))
         try:
-            worker.work(burst=burst, logging_level="WARNING", max_jobs=most_jobs)
+            worker = _worker(connection, queues, tell)
+            log.info("worker.started", name=worker.name, queues=list(queues))
+            worker.work(burst=burst, logging_level="WARNING", max_jobs=most_jobs and most_jobs - done)
         except RedisError as away:
+            if worker is None:
+                raise  # at the start somebody is to hear of it
             log.warning("worker.redis_away", reason=type(away).__name__)
-        if burst or most_jobs is not None:
+        done += worker.jobs_done
+        worker.jobs_done = 0
+        if burst or (most_jobs is not None and done >= most_jobs):
             return
         # RQ's worker also ends when Redis fails it at the wrong moment: what this process has loaded is worth another
         with suppress(StopRequested):

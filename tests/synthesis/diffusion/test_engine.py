@@ -15,7 +15,7 @@ pytest.importorskip("peft")
 from filelock import FileLock  # noqa: E402
 
 from datagen.domain.spec import sample_seed  # noqa: E402
-from datagen.errors import EngineError  # noqa: E402
+from datagen.errors import DeviceFault, EngineError  # noqa: E402
 from datagen.synthesis.diffusion.engine import DiffusionEngine  # noqa: E402
 from datagen.synthesis.diffusion.painter import Painter  # noqa: E402
 from datagen.synthesis.diffusion.warm import drop_warm  # noqa: E402
@@ -196,3 +196,32 @@ def test_what_the_machine_lacks_is_said_before_anything_is_learned(study, engine
     with pytest.raises(EngineError, match=r"/no/such/folder, which is not on this machine.*engine “composite”"):
         engine.fit(spec, shelf, ignore)
     assert not shelf.loads
+
+
+def test_a_gpu_that_is_gone_is_no_fault_of_the_spec(study, engine, parameters, monkeypatch):
+    """One bad card failed every run, while others were well."""
+    spec, shelf = study(kind="colour", parameters=parameters(device="cuda"))
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-gone")
+    with pytest.raises(DeviceFault, match=r"the GPU GPU-gone that this worker was given is gone"):
+        engine.fit(spec, shelf, ignore)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    with pytest.raises(EngineError, match=r"No GPU was found"):
+        engine.fit(spec, shelf, ignore)
+
+
+def test_a_lora_that_was_replaced_is_loaded_again_by_a_warm_process(study, engine, parameters, tmp_path, monkeypatch):
+    """The provenance named the new file, and the old one had painted."""
+    file = tmp_path / "lora.safetensors"
+    made = []
+    for seed in (1, 2):
+        monkeypatch.setattr("datagen.synthesis.diffusion.fitting.fit_key", lambda *_, n=seed: f"{n}" * 64)
+        taught, shelf = study(kind="colour", parameters=parameters(fit_steps=3))
+        home = engine._folder / "fits" / (f"{seed}" * 64)
+        engine.fit(taught, shelf, ignore)
+        file.write_bytes((home / "pytorch_lora_weights.safetensors").read_bytes())
+        given, _ = study(kind="colour", parameters=parameters(lora=str(file)))
+        [one] = engine.fit(given, shelf, ignore).render([0])
+        made.append(one)
+    assert made[0].provenance.steps["lora_sha256"] != made[1].provenance.steps["lora_sha256"]
+    assert not np.array_equal(made[0].image, made[1].image)

@@ -120,6 +120,22 @@ def test_a_folder_that_cannot_be_loaded_names_the_setting(weights):
         logging.disable(logging.NOTSET)
 
 
+@pytest.mark.parametrize(
+    ("name", "changed"),
+    [
+        ("text_encoder/config.json", {"hidden_size": 48}),
+        ("scheduler/scheduler_config.json", {"beta_schedule": "unheard of"}),
+        ("unet/config.json", {"block_out_channels": [32, 96]}),
+    ],
+)
+def test_a_configuration_that_does_not_fit_is_said_once_and_not_tried_five_times(tiny, tmp_path, name, changed):
+    folder = shutil.copytree(tiny, tmp_path / "odd")
+    file = folder / name
+    file.write_text(json.dumps(json.loads(file.read_text()) | changed))
+    with pytest.raises(EngineError, match=r"choose others with “diffusion.weights”|filled at random"):
+        load(folder)
+
+
 def test_layers_that_the_files_lack_are_not_filled_at_random(tiny, tmp_path):
     folder = shutil.copytree(tiny, tmp_path / "lacking")
     file = folder / "unet" / "diffusion_pytorch_model.safetensors"

@@ -9,8 +9,9 @@ import subprocess
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
-#: nvidia-smi answers in well under a second, or its driver hangs.
-_ANSWER_SECONDS = 10.0
+#: nvidia-smi answers in well under a second, or its driver hangs; with many GPUs and a driver just loaded it may take
+#: longer, and who starts a worker for each waits for that.
+_ANSWER_SECONDS, PATIENT_SECONDS = 10.0, 90.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,8 +29,8 @@ class Device:
     id: str = ""
 
 
-def cuda_devices() -> tuple[Device, ...]:
-    """The NVIDIA GPUs that this process may use; none where there is no driver."""
+def cuda_devices(within: float = _ANSWER_SECONDS) -> tuple[Device, ...]:
+    """The NVIDIA GPUs that this process may use; none where there is no driver, or it does not answer in so long."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return ()
@@ -39,7 +40,7 @@ def cuda_devices() -> tuple[Device, ...]:
             [program, fields, "--format=csv,noheader,nounits"],
             capture_output=True,
             text=True,
-            timeout=_ANSWER_SECONDS,
+            timeout=within,
             check=True,
         )
     except (subprocess.SubprocessError, OSError):

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from datagen.domain.spec import Json, Spec
-from datagen.errors import EngineError
+from datagen.errors import DeviceFault, EngineError
 from datagen.synthesis.diffusion.checks import PACKAGES, check
-from datagen.synthesis.diffusion.devices import cuda_devices
+from datagen.synthesis.diffusion.devices import PATIENT_SECONDS, cuda_devices, find_device
 from datagen.synthesis.diffusion.parameters import DiffusionParameters
 from datagen.synthesis.engine import FittedEngine, Pictures, Progress
 
@@ -39,7 +39,7 @@ class DiffusionEngine:
     @staticmethod
     def gpus() -> tuple[str, ...]:
         """The NVIDIA GPUs of this machine, as CUDA_VISIBLE_DEVICES names them: each has a worker of its own."""
-        return tuple(device.id for device in cuda_devices())
+        return tuple(device.id for device in cuda_devices(PATIENT_SECONDS))
 
     def fit(self, spec: Spec, pictures: Pictures, progress: Progress) -> FittedEngine:
         """Teach the model, or find that it was taught.
@@ -48,7 +48,14 @@ class DiffusionEngine:
             EngineError: the parameters are wrong, the machine lacks something, or the inputs cannot be learned from.
             DeviceFault: the device failed.
         """
-        DiffusionParameters.from_spec(spec.parameters)
+        own, _ = DiffusionParameters.from_spec(spec.parameters)
+        if (
+            own.device != "cpu"
+            and (given := os.environ.get("CUDA_VISIBLE_DEVICES"))
+            and find_device(own.device) is None
+        ):
+            # another worker's may be well: this is no fault of the spec
+            raise DeviceFault(f"the GPU {given} that this worker was given is gone, or its driver does not answer")
         if problems := self.check(spec.parameters):
             raise EngineError(" ".join(problems))
         try:

@@ -28,9 +28,9 @@ from datagen.synthesis.diffusion.keeping import is_whole, kept_in, losses_of
 from datagen.synthesis.diffusion.lessons import examples_of, make_lessons
 from datagen.synthesis.diffusion.parameters import DiffusionParameters
 from datagen.synthesis.diffusion.pipelines import LORA_FILE
-from datagen.synthesis.diffusion.rendering import FittedDiffusion, Means
+from datagen.synthesis.diffusion.rendering import FittedDiffusion
 from datagen.synthesis.diffusion.teaching import CURVE, LOSSES, Teacher
-from datagen.synthesis.diffusion.warm import drop_warm
+from datagen.synthesis.diffusion.warm import Means, drop_warm
 from datagen.synthesis.diffusion.weights import digest_of, examine
 from datagen.synthesis.engine import Pictures, Progress
 from datagen.synthesis.parameters import CompositeParameters
@@ -78,7 +78,13 @@ def fit(spec: Spec, pictures: Pictures, progress: Progress, folder: Path) -> Fit
     else:
         findings.append("The weights are used as they are; no LoRA was fitted (“diffusion.fit_steps” is 0).")
     progress(_TAUGHT, "fitted")
-    means = Means(weights=weights, weights_digest=digest, lora=lora, folder=folder)
+    means = Means(
+        weights=weights,
+        weights_digest=digest,
+        lora=lora,
+        lora_digest=hashlib.sha256(lora.read_bytes()).hexdigest() if lora else None,
+        folder=folder,
+    )
     report = replace(placing.report, findings=(*placing.report.findings, *findings))
     progress(1.0, "fitted")
     return FittedDiffusion(spec, own, CompositeParameters.from_json(where), placing, pictures, means, report)

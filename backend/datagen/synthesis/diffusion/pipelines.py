@@ -17,7 +17,7 @@ from diffusers import AutoPipelineForInpainting, DiffusionPipeline
 
 from datagen.errors import EngineError
 from datagen.synthesis.diffusion.checks import PACKAGES
-from datagen.synthesis.diffusion.faults import device_faults
+from datagen.synthesis.diffusion.faults import device_faults, is_out_of_memory
 from datagen.synthesis.diffusion.parameters import DiffusionParameters
 from datagen.synthesis.diffusion.watchdog import watched
 from datagen.synthesis.diffusion.weights import numbers_in
@@ -114,7 +114,7 @@ def fetch(parameters: DiffusionParameters) -> Path:
                 use_safetensors=True,
             )
         )
-    except (OSError, ValueError) as fault:
+    except Exception as fault:  # every library on the way has its own
         raise EngineError(
             f"the weights {parameters.weights} could not be fetched ({type(fault).__name__}: {fault}); download them "
             "elsewhere and set “diffusion.weights” to their folder"
@@ -144,7 +144,9 @@ def load(folder: Path, parameters: DiffusionParameters, device: torch.device, dt
             local_files_only=True,
             **options,
         )
-    except (OSError, ValueError, KeyError) as fault:
+    except Exception as fault:  # configurations that do not fit the weights fail in ways of their own
+        if isinstance(fault, MemoryError) or is_out_of_memory(fault):
+            raise
         raise EngineError(
             f"the weights in {folder} cannot be loaded for inpainting ({type(fault).__name__}: {fault}); choose others "
             "with “diffusion.weights”"

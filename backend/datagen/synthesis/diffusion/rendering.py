@@ -5,12 +5,10 @@ Samples are painted in groups large enough to fill the device, and given back in
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +22,7 @@ from datagen.synthesis.diffusion.engine import NAME, VERSION
 from datagen.synthesis.diffusion.measuring import Painted, best, measure
 from datagen.synthesis.diffusion.painter import Order
 from datagen.synthesis.diffusion.parameters import DiffusionParameters
-from datagen.synthesis.diffusion.warm import Warm, warm_painter
+from datagen.synthesis.diffusion.warm import Means, Warm, warm_painter
 from datagen.synthesis.diffusion.weights import looks_like_hub_id
 from datagen.synthesis.engine import FitReport, FittedEngine, Picture, Pictures, Rendered
 from datagen.synthesis.outlines import outlines, tight_box
@@ -39,16 +37,6 @@ _OF_COMPOSITE = frozenset({"blend", "slope", "contrast"})
 _MOST_TOGETHER = 16
 #: Threads that measure what was painted, beside the one that paints.
 _MEASURING = 2
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Means:
-    """What a spec is painted with: the weights' folder and digest, the LoRA's file, and the folder of what is kept."""
-
-    weights: Path
-    weights_digest: str
-    lora: Path | None
-    folder: Path
 
 
 @dataclass(kw_only=True)
@@ -86,7 +74,6 @@ class FittedDiffusion:
         self._means = means
         self._fit = report
         self._counts: Counter[str] = Counter()
-        self._lora_digest = hashlib.sha256(means.lora.read_bytes()).hexdigest() if means.lora else None
 
     @property
     def report(self) -> FitReport:
@@ -119,8 +106,7 @@ class FittedDiffusion:
             yield from self._render(indices[start : start + together])
 
     def _warm(self) -> Warm:
-        m = self._means
-        return warm_painter(m.weights, m.weights_digest, m.lora, self._own, m.folder)
+        return warm_painter(self._means, self._own)
 
     def _render(self, indices: Sequence[int]) -> Iterator[Rendered]:
         placed = list(self._placing.render(indices))
@@ -236,7 +222,7 @@ class FittedDiffusion:
             # a folder is known by its digest; its path is this machine's own affair
             "weights": self._own.weights if looks_like_hub_id(self._own.weights) else self._means.weights.name,
             "weights_sha256": self._means.weights_digest,
-            "lora_sha256": self._lora_digest,
+            "lora_sha256": self._means.lora_digest,
             "levers": levers,
             "batch": warm.painter.batch,
         }

@@ -31,15 +31,26 @@ class Warm:
 _kept: Warm | None = None
 
 
-def warm_painter(weights: Path, weights_digest: str, lora: Path | None, own: DiffusionParameters, folder: Path) -> Warm:
-    """The painter for these weights, LoRA and parameters; the one kept, if it is the same.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Means:
+    """What is painted with: the weights' folder and the LoRA's file with their digests, and where things are kept."""
+
+    weights: Path
+    weights_digest: str
+    lora: Path | None
+    lora_digest: str | None
+    folder: Path
+
+
+def warm_painter(means: Means, own: DiffusionParameters) -> Warm:
+    """The painter with these means and parameters; the one kept, if it is the same.
 
     Raises:
         EngineError: there is no such device, or the weights cannot be loaded.
         DeviceFault: the device failed.
     """
     global _kept
-    key = (weights_digest, lora, own)
+    key = (means.weights_digest, means.lora_digest, own)
     if _kept is not None and _kept.key == key:
         return _kept
     with device_faults(
@@ -50,10 +61,10 @@ def warm_painter(weights: Path, weights_digest: str, lora: Path | None, own: Dif
         device = pipelines.device_of(own.device)
         dtype = pipelines.dtype_of(own.dtype, device)
         pipelines.same_every_time()
-        pipeline = pipelines.load(weights, own, device, dtype)
-        if lora is not None:
-            pipelines.add_lora(pipeline, lora)
-        tuning = tune(pipeline, own, folder, weights_digest)
+        pipeline = pipelines.load(means.weights, own, device, dtype)
+        if means.lora is not None:
+            pipelines.add_lora(pipeline, means.lora)
+        tuning = tune(pipeline, own, means.folder, means.weights_digest)
     _kept = Warm(
         key=key,
         painter=Painter(pipeline, own, tuning.batch),

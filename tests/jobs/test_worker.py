@@ -1,0 +1,106 @@
+"""The warm worker: what it loaded outlives a Redis that goes away, and a failed device does not outlive its job."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from datagen.errors import DeviceFault
+from datagen.jobs import tasks
+from datagen.jobs.queues import GPU, Queues
+from datagen.jobs.worker import WORKER_TTL_SECONDS, _worker, run_worker
+from datagen.workflow.workshop import Door, Knock
+from stage import redis_server
+from stage.ports import free_port
+from stage.processes import Processes
+
+pytestmark = pytest.mark.integration
+
+
+class Shop:
+    """A Redis of one's own that can be closed and opened again, and jobs that do what a test says."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.processes = Processes(folder)
+        self._folder, self._port = folder / "redis", free_port()
+        self.done: list[int] = []
+        self.acts: list[Callable[[], None]] = []
+        self._later: list[threading.Timer] = []
+        monkeypatch.setattr(tasks, "render", self._render)
+        self.open()
+
+    def open(self) -> None:
+        self.url = redis_server.start(self.processes, self._folder, port=self._port)
+
+    def close(self) -> None:
+        self.processes.stop_all()
+
+    def knock(self, *rows: int) -> None:
+        with Redis.from_url(self.url) as redis:
+            Queues(redis).knock([Knock(Door.GPU_SHARD, row) for row in rows])
+
+    def reopen_later(self, *rows: int) -> None:
+        """Close now; open again, with these jobs, while the worker already misses it."""
+
+        def again() -> None:
+            self.open()
+            self.knock(*rows)
+
+        self.close()
+        self._later.append(threading.Timer(0.5, again))
+        self._later[-1].start()
+
+    def end(self) -> None:
+        for timer in self._later:
+            timer.join()
+        self.close()
+
+    def _render(self, row: int) -> None:
+        self.done.append(row)
+        if self.acts:
+            self.acts.pop(0)()
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
+    opened = Shop(tmp_path, monkeypatch)
+    yield opened
+    opened.end()
+
+
+def test_a_redis_that_goes_away_while_a_job_ends_does_not_cost_what_the_process_has_loaded(shop: Shop) -> None:
+    """A GPU worker ended there, and its model with it; the job that was done counts to the most it does."""
+    shop.acts.append(lambda: shop.reopen_later(2, 3))
+    shop.knock(1)
+    run_worker(shop.url, (GPU,), most_jobs=2)
+    assert shop.done == [1, 2]
+
+
+def test_a_failed_device_ends_its_worker_also_where_redis_does_not_hear_of_it(shop: Shop) -> None:
+    def fail() -> None:
+        shop.reopen_later(2)
+        raise DeviceFault("the device failed: CUDA error: unspecified launch failure")
+
+    shop.acts.append(fail)
+    shop.knock(1)
+    run_worker(shop.url, (GPU,), most_jobs=5)
+    assert shop.done == [1]
+
+
+def test_what_cannot_be_told_beside_a_sign_of_life_does_not_end_it(shop: Shop) -> None:
+    """Weights that may not be read took the worker down before its first job."""
+
+    def tell(_redis: Redis) -> None:
+        raise PermissionError("weights")
+
+    with contextlib.closing(Redis.from_url(shop.url)) as redis:
+        worker = _worker(redis, (GPU,), tell)
+        worker.register_birth()
+        worker.heartbeat(WORKER_TTL_SECONDS)
+        assert redis.exists(worker.key)
+        worker.register_death()
