@@ -56,6 +56,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--shots", type=int, default=8, help="concept images used (8)")
     parser.add_argument("--steps", type=int, default=400, help="training steps of the segmenter (400)")
     parser.add_argument("--methods", nargs="+", choices=ALL, default=list(ALL), help="only these")
+    parser.add_argument("--engine", default="composite", help="the engine that is ours (composite)")
     parser.add_argument("--parameters", type=json.loads, default={}, help="the engine's parameters, as JSON")
     parser.add_argument("--json", type=Path, help="write the figures here")
     parser.add_argument("--out", type=Path, help="folder for a contact sheet and a plot")
@@ -68,7 +69,10 @@ def main(arguments: Sequence[str]) -> int:
     except DatagenError as wrong:
         print(wrong, file=sys.stderr)
         return 2
-    benches = [_PackBench(replace(pack, spec=replace(pack.spec, parameters=chosen.parameters))) for pack in packs]
+    benches = [
+        _PackBench(replace(pack, spec=replace(pack.spec, engine=chosen.engine, parameters=chosen.parameters)))
+        for pack in packs
+    ]
     total, done, began = len(benches) * chosen.seeds * len(chosen.methods), 0, time.monotonic()
     for seed in range(chosen.seeds):
         for bench in benches:

@@ -22,7 +22,8 @@ wait = part + "signal.sigwait([signal.SIGTERM])"
 deaf = part + "signal.signal(signal.SIGTERM, signal.SIG_IGN)\\nwhile True: signal.pause()"
 die = part + "sys.exit(3)"
 codes = {"steady": wait, "mortal": die, "deaf": deaf}
-code = f"from datagen.jobs.supervisor import *; supervise({{'deaf': {[sys.executable, '-c', deaf, sys.argv[1] + '/deaf']}}}"
+inner = {'deaf': [sys.executable, '-c', deaf, sys.argv[1] + '/deaf']}
+code = f"from datagen.jobs.supervisor import *; supervise({inner}"
 codes["nested"] = code + ", INNER_STOP_SECONDS)"
 supervise({name: [sys.executable, "-c", codes[name], f"{sys.argv[1]}/{name}"] for name in sys.argv[2:]})
 """
