@@ -51,6 +51,7 @@ def worker(
     from datagen.jobs.supervisor import gpu_commands, supervise
     from datagen.jobs.worker import GPU_HANG_SECONDS, GPU_JOBS, run_worker
     from datagen.synthesis.engine import gpus_of
+    from datagen.synthesis.given import own_parameters
 
     stop_when_cut()
     with speaking():
@@ -65,7 +66,9 @@ def worker(
             os.environ["CUDA_VISIBLE_DEVICES"] = device
         os.environ.setdefault("DATAGEN_HANG_SECONDS", str(GPU_HANG_SECONDS))
         chosen = settings()
-        tell = partial(tell_problems, engine=chosen.engine, parameters={chosen.engine: chosen.engine_parameters})
+        tell = partial(
+            tell_problems, engine=chosen.engine, parameters=own_parameters(chosen.engine, chosen.engine_parameters)
+        )
         run_worker(chosen.redis_url, (GPU,), most_jobs=GPU_JOBS, tell=tell)
 
 

@@ -25,7 +25,7 @@ def engine_problems(redis_url: str, engine: str, parameters: Mapping[str, Json])
     before they load anything.
     """
     if not needs_gpu(engine):
-        return ()  # an engine that is not installed here says so when it is to render
+        return check_engine(engine, parameters)
     try:
         with connect(redis_url) as redis:
             hosts = {str(worker.hostname) for worker in live_workers(Queues(redis)) if GPU in worker.queue_names()}
@@ -35,10 +35,7 @@ def engine_problems(redis_url: str, engine: str, parameters: Mapping[str, Json])
         return check_engine(engine, parameters)  # whether a worker lives cannot be seen
     problems = check_engine(engine, parameters)
     if not problems and not hosts:
-        return (
-            "No worker with a GPU is alive: start one with “datagen worker --gpu” on the machine that has it. "
-            "Until then the study can go on with the engine “composite”.",
-        )
+        return ("No worker with a GPU is alive: start one with “datagen worker --gpu” on the machine that has it.",)
     return problems
 
 

@@ -27,6 +27,7 @@ from datagen.store.images import ImageStore
 from datagen.store.links import Links
 from datagen.store.rows import StudyRow
 from datagen.synthesis.engine import load_engine
+from datagen.synthesis.given import go_on, own_parameters
 
 
 def check_database(settings: Settings) -> str:
@@ -87,9 +88,9 @@ def check_worker(settings: Settings) -> str:
 def check_engine(settings: Settings) -> str:
     """It is there, and nothing stands in its way."""
     engine = load_engine(settings.engine)
-    parameters = {engine.name: settings.engine_parameters} if settings.engine_parameters else {}
+    parameters = own_parameters(engine.name, settings.engine_parameters)
     if problems := engine_problems(settings.redis_url, engine.name, parameters):
-        raise Wrong(" ".join(problems))
+        raise Wrong(" ".join([*problems, *go_on(engine.name)]))
     return f"{engine.name}, version {engine.version}"
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import ClassVar
 
 from datagen.domain.spec import Json, Spec
 from datagen.errors import EngineError
 from datagen.synthesis.diffusion.checks import PACKAGES, check
 from datagen.synthesis.diffusion.devices import cuda_devices
-from datagen.synthesis.diffusion.parameters import DiffusionParameters
+from datagen.synthesis.diffusion.parameters import KEY, NAMES, DiffusionParameters
 from datagen.synthesis.engine import FittedEngine, Pictures, Progress
+from datagen.synthesis.given import go_on
+from datagen.synthesis.parameters import NAMES as COMPOSITE_NAMES
 
 NAME, VERSION = "diffusion", "1"
 
@@ -28,6 +31,8 @@ class DiffusionEngine:
     version = VERSION
     #: which kind of worker renders this engine's shards
     needs = "gpu"
+    #: parameter → the key that it stands under in a spec: ours under one, beside composite's
+    takes: ClassVar[Mapping[str, str]] = {**dict.fromkeys(COMPOSITE_NAMES, ""), **dict.fromkeys(NAMES, KEY)}
 
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder or Path(os.environ.get("DATAGEN_DATA_DIR", ".datagen")) / "diffusion"
@@ -50,7 +55,7 @@ class DiffusionEngine:
         """
         DiffusionParameters.from_spec(spec.parameters)
         if problems := self.check(spec.parameters):
-            raise EngineError(" ".join(problems))
+            raise EngineError(" ".join([*problems, *go_on(NAME)]))
         try:
             from datagen.synthesis.diffusion.fitting import fit
         except ModuleNotFoundError as fault:
