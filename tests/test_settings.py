@@ -56,6 +56,15 @@ def test_a_wrong_value_is_refused_with_the_variables_name(
     assert [error["loc"] for error in refused.value.errors()] == [(variable,)]
 
 
+def test_an_engine_that_nobody_set_is_not_taken_for_a_choice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DATAGEN_ENGINE", raising=False)
+    assert (made(tmp_path).engine, made(tmp_path).chosen_engine) == ("composite", None)
+    (tmp_path / ".env").write_text("DATAGEN_ENGINE=composite\n")
+    assert Settings(_env_file=tmp_path / ".env").chosen_engine == "composite"
+    monkeypatch.setenv("DATAGEN_ENGINE", "diffusion")
+    assert Settings(_env_file=None).chosen_engine == "diffusion"
+
+
 def test_an_address_may_end_with_a_slash(tmp_path: Path) -> None:
     assert made(tmp_path, public_url="https://datagen.example/").own_url == "https://datagen.example"
 

@@ -92,7 +92,9 @@ class Settings(BaseSettings):
         description="fsspec URL of the image store, e.g. s3://bucket/prefix. Empty: a folder in the data folder.",
     )
     engine: str = Field(
-        "composite", validation_alias=_named("DATAGEN_ENGINE"), description="Engine of new spec versions."
+        "composite",
+        validation_alias=_named("DATAGEN_ENGINE"),
+        description="Engine of new studies, and of those that are provisioned again while it is set.",
     )
     engine_parameters: dict[str, JsonValue] = Field(
         {},
@@ -161,6 +163,11 @@ class Settings(BaseSettings):
         if value.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
             raise ValueError("must be DEBUG, INFO, WARNING or ERROR")
         return value.upper()
+
+    @property
+    def chosen_engine(self) -> str | None:
+        """The engine that somebody set; None where only the default speaks, which changes no study."""
+        return self.engine if "engine" in self.model_fields_set else None
 
     @property
     def own_url(self) -> str:

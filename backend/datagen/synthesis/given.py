@@ -60,8 +60,8 @@ def go_on(engine: str) -> tuple[str, ...]:
     if engine == "composite":
         return (where,)
     return where, (
-        "Until then the study can go on with the engine “composite”: set DATAGEN_ENGINE=composite and run “datagen "
-        "provision NAME” with its name."
+        "Until then the study can go on with the engine “composite”: run “datagen provision NAME --engine composite” "
+        "with its name."
     )
 
 
