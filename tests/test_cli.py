@@ -81,6 +81,11 @@ def test_a_study_that_is_not_there_is_a_sentence_in_every_command(
     [
         ({"LABEL_STUDIO_URL": "localhost"}, ("status",), "the setting LABEL_STUDIO_URL: "),
         ({"PORT": "many"}, ("web",), "the setting PORT: "),
+        (
+            {"DATAGEN_ENGINE_PARAMETERS": "{weights: x}"},
+            ("doctor",),
+            "the setting DATAGEN_ENGINE_PARAMETERS: is no JSON",
+        ),
         ({"LABEL_STUDIO_API_KEY": ""}, ("worker",), "LABEL_STUDIO_API_KEY is not set: copy a token"),
         (
             {"LABEL_STUDIO_API_KEY": "0" * 40},
