@@ -15,6 +15,7 @@ from datagen.errors import EngineError, Refused
 from datagen.jobs.context import build_workshop
 from datagen.jobs.queues import GPU
 from datagen.store.rows import SpecRow, StudyRow
+from datagen.synthesis.given import go_on
 from datagen.workflow import deciding
 from datagen.workflow.workshop import Workshop
 from studio import Studio, Study, settings_of
@@ -95,6 +96,21 @@ def test_wrong_parameters_are_refused_before_anything_is_queued(
     with with_parameters(studio, given) as workshop, pytest.raises((Refused, EngineError), match=sentence):
         build(workshop, own_study)
     assert (own_study.specs(), own_study.row().state) == ([], StudyState.COLLECTING)
+
+
+def test_every_refusal_of_a_new_version_ends_with_the_way_on(studio: Studio, own_study: Study) -> None:
+    """A wrong dtype, and no worker with a GPU, were said without it."""
+    use_engine(own_study, "diffusion")
+    with with_parameters(studio, {"weights": "/models", "dtype": "bf16"}) as workshop:
+        no_worker = replace(workshop, engine_problems=lambda engine, parameters: ("No worker with a GPU is alive.",))
+        for shop, sentence in (
+            (workshop, "“diffusion.dtype” is 'bf16'; it must be one of: "),
+            (no_worker, "No worker"),
+        ):
+            with pytest.raises(Refused, match=sentence) as refused:
+                build(shop, own_study)
+            assert str(refused.value).endswith(" ".join(go_on("diffusion")))
+    use_engine(own_study, "composite")
 
 
 @pytest.mark.parametrize("action", [Happening.REFINE, Happening.APPROVE])
