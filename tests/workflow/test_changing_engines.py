@@ -98,6 +98,14 @@ def test_wrong_parameters_are_refused_before_anything_is_queued(
     assert (own_study.specs(), own_study.row().state) == ([], StudyState.COLLECTING)
 
 
+def test_an_engine_that_is_not_installed_is_refused_before_anything_is_queued(studio: Studio, own_study: Study) -> None:
+    use_engine(own_study, "no-such-engine")
+    with pytest.raises(EngineError, match="no engine named 'no-such-engine' is installed; there are: composite"):
+        build(studio.workshop, own_study)
+    assert (own_study.specs(), own_study.row().state) == ([], StudyState.COLLECTING)
+    use_engine(own_study, "composite")
+
+
 def test_every_refusal_of_a_new_version_ends_with_the_way_on(studio: Studio, own_study: Study) -> None:
     """A wrong dtype, and no worker with a GPU, were said without it."""
     use_engine(own_study, "diffusion")
