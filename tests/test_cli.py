@@ -81,6 +81,11 @@ def test_a_study_that_is_not_there_is_a_sentence_in_every_command(
     [
         ({"LABEL_STUDIO_URL": "localhost"}, ("status",), "the setting LABEL_STUDIO_URL: "),
         ({"PORT": "many"}, ("web",), "the setting PORT: "),
+        (
+            {"DATAGEN_ENGINE_PARAMETERS": "{weights: x}"},
+            ("doctor",),
+            "the setting DATAGEN_ENGINE_PARAMETERS: is no JSON",
+        ),
         ({"LABEL_STUDIO_API_KEY": ""}, ("worker",), "LABEL_STUDIO_API_KEY is not set: copy a token"),
         (
             {"LABEL_STUDIO_API_KEY": "0" * 40},
@@ -157,13 +162,38 @@ def test_json_answers_parse(studio: Studio, study: Study, tmp_path: Path) -> Non
     assert provisioned == {
         "study": study.name,
         "projects": {desk.name.lower(): number for desk, number in study.projects.items()},
+        "engine": "composite",
+        "engine_before": None,
     }
     added = answer("add", study.name, "background", str(tmp_path))
     assert (added["new"], added["known"]) == (1, 0)
     assert added["problems"][0].startswith("broken.png: the PNG file is truncated or damaged")
     [described] = answer("status", study.name)["studies"]
-    assert (described["study"], described["state"]) == (study.name, "collecting")
+    assert (described["study"], described["state"], described["engine"]) == (study.name, "collecting", "composite")
     assert study.name in [one["study"] for one in answer("status")["studies"]]
+    studio.settle()
+
+
+def test_provisioning_changes_the_engine_only_where_one_is_set_and_says_so(studio: Studio, tmp_path: Path) -> None:
+    """A shell without DATAGEN_ENGINE took a study back to composite, and nothing showed it."""
+    own = studio.open_study(inputs=False)
+
+    def provision(*arguments: str, **changed: str) -> str:
+        told = datagen({**studio.environment, **changed}, tmp_path, "provision", own.name, *arguments)
+        assert told.returncode == 0, told.stderr
+        [line] = [line.strip() for line in told.stdout.splitlines() if line.strip().startswith("engine:")]
+        return line
+
+    assert provision(DATAGEN_ENGINE="diffusion") == "engine: composite → diffusion"
+    assert provision() == "engine: diffusion"
+    assert own.row().engine == "diffusion"
+    assert "diffusion" in datagen(studio.environment, tmp_path, "status", own.name).stdout
+    assert provision("--engine", "composite", DATAGEN_ENGINE="diffusion") == "engine: diffusion → composite"
+    (tmp_path / ".env").write_text("DATAGEN_ENGINE=diffusion\n")
+    assert provision() == "engine: composite → diffusion"
+    told = datagen(studio.environment, tmp_path, "provision", own.name, "--engine", "sculpt")
+    assert "no engine named 'sculpt' is installed; there are: composite, diffusion" in refused(told)
+    assert own.row().engine == "diffusion"
     studio.settle()
 
 
@@ -262,6 +292,25 @@ def test_the_doctor_names_what_is_wrong_and_exits_1(
     assert len(found) == 1, lines
     assert sentence in found[0]
     assert "hush" not in "".join(lines.values())
+
+
+def test_the_doctor_refuses_parameters_that_a_study_could_not_be_built_with(diagnose: Any, shared_study: Study) -> None:
+    """It said ok, and the build failed."""
+    code, lines = diagnose(DATAGEN_ENGINE_PARAMETERS='{"weights": "/moved/away", "contrast": 0.8}')
+    assert code == 0, lines  # weights are no matter of composite's
+    assert lines[f"ok   engine of {shared_study.name}"] == "composite"
+    for given, sentence in (('{"contrast": 9}', "it must be from 0.2 to 4."), ('{"wieghts": ""}', "names 'wieghts'")):
+        code, lines = diagnose(DATAGEN_ENGINE_PARAMETERS=given)
+        assert code == 1
+        assert sentence in lines["FAIL engine"]
+        assert sentence in lines[f"FAIL engine of {shared_study.name}"]
+
+
+def test_the_doctor_says_that_a_study_has_another_engine_than_is_set(diagnose: Any, shared_study: Study) -> None:
+    lines = diagnose(DATAGEN_ENGINE="diffusion")[1]
+    assert lines[f"ok   engine of {shared_study.name}"] == (
+        f"composite; DATAGEN_ENGINE is diffusion: “datagen provision {shared_study.name!r}” changes it"
+    )
 
 
 def test_the_doctor_misses_a_worker_and_a_scheduler(diagnose: Any, whole_studio: Studio) -> None:

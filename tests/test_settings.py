@@ -56,6 +56,37 @@ def test_a_wrong_value_is_refused_with_the_variables_name(
     assert [error["loc"] for error in refused.value.errors()] == [(variable,)]
 
 
+def test_an_engine_that_nobody_set_is_not_taken_for_a_choice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DATAGEN_ENGINE", raising=False)
+    assert (made(tmp_path).engine, made(tmp_path).chosen_engine) == ("composite", None)
+    (tmp_path / ".env").write_text("DATAGEN_ENGINE=composite\n")
+    assert Settings(_env_file=tmp_path / ".env").chosen_engine == "composite"
+    monkeypatch.setenv("DATAGEN_ENGINE", "diffusion")
+    assert Settings(_env_file=None).chosen_engine == "diffusion"
+
+
+@pytest.mark.parametrize("broken", ["{weights: /models}", '{"weights": "/models"', "/models", "[1]", '"text"'])
+def test_parameters_that_are_no_json_show_how_they_are_written(broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They ended in a traceback about “engine_parameters”, which is no variable."""
+    monkeypatch.setenv("DATAGEN_ENGINE_PARAMETERS", broken)
+    with pytest.raises(ValidationError) as refused:
+        Settings(_env_file=None)
+    [error] = refused.value.errors()
+    assert error["loc"] == ("DATAGEN_ENGINE_PARAMETERS",)
+    assert """e.g. DATAGEN_ENGINE_PARAMETERS='{"weights": "/models/sd15-inpainting"}'""" in error["msg"]
+
+
+def test_parameters_of_the_environment_are_not_mixed_with_those_in_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".env").write_text("""DATAGEN_ENGINE_PARAMETERS='{"weights": "/old", "variant": "fp16"}'\n""")
+    assert Settings(_env_file=tmp_path / ".env").engine_parameters == {"weights": "/old", "variant": "fp16"}
+    monkeypatch.setenv("DATAGEN_ENGINE_PARAMETERS", '{"weights": "/new"}')
+    assert Settings(_env_file=tmp_path / ".env").engine_parameters == {"weights": "/new"}
+    monkeypatch.setenv("DATAGEN_ENGINE_PARAMETERS", "")
+    assert Settings(_env_file=tmp_path / ".env").engine_parameters == {}
+
+
 def test_an_address_may_end_with_a_slash(tmp_path: Path) -> None:
     assert made(tmp_path, public_url="https://datagen.example/").own_url == "https://datagen.example"
 

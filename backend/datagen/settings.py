@@ -6,15 +6,20 @@ all others begin with ``DATAGEN_``. The README's table is checked against this c
 
 from __future__ import annotations
 
+import json
 import secrets
 from functools import cached_property
 from pathlib import Path
+from typing import Annotated
 from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, JsonValue, SecretStr, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from datagen.errors import SettingsProblem
+
+#: In a shell the quotes outside keep those inside; in .env too.
+_EXAMPLE = """e.g. DATAGEN_ENGINE_PARAMETERS='{"weights": "/models/sd15-inpainting"}', with both kinds of quotes"""
 
 
 def _named(name: str) -> AliasChoices:
@@ -92,12 +97,16 @@ class Settings(BaseSettings):
         description="fsspec URL of the image store, e.g. s3://bucket/prefix. Empty: a folder in the data folder.",
     )
     engine: str = Field(
-        "composite", validation_alias=_named("DATAGEN_ENGINE"), description="Engine of new spec versions."
+        "composite",
+        validation_alias=_named("DATAGEN_ENGINE"),
+        description="Engine of new studies, and of those that are provisioned again while it is set.",
     )
-    engine_parameters: dict[str, JsonValue] = Field(
+    # not decoded by pydantic-settings: it mixes the environment's and .env's, and has no sentence for broken JSON
+    engine_parameters: Annotated[dict[str, JsonValue], NoDecode] = Field(
         {},
         validation_alias=_named("DATAGEN_ENGINE_PARAMETERS"),
-        description='The engine\'s own parameters, as JSON; diffusion needs {"weights": …}. Read at each build.',
+        description='The engines\' own parameters, as JSON; diffusion needs {"weights": …}. Each takes those it has; '
+        "restart “datagen up” and the workers after a change.",
     )
     preview_size: int = Field(
         20, ge=1, le=200, validation_alias=_named("DATAGEN_PREVIEW_SIZE"), description="Samples in a preview round."
@@ -155,12 +164,30 @@ class Settings(BaseSettings):
             raise ValueError("must begin with http:// or https://")
         return value.rstrip("/")
 
+    @field_validator("engine_parameters", mode="before")
+    @classmethod
+    def _is_json(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        text = value.strip() or "{}"
+        if not text.startswith("{"):
+            raise ValueError(f"must be a JSON object, from names to values; {_EXAMPLE}")
+        try:
+            return json.loads(text)
+        except ValueError as broken:
+            raise ValueError(f"is no JSON ({broken}); {_EXAMPLE}") from None
+
     @field_validator("log_level")
     @classmethod
     def _is_level(cls, value: str) -> str:
         if value.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
             raise ValueError("must be DEBUG, INFO, WARNING or ERROR")
         return value.upper()
+
+    @property
+    def chosen_engine(self) -> str | None:
+        """The engine that somebody set; None where only the default speaks, which changes no study."""
+        return self.engine if "engine" in self.model_fields_set else None
 
     @property
     def own_url(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import sys
 from dataclasses import replace
@@ -20,6 +21,7 @@ from datagen.jobs.gpu import engine_problems, tell_problems
 from datagen.jobs.queues import GPU
 from datagen.jobs.supervisor import commands, gpu_commands
 from datagen.jobs.sweeper import sweep
+from datagen.jobs.vitals import live_workers
 from datagen.jobs.worker import WORKER_TTL_SECONDS, _worker, run_worker
 from datagen.store.rows import BatchKind, BatchRow, ShardRow, StudyRow, now
 from datagen.synthesis.engine import FittedEngine, Progress
@@ -78,10 +80,10 @@ def test_a_shard_that_needs_a_gpu_waits_where_only_gpu_workers_look(studio: Stud
 
 
 def test_settings_of_the_engine_become_part_of_the_next_version_and_refining_keeps_them(own_study: Study) -> None:
-    build(own_study, engine_parameters={"diffusion": {"weights": "owner/name"}, "composite": {"never": "used"}})
+    build(own_study, engine_parameters={"weights": "owner/name"})
     assert own_study.specs()[-1].body["parameters"] == {"diffusion": {"weights": "owner/name"}}
     own_study.act(Happening.CANCEL)
-    build(own_study, engine_parameters={"diffusion": {"weights": "owner/other"}})
+    build(own_study, engine_parameters={"weights": "owner/other"})
     assert own_study.specs()[-1].body["parameters"] == {"diffusion": {"weights": "owner/other"}}
     own_study.act(Happening.CANCEL)
 
@@ -102,7 +104,6 @@ def test_without_a_gpu_worker_the_machine_itself_is_asked(studio: Studio) -> Non
     assert engine_problems(studio.settings.redis_url, "composite", {}) == ()
     said = engine_problems(studio.settings.redis_url, "diffusion", {"diffusion": {"weights": ""}})
     assert any("“diffusion.weights” is not set" in one for one in said)
-    assert "the study can go on with the engine “composite”" in said[-1]
 
 
 def test_what_a_gpu_machine_elsewhere_lacks_is_said_before_anything_is_queued(
@@ -124,6 +125,37 @@ def test_what_a_gpu_machine_elsewhere_lacks_is_said_before_anything_is_queued(
         assert engine_problems(studio.settings.redis_url, "diffusion", {"diffusion": {"weights": "owner/name"}}) == ()
     finally:
         worker.register_death()
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ('{"weights": "/moved/away"}', "names the folder /moved/away, which is not on this machine"),
+        ('{"wieghts": "/models"}', "DATAGEN_ENGINE_PARAMETERS names 'wieghts', which is no engine's parameter"),
+    ],
+)
+def test_a_gpu_worker_that_cannot_do_the_work_says_so_when_it_starts(
+    given: str, sentence: str, studio: Studio, processes: Processes, tmp_path: Path
+) -> None:
+    """It logged that it had started, and served its queue."""
+
+    def serves() -> bool:
+        return any(GPU in worker.queue_names() for worker in live_workers(studio.queues))
+
+    assert not serves()
+    worker = processes.start(
+        "gpu-in-vain",
+        [sys.executable, "-m", "datagen", "worker", "--gpu", "--device", ""],
+        env=studio.environment | {"DATAGEN_ENGINE_PARAMETERS": given},
+        cwd=tmp_path,
+        ready=serves,
+        within=60,
+    )
+    processes.stop(worker)
+    lines = [json.loads(line) for line in Path(worker.log).read_text().splitlines() if line.startswith("{")]
+    said = [line for line in lines if line["event"] == "worker.cannot_render"]
+    assert any(sentence in line["reason"] for line in said), lines
+    assert {(line["level"], line["engine"]) for line in said} == {("warning", "diffusion")}
 
 
 class Teaching(Atelier):
@@ -209,7 +241,7 @@ def test_a_gpu_worker_of_its_own_renders_a_round_with_a_model_that_it_taught(
         **{"device": "cpu", "resolution": 32, "steps": 3, "candidates": 2},
         **{"fit_steps": 2, "fit_batch": 1, "lora_rank": 2},
     }
-    made = build(own_study, engine_parameters={"diffusion": own})
+    made = build(own_study, engine_parameters=own)
     environment = studio.environment | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     argv = [sys.executable, "-m", "datagen", "worker", "--gpu"]
     worker = processes.start(

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from datagen.domain.lifecycle import Happening
 from datagen.domain.spec import Spec
 from datagen.store import leases
-from datagen.store.rows import BatchKind, BatchRow, SampleRow, ShardRow, StudyRow, WorkState, now
+from datagen.store.rows import BatchKind, BatchRow, SampleRow, ShardRow, SpecRow, WorkState, now
 from datagen.synthesis.engine import FittedEngine, Progress
 from datagen.workflow.rendering import MOST_ATTEMPTS, Atelier, render_shard
 from studio import ROUND, SHARD, Studio, Study
@@ -102,14 +102,11 @@ def test_an_engine_that_cannot_fit_ends_the_round_with_its_reason_in_the_decisio
     studio: Studio, study: Study
 ) -> None:
     study.review()
-    with studio.workshop.database.write() as session:
-        session.get_one(StudyRow, study.id).engine = "no-such-engine"
-    try:
-        study.act(Happening.BUILD_PREVIEW)
-        studio.settle()
-    finally:
-        with studio.workshop.database.write() as session:
-            session.get_one(StudyRow, study.id).engine = "composite"
+    study.act(Happening.BUILD_PREVIEW)
+    with studio.workshop.database.write() as session:  # its package was taken away between decision and rendering
+        spec = session.get_one(SpecRow, study.specs()[-1].id)
+        spec.body = {**spec.body, "engine": "no-such-engine"}
+    studio.settle()
 
     failed = study.batches(BatchKind.ROUND)[-1]
     assert (str(failed.state), str(study.specs()[-1].state), study.row().state) == ("failed", "failed", "collecting")

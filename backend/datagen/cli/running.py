@@ -45,12 +45,12 @@ def worker(
     device: Annotated[str | None, typer.Option(hidden=True, help="The one GPU of this process.")] = None,
 ) -> None:
     """Run one worker; with --gpu one for each GPU of this machine."""
-    from datagen.jobs.gpu import tell_problems
+    from datagen.jobs.gpu import log_problems, tell_problems
     from datagen.jobs.lifeline import stop_when_cut
     from datagen.jobs.queues import ALL_QUEUES, GPU
     from datagen.jobs.supervisor import gpu_commands, supervise
     from datagen.jobs.worker import GPU_HANG_SECONDS, GPU_JOBS, run_worker
-    from datagen.synthesis.engine import gpus_of
+    from datagen.synthesis.engine import gpus_of, needs_gpu
 
     stop_when_cut()
     with speaking():
@@ -65,7 +65,9 @@ def worker(
             os.environ["CUDA_VISIBLE_DEVICES"] = device
         os.environ.setdefault("DATAGEN_HANG_SECONDS", str(GPU_HANG_SECONDS))
         chosen = settings()
-        tell = partial(tell_problems, engine=chosen.engine, parameters={chosen.engine: chosen.engine_parameters})
+        engine = chosen.engine if needs_gpu(chosen.engine) else "diffusion"
+        own = log_problems(engine, chosen.engine_parameters)
+        tell = partial(tell_problems, engine=engine, parameters=own)
         run_worker(chosen.redis_url, (GPU,), most_jobs=GPU_JOBS, tell=tell)
 
 

@@ -18,6 +18,10 @@ from datagen.jobs.context import connection_of, settings, workshop
 def provision(
     name: Study,
     label: Annotated[list[str] | None, typer.Option(help="What the thing is called; may be repeated.")] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(help="What new versions are made with; by default DATAGEN_ENGINE if it is set, else as it was."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a study's Label Studio projects, or mend what is missing of them."""
@@ -31,11 +35,13 @@ def provision(
             name,
             label or [],
             connection_of(chosen),
-            engine=chosen.engine,
+            engine=engine or chosen.chosen_engine,
             preview_size=chosen.preview_size,
         )
         if as_json:
-            print_json({"study": name, "projects": {desk.name.lower(): n for desk, n in made.projects.items()}})
+            projects = {desk.name.lower(): n for desk, n in made.projects.items()}
+            engines = {"engine": made.engine, "engine_before": made.engine_before}
+            print_json({"study": name, "projects": projects, **engines})
             return
         table = Table(title=safe(name))
         for head in ("desk", "address"):
@@ -43,6 +49,8 @@ def provision(
         for desk, project_id in made.projects.items():
             table.add_row(str(desk), f"{chosen.label_studio_url}/projects/{project_id}/data")
         out.print(table)
+        changed = f"{made.engine_before} → {made.engine}" if made.engine_before else made.engine
+        out.print(f"  engine: {safe(changed)}", highlight=False, soft_wrap=True)
         for word, lines in (("made", made.created), ("mended", made.mended)):
             for line in lines:
                 out.print(f"  {word} {safe(line)}", highlight=False, soft_wrap=True)
@@ -91,7 +99,7 @@ def status(
             print_json({"studies": found})
             return
         table = Table()
-        for head in ("study", "state", "version", "inputs", "verdicts", "under way", "dataset"):
+        for head in ("study", "engine", "state", "version", "inputs", "verdicts", "under way", "dataset"):
             table.add_column(head)
         for one in found:
             table.add_row(
@@ -99,6 +107,7 @@ def status(
                     safe(str(one[key]))
                     for key in (
                         "study",
+                        "engine",
                         "state",
                         "version",
                         "inputs_text",

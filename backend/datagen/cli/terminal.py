@@ -39,7 +39,8 @@ def speaking() -> Iterator[None]:
     except DatagenError as error:
         complain(str(error))
     except ValidationError as error:
-        complain("; ".join(f"the setting {one['loc'][0]}: {one['msg']}" for one in error.errors()))
+        said = [f"the setting {one['loc'][0]}: {one['msg'].removeprefix('Value error, ')}" for one in error.errors()]
+        complain("; ".join(said))
     except SQLAlchemyError as error:  # its own text may hold the database's password
         complain(
             f"the database does not answer ({type(error).__name__}). "

@@ -36,7 +36,7 @@ def build_workshop(chosen: Settings, knock: Callable[[Sequence[Knock]], None]) -
         knock=knock,
         shard_size=chosen.shard_size,
         lease_seconds=chosen.lease_seconds,
-        engine_parameters={chosen.engine: chosen.engine_parameters} if chosen.engine_parameters else {},
+        engine_parameters=chosen.engine_parameters,
         engine_problems=partial(engine_problems, chosen.redis_url),
     )
 

@@ -7,14 +7,19 @@ import json
 import socket
 from collections.abc import Iterable, Mapping
 
+import structlog
 from redis import Redis
 from redis.exceptions import RedisError
 
 from datagen.domain.spec import Json
+from datagen.errors import EngineError
 from datagen.jobs.queues import GPU, Queues, connect
 from datagen.jobs.vitals import live_workers
 from datagen.jobs.worker import WORKER_TTL_SECONDS
-from datagen.synthesis.engine import check_engine, needs_gpu
+from datagen.synthesis.engine import check_engine, needs_gpu, sentence
+from datagen.synthesis.given import own_parameters
+
+log = structlog.get_logger()
 
 
 def engine_problems(redis_url: str, engine: str, parameters: Mapping[str, Json]) -> tuple[str, ...]:
@@ -25,7 +30,7 @@ def engine_problems(redis_url: str, engine: str, parameters: Mapping[str, Json])
     before they load anything.
     """
     if not needs_gpu(engine):
-        return ()  # an engine that is not installed here says so when it is to render
+        return check_engine(engine, parameters)
     try:
         with connect(redis_url) as redis:
             hosts = {str(worker.hostname) for worker in live_workers(Queues(redis)) if GPU in worker.queue_names()}
@@ -35,11 +40,24 @@ def engine_problems(redis_url: str, engine: str, parameters: Mapping[str, Json])
         return check_engine(engine, parameters)  # whether a worker lives cannot be seen
     problems = check_engine(engine, parameters)
     if not problems and not hosts:
-        return (
-            "No worker with a GPU is alive: start one with “datagen worker --gpu” on the machine that has it. "
-            "Until then the study can go on with the engine “composite”.",
-        )
+        return ("No worker with a GPU is alive: start one with “datagen worker --gpu” on the machine that has it.",)
     return problems
+
+
+def log_problems(engine: str, given: Mapping[str, Json]) -> dict[str, Json]:
+    """Log what stands in this machine's way with the parameters that are set here; the engine's own of them.
+
+    The worker serves all the same: a version may name other parameters, and what is missing may come.
+    """
+    parameters: dict[str, Json] = {}
+    try:
+        parameters = own_parameters(engine, given)
+        problems = check_engine(engine, parameters)
+    except EngineError as wrong:
+        problems = (sentence(str(wrong)),)
+    for problem in problems:
+        log.warning("worker.cannot_render", engine=engine, reason=problem)
+    return parameters
 
 
 def tell_problems(redis: Redis, engine: str, parameters: Mapping[str, Json]) -> None:

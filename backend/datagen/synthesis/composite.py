@@ -8,22 +8,23 @@ not use are lines of its report.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import ClassVar
 
 import numpy as np
 
 from datagen.domain.inputs import ImageRef
 from datagen.domain.sample import Provenance
-from datagen.domain.spec import Spec, sample_seed
+from datagen.domain.spec import Json, Spec, sample_seed
 from datagen.errors import EngineError
 from datagen.synthesis.area import ANYWHERE, AreaModel, drawn_area, fit_area
 from datagen.synthesis.backgrounds import Backgrounds
 from datagen.synthesis.compose import Composer
-from datagen.synthesis.engine import FitReport, Pictures, Progress, Rendered
+from datagen.synthesis.engine import FitReport, Pictures, Progress, Rendered, sentence
 from datagen.synthesis.exemplars import Candidate, Exemplar, candidates, choose
 from datagen.synthesis.law import learn_law
 from datagen.synthesis.lookalikes import learn_look
-from datagen.synthesis.parameters import CompositeParameters
+from datagen.synthesis.parameters import NAMES, CompositeParameters
 from datagen.synthesis.pose import learn_pose
 from datagen.synthesis.templates import Templates
 from datagen.synthesis.trial import Learned
@@ -38,6 +39,17 @@ class CompositeEngine:
 
     name = NAME
     version = VERSION
+    #: parameter → the key that it stands under in a spec: none
+    takes: ClassVar[Mapping[str, str]] = dict.fromkeys(NAMES, "")
+
+    @staticmethod
+    def check(parameters: Mapping[str, Json]) -> tuple[str, ...]:
+        """What stands in the way of rendering with these parameters: a wrong one; empty when nothing does."""
+        try:
+            CompositeParameters.from_json(parameters)
+        except EngineError as wrong:
+            return (sentence(str(wrong)),)
+        return ()
 
     def fit(self, spec: Spec, pictures: Pictures, progress: Progress) -> FittedComposite:
         """Learn mattes, area and blends from the spec's inputs.

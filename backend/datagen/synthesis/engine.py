@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Protocol
 
 import numpy as np
@@ -106,12 +106,12 @@ def check_engine(name: str, parameters: Mapping[str, Json]) -> tuple[str, ...]:
     """What stands in the way of rendering with these parameters on this machine, in sentences; empty: nothing.
 
     Asked before work is queued. An engine answers it with a method ``check(parameters)``, if it has one; that may not
-    load anything heavy.
+    load anything heavy. How people go on is not the engine's to say: see ``given.go_on``.
     """
     try:
         check = getattr(load_engine(name), "check", None)
     except EngineError as missing:
-        return (str(missing),)
+        return (sentence(str(missing)),)
     return tuple(check(parameters)) if check is not None else ()
 
 
@@ -127,8 +127,22 @@ def load_engine(name: str) -> Engine:
     Raises:
         EngineError: no installed package offers it.
     """
-    found = {point.name: point for point in entry_points(group="datagen.engines")}
+    found = _installed()
     if name not in found:
         raise EngineError(f"no engine named {name!r} is installed; there are: {', '.join(sorted(found)) or 'none'}")
     engine: Engine = found[name].load()()
     return engine
+
+
+def engine_names() -> list[str]:
+    """The engines that are installed here, in order."""
+    return sorted(_installed())
+
+
+def _installed() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group="datagen.engines")}
+
+
+def sentence(text: str) -> str:
+    """A message as a sentence beside others: with a capital and a full stop."""
+    return text[0].upper() + text[1:] + ("" if text.endswith((".", "!")) else ".")

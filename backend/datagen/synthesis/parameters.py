@@ -100,6 +100,10 @@ class CompositeParameters:
         return {k: v for k, v in asdict(self).items() if v != getattr(plain, k)}
 
 
+#: Every parameter's name.
+NAMES = tuple(f.name for f in fields(CompositeParameters))
+
+
 def _number(name: str, value: object, low: float, high: float) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise EngineError(f"parameter {name!r} must be a number from {low:g} to {high:g}, not {value!r}")

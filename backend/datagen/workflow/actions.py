@@ -30,7 +30,7 @@ class Case:
     #: for *build preview*: what the study was given
     inputs: Inputs
     shard_size: int
-    #: engine → its own parameters
+    #: as they are set now, for all engines together
     engine_parameters: Mapping[str, Json]
 
 

@@ -12,6 +12,7 @@ from datagen.domain.lifecycle import SpecState
 from datagen.domain.spec import Json, Spec
 from datagen.store.rows import BatchKind, BatchRow, ShardRow, SpecRow, StudyRow, WorkState
 from datagen.synthesis.engine import needs_gpu
+from datagen.synthesis.given import known_parameters, own_parameters
 from datagen.workflow.workshop import Door, Unit
 
 
@@ -33,13 +34,16 @@ def spec_from_inputs(study: StudyRow, inputs: Inputs, version: int, parameters: 
     )
 
 
-def parameters_for(study: StudyRow, parent: SpecRow | None, own: Mapping[str, Json]) -> dict[str, Json]:
-    """What a new version's parameters are before anyone judged it: its parent's, and the engine's own as now set.
+def parameters_for(study: StudyRow, parent: SpecRow | None, given: Mapping[str, Json]) -> dict[str, Json]:
+    """What a new version's parameters are before anyone judged it: its parent's, and over them what is given now.
 
-    ``own`` is engine → parameters. A setting that is changed counts from the next version on.
+    Of both only what the study's engine has a name for: what is another engine's is left alone.
+
+    Raises:
+        EngineError: there is no such engine, or something is given that is no engine's.
     """
     before = parent.body["parameters"] if parent is not None and parent.body["engine"] == study.engine else {}
-    return {**before, **{engine: given for engine, given in own.items() if engine == study.engine}}
+    return {**known_parameters(study.engine, before), **own_parameters(study.engine, given)}
 
 
 def next_version(session: Session, study_id: int) -> int:

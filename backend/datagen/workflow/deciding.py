@@ -17,6 +17,7 @@ from datagen.errors import DatagenError, LabelStudioUnavailable, NotReady, Refus
 from datagen.label_studio.answers import decision as read_decision
 from datagen.label_studio.records import Annotation, Task
 from datagen.store.rows import BatchKind, BatchRow, DecisionRow, Notice, StudyRow, now
+from datagen.synthesis.given import go_on
 from datagen.workflow import building, points, verdicts
 from datagen.workflow.actions import Case, act
 from datagen.workflow.inputs import refresh
@@ -24,6 +25,11 @@ from datagen.workflow.workshop import Unit, Workshop
 
 #: What may still be asked of a decision that was answered: to end what it set going.
 _AFTERTHOUGHTS = (Happening.CANCEL, Happening.STOP)
+#: How to go on with a version that cannot be rendered as it was made: no setting changes it.
+_FROZEN = (
+    "Version {version} was made with the engine “{engine}” and what it names, and keeps them whatever is set now: put "
+    "back what is missing, or choose “build preview” for a version with the engine and the parameters as they are now."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,7 +183,8 @@ def _check_engine(workshop: Workshop, study_id: int, wish: Decision) -> None:
     """Refuse what the engine could not render, while nothing is queued.
 
     Raises:
-        Refused: something stands in the way; the sentence says what, and which setting to change.
+        EngineError: the engine is not there, or a parameter is set that is no engine's.
+        Refused: something stands in the way; the sentence says what, and how to go on.
     """
     if wish.action not in (Happening.BUILD_PREVIEW, Happening.REFINE, Happening.APPROVE):
         return
@@ -188,7 +195,9 @@ def _check_engine(workshop: Workshop, study_id: int, wish: Decision) -> None:
         spec = building.current_spec(session, study_id)
         if wish.action is Happening.BUILD_PREVIEW or spec is None:
             engine, parameters = study.engine, building.parameters_for(study, spec, workshop.engine_parameters)
+            way_on = go_on(engine)
         else:
             engine, parameters = str(spec.body["engine"]), spec.body["parameters"]
+            way_on = (_FROZEN.format(version=spec.version, engine=engine),)
     if problems := workshop.engine_problems(engine, parameters):
-        raise Refused(" ".join(problems))
+        raise Refused(" ".join([*problems, *way_on]))

@@ -46,6 +46,7 @@ def _describe(session: Session, study: StudyRow) -> dict[str, Any]:
     stuck = session.scalars(select(OutboxRow.error).where(OutboxRow.study_id == study.id, OutboxRow.error != "")).all()
     return {
         "study": study.name,
+        "engine": study.engine,
         "state": str(study.state),
         "version": spec.version if spec else 0,
         "inputs": counts,

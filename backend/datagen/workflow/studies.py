@@ -11,11 +11,16 @@ from datagen.domain.inputs import Desk
 from datagen.errors import InputProblem, Refused
 from datagen.label_studio.provisioning import Provisioned, provision
 from datagen.store.rows import DecisionRow, DeskRow, StudyRow
+from datagen.synthesis.engine import load_engine
 from datagen.workflow import points, verdicts
 from datagen.workflow.workshop import Door, Workshop
 
 #: Longest study name: six desks' titles must fit Label Studio's 50 characters.
 LONGEST_NAME = 36
+
+
+#: The engine of a study for which none was chosen.
+DEFAULT_ENGINE = "composite"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,19 +33,32 @@ class Connection:
     basic_pass: str
 
 
+@dataclass(kw_only=True)
+class Opened(Provisioned):
+    """What is there in Label Studio, and which engine new versions are made with."""
+
+    engine: str
+    #: the engine until now, where it is another; None where it stays, and for a new study
+    engine_before: str | None
+
+
 def open_study(
     workshop: Workshop,
     name: str,
     labels: Sequence[str],
     connection: Connection,
     *,
-    engine: str,
+    engine: str | None,
     preview_size: int,
-) -> Provisioned:
+) -> Opened:
     """Provision a study in Label Studio and remember it; an existing one is checked and mended.
+
+    Args:
+        engine: what new versions are made with; None leaves an existing study's as it is.
 
     Raises:
         InputProblem: the name or a label cannot be used.
+        EngineError: there is no such engine.
         Refused: the study exists with other labels.
     """
     name, labels = name.strip(), _checked_labels(labels)
@@ -54,6 +72,8 @@ def open_study(
         labels = known.labels
     if not labels:
         raise InputProblem(f"{name!r} needs at least one label; add --label NAME")
+    if engine is not None and (known is None or known.engine != engine):
+        load_engine(engine)
     made = provision(
         workshop.label_studio,
         name,
@@ -64,16 +84,17 @@ def open_study(
         basic_user=connection.basic_user,
         basic_pass=connection.basic_pass,
     )
+    engine_before = None
     with workshop.unit() as unit:
         study = unit.session.scalar(select(StudyRow).where(StudyRow.name == name).with_for_update())
         if study is None:
-            study = StudyRow(name=name, labels=labels, engine=engine, preview_size=preview_size)
+            study = StudyRow(name=name, labels=labels, engine=engine or DEFAULT_ENGINE, preview_size=preview_size)
             unit.session.add(study)
             unit.session.flush()
             unit.note(study, "datagen provision", f"opened with the labels {', '.join(labels)}")
-        elif study.engine != engine:
+        elif engine not in (None, study.engine):
             unit.note(study, "datagen provision", f"new versions are made with {engine}, no longer with {study.engine}")
-            study.engine = engine
+            engine_before, study.engine = study.engine, engine
         before = points.project_of(unit.session, study.id, Desk.PREVIEWS)
         unit.session.execute(
             delete(DeskRow).where(DeskRow.study_id == study.id, DeskRow.project_id.not_in(made.projects.values()))
@@ -89,7 +110,7 @@ def open_study(
             verdicts.publish_again(unit, study.id)
         study.inputs_changed += 1
         unit.later(Door.INPUTS, study.id)
-    return made
+        return Opened(**vars(made), engine=study.engine, engine_before=engine_before)
 
 
 def _checked_labels(labels: Sequence[str]) -> list[str]:

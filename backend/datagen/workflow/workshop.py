@@ -64,7 +64,7 @@ class Workshop:
     knock: Callable[[Sequence[Knock]], None]
     #: samples one job renders
     shard_size: int
-    #: engine → its own parameters, which stand under its name in the specs of that engine
+    #: as they are set, for all engines together: each takes those that it has a name for
     engine_parameters: Mapping[str, Json] = field(default_factory=dict)
     #: what stands in the way of rendering with an engine and parameters, asked before work is queued
     engine_problems: Callable[[str, Mapping[str, Json]], Sequence[str]] = lambda _engine, _parameters: ()

@@ -174,7 +174,7 @@ def test_sd3_can_only_paint_and_a_fit_of_it_is_refused_before_it_begins(tiny, st
     from benches.random_pipeline import build_sd3
 
     folder = build_sd3(tmp_path / "tiny-sd3")
-    [said, _] = check({"diffusion": {"weights": str(folder), "device": "cpu"}})
+    [said] = check({"diffusion": {"weights": str(folder), "device": "cpu"}})
     assert "not for StableDiffusion3Pipeline: set “diffusion.fit_steps” to 0" in said
     spec, shelf = study(kind="colour", parameters=parameters(weights=str(folder), fit_steps=0))
     first, again = (next(iter(engine.fit(spec, shelf, ignore).render([0]))) for _ in range(2))

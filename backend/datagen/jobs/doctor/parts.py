@@ -6,6 +6,7 @@ Each look takes the settings and returns a good finding, or raises ``Wrong``.
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from urllib.parse import urlsplit
 
 import httpx
@@ -27,6 +28,9 @@ from datagen.store.images import ImageStore
 from datagen.store.links import Links
 from datagen.store.rows import StudyRow
 from datagen.synthesis.engine import load_engine
+from datagen.synthesis.given import go_on, own_parameters
+from datagen.workflow.building import current_spec, parameters_for
+from datagen.workflow.workshop import find_study
 
 
 def check_database(settings: Settings) -> str:
@@ -87,10 +91,23 @@ def check_worker(settings: Settings) -> str:
 def check_engine(settings: Settings) -> str:
     """It is there, and nothing stands in its way."""
     engine = load_engine(settings.engine)
-    parameters = {engine.name: settings.engine_parameters} if settings.engine_parameters else {}
+    parameters = own_parameters(engine.name, settings.engine_parameters)
     if problems := engine_problems(settings.redis_url, engine.name, parameters):
-        raise Wrong(" ".join(problems))
+        raise Wrong(" ".join([*problems, *go_on(engine.name)]))
     return f"{engine.name}, version {engine.version}"
+
+
+def check_engine_of(settings: Settings, study_name: str) -> str:
+    """What a study's next version would be made with, and that nothing stands in its way."""
+    with closing(Database(settings.resolved_database_url)) as database, database.read() as session:
+        study = find_study(session, study_name)
+        parameters = parameters_for(study, current_spec(session, study.id), settings.engine_parameters)
+        engine = study.engine
+    if problems := engine_problems(settings.redis_url, engine, parameters):
+        raise Wrong(" ".join([*problems, *go_on(engine)]))
+    if settings.chosen_engine not in (None, engine):
+        return f"{engine}; DATAGEN_ENGINE is {settings.chosen_engine}: “datagen provision {study_name!r}” changes it"
+    return engine
 
 
 def check_scheduler(settings: Settings) -> str:

@@ -1,7 +1,7 @@
 """Can this machine paint with these parameters? Asked before any job is queued; no torch, nothing is loaded.
 
 Each answer is a sentence that names the setting to change. ``datagen doctor`` and the decision task ask through
-``DiffusionEngine.check``.
+``DiffusionEngine.check``, and add how to go on, which is not the same for a new version and for one that is frozen.
 """
 
 from __future__ import annotations
@@ -18,14 +18,10 @@ from datagen.synthesis.diffusion.keeping import folder_problems
 from datagen.synthesis.diffusion.parameters import DiffusionParameters
 from datagen.synthesis.diffusion.safetensors_file import Broken, read_contents
 from datagen.synthesis.diffusion.weights import Examined, examine, looks_like_hub_id
+from datagen.synthesis.engine import sentence
 from datagen.synthesis.parameters import CompositeParameters
 
 PACKAGES = ("torch", "diffusers", "transformers", "peft", "accelerate", "safetensors")
-#: Added to the last answer: nobody has to wait for a GPU.
-GO_ON = (
-    "What is named “diffusion.…” is set in DATAGEN_ENGINE_PARAMETERS. Until then the study can go on with the engine "
-    "“composite”: set DATAGEN_ENGINE=composite and run “datagen provision” for it."
-)
 #: Bytes of a number.
 _BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
 #: Beside the weights: what the device's context takes, and what one crop at 512 pixels needs while it is painted. A
@@ -42,7 +38,7 @@ def check(parameters: Mapping[str, Json], kept: Path | None = None) -> tuple[str
         own, where = DiffusionParameters.from_spec(parameters)
         CompositeParameters.from_json(where)
     except EngineError as wrong:
-        return (str(wrong),)
+        return (sentence(str(wrong)),)
     problems = [*_packages()]
     device = find_device(own.device)
     problems += _device(own, device)
@@ -60,7 +56,7 @@ def check(parameters: Mapping[str, Json], kept: Path | None = None) -> tuple[str
             problems += too_little_memory(own, device, examined)
     problems += find_lora(own)[1]
     problems += folder_problems(kept) if kept is not None else []
-    return (*(_sentence(p) for p in problems), GO_ON) if problems else ()
+    return tuple(sentence(p) for p in problems)
 
 
 def find_weights(own: DiffusionParameters) -> tuple[Path | None, list[str]]:
@@ -151,7 +147,3 @@ def too_little_memory(own: DiffusionParameters, device: Device, examined: Examin
             "choose smaller weights"
         ]
     return []
-
-
-def _sentence(text: str) -> str:
-    return text[0].upper() + text[1:] + ("" if text.endswith((".", "!")) else ".")

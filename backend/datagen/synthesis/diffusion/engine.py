@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import ClassVar
 
 from datagen.domain.spec import Json, Spec
 from datagen.errors import DeviceFault, EngineError
 from datagen.synthesis.diffusion.checks import PACKAGES, check
 from datagen.synthesis.diffusion.devices import PATIENT_SECONDS, cuda_devices, find_device
-from datagen.synthesis.diffusion.parameters import DiffusionParameters
+from datagen.synthesis.diffusion.parameters import KEY, NAMES, DiffusionParameters
 from datagen.synthesis.engine import FittedEngine, Pictures, Progress
+from datagen.synthesis.given import go_on
+from datagen.synthesis.parameters import NAMES as COMPOSITE_NAMES
 
 NAME, VERSION = "diffusion", "1"
 
@@ -28,6 +31,8 @@ class DiffusionEngine:
     version = VERSION
     #: which kind of worker renders this engine's shards
     needs = "gpu"
+    #: parameter → the key that it stands under in a spec: ours under one, beside composite's
+    takes: ClassVar[Mapping[str, str]] = {**dict.fromkeys(COMPOSITE_NAMES, ""), **dict.fromkeys(NAMES, KEY)}
 
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder or Path(os.environ.get("DATAGEN_DATA_DIR", ".datagen")) / "diffusion"
@@ -57,7 +62,7 @@ class DiffusionEngine:
             # another worker's may be well: this is no fault of the spec
             raise DeviceFault(f"the GPU {given} that this worker was given is gone, or its driver does not answer")
         if problems := self.check(spec.parameters):
-            raise EngineError(" ".join(problems))
+            raise EngineError(" ".join([*problems, *go_on(NAME)]))
         try:
             from datagen.synthesis.diffusion.fitting import fit
         except ModuleNotFoundError as fault:

@@ -143,6 +143,10 @@ class DiffusionParameters:
         return _filled(self.object_prompt, self.token, label)
 
 
+#: Every parameter's name.
+NAMES = tuple(f.name for f in fields(DiffusionParameters))
+
+
 def _filled(sentence: str, token: str, label: str) -> str:
     # not str.format: a label may have braces in it
     return sentence.replace("{token}", token).replace("{label}", label)

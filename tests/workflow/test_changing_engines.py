@@ -1,0 +1,138 @@
+"""A study that changes its engine and back: each version has its own engine's parameters, and nothing is poisoned."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import replace
+
+import pytest
+
+from datagen.domain.decision import Decision
+from datagen.domain.lifecycle import Happening, StudyState
+from datagen.errors import EngineError, Refused
+from datagen.jobs.context import build_workshop
+from datagen.jobs.queues import GPU
+from datagen.store.rows import SpecRow, StudyRow
+from datagen.synthesis.given import go_on
+from datagen.workflow import deciding
+from datagen.workflow.workshop import Workshop
+from studio import Studio, Study, settings_of
+
+pytest_plugins = ("studio_fixtures",)
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def own_study(studio: Studio) -> Study:
+    """A study of one's own."""
+    study = studio.open_study()
+    studio.settle()
+    return study
+
+
+@contextmanager
+def with_parameters(studio: Studio, given: Mapping[str, object]) -> Iterator[Workshop]:
+    """The workshop of a process that was started with these parameters set."""
+    chosen = settings_of({**studio.environment, "DATAGEN_ENGINE_PARAMETERS": json.dumps(given)})
+    workshop = build_workshop(chosen, studio.queues.knock)
+    with closing(workshop.database), closing(workshop.label_studio):
+        yield workshop
+
+
+def use_engine(study: Study, engine: str) -> None:
+    with study.studio.workshop.database.write() as session:
+        session.get_one(StudyRow, study.id).engine = engine
+
+
+def build(workshop: Workshop, study: Study) -> SpecRow:
+    """Build a preview and render it; its version."""
+    deciding.decide(workshop, study.id, Decision(action=Happening.BUILD_PREVIEW), "tester")
+    study.studio.work(GPU)
+    study.studio.settle()
+    return study.specs()[-1]
+
+
+def test_a_study_goes_to_diffusion_and_back_with_the_parameters_still_set(studio: Studio, own_study: Study) -> None:
+    given = {"weights": "/moved/away", "contrast": 0.8}
+    with with_parameters(studio, given) as workshop:
+        assert build(workshop, own_study).body["parameters"] == {"contrast": 0.8}
+        assert own_study.row().state == StudyState.REVIEWING, own_study.shown()
+
+        use_engine(own_study, "diffusion")
+        with pytest.raises(Refused, match="names the folder /moved/away, which is not on this machine") as refused:
+            build(workshop, own_study)
+        assert "the study can go on with the engine “composite”" in str(refused.value)
+        unasked = replace(workshop, engine_problems=lambda engine, parameters: ())
+        painted = build(unasked, own_study)  # its weights went away after it was asked
+        assert painted.body["parameters"] == {"diffusion": {"weights": "/moved/away"}, "contrast": 0.8}
+        assert own_study.row().state == StudyState.COLLECTING
+
+        use_engine(own_study, "composite")
+        assert build(workshop, own_study).body["parameters"] == {"contrast": 0.8}
+        assert own_study.row().state == StudyState.REVIEWING, own_study.shown()
+
+
+def test_a_failed_version_poisons_none_after_it(studio: Studio, own_study: Study) -> None:
+    """Versions were made with {'composite': {'weights': …}}, and every later one inherited it."""
+    own_study.review()
+    with studio.workshop.database.write() as session:
+        row = session.get_one(SpecRow, own_study.specs()[-1].id)
+        row.body = {**row.body, "parameters": {"composite": {"weights": "/models"}, "size_factor": 1.5}}
+    assert own_study.review().body["parameters"] == {"size_factor": 1.5}
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"contrast": 9}, r"Parameter 'contrast' is 9; it must be from 0\.2 to 4\. An engine's parameters are set in"),
+        ({"wieghts": "/models"}, "DATAGEN_ENGINE_PARAMETERS names 'wieghts', which is no engine's parameter"),
+    ],
+)
+def test_wrong_parameters_are_refused_before_anything_is_queued(
+    given: Mapping[str, object], sentence: str, studio: Studio, own_study: Study
+) -> None:
+    with with_parameters(studio, given) as workshop, pytest.raises((Refused, EngineError), match=sentence):
+        build(workshop, own_study)
+    assert (own_study.specs(), own_study.row().state) == ([], StudyState.COLLECTING)
+
+
+def test_an_engine_that_is_not_installed_is_refused_before_anything_is_queued(studio: Studio, own_study: Study) -> None:
+    use_engine(own_study, "no-such-engine")
+    with pytest.raises(EngineError, match="no engine named 'no-such-engine' is installed; there are: composite"):
+        build(studio.workshop, own_study)
+    assert (own_study.specs(), own_study.row().state) == ([], StudyState.COLLECTING)
+    use_engine(own_study, "composite")
+
+
+def test_every_refusal_of_a_new_version_ends_with_the_way_on(studio: Studio, own_study: Study) -> None:
+    """A wrong dtype, and no worker with a GPU, were said without it."""
+    use_engine(own_study, "diffusion")
+    with with_parameters(studio, {"weights": "/models", "dtype": "bf16"}) as workshop:
+        no_worker = replace(workshop, engine_problems=lambda engine, parameters: ("No worker with a GPU is alive.",))
+        for shop, sentence in (
+            (workshop, "“diffusion.dtype” is 'bf16'; it must be one of: "),
+            (no_worker, "No worker"),
+        ):
+            with pytest.raises(Refused, match=sentence) as refused:
+                build(shop, own_study)
+            assert str(refused.value).endswith(" ".join(go_on("diffusion")))
+    use_engine(own_study, "composite")
+
+
+@pytest.mark.parametrize("action", [Happening.REFINE, Happening.APPROVE])
+def test_a_frozen_version_is_not_told_to_change_settings_that_do_not_reach_it(
+    action: Happening, studio: Studio, own_study: Study
+) -> None:
+    version = own_study.review()
+    with studio.workshop.database.write() as session:
+        row = session.get_one(SpecRow, version.id)
+        row.body = {**row.body, "engine": "diffusion", "parameters": {"diffusion": {"weights": "/moved/away"}}}
+    with with_parameters(studio, {"weights": "/elsewhere"}) as workshop, pytest.raises(Refused) as refused:
+        deciding.decide(workshop, own_study.id, Decision(action=action, count=2), "tester")
+    said = str(refused.value)
+    assert "names the folder /moved/away, which is not on this machine" in said
+    assert f"Version {version.version} was made with the engine “diffusion” and what it names" in said
+    assert said.endswith("choose “build preview” for a version with the engine and the parameters as they are now.")
+    assert "DATAGEN_ENGINE" not in said
