@@ -380,3 +380,15 @@ def test_up_runs_all_parts_and_stops_all_on_sigterm(whole_studio: Studio, proces
     lines = datagen(environment, tmp_path, "doctor").stdout
     assert "FAIL web process" in lines
     wait_until(lambda: not processes.is_alive(up), 20, "the end of datagen up")
+
+
+def test_what_the_hub_s_client_reads_may_stand_in_a_dotenv_too(studio: Studio, tmp_path: Path) -> None:
+    pytest.importorskip("huggingface_hub")
+    (tmp_path / ".env").write_text("HF_HUB_OFFLINE=1\n")
+    engine = {
+        "DATAGEN_ENGINE": "diffusion",
+        "DATAGEN_ENGINE_PARAMETERS": '{"weights": "owner/name", "device": "cpu"}',
+    }
+    assert (
+        "HF_HUB_OFFLINE forbids fetching them" in datagen({**studio.environment, **engine}, tmp_path, "doctor").stdout
+    )

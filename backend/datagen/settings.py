@@ -7,6 +7,7 @@ all others begin with ``DATAGEN_``. The README's table is checked against this c
 from __future__ import annotations
 
 import json
+import os
 import secrets
 from functools import cached_property
 from pathlib import Path
@@ -247,6 +248,7 @@ class Settings(BaseSettings):
         found |= {part for url in (self.database_url, self.redis_url) if (part := urlsplit(url).password)}
         for file in self._secrets_folder.glob("[!.]*"):
             found |= set(file.read_text().split())
+        found.add(os.environ.get("HF_TOKEN", ""))  # the hub's client reads it from there
         return found - {""}
 
     @property

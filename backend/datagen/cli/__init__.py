@@ -6,12 +6,16 @@ import os
 from typing import Annotated
 
 import typer
+from dotenv import dotenv_values
 
 from datagen import __version__
 from datagen.cli import deciding, running, studies, upkeep
 from datagen.cli.terminal import out, speaking
 from datagen.jobs.context import settings
 from datagen.jobs.logs import configure_logging
+
+#: What libraries and engines read from the environment alone, and a .env may name too.
+_ENVIRONMENTAL = ("HF_TOKEN", "HF_HUB_OFFLINE", "HF_ENDPOINT", "HF_HOME", "DATAGEN_HANG_SECONDS")
 
 app = typer.Typer(
     name="datagen",
@@ -37,6 +41,9 @@ def main(
     """Read the settings; they come from the environment, see the README."""
     if ctx.invoked_subcommand != "export":  # an export is for others too
         os.umask(0o077)
+    for name, value in dotenv_values(".env").items():
+        if name in _ENVIRONMENTAL and value:
+            os.environ.setdefault(name, value)
     with speaking():
         configure_logging(settings().log_level, settings().known_secrets())
         # what an engine keeps between processes (fits, measurements) lies in the data folder: a .env may name it

@@ -11,6 +11,7 @@ import typer
 
 from datagen.cli.terminal import err, speaking
 from datagen.cli.upkeep import migrate
+from datagen.errors import SettingsProblem
 from datagen.jobs.context import connection_of, settings, workshop
 
 
@@ -48,7 +49,7 @@ def worker(
     from datagen.jobs.gpu import log_problems, tell_problems
     from datagen.jobs.lifeline import stop_when_cut
     from datagen.jobs.queues import ALL_QUEUES, GPU
-    from datagen.jobs.supervisor import gpu_commands, supervise
+    from datagen.jobs.supervisor import INNER_STOP_SECONDS, gpu_commands, supervise
     from datagen.jobs.worker import GPU_HANG_SECONDS, GPU_JOBS, run_worker
     from datagen.synthesis.engine import gpus_of, needs_gpu
 
@@ -59,12 +60,15 @@ def worker(
             run_worker(settings().redis_url, queue or ALL_QUEUES)
             return
         if device is None:
-            supervise(gpu_commands(gpus_of("diffusion")))
+            supervise(gpu_commands(gpus_of("diffusion")), INNER_STOP_SECONDS)
             return
         if device:
+            if device not in gpus_of("diffusion"):  # it would take work from those that can do it; looked for again
+                raise SettingsProblem(f"the GPU {device} is gone, or its driver does not answer; see nvidia-smi")
             os.environ["CUDA_VISIBLE_DEVICES"] = device
-        os.environ.setdefault("DATAGEN_HANG_SECONDS", str(GPU_HANG_SECONDS))
         chosen = settings()
+        if chosen.engine_parameters.get("device") != "cpu":  # where a step may take longer than any hang
+            os.environ.setdefault("DATAGEN_HANG_SECONDS", str(GPU_HANG_SECONDS))
         engine = chosen.engine if needs_gpu(chosen.engine) else "diffusion"
         own = log_problems(engine, chosen.engine_parameters)
         tell = partial(tell_problems, engine=engine, parameters=own)

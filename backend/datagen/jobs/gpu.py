@@ -84,5 +84,5 @@ def _told(redis: Redis, hosts: Iterable[str], engine: str, parameters: Mapping[s
 
 
 def _key(host: str, engine: str, parameters: Mapping[str, Json]) -> str:
-    own = json.dumps(parameters.get(engine), sort_keys=True)
+    own = json.dumps(parameters.get(engine) or {}, sort_keys=True)
     return f"datagen:gpu:{host}:{engine}:{hashlib.sha256(own.encode()).hexdigest()[:16]}"

@@ -146,3 +146,18 @@ def test_asking_imports_no_torch():
         "sys.exit(int(bool({'torch', 'diffusers', 'transformers'} & set(sys.modules))))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("weights", ["~nobody-of-that-name/weights", "w" * 5000])
+def test_a_name_that_cannot_even_be_looked_up_is_an_answer_and_no_crash(weights):
+    """It took the doctor, the decision and the worker down."""
+    assert any("“diffusion.weights” or “diffusion.lora” names cannot be read" in said for said in ask(weights))
+
+
+def test_weights_that_may_not_be_read_are_an_answer_and_no_crash(weights, monkeypatch):
+    def forbidden(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    # the tests may run as a user that may read everything
+    monkeypatch.setattr("datagen.synthesis.diffusion.weights.read_contents", forbidden)
+    assert any("PermissionError" in said and "the right to read it" in said for said in ask(weights))

@@ -39,9 +39,21 @@ def check(parameters: Mapping[str, Json], kept: Path | None = None) -> tuple[str
         CompositeParameters.from_json(where)
     except EngineError as wrong:
         return (sentence(str(wrong)),)
-    problems = [*_packages()]
+    problems = _packages()
+    try:
+        problems += _on_this_machine(own)
+    except (OSError, RuntimeError, RecursionError) as fault:  # no right to read, no such home, JSON without end
+        problems.append(
+            f"what “diffusion.weights” or “diffusion.lora” names cannot be read ({type(fault).__name__}: {fault}); "
+            "give the user that runs this the right to read it, or correct the name"
+        )
+    problems += folder_problems(kept) if kept is not None else []
+    return tuple(sentence(p) for p in problems)
+
+
+def _on_this_machine(own: DiffusionParameters) -> list[str]:
     device = find_device(own.device)
-    problems += _device(own, device)
+    problems = _device(own, device)
     folder, said = find_weights(own)
     problems += said
     if folder is not None:
@@ -54,9 +66,7 @@ def check(parameters: Mapping[str, Json], kept: Path | None = None) -> tuple[str
             )
         if device is not None:
             problems += too_little_memory(own, device, examined)
-    problems += find_lora(own)[1]
-    problems += folder_problems(kept) if kept is not None else []
-    return tuple(sentence(p) for p in problems)
+    return [*problems, *find_lora(own)[1]]
 
 
 def find_weights(own: DiffusionParameters) -> tuple[Path | None, list[str]]:
