@@ -24,7 +24,7 @@ from datagen.synthesis.composite import CompositeEngine
 from datagen.synthesis.diffusion import pipelines
 from datagen.synthesis.diffusion.checks import find_lora, find_weights
 from datagen.synthesis.diffusion.faults import free_memory
-from datagen.synthesis.diffusion.keeping import is_whole, kept_in, losses_of
+from datagen.synthesis.diffusion.keeping import is_whole, judgement_of, kept_in, losses_of
 from datagen.synthesis.diffusion.lessons import examples_of, make_lessons
 from datagen.synthesis.diffusion.parameters import DiffusionParameters
 from datagen.synthesis.diffusion.pipelines import LORA_FILE
@@ -44,6 +44,8 @@ _FIT_PARAMETERS = (
 _WHERE, _WEIGHTS, _TAUGHT = 0.05, 0.1, 0.95
 #: How long one try for another worker's fit waits, seconds; between tries the caller may stop.
 _WAIT_SECONDS = 2.0
+#: The file that says how a fit was made.
+ABOUT = "fit.json"
 
 
 def fit(spec: Spec, pictures: Pictures, progress: Progress, folder: Path) -> FittedDiffusion:
@@ -65,6 +67,7 @@ def fit(spec: Spec, pictures: Pictures, progress: Progress, folder: Path) -> Fit
     digest = digest_of(weights, folder / "digests.json")
     progress(_WEIGHTS, "read the weights")
     findings: list[str] = []
+    warnings: list[str] = []
     lora, unusable = find_lora(own)
     if unusable:
         raise EngineError(" ".join(f"{said}." for said in unusable))
@@ -72,7 +75,9 @@ def fit(spec: Spec, pictures: Pictures, progress: Progress, folder: Path) -> Fit
         findings.append(f"The LoRA {lora.name} is used as it is; none was fitted.")
     elif own.fit_steps:
         lora, before = _taught(spec, pictures, own, where, weights, digest, folder, progress)
-        findings += [*before, _about_the_fit(lora.parent)]
+        finding, warning = _about_the_fit(lora.parent)
+        findings += [*before, finding]
+        warnings += [warning] if warning else []
         if not (weights / "unet").is_dir():
             findings.append("The attention part of the loss was left out: this model has no maps of single words.")
     else:
@@ -85,7 +90,8 @@ def fit(spec: Spec, pictures: Pictures, progress: Progress, folder: Path) -> Fit
         lora_digest=hashlib.sha256(lora.read_bytes()).hexdigest() if lora else None,
         folder=folder,
     )
-    report = replace(placing.report, findings=(*placing.report.findings, *findings))
+    said = placing.report
+    report = replace(said, findings=(*said.findings, *findings), warnings=(*said.warnings, *warnings))
     progress(1.0, "fitted")
     return FittedDiffusion(spec, own, CompositeParameters.from_json(where), placing, pictures, means, report)
 
@@ -147,11 +153,13 @@ def _taught(
                 "spec": spec.digest,
                 "seconds": round(time.monotonic() - began, 1),
                 "lessons": teacher.lessons,
+                "before": teacher.before,
+                "after": teacher.after,
                 "device": pipelines.device_name(device),
                 "torch": torch.__version__,
             }
             with kept_in(home):
-                (home / "fit.json").write_text(json.dumps(about))
+                (home / ABOUT).write_text(json.dumps(about))
             del pipeline, teacher
             free_memory()
     return home / LORA_FILE, said
@@ -178,11 +186,15 @@ def _acquired(lock: FileLock, home: Path) -> bool:
     return True
 
 
-def _about_the_fit(home: Path) -> str:
-    losses = losses_of(home / LOSSES)
-    tenth = max(1, len(losses) // 10)
-    first, last = (sum(part) / len(part) for part in (losses[:tenth], losses[-tenth:]))
-    return (
-        f"A LoRA was fitted in {len(losses)} steps; its loss went from {first:.3f} to {last:.3f} "
-        f"(curve: fits/{home.name[:12]}…/{CURVE} in the data folder)."
-    )
+def _about_the_fit(home: Path) -> tuple[str, str]:
+    """What a fit did, as a finding, and as a warning where it did nothing good."""
+    curve = f"curve: diffusion/fits/{home.name}/{CURVE} in the data folder"
+    taught = f"A LoRA was fitted in {len(losses_of(home / LOSSES))} steps"
+    judged = judgement_of(home / ABOUT)
+    if judged is None:
+        return f"{taught} ({curve}).", ""
+    before, after = judged
+    finding = f"{taught}; its loss on the concept, at the same noise, went from {before:.3f} to {after:.3f} ({curve})."
+    if after < before:
+        return finding, ""
+    return finding, "the model learned nothing of the concept; lower “diffusion.learning_rate”, or fit longer."

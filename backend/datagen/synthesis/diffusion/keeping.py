@@ -55,6 +55,15 @@ def losses_of(file: Path) -> list[float]:
     return losses if numbers else []
 
 
+def judgement_of(file: Path) -> tuple[float, float] | None:
+    """A fit's loss before and after; None where it is not there, or cannot be read."""
+    try:
+        said = json.loads(file.read_text())
+        return float(said["before"]), float(said["after"])
+    except (OSError, ValueError, TypeError, LookupError):
+        return None
+
+
 def is_whole(lora: Path) -> bool:
     """Whether a LoRA that was kept is there, all of it."""
     try:

@@ -45,6 +45,8 @@ _ENCODERS = ("vae", "text_encoder", "text_encoder_2")
 #: A checkpoint is written so often, seconds; at the end and when stopped too.
 CHECKPOINT_SECONDS = 20.0
 _CHECKPOINT, LOSSES, CURVE = "checkpoint.pt", "losses.json", "loss.png"
+#: Lessons that a fit is judged by, before and after.
+_JUDGED = 16
 
 
 class Teacher:
@@ -65,6 +67,9 @@ class Teacher:
         #: whether activations are computed again on the way back, which takes a third longer, in place of being kept
         self._sparing = False
         self.losses: list[float] = []
+        #: the judgement before the first step and after the last
+        self.before: float | None = None
+        self.after: float | None = None
         #: whether a checkpoint was damaged, so that the fit begins anew
         self._dropped = False
         self._model.requires_grad_(False)
@@ -105,6 +110,8 @@ class Teacher:
         if self._dropped:
             progress(0.0, f"the checkpoint kept in {self._folder} was damaged: the fit begins anew")
         try:
+            if self.before is None:
+                self.before = self.judge()
             for step in range(begun_at, steps):
                 self.losses.append(self._step(step))
                 done = step + 1
@@ -121,6 +128,7 @@ class Teacher:
             if len(self.losses) > written_at:
                 self._keep()
             raise
+        self.after = self.judge()
         return self._finish()
 
     @property
@@ -129,13 +137,21 @@ class Teacher:
         return len(self._encoded.labels)
 
     def judge(self) -> float:
-        """The defect's loss over all lessons at fixed noise and times: what a fit is to lower."""
-        total = 0.0
-        with torch.no_grad():
-            for row in range(self.lessons):
-                with self._losses([row], torch.Generator("cpu").manual_seed(row)) as (defect, _, _):
+        """The defect's loss over some lessons at fixed noise and times, a mean: what a fit is to lower.
+
+        The losses of the steps say little of it: each is at times of its own, and those decide how large it is.
+
+        Raises:
+            EngineError: not even one lesson fits into memory.
+            DeviceFault: the device failed.
+        """
+        total, count = 0.0, min(self.lessons, _JUDGED)
+        doing, too_large = "judging the fit", f"one lesson of {self._parameters.resolution} pixels does not fit"
+        with torch.no_grad(), device_faults(doing, f"{too_large}; lower “diffusion.resolution”"):
+            for row in range(count):
+                with watched(), self._losses([row], torch.Generator("cpu").manual_seed(row)) as (defect, _, _):
                     total += float(defect)
-        return total / self.lessons
+        return total / count
 
     def _step(self, step: int) -> float:
         chance = torch.Generator("cpu").manual_seed((self._seed + step) % 2**63)
@@ -259,6 +275,7 @@ class Teacher:
                         "optimizer": self._optimizer.state_dict(),
                         "scaler": self._scaler.state_dict(),
                         "losses": self.losses,
+                        "before": self.before,
                     },
                     file,
                 )
@@ -274,7 +291,7 @@ class Teacher:
         try:
             kept = torch.load(content, map_location="cpu", weights_only=True)
             lora, optimizer, losses = kept["lora"], kept["optimizer"], list(kept["losses"])
-            scaler = kept["scaler"]
+            scaler, before = kept["scaler"], float(kept["before"])
         except Exception as fault:  # what is cut off fails in a way of its own at every place
             if isinstance(fault, MemoryError) or is_out_of_memory(fault):
                 raise
@@ -286,7 +303,7 @@ class Teacher:
         self._optimizer.load_state_dict(optimizer)
         if self._scaler.is_enabled():
             self._scaler.load_state_dict(scaler)
-        self.losses = losses
+        self.losses, self.before = losses, before
 
     def _finish(self) -> Path:
         layers = self._denoiser.layers_to_save(get_peft_model_state_dict(self._model))
