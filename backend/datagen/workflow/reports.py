@@ -30,7 +30,7 @@ from datagen.store.rows import (
     WorkState,
     now,
 )
-from datagen.workflow import points, verdicts
+from datagen.workflow import points, verdicts, waiting
 from datagen.workflow.inputs import collect
 from datagen.workflow.sheets import notice_sheet
 from datagen.workflow.workshop import Workshop
@@ -184,28 +184,31 @@ def _run(session: Session, batch: BatchRow) -> str:
 
 def _progress(session: Session, batch: BatchRow) -> str:
     """How far a batch is and how long it has left; why it stands still, if it does; where to go on when it is done."""
-    made = _rendered(session, batch)
-    share = made / batch.count
+    stored, at_it = _rendered(session, batch)
+    made, share = stored + at_it, stored / batch.count
     name = f"Preview round {batch.number}" if batch.kind == BatchKind.ROUND else f"Run “{escape(batch.name)}”"
     words = [f"{name}: {made:,} of {batch.count:,} synthesized, {batch.state}"]
-    if batch.state == WorkState.RUNNING and 0 < made < batch.count:
+    running = batch.state == WorkState.RUNNING
+    if running and 0 < share < 1 and batch.doing not in waiting.SENTENCES:
         spent = now() - batch.requested_at
         words.append(f"about {_span(spent * (1 / share - 1))} left")
-    waiting = session.scalar(
+    refused = session.scalar(
         select(OutboxRow.error).where(
             OutboxRow.study_id == batch.study_id, OutboxRow.state == WorkState.FAILED, OutboxRow.error != ""
         )
     )
-    if batch.state == WorkState.RUNNING and not made and batch.doing:
+    if running and batch.doing:
         words.append(escape(batch.doing))
+    fitting = running and not made and batch.share > 0
+    colour, done = ("#8ab4f8", batch.share) if fitting else ("#1a56b0", made / batch.count)
     bar = (
         '<div style="background:#ddd;border-radius:4px;height:10px;width:100%">'
-        f'<div style="background:#1a56b0;border-radius:4px;height:10px;width:{share:.1%}"></div></div>'
+        f'<div style="background:{colour};border-radius:4px;height:10px;width:{min(done, 1):.1%}"></div></div>'
     )
     parts = [f"<p>{', '.join(words)}</p>{bar}"]
     desk, what = (Desk.PREVIEWS, "Previews") if batch.kind == BatchKind.ROUND else (Desk.DATASET, "Dataset")
     project = points.project_of(session, batch.study_id, desk)
-    if batch.state == WorkState.RUNNING:
+    if running:
         parts.append(
             f"<p>The images come into the project {_link(project, what)}. Reload this page to see how far.</p>"
         )
@@ -213,20 +216,20 @@ def _progress(session: Session, batch: BatchRow) -> str:
         parts.append(f"<p>See the project {_link(project, what)}; go on at the newest decision task.</p>")
     if batch.problem:
         parts.append(_refusal(escape(batch.problem)))
-    if waiting:
-        parts.append(_refusal(f"Label Studio refused part of it: {escape(waiting)}"))
+    if refused:
+        parts.append(_refusal(f"Label Studio refused part of it: {escape(refused)}"))
     return "".join(parts)
 
 
-def _rendered(session: Session, batch: BatchRow) -> int:
-    return (
-        session.scalar(
-            select(func.coalesce(func.sum(ShardRow.stop - ShardRow.start), 0)).where(
-                ShardRow.batch_id == batch.id, ShardRow.rendered_at.is_not(None)
-            )
-        )
-        or 0
-    )
+def _rendered(session: Session, batch: BatchRow) -> tuple[int, int]:
+    """How many samples are stored, and how many more the workers that are at it have made."""
+    stored, at_it = session.execute(
+        select(
+            func.sum(ShardRow.stop - ShardRow.start).filter(ShardRow.rendered_at.is_not(None)),
+            func.sum(ShardRow.made).filter(ShardRow.rendered_at.is_(None), ShardRow.state == WorkState.RUNNING),
+        ).where(ShardRow.batch_id == batch.id)
+    ).one()
+    return stored or 0, at_it or 0
 
 
 def _published(session: Session, batch: BatchRow) -> int:
