@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from datagen.domain.decision import ACTIONS
 from datagen.domain.inputs import MINIMUM_PER_ROLE, RECOMMENDED_BACKGROUNDS, Desk, Inputs, Role
-from datagen.domain.lifecycle import TABLE, Happening, StudyState
+from datagen.domain.lifecycle import TABLE, Happening, SpecState, StudyState
 from datagen.domain.verdict import Opinion
 from datagen.store.rows import (
     BatchKind,
@@ -69,13 +69,20 @@ def decision_data(session: Session, workshop: Workshop, decision: DecisionRow) -
         parts.append(_inputs(session, study.id, inputs, unfolded=batch is None or bool(missing or inputs.problems)))
     sheet = started.sheet if started is not None and started.sheet else batch.sheet if batch is not None else None
     if sheet is None:
-        text = "The dataset is in the Dataset project." if batch is not None else "No preview round yet."
-        sheet = notice_sheet(workshop.images, text)
+        sheet = notice_sheet(workshop.images, _instead_of_a_sheet(batch))
     return {
         "html": f'<div style="font-family:sans-serif;font-size:14px;line-height:1.4">{"".join(parts)}</div>',
         "sheet": workshop.links.make(sheet),
         "title": f"Decision {decision.number}" + (f": {decision.action}" if decision.action else ""),
     }
+
+
+def _instead_of_a_sheet(batch: BatchRow | None) -> str:
+    if batch is None:
+        return "No preview round yet."
+    if batch.kind == BatchKind.RUN:
+        return "The dataset is in the Dataset project."
+    return f"Preview round {batch.number} could not be made."
 
 
 def _what_now(state: StudyState, missing: Sequence[str], *, answered: bool) -> str:
@@ -114,17 +121,21 @@ def _batch(session: Session, batch: BatchRow) -> str:
 
 
 def _round(session: Session, batch: BatchRow) -> str:
-    """A preview round: its version, and how much of it was judged how."""
-    version = session.get_one(SpecRow, batch.spec_id).version
+    """A preview round: its version, and how much of it was judged how; of one that was not made, why."""
+    spec = session.get_one(SpecRow, batch.spec_id)
+    head = f'<h3 style="margin:8px 0 4px">Preview round {batch.number}, version {spec.version}</h3>'
+    if batch.state in (WorkState.FAILED, WorkState.CANCELLED):
+        return head + _refusal(escape(batch.problem))
     said = _said(session, batch)
     deleted = _deleted(session, batch)
     good = sum(1 for row in said if row.opinion == Opinion.GOOD)
     left = max(batch.count - len({row.index for row in said} | deleted), 0)
     out = f", <b>{len(deleted)}</b> deleted" if deleted else ""
+    waits = "still to review" if spec.state in (SpecState.RENDERING, SpecState.REVIEW) else "not reviewed"
     project = points.project_of(session, batch.study_id, Desk.PREVIEWS)
     parts = [
-        f'<h3 style="margin:8px 0 4px">Preview round {batch.number}, version {version}</h3>',
-        f'<p style="margin:4px 0"><b>{good}</b> good, <b>{len(said) - good}</b> bad, <b>{left}</b> still to review{out}'
+        head,
+        f'<p style="margin:4px 0"><b>{good}</b> good, <b>{len(said) - good}</b> bad, <b>{left}</b> {waits}{out}'
         f" · {_link(project, 'review them' if left else 'look at them again')}</p>",
     ]
     if reasons := Counter(reason for row in said for reason in row.reasons):
