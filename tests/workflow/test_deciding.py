@@ -130,6 +130,8 @@ def test_an_approval_of_no_image_or_ten_million_says_so_until_it_is_mended(studi
         studio.client.update_annotation(answer, form)
         studio.settle()
         assert f"Not done: {sentence}" in text(study.page())
+        # the button is grey until the form was changed
+        assert "To try the same again, untick and tick the answer, then press Update ." in text(study.page())
         assert (study.row().state, len(study.batches(BatchKind.RUN))) == ("reviewing", runs)
     assert str(study.specs()[-1].state) == "review"
 
@@ -154,6 +156,7 @@ def test_cancel_during_a_run_keeps_what_is_finished_and_asks_again(
     shown = text(study.page())
     assert f"Run “run {run.number}”: 2 of 6 synthesized, running, about" in shown
     assert " left" in shown
+    assert "To end it, tick cancel in this task, then press Update ." in shown
 
     study.decide("cancel")  # on the task that started it
 

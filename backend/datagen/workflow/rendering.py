@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -22,7 +22,7 @@ from datagen.store import leases
 from datagen.store.decode import encode_mask, encode_png
 from datagen.store.rows import BatchKind, BatchRow, Notice, SampleRow, ShardRow, SpecRow, WorkState, now
 from datagen.synthesis.engine import FittedEngine, Progress, Rendered, load_engine
-from datagen.workflow import points, samples, waiting
+from datagen.workflow import points, remarks, samples, waiting
 from datagen.workflow.pictures import StoredPictures
 from datagen.workflow.progress import LeaseLost, Teller, telling
 from datagen.workflow.sheets import contact_sheet
@@ -107,9 +107,10 @@ def render_shard(workshop: Workshop, atelier: Atelier, shard_id: int) -> None:
     sheet = None
     if lease.batch.kind == BatchKind.ROUND:  # a round is one shard, so that its sheet can be drawn from what is at hand
         sheet = contact_sheet(workshop.images, atelier.pictures, [samples.sample_of(row) for row in made])
-    findings = [*fitted.report.findings, *(f"Note: {warning}" for warning in fitted.report.warnings)]
+    report = fitted.report
+    warnings = [f"Note: {warning}" for warning in report.warnings]
     seconds = time.monotonic() - began
-    _finish(workshop, lease, made, findings, sheet, seconds)
+    _finish(workshop, lease, made, [*report.findings, *warnings], warnings, sheet, seconds)
     log.info(
         "shard.rendered",
         shard=shard_id,
@@ -162,7 +163,8 @@ def _finish(
     workshop: Workshop,
     lease: _Lease,
     made: list[SampleRow],
-    findings: list[str],
+    findings: Sequence[str],
+    warnings: Sequence[str],
     sheet: str | None,
     seconds: float,
 ) -> None:
@@ -178,7 +180,11 @@ def _finish(
         spec = unit.session.get_one(SpecRow, lease.spec.id)
         if not spec.findings:
             spec.findings = [line[:1000] for line in findings]
-        batch = unit.session.get_one(BatchRow, lease.batch.id)
+        batch = unit.session.get_one(BatchRow, lease.batch.id, with_for_update=True, populate_existing=True)
+        if batch.kind == BatchKind.RUN:
+            known = set(spec.findings)
+            remarks.add(batch, (line[:1000] for line in warnings if line[:1000] not in known))
+            remarks.add(batch, remarks.made_otherwise(unit.session, spec, made))
         batch.doing, batch.share = "", 0.0
         unit.session.flush()
         if not _shards_left(unit, batch):

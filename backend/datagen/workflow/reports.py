@@ -37,6 +37,11 @@ from datagen.workflow.workshop import Workshop
 
 #: Prefills "Number of images" on the decision form.
 SUGGESTED_COUNT = 200
+#: Label Studio takes an answer again only once its form was changed.
+_ANSWER_AGAIN = (
+    "Change the answer, then press <b>Update</b>. To try the same again, untick and tick the answer, then press "
+    "<b>Update</b>."
+)
 #: Of a long list this many items are shown, and then how many more there are.
 LONGEST_LIST = 12
 
@@ -92,7 +97,7 @@ def _what_now(state: StudyState, missing: Sequence[str], *, answered: bool) -> s
         for action in ACTIONS
         if (state, action) in TABLE and not (missing and action is Happening.BUILD_PREVIEW)
     ]
-    press = "Change the answer, then press <b>Update</b>." if answered else "Choose, then press <b>Submit</b>."
+    press = _ANSWER_AGAIN if answered else "Choose, then press <b>Submit</b>."
     return f"<p>Possible now: {', '.join(possible)}. {press}</p>"
 
 
@@ -187,6 +192,7 @@ def _run(session: Session, batch: BatchRow) -> str:
         f"<h3>Run “{escape(batch.name)}”: {escape(str(batch.state))}</h3>",
         f"<p>{made:,} of {batch.count:,} labelled images are in the {_link(project, 'Dataset project')}. "
         f"Export: <code>datagen export {escape(shlex.quote(batch.study.name))} --out dataset.zip</code></p>",
+        *_warnings(batch),
     ]
     if batch.problem:
         parts.append(_refusal(escape(batch.problem)))
@@ -216,12 +222,13 @@ def _progress(session: Session, batch: BatchRow) -> str:
         '<div style="background:#ddd;border-radius:4px;height:10px;width:100%">'
         f'<div style="background:{colour};border-radius:4px;height:10px;width:{min(done, 1):.1%}"></div></div>'
     )
-    parts = [f"<p>{', '.join(words)}</p>{bar}"]
+    parts = [f"<p>{', '.join(words)}</p>{bar}", *_warnings(batch)]
     desk, what = (Desk.PREVIEWS, "Previews") if batch.kind == BatchKind.ROUND else (Desk.DATASET, "Dataset")
     project = points.project_of(session, batch.study_id, desk)
     if running:
         parts.append(
-            f"<p>The images come into the project {_link(project, what)}. Reload this page to see how far.</p>"
+            f"<p>The images come into the project {_link(project, what)}. Reload this page to see how far. "
+            "To end it, tick <b>cancel</b> in this task, then press <b>Update</b>.</p>"
         )
     else:
         parts.append(f"<p>See the project {_link(project, what)}; go on at the newest decision task.</p>")
@@ -230,6 +237,10 @@ def _progress(session: Session, batch: BatchRow) -> str:
     if refused:
         parts.append(_refusal(f"Label Studio refused part of it: {escape(refused)}"))
     return "".join(parts)
+
+
+def _warnings(batch: BatchRow) -> list[str]:
+    return [_box("#fff4e5", "#8a5300", _list(batch.warnings))] if batch.warnings else []
 
 
 def _rendered(session: Session, batch: BatchRow) -> tuple[int, int]:
