@@ -27,17 +27,16 @@ def conclude(unit: Unit, batch: BatchRow, happening: Happening) -> None:
     study = unit.lock_study(batch.study_id)
     step = follow(study.state, happening)
     study.state = step.study
-    spec = unit.session.get_one(SpecRow, batch.spec_id)
     if step.spec is not None:
-        spec.state = step.spec
+        unit.session.get_one(SpecRow, batch.spec_id).state = step.spec
     points.show_progress(unit, batch)
     earlier = go_back(unit, study) if step.back else None
     if earlier is None:
         points.open_point(unit, study, batch)
         return
     point = points.open_point(unit, study)
-    reason = f"preview round {batch.number} could not be made: {batch.problem}"
-    point.problem = f"{reason.rstrip('.')}. Version {earlier.version} is here again."[:1000]
+    came_of_it = f"preview round {batch.number} could not be made, so version {earlier.version} is here again"
+    point.problem = f"{came_of_it}: {batch.problem}"[:1000]
 
 
 def go_back(unit: Unit, study: StudyRow) -> SpecRow | None:
