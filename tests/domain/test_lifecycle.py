@@ -8,7 +8,7 @@ from collections import deque
 import pytest
 
 from datagen.domain.decision import ACTIONS
-from datagen.domain.lifecycle import TABLE, Happening, SpecState, Step, StudyState, follow
+from datagen.domain.lifecycle import TABLE, Happening, SpecState, Step, StudyState, back_to, follow
 from datagen.errors import Refused
 
 #: (state, what happens) → (next state, what becomes of the current version, whether a new version is made).
@@ -34,13 +34,17 @@ EXPECTED = {
     ("stopped", "build preview"): ("previewing", None, True),
 }
 
+#: Where the version came to nothing, so that an earlier one counts again.
+BACK = {("previewing", "round failed"), ("previewing", "cancel")}
+
 
 @pytest.mark.parametrize(("state", "happening"), list(itertools.product(StudyState, Happening)))
 def test_what_follows_or_why_not(state: StudyState, happening: Happening) -> None:
     expected = EXPECTED.get((state.value, happening.value))
     if expected:
         study, spec, new_version = expected
-        assert follow(state, happening) == Step(StudyState(study), spec and SpecState(spec), new_version)
+        back = (state.value, happening.value) in BACK
+        assert follow(state, happening) == Step(StudyState(study), spec and SpecState(spec), new_version, back)
         return
     with pytest.raises(Refused) as refusal:
         follow(state, happening)
@@ -82,8 +86,16 @@ def test_every_state_is_reached_and_none_is_a_dead_end() -> None:
         assert StudyState.COLLECTING in reached
 
 
+@pytest.mark.parametrize("earlier", SpecState)
+def test_after_a_round_that_came_to_nothing_the_earlier_version_can_be_decided_on(earlier: SpecState) -> None:
+    step = back_to(earlier)
+    assert {(step.study, action) in TABLE for action in (Happening.REFINE, Happening.APPROVE)} == {True}
+    assert step.study is not StudyState.REVIEWING or step.spec is SpecState.REVIEW
+
+
 def test_an_accepted_version_stays_accepted() -> None:
     """What was generated must stay reproducible: nothing after acceptance touches the version."""
+    assert back_to(SpecState.ACCEPTED) == Step(StudyState.ACCEPTED)
     for (state, _), step in TABLE.items():
         if state in (StudyState.GENERATING, StudyState.ACCEPTED):
             assert step.spec is None

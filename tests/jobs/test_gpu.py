@@ -25,11 +25,11 @@ from datagen.jobs.vitals import live_workers
 from datagen.jobs.worker import WORKER_TTL_SECONDS, _worker, run_worker
 from datagen.store.rows import BatchKind, BatchRow, ShardRow, StudyRow, now
 from datagen.synthesis.engine import FittedEngine, Progress
-from datagen.workflow import deciding, rendering
+from datagen.workflow import deciding, progress
 from datagen.workflow.rendering import Atelier, render_shard
 from datagen.workflow.workshop import Door, Knock
-from stage.processes import Processes
-from studio import ROUND, Studio, Study, said
+from stage.processes import Processes, wait_until
+from studio import PATIENCE_S, ROUND, Studio, Study, said
 
 pytest_plugins = ("studio_fixtures",)
 pytestmark = pytest.mark.integration
@@ -166,17 +166,19 @@ class Teaching(Atelier):
         self._study = study
 
     def fitted(self, spec: Spec, progress: Progress) -> FittedEngine:
+        said = "step 100 of 400, loss 0.1234, about 3 min left (25%)"
         progress(0.25, "teaching the model: step 100 of 400, loss 0.1234, about 3 min left")
-        assert "step 100 of 400, loss 0.1234, about 3 min left (25%)" in self._study.shown()
+        wait_until(lambda: said in self._study.shown(), PATIENCE_S, "A word of the fit", every=0.02)
+        assert "width:25.0%" in self._study.shown()
         self._study.act(Happening.CANCEL)
-        progress(0.26, "teaching the model: step 101 of 400")
+        wait_until(lambda: progress(0.26, "step 101"), PATIENCE_S, "The end of the fit", every=0.02)
         raise AssertionError("it was cancelled")
 
 
 def test_a_fit_tells_step_loss_and_time_left_and_ends_when_cancelled(
     studio: Studio, own_study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rendering, "TELL_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "TELL_SECONDS", 0.02)
     made = build(own_study)
     shard = shard_of(own_study, made)
     render_shard(studio.workshop, Teaching(studio, own_study), shard.id)

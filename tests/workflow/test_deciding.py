@@ -15,6 +15,7 @@ from datagen.domain.lifecycle import Happening, StudyState
 from datagen.domain.spec import Spec
 from datagen.errors import NotReady
 from datagen.jobs.queues import EVENTS, PUBLISHING
+from datagen.label_studio.records import Task
 from datagen.store.rows import BatchKind, BatchRow, InboxRow, ShardRow, WorkState
 from datagen.workflow import deciding, exporting
 from datagen.workflow.rendering import Atelier, render_shard
@@ -27,6 +28,13 @@ pytestmark = pytest.mark.integration
 def text(page: str) -> str:
     """What a page says, without its markup."""
     return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", page)).split())
+
+
+def round_before(study: Study) -> list[Task]:
+    """The review tasks of the newest round that is made, in the order of index."""
+    number = str(study.batches(BatchKind.ROUND)[-2].number)
+    tasks = [task for task in study.tasks(Desk.PREVIEWS) if task.data["round"] == number]
+    return sorted(tasks, key=lambda task: int(task.data["index"]))
 
 
 def shards(studio: Studio, batch: BatchRow) -> list[ShardRow]:
@@ -122,6 +130,8 @@ def test_an_approval_of_no_image_or_ten_million_says_so_until_it_is_mended(studi
         studio.client.update_annotation(answer, form)
         studio.settle()
         assert f"Not done: {sentence}" in text(study.page())
+        # the button is grey until the form was changed
+        assert "To try the same again, untick and tick the answer, then press Update ." in text(study.page())
         assert (study.row().state, len(study.batches(BatchKind.RUN))) == ("reviewing", runs)
     assert str(study.specs()[-1].state) == "review"
 
@@ -146,6 +156,7 @@ def test_cancel_during_a_run_keeps_what_is_finished_and_asks_again(
     shown = text(study.page())
     assert f"Run “run {run.number}”: 2 of 6 synthesized, running, about" in shown
     assert " left" in shown
+    assert "To end it, tick cancel in this task, then press Update ." in shown
 
     study.decide("cancel")  # on the task that started it
 
@@ -165,14 +176,48 @@ def test_cancel_during_a_run_keeps_what_is_finished_and_asks_again(
     assert study.samples_of(study.batches(BatchKind.RUN)[-1])[0].index == ROUND + 6
 
 
-def test_cancel_of_a_round_leaves_the_study_open(studio: Studio, study: Study) -> None:
-    study.review()
+@pytest.mark.parametrize("how", ["build preview", "refine"])
+def test_cancel_of_a_round_does_not_take_the_earlier_version_away(studio: Studio, study: Study, how: str) -> None:
+    version = study.review()
+    study.judge(said("good"), said("bad", "too small"))
+    study.decide(how, settle=False)
+    studio.work(EVENTS)
+    studio.client.annotate(round_before(study)[-1].id, said("good"))
+    studio.work(EVENTS)
+    study.decide("cancel")
+
+    assert (study.row().state, str(study.specs()[-1].state)) == ("reviewing", "stopped")
+    kept = study.specs()[-2]
+    assert (kept.id, str(kept.state), kept.decided_by) == (version.id, "review", None)
+    assert study.counts() == {"good": 2, "bad": 1, "still to review": 0}  # also what was said meanwhile
+    assert "<b>refine</b>, <b>approve</b>" in study.page()
+    assert f"version {version.version}</h3>" in study.page()
+
+    study.decide("refine")
+    child = study.specs()[-1]
+    assert (child.parent_id, child.version, str(child.state)) == (version.id, version.version + 2, "review")
+
+
+def test_cancel_of_a_round_leaves_an_accepted_version_accepted(studio: Studio, study: Study) -> None:
+    version = study.review()
+    study.decide("approve", count=1)
     study.decide("build preview", settle=False)
     studio.work(EVENTS)
-    study.act(Happening.CANCEL)
+    study.decide("cancel")
+    assert study.row().state == "accepted"
+    assert "1 of 1 labelled images" in text(study.page())
+    study.decide("approve", count=2)
+    assert study.batches(BatchKind.RUN)[-1].spec_id == version.id
+
+
+def test_cancel_of_the_first_round_begins_anew(studio: Studio) -> None:
+    new = studio.open_study()
     studio.settle()
-    assert (study.row().state, str(study.specs()[-1].state)) == ("collecting", "stopped")
-    assert "Possible now: <b>" in study.page()
+    new.act(Happening.BUILD_PREVIEW)
+    new.act(Happening.CANCEL)
+    studio.settle()
+    assert (new.row().state, str(new.specs()[-1].state)) == ("collecting", "stopped")
+    assert "Possible now: <b>build preview</b>, <b>stop</b>." in new.page()
 
 
 def test_a_stopped_study_is_opened_again_by_a_new_preview(studio: Studio, study: Study) -> None:

@@ -109,10 +109,26 @@ def test_an_engine_that_cannot_fit_ends_the_round_with_its_reason_in_the_decisio
     studio.settle()
 
     failed = study.batches(BatchKind.ROUND)[-1]
-    assert (str(failed.state), str(study.specs()[-1].state), study.row().state) == ("failed", "failed", "collecting")
-    assert "no engine named &#x27;no-such-engine&#x27; is installed; there are: composite" in study.page()
-    assert "Possible now: <b>build preview</b>" in study.page()
-    study.review()
+    assert (str(failed.state), str(study.specs()[-1].state)) == ("failed", "failed")
+    reason = "no engine named &#x27;no-such-engine&#x27; is installed; there are: composite"
+    assert reason in study.page(-2)
+    came_of_it = f"could not be made, so version {study.specs()[-2].version} is here again: {reason}"
+    assert f"Not done:</b> preview round {failed.number} {came_of_it}" in study.page()
+
+
+def test_a_first_round_that_fails_leaves_nothing_to_review(studio: Studio) -> None:
+    new = studio.open_study()
+    studio.settle()
+    with studio.workshop.database.write() as session:
+        session.get_one(StudyRow, new.id).engine = "no-such-engine"
+    new.act(Happening.BUILD_PREVIEW)
+    studio.settle()
+    assert (str(new.specs()[-1].state), new.row().state) == ("failed", "collecting")
+    assert "no engine named" in new.page()
+    assert "still to review" not in new.page()
+    assert "Possible now: <b>build preview</b>, <b>stop</b>." in new.page()
+    new.decide("approve", count=1)
+    assert "“approve” is not possible now: no preview round has been made yet." in new.page()
 
 
 def test_a_run_that_cannot_go_on_keeps_what_is_finished_and_says_why(studio: Studio, study: Study) -> None:

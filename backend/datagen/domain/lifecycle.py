@@ -47,11 +47,16 @@ class Happening(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What follows: the study's next state, the current version's next state (None: as it is), a new version or not."""
+    """What follows: the study's next state, the current version's next state (None: as it is), a new version or not.
+
+    ``back``: the version came to nothing, and the study has a state of its own only where no earlier one has a round:
+    see ``back_to``.
+    """
 
     study: StudyState
     spec: SpecState | None = None
     new_version: bool = False
+    back: bool = False
 
 
 _S, _V, _H = StudyState, SpecState, Happening
@@ -61,8 +66,8 @@ TABLE: dict[tuple[StudyState, Happening], Step] = {
     (_S.COLLECTING, _H.BUILD_PREVIEW): Step(_S.PREVIEWING, new_version=True),
     (_S.COLLECTING, _H.STOP): Step(_S.STOPPED),
     (_S.PREVIEWING, _H.ROUND_READY): Step(_S.REVIEWING, _V.REVIEW),
-    (_S.PREVIEWING, _H.ROUND_FAILED): Step(_S.COLLECTING, _V.FAILED),
-    (_S.PREVIEWING, _H.CANCEL): Step(_S.COLLECTING, _V.STOPPED),
+    (_S.PREVIEWING, _H.ROUND_FAILED): Step(_S.COLLECTING, _V.FAILED, back=True),
+    (_S.PREVIEWING, _H.CANCEL): Step(_S.COLLECTING, _V.STOPPED, back=True),
     (_S.PREVIEWING, _H.STOP): Step(_S.STOPPED, _V.STOPPED),
     (_S.REVIEWING, _H.BUILD_PREVIEW): Step(_S.PREVIEWING, _V.SUPERSEDED, new_version=True),
     (_S.REVIEWING, _H.REFINE): Step(_S.PREVIEWING, _V.REFINED, new_version=True),
@@ -78,6 +83,18 @@ TABLE: dict[tuple[StudyState, Happening], Step] = {
     (_S.ACCEPTED, _H.STOP): Step(_S.STOPPED),
     (_S.STOPPED, _H.BUILD_PREVIEW): Step(_S.PREVIEWING, new_version=True),
 }
+
+
+def back_to(earlier: SpecState) -> Step:
+    """Where a study stands again whose newest version came to nothing, by the state of the newest that has a round.
+
+    An accepted version stays accepted. Any other takes verdicts again: what it was refined into, superseded or stopped
+    for is not there.
+    """
+    if earlier is SpecState.ACCEPTED:
+        return Step(StudyState.ACCEPTED)
+    return Step(StudyState.REVIEWING, SpecState.REVIEW)
+
 
 _WHY_NOT = {
     _S.COLLECTING: "no preview round has been made yet. Choose “build preview” first.",

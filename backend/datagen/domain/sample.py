@@ -29,8 +29,17 @@ class Provenance:
     engine: str
     engine_version: str
     background: ImageRef
-    #: what the engine decided, by step: concept used, pose, place, blend, contrast
+    #: what the engine decided, by step: concept used, pose, place, blend, contrast; and ``…_sha256`` of files it used
     steps: Mapping[str, Json] = field(default_factory=dict)
+
+
+#: A step that is called so, at the end, is the digest of a file that the sample was made with.
+_OF_A_FILE = "_sha256"
+
+
+def made_from(steps: Mapping[str, Json]) -> dict[str, Json]:
+    """What a sample's pixels depend on beside its spec, by name: the digests of files that an engine used."""
+    return {name.removesuffix(_OF_A_FILE): value for name, value in steps.items() if name.endswith(_OF_A_FILE)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -215,8 +215,12 @@ class BatchRow(Row):
     count: Mapped[int]
     state: Mapped[WorkState] = mapped_column(default=WorkState.RUNNING)
     sheet: Mapped[str | None] = mapped_column(String(64), default=None)
-    #: what its engine is doing before the first sample: a fit can take minutes
+    #: what is done for it at the moment, or what it waits for: a fit can take minutes, and so can a sample
     doing: Mapped[str] = mapped_column(String(200), default="", server_default="")
+    #: how much of a fit is done, 0 to 1; 0 when none is under way
+    share: Mapped[float] = mapped_column(default=0.0, server_default="0")
+    #: what the engine warned of while it was rendered, as sentences
+    warnings: Mapped[list[str]] = mapped_column(default=list, server_default="[]")
     problem: Mapped[str] = mapped_column(String(1000), default="")
     requested_by: Mapped[str] = mapped_column(String(200))
     requested_at: Mapped[datetime] = mapped_column(default=now)
@@ -237,6 +241,8 @@ class ShardRow(Leased, Row):
     batch_id: Mapped[int] = mapped_column(ForeignKey("batch.id"))
     start: Mapped[int]
     stop: Mapped[int]
+    #: how many of its samples its worker has made so far; they become rows all at once
+    made: Mapped[int] = mapped_column(default=0, server_default="0")
     #: its samples are in the store and in their rows
     rendered_at: Mapped[datetime | None] = mapped_column(default=None)
     #: how long that took

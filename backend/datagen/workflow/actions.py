@@ -9,13 +9,13 @@ from sqlalchemy import select
 
 from datagen.domain.decision import Decision
 from datagen.domain.inputs import Inputs
-from datagen.domain.lifecycle import Happening
+from datagen.domain.lifecycle import Happening, StudyState
 from datagen.domain.spec import Json, Spec
 from datagen.errors import Refused
 from datagen.quality.refine import refine
 from datagen.store.rows import BatchKind, BatchRow, SpecRow, StudyRow
 from datagen.workflow import building, points, verdicts
-from datagen.workflow.transitions import advance
+from datagen.workflow.transitions import advance, go_back
 from datagen.workflow.workshop import Unit
 
 
@@ -98,6 +98,8 @@ def _end(case: Case) -> None:
     if running is not None:
         building.cancel_batch(case.unit, running, f"cancelled by {case.who}")
         points.show_progress(case.unit, running)
+    if case.study.state is StudyState.COLLECTING and go_back(case.unit, case.study) is not None:
+        points.open_point(case.unit, case.study)
 
 
 _ACTIONS: dict[Happening, Callable[[Case], BatchRow | None]] = {

@@ -17,8 +17,10 @@ from datagen.workflow.workshop import Door, Unit
 
 
 def current_spec(session: Session, study_id: int) -> SpecRow | None:
-    """The newest version of a study's spec; None before the first preview."""
-    return session.scalar(select(SpecRow).where(SpecRow.study_id == study_id).order_by(SpecRow.version.desc()).limit(1))
+    """The newest version of a study's spec whose preview round is made or being made; None before the first."""
+    of_study = (BatchRow.study_id == study_id, BatchRow.kind == BatchKind.ROUND)
+    rounds = select(BatchRow.spec_id).where(*of_study, BatchRow.state.in_([WorkState.RUNNING, WorkState.DONE]))
+    return session.scalar(select(SpecRow).where(SpecRow.id.in_(rounds)).order_by(SpecRow.version.desc()).limit(1))
 
 
 def spec_from_inputs(study: StudyRow, inputs: Inputs, version: int, parameters: Mapping[str, Json]) -> Spec:

@@ -43,6 +43,7 @@ def export_study(
                     "name": run.name,
                     "images_asked_for": run.count,
                     "state": str(run.state),
+                    "warnings": run.warnings,
                     "spec_version": run.spec.version,
                     "spec_digest": run.spec.digest,
                     "approved_by": run.requested_by,

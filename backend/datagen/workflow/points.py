@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 
-from sqlalchemy import func, select
+from sqlalchemy import and_, func, or_, select
 from sqlalchemy.orm import Session
 
 from datagen.domain.inputs import Desk
-from datagen.store.rows import BatchRow, DecisionRow, DeskRow, Notice, StudyRow
+from datagen.store.rows import BatchKind, BatchRow, DecisionRow, DeskRow, Notice, StudyRow, WorkState
 from datagen.workflow.workshop import Unit
 
 _KEY = "decision-{study}-{number}"
@@ -16,9 +16,10 @@ _KEY_PATTERN = re.compile(r"decision-(\d{1,18})-(\d{1,9})")
 
 
 def open_point(unit: Unit, study: StudyRow, batch: BatchRow | None = None) -> DecisionRow:
-    """A new decision point that shows ``batch`` (None: the inputs); one that is open already is used again."""
+    """A new decision point that shows ``batch``, else the last there is; one that is open already is used again."""
     existing = open_decision(unit.session, study.id)
     if existing is None:
+        batch = batch or _last(unit.session, study.id)
         last = unit.session.scalar(select(func.max(DecisionRow.number)).where(DecisionRow.study_id == study.id)) or 0
         existing = DecisionRow(study_id=study.id, number=last + 1, batch_id=batch.id if batch else None)
         unit.session.add(existing)
@@ -27,6 +28,14 @@ def open_point(unit: Unit, study: StudyRow, batch: BatchRow | None = None) -> De
         existing.batch_id = batch.id
     unit.tell(study.id, Notice.DECISION, existing.id)
     return existing
+
+
+def _last(session: Session, study_id: int) -> BatchRow | None:
+    """The newest round that was made or run that ended, whatever came of it; None: only the inputs can be shown."""
+    made = BatchRow.state == WorkState.DONE
+    ended = and_(BatchRow.kind == BatchKind.RUN, BatchRow.state != WorkState.RUNNING)
+    found = select(BatchRow).where(BatchRow.study_id == study_id, or_(made, ended))
+    return session.scalar(found.order_by(BatchRow.id.desc()).limit(1))
 
 
 def open_decision(session: Session, study_id: int) -> DecisionRow | None:

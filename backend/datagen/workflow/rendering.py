@@ -5,10 +5,9 @@ A shard can be rendered again anywhere, by anyone: same spec, same index, same b
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -23,8 +22,9 @@ from datagen.store import leases
 from datagen.store.decode import encode_mask, encode_png
 from datagen.store.rows import BatchKind, BatchRow, Notice, SampleRow, ShardRow, SpecRow, WorkState, now
 from datagen.synthesis.engine import FittedEngine, Progress, Rendered, load_engine
-from datagen.workflow import points, samples
+from datagen.workflow import points, remarks, samples, waiting
 from datagen.workflow.pictures import StoredPictures
+from datagen.workflow.progress import LeaseLost, Teller, telling
 from datagen.workflow.sheets import contact_sheet
 from datagen.workflow.transitions import conclude
 from datagen.workflow.workshop import Unit, Workshop
@@ -33,8 +33,6 @@ log = structlog.get_logger()
 
 #: A shard that failed so often for reasons of ours, or killed so many workers, is given up.
 MOST_ATTEMPTS = 5
-#: What a fit is doing is told to Label Studio at most so often, seconds.
-TELL_SECONDS = 5.0
 _WORKERS_DIED = (
     "rendering samples {first} to {last} killed its worker {times} times; see the end of the workers' log, and give "
     "them more memory, or use smaller images"
@@ -83,10 +81,13 @@ def render_shard(workshop: Workshop, atelier: Atelier, shard_id: int) -> None:
         return
     began = time.monotonic()
     try:
-        with leases.kept(workshop.database, lease.row, workshop.lease_seconds) as lost:
-            fitted = atelier.fitted(Spec.from_json(lease.spec.body), _telling(workshop, lease, lost))
-            made = list(_render(workshop, lease, fitted, lost))
-    except _LeaseLost:
+        with (
+            leases.kept(workshop.database, lease.row, workshop.lease_seconds) as lost,
+            telling(workshop, lease.row, lease.batch, lost) as teller,
+        ):
+            fitted = atelier.fitted(Spec.from_json(lease.spec.body), teller.fitting)
+            made = list(_render(workshop, lease, fitted, teller))
+    except LeaseLost:
         log.info("shard.lease_lost", shard=shard_id, batch=lease.batch.id)
         return
     except (EngineError, StoreError, BadPicture) as reason:
@@ -101,13 +102,15 @@ def render_shard(workshop: Workshop, atelier: Atelier, shard_id: int) -> None:
                 row = leases.held(unit.session, ShardRow, shard_id, lease.row.token)
                 if row is not None:
                     leases.postpone(row, f"{type(fault).__name__}: {fault}", now())
+                    waiting.say(unit, unit.session.get_one(BatchRow, row.batch_id), waiting.FAILED)
         raise
     sheet = None
     if lease.batch.kind == BatchKind.ROUND:  # a round is one shard, so that its sheet can be drawn from what is at hand
         sheet = contact_sheet(workshop.images, atelier.pictures, [samples.sample_of(row) for row in made])
-    findings = [*fitted.report.findings, *(f"Note: {warning}" for warning in fitted.report.warnings)]
+    report = fitted.report
+    warnings = [f"Note: {warning}" for warning in report.warnings]
     seconds = time.monotonic() - began
-    _finish(workshop, lease, made, findings, sheet, seconds)
+    _finish(workshop, lease, made, [*report.findings, *warnings], warnings, sheet, seconds)
     log.info(
         "shard.rendered",
         shard=shard_id,
@@ -118,45 +121,20 @@ def render_shard(workshop: Workshop, atelier: Atelier, shard_id: int) -> None:
     )
 
 
-class _LeaseLost(Exception):
-    """Somebody else holds the shard now, or nobody wants it any more."""
-
-
 def _claim(workshop: Workshop, shard_id: int) -> _Lease | None:
     with workshop.unit() as unit:
         shard = leases.claim(unit.session, ShardRow, shard_id, workshop.lease_seconds)
         if shard is None:
             return None
         batch = unit.session.get_one(BatchRow, shard.batch_id)
+        shard.made = 0
+        waiting.say(unit, batch, "", besides=shard)  # what its last worker said, or that there was none, is over
         return _Lease(row=shard, batch=batch, spec=unit.session.get_one(SpecRow, batch.spec_id))
 
 
-def _telling(workshop: Workshop, lease: _Lease, lost: threading.Event) -> Progress:
-    """Shows in the decision task what a fit is doing; ends it once the shard is no longer ours."""
-    told = time.monotonic()
-
-    def progress(done: float, what: str) -> None:
-        nonlocal told
-        if lost.is_set():
-            raise _LeaseLost
-        moment = time.monotonic()
-        if moment - told < TELL_SECONDS:  # composite's fit is over before anything is told
-            return
-        told = moment
-        with workshop.unit() as unit:
-            if leases.held(unit.session, ShardRow, lease.row.id, lease.row.token) is None:
-                raise _LeaseLost
-            batch = unit.session.get_one(BatchRow, lease.batch.id)
-            batch.doing = f"{what} ({done:.0%})"[:200]
-            points.show_progress(unit, batch)
-
-    return progress
-
-
-def _render(workshop: Workshop, lease: _Lease, fitted: FittedEngine, lost: threading.Event) -> Iterator[SampleRow]:
-    for rendered in fitted.render(range(lease.row.start, lease.row.stop)):
-        if lost.is_set():
-            raise _LeaseLost
+def _render(workshop: Workshop, lease: _Lease, fitted: FittedEngine, teller: Teller) -> Iterator[SampleRow]:
+    teller.rendering(0)
+    for number, rendered in enumerate(fitted.render(range(lease.row.start, lease.row.stop)), start=1):
         sample = _store(workshop, rendered)
         index = sample.provenance.index
         yield SampleRow(
@@ -166,6 +144,8 @@ def _render(workshop: Workshop, lease: _Lease, fitted: FittedEngine, lost: threa
             index=index,
             body=samples.to_body(sample),
         )
+        if number < lease.row.stop - lease.row.start:
+            teller.rendering(number)
 
 
 def _store(workshop: Workshop, rendered: Rendered) -> Sample:
@@ -183,7 +163,8 @@ def _finish(
     workshop: Workshop,
     lease: _Lease,
     made: list[SampleRow],
-    findings: list[str],
+    findings: Sequence[str],
+    warnings: Sequence[str],
     sheet: str | None,
     seconds: float,
 ) -> None:
@@ -199,8 +180,12 @@ def _finish(
         spec = unit.session.get_one(SpecRow, lease.spec.id)
         if not spec.findings:
             spec.findings = [line[:1000] for line in findings]
-        batch = unit.session.get_one(BatchRow, lease.batch.id)
-        batch.doing = ""
+        batch = unit.session.get_one(BatchRow, lease.batch.id, with_for_update=True, populate_existing=True)
+        if batch.kind == BatchKind.RUN:
+            known = set(spec.findings)
+            remarks.add(batch, (line[:1000] for line in warnings if line[:1000] not in known))
+            remarks.add(batch, remarks.made_otherwise(unit.session, spec, made))
+        batch.doing, batch.share = "", 0.0
         unit.session.flush()
         if not _shards_left(unit, batch):
             batch.rendered_at, batch.sheet = now(), sheet

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from datagen.domain.decision import ACTIONS
 from datagen.domain.inputs import MINIMUM_PER_ROLE, RECOMMENDED_BACKGROUNDS, Desk, Inputs, Role
-from datagen.domain.lifecycle import TABLE, Happening, StudyState
+from datagen.domain.lifecycle import TABLE, Happening, SpecState, StudyState
 from datagen.domain.verdict import Opinion
 from datagen.store.rows import (
     BatchKind,
@@ -30,13 +30,18 @@ from datagen.store.rows import (
     WorkState,
     now,
 )
-from datagen.workflow import points, verdicts
+from datagen.workflow import points, verdicts, waiting
 from datagen.workflow.inputs import collect
 from datagen.workflow.sheets import notice_sheet
 from datagen.workflow.workshop import Workshop
 
 #: Prefills "Number of images" on the decision form.
 SUGGESTED_COUNT = 200
+#: Label Studio takes an answer again only once its form was changed.
+_ANSWER_AGAIN = (
+    "Change the answer, then press <b>Update</b>. To try the same again, untick and tick the answer, then press "
+    "<b>Update</b>."
+)
 #: Of a long list this many items are shown, and then how many more there are.
 LONGEST_LIST = 12
 
@@ -69,13 +74,20 @@ def decision_data(session: Session, workshop: Workshop, decision: DecisionRow) -
         parts.append(_inputs(session, study.id, inputs, unfolded=batch is None or bool(missing or inputs.problems)))
     sheet = started.sheet if started is not None and started.sheet else batch.sheet if batch is not None else None
     if sheet is None:
-        text = "The dataset is in the Dataset project." if batch is not None else "No preview round yet."
-        sheet = notice_sheet(workshop.images, text)
+        sheet = notice_sheet(workshop.images, _instead_of_a_sheet(batch))
     return {
         "html": f'<div style="font-family:sans-serif;font-size:14px;line-height:1.4">{"".join(parts)}</div>',
         "sheet": workshop.links.make(sheet),
         "title": f"Decision {decision.number}" + (f": {decision.action}" if decision.action else ""),
     }
+
+
+def _instead_of_a_sheet(batch: BatchRow | None) -> str:
+    if batch is None:
+        return "No preview round yet."
+    if batch.kind == BatchKind.RUN:
+        return "The dataset is in the Dataset project."
+    return f"Preview round {batch.number} could not be made."
 
 
 def _what_now(state: StudyState, missing: Sequence[str], *, answered: bool) -> str:
@@ -85,7 +97,7 @@ def _what_now(state: StudyState, missing: Sequence[str], *, answered: bool) -> s
         for action in ACTIONS
         if (state, action) in TABLE and not (missing and action is Happening.BUILD_PREVIEW)
     ]
-    press = "Change the answer, then press <b>Update</b>." if answered else "Choose, then press <b>Submit</b>."
+    press = _ANSWER_AGAIN if answered else "Choose, then press <b>Submit</b>."
     return f"<p>Possible now: {', '.join(possible)}. {press}</p>"
 
 
@@ -114,17 +126,21 @@ def _batch(session: Session, batch: BatchRow) -> str:
 
 
 def _round(session: Session, batch: BatchRow) -> str:
-    """A preview round: its version, and how much of it was judged how."""
-    version = session.get_one(SpecRow, batch.spec_id).version
+    """A preview round: its version, and how much of it was judged how; of one that was not made, why."""
+    spec = session.get_one(SpecRow, batch.spec_id)
+    head = f'<h3 style="margin:8px 0 4px">Preview round {batch.number}, version {spec.version}</h3>'
+    if batch.state in (WorkState.FAILED, WorkState.CANCELLED):
+        return head + _refusal(escape(batch.problem))
     said = _said(session, batch)
     deleted = _deleted(session, batch)
     good = sum(1 for row in said if row.opinion == Opinion.GOOD)
     left = max(batch.count - len({row.index for row in said} | deleted), 0)
     out = f", <b>{len(deleted)}</b> deleted" if deleted else ""
+    waits = "still to review" if spec.state in (SpecState.RENDERING, SpecState.REVIEW) else "not reviewed"
     project = points.project_of(session, batch.study_id, Desk.PREVIEWS)
     parts = [
-        f'<h3 style="margin:8px 0 4px">Preview round {batch.number}, version {version}</h3>',
-        f'<p style="margin:4px 0"><b>{good}</b> good, <b>{len(said) - good}</b> bad, <b>{left}</b> still to review{out}'
+        head,
+        f'<p style="margin:4px 0"><b>{good}</b> good, <b>{len(said) - good}</b> bad, <b>{left}</b> {waits}{out}'
         f" · {_link(project, 'review them' if left else 'look at them again')}</p>",
     ]
     if reasons := Counter(reason for row in said for reason in row.reasons):
@@ -176,6 +192,7 @@ def _run(session: Session, batch: BatchRow) -> str:
         f"<h3>Run “{escape(batch.name)}”: {escape(str(batch.state))}</h3>",
         f"<p>{made:,} of {batch.count:,} labelled images are in the {_link(project, 'Dataset project')}. "
         f"Export: <code>datagen export {escape(shlex.quote(batch.study.name))} --out dataset.zip</code></p>",
+        *_warnings(batch),
     ]
     if batch.problem:
         parts.append(_refusal(escape(batch.problem)))
@@ -184,49 +201,57 @@ def _run(session: Session, batch: BatchRow) -> str:
 
 def _progress(session: Session, batch: BatchRow) -> str:
     """How far a batch is and how long it has left; why it stands still, if it does; where to go on when it is done."""
-    made = _rendered(session, batch)
-    share = made / batch.count
+    stored, at_it = _rendered(session, batch)
+    made, share = stored + at_it, stored / batch.count
     name = f"Preview round {batch.number}" if batch.kind == BatchKind.ROUND else f"Run “{escape(batch.name)}”"
     words = [f"{name}: {made:,} of {batch.count:,} synthesized, {batch.state}"]
-    if batch.state == WorkState.RUNNING and 0 < made < batch.count:
+    running = batch.state == WorkState.RUNNING
+    if running and 0 < share < 1 and batch.doing not in waiting.SENTENCES:
         spent = now() - batch.requested_at
         words.append(f"about {_span(spent * (1 / share - 1))} left")
-    waiting = session.scalar(
+    refused = session.scalar(
         select(OutboxRow.error).where(
             OutboxRow.study_id == batch.study_id, OutboxRow.state == WorkState.FAILED, OutboxRow.error != ""
         )
     )
-    if batch.state == WorkState.RUNNING and not made and batch.doing:
+    if running and batch.doing:
         words.append(escape(batch.doing))
+    fitting = running and not made and batch.share > 0
+    colour, done = ("#8ab4f8", batch.share) if fitting else ("#1a56b0", made / batch.count)
     bar = (
         '<div style="background:#ddd;border-radius:4px;height:10px;width:100%">'
-        f'<div style="background:#1a56b0;border-radius:4px;height:10px;width:{share:.1%}"></div></div>'
+        f'<div style="background:{colour};border-radius:4px;height:10px;width:{min(done, 1):.1%}"></div></div>'
     )
-    parts = [f"<p>{', '.join(words)}</p>{bar}"]
+    parts = [f"<p>{', '.join(words)}</p>{bar}", *_warnings(batch)]
     desk, what = (Desk.PREVIEWS, "Previews") if batch.kind == BatchKind.ROUND else (Desk.DATASET, "Dataset")
     project = points.project_of(session, batch.study_id, desk)
-    if batch.state == WorkState.RUNNING:
+    if running:
         parts.append(
-            f"<p>The images come into the project {_link(project, what)}. Reload this page to see how far.</p>"
+            f"<p>The images come into the project {_link(project, what)}. Reload this page to see how far. "
+            "To end it, tick <b>cancel</b> in this task, then press <b>Update</b>.</p>"
         )
     else:
         parts.append(f"<p>See the project {_link(project, what)}; go on at the newest decision task.</p>")
     if batch.problem:
         parts.append(_refusal(escape(batch.problem)))
-    if waiting:
-        parts.append(_refusal(f"Label Studio refused part of it: {escape(waiting)}"))
+    if refused:
+        parts.append(_refusal(f"Label Studio refused part of it: {escape(refused)}"))
     return "".join(parts)
 
 
-def _rendered(session: Session, batch: BatchRow) -> int:
-    return (
-        session.scalar(
-            select(func.coalesce(func.sum(ShardRow.stop - ShardRow.start), 0)).where(
-                ShardRow.batch_id == batch.id, ShardRow.rendered_at.is_not(None)
-            )
-        )
-        or 0
-    )
+def _warnings(batch: BatchRow) -> list[str]:
+    return [_box("#fff4e5", "#8a5300", _list(batch.warnings))] if batch.warnings else []
+
+
+def _rendered(session: Session, batch: BatchRow) -> tuple[int, int]:
+    """How many samples are stored, and how many more the workers that are at it have made."""
+    stored, at_it = session.execute(
+        select(
+            func.sum(ShardRow.stop - ShardRow.start).filter(ShardRow.rendered_at.is_not(None)),
+            func.sum(ShardRow.made).filter(ShardRow.rendered_at.is_(None), ShardRow.state == WorkState.RUNNING),
+        ).where(ShardRow.batch_id == batch.id)
+    ).one()
+    return stored or 0, at_it or 0
 
 
 def _published(session: Session, batch: BatchRow) -> int:

@@ -53,7 +53,7 @@ def _describe(session: Session, study: StudyRow) -> dict[str, Any]:
         "inputs_text": " / ".join(str(count) for count in counts.values()),
         "verdicts": {"good": good, "bad": bad},
         "verdicts_text": f"{good} good, {bad} bad",
-        "under_way": f"{running.kind} {running.number}" if running else "",
+        "under_way": ": ".join(filter(None, (f"{running.kind} {running.number}", running.doing))) if running else "",
         "rounds": _count(session, study.id, BatchKind.ROUND),
         "runs": _count(session, study.id, BatchKind.RUN),
         "dataset_tasks": session.scalar(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from datagen.domain.lifecycle import Happening, follow
+from datagen.domain.lifecycle import Happening, back_to, follow
 from datagen.store.rows import BatchRow, SpecRow, StudyRow, now
-from datagen.workflow import building, points
+from datagen.workflow import building, points, verdicts
 from datagen.workflow.workshop import Unit
 
 
@@ -30,4 +30,23 @@ def conclude(unit: Unit, batch: BatchRow, happening: Happening) -> None:
     if step.spec is not None:
         unit.session.get_one(SpecRow, batch.spec_id).state = step.spec
     points.show_progress(unit, batch)
-    points.open_point(unit, study, batch)
+    earlier = go_back(unit, study) if step.back else None
+    if earlier is None:
+        points.open_point(unit, study, batch)
+        return
+    point = points.open_point(unit, study)
+    came_of_it = f"preview round {batch.number} could not be made, so version {earlier.version} is here again"
+    point.problem = f"{came_of_it}: {batch.problem}"[:1000]
+
+
+def go_back(unit: Unit, study: StudyRow) -> SpecRow | None:
+    """Put a study whose newest version came to nothing back to the newest that has a round; None where none has."""
+    earlier = building.current_spec(unit.session, study.id)
+    if earlier is None:
+        return None
+    step = back_to(earlier.state)
+    study.state = step.study
+    if step.spec is not None:
+        earlier.state, earlier.decided_by, earlier.decided_at = step.spec, None, None
+        verdicts.open_again(unit.session, earlier.id)
+    return earlier

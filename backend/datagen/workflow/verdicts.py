@@ -197,6 +197,13 @@ def _is_late(session: Session, sample: SampleRow) -> bool:
     return session.get_one(SpecRow, sample.batch.spec_id).state not in _OPEN
 
 
+def open_again(session: Session, spec_id: int) -> None:
+    """Count what was said of a version after a decision of which nothing came: it takes verdicts again."""
+    rounds = select(BatchRow.id).where(BatchRow.spec_id == spec_id, BatchRow.kind == BatchKind.ROUND)
+    samples = select(SampleRow.id).where(SampleRow.batch_id.in_(rounds))
+    session.execute(update(VerdictRow).where(VerdictRow.sample_id.in_(samples)).values(late=False))
+
+
 def publish_again(unit: Unit, study_id: int) -> None:
     """Have the open rounds' review tasks made anew: the project that they were in is another now.
 

@@ -1,0 +1,106 @@
+"""How far a shard is: kept in memory by its worker, and written for people to see from time to time, beside the work.
+
+Beside it, because an engine may take minutes between two words: what it does now is then said all the same, and an
+engine that is fast writes no row for every image.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from datagen.store import leases
+from datagen.store.rows import BatchRow, ShardRow
+from datagen.workflow import points
+from datagen.workflow.workshop import Workshop
+
+log = structlog.get_logger()
+
+#: What is being done is told to Label Studio at most so often, seconds.
+TELL_SECONDS = 5.0
+
+
+class LeaseLost(Exception):
+    """Somebody else holds the shard now, or nobody wants it any more."""
+
+
+class _Moment(NamedTuple):
+    """What is done for a shard at one moment."""
+
+    doing: str = ""
+    #: of a fit
+    share: float = 0.0
+    #: of its samples
+    made: int = 0
+
+
+class Teller:
+    """Takes down what is done for a shard, and ends that once the shard is no longer ours."""
+
+    def __init__(self, workshop: Workshop, shard: ShardRow, batch: BatchRow, lost: threading.Event) -> None:
+        self._workshop, self._shard, self._batch, self._lost = workshop, shard, batch, lost
+        self._now = self._told = _Moment()
+
+    def fitting(self, done: float, what: str) -> None:
+        """Take down how far the fit is.
+
+        Raises:
+            LeaseLost: it is to end.
+        """
+        self._take(_Moment(f"{what} ({done:.0%})"[:200], share=done))
+
+    def rendering(self, made: int) -> None:
+        """Take down that the next sample is on its way after ``made`` of the shard's.
+
+        Raises:
+            LeaseLost: it is to end.
+        """
+        number = self._shard.start - self._batch.first + made + 1
+        self._take(_Moment(f"synthesizing image {number:,} of {self._batch.count:,}", made=made))
+
+    def tell(self) -> None:
+        """Write what is done now, if something else was written last."""
+        current = self._now
+        if current == self._told:
+            return
+        with self._workshop.unit() as unit:
+            shard = leases.held(unit.session, ShardRow, self._shard.id, self._shard.token)
+            if shard is None:
+                self._lost.set()
+                return
+            shard.made = current.made
+            batch = unit.session.get_one(BatchRow, self._batch.id)
+            batch.doing, batch.share = current.doing, current.share
+            points.show_progress(unit, batch)
+        self._told = current
+
+    def _take(self, current: _Moment) -> None:
+        if self._lost.is_set():
+            raise LeaseLost
+        self._now = current
+
+
+@contextmanager
+def telling(workshop: Workshop, shard: ShardRow, batch: BatchRow, lost: threading.Event) -> Iterator[Teller]:
+    """A teller that tells while the block lasts; ``lost`` is set once the lease is."""
+    teller, done = Teller(workshop, shard, batch, lost), threading.Event()
+
+    def tells() -> None:
+        while not done.wait(TELL_SECONDS):
+            try:
+                teller.tell()
+            except SQLAlchemyError as fault:  # the next time may do
+                log.warning("progress.not_told", shard=shard.id, reason=type(fault).__name__)
+
+    beside = threading.Thread(target=tells, name=f"telling-{shard.id}", daemon=True)
+    beside.start()
+    try:
+        yield teller
+    finally:
+        done.set()
+        beside.join()

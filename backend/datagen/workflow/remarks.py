@@ -1,0 +1,57 @@
+"""What people should know of a run before they use it, beside what its version's previews showed already."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from datagen.domain.sample import made_from
+from datagen.store.rows import BatchKind, BatchRow, SampleRow, SpecRow
+
+_OTHERWISE = (
+    "Note: not made with the {what} of its previews (SHA-256 {new} in place of {old}), so it may look otherwise. Look "
+    "at some of the images before you use them; or put the former files back and approve again."
+)
+_NUMBERS = re.compile(r"\b\d[\d,.]*\b")
+
+
+def add(batch: BatchRow, lines: Iterable[str]) -> None:
+    """Keep these with a batch; a line that says the same with other numbers takes the place of the earlier."""
+    kept = {_NUMBERS.sub("#", line): line for line in (*batch.warnings, *lines)}
+    if (said := [*kept.values()]) != batch.warnings:
+        batch.warnings = said
+
+
+def made_otherwise(session: Session, spec: SpecRow, made: Sequence[SampleRow]) -> list[str]:
+    """A line for each thing that these samples were made from and the version's previews were not.
+
+    What a spec names by a folder or a cached result may be replaced there after somebody approved what it made.
+    """
+    preview = session.scalar(
+        select(SampleRow)
+        .join(BatchRow, BatchRow.id == SampleRow.batch_id)
+        .where(BatchRow.spec_id == spec.id, BatchRow.kind == BatchKind.ROUND)
+        .order_by(SampleRow.id)
+        .limit(1)
+    )
+    if preview is None or not made:
+        return []
+    before, after = (made_from(_steps(row)) for row in (preview, made[0]))  # of one shard all are made alike
+    return [
+        _OTHERWISE.format(what=what, new=_short(after[what]), old=_short(before[what]))
+        for what in sorted(before.keys() & after.keys())
+        if before[what] != after[what]
+    ]
+
+
+def _steps(row: SampleRow) -> Mapping[str, Any]:
+    steps: Mapping[str, Any] = row.body["provenance"]["steps"]
+    return steps
+
+
+def _short(digest: object) -> str:
+    return f"{digest[:12]}…" if isinstance(digest, str) else "none"

@@ -1,0 +1,82 @@
+"""What people see of a shard that nobody works on: that its worker died, or that there is none for it."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+
+import pytest
+from redis import Redis
+from sqlalchemy import select
+
+from datagen.domain.decision import Decision
+from datagen.domain.lifecycle import Happening
+from datagen.jobs.queues import GPU
+from datagen.jobs.sweeper import sweep
+from datagen.jobs.worker import WORKER_TTL_SECONDS, _worker
+from datagen.store import leases
+from datagen.store.rows import BatchRow, ShardRow, StudyRow, now
+from datagen.workflow import deciding, waiting
+from datagen.workflow.progress import Teller
+from datagen.workflow.rendering import Atelier, render_shard
+from datagen.workflow.status import describe
+from studio import ROUND, Studio, Study
+
+pytest_plugins = ("studio_fixtures",)
+pytestmark = pytest.mark.integration
+
+
+def build(study: Study, engine: str) -> tuple[BatchRow, ShardRow]:
+    """A round of that engine that waits to be rendered, and its shard."""
+    with study.studio.workshop.database.write() as session:
+        session.get_one(StudyRow, study.id).engine = engine
+    workshop = replace(study.studio.workshop, engine_problems=lambda engine, parameters: ())
+    deciding.decide(workshop, study.id, Decision(action=Happening.BUILD_PREVIEW), "tester")
+    made = study.batches()[-1]
+    with study.studio.rows() as session:
+        return made, session.scalars(select(ShardRow).where(ShardRow.batch_id == made.id)).one()
+
+
+def test_without_a_gpu_worker_the_decision_task_says_which_to_start(studio: Studio, study: Study) -> None:
+    build(study, "diffusion")
+    try:
+        studio.work()
+        assert waiting.NO_GPU in study.page()
+        assert waiting.NO_GPU in describe(studio.workshop.database, study.name)[0]["under_way"]
+
+        worker = _worker(Redis.from_url(studio.settings.redis_url), (GPU,))
+        worker.register_birth()
+        worker.heartbeat(WORKER_TTL_SECONDS)
+        try:
+            sweep(studio.workshop.database, studio.queues)
+            assert waiting.NO_GPU not in study.shown()
+        finally:
+            worker.register_death()
+    finally:
+        study.act(Happening.CANCEL)
+        with studio.workshop.database.write() as session:
+            session.get_one(StudyRow, study.id).engine = "composite"
+        studio.settle()
+
+
+def test_what_a_dead_worker_promised_does_not_stand(studio: Studio, study: Study) -> None:
+    made, shard = build(study, "composite")
+    with studio.workshop.unit() as unit:
+        taken = leases.claim(unit.session, ShardRow, shard.id, 60.0)
+    assert taken is not None
+    teller = Teller(studio.workshop, taken, made, threading.Event())
+    teller.fitting(0.03, "teaching the model: step 1 of 30, about 66 s left")
+    teller.tell()
+    sweep(studio.workshop.database, studio.queues)
+    assert "about 66 s left (3%)" in study.shown()  # it lives, as far as anybody knows
+
+    with studio.workshop.database.write() as session:
+        session.get_one(ShardRow, shard.id).due_at = now()  # … and then it was killed, and its lease ended
+    sweep(studio.workshop.database, studio.queues)
+    assert "66 s left" not in study.shown()
+    assert f"0 of {ROUND} synthesized, running, {waiting.DIED}" in study.shown()
+
+    render_shard(studio.workshop, Atelier(studio.workshop), shard.id)
+    assert waiting.DIED not in study.shown()
+    studio.settle()
+    assert study.row().state == "reviewing"

@@ -1,0 +1,121 @@
+"""What is said of a shard while it is rendered: what is done now, and that it ends when nobody wants it any more."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import pytest
+from sqlalchemy import select
+
+from datagen.domain.lifecycle import Happening
+from datagen.domain.spec import Spec
+from datagen.store.rows import BatchKind, ShardRow
+from datagen.synthesis.engine import FitReport, FittedEngine, Progress, Rendered
+from datagen.workflow import progress as telling
+from datagen.workflow.rendering import Atelier, render_shard
+from stage.processes import wait_until
+from studio import PATIENCE_S, ROUND, Studio, Study
+
+pytest_plugins = ("studio_fixtures",)
+pytestmark = pytest.mark.integration
+
+
+@dataclass
+class Slow:
+    """An engine that is watched while it renders."""
+
+    inner: FittedEngine
+    before_each: Callable[[int], None]
+
+    @property
+    def report(self) -> FitReport:
+        return self.inner.report
+
+    def render(self, indices: Sequence[int]) -> Iterator[Rendered]:
+        for number, index in enumerate(indices, start=1):
+            self.before_each(number)
+            yield from self.inner.render([index])
+
+
+class Watched(Atelier):
+    """An atelier whose engine says something while it is fitted, and is watched while it renders."""
+
+    def __init__(self, studio: Studio, before_each: Callable[[int], None], said: str = "") -> None:
+        super().__init__(studio.workshop)
+        self._before_each, self._said = before_each, said
+
+    def fitted(self, spec: Spec, progress: Progress) -> FittedEngine:
+        if self._said:
+            progress(0.95, self._said)
+        return Slow(super().fitted(spec, progress), self._before_each)
+
+
+def begin_round(study: Study) -> int:
+    """A round that nobody has begun to render; its shard."""
+    study.review()
+    study.act(Happening.BUILD_PREVIEW)
+    made = study.batches(BatchKind.ROUND)[-1]
+    with study.studio.rows() as session:
+        return session.scalars(select(ShardRow.id).where(ShardRow.batch_id == made.id)).one()
+
+
+def seen(study: Study, *words: str) -> None:
+    """Wait until the decision that started the round says all of this."""
+
+    def said() -> bool:
+        return all(one in study.shown() for one in words)
+
+    wait_until(said, PATIENCE_S, f"{words} on the decision task", every=0.02)
+
+
+def test_the_last_word_of_a_fit_does_not_stand_while_images_are_made(
+    studio: Studio, study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(telling, "TELL_SECONDS", 0.02)
+    shard_id = begin_round(study)
+
+    def look(number: int) -> None:
+        made = number - 1
+        seen(study, f"{made} of {ROUND} synthesized, running", f"synthesizing image {number} of {ROUND}")
+        assert "step 20 of 20" not in study.shown()
+        assert f"width:{made / ROUND:.1%}" in study.shown()
+
+    render_shard(studio.workshop, Watched(studio, look, "teaching the model: step 20 of 20"), shard_id)
+    studio.settle()
+    assert "synthesizing image" not in study.page(-2)
+    assert len(study.round_tasks()) == ROUND
+
+
+def test_a_fast_engine_writes_nothing_for_its_images(studio: Studio, study: Study) -> None:
+    shard_id = begin_round(study)
+
+    def look(_number: int) -> None:
+        with studio.rows() as session:
+            assert session.get_one(ShardRow, shard_id).made == 0
+
+    render_shard(studio.workshop, Watched(studio, look), shard_id)
+    studio.settle()
+    assert study.row().state == "reviewing"
+
+
+def test_a_shard_that_is_cancelled_ends_before_its_next_image(studio: Studio, study: Study) -> None:
+    shard_id = begin_round(study)
+    begun: list[int] = []
+
+    def cancel(number: int) -> None:
+        begun.append(number)
+        study.act(Happening.CANCEL)
+        renewing = f"lease-shard-{shard_id}"
+        wait_until(
+            lambda: all(thread.name != renewing for thread in threading.enumerate()),
+            PATIENCE_S,
+            "The loss of the lease",
+            every=0.02,
+        )
+
+    render_shard(studio.workshop, Watched(studio, cancel), shard_id)
+    assert begun == [1]
+    assert study.samples_of(study.batches(BatchKind.ROUND)[-1]) == []
+    studio.settle()

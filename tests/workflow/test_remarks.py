@@ -1,0 +1,109 @@
+"""What is to be known of a run before it is used: its engine's warnings, and what it was made with."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from datagen.domain.lifecycle import Happening
+from datagen.domain.sample import made_from
+from datagen.domain.spec import Json, Spec
+from datagen.store.rows import BatchRow, ShardRow
+from datagen.synthesis.engine import FitReport, FittedEngine, Progress, Rendered
+from datagen.workflow import remarks
+from datagen.workflow.exporting import export_study
+from datagen.workflow.rendering import Atelier, render_shard
+from studio import SHARD, Studio, Study
+
+pytest_plugins = ("studio_fixtures",)
+pytestmark = pytest.mark.integration
+
+OLD, NEW, LORA = "a1" * 32, "b2" * 32, "c3" * 32
+
+
+@dataclass
+class Painting:
+    """An engine that used files and could not do all that it was to do."""
+
+    inner: FittedEngine
+    files: dict[str, Json]
+    fallen: int
+
+    @property
+    def report(self) -> FitReport:
+        always = "one concept image is small"
+        return FitReport(warnings=(always, f"in {self.fallen} of 50 places composite pixels were used"))
+
+    def render(self, indices: Sequence[int]) -> Iterator[Rendered]:
+        for one in self.inner.render(indices):
+            yield replace(one, provenance=replace(one.provenance, steps={**one.provenance.steps, **self.files}))
+
+
+class Painter(Atelier):
+    """A worker with that engine."""
+
+    def __init__(self, studio: Studio, weights: str, fallen: int) -> None:
+        super().__init__(studio.workshop)
+        self._files: dict[str, Json] = {"weights_sha256": weights, "lora_sha256": LORA, "device": "cpu"}
+        self._fallen = fallen
+
+    def fitted(self, spec: Spec, progress: Progress) -> FittedEngine:
+        return Painting(super().fitted(spec, progress), self._files, self._fallen)
+
+
+def shards(studio: Studio, batch: BatchRow) -> list[int]:
+    with studio.rows() as session:
+        return list(session.scalars(select(ShardRow.id).where(ShardRow.batch_id == batch.id).order_by(ShardRow.start)))
+
+
+def run_after_previews(study: Study, *painters: Painter) -> BatchRow:
+    """A round by the first painter, approved; a run with a shard by each of the others, in turn."""
+    studio, (first, *others) = study.studio, painters
+    study.review()
+    study.act(Happening.BUILD_PREVIEW)
+    render_shard(studio.workshop, first, shards(studio, study.batches()[-1])[0])
+    studio.settle()
+    study.act(Happening.APPROVE, count=SHARD * len(others))
+    run = study.batches()[-1]
+    for painter, shard_id in zip(others, shards(studio, run), strict=True):
+        render_shard(studio.workshop, painter, shard_id)
+    studio.settle()
+    return study.batches()[-1]
+
+
+def test_what_a_run_was_warned_of_is_in_its_report_once(studio: Studio, study: Study, tmp_path: Path) -> None:
+    run = run_after_previews(study, Painter(studio, OLD, 0), Painter(studio, OLD, 2), Painter(studio, OLD, 5))
+    said = "Note: in 5 of 50 places composite pixels were used"
+    assert run.warnings == [said]  # and not again what the version's findings have
+    assert said in study.page()
+    export_study(studio.workshop, study.name, tmp_path / "run.zip", run_number=run.number)
+    with zipfile.ZipFile(tmp_path / "run.zip") as archive:
+        assert said in archive.read("README.txt").decode()
+
+
+def test_a_run_with_other_weights_than_its_previews_says_so(studio: Studio, study: Study) -> None:
+    run = run_after_previews(study, Painter(studio, OLD, 0), Painter(studio, OLD, 0), Painter(studio, NEW, 0))
+    [said] = run.warnings
+    assert said.startswith("Note: not made with the weights of its previews (SHA-256 b2b2b2b2b2b2… in place of a1a1")
+    assert said in study.page()
+
+
+def test_a_run_like_its_previews_has_no_warning(studio: Studio, study: Study) -> None:
+    run = run_after_previews(study, Painter(studio, OLD, 0), Painter(studio, OLD, 0))
+    assert run.warnings == []
+
+
+def test_lines_that_differ_in_more_than_numbers_are_all_kept() -> None:
+    batch = BatchRow(warnings=["in 1 of 20 places", "SHA-256 a1b2…"])
+    remarks.add(batch, ["in 1,200 of 2,000 places", "SHA-256 a1b3…"])
+    assert batch.warnings == ["in 1,200 of 2,000 places", "SHA-256 a1b2…", "SHA-256 a1b3…"]
+
+
+def test_what_a_sample_was_made_from_is_what_its_engine_gives_a_digest_of() -> None:
+    steps: dict[str, Json] = {"weights": "tiny", "weights_sha256": OLD, "lora_sha256": None, "batch": 4}
+    assert made_from(steps) == {"weights": OLD, "lora": None}
