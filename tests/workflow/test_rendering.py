@@ -89,6 +89,23 @@ def test_a_worker_that_lost_its_lease_writes_nothing(studio: Studio, study: Stud
     studio.settle()
 
 
+def test_a_dead_workers_shard_of_a_run_that_has_failed_meanwhile_is_not_taken_up_again(
+    studio: Studio, study: Study
+) -> None:
+    """A model was loaded, and a fit gone on with, for a run that nobody could have any more."""
+    run, [lost, *_] = start_run(study, 2 * SHARD)
+    with studio.workshop.database.write() as session:
+        session.get_one(ShardRow, lost).state = WorkState.RUNNING
+        session.get_one(BatchRow, run.id).state = WorkState.FAILED
+    render_shard(studio.workshop, Atelier(studio.workshop), lost)
+    assert str(shard_of(studio, lost).state) == "cancelled"
+    assert study.samples_of(run) == []
+    with studio.workshop.database.write() as session:
+        session.get_one(BatchRow, run.id).state = WorkState.RUNNING
+    study.act(Happening.CANCEL)
+    studio.settle()
+
+
 def test_a_shard_cancelled_while_it_is_rendered_writes_nothing(studio: Studio, study: Study) -> None:
     run, [shard_id] = start_run(study, SHARD)
     render_shard(studio.workshop, Interrupted(studio, lambda: study.act(Happening.CANCEL)), shard_id)
@@ -98,14 +115,19 @@ def test_a_shard_cancelled_while_it_is_rendered_writes_nothing(studio: Studio, s
     assert study.row().state == "accepted"
 
 
+def take_engine_away(studio: Studio, study: Study) -> None:
+    """Its package is gone between decision and rendering."""
+    with studio.workshop.database.write() as session:
+        spec = session.get_one(SpecRow, study.specs()[-1].id)
+        spec.body = {**spec.body, "engine": "no-such-engine"}
+
+
 def test_an_engine_that_cannot_fit_ends_the_round_with_its_reason_in_the_decision_task(
     studio: Studio, study: Study
 ) -> None:
     study.review()
     study.act(Happening.BUILD_PREVIEW)
-    with studio.workshop.database.write() as session:  # its package was taken away between decision and rendering
-        spec = session.get_one(SpecRow, study.specs()[-1].id)
-        spec.body = {**spec.body, "engine": "no-such-engine"}
+    take_engine_away(studio, study)
     studio.settle()
 
     failed = study.batches(BatchKind.ROUND)[-1]
@@ -119,9 +141,8 @@ def test_an_engine_that_cannot_fit_ends_the_round_with_its_reason_in_the_decisio
 def test_a_first_round_that_fails_leaves_nothing_to_review(studio: Studio) -> None:
     new = studio.open_study()
     studio.settle()
-    with studio.workshop.database.write() as session:
-        session.get_one(StudyRow, new.id).engine = "no-such-engine"
     new.act(Happening.BUILD_PREVIEW)
+    take_engine_away(studio, new)
     studio.settle()
     assert (str(new.specs()[-1].state), new.row().state) == ("failed", "collecting")
     assert "no engine named" in new.page()

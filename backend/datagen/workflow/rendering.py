@@ -87,6 +87,9 @@ def render_shard(workshop: Workshop, atelier: Atelier, shard_id: int) -> None:
         ):
             fitted = atelier.fitted(Spec.from_json(lease.spec.body), teller.fitting)
             made = list(_render(workshop, lease, fitted, teller))
+            sheet = None
+            if lease.batch.kind == BatchKind.ROUND:  # one shard, so that its sheet can be drawn from what is at hand
+                sheet = contact_sheet(workshop.images, atelier.pictures, [samples.sample_of(row) for row in made])
     except LeaseLost:
         log.info("shard.lease_lost", shard=shard_id, batch=lease.batch.id)
         return
@@ -104,9 +107,6 @@ def render_shard(workshop: Workshop, atelier: Atelier, shard_id: int) -> None:
                     leases.postpone(row, f"{type(fault).__name__}: {fault}", now())
                     waiting.say(unit, unit.session.get_one(BatchRow, row.batch_id), waiting.FAILED)
         raise
-    sheet = None
-    if lease.batch.kind == BatchKind.ROUND:  # a round is one shard, so that its sheet can be drawn from what is at hand
-        sheet = contact_sheet(workshop.images, atelier.pictures, [samples.sample_of(row) for row in made])
     report = fitted.report
     warnings = [f"Note: {warning}" for warning in report.warnings]
     seconds = time.monotonic() - began
@@ -127,6 +127,9 @@ def _claim(workshop: Workshop, shard_id: int) -> _Lease | None:
         if shard is None:
             return None
         batch = unit.session.get_one(BatchRow, shard.batch_id)
+        if batch.state == WorkState.FAILED:  # while another worker had this shard, and died
+            shard.state = WorkState.CANCELLED
+            return None
         shard.made = 0
         waiting.say(unit, batch, "", besides=shard)  # what its last worker said, or that there was none, is over
         return _Lease(row=shard, batch=batch, spec=unit.session.get_one(SpecRow, batch.spec_id))

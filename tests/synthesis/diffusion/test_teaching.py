@@ -29,17 +29,20 @@ class Stop(Exception):
 
 
 @pytest.fixture
-def teach(tiny, device, study, tmp_path):
+def teach(tiny, device, study, tmp_path, monkeypatch):
     """A teacher of discs on plates; takes the folder's name and what differs in the parameters."""
 
-    def make(name="fit", dtype="float32", **others):
+    def make(name="fit", dtype="float32", judged=True, **others):
         own = DiffusionParameters.from_json({"weights": str(tiny), "device": device, **SMALL, **others})
         spec, shelf = study(kind="colour", concepts=3, canvases=2, backgrounds=2)
         lessons = islice(make_lessons(examples_of(spec, shelf, CompositeParameters()), shelf, own, seed=5), 8)
         pipeline = pipelines.load(tiny, own, pipelines.device_of(device), getattr(torch, dtype))
         folder = tmp_path / name
         folder.mkdir(exist_ok=True)
-        return Teacher(pipeline, lessons, own, folder, seed=5)
+        teacher = Teacher(pipeline, lessons, own, folder, seed=5)
+        if not judged:
+            monkeypatch.setattr(teacher, "judge", lambda: 0.0)
+        return teacher
 
     return make
 
@@ -144,7 +147,7 @@ def test_a_finished_fit_leaves_no_checkpoint(teach, tmp_path):
 
 
 def test_out_of_memory_halves_the_rows_and_goes_on(teach, monkeypatch):
-    teacher = teach(fit_steps=2, fit_batch=4)
+    teacher = teach(fit_steps=2, fit_batch=4, judged=False)
     real, sizes = teacher._losses, []
 
     def small(rows, chance):
@@ -159,7 +162,7 @@ def test_out_of_memory_halves_the_rows_and_goes_on(teach, monkeypatch):
 
 
 def test_not_even_one_lesson_fits(teach, monkeypatch):
-    teacher = teach(fit_steps=1, fit_batch=1)
+    teacher = teach(fit_steps=1, fit_batch=1, judged=False)
 
     def never(rows, chance):
         raise torch.OutOfMemoryError("CUDA out of memory")
@@ -170,7 +173,7 @@ def test_not_even_one_lesson_fits(teach, monkeypatch):
 
 
 def test_a_device_that_fails_is_no_fault_of_the_spec(teach, monkeypatch):
-    teacher = teach(fit_steps=1)
+    teacher = teach(fit_steps=1, judged=False)
 
     def fail(rows, chance):
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
@@ -181,7 +184,7 @@ def test_a_device_that_fails_is_no_fault_of_the_spec(teach, monkeypatch):
 
 
 def test_what_lies_on_a_failed_device_is_not_read_for_a_checkpoint(teach, monkeypatch):
-    teacher = teach(fit_steps=3)
+    teacher = teach(fit_steps=3, judged=False)
     real, calls = teacher._losses, []
 
     def fail_second(rows, chance):
@@ -200,7 +203,7 @@ def test_what_lies_on_a_failed_device_is_not_read_for_a_checkpoint(teach, monkey
 
 
 def test_a_loss_that_is_no_number_names_the_setting(teach, monkeypatch):
-    teacher = teach(fit_steps=1)
+    teacher = teach(fit_steps=1, judged=False)
     nothing = torch.tensor(float("nan"), requires_grad=True)
     monkeypatch.setattr(teacher, "_losses", lambda rows, chance: nullcontext((nothing,) * 3))
     with pytest.raises(EngineError, match=r"lower “diffusion.learning_rate”"):
@@ -232,7 +235,7 @@ def test_a_float16_fit_that_was_stopped_goes_on_with_its_gradients_scale(teach, 
 
 
 def test_where_not_even_one_row_fits_activations_are_computed_again_in_place_of_kept(teach, device, monkeypatch):
-    teacher = teach("spare", fit_steps=2)
+    teacher = teach("spare", fit_steps=2, judged=False)
     real = teacher._losses
 
     def small(rows, chance):
