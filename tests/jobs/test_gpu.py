@@ -264,11 +264,12 @@ def test_a_gpu_worker_of_its_own_renders_a_round_with_a_model_that_it_taught(
     assert "A LoRA was fitted in 2 steps" in own_study.page()
 
     # what reviewers say moves what both engines share, and keeps the engine's own
-    own_study.judge(*[said("bad", "too small")] * ROUND)
+    own_study.judge(*[said("bad", "too small", "too strong")] * ROUND)
     studio.settle()
     workshop = replace(studio.workshop, engine_problems=lambda engine, parameters: ())
     deciding.decide(workshop, own_study.id, Decision(action=Happening.REFINE), "tester")
     refined = own_study.specs()[-1].body["parameters"]
     assert refined["diffusion"] == own
     assert refined["size_factor"] > 1
+    assert "contrast" not in refined  # painting does not go by it
     own_study.act(Happening.CANCEL)

@@ -39,6 +39,16 @@ def test_each_reason_turns_what_it_complains_of(reason, name, direction):
     assert any(name.replace("_", " ").capitalize() in note and "1 of 10 verdicts say" in note for note in few.notes)
 
 
+def test_what_an_engine_does_not_go_by_is_not_said_to_change():
+    """“Contrast 1.00 → 0.87” stood there, and not one painted pixel was another."""
+    refined = refine({}, [judged("bad", Reason.TOO_STRONG, Reason.TOO_SMALL)], ignored={"contrast"})
+    assert "contrast" not in refined.parameters
+    assert refined.parameters["size_factor"] > 1
+    assert any(
+        "Contrast is nothing that this engine goes by, though 1 of 1 verdicts say" in note for note in refined.notes
+    )
+
+
 def test_opposite_reasons_cancel():
     refined = refine({}, [judged("bad", Reason.TOO_SMALL), judged("bad", Reason.TOO_LARGE)])
     assert "size_factor" not in refined.parameters

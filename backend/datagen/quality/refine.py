@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -67,12 +67,15 @@ class _Tally:
         return math.copysign(math.sqrt(abs(net) / self.verdicts), net) if net else 0.0
 
 
-def refine(parameters: Mapping[str, Json], judged: Sequence[Judged]) -> Refinement:
+def refine(
+    parameters: Mapping[str, Json], judged: Sequence[Judged], ignored: Collection[str] = frozenset()
+) -> Refinement:
     """The parameters of the child spec.
 
     Args:
         parameters: those of the judged spec.
         judged: its round's verdicts; may be empty.
+        ignored: names of parameters that the engine does not go by: they stay, and that is said.
 
     Raises:
         EngineError: ``parameters`` are not the composite engine's.
@@ -94,8 +97,8 @@ def refine(parameters: Mapping[str, Json], judged: Sequence[Judged]) -> Refineme
         )
     tally = _Tally(Counter(reason for j in bad for reason in j.verdict.reasons), len(judged))
     notes = []
-    for step in _STEPS:
-        after, said = step(after, tally)
+    for turn in _TURNS:
+        after, said = _turned(after, turn, tally, ignored)
         notes += said
     after, said = _other_mattes(after, judged)
     notes += said
@@ -109,53 +112,67 @@ def refine(parameters: Mapping[str, Json], judged: Sequence[Judged]) -> Refineme
     return Refinement(parameters=after.to_json(), notes=tuple(notes))
 
 
-def _size(p: CompositeParameters, tally: _Tally) -> tuple[CompositeParameters, list[str]]:
-    factor = _LARGEST_FACTOR ** tally.pull(Reason.TOO_SMALL, Reason.TOO_LARGE)
-    return _moved(p, "size_factor", p.size_factor * factor, tally.said(Reason.TOO_SMALL, Reason.TOO_LARGE))
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """A parameter, what verdicts make of it, and the reasons that speak for that."""
+
+    name: str
+    wanted: Callable[[CompositeParameters, _Tally], float]
+    reasons: tuple[Reason, ...]
 
 
-def _contrast(p: CompositeParameters, tally: _Tally) -> tuple[CompositeParameters, list[str]]:
-    factor = _LARGEST_FACTOR ** tally.pull(Reason.INVISIBLE, Reason.TOO_STRONG)
-    return _moved(p, "contrast", p.contrast * factor, tally.said(Reason.INVISIBLE, Reason.TOO_STRONG))
+_TURNS = (
+    _Turn(
+        "size_factor",
+        lambda p, tally: p.size_factor * _LARGEST_FACTOR ** tally.pull(Reason.TOO_SMALL, Reason.TOO_LARGE),
+        (Reason.TOO_SMALL, Reason.TOO_LARGE),
+    ),
+    _Turn(
+        "contrast",
+        lambda p, tally: p.contrast * _LARGEST_FACTOR ** tally.pull(Reason.INVISIBLE, Reason.TOO_STRONG),
+        (Reason.INVISIBLE, Reason.TOO_STRONG),
+    ),
+    _Turn(
+        "min_contrast",
+        lambda p, tally: p.min_contrast + 2 * max(0.0, tally.pull(Reason.INVISIBLE)),
+        (Reason.INVISIBLE,),
+    ),
+    _Turn(
+        "place_strictness",
+        lambda p, tally: p.place_strictness + _LARGEST_STEP * tally.pull(Reason.WRONG_PLACE),
+        (Reason.WRONG_PLACE,),
+    ),
+    _Turn(
+        "context_strictness",
+        lambda p, tally: p.context_strictness + _LARGEST_STEP * tally.pull(Reason.WRONG_PLACE),
+        (Reason.WRONG_PLACE,),
+    ),
+    _Turn(
+        "direction_spread",
+        lambda p, tally: p.direction_spread * (1 - 0.7 * tally.pull(Reason.WRONG_DIRECTION)),
+        (Reason.WRONG_DIRECTION,),
+    ),
+    _Turn(
+        "edge_softness",
+        lambda p, tally: p.edge_softness + 2 * tally.pull(Reason.EDGES_SHOW),
+        (Reason.EDGES_SHOW,),
+    ),
+)
 
 
-def _least_contrast(p: CompositeParameters, tally: _Tally) -> tuple[CompositeParameters, list[str]]:
-    wanted = p.min_contrast + 2 * max(0.0, tally.pull(Reason.INVISIBLE))
-    return _moved(p, "min_contrast", wanted, tally.said(Reason.INVISIBLE))
-
-
-def _place(p: CompositeParameters, tally: _Tally) -> tuple[CompositeParameters, list[str]]:
-    wanted = p.place_strictness + _LARGEST_STEP * tally.pull(Reason.WRONG_PLACE)
-    return _moved(p, "place_strictness", wanted, tally.said(Reason.WRONG_PLACE))
-
-
-def _context(p: CompositeParameters, tally: _Tally) -> tuple[CompositeParameters, list[str]]:
-    wanted = p.context_strictness + _LARGEST_STEP * tally.pull(Reason.WRONG_PLACE)
-    return _moved(p, "context_strictness", wanted, tally.said(Reason.WRONG_PLACE))
-
-
-def _direction(p: CompositeParameters, tally: _Tally) -> tuple[CompositeParameters, list[str]]:
-    wanted = p.direction_spread * (1 - 0.7 * tally.pull(Reason.WRONG_DIRECTION))
-    return _moved(p, "direction_spread", wanted, tally.said(Reason.WRONG_DIRECTION))
-
-
-def _edges(p: CompositeParameters, tally: _Tally) -> tuple[CompositeParameters, list[str]]:
-    wanted = p.edge_softness + 2 * tally.pull(Reason.EDGES_SHOW)
-    return _moved(p, "edge_softness", wanted, tally.said(Reason.EDGES_SHOW))
-
-
-_Step = Callable[[CompositeParameters, _Tally], tuple[CompositeParameters, list[str]]]
-_STEPS: tuple[_Step, ...] = (_size, _contrast, _least_contrast, _place, _context, _direction, _edges)
-
-
-def _moved(p: CompositeParameters, name: str, wanted: float, because: str) -> tuple[CompositeParameters, list[str]]:
+def _turned(
+    p: CompositeParameters, turn: _Turn, tally: _Tally, ignored: Collection[str]
+) -> tuple[CompositeParameters, list[str]]:
     """The parameters with one number moved within its range, and the sentence; nothing where nobody asked."""
-    old = float(getattr(p, name))
+    name, because = turn.name, tally.said(*turn.reasons)
+    old, wanted = float(getattr(p, name)), turn.wanted(p, tally)
     if math.isclose(old, wanted, abs_tol=1e-9):
         return p, []
+    words = name.replace("_", " ").capitalize()
+    if name in ignored:
+        return p, [f"{words} is nothing that this engine goes by, though {because}: set its own parameters otherwise."]
     low, high = RANGES[name]
     new = round(min(high, max(low, wanted)), 3)
-    words = name.replace("_", " ").capitalize()
     if new == old:
         return p, [f"{words} stays at {old:.2f}, its limit, though {because}."]
     changes: dict[str, Any] = {name: new}

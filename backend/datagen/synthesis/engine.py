@@ -115,6 +115,12 @@ def check_engine(name: str, parameters: Mapping[str, Json]) -> tuple[str, ...]:
     return tuple(check(parameters)) if check is not None else ()
 
 
+def ignored_by(name: str, parameters: Mapping[str, Json]) -> frozenset[str]:
+    """The shared parameters that the engine's pixels do not follow; it says so with ``ignores(parameters)``."""
+    ignores = getattr(load_engine(name), "ignores", None)
+    return frozenset(ignores(parameters)) if ignores is not None else frozenset()
+
+
 def gpus_of(name: str) -> tuple[str, ...]:
     """The GPUs of this machine that the engine can use, as CUDA_VISIBLE_DEVICES names them; empty for none."""
     find = getattr(load_engine(name), "gpus", None)

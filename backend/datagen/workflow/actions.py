@@ -14,6 +14,7 @@ from datagen.domain.spec import Json, Spec
 from datagen.errors import Refused
 from datagen.quality.refine import refine
 from datagen.store.rows import BatchKind, BatchRow, SpecRow, StudyRow
+from datagen.synthesis.engine import ignored_by
 from datagen.workflow import building, points, verdicts
 from datagen.workflow.transitions import advance, go_back
 from datagen.workflow.workshop import Unit
@@ -69,7 +70,8 @@ def _refine(case: Case) -> BatchRow:
     # what is an engine's own stands under its name, and is no matter of verdicts
     own = {engine: given for engine, given in before.parameters.items() if engine == before.engine}
     shared = {name: value for name, value in before.parameters.items() if name not in own}
-    refined = refine(shared, verdicts.judged(session, round_id) if round_id is not None else [])
+    judged = verdicts.judged(session, round_id) if round_id is not None else []
+    refined = refine(shared, judged, ignored_by(before.engine, before.parameters))
     parameters = {**refined.parameters, **own}
     spec = replace(before, parameters=parameters, seed=building.next_version(session, case.study.id))
     return _add_round(case, spec, parent, list(refined.notes))

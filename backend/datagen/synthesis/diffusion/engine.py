@@ -42,6 +42,12 @@ class DiffusionEngine:
         return check(parameters, self._folder)
 
     @staticmethod
+    def ignores(parameters: Mapping[str, Json]) -> frozenset[str]:
+        """Of composite's parameters, those about pixels: it paints, unless it starts from a composite."""
+        own, _ = DiffusionParameters.from_spec(parameters)
+        return frozenset() if own.refine_composite else frozenset({"contrast", "edge_softness"})
+
+    @staticmethod
     def gpus() -> tuple[str, ...]:
         """The NVIDIA GPUs of this machine, as CUDA_VISIBLE_DEVICES names them: each has a worker of its own."""
         return tuple(device.id for device in cuda_devices(PATIENT_SECONDS))

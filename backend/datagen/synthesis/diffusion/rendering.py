@@ -80,9 +80,10 @@ class FittedDiffusion:
         """What the fit found, and how painting went so far."""
         said = []
         if self._counts["instances"]:
+            made, unseen = self._counts["candidates"], self._counts["unseen"]
             said.append(
-                f"{self._counts['instances']} concepts were painted, {self._counts['unseen']} of their candidates "
-                "could not be seen."
+                f"{self._counts['instances']} concepts were painted; {made - unseen} of their {made} candidates can be "
+                "seen."
             )
         warnings = self._fit.warnings
         if fallen := self._counts["composite"]:
@@ -171,6 +172,7 @@ class FittedDiffusion:
             assert isinstance(laid, dict)
             window = target.place.frame.slices
             self._counts["instances"] += 1
+            self._counts["candidates"] += len(target.painted)
             self._counts["unseen"] += sum(not p.is_seen(self._where.min_contrast) for p in target.painted)
             if target.chosen is None:
                 self._counts["composite"] += 1
