@@ -383,6 +383,11 @@ class Study:
 
     # what is kept
 
+    def use_engine(self, engine: str) -> None:
+        """Have its next versions made with this engine."""
+        with self.studio.workshop.database.write() as session:
+            session.get_one(StudyRow, self.id).engine = engine
+
     def row(self) -> StudyRow:
         """Its row."""
         with self.studio.rows() as session:

@@ -23,7 +23,7 @@ from datagen.jobs.supervisor import commands, gpu_commands
 from datagen.jobs.sweeper import sweep
 from datagen.jobs.vitals import live_workers
 from datagen.jobs.worker import WORKER_TTL_SECONDS, _worker, run_worker
-from datagen.store.rows import BatchKind, BatchRow, ShardRow, StudyRow, now
+from datagen.store.rows import BatchKind, BatchRow, ShardRow, now
 from datagen.synthesis.engine import FittedEngine, Progress
 from datagen.workflow import deciding, progress
 from datagen.workflow.rendering import Atelier, render_shard
@@ -40,13 +40,8 @@ def own_study(studio: Studio) -> Study:
     """A study of one's own, whose versions are made with the engine that needs a GPU."""
     study = studio.open_study()
     studio.settle()
-    use_engine(study, "diffusion")
+    study.use_engine("diffusion")
     return study
-
-
-def use_engine(study: Study, engine: str) -> None:
-    with study.studio.workshop.database.write() as session:
-        session.get_one(StudyRow, study.id).engine = engine
 
 
 def build(study: Study, **changed: object) -> BatchRow:
@@ -96,7 +91,7 @@ def test_what_could_not_be_rendered_is_refused_before_anything_is_queued(studio:
         deciding.decide(workshop, own_study.id, Decision(action=Happening.BUILD_PREVIEW), "tester")
     assert (own_study.specs(), studio.queues.depths()[GPU]) == ([], 0)
 
-    use_engine(own_study, "composite")  # … and the study goes on without a GPU
+    own_study.use_engine("composite")  # … and the study goes on without a GPU
     own_study.review()
 
 

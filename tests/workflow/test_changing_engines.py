@@ -14,7 +14,7 @@ from datagen.domain.lifecycle import Happening, StudyState
 from datagen.errors import EngineError, Refused
 from datagen.jobs.context import build_workshop
 from datagen.jobs.queues import GPU
-from datagen.store.rows import SpecRow, StudyRow
+from datagen.store.rows import SpecRow
 from datagen.synthesis.given import go_on
 from datagen.workflow import deciding
 from datagen.workflow.workshop import Workshop
@@ -41,11 +41,6 @@ def with_parameters(studio: Studio, given: Mapping[str, object]) -> Iterator[Wor
         yield workshop
 
 
-def use_engine(study: Study, engine: str) -> None:
-    with study.studio.workshop.database.write() as session:
-        session.get_one(StudyRow, study.id).engine = engine
-
-
 def build(workshop: Workshop, study: Study) -> SpecRow:
     """Build a preview and render it; its version."""
     deciding.decide(workshop, study.id, Decision(action=Happening.BUILD_PREVIEW), "tester")
@@ -60,7 +55,7 @@ def test_a_study_goes_to_diffusion_and_back_with_the_parameters_still_set(studio
         assert build(workshop, own_study).body["parameters"] == {"contrast": 0.8}
         assert own_study.row().state == StudyState.REVIEWING, own_study.shown()
 
-        use_engine(own_study, "diffusion")
+        own_study.use_engine("diffusion")
         with pytest.raises(Refused, match="names the folder /moved/away, which is not on this machine") as refused:
             build(workshop, own_study)
         assert "the study can go on with the engine “composite”" in str(refused.value)
@@ -70,7 +65,7 @@ def test_a_study_goes_to_diffusion_and_back_with_the_parameters_still_set(studio
         assert str(painted.state) == "failed"
         assert own_study.row().state == StudyState.REVIEWING  # of the version before it
 
-        use_engine(own_study, "composite")
+        own_study.use_engine("composite")
         assert build(workshop, own_study).body["parameters"] == {"contrast": 0.8}
         assert own_study.row().state == StudyState.REVIEWING, own_study.shown()
 
@@ -100,16 +95,16 @@ def test_wrong_parameters_are_refused_before_anything_is_queued(
 
 
 def test_an_engine_that_is_not_installed_is_refused_before_anything_is_queued(studio: Studio, own_study: Study) -> None:
-    use_engine(own_study, "no-such-engine")
+    own_study.use_engine("no-such-engine")
     with pytest.raises(EngineError, match="no engine named 'no-such-engine' is installed; there are: composite"):
         build(studio.workshop, own_study)
     assert (own_study.specs(), own_study.row().state) == ([], StudyState.COLLECTING)
-    use_engine(own_study, "composite")
+    own_study.use_engine("composite")
 
 
 def test_every_refusal_of_a_new_version_ends_with_the_way_on(studio: Studio, own_study: Study) -> None:
     """A wrong dtype, and no worker with a GPU, were said without it."""
-    use_engine(own_study, "diffusion")
+    own_study.use_engine("diffusion")
     with with_parameters(studio, {"weights": "/models", "dtype": "bf16"}) as workshop:
         no_worker = replace(workshop, engine_problems=lambda engine, parameters: ("No worker with a GPU is alive.",))
         for shop, sentence in (
@@ -119,7 +114,7 @@ def test_every_refusal_of_a_new_version_ends_with_the_way_on(studio: Studio, own
             with pytest.raises(Refused, match=sentence) as refused:
                 build(shop, own_study)
             assert str(refused.value).endswith(" ".join(go_on("diffusion")))
-    use_engine(own_study, "composite")
+    own_study.use_engine("composite")
 
 
 @pytest.mark.parametrize("action", [Happening.REFINE, Happening.APPROVE])

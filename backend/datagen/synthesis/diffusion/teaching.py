@@ -1,18 +1,14 @@
 """Fitting a LoRA on the concepts: DefectFill's loss, one step at a time, resumable at every one. Imports torch.
 
-Loss = 0.5 · defect + 0.2 · object + 0.05 · attention, the last for UNets alone: to paint the concept where it is
-masked; to paint the whole where random boxes are masked, the concept above all; and there to look for it where it is.
-Step s draws its lessons, noise and times from seeds of its own, so that a fit that was interrupted goes on as if it had
-not been.
+Loss = 0.5 · defect + 0.2 · object + 0.05 · attention (``losses``). Step s draws its lessons, noise and times from seeds
+of its own, so that a fit that was interrupted goes on as if it had not been.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -26,20 +22,20 @@ from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors import SafetensorError
 
 from datagen.errors import DeviceFault, EngineError
-from datagen.synthesis.diffusion.attention import token_positions
 from datagen.synthesis.diffusion.curve import draw_curve
-from datagen.synthesis.diffusion.denoisers import Words, denoiser_of, read
+from datagen.synthesis.diffusion.denoisers import denoiser_of
 from datagen.synthesis.diffusion.encoding import encode
 from datagen.synthesis.diffusion.faults import device_faults, free_memory, is_device_fault, is_out_of_memory
 from datagen.synthesis.diffusion.keeping import kept_in
 from datagen.synthesis.diffusion.lessons import Lesson
+from datagen.synthesis.diffusion.losses import Losses
 from datagen.synthesis.diffusion.parameters import DiffusionParameters
 from datagen.synthesis.diffusion.pipelines import LORA_FILE, Pipeline
 from datagen.synthesis.diffusion.watchdog import watched
 from datagen.synthesis.engine import Progress
 
-#: Weights of the loss's parts, and of what lies outside the concept in the object's part (DefectFill, section 4).
-DEFECT, OBJECT, ATTENTION, BACKGROUND = 0.5, 0.2, 0.05, 0.1
+#: Weights of the loss's parts (DefectFill, section 4).
+DEFECT, OBJECT, ATTENTION = 0.5, 0.2, 0.05
 #: The parts of a pipeline that are done with once the lessons are encoded.
 _ENCODERS = ("vae", "text_encoder", "text_encoder_2")
 #: A checkpoint is written so often, seconds; at the end and when stopped too.
@@ -82,8 +78,7 @@ class Teacher:
             "“diffusion.resolution”, choose smaller weights, or end what else uses the device",
         ):
             self._encoded = encode(pipeline, lessons, seed, self._denoiser.see)
-            with torch.no_grad():
-                self._prompts = {label: self._read(label) for label in sorted(set(self._encoded.labels))}
+            self._losses = Losses(pipeline, self._denoiser, self._encoded, parameters)
             for part in _ENCODERS:  # their room is needed for the way back through the model
                 if getattr(pipeline, part, None) is not None:
                     getattr(pipeline, part).to("cpu")
@@ -201,41 +196,6 @@ class Teacher:
         self._scaler.update()
         return total
 
-    @contextmanager
-    def _losses(
-        self, rows: Sequence[int], chance: torch.Generator
-    ) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
-        """Defect, object and attention loss of some lessons; both kinds of masks go through the model together.
-
-        The way back lies within the context.
-        """
-        e, n, dtype = self._encoded, len(rows), self._model.dtype
-        pick = torch.tensor(list(rows))
-        # noise is added in float32: in bfloat16 the least noisy times would have none, or a fifth too much
-        latents = e.latents[pick].to(self._device)
-        noise = torch.randn(latents.shape, generator=chance).to(self._device)
-        times = self._denoiser.times(n, chance).to(self._device)
-        noisy, target = self._denoiser.noised(latents, noise, times)
-        concept = e.concept[pick].to(self._device)
-        shown = [part[pick].to(self._device, dtype) for part in (e.concept_seen, e.boxes_seen)]
-        seen = torch.cat([torch.cat([noisy.to(dtype), beside], dim=1) for beside in shown])
-        said = [self._prompts[e.labels[row]] for row in rows]
-        words = _together([one.concept for one in said] + [one.surface for one in said])
-        positions = torch.tensor([one.positions for one in said], device=self._device)
-        with self._denoiser.listened(positions) as maps:
-            with self._autocast():
-                guess = self._denoiser.guess(seen, torch.cat([times, times]), words)
-            error = (guess.float() - torch.cat([target, target])).square()
-            defect = (error[:n] * concept).sum() / (concept.sum() * error.shape[1]).clamp(min=1)
-            weight = concept + BACKGROUND * (1 - concept)
-            surface = (error[n:] * weight).sum() / (weight.sum() * error.shape[1])
-            yield defect, surface, maps.loss(concept) if maps is not None else torch.zeros_like(defect)
-
-    def _autocast(self) -> Any:
-        """bfloat16 and float16 weights stay as they are; the LoRA is in float32 and is cast where they meet."""
-        dtype = self._model.dtype
-        return nullcontext() if dtype == torch.float32 else torch.autocast(self._device.type, dtype=dtype)
-
     def _add_lora(self) -> None:
         config = LoraConfig(
             r=self._parameters.lora_rank,
@@ -248,14 +208,6 @@ class Teacher:
             self._model.add_adapter(config)
         cast_training_params(self._model, dtype=torch.float32)
         self._model.train()
-
-    def _read(self, label: str) -> _Prompts:
-        p = self._parameters
-        return _Prompts(
-            concept=read(self._pipeline, p.prompt_for(label)),
-            surface=read(self._pipeline, p.object_prompt_for(label)),
-            positions=token_positions(self._pipeline.tokenizer, p.object_prompt_for(label), p.token),
-        )
 
     def _trained(self) -> list[torch.nn.Parameter]:
         return [p for p in self._model.parameters() if p.requires_grad]
@@ -324,20 +276,6 @@ class Teacher:
             done, picture = cv2.imencode(".png", draw_curve(self.losses, self._parameters.fit_steps))
             assert done
             (self._folder / CURVE).write_bytes(picture.tobytes())
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Prompts:
-    """A label's two sentences as the model reads them, and where the taught word stands in the second."""
-
-    concept: Words
-    surface: Words
-    positions: list[bool]
-
-
-def _together(words: Sequence[Words]) -> Words:
-    pooled = [one.pooled for one in words if one.pooled is not None]
-    return Words(tokens=torch.cat([one.tokens for one in words]), pooled=torch.cat(pooled) if pooled else None)
 
 
 def _span(seconds: float) -> str:
