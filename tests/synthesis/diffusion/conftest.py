@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import struct
 from importlib.util import find_spec
@@ -37,7 +38,12 @@ def tiny(tmp_path_factory):
             pytest.skip(f"{name} is not installed: the extra “diffusion” is not tested")
     from benches.random_pipeline import build
 
-    return build("tiny", tmp_path_factory.mktemp("weights") / "tiny-inpainting")
+    folder = build("tiny", tmp_path_factory.mktemp("weights") / "tiny-inpainting")
+    # every fit looks for what may be let go of; what the libraries brought is not among it, and is most of the heap
+    gc.collect()
+    gc.freeze()
+    yield folder
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session", params=["sdxl", "flux-fill"])

@@ -42,7 +42,7 @@ _ENCODERS = ("vae", "text_encoder", "text_encoder_2")
 CHECKPOINT_SECONDS = 20.0
 _CHECKPOINT, LOSSES, CURVE = "checkpoint.pt", "losses.json", "loss.png"
 #: Lessons that a fit is judged by, before and after.
-_JUDGED = 16
+_JUDGED = 8
 
 
 class Teacher:
