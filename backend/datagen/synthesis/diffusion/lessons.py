@@ -28,7 +28,7 @@ from datagen.synthesis.tones import Bools, Floats
 _PER_EXAMPLE, _LEAST, _MOST = 8, 32, 256
 #: The window's side varies by these factors about the one painted in, so that the size in the crop is not learned.
 _NEARER, _FARTHER = 0.8, 1.5
-#: Random boxes in a crop, and their sides as shares of it (DefectFill, section 4.1).
+#: Random boxes in a crop, and their sides as shares of it: as public reimplementations of DefectFill have them.
 _BOXES, _BOX_SIDE = 30, (0.03, 0.25)
 
 
