@@ -28,6 +28,7 @@ from rq.serializers import JSONSerializer
 from datagen.errors import DeviceFault
 from datagen.jobs.known import KnownJob
 from datagen.jobs.queues import ALL_QUEUES
+from datagen.store.beside import beside
 
 log = structlog.get_logger()
 
@@ -67,16 +68,11 @@ class WarmWorker(SimpleWorker):
     def execute_job(self, job: Job, queue: Queue) -> None:
         """Run one job with a heartbeat beside it."""
         self.jobs_done += 1
-        done = threading.Event()
-        beat = threading.Thread(target=self._beat, args=(done,), daemon=True, name="heartbeat")
-        beat.start()
         try:
-            super().execute_job(job, queue)
+            with beside(self._beat, HEARTBEAT_SECONDS, "heartbeat"):
+                super().execute_job(job, queue)
         except RedisError as away:  # what became of the work stands in its row; RQ's own notes are of no matter
             log.warning("worker.redis_away", job=job.id, reason=type(away).__name__)
-        finally:
-            done.set()
-            beat.join()
 
     def handle_execution_ended(self, job: Job, queue: Queue, heartbeat_ttl: int) -> None:
         """Note what failed; after a failed device nothing in this process can use it, so this was its last job.
@@ -90,12 +86,11 @@ class WarmWorker(SimpleWorker):
             self._stop_requested = True
         super().handle_execution_ended(job, queue, heartbeat_ttl)
 
-    def _beat(self, done: threading.Event) -> None:
-        while not done.wait(HEARTBEAT_SECONDS):
-            try:
-                self.heartbeat(WORKER_TTL_SECONDS)
-            except RedisError as away:  # the next beat may be heard
-                log.warning("worker.redis_away", reason=type(away).__name__)
+    def _beat(self) -> None:
+        try:
+            self.heartbeat(WORKER_TTL_SECONDS)
+        except RedisError as away:  # the next beat may be heard
+            log.warning("worker.redis_away", reason=type(away).__name__)
 
     def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
         """Say that it lives; where Redis has forgotten the worker, register it again."""

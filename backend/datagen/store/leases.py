@@ -20,6 +20,7 @@ from sqlalchemy import and_, or_, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from datagen.store.beside import beside
 from datagen.store.database import Database
 from datagen.store.rows import InboxRow, OutboxRow, ShardRow, WorkState, now
 
@@ -76,25 +77,19 @@ def renew(session: Session, kind: type[R], row_id: int, token: str | None, secon
 def kept(database: Database, row: R, seconds: float) -> Iterator[threading.Event]:
     """Renew a claimed row's lease while the block lasts; the event is set once it was lost, or cancelled."""
     kind, row_id, token = type(row), row.id, row.token
-    done, lost = threading.Event(), threading.Event()
+    lost = threading.Event()
 
-    def renewing() -> None:
-        while not done.wait(seconds / RENEWALS):
-            try:
-                with database.write() as session:
-                    if not renew(session, kind, row_id, token, seconds):
-                        lost.set()
-                        return
-            except SQLAlchemyError as fault:  # the next renewal may still come in time
-                log.warning("lease.not_renewed", kind=kind.__tablename__, row=row_id, reason=type(fault).__name__)
+    def renewing() -> bool:
+        try:
+            with database.write() as session:
+                if not renew(session, kind, row_id, token, seconds):
+                    lost.set()
+        except SQLAlchemyError as fault:  # the next renewal may still come in time
+            log.warning("lease.not_renewed", kind=kind.__tablename__, row=row_id, reason=type(fault).__name__)
+        return not lost.is_set()
 
-    beside = threading.Thread(target=renewing, name=f"lease-{kind.__tablename__}-{row_id}", daemon=True)
-    beside.start()
-    try:
+    with beside(renewing, seconds / RENEWALS, f"lease-{kind.__tablename__}-{row_id}"):
         yield lost
-    finally:
-        done.set()
-        beside.join()
 
 
 def finish(row: LeasedRow) -> None:

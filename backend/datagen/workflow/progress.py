@@ -15,6 +15,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from datagen.store import leases
+from datagen.store.beside import beside
 from datagen.store.rows import BatchRow, ShardRow
 from datagen.workflow import points
 from datagen.workflow.workshop import Workshop
@@ -88,19 +89,13 @@ class Teller:
 @contextmanager
 def telling(workshop: Workshop, shard: ShardRow, batch: BatchRow, lost: threading.Event) -> Iterator[Teller]:
     """A teller that tells while the block lasts; ``lost`` is set once the lease is."""
-    teller, done = Teller(workshop, shard, batch, lost), threading.Event()
+    teller = Teller(workshop, shard, batch, lost)
 
-    def tells() -> None:
-        while not done.wait(TELL_SECONDS):
-            try:
-                teller.tell()
-            except SQLAlchemyError as fault:  # the next time may do
-                log.warning("progress.not_told", shard=shard.id, reason=type(fault).__name__)
+    def tell() -> None:
+        try:
+            teller.tell()
+        except SQLAlchemyError as fault:  # the next time may do
+            log.warning("progress.not_told", shard=shard.id, reason=type(fault).__name__)
 
-    beside = threading.Thread(target=tells, name=f"telling-{shard.id}", daemon=True)
-    beside.start()
-    try:
+    with beside(tell, TELL_SECONDS, f"telling-{shard.id}"):
         yield teller
-    finally:
-        done.set()
-        beside.join()
