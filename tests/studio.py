@@ -11,7 +11,6 @@ import json
 import os
 import re
 import sys
-import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -203,13 +202,12 @@ class Studio:
 
     def work_until(self, condition: Callable[[], bool], what: str) -> None:
         """Work, sweeping as the scheduler does, until ``condition()`` holds."""
-        deadline = time.monotonic() + PATIENCE_S
-        while True:
+
+        def worked() -> bool:
             self.work()
-            if condition():
-                return
-            assert time.monotonic() < deadline, f"{what} did not happen within {PATIENCE_S:g} s"
-            time.sleep(0.02)
+            return condition()
+
+        wait_until(worked, PATIENCE_S, what, every=0.02)
 
     def settle(self) -> None:
         """Work until nothing is left to do: no event, no shard, nothing to tell."""

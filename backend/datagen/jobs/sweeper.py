@@ -36,13 +36,13 @@ def sweep(database: Database, queues: Queues) -> int:
     overdue: list[Knock] = []
     with database.read() as session:
         for kind, door in _DOORS:
-            waiting = session.scalars(
+            found = session.scalars(
                 select(kind.id)
                 .where(kind.state.in_([WorkState.PENDING, WorkState.RUNNING]), kind.due_at <= moment)
                 .order_by(kind.id)
                 .limit(MOST_ROWS)
             )
-            overdue += [Knock(door, row_id) for row_id in waiting]
+            overdue += [Knock(door, row_id) for row_id in found]
         shards = list(_shards(session, moment))
         stale = session.scalars(select(StudyRow.id).where(StudyRow.inputs_read != StudyRow.inputs_changed))
         overdue += [*(shard.knock for shard in shards), *(Knock(Door.INPUTS, study_id) for study_id in stale)]

@@ -60,14 +60,11 @@ class DiffusionEngine:
             DeviceFault: the device failed.
         """
         own, _ = DiffusionParameters.from_spec(spec.parameters)
-        if (
-            own.device != "cpu"
-            and (given := os.environ.get("CUDA_VISIBLE_DEVICES"))
-            and find_device(own.device) is None
-        ):
-            # another worker's may be well: this is no fault of the spec
-            raise DeviceFault(f"the GPU {given} that this worker was given is gone, or its driver does not answer")
         if problems := self.check(spec.parameters):
+            given = os.environ.get("CUDA_VISIBLE_DEVICES")
+            if given and own.device != "cpu" and find_device(own.device) is None:
+                # another worker's may be well: this is no fault of the spec
+                raise DeviceFault(f"the GPU {given} that this worker was given is gone, or its driver does not answer")
             raise EngineError(" ".join([*problems, *go_on(NAME)]))
         try:
             from datagen.synthesis.diffusion.fitting import fit

@@ -45,7 +45,7 @@ _WHERE, _WEIGHTS, _TAUGHT = 0.05, 0.1, 0.95
 #: How long one try for another worker's fit waits, seconds; between tries the caller may stop.
 _WAIT_SECONDS = 2.0
 #: The file that says how a fit was made.
-ABOUT = "fit.json"
+_ABOUT = "fit.json"
 
 
 def fit(spec: Spec, pictures: Pictures, progress: Progress, folder: Path) -> FittedDiffusion:
@@ -159,7 +159,7 @@ def _taught(
                 "torch": torch.__version__,
             }
             with kept_in(home):
-                (home / ABOUT).write_text(json.dumps(about))
+                (home / _ABOUT).write_text(json.dumps(about))
             del pipeline, teacher
             free_memory()
     return home / LORA_FILE, said
@@ -190,7 +190,7 @@ def _about_the_fit(home: Path) -> tuple[str, str]:
     """What a fit did, as a finding, and as a warning where it did nothing good."""
     curve = f"curve: diffusion/fits/{home.name}/{CURVE} in the data folder"
     taught = f"A LoRA was fitted in {len(losses_of(home / LOSSES))} steps"
-    judged = judgement_of(home / ABOUT)
+    judged = judgement_of(home / _ABOUT)
     if judged is None:
         return f"{taught} ({curve}).", ""
     before, after = judged
