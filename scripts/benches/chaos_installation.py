@@ -55,6 +55,16 @@ class Installation:
 
     # -- looking
 
+    @property
+    def up_pid(self) -> int:
+        """The process of ``datagen up``, which started all others of ours."""
+        return self._up.pid
+
+    @property
+    def label_studio_pid(self) -> int:
+        """Label Studio's process, which is the first of its group."""
+        return self._named(label_studio_server.NAME).pid
+
     def web_answers(self) -> bool:
         """Whether the web process is up."""
         return _answers(f"{self._web}/health")

@@ -1,0 +1,207 @@
+"""``scripts/bench attack``: a real installation under all resource attacks at once, while a team's webhooks arrive.
+
+The web process, a worker and the scheduler run on a real Redis and a real Label Studio (SQLite). From outside come
+request lines that are slow to redact, dripping connections, callers of /ready and guessed passwords. A member of Label
+Studio draws polygons of a thousand random corners and brushes of noise, uploads pictures that decode for seconds,
+poisons a project, copies a review task four thousand times and approves a million images. Label Studio itself freezes
+now and then. Meanwhile the webhooks of another study arrive at a steady rate.
+
+Exit code 0: at least 99.9 % of the webhooks were answered within a second, no writer waited for two seconds, and every
+event of the other study was handled.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+from sqlalchemy import func, select
+
+from benches.attack_assaults import READINESS_CALLERS, Assaults, told
+from benches.attack_measures import LockProbe, MemoryWatch, Webhooks
+from benches.chaos_installation import Installation
+from datagen.domain.inputs import Desk
+from datagen.jobs import context
+from datagen.label_studio.provisioning import SECRET_HEADER
+from datagen.settings import Settings
+from datagen.store.database import Database
+from datagen.store.rows import InboxRow, WorkState
+from datagen.workflow.studies import open_study
+from datagen.workflow.workshop import Workshop
+from stage import plates
+from stage.annotator import DESKS, Annotator
+from stage.pack import Pack, read_pack
+from stage.processes import StageError, wait_until
+from stage.progress import tell
+
+#: A preview round of the small plates takes a few seconds.
+ROUND_WITHIN_S = 180.0
+#: Label Studio is frozen for so long, every so many seconds.
+FROZEN_S, FROZEN_EVERY_S = 4.0, 15.0
+#: Least share of webhooks answered within a second, and longest a writer may wait, seconds.
+LEAST_ANSWERED, LONGEST_LOCK_S = 0.999, 2.0
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the bench; 0 when the installation holds."""
+    parser = argparse.ArgumentParser(prog="scripts/bench attack", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=60.0, help="how long the attacks last (60)")
+    parser.add_argument("--rate", type=float, default=20.0, help="webhooks of the other study a second (20)")
+    parser.add_argument("--quiet", type=float, default=300.0, help="seconds to wait for what is still to do (300)")
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    parser.add_argument("--keep", type=Path, help="keep the data and logs in this folder")
+    chosen = parser.parse_args(arguments)
+    folder = chosen.keep or Path(tempfile.mkdtemp(prefix="datagen-attack-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    installation = Installation(folder, workers=1, gateway=False)
+    try:
+        figures = _run(installation, chosen, folder)
+    finally:
+        installation.close()
+    sys.stdout.write(json.dumps(figures, indent=1) + "\n")
+    if chosen.json:
+        chosen.json.write_text(json.dumps(figures, indent=1))
+    held = (
+        figures["answered_within_1s"] >= LEAST_ANSWERED
+        and figures["longest_lock_s"] < LONGEST_LOCK_S
+        and figures["events_handled"] == 1
+    )
+    return 0 if held else 1
+
+
+def _run(installation: Installation, chosen: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    os.environ.update(installation.environment)
+    settings = Settings(_env_file=None)
+    workshop = context.build_workshop(settings, lambda _knocks: None)
+    pack_folder = folder / "pack"
+    plates.write_pack(pack_folder, lists=plates.GIVEN)
+    pack = read_pack(pack_folder)
+    studies = {name: _study(installation, workshop, settings, pack, name) for name in ("team", "attacker", "poisoned")}
+    team, attacker = studies["team"], studies["attacker"]
+    with Annotator(installation.label_studio.url, installation.label_studio.token, "attacker") as annotator:
+        decision = annotator.decide("build preview")
+        annotator.await_previews(settings.preview_size, decision, ROUND_WITHIN_S)
+    hook = workshop.label_studio.webhooks(team[Desk.PREVIEWS])[0]  # as any member of Label Studio can read it
+    task_ids = workshop.label_studio.import_tasks(team[Desk.PREVIEWS], [{"data": {"image": "/none.png"}}] * 5)
+    webhooks = Webhooks(
+        address=urlsplit(installation.environment["DATAGEN_PUBLIC_URL"]).netloc,
+        headers={SECRET_HEADER: hook.headers[SECRET_HEADER], "Content-Type": "application/json"},
+        project_id=team[Desk.PREVIEWS],
+        task_ids=list(task_ids),
+        rate=chosen.rate,
+        seconds=chosen.seconds,
+    )
+    database = Path(installation.environment["DATAGEN_DATA_DIR"]) / "datagen.sqlite3"
+    lock, memory = LockProbe(database), MemoryWatch(installation.up_pid)
+    lock.start()
+    memory.start()
+    headers = {"Authorization": f"Token {installation.label_studio.token}"}
+    with httpx.Client(base_url=installation.label_studio.url, headers=headers, timeout=120) as member:
+        assaults = Assaults(
+            web=installation.environment["DATAGEN_PUBLIC_URL"], label_studio=member, seconds=chosen.seconds
+        )
+        _begin(assaults, attacker, studies["poisoned"])
+        freezing = threading.Thread(target=_freeze, args=(installation, assaults), name="freezing", daemon=True)
+        freezing.start()
+        tell(f"under attack for {chosen.seconds:g} s")
+        webhooks.send()
+        assaults.join()
+        freezing.join()
+        told(assaults.counts)
+        with contextlib.suppress(httpx.HTTPError):
+            assaults.cancel(attacker[Desk.DECISIONS])
+    began = time.monotonic()
+    with contextlib.suppress(StageError):  # the share below says how many were not handled
+        wait_until(
+            lambda: _handled(workshop.database, team[Desk.PREVIEWS])[0] == 0,
+            chosen.quiet,
+            "The handling of every event",
+        )
+    lock.stop()
+    memory.stop()
+    waiting, done = _handled(workshop.database, team[Desk.PREVIEWS])
+    workshop.label_studio.close()
+    workshop.database.close()
+    taken = sorted(webhooks.seconds_taken)
+    return {
+        "webhooks": webhooks.sent,
+        "answered_within_1s": round(webhooks.answered_in_time, 5),
+        "longest_lock_s": round(lock.longest, 3),
+        "events_handled": done / max(1, waiting + done, len(taken)),
+        "peak_mb": round(memory.peak_mb),
+        "p50_ms": round(1000 * taken[len(taken) // 2], 1),
+        "p99_ms": round(1000 * taken[int(0.99 * (len(taken) - 1))], 1),
+        "max_ms": round(1000 * taken[-1], 1),
+        "refused": webhooks.refused,
+        "quiet_s": round(time.monotonic() - began, 1),
+        "attacks": dict(assaults.counts),
+        "faults": assaults.faults,
+        "load_average": [round(one, 1) for one in os.getloadavg()],
+    }
+
+
+def _begin(assaults: Assaults, attacker: dict[Desk, int], poisoned: dict[Desk, int]) -> None:
+    """Start every attack."""
+    assaults.start("request lines", assaults.request_lines, pause=0.5)
+    assaults.start("drip", assaults.drip)
+    for _ in range(READINESS_CALLERS):
+        assaults.start("readiness", assaults.readiness, pause=0.1)
+    assaults.start("wrong credentials", assaults.wrong_credentials, pause=0.02)
+    assaults.start("drawing", assaults.draw(attacker), pause=2)
+    assaults.start("slow pictures", lambda: assaults.bring_slow_pictures(attacker[Desk.BACKGROUNDS]), times=1)
+    assaults.start("poison", lambda: assaults.poison(poisoned[Desk.BACKGROUNDS]), times=1)
+    assaults.start("poison", lambda: assaults.poison(poisoned[Desk.CONCEPTS]), times=1)
+    assaults.start("copies", lambda: assaults.copy(attacker[Desk.PREVIEWS]), times=1)
+    assaults.start("a million images", lambda: assaults.approve_a_million(attacker[Desk.DECISIONS]), pause=5)
+
+
+def _freeze(installation: Installation, assaults: Assaults) -> None:
+    """Stop Label Studio for some seconds, now and then."""
+    while not assaults.over:
+        time.sleep(min(FROZEN_EVERY_S, max(0.0, assaults.until - time.monotonic())))
+        if assaults.over:
+            return
+        os.killpg(installation.label_studio_pid, signal.SIGSTOP)
+        try:
+            time.sleep(FROZEN_S)
+        finally:
+            os.killpg(installation.label_studio_pid, signal.SIGCONT)
+        assaults.counts["Label Studio frozen"] += 1
+
+
+def _study(
+    installation: Installation, workshop: Workshop, settings: Settings, pack: Pack, name: str
+) -> dict[Desk, int]:
+    made = open_study(
+        workshop,
+        name,
+        pack.labels,
+        context.connection_of(settings),
+        engine=settings.engine,
+        preview_size=settings.preview_size,
+    )
+    server = installation.label_studio
+    with Annotator(server.url, server.token, name) as annotator:
+        for role in DESKS:
+            annotator.bring(role, pack, lambda _done, _of: None)
+    return {Desk(desk): project for desk, project in made.projects.items()}
+
+
+def _handled(database: Database, project_id: int) -> tuple[int, int]:
+    """How many events of a project still wait (or failed), and how many were handled."""
+    with database.read() as session:
+        of_project = select(func.count()).where(InboxRow.project_id == project_id)
+        done = session.scalar(of_project.where(InboxRow.state == WorkState.DONE)) or 0
+        return (session.scalar(of_project) or 0) - done, done

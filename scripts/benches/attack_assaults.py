@@ -1,0 +1,232 @@
+"""The resource attacks of the attack bench, each a loop in a thread of its own until the time is over.
+
+All aim at the loopback addresses of the installation that the bench started, and are bounded in number and time.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+import socket
+import threading
+import time
+import zlib
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import numpy as np
+
+from datagen.domain.inputs import Desk
+from stage.progress import tell
+
+Json = dict[str, Any]
+
+#: A request line that took the log's redaction half a minute, and a header that did the same.
+REQUEST_LINES = (b"token" * 800, b"eyJ" * 1300, b"a" * 4000, b"://" * 1300, b"password=" * 440)
+#: Connections that send a byte now and then.
+DRIPPING_SOCKETS = 40
+#: Callers of /ready at a time.
+READINESS_CALLERS = 16
+#: Corners of a canvas polygon at random, and regions of a brush of noise.
+CORNERS = 1000
+#: Copies of review tasks.
+COPIES = 4000
+#: Pictures that take long to decode and then turn out damaged, and their side in pixels.
+SLOW_PICTURES, SLOW_SIDE = 10, 9000
+
+
+@dataclass
+class Assaults:
+    """The attacks and how often each struck."""
+
+    web: str
+    label_studio: httpx.Client
+    seconds: float
+    counts: Counter[str] = field(default_factory=Counter)
+    faults: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.until = time.monotonic() + self.seconds
+        self._threads: list[threading.Thread] = []
+
+    @property
+    def over(self) -> bool:
+        """Whether the time is over."""
+        return time.monotonic() > self.until
+
+    def start(self, name: str, strike: Callable[[], None], pause: float = 0.0, times: int = 10**9) -> None:
+        """Strike in a thread of its own, ``times`` times at most, until the time is over."""
+
+        def loop() -> None:
+            for _ in range(times):
+                if self.over:
+                    return
+                try:
+                    strike()
+                except (OSError, httpx.HTTPError):
+                    self.counts[f"{name} (refused)"] += 1  # being refused is an answer too
+                else:
+                    self.counts[name] += 1
+                time.sleep(min(pause, max(0.0, self.until - time.monotonic())))
+
+        def watched() -> None:
+            try:
+                loop()
+            except BaseException as fault:
+                self.faults.append(f"{name}: {fault!r}")
+                raise
+
+        thread = threading.Thread(target=watched, name=name, daemon=True)
+        thread.start()
+        self._threads.append(thread)
+
+    def join(self) -> None:
+        """Wait until all have ended."""
+        for thread in self._threads:
+            thread.join()
+
+    # -- without a key
+
+    def request_lines(self) -> None:
+        """Send what a log may have to redact, as a request line that is none."""
+        for line in REQUEST_LINES:
+            with self._connection() as connection:
+                connection.sendall(b"GET /" + line + b" HTTP/9.9\r\n\r\n")
+                connection.recv(1000)
+
+    def drip(self) -> None:
+        """Hold connections open with requests that never end, a byte a second each."""
+        sockets = [self._connection() for _ in range(DRIPPING_SOCKETS)]
+        try:
+            for number, connection in enumerate(sockets):
+                begin = b"POST /webhook HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n"
+                connection.sendall(begin + (b"\r\n" if number % 2 else b"X-Slow: "))
+            for _ in range(10):
+                if self.over:
+                    return
+                for connection in sockets:
+                    connection.sendall(b"x")
+                time.sleep(1)
+        finally:
+            for connection in sockets:
+                connection.close()
+
+    def readiness(self) -> None:
+        """Ask for the readiness of all parts."""
+        httpx.get(f"{self.web}/ready", timeout=10)
+
+    def wrong_credentials(self) -> None:
+        """Guess a password, and send a header that is no text."""
+        httpx.get(f"{self.web}/versions", auth=("datagen", f"guess {random.random()}"), timeout=10)  # noqa: S311
+        with self._connection() as connection:
+            connection.sendall(b"GET /versions HTTP/1.1\r\nHost: x\r\nAuthorization: Basic \xff\r\n\r\n")
+            connection.recv(1000)
+
+    # -- by a member of Label Studio
+
+    def draw(self, projects: dict[Desk, int]) -> Callable[[], None]:
+        """A canvas polygon with corners at random, and a brush mask of noise, drawn by turns."""
+        canvases, concepts = self._tasks(projects[Desk.CANVASES]), self._tasks(projects[Desk.CONCEPTS])
+        chance = random.Random(1)  # noqa: S311 -- a seed makes it repeatable
+
+        def strike() -> None:
+            points = [[100 * chance.random(), 100 * chance.random()] for _ in range(CORNERS)]
+            value = {"points": points, "closed": True, "polygonlabels": ["area"]}
+            self._submit(chance.choice(canvases), [_region("canvas", "polygonlabels", value)])
+            brush = {"format": "rle", "rle": noise_rle(256, 192), "brushlabels": ["scratch"]}
+            self._submit(chance.choice(concepts), [_region("brush", "brushlabels", brush)])
+
+        return strike
+
+    def bring_slow_pictures(self, project: int) -> None:
+        """Upload pictures that decode for seconds and are damaged at their end."""
+        data = slow_picture()
+        files = {f"slow-{n}.png": (f"slow-{n}.png", data + bytes([n]), "image/png") for n in range(SLOW_PICTURES)}
+        self.label_studio.post(f"/api/projects/{project}/import", files=files).raise_for_status()
+
+    def poison(self, project: int) -> None:
+        """Make a task whose key is half a character: Label Studio then answers 500 to every listing of its project."""
+        body = b'[{"data": {"image": "/none.png", "\\ud800": "x"}}]'
+        headers = {"Content-Type": "application/json"}
+        self.label_studio.post(f"/api/projects/{project}/import", content=body, headers=headers).raise_for_status()
+
+    def copy(self, project: int) -> None:
+        """Copy one review task often, each copy with a verdict."""
+        task = self.label_studio.get(f"/api/tasks/{self._tasks(project)[0]}").raise_for_status().json()
+        verdict = {"from_name": "verdict", "to_name": "image", "type": "choices", "value": {"choices": ["bad"]}}
+        copied = {"data": task["data"], "annotations": [{"result": [verdict]}]}
+        for _ in range(4):
+            self.label_studio.post(f"/api/projects/{project}/import", json=[copied] * (COPIES // 4)).raise_for_status()
+
+    def approve_a_million(self, project: int) -> None:
+        """Answer the open decision with a million images, confirmed at once."""
+        tasks = self.label_studio.get("/api/tasks", params={"project": project, "fields": "all", "page_size": 100})
+        open_ones = [one["id"] for one in tasks.raise_for_status().json()["tasks"] if not one["total_annotations"]]
+        if open_ones:
+            form = [
+                _answer("action", "choices", {"choices": ["approve"]}),
+                _answer("count", "number", {"number": 1_000_000}),
+                _answer("confirm", "choices", {"choices": ["confirm"]}),
+            ]
+            self._submit(max(open_ones), form)
+
+    def cancel(self, project: int) -> None:
+        """Ask at every decision task that what it set going be cancelled."""
+        for task in self._tasks(project):
+            self._submit(task, [_answer("action", "choices", {"choices": ["cancel"]})])
+
+    # -- how
+
+    def _connection(self) -> socket.socket:
+        host, _, port = self.web.removeprefix("http://").partition(":")
+        return socket.create_connection((host, int(port)), timeout=5)
+
+    def _tasks(self, project: int) -> list[int]:
+        answer = self.label_studio.get("/api/tasks", params={"project": project, "page_size": 100})
+        return [int(task["id"]) for task in answer.raise_for_status().json()["tasks"]]
+
+    def _submit(self, task: int, result: list[Json]) -> None:
+        body = {"result": result, "lead_time": 1.0}
+        self.label_studio.post(f"/api/tasks/{task}/annotations/", json=body).raise_for_status()
+
+
+def noise_rle(width: int, height: int) -> list[int]:
+    """Label Studio's run lengths of a mask in which every second pixel is painted, at random: thousands of regions."""
+    from label_studio_sdk.converter.brush import encode_rle
+
+    painted = np.random.default_rng(1).random((height, width)) < 0.25
+    rgba = np.repeat((painted * 255).astype(np.uint8).ravel(), 4)
+    return list(encode_rle(rgba))
+
+
+def slow_picture() -> bytes:
+    """A PNG of 81 million pixels in a few hundred kilobytes, with a damaged end."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
+
+    header = SLOW_SIDE.to_bytes(4, "big") * 2 + bytes([8, 2, 0, 0, 0])
+    packer = zlib.compressobj(9)
+    row = bytes(1 + 3 * SLOW_SIDE)
+    pixels = b"".join(packer.compress(row) for _ in range(SLOW_SIDE - 1)) + packer.flush()
+    file = io.BytesIO()
+    file.write(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels))
+    return file.getvalue()
+
+
+def _region(control: str, kind: str, value: Json) -> Json:
+    sizes = {"original_width": 256, "original_height": 192, "image_rotation": 0}
+    return {"id": control, "from_name": control, "to_name": "image", "type": kind, "value": value, **sizes}
+
+
+def _answer(control: str, kind: str, value: Json) -> Json:
+    return {"id": control, "from_name": control, "to_name": "summary", "type": kind, "value": value}
+
+
+def told(counts: Counter[str]) -> None:
+    """Print how often each attack struck."""
+    tell("attacks: " + json.dumps(dict(sorted(counts.items()))))

@@ -1,0 +1,177 @@
+"""What the attack bench measures: answers to webhooks, the write lock of the rows' database, handled events, memory."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+#: Webhooks that may be open at a time.
+SENDERS = 32
+#: Label Studio waits so long for the answer to a webhook, seconds.
+WEBHOOK_SECONDS = 1.0
+#: Seconds between two samples of the write lock, and of the memory.
+LOCK_EVERY_S, MEMORY_EVERY_S = 0.05, 0.5
+#: The probe gives an attempt up after so long, seconds, and counts it as held for that time.
+LONGEST_WAIT_S = 300.0
+
+
+@dataclass
+class Webhooks:
+    """Sends webhooks at a steady rate; an answer's time counts from the moment the webhook was due."""
+
+    address: str
+    headers: dict[str, str]
+    project_id: int
+    task_ids: list[int]
+    rate: float
+    seconds: float
+    seconds_taken: list[float] = field(default_factory=list)
+    refused: int = 0
+
+    def send(self) -> None:
+        """Send all of them; returns when the last one was answered or given up."""
+        count = int(self.rate * self.seconds)
+        begin = time.perf_counter() + 0.2
+
+        def one(number: int) -> None:
+            due = begin + number / self.rate
+            if (early := due - time.perf_counter()) > 0:
+                time.sleep(early)
+            connection = http.client.HTTPConnection(self.address, timeout=30)
+            try:
+                connection.request("POST", "/webhook", self._body(number), self.headers)
+                stored = connection.getresponse().status == http.client.CREATED
+            except (OSError, http.client.HTTPException):
+                stored = False
+            finally:
+                connection.close()
+            if stored:
+                self.seconds_taken.append(time.perf_counter() - due)
+            else:
+                self.refused += 1
+
+        with ThreadPoolExecutor(SENDERS) as pool:
+            list(pool.map(one, range(count)))
+
+    @property
+    def sent(self) -> int:
+        """How many were sent."""
+        return len(self.seconds_taken) + self.refused
+
+    @property
+    def answered_in_time(self) -> float:
+        """Share of those sent that were stored and answered within Label Studio's time-out."""
+        return sum(taken <= WEBHOOK_SECONDS for taken in self.seconds_taken) / self.sent
+
+    def _body(self, number: int) -> bytes:
+        task = self.task_ids[number % len(self.task_ids)]
+        body: dict[str, Any] = {
+            "action": "ANNOTATION_UPDATED",
+            "project": {"id": self.project_id},
+            "task": {"id": task},
+            "annotation": {"id": number + 1, "task": task, "updated_at": f"event {number} of {time.time_ns()}"},
+        }
+        return json.dumps(body).encode()
+
+
+class Periodic(threading.Thread):
+    """Calls a function every ``every`` seconds until it is stopped."""
+
+    def __init__(self, name: str, every: float, call: Callable[[], None]) -> None:
+        super().__init__(name=name, daemon=True)
+        self._every, self._call, self._over = every, call, threading.Event()
+
+    def run(self) -> None:
+        """Call, wait, and again."""
+        while not self._over.wait(self._every):
+            self._call()
+
+    def stop(self) -> None:
+        """Wait for the call under way; the next one does not come."""
+        self._over.set()
+        self.join()
+
+
+class LockProbe:
+    """How long another writer has to wait for the database of the rows (SQLite), at worst."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self.longest = 0.0
+        self._thread = Periodic("lock probe", LOCK_EVERY_S, self._measure)
+
+    def start(self) -> None:
+        """Begin to measure."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End."""
+        self._thread.stop()
+
+    def _measure(self) -> None:
+        began = time.perf_counter()
+        connection = sqlite3.connect(self._file, timeout=LONGEST_WAIT_S, isolation_level=None)
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("ROLLBACK")
+        except sqlite3.OperationalError:
+            pass  # locked for longer than the probe waits: the time below says so
+        finally:
+            connection.close()
+        self.longest = max(self.longest, time.perf_counter() - began)
+
+
+class MemoryWatch:
+    """The largest sum of the resident sizes of a process and all that it started, in MB."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self.peak_mb = 0.0
+        self._thread = Periodic("memory", MEMORY_EVERY_S, self._measure)
+
+    def start(self) -> None:
+        """Begin to measure."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End."""
+        self._thread.stop()
+
+    def _measure(self) -> None:
+        self.peak_mb = max(self.peak_mb, sum(map(_resident_mb, _descendants(self._pid))))
+
+
+def _descendants(pid: int) -> Collection[int]:
+    """The process and everything below it."""
+    parents: dict[int, int] = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it ended while we looked
+    family = {pid}
+    grown = True
+    while grown:
+        found = {child for child, parent in parents.items() if parent in family and child not in family}
+        family |= found
+        grown = bool(found)
+    return family
+
+
+def _resident_mb(pid: int) -> float:
+    """Proportional set size, so that pages which processes share count once."""
+    try:
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) / 1024
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        pass  # it ended while we looked
+    return 0.0
