@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from playwright.sync_api import Browser, Page, Response, expect
+from playwright.sync_api import Browser, Locator, Page, Response, expect
 
 from stage.label_studio_server import LabelStudio
 
@@ -38,10 +38,14 @@ _ANNOTATION = re.compile(r"/api/(tasks/\d+/annotations|annotations/\d+)/?(\?|$)"
 class Person:
     """One person with one page. ``errors`` collects what the pages' scripts did not catch."""
 
-    def __init__(self, browser: Browser, server: LabelStudio) -> None:
+    def __init__(
+        self, browser: Browser, server: LabelStudio, *, window: tuple[int, int] = WINDOW, dark: bool = False
+    ) -> None:
         self.server = server
         self.errors: list[str] = []
-        self.context = browser.new_context(viewport={"width": WINDOW[0], "height": WINDOW[1]})
+        self.context = browser.new_context(viewport={"width": window[0], "height": window[1]})
+        theme = "Dark" if dark else "Light"  # as Label Studio keeps the choice in its menu
+        self.context.add_init_script(f"localStorage.setItem('preferred-color-scheme', '{theme}')")
         self.page: Page = self.context.new_page()
         self.page.set_default_timeout(PATIENCE_MS)
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
@@ -157,7 +161,11 @@ class Person:
 
     def told(self) -> str:
         """What the text on the form says."""
-        return self.page.frame_locator("iframe.lsf-htx-richtext").locator("body").inner_text()
+        return self.summary().inner_text()
+
+    def summary(self) -> Locator:
+        """The text on the form, as an element of the page."""
+        return self.page.locator(".lsf-main-view .lsf-htx-richtext").first
 
     def submit(self) -> None:
         """By the button; returns when Label Studio has it."""

@@ -104,9 +104,18 @@ def pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
+def whole_pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The rendered plates, everything drawn."""
+    folder = tmp_path_factory.mktemp("whole-plates")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plates, "COUNTS", {**plates.COUNTS, **GIVEN})
+        return plates.write_pack(folder, lists=plates.GIVEN)
+
+
+@pytest.fixture(scope="session")
 def open_study(installation: Servers) -> Iterator[Callable[[str], Study]]:
-    """Provision a study by the command line; its projects are deleted after the test."""
+    """Provision a study by the command line; its projects are deleted at the end of the session."""
     client = Client(installation.label_studio.url, installation.label_studio.token)
     settings = Settings(_env_file=None, data_dir=Path(installation.environment["DATAGEN_DATA_DIR"]))
     database = Database(settings.resolved_database_url)

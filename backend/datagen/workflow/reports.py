@@ -76,7 +76,7 @@ def decision_data(session: Session, workshop: Workshop, decision: DecisionRow) -
     if sheet is None:
         sheet = notice_sheet(workshop.images, _instead_of_a_sheet(batch))
     return {
-        "html": f'<div style="font-family:sans-serif;font-size:14px;line-height:1.4">{"".join(parts)}</div>',
+        "html": f'<div style="font-size:14px;line-height:1.4">{"".join(parts)}</div>',
         "sheet": workshop.links.make(sheet),
         "title": f"Decision {decision.number}" + (f": {decision.action}" if decision.action else ""),
     }
