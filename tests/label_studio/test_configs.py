@@ -19,7 +19,10 @@ CONTROLS = {
     Desk.CONCEPTS: {"concept": "RectangleLabels", "outline": "PolygonLabels", "brush": "BrushLabels"},
     Desk.CANVASES: {"canvas": "PolygonLabels"},
     Desk.BACKGROUNDS: {"use": "Choices"},
-    Desk.PREVIEWS: {"label": "PolygonLabels", "verdict": "Choices", "reasons": "Choices", "comment": "TextArea"},
+    Desk.PREVIEWS: {
+        **{"label": "PolygonLabels", "verdict": "Choices", "reasons": "Choices", "comment": "TextArea"},
+        "status": "Choices",
+    },
     Desk.DECISIONS: {"action": "Choices", "count": "Number", "name": "TextArea", "note": "TextArea"},
     Desk.DATASET: {"box": "RectangleLabels", "label": "PolygonLabels"},
 }

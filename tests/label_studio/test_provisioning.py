@@ -10,14 +10,14 @@ from datagen.domain.inputs import Desk
 from datagen.errors import InputProblem
 from datagen.label_studio.client import LabelStudio
 from datagen.label_studio.configs import render, same
-from datagen.label_studio.desks import PLANS, round_tabs, title
+from datagen.label_studio.desks import PLANS, Tab, preview_tabs, title
 from datagen.label_studio.payloads import ACTIONS
 from datagen.label_studio.predictions import MODEL_VERSION
 from datagen.label_studio.provisioning import (
     BACKEND_TITLE,
     SECRET_HEADER,
     Provisioned,
-    ensure_round_tabs,
+    ensure_preview_tabs,
     provision,
 )
 from datagen.label_studio.publisher import TaskDraft, ensure_tasks
@@ -212,6 +212,21 @@ def test_previews_show_the_predictions_that_came_with_them_also_while_we_are_dow
     assert study.seen(made.projects) == before
 
 
+def test_people_meet_the_projects_in_the_order_of_work_and_each_says_what_to_do(study: Study) -> None:
+    made = study.provision()
+    newest_first = sorted(made.projects, key=lambda desk: made.projects[desk], reverse=True)
+    assert newest_first == list(Desk)
+    for number, desk in enumerate(newest_first, 1):
+        said = study.client.project(made.projects[desk]).options["description"]
+        assert said.startswith(f"Step {number} of 6. ")
+    study.client.update_project(made.projects[Desk.CONCEPTS], {"description": f"Concepts of the study {study.name}"})
+    study.client.update_project(made.projects[Desk.CANVASES], {"description": "our own words"})
+    study.provision()
+    described = [study.client.project(made.projects[desk]).options["description"] for desk in list(Desk)[:2]]
+    assert described[0].startswith("Step 1 of 6. ")
+    assert described[1] == "our own words"
+
+
 def test_the_tabs_of_a_round_show_its_tasks_by_their_verdict(client: LabelStudio, previews: Project) -> None:
     id_ = previews.id
 
@@ -220,30 +235,46 @@ def test_the_tabs_of_a_round_show_its_tasks_by_their_verdict(client: LabelStudio
         return TaskDraft(key=f"{round_}-{n}", data=data)
 
     made = ensure_tasks(client, id_, "b", [draft(1, n) for n in range(4)] + [draft(11, 0)])
-    ensure_round_tabs(client, id_, 1)
-    ensure_round_tabs(client, id_, 1)
+    ensure_preview_tabs(client, id_, 1)
+    ensure_preview_tabs(client, id_, 1)
     comment = {"id": "c", "from_name": "comment", "to_name": "image", "type": "textarea"}
     client.annotate(made["1-0"], [GOOD])
     client.annotate(made["1-1"], [BAD, {**comment, "value": {"text": ['not "choices": ["good"] at all']}}])
     client.annotate(made["1-2"], [], was_cancelled=True)
     views = {view.title: view.id for view in client.views(id_)}
-    assert list(views) == [tab.title for tab in (*PLANS[Desk.PREVIEWS].tabs, *round_tabs(1))]
+    assert list(views) == ["To review now", "This round: good", "This round: bad", "All rounds"]
 
     def shown(tab: str) -> list[str]:
         return [task.data["datagen_key"] for task in client.tasks(id_, view_id=views[tab])]
 
-    assert shown("Round 1 · to review") == ["1-3"]
-    assert shown("Round 1 · good") == ["1-0"]
-    assert shown("Round 1 · bad") == ["1-1"]
-    assert shown("To review") == ["1-3", "11-0"]
+    assert shown("To review now") == ["1-3"]
+    assert shown("This round: good") == ["1-0"]
+    assert shown("This round: bad") == ["1-1"]
+    assert set(shown("All rounds")) == {"1-0", "1-1", "1-2", "1-3", "11-0"}
+
+
+def test_the_tabs_stay_the_same_few_and_show_the_newest_round(client: LabelStudio, previews: Project) -> None:
+    id_ = previews.id
+    for former in ("To review", "Good", "Round 1 · to review", "Round 1 · good"):
+        client.create_view(id_, Tab(title=former).data())
+    client.create_view(id_, Tab(title="My own tab").data())
+    data = {"image": "/x.png", "study": "s", "version": "1", "index": "0"}
+    drafts = [TaskDraft(key=f"round {number}", data={**data, "round": str(number)}) for number in (1, 2, 3)]
+    ensure_tasks(client, id_, "b", drafts)
+    for number in (1, 2, 3):
+        ensure_preview_tabs(client, id_, number)
+        views = {view.title: view.id for view in client.views(id_)}
+        assert sorted(views) == sorted(["My own tab", *(tab.title for tab in preview_tabs(number))])
+        now = [task.data["datagen_key"] for task in client.tasks(id_, view_id=views["To review now"])]
+        assert now == [f"round {number}"]
 
 
 def test_tabs_that_label_studio_deleted_with_the_last_task_come_back(client: LabelStudio, previews: Project) -> None:
     id_ = previews.id
     data = {"image": "/x.png", "study": "s", "version": "1", "round": "1", "index": "0"}
     made = ensure_tasks(client, id_, "b", [TaskDraft(key="a", data=data)])
-    ensure_round_tabs(client, id_, 1)
+    ensure_preview_tabs(client, id_, 1)
     client.delete_tasks(id_, list(made.values()))
     assert client.views(id_) == []
-    ensure_round_tabs(client, id_, 2)
-    assert [view.title for view in client.views(id_)][:3] == ["To review", "Good", "Bad"]
+    ensure_preview_tabs(client, id_, 2)
+    assert [view.title for view in client.views(id_)] == [tab.title for tab in preview_tabs()]

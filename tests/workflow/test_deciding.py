@@ -54,7 +54,7 @@ def test_build_preview_freezes_the_inputs_and_brings_a_round_of_review_tasks(stu
     assert all(studio.client.predictions(task.id)[0]["result"] for task in tasks)
     assert "built from 6 concept, 6 canvas and 6 background images" in text(study.page())
     tabs = [view.title for view in studio.client.views(study.projects[Desk.PREVIEWS])]
-    assert sum(tab.startswith(f"Round {made.number} · ") for tab in tabs) == 3, tabs
+    assert tabs == ["To review now", "This round: good", "This round: bad", "All rounds"]
 
 
 def test_refine_makes_a_child_with_changed_parameters_and_says_what_changed(studio: Studio, study: Study) -> None:

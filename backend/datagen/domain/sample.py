@@ -32,6 +32,11 @@ class Provenance:
     #: what the engine decided, by step: concept used, pose, place, blend, contrast; and ``…_sha256`` of files it used
     steps: Mapping[str, Json] = field(default_factory=dict)
 
+    @property
+    def file_stem(self) -> str:
+        """The name of the sample's files, without their suffix: the same in exports and in Label Studio's lists."""
+        return f"{self.spec_digest[:8]}_{self.index:07d}"
+
 
 #: A step that is called so, at the end, is the digest of a file that the sample was made with.
 _OF_A_FILE = "_sha256"

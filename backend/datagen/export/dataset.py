@@ -117,7 +117,7 @@ def _write(
         )
         objects = stack.enter_context(closing(_objects(samples, read)))
         for sample, image_data, mask_data in objects:
-            name = f"{sample.provenance.spec_digest[:8]}_{sample.provenance.index:07d}"
+            name = sample.provenance.file_stem
             files = {"image": f"images/{name}.png", "mask": f"masks/{name}.png"}
             if files["image"] in archive.NameToInfo:
                 raise StoreError(f"sample {name} comes twice; export it once")

@@ -27,6 +27,21 @@ def background_use(result: Sequence[Any] | None) -> bool:
     return EXCLUDE not in _choices(result, "use")
 
 
+#: The control and its choice by which a review task that is not to be judged any more is closed.
+_STATUS, _CLOSED = "status", "closed"
+
+
+def closing() -> list[dict[str, Any]]:
+    """The result of an annotation that takes a review task out of the queue and is no verdict."""
+    value = {"choices": [_CLOSED]}
+    return [{"id": "closed", "from_name": _STATUS, "to_name": "image", "type": "choices", "value": value}]
+
+
+def is_closing(result: Sequence[Any] | None) -> bool:
+    """Whether an annotation is such a one: see ``closing``."""
+    return _CLOSED in _choices(result, _STATUS)
+
+
 def verdict(result: Sequence[Any] | None) -> Verdict | None:
     """What a reviewer said; None where neither *good* nor *bad* was chosen (or both were)."""
     opinions = [_OPINIONS[one] for one in _choices(result, "verdict") if one in _OPINIONS]

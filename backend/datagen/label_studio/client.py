@@ -301,6 +301,10 @@ class LabelStudio:
         body = {"project": project_id, "data": dict(data)}
         return View.from_json(self._at.write("PATCH", f"/api/dm/views/{view_id}/", f"tab {view_id}", body))
 
+    def delete_view(self, view_id: int) -> None:
+        """Delete a saved tab; one that is gone is no error."""
+        self._delete(f"/api/dm/views/{view_id}/", f"tab {view_id}")
+
     def _delete(self, path: str, what: str) -> None:
         try:
             self._at.write("DELETE", path, what)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,9 +21,13 @@ class Tab:
     filters: tuple[dict[str, Any], ...] = ()
     ordering: str = "tasks:id"
     grid: bool = True
+    #: columns shown beside the default ones, by the name of the field in the task's data
+    columns: tuple[str, ...] = ()
 
     def data(self) -> dict[str, Any]:
         """The API's form."""
+        shown = {f"tasks:data.{name}" for name in self.columns}
+        hidden = [name for name in _HIDDEN if name not in shown]
         return {
             "title": self.title,
             "type": "grid" if self.grid else "list",
@@ -30,7 +35,7 @@ class Tab:
             "gridWidth": 4,
             "gridFitImagesToWidth": False,
             # columns that cost a query each and say nothing here
-            "hiddenColumns": {"explore": list(_HIDDEN), "labeling": list(_HIDDEN)},
+            "hiddenColumns": {"explore": hidden, "labeling": hidden},
             "filters": {"conjunction": "and", "items": [dict(one) for one in self.filters]},
             "ordering": [self.ordering],
         }
@@ -40,7 +45,10 @@ class Tab:
 class DeskPlan:
     """One project of a study, as it is made."""
 
+    #: shown above a task that is opened
     instruction: str
+    #: shown in the list of projects: what to do there
+    task: str
     colour: str
     tabs: tuple[Tab, ...]
     #: Label Studio asks our ML backend: “Start Training” works there, and its predictions are shown
@@ -90,6 +98,13 @@ _HIDDEN = (
     "tasks:data.run",
     "tasks:data.index",
     "tasks:data.html",
+    "tasks:data.status",
+    "tasks:data.verdict",
+    "tasks:data.reasons",
+    "tasks:data.comment",
+    "tasks:data.run_name",
+    "tasks:data.file",
+    "tasks:data.background",
 )
 
 
@@ -102,25 +117,46 @@ def _answered(choice: str) -> dict[str, Any]:
     return _filter("annotations_results", "contains", "String", f'"choices": ["{choice}"]')
 
 
+#: What the list of all review tasks shows of each.
+_REVIEW_COLUMNS = ("round", "version", "index", "status", "verdict", "reasons", "comment", "background")
+#: What the list of the dataset shows of each image.
+_DATASET_COLUMNS = ("file", "run", "run_name", "version", "index", "background")
+
 _UNTOUCHED = (
     _filter("total_annotations", "equal", "Number", 0),
     _filter("cancelled_annotations", "equal", "Number", 0),
 )
 
 
-def round_tabs(number: int) -> tuple[Tab, ...]:
-    """The tabs of one preview round."""
-    of_round = _filter("data.round", "equal", "String", str(number))
+def preview_tabs(round_number: int | None = None) -> tuple[Tab, ...]:
+    """The tabs of the Previews project, the same few whatever the number of rounds; the newest round is shown."""
+    of_round = () if round_number is None else (_filter("data.round", "equal", "String", str(round_number)),)
     return (
-        Tab(title=f"Round {number} · to review", filters=(of_round, *_UNTOUCHED)),
-        Tab(title=f"Round {number} · good", filters=(of_round, _answered("good"))),
-        Tab(title=f"Round {number} · bad", filters=(of_round, _answered("bad"))),
+        Tab(title="To review now", filters=(*of_round, *_UNTOUCHED)),
+        Tab(title="This round: good", filters=(*of_round, _answered("good")), columns=("verdict", "comment")),
+        Tab(title="This round: bad", filters=(*of_round, _answered("bad")), columns=("reasons", "comment")),
+        Tab(title="All rounds", ordering="-tasks:id", grid=False, columns=_REVIEW_COLUMNS),
     )
+
+
+#: Tabs that versions before 0.2 made: three in all, and three for each round.
+_FORMER_TAB = re.compile(r"(To review|Good|Bad|Round \d{1,9} · (to review|good|bad))")
+
+
+def is_former_tab(title: str) -> bool:
+    """Whether a tab of the Previews project was made by an earlier version of Datagen and is replaced by now."""
+    return _FORMER_TAB.fullmatch(title) is not None
 
 
 def title(study: str, desk: Desk) -> str:
     """The title of a desk's project."""
     return f"{study} · {desk}"
+
+
+def description(desk: Desk) -> str:
+    """The description of a desk's project: its place in the order of work, and what to do there."""
+    order = list(Desk)
+    return f"Step {order.index(desk) + 1} of {len(order)}. {PLANS[desk].task}"
 
 
 def longest_name(desks: Sequence[Desk] = tuple(Desk)) -> int:
@@ -130,13 +166,16 @@ def longest_name(desks: Sequence[Desk] = tuple(Desk)) -> int:
 
 PLANS: dict[Desk, DeskPlan] = {
     Desk.CONCEPTS: DeskPlan(
+        task="Upload photos that show the thing, and draw a box round each example. Next: Canvases.",
         instruction=(
             "<h3>Concepts: photos that show the thing</h3>"
-            f"<p>Upload at least {MINIMUM_PER_ROLE} photos and draw a <b>box</b> tightly round each example.</p>"
-            "<p>If the thing is not what stands out in its box, also draw its <b>outline</b> or paint it with the "
-            "<b>brush</b>: that counts instead of the automatic cut-out.</p>"
-            "<p>Then go to the project that ends in “Decisions”, or choose “Start Training” in the settings' Model "
-            "page here, to build a preview.</p>"
+            f"<p>Upload at least {MINIMUM_PER_ROLE} photos. Draw a <b>box</b> round every example, with a little of "
+            "its surroundings inside the box: the automatic cut-out needs them.</p>"
+            "<p>Where the thing is not what stands out in its box, also draw its <b>outline</b> or paint it with the "
+            "<b>brush</b>. The outline or brush then replaces the automatic cut-out.</p>"
+            "<p>The labels that are shown when you open a task are proposals by Datagen (the “datagen” tab). Correct "
+            "and submit them, or draw your own.</p>"
+            "<p><b>Next:</b> the project that ends in “Canvases”.</p>"
         ),
         colour="#E6804D",
         tabs=(Tab(title="All"), Tab(title="To draw", filters=_UNTOUCHED)),
@@ -144,10 +183,12 @@ PLANS: dict[Desk, DeskPlan] = {
         live=True,
     ),
     Desk.CANVASES: DeskPlan(
+        task="Upload photos, and draw polygons round the areas where the thing may appear. Next: Backgrounds.",
         instruction=(
             "<h3>Canvases: where the thing may appear</h3>"
             f"<p>Upload at least {MINIMUM_PER_ROLE} photos and draw <b>polygons</b> round every area where the thing "
             "may appear. Leave out what must stay clean, such as the table round a part.</p>"
+            "<p><b>Next:</b> the project that ends in “Backgrounds”.</p>"
         ),
         colour="#4D96E6",
         tabs=(Tab(title="All"), Tab(title="To draw", filters=_UNTOUCHED)),
@@ -155,47 +196,58 @@ PLANS: dict[Desk, DeskPlan] = {
         live=True,
     ),
     Desk.BACKGROUNDS: DeskPlan(
+        task="Upload photos without the thing; it is synthesized onto them. Next: Decisions.",
         instruction=(
             "<h3>Backgrounds: photos without the thing</h3>"
-            f"<p>Upload {RECOMMENDED_BACKGROUNDS} or more (at least {MINIMUM_PER_ROLE}). They are used as they are; "
-            "choose <b>exclude</b> (key B) for one that shows the thing after all, or is no good.</p>"
+            f"<p>Upload {RECOMMENDED_BACKGROUNDS} or more (at least {MINIMUM_PER_ROLE}). Every photo is used without "
+            "being labelled. Choose <b>exclude</b> (key B) and submit for a photo that shows the thing after all, or "
+            "that is no good.</p>"
+            "<p><b>Next:</b> the project that ends in “Decisions”.</p>"
         ),
         colour="#7AA874",
         tabs=(Tab(title="All"), Tab(title="Excluded", filters=(_answered("exclude"),))),
         empty_allowed=True,
     ),
     Desk.PREVIEWS: DeskPlan(
+        task="Judge the synthesized previews: good or bad. There are none before the first preview round.",
         instruction=(
             "<h3>Previews: is it real enough?</h3>"
-            "<p>The outline shows what was synthesized. Choose <b>good</b> (key G) or <b>bad</b> (key B), say what is "
-            "wrong, and submit (Ctrl+Enter; press Tab to leave the comment). You may change your mind until the round "
-            "is decided in the project that ends in “Decisions”.</p>"
+            "<p>The outline shows what was synthesized; <b>Ctrl+H</b> hides it and shows it again. Choose <b>good</b> "
+            "(key G) or <b>bad</b> (key B), say what is wrong, and submit (Ctrl+Enter; press Tab to leave the "
+            "comment).</p>"
+            "<p>Open the tab <b>To review now</b> and choose <b>Label Tasks As Displayed</b> in the menu of the button "
+            "<b>Label All Tasks</b>. You can change a verdict until the round is decided in the project that ends in "
+            "“Decisions”; a later verdict is kept and does not count.</p>"
         ),
         colour="#B57EDC",
-        tabs=(
-            Tab(title="To review", filters=_UNTOUCHED),
-            Tab(title="Good", filters=(_answered("good"),)),
-            Tab(title="Bad", filters=(_answered("bad"),)),
-        ),
+        tabs=preview_tabs(),
         connected=True,
     ),
     Desk.DECISIONS: DeskPlan(
+        task="Open the newest task, see how the study stands, and decide what happens next.",
         instruction=(
             "<h3>Decisions: what happens next?</h3>"
-            "<p>Open the newest task. It says what is there and what is missing; choose what happens next and submit. "
-            "<b>approve</b> makes as many images as the number says. What came of it is shown in the same task.</p>"
+            "<p>Open the newest task. It shows what is there and what is missing. Choose what happens next and submit; "
+            "the result appears in the same task (reload the page).</p>"
+            "<ul><li><b>build preview</b>: synthesize a round of previews from the inputs as they are now</li>"
+            "<li><b>refine</b>: turn the verdicts into changed parameters, and synthesize the next round</li>"
+            "<li><b>approve</b>: accept this version, and generate as many images as the number says</li>"
+            "<li><b>cancel</b>: end the round or run that is under way, and keep the study</li>"
+            "<li><b>stop</b>: end the study here; <b>build preview</b> opens it again</li></ul>"
         ),
         colour="#D9A441",
         tabs=(Tab(title="Newest first", ordering="-tasks:id", grid=False),),
         skip_allowed=False,
     ),
     Desk.DATASET: DeskPlan(
+        task="The generated images with their labels. It is empty until a version is approved in Decisions.",
         instruction=(
             "<h3>Dataset: the result</h3>"
-            "<p>The generated images with their labels as predictions. Export them with “datagen export”, or here.</p>"
+            "<p>The generated images with their labels. Do not import anything here. Before a version is approved in "
+            "the project that ends in “Decisions”, this project is empty.</p>"
         ),
         colour="#5C6B73",
-        tabs=(Tab(title="All"),),
+        tabs=(Tab(title="All"), Tab(title="List", grid=False, columns=_DATASET_COLUMNS)),
         empty_allowed=True,
     ),
 }

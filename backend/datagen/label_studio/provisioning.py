@@ -16,7 +16,7 @@ from datagen.label_studio.client import LabelStudio
 from datagen.label_studio.desks import MUST_BE, PLANS, Tab
 from datagen.label_studio.payloads import ACTIONS
 from datagen.label_studio.predictions import MODEL_VERSION
-from datagen.label_studio.records import Backend, Project, Webhook
+from datagen.label_studio.records import Backend, Project, View, Webhook
 
 #: The header that carries the shared secret.
 SECRET_HEADER = "X-Datagen-Secret"  # noqa: S105 - the name of a header
@@ -66,7 +66,7 @@ def provision(
         raise InputProblem(f"the study's name has {len(name)} characters; it needs 1 to {desks.longest_name()}.")
     done = Provisioned()
     there = _projects_of(client, name)
-    for desk in Desk:
+    for desk in reversed(Desk):  # Label Studio lists the newest first: people meet them in the order of work
         project = _ensure_project(client, name, desk, labels, next(iter(there[desk]), None), done)
         done.problems += [_of_a_twin(desk, project, twin) for twin in there[desk][1:]]
         done.projects[desk] = project.id
@@ -75,16 +75,27 @@ def provision(
             _ensure_backend(client, project, desk, ml_url, basic_user, basic_pass, done)
         done.webhooks[desk] = _verified_webhook(client, project.id, desk, webhook_url, secret, ml_url)
         _ensure_tabs(client, project.id, PLANS[desk].tabs, str(desk), done)
+    done.projects = {desk: done.projects[desk] for desk in Desk}
     return done
 
 
-def ensure_round_tabs(client: LabelStudio, project_id: int, round_number: int) -> None:
-    """See that the Previews project has the tabs of that round, and its general ones.
+def ensure_preview_tabs(client: LabelStudio, project_id: int, round_number: int) -> None:
+    """See that the Previews project's tabs show that round, and that those of earlier versions of Datagen are gone.
 
-    The general ones are looked at too because Label Studio deletes every tab of a project that lost its last task.
+    Label Studio deletes every tab of a project that lost its last task, so missing ones are made again.
     """
-    tabs = (*PLANS[Desk.PREVIEWS].tabs, *desks.round_tabs(round_number))
-    _ensure_tabs(client, project_id, tabs, str(Desk.PREVIEWS), Provisioned())
+    wanted = {tab.title: tab.data() for tab in desks.preview_tabs(round_number)}
+    found: dict[str, View] = {}
+    for view in client.views(project_id):
+        if view.title in wanted and view.title not in found:
+            found[view.title] = view
+        elif desks.is_former_tab(view.title):
+            client.delete_view(view.id)
+    for title, data in wanted.items():
+        if title not in found:
+            client.create_view(project_id, data)
+        elif found[title].data.get("filters") != data["filters"]:
+            client.update_view(found[title].id, project_id, data)
 
 
 def _projects_of(client: LabelStudio, name: str) -> dict[Desk, list[Project]]:
@@ -110,7 +121,7 @@ def _ensure_project(
 ) -> Project:
     config = configs.render(desk, labels)
     if known is None:
-        options = {**PLANS[desk].options(), "label_config": config, "description": f"{desk} of the study {name}"}
+        options = {**PLANS[desk].options(), "label_config": config, "description": desks.description(desk)}
         project = client.create_project(desks.title(name, desk), options)
         done.created.append(f"{desk}: project {project.id}")
         return project
@@ -118,6 +129,8 @@ def _ensure_project(
     wrong = {option: value for option, value in MUST_BE.items() if project.options.get(option) != value}
     if not configs.same(str(project.options.get("label_config")), config):
         wrong["label_config"] = config  # type: ignore[assignment]
+    if project.options.get("description") == f"{desk} of the study {name}":  # as version 0.1 described it
+        wrong["description"] = desks.description(desk)  # type: ignore[assignment]
     if not wrong:
         done.unchanged.append(f"{desk}: project {project.id}")
         return project

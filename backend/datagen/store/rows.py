@@ -54,6 +54,7 @@ class Notice(StrEnum):
     SAMPLES = "samples"  #: the samples of a shard, as review or dataset tasks
     DECISION = "decision"  #: a decision point, as a task
     TABS = "tabs"  #: the saved tabs of a preview round
+    REVIEW_TASKS = "review_tasks"  #: the verdicts in a round's task list, and which of its tasks wait for one
     PROPOSAL = "proposal"  #: what is proposed for an input task, where an older proposal may be shown
 
 

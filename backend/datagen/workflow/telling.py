@@ -13,10 +13,11 @@ from sqlalchemy import func, select
 
 from datagen.domain.inputs import Desk
 from datagen.domain.lifecycle import Happening
+from datagen.domain.sample import Sample
 from datagen.errors import DatagenError, NotReady
 from datagen.label_studio import publisher
 from datagen.label_studio.predictions import form_prediction, prediction
-from datagen.label_studio.provisioning import ensure_round_tabs
+from datagen.label_studio.provisioning import ensure_preview_tabs
 from datagen.label_studio.publisher import TaskDraft
 from datagen.store import leases
 from datagen.store.rows import (
@@ -33,7 +34,7 @@ from datagen.store.rows import (
     WorkState,
     now,
 )
-from datagen.workflow import points, reports
+from datagen.workflow import points, reports, review_tasks
 from datagen.workflow.retrying import try_again
 from datagen.workflow.samples import sample_of
 from datagen.workflow.transitions import conclude
@@ -127,8 +128,16 @@ def _draft(
         batch.kind.value: str(batch.number),
         "index": str(row.index),
         "background": sample.provenance.background.name,
+        **_columns(batch, sample),
     }
     return TaskDraft(key=row.key, data=data, predictions=[prediction(sample, desk)])
+
+
+def _columns(batch: BatchRow, sample: Sample) -> dict[str, str]:
+    """What the task list shows beside what the form shows."""
+    if batch.kind == BatchKind.ROUND:
+        return dict(review_tasks.EMPTY_COLUMNS)
+    return {"run_name": batch.name, "file": f"{sample.provenance.file_stem}.png"}
 
 
 def _tell_decision(workshop: Workshop, decision_id: int) -> None:
@@ -148,10 +157,16 @@ def _tell_decision(workshop: Workshop, decision_id: int) -> None:
 
 
 def _tell_tabs(workshop: Workshop, batch_id: int) -> None:
-    """Save the tabs of a preview round."""
+    """Have the tabs of the Previews project show the study's newest round."""
     with workshop.database.read() as session:
         batch = session.get_one(BatchRow, batch_id)
-    ensure_round_tabs(workshop.label_studio, _project(workshop, batch.study_id, Desk.PREVIEWS), batch.number)
+        newest = session.scalar(
+            select(func.max(BatchRow.number)).where(
+                BatchRow.study_id == batch.study_id, BatchRow.kind == BatchKind.ROUND, BatchRow.state == WorkState.DONE
+            )
+        )
+    project_id = _project(workshop, batch.study_id, Desk.PREVIEWS)
+    ensure_preview_tabs(workshop.label_studio, project_id, newest or batch.number)
 
 
 def _project(workshop: Workshop, study_id: int, desk: Desk) -> int:
@@ -175,5 +190,6 @@ _TELLERS = {
     Notice.SAMPLES: _tell_samples,
     Notice.DECISION: _tell_decision,
     Notice.TABS: _tell_tabs,
+    Notice.REVIEW_TASKS: review_tasks.update,
     Notice.PROPOSAL: _tell_proposal,
 }

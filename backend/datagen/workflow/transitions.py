@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datagen.domain.lifecycle import Happening, back_to, follow
 from datagen.store.rows import BatchRow, SpecRow, StudyRow, now
-from datagen.workflow import building, points, verdicts
+from datagen.workflow import building, points, review_tasks, verdicts
 from datagen.workflow.workshop import Unit
 
 
@@ -19,6 +19,7 @@ def advance(unit: Unit, study: StudyRow, happening: Happening, who: str) -> Spec
     study.state = step.study
     if spec is not None and step.spec is not None:
         spec.state, spec.decided_by, spec.decided_at = step.spec, who, now()
+        review_tasks.request(unit, spec)
     return spec
 
 
@@ -49,4 +50,5 @@ def go_back(unit: Unit, study: StudyRow) -> SpecRow | None:
     if step.spec is not None:
         earlier.state, earlier.decided_by, earlier.decided_at = step.spec, None, None
         verdicts.open_again(unit.session, earlier.id)
+        review_tasks.request(unit, earlier)
     return earlier

@@ -170,6 +170,7 @@ def _keep(
         for sample in changed.values():
             sample.verdict_change = study.verdict_changes
             show_progress(unit, sample.batch)
+            unit.tell(study_id, Notice.REVIEW_TASKS, sample.batch_id)
     return outdated
 
 
@@ -195,6 +196,11 @@ def _task_of(row: VerdictRow, sample: SampleRow) -> int | None:
 def _is_late(session: Session, sample: SampleRow) -> bool:
     """Whether what is said of a sample now comes too late: a decision stands on what was said before it."""
     return session.get_one(SpecRow, sample.batch.spec_id).state not in _OPEN
+
+
+def takes_verdicts(state: SpecState) -> bool:
+    """Whether what is said of a version in that state counts."""
+    return state in _OPEN
 
 
 def open_again(session: Session, spec_id: int) -> None:

@@ -1,0 +1,63 @@
+"""Which review tasks Label Studio hands out, and what their list shows."""
+
+from __future__ import annotations
+
+import pytest
+
+from datagen.domain.inputs import Desk
+from datagen.domain.lifecycle import Happening
+from datagen.label_studio.answers import is_closing
+from datagen.label_studio.records import Task
+from studio import ROUND, Studio, Study, said
+
+pytestmark = pytest.mark.integration
+pytest_plugins = ["studio_fixtures"]
+
+
+def is_open(task: Task) -> bool:
+    """Whether Label Studio's labeling stream serves the task."""
+    return all(one.was_cancelled for one in task.annotations)
+
+
+def again(study: Study, tasks: list[Task]) -> list[Task]:
+    """The same tasks as Label Studio holds them now."""
+    ids = [task.id for task in tasks]
+    return [task for task in study.tasks(Desk.PREVIEWS) if task.id in ids]
+
+
+def test_a_refined_round_leaves_the_queue_and_the_new_one_waits(studio: Studio, study: Study) -> None:
+    study.review()
+    first = study.round_tasks()
+    study.judge(said("bad", "too small"))
+    studio.settle()
+    study.decide(Happening.REFINE)
+    second = study.round_tasks()
+    assert {task.id for task in first}.isdisjoint(task.id for task in second)
+    judged, *others = again(study, first)
+    assert [is_closing(one.result) for one in judged.annotations] == [False]
+    assert judged.data["status"] == "reviewed"
+    for task in others:
+        assert [is_closing(one.result) for one in task.annotations] == [True]
+        assert task.data["status"] == "closed: refined"
+    assert all(is_open(task) for task in second)
+    assert study.counts() == {"good": 0, "bad": 0, "still to review": ROUND}
+
+
+def test_the_list_shows_verdict_reasons_and_comment_of_each_task(studio: Studio, study: Study) -> None:
+    study.review()
+    study.judge(said("bad", "too small", "edges show", comment="a halo"))
+    studio.settle()
+    judged, other, *_ = study.round_tasks()
+    columns = ("status", "verdict", "reasons", "comment")
+    assert [judged.data[name] for name in columns] == ["reviewed", "bad", "edges show, too small", "a halo"]
+    assert [other.data[name] for name in columns] == ["to review", "", "", ""]
+
+
+def test_a_round_whose_successor_was_cancelled_waits_for_verdicts_again(studio: Studio, study: Study) -> None:
+    study.review()
+    first = study.round_tasks()
+    study.act(Happening.REFINE)
+    study.act(Happening.CANCEL)
+    studio.settle()
+    assert all(is_open(task) for task in again(study, first))
+    assert {task.data["status"] for task in again(study, first)} == {"to review"}
