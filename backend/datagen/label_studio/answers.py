@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from datagen.domain.decision import ACTIONS, Decision
+from datagen.domain.foreign_text import plain
 from datagen.domain.lifecycle import Happening
 from datagen.domain.verdict import Opinion, Reason, Verdict
 from datagen.errors import InputProblem
-from datagen.label_studio.records import plain
 
 #: The two answers on the Backgrounds desk.
 USE, EXCLUDE = "use", "exclude"

@@ -12,9 +12,10 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from datagen.domain.foreign_text import plain
 from datagen.domain.inputs import Desk
 from datagen.label_studio.client import LabelStudio
-from datagen.label_studio.records import Result, Task, plain
+from datagen.label_studio.records import Result, Task
 
 #: How an upload is named on disk: eight hexadecimal digits before the name it was given.
 _PREFIX_LENGTH = 8
