@@ -20,7 +20,13 @@ CONTROLS = {
     Desk.CANVASES: {"canvas": "PolygonLabels"},
     Desk.BACKGROUNDS: {"use": "Choices"},
     Desk.PREVIEWS: {"label": "PolygonLabels", "verdict": "Choices", "reasons": "Choices", "comment": "TextArea"},
-    Desk.DECISIONS: {"action": "Choices", "count": "Number", "name": "TextArea", "note": "TextArea"},
+    Desk.DECISIONS: {
+        "action": "Choices",
+        "count": "Number",
+        "name": "TextArea",
+        "note": "TextArea",
+        "confirm": "Choices",
+    },
     Desk.DATASET: {"box": "RectangleLabels", "label": "PolygonLabels"},
 }
 

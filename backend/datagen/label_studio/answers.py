@@ -46,7 +46,13 @@ def decision(result: Sequence[Any] | None) -> Decision:
     if len(actions) != 1:
         raise InputProblem(f"no action was chosen; choose {', '.join(f'“{one}”' for one in ACTIONS)} and update.")
     action: Happening = actions[0]
-    return Decision(action=action, count=_count(result), name=_text(result, "name"), note=_text(result, "note"))
+    return Decision(
+        action=action,
+        count=_count(result),
+        name=_text(result, "name"),
+        note=_text(result, "note"),
+        confirmed=bool(_choices(result, "confirm")),
+    )
 
 
 def _count(result: Sequence[Any] | None) -> int | None:

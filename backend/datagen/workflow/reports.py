@@ -30,7 +30,7 @@ from datagen.store.rows import (
     WorkState,
     now,
 )
-from datagen.workflow import points, verdicts, waiting
+from datagen.workflow import points, unreadable_tasks, verdict_rows, verdicts, waiting
 from datagen.workflow.inputs import collect
 from datagen.workflow.sheets import notice_sheet
 from datagen.workflow.workshop import Workshop
@@ -53,6 +53,8 @@ def decision_data(session: Session, workshop: Workshop, decision: DecisionRow) -
     parts = [f'<h2 style="margin:0 0 8px">{escape(study.name)} · decision {decision.number}</h2>']
     if decision.problem:
         parts.append(_refusal(f"<b>Not done:</b> {escape(decision.problem)}"))
+    if decision.action is None and (unreadable := unreadable_tasks.problems_of(session, study.id)):
+        parts.append(_refusal(_list(unreadable)))
     if decision.action is not None:
         when = f"{decision.answered_at:%Y-%m-%d %H:%M} UTC" if decision.answered_at else ""
         parts.append(
@@ -146,6 +148,14 @@ def _round(session: Session, batch: BatchRow) -> str:
     if reasons := Counter(reason for row in said for reason in row.reasons):
         named = ", ".join(f"{name} ({count})" for name, count in reasons.most_common())
         parts.append(f'<p style="margin:4px 0">What was wrong: {escape(named)}</p>')
+    if full := verdict_rows.full_samples(session, batch.id):
+        which = ", ".join(map(str, full[:LONGEST_LIST])) + (" and more" if len(full) > LONGEST_LIST else "")
+        parts.append(
+            _refusal(
+                f"Of image {which} the first {verdict_rows.MOST_VERDICTS} verdicts on its task, or on copies of it, "
+                "are counted and no more. Delete copies of review tasks in the project Previews."
+            )
+        )
     if batch.problem:
         parts.append(_refusal(escape(batch.problem)))
     return "".join(parts)
