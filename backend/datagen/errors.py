@@ -8,11 +8,13 @@
     │   └── BadPicture               a file that is not a picture we accept
     ├── NotReady                     a study lacks what the request needs
     ├── Refused                      the state of the study does not allow the request
+    │   └── NotConfirmed             it does, and the request has to be confirmed first
     ├── EngineError                  an engine cannot fit or render this spec
     ├── DeviceFault                  a GPU failed: what uses it has to start anew, the work can be done again
     ├── SettingsProblem              a setting is missing or wrong
     ├── LabelStudioError             Label Studio answered with a refusal
     │   ├── LabelStudioUnavailable   it did not answer, or asks to come back later: worth a retry
+    │   ├── LabelStudioFault         it is up, and fails at this one thing: others can still be asked for
     │   └── LabelStudioMissing       what was asked for is not there (any more)
     └── StoreError                   the image store lacks or cannot hold an object
 """
@@ -42,6 +44,10 @@ class Refused(DatagenError):
     """The state of the study does not allow the request."""
 
 
+class NotConfirmed(Refused):
+    """The request has consequences that a person has to confirm first; the sentence names them."""
+
+
 class EngineError(DatagenError):
     """An engine cannot fit or render this spec."""
 
@@ -60,6 +66,10 @@ class LabelStudioError(DatagenError):
 
 class LabelStudioUnavailable(LabelStudioError):
     """Label Studio did not answer, or asks to come back later: worth a retry."""
+
+
+class LabelStudioFault(LabelStudioError):
+    """Label Studio answers its health check, and fails at this one thing: a fault of that task or project."""
 
 
 class LabelStudioMissing(LabelStudioError):

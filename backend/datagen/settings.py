@@ -115,6 +115,13 @@ class Settings(BaseSettings):
     shard_size: int = Field(
         50, ge=1, le=1000, validation_alias=_named("DATAGEN_SHARD_SIZE"), description="Samples one job synthesizes."
     )
+    max_run_images: int = Field(
+        1_000_000,
+        ge=1,
+        le=1_000_000,
+        validation_alias=_named("DATAGEN_MAX_RUN_IMAGES"),
+        description="Images of the largest generation run; a study says from which number on a run is to be confirmed.",
+    )
     lease_seconds: float = Field(
         30.0,
         ge=1,

@@ -29,6 +29,8 @@ UPLOAD_AT_ONCE = 25
 PAGE = 100
 #: Seconds between two looks at what Label Studio shows.
 LOOK_EVERY_S = 0.2
+#: The product asks to confirm a run of more images.
+LARGE_RUN = 10_000
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -122,6 +124,8 @@ class Annotator:
         answers: Json = {"action": {"choices": [action]}}
         if count is not None:
             answers["count"] = {"number": count}
+            if count > LARGE_RUN:
+                answers["confirm"] = {"choices": ["confirm"]}
         for field, text in (("name", name), ("note", note)):
             if text:
                 answers[field] = {"text": [text]}

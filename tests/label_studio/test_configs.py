@@ -20,10 +20,19 @@ CONTROLS = {
     Desk.CANVASES: {"canvas": "PolygonLabels"},
     Desk.BACKGROUNDS: {"use": "Choices"},
     Desk.PREVIEWS: {
-        **{"label": "PolygonLabels", "verdict": "Choices", "reasons": "Choices", "comment": "TextArea"},
+        "label": "PolygonLabels",
+        "verdict": "Choices",
+        "reasons": "Choices",
+        "comment": "TextArea",
         "status": "Choices",
     },
-    Desk.DECISIONS: {"action": "Choices", "count": "Number", "name": "TextArea", "note": "TextArea"},
+    Desk.DECISIONS: {
+        "action": "Choices",
+        "count": "Number",
+        "name": "TextArea",
+        "note": "TextArea",
+        "confirm": "Choices",
+    },
     Desk.DATASET: {"box": "RectangleLabels", "label": "PolygonLabels"},
 }
 

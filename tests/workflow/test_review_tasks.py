@@ -61,3 +61,25 @@ def test_a_round_whose_successor_was_cancelled_waits_for_verdicts_again(studio: 
     studio.settle()
     assert all(is_open(task) for task in again(study, first))
     assert {task.data["status"] for task in again(study, first)} == {"to review"}
+
+
+def test_a_verdict_that_comes_after_the_decision_is_answered_where_people_look(studio: Studio, study: Study) -> None:
+    study.review()
+    first = study.round_tasks()
+    (given,) = study.judge(said("bad", "too small"))
+    studio.settle()
+    study.decide(Happening.REFINE)
+    number = first[0].data["round"]
+    late = studio.client.annotate(first[1].id, said("good"))
+    studio.settle()
+    sentence = f"1 verdict on round {number} came or changed after it was refined; it is kept, and does not count."
+    assert sentence in study.page()
+    assert again(study, first)[1].data["status"] == "reviewed too late, does not count"
+    study.change(given, result=said("good"))
+    studio.settle()
+    assert f"2 verdicts on round {number} came or changed after it was refined" in study.page()
+    assert again(study, first)[0].data["status"] == "reviewed; changed too late, counts as it was"
+    study.change(given, result=said("bad", "too small"))
+    studio.client.delete_annotation(late)
+    studio.settle()
+    assert "came or changed after" not in study.page()

@@ -66,6 +66,7 @@ for command in (
     deciding.stop,
     studies.export,
     studies.retry,
+    studies.discard,
     studies.delete,
     upkeep.backup,
     upkeep.restore,

@@ -9,6 +9,7 @@ import typer
 
 from datagen.cli.terminal import Study, out, safe, speaking
 from datagen.domain.decision import Decision
+from datagen.domain.foreign_text import plain
 from datagen.domain.lifecycle import Happening
 from datagen.jobs.context import workshop
 
@@ -28,9 +29,13 @@ def approve(
     count: Annotated[int, typer.Option(help="How many images to generate, 1 to 1,000,000.")],
     run_name: Annotated[str, typer.Option("--name", help="The run's name.")] = "",
     note: Annotated[str, typer.Option(help="A note that is kept with it.")] = "",
+    confirm: Annotated[
+        bool, typer.Option("--confirm", "--yes", help="Confirm what has to be confirmed, such as a very large run.")
+    ] = False,
 ) -> None:
     """Accept the version under review and generate the bulk."""
-    _decide(name, Decision(action=Happening.APPROVE, count=count, name=run_name, note=note))
+    wish = Decision(action=Happening.APPROVE, count=count, name=plain(run_name), note=plain(note), confirmed=confirm)
+    _decide(name, wish)
 
 
 def cancel(name: Study) -> None:

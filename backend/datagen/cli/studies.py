@@ -22,6 +22,10 @@ def provision(
         str | None,
         typer.Option(help="What new versions are made with; by default DATAGEN_ENGINE if it is set, else as it was."),
     ] = None,
+    confirm_above: Annotated[
+        int | None,
+        typer.Option(min=0, help="A run of more images has to be confirmed; 10,000 where it was never given."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a study's Label Studio projects, or mend what is missing of them."""
@@ -37,6 +41,7 @@ def provision(
             connection_of(chosen),
             engine=engine or chosen.chosen_engine,
             preview_size=chosen.preview_size,
+            confirm_above=confirm_above,
         )
         if as_json:
             projects = {desk.name.lower(): n for desk, n in made.projects.items()}
@@ -139,6 +144,17 @@ def export(
         out.print(
             f"{safe(str(to))}: {summary.samples} images, {summary.instances} labels", highlight=False, soft_wrap=True
         )
+
+
+def discard(
+    name: Study, task: Annotated[list[int], typer.Argument(help="The tasks' numbers; status and doctor name them.")]
+) -> None:
+    """Delete tasks that Label Studio cannot send, and so cannot show or delete itself."""
+    from datagen.workflow.unreadable_tasks import discard as delete_unreadable
+
+    with speaking():
+        gone = delete_unreadable(workshop(), name, task)
+        out.print(f"deleted: task {', '.join(map(str, gone))}", highlight=False)
 
 
 def retry(name: Study) -> None:

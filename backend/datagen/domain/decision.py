@@ -22,18 +22,21 @@ class Decision:
     count: int | None = None
     name: str = ""
     note: str = ""
+    #: the consequences that have to be confirmed are
+    confirmed: bool = False
 
-    def checked_count(self) -> int:
+    def checked_count(self, most: int = MOST_IMAGES) -> int:
         """The number of images to generate.
 
         Raises:
-            Refused: none was given, or it is outside 1 to 1,000,000.
+            Refused: none was given, or it is outside 1 to ``most``.
         """
         if self.count is None:
             raise Refused("“approve” needs the number of images; fill it in and update the decision.")
-        if not FEWEST_IMAGES <= self.count <= MOST_IMAGES:
+        if not FEWEST_IMAGES <= self.count <= most:
+            raised = "" if most == MOST_IMAGES else " (DATAGEN_MAX_RUN_IMAGES)"
             raise Refused(
-                f"{self.count:,} images were asked for; a run makes {FEWEST_IMAGES} to {MOST_IMAGES:,}. "
+                f"{self.count:,} images were asked for; a run makes {FEWEST_IMAGES} to {most:,}{raised}. "
                 "Change the number and update the decision."
             )
         return self.count

@@ -35,6 +35,7 @@ def build_workshop(chosen: Settings, knock: Callable[[Sequence[Knock]], None]) -
         limits=Limits(image_bytes=chosen.max_image_bytes, image_pixels=chosen.max_image_pixels),
         knock=knock,
         shard_size=chosen.shard_size,
+        max_run_images=chosen.max_run_images,
         lease_seconds=chosen.lease_seconds,
         engine_parameters=chosen.engine_parameters,
         engine_problems=partial(engine_problems, chosen.redis_url),

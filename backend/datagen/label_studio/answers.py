@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from datagen.domain.decision import ACTIONS, Decision
+from datagen.domain.foreign_text import plain
 from datagen.domain.lifecycle import Happening
 from datagen.domain.verdict import Opinion, Reason, Verdict
 from datagen.errors import InputProblem
-from datagen.label_studio.records import plain
 
 #: The two answers on the Backgrounds desk.
 USE, EXCLUDE = "use", "exclude"
@@ -61,7 +61,13 @@ def decision(result: Sequence[Any] | None) -> Decision:
     if len(actions) != 1:
         raise InputProblem(f"no action was chosen; choose {', '.join(f'“{one}”' for one in ACTIONS)} and update.")
     action: Happening = actions[0]
-    return Decision(action=action, count=_count(result), name=_text(result, "name"), note=_text(result, "note"))
+    return Decision(
+        action=action,
+        count=_count(result),
+        name=_text(result, "name"),
+        note=_text(result, "note"),
+        confirmed=bool(_choices(result, "confirm")),
+    )
 
 
 def _count(result: Sequence[Any] | None) -> int | None:

@@ -28,7 +28,8 @@ class LabelStudio:
     """One Label Studio, reached with one user's token (of either kind).
 
     Every method may raise LabelStudioUnavailable (worth a retry), LabelStudioMissing (not there) or LabelStudioError
-    (a refusal; the sentence names the fix). Reads are tried again a few times; writes never are.
+    (a refusal; the sentence names the fix); one that reads also LabelStudioFault (it is up, and fails at this alone).
+    Reads are tried again a few times; writes never are.
     """
 
     def __init__(
@@ -137,17 +138,25 @@ class LabelStudio:
         updated_since: str | None = None,
         annotations: bool = True,
         page_size: int = PAGE,
+        unreadable: list[int] | None = None,
     ) -> Iterator[Task]:
         """The tasks of a project, or of one of its tabs, page by page; without ``annotations`` about twice as fast.
 
         ``batch`` keeps those whose ``data.batch`` is it; ``updated_since`` (ISO 8601) those made or touched then or
         later: an annotation made, changed or deleted touches its task. In the order of the ids; a tab has its own
         filters and order, and cannot be narrowed further.
+
+        Label Studio may hold tasks that it cannot send, see ``listing``: their ids are added to ``unreadable``, and the
+        others are read; where ``unreadable`` is None, the first one raises LabelStudioFault and is named in it.
         """
         if view_id is not None:
-            return list_tab(self._at, project_id, view_id, annotations=annotations, page_size=page_size)
+            return list_tab(
+                self._at, project_id, view_id, annotations=annotations, page_size=page_size, unreadable=unreadable
+            )
         wanted = Wanted(ids=ids, batch=batch, updated_since=updated_since)
-        return list_tasks(self._at, project_id, wanted, annotations=annotations, page_size=page_size)
+        return list_tasks(
+            self._at, project_id, wanted, annotations=annotations, page_size=page_size, unreadable=unreadable
+        )
 
     def stamps(self, project_id: int, *, updated_since: str | None = None) -> list[tuple[int, str]]:
         """The numbers of tasks and when they were touched: the cheapest question of all about a project's tasks."""

@@ -17,7 +17,8 @@ from urllib.parse import urlsplit
 import httpx
 import stamina
 
-from datagen.errors import LabelStudioError, LabelStudioMissing, LabelStudioUnavailable
+from datagen.domain.foreign_text import read_json
+from datagen.errors import LabelStudioError, LabelStudioFault, LabelStudioMissing, LabelStudioUnavailable
 from datagen.label_studio.auth import TokenAuth, TokenKind
 from datagen.label_studio.wire import Pin, Wire
 
@@ -26,11 +27,27 @@ TIMEOUT = httpx.Timeout(60.0, connect=5.0)
 #: A read is tried this often before it fails: a restart or a locked SQLite is over in moments; longer waits are the
 #: outbox's business.
 READ_ATTEMPTS = 3
+#: The health check, seconds: what is up answers at once.
+_HEALTH_TIMEOUT = httpx.Timeout(5.0)
+#: Besides /health, which Label Studio answers without its database.
+_ASKS_THE_DATABASE = "/api/current-user/whoami"
 #: Of a refusal's text not more than this is repeated.
 _REASON_CHARS = 500
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 #: Label Studio's reasons hold links for its own pages.
 _MARKUP = re.compile(r"</?[a-z][^<>]*>")
+
+
+class _Failed(LabelStudioUnavailable):
+    """Label Studio failed at one request (500; other 5xx come from a proxy before it): it may be up nonetheless."""
+
+    how = "fails (500) at"
+
+
+class _TookTooLong(_Failed):
+    """It was connected to, and did not answer one request in time."""
+
+    how = "does not answer in time for"
 
 
 class Connection:
@@ -96,21 +113,45 @@ class Connection:
 
         Raises:
             LabelStudioUnavailable: no answer, or one that asks to come back later.
+            LabelStudioFault: it fails at this, or takes too long for it, though it is up.
             LabelStudioMissing: there is no such thing.
             LabelStudioError: a refusal.
         """
-        for attempt in stamina.retry_context(
-            on=LabelStudioUnavailable, attempts=self._read_attempts, wait_initial=0.1, wait_max=2.0, timeout=None
-        ):
-            with attempt:
-                return self._json(self.send("GET", path, what, params=params))
+        try:
+            for attempt in stamina.retry_context(
+                on=_is_worth_a_retry, attempts=self._read_attempts, wait_initial=0.1, wait_max=2.0, timeout=None
+            ):
+                with attempt:
+                    return self.json(self.send("GET", path, what, params=params))
+        except _Failed as failed:
+            if not self.is_up():
+                raise
+            raise LabelStudioFault(f"Label Studio {failed.how} {what}, though it is up.") from failed
         raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def get_once(self, path: str, what: str, params: Mapping[str, Any] | None = None) -> Any:
+        """The JSON at ``path``, asked for once; None where Label Studio fails itself (500). Else raises as ``get``."""
+        try:
+            return self.json(self.send("GET", path, what, params=params))
+        except _Failed as failed:
+            if isinstance(failed, _TookTooLong):
+                raise
+            return None
+
+    def is_up(self) -> bool:
+        """Whether Label Studio answers its health check, and a question for which it must read its database."""
+        try:
+            return all(
+                self.http.get(path, timeout=_HEALTH_TIMEOUT).is_success for path in ("/health", _ASKS_THE_DATABASE)
+            )
+        except httpx.HTTPError:
+            return False
 
     def write(
         self, method: str, path: str, what: str, body: Any = None, params: Mapping[str, Any] | None = None
     ) -> Any:
         """Send JSON once; the answer's JSON, or None when it has none. Raises as ``get`` does; never tries again."""
-        return self._json(self.send(method, path, what, params=params, json=body))
+        return self.json(self.send(method, path, what, params=params, json=body))
 
     def send(self, method: str, path: str, what: str, **request: Any) -> httpx.Response:
         """One request, whole answer; raises as ``get`` does."""
@@ -125,10 +166,12 @@ class Connection:
 
     def unavailable(self, error: httpx.HTTPError) -> LabelStudioUnavailable:
         """What to raise when no answer came."""
-        how = "did not answer in time" if isinstance(error, httpx.TimeoutException) else "cannot be reached"
+        slow = isinstance(error, httpx.TimeoutException)
+        how = "did not answer in time" if slow else "cannot be reached"
         # why no connection was made, in words: the address may be one that is never connected to
         why = f"{type(error).__name__}: {error}" if isinstance(error, httpx.ConnectError) else type(error).__name__
-        return LabelStudioUnavailable(
+        kind = _TookTooLong if isinstance(error, httpx.ReadTimeout) else LabelStudioUnavailable
+        return kind(
             f"Label Studio at {self.url} {how} ({why}); see that it runs and that LABEL_STUDIO_URL "
             "is its address as seen from here (inside a container, localhost is the container itself)."
         )
@@ -139,6 +182,8 @@ class Connection:
         if response.is_success:
             return
         reason = _reason(response)
+        if status == httpx.codes.INTERNAL_SERVER_ERROR:
+            raise _Failed(f"Label Studio could not serve {what} ({status}): {reason}")
         if status >= 500 or status in (408, 429):
             raise LabelStudioUnavailable(f"Label Studio could not serve {what} ({status}): {reason}")
         if status == 404:
@@ -167,15 +212,25 @@ class Connection:
             )
         raise LabelStudioError(f"Label Studio refuses {what} ({status}): {reason}")
 
-    def _json(self, response: httpx.Response) -> Any:
+    def json(self, response: httpx.Response) -> Any:
+        """The JSON of an answer, its text plain (see ``foreign_text``); None for an empty one.
+
+        Raises:
+            LabelStudioError: it is no JSON.
+        """
         if not response.content:
             return None
         try:
-            return response.json()
+            return read_json(response.content)
         except ValueError as error:
             raise LabelStudioError(
                 f"what answers at {self.url} does not speak Label Studio's API (no JSON); check LABEL_STUDIO_URL."
             ) from error
+
+
+def _is_worth_a_retry(fault: Exception) -> bool:
+    """Who waited for the whole time already does not wait for it again."""
+    return isinstance(fault, LabelStudioUnavailable) and not isinstance(fault, _TookTooLong)
 
 
 def origin(url: str) -> tuple[str, str, int | None] | None:
@@ -193,7 +248,7 @@ def origin(url: str) -> tuple[str, str, int | None] | None:
 def _reason(response: httpx.Response) -> str:
     """Label Studio's own words, one line, without our request in them."""
     try:
-        body = response.json()
+        body = read_json(response.content)
     except ValueError:
         return "no reason given."
     if not isinstance(body, dict):

@@ -1,6 +1,7 @@
 """What Label Studio holds, as plain values: tasks with their annotations, projects, webhooks, tabs, backends.
 
-Read tolerantly: only what we use is taken, and what may be missing has a default.
+Read tolerantly: only what we use is taken, and what may be missing has a default. Text is plain by then: see
+``Connection``.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+#: Characters of a person's name and address that are kept; a column holds no more.
+LONGEST_NAME = 200
 #: A region or an answer as Label Studio keeps it; see ``regions`` and ``answers`` for its meaning.
 Result = tuple[dict[str, Any], ...]
 
@@ -35,9 +38,9 @@ class Annotation:
         """From the API's form, or a webhook's."""
         return Annotation(
             id=int(body["id"]),
-            result=tuple(one for one in body.get("result") or () if isinstance(one, dict)),
+            result=tuple(one for one in _listed(body.get("result")) if isinstance(one, dict)),
             was_cancelled=bool(body.get("was_cancelled")),
-            completed_by=_who(body),
+            completed_by=_who(body)[:LONGEST_NAME],
             updated_at=stamp(body.get("updated_at")),
             created_at=stamp(body.get("created_at")),
             copied_from=_copied_from(body),
@@ -67,10 +70,11 @@ class Task:
     @staticmethod
     def from_json(body: Mapping[str, Any]) -> Task:
         """From the API's form."""
-        annotations = (Annotation.from_json(one) for one in body.get("annotations") or ())
+        annotations = (Annotation.from_json(one) for one in _listed(body.get("annotations")))
+        data = body.get("data")
         return Task(
             id=int(body["id"]),
-            data=dict(body.get("data") or {}),
+            data=data if isinstance(data, dict) else {},
             annotations=tuple(sorted(annotations, key=lambda one: one.id)),
             total_predictions=int(body.get("total_predictions") or 0),
             total_annotations=int(body.get("total_annotations") or 0) + int(body.get("cancelled_annotations") or 0),
@@ -181,9 +185,8 @@ class Backend:
         )
 
 
-def plain(text: str) -> str:
-    """Text that every database can hold: half a character (JSON can carry a lone surrogate) and NUL become “?”."""
-    return text.encode("utf-8", "replace").decode("utf-8").replace("\x00", "?")
+def _listed(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def stamp(when: object) -> str:

@@ -12,12 +12,16 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from datagen.domain.foreign_text import plain
 from datagen.domain.inputs import Desk
 from datagen.label_studio.client import LabelStudio
-from datagen.label_studio.records import Result, Task, plain
+from datagen.label_studio.records import Result, Task
 
 #: How an upload is named on disk: eight hexadecimal digits before the name it was given.
 _PREFIX_LENGTH = 8
+
+#: Characters of an image's address that are kept: a column holds no more, and no server takes one that long.
+LONGEST_ADDRESS = 2000
 
 #: For each desk, which control of it takes which kind of region drawn elsewhere.
 _CONTROLS = {
@@ -43,12 +47,14 @@ class RawInput:
     updated_at: str = ""
 
 
-def read_desk(client: LabelStudio, project_id: int, *, view_id: int | None = None) -> Iterator[RawInput]:
+def read_desk(
+    client: LabelStudio, project_id: int, *, view_id: int | None = None, unreadable: list[int] | None = None
+) -> Iterator[RawInput]:
     """The inputs in a project, or in one of its tabs: of each task the newest annotation that is no skip.
 
-    A task that was only ever skipped is left out.
+    A task that was only ever skipped is left out. For ``unreadable`` see ``LabelStudio.tasks``.
     """
-    return read_tasks(client.tasks(project_id, view_id=view_id))
+    return read_tasks(client.tasks(project_id, view_id=view_id, unreadable=unreadable))
 
 
 def read_tasks(tasks: Iterable[Task]) -> Iterator[RawInput]:
@@ -59,7 +65,7 @@ def read_tasks(tasks: Iterable[Task]) -> Iterator[RawInput]:
             continue
         yield RawInput(
             task_id=task.id,
-            image_url=image_of(task),
+            image_url=image_of(task)[:LONGEST_ADDRESS],
             name=_name(task),
             result=newest.result if newest else None,
             completed_by=newest.completed_by if newest else "",
@@ -107,7 +113,7 @@ def _name(task: Task) -> str:
     prefix, dash, rest = name.partition("-")
     if address.path.startswith("/data/upload/") and dash and len(prefix) == _PREFIX_LENGTH and rest:
         name = rest
-    return name or f"task {task.id}"
+    return plain(name) or f"task {task.id}"  # %00 in an address is NUL
 
 
 def _decoded(text: str) -> str:

@@ -22,13 +22,15 @@ def upload(connection: Connection, project_id: int, files: Sequence[tuple[str, b
     for batch in _batches(files):
         names = ", ".join(name for name, _ in batch[:3]) + (f" and {len(batch) - 3} more" if len(batch) > 3 else "")
         what = f"the upload of {names} into project {project_id}"
-        answer = connection.send(
-            "POST",
-            f"/api/projects/{project_id}/import",
-            what,
-            params={"commit_to_project": "false"},
-            files=[(f"file{number:03}", (name, data)) for number, (name, data) in enumerate(batch)],
-        ).json()
+        answer = connection.json(
+            connection.send(
+                "POST",
+                f"/api/projects/{project_id}/import",
+                what,
+                params={"commit_to_project": "false"},
+                files=[(f"file{number:03}", (name, data)) for number, (name, data) in enumerate(batch)],
+            )
+        )
         ids: list[int] = answer["file_upload_ids"]
         listed = connection.get(
             f"/api/projects/{project_id}/file-uploads", what, {"ids": json.dumps(ids), "page_size": len(ids)}

@@ -20,6 +20,7 @@ from sqlalchemy import and_, or_, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from datagen.domain.foreign_text import plain
 from datagen.store.beside import beside
 from datagen.store.database import Database
 from datagen.store.rows import InboxRow, OutboxRow, ShardRow, WorkState, now
@@ -99,9 +100,9 @@ def finish(row: LeasedRow) -> None:
 
 def postpone(row: LeasedRow, error: str, until: datetime) -> None:
     """Give a held row back, to be tried again at ``until``."""
-    row.state, row.token, row.due_at, row.error = WorkState.PENDING, None, until, error[:LONGEST_ERROR]
+    row.state, row.token, row.due_at, row.error = WorkState.PENDING, None, until, plain(error)[:LONGEST_ERROR]
 
 
 def give_up(row: LeasedRow, error: str) -> None:
     """Mark a held row as failed, with the reason for people to see."""
-    row.state, row.token, row.error = WorkState.FAILED, None, error[:LONGEST_ERROR]
+    row.state, row.token, row.error = WorkState.FAILED, None, plain(error)[:LONGEST_ERROR]

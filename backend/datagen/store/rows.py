@@ -6,7 +6,18 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, DateTime, Enum, ForeignKey, Index, String, TypeDecorator, UniqueConstraint
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    DateTime,
+    Enum,
+    ForeignKey,
+    Index,
+    String,
+    TypeDecorator,
+    UniqueConstraint,
+    false,
+)
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
@@ -114,6 +125,8 @@ class StudyRow(Row):
     inputs_read: Mapped[int] = mapped_column(default=0)
     #: counts the times that verdicts were found changed
     verdict_changes: Mapped[int] = mapped_column(default=0)
+    #: a run of more images has to be confirmed; None: the product's own number
+    confirm_above: Mapped[int | None] = mapped_column(default=None)
     created_at: Mapped[datetime] = mapped_column(default=now)
 
     desks: Mapped[list[DeskRow]] = relationship(back_populates="study")
@@ -136,6 +149,10 @@ class DeskRow(Row):
     #: how many tasks there were when all of them were last read
     tasks: Mapped[int | None] = mapped_column(default=None)
     looked_at: Mapped[datetime | None] = mapped_column(default=None)
+    #: why it, or part of it, cannot be read, as a sentence; empty when all of it can
+    problem: Mapped[str] = mapped_column(String(1000), default="", server_default="")
+    #: its tasks that Label Studio cannot send
+    unreadable: Mapped[list[int]] = mapped_column(default=list, server_default="[]")
 
     study: Mapped[StudyRow] = relationship(back_populates="desks")
 
@@ -236,7 +253,12 @@ class ShardRow(Leased, Row):
     """A part of a batch that one job renders: samples ``start`` to ``stop - 1``."""
 
     __tablename__ = "shard"
-    __table_args__ = (UniqueConstraint("batch_id", "start"), Index("shard_by_state", "state", "due_at"))
+    __table_args__ = (
+        UniqueConstraint("batch_id", "start"),
+        Index("shard_by_state", "state", "due_at"),
+        Index("shard_of_batch", "batch_id", "state"),
+        Index("shard_by_publication", "batch_id", "published_at"),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     batch_id: Mapped[int] = mapped_column(ForeignKey("batch.id"))
@@ -282,6 +304,7 @@ class VerdictRow(Row):
     """
 
     __tablename__ = "verdict"
+    __table_args__ = (Index("verdict_by_original", "sample_id", "copy_of", "annotation_id"),)
 
     annotation_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     sample_id: Mapped[int] = mapped_column(ForeignKey("sample.id"), primary_key=True, index=True)
@@ -296,6 +319,8 @@ class VerdictRow(Row):
     reviewer: Mapped[str] = mapped_column(String(200))
     #: came after the decision about its round: kept, but nothing was built on it
     late: Mapped[bool] = mapped_column(default=False)
+    #: counts as it was given, and was changed or deleted after the decision about its round
+    changed_late: Mapped[bool] = mapped_column(default=False, server_default=false())
     said_at: Mapped[str] = mapped_column(String(40))
 
 

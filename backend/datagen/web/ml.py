@@ -13,6 +13,7 @@ from flask import Blueprint, request
 from flask.typing import ResponseReturnValue
 
 from datagen import __version__
+from datagen.domain.foreign_text import read_json
 from datagen.store.database import Database
 from datagen.web.auth import Gate
 from datagen.web.ml_model import DatagenModel
@@ -44,7 +45,10 @@ def ml_blueprint(gate: Gate, database: Database) -> Blueprint:
     @blueprint.post("/predict")
     @gate.password_required
     def predict() -> ResponseReturnValue:
-        body: Any = request.get_json(silent=True)
+        try:
+            body: Any = read_json(request.get_data(cache=False))
+        except ValueError:
+            body = None
         tasks = body.get("tasks") if isinstance(body, dict) else None
         if not isinstance(tasks, list) or len(tasks) > MOST_TASKS or not all(isinstance(t, dict) for t in tasks):
             return {"error": f"“tasks” must be a list of at most {MOST_TASKS} tasks"}, 400

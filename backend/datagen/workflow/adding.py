@@ -7,12 +7,12 @@ nothing: a task's key is its picture's digest.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from datagen.domain.foreign_text import plain, read_json
 from datagen.domain.inputs import Desk, Role
 from datagen.errors import BadPicture, InputProblem, NotReady
 from datagen.label_studio import publisher
@@ -72,7 +72,7 @@ def _lying(path: Path, problems: list[str]) -> list[_Found]:
     """The pictures in a folder, or those that a task list names."""
     if path.is_dir():
         files = [file for file in sorted(path.iterdir()) if file.is_file()]
-        found = [_Found(path=file, name=file.name) for file in files if file.suffix.lower() in PICTURE_SUFFIXES]
+        found = [_Found(path=file, name=plain(file.name)) for file in files if file.suffix.lower() in PICTURE_SUFFIXES]
         problems += (_refusal(file) for file in files if file.suffix.lower() in REFUSED_SUFFIXES)
         if not found and not problems:
             raise InputProblem(f"{path} has no picture files ({', '.join(sorted(PICTURE_SUFFIXES))})")
@@ -95,7 +95,7 @@ def _zipped(path: Path, folder: Path, role: Role, problems: list[str]) -> list[_
     files = [one for one in sorted(folder.rglob("*")) if one.is_file()]
     if not files and not problems:
         raise InputProblem(f"{path} has no picture files ({', '.join(sorted(PICTURE_SUFFIXES))})")
-    return [_Found(path=file, name=str(file.relative_to(folder))) for file in files]
+    return [_Found(path=file, name=plain(str(file.relative_to(folder)))) for file in files]
 
 
 def _add_all(workshop: Workshop, project_id: int, role: Role, found: Sequence[_Found], problems: list[str]) -> Added:
@@ -120,7 +120,8 @@ def add_from_project(
     drafts: list[TaskDraft] = []
     results: dict[str, list[list[dict[str, Any]]]] = {}
     known = 0
-    for raw in read_desk(workshop.label_studio, source_project, view_id=view_id):
+    unreadable: list[int] = []
+    for raw in read_desk(workshop.label_studio, source_project, view_id=view_id, unreadable=unreadable):
         key = f"{role}-from-{source_project}-{raw.task_id}"
         if key in before:
             known += 1
@@ -128,7 +129,12 @@ def add_from_project(
         drafts.append(TaskDraft(key=key, data={"image": raw.image_url, "name": raw.name}))
         results[key] = [adopted(raw.result, _DESKS[role])] if raw.result else []
     _publish(workshop, project_id, drafts, results)
-    return Added(new=len(drafts), known=known, problems=())
+    problems = [
+        f"task {task_id} of project {source_project}: Label Studio cannot send it; text in there is none (half a "
+        "character). Delete it there, or import it again without that."
+        for task_id in unreadable
+    ]
+    return Added(new=len(drafts), known=known, problems=tuple(problems))
 
 
 def _project(workshop: Workshop, study_name: str, role: Role) -> int:
@@ -147,15 +153,15 @@ def _refusal(file: Path) -> str:
     try:
         kind = kind_of(beginning)
     except BadPicture as problem:
-        return f"{file.name}: {problem}"
-    return f"{file.name}: Label Studio takes no file of this name (it is a {kind}); save it as PNG and add that"
+        return f"{plain(file.name)}: {problem}"
+    return f"{plain(file.name)}: Label Studio takes no file of this name (it is a {kind}); save it as PNG and add that"
 
 
 def _listed(path: Path, called: str, problems: list[str]) -> list[_Found]:
     """The pictures that a Label Studio JSON file names, relative to it; those that are missing become problems."""
     try:
-        tasks = json.loads(path.read_text())
-    except (OSError, ValueError, RecursionError) as fault:
+        tasks = read_json(path.read_bytes())
+    except (OSError, ValueError) as fault:
         raise InputProblem(f"{called} is not a JSON file that can be read: {fault}") from None
     if not isinstance(tasks, list):
         raise InputProblem(f"{called} is not a list of tasks, as Label Studio exports it")
@@ -174,7 +180,7 @@ def _listed(path: Path, called: str, problems: list[str]) -> list[_Found]:
         elif not file.is_file():
             problems.append(f"{path.name}, task {number}: the file {name} is missing")
         else:
-            found.append(_Found(path=file, name=file.name, results=_drawn(task.get("annotations"))))
+            found.append(_Found(path=file, name=plain(file.name), results=_drawn(task.get("annotations"))))
     return found
 
 
@@ -229,4 +235,5 @@ def _publish(
 
 def _keys(workshop: Workshop, project_id: int) -> set[str]:
     """Our keys at a desk."""
-    return {str(task.data.get("datagen_key")) for task in workshop.label_studio.tasks(project_id, annotations=False)}
+    tasks = workshop.label_studio.tasks(project_id, annotations=False, unreadable=[])
+    return {str(task.data.get("datagen_key")) for task in tasks}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import func, select
+from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session
 
 from datagen.domain.inputs import Inputs
@@ -14,6 +14,11 @@ from datagen.store.rows import BatchKind, BatchRow, ShardRow, SpecRow, StudyRow,
 from datagen.synthesis.engine import needs_gpu
 from datagen.synthesis.given import known_parameters, own_parameters
 from datagen.workflow.workshop import Door, Unit
+
+#: Shards of a batch that wait or run at a time; the next are cut when these are finished. More than all workers of an
+#: installation take at once, and few enough to be written, listed and cancelled within milliseconds.
+AHEAD = 200
+_UNFINISHED = (WorkState.PENDING, WorkState.RUNNING)
 
 
 def current_spec(session: Session, study_id: int) -> SpecRow | None:
@@ -84,7 +89,10 @@ def add_batch(
     name: str = "",
     note: str = "",
 ) -> BatchRow:
-    """A round or run of ``count`` samples, cut into shards; its indices follow those this version has made already."""
+    """A round or run of ``count`` samples, cut into shards (see ``add_shards``).
+
+    Its indices follow those this version has made already.
+    """
     session = unit.session
     number = session.scalar(
         select(func.max(BatchRow.number)).where(BatchRow.study_id == study.id, BatchRow.kind == kind)
@@ -104,15 +112,56 @@ def add_batch(
     )
     session.add(batch)
     session.flush()
-    shards = [
-        ShardRow(batch_id=batch.id, start=start, stop=min(start + shard_size, first + count))
-        for start in range(first, first + count, shard_size)
-    ]
+    add_shards(unit, batch, shard_size, shard_door(str(spec.body["engine"])))
+    return batch
+
+
+def add_shards(unit: Unit, batch: BatchRow, shard_size: int, door: Door) -> None:
+    """Cut the next shards of a batch, so that ``AHEAD`` of them wait or run, as far as there are samples left.
+
+    Whoever finishes a shard calls it in the same transaction: as long as a batch has samples left to cut, one of its
+    shards is unfinished, so that it goes on whoever is killed. Two at a time cut the same shard for one of them only.
+    """
+    session = unit.session
+    session.flush()
+    start, end = _cut_until(session, batch), batch.first + batch.count
+    if start >= end:
+        return
+    unfinished = session.scalar(
+        select(func.count()).where(ShardRow.batch_id == batch.id, ShardRow.state.in_(_UNFINISHED))
+    )
+    starts = range(start, end, shard_size)[: max(AHEAD - (unfinished or 0), 0)]
+    shards = [ShardRow(batch_id=batch.id, start=one, stop=min(one + shard_size, end)) for one in starts]
     session.add_all(shards)
     session.flush()
     for shard in shards:
-        unit.later(shard_door(str(spec.body["engine"])), shard.id)
-    return batch
+        unit.later(door, shard.id)
+
+
+def is_rendered(session: Session, batch: BatchRow) -> bool:
+    """Whether every sample of a batch is made."""
+    other = [state for state in WorkState if state is not WorkState.DONE]
+    return _is_cut(session, batch) and not session.scalar(
+        select(exists().where(ShardRow.batch_id == batch.id, ShardRow.state.in_(other)))
+    )
+
+
+def is_published(session: Session, batch: BatchRow) -> bool:
+    """Whether every sample of a batch is a task in Label Studio."""
+    return _is_cut(session, batch) and not session.scalar(
+        select(exists().where(ShardRow.batch_id == batch.id, ShardRow.published_at.is_(None)))
+    )
+
+
+def _is_cut(session: Session, batch: BatchRow) -> bool:
+    """Whether every sample of a batch is in a shard."""
+    return _cut_until(session, batch) >= batch.first + batch.count
+
+
+def _cut_until(session: Session, batch: BatchRow) -> int:
+    """The first sample of a batch that is in no shard yet."""
+    last = select(ShardRow.stop).where(ShardRow.batch_id == batch.id).order_by(ShardRow.start.desc()).limit(1)
+    return session.scalar(last) or batch.first
 
 
 def shard_door(engine: str) -> Door:
@@ -129,11 +178,10 @@ def running_batch(session: Session, study_id: int) -> BatchRow | None:
 
 def cancel_batch(unit: Unit, batch: BatchRow, reason: str) -> None:
     """Cancel a batch and those of its shards that are not finished; what is finished is kept."""
+    unit.session.refresh(batch, with_for_update=True)  # so that nobody cuts more of it meanwhile
     batch.state, batch.problem = WorkState.CANCELLED, reason[:1000]
     unfinished = unit.session.scalars(
-        select(ShardRow).where(
-            ShardRow.batch_id == batch.id, ShardRow.state.in_([WorkState.PENDING, WorkState.RUNNING])
-        )
+        select(ShardRow).where(ShardRow.batch_id == batch.id, ShardRow.state.in_(_UNFINISHED))
     )
     for shard in unfinished:
         shard.state, shard.token = WorkState.CANCELLED, None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import select
 
@@ -18,11 +19,18 @@ from datagen.label_studio.answers import decision as read_decision
 from datagen.label_studio.records import Annotation, Task
 from datagen.store.rows import BatchKind, BatchRow, DecisionRow, Notice, StudyRow, now
 from datagen.synthesis.given import go_on
-from datagen.workflow import building, points, verdicts
+from datagen.workflow import building, points, unreadable_tasks, verdicts
 from datagen.workflow.actions import Case, act
+from datagen.workflow.confirming import check_confirmed
 from datagen.workflow.inputs import refresh
 from datagen.workflow.workshop import Unit, Workshop
 
+#: Answers on one decision task, and on copies of it, that are acted on; whoever goes on may use the command line.
+MOST_ANSWERS = 100
+_TOO_MANY = (
+    f"More than {MOST_ANSWERS} answers were given on this decision task; no more are acted on. "
+    "Use the newest decision task, or the command line: datagen cancel, datagen stop."
+)
 #: What may still be asked of a decision that was answered: to end what it set going.
 _AFTERTHOUGHTS = (Happening.CANCEL, Happening.STOP)
 #: How to go on with a version that cannot be rendered as it was made: no setting changes it.
@@ -44,6 +52,10 @@ class _Form:
         """Whether it was acted on already."""
         return (point.answer or {}).get(str(self.annotation_id)) == self.updated_at
 
+    def knows(self, point: DecisionRow) -> bool:
+        """Whether an earlier answer of the same annotation was acted on."""
+        return str(self.annotation_id) in (point.answer or {})
+
     def mark(self, point: DecisionRow) -> None:
         """Remember that it was acted on."""
         point.answer = {**(point.answer or {}), str(self.annotation_id): self.updated_at}
@@ -63,6 +75,19 @@ class _Form:
         raise Refused(f"{did}. Nothing was started again; go on at the newest decision task.")
 
 
+def follow_tasks(workshop: Workshop, project_id: int, **which: Any) -> None:
+    """Act on the answers of decision tasks, read now: ``which`` is what ``LabelStudio.tasks`` takes.
+
+    One that is gone or cannot be read does not keep the others from it.
+    """
+    if which.get("ids") == []:
+        return
+    unreadable: list[int] = []
+    for task in list(workshop.label_studio.tasks(project_id, unreadable=unreadable, **which)):
+        follow(workshop, project_id, task)
+    unreadable_tasks.note(workshop, project_id, unreadable)
+
+
 def follow(workshop: Workshop, project_id: int, task: Task) -> None:
     """Act on the answers of a decision task, just read; each is acted on once.
 
@@ -79,8 +104,16 @@ def follow(workshop: Workshop, project_id: int, task: Task) -> None:
     for annotation in sorted(task.annotations, key=lambda one: one.updated_at):
         form = _Form(point_id=point.id, annotation_id=annotation.id, updated_at=annotation.updated_at)
         came_along = str(annotation.copied_from) in (point.answer or {})
-        if not annotation.was_cancelled and not came_along and not form.seen(point):
-            _answer(workshop, point.study_id, form, annotation)
+        if annotation.was_cancelled or came_along or form.seen(point):
+            continue
+        with workshop.database.read() as session:
+            current = session.get(DecisionRow, point.id)
+        if current is None:
+            return  # deleted meanwhile
+        if len(current.answer or {}) >= MOST_ANSWERS and not form.knows(current):
+            _refuse_more(workshop, point.study_id, point.id)
+            return
+        _answer(workshop, point.study_id, form, annotation)
 
 
 def decide(
@@ -99,10 +132,15 @@ def decide(
             comes without a form and may come twice.
 
     Raises:
+        NotConfirmed: its consequences have to be confirmed first.
         Refused, NotReady: it is not possible now; nothing was changed.
     """
+    if form is not None:
+        with workshop.database.read() as session:  # before anything is read for an answer that comes too late
+            form.check(session.get_one(DecisionRow, form.point_id), wish)
     inputs = _read_first(workshop, study_id, wish)
     _check_engine(workshop, study_id, wish)
+    check_confirmed(workshop, study_id, wish)
     with workshop.unit() as unit:
         if once is not None and not once(unit):
             return
@@ -137,6 +175,16 @@ def decide(
             points.open_point(unit, study)
 
 
+def _refuse_more(workshop: Workshop, study_id: int, point_id: int) -> None:
+    """Say, once, that no more answers are acted on."""
+    with workshop.unit() as unit:
+        unit.lock_study(study_id)
+        point = unit.session.get_one(DecisionRow, point_id, populate_existing=True)
+        if point.problem != _TOO_MANY:
+            point.problem = _TOO_MANY
+            unit.tell(study_id, Notice.DECISION, point_id)
+
+
 def _answer(workshop: Workshop, study_id: int, form: _Form, annotation: Annotation) -> None:
     """Act on one submitted form, once; keep the sentence where it is refused."""
     try:
@@ -163,7 +211,7 @@ def _read_first(workshop: Workshop, study_id: int, wish: Decision) -> Inputs:
         Refused: the number of images is none that can be made.
     """
     if wish.action is Happening.APPROVE:
-        wish.checked_count()
+        wish.checked_count(workshop.max_run_images)
     if wish.action is Happening.BUILD_PREVIEW:
         inputs = refresh(workshop, study_id, force=True)
         if missing := inputs.missing():

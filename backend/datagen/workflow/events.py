@@ -68,8 +68,7 @@ def _act(workshop: Workshop, row: InboxRow) -> None:
         case Desk.PREVIEWS if row.action == TASKS_DELETED:
             verdicts.follow_deleted(workshop, desk.study_id, row.task_ids)
         case Desk.DECISIONS if row.action not in _TASK_ACTIONS:
-            for task in workshop.label_studio.tasks(desk.project_id, ids=row.task_ids) if row.task_ids else ():
-                deciding.follow(workshop, desk.project_id, task)  # one that is gone does not keep the others from it
+            deciding.follow_tasks(workshop, desk.project_id, ids=row.task_ids)
         case Desk.DECISIONS if row.action == TASKS_DELETED:
             with workshop.unit() as unit:
                 points.tell_open(unit, desk.study_id)  # somebody may wait for the task that was deleted

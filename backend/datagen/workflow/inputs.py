@@ -13,9 +13,11 @@ from sqlalchemy.orm import Session
 from datagen.domain.inputs import CanvasImage, ConceptImage, Desk, ImageRef, Inputs, Problem, Role
 from datagen.errors import DatagenError, LabelStudioMissing, LabelStudioUnavailable, StoreError
 from datagen.label_studio.answers import background_use
+from datagen.label_studio.records import Task
 from datagen.label_studio.regions import canvas_areas, concept_regions
 from datagen.label_studio.sources import RawInput, read_tasks
 from datagen.store.rows import DeskRow, InputRow, StudyRow
+from datagen.workflow import unreadable_tasks
 from datagen.workflow.points import tell_open
 from datagen.workflow.workshop import Door, Unit, Workshop
 
@@ -52,11 +54,14 @@ def refresh(workshop: Workshop, study_id: int, *, force: bool = False) -> Inputs
             for row in session.scalars(select(InputRow).where(InputRow.study_id == study_id))
             if row.digest
         }
+    unreadable: dict[int, list[int]] = {desk.project_id: [] for desk in desks}
     tasks = {
-        desk.project_id: (role, list(workshop.label_studio.tasks(desk.project_id)))
+        desk.project_id: (role, list(_tasks(workshop, desk.project_id, unreadable)))
         for desk in desks
         if (role := Desk(desk.desk).role) is not None
     }
+    for project_id, left_out in unreadable.items():
+        unreadable_tasks.note(workshop, project_id, left_out)
     found = [(role, raw) for role, there in tasks.values() for raw in read_tasks(there)]
     fetched = _fetch_new(workshop, (raw.image_url for _, raw in found), known)
     with workshop.unit() as unit:
@@ -69,12 +74,16 @@ def refresh(workshop: Workshop, study_id: int, *, force: bool = False) -> Inputs
         unit.session.add_all(_row(study_id, role, raw, fetched[raw.image_url]) for role, raw in found)
         for project_id, (_, there) in tasks.items():
             if (desk := unit.session.get(DeskRow, project_id)) is not None:  # not made anew meanwhile
-                desk.tasks = len(there)
+                desk.tasks = len(there) + len(unreadable[project_id])
         study.inputs_read = as_of
         unit.session.flush()
         _show(unit, study)
         unit.later(Door.PROPOSALS, study_id)
         return collect(unit.session, study)
+
+
+def _tasks(workshop: Workshop, project_id: int, unreadable: dict[int, list[int]]) -> Iterable[Task]:
+    return workshop.label_studio.tasks(project_id, unreadable=unreadable[project_id])
 
 
 def mark_stale(unit: Unit, study_id: int) -> None:

@@ -13,17 +13,17 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
 
 import structlog
 from sqlalchemy import select
+from sqlalchemy.exc import InterfaceError, OperationalError
 
 from datagen.domain.inputs import Desk
 from datagen.domain.lifecycle import StudyState
-from datagen.errors import LabelStudioError, LabelStudioUnavailable
+from datagen.errors import LabelStudioError, LabelStudioFault, LabelStudioUnavailable
 from datagen.label_studio.records import Counts, Task
 from datagen.store.rows import DeskRow, InputRow, StudyRow, now
-from datagen.workflow import deciding, points, verdicts
+from datagen.workflow import deciding, points, unreadable_tasks, verdicts
 from datagen.workflow.inputs import mark_stale
 from datagen.workflow.workshop import Door, Workshop
 
@@ -33,6 +33,12 @@ log = structlog.get_logger()
 #: before it commits it, a slow commit comes to light after a faster, later one, and where it runs on several machines
 #: their clocks differ.
 OVERLAP = timedelta(seconds=15)
+#: A project that Label Studio fails at is left alone for so long, unless something is made or deleted there.
+FAULT_PAUSE = timedelta(seconds=60)
+_OUR_FAULT = (
+    "Project {project} ({desk}) could not be read for a reason of ours ({fault}); the workers' log has it. "
+    "It is tried again; its inputs, verdicts and decisions of the last moments may be missing until then."
+)
 #: Nothing is to be looked at again.
 _SETTLED = ""
 
@@ -47,15 +53,18 @@ class _Seen:
     counted: str
     #: None: as it was
     tasks: int | None = None
+    #: why it could not be looked at, as a sentence
+    fault: str = ""
 
 
 def reconcile(workshop: Workshop) -> None:
-    """Look at every desk that people write at; one that cannot be read does not keep the others from it.
+    """Look at every desk that people write at; one that cannot be read is named where people look, the others go on.
 
     A desk where nothing was made or deleted is looked at every second time.
 
     Raises:
         LabelStudioUnavailable: Label Studio is away; the next look sees the same changes.
+        OperationalError, InterfaceError: the database is away.
     """
     moment = now()
     with workshop.database.read() as session:
@@ -73,35 +82,48 @@ def reconcile(workshop: Workshop) -> None:
     counts = workshop.label_studio.counts([desk.project_id for desk in desks])
     seen: list[_Seen] = []
     try:
-        for desk in _due(desks, counts):
-            seen.append(_as_before(desk))
+        for desk in _due(desks, counts, moment):
+            there = counts[desk.project_id]
             try:
-                seen[-1] = _look(workshop, desk, counts[desk.project_id], moment)
-            except LabelStudioUnavailable:
-                seen.pop()
+                seen.append(_look(workshop, desk, there, moment))
+            except (LabelStudioUnavailable, OperationalError, InterfaceError):
                 raise
+            except LabelStudioFault as fault:
+                log.warning("reconciler.fault", study=desk.study_id, desk=str(desk.desk), reason=str(fault))
+                seen.append(_failed(desk, str(there), str(fault)))
             except LabelStudioError as refusal:
                 log.warning("reconciler.refused", study=desk.study_id, desk=str(desk.desk), reason=str(refusal))
+                seen.append(_failed(desk, desk.counted, str(refusal)))
+            except Exception as fault:  # of ours: told in the log and at the study, and the other desks go on
+                log.exception("reconciler.failed", study=desk.study_id, desk=str(desk.desk))
+                sentence = _OUR_FAULT.format(project=desk.project_id, desk=desk.desk, fault=type(fault).__name__)
+                seen.append(_failed(desk, str(there), sentence))
     finally:
         _note(workshop, seen, moment)
 
 
-def _due(desks: Sequence[DeskRow], counts: Mapping[int, Counts]) -> list[DeskRow]:
+def _due(desks: Sequence[DeskRow], counts: Mapping[int, Counts], moment: datetime) -> list[DeskRow]:
     """The desks to look at now: where something was made or deleted, and half of the others.
 
-    Of the others those that the last look left out, and more only where that is less than half of them.
+    Of the others those that the last look left out, and more only where that is less than half of them; none that
+    could not be looked at a moment ago.
     """
     for desk in desks:
         if desk.project_id not in counts:
             log.warning("reconciler.project_is_gone", study=desk.study_id, desk=str(desk.desk), project=desk.project_id)
     there = [desk for desk in desks if desk.project_id in counts]
     changed = [desk for desk in there if desk.counted != str(counts[desk.project_id])]
-    quiet = [desk for desk in there if desk.counted == str(counts[desk.project_id])]
+    quiet = [desk for desk in there if desk.counted == str(counts[desk.project_id]) and not _pauses(desk, moment)]
     never = datetime.min.replace(tzinfo=UTC)
     last = max((desk.looked_at or never for desk in there), default=never)
     quiet.sort(key=lambda desk: desk.looked_at or never)
     left_out = sum(1 for desk in quiet if (desk.looked_at or never) < last)
     return changed + quiet[: max(left_out, (len(quiet) + 1) // 2)]
+
+
+def _pauses(desk: DeskRow, moment: datetime) -> bool:
+    """Whether a desk could not be looked at a moment ago; one of which only some tasks could not goes on."""
+    return unreadable_tasks.is_fault(desk) and desk.looked_at is not None and moment - desk.looked_at < FAULT_PAUSE
 
 
 def _look(workshop: Workshop, desk: DeskRow, counts: Counts, moment: datetime) -> _Seen:
@@ -113,21 +135,21 @@ def _look(workshop: Workshop, desk: DeskRow, counts: Counts, moment: datetime) -
     is_new = bool(stamps) and _digest(stamps, since) != desk.seen
     # what makes or deletes touches a task; where none was, tasks went, or Label Studio came back from a backup
     reread = counts.tasks != desk.tasks or (str(counts) != desk.counted and not is_new)
-    read = partial(workshop.label_studio.tasks, desk.project_id, updated_since=since)
+    reread = unreadable_tasks.recheck(workshop, desk) or reread
     match desk.desk:
         case Desk.PREVIEWS:
             if is_new:
-                verdicts.follow(workshop, desk.project_id, read)
+                verdicts.follow(workshop, desk.project_id, updated_since=since)
             if reread:
                 verdicts.follow_open_rounds(workshop, desk.study_id)
         case Desk.DECISIONS:
-            for task in list(read()) if is_new else ():
-                deciding.follow(workshop, desk.project_id, task)
+            if is_new:
+                deciding.follow_tasks(workshop, desk.project_id, updated_since=since)
             if reread:
                 with workshop.unit() as unit:
                     points.tell_open(unit, desk.study_id)
         case _:
-            _check_inputs(workshop, desk, list(read()) if is_new else (), reread=reread)
+            _check_inputs(workshop, desk, _touched(workshop, desk, since) if is_new else (), reread=reread)
     if is_new:
         seen = _digest(stamps, _before(until))
     else:
@@ -142,8 +164,16 @@ def _look(workshop: Workshop, desk: DeskRow, counts: Counts, moment: datetime) -
     )
 
 
-def _as_before(desk: DeskRow) -> _Seen:
-    return _Seen(project_id=desk.project_id, seen_until=desk.seen_until, seen=desk.seen, counted=desk.counted)
+def _touched(workshop: Workshop, desk: DeskRow, since: str | None) -> list[Task]:
+    unreadable: list[int] = []
+    tasks = list(workshop.label_studio.tasks(desk.project_id, updated_since=since, unreadable=unreadable))
+    unreadable_tasks.note(workshop, desk.project_id, unreadable)
+    return tasks
+
+
+def _failed(desk: DeskRow, counted: str, fault: str) -> _Seen:
+    """What was touched meanwhile is to be seen by the next look; ``counted`` says whether that comes at once."""
+    return _Seen(project_id=desk.project_id, seen_until=desk.seen_until, seen=desk.seen, counted=counted, fault=fault)
 
 
 def _note(workshop: Workshop, seen: Sequence[_Seen], moment: datetime) -> None:
@@ -157,6 +187,7 @@ def _note(workshop: Workshop, seen: Sequence[_Seen], moment: datetime) -> None:
             desk.seen_until, desk.seen, desk.counted = one.seen_until, one.seen, one.counted
             desk.tasks = desk.tasks if one.tasks is None else one.tasks
             desk.looked_at = moment
+            unreadable_tasks.refresh(unit, desk, one.fault)
 
 
 def _check_inputs(workshop: Workshop, desk: DeskRow, touched: Sequence[Task], *, reread: bool) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import structlog
-from sqlalchemy import func, select
+from sqlalchemy import select
 
 from datagen.domain.inputs import ImageRef
 from datagen.domain.lifecycle import Happening
@@ -22,12 +22,12 @@ from datagen.store import leases
 from datagen.store.decode import encode_mask, encode_png
 from datagen.store.rows import BatchKind, BatchRow, Notice, SampleRow, ShardRow, SpecRow, WorkState, now
 from datagen.synthesis.engine import FittedEngine, Progress, Rendered, load_engine
-from datagen.workflow import points, remarks, samples, waiting
+from datagen.workflow import building, points, remarks, samples, waiting
 from datagen.workflow.pictures import StoredPictures
 from datagen.workflow.progress import LeaseLost, Teller, telling
 from datagen.workflow.sheets import contact_sheet
 from datagen.workflow.transitions import conclude
-from datagen.workflow.workshop import Unit, Workshop
+from datagen.workflow.workshop import Workshop
 
 log = structlog.get_logger()
 
@@ -127,7 +127,7 @@ def _claim(workshop: Workshop, shard_id: int) -> _Lease | None:
         if shard is None:
             return None
         batch = unit.session.get_one(BatchRow, shard.batch_id)
-        if batch.state == WorkState.FAILED:  # while another worker had this shard, and died
+        if batch.state != WorkState.RUNNING:  # it failed, or was cancelled, while another worker had this shard
             shard.state = WorkState.CANCELLED
             return None
         shard.made = 0
@@ -172,6 +172,7 @@ def _finish(
     seconds: float,
 ) -> None:
     """Write the samples, if the lease is still ours; the last shard of a batch ends its rendering."""
+    door = building.shard_door(str(lease.spec.body["engine"]))  # looks for installed engines: not under the lock
     with workshop.unit() as unit:
         shard = leases.held(unit.session, ShardRow, lease.row.id, lease.row.token)
         if shard is None:
@@ -189,8 +190,10 @@ def _finish(
             remarks.add(batch, (line[:1000] for line in warnings if line[:1000] not in known))
             remarks.add(batch, remarks.made_otherwise(unit.session, spec, made))
         batch.doing, batch.share = "", 0.0
+        if batch.state == WorkState.RUNNING:
+            building.add_shards(unit, batch, workshop.shard_size, door)
         unit.session.flush()
-        if not _shards_left(unit, batch):
+        if building.is_rendered(unit.session, batch):
             batch.rendered_at, batch.sheet = now(), sheet
         unit.tell(batch.study_id, Notice.SAMPLES, shard.id)
         points.show_progress(unit, batch)
@@ -203,7 +206,7 @@ def _fail(workshop: Workshop, lease: _Lease, reason: str) -> None:
         if shard is None:
             return
         leases.give_up(shard, reason)
-        batch = unit.session.get_one(BatchRow, lease.batch.id, populate_existing=True)
+        batch = unit.session.get_one(BatchRow, lease.batch.id, populate_existing=True, with_for_update=True)
         if batch.state != WorkState.RUNNING:
             return
         batch.state, batch.problem = WorkState.FAILED, reason[:1000]
@@ -213,10 +216,3 @@ def _fail(workshop: Workshop, lease: _Lease, reason: str) -> None:
             other.state = WorkState.CANCELLED
         conclude(unit, batch, Happening.ROUND_FAILED if batch.kind == BatchKind.ROUND else Happening.RUN_FAILED)
     log.warning("shard.failed", shard=lease.row.id, batch=lease.batch.id, reason=reason)
-
-
-def _shards_left(unit: Unit, batch: BatchRow) -> int:
-    return (
-        unit.session.scalar(select(func.count()).where(ShardRow.batch_id == batch.id, ShardRow.state != WorkState.DONE))
-        or 0
-    )

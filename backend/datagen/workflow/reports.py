@@ -30,7 +30,7 @@ from datagen.store.rows import (
     WorkState,
     now,
 )
-from datagen.workflow import points, verdicts, waiting
+from datagen.workflow import points, unreadable_tasks, verdict_rows, verdicts, waiting
 from datagen.workflow.inputs import collect
 from datagen.workflow.sheets import notice_sheet
 from datagen.workflow.workshop import Workshop
@@ -53,6 +53,8 @@ def decision_data(session: Session, workshop: Workshop, decision: DecisionRow) -
     parts = [f'<h2 style="margin:0 0 8px">{escape(study.name)} · decision {decision.number}</h2>']
     if decision.problem:
         parts.append(_refusal(f"<b>Not done:</b> {escape(decision.problem)}"))
+    if decision.action is None and (unreadable := unreadable_tasks.problems_of(session, study.id)):
+        parts.append(_refusal(_list(unreadable)))
     if decision.action is not None:
         when = f"{decision.answered_at:%Y-%m-%d %H:%M} UTC" if decision.answered_at else ""
         parts.append(
@@ -68,6 +70,7 @@ def decision_data(session: Session, workshop: Workshop, decision: DecisionRow) -
         if missing := inputs.missing():
             parts.append(_box("#fff4e5", "#8a5300", "<b>Missing:</b>" + _list(missing)))
         parts.append(_what_now(study.state, missing, answered=bool(decision.answer)))
+    parts += _late_verdicts(session, study.id)
     if batch is not None and batch.kind == BatchKind.ROUND:
         parts.append(_round_details(session, batch))
     if decision.action is None:
@@ -80,6 +83,27 @@ def decision_data(session: Session, workshop: Workshop, decision: DecisionRow) -
         "sheet": workshop.links.make(sheet),
         "title": f"Decision {decision.number}" + (f": {decision.action}" if decision.action else ""),
     }
+
+
+#: What became of a version, in the words of the decision about it.
+_DECIDED = {
+    SpecState.REFINED: "it was refined",
+    SpecState.SUPERSEDED: "a preview was built anew",
+    SpecState.ACCEPTED: "it was approved",
+    SpecState.STOPPED: "the study was stopped",
+    SpecState.FAILED: "it failed",
+}
+
+
+def _late_verdicts(session: Session, study_id: int) -> list[str]:
+    """A sentence for each round on which something was said after its decision."""
+    sentences = [
+        f"{late.count} verdict{'s' if late.count > 1 else ''} on round {late.round_number} came or changed after "
+        f"{_DECIDED[late.state]}; {'they are' if late.count > 1 else 'it is'} kept, and "
+        f"{'do' if late.count > 1 else 'does'} not count."
+        for late in verdicts.late(session, study_id)
+    ]
+    return [_box("#fff4e5", "#8a5300", _list(sentences))] if sentences else []
 
 
 def _instead_of_a_sheet(batch: BatchRow | None) -> str:
@@ -146,6 +170,14 @@ def _round(session: Session, batch: BatchRow) -> str:
     if reasons := Counter(reason for row in said for reason in row.reasons):
         named = ", ".join(f"{name} ({count})" for name, count in reasons.most_common())
         parts.append(f'<p style="margin:4px 0">What was wrong: {escape(named)}</p>')
+    if full := verdict_rows.full_samples(session, batch.id):
+        which = ", ".join(map(str, full[:LONGEST_LIST])) + (" and more" if len(full) > LONGEST_LIST else "")
+        parts.append(
+            _refusal(
+                f"Of image {which} the first {verdict_rows.MOST_VERDICTS} verdicts on its task, or on copies of it, "
+                "are counted and no more. Delete copies of review tasks in the project Previews."
+            )
+        )
     if batch.problem:
         parts.append(_refusal(escape(batch.problem)))
     return "".join(parts)

@@ -118,7 +118,9 @@ def _columns(given: Sequence[VerdictRow], counted: set[int], closed_because: str
     """What the list shows of one sample; a late verdict is named as such."""
     in_time = [row for row in given if row.annotation_id in counted]
     late = [row for row in given if row.late]
-    if in_time:
+    if any(row.changed_late for row in in_time):
+        status = "reviewed; changed too late, counts as it was"
+    elif in_time:
         status = "reviewed"
     elif late:
         status = "reviewed too late, does not count"

@@ -10,6 +10,9 @@ from datagen.domain.inputs import ImageRef
 from datagen.domain.sample import Instance, Provenance, Sample
 from datagen.store.rows import BatchRow, SampleRow
 
+#: Characters of a key; see ``SampleRow.key``.
+LONGEST_KEY = 120
+
 
 def key_of(batch: BatchRow, version: int, index: int) -> str:
     """Our key in the data of a sample's task: one sample, one key, for ever."""

@@ -11,7 +11,7 @@ from datagen.domain.inputs import Role
 from datagen.domain.verdict import Opinion
 from datagen.store.database import Database
 from datagen.store.rows import BatchKind, BatchRow, OutboxRow, SampleRow, ShardRow, StudyRow, VerdictRow, WorkState
-from datagen.workflow import verdicts
+from datagen.workflow import unreadable_tasks, verdicts
 from datagen.workflow.building import current_spec, running_batch
 from datagen.workflow.inputs import collect
 from datagen.workflow.workshop import find_study
@@ -61,7 +61,12 @@ def _describe(session: Session, study: StudyRow) -> dict[str, Any]:
             .join(BatchRow, BatchRow.id == ShardRow.batch_id)
             .where(BatchRow.study_id == study.id, BatchRow.kind == BatchKind.RUN, ShardRow.published_at.is_not(None))
         ),
-        "problems": [*inputs.missing(), *map(str, inputs.problems), *stuck],
+        "problems": [
+            *unreadable_tasks.problems_of(session, study.id),
+            *inputs.missing(),
+            *map(str, inputs.problems),
+            *stuck,
+        ],
     }
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import delete, select
 
+from datagen.domain.foreign_text import plain
 from datagen.domain.inputs import Desk
 from datagen.errors import InputProblem, Refused
 from datagen.label_studio.provisioning import Provisioned, provision
@@ -50,18 +51,20 @@ def open_study(
     *,
     engine: str | None,
     preview_size: int,
+    confirm_above: int | None = None,
 ) -> Opened:
     """Provision a study in Label Studio and remember it; an existing one is checked and mended.
 
     Args:
         engine: what new versions are made with; None leaves an existing study's as it is.
+        confirm_above: a run of more images has to be confirmed; None leaves it as it is.
 
     Raises:
         InputProblem: the name or a label cannot be used.
         EngineError: there is no such engine.
         Refused: the study exists with other labels.
     """
-    name, labels = name.strip(), _checked_labels(labels)
+    name, labels = plain(name).strip(), _checked_labels(labels)
     if not name or len(name) > LONGEST_NAME:
         raise InputProblem(f"the study's name has {len(name)} characters; it needs 1 to {LONGEST_NAME}")
     with workshop.database.read() as session:
@@ -95,6 +98,8 @@ def open_study(
         elif engine not in (None, study.engine):
             unit.note(study, "datagen provision", f"new versions are made with {engine}, no longer with {study.engine}")
             engine_before, study.engine = study.engine, engine
+        if confirm_above is not None:
+            study.confirm_above = confirm_above
         before = points.project_of(unit.session, study.id, Desk.PREVIEWS)
         unit.session.execute(
             delete(DeskRow).where(DeskRow.study_id == study.id, DeskRow.project_id.not_in(made.projects.values()))
@@ -119,7 +124,7 @@ def _checked_labels(labels: Sequence[str]) -> list[str]:
     Raises:
         InputProblem: one is empty or too long.
     """
-    cleaned = list(dict.fromkeys(label.strip() for label in labels))
+    cleaned = list(dict.fromkeys(plain(label).strip() for label in labels))
     for label in cleaned:
         if not label or len(label) > 100:
             raise InputProblem(f"the label {label!r} cannot be used; a label has 1 to 100 characters")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import structlog
-from sqlalchemy import func, select
+from sqlalchemy import select
 
 from datagen.domain.inputs import Desk
 from datagen.domain.lifecycle import Happening
@@ -34,7 +34,7 @@ from datagen.store.rows import (
     WorkState,
     now,
 )
-from datagen.workflow import points, reports, review_tasks
+from datagen.workflow import building, points, reports, review_tasks
 from datagen.workflow.retrying import try_again
 from datagen.workflow.samples import sample_of
 from datagen.workflow.transitions import conclude
@@ -102,11 +102,8 @@ def _tell_samples(workshop: Workshop, shard_id: int) -> None:
                 row.task_id = task_ids[row.key]
         shard.published_at = now()
         unit.session.flush()
-        waiting = unit.session.scalar(
-            select(func.count()).where(ShardRow.batch_id == batch.id, ShardRow.published_at.is_(None))
-        )
         batch = unit.session.get_one(BatchRow, batch.id, populate_existing=True)
-        if waiting or batch.state != WorkState.RUNNING:
+        if batch.state != WorkState.RUNNING or not building.is_published(unit.session, batch):
             points.show_progress(unit, batch)
             return
         batch.state, batch.published_at = WorkState.DONE, now()

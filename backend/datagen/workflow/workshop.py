@@ -14,6 +14,8 @@ from typing import NamedTuple
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from datagen.domain.decision import MOST_IMAGES
+from datagen.domain.foreign_text import plain
 from datagen.domain.spec import Json
 from datagen.errors import Refused
 from datagen.label_studio.client import LabelStudio
@@ -64,6 +66,8 @@ class Workshop:
     knock: Callable[[Sequence[Knock]], None]
     #: samples one job renders
     shard_size: int
+    #: images of the largest generation run
+    max_run_images: int = MOST_IMAGES
     #: as they are set, for all engines together: each takes those that it has a name for
     engine_parameters: Mapping[str, Json] = field(default_factory=dict)
     #: what stands in the way of rendering with an engine and parameters, asked before work is queued
@@ -86,13 +90,16 @@ class Unit:
     """One transaction and the knocks that follow it."""
 
     session: Session
-    knocks: list[Knock] = field(default_factory=list)
+    _knocks: dict[Knock, None] = field(default_factory=dict)
+
+    @property
+    def knocks(self) -> list[Knock]:
+        """What the transaction makes possible, each once, in order."""
+        return list(self._knocks)
 
     def later(self, door: Door, row_id: int) -> None:
         """Knock once the transaction is committed."""
-        knock = Knock(door, row_id)
-        if knock not in self.knocks:
-            self.knocks.append(knock)
+        self._knocks[Knock(door, row_id)] = None
 
     def lock_study(self, study_id: int) -> StudyRow:
         """The study, locked until the transaction ends: two decisions about it follow one another.
@@ -131,7 +138,7 @@ def find_study(session: Session, name: str) -> StudyRow:
     Raises:
         Refused: there is none; the sentence lists those that are.
     """
-    study = session.scalar(select(StudyRow).where(StudyRow.name == name))
+    study = session.scalar(select(StudyRow).where(StudyRow.name == plain(name)))
     if study is None:
         names = session.scalars(select(StudyRow.name).order_by(StudyRow.name)).all()
         raise Refused(f"there is no study named {name!r}; there are: {', '.join(names) or 'none yet'}")

@@ -44,6 +44,7 @@ def examine(settings: Settings, study_name: str | None = None) -> Iterator[Check
         yield _check(name, look, settings)
     for name in _studies(settings, study_name):
         yield _check(f"engine of {name}", partial(parts.check_engine_of, study_name=name), settings)
+        yield _check(f"tasks of {name}", partial(label_studio.check_tasks, study_name=name), settings)
         yield _check(f"webhooks of {name}", partial(label_studio.check_webhooks, study_name=name), settings)
         yield _check(f"delivery to {name}", partial(label_studio.check_delivery, study_name=name), settings)
 

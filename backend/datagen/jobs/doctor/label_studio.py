@@ -20,6 +20,7 @@ from datagen.label_studio.provisioning import SECRET_HEADER
 from datagen.settings import Settings
 from datagen.store.database import Database
 from datagen.store.rows import DeskRow, InboxRow
+from datagen.workflow.unreadable_tasks import problems_of
 from datagen.workflow.workshop import find_study
 
 #: A webhook that was not here by then is not coming: Label Studio sends it within the request.
@@ -52,6 +53,15 @@ def check_token(settings: Settings) -> str:
     """Label Studio knows it; its kind and its user."""
     client = LabelStudio(settings.label_studio_url, settings.api_key)
     return f"{client.token_kind} of {client.whoami()}"
+
+
+def check_tasks(settings: Settings, study_name: str) -> str:
+    """All tasks of a study's projects could be read when the reconciler looked last."""
+    with closing(Database(settings.resolved_database_url)) as database, database.read() as session:
+        problems = problems_of(session, find_study(session, study_name).id)
+    if problems:
+        raise Wrong(" ".join(problems))
+    return "all could be read"
 
 
 def check_webhooks(settings: Settings, study_name: str) -> str:

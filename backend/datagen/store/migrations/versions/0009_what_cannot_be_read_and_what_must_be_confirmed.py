@@ -1,0 +1,37 @@
+"""Tasks that Label Studio cannot send; the size of run that must be confirmed; indices for constant work a shard."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0009"
+down_revision = "0007"
+branch_labels = None
+depends_on = None
+
+_INDICES = (
+    ("shard_of_batch", "shard", ["batch_id", "state"]),
+    ("shard_by_publication", "shard", ["batch_id", "published_at"]),
+    ("verdict_by_original", "verdict", ["sample_id", "copy_of", "annotation_id"]),
+)
+
+
+def upgrade() -> None:
+    """Move forward."""
+    with op.batch_alter_table("desk") as desk:
+        desk.add_column(sa.Column("problem", sa.String(1000), nullable=False, server_default=""))
+        desk.add_column(sa.Column("unreadable", sa.JSON(), nullable=False, server_default="[]"))
+    with op.batch_alter_table("study") as study:
+        study.add_column(sa.Column("confirm_above", sa.Integer(), nullable=True))
+    for name, table, columns in _INDICES:
+        op.create_index(name, table, columns)
+
+
+def downgrade() -> None:
+    """Move back."""
+    for name, table, _ in reversed(_INDICES):
+        op.drop_index(name, table)
+    with op.batch_alter_table("study") as study:
+        study.drop_column("confirm_above")
+    with op.batch_alter_table("desk") as desk:
+        for column in ("unreadable", "problem"):
+            desk.drop_column(column)

@@ -1,0 +1,21 @@
+"""Mark verdicts that were changed or deleted after the decision about their round."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0012"
+down_revision = "0009"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Move forward."""
+    with op.batch_alter_table("verdict") as verdict:
+        verdict.add_column(sa.Column("changed_late", sa.Boolean(), nullable=False, server_default=sa.false()))
+
+
+def downgrade() -> None:
+    """Move back."""
+    with op.batch_alter_table("verdict") as verdict:
+        verdict.drop_column("changed_late")

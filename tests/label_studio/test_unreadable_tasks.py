@@ -1,0 +1,105 @@
+"""A task that Label Studio takes and cannot send hides no other, and is no sign that Label Studio is unavailable."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import httpx
+import pytest
+
+from datagen.errors import LabelStudioFault, LabelStudioUnavailable
+from datagen.label_studio.client import LabelStudio
+from datagen.label_studio.listing import MOST_UNREADABLE
+from datagen.label_studio.records import Project
+from stage.label_studio_server import LabelStudio as Server
+
+pytestmark = pytest.mark.integration
+
+
+def poison(server: Server, project: Project, many: int = 1, **data: str) -> list[int]:
+    """Import tasks with half a character in them; json.dumps writes it as Label Studio's importers take it."""
+    tasks = [{"data": {"image": "/data/upload/x.png", "datagen_key": "x\ud800y", **data}}] * many
+    answer = httpx.post(
+        f"{server.url}/api/projects/{project.id}/import",
+        params={"return_task_ids": "true"},
+        content=json.dumps(tasks),
+        headers={"Authorization": f"Token {server.token}", "Content-Type": "application/json"},
+        timeout=60,
+    )
+    return [int(one) for one in answer.raise_for_status().json()["task_ids"]]
+
+
+def plain_tasks(client: LabelStudio, project: Project, many: int) -> list[int]:
+    return client.import_tasks(project.id, [{"data": {"image": f"/data/upload/{n}.png"}} for n in range(many)])
+
+
+@pytest.fixture
+def mixed(client: LabelStudio, project: Project, label_studio: Server) -> tuple[list[int], list[int]]:
+    """The ids of readable and of unreadable tasks of the project."""
+    first = plain_tasks(client, project, 7)
+    bad = poison(label_studio, project)
+    return first + plain_tasks(client, project, 4), bad
+
+
+def test_the_tasks_beside_one_that_cannot_be_sent_are_read(
+    client: LabelStudio, project: Project, mixed: tuple[list[int], list[int]]
+) -> None:
+    good, bad = mixed
+    unreadable: list[int] = []
+    for page_size in (3, 200):
+        unreadable.clear()
+        assert [one.id for one in client.tasks(project.id, page_size=page_size, unreadable=unreadable)] == good
+        assert unreadable == bad
+    assert [number for number, _ in client.stamps(project.id)] == sorted(good + bad)
+
+
+def test_a_tab_is_read_around_it_in_its_own_order(
+    client: LabelStudio, project: Project, mixed: tuple[list[int], list[int]]
+) -> None:
+    good, bad = mixed
+    view = client.create_view(project.id, {"title": "backwards", "ordering": ["-tasks:id"]})
+    unreadable: list[int] = []
+    assert [one.id for one in client.tasks(project.id, view_id=view.id, unreadable=unreadable)] == good[::-1]
+    assert unreadable == bad
+
+
+def test_who_does_not_expect_it_is_told_which_task_it_is(
+    client: LabelStudio, project: Project, mixed: tuple[list[int], list[int]]
+) -> None:
+    _, [bad] = mixed
+    for read in (
+        lambda: list(client.tasks(project.id)),
+        lambda: client.task(bad, project.id),
+        lambda: client.task(bad),
+    ):
+        with pytest.raises(LabelStudioFault, match=f"task {bad}"):
+            read()
+
+
+def test_the_search_for_them_is_bounded(client: LabelStudio, project: Project, label_studio: Server) -> None:
+    bad = poison(label_studio, project, many=3 * MOST_UNREADABLE)
+    with pytest.raises(LabelStudioFault, match=rf"more than {MOST_UNREADABLE} tasks .* {bad[0]}, {bad[1]}"):
+        list(client.tasks(project.id, unreadable=[]))
+
+
+class Failing(httpx.BaseTransport):
+    """The real network, on which everything but listings of numbers fails: a Label Studio whose database is gone."""
+
+    def __init__(self, but_for: Sequence[str]) -> None:
+        self._real, self._but_for = httpx.HTTPTransport(), but_for
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        if any(part in str(request.url) for part in self._but_for):
+            return self._real.handle_request(request)
+        return httpx.Response(500, request=request)
+
+    def close(self) -> None:
+        self._real.close()
+
+
+def test_a_label_studio_that_fails_its_health_check_is_unavailable(label_studio: Server) -> None:
+    client = LabelStudio(label_studio.url, label_studio.token, transport=Failing(["whoami"]), read_attempts=1)
+    with pytest.raises(LabelStudioUnavailable, match="could not serve the tasks"):
+        list(client.tasks(1, unreadable=[]))
+    client.close()

@@ -1,0 +1,139 @@
+"""Copies of review tasks cost time in proportion to their number; a bounded number of verdicts on them is kept."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import delete, func, insert, select
+
+from datagen.domain.lifecycle import SpecState, StudyState
+from datagen.domain.verdict import Opinion
+from datagen.jobs import context
+from datagen.label_studio.records import Annotation, Task
+from datagen.store.rows import BatchKind, BatchRow, SampleRow, ShardRow, SpecRow, StudyRow, VerdictRow, WorkState, now
+from datagen.workflow import verdicts
+from datagen.workflow.verdict_rows import MOST_VERDICTS, full_samples, keep
+from datagen.workflow.workshop import Workshop
+from studio import choice, settings_of
+
+#: Four times as many tasks may take so many times as long: work that is quadratic takes sixteen times.
+MOST_RATIO = 9.0
+
+
+@pytest.fixture
+def workshop(tmp_path: Path) -> Iterator[Workshop]:
+    """Rows of one round under review with two samples; nothing but the rows is asked."""
+    chosen = settings_of({"DATAGEN_DATA_DIR": str(tmp_path), "LABEL_STUDIO_API_KEY": "a" * 40})
+    made = context.build_workshop(chosen, lambda _knocks: None)
+    made.database.upgrade()
+    with made.database.write() as session:
+        for row in (
+            StudyRow(
+                id=1, name="plates", labels=["pit"], engine="composite", preview_size=2, state=StudyState.REVIEWING
+            ),
+            SpecRow(id=1, study_id=1, version=1, digest="0", body={}, created_by="tester", state=SpecState.REVIEW),
+            BatchRow(
+                id=1, study_id=1, spec_id=1, kind=BatchKind.ROUND, number=1, first=0, count=2, requested_by="tester"
+            ),
+            ShardRow(id=1, batch_id=1, start=0, stop=2, state=WorkState.DONE, published_at=now()),
+            SampleRow(id=1, key="s1-v1-round1-0", batch_id=1, shard_id=1, index=0, body={}, task_id=1),
+            SampleRow(id=2, key="s1-v1-round1-1", batch_id=1, shard_id=1, index=1, body={}, task_id=2),
+        ):
+            session.add(row)
+            session.flush()
+    yield made
+    made.database.close()
+    made.label_studio.close()
+
+
+def task(task_id: int, *, index: int = 0, opinion: str = "good", copied_from: int | None = None) -> Task:
+    """A review task of a sample with one verdict, as Label Studio holds it."""
+    annotation = Annotation(
+        id=10_000 + task_id,
+        result=(choice("verdict", opinion),),
+        was_cancelled=False,
+        completed_by="ann@example.com",
+        updated_at="2026-01-01T00:00:00.000000Z",
+        created_at="2026-01-01T00:00:00.000000Z",
+        copied_from=copied_from,
+    )
+    return Task(id=task_id, data={"datagen_key": f"s1-v1-round1-{index}"}, annotations=(annotation,))
+
+
+def seconds(workshop: Workshop, copies: int) -> float:
+    """The shortest of three readings of a round in which one task has so many copies."""
+    tasks = [task(1), task(2, index=1), *(task(100 + number) for number in range(copies))]
+    took = []
+    for _ in range(3):
+        with workshop.database.write() as session:
+            session.execute(delete(VerdictRow))
+        began = time.perf_counter()
+        keep(workshop, 1, tasks, as_of=1_000_000, expected={1: 1, 2: 2})
+        took.append(time.perf_counter() - began)
+    return min(took)
+
+
+def test_four_times_as_many_copies_take_about_four_times_as_long(workshop: Workshop) -> None:
+    seconds(workshop, 10)  # what is loaded once is loaded
+    assert seconds(workshop, 4_000) / seconds(workshop, 1_000) < MOST_RATIO
+
+
+def test_counting_verdicts_of_one_original_takes_time_in_proportion_to_them(workshop: Workshop) -> None:
+    def count(copies: int) -> float:
+        with workshop.database.write() as session:
+            session.execute(delete(VerdictRow))
+            shared = {"sample_id": 1, "opinion": Opinion.GOOD, "reviewer": "ann", "said_at": "", "task_id": 1}
+            session.execute(
+                insert(VerdictRow), [{"annotation_id": n, "copy_of": 1, **shared} for n in range(2, copies + 2)]
+            )
+        took = []
+        for _ in range(3):
+            began = time.perf_counter()
+            with workshop.database.read() as session:
+                counted = session.scalars(select(VerdictRow.annotation_id).where(verdicts.counts())).all()
+            took.append(time.perf_counter() - began)
+            assert counted == [2]  # of copies without their original the first
+        return min(took)
+
+    count(10)
+    assert count(4_000) / count(1_000) < MOST_RATIO
+
+
+def test_verdicts_on_copies_are_kept_up_to_a_bound_and_none_on_the_task_itself_is_lost(workshop: Workshop) -> None:
+    copies = [task(100 + number, opinion="bad") for number in range(MOST_VERDICTS + 50)]
+    keep(workshop, 1, copies, as_of=1_000_000)
+    keep(workshop, 1, [task(1), task(2, index=1), *copies], as_of=1_000_000, expected={1: 1, 2: 2})
+    with workshop.database.read() as session:
+        kept = dict(session.execute(select(VerdictRow.opinion, func.count()).group_by(VerdictRow.opinion)).all())
+        assert kept == {Opinion.GOOD: 2, Opinion.BAD: MOST_VERDICTS}
+        assert full_samples(session, 1) == [0]
+    keep(workshop, 1, [task(1), task(2, index=1)], as_of=1_000_000, expected={1: 1, 2: 2})  # the copies are deleted
+    with workshop.database.read() as session:
+        assert session.scalars(select(VerdictRow.annotation_id).order_by(VerdictRow.annotation_id)).all() == [
+            10_001,
+            10_002,
+        ]
+        assert full_samples(session, 1) == []
+
+
+def test_a_task_of_which_nothing_is_known_keeps_its_verdict_and_its_sample(workshop: Workshop) -> None:
+    keep(workshop, 1, [task(1), task(2, index=1)], as_of=1_000_000, expected={1: 1, 2: 2})
+    keep(workshop, 1, [task(1)], as_of=1_000_000, expected={1: 1, 2: 2}, unreadable=[2])
+    with workshop.database.read() as session:
+        assert session.scalars(select(VerdictRow.task_id).order_by(VerdictRow.task_id)).all() == [1, 2]
+        assert session.get_one(SampleRow, 2).task_id == 2
+    keep(workshop, 1, [task(1)], as_of=1_000_000, expected={1: 1, 2: 2})
+    with workshop.database.read() as session:
+        assert session.scalars(select(VerdictRow.task_id)).all() == [1]
+        assert session.get_one(SampleRow, 2).task_id is None
+
+
+def test_what_changed_after_the_reading_began_is_read_again(workshop: Workshop) -> None:
+    with workshop.database.write() as session:
+        session.get_one(SampleRow, 1).verdict_change = 5
+    assert keep(workshop, 1, [task(1), task(7), task(2, index=1)], as_of=4) == [1, 7]
+    with workshop.database.read() as session:
+        assert session.scalars(select(VerdictRow.sample_id)).all() == [2]

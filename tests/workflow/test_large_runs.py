@@ -1,0 +1,239 @@
+"""A run of a million images is approved in milliseconds, cut as it goes, and not set going by accident."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sqlalchemy import event, func, select, update
+
+from datagen.domain.decision import Decision
+from datagen.domain.inputs import Desk
+from datagen.domain.lifecycle import Happening, StudyState
+from datagen.errors import NotConfirmed, Refused
+from datagen.jobs import context
+from datagen.store.database import Database
+from datagen.store.rows import BatchKind, BatchRow, ShardRow, SpecRow, StudyRow, WorkState, now
+from datagen.workflow import building, deciding
+from datagen.workflow.studies import open_study
+from datagen.workflow.workshop import Door, Knock, Unit
+from studio import Studio, Study, asked
+
+pytest_plugins = ("studio_fixtures",)
+
+
+# -- cutting a run into shards
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    """An empty database with one study and its version."""
+    made = Database(f"sqlite:///{tmp_path / 'rows.sqlite3'}")
+    made.upgrade()
+    with made.write() as session:
+        session.add(StudyRow(id=1, name="plates", labels=["pit"], engine="composite", preview_size=3))
+        session.flush()
+        session.add(
+            SpecRow(id=1, study_id=1, version=1, digest="0" * 64, body={"engine": "composite"}, created_by="tester")
+        )
+    yield made
+    made.close()
+
+
+def approve(database: Database, count: int, size: int = 50) -> tuple[int, list[Knock], int]:
+    """Set a run going; its batch, what was enqueued for it, and how many statements that took."""
+    statements: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
+        statements.append(statement)
+
+    event.listen(database.engine, "before_cursor_execute", note)
+    with database.write() as session:
+        unit = Unit(session=session)
+        study, spec = session.get_one(StudyRow, 1), session.get_one(SpecRow, 1)
+        batch = building.add_batch(unit, study, spec, BatchKind.RUN, count, who="tester", shard_size=size)
+        batch_id = batch.id
+    event.remove(database.engine, "before_cursor_execute", note)
+    return batch_id, unit.knocks, len(statements)
+
+
+def shards(database: Database, batch_id: int) -> list[tuple[int, int]]:
+    with database.read() as session:
+        found = select(ShardRow.start, ShardRow.stop).where(ShardRow.batch_id == batch_id).order_by(ShardRow.start)
+        return [tuple(one) for one in session.execute(found)]
+
+
+def finish(database: Database, batch_id: int, size: int = 50) -> bool:
+    """Finish the oldest shard that waits, as a worker does; False when there is none."""
+    with database.write() as session:
+        unit = Unit(session=session)
+        waits = (ShardRow.batch_id == batch_id, ShardRow.state == WorkState.PENDING)
+        shard = session.scalar(select(ShardRow).where(*waits).order_by(ShardRow.start).limit(1))
+        if shard is None:
+            return False
+        shard.state = WorkState.DONE
+        building.add_shards(unit, session.get_one(BatchRow, batch_id), size, Door.SHARD)
+        return True
+
+
+def test_approving_a_million_images_costs_what_approving_twenty_thousand_costs(database: Database) -> None:
+    few, enqueued_for_few, statements_for_few = approve(database, 20_000)
+    many, enqueued, statements = approve(database, 1_000_000)
+    assert len(shards(database, many)) == len(shards(database, few)) == building.AHEAD
+    assert len(enqueued) == len(enqueued_for_few) == building.AHEAD
+    assert statements == statements_for_few
+
+
+def test_a_run_is_cut_as_it_goes_without_gap_or_double(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(building, "AHEAD", 3)
+    batch_id, _, _ = approve(database, 23, size=4)
+    assert shards(database, batch_id) == [(0, 4), (4, 8), (8, 12)]
+    with database.read() as session:
+        batch = session.get_one(BatchRow, batch_id)
+        assert not building.is_rendered(session, batch)
+    assert finish(database, batch_id, size=4)
+    assert shards(database, batch_id)[-1] == (12, 16)
+    assert finish(database, batch_id, size=10)  # DATAGEN_SHARD_SIZE was changed meanwhile
+    while finish(database, batch_id, size=4):
+        pass
+    cut = shards(database, batch_id)
+    assert [start for start, _ in cut] == [0, *(stop for _, stop in cut[:-1])]
+    assert cut[-1][1] == 23
+    with database.read() as session:
+        assert building.is_rendered(session, session.get_one(BatchRow, batch_id))
+
+
+def test_a_run_is_not_made_while_samples_are_in_no_shard(database: Database) -> None:
+    batch_id, _, _ = approve(database, 1_000_000)
+    with database.write() as session:
+        session.execute(update(ShardRow).values(state=WorkState.DONE, published_at=now()))
+    with database.read() as session:
+        batch = session.get_one(BatchRow, batch_id)
+        assert not building.is_rendered(session, batch)
+        assert not building.is_published(session, batch)
+
+
+def test_a_cancelled_run_is_cut_no_further(database: Database) -> None:
+    batch_id, _, _ = approve(database, 1_000_000)
+    with database.write() as session:
+        building.cancel_batch(Unit(session=session), session.get_one(BatchRow, batch_id), "cancelled by tester")
+    with database.read() as session:
+        states = dict(session.execute(select(ShardRow.state, func.count()).group_by(ShardRow.state)).all())
+    assert states == {WorkState.CANCELLED: building.AHEAD}
+
+
+@pytest.mark.integration
+def test_a_run_of_more_shards_than_are_cut_ahead_comes_out_whole(
+    studio: Studio, study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(building, "AHEAD", 2)
+    study.review()
+    had = len(study.tasks(Desk.DATASET))
+    study.decide("approve", count=9)
+    run = study.batches(BatchKind.RUN)[-1]
+    assert (run.state, study.row().state) == (WorkState.DONE, StudyState.ACCEPTED)
+    assert run.rendered_at is not None
+    tasks = [task for task in study.tasks(Desk.DATASET) if task.data["run"] == str(run.number)]
+    assert sorted(int(task.data["index"]) for task in tasks) == list(range(run.first, run.first + 9))
+    assert len(study.tasks(Desk.DATASET)) == had + 9
+
+
+@pytest.mark.integration
+def test_a_run_whose_workers_were_killed_comes_out_whole(
+    studio: Studio, study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(building, "AHEAD", 2)
+    study.review()
+    study.act(Happening.APPROVE, count=7)
+    run = study.batches(BatchKind.RUN)[-1]
+    with studio.workshop.database.write() as session:  # both were claimed, and nobody was heard of since
+        session.execute(
+            update(ShardRow).where(ShardRow.batch_id == run.id).values(state=WorkState.RUNNING, due_at=now())
+        )
+    studio.settle()
+    assert study.batches(BatchKind.RUN)[-1].state == WorkState.DONE
+    with studio.rows() as session:
+        cut = session.execute(select(ShardRow.start, ShardRow.stop).where(ShardRow.batch_id == run.id)).all()
+    assert sum(stop - start for start, stop in cut) == 7
+
+
+# -- confirming it
+
+
+@pytest.fixture
+def careful(studio: Studio, study: Study) -> Iterator[Study]:
+    """The study, in which runs of more than two images have to be confirmed."""
+    study.review()
+    with studio.workshop.database.write() as session:
+        session.get_one(StudyRow, study.id).confirm_above = 2
+    yield study
+    with studio.workshop.database.write() as session:
+        session.get_one(StudyRow, study.id).confirm_above = None
+
+
+def text(page: str) -> str:
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", page)).split())
+
+
+@pytest.mark.integration
+def test_a_large_run_starts_once_the_tick_is_set(studio: Studio, careful: Study) -> None:
+    runs = len(careful.batches(BatchKind.RUN))
+    answer = careful.decide("approve", count=3)
+    assert len(careful.batches(BatchKind.RUN)) == runs
+    shown = text(careful.page())
+    assert re.search(
+        r"3 images were asked for; more than 2 have to be confirmed\. At [\d.e-]+ s an image, .* take one worker about "
+        r"[\d.]+ min, several workers less\. They need about 0\.0 GiB in the image store\. To go on, tick “confirm” "
+        rf"and press Update, or run: datagen approve '{careful.name}' --count 3 --confirm",
+        shown,
+    ), shown
+
+    confirm = {"from_name": "confirm", "to_name": "summary", "type": "choices", "value": {"choices": ["confirm"]}}
+    studio.client.update_annotation(answer, [*asked("approve", count=3), confirm])
+    studio.settle()
+    [run] = careful.batches(BatchKind.RUN)[runs:]
+    assert (run.count, run.state) == (3, WorkState.DONE)
+
+
+@pytest.mark.integration
+def test_a_run_of_the_number_itself_needs_no_tick(studio: Studio, careful: Study) -> None:
+    careful.act(Happening.APPROVE, count=2)
+    studio.settle()
+    assert careful.batches(BatchKind.RUN)[-1].count == 2
+
+
+@pytest.mark.integration
+def test_ten_thousand_is_the_number_of_a_study_that_gave_none(studio: Studio, study: Study) -> None:
+    study.review()
+    with pytest.raises(NotConfirmed, match=r"10,001 images were asked for; more than 10,000 have to be confirmed\."):
+        study.act(Happening.APPROVE, count=10_001)
+
+
+@pytest.mark.integration
+def test_what_is_not_possible_need_not_be_confirmed(studio: Studio) -> None:
+    study = studio.open_study(inputs=False)
+    with pytest.raises(Refused, match="no preview round has been made yet") as refusal:
+        study.act(Happening.APPROVE, count=1_000_000)
+    assert not isinstance(refusal.value, NotConfirmed)
+
+
+@pytest.mark.integration
+def test_a_run_larger_than_the_setting_allows_is_refused_though_it_is_confirmed(studio: Studio, study: Study) -> None:
+    study.review()
+    workshop = replace(studio.workshop, max_run_images=5)
+    wish = Decision(action=Happening.APPROVE, count=6, confirmed=True)
+    with pytest.raises(Refused, match=r"a run makes 1 to 5 \(DATAGEN_MAX_RUN_IMAGES\)"):
+        deciding.decide(workshop, study.id, wish, "tester")
+
+
+@pytest.mark.integration
+def test_provisioning_sets_the_number_and_leaves_it(studio: Studio) -> None:
+    study = studio.open_study(inputs=False)
+    connection = context.connection_of(studio.settings)
+    for given, kept in ((2000, 2000), (None, 2000), (0, 0)):
+        open_study(studio.workshop, study.name, [], connection, engine=None, preview_size=3, confirm_above=given)
+        assert study.row().confirm_above == kept

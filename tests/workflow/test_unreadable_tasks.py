@@ -1,0 +1,162 @@
+"""One project that cannot be read is named where people look, and keeps no other study from going on."""
+
+from __future__ import annotations
+
+import json
+
+import httpx
+import pytest
+from sqlalchemy import update
+
+from datagen.domain.inputs import Desk, Role
+from datagen.errors import Refused
+from datagen.jobs.doctor.finding import Wrong
+from datagen.jobs.doctor.label_studio import check_tasks
+from datagen.store.decode import encode_png
+from datagen.store.rows import BatchKind, DeskRow
+from datagen.workflow import unreadable_tasks, verdicts
+from datagen.workflow.adding import add_from_project
+from datagen.workflow.inputs import collect
+from datagen.workflow.reconciling import reconcile
+from datagen.workflow.status import describe
+from studio import ANYWHERE, Studio, Study, plate, polygon, said
+
+pytest_plugins = ("studio_fixtures",)
+pytestmark = pytest.mark.integration
+
+
+def post(studio: Studio, path: str, body: object) -> httpx.Response:
+    """What a member sends to Label Studio's API; half a character goes as JSON writes it."""
+    headers = {"Authorization": f"Token {studio.server.token}", "Content-Type": "application/json"}
+    return httpx.post(studio.server.url + path, content=json.dumps(body), headers=headers, timeout=60)
+
+
+def poison(studio: Studio, study: Study, desk: Desk) -> int:
+    """A task whose key holds half a character; its number."""
+    path = f"/api/projects/{study.projects[desk]}/import?return_task_ids=true"
+    answer = post(studio, path, [{"data": {"image": "/data/upload/x.png", "datagen_key": "x\ud800y"}}])
+    return int(answer.raise_for_status().json()["task_ids"][0])
+
+
+def deafen(studio: Studio, study: Study) -> None:
+    """From now on no webhook tells of the study."""
+    for project in study.projects.values():
+        for webhook in studio.client.webhooks(project):
+            studio.client.delete_webhook(webhook.id)
+
+
+@pytest.fixture
+def poisoned(studio: Studio) -> tuple[Study, int]:
+    """A study with a task among its concepts that Label Studio cannot send."""
+    made = studio.open_study()
+    studio.settle()
+    deafen(studio, made)
+    return made, poison(studio, made, Desk.CONCEPTS)
+
+
+def test_a_poisoned_project_keeps_no_other_study_from_being_looked_at(
+    studio: Studio, poisoned: tuple[Study, int]
+) -> None:
+    other = studio.open_study()
+    studio.settle()
+    other.review()
+    deafen(studio, other)
+    other.judge(said("good"))
+    reconcile(studio.workshop)
+    reconcile(studio.workshop)
+    assert [str(row.opinion) for row in other.verdicts()] == ["good"]
+    with studio.rows() as session:
+        assert unreadable_tasks.problems_of(session, other.id) == []
+
+
+def test_it_is_named_where_people_look_until_it_is_mended(studio: Studio, poisoned: tuple[Study, int]) -> None:
+    study, task = poisoned
+    project = study.projects[Desk.CONCEPTS]
+    reconcile(studio.workshop)
+    studio.settle()
+    sentence = f"task {task} of project {project} (Concepts)"
+    remedy = f"datagen discard '{study.name}' {task}"
+    [described] = describe(studio.workshop.database, study.name)
+    with pytest.raises(Wrong) as found:
+        check_tasks(studio.settings, study.name)
+    for shown in (described["problems"][0], str(found.value), study.page().replace("&#x27;", "'")):
+        assert sentence in shown
+        assert remedy in shown
+    with studio.rows() as session:  # the others are used
+        assert collect(session, study.row()).count(Role.CONCEPT) == 6
+
+    with pytest.raises(Refused, match="can be read"):
+        unreadable_tasks.discard(studio.workshop, study.name, [study.tasks(Desk.CANVASES)[0].id])
+    with pytest.raises(Refused, match=f"no task {2**40}"):
+        unreadable_tasks.discard(studio.workshop, study.name, [2**40])
+    assert unreadable_tasks.discard(studio.workshop, study.name, [task]) == [task]
+    reconcile(studio.workshop)
+    studio.settle()
+    assert describe(studio.workshop.database, study.name)[0]["problems"] == []
+    assert check_tasks(studio.settings, study.name) == "all could be read"
+    assert "Left out" not in study.page()
+    assert studio.client.counts([project])[project].tasks == 6
+
+
+def test_inputs_given_beside_it_are_used(studio: Studio, poisoned: tuple[Study, int]) -> None:
+    study, _ = poisoned
+    bad = poison(studio, study, Desk.CANVASES)
+    study.give(Role.CANVAS, [("late.png", encode_png(plate(777)), [polygon(ANYWHERE)])])
+    reconcile(studio.workshop)
+    studio.settle()
+    with studio.rows() as session:
+        assert collect(session, study.row()).count(Role.CANVAS) == 7
+    assert str(bad) in study.page()
+
+
+def test_a_comment_that_cannot_be_sent_takes_no_verdict_away(studio: Studio, study: Study) -> None:
+    study.review()
+    study.judge(said("good"), said("bad", "too small"))
+    studio.settle()
+    poisoned = study.round_tasks()[0].id
+    answer = post(studio, f"/api/tasks/{poisoned}/annotations/", {"result": said("bad", comment="so \ud800")})
+    assert answer.status_code == 500  # it is kept all the same
+    verdicts.follow_round(studio.workshop, study.batches(BatchKind.ROUND)[-1].id)
+    studio.settle()
+    assert [str(row.opinion) for row in study.verdicts()] == ["good", "bad"]
+    assert study.counts() == {"good": 1, "bad": 1, "still to review": 1}
+    assert f"task {poisoned} of project" in study.page()
+
+    unreadable_tasks.discard(studio.workshop, study.name, [poisoned])
+    studio.settle()
+    reconcile(studio.workshop)
+    studio.settle()
+    assert [str(row.opinion) for row in study.verdicts()] == ["bad"]
+    assert "Left out" not in study.page()
+
+
+def test_a_fault_of_ours_at_one_project_is_named_and_the_others_are_looked_at(studio: Studio) -> None:
+    broken, other = studio.open_study(), studio.open_study()
+    studio.settle()
+    other.review()
+    for one in (broken, other):
+        deafen(studio, one)
+    reconcile(studio.workshop)
+    with studio.workshop.database.write() as session:  # what no version of ours writes
+        project = broken.projects[Desk.CONCEPTS]
+        session.execute(update(DeskRow).where(DeskRow.project_id == project).values(seen_until="yesterday", counted=""))
+    other.judge(said("good"))
+    reconcile(studio.workshop)
+    assert [str(row.opinion) for row in other.verdicts()] == ["good"]
+    studio.settle()
+    assert f"Project {project} (Concepts) could not be read for a reason of ours (ValueError)" in broken.page()
+    with studio.workshop.database.write() as session:
+        session.execute(update(DeskRow).where(DeskRow.project_id == project).values(seen_until="", counted=""))
+    reconcile(studio.workshop)
+    studio.settle()
+    assert "for a reason of ours" not in broken.page()
+
+
+def test_inputs_of_another_project_are_taken_without_it_and_it_is_named(studio: Studio) -> None:
+    source = studio.open_study(inputs=False)
+    source.give(Role.BACKGROUND, [("plain.png", encode_png(plate(778)), [])])
+    bad = poison(studio, source, Desk.BACKGROUNDS)
+    study = studio.open_study(inputs=False)
+    added = add_from_project(studio.workshop, study.name, Role.BACKGROUND, source.projects[Desk.BACKGROUNDS])
+    assert added.new == 1
+    assert [f"task {bad} of project" in problem for problem in added.problems] == [True]
