@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import structlog
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from datagen.domain.inputs import Desk
 from datagen.domain.lifecycle import Happening
