@@ -33,6 +33,8 @@ NOWHERE = 0
 MOST_VERDICTS = 100
 #: Samples whose verdicts are written in one transaction.
 SAMPLES_AT_A_TIME = 25
+#: The columns that say what a verdict is; the others say whose and when.
+_SAID = ("opinion", "reasons", "comment")
 #: Keys in one statement; databases limit its parameters.
 _KEYS_AT_A_TIME = 500
 
@@ -211,11 +213,11 @@ class _SampleVerdicts:
                 changed = self._add(annotation_id, reading.task_id, values) or changed
                 continue
             self._move(row, reading.task_id)  # “Remove Duplicated Tasks” moves annotations from one task to another
-            differs = any(getattr(row, name) != value for name, value in values.items())
             if self.late and not row.late:  # a decision stands on what it said then
-                changed = changed or row.changed_late != differs
-                row.changed_late = differs
-            elif differs:
+                says_otherwise = any(getattr(row, name) != values[name] for name in _SAID)
+                changed = changed or row.changed_late != says_otherwise
+                row.changed_late = says_otherwise
+            elif any(getattr(row, name) != value for name, value in values.items()):
                 for name, value in values.items():
                     setattr(row, name, value)
                 changed = True
