@@ -57,7 +57,7 @@ class Installation:
 def installation(studio: Studio, processes: Processes, tmp_path: Path) -> Iterator[Installation]:
     environment = {**studio.environment, "PORT": str(free_port())}
     made = Installation(web=None, folder=tmp_path, url=f"http://127.0.0.1:{environment['PORT']}")  # type: ignore[arg-type]
-    made.write(DATAGEN_WEBHOOK_SECRET="the old secret", BASIC_AUTH_PASS="the old password")
+    made.write(DATAGEN_WEBHOOK_SECRET="the old secret of this test", BASIC_AUTH_PASS="the old password of this test")
     made.web = start_web(processes, environment, tmp_path)
     yield made
     processes.stop(made.web)
@@ -68,7 +68,7 @@ def test_secret_and_password_are_changed_without_one_refused_request(
 ) -> None:
     answers: set[int] = set()
     over = threading.Event()
-    spoken = {"secret": "the old secret", "password": "the old password"}
+    spoken = {"secret": "the old secret of this test", "password": "the old password of this test"}
 
     def speak() -> None:
         """Label Studio: it knows one secret at a time, and hears of the new one when a study is provisioned."""
@@ -81,22 +81,28 @@ def test_secret_and_password_are_changed_without_one_refused_request(
     try:
         # 1. both are let in
         installation.write(
-            DATAGEN_WEBHOOK_SECRET="the new secret",
-            DATAGEN_WEBHOOK_SECRET_PREVIOUS="the old secret",
-            BASIC_AUTH_PASS="the new password",
-            BASIC_AUTH_PASS_PREVIOUS="the old password",
+            DATAGEN_WEBHOOK_SECRET="the new secret of this test",
+            DATAGEN_WEBHOOK_SECRET_PREVIOUS="the old secret of this test",
+            BASIC_AUTH_PASS="the new password of this test",
+            BASIC_AUTH_PASS_PREVIOUS="the old password of this test",
         )
         installation.reload()
-        wait_until(lambda: installation.webhook("the new secret") == 201, 30, "the new secret's acceptance")
-        wait_until(lambda: installation.login("the new password") == 200, 30, "the new password's acceptance")
+        wait_until(
+            lambda: installation.webhook("the new secret of this test") == 201, 30, "the new secret's acceptance"
+        )
+        wait_until(
+            lambda: installation.login("the new password of this test") == 200, 30, "the new password's acceptance"
+        )
         # 2. Label Studio is told
-        spoken |= {"secret": "the new secret", "password": "the new password"}
+        spoken |= {"secret": "the new secret of this test", "password": "the new password of this test"}
         # 3. the old ones are out
-        installation.write(DATAGEN_WEBHOOK_SECRET="the new secret", BASIC_AUTH_PASS="the new password")
+        installation.write(
+            DATAGEN_WEBHOOK_SECRET="the new secret of this test", BASIC_AUTH_PASS="the new password of this test"
+        )
         time.sleep(0.5)  # what Label Studio sent with the old ones before it was told has arrived by then
         installation.reload()
-        wait_until(lambda: installation.webhook("the old secret") == 401, 30, "the old secret's refusal")
-        wait_until(lambda: installation.login("the old password") == 401, 30, "the old password's refusal")
+        wait_until(lambda: installation.webhook("the old secret of this test") == 401, 30, "the old secret's refusal")
+        wait_until(lambda: installation.login("the old password of this test") == 401, 30, "the old password's refusal")
     finally:
         over.set()
         speaker.join()
@@ -108,13 +114,17 @@ def test_provisioning_again_tells_label_studio_the_new_secret_and_password(studi
     study = studio.open_study(inputs=False)
     changed = Settings(
         _env_file=None,
-        **{**studio.settings.model_dump(), "webhook_secret": "a new secret", "basic_auth_pass": "a new password"},
+        **{
+            **studio.settings.model_dump(),
+            "webhook_secret": "a new secret of this test",
+            "basic_auth_pass": "a new password of this test",
+        },
     )
     made = open_study(studio.workshop, study.name, [], connection_of(changed), engine="composite", preview_size=3)
     assert made.created == []
     for project in study.projects.values():
         ours = [hook for hook in studio.client.webhooks(project) if hook.url == f"{studio.settings.own_url}/webhook"]
-        assert [hook.headers["X-Datagen-Secret"] for hook in ours] == ["a new secret"]
+        assert [hook.headers["X-Datagen-Secret"] for hook in ours] == ["a new secret of this test"]
 
 
 def test_the_key_of_links_is_changed_while_links_are_about_and_a_leaked_one_is_shut_out(

@@ -44,7 +44,10 @@ def ml_blueprint(gate: Gate, database: Database) -> Blueprint:
     @blueprint.post("/predict")
     @gate.password_required
     def predict() -> ResponseReturnValue:
-        body: Any = request.get_json(silent=True)
+        try:
+            body: Any = request.get_json(silent=True)
+        except RecursionError:  # nested thousands of times: no task is
+            body = None
         tasks = body.get("tasks") if isinstance(body, dict) else None
         if not isinstance(tasks, list) or len(tasks) > MOST_TASKS or not all(isinstance(t, dict) for t in tasks):
             return {"error": f"“tasks” must be a list of at most {MOST_TASKS} tasks"}, 400
