@@ -48,7 +48,6 @@ HEADERS = [
     "Forwarded: for=\xff",
     "Host: \xff[::",
     "Expect: \xff",
-    "Connection: \xff",
 ]
 QUERIES = [
     "?key=%ff%00", "?key=\xff", "?key=" + "A." * 1000, "?%", "?&&==&", "?key=1&key=2", "?key[]=\xe4", "?" + "a&" * 1500,
@@ -56,8 +55,8 @@ QUERIES = [
 ]  # fmt: skip
 BODIES = [
     b"", b"\xff\xfe\x00", b"null", b"NaN", b"1e999", b"[" * 100_000, b'{"tasks":' * 20_000, b"9" * 100_000,
-    b'{"tasks": [{"id": ' + b"9" * 5000 + b"}]}", b'"\\ud800"', b'{"tasks": [{"data": {"datagen_key": "\\ud800"}}]}',
-    b'{"tasks": [{"data": {"datagen_key": "a\\u0000"}}]}', b'{"tasks": [{"id": NaN, "data": {"datagen_key": 1e999}}]}',
+    b'{"tasks": [{"id": ' + b"9" * 5000 + b"}]}", b'"\\ud800"',
+    b'{"tasks": [{"id": NaN, "data": {"datagen_key": 1e999}}]}',
     b'{"tasks": {"a": [1]}}', b'{"action": {}, "project": []}', b'{"action": "X", "project": {"id": 1e999}}',
     b'{"action": "\\ud800", "project": {"id": 1}}', b'{"action": "X", "project": {"id": true}, "task": [[[]]]}',
     b'{"action": "X", "project": {"id": 1}, "annotation": {"id": 1, "updated_at": "\\ud800\\u0000"}}',
@@ -67,7 +66,7 @@ BODIES = [
 def check(studio: Studio, request: bytes) -> None:
     [answer] = ask(studio.settings.port, request)
     assert answer.status < 500 or is_told_not_ready(answer), (request[:200], answer)
-    if answer.status >= 400 and b"HEAD" not in request[:5]:
+    if answer.status >= 400:
         assert list(answer.json()) == ["error"] or is_told_not_ready(answer), (request[:200], answer)
         assert "server" not in answer.headers
 

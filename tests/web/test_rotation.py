@@ -110,6 +110,47 @@ def test_secret_and_password_are_changed_without_one_refused_request(
     studio.settle()
 
 
+def test_settings_that_are_refused_at_a_reload_leave_the_old_ones_serving(installation: Installation) -> None:
+    installation.write(BASIC_AUTH_PASS="too short")
+    installation.reload()
+    log = Path(installation.web.log)
+    wait_until(lambda: "the changed settings are not taken up" in log.read_text(), 30, "the refusal of the reload")
+    assert "BASIC_AUTH_PASS has 9 characters" in log.read_text()
+    assert "too short" not in log.read_text()
+    assert installation.login("the old password of this test") == 200
+    installation.write(BASIC_AUTH_PASS="the new password of this test")
+    installation.reload()
+    wait_until(lambda: installation.login("the new password of this test") == 200, 30, "the next reload")
+
+
+def test_reload_answers_what_kept_connections_send_meanwhile(installation: Installation) -> None:
+    """As browsers do, which keep a connection for the next picture."""
+    old = installation.settings
+    statuses: list[int] = []
+    over = threading.Event()
+
+    def browse() -> None:
+        login = ("datagen", old["BASIC_AUTH_PASS"])
+        with httpx.Client(base_url=installation.url, auth=login, timeout=30) as browser:
+            while not over.is_set():
+                statuses.append(browser.get("/versions").status_code)
+
+    browsers = [threading.Thread(target=browse) for _ in range(4)]
+    for browser in browsers:
+        browser.start()
+    try:
+        installation.write(**{**old, "DATAGEN_WEBHOOK_SECRET": "the new secret of this test"})
+        installation.reload()
+        wait_until(lambda: installation.webhook("the new secret of this test") == 201, 30, "the reload")
+        wait_until(lambda: installation.webhook("the old secret of this test") == 401, 30, "the old worker's end")
+    finally:
+        over.set()
+        for browser in browsers:
+            browser.join()
+    assert set(statuses) == {200}
+    assert len(statuses) > 20
+
+
 def test_provisioning_again_tells_label_studio_the_new_secret_and_password(studio: Studio) -> None:
     study = studio.open_study(inputs=False)
     changed = Settings(

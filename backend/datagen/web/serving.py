@@ -36,14 +36,10 @@ def when_ready(arbiter: Any) -> None:
     reload = arbiter.handle_hup
 
     def reload_if_usable() -> None:
-        try:
-            chosen = Settings()
-            connection_of(chosen)
-            _ = chosen.signing_keys
-        except (ValidationError, DatagenError) as refused:
-            arbiter.log.error("the changed settings are not taken up: %s", refused)
-        else:
+        if (why := _refused_settings()) is None:
             reload()
+        else:
+            arbiter.log.error("the changed settings are not taken up: %s", why)
 
     arbiter.handle_hup = reload_if_usable
 
@@ -61,3 +57,14 @@ def post_fork(_arbiter: Any, worker: Any) -> None:
 def post_worker_init(worker: Any) -> None:
     """Called in each new worker, when it has its application."""
     worker.wsgi.extensions[READINESS].start()
+
+
+def _refused_settings() -> str | None:
+    """Why the settings as they stand now would be refused; None where they would not."""
+    try:
+        chosen = Settings()
+        connection_of(chosen)
+        _ = chosen.signing_keys
+    except (ValidationError, DatagenError) as refused:  # neither repeats what it refuses
+        return str(refused)
+    return None
