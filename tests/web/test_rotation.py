@@ -84,7 +84,7 @@ def test_secret_and_password_are_changed_without_one_refused_request(
             DATAGEN_WEBHOOK_SECRET="the new secret of this test",
             DATAGEN_WEBHOOK_SECRET_PREVIOUS="the old secret of this test",
             BASIC_AUTH_PASS="the new password of this test",
-            BASIC_AUTH_PASS_PREVIOUS="the old password of this test",
+            DATAGEN_BASIC_AUTH_PASS_PREVIOUS="the old password of this test",
         )
         installation.reload()
         wait_until(

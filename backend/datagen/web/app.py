@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 from flask import Flask
 from flask_limiter import Limiter
@@ -58,5 +59,6 @@ def create_app(settings: Settings | None = None) -> Flask:
     limiter = Limiter(get_remote_address, app=app, storage_uri="memory://")
     limiter.limit(f"{chosen.webhooks_per_second} per second")(webhook)
     # it asks database and Redis; /ready, beside it, asks nobody
-    app.view_functions["vitals.metrics"] = limiter.limit("20 per second")(app.view_functions["vitals.metrics"])
+    limited: Any = limiter.limit("20 per second")(app.view_functions["vitals.metrics"])
+    app.view_functions["vitals.metrics"] = limited
     return app
