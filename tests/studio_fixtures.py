@@ -38,6 +38,8 @@ def studio_environment(
         "DATAGEN_PREVIEW_SIZE": str(ROUND),
         "DATAGEN_MAX_WEBHOOK_BYTES": "200000",
         "DATAGEN_MAX_IMAGE_PIXELS": "1000000",
+        # all tests come from one address
+        "DATAGEN_WRONG_CREDENTIALS_PER_MINUTE": "1000",
         "LOG_LEVEL": "WARNING",
     }
 

@@ -270,8 +270,8 @@ def test_the_doctor_finds_nothing_where_nothing_is_wrong(diagnose: Any, shared_s
         ({"LABEL_STUDIO_API_KEY": "0" * 40}, "token", "Label Studio does not know the token (401)."),
         ({"LABEL_STUDIO_API_KEY": ""}, "token", "LABEL_STUDIO_API_KEY is not set"),
         ({"LABEL_STUDIO_URL": "http://127.0.0.1:1"}, "Label Studio", "no Label Studio answers at http://127.0.0.1:1"),
-        ({"DATAGEN_WEBHOOK_SECRET": "other"}, "webhooks of", "has another secret; run: datagen provision"),
-        ({"BASIC_AUTH_PASS": "other"}, "web process", "it has another BASIC_AUTH_PASS than this command"),
+        ({"DATAGEN_WEBHOOK_SECRET": "other " * 4}, "webhooks of", "has another secret; run: datagen provision"),
+        ({"BASIC_AUTH_PASS": "other " * 4}, "web process", "it has another BASIC_AUTH_PASS than this command"),
         ({"REDIS_URL": "redis://127.0.0.1:1/0"}, "Redis", "Redis at 127.0.0.1:1 does not answer"),
         ({"REDIS_URL": "redis://127.0.0.1:1/0"}, "worker", "not to be seen without Redis; mend Redis first"),
         (

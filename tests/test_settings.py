@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -107,12 +111,68 @@ def test_a_secret_is_made_once_for_all_processes_and_kept_from_others(tmp_path: 
 
 
 def test_a_configured_secret_counts_before_a_kept_one(tmp_path: Path) -> None:
-    assert made(tmp_path).secret_of_webhooks != "given"
-    assert made(tmp_path, webhook_secret="given").secret_of_webhooks == "given"
+    given = "given by the environment"
+    assert made(tmp_path).secret_of_webhooks != given
+    assert made(tmp_path, webhook_secret=given).secret_of_webhooks == given
+
+
+SECRETS = (
+    "BASIC_AUTH_PASS",
+    "DATAGEN_BASIC_AUTH_PASS_PREVIOUS",
+    "DATAGEN_WEBHOOK_SECRET",
+    "DATAGEN_WEBHOOK_SECRET_PREVIOUS",
+)
+
+
+@pytest.mark.parametrize("variable", SECRETS)
+def test_too_short_secret_is_refused_with_the_fix(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, "sesame")
+    with pytest.raises(ValidationError) as refused:
+        Settings(_env_file=None)
+    [error] = refused.value.errors()
+    assert error["loc"] == (variable,)
+    assert f"{variable} has 6 characters and could be guessed; at least 16 are needed." in error["msg"]
+    assert error["msg"].endswith("Make one: openssl rand -hex 32")
+    assert "sesame" not in str(refused.value)
+    monkeypatch.setenv(variable, "sixteen-letters!")
+    Settings(_env_file=None)
+
+
+@pytest.mark.parametrize("variable", SECRETS)
+def test_process_with_a_too_short_secret_does_not_start(variable: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "datagen", "web"]
+    told = subprocess.run(
+        command, env={**os.environ, variable: "abc"}, cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert told.returncode == 1
+    assert f"{variable} has 3 characters" in told.stderr
+    assert "openssl rand -hex 32" in told.stderr
+    assert "Traceback" not in told.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("webhook_secret", lambda settings: settings.secret_of_webhooks),
+        ("basic_auth_pass", lambda settings: settings.password),
+        ("signing_key", lambda settings: settings.signing_keys),
+    ],
+)
+def test_too_short_secret_in_the_data_folder_is_refused_with_the_fix(
+    name: str, read: Callable[[Settings], object], tmp_path: Path
+) -> None:
+    kept = tmp_path / "data" / "secrets" / name
+    kept.parent.mkdir(parents=True)
+    kept.write_text("sesame\n")
+    with pytest.raises(SettingsProblem, match="has 6 characters and could be guessed") as refused:
+        read(made(tmp_path))
+    assert str(kept) in str(refused.value)
+    assert "sesame" not in str(refused.value).replace(str(kept), "")
 
 
 def test_no_secret_is_shown_when_settings_are_printed(tmp_path: Path) -> None:
-    shown = repr(made(tmp_path, label_studio_api_key="sesame-1", basic_auth_pass="sesame-2", webhook_secret="sesame-3"))
+    given = dict.fromkeys(("label_studio_api_key", "basic_auth_pass", "webhook_secret"), "sesame" * 4)
+    shown = repr(made(tmp_path, **given))
     assert "sesame" not in shown
 
 
@@ -126,22 +186,29 @@ def test_of_several_signing_keys_the_last_line_is_the_newest(tmp_path: Path) -> 
     first = made(tmp_path).signing_keys
     assert len(first) == 1
     with (tmp_path / "data" / "secrets" / "signing_key").open("a") as file:
-        file.write("\nanother\n")
-    assert made(tmp_path).signing_keys == (*first, b"another")
+        file.write("\nanother-key-of-links\n")
+    assert made(tmp_path).signing_keys == (*first, b"another-key-of-links")
 
 
 def test_every_secret_is_known_to_those_who_keep_it_out_of_logs(tmp_path: Path) -> None:
     settings = made(
         tmp_path,
         label_studio_api_key="key-1",
-        basic_auth_pass="pass-1",
-        basic_auth_pass_previous="pass-0",
-        webhook_secret_previous="secret-0",
+        basic_auth_pass="a-long-enough-pass-1",
+        basic_auth_pass_previous="a-long-enough-pass-0",
+        webhook_secret_previous="a-long-enough-secret-0",
         database_url="postgresql+psycopg://user:db-pass@host/x",
         redis_url="redis://:redis-pass@host/0",
     )
     assert not (tmp_path / "data").exists()  # asking makes none
-    configured = {"key-1", "pass-1", "pass-0", "secret-0", "db-pass", "redis-pass"}
+    configured = {
+        "key-1",
+        "a-long-enough-pass-1",
+        "a-long-enough-pass-0",
+        "a-long-enough-secret-0",
+        "db-pass",
+        "redis-pass",
+    }
     assert settings.known_secrets() == configured
     kept = {settings.secret_of_webhooks, settings.signing_keys[0].decode()}
     assert settings.known_secrets() == configured | kept

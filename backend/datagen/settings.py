@@ -14,13 +14,16 @@ from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, Field, JsonValue, SecretStr, field_validator
+from pydantic import AliasChoices, Field, JsonValue, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from datagen.errors import SettingsProblem
 
 #: In a shell the quotes outside keep those inside; in .env too.
 _EXAMPLE = """e.g. DATAGEN_ENGINE_PARAMETERS='{"weights": "/models/sd15-inpainting"}', with both kinds of quotes"""
+
+#: Characters of a password or secret of Datagen's; one from “openssl rand -hex 32” has 64.
+SHORTEST_SECRET = 16
 
 
 def _named(name: str) -> AliasChoices:
@@ -161,6 +164,13 @@ class Settings(BaseSettings):
         validation_alias=_named("DATAGEN_WEBHOOKS_PER_SECOND"),
         description="Requests to /webhook that one address may make in a second; more are answered with 429.",
     )
+    wrong_credentials_per_minute: int = Field(
+        20,
+        ge=1,
+        validation_alias=_named("DATAGEN_WRONG_CREDENTIALS_PER_MINUTE"),
+        description="Wrong passwords and secrets that one address may send in a minute; more are answered with 429, "
+        "later and later. The right one is always let in.",
+    )
     max_webhook_bytes: int = Field(
         16 * 2**20, ge=1, validation_alias=_named("DATAGEN_MAX_WEBHOOK_BYTES"), description="Largest webhook body."
     )
@@ -171,6 +181,15 @@ class Settings(BaseSettings):
         if value and urlsplit(value).scheme not in ("http", "https"):
             raise ValueError("must begin with http:// or https://")
         return value.rstrip("/")
+
+    @field_validator("basic_auth_pass", "basic_auth_pass_previous", "webhook_secret", "webhook_secret_previous")
+    @classmethod
+    def _cannot_be_guessed(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
+        if value.get_secret_value():
+            variable = cls.model_fields[info.field_name or ""].validation_alias
+            assert isinstance(variable, AliasChoices)
+            _check_length(value.get_secret_value(), str(variable.choices[0]), ValueError)
+        return value
 
     @field_validator("engine_parameters", mode="before")
     @classmethod
@@ -230,17 +249,20 @@ class Settings(BaseSettings):
     @cached_property
     def secret_of_webhooks(self) -> str:
         """The webhooks' shared secret: the configured one, else the one kept in the data folder."""
-        return self.webhook_secret.get_secret_value() or self._kept_secret("webhook_secret")
+        return self.webhook_secret.get_secret_value() or self._kept_password("webhook_secret")
 
     @cached_property
     def password(self) -> str:
         """The basic-auth password: the configured one, else the one kept in the data folder."""
-        return self.basic_auth_pass.get_secret_value() or self._kept_secret("basic_auth_pass")
+        return self.basic_auth_pass.get_secret_value() or self._kept_password("basic_auth_pass")
 
     @cached_property
     def signing_keys(self) -> tuple[bytes, ...]:
         """The keys of image links, one a line in the data folder: the last one signs, each lets a link in."""
-        return tuple(key.encode() for key in self._kept_secret("signing_key").split())
+        keys = self._kept_secret("signing_key").split()
+        for key in keys:
+            _check_length(key, f"a line of {self._secrets_folder / 'signing_key'}", SettingsProblem)
+        return tuple(key.encode() for key in keys)
 
     def known_secrets(self) -> set[str]:
         """Every secret that is configured or kept, to be kept out of logs; none is made for that."""
@@ -262,6 +284,11 @@ class Settings(BaseSettings):
     def _secrets_folder(self) -> Path:
         return self.data_dir / "secrets"
 
+    def _kept_password(self, name: str) -> str:
+        kept = self._kept_secret(name)
+        _check_length(kept, f"the content of {self._secrets_folder / name}", SettingsProblem)
+        return kept
+
     def _kept_secret(self, name: str) -> str:
         """A secret made once and kept, readable by its owner alone; the first of several processes wins."""
         path = self._secrets_folder / name
@@ -278,3 +305,16 @@ class Settings(BaseSettings):
             finally:
                 draft.unlink()
         return path.read_text().strip()
+
+
+def _check_length(secret: str, what: str, error: type[Exception]) -> None:
+    """Refuse a secret that could be guessed; the secret itself is not repeated.
+
+    Raises:
+        error: it is too short.
+    """
+    if len(secret) < SHORTEST_SECRET:
+        raise error(
+            f"{what} has {len(secret)} characters and could be guessed; at least {SHORTEST_SECRET} are needed. "
+            "Make one: openssl rand -hex 32"
+        )

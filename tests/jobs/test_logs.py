@@ -8,6 +8,7 @@ import json
 import logging
 import sys
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from pathlib import Path
 import httpx
 import pytest
 import structlog
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis import Redis
 from sqlalchemy import text
@@ -24,7 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from datagen.cli import running
 from datagen.errors import InputProblem
-from datagen.jobs.logs import REDACTED, Redaction, configure_logging
+from datagen.jobs.logs import LONGEST_TEXT, REDACTED, Redaction, configure_logging
 from datagen.label_studio.connection import Connection
 from datagen.label_studio.payloads import WebhookEvent
 from datagen.settings import Settings
@@ -240,8 +241,8 @@ def test_redis_that_refuses_tells_no_password(written: Callable[[], str]) -> Non
 
 
 def test_settings_tell_no_secret_when_they_are_logged(written: Callable[[], str], tmp_path: Path) -> None:
-    settings = Settings(_env_file=None, data_dir=tmp_path, label_studio_api_key=LEGACY, basic_auth_pass=PASSWORD)
-    structlog.get_logger().info("started", settings=settings, dumped=settings.model_dump())
+    chosen = Settings(_env_file=None, data_dir=tmp_path, label_studio_api_key=LEGACY, basic_auth_pass=PASSWORD)
+    structlog.get_logger().info("started", settings=chosen, dumped=chosen.model_dump())
     check(written())
 
 
@@ -249,6 +250,84 @@ def test_settings_tell_no_secret_when_they_are_logged(written: Callable[[], str]
 def test_a_known_secret_is_found_by_its_value_wherever_it_stands(secret: str, around: str) -> None:
     cleaned = Redaction({secret})(None, "", {"event": f"{around}{secret}{around}"})["event"]
     assert secret not in cleaned or secret in REDACTED or secret in around * 2
+
+
+#: Pieces of which attackers make log lines: each, repeated, made some pattern slow, or could make one.
+PIECES = (
+    "token", "token=", "token: ", "token='", 'token="', "secret", "-", "_", "=", " = ", ":", "eyJ", "eyJa.", "eyJ.",
+    ".", "0f", "0f" * 20, "0f" * 20 + "g", "://", "://a:", "://a:b@", "@", "/", "?key=", "&key=a", "Token ", "Bearer a",
+    "Basic ", "'", '"', " ", "\n", "\t", "a", "ä", "\\", "password_", "apikey", SECRET[:-1], PASSWORD[:-1],
+)  # fmt: skip
+#: The second text is so many times the first, and cleaning it may take at most three times as long as that.
+TIMES = 8
+
+
+def cost(redaction: Redaction, said: str) -> float:
+    """Processor seconds of this thread, the least of three tries: what others do at the time does not count."""
+    took = []
+    for _ in range(3):
+        began = time.thread_time()
+        redaction.text(said)
+        took.append(time.thread_time() - began)
+    return min(took)
+
+
+def growth(piece: str, end: str, small: int) -> float:
+    """How much longer cleaning takes when the text is ``TIMES`` as long; linear is about ``TIMES``."""
+    redaction = Redaction({SECRET, PASSWORD})
+    short, long = (piece * (size // len(piece)) + end for size in (small, TIMES * small))
+    return cost(redaction, long) / max(cost(redaction, short), 2e-5)
+
+
+@pytest.mark.parametrize("piece", ["token", "eyJ", "eyJa.", "0f", "://", "://a:", "token=", "token-", "'token"])
+def test_redaction_of_a_request_line_takes_time_linear_in_its_length(piece: str) -> None:
+    """800 times “token” took 46 s, in which the whole web process stood still."""
+    assert growth(piece, "", 200) < 3 * TIMES
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.sampled_from(PIECES), min_size=1, max_size=4), st.sampled_from(["", *PIECES]))
+def test_redaction_takes_time_linear_in_its_input(pieces: list[str], end: str) -> None:
+    assert growth("".join(pieces), end, LONGEST_TEXT // TIMES - 100) < 3 * TIMES
+
+
+@pytest.mark.parametrize("piece", ["token", "eyJ", "token=", SECRET, "a "])
+def test_what_is_beyond_the_longest_text_costs_nothing(piece: str) -> None:
+    redaction = Redaction({SECRET})
+    longest, longer = (piece * (size // len(piece)) for size in (LONGEST_TEXT, 40 * LONGEST_TEXT))
+    assert cost(redaction, longer) < 5 * cost(redaction, longest)
+
+
+def test_a_long_text_is_cut_and_says_how_much_is_missing(written: Callable[[], str]) -> None:
+    structlog.get_logger().info("x " * LONGEST_TEXT, why="short")
+    event = json.loads(written())
+    assert len(event["event"]) < LONGEST_TEXT + 100
+    assert event["event"].endswith(f"… [cut: {LONGEST_TEXT} more characters]")
+    assert event["why"] == "short"
+
+
+@given(
+    st.integers(0, 60), st.sampled_from([SECRET, PASSWORD, LEGACY, JWT, f"Token {LEGACY}", f"password='{PASSWORD}'"])
+)
+def test_a_secret_where_a_long_text_is_cut_is_not_written_in_part(before: int, secret: str) -> None:
+    said = " " * (LONGEST_TEXT - before) + secret + " and more" * 20
+    cleaned = Redaction({SECRET, PASSWORD}).text(said)
+    for value in (SECRET, PASSWORD, LEGACY, JWT):
+        assert value[:8] not in cleaned
+
+
+def test_a_quote_that_is_not_closed_hides_the_rest_of_its_line(written: Callable[[], str]) -> None:
+    structlog.get_logger().info(f'{{"password": "{PASSWORD[:10]}\nthe next line')
+    check(written())
+    assert PASSWORD[:7] not in written()
+    assert "the next line" in written()
+
+
+def test_a_value_nested_without_end_is_not_followed(written: Callable[[], str]) -> None:
+    deep: list[object] = []
+    deep.append(deep)
+    structlog.get_logger().info("deep", deep=deep)
+    assert "[nested too deep]" in written()
 
 
 def test_gunicorn_writes_no_access_log() -> None:

@@ -57,7 +57,7 @@ class Installation:
 def installation(studio: Studio, processes: Processes, tmp_path: Path) -> Iterator[Installation]:
     environment = {**studio.environment, "PORT": str(free_port())}
     made = Installation(web=None, folder=tmp_path, url=f"http://127.0.0.1:{environment['PORT']}")  # type: ignore[arg-type]
-    made.write(DATAGEN_WEBHOOK_SECRET="the old secret", BASIC_AUTH_PASS="the old password")
+    made.write(DATAGEN_WEBHOOK_SECRET="the old secret of this test", BASIC_AUTH_PASS="the old password of this test")
     made.web = start_web(processes, environment, tmp_path)
     yield made
     processes.stop(made.web)
@@ -68,7 +68,7 @@ def test_secret_and_password_are_changed_without_one_refused_request(
 ) -> None:
     answers: set[int] = set()
     over = threading.Event()
-    spoken = {"secret": "the old secret", "password": "the old password"}
+    spoken = {"secret": "the old secret of this test", "password": "the old password of this test"}
 
     def speak() -> None:
         """Label Studio: it knows one secret at a time, and hears of the new one when a study is provisioned."""
@@ -81,22 +81,28 @@ def test_secret_and_password_are_changed_without_one_refused_request(
     try:
         # 1. both are let in
         installation.write(
-            DATAGEN_WEBHOOK_SECRET="the new secret",
-            DATAGEN_WEBHOOK_SECRET_PREVIOUS="the old secret",
-            BASIC_AUTH_PASS="the new password",
-            BASIC_AUTH_PASS_PREVIOUS="the old password",
+            DATAGEN_WEBHOOK_SECRET="the new secret of this test",
+            DATAGEN_WEBHOOK_SECRET_PREVIOUS="the old secret of this test",
+            BASIC_AUTH_PASS="the new password of this test",
+            DATAGEN_BASIC_AUTH_PASS_PREVIOUS="the old password of this test",
         )
         installation.reload()
-        wait_until(lambda: installation.webhook("the new secret") == 201, 30, "the new secret's acceptance")
-        wait_until(lambda: installation.login("the new password") == 200, 30, "the new password's acceptance")
+        wait_until(
+            lambda: installation.webhook("the new secret of this test") == 201, 30, "the new secret's acceptance"
+        )
+        wait_until(
+            lambda: installation.login("the new password of this test") == 200, 30, "the new password's acceptance"
+        )
         # 2. Label Studio is told
-        spoken |= {"secret": "the new secret", "password": "the new password"}
+        spoken |= {"secret": "the new secret of this test", "password": "the new password of this test"}
         # 3. the old ones are out
-        installation.write(DATAGEN_WEBHOOK_SECRET="the new secret", BASIC_AUTH_PASS="the new password")
+        installation.write(
+            DATAGEN_WEBHOOK_SECRET="the new secret of this test", BASIC_AUTH_PASS="the new password of this test"
+        )
         time.sleep(0.5)  # what Label Studio sent with the old ones before it was told has arrived by then
         installation.reload()
-        wait_until(lambda: installation.webhook("the old secret") == 401, 30, "the old secret's refusal")
-        wait_until(lambda: installation.login("the old password") == 401, 30, "the old password's refusal")
+        wait_until(lambda: installation.webhook("the old secret of this test") == 401, 30, "the old secret's refusal")
+        wait_until(lambda: installation.login("the old password of this test") == 401, 30, "the old password's refusal")
     finally:
         over.set()
         speaker.join()
@@ -104,17 +110,62 @@ def test_secret_and_password_are_changed_without_one_refused_request(
     studio.settle()
 
 
+def test_settings_that_are_refused_at_a_reload_leave_the_old_ones_serving(installation: Installation) -> None:
+    installation.write(BASIC_AUTH_PASS="too short")
+    installation.reload()
+    log = Path(installation.web.log)
+    wait_until(lambda: "the changed settings are not taken up" in log.read_text(), 30, "the refusal of the reload")
+    assert "BASIC_AUTH_PASS has 9 characters" in log.read_text()
+    assert "too short" not in log.read_text()
+    assert installation.login("the old password of this test") == 200
+    installation.write(BASIC_AUTH_PASS="the new password of this test")
+    installation.reload()
+    wait_until(lambda: installation.login("the new password of this test") == 200, 30, "the next reload")
+
+
+def test_reload_answers_what_kept_connections_send_meanwhile(installation: Installation) -> None:
+    """As browsers do, which keep a connection for the next picture."""
+    old = installation.settings
+    statuses: list[int] = []
+    over = threading.Event()
+
+    def browse() -> None:
+        login = ("datagen", old["BASIC_AUTH_PASS"])
+        with httpx.Client(base_url=installation.url, auth=login, timeout=30) as browser:
+            while not over.is_set():
+                statuses.append(browser.get("/versions").status_code)
+
+    browsers = [threading.Thread(target=browse) for _ in range(4)]
+    for browser in browsers:
+        browser.start()
+    try:
+        installation.write(**{**old, "DATAGEN_WEBHOOK_SECRET": "the new secret of this test"})
+        installation.reload()
+        wait_until(lambda: installation.webhook("the new secret of this test") == 201, 30, "the reload")
+        wait_until(lambda: installation.webhook("the old secret of this test") == 401, 30, "the old worker's end")
+    finally:
+        over.set()
+        for browser in browsers:
+            browser.join()
+    assert set(statuses) == {200}
+    assert len(statuses) > 20
+
+
 def test_provisioning_again_tells_label_studio_the_new_secret_and_password(studio: Studio) -> None:
     study = studio.open_study(inputs=False)
     changed = Settings(
         _env_file=None,
-        **{**studio.settings.model_dump(), "webhook_secret": "a new secret", "basic_auth_pass": "a new password"},
+        **{
+            **studio.settings.model_dump(),
+            "webhook_secret": "a new secret of this test",
+            "basic_auth_pass": "a new password of this test",
+        },
     )
     made = open_study(studio.workshop, study.name, [], connection_of(changed), engine="composite", preview_size=3)
     assert made.created == []
     for project in study.projects.values():
         ours = [hook for hook in studio.client.webhooks(project) if hook.url == f"{studio.settings.own_url}/webhook"]
-        assert [hook.headers["X-Datagen-Secret"] for hook in ours] == ["a new secret"]
+        assert [hook.headers["X-Datagen-Secret"] for hook in ours] == ["a new secret of this test"]
 
 
 def test_the_key_of_links_is_changed_while_links_are_about_and_a_leaked_one_is_shut_out(

@@ -35,6 +35,7 @@ def web() -> None:
     with speaking():
         chosen = settings()
         connection_of(chosen)
+        _ = chosen.signing_keys  # made or refused here, and not in a worker of gunicorn's
     bind = f"{chosen.host}:{chosen.port}"
     arguments = ["--config", "python:datagen.web.serving", "--bind", bind]
     os.execv(sys.executable, [sys.executable, "-m", "gunicorn", *arguments, "datagen.web.app:create_app()"])  # noqa: S606

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
+import string
 import sys
 import threading
 from collections.abc import Collection, MutableMapping
@@ -17,53 +18,88 @@ from typing import Any
 import structlog
 
 _NAMES = r"token|passw(?:or)?d|basic_auth_pass|secret|authorization|api_?key|signing_?key|credential|cookie|signature"
+# Log lines hold text from anybody, and these patterns run with the interpreter's lock held. So each reads a character
+# a bounded number of times: a word is only tried from its beginning (“(?<![\w-])”), a look-ahead ends with the word,
+# and what was matched is not given back (“++”, “*+”).
 #: A value under such a name is never written.
 _SECRET_NAMES = re.compile(_NAMES, re.IGNORECASE)
-#: The same inside a text: ``X-Datagen-Secret: …``, ``'password': '…'``, ``?token=…``.
+#: The same inside a text: ``X-Datagen-Secret: …``, ``'password': '…'``, ``?token=…``. A quote that is not closed hides
+#: the rest of its line.
 _SECRET_PAIRS = re.compile(
-    rf"""(?P<name>[\w-]*(?:{_NAMES})[\w-]*["']?\s*[:=]\s*)(?P<value>"[^"]*"|'[^']*'|[^\s"'&,;)}}\]]+)""", re.IGNORECASE
+    rf"""(?<![\w-])(?P<name>(?=[\w-]*?(?:{_NAMES}))[\w-]++["']?\s*+[:=]\s*+)"""
+    r"""(?P<value>"[^"]*+"|'[^']*+'|["'][^\n]*+|[^\s"'&,;)}\]]++)""",
+    re.IGNORECASE,
 )
 #: What looks like a secret inside a text: both kinds of Label Studio token, auth headers, signed links, URL passwords.
 _SECRET_LOOKS = re.compile(
-    r"eyJ[\w-]+\.[\w-]+\.[\w-]*"
+    r"(?<![\w-])(?=[\w-]*?eyJ[\w-])[\w-]++\.[\w-]++\.[\w-]*+"
     r"|\b[0-9a-fA-F]{40}\b"
-    r"|(?<=Token )[\w.~+/=-]+|(?<=Bearer )[\w.~+/=-]+|(?<=Basic )[\w.~+/=-]+"
-    r"|(?<=[?&]key=)[^&\s\"']+"
-    r"|(?<=://)[^/@\s:]*:[^/@\s]+(?=@)"
+    r"|(?<=Token )[\w.~+/=-]++|(?<=Bearer )[\w.~+/=-]++|(?<=Basic )[\w.~+/=-]++"
+    r"|(?<=[?&]key=)[^&\s\"']++"
+    r"|(?<=://)[^/@\s:]*+:[^/@\s]++(?=@)"
 )
-#: A shorter value would blot out ordinary words; nobody guesses a longer one.
-_SHORTEST_SECRET = 6
+#: A shorter value would hide ordinary words. Datagen's own secrets are longer (``settings.SHORTEST_SECRET``); this
+#: leaves out very short passwords of databases.
+_SHORTEST_VALUE = 6
+#: Of a longer text the beginning is written, and how much is missing, characters.
+LONGEST_TEXT = 50_000
+#: Tokens are made of these characters, and are no longer than this.
+_TOKEN_CHARACTERS = string.ascii_letters + string.digits + "-_.~+/="
+_LONGEST_WORD = 5_000
+#: A value nested deeper than this is not written.
+_DEEPEST = 20
 REDACTED = "[redacted]"
 
 
 class Redaction:
-    """A processor of structlog's that replaces secrets, however deep in an event."""
+    """A processor of structlog's that replaces secrets, however deep in an event, in time linear in its size."""
 
     def __init__(self, secrets: Collection[str] = ()) -> None:
-        values = sorted((one for one in secrets if len(one) >= _SHORTEST_SECRET), key=len, reverse=True)
-        self._values = re.compile("|".join(map(re.escape, values))) if values else None
+        self._values = sorted((one for one in secrets if len(one) >= _SHORTEST_VALUE), key=len, reverse=True)
 
     def __call__(self, _logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         """The event, cleaned."""
-        return {
-            name: REDACTED if _SECRET_NAMES.search(name) and not isinstance(value, bool) else self._clean(value)
-            for name, value in event.items()
-        }
+        return self._clean_fields(event, 0)
 
     def text(self, text: str) -> str:
-        """A text, cleaned."""
-        if self._values is not None:
-            text = self._values.sub(REDACTED, text)
+        """A text, cleaned, and cut to ``LONGEST_TEXT`` characters."""
+        missing = ""
+        if len(text) > LONGEST_TEXT:
+            end = self._harmless_cut(text)
+            missing = f"… [cut: {len(text) - end} more characters]"
+            text = text[:end]
+        for value in self._values:
+            text = text.replace(value, REDACTED)
         text = _SECRET_LOOKS.sub(REDACTED, text)
-        return _SECRET_PAIRS.sub(lambda found: found["name"] + REDACTED, text)
+        return _SECRET_PAIRS.sub(lambda found: found["name"] + REDACTED, text) + missing
 
-    def _clean(self, value: Any) -> Any:
+    def _harmless_cut(self, text: str) -> int:
+        """Where to cut a long text, so that no part of a secret is left that would not be recognised."""
+        window = text[LONGEST_TEXT - _LONGEST_WORD : LONGEST_TEXT]
+        end = LONGEST_TEXT - len(window) + len(window.rstrip(_TOKEN_CHARACTERS))
+        for value in self._values:
+            start = text.find(value, max(0, end - len(value) + 1), end + len(value) - 1)
+            if start >= 0:
+                end = start
+        return end
+
+    def _clean_fields(self, fields: MutableMapping[str, Any], depth: int) -> dict[str, Any]:
+        return {
+            name: REDACTED
+            if _SECRET_NAMES.search(name[:LONGEST_TEXT]) and not isinstance(value, bool)
+            else self._clean(value, depth)
+            for name, value in fields.items()
+        }
+
+    def _clean(self, value: Any, depth: int) -> Any:
         if isinstance(value, str):
             return self.text(value)
+        if depth > _DEEPEST:
+            return "[nested too deep]"
         if isinstance(value, dict):
-            return dict(self(None, "", {str(name): inner for name, inner in value.items()}))
+            return self._clean_fields({str(name): inner for name, inner in value.items()}, depth + 1)
         if isinstance(value, list | tuple | set | frozenset):
-            return [self._clean(one) for one in value]
+            return [self._clean(one, depth + 1) for one in value]
         return value if isinstance(value, int | float | bool | None) else self.text(str(value))
 
 

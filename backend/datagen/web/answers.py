@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
+
 import structlog
 from flask import Flask, Response, request
 from flask.typing import ResponseReturnValue
@@ -9,8 +11,11 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 log = structlog.get_logger()
 
+#: Where a view finds, in WSGI's environment, the function that holds its answer back: ``delay(seconds)``.
+DELAY = "datagen.delay_answer"
+
 #: Nothing here is a page: nothing may be framed, run or sniffed, and no address (it may hold a link's key) passed on.
-_HEADERS = {
+QUIET_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
@@ -21,7 +26,7 @@ _HEADERS = {
 
 def quiet_headers(response: Response) -> Response:
     """The headers of every answer; a view that set one itself knows better."""
-    for name, value in _HEADERS.items():
+    for name, value in QUIET_HEADERS.items():
         response.headers.setdefault(name, value)
     return response
 
@@ -45,6 +50,8 @@ def plain_errors(app: Flask) -> None:
     @app.errorhandler(HTTPException)
     def refused(error: HTTPException) -> ResponseReturnValue:
         headers = {"Allow": ", ".join(sorted(allowed))} if (allowed := getattr(error, "valid_methods", None)) else {}
+        if error.code == HTTPStatus.TOO_MANY_REQUESTS:
+            headers["Retry-After"] = "1"  # rates count seconds
         return {"error": error.name.lower()}, error.code or 500, headers
 
     @app.errorhandler(Exception)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 from flask import Flask
 from flask_limiter import Limiter
 from flask_limiter.util import get_remote_address
@@ -10,6 +13,8 @@ from datagen.jobs.bell import Bell
 from datagen.jobs.context import connection_of
 from datagen.jobs.logs import configure_logging
 from datagen.jobs.queues import Queues, connect
+from datagen.jobs.readiness import ReadinessCache
+from datagen.jobs.vitals import readiness
 from datagen.settings import Settings
 from datagen.store.database import Database
 from datagen.store.images import ImageStore
@@ -18,8 +23,9 @@ from datagen.web.answers import bounded_bodies, plain_errors, quiet_headers
 from datagen.web.auth import Gate
 from datagen.web.ml import ml_blueprint
 from datagen.web.pictures import pictures_blueprint
-from datagen.web.vitals import vitals_blueprint
+from datagen.web.vitals import READINESS, vitals_blueprint
 from datagen.web.webhook import webhook_blueprint
+from datagen.web.wrong_credentials import WrongCredentials
 
 
 def create_app(settings: Settings | None = None) -> Flask:
@@ -31,8 +37,10 @@ def create_app(settings: Settings | None = None) -> Flask:
         reached.basic_user,
         [reached.basic_pass, chosen.basic_auth_pass_previous.get_secret_value()],
         [reached.webhook_secret, chosen.webhook_secret_previous.get_secret_value()],
+        WrongCredentials(chosen.wrong_credentials_per_minute),
     )
-    database = Database(chosen.resolved_database_url)
+    # webhooks have connections of their own: a slow query of another view never keeps an event waiting for one
+    events, database = Database(chosen.resolved_database_url), Database(chosen.resolved_database_url)
     queues = Queues(connect(chosen.redis_url))
     images = ImageStore(chosen.resolved_store_url)
     links = Links(chosen.own_url, chosen.signing_keys, chosen.image_link_days)
@@ -42,11 +50,15 @@ def create_app(settings: Settings | None = None) -> Flask:
     bounded_bodies(app)
     plain_errors(app)
     app.after_request(quiet_headers)
-    webhook = webhook_blueprint(gate, database, Bell(queues.knock))
-    vitals = vitals_blueprint(gate, database, queues, chosen.label_studio_url)
+    webhook = webhook_blueprint(gate, events, Bell(queues.knock))
+    cache = ReadinessCache(partial(readiness, database, queues, chosen.label_studio_url))
+    app.extensions[READINESS] = cache
+    vitals = vitals_blueprint(gate, database, queues, cache)
     for blueprint in (webhook, ml_blueprint(gate, database), pictures_blueprint(images, links), vitals):
         app.register_blueprint(blueprint)
     limiter = Limiter(get_remote_address, app=app, storage_uri="memory://")
     limiter.limit(f"{chosen.webhooks_per_second} per second")(webhook)
-    limiter.limit("20 per second")(vitals)  # each asks database, Redis and Label Studio
+    # it asks database and Redis; /ready, beside it, asks nobody
+    limited: Any = limiter.limit("20 per second")(app.view_functions["vitals.metrics"])
+    app.view_functions["vitals.metrics"] = limited
     return app

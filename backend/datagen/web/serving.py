@@ -10,21 +10,38 @@ import os
 import signal
 from typing import Any
 
-import datagen.web.app  # noqa: F401 - loaded, not used
-from datagen.jobs.lifeline import when_cut
-from datagen.web.patience import PatientWorker
+from pydantic import ValidationError
 
-#: One process: its rate limits are kept in memory. Eight webhooks at a time are more than Label Studio sends.
-workers, threads = 1, 8
-worker_class = PatientWorker
+import datagen.web.app  # noqa: F401 - loaded, not used
+from datagen.errors import DatagenError
+from datagen.jobs.context import connection_of
+from datagen.jobs.lifeline import when_cut
+from datagen.settings import Settings
+from datagen.web.vitals import READINESS
+from datagen.web.worker import BufferingWorker
+
+#: One process: its rate limits are kept in memory.
+workers = 1
+worker_class = BufferingWorker
 #: Every address of a picture holds its key, so no access is logged.
 accesslog = None
 loglevel = "warning"
-#: No more than a browser sends; gunicorn's own bounds of a line and a header's size are kept.
-limit_request_fields = 50
 #: A worker on its way out finishes what it has within this, seconds.
 graceful_timeout = 10
 control_socket_disable = True
+
+
+def when_ready(arbiter: Any) -> None:
+    """Called once, in gunicorn's first process: a reload to settings that are refused keeps the worker that serves."""
+    reload = arbiter.handle_hup
+
+    def reload_if_usable() -> None:
+        if (why := _refused_settings()) is None:
+            reload()
+        else:
+            arbiter.log.error("the changed settings are not taken up: %s", why)
+
+    arbiter.handle_hup = reload_if_usable
 
 
 def post_fork(_arbiter: Any, worker: Any) -> None:
@@ -35,3 +52,19 @@ def post_fork(_arbiter: Any, worker: Any) -> None:
             os.kill(worker.ppid, signal.SIGTERM)  # ends this worker too, once it has answered what it began
 
     when_cut(stop)
+
+
+def post_worker_init(worker: Any) -> None:
+    """Called in each new worker, when it has its application."""
+    worker.wsgi.extensions[READINESS].start()
+
+
+def _refused_settings() -> str | None:
+    """Why the settings as they stand now would be refused; None where they would not."""
+    try:
+        chosen = Settings()
+        connection_of(chosen)
+        _ = chosen.signing_keys
+    except (ValidationError, DatagenError) as refused:  # neither repeats what it refuses
+        return str(refused)
+    return None

@@ -23,7 +23,7 @@ def webhook_blueprint(gate: Gate, database: Database, bell: Bell) -> Blueprint:
     @blueprint.post("/webhook")
     def webhook() -> ResponseReturnValue:
         if not (gate.has_secret() or gate.has_password()):
-            return {"error": "the webhook's secret is missing or wrong; run: datagen provision STUDY"}, 401
+            return gate.refusal({"error": "the webhook's secret is missing or wrong; run: datagen provision STUDY"})
         try:
             new = record(database, bell, request.get_data())
         except InputProblem as problem:

@@ -1,0 +1,85 @@
+"""The head of an HTTP request, checked in time linear in its length before waitress parses it.
+
+waitress matches the request line and each header with patterns that take quadratic time for some heads (a request line
+of 16 KiB takes 20 s, with the interpreter's lock held). A head that passes here, with the blanks round values removed,
+is one that those patterns match at once. Refused as well is what Label Studio and browsers never send and what differs
+from server to server: bodies without a length, continued header lines, control characters.
+"""
+
+from __future__ import annotations
+
+import string
+
+from waitress.parser import HTTPRequestParser, ParsingError
+from waitress.utilities import BadRequest, Error, RequestHeaderFieldsTooLarge
+
+#: Bytes of a request line, of the whole head, and header fields; an image link's line has about 250 bytes.
+LONGEST_LINE, LONGEST_HEAD, MOST_FIELDS = 4094, 32 * 1024, 50
+
+_TOKEN = (string.ascii_letters + string.digits + "!#$%&'*+-.^_`|~").encode()
+_VERSIONS = (b"HTTP/1.0", b"HTTP/1.1")
+#: Of a value: every byte but control characters; the tab is allowed.
+_CONTROLS = bytes(code for code in (*range(32), 127) if code != ord("\t"))
+
+
+class _TooLong(Error):  # type: ignore[misc]
+    code, reason = 414, "URI Too Long"
+
+
+class _LengthRequired(Error):  # type: ignore[misc]
+    code, reason = 411, "Length Required"
+
+
+class BoundedParser(HTTPRequestParser):  # type: ignore[misc]
+    """waitress's parser behind those checks."""
+
+    #: What the checks found, in place of waitress's “Bad Request”.
+    refusal: Error | None = None
+    empty: bool
+
+    def received(self, data: bytes) -> int:
+        """Take more of the request; the number of bytes taken."""
+        taken: int = super().received(data)
+        if self.refusal is not None:
+            self.error = self.refusal
+        elif self.empty:  # blank lines in place of a request, which could go on for ever
+            self.empty, self.error = False, BadRequest("")
+        return taken
+
+    def parse_header(self, header_plus: bytes) -> None:
+        """Parse the head.
+
+        Raises:
+            ParsingError: it is refused.
+        """
+        line, _, rest = header_plus.partition(b"\r\n")
+        self._check_request_line(line)
+        fields = [field for field in rest.split(b"\r\n") if field]
+        if len(fields) > MOST_FIELDS:
+            self._refuse(RequestHeaderFieldsTooLarge(""))
+        plain = [self._plain_field(field) for field in fields]
+        try:
+            super().parse_header(b"".join(one + b"\r\n" for one in (line, *plain)))
+        except ValueError as fault:  # a URI that urllib cannot split, a length of thousands of digits
+            raise ParsingError("not a valid request") from fault
+
+    def _check_request_line(self, line: bytes) -> None:
+        if len(line) > LONGEST_LINE:
+            self._refuse(_TooLong(""))
+        parts = line.split(b" ")
+        if len(parts) != 3 or parts[2] not in _VERSIONS or not parts[0] or parts[0].strip(_TOKEN):
+            raise ParsingError("not a valid request line")
+        if not parts[1] or parts[1].translate(None, _CONTROLS + b"\t") != parts[1]:
+            raise ParsingError("not a valid URI")
+
+    def _plain_field(self, field: bytes) -> bytes:
+        name, colon, value = field.partition(b":")
+        if not colon or not name or name.strip(_TOKEN) or value.translate(None, _CONTROLS) != value:
+            raise ParsingError("not a valid header")
+        if name.lower() == b"transfer-encoding":
+            self._refuse(_LengthRequired(""))
+        return name + b":" + value.strip(b" \t")
+
+    def _refuse(self, refusal: Error) -> None:
+        self.refusal = refusal
+        raise ParsingError("refused")

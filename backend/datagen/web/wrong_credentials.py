@@ -1,0 +1,99 @@
+"""Wrong passwords and secrets: counted by address, answered with 429 above a number a minute, and slowed down.
+
+The right credential is compared first and always passes: Label Studio, people and an attacker may all come from the
+address of one proxy. Only answers to *guesses* are held back. A Label Studio that still sends the secret from before a
+change sends the same one again and again; holding that answer back would only make its annotators wait.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import math
+import secrets
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import structlog
+
+log = structlog.get_logger()
+
+#: Wrong credentials are counted for this long from the first, seconds.
+WINDOW_SECONDS = 60.0
+#: Each guess over the number is answered so much later than the one before, up to the second, seconds.
+STEP_SECONDS, LONGEST_DELAY_SECONDS = 0.25, 5.0
+#: Addresses remembered, and of each so many wrong credentials (their digests).
+MOST_ADDRESSES, MOST_DIGESTS = 4096, 32
+
+
+@dataclass(frozen=True, slots=True)
+class Penalty:
+    """What follows from a wrong credential over the number: both in seconds."""
+
+    retry_after: int
+    delay: float
+
+
+@dataclass(slots=True)
+class _Count:
+    began: float
+    number: int = 0
+    guesses: int = 0
+    seen: OrderedDict[bytes, None] = field(default_factory=OrderedDict)
+
+
+class WrongCredentials:
+    """Counts of this process; safe for threads."""
+
+    def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._most, self._clock = most, clock
+        self._counts: OrderedDict[str, _Count] = OrderedDict()
+        self._key = secrets.token_bytes(16)
+        self._guard = threading.Lock()
+
+    def note(self, address: str, credential: str) -> Penalty | None:
+        """Count one wrong credential; None while the address is within the number."""
+        digest = hashlib.blake2b(credential.encode(errors="replace"), key=self._key, digest_size=8).digest()
+        network = _network(address)
+        now = self._clock()
+        with self._guard:
+            count = self._count(network, now)
+            count.number += 1
+            guess = digest not in count.seen
+            if guess:
+                count.guesses += 1
+                count.seen[digest] = None
+                if len(count.seen) > MOST_DIGESTS:
+                    count.seen.popitem(last=False)
+            number, guesses, ends = count.number, count.guesses, count.began + WINDOW_SECONDS
+        if number <= self._most:
+            return None
+        if number == self._most + 1:
+            log.warning("credentials.wrong", address=network, number=number, within_seconds=WINDOW_SECONDS)
+        over = max(0, guesses - self._most) if guess else 0
+        return Penalty(max(1, math.ceil(ends - now)), min(LONGEST_DELAY_SECONDS, STEP_SECONDS * over))
+
+    def _count(self, network: str, now: float) -> _Count:
+        count = self._counts.get(network)
+        if count is None or now >= count.began + WINDOW_SECONDS:
+            count = self._counts[network] = _Count(now)
+        self._counts.move_to_end(network)
+        if len(self._counts) > MOST_ADDRESSES:
+            self._counts.popitem(last=False)
+        return count
+
+
+def _network(address: str) -> str:
+    """An IPv4 address, or the /64 of an IPv6 address: whoever has one has all of it."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return address
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(ipaddress.IPv6Network((int(parsed) >> 64 << 64, 64)))
