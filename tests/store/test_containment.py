@@ -22,6 +22,8 @@ import pytest
 from PIL import Image
 
 from datagen.errors import BadPicture
+from datagen.jobs.doctor.parts import check_decoder
+from datagen.settings import Settings
 from datagen.store import containment
 from datagen.store.decode import decode
 from datagen.store.guarded import GuardedDecoder
@@ -333,6 +335,51 @@ def test_filter_allows_exactly_what_is_listed(machine: str) -> None:
 def test_another_machine_is_named_as_not_contained() -> None:
     with pytest.raises(OSError, match="no filter is written for riscv64"):
         containment._filter("riscv64")
+
+
+#: A filter of the test's own, inherited by what it starts: a kernel without Landlock, that takes no further filter.
+POORER_KERNEL = """
+    import ctypes, platform, struct, sys
+    libc = ctypes.CDLL(None, use_errno=True)
+    prctl = {"x86_64": 157, "aarch64": 167}[platform.machine()]
+    program = b"".join(struct.pack("=HBBI", *instruction) for instruction in [
+        (0x20, 0, 0, 0), (0x15, 0, 1, 444), (0x06, 0, 0, 0x00050000 | 38),
+        (0x15, 0, 3, prctl), (0x20, 0, 0, 16), (0x15, 0, 1, 22), (0x06, 0, 0, 0x00050000 | 22),
+        (0x06, 0, 0, 0x7FFF0000),
+    ])
+    code = ctypes.create_string_buffer(program, len(program))
+    zero = ctypes.c_ulong(0)
+    assert libc.prctl(38, ctypes.c_ulong(1), zero, zero, zero) == 0
+    described = struct.pack("@HP", len(program) // 8, ctypes.addressof(code))
+    assert libc.prctl(22, ctypes.c_ulong(2), described, zero, zero) == 0
+"""
+
+
+def test_doctor_names_what_a_machine_cannot_contain_and_pictures_are_decoded_all_the_same() -> None:
+    program = """
+        from datagen.jobs.doctor.parts import check_decoder
+        from datagen.settings import Settings
+        from datagen.store.guarded import GuardedDecoder
+        print(check_decoder(Settings(_env_file=None)))
+        print(GuardedDecoder(max_bytes=10**6, max_pixels=10**6).size_of(bytes.fromhex(sys.argv[1])))
+    """
+    png = cv2.imencode(".png", np.zeros((7, 9), np.uint8))[1].tobytes()
+    told = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(POORER_KERNEL) + textwrap.dedent(program), png.hex()],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert told.returncode == 0, told.stderr
+    note, size = told.stdout.splitlines()
+    assert note.startswith("limited, but not fully contained on this machine: ")
+    assert "Landlock is not available on this machine: Function not implemented" in note
+    assert "seccomp is not available on this machine: Invalid argument" in note
+    assert size == "(9, 7)"
+
+
+def test_doctor_says_that_the_decoder_is_contained() -> None:
+    assert check_decoder(Settings(_env_file=None)).startswith("contained: ")
 
 
 def samples() -> Iterator[tuple[str, bytes]]:

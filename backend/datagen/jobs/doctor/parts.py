@@ -24,6 +24,7 @@ from datagen.jobs.vitals import live_workers
 from datagen.settings import Settings
 from datagen.store.database import Database
 from datagen.store.decode import encode_png
+from datagen.store.guarded import GuardedDecoder
 from datagen.store.images import ImageStore
 from datagen.store.links import Links
 from datagen.store.rows import StudyRow
@@ -57,6 +58,15 @@ def check_image_store(settings: Settings) -> str:
     images.get(digest)
     images.delete(digest)
     return f"{settings.resolved_store_url} can be written and read"
+
+
+def check_decoder(settings: Settings) -> str:
+    """Its process starts; what this machine cannot take away from it is a note: the limits hold all the same."""
+    with closing(GuardedDecoder(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)) as decoder:
+        missing = decoder.missing_containment()
+    if missing:
+        return f"limited, but not fully contained on this machine: {'; '.join(missing)} (see docs/security.md)"
+    return "contained: no file, network, process or secret can be reached from it"
 
 
 def check_redis(settings: Settings) -> str:
