@@ -12,7 +12,6 @@ from urllib.parse import urlsplit
 import httpx
 import numpy as np
 from redis.exceptions import RedisError
-from rq.cron import CronScheduler
 from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -20,6 +19,7 @@ from datagen.jobs.context import connection_of
 from datagen.jobs.doctor.finding import Wrong
 from datagen.jobs.gpu import engine_problems
 from datagen.jobs.queues import ALL_QUEUES, Queues, connect
+from datagen.jobs.scheduler import live_schedulers
 from datagen.jobs.vitals import live_workers
 from datagen.settings import Settings
 from datagen.store.database import Database
@@ -124,7 +124,7 @@ def check_scheduler(settings: Settings) -> str:
     """It is alive."""
     try:
         with connect(settings.redis_url) as redis:
-            if not CronScheduler.all(connection=redis):
+            if not live_schedulers(redis):
                 raise Wrong("no scheduler is alive: lost jobs would not be found. Start it: datagen up (or scheduler)")
     except RedisError:
         raise Wrong("not to be seen without Redis; mend Redis first") from None
