@@ -24,10 +24,7 @@ from datagen.errors import BadPicture
 from datagen.store.containment import contain
 from datagen.store.decode import decode as decode_here
 from datagen.store.decode import encode_png
-from datagen.store.framing import receive, send
-
-#: Characters of a sentence that are sent.
-MOST_CHARACTERS = 2000
+from datagen.store.framing import PIXELS, receive, send
 
 
 def _serve(decoder: str, max_bytes: int, max_pixels: int, cpu_seconds: int, memory_bytes: int) -> None:
@@ -42,19 +39,26 @@ def _serve(decoder: str, max_bytes: int, max_pixels: int, cpu_seconds: int, memo
     send(line, json.dumps({"missing": missing}).encode())
     while True:
         try:
+            with_pixels = receive(line, len(PIXELS)) == PIXELS
             data = receive(line, max_bytes)
         except ConnectionResetError:
             return
         answer: dict[str, Any]
+        pixels = None
         try:
-            height, width = decode(data, max_bytes=max_bytes, max_pixels=max_pixels).shape[:2]
-            answer = {"width": width, "height": height}
+            pixels = decode(data, max_bytes=max_bytes, max_pixels=max_pixels)
+            height, width = pixels.shape[:2]
+            channels = 1 if pixels.ndim == 2 else pixels.shape[2]
+            answer = {"width": width, "height": height, "channels": channels, "type": str(pixels.dtype)}
         except BadPicture as problem:
-            answer = {"problem": str(problem)[:MOST_CHARACTERS]}
+            answer = {"problem": str(problem)}
         except MemoryError:
             answer = {"problem": f"decoding the picture takes more than {memory_bytes >> 20:,} MiB; scale it down"}
         del data
         send(line, json.dumps(answer).encode())
+        if with_pixels and pixels is not None:
+            line.sendall(pixels.data.cast("B"))
+        del pixels
 
 
 def _warm_up() -> None:

@@ -1,10 +1,12 @@
-"""Messages on a stream socket: eight bytes of length, then the message."""
+"""Messages to and from the process that decodes: on a stream socket, eight bytes of length, then the message."""
 
 from __future__ import annotations
 
 import socket
 from collections.abc import Callable
 
+#: What the decoder's process is asked before each picture: its size, or its pixels too.
+SIZE, PIXELS = b"size", b"pixels"
 _LENGTH_BYTES = 8
 
 
@@ -31,15 +33,22 @@ def receive(line: socket.socket, most: int, next_wait: Callable[[], float] | Non
     Raises:
         OSError: the other end is closed, the message is longer, or ``next_wait`` gave up (TimeoutError).
     """
-    size = int.from_bytes(_receive_exactly(line, _LENGTH_BYTES, next_wait), "big")
+    head = bytearray(_LENGTH_BYTES)
+    receive_into(line, memoryview(head), next_wait)
+    size = int.from_bytes(head, "big")
     if size > most:
         raise ConnectionAbortedError(f"a message of {size:,} bytes, where at most {most:,} are expected")
-    return _receive_exactly(line, size, next_wait)
-
-
-def _receive_exactly(line: socket.socket, size: int, next_wait: Callable[[], float] | None) -> bytes:
     data = bytearray(size)
-    view = memoryview(data)
+    receive_into(line, memoryview(data), next_wait)
+    return bytes(data)
+
+
+def receive_into(line: socket.socket, view: memoryview, next_wait: Callable[[], float] | None = None) -> None:
+    """Fill ``view`` with the next bytes, as ``receive`` does.
+
+    Raises:
+        OSError: the other end is closed, or ``next_wait`` gave up (TimeoutError).
+    """
     while len(view):
         if next_wait is not None:
             line.settimeout(next_wait())
@@ -50,4 +59,3 @@ def _receive_exactly(line: socket.socket, size: int, next_wait: Callable[[], flo
         if not count:
             raise ConnectionResetError("the other end is closed")
         view = view[count:]
-    return bytes(data)

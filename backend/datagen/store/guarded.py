@@ -18,11 +18,13 @@ import sys
 import threading
 import time
 import weakref
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from datagen.errors import BadPicture, StoreError
-from datagen.store.decode import check_bytes
-from datagen.store.framing import receive, send
+from datagen.store.decode import Pixels, check_bytes
+from datagen.store.framing import PIXELS, SIZE, receive, receive_into, send
 
 #: Processor time for one picture, seconds: 100 million pixels need about 5, whatever the kind.
 CPU_SECONDS = 30
@@ -40,8 +42,10 @@ SHARES_A_PROCESS = 10
 _KEPT_VARIABLES = ("PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH")
 #: Its decoders would start threads that one picture does not need.
 _SINGLE = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "OPENCV_FOR_THREADS_NUM": "1"}
-#: Bytes of an answer: two numbers, or a sentence.
-_MOST_ANSWER_BYTES = 2**16
+#: Bytes of an answer without its pixels, and characters of a sentence in it that are passed on: decoders quote files.
+_MOST_ANSWER_BYTES, _MOST_SENTENCE = 2**16, 1000
+#: Types that pixels may have.
+_PIXEL_TYPES = {"uint8": np.uint8, "uint16": np.uint16}
 #: The processor time of another process is looked at no more often than this, seconds.
 _SHORTEST_LOOK = 0.1
 #: The clock of a process's processor time, see clock_getcpuclockid(3): it needs no permission.
@@ -50,7 +54,7 @@ _AGAIN = "open it in a picture editor, save it again, and add that"
 
 
 class GuardedDecoder:
-    """Decodes pictures in its process and says their size; for any number of threads, one picture at a time.
+    """Decodes pictures in its process and gives their size or pixels; for any number of threads, one picture at a time.
 
     Args:
         max_bytes: as for ``decode``.
@@ -71,7 +75,7 @@ class GuardedDecoder:
         memory_bytes: int | None = None,
         decoder: str = "datagen.store.decode:decode",
     ) -> None:
-        self._max_bytes = max_bytes
+        self._max_bytes, self._max_pixels = max_bytes, max_pixels
         self._cpu_seconds = cpu_seconds
         self._wall_seconds = wall_seconds
         self._memory_bytes = memory_bytes or BASE_MEMORY + BYTES_PER_PIXEL * max_pixels
@@ -87,16 +91,23 @@ class GuardedDecoder:
             BadPicture: it does not; the sentence says why and what to do.
             StoreError: the process cannot be started.
         """
-        check_bytes(len(data), self._max_bytes)
-        with self._lock:
-            try:
-                answer = self._ask(data)
-            except _Died:
-                # the picture's fault, or somebody else's who ended the process: the second time it is the picture's
-                answer = self._ask_again(data)
-        if isinstance(answer, str):
-            raise BadPicture(answer)
-        return answer
+        answer = self._answer(data, with_pixels=False)
+        return answer.width, answer.height
+
+    def decode(self, data: bytes) -> Pixels:
+        """The pixels of a picture, decoded within the bounds; the same as those of ``decode.decode``.
+
+        Returns:
+            Read-only [h, w] grey or [h, w, 3] RGB, uint8 or uint16.
+
+        Raises:
+            BadPicture: it does not decode; the sentence says why and what to do.
+            StoreError: the process cannot be started.
+        """
+        pixels = self._answer(data, with_pixels=True).pixels
+        assert pixels is not None
+        pixels.flags.writeable = False
+        return pixels
 
     def missing_containment(self) -> list[str]:
         """What this machine cannot take away from the process that decodes, a sentence each.
@@ -114,16 +125,26 @@ class GuardedDecoder:
                 self._process.end()
                 self._process = None
 
-    def _ask_again(self, data: bytes) -> str | tuple[int, int]:
+    def _answer(self, data: bytes, *, with_pixels: bool) -> _Answer:
+        check_bytes(len(data), self._max_bytes)
+        with self._lock:
+            try:
+                return self._ask(data, with_pixels)
+            except _Died:
+                # the picture's fault, or somebody else's who ended the process: the second time it is the picture's
+                return self._ask_again(data, with_pixels)
+
+    def _ask_again(self, data: bytes, with_pixels: bool) -> _Answer:
         try:
-            return self._ask(data)
+            return self._ask(data, with_pixels)
         except _Died:
             raise BadPicture(f"the decoder broke down over the picture; {_AGAIN}") from None
 
-    def _ask(self, data: bytes) -> str | tuple[int, int]:
+    def _ask(self, data: bytes, with_pixels: bool) -> _Answer:
         process = self._running()
         try:
-            return _checked(process.ask(data, _Patience(process.pid, self._cpu_seconds, self._wall_seconds)))
+            patience = _Patience(process.pid, self._cpu_seconds, self._wall_seconds)
+            return process.ask(data, self._max_pixels, with_pixels, patience)
         except TimeoutError:
             process.end()
             self._process = None
@@ -145,6 +166,12 @@ class GuardedDecoder:
         if self._process is None:
             self._process = _Process(self._arguments)
         return self._process
+
+
+class _Answer(NamedTuple):
+    width: int
+    height: int
+    pixels: Pixels | None
 
 
 class _Died(Exception):
@@ -202,11 +229,23 @@ class _Process:
         #: What the machine cannot take away from it.
         self.missing = [str(sentence) for sentence in ready["missing"]]
 
-    def ask(self, data: bytes, patience: _Patience) -> Any:
-        """The answer for one picture, as JSON holds it; TimeoutError, another OSError or ValueError when none comes."""
+    def ask(self, data: bytes, max_pixels: int, with_pixels: bool, patience: _Patience) -> _Answer:
+        """The answer for one picture, with its pixels where they are asked for.
+
+        Raises:
+            BadPicture: what the process says of it.
+            TimeoutError: there is none within its time.
+            OSError: the process ended.
+            ValueError: the answer is none.
+        """
         self._line.settimeout(patience.next_wait())
+        send(self._line, PIXELS if with_pixels else SIZE)
         send(self._line, data)
-        return json.loads(receive(self._line, _MOST_ANSWER_BYTES, patience.next_wait))
+        said = json.loads(receive(self._line, _MOST_ANSWER_BYTES, patience.next_wait))
+        answer = _checked(said, max_pixels, with_pixels)
+        if answer.pixels is not None:
+            receive_into(self._line, answer.pixels.data.cast("B"), patience.next_wait)
+        return answer
 
     def end(self) -> int:
         """End it and say how it ended."""
@@ -214,13 +253,25 @@ class _Process:
         return int(self._popen.returncode or 0)
 
 
-def _checked(answer: Any) -> str | tuple[int, int]:
-    """The sentence, or width and height. ValueError: it is neither."""
-    match answer:
+def _checked(said: Any, max_pixels: int, with_pixels: bool) -> _Answer:
+    """What the process says of a picture, with room for its pixels where they are to follow.
+
+    Raises:
+        BadPicture: it says that it is one.
+        ValueError: it is no answer, or beyond the limits.
+    """
+    match said:
         case {"problem": str(problem)}:
-            return problem
-        case {"width": int(width), "height": int(height)} if width > 0 and height > 0:
-            return width, height
+            raise BadPicture(problem[:_MOST_SENTENCE])
+        case {"width": int(width), "height": int(height), "channels": int(channels), "type": str(kind)}:
+            if width < 1 or height < 1 or width * height > max_pixels:
+                raise ValueError(f"{width} by {height} pixels")
+            if not with_pixels:
+                return _Answer(width, height, None)
+            if channels not in (1, 3) or kind not in _PIXEL_TYPES:
+                raise ValueError(f"{channels} channels of {kind}")
+            shape = (height, width) if channels == 1 else (height, width, channels)
+            return _Answer(width, height, np.empty(shape, _PIXEL_TYPES[kind]))
     raise ValueError("neither a size nor a problem")
 
 
