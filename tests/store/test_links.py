@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -57,3 +58,27 @@ def test_a_key_is_changed_while_links_of_the_old_one_are_about() -> None:
         Links("", b"old", days=1).check(DIGEST, _key(new))
     with pytest.raises(Refused):
         Links("", b"new", days=1).check(DIGEST, _key(old))
+
+
+def _made(days_from_now: float, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The key of a link that a machine makes whose clock is so far ahead of this one's."""
+    moment = time.time() + days_from_now * 86_400
+    with monkeypatch.context() as there:
+        there.setattr("itsdangerous.timed.time.time", lambda: moment)
+        return _key(Links("", b"key", days=3).make(DIGEST))
+
+
+def test_link_of_a_machine_whose_clock_is_past_midnight_already_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    Links("", b"key", days=3).check(DIGEST, _made(1, monkeypatch))
+
+
+def test_link_from_the_future_names_the_clocks_not_its_age(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Refused, match=r"days ahead of this machine's clock; set the clocks of all machines by NTP"):
+        Links("", b"key", days=3).check(DIGEST, _made(3, monkeypatch))
+
+
+def test_link_passes_until_the_end_of_its_last_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    links = Links("", b"key", days=3)
+    links.check(DIGEST, _made(-3, monkeypatch))
+    with pytest.raises(Refused, match="expired"):
+        links.check(DIGEST, _made(-4, monkeypatch))

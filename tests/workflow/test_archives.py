@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import stat
 import struct
 import tempfile
@@ -123,6 +124,48 @@ def test_a_bomb_is_known_by_its_ratio(pack: Callable[..., Path]) -> None:
     files, [problem] = read(pack({"bomb.png": bytes(5 * 2**20), "good.png": b"1"}))
     assert files == {"good.png": b"1"}
     assert "more than 200 times its size" in problem
+
+
+def test_many_small_entries_are_known_as_a_bomb_by_the_ratio_of_all_together(
+    pack: Callable[..., Path], own_temporary_folder: Path
+) -> None:
+    """Each is below the size where its own ratio counts: 1.6 MB gave 1.46 GiB."""
+    path = pack({f"{number}.png": b"\0" * 2**20 for number in range(80)})
+    assert path.stat().st_size < 2**18
+    with (
+        pytest.raises(InputProblem, match="more than 200 times its size, as bombs do"),
+        unpacked(path, SUFFIXES, 2**21, []),
+    ):
+        pass
+    assert list(own_temporary_folder.iterdir()) == []
+
+
+def test_entries_that_share_their_bytes_are_counted_each(pack: Callable[..., Path], tmp_path: Path) -> None:
+    """The table of contents may name the same bytes thousands of times."""
+    path = pack({"0.png": np.random.default_rng(0).bytes(50_000) + b"\0" * 950_000})
+    with zipfile.ZipFile(path, "a") as archive:
+        only = archive.infolist()[0]
+        for number in range(1, 100):
+            twin = zipfile.ZipInfo(f"{number}.png")
+            for field in ("header_offset", "CRC", "compress_size", "file_size", "compress_type"):
+                setattr(twin, field, getattr(only, field))
+            archive.filelist.append(twin)
+        archive._didModify = True
+    with pytest.raises(InputProblem, match="as bombs do"), unpacked(path, SUFFIXES, 2**21, []):
+        pass
+
+
+def test_what_is_passed_over_does_not_count_to_the_ratio(pack: Callable[..., Path]) -> None:
+    files, problems = read(pack({"a.png": b"1", "log.txt": b"\0" * 70 * 2**20}))
+    assert (files, problems) == ({"a.png": b"1"}, [])
+
+
+def test_zip_that_has_no_room_says_how_to_give_it_some(
+    pack: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archives.shutil, "disk_usage", lambda _folder: shutil._ntuple_diskusage(10, 10, 0))
+    with pytest.raises(InputProblem, match="set TMPDIR to a folder with more room"):
+        read(pack({"a.png": b"1"}))
 
 
 def test_a_file_beyond_the_limit_is_refused_however_it_is_packed(pack: Callable[..., Path]) -> None:

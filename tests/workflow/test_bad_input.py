@@ -367,6 +367,24 @@ def test_a_task_list_that_cannot_be_read_is_an_error_that_names_it(
         add_files(studio.workshop, study.name, Role.CONCEPT, tmp_path / "concept.json")
 
 
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (" " * (64 * 2**20 + 1), "has 67,108,865 bytes, at most 67,108,864 are read"),
+        ("[" + "{}," * 20_000 + "{}]", "has 20,001 tasks, at most 20,000 are taken"),
+        ("[" * 100_000 + "]" * 100_000, "is nested too deeply for a list of tasks"),
+        ("[" + "9" * 5_000 + "]", "is not a JSON file that can be read"),
+    ],
+    ids=["bytes", "tasks", "depth", "digits"],
+)
+def test_task_list_beyond_a_limit_is_refused_with_the_limit(
+    content: str, sentence: str, studio: Studio, study: Study, tmp_path: Path
+) -> None:
+    (tmp_path / "concept.json").write_text(content)
+    with pytest.raises(InputProblem, match=f"concept.json {sentence}"):
+        add_files(studio.workshop, study.name, Role.CONCEPT, tmp_path / "concept.json")
+
+
 def test_a_folder_without_pictures_and_a_path_that_is_not_there_are_errors(
     studio: Studio, study: Study, tmp_path: Path
 ) -> None:

@@ -10,9 +10,10 @@ from dotenv import dotenv_values
 
 from datagen import __version__
 from datagen.cli import deciding, running, studies, upkeep
-from datagen.cli.terminal import out, speaking
+from datagen.cli.terminal import err, out, safe, speaking
 from datagen.jobs.context import settings
 from datagen.jobs.logs import configure_logging
+from datagen.store.private_folder import close_to_others
 
 #: What libraries and engines read from the environment alone, and a .env may name too.
 _ENVIRONMENTAL = ("HF_TOKEN", "HF_HUB_OFFLINE", "HF_ENDPOINT", "HF_HOME", "DATAGEN_HANG_SECONDS")
@@ -45,6 +46,8 @@ def main(
         if name in _ENVIRONMENTAL and value:
             os.environ.setdefault(name, value)
     with speaking():
+        for path in close_to_others(settings().data_dir):
+            err.print(f"[yellow]Closed to others:[/] {safe(str(path))}", highlight=False, soft_wrap=True)
         configure_logging(settings().log_level, settings().known_secrets())
         # what an engine keeps between processes (fits, measurements) lies in the data folder: a .env may name it
         os.environ["DATAGEN_DATA_DIR"] = str(settings().data_dir.absolute())

@@ -9,9 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import structlog
+from redis.exceptions import RedisError, ResponseError
+from rq.exceptions import NoSuchJobError, StopRequested
 from rq.job import Job
+from rq.timeouts import BaseTimeoutException
 
 from datagen.errors import Refused
+
+log = structlog.get_logger()
 
 #: What a job may call, by its name in Redis: all of ``jobs.tasks``, which is not imported for that.
 KNOWN = frozenset(
@@ -20,8 +26,32 @@ KNOWN = frozenset(
 )
 
 
+def is_unreadable(fault: Exception) -> bool:
+    """Whether RQ raised this over what it read in Redis: whatever it is, unless Redis is away or a signal came."""
+    if isinstance(fault, RedisError):
+        return isinstance(fault, ResponseError)  # a key of another type
+    return not isinstance(fault, (StopRequested, BaseTimeoutException))
+
+
 class KnownJob(Job):
     """A job of ours; one of somebody else's fails, and what it names is not even imported."""
+
+    def refresh(self) -> None:
+        """Read the job from Redis.
+
+        Raises:
+            NoSuchJobError: it is not there, or has a date, number or type that RQ does not write; workers pass it over,
+                and the sweeper queues its row again.
+        """
+        try:
+            super().refresh()  # type: ignore[no-untyped-call]
+        except NoSuchJobError:
+            raise
+        except Exception as nonsense:
+            if not is_unreadable(nonsense):
+                raise
+            log.warning("job.unreadable", job=self.id, reason=str(nonsense))
+            raise NoSuchJobError(f"the job {self.id} in Redis cannot be read") from nonsense
 
     @property
     def func(self) -> Callable[..., None]:

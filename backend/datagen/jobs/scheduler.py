@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 
 import structlog
 from redis import Redis
+from redis.client import Pipeline
 from redis.exceptions import RedisError
-from rq import Queue
+from rq import Queue, cron_scheduler_registry
 from rq.cron import CronJob, CronScheduler
+from rq.exceptions import SchedulerNotFound, StopRequested
 from rq.serializers import JSONSerializer
 from rq.utils import now
 
@@ -37,17 +40,45 @@ class JsonCron(CronScheduler):
             job.set_enqueue_time(now())
         return due
 
+    def register_death(self, pipeline: Pipeline | None = None) -> None:
+        """Say that it ends; a Redis that was emptied has forgotten it already."""
+        try:
+            super().register_death(pipeline)
+        except SchedulerNotFound:
+            log.info("scheduler.forgotten", name=self.name)
+
+
+def live_schedulers(redis: Redis) -> list[str]:
+    """Names of the schedulers that were heard of within their time; nothing else that Redis holds of them is read.
+
+    Raises:
+        redis.exceptions.RedisError: Redis is away.
+    """
+    cron_scheduler_registry.cleanup(redis)
+    return cron_scheduler_registry.get_keys(redis)
+
 
 def run_scheduler(redis_url: str, *, sweep_seconds: int, reconcile_seconds: int) -> None:
-    """Queue the periodic jobs until told to stop; while Redis is away, wait for it."""
-    scheduler = JsonCron(connection=Redis.from_url(redis_url), logging_level="WARNING")
+    """Queue the periodic jobs until told to stop; while Redis is away or holds nonsense, try again."""
+    connection = Redis.from_url(redis_url)
+    with suppress(StopRequested):  # told to stop while it waits
+        while not _run(connection, sweep_seconds=sweep_seconds, reconcile_seconds=reconcile_seconds):
+            time.sleep(RECONNECT_SECONDS)
+
+
+def _run(connection: Redis, *, sweep_seconds: int, reconcile_seconds: int) -> bool:
+    """Run a scheduler of a new name until it ends: True if it was told to, False if something failed."""
+    scheduler = JsonCron(connection=connection, logging_level="WARNING")
     scheduler.register(sweep, EVENTS, interval=sweep_seconds)
     scheduler.register(reconcile, EVENTS, interval=reconcile_seconds)
-    while True:
-        try:
-            scheduler.start()  # type: ignore[no-untyped-call]
-        except RedisError as away:
-            log.warning("scheduler.redis_away", reason=type(away).__name__)
-            time.sleep(RECONNECT_SECONDS)
-        else:
-            return  # it was told to stop
+    try:
+        scheduler.start()  # type: ignore[no-untyped-call]
+    except RedisError as away:
+        log.warning("scheduler.redis_away", reason=type(away).__name__)
+    except StopRequested:
+        return True
+    except Exception:
+        log.exception("scheduler.failed")
+    else:
+        return True
+    return False

@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 
 import httpx
+import structlog
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
-from redis.exceptions import RedisError
-from rq import Worker
+from redis.exceptions import RedisError, ResponseError
+from rq import Worker, worker_registration
 from rq.serializers import JSONSerializer
 from rq.worker import BaseWorker
 from sqlalchemy import case, func, select
@@ -24,6 +25,8 @@ from datagen.store.counters import counts
 from datagen.store.database import Database
 from datagen.store.rows import BatchRow, InboxRow, OutboxRow, SampleRow, ShardRow, SpecRow, WorkState, now
 
+log = structlog.get_logger()
+
 #: Upper bounds of the histograms, seconds.
 BUCKETS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 #: Label Studio answers its health check at once, or it is not ready for anything.
@@ -31,17 +34,24 @@ LABEL_STUDIO_SECONDS = 2.0
 
 
 def live_workers(queues: Queues) -> list[BaseWorker]:
-    """The workers that were heard of within their time.
+    """The workers that were heard of within their time; entries that cannot be read are logged and left out.
 
     Raises:
         redis.exceptions.RedisError: Redis is away.
     """
     moment = datetime.now(UTC)
-    return [
-        worker
-        for worker in Worker.all(connection=queues.redis, serializer=JSONSerializer)
-        if worker.last_heartbeat and (moment - worker.last_heartbeat).total_seconds() < 1.5 * WORKER_TTL_SECONDS
-    ]
+    alive = []
+    for key in worker_registration.get_keys(connection=queues.redis):
+        try:
+            worker = Worker.find_by_key(key, connection=queues.redis, serializer=JSONSerializer)
+        except (ValueError, ResponseError) as nonsense:  # a date, number or type that RQ does not write
+            log.warning("worker.unreadable", key=key, reason=str(nonsense))
+            continue
+        if worker is None or worker.last_heartbeat is None:
+            continue
+        if (moment - worker.last_heartbeat).total_seconds() < 1.5 * WORKER_TTL_SECONDS:
+            alive.append(worker)
+    return alive
 
 
 def readiness(database: Database, queues: Queues, label_studio_url: str) -> dict[str, bool]:

@@ -24,9 +24,10 @@ from rq.exceptions import StopRequested
 from rq.job import Job
 from rq.queue import Queue
 from rq.serializers import JSONSerializer
+from rq.utils import now
 
 from datagen.errors import DeviceFault
-from datagen.jobs.known import KnownJob
+from datagen.jobs.known import KnownJob, is_unreadable
 from datagen.jobs.queues import ALL_QUEUES
 from datagen.store.beside import beside
 
@@ -85,6 +86,16 @@ class WarmWorker(SimpleWorker):
             self.told_to_stop.set()
             self._stop_requested = True
         super().handle_execution_ended(job, queue, heartbeat_ttl)
+
+    def run_maintenance_tasks(self) -> None:
+        """RQ's tidying, every ten minutes; an entry in Redis that it cannot read does not end the worker."""
+        try:
+            super().run_maintenance_tasks()  # type: ignore[no-untyped-call]
+        except Exception as fault:
+            if not is_unreadable(fault):
+                raise
+            log.exception("worker.cannot_tidy")
+            self.last_cleaned_at = now()  # type: ignore[assignment]
 
     def _beat(self) -> None:
         try:

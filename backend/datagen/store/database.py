@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from sqlite3 import Connection as SqliteConnection
@@ -56,19 +56,41 @@ class Database:
         Others may write meanwhile, and several processes upgrade at once: they wait for one another.
         """
         from alembic import command  # here alone: it takes a quarter of a second that no other use needs
-        from alembic.config import Config
 
-        config = Config()
-        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+        self._move(command.upgrade, revision)
+
+    def downgrade(self, revision: str) -> None:
+        """Move the schema back; what only the newer one can hold is lost."""
+        from alembic import command
+
+        self._move(command.downgrade, revision)
+
+    def _move(self, move: Callable[[Any, str], None], revision: str) -> None:
+        config = _alembic_config()
         with self._writing.begin() as connection:
             if connection.dialect.name == "postgresql":
                 connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": UPGRADE_LOCK})
             config.attributes["connection"] = connection
-            command.upgrade(config, revision)
+            move(config, revision)
 
     def close(self) -> None:
         """Give all connections back."""
         self.engine.dispose()
+
+
+def known_revisions() -> list[str]:
+    """The schema's revisions that this release knows, the newest first."""
+    from alembic.script import ScriptDirectory
+
+    return [script.revision for script in ScriptDirectory.from_config(_alembic_config()).walk_revisions()]
+
+
+def _alembic_config() -> Any:
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    return config
 
 
 def _sqlite_connected(connection: SqliteConnection, _record: Any) -> None:

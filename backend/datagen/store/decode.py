@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+import simplejpeg
 from PIL import Image, ImageFile
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
@@ -24,6 +26,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from datagen.errors import BadPicture
+from datagen.store.completeness import check_png_rows, check_tiff_rows
 from datagen.store.kinds import kind_of
 
 #: [h, w] grey or [h, w, 3] RGB, uint8 or uint16.
@@ -62,6 +65,11 @@ _LYING = frozenset({5, 6, 7, 8})
 #: PNG's colour types without colour, at byte 25: grey, and grey with alpha.
 _PNG_GREY_TYPES = (0, 4)
 
+#: What a JPEG decoder says after the last row. Cameras write a few such bytes; many of them are rows that the header
+#: does not announce.
+_SURPLUS = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
+_MOST_SURPLUS_BYTES, _MOST_SURPLUS_SHARE = 64, 1 / 64
+
 #: Rows of a picture that are laid on white at a time, to bound the memory of its wider numbers.
 _BAND_ROWS = 256
 
@@ -93,10 +101,12 @@ def decode(data: bytes, *, max_bytes: int, max_pixels: int) -> Pixels:
         _check_pixels(picture, max_pixels)
         _check_frames(picture, kind)
         orientation = _orientation(picture, kind)
-        if _is_sixteen_bit_png_or_colour_tiff(picture, data):
+        if isinstance(picture, JpegImageFile):
+            pixels = _decoded_jpeg(picture, data)
+        elif _is_sixteen_bit_png_or_colour_tiff(picture, data):
             pixels = _decoded_by_opencv(picture, data)
         else:
-            pixels = _decoded_by_pillow(picture)
+            pixels = _decoded_by_pillow(picture, data)
     if orientation in _UPRIGHT:
         pixels = _UPRIGHT[orientation](pixels)
     pixels = np.ascontiguousarray(pixels)
@@ -231,8 +241,34 @@ def _decoded_by_opencv(picture: Image.Image, data: bytes) -> Pixels:
     return decoded
 
 
-def _decoded_by_pillow(picture: Image.Image) -> Pixels:
+def _decoded_jpeg(picture: JpegImageFile, data: bytes) -> Pixels:
+    """The same pixels as Pillow's, which are libjpeg-turbo's too, but its warnings count: missing rows are one."""
+    height, width, _, _ = simplejpeg.decode_jpeg_header(data)
+    if (width, height) != picture.size:
+        raise ValueError(f"it has two sizes, {width} by {height} and {picture.width} by {picture.height}")
+    if picture.mode not in ("L", "RGB"):  # CMYK: Pillow knows which are stored inverted
+        _heeding_warnings(data, "CMYK", min_height=1, min_width=1, min_factor=8)
+        return _decoded_by_pillow(picture, data)
+    pixels = _heeding_warnings(data, "GRAY" if picture.mode == "L" else "RGB")
+    return pixels[..., 0] if picture.mode == "L" else pixels
+
+
+def _heeding_warnings(data: bytes, colours: str, **scale: int) -> Pixels:
+    try:
+        return cast("Pixels", simplejpeg.decode_jpeg(data, colours, **scale))
+    except ValueError as warning:
+        surplus = _SURPLUS.search(str(warning))
+        if surplus is None or int(surplus[1]) > max(_MOST_SURPLUS_BYTES, _MOST_SURPLUS_SHARE * len(data)):
+            raise
+    return cast("Pixels", simplejpeg.decode_jpeg(data, colours, strict=False, **scale))
+
+
+def _decoded_by_pillow(picture: Image.Image, data: bytes) -> Pixels:
+    if isinstance(picture, TiffImageFile):
+        check_tiff_rows(picture)
     picture.load()
+    if isinstance(picture, PngImageFile):
+        check_png_rows(picture, data)
     if picture.has_transparency_data:
         pixels = np.asarray(picture.convert("LA" if picture.mode in ("1", "L", "LA", "La") else "RGBA"))
         colour = pixels[..., 0] if pixels.shape[2] == 2 else pixels[..., :3]

@@ -1,31 +1,30 @@
-"""The first decoding of a picture that came from outside: in a process of its own, bounded in time and memory.
+"""Decoding of a picture that came from outside: in a process of its own, contained, bounded in time and memory.
 
 The limits before decoding (bytes, kind, pixels: see ``decode``) stop what is too large by its own account; this stops
-what a decoder does beyond that: a loop without end, memory without bound, a crash in C. The process knows no secret,
-can write no file, and is kept for the next picture; one that dies is started anew. A picture that passed is decoded
-wherever it is needed later.
+what a decoder does beyond that: a loop without end, memory without bound, a crash in C, code that a picture brings.
+The process has no file, no network and no secret (see ``containment``) and is kept for the next picture; one that dies
+is started anew. What it answers is bounded and checked like any foreign data.
 
-This module is both ends: ``python -m datagen.store.guarded`` is the process's.
+The other end is ``decoder_process``.
 """
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
-import resource
-import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from datagen.errors import BadPicture, StoreError
-from datagen.store.decode import check_bytes
+from datagen.store.decode import Pixels, check_bytes
+from datagen.store.framing import PIXELS, SIZE, receive, receive_into, send
 
 #: Processor time for one picture, seconds: 100 million pixels need about 5, whatever the kind.
 CPU_SECONDS = 30
@@ -37,16 +36,25 @@ BYTES_PER_PIXEL = 24
 BASE_MEMORY = 256 * 2**20
 #: Starting Python and the decoders takes a second; a machine that swaps needs patience.
 START_SECONDS = 60.0
-#: What the process is told of our surroundings: where programs and packages are, and no secret.
-_KEPT_VARIABLES = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR")
+#: A process is replaced once it used its share of a picture so often; the kernel ends it at one share more.
+SHARES_A_PROCESS = 10
+#: What the process is told of our surroundings: where programs and packages are, and no secret. It forgets even that.
+_KEPT_VARIABLES = ("PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH")
 #: Its decoders would start threads that one picture does not need.
 _SINGLE = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "OPENCV_FOR_THREADS_NUM": "1"}
-_LENGTH_BYTES = 8
+#: Bytes of an answer without its pixels, and characters of a sentence in it that are passed on: decoders quote files.
+_MOST_ANSWER_BYTES, _MOST_SENTENCE = 2**16, 1000
+#: Types that pixels may have.
+_PIXEL_TYPES = {"uint8": np.uint8, "uint16": np.uint16}
+#: The processor time of another process is looked at no more often than this, seconds.
+_SHORTEST_LOOK = 0.1
+#: The clock of a process's processor time, see clock_getcpuclockid(3): it needs no permission.
+_CPUCLOCK_SCHED = 2
 _AGAIN = "open it in a picture editor, save it again, and add that"
 
 
 class GuardedDecoder:
-    """Decodes pictures in its process and says their size; for any number of threads, one picture at a time.
+    """Decodes pictures in its process and gives their size or pixels; for any number of threads, one picture at a time.
 
     Args:
         max_bytes: as for ``decode``.
@@ -67,11 +75,12 @@ class GuardedDecoder:
         memory_bytes: int | None = None,
         decoder: str = "datagen.store.decode:decode",
     ) -> None:
-        self._max_bytes = max_bytes
+        self._max_bytes, self._max_pixels = max_bytes, max_pixels
         self._cpu_seconds = cpu_seconds
         self._wall_seconds = wall_seconds
         self._memory_bytes = memory_bytes or BASE_MEMORY + BYTES_PER_PIXEL * max_pixels
-        self._arguments = [decoder, max_bytes, max_pixels, cpu_seconds, self._memory_bytes]
+        life = (SHARES_A_PROCESS + 1) * cpu_seconds
+        self._arguments = [decoder, max_bytes, max_pixels, life, self._memory_bytes]
         self._lock = threading.Lock()
         self._process: _Process | None = None
 
@@ -82,18 +91,32 @@ class GuardedDecoder:
             BadPicture: it does not; the sentence says why and what to do.
             StoreError: the process cannot be started.
         """
-        check_bytes(len(data), self._max_bytes)
+        answer = self._answer(data, with_pixels=False)
+        return answer.width, answer.height
+
+    def decode(self, data: bytes) -> Pixels:
+        """The pixels of a picture, decoded within the bounds; the same as those of ``decode.decode``.
+
+        Returns:
+            Read-only [h, w] grey or [h, w, 3] RGB, uint8 or uint16.
+
+        Raises:
+            BadPicture: it does not decode; the sentence says why and what to do.
+            StoreError: the process cannot be started.
+        """
+        pixels = self._answer(data, with_pixels=True).pixels
+        assert pixels is not None
+        pixels.flags.writeable = False
+        return pixels
+
+    def missing_containment(self) -> list[str]:
+        """What this machine cannot take away from the process that decodes, a sentence each.
+
+        Raises:
+            StoreError: the process cannot be started.
+        """
         with self._lock:
-            try:
-                answer = self._ask(data)
-            except _Died as death:
-                if death.exit_code == -signal.SIGXCPU:
-                    raise self._too_slow() from None
-                # the picture's fault, or somebody else's who ended the process: the second time it is the picture's
-                answer = self._ask_again(data)
-        if "problem" in answer:
-            raise BadPicture(str(answer["problem"]))
-        return int(answer["width"]), int(answer["height"])
+            return self._running().missing
 
     def close(self) -> None:
         """End the process; the next picture starts another."""
@@ -102,38 +125,82 @@ class GuardedDecoder:
                 self._process.end()
                 self._process = None
 
-    def _ask_again(self, data: bytes) -> dict[str, Any]:
+    def _answer(self, data: bytes, *, with_pixels: bool) -> _Answer:
+        check_bytes(len(data), self._max_bytes)
+        with self._lock:
+            try:
+                return self._ask(data, with_pixels)
+            except _Died:
+                # the picture's fault, or somebody else's who ended the process: the second time it is the picture's
+                return self._ask_again(data, with_pixels)
+
+    def _ask_again(self, data: bytes, with_pixels: bool) -> _Answer:
         try:
-            return self._ask(data)
-        except _Died as death:
-            if death.exit_code == -signal.SIGXCPU:
-                raise self._too_slow() from None
+            return self._ask(data, with_pixels)
+        except _Died:
             raise BadPicture(f"the decoder broke down over the picture; {_AGAIN}") from None
 
-    def _ask(self, data: bytes) -> dict[str, Any]:
-        if self._process is None or self._process.owner != os.getpid():  # after a fork it is the parent's
-            self._process = _Process(self._arguments)
+    def _ask(self, data: bytes, with_pixels: bool) -> _Answer:
+        process = self._running()
         try:
-            return self._process.ask(data, self._wall_seconds)
+            patience = _Patience(process.pid, self._cpu_seconds, self._wall_seconds)
+            return process.ask(data, self._max_pixels, with_pixels, patience)
         except TimeoutError:
+            process.end()
+            self._process = None
+            raise BadPicture(
+                f"decoding the picture took more than {self._cpu_seconds} s; make it smaller, or {_AGAIN}"
+            ) from None
+        except (OSError, ValueError, RecursionError):
+            process.end()
+            self._process = None
+            raise _Died from None
+
+    def _running(self) -> _Process:
+        """The process; a new one after a fork, or when the last one is used up."""
+        if self._process is not None and self._process.owner != os.getpid():  # it is the parent's
+            self._process = None
+        if self._process is not None and (_cpu_used(self._process.pid) or 0) > SHARES_A_PROCESS * self._cpu_seconds:
             self._process.end()
             self._process = None
-            raise self._too_slow() from None
-        except OSError:
-            exit_code = self._process.end()
-            self._process = None
-            raise _Died(exit_code) from None
+        if self._process is None:
+            self._process = _Process(self._arguments)
+        return self._process
 
-    def _too_slow(self) -> BadPicture:
-        return BadPicture(f"decoding the picture took more than {self._cpu_seconds} s; make it smaller, or {_AGAIN}")
+
+class _Answer(NamedTuple):
+    width: int
+    height: int
+    pixels: Pixels | None
 
 
 class _Died(Exception):
-    """The process ended over a picture."""
+    """The process ended over a picture, or answers nonsense."""
 
-    def __init__(self, exit_code: int) -> None:
-        super().__init__(exit_code)
-        self.exit_code = exit_code
+
+class _Patience:
+    """How long to wait for a process at a picture: until its processor time or the time by the clock is used up."""
+
+    def __init__(self, pid: int, cpu_seconds: float, wall_seconds: float) -> None:
+        self._pid = pid
+        self._until = time.monotonic() + wall_seconds
+        used = _cpu_used(pid)
+        self._most_cpu = None if used is None else used + cpu_seconds
+
+    def next_wait(self) -> float:
+        """Seconds to wait before asking again.
+
+        Raises:
+            TimeoutError: its time is used up.
+        """
+        wait = self._until - time.monotonic()
+        if self._most_cpu is not None and (used := _cpu_used(self._pid)) is not None:
+            if used >= self._most_cpu:
+                raise TimeoutError
+            wait = min(wait, max(self._most_cpu - used, _SHORTEST_LOOK))  # it has one thread: no faster than the clock
+        if wait <= 0:
+            raise TimeoutError
+        return wait
 
 
 class _Process:
@@ -144,34 +211,76 @@ class _Process:
         self._line, theirs = socket.socketpair()
         with theirs:
             self._popen = subprocess.Popen(  # noqa: S603
-                [sys.executable, "-m", "datagen.store.guarded", *map(str, arguments)],
+                [sys.executable, "-m", "datagen.store.decoder_process", *map(str, arguments)],
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 env={name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ} | _SINGLE,
                 start_new_session=True,  # Ctrl-C in the terminal is for its owner
             )
+        self.pid = self._popen.pid
         self._finalizer = weakref.finalize(self, _end, self._popen, self._line, self.owner)
         try:
-            self._line.settimeout(START_SECONDS)
-            _receive(self._line)
+            patience = _Patience(self.pid, START_SECONDS, START_SECONDS)
+            ready = json.loads(receive(self._line, _MOST_ANSWER_BYTES, patience.next_wait))
         except OSError:
             raise StoreError(
                 f"the process that decodes pictures does not start (exit code {self.end()}); see the end of the log"
             ) from None
+        #: What the machine cannot take away from it.
+        self.missing = [str(sentence) for sentence in ready["missing"]]
 
-    def ask(self, data: bytes, seconds: float) -> dict[str, Any]:
-        """The answer for one picture; TimeoutError or another OSError when none comes."""
-        until = time.monotonic() + seconds
-        self._line.settimeout(seconds)
-        _send(self._line, data)
-        self._line.settimeout(max(0.001, until - time.monotonic()))
-        answer: dict[str, Any] = json.loads(_receive(self._line))
+    def ask(self, data: bytes, max_pixels: int, with_pixels: bool, patience: _Patience) -> _Answer:
+        """The answer for one picture, with its pixels where they are asked for.
+
+        Raises:
+            BadPicture: what the process says of it.
+            TimeoutError: there is none within its time.
+            OSError: the process ended.
+            ValueError: the answer is none.
+        """
+        self._line.settimeout(patience.next_wait())
+        send(self._line, PIXELS if with_pixels else SIZE)
+        send(self._line, data)
+        said = json.loads(receive(self._line, _MOST_ANSWER_BYTES, patience.next_wait))
+        answer = _checked(said, max_pixels, with_pixels)
+        if answer.pixels is not None:
+            receive_into(self._line, answer.pixels.data.cast("B"), patience.next_wait)
         return answer
 
     def end(self) -> int:
         """End it and say how it ended."""
         self._finalizer()
         return int(self._popen.returncode or 0)
+
+
+def _checked(said: Any, max_pixels: int, with_pixels: bool) -> _Answer:
+    """What the process says of a picture, with room for its pixels where they are to follow.
+
+    Raises:
+        BadPicture: it says that it is one.
+        ValueError: it is no answer, or beyond the limits.
+    """
+    match said:
+        case {"problem": str(problem)}:
+            raise BadPicture(problem[:_MOST_SENTENCE])
+        case {"width": int(width), "height": int(height), "channels": int(channels), "type": str(kind)}:
+            if width < 1 or height < 1 or width * height > max_pixels:
+                raise ValueError(f"{width} by {height} pixels")
+            if not with_pixels:
+                return _Answer(width, height, None)
+            if channels not in (1, 3) or kind not in _PIXEL_TYPES:
+                raise ValueError(f"{channels} channels of {kind}")
+            shape = (height, width) if channels == 1 else (height, width, channels)
+            return _Answer(width, height, np.empty(shape, _PIXEL_TYPES[kind]))
+    raise ValueError("neither a size nor a problem")
+
+
+def _cpu_used(pid: int) -> float | None:
+    """Processor time of a process of ours, seconds; None where the system does not tell."""
+    try:
+        return time.clock_gettime((~pid << 3) | _CPUCLOCK_SCHED)
+    except OSError:
+        return None
 
 
 def _end(popen: subprocess.Popen[bytes], line: socket.socket, owner: int) -> None:
@@ -183,72 +292,3 @@ def _end(popen: subprocess.Popen[bytes], line: socket.socket, owner: int) -> Non
     except subprocess.TimeoutExpired:
         popen.kill()
         popen.wait()
-
-
-def _send(line: socket.socket, data: bytes) -> None:
-    line.sendall(len(data).to_bytes(_LENGTH_BYTES, "big"))
-    line.sendall(data)
-
-
-def _receive(line: socket.socket) -> bytes:
-    return _receive_exactly(line, int.from_bytes(_receive_exactly(line, _LENGTH_BYTES), "big"))
-
-
-def _receive_exactly(line: socket.socket, size: int) -> bytes:
-    data = bytearray(size)
-    view = memoryview(data)
-    while len(view):
-        if not (count := line.recv_into(view)):
-            raise ConnectionResetError("the other end is closed")
-        view = view[count:]
-    return bytes(data)
-
-
-# -- the process's end
-
-
-def _serve(decoder: str, max_bytes: int, max_pixels: int, cpu_seconds: int, memory_bytes: int) -> None:
-    """Decode what comes over the line on standard input, until it is closed."""
-    line = socket.socket(fileno=0)
-    module, _, function = decoder.partition(":")
-    decode: Callable[..., Any] = getattr(importlib.import_module(module), function)
-    _bound(resource.RLIMIT_AS, _mapped_bytes() + memory_bytes)
-    _bound(resource.RLIMIT_FSIZE, 0)
-    _bound(resource.RLIMIT_CORE, 0)
-    _send(line, b"ready")
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # decoders write what files say there: not into our log
-    while True:
-        try:
-            data = _receive(line)
-        except ConnectionResetError:
-            return
-        used = resource.getrusage(resource.RUSAGE_SELF)
-        _bound(resource.RLIMIT_CPU, int(used.ru_utime + used.ru_stime) + 1 + cpu_seconds)
-        try:
-            height, width = decode(data, max_bytes=max_bytes, max_pixels=max_pixels).shape[:2]
-            answer = {"width": width, "height": height}
-        except BadPicture as problem:
-            answer = {"problem": str(problem)}
-        except MemoryError:
-            answer = {"problem": f"decoding the picture takes more than {memory_bytes >> 20:,} MiB; scale it down"}
-        del data
-        _send(line, json.dumps(answer).encode())
-
-
-def _bound(what: int, value: int) -> None:
-    """Set a soft limit, below the hard one that may be there already."""
-    hard = resource.getrlimit(what)[1]
-    resource.setrlimit(what, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
-
-
-def _mapped_bytes() -> int:
-    """Address space in use: Python's and the decoders' own."""
-    try:
-        with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123
-            return int(file.read().split()[0]) * resource.getpagesize()
-    except FileNotFoundError:  # no /proc (macOS), where the limit is not heeded anyway
-        return 2**32
-
-
-if __name__ == "__main__":
-    _serve(sys.argv[1], *map(int, sys.argv[2:]))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 
-from itsdangerous import BadSignature, SignatureExpired, TimestampSigner, URLSafeTimedSerializer
+from itsdangerous import BadSignature, TimestampSigner, URLSafeTimedSerializer
 
 from datagen.errors import Refused
 
@@ -12,6 +13,8 @@ from datagen.errors import Refused
 PREFIX = "images"
 
 _DAY_S = 86_400
+#: Days by which the clock of the machine that made a link may be ahead: across midnight, or a wrong time zone.
+_DAYS_AHEAD = 1
 
 
 class _DaySigner(TimestampSigner):
@@ -35,7 +38,7 @@ class Links:
     def __init__(self, own_url: str, key: bytes | Sequence[bytes], days: int) -> None:
         self._base = f"{own_url}/{PREFIX}"
         self._signer = URLSafeTimedSerializer(key, salt="datagen.image", signer=_DaySigner)
-        self._max_age = days * _DAY_S
+        self._days = days
 
     def make(self, digest: str) -> str:
         """The address of a stored picture."""
@@ -45,13 +48,19 @@ class Links:
         """Let a good link pass.
 
         Raises:
-            Refused: the link was not made by us for this picture, or has expired.
+            Refused: the link was not made by us for this picture, has expired, or is dated more than a day ahead.
         """
         try:
-            signed = self._signer.loads(key, max_age=self._max_age)
-        except SignatureExpired:
-            raise Refused("this link has expired; publish the task again to get a new one") from None
+            signed, made_at = self._signer.loads(key, return_timestamp=True)
         except BadSignature:
             raise Refused("this link is not valid") from None
+        age_days = (datetime.now(UTC) - made_at) // timedelta(days=1)
+        if age_days > self._days:
+            raise Refused("this link has expired; publish the task again to get a new one")
+        if age_days < -_DAYS_AHEAD:
+            raise Refused(
+                f"this link is dated {made_at:%Y-%m-%d}, {-age_days} days ahead of this machine's clock; "
+                "set the clocks of all machines by NTP"
+            )
         if signed != digest[:16]:
             raise Refused("this link is for another picture")

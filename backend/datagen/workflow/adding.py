@@ -21,7 +21,7 @@ from datagen.label_studio.sources import adopted, read_desk
 from datagen.store.decode import check_bytes
 from datagen.store.kinds import kind_of
 from datagen.workflow import points
-from datagen.workflow.archives import unpacked
+from datagen.workflow.archives import MOST_ENTRIES, unpacked
 from datagen.workflow.workshop import Workshop, find_study
 
 #: Files of a folder that Label Studio takes as pictures.
@@ -30,6 +30,10 @@ PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif"})
 REFUSED_SUFFIXES = frozenset(
     {".svg", ".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2", ".jxl", ".psd", ".pdf", ".dcm", ".exr", ".npy", ".zip"}
 )
+#: Bytes of a task list; Python's objects take some twenty times that.
+MOST_LIST_BYTES = 64 * 2**20
+#: Tasks of a list, as entries of a zip.
+MOST_TASKS = MOST_ENTRIES
 #: Pictures uploaded at a time, so that memory stays bounded.
 UPLOAD_BATCH = 50
 _DESKS = {Role.CONCEPT: Desk.CONCEPTS, Role.CANVAS: Desk.CANVASES, Role.BACKGROUND: Desk.BACKGROUNDS}
@@ -159,14 +163,13 @@ def _refusal(file: Path) -> str:
 
 def _listed(path: Path, called: str, problems: list[str]) -> list[_Found]:
     """The pictures that a Label Studio JSON file names, relative to it; those that are missing become problems."""
-    try:
-        tasks = read_json(path.read_bytes())
-    except (OSError, ValueError) as fault:
-        raise InputProblem(f"{called} is not a JSON file that can be read: {fault}") from None
+    tasks = _read_json(path, called)
     if not isinstance(tasks, list):
         raise InputProblem(f"{called} is not a list of tasks, as Label Studio exports it")
     if not tasks:
         raise InputProblem(f"{called} names no picture: its list of tasks is empty")
+    if len(tasks) > MOST_TASKS:
+        raise InputProblem(f"{called} has {len(tasks):,} tasks, at most {MOST_TASKS:,} are taken; split it")
     found = []
     for number, task in enumerate(tasks, 1):
         data = task.get("data") if isinstance(task, dict) else None
@@ -182,6 +185,17 @@ def _listed(path: Path, called: str, problems: list[str]) -> list[_Found]:
         else:
             found.append(_Found(path=file, name=plain(file.name), results=_drawn(task.get("annotations"))))
     return found
+
+
+def _read_json(path: Path, called: str) -> Any:
+    try:
+        if (size := path.stat().st_size) > MOST_LIST_BYTES:
+            raise InputProblem(f"{called} has {size:,} bytes, at most {MOST_LIST_BYTES:,} are read; split it")
+        return read_json(path.read_bytes())
+    except (OSError, ValueError) as fault:
+        raise InputProblem(f"{called} is not a JSON file that can be read: {fault}") from None
+    except RecursionError:
+        raise InputProblem(f"{called} is nested too deeply for a list of tasks; export it again") from None
 
 
 def _drawn(annotations: Any) -> tuple[list[dict[str, Any]], ...]:

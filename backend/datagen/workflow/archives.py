@@ -6,6 +6,7 @@ anything is written, sizes while it is. Only pictures and JSON files come out; w
 
 from __future__ import annotations
 
+import shutil
 import stat
 import tempfile
 import zipfile
@@ -22,8 +23,10 @@ MOST_ENTRIES = 20_000
 MOST_BYTES = 8 * 2**30
 #: Unpacked over packed size: pictures are packed already, and even a plain bitmap rarely goes beyond.
 HIGHEST_RATIO = 200
-#: Below this size the ratio says nothing, bytes.
+#: Below this size the ratio of a file says nothing, bytes …
 SMALL_BYTES = 2**20
+#: … nor that of all files together below this: a few plain bitmaps.
+SMALL_TOGETHER_BYTES = 64 * 2**20
 #: Bytes of a zip's table of contents: a kilobyte an entry is plenty.
 _MOST_CONTENTS_BYTES = MOST_ENTRIES * 1024
 _DEEPEST, _LONGEST_NAME = 16, 255
@@ -50,8 +53,7 @@ def unpacked(path: Path, suffixes: frozenset[str], max_file_bytes: int, problems
         entries = archive.infolist()
         if len(entries) > MOST_ENTRIES:
             raise InputProblem(f"{path} has {len(entries):,} entries, at most {MOST_ENTRIES:,} are taken; split it")
-        if sum(entry.file_size for entry in entries) > MOST_BYTES:  # none gives more than it announces, see _unpack
-            raise InputProblem(f"{path} unpacks to more than {MOST_BYTES / 2**30:g} GiB; split it")
+        _check_together(path, [entry for entry in entries if _is_used(entry, suffixes)], Path(folder))
         for entry in entries:
             if entry.is_dir() or _is_chaff(entry.filename):
                 continue
@@ -89,6 +91,29 @@ def _check_contents(path: Path) -> None:
     contents = int.from_bytes(tail[at + 12 : at + 16], "little")
     if b"PK\x06\x07" in tail[max(0, at - 20) : at] or contents > _MOST_CONTENTS_BYTES:
         raise InputProblem(f"{path} has too many entries or is larger than 4 GiB; split it")
+
+
+def _is_used(entry: zipfile.ZipInfo, suffixes: frozenset[str]) -> bool:
+    suffix = PurePosixPath(entry.orig_filename).suffix.lower()
+    return suffix in suffixes and not entry.is_dir() and not _is_chaff(entry.filename)
+
+
+def _check_together(path: Path, used: list[zipfile.ZipInfo], folder: Path) -> None:
+    """That all files together are of a size to be unpacked; none gives more than it announces, see ``_unpack``."""
+    announced = sum(entry.file_size for entry in used)
+    if announced > MOST_BYTES:
+        raise InputProblem(f"{path} unpacks to more than {MOST_BYTES / 2**30:g} GiB; split it")
+    # over the file's own size: what entries say of theirs may be the same bytes again and again
+    if announced > max(SMALL_TOGETHER_BYTES, HIGHEST_RATIO * path.stat().st_size):
+        raise InputProblem(
+            f"{path} unpacks to {announced:,} bytes, more than {HIGHEST_RATIO} times its size, as bombs do; "
+            "pack other files, or give the folder itself"
+        )
+    if announced > (free := shutil.disk_usage(folder).free):
+        raise InputProblem(
+            f"{path} unpacks to {announced:,} bytes, and {folder.parent} has room for {free:,}; "
+            "set TMPDIR to a folder with more room"
+        )
 
 
 def _is_chaff(name: str) -> bool:
@@ -146,6 +171,9 @@ def _unpack(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path, max_
         raise InputProblem(f"it is damaged ({shown(str(damage))}); pack it again") from None
     except (FileExistsError, NotADirectoryError):
         raise InputProblem("a file and a folder have the same name; rename one") from None
+    except OSError as refusal:
+        target.unlink(missing_ok=True)
+        raise InputProblem(f"it cannot be written to {target.parent} ({refusal.strerror})") from None
     if size > most:
         target.unlink()
         raise InputProblem(f"it unpacks to more than {most:,} bytes; use a smaller file")

@@ -32,6 +32,7 @@ def examine(settings: Settings, study_name: str | None = None) -> Iterator[Check
     for name, look in (
         ("database", parts.check_database),
         ("image store", parts.check_image_store),
+        ("picture decoder", parts.check_decoder),
         ("Redis", parts.check_redis),
         ("worker", parts.check_worker),
         ("engine", parts.check_engine),

@@ -12,7 +12,6 @@ from urllib.parse import urlsplit
 import httpx
 import numpy as np
 from redis.exceptions import RedisError
-from rq.cron import CronScheduler
 from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -20,10 +19,12 @@ from datagen.jobs.context import connection_of
 from datagen.jobs.doctor.finding import Wrong
 from datagen.jobs.gpu import engine_problems
 from datagen.jobs.queues import ALL_QUEUES, Queues, connect
+from datagen.jobs.scheduler import live_schedulers
 from datagen.jobs.vitals import live_workers
 from datagen.settings import Settings
 from datagen.store.database import Database
 from datagen.store.decode import encode_png
+from datagen.store.guarded import GuardedDecoder
 from datagen.store.images import ImageStore
 from datagen.store.links import Links
 from datagen.store.rows import StudyRow
@@ -57,6 +58,15 @@ def check_image_store(settings: Settings) -> str:
     images.get(digest)
     images.delete(digest)
     return f"{settings.resolved_store_url} can be written and read"
+
+
+def check_decoder(settings: Settings) -> str:
+    """Its process starts; what this machine cannot take away from it is a note: the limits hold all the same."""
+    with closing(GuardedDecoder(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)) as decoder:
+        missing = decoder.missing_containment()
+    if missing:
+        return f"limited, but not fully contained on this machine: {'; '.join(missing)} (see docs/security.md)"
+    return "contained: no file, network, process or secret can be reached from it"
 
 
 def check_redis(settings: Settings) -> str:
@@ -114,7 +124,7 @@ def check_scheduler(settings: Settings) -> str:
     """It is alive."""
     try:
         with connect(settings.redis_url) as redis:
-            if not CronScheduler.all(connection=redis):
+            if not live_schedulers(redis):
                 raise Wrong("no scheduler is alive: lost jobs would not be found. Start it: datagen up (or scheduler)")
     except RedisError:
         raise Wrong("not to be seen without Redis; mend Redis first") from None

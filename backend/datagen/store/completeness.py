@@ -1,0 +1,81 @@
+"""Whether a file holds all the rows that its header announces, where Pillow fills missing ones with zeros.
+
+PNG and TIFF only: a short JPEG is a warning of its decoder (see ``decode``), and the decoders of BMP, GIF, WebP and of
+16-bit colour refuse by themselves.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+
+from PIL import Image
+from PIL.TiffImagePlugin import TiffImageFile
+
+_SIGNATURE_BYTES, _HEADER = 8, slice(16, 29)
+_BLOCK = 2**20
+_TIFF_WIDTH, _TIFF_HEIGHT = 256, 257
+#: PNG's samples a pixel, by colour type.
+_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+#: Adam7's seven passes: first column and row, then the steps between them.
+_PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+
+
+def check_png_rows(picture: Image.Image, data: bytes) -> None:
+    """Let a loaded PNG pass whose packed rows are all there.
+
+    Missing rows are black in what Pillow loaded, and the last of them is one of the last two of the picture: only where
+    one of those is black is the data unpacked again to count it.
+
+    Raises:
+        ValueError: rows are missing.
+    """
+    width, height = picture.size
+    last = [picture.crop((0, row, width, row + 1)) for row in range(max(0, height - 2), height)]
+    if all(row.getbbox(alpha_only=False) for row in last):
+        return
+    expected = _packed_bytes(data)
+    unpacked = 0
+    inflate = zlib.decompressobj()
+    for chunk in _image_chunks(data):
+        while chunk and unpacked < expected:
+            unpacked += len(inflate.decompress(chunk, _BLOCK))
+            chunk = inflate.unconsumed_tail
+    unpacked += len(inflate.flush())
+    if unpacked < expected:
+        raise ValueError(f"its rows end after {unpacked:,} of {expected:,} bytes")
+
+
+def check_tiff_rows(picture: TiffImageFile) -> None:
+    """Let an opened TIFF pass whose strips or tiles reach its lower right corner.
+
+    Raises:
+        ValueError: they do not.
+    """
+    boxes = [tile.extents for tile in picture.tile if tile.extents is not None]
+    right, bottom = (max((box[side] for box in boxes), default=0) for side in (2, 3))
+    width, height = picture.tag_v2[_TIFF_WIDTH], picture.tag_v2[_TIFF_HEIGHT]  # before it is turned upright
+    if right < width or bottom < height:
+        raise ValueError(f"its pixels are {right} by {bottom}, its header says {width} by {height}")
+
+
+def _packed_bytes(data: bytes) -> int:
+    """Bytes of a PNG's rows before they are compressed, with the byte that begins each."""
+    header = data[_HEADER]
+    width, height = int.from_bytes(header[:4], "big"), int.from_bytes(header[4:8], "big")
+    depth, colour_type, interlaced = header[8], header[9], header[12]
+    bits = depth * _SAMPLES[colour_type]
+    sizes = [(width, height)]
+    if interlaced:
+        sizes = [(-((left - width) // across), -((top - height) // down)) for left, top, across, down in _PASSES]
+    return sum(rows * (1 + (columns * bits + 7) // 8) for columns, rows in sizes if columns > 0 and rows > 0)
+
+
+def _image_chunks(data: bytes) -> Iterator[bytes]:
+    """What is in a PNG's IDAT chunks."""
+    at = _SIGNATURE_BYTES
+    while at + 8 <= len(data):
+        length = int.from_bytes(data[at : at + 4], "big")
+        if data[at + 4 : at + 8] == b"IDAT":
+            yield data[at + 8 : at + 8 + length]
+        at += 12 + length

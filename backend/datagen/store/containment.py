@@ -1,0 +1,227 @@
+"""What a process gives up before it decodes foreign bytes: files, network, other processes, and raising its own limits.
+
+Every step is the kernel's and needs no privilege: hard resource limits, ``no_new_privs``, Landlock (no file can be
+opened, no TCP port reached, no process outside signalled), and a seccomp filter that allows the system calls that
+computing needs and refuses all others with EPERM. Root's process takes a user id that nobody else has. The steps
+cannot be taken back. Linux on x86-64 and ARM64; elsewhere only the resource limits apply, and ``contain`` says so.
+
+Why ctypes and no package: docs/decisions/0011.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import platform
+import resource
+import secrets
+import struct
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+#: User ids that no user, container or service is given: https://systemd.io/UIDS-GIDS
+_UNUSED_IDS = range(1_879_048_192, 2_147_483_647)
+#: … and where the process's user namespace has none of those.
+_NOBODY = 65_534
+_CAP_KILL = 5
+#: Standard input, output and error.
+_DESCRIPTORS = 3
+
+_PR_SET_DUMPABLE, _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS = 4, 22, 38
+_SECCOMP_MODE_FILTER = 2
+
+#: Landlock's two system calls that are needed have these numbers on every architecture.
+_LANDLOCK_CREATE_RULESET, _LANDLOCK_RESTRICT_SELF = 444, 446
+_LANDLOCK_VERSION = 1
+#: What Landlock can deny, by the version of its interface that brought it: on files, TCP, and outside the process.
+_FILE_RIGHTS = ((1, 0x1FFF), (2, 1 << 13), (3, 1 << 14), (5, 1 << 15))
+_TCP_RIGHTS = ((4, 0b11),)
+_SCOPES = ((6, 0b11),)  # abstract sockets, signals
+
+#: AUDIT_ARCH and the numbers of the allowed system calls. No ``sigaction`` or ``sigprocmask``: SIGXCPU stays deadly.
+_ALLOWED = {
+    "x86_64": (
+        0xC000003E,
+        {"read": 0, "write": 1, "lseek": 8, "munmap": 11, "brk": 12, "rt_sigreturn": 15, "sched_yield": 24}
+        | {"mremap": 25, "madvise": 28, "nanosleep": 35, "sendto": 44, "recvfrom": 45, "exit": 60, "futex": 202}
+        | {"gettimeofday": 96, "time": 201, "restart_syscall": 219, "clock_gettime": 228, "clock_nanosleep": 230}
+        | {"exit_group": 231, "getrandom": 318},
+        {"mmap": 9, "mprotect": 10},
+    ),
+    "aarch64": (
+        0xC00000B7,
+        {"read": 63, "write": 64, "lseek": 62, "munmap": 215, "brk": 214, "rt_sigreturn": 139, "sched_yield": 124}
+        | {"mremap": 216, "madvise": 233, "nanosleep": 101, "sendto": 206, "recvfrom": 207, "exit": 93, "futex": 98}
+        | {"gettimeofday": 169, "restart_syscall": 128, "clock_gettime": 113, "clock_nanosleep": 115}
+        | {"exit_group": 94, "getrandom": 278},
+        {"mmap": 222, "mprotect": 226},
+    ),
+}
+
+# classic BPF: load a word of struct seccomp_data, jump if equal, jump if a bit is set, return
+_LOAD, _IF_EQUAL, _IF_SET, _RETURN = 0x20, 0x15, 0x45, 0x06
+_AT_NUMBER, _AT_ARCHITECTURE, _AT_PROTECTION = 0, 4, 16 + 2 * 8
+_PROT_EXEC = 4
+_ALLOW, _REFUSE, _KILL = 0x7FFF0000, 0x00050000 | errno.EPERM, 0x80000000
+
+
+def contain(*, memory_bytes: int, cpu_seconds: int) -> list[str]:
+    """Give up everything but computing, the open descriptors, and memory; call it with one thread, after all imports.
+
+    Args:
+        memory_bytes: address space that may be added to what is mapped now.
+        cpu_seconds: processor time that may be added to what was used; for the rest of the process's life.
+
+    Returns:
+        What this machine cannot take away, a sentence each; empty where the process is contained.
+    """
+    missing = [*_limit(memory_bytes, cpu_seconds), *_change_user()]
+    if sys.platform != "linux":
+        return [*missing, f"{platform.system()} has neither seccomp nor Landlock; run the workers on Linux"]
+    if (threads := len(list(Path("/proc/self/task").iterdir()))) != 1:
+        return [*missing, f"the process has {threads} threads, and a filter holds the one that sets it"]
+    libc = ctypes.CDLL(None, use_errno=True)
+    _prctl(libc, _PR_SET_NO_NEW_PRIVS, 1)
+    _prctl(libc, _PR_SET_DUMPABLE, 0)
+    for name, restrict in (
+        ("Landlock", restrict_by_landlock),
+        ("a limit of open files", _open_no_more),
+        ("seccomp", filter_system_calls),
+    ):
+        try:
+            restrict(libc)
+        except OSError as refusal:
+            missing.append(f"{name} is not available on this machine: {refusal.strerror}")
+    return missing
+
+
+def restrict_by_landlock(libc: ctypes.CDLL) -> None:
+    """Deny everything that the kernel's Landlock can deny.
+
+    Raises:
+        OSError: the kernel has no Landlock, or it is switched off.
+    """
+    version = _syscall(libc, _LANDLOCK_CREATE_RULESET, None, ctypes.c_size_t(0), _LANDLOCK_VERSION)
+
+    def known(rights: tuple[tuple[int, int], ...]) -> int:
+        return sum(bits for since, bits in rights if since <= version)
+
+    # an older kernel takes the longer struct as long as what it does not know is zero
+    attributes = struct.pack("=QQQ", known(_FILE_RIGHTS), known(_TCP_RIGHTS), known(_SCOPES))
+    ruleset = _syscall(libc, _LANDLOCK_CREATE_RULESET, attributes, ctypes.c_size_t(len(attributes)), 0)
+    try:
+        _syscall(libc, _LANDLOCK_RESTRICT_SELF, ruleset, 0)
+    finally:
+        os.close(ruleset)
+
+
+def filter_system_calls(libc: ctypes.CDLL) -> None:
+    """Refuse every system call that computing does not need, and memory that can be executed.
+
+    Raises:
+        OSError: the kernel has no seccomp filters, or another architecture.
+    """
+    program = _filter(platform.machine())
+    code = ctypes.create_string_buffer(program, len(program))
+    described = struct.pack("@HP", len(program) // 8, ctypes.addressof(code))
+    _prctl(libc, _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, described)
+
+
+def _filter(machine: str) -> bytes:
+    """The filter as BPF instructions of 8 bytes each."""
+    if machine not in _ALLOWED or struct.calcsize("P") != 8:
+        raise OSError(errno.ENOSYS, f"no filter is written for {machine}")
+    architecture, plain, without_exec = _ALLOWED[machine]
+    numbers = [*plain.values(), *without_exec.values()]
+    program = [
+        *((_LOAD, 0, 0, _AT_ARCHITECTURE), (_IF_EQUAL, 1, 0, architecture), (_RETURN, 0, 0, _KILL)),
+        (_LOAD, 0, 0, _AT_NUMBER),
+    ]
+    for at, number in enumerate(numbers):
+        left = len(numbers) - at - 1
+        to_allow, to_check = left + 3, left + 1  # what follows: refuse, check (2), allow, refuse
+        program.append((_IF_EQUAL, to_allow if number in plain.values() else to_check, 0, number))
+    program += [(_RETURN, 0, 0, _REFUSE), (_LOAD, 0, 0, _AT_PROTECTION), (_IF_SET, 1, 0, _PROT_EXEC)]
+    program += [(_RETURN, 0, 0, _ALLOW), (_RETURN, 0, 0, _REFUSE)]
+    return b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
+
+
+def _limit(memory_bytes: int, cpu_seconds: int) -> list[str]:
+    """Set hard limits, which only root can raise: no file, process or descriptor more, no core, bounded memory."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    limits = {
+        "RLIMIT_AS": _mapped_bytes() + memory_bytes,
+        "RLIMIT_CPU": int(used.ru_utime + used.ru_stime) + 1 + cpu_seconds,
+        **dict.fromkeys(("RLIMIT_FSIZE", "RLIMIT_CORE", "RLIMIT_NPROC", "RLIMIT_MEMLOCK", "RLIMIT_MSGQUEUE"), 0),
+    }
+    missing = []
+    for name, value in limits.items():
+        if (limit := getattr(resource, name, None)) is None:
+            continue
+        hard = resource.getrlimit(limit)[1]
+        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        try:
+            resource.setrlimit(limit, (value, value))
+        except (OSError, ValueError) as refusal:
+            missing.append(f"{name} cannot be set ({refusal})")
+    return missing
+
+
+def _open_no_more(_libc: ctypes.CDLL) -> None:
+    """Keep standard input, output and error, and let no descriptor come to them."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (_DESCRIPTORS, _DESCRIPTORS))
+
+
+def _change_user() -> list[str]:
+    """Take a user id that nobody else has, without groups, where the process is root's."""
+    if os.geteuid() != 0 or sys.platform != "linux":
+        return []
+    try:
+        status = Path("/proc/self/status").read_text()
+        if not int(status.split("CapEff:")[1].split()[0], 16) >> _CAP_KILL & 1:
+            return ["the decoder stays root's: this root may not end processes of others (CAP_KILL)"]
+        os.setgroups([])
+        _take_id(os.setresgid)
+        _take_id(os.setresuid)
+    except OSError as refusal:
+        return [f"the decoder stays root's: {refusal.strerror}; use a user of its own"]
+    return []
+
+
+def _take_id(change: Callable[[int, int, int], None]) -> None:
+    chosen = secrets.choice(_UNUSED_IDS)
+    try:
+        change(chosen, chosen, chosen)
+    except OSError as refusal:
+        if refusal.errno != errno.EINVAL:  # a user namespace without such an id
+            raise
+        change(_NOBODY, _NOBODY, _NOBODY)
+
+
+def _mapped_bytes() -> int:
+    """Address space in use: Python's and the decoders' own."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    except FileNotFoundError:  # no /proc (macOS), where the limit is not heeded anyway
+        return 2**32
+
+
+def _prctl(libc: ctypes.CDLL, option: int, value: int, pointer: bytes | None = None) -> None:
+    nothing = ctypes.c_ulong(0)
+    if libc.prctl(option, ctypes.c_ulong(value), pointer, nothing, nothing) != 0:
+        raise _failure()
+
+
+def _syscall(libc: ctypes.CDLL, *arguments: object) -> int:
+    libc.syscall.restype = ctypes.c_long
+    result = int(libc.syscall(*arguments))
+    if result < 0:
+        raise _failure()
+    return result
+
+
+def _failure() -> OSError:
+    number = ctypes.get_errno()
+    return OSError(number, os.strerror(number))

@@ -1,0 +1,189 @@
+"""Dates, numbers and types in Redis that RQ does not write are logged and passed over: the others go on."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis import Redis
+from rq.cron import CronScheduler
+from rq.exceptions import StopRequested
+
+from datagen.jobs import scheduler as scheduler_module
+from datagen.jobs import tasks
+from datagen.jobs.doctor.parts import check_scheduler, check_worker
+from datagen.jobs.queues import ALL_QUEUES, EVENTS, Queues
+from datagen.jobs.scheduler import JsonCron, live_schedulers, run_scheduler
+from datagen.jobs.vitals import live_workers
+from datagen.jobs.worker import WORKER_TTL_SECONDS, _worker, run_worker
+from datagen.settings import Settings
+from datagen.workflow.workshop import Door, Knock
+from stage import redis_server
+from stage.layout import ROOT
+from stage.ports import free_port
+from stage.processes import Processes, wait_until
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> Iterator[str]:
+    """A Redis of the test's own."""
+    processes = Processes(tmp_path)
+    yield redis_server.start(processes, tmp_path / "redis", port=free_port())
+    processes.stop_all()
+
+
+@pytest.fixture
+def redis(url: str) -> Iterator[Redis]:
+    with contextlib.closing(Redis.from_url(url)) as connection:
+        yield connection
+
+
+@pytest.fixture
+def settings(url: str) -> Settings:
+    return Settings(_env_file=None, redis_url=url)
+
+
+def plant_worker(redis: Redis, name: str, **fields: Any) -> None:
+    redis.sadd("rq:workers", f"rq:worker:{name}")
+    redis.hset(f"rq:worker:{name}", mapping={"hostname": "elsewhere", "queues": EVENTS, **fields})
+
+
+GOOD_DATE = "2030-01-01T00:00:00.000000Z"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"birth": "yesterday", "last_heartbeat": GOOD_DATE},
+        {"birth": GOOD_DATE, "last_heartbeat": "nonsense"},
+        {"birth": b"\xff\xfe", "last_heartbeat": GOOD_DATE},
+        {"pid": "many", "last_heartbeat": GOOD_DATE},
+        {"total_working_time": "long", "last_heartbeat": GOOD_DATE},
+    ],
+    ids=["birth", "heartbeat", "bytes", "pid", "time"],
+)
+def test_worker_entry_that_cannot_be_read_does_not_hide_the_others(
+    fields: dict[str, Any], redis: Redis, settings: Settings
+) -> None:
+    plant_worker(redis, "planted", **fields)
+    redis.sadd("rq:workers", "rq:worker:a-string", "not a worker's key")
+    redis.set("rq:worker:a-string", "x")
+    worker = _worker(redis, ALL_QUEUES)
+    worker.register_birth()
+    worker.heartbeat(WORKER_TTL_SECONDS)
+    assert [one.name for one in live_workers(Queues(redis))] == [worker.name]
+    assert check_worker(settings) == "1 alive"
+    worker.register_death()
+
+
+@pytest.mark.parametrize("field", ["created_at", "enqueued_at", "last_heartbeat", "timeout", "status", "data", "type"])
+def test_job_that_cannot_be_read_does_not_end_the_worker(
+    field: str, url: str, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[int] = []
+    births = []
+    monkeypatch.setattr(tasks, "handle_event", done.append)
+    monkeypatch.setattr("datagen.jobs.worker.log.info", lambda event, **_: births.append(event))
+    queues = Queues(redis)
+    queues.knock([Knock(Door.EVENT, 1), Knock(Door.EVENT, 2)])
+    first = redis.lindex(f"rq:queue:{EVENTS}", 0).decode()
+    if field == "type":
+        redis.delete(f"rq:job:{first}")
+        redis.set(f"rq:job:{first}", "x")
+    else:
+        redis.hset(f"rq:job:{first}", field, b"\xffnonsense")
+    run_worker(url, (EVENTS,), burst=True)
+    assert 2 in done
+    assert births.count("worker.started") == 1
+
+
+def test_tidying_that_fails_does_not_end_the_worker(url: str, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    """RQ's maintenance reads the dates of jobs that are held, and failed again at every start."""
+    done: list[int] = []
+    monkeypatch.setattr(tasks, "handle_event", done.append)
+    redis.zadd(f"rq:wip:{EVENTS}", {"held:by-an-execution": 1})
+    redis.hset("rq:execution:by-an-execution", mapping={"id": "held:by-an-execution", "created_at": "x"})
+    redis.hset("rq:job:held", mapping={"data": "x", "created_at": "yesterday"})
+    redis.rpush(f"rq:queue:{EVENTS}:intermediate", "held")
+    redis.set(f"rq:queue:{EVENTS}:intermediate:first_seen:held", "yesterday")
+    redis.sadd("rq:groups", "a group")
+    redis.set("rq:group:a group", "x")
+    Queues(redis).knock([Knock(Door.EVENT, 1)])
+    run_worker(url, (EVENTS,), burst=True)
+    assert done == [1]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"created_at": "yesterday"},
+        {"pid": "x"},
+        {"cron_jobs": '[{"queue_name": "q", "func_name": "f", "interval": 5, "next_enqueue_time": "soon"}]'},
+    ],
+    ids=["birth", "pid", "next time"],
+)
+def test_scheduler_entry_that_cannot_be_read_does_not_end_the_doctor(
+    fields: dict[str, str], redis: Redis, settings: Settings
+) -> None:
+    redis.zadd("rq:cron_schedulers", {"planted": time.time()})
+    redis.hset("rq:cron_scheduler:planted", mapping={"name": "planted", **fields})
+    with pytest.raises(ValueError):  # noqa: PT011 - RQ's own reading, whatever it says
+        CronScheduler.all(connection=redis)
+    assert check_scheduler(settings) == "alive"
+
+
+def test_scheduler_goes_on_after_a_fault_and_ends_when_told(
+    url: str, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither a fault while it queues nor an emptied Redis ends it; being told to stop does."""
+    names: list[str] = []
+    enqueue = JsonCron.enqueue_jobs
+
+    def enqueue_with_faults(self: JsonCron) -> Any:
+        names.append(self.name)
+        if len(names) == 1:
+            raise ValueError("time data 'yesterday' does not match format")
+        if len(names) == 2:
+            redis.flushall()
+            raise ConnectionError
+        enqueue(self)
+        raise StopRequested
+
+    monkeypatch.setattr(JsonCron, "_install_signal_handlers", lambda _self: None)
+    monkeypatch.setattr(JsonCron, "enqueue_jobs", enqueue_with_faults)
+    monkeypatch.setattr(scheduler_module, "RECONNECT_SECONDS", 0.01)
+    ended = threading.Event()
+
+    def run() -> None:
+        run_scheduler(url, sweep_seconds=5, reconcile_seconds=5)
+        ended.set()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    wait_until(ended.is_set, 20, "the end of the scheduler")
+    assert len(set(names)) == 3
+    assert redis.llen(f"rq:queue:{EVENTS}") == 2
+    assert live_schedulers(redis) == []
+
+
+def test_container_check_heeds_its_own_host_alone(url: str, redis: Redis) -> None:
+    def check() -> int:
+        environment = {**os.environ, "REDIS_URL": url}
+        return subprocess.run([sys.executable, str(ROOT / "docker/worker_alive.py")], env=environment).returncode
+
+    plant_worker(redis, "planted", last_heartbeat="nonsense")
+    plant_worker(redis, "mine-long-ago", hostname=socket.gethostname(), last_heartbeat="2001-01-01T00:00:00.000000Z")
+    assert check() == 1
+    plant_worker(redis, "mine", hostname=socket.gethostname(), last_heartbeat=GOOD_DATE)
+    assert check() == 0
