@@ -114,9 +114,11 @@ def said(opinion: str, *reasons: str, comment: str = "") -> list[dict[str, Any]]
     return form
 
 
-def asked(action: str | None, *, count: Any = None, name: str = "") -> list[dict[str, Any]]:
-    """A filled decision form."""
+def asked(action: str | None, *, count: Any = None, name: str = "", confirmed: bool = True) -> list[dict[str, Any]]:
+    """A filled decision form; an approval is confirmed unless the test says otherwise."""
     form = [choice("action", action, to="summary")] if action else []
+    if confirmed and action == Happening.APPROVE:
+        form.append(choice("confirm", "I have looked", to="summary"))
     if count is not None:
         form.append({"from_name": "count", "to_name": "summary", "type": "number", "value": {"number": count}})
     if name:
@@ -451,6 +453,7 @@ class Study:
 
     def act(self, action: Happening, **form: Any) -> None:
         """Decide from the command line's side, without Label Studio's form."""
+        form.setdefault("confirmed", action is Happening.APPROVE)
         deciding.decide(self.studio.workshop, self.id, Decision(action=action, **form), "tester")
 
     def outbox(self) -> list[OutboxRow]:

@@ -170,7 +170,7 @@ class Assaults:
             form = [
                 _answer("action", "choices", {"choices": ["approve"]}),
                 _answer("count", "number", {"number": 1_000_000}),
-                _answer("confirm", "choices", {"choices": ["confirm"]}),
+                _answer("confirm", "choices", {"choices": ["I have looked"]}),
             ]
             self._submit(max(open_ones), form)
 

@@ -75,6 +75,7 @@ class Person(threading.Thread):
         form = [_choice("action", action, "summary")]
         if "count" in fields:
             form.append(_answer("count", "number", {"number": fields["count"]}, "summary"))
+            form.append(_choice("confirm", "I have looked", "summary"))
         self.said.decisions.add(self._submit(task["id"], form))
         self.said.counts[action] += 1
         if action != "build preview":

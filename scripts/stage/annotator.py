@@ -125,7 +125,7 @@ class Annotator:
         if count is not None:
             answers["count"] = {"number": count}
             if count > LARGE_RUN:
-                answers["confirm"] = {"choices": ["confirm"]}
+                answers["confirm"] = {"choices": ["I have looked"]}
         for field, text in (("name", name), ("note", note)):
             if text:
                 answers[field] = {"text": [text]}

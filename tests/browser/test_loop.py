@@ -132,6 +132,7 @@ def test_from_a_drawn_box_to_the_dataset(open_study: Callable[[str], Study], per
     person.open_task(study.projects[Desk.DECISIONS], newest_decision(study))
     assert note in person.told()
     person.tick("approve")
+    person.tick("I have looked")  # no preview of this round was judged
     person.number("count", APPROVED)
     person.write("name", "first batch")
     person.submit()

@@ -20,6 +20,7 @@ from datagen.store.database import Database
 from datagen.store.rows import BatchKind, BatchRow, ShardRow, SpecRow, StudyRow, WorkState, now
 from datagen.workflow import building, deciding
 from datagen.workflow.studies import open_study
+from datagen.workflow.study_options import StudyOptions
 from datagen.workflow.workshop import Door, Knock, Unit
 from studio import Studio, Study, asked
 
@@ -182,18 +183,18 @@ def text(page: str) -> str:
 @pytest.mark.integration
 def test_a_large_run_starts_once_the_tick_is_set(studio: Studio, careful: Study) -> None:
     runs = len(careful.batches(BatchKind.RUN))
-    answer = careful.decide("approve", count=3)
+    answer = careful.decide("approve", count=3, confirmed=False)
     assert len(careful.batches(BatchKind.RUN)) == runs
     shown = text(careful.page())
     assert re.search(
         r"3 images were asked for; more than 2 have to be confirmed\. At [\d.e-]+ s an image, .* take one worker about "
-        r"[\d.]+ min, several workers less\. They need about 0\.0 GiB in the image store\. To go on, tick “confirm” "
-        rf"and press Update, or run: datagen approve '{careful.name}' --count 3 --confirm",
+        r"[\d.]+ min, several workers less\. They need about 0\.0 GiB in the image store\. To go on, tick “I have "
+        rf"looked” and press Update, or run: datagen approve '{careful.name}' --count 3 --confirm",
         shown,
     ), shown
 
-    confirm = {"from_name": "confirm", "to_name": "summary", "type": "choices", "value": {"choices": ["confirm"]}}
-    studio.client.update_annotation(answer, [*asked("approve", count=3), confirm])
+    confirm = {"from_name": "confirm", "to_name": "summary", "type": "choices", "value": {"choices": ["I have looked"]}}
+    studio.client.update_annotation(answer, [*asked("approve", count=3, confirmed=False), confirm])
     studio.settle()
     [run] = careful.batches(BatchKind.RUN)[runs:]
     assert (run.count, run.state) == (3, WorkState.DONE)
@@ -235,5 +236,13 @@ def test_provisioning_sets_the_number_and_leaves_it(studio: Studio) -> None:
     study = studio.open_study(inputs=False)
     connection = context.connection_of(studio.settings)
     for given, kept in ((2000, 2000), (None, 2000), (0, 0)):
-        open_study(studio.workshop, study.name, [], connection, engine=None, preview_size=3, confirm_above=given)
+        open_study(
+            studio.workshop,
+            study.name,
+            [],
+            connection,
+            engine=None,
+            preview_size=3,
+            options=StudyOptions(confirm_above=given),
+        )
         assert study.row().confirm_above == kept

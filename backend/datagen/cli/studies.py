@@ -26,10 +26,28 @@ def provision(
         int | None,
         typer.Option(min=0, help="A run of more images has to be confirmed; 10,000 where it was never given."),
     ] = None,
+    least_judged: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=1, help="Approving a round of which a smaller share was judged has to be confirmed; 0.5."
+        ),
+    ] = None,
+    least_good: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="… and one with a smaller share of good verdicts; 0.5."),
+    ] = None,
+    annotate_up_to: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Runs of up to so many images get annotations in Label Studio, which its own export takes; 10,000.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a study's Label Studio projects, or mend what is missing of them."""
     from datagen.workflow.studies import open_study
+    from datagen.workflow.study_options import StudyOptions
 
     with speaking():
         migrate()
@@ -41,7 +59,12 @@ def provision(
             connection_of(chosen),
             engine=engine or chosen.chosen_engine,
             preview_size=chosen.preview_size,
-            confirm_above=confirm_above,
+            options=StudyOptions(
+                confirm_above=confirm_above,
+                least_judged=least_judged,
+                least_good=least_good,
+                annotate_up_to=annotate_up_to,
+            ),
         )
         if as_json:
             projects = {desk.name.lower(): n for desk, n in made.projects.items()}

@@ -127,6 +127,11 @@ class StudyRow(Row):
     verdict_changes: Mapped[int] = mapped_column(default=0)
     #: a run of more images has to be confirmed; None: the product's own number
     confirm_above: Mapped[int | None] = mapped_column(default=None)
+    #: … and an approval of a round of which a smaller share was judged, or is good; None: see ``study_options``
+    least_judged: Mapped[float | None] = mapped_column(default=None)
+    least_good: Mapped[float | None] = mapped_column(default=None)
+    #: largest run whose labels are annotations in Label Studio too; None: see ``study_options``
+    annotate_up_to: Mapped[int | None] = mapped_column(default=None)
     created_at: Mapped[datetime] = mapped_column(default=now)
 
     desks: Mapped[list[DeskRow]] = relationship(back_populates="study")

@@ -1,7 +1,7 @@
 """What a person has to confirm before it is done: consequences that nobody should set going by accident.
 
 One mechanism for all of them: a check gives a sentence, or None; the sentences are shown together, and one tick on the
-form (“confirm”), or ``--confirm`` on the command line, confirms them all.
+form (“I have looked”), or ``--confirm`` on the command line, confirms them all.
 """
 
 from __future__ import annotations
@@ -13,13 +13,15 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 
 from datagen.domain.decision import Decision
-from datagen.domain.lifecycle import Happening, follow
+from datagen.domain.lifecycle import Happening, StudyState, follow
+from datagen.domain.verdict import Opinion
 from datagen.errors import NotConfirmed, StoreError
-from datagen.store.rows import BatchKind, BatchRow, SampleRow, ShardRow, StudyRow
+from datagen.store.rows import BatchKind, BatchRow, SampleRow, ShardRow, StudyRow, VerdictRow
+from datagen.workflow import verdicts
+from datagen.workflow.building import current_spec
+from datagen.workflow.study_options import options_of
 from datagen.workflow.workshop import Workshop
 
-#: A run of more images has to be confirmed, where the study says no other number.
-CONFIRM_ABOVE = 10_000
 #: So many images of the newest round are weighed to estimate the disk that a run takes.
 _WEIGHED = 8
 
@@ -43,14 +45,14 @@ def check_confirmed(workshop: Workshop, study_id: int, wish: Decision) -> None:
         command = f"datagen {str(wish.action).replace('build ', '')} {shlex.quote(study.name)}"
         command += f" --count {wish.count}" if wish.count is not None else ""
         raise NotConfirmed(
-            f"{' '.join(reasons)} To go on, tick “confirm” and press Update, or run: {command} --confirm"
+            f"{' '.join(reasons)} To go on, tick “I have looked” and press Update, or run: {command} --confirm"
         )
 
 
 def _large_run(workshop: Workshop, study: StudyRow, wish: Decision) -> str | None:
     """A run of so many images that it may take days."""
-    limit = CONFIRM_ABOVE if study.confirm_above is None else study.confirm_above
-    if wish.action is not Happening.APPROVE or wish.count is None or wish.count <= limit:
+    limit = options_of(study).confirm_above
+    if wish.action is not Happening.APPROVE or wish.count is None or limit is None or wish.count <= limit:
         return None
     measured = _measured(workshop, study.id)
     sentence = f"{wish.count:,} images were asked for; more than {limit:,} have to be confirmed."
@@ -63,6 +65,35 @@ def _large_run(workshop: Workshop, study: StudyRow, wish: Decision) -> str | Non
     if measured.size is not None:
         sentence += f" They need about {wish.count * measured.size / 2**30:,.1f} GiB in the image store."
     return sentence
+
+
+def _little_judged(workshop: Workshop, study: StudyRow, wish: Decision) -> str | None:
+    """A version of which few previews were judged, or few of the judged ones are good."""
+    if wish.action is not Happening.APPROVE or study.state is not StudyState.REVIEWING:
+        return None  # an accepted version was looked at when it was accepted
+    options = options_of(study)
+    with workshop.database.read() as session:
+        spec = current_spec(session, study.id)
+        newest = session.scalar(
+            select(BatchRow)
+            .where(BatchRow.spec_id == (spec.id if spec else None), BatchRow.kind == BatchKind.ROUND)
+            .order_by(BatchRow.number.desc())
+            .limit(1)
+        )
+        if newest is None:
+            return None
+        said = session.execute(
+            select(VerdictRow.sample_id, VerdictRow.opinion)
+            .join(SampleRow, SampleRow.id == VerdictRow.sample_id)
+            .where(SampleRow.batch_id == newest.id, verdicts.counts())
+        ).all()
+    judged = len({sample_id for sample_id, _ in said})
+    good = sum(1 for _, opinion in said if opinion == Opinion.GOOD)
+    enough = judged >= (options.least_judged or 0) * newest.count
+    if enough and good >= (options.least_good or 0) * len(said):
+        return None
+    found = f"This approval stands on {judged} of {newest.count} previews judged"
+    return f"{found}, {good} of {len(said)} verdicts good." if said else f"{found}."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,4 +137,4 @@ def _span(hours: float) -> str:
     return f"{hours:.1f} h" if hours < 48 else f"{hours / 24:.1f} days"
 
 
-_CHECKS: Sequence[Callable[[Workshop, StudyRow, Decision], str | None]] = (_large_run,)
+_CHECKS: Sequence[Callable[[Workshop, StudyRow, Decision], str | None]] = (_little_judged, _large_run)

@@ -13,7 +13,8 @@ from datagen.errors import InputProblem, Refused
 from datagen.label_studio.provisioning import Provisioned, provision
 from datagen.store.rows import DecisionRow, DeskRow, StudyRow
 from datagen.synthesis.engine import load_engine
-from datagen.workflow import points, verdicts
+from datagen.workflow import points, study_options, verdicts
+from datagen.workflow.study_options import StudyOptions
 from datagen.workflow.workshop import Door, Workshop
 
 #: Longest study name: six desks' titles must fit Label Studio's 50 characters.
@@ -51,13 +52,13 @@ def open_study(
     *,
     engine: str | None,
     preview_size: int,
-    confirm_above: int | None = None,
+    options: StudyOptions | None = None,
 ) -> Opened:
     """Provision a study in Label Studio and remember it; an existing one is checked and mended.
 
     Args:
         engine: what new versions are made with; None leaves an existing study's as it is.
-        confirm_above: a run of more images has to be confirmed; None leaves it as it is.
+        options: what the study sets for itself; None leaves all as it is.
 
     Raises:
         InputProblem: the name or a label cannot be used.
@@ -98,8 +99,8 @@ def open_study(
         elif engine not in (None, study.engine):
             unit.note(study, "datagen provision", f"new versions are made with {engine}, no longer with {study.engine}")
             engine_before, study.engine = study.engine, engine
-        if confirm_above is not None:
-            study.confirm_above = confirm_above
+        if options is not None:
+            study_options.keep(study, options)
         before = points.project_of(unit.session, study.id, Desk.PREVIEWS)
         unit.session.execute(
             delete(DeskRow).where(DeskRow.study_id == study.id, DeskRow.project_id.not_in(made.projects.values()))

@@ -37,6 +37,7 @@ from datagen.store.rows import (
 from datagen.workflow import building, points, reports, review_tasks
 from datagen.workflow.retrying import try_again
 from datagen.workflow.samples import sample_of
+from datagen.workflow.study_options import options_of
 from datagen.workflow.transitions import conclude
 from datagen.workflow.verdicts import batch_name
 from datagen.workflow.workshop import Door, Workshop
@@ -127,7 +128,11 @@ def _draft(
         "background": sample.provenance.background.name,
         **_columns(batch, sample),
     }
-    return TaskDraft(key=row.key, data=data, predictions=[prediction(sample, desk)])
+    label = prediction(sample, desk)
+    # Label Studio's own export takes annotations alone
+    annotated = desk is Desk.DATASET and batch.count <= (options_of(study).annotate_up_to or 0)
+    annotations = [{"result": label["result"]}] if annotated else []
+    return TaskDraft(key=row.key, data=data, predictions=[label], annotations=annotations)
 
 
 def _columns(batch: BatchRow, sample: Sample) -> dict[str, str]:

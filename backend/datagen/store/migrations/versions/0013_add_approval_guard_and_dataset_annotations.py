@@ -1,0 +1,31 @@
+"""Add the shares below which an approval has to be confirmed, and the largest run with annotations in Label Studio."""
+
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0013"
+down_revision = "0012"
+branch_labels = None
+depends_on = None
+
+_COLUMNS: tuple[tuple[str, Any], ...] = (
+    ("least_judged", sa.Double()),
+    ("least_good", sa.Double()),
+    ("annotate_up_to", sa.Integer()),
+)
+
+
+def upgrade() -> None:
+    """Move forward."""
+    with op.batch_alter_table("study") as study:
+        for name, kind in _COLUMNS:
+            study.add_column(sa.Column(name, kind, nullable=True))
+
+
+def downgrade() -> None:
+    """Move back."""
+    with op.batch_alter_table("study") as study:
+        for name, _ in reversed(_COLUMNS):
+            study.drop_column(name)

@@ -1,0 +1,88 @@
+"""The Dataset project as people use it: Label Studio's own export, and names that match ours."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from pathlib import Path
+
+import httpx
+import pytest
+
+from datagen.domain.inputs import Desk
+from datagen.domain.lifecycle import Happening
+from datagen.store.rows import BatchKind, StudyRow
+from datagen.workflow.exporting import export_study
+from datagen.workflow.samples import sample_of
+from studio import Studio, Study
+
+pytestmark = pytest.mark.integration
+pytest_plugins = ["studio_fixtures"]
+
+IMAGES = 2
+
+
+@pytest.fixture
+def finished(studio: Studio, study: Study) -> Study:
+    """A study with a finished run."""
+    study.review()
+    study.act(Happening.APPROVE, count=IMAGES, name="spring")
+    studio.settle()
+    return study
+
+
+def own_export(studio: Studio, study: Study, kind: str) -> bytes:
+    """What Label Studio's Export gives for the newest run's tasks."""
+    number = str(study.batches(BatchKind.RUN)[-1].number)
+    ids = [task.id for task in study.tasks(Desk.DATASET) if task.data["run"] == number]
+    url = f"{studio.server.url}/api/projects/{study.projects[Desk.DATASET]}/export"
+    headers = {"Authorization": f"Token {studio.server.token}"}
+    answer = httpx.get(url, params={"exportType": kind, "ids[]": ids}, headers=headers, timeout=60)
+    return answer.raise_for_status().content
+
+
+def test_label_studios_own_exports_hold_every_label(studio: Studio, finished: Study) -> None:
+    run = finished.batches(BatchKind.RUN)[-1]
+    instances = sum(len(sample_of(row).instances) for row in finished.samples_of(run))
+    outlines = sum(len(one.outlines) for row in finished.samples_of(run) for one in sample_of(row).instances)
+    tasks = json.loads(own_export(studio, finished, "JSON"))
+    regions = [region for task in tasks for one in task["annotations"] for region in one["result"]]
+    assert len(tasks) == IMAGES
+    assert sum(region["from_name"] == "box" for region in regions) == instances
+    with zipfile.ZipFile(io.BytesIO(own_export(studio, finished, "COCO"))) as archive:
+        coco = json.loads(archive.read("result.json"))
+    assert len(coco["images"]) == IMAGES
+    assert len(coco["annotations"]) == instances + outlines
+    with zipfile.ZipFile(io.BytesIO(own_export(studio, finished, "YOLO"))) as archive:
+        labels = [name for name in archive.namelist() if name.startswith("labels/") and name.endswith(".txt")]
+        lines = [line for name in labels for line in archive.read(name).decode().splitlines()]
+    assert len(labels) == IMAGES
+    assert len(lines) >= instances
+
+
+def test_a_study_may_leave_the_annotations_out(studio: Studio, study: Study) -> None:
+    with studio.workshop.database.write() as session:
+        session.get_one(StudyRow, study.id).annotate_up_to = 0
+    study.review()
+    study.act(Happening.APPROVE, count=IMAGES)
+    studio.settle()
+    with studio.workshop.database.write() as session:
+        session.get_one(StudyRow, study.id).annotate_up_to = None
+    number = str(study.batches(BatchKind.RUN)[-1].number)
+    made = [task for task in study.tasks(Desk.DATASET) if task.data["run"] == number]
+    assert [len(task.annotations) for task in made] == [0] * IMAGES
+    assert all(studio.client.predictions(task.id) for task in made)
+
+
+def test_file_names_and_run_in_the_list_are_those_of_the_export(
+    studio: Studio, finished: Study, tmp_path: Path
+) -> None:
+    run = finished.batches(BatchKind.RUN)[-1]
+    out = tmp_path / "dataset.zip"
+    export_study(studio.workshop, finished.name, out, run_number=run.number)
+    with zipfile.ZipFile(out) as archive:
+        exported = {name.removeprefix("images/") for name in archive.namelist() if name.startswith("images/")}
+    listed = [task.data for task in finished.tasks(Desk.DATASET) if task.data["run"] == str(run.number)]
+    assert {one["file"] for one in listed} == exported
+    assert {one["run_name"] for one in listed} == {"spring"}
