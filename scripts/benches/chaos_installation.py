@@ -27,7 +27,7 @@ class Installation:
         self.folder = folder
         self.processes = Processes(folder / "servers")
         self._redis_port, web_port = free_port(), free_port()
-        self._start_redis()
+        redis_url = self._start_redis()
         self.label_studio = label_studio_server.start(self.processes, folder / "label-studio")
         self.gateway = Gateway(f"http://127.0.0.1:{web_port}")
         data = folder / "datagen"
@@ -35,7 +35,7 @@ class Installation:
         self.environment = {
             "LABEL_STUDIO_URL": self.label_studio.url,
             "LABEL_STUDIO_API_KEY": self.label_studio.token,
-            "REDIS_URL": f"redis://127.0.0.1:{self._redis_port}/0",
+            "REDIS_URL": redis_url,
             "HOST": "127.0.0.1",
             "PORT": str(web_port),
             "DATAGEN_PUBLIC_URL": self.gateway.url if gateway else self.gateway.upstream,
@@ -110,8 +110,8 @@ class Installation:
         self.processes.stop_all()
         self.gateway.close()
 
-    def _start_redis(self) -> None:
-        redis_server.start(self.processes, self.folder / "redis", port=self._redis_port)
+    def _start_redis(self) -> str:
+        return redis_server.start(self.processes, self.folder / "redis", port=self._redis_port)
 
     def _start_label_studio(self) -> None:
         port = urlsplit(self.label_studio.url).port

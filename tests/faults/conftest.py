@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator
 
 import pytest
@@ -11,7 +12,7 @@ from sqlalchemy import select
 from datagen.domain.lifecycle import Happening, StudyState
 from datagen.jobs import context
 from datagen.store.rows import InboxRow, OutboxRow, ShardRow, WorkState
-from stage import label_studio_server
+from stage import label_studio_server, redis_server
 from stage.gateway import Gateway
 from stage.label_studio_server import LabelStudio as Server
 from stage.ports import free_port
@@ -32,7 +33,7 @@ def _plant(label_studio: Server, processes: Processes, tmp_path_factory: pytest.
     environment = {
         "LABEL_STUDIO_URL": to_label_studio.url,
         "LABEL_STUDIO_API_KEY": label_studio.token,
-        "REDIS_URL": f"redis://127.0.0.1:{free_port()}/0",
+        "REDIS_URL": redis_server.url_of(free_port(), secrets.token_hex(20)),
         "PORT": str(web_port),
         "DATAGEN_PUBLIC_URL": to_web.url,
         "DATAGEN_DATA_DIR": str(folder / "data"),

@@ -109,8 +109,8 @@ class Plant(Studio):
             return start_web(self.processes, self.environment, self.folder)
         if part == "redis":
             shutil.rmtree(self.folder / "redis", ignore_errors=True)
-            port = urlsplit(self.settings.redis_url).port
-            redis_server.start(self.processes, self.folder / "redis", port=port)
+            url = urlsplit(self.settings.redis_url)
+            redis_server.start(self.processes, self.folder / "redis", port=url.port, password=url.password)
             return [one for one in self.processes.noted() if one.name == "redis"][-1]
         argv = [sys.executable, "-m", "datagen", part.partition("-")[0]]
         mark = {"worker": self._workers, "scheduler": self._schedulers}[part.partition("-")[0]]
