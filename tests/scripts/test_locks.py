@@ -1,0 +1,150 @@
+"""The locks: every package by version and SHA-256, in step with the constraints, and pip refuses everything else."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+from stage.layout import LABEL_STUDIO_VERSION, ROOT
+
+LOCKS = ROOT / "scripts" / "locks"
+FILES = sorted(path.name for path in LOCKS.glob("*.txt"))
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+#: Installed by version alone: the CPU's and the GPU's build are different files from different places.
+BY_VERSION_ALONE = {"torch"}
+
+
+def entries(name: str) -> dict[str, tuple[Version, list[str]]]:
+    """Package → its version and hashes in a lock."""
+    text = re.sub(r"\\\n\s+", "", (LOCKS / name).read_text())
+    found = {}
+    for line in text.splitlines():
+        if not line.startswith("#"):
+            requirement, *hashes = line.split("--hash=sha256:")
+            parsed = Requirement(requirement)
+            [pin] = parsed.specifier
+            assert pin.operator == "==", line
+            found[canonicalize_name(parsed.name)] = (Version(pin.version), [one.strip() for one in hashes])
+    return found
+
+
+def constraints(name: str) -> dict[str, Version]:
+    lines = (ROOT / "scripts" / name).read_text().splitlines()
+    pins = [line.split("==") for line in lines if not line.startswith("#")]
+    return {canonicalize_name(package): Version(version) for package, version in pins}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_package_has_hashes_and_no_line_names_a_place(name: str) -> None:
+    assert all(
+        hashes and all(re.fullmatch(r"[0-9a-f]{64}", one) for one in hashes) for _, hashes in entries(name).values()
+    )
+    assert not re.search(r"://|--index-url|--find-links|--trusted-host", (LOCKS / name).read_text())
+
+
+@pytest.mark.parametrize(
+    ("lock", "constraint"),
+    [
+        ("run.txt", "constraints.txt"),
+        ("develop.txt", "constraints.txt"),
+        ("label-studio-ml.txt", "constraints.txt"),
+        ("label-studio.txt", "constraints-label-studio.txt"),
+        ("label-studio-sources.txt", "constraints-label-studio.txt"),
+    ],
+)
+def test_a_lock_has_the_versions_of_the_constraints(lock: str, constraint: str) -> None:
+    """Where this fails, somebody changed a constraint: run scripts/lock."""
+    pins = constraints(constraint)
+    locked = {package: version for package, (version, _) in entries(lock).items()}
+    assert {
+        package: (version, pins.get(package)) for package, version in locked.items() if pins.get(package) != version
+    } == {}
+
+
+@pytest.mark.parametrize(("lock", "extras"), [("run.txt", ["s3"]), ("develop.txt", ["s3", "dev", "diffusion"])])
+def test_a_lock_has_everything_that_the_project_asks_for(lock: str, extras: list[str]) -> None:
+    """Where this fails, somebody added a dependency: run scripts/lock."""
+    locked = entries(lock)
+    asked = [*PROJECT["project"]["dependencies"], *PROJECT["build-system"]["requires"]]
+    for extra in extras:
+        asked += PROJECT["project"]["optional-dependencies"][extra]
+    for requirement in map(Requirement, asked):
+        package = canonicalize_name(requirement.name)
+        if package not in BY_VERSION_ALONE:
+            assert package in locked, f"{package} is not in {lock}; run scripts/lock"
+            assert locked[package][0] in requirement.specifier
+
+
+def test_all_constraints_are_locked_but_what_torch_brings() -> None:
+    locked = {*entries("develop.txt"), *entries("label-studio-ml.txt")}
+    assert {*constraints("constraints.txt")} - locked <= {*BY_VERSION_ALONE, "tzdata"}
+    theirs = {*entries("label-studio.txt"), *entries("label-studio-sources.txt")}
+    assert {*constraints("constraints-label-studio.txt")} - theirs <= {"tzdata"}
+    assert entries("label-studio.txt")["label-studio"][0] == Version(LABEL_STUDIO_VERSION)
+
+
+def test_the_setup_and_the_image_install_packages_from_the_locks_alone() -> None:
+    setup = (ROOT / "scripts" / "setup.sh").read_text()
+    image = (ROOT / "docker" / "Dockerfile").read_text()
+    for name in FILES:
+        assert f"$LOCKS/{name}" in setup or name in ("run.txt", "develop.txt"), name
+    for line in re.findall(r"^\s*(?:&& |RUN )?(?:/opt/datagen/bin/)?pip3? install.*(?:\\\n.*)*", image, re.M):
+        assert "--require-hashes" in line or "--no-deps --no-build-isolation ." in line, line
+
+
+@pytest.fixture
+def wheel(tmp_path: Path) -> Path:
+    """A package that this machine makes: parcel 1.0."""
+    path = tmp_path / "index" / "parcel-1.0-py3-none-any.whl"
+    path.parent.mkdir()
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("parcel.py", "")
+        archive.writestr("parcel-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: parcel\nVersion: 1.0\n")
+        archive.writestr("parcel-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr("parcel-1.0.dist-info/RECORD", "")
+    return path
+
+
+def install(folder: Path, lock: str) -> subprocess.CompletedProcess[str]:
+    """``install_locked`` of scripts/setup.sh with a lock."""
+    (folder / "lock.txt").write_text(lock)
+    code = f"""
+        set -euo pipefail; . {ROOT}/scripts/setup.sh
+        install_locked {sys.executable} --no-index --find-links {folder}/index \\
+            --target {folder}/target -r {folder}/lock.txt
+    """
+    environment = {"PATH": os.environ["PATH"], "HOME": str(folder)}
+    return subprocess.run(["bash", "-c", code], env=environment, capture_output=True, text=True, check=False)
+
+
+def test_a_file_with_the_locked_hash_is_installed(wheel: Path, tmp_path: Path) -> None:
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    told = install(tmp_path, f"parcel==1.0 --hash=sha256:{digest}\n")
+    assert told.returncode == 0, told.stderr
+    assert (tmp_path / "target" / "parcel.py").exists()
+
+
+@pytest.mark.parametrize(
+    ("lock", "sentence"),
+    [
+        (f"parcel==1.0 --hash=sha256:{'0' * 64}\n", "THESE PACKAGES DO NOT MATCH THE HASHES"),
+        ("parcel==1.0\n", "Hashes are required"),
+    ],
+    ids=["another hash", "no hash"],
+)
+def test_a_file_that_is_not_the_locked_one_is_refused(wheel: Path, tmp_path: Path, lock: str, sentence: str) -> None:
+    told = install(tmp_path, lock)
+    assert told.returncode != 0
+    assert sentence in told.stderr
+    assert not (tmp_path / "target" / "parcel.py").exists()
