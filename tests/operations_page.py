@@ -14,6 +14,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
@@ -136,11 +137,12 @@ class Machine:
         """Do to the units what systemd would."""
         verb, *units = [word for word in words if word != "--now"]
         if verb == "stop":
-            for unit in [name for name in self.running if any(fnmatch(name, pattern) for pattern in units)]:
-                self.processes.stop(self.running.pop(unit))
+            found = [name for name in self.running if any(fnmatch(name, pattern) for pattern in units)]
+            with ThreadPoolExecutor() as together:
+                list(together.map(self.processes.stop, [self.running.pop(unit) for unit in found]))
         elif verb in ("enable", "start"):
-            for unit in units:
-                self.running[unit] = self._start(unit)
+            with ThreadPoolExecutor() as together:  # as systemd does
+                self.running.update(zip(units, together.map(self._start, units), strict=True))
         else:
             assert verb == "daemon-reload"
 

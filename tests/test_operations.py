@@ -8,8 +8,10 @@ import secrets
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,8 @@ from redis import Redis
 from datagen.domain.inputs import Role
 from datagen.label_studio.client import LabelStudio
 from datagen.settings import Settings
+from datagen.store.database import Database
+from datagen.workflow.status import describe
 from operations_page import Block, Machine, blocks
 from stage import postgres_server, redis_server
 from stage.label_studio_server import LabelStudio as Server
@@ -55,6 +59,9 @@ class Team:
     label_studio: LabelStudio
     bucket: Callable[[], set[str]]
     empty_bucket: Callable[[], None]
+    database_url: str
+    #: Label Studio's projects by the name of the desk, once they were asked for
+    projects: dict[str, int] = field(default_factory=dict)
 
     def follow(self, chapter: str) -> list[str]:
         """Run a chapter's blocks in their order, each where it says; what each printed."""
@@ -62,15 +69,15 @@ class Team:
         return [where[place].run(block.text) for block in chapter_of(chapter) for place in block.where]
 
     def status(self) -> dict[str, Any]:
-        [study] = json.loads(self.first.datagen("status", self.study, "--json"))["studies"]
+        """What ``datagen status`` says, without a process for it; no connection is left, which hinders a restore."""
+        with closing(Database(self.database_url)) as database:
+            [study] = describe(database, self.study)
         return study
 
     def previews(self) -> list[Any]:
-        project = self.projects()["previews"]
-        return list(self.label_studio.tasks(project))
-
-    def projects(self) -> dict[str, int]:
-        return json.loads(self.first.datagen("provision", self.study, "--json"))["projects"]
+        if not self.projects:
+            self.projects = json.loads(self.first.datagen("provision", self.study, "--json"))["projects"]
+        return list(self.label_studio.tasks(self.projects["previews"]))
 
     def await_previews(self, count: int) -> list[Any]:
         wait_until(lambda: len(self.previews()) == count, WITHIN_S, f"The {count}th preview", every=1.0)
@@ -122,10 +129,13 @@ def _install(processes: Processes, folder: Path, postgres: str, label_studio: Se
             return set(of(redis, key))
 
     known: set[bytes] = set()
+    one_at_a_time = threading.Lock()
 
     def worker_is_new() -> bool:
-        new = members("rq:workers", Redis.smembers) - known
-        known.update(new)
+        """Whether a worker is there that was not counted yet; it is then."""
+        with one_at_a_time:
+            new = members("rq:workers", Redis.smembers) - known
+            known.update([*new][:1])
         return bool(new)
 
     ready = {
@@ -158,7 +168,9 @@ def _install(processes: Processes, folder: Path, postgres: str, label_studio: Se
         for key in objects():
             bucket.delete_object(Bucket="pictures", Key=key)
 
-    made = Team(first, second, host, study, web, client, objects, empty)
+    made = Team(
+        first, second, host, study, web, client, objects, empty, f"postgresql+psycopg://postgres@{database}/datagen"
+    )
 
     host.environment = {"DATAGEN_DB_PASSWORD": passwords["database"]}
     made.follow("PostgreSQL")
