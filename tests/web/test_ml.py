@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from typing import Any
@@ -66,7 +67,17 @@ def test_setup_and_versions_answer_at_once_with_the_one_model(studio: Studio) ->
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"no json", b"[]", b"{}", b'{"tasks": 7}', b'{"tasks": [7]}', b'{"tasks": [[]]}', b'{"tasks": {}}'],
+    [
+        b"",
+        b"no json",
+        b"[]",
+        b"{}",
+        b'{"tasks": 7}',
+        b'{"tasks": [7]}',
+        b'{"tasks": [[]]}',
+        b'{"tasks": {}}',
+        b"[" * 90_000,
+    ],
 )
 def test_predict_with_junk_is_refused_with_a_sentence(body: bytes, studio: Studio) -> None:
     answer = call(studio, "POST", "/predict", content=body, headers={"Content-Type": "application/json"})
@@ -92,6 +103,22 @@ def test_predict_of_an_odd_task_says_nothing_of_it(task: dict[str, Any], studio:
     answer = call(studio, "POST", "/predict", json={"tasks": [task], "params": {"context": None}})
     assert answer.status_code == 200, answer.text
     assert answer.json()["results"] == [{"result": [], "score": 0.0}]
+
+
+def test_a_key_that_no_database_can_hold_leaves_the_other_tasks_of_the_request_alone(
+    studio: Studio, study: Study
+) -> None:
+    study.review()
+    task = study.round_tasks()[0]
+    odd = [{"id": 2**40, "data": {"datagen_key": key, "\ud800": "\x00"}} for key in ("a\ud800b", "a\x00b", "\udfff")]
+    deep: dict[str, Any] = {"id": 2**40, "data": {"datagen_key": "x"}}
+    deep["deep"] = json.loads("[" * 300 + "]" * 300)
+    body = json.dumps({"tasks": [*odd, deep, {"id": task.id, "data": task.data}]})
+    answer = call(studio, "POST", "/predict", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 200, answer.text
+    *others, known = answer.json()["results"]
+    assert [one["result"] for one in others] == [[]] * 4
+    assert known["result"]
 
 
 def test_predict_of_a_review_task_gives_the_label_it_was_synthesized_with(studio: Studio, study: Study) -> None:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import html
 import json
 import re
+from dataclasses import replace
 
 import httpx
 import pytest
-from sqlalchemy import delete
+from sqlalchemy import delete, select
 
 from datagen.domain.inputs import Desk
 from datagen.domain.lifecycle import Happening, StudyState
 from datagen.domain.spec import Spec
 from datagen.errors import NotReady
 from datagen.jobs.queues import EVENTS, PUBLISHING
+from datagen.label_studio.client import LabelStudio
 from datagen.label_studio.records import Task
-from datagen.store.rows import BatchKind, BatchRow, InboxRow, ShardRow, WorkState
+from datagen.store.rows import BatchKind, BatchRow, DecisionRow, InboxRow, ShardRow, WorkState
 from datagen.workflow import deciding, exporting
 from datagen.workflow.rendering import Atelier, render_shard
 from studio import ROUND, Studio, Study, asked, said
@@ -389,3 +391,41 @@ def test_an_open_decision_whose_task_is_deleted_gets_a_new_one(studio: Studio, s
     assert study.decision_tasks()[-1].data["datagen_key"] == deleted.data["datagen_key"]
     study.decide("refine")
     assert len(study.batches()) == rounds + 1
+
+
+def test_more_answers_than_a_bound_are_not_acted_on_and_say_so(studio: Studio, study: Study) -> None:
+    """Each answer costs a reading of the round: whoever may annotate could keep a worker busy for ever."""
+    study.review()
+    decision = study.decision_tasks()[-1]
+    with studio.workshop.database.write() as session:
+        point = session.scalars(select(DecisionRow).where(DecisionRow.task_id == decision.id)).one()
+        point.answer = {str(-number): "earlier" for number in range(deciding.MOST_ANSWERS)}
+    versions = len(study.specs())
+    studio.client.annotate(decision.id, asked("refine"))
+    studio.settle()
+    assert len(study.specs()) == versions
+    assert f"More than {deciding.MOST_ANSWERS} answers were given on this decision task" in text(study.page())
+
+
+def test_a_second_answer_is_refused_before_the_round_is_read_again(studio: Studio, study: Study) -> None:
+    study.review()
+    decision = study.decision_tasks()[-1]
+    study.decide("refine")
+    project = study.projects[Desk.PREVIEWS]
+    asked_for: list[str] = []
+
+    class Noting(httpx.HTTPTransport):
+        def handle_request(self, request: httpx.Request) -> httpx.Response:
+            asked_for.append(str(request.url))
+            return super().handle_request(request)
+
+    client = LabelStudio(studio.server.url, studio.server.token, transport=Noting())
+    studio.client.annotate(decision.id, asked("refine"))
+    deciding.follow_tasks(
+        replace(studio.workshop, label_studio=client), study.projects[Desk.DECISIONS], ids=[decision.id]
+    )
+    client.close()
+    assert asked_for
+    assert not [url for url in asked_for if f"project={project}&" in url]
+    studio.settle()
+    assert "“refine” was decided here by" in text(str(studio.client.task(decision.id).data["html"]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -12,6 +13,8 @@ from datagen.domain.inputs import Desk, Role
 from datagen.errors import Refused
 from datagen.jobs.doctor.finding import Wrong
 from datagen.jobs.doctor.label_studio import check_tasks
+from datagen.label_studio.client import LabelStudio
+from datagen.label_studio.listing import MOST_UNREADABLE
 from datagen.store.decode import encode_png
 from datagen.store.rows import BatchKind, DeskRow
 from datagen.workflow import unreadable_tasks, verdicts
@@ -31,10 +34,10 @@ def post(studio: Studio, path: str, body: object) -> httpx.Response:
     return httpx.post(studio.server.url + path, content=json.dumps(body), headers=headers, timeout=60)
 
 
-def poison(studio: Studio, study: Study, desk: Desk) -> int:
-    """A task whose key holds half a character; its number."""
+def poison(studio: Studio, study: Study, desk: Desk, many: int = 1) -> int:
+    """Tasks whose keys hold half a character; the first one's number."""
     path = f"/api/projects/{study.projects[desk]}/import?return_task_ids=true"
-    answer = post(studio, path, [{"data": {"image": "/data/upload/x.png", "datagen_key": "x\ud800y"}}])
+    answer = post(studio, path, [{"data": {"image": "/data/upload/x.png", "datagen_key": "x\ud800y"}}] * many)
     return int(answer.raise_for_status().json()["task_ids"][0])
 
 
@@ -96,6 +99,46 @@ def test_it_is_named_where_people_look_until_it_is_mended(studio: Studio, poison
     assert check_tasks(studio.settings, study.name) == "all could be read"
     assert "Left out" not in study.page()
     assert studio.client.counts([project])[project].tasks == 6
+
+
+class Noting(httpx.HTTPTransport):
+    """The real network; what was asked for is noted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[httpx.URL] = []
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        self.asked.append(request.url)
+        return super().handle_request(request)
+
+
+def test_a_project_full_of_such_tasks_is_left_alone_for_a_while_and_read_once_they_are_deleted(
+    studio: Studio, poisoned: tuple[Study, int]
+) -> None:
+    study, _ = poisoned
+    project = study.projects[Desk.BACKGROUNDS]
+    first = poison(studio, study, Desk.BACKGROUNDS, many=MOST_UNREADABLE + 1)
+    reconcile(studio.workshop)
+    studio.settle()
+    assert f"Label Studio cannot send more than {MOST_UNREADABLE} tasks of project {project}" in study.page()
+
+    network = Noting()
+    client = LabelStudio(studio.server.url, studio.server.token, transport=network)
+    for _ in range(2):
+        reconcile(replace(studio.workshop, label_studio=client))
+    client.close()
+    listed = [url for url in network.asked if url.path == "/api/tasks/"]
+    assert listed
+    assert str(project) not in {url.params["project"] for url in listed}
+
+    studio.client.delete_tasks(project, list(range(first, first + MOST_UNREADABLE + 1)))
+    study.give(Role.BACKGROUND, [("late.png", encode_png(plate(779)), [])])
+    reconcile(studio.workshop)
+    studio.settle()
+    assert "cannot send more than" not in study.page()
+    with studio.rows() as session:
+        assert collect(session, study.row()).count(Role.BACKGROUND) == 7
 
 
 def test_inputs_given_beside_it_are_used(studio: Studio, poisoned: tuple[Study, int]) -> None:

@@ -10,8 +10,14 @@ from typing import Any
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from datagen.domain.inputs import CanvasImage, ConceptImage, Desk, ImageRef, Inputs, Problem, Role
-from datagen.errors import DatagenError, LabelStudioMissing, LabelStudioUnavailable, StoreError
+from datagen.domain.inputs import CanvasImage, ConceptImage, ImageRef, Inputs, Problem, Role
+from datagen.errors import (
+    DatagenError,
+    LabelStudioFault,
+    LabelStudioMissing,
+    LabelStudioUnavailable,
+    StoreError,
+)
 from datagen.label_studio.answers import background_use
 from datagen.label_studio.records import Task
 from datagen.label_studio.regions import canvas_areas, concept_regions
@@ -37,11 +43,29 @@ class _Fetched:
     problem: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Reading:
+    """The tasks of one project, or why they could not be read."""
+
+    project_id: int
+    role: Role
+    tasks: Sequence[Task] = ()
+    #: the numbers of those that Label Studio cannot send
+    unreadable: Sequence[int] = ()
+    fault: str = ""
+
+
 def refresh(workshop: Workshop, study_id: int, *, force: bool = False) -> Inputs:
     """Read the study's inputs from Label Studio, where they changed since the last reading (always with ``force``).
 
     The pictures that are new are fetched, checked and stored; one that cannot be used keeps its reason, and the others
     are used. The open decision then shows what is there and what is missing.
+
+    A project that cannot be read is named there too, and its inputs stay as they were; with ``force`` it raises.
+
+    Raises:
+        LabelStudioUnavailable: Label Studio is away; nothing was changed.
+        LabelStudioError: with ``force``, a project cannot be read.
     """
     with workshop.database.read() as session:
         study = session.get_one(StudyRow, study_id)
@@ -54,27 +78,26 @@ def refresh(workshop: Workshop, study_id: int, *, force: bool = False) -> Inputs
             for row in session.scalars(select(InputRow).where(InputRow.study_id == study_id))
             if row.digest
         }
-    unreadable: dict[int, list[int]] = {desk.project_id: [] for desk in desks}
-    tasks = {
-        desk.project_id: (role, list(_tasks(workshop, desk.project_id, unreadable)))
-        for desk in desks
-        if (role := Desk(desk.desk).role) is not None
-    }
-    for project_id, left_out in unreadable.items():
-        unreadable_tasks.note(workshop, project_id, left_out)
-    found = [(role, raw) for role, there in tasks.values() for raw in read_tasks(there)]
+    readings = [_read(workshop, desk.project_id, role, force=force) for desk in desks if (role := desk.desk.role)]
+    found = [(reading.role, raw) for reading in readings for raw in read_tasks(reading.tasks)]
     fetched = _fetch_new(workshop, (raw.image_url for _, raw in found), known)
     with workshop.unit() as unit:
         study = unit.lock_study(study_id)
-        unit.session.execute(delete(InputRow).where(InputRow.study_id == study_id))
+        read = [reading.role for reading in readings if not reading.fault]
+        unit.session.execute(delete(InputRow).where(InputRow.study_id == study_id, InputRow.role.in_(read)))
         # Label Studio on SQLite gives ids of deleted tasks out again: another study may still have them in its rows
         ids = [raw.task_id for _, raw in found]
         for start in range(0, len(ids), IDS_AT_A_TIME):
             unit.session.execute(delete(InputRow).where(InputRow.task_id.in_(ids[start : start + IDS_AT_A_TIME])))
         unit.session.add_all(_row(study_id, role, raw, fetched[raw.image_url]) for role, raw in found)
-        for project_id, (_, there) in tasks.items():
-            if (desk := unit.session.get(DeskRow, project_id)) is not None:  # not made anew meanwhile
-                desk.tasks = len(there) + len(unreadable[project_id])
+        for reading in readings:
+            row = unit.session.get(DeskRow, reading.project_id)
+            if row is None:
+                continue  # made anew meanwhile
+            # after a fault None: the reconciler has the tasks read again, once they can be
+            row.tasks = None if reading.fault else len(reading.tasks) + len(reading.unreadable)
+            if reading.fault:
+                unreadable_tasks.refresh(unit, row, reading.fault)
         study.inputs_read = as_of
         unit.session.flush()
         _show(unit, study)
@@ -82,8 +105,16 @@ def refresh(workshop: Workshop, study_id: int, *, force: bool = False) -> Inputs
         return collect(unit.session, study)
 
 
-def _tasks(workshop: Workshop, project_id: int, unreadable: dict[int, list[int]]) -> Iterable[Task]:
-    return workshop.label_studio.tasks(project_id, unreadable=unreadable[project_id])
+def _read(workshop: Workshop, project_id: int, role: Role, *, force: bool) -> _Reading:
+    unreadable: list[int] = []
+    try:
+        tasks = list(workshop.label_studio.tasks(project_id, unreadable=unreadable))
+    except (LabelStudioFault, LabelStudioMissing) as fault:
+        if force:
+            raise
+        return _Reading(project_id=project_id, role=role, fault=str(fault))
+    unreadable_tasks.note(workshop, project_id, unreadable)
+    return _Reading(project_id=project_id, role=role, tasks=tasks, unreadable=unreadable)
 
 
 def mark_stale(unit: Unit, study_id: int) -> None:

@@ -16,12 +16,17 @@ _OTHERWISE = (
     "Note: not made with the {what} of its previews (SHA-256 {new} in place of {old}), so it may look otherwise. Look "
     "at some of the images before you use them; or put the former files back and approve again."
 )
+#: Lines that are kept with a batch: each shard may add some, and all of them are written again.
+MOST_REMARKS = 50
 _NUMBERS = re.compile(r"\b\d[\d,.]*\b")
 
 
 def add(batch: BatchRow, lines: Iterable[str]) -> None:
     """Keep these with a batch; a line that says the same with other numbers takes the place of the earlier."""
-    kept = {_NUMBERS.sub("#", line): line for line in (*batch.warnings, *lines)}
+    kept = {_NUMBERS.sub("#", line): line for line in batch.warnings}
+    for line in lines:
+        if (alike := _NUMBERS.sub("#", line)) in kept or len(kept) < MOST_REMARKS:
+            kept[alike] = line
     if (said := [*kept.values()]) != batch.warnings:
         batch.warnings = said
 
