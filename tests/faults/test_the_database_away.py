@@ -22,7 +22,7 @@ from stage.label_studio_server import LabelStudio as Server
 from stage.ports import free_port
 from stage.postgres_server import Cluster, cluster
 from stage.processes import Processes
-from studio import asked, settings_of, start_web
+from studio import asked, install, settings_of, start_web
 
 pytestmark = pytest.mark.integration
 
@@ -50,8 +50,8 @@ def environment(label_studio: Server, redis_url: str, database: Cluster, tmp_pat
 
 @pytest.fixture
 def workshop(environment: dict[str, str]) -> Iterator[Workshop]:
+    install(settings_of(environment))
     made = context.build_workshop(settings_of(environment), lambda _knocks: None)
-    made.database.upgrade()
     yield made
     made.label_studio.close()
     made.database.close()

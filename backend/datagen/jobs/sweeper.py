@@ -1,19 +1,23 @@
 """The sweeper: knocks for rows that wait though nobody knocks: a lost queue, a dead worker, a wait that is over.
 
+It also deletes events that were handled long ago.
+
 Of shards that wait for a worker it also says so, where people look.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from sqlalchemy import select
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from datagen.jobs.queues import GPU, Queues
 from datagen.jobs.vitals import live_workers
+from datagen.label_studio.payloads import figure_name
+from datagen.store.counters import count_pruned
 from datagen.store.database import Database
 from datagen.store.rows import BatchRow, InboxRow, OutboxRow, ShardRow, SpecRow, StudyRow, WorkState, now
 from datagen.workflow import waiting
@@ -22,6 +26,12 @@ from datagen.workflow.workshop import Door, Knock, Unit
 
 #: Rows looked at in one sweep, a door; the next sweep takes the rest.
 MOST_ROWS = 50_000
+#: Handled events deleted in one transaction, and in one sweep.
+PRUNED_AT_ONCE, PRUNED_IN_A_SWEEP = 1_000, 10_000
+#: Handled events beyond so many are deleted before their days are over, so that a flood does not fill the disk.
+MOST_HANDLED = 500_000
+#: Failed events are kept so many times as long as handled ones.
+FAILED_DAYS_FACTOR = 4
 
 _DOORS = ((InboxRow, Door.EVENT), (OutboxRow, Door.OUTBOX))
 
@@ -52,6 +62,41 @@ def sweep(database: Database, queues: Queues) -> int:
         queues.knock(knocks)
     _say_what_is_waited_for(database, queues, shards)
     return len(knocks)
+
+
+def prune_inbox(database: Database, days: int) -> int:
+    """Delete events that were handled more than ``days`` ago, failed ones after four times as long; how many.
+
+    Few in a transaction, so that no webhook waits for long; the next sweep goes on.
+    """
+    deleted = 0
+    while deleted < PRUNED_IN_A_SWEEP:
+        with database.write() as session:
+            ids = list(_outdated(session, days))
+            if ids:
+                count_pruned(session, ids, figure_name)
+                session.execute(delete(InboxRow).where(InboxRow.id.in_(ids)))
+        deleted += len(ids)
+        if len(ids) < PRUNED_AT_ONCE:
+            break
+    return deleted
+
+
+def _outdated(session: Session, days: int) -> Sequence[int]:
+    """Events to delete, not more than one transaction takes; each question is answered from an index."""
+    moment = now()  # an event's ``due_at`` is not touched any more once it has ended
+    ages = {
+        WorkState.DONE: timedelta(days=days),
+        WorkState.CANCELLED: timedelta(days=days),
+        WorkState.FAILED: timedelta(days=FAILED_DAYS_FACTOR * days),
+    }
+    for state, age in ages.items():
+        old = select(InboxRow.id).where(InboxRow.state == state, InboxRow.due_at < moment - age)
+        if ids := session.scalars(old.limit(PRUNED_AT_ONCE)).all():
+            return ids
+    newest = session.scalar(select(func.max(InboxRow.id))) or 0
+    many = select(InboxRow.id).where(InboxRow.id <= newest - MOST_HANDLED, InboxRow.state == WorkState.DONE)
+    return session.scalars(many.order_by(InboxRow.id).limit(PRUNED_AT_ONCE)).all()
 
 
 class _Shard(NamedTuple):
