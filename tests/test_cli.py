@@ -270,10 +270,14 @@ def test_the_doctor_finds_nothing_where_nothing_is_wrong(diagnose: Any, shared_s
         ({"LABEL_STUDIO_API_KEY": "0" * 40}, "token", "Label Studio does not know the token (401)."),
         ({"LABEL_STUDIO_API_KEY": ""}, "token", "LABEL_STUDIO_API_KEY is not set"),
         ({"LABEL_STUDIO_URL": "http://127.0.0.1:1"}, "Label Studio", "no Label Studio answers at http://127.0.0.1:1"),
-        ({"DATAGEN_WEBHOOK_SECRET": "other"}, "webhooks of", "has another secret; run: datagen provision"),
-        ({"BASIC_AUTH_PASS": "other"}, "web process", "it has another BASIC_AUTH_PASS than this command"),
+        ({"DATAGEN_WEBHOOK_SECRET": "other"}, "secrets", "another webhook secret than the installation: set DATAGEN_"),
+        ({"BASIC_AUTH_PASS": "other"}, "secrets", "another basic-auth password than the installation: set BASIC_AUTH_"),
+        (
+            {"DATAGEN_SIGNING_KEYS": "other"},
+            "secrets",
+            "another key of image links than the installation: set DATAGEN_",
+        ),
         ({"REDIS_URL": "redis://127.0.0.1:1/0"}, "Redis", "Redis at 127.0.0.1:1 does not answer"),
-        ({"REDIS_URL": "redis://127.0.0.1:1/0"}, "worker", "not to be seen without Redis; mend Redis first"),
         (
             {"DATAGEN_DATABASE_URL": "postgresql+psycopg://nobody:hush@127.0.0.1:1/none"},
             "database",
@@ -292,6 +296,32 @@ def test_the_doctor_names_what_is_wrong_and_exits_1(
     assert len(found) == 1, lines
     assert sentence in found[0]
     assert "hush" not in "".join(lines.values())
+
+
+@pytest.mark.parametrize(
+    ("changed", "cause", "consequences"),
+    [
+        (
+            {"DATAGEN_WEBHOOK_SECRET": "other", "BASIC_AUTH_PASS": "other", "DATAGEN_SIGNING_KEYS": "other"},
+            "secrets",
+            ("web log-in", "image link", "webhooks of", "ML backends of", "delivery to"),
+        ),
+        ({"REDIS_URL": "redis://127.0.0.1:1/0"}, "Redis", ("worker", "scheduler")),
+        ({"LABEL_STUDIO_URL": "http://127.0.0.1:1"}, "Label Studio", ("token", "addresses", "webhooks of")),
+    ],
+    ids=["secrets", "Redis", "Label Studio"],
+)
+def test_the_doctor_names_the_cause_and_gives_no_advice_about_its_consequences(
+    changed: dict[str, str], cause: str, consequences: tuple[str, ...], diagnose: Any
+) -> None:
+    """It said “run: datagen provision” on a machine with other secrets, which cuts off all the others."""
+    code, lines = diagnose(**changed)
+    assert code == 1
+    assert [head for head in lines if head.startswith("FAIL")] == [f"FAIL {cause}"]
+    for name in consequences:
+        [finding] = [finding for head, finding in lines.items() if head.startswith(f"wait {name}")]
+        assert finding == f"not looked at; mend “{cause}” first"
+    assert "datagen provision" not in "".join(lines.values())
 
 
 def test_the_doctor_refuses_parameters_that_a_study_could_not_be_built_with(diagnose: Any, shared_study: Study) -> None:
@@ -328,10 +358,10 @@ def test_the_doctor_says_how_to_mend_a_study_that_lacks_a_project(
         session.execute(delete(DeskRow).where(DeskRow.project_id == shared_study.projects[Desk.DECISIONS]))
     code, lines = diagnose()
     assert code == 1
-    for check in ("webhooks of", "delivery to"):
-        assert lines[f"FAIL {check} {shared_study.name}"] == (
-            f"its project Decisions is not known here; run: datagen provision {shared_study.name!r}"
-        )
+    assert lines[f"FAIL webhooks of {shared_study.name}"] == (
+        f"its project Decisions is not known here; run: datagen provision {shared_study.name!r}"
+    )
+    assert f"wait delivery to {shared_study.name}" in lines
     mended = datagen(whole_studio.environment, tmp_path, "provision", shared_study.name)
     assert mended.returncode == 0, mended.stderr
     assert diagnose()[0] == 0

@@ -106,8 +106,8 @@ class Figures(Collector):
         totals = Counter(pruned_events(self._database))
         for action, state, number in rows:
             totals[figure_name(action), str(state)] += number
-        for (action, state), number in totals.items():
-            events.add_metric((action, state), number)
+        for labels, number in totals.items():
+            events.add_metric(labels, number)
         yield events
         took = [(handled - received).total_seconds() for received, handled in seconds if handled is not None]
         yield _histogram("datagen_event_seconds", "From webhook to handled, the last 1,000 events.", took)

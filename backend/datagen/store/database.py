@@ -82,11 +82,7 @@ class Database:
         """
         known = schema_revisions()
         with self.engine.connect() as connection:
-            found: set[str] = set()
-            if inspect(connection).has_table("alembic_version"):
-                found = set(
-                    connection.execute(select(text("version_num")).select_from(text("alembic_version"))).scalars()
-                )
+            found = _revisions_in(connection)
         if not found:
             raise SchemaProblem("the database has no tables yet; run: datagen migrate")
         _refuse_unknown(found)
