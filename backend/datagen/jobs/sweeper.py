@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import and_, delete, func, select
 from sqlalchemy.orm import Session
 
 from datagen.jobs.queues import GPU, Queues
@@ -71,9 +71,10 @@ def prune_inbox(database: Database, days: int) -> int:
     """
     deleted = 0
     while deleted < PRUNED_IN_A_SWEEP:
-        with database.write() as session:
-            ids = list(_outdated(session, days))
-            if ids:
+        with database.read() as session:
+            ids = _outdated(session, days)
+        if ids:
+            with database.write() as session:
                 count_pruned(session, ids, figure_name)
                 session.execute(delete(InboxRow).where(InboxRow.id.in_(ids)))
         deleted += len(ids)
@@ -83,20 +84,21 @@ def prune_inbox(database: Database, days: int) -> int:
 
 
 def _outdated(session: Session, days: int) -> Sequence[int]:
-    """Events to delete, not more than one transaction takes; each question is answered from an index."""
+    """Events to delete, not more than one transaction takes."""
     moment = now()  # an event's ``due_at`` is not touched any more once it has ended
-    ages = {
-        WorkState.DONE: timedelta(days=days),
-        WorkState.CANCELLED: timedelta(days=days),
-        WorkState.FAILED: timedelta(days=FAILED_DAYS_FACTOR * days),
-    }
-    for state, age in ages.items():
-        old = select(InboxRow.id).where(InboxRow.state == state, InboxRow.due_at < moment - age)
-        if ids := session.scalars(old.limit(PRUNED_AT_ONCE)).all():
-            return ids
-    newest = session.scalar(select(func.max(InboxRow.id))) or 0
-    many = select(InboxRow.id).where(InboxRow.id <= newest - MOST_HANDLED, InboxRow.state == WorkState.DONE)
-    return session.scalars(many.order_by(InboxRow.id).limit(PRUNED_AT_ONCE)).all()
+    conditions = [
+        and_(InboxRow.state == WorkState.DONE, InboxRow.due_at < moment - timedelta(days=days)),
+        and_(InboxRow.state == WorkState.CANCELLED, InboxRow.due_at < moment - timedelta(days=days)),
+        and_(InboxRow.state == WorkState.FAILED, InboxRow.due_at < moment - timedelta(days=FAILED_DAYS_FACTOR * days)),
+    ]
+    oldest, newest = session.execute(select(func.min(InboxRow.id), func.max(InboxRow.id))).one()
+    if newest is not None and newest - oldest >= MOST_HANDLED:
+        conditions.append(and_(InboxRow.state == WorkState.DONE, InboxRow.id <= newest - MOST_HANDLED))
+    ids: dict[int, None] = {}
+    for ended in conditions:
+        found = session.scalars(select(InboxRow.id).where(ended).order_by(InboxRow.id).limit(PRUNED_AT_ONCE))
+        ids |= dict.fromkeys(found)
+    return [*ids][:PRUNED_AT_ONCE]
 
 
 class _Shard(NamedTuple):

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, Table, func, insert, select, text
+from sqlalchemy import Connection, Table, delete, func, insert, select, text
 
 from datagen.errors import StoreError
 from datagen.store.database import Database
-from datagen.store.rows import Instant, Row
+from datagen.store.rows import Instant, Row, SharedSecretRow
 
 #: Rows read or written at a time.
 _PAGE = 1000
@@ -67,6 +67,8 @@ def restore(database: Database, path: Path) -> dict[str, int]:
 
 def _fill(connection: Connection, archive: zipfile.ZipFile, path: Path, expected: dict[str, int]) -> dict[str, int]:
     tables = Row.metadata.sorted_tables
+    # a process that was started registered its secrets; those of the backup take their place
+    connection.execute(delete(SharedSecretRow))
     for table in tables:
         if connection.scalar(select(func.count()).select_from(table)):
             raise StoreError(f"the database has rows in {table.name!r}; restore into an empty one")
