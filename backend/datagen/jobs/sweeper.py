@@ -75,8 +75,8 @@ def prune_inbox(database: Database, days: int) -> int:
             ids = _outdated(session, days)
         if ids:
             with database.write() as session:
-                count_pruned(session, ids, figure_name)
-                session.execute(delete(InboxRow).where(InboxRow.id.in_(ids)))
+                gone = delete(InboxRow).where(InboxRow.id.in_(ids)).returning(InboxRow.action, InboxRow.state)
+                count_pruned(session, [(figure_name(action), state) for action, state in session.execute(gone)])
         deleted += len(ids)
         if len(ids) < PRUNED_AT_ONCE:
             break

@@ -5,13 +5,14 @@ Events that are deleted go on counting: ``pruned_events:<action>:<state>`` says 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Iterable
 
-from sqlalchemy import func, select, update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from datagen.store.database import Database
-from datagen.store.rows import CounterRow, InboxRow
+from datagen.store.rows import CounterRow
 
 _PRUNED = "pruned_events:"
 
@@ -22,11 +23,10 @@ def count(database: Database, name: str, amount: int = 1) -> None:
         _add(session, name, amount)
 
 
-def count_pruned(session: Session, event_ids: Sequence[int], name_of: Callable[[str], str]) -> None:
-    """Keep count of events that are about to be deleted; ``name_of`` names an action in figures."""
-    rows = select(InboxRow.action, InboxRow.state, func.count()).where(InboxRow.id.in_(event_ids))
-    for action, state, number in session.execute(rows.group_by(InboxRow.action, InboxRow.state)).all():
-        _add(session, f"{_PRUNED}{name_of(action)}:{state}", number)
+def count_pruned(session: Session, events: Iterable[tuple[str, str]]) -> None:
+    """Keep count of events that were deleted: the action of each, as figures name it, and its state."""
+    for (action, state), number in Counter(events).items():
+        _add(session, f"{_PRUNED}{action}:{state}", number)
 
 
 def pruned_events(database: Database) -> dict[tuple[str, str], int]:

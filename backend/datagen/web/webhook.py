@@ -22,9 +22,8 @@ def webhook_blueprint(gate: Gate, database: Database, bell: Bell) -> Blueprint:
 
     @blueprint.post("/webhook")
     def webhook() -> ResponseReturnValue:
-        by_password = gate.has_password()
-        claim = None if by_password else gate.webhook_claim()
-        if not by_password and claim is None:
+        claim = gate.webhook_claim()
+        if claim is None and not gate.has_password():
             return {"error": "the webhook's secret is missing or wrong; run: datagen provision STUDY"}, 401
         try:
             new = record(database, bell, request.get_data(), claim)
