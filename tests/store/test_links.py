@@ -57,3 +57,15 @@ def test_a_key_is_changed_while_links_of_the_old_one_are_about() -> None:
         Links("", b"old", days=1).check(DIGEST, _key(new))
     with pytest.raises(Refused):
         Links("", b"new", days=1).check(DIGEST, _key(old))
+
+
+def test_whether_a_link_opens_is_told_by_all_of_it() -> None:
+    links = Links("http://datagen.example", b"key", days=1)
+    link = links.make(DIGEST)
+    assert links.opens(link, DIGEST)
+    assert not links.opens(link, "0" * 64)
+    assert not links.opens(link.replace("datagen.example", "elsewhere.example"), DIGEST)
+    assert not links.opens(link.partition("?")[0], DIGEST)
+    assert not links.opens("", DIGEST)
+    assert not Links("http://datagen.example", b"another", days=1).opens(link, DIGEST)
+    assert not Links("http://datagen.example", b"key", days=-1).opens(link, DIGEST)
