@@ -137,6 +137,7 @@ def accept(settings: Settings) -> list[str]:
     """
     settings.make_missing_secrets()
     store = ImageStore(settings.resolved_store_url)
+    mark = store.mark() or store.write_mark(secrets.token_hex(16))
     with closing(Database(settings.resolved_database_url)) as database:
         database.check_schema()
         with database.write_alone(REGISTRATION_LOCK) as session:
@@ -147,7 +148,6 @@ def accept(settings: Settings) -> list[str]:
             ]
             for secret in own_secrets(settings):
                 register(session, secret)
-            mark = store.mark() or store.write_mark(secrets.token_hex(16))
             if mark != _registered_mark(session):
                 changed.append("image store")
                 _register_mark(session, mark)
