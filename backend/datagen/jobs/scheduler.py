@@ -6,7 +6,7 @@ import time
 
 import structlog
 from redis import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import AuthenticationError, RedisError
 from rq import Queue
 from rq.cron import CronJob, CronScheduler
 from rq.serializers import JSONSerializer
@@ -39,13 +39,19 @@ class JsonCron(CronScheduler):
 
 
 def run_scheduler(redis_url: str, *, sweep_seconds: int, reconcile_seconds: int) -> None:
-    """Queue the periodic jobs until told to stop; while Redis is away, wait for it."""
+    """Queue the periodic jobs until told to stop; while Redis is away, wait for it.
+
+    Raises:
+        redis.exceptions.AuthenticationError: Redis wants another password.
+    """
     scheduler = JsonCron(connection=Redis.from_url(redis_url), logging_level="WARNING")
     scheduler.register(sweep, EVENTS, interval=sweep_seconds)
     scheduler.register(reconcile, EVENTS, interval=reconcile_seconds)
     while True:
         try:
             scheduler.start()  # type: ignore[no-untyped-call]
+        except AuthenticationError:
+            raise  # waiting does not mend a password
         except RedisError as away:
             log.warning("scheduler.redis_away", reason=type(away).__name__)
             time.sleep(RECONNECT_SECONDS)
