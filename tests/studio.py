@@ -29,6 +29,7 @@ from datagen.domain.decision import Decision
 from datagen.domain.inputs import Desk, Role
 from datagen.domain.lifecycle import Happening, StudyState
 from datagen.jobs import context
+from datagen.jobs.installation import ProcessRole, join
 from datagen.jobs.queues import ALL_QUEUES, Queues
 from datagen.jobs.sweeper import sweep
 from datagen.jobs.worker import run_worker
@@ -37,6 +38,7 @@ from datagen.label_studio.client import LabelStudio
 from datagen.label_studio.publisher import TaskDraft
 from datagen.label_studio.records import Task
 from datagen.settings import Settings
+from datagen.store.database import Database
 from datagen.store.decode import encode_png
 from datagen.store.rows import (
     AuditRow,
@@ -54,6 +56,7 @@ from datagen.store.rows import (
     WorkState,
     now,
 )
+from datagen.store.study_secrets import study_secret
 from datagen.workflow import deciding, events, reports
 from datagen.workflow.studies import open_study
 from datagen.workflow.workshop import Door, Knock, Workshop
@@ -269,8 +272,14 @@ class Studio:
         with self.workshop.database.read() as session:
             yield session
 
+    def secret_of(self, study_id: int) -> str:
+        """The secret in the headers of a study's webhooks."""
+        with self.rows() as session:
+            salt = session.get_one(StudyRow, study_id).webhook_salt
+        return study_secret(self.settings.secret_of_webhooks, salt)
+
     def post_webhook(self, body: bytes, *, secret: str | None = None) -> httpx.Response:
-        """A webhook as Label Studio sends it."""
+        """A webhook as Label Studio sends it; by default with the secret that all studies shared once."""
         headers = {"X-Datagen-Secret": self.settings.secret_of_webhooks if secret is None else secret}
         return httpx.post(f"{self.settings.own_url}/webhook", content=body, headers=headers, timeout=30)
 
@@ -487,6 +496,14 @@ def settings_of(environment: dict[str, str]) -> Settings:
         for name, value in environment.items():
             patch.setenv(name, value)
         return Settings(_env_file=None)
+
+
+def install(settings: Settings) -> None:
+    """Make the database of a new installation, and its secrets, as its first process does."""
+    database = Database(settings.resolved_database_url)
+    database.upgrade()
+    database.close()
+    join(settings, ProcessRole.WEB)
 
 
 def start_web(processes: Processes, environment: dict[str, str], folder: Path) -> Any:

@@ -17,7 +17,7 @@ from datagen.store.rows import DeskRow, InboxRow, OutboxRow, ShardRow, StudyRow,
 from stage.label_studio_server import LabelStudio as Server
 from stage.ports import free_port
 from stage.processes import Processes
-from studio import ROUND, SHARD, Studio, Study, end_process, settings_of, start_web
+from studio import ROUND, SHARD, Studio, Study, end_process, install, settings_of, start_web
 
 
 @pytest.fixture(scope="session")
@@ -54,8 +54,8 @@ def whole_studio(
     settings = settings_of(studio_environment)
     end_process()  # whatever another test made of its own settings
     queues = Queues(Redis.from_url(settings.redis_url))
+    install(settings)
     workshop = context.build_workshop(settings, queues.knock)
-    workshop.database.upgrade()
     web = start_web(processes, studio_environment, tmp_path_factory.mktemp("web"))
     studio = Studio(
         server=label_studio,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -12,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from redis import Redis
 from sqlalchemy import delete
 
 from datagen import __version__
 from datagen.domain.inputs import Desk
 from datagen.store.decode import encode_png
 from datagen.store.rows import DeskRow
+from stage import redis_server
 from stage.ports import free_port
 from stage.processes import Processes, wait_until
 from studio import Studio, Study, plate
@@ -270,10 +273,22 @@ def test_the_doctor_finds_nothing_where_nothing_is_wrong(diagnose: Any, shared_s
         ({"LABEL_STUDIO_API_KEY": "0" * 40}, "token", "Label Studio does not know the token (401)."),
         ({"LABEL_STUDIO_API_KEY": ""}, "token", "LABEL_STUDIO_API_KEY is not set"),
         ({"LABEL_STUDIO_URL": "http://127.0.0.1:1"}, "Label Studio", "no Label Studio answers at http://127.0.0.1:1"),
-        ({"DATAGEN_WEBHOOK_SECRET": "other " * 4}, "webhooks of", "has another secret; run: datagen provision"),
-        ({"BASIC_AUTH_PASS": "other " * 4}, "web process", "it has another BASIC_AUTH_PASS than this command"),
+        (
+            {"DATAGEN_WEBHOOK_SECRET": "other " * 4},
+            "secrets",
+            "another webhook secret than the installation: set DATAGEN_",
+        ),
+        (
+            {"BASIC_AUTH_PASS": "other " * 4},
+            "secrets",
+            "another basic-auth password than the installation: set BASIC_AUTH_",
+        ),
+        (
+            {"DATAGEN_SIGNING_KEYS": "other " * 4},
+            "secrets",
+            "another key of image links than the installation: set DATAGEN_",
+        ),
         ({"REDIS_URL": "redis://127.0.0.1:1/0"}, "Redis", "Redis at 127.0.0.1:1 does not answer"),
-        ({"REDIS_URL": "redis://127.0.0.1:1/0"}, "worker", "not to be seen without Redis; mend Redis first"),
         (
             {"DATAGEN_DATABASE_URL": "postgresql+psycopg://nobody:hush@127.0.0.1:1/none"},
             "database",
@@ -292,6 +307,89 @@ def test_the_doctor_names_what_is_wrong_and_exits_1(
     assert len(found) == 1, lines
     assert sentence in found[0]
     assert "hush" not in "".join(lines.values())
+
+
+@pytest.mark.parametrize(
+    ("changed", "cause", "consequences"),
+    [
+        (
+            {"DATAGEN_WEBHOOK_SECRET": "other", "BASIC_AUTH_PASS": "other", "DATAGEN_SIGNING_KEYS": "other"},
+            "secrets",
+            ("web log-in", "image link", "webhooks of", "ML backends of", "delivery to"),
+        ),
+        ({"REDIS_URL": "redis://127.0.0.1:1/0"}, "Redis", ("worker", "scheduler")),
+        ({"LABEL_STUDIO_URL": "http://127.0.0.1:1"}, "Label Studio", ("token", "addresses", "webhooks of")),
+    ],
+    ids=["secrets", "Redis", "Label Studio"],
+)
+def test_the_doctor_names_the_cause_and_gives_no_advice_about_its_consequences(
+    changed: dict[str, str], cause: str, consequences: tuple[str, ...], diagnose: Any
+) -> None:
+    """It said “run: datagen provision” on a machine with other secrets, which cuts off all the others."""
+    code, lines = diagnose(**changed)
+    assert code == 1
+    assert [head for head in lines if head.startswith("FAIL")] == [f"FAIL {cause}"]
+    for name in consequences:
+        [finding] = [finding for head, finding in lines.items() if head.startswith(f"wait {name}")]
+        assert finding == f"not looked at; mend “{cause}” first"
+    assert "datagen provision" not in "".join(lines.values())
+
+
+@pytest.fixture
+def locked_redis(processes: Processes, tmp_path: Path) -> Iterator[str]:
+    """A Redis that wants a password; its address without one."""
+    url = redis_server.start(processes, tmp_path / "locked redis")
+    started = [one for one in processes.alive() if one.name == "redis"][-1]
+    with Redis.from_url(url) as client:
+        client.config_set("requirepass", "sesame")
+    yield url
+    processes.stop(started)
+
+
+def test_a_redis_that_wants_a_password_is_not_said_to_be_down(
+    locked_redis: str, diagnose: Any, studio: Studio, tmp_path: Path
+) -> None:
+    wrong = locked_redis.replace("redis://", "redis://:guessed@")
+    for url in (locked_redis, wrong):
+        finding = diagnose(REDIS_URL=url, one_study=False)[1]["FAIL Redis"]
+        assert "answers, and wants a password that REDIS_URL lacks, or has wrong" in finding
+        assert "redis://:PASSWORD@HOST:6379/0" in finding
+        for command in ("worker", "scheduler"):
+            said = refused(datagen({**studio.environment, "REDIS_URL": url}, tmp_path, command))
+            assert "wants a password that REDIS_URL lacks" in said
+            assert "guessed" not in said
+    right = locked_redis.replace("redis://", "redis://:sesame@")
+    assert "ok   Redis" in diagnose(REDIS_URL=right, one_study=False)[1]
+
+
+def test_a_database_that_refuses_the_log_in_is_not_said_to_be_down(
+    postgres_url: str, studio: Studio, tmp_path: Path
+) -> None:
+    for url, sentence in (
+        (postgres_url.rpartition("/")[0] + "/no_such_database", "The server has no database of the name"),
+        (re.sub(r"//[^@]*@", "//nobody:hush@", postgres_url), "The server has no user of the name"),
+    ):
+        changed = {**studio.environment, "DATAGEN_DATABASE_URL": url}
+        said = refused(datagen(changed, tmp_path, "status"))
+        assert sentence in said
+        assert "hush" not in said
+        assert sentence in datagen(changed, tmp_path, "doctor").stdout
+
+
+def test_a_project_that_was_deleted_is_named_with_the_fix(studio: Studio, alive: None, tmp_path: Path) -> None:
+    """Label Studio's own answer, a 400, was shown."""
+    own = studio.open_study(inputs=False)
+    project = own.projects[Desk.CONCEPTS]
+    studio.client.delete_project(project)
+    told = datagen(studio.environment, tmp_path, "doctor", "--study", own.name)
+    [line] = [line for line in told.stdout.splitlines() if line.startswith("FAIL ")]
+    assert line == (
+        f"FAIL webhooks of {own.name}: project {project} (Concepts) is not in Label Studio any more: somebody deleted "
+        f"it. To make a new, empty one, run: datagen provision '{own.name}'"
+    )
+    assert datagen(studio.environment, tmp_path, "provision", own.name).returncode == 0
+    assert datagen(studio.environment, tmp_path, "doctor", "--study", own.name).returncode == 0
+    assert refused(datagen(studio.environment, tmp_path, "add", own.name, "canvas", "--from-project", str(project)))
 
 
 def test_the_doctor_refuses_parameters_that_a_study_could_not_be_built_with(diagnose: Any, shared_study: Study) -> None:
@@ -328,10 +426,10 @@ def test_the_doctor_says_how_to_mend_a_study_that_lacks_a_project(
         session.execute(delete(DeskRow).where(DeskRow.project_id == shared_study.projects[Desk.DECISIONS]))
     code, lines = diagnose()
     assert code == 1
-    for check in ("webhooks of", "delivery to"):
-        assert lines[f"FAIL {check} {shared_study.name}"] == (
-            f"its project Decisions is not known here; run: datagen provision {shared_study.name!r}"
-        )
+    assert lines[f"FAIL webhooks of {shared_study.name}"] == (
+        f"its project Decisions is not known here; run: datagen provision {shared_study.name!r}"
+    )
+    assert f"wait delivery to {shared_study.name}" in lines
     mended = datagen(whole_studio.environment, tmp_path, "provision", shared_study.name)
     assert mended.returncode == 0, mended.stderr
     assert diagnose()[0] == 0

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from datagen.errors import SettingsProblem
+from datagen.errors import SecretProblem, SettingsProblem
 from datagen.settings import Settings
 from stage.layout import ROOT
 from stage.settings_table import settings_table, with_table
@@ -102,18 +102,14 @@ def test_a_missing_token_says_where_to_get_one(tmp_path: Path) -> None:
 
 def test_a_secret_is_made_once_for_all_processes_and_kept_from_others(tmp_path: Path) -> None:
     first, second = made(tmp_path), made(tmp_path)
+    assert first.make_missing_secrets() == ["webhook_secret", "basic_auth_pass", "signing_key"]
+    assert second.make_missing_secrets() == []
     assert len(first.secret_of_webhooks) > 30
     assert second.secret_of_webhooks == first.secret_of_webhooks
     assert first.password != first.secret_of_webhooks
     kept = tmp_path / "data" / "secrets" / "webhook_secret"
     assert kept.stat().st_mode & 0o077 == 0
     assert [path.name for path in kept.parent.iterdir() if path.name.startswith(".")] == []
-
-
-def test_a_configured_secret_counts_before_a_kept_one(tmp_path: Path) -> None:
-    given = "given by the environment"
-    assert made(tmp_path).secret_of_webhooks != given
-    assert made(tmp_path, webhook_secret=given).secret_of_webhooks == given
 
 
 SECRETS = (
@@ -170,6 +166,45 @@ def test_too_short_secret_in_the_data_folder_is_refused_with_the_fix(
     assert "sesame" not in str(refused.value).replace(str(kept), "")
 
 
+@pytest.mark.parametrize(
+    ("read", "variable", "file"),
+    [
+        ("secret_of_webhooks", "DATAGEN_WEBHOOK_SECRET", "webhook_secret"),
+        ("password", "BASIC_AUTH_PASS", "basic_auth_pass"),
+        ("signing_keys", "DATAGEN_SIGNING_KEYS", "signing_key"),
+    ],
+)
+def test_a_missing_secret_names_its_variable_and_its_file_and_is_not_made(
+    read: str, variable: str, file: str, tmp_path: Path
+) -> None:
+    """A worker that lacked the signing key made one of its own, and nobody could open its pictures."""
+    with pytest.raises(SecretProblem) as problem:
+        getattr(made(tmp_path), read)
+    assert variable in str(problem.value)
+    assert str(tmp_path / "data" / "secrets" / file) in str(problem.value)
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("read", "setting", "file"),
+    [
+        ("secret_of_webhooks", "webhook_secret", "webhook_secret"),
+        ("previous_secret_of_webhooks", "webhook_secret_previous", "webhook_secret_previous"),
+        ("password", "basic_auth_pass", "basic_auth_pass"),
+        ("previous_password", "basic_auth_pass_previous", "basic_auth_pass_previous"),
+        ("api_key", "label_studio_api_key", "label_studio_api_key"),
+    ],
+)
+def test_a_secret_is_read_from_its_variable_else_from_its_file(
+    read: str, setting: str, file: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "data" / "secrets"
+    folder.mkdir(parents=True)
+    (folder / file).write_text("from the file\n")
+    assert getattr(made(tmp_path), read) == "from the file"
+    assert getattr(made(tmp_path, **{setting: "from the variable"}), read) == "from the variable"
+
+
 def test_no_secret_is_shown_when_settings_are_printed(tmp_path: Path) -> None:
     given = dict.fromkeys(("label_studio_api_key", "basic_auth_pass", "webhook_secret"), "sesame" * 4)
     shown = repr(made(tmp_path, **given))
@@ -177,17 +212,20 @@ def test_no_secret_is_shown_when_settings_are_printed(tmp_path: Path) -> None:
 
 
 def test_the_data_folder_is_its_owners_alone(tmp_path: Path) -> None:
-    made(tmp_path, data_dir=tmp_path / "new" / "data").secret_of_webhooks  # noqa: B018
+    made(tmp_path, data_dir=tmp_path / "new" / "data").make_missing_secrets()
     assert (tmp_path / "new" / "data").stat().st_mode & 0o077 == 0
     assert (tmp_path / "new" / "data" / "secrets").stat().st_mode & 0o077 == 0
 
 
-def test_of_several_signing_keys_the_last_line_is_the_newest(tmp_path: Path) -> None:
+def test_of_several_signing_keys_the_last_one_is_the_newest(tmp_path: Path) -> None:
+    made(tmp_path).make_missing_secrets()
     first = made(tmp_path).signing_keys
     assert len(first) == 1
     with (tmp_path / "data" / "secrets" / "signing_key").open("a") as file:
         file.write("\nanother-key-of-links\n")
     assert made(tmp_path).signing_keys == (*first, b"another-key-of-links")
+    given = "one-key-of-the-links two-key-of-the-links"
+    assert made(tmp_path, signing_keys_given=given).signing_keys == tuple(given.encode().split())
 
 
 def test_every_secret_is_known_to_those_who_keep_it_out_of_logs(tmp_path: Path) -> None:
@@ -197,6 +235,7 @@ def test_every_secret_is_known_to_those_who_keep_it_out_of_logs(tmp_path: Path) 
         basic_auth_pass="a-long-enough-pass-1",
         basic_auth_pass_previous="a-long-enough-pass-0",
         webhook_secret_previous="a-long-enough-secret-0",
+        signing_keys_given="signing-key-number-0 signing-key-number-1",
         database_url="postgresql+psycopg://user:db-pass@host/x",
         redis_url="redis://:redis-pass@host/0",
     )
@@ -208,10 +247,12 @@ def test_every_secret_is_known_to_those_who_keep_it_out_of_logs(tmp_path: Path) 
         "a-long-enough-secret-0",
         "db-pass",
         "redis-pass",
+        "signing-key-number-0",
+        "signing-key-number-1",
     }
     assert settings.known_secrets() == configured
-    kept = {settings.secret_of_webhooks, settings.signing_keys[0].decode()}
-    assert settings.known_secrets() == configured | kept
+    assert settings.make_missing_secrets() == ["webhook_secret"]
+    assert settings.known_secrets() == configured | {settings.secret_of_webhooks}
 
 
 def test_a_wrong_value_is_not_repeated_in_the_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,10 @@
     ├── EngineError                  an engine cannot fit or render this spec
     ├── DeviceFault                  a GPU failed: what uses it has to start anew, the work can be done again
     ├── SettingsProblem              a setting is missing or wrong
+    │   └── SecretProblem            a secret is missing, or another one than the installation's
+    ├── SchemaProblem                the database's schema is not the one that this version works with
     ├── LabelStudioError             Label Studio answered with a refusal
+    │   ├── AddressRefused           its SSRF protection, or its name server, refuses an address of ours
     │   ├── LabelStudioUnavailable   it did not answer, or asks to come back later: worth a retry
     │   ├── LabelStudioFault         it is up, and fails at this one thing: others can still be asked for
     │   └── LabelStudioMissing       what was asked for is not there (any more)
@@ -60,8 +63,20 @@ class SettingsProblem(DatagenError):
     """A setting is missing or wrong; the sentence names it."""
 
 
+class SecretProblem(SettingsProblem):
+    """A secret is missing, or is another one than the other processes of the installation have."""
+
+
+class SchemaProblem(DatagenError):
+    """The database's schema is not the one that this version of the code works with."""
+
+
 class LabelStudioError(DatagenError):
     """Label Studio answered with a refusal."""
+
+
+class AddressRefused(LabelStudioError):
+    """Label Studio refuses to connect to an address of ours."""
 
 
 class LabelStudioUnavailable(LabelStudioError):

@@ -17,13 +17,24 @@ from urllib.parse import urlsplit
 from pydantic import AliasChoices, Field, JsonValue, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from datagen.errors import SettingsProblem
+from datagen.errors import SecretProblem, SettingsProblem
 
 #: In a shell the quotes outside keep those inside; in .env too.
 _EXAMPLE = """e.g. DATAGEN_ENGINE_PARAMETERS='{"weights": "/models/sd15-inpainting"}', with both kinds of quotes"""
 
 #: Characters of a password or secret of Datagen's; one from “openssl rand -hex 32” has 64.
 SHORTEST_SECRET = 16
+#: What all processes of an installation share: the file in the secrets folder, what it is called, its variable.
+SECRET_NAMES = {
+    "webhook_secret": "webhook secret",
+    "basic_auth_pass": "basic-auth password",
+    "signing_key": "key of image links",
+}
+VARIABLES = {
+    "webhook_secret": "DATAGEN_WEBHOOK_SECRET",
+    "basic_auth_pass": "BASIC_AUTH_PASS",
+    "signing_key": "DATAGEN_SIGNING_KEYS",
+}
 
 
 def _named(name: str) -> AliasChoices:
@@ -45,7 +56,8 @@ class Settings(BaseSettings):
     label_studio_api_key: SecretStr = Field(
         SecretStr(""),
         validation_alias=_named("LABEL_STUDIO_API_KEY"),
-        description="A personal access token or a legacy token of a Label Studio user; which one it is, is found out.",
+        description="A personal access token or a legacy token of a Label Studio user; which one it is, is found out. "
+        "Empty: what stands in the file secrets/label_studio_api_key of the data folder.",
     )
     basic_auth_user: str = Field(
         "datagen",
@@ -55,7 +67,8 @@ class Settings(BaseSettings):
     basic_auth_pass: SecretStr = Field(
         SecretStr(""),
         validation_alias=_named("BASIC_AUTH_PASS"),
-        description="Its password. Empty: one is made and kept in the data folder.",
+        description="Its password. Empty: what stands in the file secrets/basic_auth_pass of the data folder, where "
+        "the first process of an installation makes one.",
     )
     log_level: str = Field("INFO", validation_alias=_named("LOG_LEVEL"), description="DEBUG, INFO, WARNING or ERROR.")
     host: str = Field("127.0.0.1", validation_alias=_named("HOST"), description="Address the web process listens on.")
@@ -70,17 +83,27 @@ class Settings(BaseSettings):
     webhook_secret: SecretStr = Field(
         SecretStr(""),
         validation_alias=_named("DATAGEN_WEBHOOK_SECRET"),
-        description="Shared secret in the header of every webhook. Empty: one is made and kept in the data folder.",
+        description="Every study's webhook secret is derived from this one. Empty: what stands in the file "
+        "secrets/webhook_secret of the data folder, where the first process of an installation makes one.",
     )
     webhook_secret_previous: SecretStr = Field(
         SecretStr(""),
         validation_alias=_named("DATAGEN_WEBHOOK_SECRET_PREVIOUS"),
-        description="The secret before the last change: still let in, until every study is provisioned again.",
+        description="The secret before the last change: still let in, until every study is provisioned again. File: "
+        "secrets/webhook_secret_previous.",
     )
     basic_auth_pass_previous: SecretStr = Field(
         SecretStr(""),
         validation_alias=_named("DATAGEN_BASIC_AUTH_PASS_PREVIOUS"),
-        description="The password before the last change: still let in, until every study is provisioned again.",
+        description="The password before the last change: still let in, until every study is provisioned again. File: "
+        "secrets/basic_auth_pass_previous.",
+    )
+    signing_keys_given: SecretStr = Field(
+        SecretStr(""),
+        validation_alias=_named("DATAGEN_SIGNING_KEYS"),
+        description="Keys of image links, separated by spaces; the last one signs, each lets a link in. Empty: the "
+        "lines of the file secrets/signing_key of the data folder, where the first process of an installation makes "
+        "one.",
     )
     data_dir: Path = Field(
         Path(".datagen"),
@@ -175,6 +198,14 @@ class Settings(BaseSettings):
         16 * 2**20, ge=1, validation_alias=_named("DATAGEN_MAX_WEBHOOK_BYTES"), description="Largest webhook body."
     )
 
+    inbox_days: int = Field(
+        14,
+        ge=1,
+        validation_alias=_named("DATAGEN_INBOX_DAYS"),
+        description="Days for which handled events of Label Studio are kept; those that failed are kept four times "
+        "as long.",
+    )
+
     @field_validator("label_studio_url", "public_url")
     @classmethod
     def _is_http(cls, value: str) -> str:
@@ -189,6 +220,13 @@ class Settings(BaseSettings):
             variable = cls.model_fields[info.field_name or ""].validation_alias
             assert isinstance(variable, AliasChoices)
             _check_length(value.get_secret_value(), str(variable.choices[0]), ValueError)
+        return value
+
+    @field_validator("signing_keys_given")
+    @classmethod
+    def _no_key_can_be_guessed(cls, value: SecretStr) -> SecretStr:
+        for key in value.get_secret_value().split():
+            _check_length(key, f"a key of {VARIABLES['signing_key']}", ValueError)
         return value
 
     @field_validator("engine_parameters", mode="before")
@@ -238,7 +276,7 @@ class Settings(BaseSettings):
         Raises:
             SettingsProblem: none is set.
         """
-        key = self.label_studio_api_key.get_secret_value()
+        key = self._secret("label_studio_api_key", self.label_studio_api_key)
         if not key:
             raise SettingsProblem(
                 "LABEL_STUDIO_API_KEY is not set: copy a token from Label Studio, Account & Settings, "
@@ -248,21 +286,59 @@ class Settings(BaseSettings):
 
     @cached_property
     def secret_of_webhooks(self) -> str:
-        """The webhooks' shared secret: the configured one, else the one kept in the data folder."""
-        return self.webhook_secret.get_secret_value() or self._kept_password("webhook_secret")
+        """The secret from which every study's webhook secret is derived.
+
+        Raises:
+            SecretProblem: there is none here.
+        """
+        return self._required("webhook_secret", self.webhook_secret)
+
+    @cached_property
+    def previous_secret_of_webhooks(self) -> str:
+        """The one before the last change; empty if none is given."""
+        return self._secret("webhook_secret_previous", self.webhook_secret_previous)
 
     @cached_property
     def password(self) -> str:
-        """The basic-auth password: the configured one, else the one kept in the data folder."""
-        return self.basic_auth_pass.get_secret_value() or self._kept_password("basic_auth_pass")
+        """The basic-auth password.
+
+        Raises:
+            SecretProblem: there is none here.
+        """
+        return self._required("basic_auth_pass", self.basic_auth_pass)
+
+    @cached_property
+    def previous_password(self) -> str:
+        """The one before the last change; empty if none is given."""
+        return self._secret("basic_auth_pass_previous", self.basic_auth_pass_previous)
 
     @cached_property
     def signing_keys(self) -> tuple[bytes, ...]:
-        """The keys of image links, one a line in the data folder: the last one signs, each lets a link in."""
-        keys = self._kept_secret("signing_key").split()
-        for key in keys:
-            _check_length(key, f"a line of {self._secrets_folder / 'signing_key'}", SettingsProblem)
-        return tuple(key.encode() for key in keys)
+        """The keys of image links: the last one signs, each lets a link in.
+
+        Raises:
+            SecretProblem: there is none here.
+        """
+        return tuple(key.encode() for key in self._required("signing_key", self.signing_keys_given).split())
+
+    def missing_secrets(self) -> list[str]:
+        """The secrets that neither a variable nor a file gives, as their files are called."""
+        configured = {
+            "webhook_secret": self.webhook_secret,
+            "basic_auth_pass": self.basic_auth_pass,
+            "signing_key": self.signing_keys_given,
+        }
+        return [name for name, given in configured.items() if not self._secret(name, given)]
+
+    def make_missing_secrets(self) -> list[str]:
+        """Make the secrets that are missing and keep each in its file; their names.
+
+        Only the first process of an installation may do so: the others must have the same ones.
+        """
+        names = self.missing_secrets()
+        for name in names:
+            self._make_secret(name)
+        return names
 
     def known_secrets(self) -> set[str]:
         """Every secret that is configured or kept, to be kept out of logs; none is made for that."""
@@ -274,6 +350,7 @@ class Settings(BaseSettings):
             self.basic_auth_pass_previous,
         )
         found = {one.get_secret_value() for one in configured}
+        found |= set(self.signing_keys_given.get_secret_value().split())
         found |= {part for url in (self.database_url, self.redis_url) if (part := urlsplit(url).password)}
         for file in self._secrets_folder.glob("[!.]*"):
             found |= set(file.read_text().split())
@@ -284,27 +361,39 @@ class Settings(BaseSettings):
     def _secrets_folder(self) -> Path:
         return self.data_dir / "secrets"
 
-    def _kept_password(self, name: str) -> str:
-        kept = self._kept_secret(name)
-        _check_length(kept, f"the content of {self._secrets_folder / name}", SettingsProblem)
+    def _secret(self, name: str, configured: SecretStr) -> str:
+        """What the variable says, else what the file ``name`` in the secrets folder holds; empty if neither does."""
+        if value := configured.get_secret_value().strip():
+            return value
+        path = self._secrets_folder / name
+        kept = path.read_text().strip() if path.exists() else ""
+        for part in kept.split():  # keys of image links stand one a line
+            _check_length(part, f"a line of {path}", SettingsProblem)
         return kept
 
-    def _kept_secret(self, name: str) -> str:
-        """A secret made once and kept, readable by its owner alone; the first of several processes wins."""
+    def _required(self, name: str, configured: SecretStr) -> str:
+        value = self._secret(name, configured)
+        if not value:
+            raise SecretProblem(
+                f"this machine lacks the installation's {SECRET_NAMES[name]}: set {VARIABLES[name]}, or copy the file "
+                f"{self._secrets_folder / name} from a machine that has it"
+            )
+        return value
+
+    def _make_secret(self, name: str) -> None:
+        """Write a new secret, readable by its owner alone; of several processes the first one's counts."""
         path = self._secrets_folder / name
         for folder in (self.data_dir, path.parent):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         draft = path.with_name(f".{name}.{secrets.token_hex(4)}")
-        if not path.exists():
-            draft.touch(mode=0o600)
-            draft.write_text(secrets.token_urlsafe(32))
-            try:
-                path.hardlink_to(draft)
-            except FileExistsError:
-                pass  # another process made it first: its secret counts
-            finally:
-                draft.unlink()
-        return path.read_text().strip()
+        draft.touch(mode=0o600)
+        draft.write_text(secrets.token_urlsafe(32))
+        try:
+            path.hardlink_to(draft)
+        except FileExistsError:
+            pass  # another process made it first: its secret counts
+        finally:
+            draft.unlink()
 
 
 def _check_length(secret: str, what: str, error: type[Exception]) -> None:

@@ -119,6 +119,7 @@ def application(folder: Path) -> tuple[Flask, str]:
     database = Database(settings.resolved_database_url)
     database.upgrade()
     database.close()
+    settings.make_missing_secrets()
     return create_app(settings), settings.secret_of_webhooks
 
 

@@ -62,11 +62,14 @@ class LabelStudio:
         return browser
 
 
-def start(processes: Processes, folder: Path, *, port: int | None = None, token: str = "") -> LabelStudio:
+def start(
+    processes: Processes, folder: Path, *, port: int | None = None, token: str = "", ssrf_protection: bool = False
+) -> LabelStudio:
     """Start a server whose data live in ``folder``; a second start there finds them again.
 
     The user, the password and the token are those of the first start: Label Studio sets them once.
-    SSRF protection is off, because everything runs on the loopback address.
+    SSRF protection is off by default, because everything runs on the loopback address; with ``ssrf_protection`` it
+    is as Label Studio ships it.
     """
     program = LABEL_STUDIO_VENV / "bin" / "label-studio"
     if not program.exists():
@@ -81,8 +84,8 @@ def start(processes: Processes, folder: Path, *, port: int | None = None, token:
     server = LabelStudio(
         url=f"http://127.0.0.1:{port}",
         email="annotator@example.com",
-        password=_kept(folder / "password", secrets.token_urlsafe(12)),
-        token=_kept(folder / "token", token or secrets.token_hex(20)),
+        password=kept_secret(folder / "password", secrets.token_urlsafe(12)),
+        token=kept_secret(folder / "token", token or secrets.token_hex(20)),
         kept_token=folder / "personal_token",
     )
     env = {
@@ -97,8 +100,7 @@ def start(processes: Processes, folder: Path, *, port: int | None = None, token:
         "LATEST_VERSION_CHECK": "false",
         "SENTRY_DSN": "",
         "FRONTEND_SENTRY_DSN": "",
-        "SSRF_PROTECTION_ENABLED": "false",
-        "ML_BLOCK_LOCAL_IP": "false",
+        **({} if ssrf_protection else {"SSRF_PROTECTION_ENABLED": "false", "ML_BLOCK_LOCAL_IP": "false"}),
         # one address for links, log-in and cookies, whatever the machine calls itself
         "LABEL_STUDIO_HOST": server.url,
         "PYTHONWARNINGS": "ignore",
@@ -121,7 +123,7 @@ def _answers(server: LabelStudio) -> bool:
         return False
 
 
-def _kept(path: Path, fresh: str) -> str:
+def kept_secret(path: Path, fresh: str) -> str:
     """What the file holds; ``fresh`` if there is none yet, and then it is kept there, for its owner alone."""
     if not path.exists():
         path.touch(mode=0o600)

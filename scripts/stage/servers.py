@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 
 from stage import label_studio_server, redis_server
-from stage.label_studio_server import LabelStudio
+from stage.label_studio_server import LabelStudio, kept_secret
 from stage.ports import free_port, is_open
 from stage.processes import Processes, StageError
 from stage.progress import Progress
@@ -73,7 +73,7 @@ def start_all(processes: Processes, folder: Path, inherited: Mapping[str, str], 
         "PORT": str(ports["web"]),
         "DATAGEN_DATA_DIR": str(data),
         "BASIC_AUTH_USER": "datagen",
-        "BASIC_AUTH_PASS": secrets.token_urlsafe(16),
+        "BASIC_AUTH_PASS": kept_secret(folder / "basic_auth_pass", secrets.token_urlsafe(16)),
         "DATAGEN_PREVIEW_SIZE": "20",
     }
     login = (own["BASIC_AUTH_USER"], own["BASIC_AUTH_PASS"])

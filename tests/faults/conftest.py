@@ -17,7 +17,7 @@ from stage.gateway import Gateway
 from stage.label_studio_server import LabelStudio as Server
 from stage.ports import free_port
 from stage.processes import Processes
-from studio import ROUND, Study, end_process, settings_of
+from studio import ROUND, Study, end_process, install, settings_of
 
 from .plant import LEASE_S, RECONCILE_S, SWEEP_S, Plant, queues_of
 
@@ -49,8 +49,8 @@ def _plant(label_studio: Server, processes: Processes, tmp_path_factory: pytest.
     # what a test does as a person goes to Label Studio directly, whatever is meddled with
     queues = queues_of(settings.redis_url)
     direct = settings.model_copy(update={"label_studio_url": label_studio.url})
+    install(direct)
     workshop = context.build_workshop(direct, queues.knock)
-    workshop.database.upgrade()
     plant = Plant(
         server=label_studio,
         settings=settings,

@@ -41,7 +41,7 @@ def test_away_while_webhooks_arrive(plant: Plant, reviewed: Study) -> None:
         seconds.append(time.monotonic() - began)
     assert len(reviewed.events(Desk.PREVIEWS)) == before + 3  # stored before Label Studio was answered
     body = {"action": "PROJECT_UPDATED", "project": {"id": reviewed.projects[Desk.PREVIEWS], "updated_at": "now"}}
-    headers = {"X-Datagen-Secret": plant.settings.secret_of_webhooks}
+    headers = {"X-Datagen-Secret": plant.secret_of(reviewed.id)}
     began = time.monotonic()
     assert httpx.post(f"{plant.to_web.url}/webhook", json=body, headers=headers, timeout=30).status_code == 201
     assert time.monotonic() - began < LABEL_STUDIO_WAITS_S

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
+from redis import Redis
 from sqlalchemy import select
 
 from datagen.domain.inputs import Desk
@@ -21,8 +23,8 @@ from datagen.workflow.workshop import Workshop
 from stage.label_studio_server import LabelStudio as Server
 from stage.ports import free_port
 from stage.postgres_server import Cluster, cluster
-from stage.processes import Processes
-from studio import asked, settings_of, start_web
+from stage.processes import Processes, wait_until
+from studio import asked, install, settings_of, start_web
 
 pytestmark = pytest.mark.integration
 
@@ -50,8 +52,8 @@ def environment(label_studio: Server, redis_url: str, database: Cluster, tmp_pat
 
 @pytest.fixture
 def workshop(environment: dict[str, str]) -> Iterator[Workshop]:
+    install(settings_of(environment))
     made = context.build_workshop(settings_of(environment), lambda _knocks: None)
-    made.database.upgrade()
     yield made
     made.label_studio.close()
     made.database.close()
@@ -88,6 +90,35 @@ def test_what_was_told_meanwhile_is_found(
         processes.stop(web)
         for project in workshop.label_studio.find_projects("database away"):
             workshop.label_studio.delete_project(project.id)
+
+
+def test_a_process_that_starts_without_the_database_waits_for_it_and_says_so(
+    environment: dict[str, str], workshop: Workshop, database: Cluster, processes: Processes, tmp_path: Path
+) -> None:
+    database.abort()
+    with Redis.from_url(environment["REDIS_URL"]) as redis:
+        redis.flushdb()
+        worker = processes.start(
+            "worker-waiting",
+            [sys.executable, "-m", "datagen", "worker"],
+            env=environment,
+            cwd=tmp_path,
+            ready=lambda: "installation.database_unavailable" in _log(processes, "worker-waiting"),
+            within=60,
+        )
+        try:
+            assert not redis.keys("rq:worker:*")
+            assert "the database does not answer" in Path(worker.log).read_text()
+            assert "Traceback" not in Path(worker.log).read_text()
+            database.start()
+            wait_until(lambda: bool(redis.keys("rq:worker:*")), 60, "the worker's start")
+        finally:
+            processes.stop(worker)
+
+
+def _log(processes: Processes, name: str) -> str:
+    logs = [Path(one.log) for one in processes.noted() if one.name == name]
+    return logs[-1].read_text() if logs and logs[-1].exists() else ""
 
 
 def _post(url: str, secret: str) -> httpx.Response:

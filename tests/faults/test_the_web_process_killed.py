@@ -35,7 +35,7 @@ def test_with_the_settings_as_they_come_they_are_found_within_60_seconds() -> No
 
 
 def test_every_webhook_that_it_answered_is_stored(plant: Plant, study: Study) -> None:
-    headers = {"X-Datagen-Secret": plant.settings.secret_of_webhooks}
+    headers = {"X-Datagen-Secret": plant.secret_of(study.id)}
     project = study.projects[Desk.DATASET]
     answered: list[int] = []
     lock = threading.Lock()

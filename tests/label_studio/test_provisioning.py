@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import httpx
 import pytest
 
 from datagen.domain.inputs import Desk
@@ -45,6 +46,7 @@ class Study:
             "ml_url": self.receiver.url,
             "basic_user": "datagen",
             "basic_pass": "pass",
+            "password_written": set(Desk),
         }
         return provision(self.client, self.name, LABELS, **(how | other))
 
@@ -150,6 +152,22 @@ def test_a_new_secret_takes_the_place_of_the_old_one(study: Study) -> None:
     assert second.webhooks == first.webhooks
     for id_ in second.projects.values():
         assert [one.headers for one in study.client.webhooks(id_)] == [{SECRET_HEADER: "another"}]
+
+
+def test_a_new_password_is_written_into_a_connection_that_answers_with_the_old_one(study: Study) -> None:
+    """Only address, user and state were compared; the old password, once it was let in no more, cut the backend off."""
+    first = study.provision()
+    study.receiver.deliveries.clear()
+    second = study.provision(basic_pass="another", password_written={Desk.CANVASES})
+    assert second.created == []
+    assert second.connected == first.connected == {desk for desk in Desk if PLANS[desk].connected}
+    written = {desk for desk in Desk if any(line.startswith(f"{desk}: address and log-in") for line in second.mended)}
+    assert written == first.connected - {Desk.CANVASES}
+    for desk, password in ((Desk.CONCEPTS, "another"), (Desk.CANVASES, "pass")):
+        study.receiver.deliveries.clear()
+        assert [one.state for one in study.client.backends(first.projects[desk])] == ["CO"]
+        [sent] = {one.headers["Authorization"] for one in study.receiver.deliveries}
+        assert sent == httpx.BasicAuth("datagen", password)._auth_header
 
 
 def test_the_webhook_that_comes_with_a_backend_and_has_no_secret_is_removed(study: Study) -> None:

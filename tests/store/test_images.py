@@ -185,3 +185,22 @@ def test_a_missing_driver_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(__import__("sys").modules, "s3fs", None)
     with pytest.raises(StoreError, match=r"pip install 'label-studio-datagen\[s3\]'"):
         ImageStore("s3://key:secret@bucket/prefix")
+
+
+def test_a_mark_is_read_by_others_of_the_same_store(store: ImageStore) -> None:
+    assert store.mark() is None
+    assert store.write_mark("3f2a") == "3f2a"
+    assert store.mark() == "3f2a"
+    store.put(DATA)
+    assert store.get(DIGEST) == DATA
+
+
+def test_a_mark_of_any_size_is_read_in_part(local: ImageStore, folder: Path) -> None:
+    folder.mkdir()
+    (folder / "installation").write_bytes(b"\xff" * 10_000)
+    assert len(local.mark() or "") == 64
+
+
+def test_a_folder_that_may_not_be_written_names_the_fix(folder: Path) -> None:
+    with pytest.raises(StoreError, match=r"cannot be stored: .*folder"):
+        ImageStore("file:///proc/no-folder").put(DATA)

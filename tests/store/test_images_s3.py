@@ -6,7 +6,9 @@ import hashlib
 import multiprocessing
 import secrets
 from collections.abc import Iterator
+from pathlib import Path
 
+import httpx
 import pytest
 
 from datagen.errors import StoreError
@@ -78,6 +80,34 @@ def test_a_forked_worker_opens_its_own_connection(store: ImageStore) -> None:
     assert store.get(DIGEST) == DATA
 
 
-def test_a_missing_bucket_is_a_sentence(store: ImageStore) -> None:
-    with pytest.raises(StoreError, match=f"image {DIGEST} cannot be stored: .*bucket does not exist"):
+def test_a_missing_bucket_is_a_sentence_with_the_fix(store: ImageStore) -> None:
+    with pytest.raises(StoreError, match=f"image {DIGEST} cannot be stored: .*bucket does not exist") as problem:
         ImageStore("s3://elsewhere").put(DATA)
+    assert "its bucket or folder is gone: make it again, or correct DATAGEN_STORE_URL" in str(problem.value)
+
+
+def test_credentials_that_are_gone_are_a_sentence_with_the_fix(
+    url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    with pytest.raises(StoreError, match="set the credentials of the object store: AWS_ACCESS_KEY_ID and AWS_SECRET"):
+        ImageStore(url).put(DATA)
+
+
+def test_credentials_that_are_refused_are_a_sentence_with_the_fix(url: str, endpoint: str) -> None:
+    httpx.post(f"{endpoint}/moto-api/reset-auth", content=b"0").raise_for_status()  # from now on keys are checked
+    try:
+        with pytest.raises(StoreError, match="it refuses: for an object store correct AWS_ACCESS_KEY_ID and AWS_SEC"):
+            ImageStore(url).put(DATA)
+    finally:
+        httpx.post(f"{endpoint}/moto-api/reset-auth", content=b"inf").raise_for_status()
+
+
+def test_a_mark_is_read_by_others_and_survives(store: ImageStore, url: str) -> None:
+    assert store.mark() is None
+    assert store.write_mark("3f2a") == "3f2a"
+    assert ImageStore(url).mark() == "3f2a"

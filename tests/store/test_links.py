@@ -82,3 +82,15 @@ def test_link_passes_until_the_end_of_its_last_day(monkeypatch: pytest.MonkeyPat
     links.check(DIGEST, _made(-3, monkeypatch))
     with pytest.raises(Refused, match="expired"):
         links.check(DIGEST, _made(-4, monkeypatch))
+
+
+def test_whether_a_link_opens_is_told_by_all_of_it() -> None:
+    links = Links("http://datagen.example", b"key", days=1)
+    link = links.make(DIGEST)
+    assert links.opens(link, DIGEST)
+    assert not links.opens(link, "0" * 64)
+    assert not links.opens(link.replace("datagen.example", "elsewhere.example"), DIGEST)
+    assert not links.opens(link.partition("?")[0], DIGEST)
+    assert not links.opens("", DIGEST)
+    assert not Links("http://datagen.example", b"another", days=1).opens(link, DIGEST)
+    assert not Links("http://datagen.example", b"key", days=-1).opens(link, DIGEST)

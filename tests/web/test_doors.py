@@ -6,15 +6,18 @@ import json
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import httpx
 import pytest
+from sqlalchemy import text
 
+from datagen.store.database import Database
 from datagen.store.decode import encode_png
 from stage.ports import free_port
 from stage.processes import Processes
-from studio import Studio, plate, start_web
+from studio import Studio, install, plate, settings_of, start_web
 
 pytest_plugins = ("studio_fixtures",)
 pytestmark = pytest.mark.integration
@@ -156,10 +159,21 @@ def test_more_than_the_rate_is_answered_with_429(
 def test_a_fault_inside_is_500_without_a_word_of_it_and_the_log_has_it_without_the_secret(
     studio: Studio, elsewhere: dict[str, str], processes: Processes, tmp_path: Path
 ) -> None:
-    """The folder of pictures is a file: the store cannot even be read as one."""
-    elsewhere["DATAGEN_STORE_URL"] = "memory://other"
-    elsewhere["DATAGEN_DATABASE_URL"] = f"sqlite:///{tmp_path / 'empty.sqlite3'}"
+    """The database's tables are gone while the process runs."""
+    elsewhere |= {
+        "DATAGEN_DATA_DIR": str(tmp_path / "data"),
+        "DATAGEN_WEBHOOK_SECRET": studio.settings.secret_of_webhooks,
+        "BASIC_AUTH_PASS": studio.settings.password,
+        "DATAGEN_SIGNING_KEYS": studio.settings.signing_keys[-1].decode(),
+    }
+    install(settings_of(elsewhere))
     web = start_web(processes, elsewhere, tmp_path)
+    with closing(Database(settings_of(elsewhere).resolved_database_url)) as database, database.write() as session:
+        session.execute(text("DROP TABLE inbox"))
+        session.execute(text("DROP TABLE desk"))
+        session.execute(text("DROP TABLE proposal"))
+        session.execute(text("DROP TABLE verdict"))
+        session.execute(text("DROP TABLE sample"))
     base = f"http://127.0.0.1:{elsewhere['PORT']}"
     auth = (studio.settings.basic_auth_user, studio.settings.password)
     task = {"id": 1, "data": {"datagen_key": "my private comment"}}

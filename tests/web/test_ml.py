@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -41,14 +43,17 @@ def test_everything_else_asks_for_a_log_in(method: str, path: str, studio: Studi
     assert httpx.request(method, studio.settings.own_url + path, headers=bearer, json={}).status_code == 401
 
 
-def test_every_view_is_known_here_so_that_none_is_open_by_mistake() -> None:
+def test_every_view_is_known_here_so_that_none_is_open_by_mistake(tmp_path: Path) -> None:
     told = subprocess.run(
         [
             sys.executable,
             "-c",
+            "from datagen.settings import Settings\n"
             "from datagen.web.app import create_app\n"
+            "Settings().make_missing_secrets()\n"
             "print(*sorted({rule.rule for rule in create_app().url_map.iter_rules()}), sep='\\n')",
         ],
+        env={**os.environ, "DATAGEN_DATA_DIR": str(tmp_path)},
         capture_output=True,
         text=True,
         check=True,

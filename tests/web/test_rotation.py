@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
 import pytest
+from sqlalchemy import select
 
+from datagen.domain.inputs import Desk
 from datagen.jobs.context import connection_of
 from datagen.settings import Settings
+from datagen.store.database import Database
 from datagen.store.decode import encode_png
+from datagen.store.images import ImageStore
+from datagen.store.links import Links
+from datagen.store.rows import InboxRow
+from datagen.store.study_secrets import study_secret
 from datagen.workflow.studies import open_study
 from stage.ports import free_port
 from stage.processes import Processes, Started, wait_until
-from studio import Studio, plate, start_web
+from studio import Studio, plate, settings_of, start_web
 
 pytest_plugins = ("studio_fixtures",)
 pytestmark = pytest.mark.integration
@@ -55,7 +65,9 @@ class Installation:
 
 @pytest.fixture
 def installation(studio: Studio, processes: Processes, tmp_path: Path) -> Iterator[Installation]:
-    environment = {**studio.environment, "PORT": str(free_port())}
+    data = str(tmp_path / "data")
+    environment = {**studio.environment, "PORT": str(free_port()), "DATAGEN_DATA_DIR": data}
+    Database(settings_of(environment).resolved_database_url).upgrade()
     made = Installation(web=None, folder=tmp_path, url=f"http://127.0.0.1:{environment['PORT']}")  # type: ignore[arg-type]
     made.write(DATAGEN_WEBHOOK_SECRET="the old secret of this test", BASIC_AUTH_PASS="the old password of this test")
     made.web = start_web(processes, environment, tmp_path)
@@ -64,7 +76,7 @@ def installation(studio: Studio, processes: Processes, tmp_path: Path) -> Iterat
 
 
 def test_secret_and_password_are_changed_without_one_refused_request(
-    installation: Installation, studio: Studio
+    installation: Installation,
 ) -> None:
     answers: set[int] = set()
     over = threading.Event()
@@ -107,7 +119,6 @@ def test_secret_and_password_are_changed_without_one_refused_request(
         over.set()
         speaker.join()
     assert answers == {200, 201}
-    studio.settle()
 
 
 def test_settings_that_are_refused_at_a_reload_leave_the_old_ones_serving(installation: Installation) -> None:
@@ -158,35 +169,241 @@ def test_provisioning_again_tells_label_studio_the_new_secret_and_password(studi
         **{
             **studio.settings.model_dump(),
             "webhook_secret": "a new secret of this test",
-            "basic_auth_pass": "a new password of this test",
+            "basic_auth_pass": studio.settings.password,
         },
     )
     made = open_study(studio.workshop, study.name, [], connection_of(changed), engine="composite", preview_size=3)
     assert made.created == []
+    wanted = study_secret("a new secret of this test", study.row().webhook_salt)
     for project in study.projects.values():
         ours = [hook for hook in studio.client.webhooks(project) if hook.url == f"{studio.settings.own_url}/webhook"]
-        assert [hook.headers["X-Datagen-Secret"] for hook in ours] == ["a new secret of this test"]
+        assert [hook.headers["X-Datagen-Secret"] for hook in ours] == [wanted]
+
+
+@dataclass(kw_only=True)
+class Machine:
+    """One of several machines: its folder with its ``.env``, its own data folder, and what all machines have."""
+
+    folder: Path
+    common: dict[str, str]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**self.common, "DATAGEN_DATA_DIR": str(self.folder / "data")}
+
+    def write(self, **settings: str) -> None:
+        self.folder.mkdir(exist_ok=True)
+        (self.folder / ".env").write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
+
+    def datagen(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        kept = {n: v for n, v in os.environ.items() if not n.startswith(("DATAGEN_", "LABEL_STUDIO_", "BASIC_AUTH_"))}
+        return subprocess.run(
+            [sys.executable, "-m", "datagen", *arguments],
+            env={**kept, **self.environment, "COLUMNS": "200", "NO_COLOR": "1"},
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    def doctor(self, study: str) -> dict[str, str]:
+        """What doctor says of each part, with its mark: ``{"secrets": "ok: …"}``."""
+        told = self.datagen("doctor", "--study", study)
+        assert "Traceback" not in told.stderr
+        found = {}
+        for line in told.stdout.splitlines():
+            head, _, finding = line.partition(": ")
+            mark, _, name = head.partition(" ")
+            found[name.strip()] = f"{mark}: {finding}"
+        return found
+
+
+OLD = {"DATAGEN_WEBHOOK_SECRET": "the old secret of this test", "BASIC_AUTH_PASS": "the old password of this test"}
+NEW = {"DATAGEN_WEBHOOK_SECRET": "the new secret of this test", "BASIC_AUTH_PASS": "the new password of this test"}
+PREVIOUS = {
+    "DATAGEN_WEBHOOK_SECRET_PREVIOUS": "the old secret of this test",
+    "DATAGEN_BASIC_AUTH_PASS_PREVIOUS": "the old password of this test",
+}
+
+
+def test_the_written_procedure_changes_secret_and_password_on_several_machines(
+    studio: Studio, processes: Processes, postgres_url: str, tmp_path: Path
+) -> None:
+    """With a real Label Studio: it cut the ML backend off, and doctor's advice on one machine broke the others."""
+    name = f"wf {uuid.uuid4().hex[:10]}"
+    studio.opened.append(name)
+    common = {
+        **{key: value for key, value in studio.environment.items() if key != "DATAGEN_DATA_DIR"},
+        "PORT": str(free_port()),
+        "DATAGEN_DATABASE_URL": postgres_url,
+        "DATAGEN_STORE_URL": f"file://{tmp_path / 'images'}",
+        "REDIS_URL": studio.environment["REDIS_URL"].rpartition("/")[0] + "/8",
+    }
+    first, second = (Machine(folder=tmp_path / one, common=common) for one in ("first", "second"))
+    first.write(**OLD)
+    second.write(**OLD)
+    assert first.datagen("migrate").returncode == 0
+    web = start_web(processes, first.environment, first.folder)
+    key = (first.folder / "data" / "secrets" / "signing_key").read_text()
+    second.write(**OLD, DATAGEN_SIGNING_KEYS=key)
+    made = first.datagen("provision", name, "--label", "pit", "--json")
+    assert made.returncode == 0, made.stderr
+    projects = json.loads(made.stdout)["projects"]
+    database = Database(postgres_url)
+    try:
+        for machine in (first, second):
+            said = machine.doctor(name)
+            for part in ("secrets", "web log-in", "image link", *(f"{one} {name}" for one in STUDY_PARTS)):
+                assert said[part].startswith("ok"), (part, said)
+
+        # 1. and 2. on the machine where the web process runs
+        first.write(**NEW, **PREVIOUS)
+        os.kill(web.pid, signal.SIGHUP)
+        own_url = f"http://127.0.0.1:{common['PORT']}"
+        wait_until(lambda: login(own_url, "the new password of this test") == 200, 30, "the new password's acceptance")
+        # 3. the other machine has the old ones, and does no harm with them
+        refused = second.datagen("provision", name)
+        assert refused.returncode == 1
+        assert "has the webhook secret from before the last change: set DATAGEN_WEBHOOK_SECRET" in refused.stderr
+        said = second.doctor(name)
+        assert said["secrets"].startswith("FAIL: this machine has the webhook secret from before the last change")
+        assert said[f"webhooks of {name}"] == "wait: not looked at; mend “secrets” first"
+        assert "datagen provision" not in "".join(said.values())
+        second.write(**NEW, DATAGEN_SIGNING_KEYS=key)
+        # 4. doctor names what Label Studio is still to be told, and provisioning tells it
+        said = second.doctor(name)
+        assert f"has another secret; run: datagen provision '{name}'" in said[f"webhooks of {name}"]
+        told = second.datagen("provision", name)
+        assert told.returncode == 0, told.stderr
+        assert "address and log-in of ML backend" in told.stdout
+        # 5. the old ones are out
+        first.write(**NEW)
+        os.kill(web.pid, signal.SIGHUP)
+        wait_until(lambda: login(own_url, "the old password of this test") == 401, 30, "the old password's refusal")
+
+        for machine in (first, second):
+            said = machine.doctor(name)
+            for part in ("secrets", "web log-in", "image link", *(f"{one} {name}" for one in STUDY_PARTS)):
+                assert said[part].startswith("ok"), (part, said)
+        start_training(studio, projects["previews"])
+        with database.read() as session:
+            trained = select(InboxRow.id).where(InboxRow.action == "START_TRAINING")
+            assert session.scalar(trained.where(InboxRow.project_id == projects["previews"])) is not None
+    finally:
+        processes.stop(web)
+        database.close()
+
+
+#: What doctor says of each study that a change of secrets could break.
+STUDY_PARTS = ("webhooks of", "ML backends of", "delivery to")
+
+
+def login(own_url: str, password: str) -> int:
+    return httpx.get(f"{own_url}/versions", auth=("datagen", password), timeout=30).status_code
+
+
+def start_training(studio: Studio, project_id: int) -> None:
+    """Choose “Start Training” in a project's menu; Label Studio sends it to our connection, with its log-in."""
+    [backend] = studio.client.backends(project_id)
+    headers = {"Authorization": f"Token {studio.server.token}"}
+    url = f"{studio.server.url}/api/ml/{backend.id}/train"
+    httpx.post(url, headers=headers, json={}, timeout=30).raise_for_status()
+
+
+def test_doctor_sees_that_label_studio_has_a_password_which_is_let_in_no_more(
+    studio: Studio, processes: Processes, tmp_path: Path
+) -> None:
+    """Also one that works until the last step of the change."""
+    name = f"wf {uuid.uuid4().hex[:10]}"
+    studio.opened.append(name)
+    common = {**studio.environment, "PORT": str(free_port())}
+    machine = Machine(folder=tmp_path, common=common)
+    machine.write(**OLD)
+    assert machine.datagen("migrate").returncode == 0
+    web = start_web(processes, machine.environment, tmp_path)
+    try:
+        made = machine.datagen("provision", name, "--label", "pit")
+        assert made.returncode == 0, made.stderr
+        own_url = f"http://127.0.0.1:{common['PORT']}"
+        new = {**OLD, "BASIC_AUTH_PASS": "the new password of this test"}
+        for previous, sentence in (
+            (
+                {"DATAGEN_BASIC_AUTH_PASS_PREVIOUS": "the old password of this test"},
+                "has the password from before the last change",
+            ),
+            ({}, "it has another password"),
+        ):
+            machine.write(**new, **previous)
+            os.kill(web.pid, signal.SIGHUP)
+            old = 200 if previous else 401
+            wait_until(
+                lambda: login(own_url, "the new password of this test") == 200, 30, "the new password's acceptance"
+            )
+            wait_until(
+                lambda wanted=old: login(own_url, "the old password of this test") == wanted,
+                30,
+                "the web process's reload",
+            )  # type: ignore[misc]
+            said = machine.doctor(name)[f"ML backends of {name}"]
+            assert sentence in said
+            assert said.endswith(f"run: datagen provision '{name}'")
+        assert machine.datagen("provision", name).returncode == 0
+        assert machine.doctor(name)[f"ML backends of {name}"].startswith("ok")
+    finally:
+        processes.stop(web)
+
+
+def test_the_secret_of_one_study_is_changed_alone(studio: Studio) -> None:
+    leaked, other = studio.open_study(inputs=False), studio.open_study(inputs=False)
+    before, others = studio.secret_of(leaked.id), studio.secret_of(other.id)
+    open_study(
+        studio.workshop,
+        leaked.name,
+        [],
+        connection_of(studio.settings),
+        engine=None,
+        preview_size=3,
+        new_secret=True,
+    )
+    after = studio.secret_of(leaked.id)
+    assert after != before
+    assert studio.secret_of(other.id) == others
+    assert leaked.row().webhook_salt_previous is None
+    for project in leaked.projects.values():
+        assert [hook.headers["X-Datagen-Secret"] for hook in studio.client.webhooks(project)] == [after]
+
+    def tell(secret: str) -> int:
+        event = {
+            "action": "ROTATION",
+            "project": {"id": leaked.projects[Desk.DATASET]},
+            "task": {"id": 1, "updated_at": str(time.time_ns())},
+        }
+        return studio.post_webhook(json.dumps(event).encode(), secret=secret).status_code
+
+    assert (tell(after), tell(before), tell(others)) == (201, 403, 403)
 
 
 def test_the_key_of_links_is_changed_while_links_are_about_and_a_leaked_one_is_shut_out(
-    installation: Installation, studio: Studio
+    installation: Installation, studio: Studio, tmp_path: Path
 ) -> None:
-    digest = studio.workshop.images.put(encode_png(plate(78)))
-    kept = studio.settings.data_dir / "secrets" / "signing_key"
+    settings = settings_of({**studio.environment, "DATAGEN_DATA_DIR": str(tmp_path / "data")})
+    digest = ImageStore(settings.resolved_store_url).put(encode_png(plate(78)))
+    kept = tmp_path / "data" / "secrets" / "signing_key"
     old_key = kept.read_text()
-    link = studio.workshop.links.make(digest).replace(studio.settings.own_url, installation.url)
-    try:
-        kept.write_text(f"{old_key}\na-new-key-of-links\n")
-        installation.reload()
-        new = newest_links(studio).make(digest).replace(studio.settings.own_url, installation.url)
-        wait_until(lambda: httpx.get(new, timeout=30).status_code == 200, 30, "the new key's acceptance")
-        assert httpx.get(link, timeout=30).status_code == 200
-        kept.write_text("a-new-key-of-links\n")
-        installation.reload()
-        wait_until(lambda: httpx.get(link, timeout=30).status_code == 403, 30, "the old key's refusal")
-        assert httpx.get(new, timeout=30).status_code == 200
-    finally:
-        kept.write_text(old_key)
+
+    def link(key: str) -> str:
+        return Links(installation.url, key.encode(), 365).make(digest)
+
+    kept.write_text(f"{old_key}\na-new-key-of-links\n")
+    installation.reload()
+    new, old = link("a-new-key-of-links"), link(old_key)
+    wait_until(lambda: httpx.get(new, timeout=30).status_code == 200, 30, "the new key's acceptance")
+    assert httpx.get(old, timeout=30).status_code == 200
+    kept.write_text("a-new-key-of-links\n")
+    installation.reload()
+    wait_until(lambda: httpx.get(old, timeout=30).status_code == 403, 30, "the old key's refusal")
+    assert httpx.get(new, timeout=30).status_code == 200
 
 
 HEARER = """
@@ -214,10 +431,3 @@ def test_up_hands_the_hang_up_on_to_the_web_process_alone(processes: Processes, 
     assert not (tmp_path / "worker-1 heard").exists()
     assert processes.is_alive(started)
     processes.stop(started)
-
-
-def newest_links(studio: Studio) -> object:
-    from datagen.store.links import Links
-
-    settings = Settings(_env_file=None, **studio.settings.model_dump())
-    return Links(settings.own_url, settings.signing_keys, settings.image_link_days)

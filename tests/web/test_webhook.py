@@ -16,11 +16,16 @@ import pytest
 from redis import Redis
 from sqlalchemy import func, select
 
-from datagen.store.rows import InboxRow, WorkState
+from datagen.domain.inputs import Desk
+from datagen.jobs.context import connection_of
+from datagen.label_studio.payloads import ACTIONS
+from datagen.store.rows import InboxRow, StudyRow, WorkState
+from datagen.store.study_secrets import SHARED, new_salt
+from datagen.workflow.studies import open_study
 from datagen.workflow.workshop import Door, Knock
 from stage.ports import free_port
 from stage.processes import Processes
-from studio import NOBODYS_PROJECT, Studio, start_web
+from studio import NOBODYS_PROJECT, Studio, Study, start_web
 
 pytest_plugins = ("studio_fixtures",)
 pytestmark = pytest.mark.integration
@@ -117,6 +122,90 @@ def test_a_wrong_secret_is_refused_and_says_how_to_mend_it(secret: str, studio: 
     assert answer.status_code == 401
     assert answer.json() == {"error": "the webhook's secret is missing or wrong; run: datagen provision STUDY"}
     assert stored(studio) == before
+
+
+@pytest.mark.parametrize("action", ["START_TRAINING", " START_TRAINING ", "START_TRAINING\n"])
+def test_start_training_needs_more_than_the_secret_that_every_member_reads(
+    action: str, studio: Studio, study: Study
+) -> None:
+    """With it alone a round of any study was built."""
+    before, rounds = stored(studio), len(study.batches())
+    body = event(action=action, project={"id": study.projects[Desk.PREVIEWS]})
+    for secret in (studio.secret_of(study.id), studio.settings.secret_of_webhooks):
+        answer = studio.post_webhook(body, secret=secret)
+        assert answer.status_code == 403
+        assert answer.json()["error"].startswith("“Start Training” needs the basic-auth password")
+    assert stored(studio) == before
+    studio.settle()
+    assert len(study.batches()) == rounds
+    auth = (studio.settings.basic_auth_user, studio.settings.password)
+    assert httpx.post(f"{studio.settings.own_url}/webhook", content=body, auth=auth, timeout=30).status_code == 201
+    studio.settle()
+
+
+def test_a_studys_secret_tells_of_its_own_projects_alone(studio: Studio, study: Study) -> None:
+    other = studio.open_study(inputs=False)
+    before = stored(studio)
+    for secret in (studio.secret_of(other.id), studio.settings.secret_of_webhooks):
+        for project in study.projects.values():
+            answer = studio.post_webhook(event(project={"id": project}), secret=secret)
+            assert (answer.status_code, answer.json()) == (
+                403,
+                {"error": "the webhook's secret is not that of this project's study; run: datagen provision STUDY"},
+            )
+    assert stored(studio) == before
+    answer = studio.post_webhook(event(project={"id": study.projects[Desk.DATASET]}), secret=studio.secret_of(study.id))
+    assert answer.status_code == 201
+    studio.settle()
+
+
+def test_webhooks_of_an_earlier_release_work_until_their_study_is_provisioned_again(studio: Studio) -> None:
+    study = studio.open_study(inputs=False)
+    shared = studio.settings.secret_of_webhooks
+    with studio.workshop.database.write() as session:
+        session.get_one(StudyRow, study.id).webhook_salt = SHARED
+    for project in study.projects.values():
+        for hook in studio.client.webhooks(project):
+            url = f"{studio.settings.own_url}/webhook"
+            studio.client.update_webhook(hook.id, url, {"X-Datagen-Secret": shared}, ACTIONS)
+
+    def tell(secret: str) -> int:
+        body = event(project={"id": study.projects[Desk.DATASET]})
+        return studio.post_webhook(body, secret=secret).status_code
+
+    assert tell(shared) == 201
+    studio.client.update_project(study.projects[Desk.BACKGROUNDS], {"description": "touched"})
+    assert [one.action for one in study.events(Desk.BACKGROUNDS)] == ["PROJECT_UPDATED"]
+    open_study(studio.workshop, study.name, [], connection_of(studio.settings), engine=None, preview_size=3)
+    assert (tell(shared), tell(studio.secret_of(study.id))) == (403, 201)
+    studio.client.update_project(study.projects[Desk.BACKGROUNDS], {"description": "touched again"})
+    assert len(study.events(Desk.BACKGROUNDS)) == 2
+    studio.settle()
+
+
+def test_while_a_studys_secret_is_changed_the_one_before_is_let_in(studio: Studio) -> None:
+    study = studio.open_study(inputs=False)
+    before = studio.secret_of(study.id)
+    with studio.workshop.database.write() as session:  # as the change was begun, and Label Studio was not told yet
+        row = session.get_one(StudyRow, study.id)
+        row.webhook_salt_previous, row.webhook_salt = row.webhook_salt, new_salt()
+    for secret in (before, studio.secret_of(study.id)):
+        body = event(project={"id": study.projects[Desk.DATASET]})
+        assert studio.post_webhook(body, secret=secret).status_code == 201
+    studio.settle()
+
+
+def test_label_studio_sends_start_training_with_the_log_in_and_the_rest_with_the_studys_secret(
+    studio: Studio, study: Study
+) -> None:
+    """What the two rules stand on, seen on the real server."""
+    [backend] = studio.client.backends(study.projects[Desk.PREVIEWS])
+    headers = {"Authorization": f"Token {studio.server.token}"}
+    url = f"{studio.server.url}/api/ml/{backend.id}/train"
+    httpx.post(url, headers=headers, json={}, timeout=30).raise_for_status()
+    studio.client.update_project(study.projects[Desk.PREVIEWS], {"description": uuid.uuid4().hex})
+    assert {"START_TRAINING", "PROJECT_UPDATED"} <= {one.action for one in study.events(Desk.PREVIEWS)}
+    studio.settle()
 
 
 def test_odd_values_do_no_harm(studio: Studio) -> None:

@@ -377,7 +377,7 @@ def test_several_answers_told_of_in_one_event_are_acted_on_though_one_of_their_t
         "task": [{"id": gone[0]}, {"id": task.id}],
         "annotation": [{"id": annotation}],
     }
-    studio.post_webhook(json.dumps(body).encode()).raise_for_status()
+    studio.post_webhook(json.dumps(body).encode(), secret=studio.secret_of(study.id)).raise_for_status()
     studio.settle()
     assert len(study.batches()) == rounds + 1
 

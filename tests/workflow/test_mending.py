@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import httpx
 import pytest
 from sqlalchemy import select
 
-from datagen.domain.inputs import Role
+from datagen.domain.inputs import Desk, Role
 from datagen.domain.lifecycle import Happening
 from datagen.errors import Refused
 from datagen.store.decode import encode_png
+from datagen.store.links import Links
 from datagen.store.rows import InputRow, OutboxRow, StudyRow, WorkState
-from datagen.workflow.mending import delete_study, retry
+from datagen.workflow import mending
+from datagen.workflow.mending import delete_study, mend_links, retry
 from studio import Studio, Study, plate
 
 pytest_plugins = ("studio_fixtures",)
@@ -57,3 +60,51 @@ def test_deleting_a_study_keeps_the_pictures_that_another_study_has(studio: Stud
     assert all(studio.workshop.images.exists(digest) for digest in shared if digest)
     assert gone.audit()[-1] == "ann: deleted with its Label Studio projects"
     kept.review()  # it can still be used
+
+
+def test_links_that_were_signed_with_a_lost_key_are_signed_anew_and_the_others_left_alone(
+    studio: Studio, study: Study
+) -> None:
+    study.review()
+    study.act(Happening.APPROVE, count=3)
+    studio.settle()
+    stranger = Links(studio.settings.own_url, b"a key that the web process does not have", 365)
+    wrong = [*study.round_tasks()[:2], *study.tasks(Desk.DATASET)[-1:]]
+    for task in wrong:
+        digest = str(task.data["image"]).partition(".png")[0].rpartition("/")[2]
+        studio.client.update_task_data(task.id, {**task.data, "image": stranger.make(digest)})
+    decision = study.decision_tasks()[-1]
+    studio.client.update_task_data(decision.id, {**decision.data, "sheet": "http://127.0.0.1:1/images/x.png?key=y"})
+    before = {task.id: task for desk in (Desk.PREVIEWS, Desk.DATASET) for task in study.tasks(desk)}
+    assert httpx.get(str(before[wrong[0].id].data["image"])).status_code == 403
+
+    found = mend_links(studio.workshop, study.name)
+
+    assert (found.looked_at, found.mended) == (len(before), len(wrong))
+    studio.settle()
+    for desk in (Desk.PREVIEWS, Desk.DATASET):
+        for task in study.tasks(desk):
+            assert httpx.get(str(task.data["image"])).status_code == 200
+            if task.id not in [one.id for one in wrong]:
+                assert task == before[task.id]
+            else:
+                assert {**task.data, "image": ""} == {**before[task.id].data, "image": ""}
+    for task in study.decision_tasks():
+        assert httpx.get(str(task.data["sheet"])).status_code == 200
+    assert mend_links(studio.workshop, study.name).mended == 0
+
+
+def test_links_are_looked_at_a_page_at_a_time(studio: Studio, study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    study.review()
+    monkeypatch.setattr(mending, "LINKS_AT_ONCE", 2)
+    count = len(study.tasks(Desk.PREVIEWS)) + len(study.tasks(Desk.DATASET))
+    assert mend_links(studio.workshop, study.name).looked_at == count
+
+
+def test_a_task_that_was_deleted_does_not_keep_the_others_from_being_mended(studio: Studio, study: Study) -> None:
+    study.review()
+    gone, wrong, *_ = study.round_tasks()
+    studio.client.update_task_data(wrong.id, {**wrong.data, "image": "http://127.0.0.1:1/x"})
+    studio.client.delete_tasks(study.projects[Desk.PREVIEWS], [gone.id])
+    assert mend_links(studio.workshop, study.name).mended == 1
+    studio.settle()

@@ -5,9 +5,16 @@ That a refusal ends and an absence does not is tested with the work itself, in `
 
 from __future__ import annotations
 
-import pytest
+from pathlib import Path
 
-from datagen.workflow.retrying import LONGEST_WAIT, wait_after
+import pytest
+from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
+
+from datagen.errors import NotReady
+from datagen.store.database import Database
+from datagen.store.rows import StudyRow
+from datagen.workflow.retrying import LONGEST_WAIT, reason_of, wait_after
 
 #: Enough that two draws of the whole of them do not look alike.
 MANY = 200
@@ -23,3 +30,16 @@ def test_a_wait_is_between_half_and_the_whole_of_what_doubles_each_time(attempt:
 
 def test_rows_that_failed_together_do_not_come_back_together() -> None:
     assert len({round(wait_after(6)) for _ in range(MANY)}) > LONGEST_WAIT / 4
+
+
+def test_a_reason_holds_no_statement_of_the_database(tmp_path: Path) -> None:
+    """Raw SQL was shown to people."""
+    database = Database(f"sqlite:///{tmp_path / 'empty.sqlite3'}")
+    with pytest.raises(SQLAlchemyError) as fault, database.read() as session:
+        session.scalars(select(StudyRow)).all()
+    database.close()
+    reason = reason_of(fault.value)
+    assert "SELECT" not in reason
+    assert "run: datagen migrate" in reason
+    assert reason_of(NotReady("draw a box")) == "draw a box"
+    assert reason_of(ValueError("too small")) == "ValueError: too small"

@@ -12,7 +12,8 @@ import typer
 from datagen.cli.terminal import err, speaking
 from datagen.cli.upkeep import migrate
 from datagen.errors import SettingsProblem
-from datagen.jobs.context import connection_of, settings, workshop
+from datagen.jobs.context import settings, workshop
+from datagen.jobs.installation import ProcessRole, join, join_web, join_when_answered
 
 
 def up(
@@ -24,7 +25,7 @@ def up(
 
     with speaking():
         migrate()
-        connection_of(settings())  # makes the secrets once, before several processes ask for them
+        join(settings(), ProcessRole.WEB)  # once, before several processes ask for the secrets
         if os.geteuid() == 0:
             err.print("[yellow]Running as root:[/] a fault in a decoder would be root's; use a user of its own.")
         supervise(commands(workers or os.cpu_count() or 1, gpu=needs_gpu(settings().engine)))
@@ -34,11 +35,10 @@ def web() -> None:
     """Run the web process (gunicorn) alone."""
     with speaking():
         chosen = settings()
-        connection_of(chosen)
-        _ = chosen.signing_keys  # made or refused here, and not in a worker of gunicorn's
+        join_web(chosen)
     bind = f"{chosen.host}:{chosen.port}"
     arguments = ["--config", "python:datagen.web.serving", "--bind", bind]
-    os.execv(sys.executable, [sys.executable, "-m", "gunicorn", *arguments, "datagen.web.app:create_app()"])  # noqa: S606
+    os.execv(sys.executable, [sys.executable, "-m", "gunicorn", *arguments, "datagen.web.app:joined_app()"])  # noqa: S606
 
 
 def worker(
@@ -56,6 +56,7 @@ def worker(
 
     stop_when_cut()
     with speaking():
+        join_when_answered(settings(), ProcessRole.PART)
         workshop()
         if not gpu:
             run_worker(settings().redis_url, queue or ALL_QUEUES)
@@ -84,4 +85,5 @@ def scheduler() -> None:
     stop_when_cut()
     with speaking():
         chosen = settings()
+        join_when_answered(chosen, ProcessRole.PART)
         run_scheduler(chosen.redis_url, sweep_seconds=chosen.sweep_seconds, reconcile_seconds=chosen.reconcile_seconds)

@@ -13,6 +13,7 @@ from datagen.cli.terminal import AsJson, Study, err, out, print_json, safe, spea
 from datagen.cli.upkeep import migrate
 from datagen.domain.inputs import Role
 from datagen.jobs.context import connection_of, settings, workshop
+from datagen.jobs.installation import ProcessRole, join
 
 
 def provision(
@@ -43,6 +44,9 @@ def provision(
             help="Runs of up to so many images get annotations in Label Studio, which its own export takes; 10,000.",
         ),
     ] = None,
+    new_secret: Annotated[
+        bool, typer.Option("--new-secret", help="Give its webhooks another secret: the one they have leaked.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Make a study's Label Studio projects, or mend what is missing of them."""
@@ -52,6 +56,7 @@ def provision(
     with speaking():
         migrate()
         chosen = settings()
+        join(chosen, ProcessRole.PROVISION)
         made = open_study(
             workshop(),
             name,
@@ -65,6 +70,7 @@ def provision(
                 least_good=least_good,
                 annotate_up_to=annotate_up_to,
             ),
+            new_secret=new_secret,
         )
         if as_json:
             projects = {desk.name.lower(): n for desk, n in made.projects.items()}
@@ -186,6 +192,16 @@ def retry(name: Study) -> None:
 
     with speaking():
         out.print(f"{try_again(workshop(), name)} tried again", highlight=False)
+
+
+def mend_links(name: Study) -> None:
+    """Sign the pictures' links in a study's tasks anew where they do not open any more."""
+    from datagen.workflow.mending import mend_links as sign_again
+
+    with speaking():
+        found = sign_again(workshop(), name)
+        out.print(f"{safe(name)}: {found.mended} of {found.looked_at} links signed anew", highlight=False)
+        out.print(f"  {found.decisions} decision tasks are written anew by a worker", highlight=False)
 
 
 def delete(

@@ -42,12 +42,13 @@ def speaking() -> Iterator[None]:
         said = [f"the setting {one['loc'][0]}: {one['msg'].removeprefix('Value error, ')}" for one in error.errors()]
         complain("; ".join(said))
     except SQLAlchemyError as error:  # its own text may hold the database's password
-        complain(
-            f"the database does not answer ({type(error).__name__}). "
-            "Check DATAGEN_DATABASE_URL, then run: datagen migrate"
-        )
+        from datagen.store.database import explain
+
+        complain(explain(error))
     except RedisError as error:
-        complain(f"Redis does not answer ({type(error).__name__}). Start it, or set REDIS_URL; see: datagen doctor")
+        from datagen.jobs.queues import explain_redis
+
+        complain(f"{explain_redis(error)} See: datagen doctor")
 
 
 def complain(sentence: str) -> NoReturn:

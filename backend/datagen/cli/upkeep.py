@@ -19,13 +19,36 @@ def migrate() -> None:
         Database(settings().resolved_database_url).upgrade()
 
 
+def secrets(
+    action: Annotated[str, typer.Argument(help="accept: make this machine's secrets and image store the right ones.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Make this machine's secrets and image store the installation's; other machines must then have them too."""
+    from datagen.jobs.installation import accept
+
+    if action != "accept":
+        raise typer.BadParameter("the only action is: accept")
+    if not yes:
+        typer.confirm("Refuse every machine that has other secrets than this one?", abort=True)
+    with speaking():
+        changed = accept(settings())
+        if not changed:
+            out.print("this machine's secrets and image store are the installation's already", highlight=False)
+            return
+        out.print(f"accepted: {', '.join(changed)}", highlight=False)
+        out.print("  give the other machines the same, start every process again, then for each study run:")
+        out.print("  datagen provision STUDY, and datagen mend-links STUDY", highlight=False)
+
+
 def backup(path: Annotated[Path, typer.Argument(help="The zip file to write.")]) -> None:
     """Write every row to a file, while everything runs. Copy the image store's folder or bucket beside it."""
     from datagen.store.backup import back_up
     from datagen.store.database import Database
 
     with speaking():
-        counts = back_up(Database(settings().resolved_database_url), path)
+        database = Database(settings().resolved_database_url)
+        database.check_schema()
+        counts = back_up(database, path)
         out.print(f"{safe(str(path))}: {sum(counts.values())} rows", highlight=False, soft_wrap=True)
 
 
@@ -49,7 +72,7 @@ def doctor(
     with speaking():
         for check in examine(settings(), study):
             good = good and check.good
-            mark = "[green]ok[/]  " if check.good else "[red]FAIL[/]"
+            mark = "[green]ok[/]  " if check.good else "[yellow]wait[/]" if check.skipped else "[red]FAIL[/]"
             out.print(f"{mark} {safe(check.name)}: {safe(check.finding)}", highlight=False, soft_wrap=True)
     if not good:
         raise typer.Exit(1)

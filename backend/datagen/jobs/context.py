@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 
 from datagen.jobs.gpu import engine_problems
+from datagen.jobs.installation import ProcessRole, join
 from datagen.jobs.queues import Queues, connect
 from datagen.label_studio.client import LabelStudio
 from datagen.settings import Settings
@@ -54,7 +55,13 @@ def connection_of(chosen: Settings) -> Connection:
 
 @lru_cache(maxsize=1)
 def workshop() -> Workshop:
-    """The process's workshop."""
+    """The process's workshop.
+
+    Raises:
+        SchemaProblem: the database's schema is not this version's.
+        SecretProblem: this process does not belong to the installation; see ``installation.join``.
+    """
+    join(settings(), ProcessRole.PART)
     return build_workshop(settings(), queues().knock)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import structlog
 from redis import Redis
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 from redis.retry import Retry
 from rq import Queue
 from rq.serializers import JSONSerializer
@@ -59,6 +59,21 @@ def connect(url: str) -> Redis:
         socket_connect_timeout=REDIS_TIMEOUT_SECONDS,
         retry=Retry(NoBackoff(), 1),  # one more, on a new connection; the client's own ten tries take seconds
     )
+
+
+def explain_redis(fault: RedisError, where: str = "Redis") -> str:
+    """A sentence that says what is wrong with Redis and how to mend it; it holds no address and no password."""
+    said = str(fault).upper()
+    if isinstance(fault, NoPermissionError) or "NOPERM" in said:
+        return f"{where} does not let this user do what is needed. Give the user of REDIS_URL all commands and keys."
+    if isinstance(fault, AuthenticationError) or any(words in said for words in ("NOAUTH", "WRONGPASS", "AUTHENTICAT")):
+        return (
+            f"{where} answers, and wants a password that REDIS_URL lacks, or has wrong. "
+            "Write it like this: redis://:PASSWORD@HOST:6379/0"
+        )
+    if "DB INDEX IS OUT OF RANGE" in said:
+        return f"{where} has no database of the number at the end of REDIS_URL; use 0."
+    return f"{where} does not answer ({type(fault).__name__}). Start it, or set REDIS_URL."
 
 
 _DOORS = frozenset(map(str, Door))

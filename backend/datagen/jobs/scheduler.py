@@ -8,7 +8,7 @@ from contextlib import suppress
 import structlog
 from redis import Redis
 from redis.client import Pipeline
-from redis.exceptions import RedisError
+from redis.exceptions import AuthenticationError, RedisError
 from rq import Queue, cron_scheduler_registry
 from rq.cron import CronJob, CronScheduler
 from rq.exceptions import SchedulerNotFound, StopRequested
@@ -59,7 +59,11 @@ def live_schedulers(redis: Redis) -> list[str]:
 
 
 def run_scheduler(redis_url: str, *, sweep_seconds: int, reconcile_seconds: int) -> None:
-    """Queue the periodic jobs until told to stop; while Redis is away or holds nonsense, try again."""
+    """Queue the periodic jobs until told to stop; while Redis is unavailable or holds nonsense, try again.
+
+    Raises:
+        redis.exceptions.AuthenticationError: Redis wants another password.
+    """
     connection = Redis.from_url(redis_url)
     with suppress(StopRequested):  # told to stop while it waits
         while not _run(connection, sweep_seconds=sweep_seconds, reconcile_seconds=reconcile_seconds):
@@ -73,6 +77,8 @@ def _run(connection: Redis, *, sweep_seconds: int, reconcile_seconds: int) -> bo
     scheduler.register(reconcile, EVENTS, interval=reconcile_seconds)
     try:
         scheduler.start()  # type: ignore[no-untyped-call]
+    except AuthenticationError:
+        raise  # waiting does not mend a password
     except RedisError as away:
         log.warning("scheduler.redis_away", reason=type(away).__name__)
     except StopRequested:

@@ -1,19 +1,23 @@
 """The sweeper: knocks for rows that wait though nobody knocks: a lost queue, a dead worker, a wait that is over.
 
+It also deletes events that were handled long ago.
+
 Of shards that wait for a worker it also says so, where people look.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from sqlalchemy import select
+from sqlalchemy import and_, delete, func, select
 from sqlalchemy.orm import Session
 
 from datagen.jobs.queues import GPU, Queues
 from datagen.jobs.vitals import live_workers
+from datagen.label_studio.payloads import figure_name
+from datagen.store.counters import count_pruned
 from datagen.store.database import Database
 from datagen.store.rows import BatchRow, InboxRow, OutboxRow, ShardRow, SpecRow, StudyRow, WorkState, now
 from datagen.workflow import waiting
@@ -22,6 +26,12 @@ from datagen.workflow.workshop import Door, Knock, Unit
 
 #: Rows looked at in one sweep, a door; the next sweep takes the rest.
 MOST_ROWS = 50_000
+#: Handled events deleted in one transaction, and in one sweep.
+PRUNED_AT_ONCE, PRUNED_IN_A_SWEEP = 1_000, 10_000
+#: Handled events beyond so many are deleted before their days are over, so that a flood does not fill the disk.
+MOST_HANDLED = 500_000
+#: Failed events are kept so many times as long as handled ones.
+FAILED_DAYS_FACTOR = 4
 
 _DOORS = ((InboxRow, Door.EVENT), (OutboxRow, Door.OUTBOX))
 
@@ -52,6 +62,43 @@ def sweep(database: Database, queues: Queues) -> int:
         queues.knock(knocks)
     _say_what_is_waited_for(database, queues, shards)
     return len(knocks)
+
+
+def prune_inbox(database: Database, days: int) -> int:
+    """Delete events that were handled more than ``days`` ago, failed ones after four times as long; how many.
+
+    Few in a transaction, so that no webhook waits for long; the next sweep goes on.
+    """
+    deleted = 0
+    while deleted < PRUNED_IN_A_SWEEP:
+        with database.read() as session:
+            ids = _outdated(session, days)
+        if ids:
+            with database.write() as session:
+                gone = delete(InboxRow).where(InboxRow.id.in_(ids)).returning(InboxRow.action, InboxRow.state)
+                count_pruned(session, [(figure_name(action), state) for action, state in session.execute(gone)])
+        deleted += len(ids)
+        if len(ids) < PRUNED_AT_ONCE:
+            break
+    return deleted
+
+
+def _outdated(session: Session, days: int) -> Sequence[int]:
+    """Events to delete, not more than one transaction takes."""
+    moment = now()  # an event's ``due_at`` is not touched any more once it has ended
+    conditions = [
+        and_(InboxRow.state == WorkState.DONE, InboxRow.due_at < moment - timedelta(days=days)),
+        and_(InboxRow.state == WorkState.CANCELLED, InboxRow.due_at < moment - timedelta(days=days)),
+        and_(InboxRow.state == WorkState.FAILED, InboxRow.due_at < moment - timedelta(days=FAILED_DAYS_FACTOR * days)),
+    ]
+    oldest, newest = session.execute(select(func.min(InboxRow.id), func.max(InboxRow.id))).one()
+    if newest is not None and newest - oldest >= MOST_HANDLED:
+        conditions.append(and_(InboxRow.state == WorkState.DONE, InboxRow.id <= newest - MOST_HANDLED))
+    ids: dict[int, None] = {}
+    for ended in conditions:
+        found = session.scalars(select(InboxRow.id).where(ended).order_by(InboxRow.id).limit(PRUNED_AT_ONCE))
+        ids |= dict.fromkeys(found)
+    return [*ids][:PRUNED_AT_ONCE]
 
 
 class _Shard(NamedTuple):

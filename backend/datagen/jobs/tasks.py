@@ -6,7 +6,7 @@ import structlog
 
 from datagen.errors import LabelStudioUnavailable
 from datagen.jobs import sweeper
-from datagen.jobs.context import atelier, queues, workshop
+from datagen.jobs.context import atelier, queues, settings, workshop
 from datagen.workflow import events, inputs, proposing, reconciling, rendering, telling
 
 log = structlog.get_logger()
@@ -46,6 +46,7 @@ def reconcile() -> None:
 
 
 def sweep() -> None:
-    """Knock for every row that waits although nobody knocks; clear what killed writers left in the image store."""
+    """Knock for every row that waits although nobody knocks; delete old events, and what killed writers left."""
     sweeper.sweep(workshop().database, queues())
+    sweeper.prune_inbox(workshop().database, settings().inbox_days)
     workshop().images.remove_drafts()

@@ -5,6 +5,7 @@ Figures from rows survive restarts, and are the same whichever process is asked.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 
@@ -21,7 +22,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from datagen.jobs.queues import Queues
 from datagen.jobs.worker import WORKER_TTL_SECONDS
-from datagen.store.counters import counts
+from datagen.label_studio.payloads import figure_name
+from datagen.store.counters import counts, pruned_events
 from datagen.store.database import Database
 from datagen.store.rows import BatchRow, InboxRow, OutboxRow, SampleRow, ShardRow, SpecRow, WorkState, now
 
@@ -111,8 +113,11 @@ class Figures(Collector):
                 .order_by(InboxRow.id.desc())
                 .limit(1000)
             ).all()
+        totals = Counter(pruned_events(self._database))
         for action, state, number in rows:
-            events.add_metric((action, str(state)), number)
+            totals[figure_name(action), str(state)] += number
+        for labels, number in totals.items():
+            events.add_metric(labels, number)
         yield events
         took = [(handled - received).total_seconds() for received, handled in seconds if handled is not None]
         yield _histogram("datagen_event_seconds", "From webhook to handled, the last 1,000 events.", took)

@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from datagen.errors import LabelStudioError, LabelStudioMissing
+from datagen.errors import AddressRefused, LabelStudioError, LabelStudioMissing, LabelStudioUnavailable
 from datagen.label_studio.auth import TokenKind
 from datagen.label_studio.connection import READ_ATTEMPTS, TIMEOUT, Connection
 from datagen.label_studio.fetch import fetch
@@ -266,6 +266,23 @@ class LabelStudio:
     def delete_webhook(self, webhook_id: int) -> None:
         """Delete a webhook; one that is gone is no error."""
         self._delete(f"/api/webhooks/{webhook_id}/", f"webhook {webhook_id}")
+
+    def check_addresses(self, url: str) -> None:
+        """See that Label Studio would send webhooks to ``url`` and connect an ML backend there; makes neither.
+
+        It checks the address before it finds that no project has the number 0.
+
+        Raises:
+            AddressRefused: it refuses the address; the sentence names the setting.
+        """
+        for path, address in (("/api/webhooks/", f"{url}/webhook"), ("/api/ml/", url)):
+            try:
+                self._at.write("POST", path, f"a connection to {address}", {"project": 0, "url": address})
+            except (AddressRefused, LabelStudioUnavailable):
+                raise
+            except LabelStudioError as refusal:
+                if "object does not exist" not in str(refusal):
+                    raise
 
     # -- ML backends
 

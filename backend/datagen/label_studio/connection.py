@@ -18,7 +18,13 @@ import httpx
 import stamina
 
 from datagen.domain.foreign_text import read_json
-from datagen.errors import LabelStudioError, LabelStudioFault, LabelStudioMissing, LabelStudioUnavailable
+from datagen.errors import (
+    AddressRefused,
+    LabelStudioError,
+    LabelStudioFault,
+    LabelStudioMissing,
+    LabelStudioUnavailable,
+)
 from datagen.label_studio.auth import TokenAuth, TokenKind
 from datagen.label_studio.wire import Pin, Wire
 
@@ -34,6 +40,8 @@ _ASKS_THE_DATABASE = "/api/current-user/whoami"
 #: Of a refusal's text not more than this is repeated.
 _REASON_CHARS = 500
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+#: How Label Studio says that its SSRF protection refuses an address.
+_SSRF_WORDS = ("local or private", "reserved network address")
 #: Label Studio's reasons hold links for its own pages.
 _MARKUP = re.compile(r"</?[a-z][^<>]*>")
 
@@ -182,6 +190,11 @@ class Connection:
         if response.is_success:
             return
         reason = _reason(response)
+        if "resolve hostname" in reason:
+            raise AddressRefused(
+                f"Label Studio finds no machine of the name in the address of {what} ({status}): {reason} Set "
+                "DATAGEN_PUBLIC_URL to an address that Label Studio reaches, as seen from its machine or container."
+            )
         if status == httpx.codes.INTERNAL_SERVER_ERROR:
             raise _Failed(f"Label Studio could not serve {what} ({status}): {reason}")
         if status >= 500 or status in (408, 429):
@@ -193,10 +206,12 @@ class Connection:
                 f"Label Studio refuses the token for {what} (401): {reason} Set LABEL_STUDIO_API_KEY to a token of a "
                 "user of this Label Studio."
             )
-        if status == 403 and "local or private" in reason:
-            raise LabelStudioError(
-                f"Label Studio's SSRF protection refuses the address of {what} (403). On the Label Studio server set "
-                "SSRF_PROTECTION_ENABLED=false and ML_BLOCK_LOCAL_IP=false, or, tighter, "
+        if status == 400 and "Select a valid choice" in reason:  # its filters say so of a project that is gone
+            raise LabelStudioMissing(f"Label Studio at {self.url} does not have {what}: {reason}")
+        if status == 403 and any(words in reason for words in _SSRF_WORDS):
+            raise AddressRefused(
+                f"Label Studio's SSRF protection refuses the address of {what} (403): {reason} On the Label "
+                "Studio server set SSRF_PROTECTION_ENABLED=false and ML_BLOCK_LOCAL_IP=false, or, tighter, "
                 "USE_DEFAULT_BANNED_SUBNETS=false with USER_ADDITIONAL_BANNED_SUBNETS; or give an address that is "
                 "not private (DATAGEN_PUBLIC_URL)."
             )

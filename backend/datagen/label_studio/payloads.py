@@ -28,8 +28,18 @@ ACTIONS = (
 )
 #: “Start Training” in a project's menu; comes from the ML-backend connection.
 START_TRAINING = "START_TRAINING"
+#: What an action is called in figures if it is none of those we know: a figure must not grow with what others send.
+OTHER_ACTION = "other"
+
+
+def figure_name(action: str) -> str:
+    """What an event's action is called in figures."""
+    return action if action in (*ACTIONS, START_TRAINING) else OTHER_ACTION
+
 
 #: Any action is accepted as a word, so that a newer Label Studio does no harm; not more than this is kept of it.
+LONGEST_ACTION = 40
+#: … and of a time.
 _MOST_CHARS = 64
 #: No real id is larger, and no database column holds one.
 _LARGEST_ID = 2**63 - 1
@@ -65,7 +75,7 @@ class WebhookEvent:
             raise InputProblem("the webhook's body names no project; switch “Send payload” on for the webhook.")
         annotations = _listed(said.get("annotation")) + _listed(said.get("annotations"))
         tasks = _listed(said.get("task")) + _listed(said.get("tasks"))
-        action = plain(action).strip()[:_MOST_CHARS]
+        action = plain(action).strip()[:LONGEST_ACTION]
         task_ids = _ids([*tasks, *(one["task"] for one in annotations if isinstance(one, Mapping) and "task" in one)])
         annotation_ids = _ids(annotations)
         return WebhookEvent(

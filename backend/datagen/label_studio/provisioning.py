@@ -6,11 +6,11 @@ what the product stands on (label config, predictions shown, webhook, connection
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from datagen.domain.inputs import Desk
-from datagen.errors import InputProblem, LabelStudioError, LabelStudioUnavailable
+from datagen.errors import AddressRefused, InputProblem, LabelStudioError, LabelStudioUnavailable
 from datagen.label_studio import configs, desks
 from datagen.label_studio.client import LabelStudio
 from datagen.label_studio.desks import MUST_BE, PLANS, Tab
@@ -26,7 +26,7 @@ SECRET_HEADER = "X-Datagen-Secret"  # noqa: S105 - the name of a header
 BACKEND_TITLE = "Datagen"
 
 #: Label Studio's word for a connection that answers.
-_CONNECTED = "CO"
+CONNECTED = "CO"
 
 
 @dataclass(kw_only=True)
@@ -35,6 +35,8 @@ class Provisioned:
 
     projects: dict[Desk, int] = field(default_factory=dict)
     webhooks: dict[Desk, int] = field(default_factory=dict)
+    #: whose ML-backend connection has the given log-in
+    connected: set[Desk] = field(default_factory=set)
     created: list[str] = field(default_factory=list)
     mended: list[str] = field(default_factory=list)
     unchanged: list[str] = field(default_factory=list)
@@ -52,8 +54,12 @@ def provision(
     ml_url: str,
     basic_user: str,
     basic_pass: str,
+    password_written: Collection[Desk] = (),
 ) -> Provisioned:
     """See that a study's six projects exist with configs, tabs, a verified webhook each, and the ML-backend connection.
+
+    Label Studio does not show a connection's password: it is written wherever it is not known to be this one already
+    (``password_written``).
 
     A connection that Label Studio cannot make (our web process is not running yet) is a problem in the result, not an
     error; everything else is.
@@ -72,7 +78,8 @@ def provision(
         done.projects[desk] = project.id
         _ensure_webhook(client, project.id, desk, webhook_url, secret, done)
         if PLANS[desk].connected:
-            _ensure_backend(client, project, desk, ml_url, basic_user, basic_pass, done)
+            rewrite = desk not in password_written
+            _ensure_backend(client, project, desk, ml_url, basic_user, basic_pass, done, rewrite=rewrite)
         done.webhooks[desk] = _verified_webhook(client, project.id, desk, webhook_url, secret, ml_url)
         _ensure_tabs(client, project.id, PLANS[desk].tabs, str(desk), done)
     done.projects = {desk: done.projects[desk] for desk in Desk}
@@ -186,7 +193,15 @@ def _is_right(webhook: Webhook, url: str, headers: Mapping[str, str]) -> bool:
 
 
 def _ensure_backend(
-    client: LabelStudio, project: Project, desk: Desk, url: str, user: str, password: str, done: Provisioned
+    client: LabelStudio,
+    project: Project,
+    desk: Desk,
+    url: str,
+    user: str,
+    password: str,
+    done: Provisioned,
+    *,
+    rewrite: bool,
 ) -> None:
     """The connection on which “Start Training” arrives, and which predictions the project shows."""
     ours = [one for one in client.backends(project.id) if one.title == BACKEND_TITLE]
@@ -194,12 +209,12 @@ def _ensure_backend(
         if not ours:
             backend = client.create_backend(project.id, url, BACKEND_TITLE, user, password)
             done.created.append(f"{desk}: ML backend {backend.id} at {url}")
-        elif _answers(ours[0], url, user):
+        elif _answers(ours[0], url, user) and not rewrite:
             done.unchanged.append(f"{desk}: ML backend {ours[0].id}")
         else:
             client.update_backend(ours[0], project.id, url, BACKEND_TITLE, user, password)
-            done.mended.append(f"{desk}: ML backend {ours[0].id} at {url}")
-    except LabelStudioUnavailable:
+            done.mended.append(f"{desk}: address and log-in of ML backend {ours[0].id} at {url}")
+    except (LabelStudioUnavailable, AddressRefused):
         raise
     except LabelStudioError as refusal:
         done.problems.append(
@@ -207,13 +222,14 @@ def _ensure_backend(
             f"“datagen up”, see that Label Studio reaches DATAGEN_PUBLIC_URL, and provision again. ({refusal})"
         )
         return
+    done.connected.add(desk)
     for double in ours[1:]:
         client.delete_backend(double.id)
     _show_predictions(client, project.id, desk)
 
 
 def _answers(backend: Backend, url: str, user: str) -> bool:
-    return backend.url == url and backend.basic_auth_user == user and backend.state == _CONNECTED
+    return backend.url == url and backend.basic_auth_user == user and backend.state == CONNECTED
 
 
 def _show_predictions(client: LabelStudio, project_id: int, desk: Desk) -> None:

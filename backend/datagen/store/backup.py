@@ -19,12 +19,13 @@ from pathlib import Path
 from typing import IO, Any
 
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, DateTime, Integer, MetaData, Table, func, insert, select, text
+from sqlalchemy import Connection, DateTime, Integer, MetaData, Table, delete, func, insert, select, text
 from sqlalchemy.exc import OperationalError, StatementError
 
 from datagen import __version__
 from datagen.errors import StoreError
-from datagen.store.database import Database, known_revisions
+from datagen.store.database import Database, schema_revisions
+from datagen.store.rows import SharedSecretRow
 
 #: Rows read or written at a time.
 _PAGE = 1000
@@ -127,7 +128,7 @@ def _about(archive: zipfile.ZipFile, path: Path) -> Any:
             pass
         case _:
             raise StoreError(f"{path} is not a backup made by “datagen backup”: it has no {_ABOUT} that can be read")
-    if revision not in known_revisions():
+    if revision not in schema_revisions():
         by = f"Datagen {about['version']}" if "version" in about else "another release of Datagen"
         raise StoreError(
             f"{path} was made by {str(by)[:60]} with the schema {revision[:60]!r}, which this version ({__version__}) "
@@ -141,14 +142,16 @@ def _make_room(database: Database, revision: str) -> None:
     with database.engine.connect() as connection:
         there = MigrationContext.configure(connection).get_current_revision()
         for table in _tables(connection):
+            if table.name == SharedSecretRow.__tablename__:
+                continue  # a process that was started registered its secrets; those of the backup take their place
             if connection.scalar(select(func.count()).select_from(table)):
                 raise StoreError(f"the database has rows in {table.name!r}; restore into an empty one")
-    known = known_revisions()  # newest first
+    known = schema_revisions()
     if there is not None and there not in known:
         raise StoreError(
             f"the database has the schema {there!r} of a newer Datagen; restore with that, or into another"
         )
-    if there is not None and known.index(there) < known.index(revision):
+    if there is not None and known.index(there) > known.index(revision):
         database.downgrade(revision)
     database.upgrade(revision)
 
@@ -156,6 +159,8 @@ def _make_room(database: Database, revision: str) -> None:
 def _fill(connection: Connection, archive: zipfile.ZipFile, path: Path, expected: dict[str, Any]) -> dict[str, int]:
     counts: dict[str, int] = {}
     for table in _tables(connection):
+        if table.name == SharedSecretRow.__tablename__:
+            connection.execute(delete(table))
         counts[table.name] = 0
         try:
             file = archive.open(f"{table.name}.jsonl")

@@ -1,24 +1,51 @@
-"""Counters that outlive processes: what happened so often, by name. For figures, never for decisions."""
+"""Counters that outlive processes: what happened so often, by name. For figures, never for decisions.
+
+Events that are deleted go on counting: ``pruned_events:<action>:<state>`` says how many there were.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
+
 from sqlalchemy import select, update
+from sqlalchemy.orm import Session
 
 from datagen.store.database import Database
 from datagen.store.rows import CounterRow
+
+_PRUNED = "pruned_events:"
 
 
 def count(database: Database, name: str, amount: int = 1) -> None:
     """Add to a counter."""
     with database.write() as session:
-        added = session.execute(
-            update(CounterRow).where(CounterRow.name == name).values(value=CounterRow.value + amount)
-        )
-        if added.rowcount == 0:  # type: ignore[attr-defined]
-            session.add(CounterRow(name=name, value=amount))
+        _add(session, name, amount)
+
+
+def count_pruned(session: Session, events: Iterable[tuple[str, str]]) -> None:
+    """Keep count of events that were deleted: the action of each, as figures name it, and its state."""
+    for (action, state), number in Counter(events).items():
+        _add(session, f"{_PRUNED}{action}:{state}", number)
+
+
+def pruned_events(database: Database) -> dict[tuple[str, str], int]:
+    """How many events were deleted, by action and state."""
+    with database.read() as session:
+        rows = session.scalars(select(CounterRow).where(CounterRow.name.startswith(_PRUNED, autoescape=True)))
+        names = {tuple(row.name.removeprefix(_PRUNED).rsplit(":", 1)): row.value for row in rows}
+    return {(action, state): value for (action, state), value in names.items()}
+
+
+def _add(session: Session, name: str, amount: int) -> None:
+    added = session.execute(update(CounterRow).where(CounterRow.name == name).values(value=CounterRow.value + amount))
+    if added.rowcount == 0:  # type: ignore[attr-defined]
+        session.add(CounterRow(name=name, value=amount))
+        session.flush()
 
 
 def counts(database: Database) -> dict[str, int]:
-    """Every counter."""
+    """Every counter but those of deleted events."""
     with database.read() as session:
-        return {row.name: row.value for row in session.scalars(select(CounterRow))}
+        rows = session.scalars(select(CounterRow).where(~CounterRow.name.startswith(_PRUNED, autoescape=True)))
+        return {row.name: row.value for row in rows}

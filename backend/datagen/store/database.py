@@ -8,13 +8,29 @@ from pathlib import Path
 from sqlite3 import Connection as SqliteConnection
 from typing import Any
 
-from sqlalchemy import Connection, create_engine, event, make_url, text
+from sqlalchemy import Connection, create_engine, event, inspect, make_url, text
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import Session
+
+from datagen.errors import SchemaProblem
 
 #: SQLite waits this long for another writer before it gives up; writers hold the lock for milliseconds.
 SQLITE_BUSY_SECONDS = 30
 #: The number of the lock that an upgrade takes in PostgreSQL: any, as long as it is always the same.
 UPGRADE_LOCK = 7_301_926
+_MIGRATIONS = Path(__file__).parent / "migrations"
+#: What is to be done about an error of the database, by what its driver says (lower case).
+_REMEDIES = {
+    "password authentication failed": "It refuses the user or the password: correct them in DATAGEN_DATABASE_URL",
+    "no password supplied": "It wants a password: write it into DATAGEN_DATABASE_URL, after the user's name and “:”",
+    "no pg_hba.conf entry": "It refuses connections of this user from this machine: allow them in its pg_hba.conf",
+    "failed to resolve host": "No machine has the name in DATAGEN_DATABASE_URL: correct it",
+    "database is locked": "Another process has kept it locked for too long: try again, and use PostgreSQL for a team",
+    "unable to open database file": "Its file cannot be opened: correct DATAGEN_DATA_DIR, or the folder's permissions",
+    "readonly database": "Its file cannot be written by this user: correct the permissions of DATAGEN_DATA_DIR",
+    "disk is full": "The disk is full: make room in DATAGEN_DATA_DIR",
+    "file is not a database": "The file that DATAGEN_DATABASE_URL names is no SQLite database: correct the address",
+}
 
 
 class Database:
@@ -50,10 +66,39 @@ class Database:
         with Session(self.engine, expire_on_commit=False) as session:
             yield session
 
+    @contextmanager
+    def write_alone(self, lock: int) -> Iterator[Session]:
+        """A writing session that no other process is in at the same time, for the same ``lock``."""
+        with self.write() as session:
+            _take_turns(session.connection(), lock)
+            yield session
+
+    def check_schema(self) -> None:
+        """See that the schema is the one that this version of the code works with.
+
+        Raises:
+            SchemaProblem: it is older or newer, or there is none; the sentence names the fix.
+            sqlalchemy.exc.SQLAlchemyError: the database does not answer.
+        """
+        known = schema_revisions()
+        with self.engine.connect() as connection:
+            found = _revisions_in(connection)
+        if not found:
+            raise SchemaProblem("the database has no tables yet; run: datagen migrate")
+        _refuse_unknown(found)
+        if known[-1] not in found:
+            raise SchemaProblem(
+                f"the database's schema ({', '.join(sorted(found))}) is older than this version of Datagen, which "
+                f"needs {known[-1]}; stop every process, then run: datagen migrate"
+            )
+
     def upgrade(self, revision: str = "head") -> None:
         """Move the schema forward; a database that is there already keeps its rows.
 
         Others may write meanwhile, and several processes upgrade at once: they wait for one another.
+
+        Raises:
+            SchemaProblem: the schema is newer than this version of the code.
         """
         from alembic import command  # here alone: it takes a quarter of a second that no other use needs
 
@@ -68,8 +113,8 @@ class Database:
     def _move(self, move: Callable[[Any, str], None], revision: str) -> None:
         config = _alembic_config()
         with self._writing.begin() as connection:
-            if connection.dialect.name == "postgresql":
-                connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": UPGRADE_LOCK})
+            _take_turns(connection, UPGRADE_LOCK)
+            _refuse_unknown(_revisions_in(connection))
             config.attributes["connection"] = connection
             move(config, revision)
 
@@ -78,19 +123,64 @@ class Database:
         self.engine.dispose()
 
 
-def known_revisions() -> list[str]:
-    """The schema's revisions that this release knows, the newest first."""
-    from alembic.script import ScriptDirectory
-
-    return [script.revision for script in ScriptDirectory.from_config(_alembic_config()).walk_revisions()]
-
-
 def _alembic_config() -> Any:
     from alembic.config import Config
 
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("script_location", str(_MIGRATIONS))
     return config
+
+
+def schema_revisions() -> list[str]:
+    """Every revision of the schema that this version knows, in order: the migrations' files begin with them."""
+    return sorted(path.name.partition("_")[0] for path in (_MIGRATIONS / "versions").glob("[0-9]*.py"))
+
+
+def explain(fault: SQLAlchemyError) -> str:
+    """A sentence that says what is wrong with the database and how to mend it; nothing that was read or written."""
+    driver = str(fault.orig).lower() if isinstance(fault, DBAPIError) else ""
+    for words, remedy in _REMEDIES.items():
+        if words in driver:
+            return f"the database does not work ({type(fault).__name__}). {remedy}."
+    if 'database "' in driver and "does not exist" in driver:
+        return (
+            f"the database does not work ({type(fault).__name__}). The server has no database of the name in "
+            "DATAGEN_DATABASE_URL: create it, then run: datagen migrate"
+        )
+    if 'role "' in driver and "does not exist" in driver:
+        return (
+            f"the database does not work ({type(fault).__name__}). The server has no user of the name in "
+            "DATAGEN_DATABASE_URL: create it, or correct the address"
+        )
+    if any(words in driver for words in ("no such table", "no such column", "does not exist")):
+        return (
+            f"the database's schema does not fit this version of Datagen ({type(fault).__name__}); run: datagen migrate"
+        )
+    return (
+        f"the database does not answer ({type(fault).__name__}). Check DATAGEN_DATABASE_URL, then run: datagen migrate"
+    )
+
+
+def _revisions_in(connection: Connection) -> set[str]:
+    """The revisions of the schema in a database; none where it has no tables of ours."""
+    if not inspect(connection).has_table("alembic_version"):
+        return set()
+    return set(connection.execute(text("SELECT version_num FROM alembic_version")).scalars())
+
+
+def _refuse_unknown(found: set[str]) -> None:
+    known = schema_revisions()
+    if unknown := found - set(known):
+        raise SchemaProblem(
+            f"the database's schema ({', '.join(sorted(unknown))}) is newer than this version of Datagen, which "
+            f"knows {known[-1]}; install the version that the other machines have"
+        )
+
+
+def _take_turns(connection: Connection, lock: int) -> None:
+    """Wait for whoever holds this lock, and hold it until the transaction ends; SQLite has one writer anyway."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": lock})
 
 
 def _sqlite_connected(connection: SqliteConnection, _record: Any) -> None:

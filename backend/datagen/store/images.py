@@ -7,6 +7,7 @@ store knows bytes, not pictures: see ``datagen.store.decode``. It keeps no list 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import re
@@ -28,6 +29,9 @@ _DRAFTS = "drafts"
 
 #: A draft older than this belongs to a writer that was killed: no write takes an hour.
 DRAFT_LIFETIME_S = 3600.0
+
+#: The file that marks a store as an installation's, and how much of it is read at most.
+_MARK, _LONGEST_MARK = "installation", 64
 
 
 class ImageStore:
@@ -114,6 +118,31 @@ class ImageStore:
         with _refusals(f"image {digest} cannot be deleted"), contextlib.suppress(FileNotFoundError):
             filesystem.rm_file(_path(root, digest))
 
+    def mark(self) -> str | None:
+        """The mark by which processes see that they have the same store; None if it has none.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        filesystem, root = self._filesystem()
+        with _refusals("the store's mark cannot be read"):
+            try:
+                data: bytes = filesystem.cat_file(f"{root}/{_MARK}", start=0, end=_LONGEST_MARK)
+            except FileNotFoundError:
+                return None
+        return data.decode("ascii", "replace").strip() or None
+
+    def write_mark(self, mark: str) -> str:
+        """Mark the store, and return the mark.
+
+        Raises:
+            StoreError: the store cannot be written.
+        """
+        filesystem, root = self._filesystem()
+        with _refusals("the store cannot be marked"):
+            filesystem.pipe_file(f"{root}/{_MARK}", mark.encode())
+        return mark
+
     def remove_drafts(self, older_than_s: float = DRAFT_LIFETIME_S) -> int:
         """Remove what killed writers left in a local store, and say how many; an object store keeps no drafts.
 
@@ -184,4 +213,23 @@ def _refusals(what: str) -> Iterator[None]:
     except StoreError:
         raise
     except Exception as refusal:
-        raise StoreError(f"{what}: {refusal or type(refusal).__name__}") from refusal
+        raise StoreError(f"{what}: {refusal or type(refusal).__name__}{_remedy(refusal)}") from refusal
+
+
+def _remedy(refusal: Exception) -> str:
+    """What is to be done about a driver's error, as the end of a sentence; empty where nothing is known."""
+    names = {kind.__name__ for kind in type(refusal).__mro__}
+    if "FileNotFoundError" in names:
+        return "; its bucket or folder is gone: make it again, or correct DATAGEN_STORE_URL"
+    if names & {"NoCredentialsError", "PartialCredentialsError"}:
+        return "; set the credentials of the object store: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+    if "PermissionError" in names:
+        return (
+            "; it refuses: for an object store correct AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and let them read, "
+            "write and delete there; for a folder correct its permissions"
+        )
+    if names & {"EndpointConnectionError", "ConnectTimeoutError", "ReadTimeoutError", "ConnectionClosedError"}:
+        return "; nothing answers there: start the object store, or correct AWS_ENDPOINT_URL"
+    if names & {"OSError"} and getattr(refusal, "errno", None) == errno.ENOSPC:
+        return "; its disk is full: make room"
+    return ""

@@ -44,6 +44,17 @@ class Links:
         """The address of a stored picture."""
         return f"{self._base}/{digest}.png?key={self._signer.dumps(digest[:16])}"
 
+    def opens(self, link: str, digest: str) -> bool:
+        """Whether a link leads to us and shows this picture."""
+        address, _, key = link.partition("?key=")
+        if address != f"{self._base}/{digest}.png":
+            return False
+        try:
+            self.check(digest, key)
+        except Refused:
+            return False
+        return True
+
     def check(self, digest: str, key: str) -> None:
         """Let a good link pass.
 

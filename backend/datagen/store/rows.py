@@ -133,6 +133,10 @@ class StudyRow(Row):
     #: largest run whose labels are annotations in Label Studio too; None: see ``study_options``
     annotate_up_to: Mapped[int | None] = mapped_column(default=None)
     created_at: Mapped[datetime] = mapped_column(default=now)
+    #: its webhooks' secret is derived from this; empty: they carry the secret that all studies share
+    webhook_salt: Mapped[str] = mapped_column(String(32), default="", server_default="")
+    #: the salt before, accepted until every webhook has the new secret; None outside of such a change
+    webhook_salt_previous: Mapped[str | None] = mapped_column(String(32), default=None)
 
     desks: Mapped[list[DeskRow]] = relationship(back_populates="study")
 
@@ -158,6 +162,8 @@ class DeskRow(Row):
     problem: Mapped[str] = mapped_column(String(1000), default="", server_default="")
     #: its tasks that Label Studio cannot send
     unreadable: Mapped[list[int]] = mapped_column(default=list, server_default="[]")
+    #: fingerprint of the password that was last written into its ML-backend connection; empty: none was
+    login: Mapped[str] = mapped_column(String(64), default="", server_default="")
 
     study: Mapped[StudyRow] = relationship(back_populates="desks")
 
@@ -394,6 +400,21 @@ class CounterRow(Row):
 
     name: Mapped[str] = mapped_column(String(100), primary_key=True)
     value: Mapped[int] = mapped_column(BigInteger)
+
+
+class SharedSecretRow(Row):
+    """Fingerprint of a value that all processes of an installation must share; see ``store.fingerprints``."""
+
+    __tablename__ = "shared_secret"
+
+    name: Mapped[str] = mapped_column(String(40), primary_key=True)
+    fingerprint: Mapped[str] = mapped_column(String(64), primary_key=True)
+    salt: Mapped[str] = mapped_column(String(32), default="")
+    #: the newest of the accepted values; the others stem from before the last change
+    is_current: Mapped[bool] = mapped_column(default=True)
+    #: an earlier release sent it in webhooks' headers, where every member of Label Studio reads it
+    exposed: Mapped[bool] = mapped_column(default=False, server_default=false())
+    registered_at: Mapped[datetime] = mapped_column(default=now)
 
 
 class AuditRow(Row):

@@ -11,6 +11,7 @@ from flask_limiter.util import get_remote_address
 
 from datagen.jobs.bell import Bell
 from datagen.jobs.context import connection_of
+from datagen.jobs.installation import join_web
 from datagen.jobs.logs import configure_logging
 from datagen.jobs.queues import Queues, connect
 from datagen.jobs.readiness import ReadinessCache
@@ -28,6 +29,18 @@ from datagen.web.webhook import webhook_blueprint
 from datagen.web.wrong_credentials import WrongCredentials
 
 
+def joined_app() -> Flask:
+    """The application of a web process that belongs to the installation; what gunicorn loads, at SIGHUP again.
+
+    Raises:
+        SchemaProblem, SecretProblem: it does not; the sentence names the fix.
+    """
+    chosen = Settings()
+    configure_logging(chosen.log_level, chosen.known_secrets())
+    join_web(chosen)
+    return create_app(chosen)
+
+
 def create_app(settings: Settings | None = None) -> Flask:
     """The web process's application."""
     chosen = settings or Settings()
@@ -35,8 +48,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     configure_logging(chosen.log_level, chosen.known_secrets())
     gate = Gate(
         reached.basic_user,
-        [reached.basic_pass, chosen.basic_auth_pass_previous.get_secret_value()],
-        [reached.webhook_secret, chosen.webhook_secret_previous.get_secret_value()],
+        [reached.basic_pass, chosen.previous_password],
+        [reached.webhook_secret, chosen.previous_secret_of_webhooks],
         WrongCredentials(chosen.wrong_credentials_per_minute),
     )
     # webhooks have connections of their own: a slow query of another view never keeps an event waiting for one

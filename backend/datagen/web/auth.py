@@ -11,6 +11,7 @@ from flask import request
 from flask.typing import ResponseReturnValue
 
 from datagen.jobs.intake import SECRET_HEADER
+from datagen.store.study_secrets import WebhookClaim, read_claim
 from datagen.web.answers import DELAY
 from datagen.web.wrong_credentials import WrongCredentials
 
@@ -28,12 +29,12 @@ class Gate:
     ) -> None:
         self._user = user.encode()
         self._passwords = [one.encode() for one in passwords if one]
-        self._secrets = [one.encode() for one in webhook_secrets if one]
+        self._secrets = [one for one in webhook_secrets if one]
         self._wrong = wrong
 
-    def has_secret(self) -> bool:
-        """Whether the request carries the webhooks' secret."""
-        return _is_one_of(request.headers.get(SECRET_HEADER, "").encode(), self._secrets)
+    def webhook_claim(self) -> WebhookClaim | None:
+        """Whose webhook secret the request carries; None if it carries none that is genuine."""
+        return read_claim(request.headers.get(SECRET_HEADER, ""), self._secrets)
 
     def has_password(self) -> bool:
         """Whether the request carries the right user name and password."""

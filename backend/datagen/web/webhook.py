@@ -1,4 +1,4 @@
-"""``/webhook``: check, store, answer. What an event means is nobody's business here."""
+"""``/webhook``: check, store, answer. What an event means is decided by the workflow."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from flask import Blueprint, request
 from flask.typing import ResponseReturnValue
 from sqlalchemy.exc import SQLAlchemyError
 
-from datagen.errors import InputProblem
+from datagen.errors import InputProblem, Refused
 from datagen.jobs.bell import Bell
 from datagen.jobs.intake import record
 from datagen.store.database import Database
@@ -22,12 +22,15 @@ def webhook_blueprint(gate: Gate, database: Database, bell: Bell) -> Blueprint:
 
     @blueprint.post("/webhook")
     def webhook() -> ResponseReturnValue:
-        if not (gate.has_secret() or gate.has_password()):
+        claim = gate.webhook_claim()
+        if claim is None and not gate.has_password():
             return gate.refusal({"error": "the webhook's secret is missing or wrong; run: datagen provision STUDY"})
         try:
-            new = record(database, bell, request.get_data())
+            new = record(database, bell, request.get_data(), claim)
         except InputProblem as problem:
             return {"error": str(problem)}, 400
+        except Refused as refusal:
+            return {"error": str(refusal)}, 403
         except SQLAlchemyError as fault:
             log.exception("event.not_stored", reason=type(fault).__name__)
             return {"error": "the database is away; the event is found later by polling Label Studio"}, 503

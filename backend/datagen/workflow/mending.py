@@ -1,17 +1,23 @@
-"""Running again what was given up, and deleting a study."""
+"""Running again what was given up, signing links anew, and deleting a study."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import structlog
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
-from datagen.errors import Refused
+from datagen.domain.inputs import Desk
+from datagen.errors import LabelStudioMissing, Refused
 from datagen.store.rows import (
+    BatchKind,
     BatchRow,
     DecisionRow,
     DeskRow,
     InboxRow,
     InputRow,
+    Notice,
     OutboxRow,
     ProposalRow,
     SampleRow,
@@ -23,7 +29,23 @@ from datagen.store.rows import (
     now,
 )
 from datagen.workflow.building import running_batch
+from datagen.workflow.points import project_of
 from datagen.workflow.workshop import Door, Workshop, find_study
+
+log = structlog.get_logger()
+
+#: Tasks whose links are looked at in one request to Label Studio.
+LINKS_AT_ONCE = 100
+
+
+@dataclass(kw_only=True)
+class MendedLinks:
+    """What became of the links in a study's tasks."""
+
+    looked_at: int = 0
+    mended: int = 0
+    #: decision tasks that the outbox writes anew
+    decisions: int = 0
 
 
 def retry(workshop: Workshop, name: str) -> int:
@@ -49,6 +71,61 @@ def retry(workshop: Workshop, name: str) -> int:
             row.state, row.attempts, row.due_at, row.error = WorkState.PENDING, 0, now(), ""
             unit.later(door, row.id)
         return len(failed)
+
+
+def mend_links(workshop: Workshop, name: str) -> MendedLinks:
+    """Sign the links of review, dataset and decision tasks anew where they do not open any more.
+
+    A link does not open when it was signed with a key that is not accepted, has expired, or leads to an address that
+    is not ours any more. Running it again changes nothing; when it is killed, the next run goes on where it stood.
+
+    Raises:
+        Refused: there is no such study.
+        LabelStudioError: Label Studio refuses; the tasks before are mended.
+    """
+    done = MendedLinks()
+    with workshop.unit() as unit:
+        study_id = find_study(unit.session, name).id
+        decisions = unit.session.scalars(select(DecisionRow.id).where(DecisionRow.study_id == study_id)).all()
+        for decision_id in decisions:
+            unit.tell(study_id, Notice.DECISION, decision_id)
+        done.decisions = len(decisions)
+        projects = {
+            BatchKind.ROUND: project_of(unit.session, study_id, Desk.PREVIEWS),
+            BatchKind.RUN: project_of(unit.session, study_id, Desk.DATASET),
+        }
+    for kind, project_id in projects.items():
+        if project_id is not None:
+            _mend_samples(workshop, study_id, kind, project_id, done)
+    return done
+
+
+def _mend_samples(workshop: Workshop, study_id: int, kind: BatchKind, project_id: int, done: MendedLinks) -> None:
+    digest, last = SampleRow.body["image"]["digest"].as_string(), 0
+    page = (
+        select(SampleRow.id, SampleRow.task_id, digest)
+        .join(BatchRow, BatchRow.id == SampleRow.batch_id)
+        .where(BatchRow.study_id == study_id, BatchRow.kind == kind, SampleRow.task_id.is_not(None))
+        .order_by(SampleRow.id)
+        .limit(LINKS_AT_ONCE)
+    )
+    while True:
+        with workshop.database.read() as session:
+            rows = session.execute(page.where(SampleRow.id > last)).all()
+        if not rows:
+            return
+        last = rows[-1].id
+        digests = {task_id: found for _, task_id, found in rows}
+        for task in workshop.label_studio.tasks(project_id, ids=list(digests), annotations=False):
+            done.looked_at += 1
+            if not workshop.links.opens(str(task.data.get("image", "")), digests[task.id]):
+                try:
+                    link = workshop.links.make(digests[task.id])
+                    workshop.label_studio.update_task_data(task.id, {**task.data, "image": link})
+                except LabelStudioMissing:
+                    continue  # somebody deleted the task meanwhile
+                done.mended += 1
+        log.info("links.mended", study=study_id, looked_at=done.looked_at, mended=done.mended)
 
 
 def delete_study(workshop: Workshop, name: str, who: str, *, with_projects: bool) -> int:

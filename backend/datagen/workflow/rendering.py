@@ -25,6 +25,7 @@ from datagen.synthesis.engine import FittedEngine, Progress, Rendered, load_engi
 from datagen.workflow import building, points, remarks, samples, waiting
 from datagen.workflow.pictures import StoredPictures
 from datagen.workflow.progress import LeaseLost, Teller, telling
+from datagen.workflow.retrying import reason_of
 from datagen.workflow.sheets import contact_sheet
 from datagen.workflow.transitions import conclude
 from datagen.workflow.workshop import Workshop
@@ -98,13 +99,13 @@ def render_shard(workshop: Workshop, atelier: Atelier, shard_id: int) -> None:
         return
     except Exception as fault:
         if lease.row.attempts >= MOST_ATTEMPTS:
-            sentence = f"rendering failed {lease.row.attempts} times, last with {type(fault).__name__}: {fault}"
+            sentence = f"rendering failed {lease.row.attempts} times, last with {reason_of(fault)}"
             _fail(workshop, lease, sentence)
         else:
             with workshop.unit() as unit:
                 row = leases.held(unit.session, ShardRow, shard_id, lease.row.token)
                 if row is not None:
-                    leases.postpone(row, f"{type(fault).__name__}: {fault}", now())
+                    leases.postpone(row, reason_of(fault), now())
                     waiting.say(unit, unit.session.get_one(BatchRow, row.batch_id), waiting.FAILED)
         raise
     report = fitted.report

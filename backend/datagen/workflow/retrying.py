@@ -11,10 +11,12 @@ from datetime import timedelta
 from typing import TypeVar
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from datagen.errors import DatagenError, LabelStudioError, LabelStudioUnavailable
 from datagen.store import leases
 from datagen.store.counters import count
+from datagen.store.database import explain
 from datagen.store.rows import InboxRow, OutboxRow, now
 from datagen.workflow.workshop import Workshop
 
@@ -33,7 +35,7 @@ def try_again(workshop: Workshop, row: R, fault: Exception, *, most_attempts: in
     A Label Studio that is away is waited for without end: nothing is wrong with the row. ``about`` is what the log line
     says of it beside its number.
     """
-    sentence = str(fault) if isinstance(fault, DatagenError) else f"{type(fault).__name__}: {fault}"
+    sentence = reason_of(fault)
     said = log.bind(**{row.__tablename__: row.id}, **about, attempt=row.attempts, reason=sentence)
     if isinstance(fault, LabelStudioError):
         count(workshop.database, "label_studio_errors")
@@ -47,6 +49,15 @@ def try_again(workshop: Workshop, row: R, fault: Exception, *, most_attempts: in
         else:
             said.warning("work.postponed")
             leases.postpone(held, sentence, now() + timedelta(seconds=wait_after(row.attempts)))
+
+
+def reason_of(fault: Exception) -> str:
+    """Why work failed, for people: a sentence of ours, never the database's own words, which hold its statements."""
+    if isinstance(fault, DatagenError):
+        return str(fault)
+    if isinstance(fault, SQLAlchemyError):
+        return explain(fault)
+    return f"{type(fault).__name__}: {fault}"
 
 
 def wait_after(attempt: int) -> float:

@@ -11,7 +11,9 @@ from datagen.domain.foreign_text import plain
 from datagen.domain.inputs import Desk
 from datagen.errors import InputProblem, Refused
 from datagen.label_studio.provisioning import Provisioned, provision
+from datagen.store.fingerprints import fingerprint
 from datagen.store.rows import DecisionRow, DeskRow, StudyRow
+from datagen.store.study_secrets import SHARED, new_salt, study_secret
 from datagen.synthesis.engine import load_engine
 from datagen.workflow import points, study_options, verdicts
 from datagen.workflow.study_options import StudyOptions
@@ -52,11 +54,16 @@ def open_study(
     *,
     engine: str | None,
     preview_size: int,
+    new_secret: bool = False,
     options: StudyOptions | None = None,
 ) -> Opened:
     """Provision a study in Label Studio and remember it; an existing one is checked and mended.
 
+    Its webhooks get a secret of its own, derived from the connection's.
+
     Args:
+        new_secret: give its webhooks another secret than they have; the one they have is accepted until all of them
+            have the new one.
         engine: what new versions are made with; None leaves an existing study's as it is.
         options: what the study sets for itself; None leaves all as it is.
 
@@ -78,15 +85,20 @@ def open_study(
         raise InputProblem(f"{name!r} needs at least one label; add --label NAME")
     if engine is not None and (known is None or known.engine != engine):
         load_engine(engine)
+    salt = new_salt() if known is None else _salt_of(workshop, known.id, new_secret=new_secret)
+    login = fingerprint(f"{connection.basic_user}:{connection.basic_pass}", salt)
+    with workshop.database.read() as session:
+        desks = session.scalars(select(DeskRow).where(DeskRow.study_id == known.id)).all() if known is not None else []
     made = provision(
         workshop.label_studio,
         name,
         labels,
         webhook_url=f"{connection.url}/webhook",
-        secret=connection.webhook_secret,
+        secret=study_secret(connection.webhook_secret, salt),
         ml_url=connection.url,
         basic_user=connection.basic_user,
         basic_pass=connection.basic_pass,
+        password_written={desk.desk for desk in desks if desk.login == login},
     )
     engine_before = None
     with workshop.unit() as unit:
@@ -96,6 +108,7 @@ def open_study(
             unit.session.add(study)
             unit.session.flush()
             unit.note(study, "datagen provision", f"opened with the labels {', '.join(labels)}")
+            study.webhook_salt = salt
         elif engine not in (None, study.engine):
             unit.note(study, "datagen provision", f"new versions are made with {engine}, no longer with {study.engine}")
             engine_before, study.engine = study.engine, engine
@@ -106,8 +119,14 @@ def open_study(
             delete(DeskRow).where(DeskRow.study_id == study.id, DeskRow.project_id.not_in(made.projects.values()))
         )
         for desk, project_id in made.projects.items():
-            if unit.session.get(DeskRow, project_id) is None:
-                unit.session.add(DeskRow(project_id=project_id, study_id=study.id, desk=desk))
+            row = unit.session.get(DeskRow, project_id)
+            if row is None:
+                row = DeskRow(project_id=project_id, study_id=study.id, desk=desk)
+                unit.session.add(row)
+            if desk in made.connected:
+                row.login = login
+        if study.webhook_salt == salt:
+            study.webhook_salt_previous = None  # every webhook has the new secret
         if not unit.session.scalar(select(DecisionRow.id).where(DecisionRow.study_id == study.id).limit(1)):
             points.open_point(unit, study)
         else:
@@ -117,6 +136,19 @@ def open_study(
         study.inputs_changed += 1
         unit.later(Door.INPUTS, study.id)
         return Opened(**vars(made), engine=study.engine, engine_before=engine_before)
+
+
+def _salt_of(workshop: Workshop, study_id: int, *, new_secret: bool) -> str:
+    """The salt that an existing study's webhooks are to have; noted before any of them has it."""
+    with workshop.unit() as unit:
+        study = unit.lock_study(study_id)
+        if new_secret or study.webhook_salt == SHARED:
+            if study.webhook_salt_previous is None:  # else the last change was not ended: that one still counts
+                study.webhook_salt_previous = study.webhook_salt
+            study.webhook_salt = new_salt()
+            if new_secret:
+                unit.note(study, "datagen provision", "gave its webhooks a new secret")
+        return study.webhook_salt
 
 
 def _checked_labels(labels: Sequence[str]) -> list[str]:

@@ -1,4 +1,8 @@
-"""The examination: what is looked at, and in which order. The looks are in ``parts`` and ``label_studio``."""
+"""The examination: what is looked at, in the order of causes. The looks are in the modules beside this one.
+
+A part that stands on another one that is wrong is not looked at: what it would say is a consequence, and the advice to
+mend it would do harm (provisioning from a machine with other secrets, for one).
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
 from datagen.errors import DatagenError
-from datagen.jobs.doctor import label_studio, parts
+from datagen.jobs.doctor import label_studio, parts, sharing
 from datagen.jobs.doctor.finding import Wrong
 from datagen.settings import Settings
 from datagen.store.database import Database
@@ -25,36 +29,81 @@ class Check:
     name: str
     good: bool
     finding: str
+    #: not looked at: the finding names the part to mend first
+    skipped: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    name: str
+    look: Callable[[Settings], str]
+    #: the parts that must be good before a look at this one says anything
+    needs: tuple[str, ...] = ()
+
+
+_PARTS = (
+    _Look("database", parts.check_database),
+    _Look("schema", sharing.check_schema, ("database",)),
+    _Look("secrets", sharing.check_secrets, ("schema",)),
+    _Look("webhook secret", sharing.check_exposure, ("secrets",)),
+    _Look("image store", parts.check_image_store),
+    _Look("image store's mark", sharing.check_mark, ("schema", "image store")),
+    _Look("picture decoder", parts.check_decoder),
+    _Look("Redis", parts.check_redis),
+    _Look("worker", parts.check_worker, ("Redis",)),
+    _Look("engine", parts.check_engine),
+    _Look("scheduler", parts.check_scheduler, ("Redis",)),
+    _Look("Label Studio", label_studio.check_server),
+    _Look("token", label_studio.check_token, ("Label Studio",)),
+    _Look("addresses", label_studio.check_addresses, ("token",)),
+    _Look("web process", parts.check_web),
+    _Look("web log-in", parts.check_login, ("secrets", "web process")),
+    _Look("image link", parts.check_image_link, ("secrets", "image store", "image store's mark", "web process")),
+)
 
 
 def examine(settings: Settings, study_name: str | None = None) -> Iterator[Check]:
-    """Look at every part, the ones that others stand on first; a part that is wrong does not hide the next."""
-    for name, look in (
-        ("database", parts.check_database),
-        ("image store", parts.check_image_store),
-        ("picture decoder", parts.check_decoder),
-        ("Redis", parts.check_redis),
-        ("worker", parts.check_worker),
-        ("engine", parts.check_engine),
-        ("scheduler", parts.check_scheduler),
-        ("Label Studio", label_studio.check_server),
-        ("token", label_studio.check_token),
-        ("web process", parts.check_web),
-        ("image link", parts.check_image_link),
-    ):
-        yield _check(name, look, settings)
+    """Look at every part, the ones that others stand on first."""
+    roots: dict[str, str] = {}
+    for look in _PARTS:
+        yield _check(look, settings, roots)
+    if {"database", "schema"} & roots.keys():
+        return
     for name in _studies(settings, study_name):
-        yield _check(f"engine of {name}", partial(parts.check_engine_of, study_name=name), settings)
-        yield _check(f"tasks of {name}", partial(label_studio.check_tasks, study_name=name), settings)
-        yield _check(f"webhooks of {name}", partial(label_studio.check_webhooks, study_name=name), settings)
-        yield _check(f"delivery to {name}", partial(label_studio.check_delivery, study_name=name), settings)
+        for look in _looks_at(name):
+            yield _check(look, settings, roots)
 
 
-def _check(name: str, look: Callable[[Settings], str], settings: Settings) -> Check:
+def _looks_at(study: str) -> tuple[_Look, ...]:
+    webhooks = f"webhooks of {study}"
+    return (
+        _Look(f"engine of {study}", partial(parts.check_engine_of, study_name=study)),
+        _Look(f"tasks of {study}", partial(label_studio.check_tasks, study_name=study)),
+        _Look(webhooks, partial(label_studio.check_webhooks, study_name=study), ("secrets", "token", "addresses")),
+        _Look(
+            f"ML backends of {study}",
+            partial(label_studio.check_backends, study_name=study),
+            ("secrets", "token", "addresses", "web log-in", webhooks),
+        ),
+        _Look(
+            f"delivery to {study}",
+            partial(label_studio.check_delivery, study_name=study),
+            ("token", "addresses", "web process", webhooks),
+        ),
+    )
+
+
+def _check(look: _Look, settings: Settings, roots: dict[str, str]) -> Check:
+    """Look, unless something that it needs is wrong; ``roots`` notes of each bad part which one to mend first."""
+    cause = next((roots[need] for need in look.needs if need in roots), None)
+    if cause is not None:
+        roots[look.name] = cause
+        return Check(name=look.name, good=False, skipped=True, finding=f"not looked at; mend “{cause}” first")
     try:
-        return Check(name=name, good=True, finding=look(settings))
+        return Check(name=look.name, good=True, finding=look.look(settings))
     except (Wrong, DatagenError) as wrong:
-        return Check(name=name, good=False, finding=str(wrong))
+        roots[look.name] = look.name
+        return Check(name=look.name, good=False, finding=str(wrong))
 
 
 def _studies(settings: Settings, wanted: str | None) -> list[str]:

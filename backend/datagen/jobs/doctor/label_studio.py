@@ -6,20 +6,25 @@ Each look takes the settings and returns a good finding, or raises ``Wrong``.
 from __future__ import annotations
 
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from urllib.parse import urlsplit
 
 import httpx
 from sqlalchemy import func, select
 
 from datagen.domain.inputs import Desk
+from datagen.errors import LabelStudioMissing
 from datagen.jobs.doctor.finding import Wrong
 from datagen.label_studio.client import LabelStudio
+from datagen.label_studio.desks import PLANS
 from datagen.label_studio.payloads import ACTIONS
-from datagen.label_studio.provisioning import SECRET_HEADER
+from datagen.label_studio.provisioning import BACKEND_TITLE, CONNECTED, SECRET_HEADER
 from datagen.settings import Settings
 from datagen.store.database import Database
+from datagen.store.fingerprints import fingerprint
 from datagen.store.rows import DeskRow, InboxRow
+from datagen.store.study_secrets import SHARED, study_secret
 from datagen.workflow.unreadable_tasks import problems_of
 from datagen.workflow.workshop import find_study
 
@@ -64,38 +69,75 @@ def check_tasks(settings: Settings, study_name: str) -> str:
     return "all could be read"
 
 
+def check_addresses(settings: Settings) -> str:
+    """Label Studio would send webhooks to us and connect us as an ML backend; asked without making either."""
+    LabelStudio(settings.label_studio_url, settings.api_key).check_addresses(settings.own_url)
+    return f"Label Studio's SSRF protection lets it reach {settings.own_url}"
+
+
 def check_webhooks(settings: Settings, study_name: str) -> str:
     """Every project of a study has ours, as it must be."""
     client = LabelStudio(settings.label_studio_url, settings.api_key)
     mend = f"run: datagen provision {study_name!r}"
-    url, secret = f"{settings.own_url}/webhook", settings.secret_of_webhooks
+    url, master = f"{settings.own_url}/webhook", settings.secret_of_webhooks
     desks = _desks(settings, study_name)
-    for desk, project_id in desks.items():
-        ours = [hook for hook in client.webhooks(project_id) if hook.url == url]
+    salt = _salt(settings, study_name)
+    for desk, row in desks.items():
+        project_id = row.project_id
+        with _gone_is_wrong(desk, project_id, study_name):
+            ours = [hook for hook in client.webhooks(project_id) if hook.url == url]
         if not ours:
-            raise Wrong(
-                f"project {project_id} ({desk}) has no webhook to {url}; {mend}. Where that is refused, Label Studio "
-                "forbids private addresses: set SSRF_PROTECTION_ENABLED=false and ML_BLOCK_LOCAL_IP=false for it."
-            )
+            raise Wrong(f"project {project_id} ({desk}) has no webhook to {url}; {mend}")
         hook = ours[0]
         if not hook.is_active:
             raise Wrong(f"the webhook of project {project_id} ({desk}) is switched off; {mend}")
         if not (hook.send_for_all_actions or set(ACTIONS) <= hook.actions):
             raise Wrong(f"the webhook of project {project_id} ({desk}) lacks actions; {mend}")
-        if hook.headers.get(SECRET_HEADER) != secret:
+        if hook.headers.get(SECRET_HEADER) != study_secret(master, salt):
             raise Wrong(f"the webhook of project {project_id} ({desk}) has another secret; {mend}")
+    if salt == SHARED:
+        raise Wrong(
+            "they carry the secret that all studies share, which every member of Label Studio can read; they work. "
+            f"To give the study a secret of its own, {mend}"
+        )
     return f"{len(desks)} registered, with secret and actions"
+
+
+def check_backends(settings: Settings, study_name: str) -> str:
+    """Label Studio reaches our ML-backend connections and can log in, also after the next change of the password.
+
+    Label Studio asks each of them for its health, and sets it up, when it is asked for their list.
+    """
+    client = LabelStudio(settings.label_studio_url, settings.api_key)
+    mend = f"run: datagen provision {study_name!r}"
+    login = fingerprint(f"{settings.basic_auth_user}:{settings.password}", _salt(settings, study_name))
+    connected = {desk: row for desk, row in _desks(settings, study_name).items() if PLANS[desk].connected}
+    for desk, row in connected.items():
+        with _gone_is_wrong(desk, row.project_id, study_name):
+            ours = [one for one in client.backends(row.project_id) if one.title == BACKEND_TITLE]
+        at = f"project {row.project_id} ({desk})"
+        if not ours:
+            raise Wrong(f"{at} has no ML backend, so that “Start Training” is missing there; {mend}")
+        if ours[0].url != settings.own_url:
+            raise Wrong(f"the ML backend of {at} is at {ours[0].url} instead of {settings.own_url}; {mend}")
+        if ours[0].state != CONNECTED:
+            why = "it has another password" if "401" in ours[0].error else ours[0].error or "it does not answer"
+            raise Wrong(f"Label Studio cannot use the ML backend of {at}: {why}; {mend}")
+        if row.login != login:
+            raise Wrong(f"the ML backend of {at} has the password from before the last change; {mend}")
+    return f"{len(connected)} connected"
 
 
 def check_delivery(settings: Settings, study_name: str) -> str:
     """Have Label Studio send an event, by saving a project as it is, and see it in the inbox."""
     client = LabelStudio(settings.label_studio_url, settings.api_key)
-    project_id = _desks(settings, study_name)[Desk.DECISIONS]
+    project_id = _desks(settings, study_name)[Desk.DECISIONS].project_id
     with closing(Database(settings.resolved_database_url)) as database:
         began = time.monotonic()
         with database.read() as session:
             before = session.scalar(select(func.max(InboxRow.id))) or 0
-        project = client.project(project_id)
+        with _gone_is_wrong(Desk.DECISIONS, project_id, study_name):
+            project = client.project(project_id)
         client.update_project(project_id, {"description": project.options.get("description") or ""})
         arrived = select(InboxRow.id).where(InboxRow.id > before, InboxRow.project_id == project_id)
         while time.monotonic() - began < DELIVERY_SECONDS:
@@ -110,13 +152,29 @@ def check_delivery(settings: Settings, study_name: str) -> str:
     )
 
 
-def _desks(settings: Settings, study_name: str) -> dict[Desk, int]:
+def _desks(settings: Settings, study_name: str) -> dict[Desk, DeskRow]:
     """A study's project for every desk."""
     with closing(Database(settings.resolved_database_url)) as database, database.read() as session:
         study = find_study(session, study_name)
         rows = session.scalars(select(DeskRow).where(DeskRow.study_id == study.id))
-        desks = {row.desk: row.project_id for row in rows}
+        desks = {row.desk: row for row in rows}
     if unknown := [str(desk) for desk in Desk if desk not in desks]:
         are = "project {} is" if len(unknown) == 1 else "projects {} are"
         raise Wrong(f"its {are.format(', '.join(unknown))} not known here; run: datagen provision {study_name!r}")
     return desks
+
+
+def _salt(settings: Settings, study_name: str) -> str:
+    with closing(Database(settings.resolved_database_url)) as database, database.read() as session:
+        return find_study(session, study_name).webhook_salt
+
+
+@contextmanager
+def _gone_is_wrong(desk: Desk, project_id: int, study_name: str) -> Iterator[None]:
+    try:
+        yield
+    except LabelStudioMissing:
+        raise Wrong(
+            f"project {project_id} ({desk}) is not in Label Studio any more: somebody deleted it. To make a new, empty "
+            f"one, run: datagen provision {study_name!r}"
+        ) from None

@@ -12,22 +12,21 @@ from urllib.parse import urlsplit
 import httpx
 import numpy as np
 from redis.exceptions import RedisError
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
 from datagen.jobs.context import connection_of
 from datagen.jobs.doctor.finding import Wrong
 from datagen.jobs.gpu import engine_problems
-from datagen.jobs.queues import ALL_QUEUES, Queues, connect
+from datagen.jobs.queues import ALL_QUEUES, Queues, connect, explain_redis
 from datagen.jobs.scheduler import live_schedulers
 from datagen.jobs.vitals import live_workers
 from datagen.settings import Settings
-from datagen.store.database import Database
+from datagen.store.database import Database, explain
 from datagen.store.decode import encode_png
 from datagen.store.guarded import GuardedDecoder
 from datagen.store.images import ImageStore
 from datagen.store.links import Links
-from datagen.store.rows import StudyRow
 from datagen.synthesis.engine import load_engine
 from datagen.synthesis.given import go_on, own_parameters
 from datagen.workflow.building import current_spec, parameters_for
@@ -35,19 +34,16 @@ from datagen.workflow.workshop import find_study
 
 
 def check_database(settings: Settings) -> str:
-    """It answers, and has its tables."""
+    """It answers."""
     database = Database(settings.resolved_database_url)
     try:
         with database.read() as session:
-            studies = session.scalar(select(func.count()).select_from(StudyRow))
+            session.scalar(select(1))
     except SQLAlchemyError as fault:
-        raise Wrong(
-            f"the database does not answer ({type(fault).__name__}). "
-            "Check DATAGEN_DATABASE_URL, then run: datagen migrate"
-        ) from None
+        raise Wrong(explain(fault)) from None
     finally:
         database.close()
-    return f"{database.engine.dialect.name}, {studies} studies"
+    return database.engine.dialect.name
 
 
 def check_image_store(settings: Settings) -> str:
@@ -76,10 +72,7 @@ def check_redis(settings: Settings) -> str:
         with connect(settings.redis_url) as redis:
             info = redis.info()
     except RedisError as fault:
-        raise Wrong(
-            f"Redis at {address.hostname}:{address.port or 6379} does not answer ({type(fault).__name__}). "
-            "Start it, or set REDIS_URL."
-        ) from None
+        raise Wrong(explain_redis(fault, f"Redis at {address.hostname}:{address.port or 6379}")) from None
     return f"version {info['redis_version']} at {address.hostname}:{address.port or 6379}"
 
 
@@ -132,7 +125,7 @@ def check_scheduler(settings: Settings) -> str:
 
 
 def check_web(settings: Settings) -> str:
-    """It answers where Label Studio looks for it, and has the same password."""
+    """It answers where Label Studio looks for it."""
     try:
         answer = httpx.get(f"{settings.own_url}/health", timeout=3.0)
         answer.raise_for_status()
@@ -143,11 +136,22 @@ def check_web(settings: Settings) -> str:
             f"the web process does not answer at {settings.own_url} ({type(fault).__name__}). "
             "Start it (datagen up), or set DATAGEN_PUBLIC_URL to where Label Studio and browsers reach it."
         ) from None
-    reached = connection_of(settings)
-    known = httpx.get(f"{settings.own_url}/versions", auth=(reached.basic_user, reached.basic_pass), timeout=3.0)
-    if known.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.TOO_MANY_REQUESTS):  # the right one always passes
-        raise Wrong("it has another BASIC_AUTH_PASS than this command; use the same settings and data folder for both")
     return f"answers at {settings.own_url}"
+
+
+def check_login(settings: Settings) -> str:
+    """The web process lets in who has the installation's password."""
+    reached = connection_of(settings)
+    try:
+        known = httpx.get(f"{settings.own_url}/versions", auth=(reached.basic_user, reached.basic_pass), timeout=3.0)
+    except httpx.HTTPError as fault:
+        raise Wrong(f"the web process does not answer at {settings.own_url} ({type(fault).__name__})") from None
+    if known.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.TOO_MANY_REQUESTS):  # the right one always passes
+        raise Wrong(
+            "the web process has another BASIC_AUTH_USER or BASIC_AUTH_PASS: it was started before they were changed. "
+            "Send it SIGHUP, or start it again"
+        )
+    return "the web process has the installation's password"
 
 
 def check_image_link(settings: Settings) -> str:
@@ -161,8 +165,9 @@ def check_image_link(settings: Settings) -> str:
         raise Wrong(f"an image link at {settings.own_url} does not load ({type(fault).__name__})") from None
     if answer.status_code != httpx.codes.OK:
         raise Wrong(
-            f"an image link answers {answer.status_code}: the web process has another data folder or image store; "
-            "use the same DATAGEN_DATA_DIR and DATAGEN_STORE_URL for every part"
+            f"an image link answers {answer.status_code}: the web process was started with another signing key or "
+            "image store than the installation's; start it again with the same DATAGEN_SIGNING_KEYS, DATAGEN_STORE_URL "
+            "and DATAGEN_DATA_DIR as this machine"
         )
     allowed = answer.headers.get("Access-Control-Allow-Origin", "")
     if allowed not in ("*", settings.label_studio_url):
