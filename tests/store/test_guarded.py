@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from datagen.errors import BadPicture, StoreError
-from datagen.store.decode import encode_png
+from datagen.store.decode import decode, encode_png
 from datagen.store.guarded import GuardedDecoder
 from stage.processes import born, wait_until
 
@@ -32,6 +32,14 @@ from datagen.errors import BadPicture
 
 def decode(data, *, max_bytes, max_pixels):
     match data:
+        case b"huge":
+            class Huge:
+                shape, ndim, dtype = (10**6, 10**6, 3), 3, "uint8"
+            return Huge()
+        case b"float":
+            return np.zeros((7, 9))
+        case b"words":
+            raise BadPicture("x" * 2**20)
         case b"hang":
             time.sleep(1000)
         case b"spin":
@@ -53,7 +61,7 @@ def decode(data, *, max_bytes, max_pixels):
         case b"chatter":
             os.write(2, b"words of a file\\n")
             os.write(1, b"words of a file\\n")
-    return np.zeros((7, 9))
+    return np.zeros((7, 9), np.uint8)
 """
 
 
@@ -68,7 +76,7 @@ def decoder() -> Iterator[GuardedDecoder]:
 def faulty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., GuardedDecoder]]:
     """Makes decoders with faults."""
     (tmp_path / "faults.py").write_text(FAULTS.replace("WHERE", repr(str(tmp_path / "written"))))
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     made = []
 
     def make(**bounds: float) -> GuardedDecoder:
@@ -111,6 +119,42 @@ def test_what_cannot_be_decoded_says_the_same_as_decoding_it_here(
     with pytest.raises(BadPicture, match=sentence):
         decoder.size_of(data)
     assert decoder.size_of(SMALL) == (30, 20)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "GIF"])
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_decoded_pixels_are_those_of_decoding_in_this_process(mode: str, kind: str, decoder: GuardedDecoder) -> None:
+    shape = (40, 60) if mode == "L" else (40, 60, 3)
+    saved = io.BytesIO()
+    Image.fromarray(np.random.default_rng(3).integers(0, 256, shape, np.uint8)).save(saved, kind)
+    expected = decode(saved.getvalue(), max_bytes=10**6, max_pixels=10**6)
+    pixels = decoder.decode(saved.getvalue())
+    np.testing.assert_array_equal(pixels, expected)
+    assert (pixels.dtype, pixels.shape) == (expected.dtype, expected.shape)
+    assert pixels.flags.c_contiguous
+    assert not pixels.flags.writeable
+
+
+def test_sixteen_bits_are_decoded_as_sixteen_bits(decoder: GuardedDecoder) -> None:
+    deep = np.random.default_rng(4).integers(0, 2**16, (30, 20, 3), np.uint16)
+    np.testing.assert_array_equal(decoder.decode(encode_png(deep)), deep)
+
+
+@pytest.mark.parametrize("data", [b"hang", b"crash", b"huge", b"float"])
+def test_pixels_that_cannot_be_had_are_a_sentence_and_the_next_picture_is_decoded(
+    data: bytes, faulty: Callable[..., GuardedDecoder]
+) -> None:
+    decoder = faulty(wall_seconds=1.0)
+    with pytest.raises(BadPicture, match=r"took more than|broke down"):
+        decoder.decode(data)
+    np.testing.assert_array_equal(decoder.decode(b"good"), np.zeros((7, 9), np.uint8))
+
+
+def test_a_long_sentence_of_the_decoder_is_not_believed(faulty: Callable[..., GuardedDecoder]) -> None:
+    decoder = faulty()
+    with pytest.raises(BadPicture, match="broke down"):
+        decoder.size_of(b"words")
+    assert decoder.size_of(b"good") == (9, 7)
 
 
 def test_the_largest_allowed_picture_fits_its_memory(decoder: GuardedDecoder) -> None:
