@@ -166,6 +166,9 @@ def _read_first(workshop: Workshop, study_id: int, wish: Decision) -> Inputs:
         wish.checked_count()
     if wish.action is Happening.BUILD_PREVIEW:
         inputs = refresh(workshop, study_id, force=True)
+        if inputs.unread:
+            some = f"{inputs.unread:,} input images are" if inputs.unread > 1 else "1 input image is"
+            raise NotReady(f"{some} still being read; ask again when this page no longer says so.")
         if missing := inputs.missing():
             raise NotReady("a preview cannot be built yet. Missing: " + "; ".join(missing) + ".")
         return inputs

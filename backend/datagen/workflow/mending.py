@@ -10,6 +10,7 @@ from datagen.store.rows import (
     BatchRow,
     DecisionRow,
     DeskRow,
+    FetchedPictureRow,
     InboxRow,
     InputRow,
     OutboxRow,
@@ -80,6 +81,7 @@ def delete_study(workshop: Workshop, name: str, who: str, *, with_projects: bool
 def _pictures(session: Session, study_id: int | None) -> set[str]:
     """The digests a study refers to; all that are referred to without one."""
     inputs = select(InputRow.digest).where(InputRow.digest.is_not(None))
+    fetched = select(FetchedPictureRow.digest).where(FetchedPictureRow.digest.is_not(None))
     sheets = select(BatchRow.sheet).where(BatchRow.sheet.is_not(None))
     samples = select(SampleRow.body["image"]["digest"].as_string(), SampleRow.body["mask"]["digest"].as_string()).join(
         BatchRow, BatchRow.id == SampleRow.batch_id
@@ -87,10 +89,11 @@ def _pictures(session: Session, study_id: int | None) -> set[str]:
     specs = select(SpecRow.body)
     if study_id is not None:
         inputs = inputs.where(InputRow.study_id == study_id)
+        fetched = fetched.where(FetchedPictureRow.study_id == study_id)
         sheets = sheets.where(BatchRow.study_id == study_id)
         samples = samples.where(BatchRow.study_id == study_id)
         specs = specs.where(SpecRow.study_id == study_id)
-    found = {digest for digest in (*session.scalars(inputs), *session.scalars(sheets)) if digest}
+    found = {digest for query in (inputs, fetched, sheets) for digest in session.scalars(query) if digest}
     found |= {digest for pair in session.execute(samples) for digest in pair}
     for body in session.scalars(specs):
         images = [*(one["image"] for one in (*body["concepts"], *body["canvases"])), *body["backgrounds"]]
@@ -113,6 +116,7 @@ def _delete_rows(session: Session, study_id: int, projects: list[int]) -> None:
         delete(OutboxRow).where(OutboxRow.study_id == study_id),
         delete(InboxRow).where(InboxRow.project_id.in_(projects)),
         delete(InputRow).where(InputRow.study_id == study_id),
+        delete(FetchedPictureRow).where(FetchedPictureRow.study_id == study_id),
         delete(ProposalRow).where(ProposalRow.study_id == study_id),
         delete(DeskRow).where(DeskRow.study_id == study_id),
         delete(StudyRow).where(StudyRow.id == study_id),
