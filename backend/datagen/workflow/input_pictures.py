@@ -21,9 +21,10 @@ import structlog
 from sqlalchemy import delete, exists, select, update
 from sqlalchemy.orm import Session
 
-from datagen.errors import BadPicture, DatagenError, LabelStudioMissing, LabelStudioUnavailable, StoreError
+from datagen.errors import BadPicture, DatagenError, LabelStudioMissing, StoreError
 from datagen.label_studio.fetch import DOWNLOAD_SECONDS
 from datagen.label_studio.records import plain
+from datagen.label_studio.wire import deadline
 from datagen.store.rows import FetchedPictureRow, InputRow, now
 from datagen.workflow.workshop import Unit, Workshop
 
@@ -36,6 +37,8 @@ READING_SECONDS = 30.0
 #: A picture's first try may take this long, seconds, so that a slow one does not hold up the others; another try, which
 #: nobody waits for, as long as a download may take.
 FIRST_TRY_SECONDS = 20.0
+#: A Label Studio that does not say its version within this time, seconds, does not answer at all.
+ANSWER_SECONDS = 10.0
 #: The wait after the first failure, and the longest; each is four times the one before.
 FIRST_WAIT, LONGEST_WAIT = timedelta(minutes=1), timedelta(days=1)
 #: Failed pictures of a study are tried again a few at a time, and then not for this long.
@@ -103,7 +106,7 @@ def fetch_pictures(
     with closing(_brought(workshop, new, again, hurried=hurried)) as brought:
         for one, outcome in brought:
             found[one.url] = _keep(workshop, study_id, one, outcome)
-    if again:
+    if again and not hurried:
         _pause(workshop, study_id)
     return found
 
@@ -211,9 +214,6 @@ def _checked(workshop: Workshop, one: _Try, future: Future[bytes]) -> Fetched | 
             return _Failure(problem=one.problem, content=content)  # the very bytes that failed before
         width, height = workshop.decoder.size_of(data)
         return Fetched(digest=workshop.images.put(data), width=width, height=height)
-    except LabelStudioUnavailable as unavailable:
-        workshop.label_studio.version()  # raises where it is Label Studio that does not answer, and not this picture
-        return _Failure(problem=f"its image cannot be had: {unavailable}")
     except StoreError:
         raise  # says nothing of the picture: the whole reading is tried again
     except LabelStudioMissing:
@@ -221,6 +221,8 @@ def _checked(workshop: Workshop, one: _Try, future: Future[bytes]) -> Fetched | 
     except BadPicture as problem:
         return _Failure(problem=str(problem), final=_is_upload(one.url), content=content)
     except DatagenError as problem:
+        with deadline(ANSWER_SECONDS):
+            workshop.label_studio.version()  # raises where all of Label Studio does not answer, and not this picture
         return _Failure(problem=str(problem))
 
 
@@ -254,13 +256,13 @@ def _told(row: FetchedPictureRow) -> str:
 
 
 def _pause(workshop: Workshop, study_id: int) -> None:
-    """Put off the next tries of the study's failed pictures."""
-    later = now() + RETRY_PAUSE
+    """Put off those of the study's failed pictures that were due and not among the few that were tried."""
+    moment = now()
     with workshop.unit() as unit:
         unit.session.execute(
             update(FetchedPictureRow)
-            .where(FetchedPictureRow.study_id == study_id, FetchedPictureRow.retry_at < later)
-            .values(retry_at=later)
+            .where(FetchedPictureRow.study_id == study_id, FetchedPictureRow.retry_at <= moment)
+            .values(retry_at=moment + RETRY_PAUSE)
         )
 
 
