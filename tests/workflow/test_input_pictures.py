@@ -253,13 +253,3 @@ def test_what_is_remembered_goes_with_the_task_and_with_the_study(
     studio.client.delete_tasks(given.projects[Desk.BACKGROUNDS], [first.id])
     refresh(workshop, given.id, force=True)
     assert len(stored(studio, given)) == 6
-
-
-def test_an_address_that_is_too_long_to_keep_is_named_and_the_others_are_used(
-    studio: Studio, workshop: Workshop, given: Study
-) -> None:
-    endless = f"{studio.server.url}/data/upload/{'x' * 3000}.png"
-    studio.client.import_tasks(given.projects[Desk.BACKGROUNDS], [{"data": {"image": endless, "name": "endless"}}])
-    inputs = refresh(workshop, given.id, force=True)
-    assert inputs.count(Role.BACKGROUND) == 6
-    assert "more than 2,000 characters" in reasons(inputs)["endless"]

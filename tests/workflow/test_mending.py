@@ -10,6 +10,7 @@ from datagen.domain.lifecycle import Happening
 from datagen.errors import Refused
 from datagen.store.decode import encode_png
 from datagen.store.rows import InputRow, OutboxRow, StudyRow, WorkState
+from datagen.workflow import mending
 from datagen.workflow.mending import delete_study, retry
 from studio import Studio, Study, plate
 
@@ -38,7 +39,10 @@ def test_a_study_with_work_under_way_is_not_deleted(studio: Studio, study: Study
     study.act(Happening.CANCEL)
 
 
-def test_deleting_a_study_keeps_the_pictures_that_another_study_has(studio: Studio) -> None:
+def test_deleting_a_study_keeps_the_pictures_that_another_study_has(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mending, "SAMPLES_AT_A_TIME", 2)
     gone, kept = studio.open_study(), studio.open_study()
     # a background of its own: with the same inputs the same samples would be made in both, and be shared too
     gone.give(Role.BACKGROUND, [("own.png", encode_png(plate(4711)), [])])

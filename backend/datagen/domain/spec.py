@@ -31,7 +31,11 @@ class Spec:
     seed: int = 0
 
     def to_json(self) -> dict[str, Any]:
-        """The canonical form as JSON values; ``Spec.from_json`` reads it back."""
+        """The canonical form as JSON values; ``Spec.from_json`` reads it back. Not to be changed: it is made once."""
+        return self._body
+
+    @cached_property
+    def _body(self) -> dict[str, Any]:
         return asdict(self) | {"parameters": dict(self.parameters)}
 
     @staticmethod

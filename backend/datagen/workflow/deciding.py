@@ -19,7 +19,7 @@ from datagen.label_studio.records import Annotation, Task
 from datagen.store.rows import BatchKind, BatchRow, DecisionRow, Notice, StudyRow, now
 from datagen.synthesis.given import go_on
 from datagen.workflow import building, points, verdicts
-from datagen.workflow.actions import Case, act
+from datagen.workflow.actions import Case, act, prepare
 from datagen.workflow.inputs import refresh
 from datagen.workflow.workshop import Unit, Workshop
 
@@ -103,6 +103,9 @@ def decide(
     """
     inputs = _read_first(workshop, study_id, wish)
     _check_engine(workshop, study_id, wish)
+    with workshop.database.read() as session:
+        known = session.get(StudyRow, study_id)
+        prepared = prepare(session, known, wish, inputs, workshop.engine_parameters) if known is not None else None
     with workshop.unit() as unit:
         if once is not None and not once(unit):
             return
@@ -121,6 +124,7 @@ def decide(
             inputs=inputs,
             shard_size=workshop.shard_size,
             engine_parameters=workshop.engine_parameters,
+            prepared=prepared,
         )
         started = act(case)
         what = str(wish.action) + (f" ({started.kind} {started.number}, {started.count:,} images)" if started else "")

@@ -43,8 +43,6 @@ ANSWER_SECONDS = 10.0
 FIRST_WAIT, LONGEST_WAIT = timedelta(minutes=1), timedelta(days=1)
 #: Failed pictures of a study are tried again a few at a time, and then not for this long.
 RETRY_PAUSE = timedelta(minutes=5)
-#: A longer address cannot be kept.
-LONGEST_ADDRESS = 2_000
 #: Rows in one statement; databases limit its parameters.
 _ROWS_AT_A_TIME = 1_000
 
@@ -152,10 +150,6 @@ def _sorted(
         row = rows.get(_address(url))
         if not url:
             known[url] = Fetched(problem="its task has no image; upload one")
-        elif len(url) > LONGEST_ADDRESS:
-            known[url] = Fetched(
-                problem=f"its image address has more than {LONGEST_ADDRESS:,} characters; import it anew"
-            )
         elif row is not None and row.digest is not None:
             known[url] = Fetched(digest=row.digest, width=row.width, height=row.height)
         elif url in earlier:

@@ -14,7 +14,7 @@ from datagen.label_studio.records import plain
 from datagen.label_studio.sources import RawInput, read_tasks
 from datagen.store.rows import DeskRow, InputRow, StudyRow
 from datagen.workflow import input_pictures
-from datagen.workflow.input_pictures import LONGEST_ADDRESS, Fetched
+from datagen.workflow.input_pictures import Fetched
 from datagen.workflow.parsed_results import of_row, parse, to_text
 from datagen.workflow.points import tell_open
 from datagen.workflow.workshop import Door, Unit, Workshop
@@ -25,6 +25,10 @@ IDS_AT_A_TIME = 10_000
 ROWS_AT_A_TIME, TEXT_AT_A_TIME = 200, 2**20
 #: One reading works out no more drawings after this, seconds; the next one goes on.
 PARSING_SECONDS = 30.0
+#: Characters of an image's address that are kept.
+LONGEST_ADDRESS = 2_000
+#: Corners of all drawings of a study together: they are all part of every version of its spec.
+MOST_CORNERS = 1_000_000
 #: Stands in the row of an input whose picture or drawing is not read yet.
 _UNREAD = "it is still being read"
 #: Columns that say whether a row in the database is the one that was just read.
@@ -110,6 +114,7 @@ def _inputs_of(rows: Iterable[InputRow], labels: Sequence[str]) -> Inputs:
     backgrounds: list[ImageRef] = []
     problems: list[Problem] = []
     unread: Counter[Role] = Counter()
+    corners = 0
     first: dict[tuple[object, ...], int] = {}  # what an input comes to → the first task that does
     for row in rows:
         reasons: Sequence[str] = ()
@@ -129,6 +134,10 @@ def _inputs_of(rows: Iterable[InputRow], labels: Sequence[str]) -> Inputs:
             found = image_of(row)
         if drawn and (original := first.setdefault((row.role, row.digest, drawn), row.task_id)) != row.task_id:
             found, reasons = None, (f"it is the same as task {original}, and counts once",)
+        if found is not None and (corners := corners + _corners(found)) > MOST_CORNERS:
+            corners -= _corners(found)
+            found = None
+            reasons = (f"with the drawings before it, there are more than {MOST_CORNERS:,} corners; draw with fewer",)
         match found:
             case ConceptImage():
                 concepts.append(found)
@@ -148,6 +157,17 @@ def _inputs_of(rows: Iterable[InputRow], labels: Sequence[str]) -> Inputs:
         problems=tuple(problems),
         unread=unread.total(),
     )
+
+
+def _corners(found: ConceptImage | CanvasImage | ImageRef) -> int:
+    """Corners of what was drawn on a picture."""
+    match found:
+        case ConceptImage():
+            return sum(len(polygon.points) for region in found.regions for polygon in region.outline)
+        case CanvasImage():
+            return sum(len(area.polygon.points) for area in found.areas)
+        case ImageRef():
+            return 0
 
 
 def _rows(

@@ -26,6 +26,9 @@ from datagen.store.rows import (
 from datagen.workflow.building import running_batch
 from datagen.workflow.workshop import Door, Workshop, find_study
 
+#: Samples that one transaction deletes.
+SAMPLES_AT_A_TIME = 2_000
+
 
 def retry(workshop: Workshop, name: str) -> int:
     """Try again what was given up in a study: events and tellings; returns how many.
@@ -60,15 +63,20 @@ def delete_study(workshop: Workshop, name: str, who: str, *, with_projects: bool
     Raises:
         Refused: work is under way; cancel it first.
     """
+    with workshop.database.read() as session:
+        study_id = find_study(session, name).id
+        _check_idle(session, study_id, name)
+        pictures = _pictures(session, study_id)
+    while _delete_some_samples(workshop, study_id, name):
+        pass
     with workshop.unit() as unit:
         session = unit.session
-        study = unit.lock_study(find_study(session, name).id)
-        if running_batch(session, study.id) is not None:
-            raise Refused(f"{name!r} has work under way; run: datagen cancel {name!r}")
+        study = unit.lock_study(study_id)
+        _check_idle(session, study_id, name)
         projects = list(session.scalars(select(DeskRow.project_id).where(DeskRow.study_id == study.id)))
-        pictures = _pictures(session, study.id)
         unit.note(study, who, "deleted" + (" with its Label Studio projects" if with_projects else ""))
         _delete_rows(session, study.id, projects)
+    with workshop.database.read() as session:
         pictures -= _pictures(session, None)
     for digest in pictures:
         workshop.images.delete(digest)
@@ -76,6 +84,30 @@ def delete_study(workshop: Workshop, name: str, who: str, *, with_projects: bool
         for project_id in projects:
             workshop.label_studio.delete_project(project_id)
     return len(pictures)
+
+
+def _check_idle(session: Session, study_id: int, name: str) -> None:
+    """Let a study be deleted that has no work under way.
+
+    Raises:
+        Refused: it has; cancel it first.
+    """
+    if running_batch(session, study_id) is not None:
+        raise Refused(f"{name!r} has work under way; run: datagen cancel {name!r}")
+
+
+def _delete_some_samples(workshop: Workshop, study_id: int, name: str) -> bool:
+    """Delete some of a study's samples with their verdicts; whether there were any: a million take many seconds."""
+    with workshop.unit() as unit:
+        unit.lock_study(study_id)
+        _check_idle(unit.session, study_id, name)
+        batches = select(BatchRow.id).where(BatchRow.study_id == study_id)
+        ids = unit.session.scalars(
+            select(SampleRow.id).where(SampleRow.batch_id.in_(batches)).order_by(SampleRow.id).limit(SAMPLES_AT_A_TIME)
+        ).all()
+        unit.session.execute(delete(VerdictRow).where(VerdictRow.sample_id.in_(ids)))
+        unit.session.execute(delete(SampleRow).where(SampleRow.id.in_(ids)))
+    return bool(ids)
 
 
 def _pictures(session: Session, study_id: int | None) -> set[str]:
