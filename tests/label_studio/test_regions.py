@@ -15,7 +15,7 @@ from shapely.geometry import Polygon as ShapelyPolygon
 from shapely.geometry import box as shapely_box
 from shapely.ops import unary_union
 
-from datagen.domain.geometry import Box, Polygon, rotated_corners
+from datagen.domain.geometry import Box, Polygon, clip_polygon, rotated_corners
 from datagen.label_studio.predictions import box_region, polygon_region
 from datagen.label_studio.region_limits import MOST_PROBLEMS, MOST_REGIONS
 from datagen.label_studio.regions import canvas_areas, concept_regions
@@ -329,6 +329,34 @@ def test_corners_of_all_polygons_together_are_bounded_and_a_smaller_one_after_th
     assert len(found[-1].polygon.points) == 3
     assert all("with the regions before it, it has more than 50,000 corners; draw them with" in one for one in problems)
     assert len(found) + len(problems) == 13
+
+
+def test_regions_are_no_longer_worked_out_once_too_much_was_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    worked_out = 0
+
+    def counting(*args: Any) -> Any:
+        nonlocal worked_out
+        worked_out += 1
+        return clip_polygon(*args)
+
+    monkeypatch.setattr("datagen.label_studio.regions.clip_polygon", counting)
+    teeth = [(n, 60 if n % 2 else 40) for n in range(1, 99)]  # crosses the line that closes it 96 times
+    found, problems = areas(*[polygon(*teeth, (99, 50), (1, 50))] * 200)
+    assert 0 < len(found) <= 1_000
+    assert worked_out < 60
+    assert problems[-1].endswith("more regions cannot be used, for reasons like these.")
+
+
+def test_large_brush_strokes_are_bounded_together_and_small_ones_are_used() -> None:
+    wide = np.ones((3000, 4000), bool)
+    small = np.zeros((3000, 4000), bool)
+    small[10:30, 10:30] = True
+    drawn = [*[brush(wide)] * 5, brush(small)]
+    found, problems = concept_regions(drawn, 4000, 3000, LABELS)
+    assert len(found) == 4
+    assert found[-1].box.width == pytest.approx(20)
+    assert len(problems) == 2
+    assert "more than 40,000,000 pixels round what is painted" in problems[0]
 
 
 def test_very_many_outlines_over_very_many_boxes_each_find_one() -> None:

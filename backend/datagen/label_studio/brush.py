@@ -28,9 +28,8 @@ MOST_STROKES = 200
 _MOST_HOLES = MOST_HOLES
 #: The outlines of a mask have at most so many pixels' edges: a stroke as fine as dust is no drawing.
 MOST_EDGES = 200_000
-#: The upright boxes round a mask's strokes, each of which is traced: together at most so many pixels, and at most so
-#: many times the picture.
-_MOST_TRACED_PIXELS, _MOST_TIMES_TRACED = 50_000_000, 4
+#: The upright boxes round a mask's strokes, each of which is traced, together as a multiple of the box round all.
+_MOST_TIMES_TRACED = 3
 _HEADER_BYTES = 4
 #: Label Studio's masks have eight bits a value.
 _VALUE_BITS = 8
@@ -62,7 +61,9 @@ def outlines(mask: _Mask) -> tuple[tuple[Polygon, ...], ...]:
     Raises:
         BadRegion: it has more strokes, holes or edges than are accepted.
     """
-    mask = _bounded(mask)
+    x, y, across, down = cv2.boundingRect(mask.astype(np.uint8))
+    mask = _bounded(np.pad(mask[y : y + down, x : x + across], 1))
+    x, y = x - 1, y - 1
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     strokes = [one for one in range(1, count) if stats[one, cv2.CC_STAT_AREA] >= SMALLEST_AREA_PX]
     _check_strokes(stats[strokes], mask.size)
@@ -72,7 +73,7 @@ def outlines(mask: _Mask) -> tuple[tuple[Polygon, ...], ...]:
         stroke = np.pad(labels[top : top + height, left : left + width] == one, 1)
         # a contour's 0 is the middle of the padding's first pixel, half a pixel outside of the window's edge
         rings = [
-            ShapelyPolygon([(x + left - 0.5, y + top - 0.5) for y, x in ring])
+            ShapelyPolygon([(x + left + column - 0.5, y + top + row - 0.5) for row, column in ring])
             for ring in find_contours(stroke.astype(np.float64), 0.5, fully_connected="high")  # type: ignore[no-untyped-call]
         ]
         parts = polygons_of(reduce(symmetric_difference, rings).simplify(0))  # corners on a straight line say nothing
@@ -81,8 +82,16 @@ def outlines(mask: _Mask) -> tuple[tuple[Polygon, ...], ...]:
     return tuple(found)
 
 
+def extent(mask: _Mask) -> int:
+    """Pixels of the upright box round what is painted: the work of tracing it grows with them."""
+    _, _, across, down = cv2.boundingRect(mask.astype(np.uint8))
+    return int(across * down)
+
+
 def _bounded(mask: _Mask) -> _Mask:
-    """The mask, if its outlines are short enough and its holes few; where they are many, without pinholes.
+    """The mask [h, w], whose rim is false, if its outlines are short and its holes few.
+
+    Where the holes are many only because of pinholes, it comes without these.
 
     Raises:
         BadRegion: they are not.
@@ -96,11 +105,9 @@ def _bounded(mask: _Mask) -> _Mask:
     count, labels, stats, _ = cv2.connectedComponentsWithStats((~mask).astype(np.uint8), connectivity=4)
     if count - 1 <= _MOST_HOLES:
         return mask
-    # the ground round the strokes touches the picture's edge; what does not is a hole
-    at_edge = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
     is_hole = np.ones(count, bool)
-    is_hole[0] = False
-    is_hole[at_edge] = False
+    is_hole[0] = False  # what is painted
+    is_hole[labels[0, 0]] = False  # the ground round it, which the rim of the mask belongs to
     is_pinhole = is_hole & (stats[:, cv2.CC_STAT_AREA] < SMALLEST_AREA_PX)
     if (holes := int((is_hole & ~is_pinhole).sum())) > _MOST_HOLES:
         raise BadRegion(
@@ -122,11 +129,8 @@ def _check_strokes(stats: npt.NDArray[Any], pixels: int) -> None:
             "paint it with fewer"
         )
     windows = stats[:, cv2.CC_STAT_WIDTH].astype(np.int64) * stats[:, cv2.CC_STAT_HEIGHT]
-    if windows.sum() > min(_MOST_TIMES_TRACED * pixels, _MOST_TRACED_PIXELS):
-        raise BadRegion(
-            "the brush mask's strokes are too large, or too many of them lie round one another; paint fewer and "
-            "smaller ones, or draw a polygon"
-        )
+    if windows.sum() > _MOST_TIMES_TRACED * pixels:
+        raise BadRegion("too many of the brush mask's strokes lie round one another; paint it with fewer strokes")
 
 
 def _bytes_of(rle: Any) -> bytes:

@@ -169,6 +169,7 @@ def _box(drawn: _Drawn, width: int, height: int) -> tuple[Box, tuple[Polygon, ..
 
 def _polygon(drawn: _Drawn, width: int, height: int, left: Allowance) -> list[tuple[Polygon, ...]]:
     """What one drawn polygon covers inside the picture: one shape, maybe of several parts."""
+    left.check()
     corners = drawn.value.get("points")
     if not isinstance(corners, list):
         raise BadRegion("the polygon has no corners; draw it again")
@@ -179,10 +180,13 @@ def _polygon(drawn: _Drawn, width: int, height: int, left: Allowance) -> list[tu
 
 def _strokes(drawn: _Drawn, width: int, height: int, left: Allowance) -> list[tuple[Polygon, ...]]:
     """The strokes of a brush mask: one shape each."""
+    left.check()
     rle = drawn.value.get("rle")
     left.take("brush bytes", len(rle) if isinstance(rle, list) else 0)
     left.take("brush pixels", width * height)
-    found = brush.outlines(brush.decode(rle, width, height))
+    mask = brush.decode(rle, width, height)
+    left.take("painted", brush.extent(mask))
+    found = brush.outlines(mask)
     if not found:
         raise BadRegion(f"no stroke covers {SMALLEST_AREA_PX:g} square pixels; paint it larger")
     return _taken(list(found), left)
