@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from label_studio_sdk.converter.brush import mask2rle
+from label_studio_sdk.converter.brush import decode_rle, mask2rle
 from shapely.geometry import Point
 from shapely.geometry import Polygon as ShapelyPolygon
 from shapely.ops import unary_union
 
 from datagen.errors import BadRegion
-from datagen.label_studio.brush import decode, outlines
+from datagen.label_studio.brush import MOST_STROKES, decode, outlines
 
 
 def rle_of(mask: np.ndarray) -> list[int]:
@@ -82,3 +82,54 @@ def test_the_middle_of_every_painted_pixel_is_inside_the_outlines() -> None:
     shape = unary_union([ShapelyPolygon(part.points) for parts in outlines(mask) for part in parts])
     wrong = sum(shape.contains(Point(x + 0.5, y + 0.5)) != mask[y, x] for y in range(50) for x in range(60))
     assert wrong <= 0.01 * mask.size
+
+
+@given(arrays(bool, st.tuples(st.integers(1, 40), st.integers(1, 40))), st.integers(0, 2**32 - 1))
+def test_values_are_those_that_the_sdk_decodes(mask: np.ndarray, seed: int) -> None:
+    soft = (mask * np.random.default_rng(seed).integers(128, 256, mask.shape)).astype(np.uint8)
+    if not soft.any():
+        return
+    rle = list(mask2rle(soft))
+    height, width = mask.shape
+    expected = decode_rle(rle).reshape(height, width, 4)[:, :, 3] > 127
+    np.testing.assert_array_equal(decode(rle, width, height), expected)
+
+
+def dots(side: int, every: int) -> np.ndarray:
+    """A mask with a square of 2 by 2 pixels at each crossing of a grid."""
+    mask = np.zeros((side, side), bool)
+    for down in (0, 1):
+        for across in (0, 1):
+            mask[1 + down :: every, 1 + across :: every] = True
+    return mask
+
+
+def test_ten_thousand_strokes_in_a_small_mask_are_refused() -> None:
+    mask = dots(400, 4)
+    assert len(rle_of(mask)) < 110_000
+    with pytest.raises(BadRegion, match=f"has 10,000 separate strokes, at most {MOST_STROKES} are accepted"):
+        outlines(decode(rle_of(mask), 400, 400))
+
+
+def test_a_mask_of_dust_is_refused_before_its_outlines_are_traced() -> None:
+    dust = np.random.default_rng(1).random((700, 700)) > 0.5
+    with pytest.raises(BadRegion, match="pixels long, at most 200,000 are accepted; paint it coarser"):
+        outlines(dust)
+
+
+def test_very_many_holes_are_refused_and_pinholes_are_filled() -> None:
+    with pytest.raises(BadRegion, match="has 10,000 holes, at most 200"):
+        outlines(~dots(400, 4))
+    pinholes = np.ones((300, 300), bool)
+    pinholes[1:-1:3, 1:-1:3] = False
+    ((part,),) = outlines(pinholes)
+    assert part.area == pytest.approx(300 * 300, abs=1)
+
+
+def test_strokes_round_one_another_are_traced_a_bounded_number_of_times() -> None:
+    nested = np.zeros((1000, 1000), bool)
+    for inset in range(0, 480, 8):
+        nested[inset : 1000 - inset, inset : 1000 - inset] = (inset // 8) % 2 == 0
+    assert len(outlines(nested[:80, :80])) > 0
+    with pytest.raises(BadRegion, match="lie round one another"):
+        outlines(nested)

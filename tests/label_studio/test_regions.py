@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,9 @@ from shapely.geometry import Polygon as ShapelyPolygon
 from shapely.geometry import box as shapely_box
 from shapely.ops import unary_union
 
-from datagen.domain.geometry import Box, Polygon, rotated_corners
+from datagen.domain.geometry import Box, Polygon, clip_polygon, rotated_corners
 from datagen.label_studio.predictions import box_region, polygon_region
+from datagen.label_studio.region_limits import MOST_PROBLEMS, MOST_REGIONS
 from datagen.label_studio.regions import canvas_areas, concept_regions
 
 from .drawn import HEIGHT, WIDTH, box, choice, polygon, region
@@ -263,3 +265,123 @@ def test_junk_becomes_sentences_and_never_an_exception(result: list[Any], width:
     for read in (concept_regions, canvas_areas):
         _, problems = read(result, width, height, LABELS)
         assert all(isinstance(one, str) and one.endswith(".") and len(one) < 600 for one in problems)
+
+
+# -- bounded work: what is too much of an annotation is told, and the rest of it is used
+
+
+def tangle(corners: int, **more: Any) -> dict[str, Any]:
+    draw = random.Random(corners)
+    return polygon(*[(100 * draw.random(), 100 * draw.random()) for _ in range(corners)], **more)
+
+
+@pytest.mark.parametrize("corners", [450, 1_000, 5_000])
+def test_a_tangled_polygon_is_told_and_the_others_are_used(corners: int) -> None:
+    found, problems = areas(tangle(corners), polygon((50, 50), (60, 50), (60, 70)))
+    assert len(found) == 1
+    assert len(problems) == 1
+    assert problems[0].startswith("polygon 1 (“area”): the polygon crosses itself more than 200 times; draw it")
+    found, problems = concepts(tangle(corners, control="outline", label="dent"), box(50, 50, 10, 10))
+    assert len(found) == 1
+    assert problems[0].startswith("outline 1 (“dent”): the polygon crosses itself")
+
+
+def test_a_polygon_of_a_million_corners_is_refused_before_they_are_read() -> None:
+    many = polygon()
+    many["value"]["points"] = [["no corner"]] * 1_000_000
+    found, problems = areas(many, polygon((50, 50), (60, 50), (60, 70)))
+    assert len(found) == 1
+    assert "has 1,000,000 corners, at most 200,000 are read" in problems[0]
+
+
+def test_a_brush_of_ten_thousand_strokes_is_told_and_the_others_are_used() -> None:
+    dots = np.zeros((HEIGHT, WIDTH), bool)
+    for across in (0, 1):
+        for down in (0, 1):
+            dots[1 + down :: 4, 1 + across :: 4] = True
+    stroke = np.zeros((HEIGHT, WIDTH), bool)
+    stroke[30:50, 40:60] = True
+    found, problems = concepts(brush(dots), brush(stroke))
+    assert len(found) == 1
+    assert len(problems) == 1
+    assert problems[0].startswith("brush mask 1 (“dent”): the brush mask has 1,250 separate strokes")
+
+
+def test_of_a_million_regions_the_first_are_used_and_the_rest_is_said() -> None:
+    found, problems = concepts(*[box(10, 10, 10, 10)] * 1_000_000)
+    assert len(found) == MOST_REGIONS
+    assert problems == (
+        "it has 1,000,000 of the kind “box”: the first 1,000 are read, the others are left out; draw fewer.",
+    )
+
+
+def test_very_many_problems_are_counted_and_not_listed() -> None:
+    found, problems = concepts(*[box(10, 10, 0, 10)] * 500, box(10, 10, 10, 10))
+    assert len(found) == 1
+    assert len(problems) == MOST_PROBLEMS + 1
+    assert problems[-1] == "480 more regions cannot be used, for reasons like these."
+
+
+def test_corners_of_all_polygons_together_are_bounded_and_a_smaller_one_after_them_is_used() -> None:
+    circle = [(50 + 40 * math.cos(n / 780), 50 + 40 * math.sin(n / 780)) for n in range(4_900)]
+    found, problems = areas(*[polygon(*circle)] * 12, polygon((50, 50), (60, 50), (60, 70)))
+    assert 9 <= len(found) <= 12
+    assert len(found[-1].polygon.points) == 3
+    assert all("with the regions before it, it has more than 50,000 corners; draw them with" in one for one in problems)
+    assert len(found) + len(problems) == 13
+
+
+def test_regions_are_no_longer_worked_out_once_too_much_was_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    worked_out = 0
+
+    def counting(*args: Any) -> Any:
+        nonlocal worked_out
+        worked_out += 1
+        return clip_polygon(*args)
+
+    monkeypatch.setattr("datagen.label_studio.regions.clip_polygon", counting)
+    teeth = [(n, 60 if n % 2 else 40) for n in range(1, 99)]  # crosses the line that closes it 96 times
+    found, problems = areas(*[polygon(*teeth, (99, 50), (1, 50))] * 200)
+    assert 0 < len(found) <= 1_000
+    assert worked_out < 60
+    assert problems[-1].endswith("more regions cannot be used, for reasons like these.")
+
+
+def test_large_brush_strokes_are_bounded_together_and_small_ones_are_used() -> None:
+    wide = np.ones((3000, 4000), bool)
+    small = np.zeros((3000, 4000), bool)
+    small[10:30, 10:30] = True
+    drawn = [*[brush(wide)] * 5, brush(small)]
+    found, problems = concept_regions(drawn, 4000, 3000, LABELS)
+    assert len(found) == 4
+    assert found[-1].box.width == pytest.approx(20)
+    assert len(problems) == 2
+    assert "more than 40,000,000 pixels round what is painted" in problems[0]
+
+
+def test_very_many_outlines_over_very_many_boxes_each_find_one() -> None:
+    outline = [(50 + 40 * math.cos(n / 6), 50 + 40 * math.sin(n / 6)) for n in range(38)]
+    shapes = [polygon(*outline, control="outline", label="dent")] * 500
+    found, problems = concepts(*[box(10, 10, 80, 80)] * 500, *shapes)
+    assert len(found) == 500
+    assert problems == ()
+    assert len(found[0].outline) == 500
+
+
+def test_a_label_that_is_no_text_is_told_however_deep_it_is_nested() -> None:
+    deep: Any = []
+    for _ in range(100_000):
+        deep = [deep]
+    found, problems = concepts(box(10, 10, 10, 10, label=deep), box(50, 50, 10, 10))
+    assert len(found) == 1
+    assert "none of the study's" in problems[0]
+    while deep:
+        (deep,) = deep  # a list nested as deep as this must not be freed at one go
+
+
+def test_very_many_labels_of_a_region_and_an_absurd_turn_are_read_as_one() -> None:
+    labelled = box(10, 10, 10, 10, rotation=999_999)
+    labelled["value"]["rectanglelabels"] = ["dent"] * 10_000
+    found, problems = concepts(labelled, box(50, 50, 10, 10, rotation=1e300))
+    assert len(found) == 1
+    assert "rotation is not a number" in problems[0]

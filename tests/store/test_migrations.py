@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic import command
+from alembic.config import Config
 from sqlalchemy import Connection, MetaData, Table, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+import datagen.store.database
 from datagen.domain.verdict import Opinion
 from datagen.store.database import Database
-from datagen.store.rows import VerdictRow
+from datagen.store.rows import FetchedPictureRow, InputRow, StudyRow, VerdictRow
 
 #: What stands in a column of this kind where a test does not care.
 _ANYTHING: dict[type, Any] = {str: "x", int: 1, bool: False, object: {}, datetime: datetime(2026, 1, 1, tzinfo=UTC)}
@@ -32,6 +36,15 @@ def put(connection: Connection, table: Table, **values: Any) -> None:
         if not column.nullable and column.name not in values:
             values[column.name] = _ANYTHING[column.type.python_type]
     connection.execute(insert(table).values(values))
+
+
+def _downgrade(database: Database, revision: str) -> None:
+    """Move the schema back, as ``Database.upgrade`` moves it forward."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(datagen.store.database.__file__).parent / "migrations"))
+    with database.engine.execution_options(datagen_writes=True).begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, revision)
 
 
 def put_two_samples(database: Database) -> MetaData:
@@ -80,3 +93,38 @@ def test_verdicts_are_kept_and_a_number_may_come_again_for_another_sample(databa
     with database.read() as session:
         kept = session.execute(select(VerdictRow.sample_id, VerdictRow.opinion, VerdictRow.reviewer))
         assert sorted(map(tuple, kept)) == [(1, Opinion.GOOD, "Ann"), (2, Opinion.BAD, "Bob")]
+
+
+def test_inputs_of_before_are_kept_and_every_study_reads_them_again(database: Database) -> None:
+    database.upgrade("0007")
+    schema = MetaData()
+    drawn = [{"from_name": "canvas", "type": "polygonlabels"}]
+    with database.engine.begin() as connection:
+        schema.reflect(connection)
+        put(connection, schema.tables["study"], id=1, state="collecting", inputs_changed=4, inputs_read=4)
+        put(connection, schema.tables["input"], task_id=7, study_id=1, role="canvas", result=drawn, digest="d" * 64)
+
+    database.upgrade()
+
+    with database.read() as session:
+        row = session.get_one(InputRow, 7)
+        assert (row.result, row.parsed, row.annotation_id) == (drawn, None, None)
+        study = session.get_one(StudyRow, 1)
+        assert (study.inputs_changed, study.inputs_read, study.inputs_reading) == (5, 4, 0)
+
+
+def test_going_back_to_0007_has_inputs_read_again(database: Database) -> None:
+    database.upgrade()
+    with database.write() as session:
+        session.add(StudyRow(id=1, name="x", labels=[], engine="composite", preview_size=1, inputs_read=1))
+        session.flush()
+        session.add(FetchedPictureRow(study_id=1, address="a" * 64, conditions="x"))
+    _downgrade(database, "0007")
+    schema = MetaData()
+    with database.engine.begin() as connection:
+        schema.reflect(connection)
+        study = schema.tables["study"]
+        assert connection.execute(select(study.c.inputs_changed, study.c.inputs_read)).one() == (2, 1)
+        assert "fetched_picture" not in schema.tables
+        assert "parsed" not in schema.tables["input"].columns
+    database.upgrade()

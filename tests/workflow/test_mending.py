@@ -41,7 +41,10 @@ def test_a_study_with_work_under_way_is_not_deleted(studio: Studio, study: Study
     study.act(Happening.CANCEL)
 
 
-def test_deleting_a_study_keeps_the_pictures_that_another_study_has(studio: Studio) -> None:
+def test_deleting_a_study_keeps_the_pictures_that_another_study_has(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mending, "SAMPLES_AT_A_TIME", 2)
     gone, kept = studio.open_study(), studio.open_study()
     # a background of its own: with the same inputs the same samples would be made in both, and be shared too
     gone.give(Role.BACKGROUND, [("own.png", encode_png(plate(4711)), [])])

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import httpx
+import numpy as np
 import pytest
+from sqlalchemy import delete, select
 
 from datagen.domain.inputs import Desk, Role
 from datagen.store.decode import encode_png
-from studio import Studio, Study, plate
+from datagen.store.guarded import GuardedDecoder
+from datagen.store.rows import ProposalRow
+from datagen.workflow import proposing
+from datagen.workflow.pictures import StoredPictures
+from datagen.workflow.proposing import propose
+from datagen.workflow.workshop import Door, Knock
+from studio import Studio, Study, box, plate
 
 pytest_plugins = ("studio_fixtures",)
 pytestmark = pytest.mark.integration
@@ -50,3 +58,42 @@ def test_a_proposal_seen_before_is_renewed_when_what_it_stands_on_changed(studio
     (after,) = studio.client.predictions(task.id)
     assert after["result"][0]["value"]["width"] == pytest.approx(20.0)
     assert after["result"] != before
+
+
+def proposals(studio: Studio, study: Study) -> dict[int, int]:
+    """How many regions are proposed, by task."""
+    with studio.rows() as session:
+        rows = session.scalars(select(ProposalRow).where(ProposalRow.study_id == study.id))
+        return {row.task_id: len(row.prediction["result"]) for row in rows}
+
+
+def forget(studio: Studio, study: Study) -> None:
+    with studio.workshop.database.write() as session:
+        session.execute(delete(ProposalRow).where(ProposalRow.study_id == study.id))
+
+
+def test_a_picture_that_does_not_decode_costs_its_own_proposal_alone(studio: Studio) -> None:
+    study = studio.open_study()
+    large = encode_png(np.tile(plate(778, pit=(60, 40)), (2, 2)))
+    (too_large,) = study.give(Role.CONCEPT, [("large.png", large, [box(20, 20, 10, 10)])])
+    studio.settle()
+    forget(studio, study)
+    small = GuardedDecoder(max_bytes=10**6, max_pixels=128 * 96)
+    propose(studio.workshop, StoredPictures(studio.workshop.images, small), study.id)
+    small.close()
+    found = proposals(studio, study)
+    assert found.pop(too_large) == 0  # and it is not tried again at every reading
+    assert len(found) == 6
+    assert all(found.values())
+
+
+def test_what_takes_too_long_is_stored_and_another_job_goes_on(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = studio.open_study()
+    studio.settle()
+    forget(studio, study)
+    monkeypatch.setattr(proposing, "PROPOSING_SECONDS", 0.0)
+    pictures = StoredPictures(studio.workshop.images, studio.workshop.decoder)
+    assert propose(studio.workshop, pictures, study.id) == 1
+    assert len(proposals(studio, study)) == 1
+    assert Knock(Door.PROPOSALS, study.id) in studio.queues.queued()
+    assert [propose(studio.workshop, pictures, study.id) for _ in range(6)] == [1, 1, 1, 1, 1, 0]

@@ -15,6 +15,7 @@ import shapely
 from shapely.geometry import MultiPolygon, box
 from shapely.geometry import Polygon as ShapelyPolygon
 
+from datagen.domain.crossings import check_crossings
 from datagen.errors import BadRegion
 
 Point = tuple[float, float]
@@ -24,6 +25,16 @@ SMALLEST_AREA_PX = 4.0
 
 #: No hand draws a corner this far from an image; beyond it, areas are no longer numbers.
 FARTHEST_PX = 1e9
+
+#: A polygon with more corners than this is not read at all.
+MOST_CORNERS_READ = 200_000
+#: A polygon with more corners than this is thinned to it. Drawn by hand it has dozens, from a model some thousands.
+MOST_CORNERS = 5_000
+#: Thinning may move an outline by this many pixels at first, and by this share of the image's longer side at most.
+_THINNING_PX, _THINNING_SHARE = 0.5, 1 / 250
+#: A region that falls into more parts than this, or has more holes, is refused: each hole cuts the parts anew.
+MOST_PARTS = 200
+MOST_HOLES = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,15 +145,21 @@ def clip_polygon(points: Sequence[Point], width: int, height: int) -> tuple[Poly
     A polygon that crosses itself is split into simple parts (even-odd rule, as Label Studio fills it), and
     what leaves the image is cut off: so one drawn polygon can give several. Holes are bridged into the outline.
 
+    The work is bounded: a polygon of very many corners is thinned, one of very many crossings, parts or holes refused.
+
     Raises:
-        BadRegion: fewer than three corners, not finite, no area, or all of it outside the image.
+        BadRegion: fewer than three corners, not finite, no area, all of it outside the image, or beyond a bound.
     """
+    check_corners(len(points))
     if len(set(points)) < 3:
         raise BadRegion(f"the polygon has {len(set(points))} different corners; it needs at least 3")
     if not all(math.isfinite(v) for point in points for v in point):
         raise BadRegion("the polygon has a coordinate that is not a number; draw it again")
     if any(abs(v) > FARTHEST_PX for point in points for v in point):
         raise BadRegion("the polygon has a corner absurdly far from the image; draw it again")
+    if len(points) > MOST_CORNERS:
+        points = _thinned(points, max(width, height))
+    check_crossings(points)
     drawn = shapely.make_valid(ShapelyPolygon(points))
     if drawn.area <= 0:
         raise BadRegion("the polygon has no area: its corners lie on one line; draw it again")
@@ -155,11 +172,65 @@ def clip_polygon(points: Sequence[Point], width: int, height: int) -> tuple[Poly
     return parts
 
 
+def check_corners(count: int) -> None:
+    """Let a polygon pass that has few enough corners to be read.
+
+    Raises:
+        BadRegion: it has more.
+    """
+    if count > MOST_CORNERS_READ:
+        raise BadRegion(
+            f"the polygon has {count:,} corners, at most {MOST_CORNERS_READ:,} are read; draw it again with fewer"
+        )
+
+
+def _thinned(points: Sequence[Point], extent: int) -> Sequence[Point]:
+    """At most ``MOST_CORNERS`` of the corners: of consecutive ones in the same small square only the first."""
+    square = _THINNING_PX
+    while square <= max(_THINNING_PX, extent * _THINNING_SHARE):
+        kept, last = [], None
+        for x, y in points:
+            cell = (x // square, y // square)
+            if cell != last:
+                kept.append((x, y))
+            last = cell
+        if len(kept) <= MOST_CORNERS:
+            if len(kept) < 3:
+                raise BadRegion(f"the polygon covers less than {SMALLEST_AREA_PX:g} square pixels; draw it larger")
+            return kept
+        square *= 2
+    raise BadRegion(
+        f"the polygon has {len(points):,} corners, and more than {MOST_CORNERS:,} even where its outline is drawn "
+        "coarser; draw it again with fewer"
+    )
+
+
 def polygons_of(shape: shapely.Geometry) -> tuple[Polygon, ...]:
-    """The simple polygons that together cover ``shape``, largest first; parts too small to be seen are dropped."""
-    parts = [part for part in _simple_parts(shape) if part.area >= SMALLEST_AREA_PX]
+    """The simple polygons that together cover ``shape``, largest first; parts too small to be seen are dropped.
+
+    Raises:
+        BadRegion: it has more parts or holes than are accepted.
+    """
+    pieces = [piece for piece in _pieces(shape) if piece.area >= SMALLEST_AREA_PX]
+    holes = sum(len(piece.interiors) for piece in pieces)
+    if len(pieces) > MOST_PARTS:
+        raise BadRegion(
+            f"it falls into {len(pieces):,} separate parts, at most {MOST_PARTS} are accepted; draw it in fewer parts"
+        )
+    if holes > MOST_HOLES:
+        raise BadRegion(f"it has {holes:,} holes, at most {MOST_HOLES} are accepted; draw it with fewer holes")
+    parts = [part for piece in pieces for part in _simple_parts(piece) if part.area >= SMALLEST_AREA_PX]
     parts.sort(key=lambda part: (-part.area, part.bounds))
     return tuple(Polygon(tuple((float(x), float(y)) for x, y in part.exterior.coords[:-1])) for part in parts)
+
+
+def _pieces(shape: shapely.Geometry) -> list[ShapelyPolygon]:
+    """The polygons of a shape, with their holes; lines and points are dropped."""
+    if isinstance(shape, ShapelyPolygon):
+        return [shape]
+    if isinstance(shape, MultiPolygon) or shape.geom_type == "GeometryCollection":
+        return [piece for one in shape.geoms for piece in _pieces(one)]
+    return []
 
 
 def _simple_parts(shape: shapely.Geometry) -> list[ShapelyPolygon]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from datagen.domain.geometry import Box, Polygon
 
@@ -61,6 +63,12 @@ class ConceptRegion:
     box: Box
     outline: tuple[Polygon, ...] = ()
 
+    @staticmethod
+    def from_json(body: Mapping[str, Any]) -> ConceptRegion:
+        """From the form that ``dataclasses.asdict`` gives, after a round trip by JSON."""
+        outline = tuple(_polygon(one) for one in body["outline"])
+        return ConceptRegion(label=body["label"], box=Box(**body["box"]), outline=outline)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CanvasArea:
@@ -68,6 +76,11 @@ class CanvasArea:
 
     polygon: Polygon
     label: str | None = None
+
+    @staticmethod
+    def from_json(body: Mapping[str, Any]) -> CanvasArea:
+        """From the form that ``dataclasses.asdict`` gives, after a round trip by JSON."""
+        return CanvasArea(polygon=_polygon(body["polygon"]), label=body["label"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +119,8 @@ class Inputs:
     canvases: tuple[CanvasImage, ...] = ()
     backgrounds: tuple[ImageRef, ...] = ()
     problems: tuple[Problem, ...] = ()
+    #: input images that are not read yet: whether they can be used is not known
+    unread: int = 0
 
     def count(self, role: Role) -> int:
         """How many usable images of a role there are."""
@@ -132,6 +147,10 @@ class Inputs:
         if MINIMUM_PER_ROLE <= have < RECOMMENDED_BACKGROUNDS:
             return (f"{have} backgrounds will do; {RECOMMENDED_BACKGROUNDS} are recommended, for variety.",)
         return ()
+
+
+def _polygon(body: Mapping[str, Any]) -> Polygon:
+    return Polygon(tuple((float(x), float(y)) for x, y in body["points"]))
 
 
 _WHAT_COUNTS = {

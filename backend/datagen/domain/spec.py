@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
-from datagen.domain.geometry import Box, Polygon
 from datagen.domain.inputs import CanvasArea, CanvasImage, ConceptImage, ConceptRegion, ImageRef
 
 #: What a parameter may hold: JSON, so that a spec has one canonical form.
@@ -32,7 +31,11 @@ class Spec:
     seed: int = 0
 
     def to_json(self) -> dict[str, Any]:
-        """The canonical form as JSON values; ``Spec.from_json`` reads it back."""
+        """The canonical form as JSON values; ``Spec.from_json`` reads it back. Not to be changed: it is made once."""
+        return self._body
+
+    @cached_property
+    def _body(self) -> dict[str, Any]:
         return asdict(self) | {"parameters": dict(self.parameters)}
 
     @staticmethod
@@ -43,21 +46,14 @@ class Spec:
             concepts=tuple(
                 ConceptImage(
                     image=ImageRef(**c["image"]),
-                    regions=tuple(
-                        ConceptRegion(
-                            label=r["label"],
-                            box=Box(**r["box"]),
-                            outline=tuple(_polygon(p) for p in r["outline"]),
-                        )
-                        for r in c["regions"]
-                    ),
+                    regions=tuple(ConceptRegion.from_json(r) for r in c["regions"]),
                 )
                 for c in body["concepts"]
             ),
             canvases=tuple(
                 CanvasImage(
                     image=ImageRef(**c["image"]),
-                    areas=tuple(CanvasArea(polygon=_polygon(a["polygon"]), label=a["label"]) for a in c["areas"]),
+                    areas=tuple(CanvasArea.from_json(a) for a in c["areas"]),
                 )
                 for c in body["canvases"]
             ),
@@ -77,7 +73,3 @@ class Spec:
 def sample_seed(digest: str, index: int) -> int:
     """The seed of one sample: 64 bits from the spec's digest and the sample's index, on any machine."""
     return int.from_bytes(hashlib.sha256(f"{digest}:{index}".encode()).digest()[:8], "big")
-
-
-def _polygon(body: Mapping[str, Any]) -> Polygon:
-    return Polygon(tuple((float(x), float(y)) for x, y in body["points"]))

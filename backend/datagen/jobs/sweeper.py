@@ -19,7 +19,17 @@ from datagen.jobs.vitals import live_workers
 from datagen.label_studio.payloads import figure_name
 from datagen.store.counters import count_pruned
 from datagen.store.database import Database
-from datagen.store.rows import BatchRow, InboxRow, OutboxRow, ShardRow, SpecRow, StudyRow, WorkState, now
+from datagen.store.rows import (
+    BatchRow,
+    FetchedPictureRow,
+    InboxRow,
+    OutboxRow,
+    ShardRow,
+    SpecRow,
+    StudyRow,
+    WorkState,
+    now,
+)
 from datagen.workflow import waiting
 from datagen.workflow.building import shard_door
 from datagen.workflow.workshop import Door, Knock, Unit
@@ -55,7 +65,11 @@ def sweep(database: Database, queues: Queues) -> int:
             overdue += [Knock(door, row_id) for row_id in found]
         shards = list(_shards(session, moment))
         stale = session.scalars(select(StudyRow.id).where(StudyRow.inputs_read != StudyRow.inputs_changed))
-        overdue += [*(shard.knock for shard in shards), *(Knock(Door.INPUTS, study_id) for study_id in stale)]
+        retries = session.scalars(
+            select(FetchedPictureRow.study_id).where(FetchedPictureRow.retry_at <= moment).distinct()
+        )
+        unread = sorted({*stale, *retries})
+        overdue += [*(shard.knock for shard in shards), *(Knock(Door.INPUTS, study_id) for study_id in unread)]
     queued = queues.queued()  # after the rows were read: what was knocked for meanwhile is among them
     knocks = [knock for knock in overdue if knock not in queued]
     if knocks:

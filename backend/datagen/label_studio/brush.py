@@ -1,6 +1,7 @@
-"""A brush mask as Label Studio keeps it (run-length encoded RGBA) as outlines in pixels.
+"""A brush mask as Label Studio keeps it (run-length encoded RGBA) as outlines in pixels, with bounded work.
 
-The code of the run-length format is the SDK's; what is here are the limits it lacks, and the outlines.
+The format is that of the SDK's ``label_studio_sdk.converter.brush``, whose ``decode_rle`` makes an object of every
+bit: here runs are read from the bytes, so that the work grows with the file and the picture alone.
 """
 
 from __future__ import annotations
@@ -16,53 +17,63 @@ from shapely import symmetric_difference
 from shapely.geometry import Polygon as ShapelyPolygon
 from skimage.measure import find_contours
 
-from datagen.domain.geometry import SMALLEST_AREA_PX, Polygon, polygons_of
+from datagen.domain.geometry import MOST_HOLES, SMALLEST_AREA_PX, Polygon, polygons_of
 from datagen.errors import BadRegion
 
-#: A mask of more bytes than this is no drawing; decoding takes about a second a megabyte.
-_MOST_RLE_BYTES = 4 * 2**20
+#: A mask of more bytes than this is no drawing; decoding takes up to a second a megabyte.
+MOST_RLE_BYTES = 4 * 2**20
+#: A mask with more separate strokes than this is refused.
+MOST_STROKES = 200
+#: A mask whose strokes have more holes than this, pinholes left out, is refused; see ``geometry.MOST_HOLES``.
+_MOST_HOLES = MOST_HOLES
+#: The outlines of a mask have at most so many pixels' edges: a stroke as fine as dust is no drawing.
+MOST_EDGES = 200_000
+#: The upright boxes round a mask's strokes, each of which is traced, together as a multiple of the box round all.
+_MOST_TIMES_TRACED = 3
 _HEADER_BYTES = 4
+#: Label Studio's masks have eight bits a value.
+_VALUE_BITS = 8
+
+_Mask = npt.NDArray[np.bool_]
 
 
-def decode(rle: Any, width: int, height: int) -> npt.NDArray[np.bool_]:
+def decode(rle: Any, width: int, height: int) -> _Mask:
     """The mask [height, width] of a brush region painted on a picture of that size.
 
     Raises:
         BadRegion: it is no such mask, is of another size, or is empty.
     """
-    # importing the SDK's converter takes over a second, which only a study with brush strokes should pay
-    from label_studio_sdk.converter.brush import decode_rle
-
-    if not _is_bytes(rle):
-        raise BadRegion("the brush mask cannot be read; paint it again")
-    if int.from_bytes(bytes(rle[:_HEADER_BYTES]), "big") != width * height * 4:
+    data = _bytes_of(rle)
+    if int.from_bytes(data[:_HEADER_BYTES], "big") != width * height * 4:
         raise BadRegion(f"the brush mask was not painted on this picture ({width} × {height} pixels); paint it again")
-    try:
-        pixels = decode_rle(rle)
-    except (ValueError, IndexError, OverflowError):
-        raise BadRegion("the brush mask is damaged; paint it again") from None
-    mask: npt.NDArray[np.bool_] = np.asarray(pixels, np.uint8).reshape(height, width, 4)[:, :, 3] > 127
+    mask: _Mask = _values(data, width * height * 4).reshape(height, width, 4)[:, :, 3] > 127
     if not mask.any():
         raise BadRegion("the brush mask is empty; paint it again, or delete it")
     return mask
 
 
-def outlines(mask: npt.NDArray[np.bool_]) -> tuple[tuple[Polygon, ...], ...]:
+def outlines(mask: _Mask) -> tuple[tuple[Polygon, ...], ...]:
     """For each connected stroke of a mask [h, w] its outlines in pixels, holes cut out; specks are left out.
 
     The outline runs half-way between the pixels inside and outside (marching squares, Lorensen & Cline 1987, in two
     dimensions).
+
+    Raises:
+        BadRegion: it has more strokes, holes or edges than are accepted.
     """
+    x, y, across, down = cv2.boundingRect(mask.astype(np.uint8))
+    mask = _bounded(np.pad(mask[y : y + down, x : x + across], 1))
+    x, y = x - 1, y - 1
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    strokes = [one for one in range(1, count) if stats[one, cv2.CC_STAT_AREA] >= SMALLEST_AREA_PX]
+    _check_strokes(stats[strokes], mask.size)
     found: list[tuple[Polygon, ...]] = []
-    for one in range(1, count):
-        left, top, width, height, area = (int(v) for v in stats[one])
-        if area < SMALLEST_AREA_PX:
-            continue
+    for one in strokes:
+        left, top, width, height, _ = (int(v) for v in stats[one])
         stroke = np.pad(labels[top : top + height, left : left + width] == one, 1)
         # a contour's 0 is the middle of the padding's first pixel, half a pixel outside of the window's edge
         rings = [
-            ShapelyPolygon([(x + left - 0.5, y + top - 0.5) for y, x in ring])
+            ShapelyPolygon([(x + left + column - 0.5, y + top + row - 0.5) for row, column in ring])
             for ring in find_contours(stroke.astype(np.float64), 0.5, fully_connected="high")  # type: ignore[no-untyped-call]
         ]
         parts = polygons_of(reduce(symmetric_difference, rings).simplify(0))  # corners on a straight line say nothing
@@ -71,10 +82,116 @@ def outlines(mask: npt.NDArray[np.bool_]) -> tuple[tuple[Polygon, ...], ...]:
     return tuple(found)
 
 
-def _is_bytes(rle: Any) -> bool:
-    return (
-        isinstance(rle, Sequence)
-        and not isinstance(rle, str)
-        and _HEADER_BYTES < len(rle) <= _MOST_RLE_BYTES
-        and all(type(one) is int and 0 <= one <= 255 for one in rle)
-    )
+def extent(mask: _Mask) -> int:
+    """Pixels of the upright box round what is painted: the work of tracing it grows with them."""
+    _, _, across, down = cv2.boundingRect(mask.astype(np.uint8))
+    return int(across * down)
+
+
+def _bounded(mask: _Mask) -> _Mask:
+    """The mask [h, w], whose rim is false, if its outlines are short and its holes few.
+
+    Where the holes are many only because of pinholes, it comes without these.
+
+    Raises:
+        BadRegion: they are not.
+    """
+    edges = int(np.count_nonzero(mask[1:] != mask[:-1]) + np.count_nonzero(mask[:, 1:] != mask[:, :-1]))
+    if edges > MOST_EDGES:
+        raise BadRegion(
+            f"the outlines of the brush mask are {edges:,} pixels long, at most {MOST_EDGES:,} are accepted; "
+            "paint it coarser"
+        )
+    count, labels, stats, _ = cv2.connectedComponentsWithStats((~mask).astype(np.uint8), connectivity=4)
+    if count - 1 <= _MOST_HOLES:
+        return mask
+    is_hole = np.ones(count, bool)
+    is_hole[0] = False  # what is painted
+    is_hole[labels[0, 0]] = False  # the ground round it, which the rim of the mask belongs to
+    is_pinhole = is_hole & (stats[:, cv2.CC_STAT_AREA] < SMALLEST_AREA_PX)
+    if (holes := int((is_hole & ~is_pinhole).sum())) > _MOST_HOLES:
+        raise BadRegion(
+            f"the brush mask has {holes:,} holes, at most {_MOST_HOLES} are accepted; paint it with fewer holes"
+        )
+    filled: _Mask = mask | is_pinhole[labels]
+    return filled
+
+
+def _check_strokes(stats: npt.NDArray[Any], pixels: int) -> None:
+    """Let strokes pass (rows of OpenCV's statistics) that are few and do not lie in one another many times over.
+
+    Raises:
+        BadRegion: they do not.
+    """
+    if len(stats) > MOST_STROKES:
+        raise BadRegion(
+            f"the brush mask has {len(stats):,} separate strokes, at most {MOST_STROKES} are accepted; "
+            "paint it with fewer"
+        )
+    windows = stats[:, cv2.CC_STAT_WIDTH].astype(np.int64) * stats[:, cv2.CC_STAT_HEIGHT]
+    if windows.sum() > _MOST_TIMES_TRACED * pixels:
+        raise BadRegion("too many of the brush mask's strokes lie round one another; paint it with fewer strokes")
+
+
+def _bytes_of(rle: Any) -> bytes:
+    """The bytes of a run-length encoded mask, which JSON has as a list of numbers."""
+    if (
+        not isinstance(rle, Sequence)
+        or isinstance(rle, str)
+        or not _HEADER_BYTES < len(rle) <= MOST_RLE_BYTES
+        or set(map(type, rle)) != {int}
+    ):
+        raise BadRegion("the brush mask cannot be read; paint it again")
+    try:
+        return bytes(rle)
+    except ValueError:  # a number beyond a byte
+        raise BadRegion("the brush mask cannot be read; paint it again") from None
+
+
+def _values(data: bytes, count: int) -> npt.NDArray[np.uint8]:
+    """The ``count`` values of a mask: after its header, runs of one value and stretches of different ones.
+
+    Raises:
+        BadRegion: it ends too early, or has values of another size.
+    """
+    bits = _Bits(data, at=8 * _HEADER_BYTES)
+    value_bits = bits.read(5) + 1
+    if value_bits != _VALUE_BITS:
+        raise BadRegion("the brush mask is damaged; paint it again")
+    lengths = [bits.read(4) + 1 for _ in range(4)]
+    values = np.zeros(count, np.uint8)
+    done = 0
+    while done < count:
+        is_run = bits.read(1)
+        length = min(bits.read(lengths[bits.read(2)]) + 1, count - done)
+        values[done : done + length] = bits.read(_VALUE_BITS) if is_run else bits.read_bytes(length)
+        done += length
+    return values
+
+
+class _Bits:
+    """Reads a byte string bit by bit, the highest first."""
+
+    def __init__(self, data: bytes, at: int) -> None:
+        self._data, self._at = data, at
+
+    def read(self, count: int) -> int:
+        """The next ``count`` bits (at most 16) as a number."""
+        first, end = self._at, self._at + count
+        if end > 8 * len(self._data):
+            raise BadRegion("the brush mask is damaged; paint it again")
+        self._at = end
+        last_byte = (end + 7) // 8
+        window = int.from_bytes(self._data[first // 8 : last_byte], "big")
+        return (window >> (8 * last_byte - end)) & ((1 << count) - 1)
+
+    def read_bytes(self, count: int) -> npt.NDArray[np.uint8]:
+        """The next ``count`` values of eight bits."""
+        first, shift = divmod(self._at, 8)
+        if self._at + 8 * count > 8 * len(self._data):
+            raise BadRegion("the brush mask is damaged; paint it again")
+        self._at += 8 * count
+        window = np.frombuffer(self._data, np.uint8, count + bool(shift), first).astype(np.uint16)
+        if not shift:
+            return window.astype(np.uint8)
+        return ((window[:-1] << shift | window[1:] >> (8 - shift)) & 0xFF).astype(np.uint8)

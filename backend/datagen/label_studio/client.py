@@ -7,6 +7,7 @@ anything; writing tasks is the ``publisher``'s business alone.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ import httpx
 from datagen.errors import AddressRefused, LabelStudioError, LabelStudioMissing, LabelStudioUnavailable
 from datagen.label_studio.auth import TokenKind
 from datagen.label_studio.connection import READ_ATTEMPTS, TIMEOUT, Connection
-from datagen.label_studio.fetch import fetch
+from datagen.label_studio.fetch import DOWNLOAD_SECONDS, fetch
 from datagen.label_studio.listing import PAGE, Wanted, list_stamps, list_tab, list_tasks
 from datagen.label_studio.records import Backend, Counts, Project, Task, View, Webhook
 from datagen.label_studio.uploads import upload
@@ -204,9 +205,16 @@ class LabelStudio:
                 params={"id": "delete_tasks", "project": project_id},
             )
 
-    def fetch(self, url_or_path: str, *, max_bytes: int) -> bytes:
+    def fetch(
+        self,
+        url_or_path: str,
+        *,
+        max_bytes: int,
+        seconds: float = DOWNLOAD_SECONDS,
+        cancelled: threading.Event | None = None,
+    ) -> bytes:
         """A file of Label Studio's own; see ``fetch.fetch``."""
-        return fetch(self._at, url_or_path, max_bytes=max_bytes)
+        return fetch(self._at, url_or_path, max_bytes=max_bytes, seconds=seconds, cancelled=cancelled)
 
     # -- predictions and annotations
 

@@ -7,6 +7,7 @@ checked by the connection, see ``wire``. Size and time are bounded while the byt
 
 from __future__ import annotations
 
+import threading
 from urllib.parse import urljoin
 
 import httpx
@@ -21,10 +22,18 @@ DOWNLOAD_SECONDS = 120.0
 _MOST_REDIRECTS = 5
 
 
-def fetch(connection: Connection, url_or_path: str, *, max_bytes: int, seconds: float = DOWNLOAD_SECONDS) -> bytes:
+def fetch(
+    connection: Connection,
+    url_or_path: str,
+    *,
+    max_bytes: int,
+    seconds: float = DOWNLOAD_SECONDS,
+    cancelled: threading.Event | None = None,
+) -> bytes:
     """The bytes at an address of Label Studio, or a path on it.
 
-    Stops as soon as they are more than ``max_bytes``, or have not all come within ``seconds``.
+    Stops as soon as they are more than ``max_bytes``, or have not all come within ``seconds``, or another thread sets
+    ``cancelled``.
 
     Raises:
         InputProblem: another origin's address, more bytes than that, or too slow; names which.
@@ -33,7 +42,7 @@ def fetch(connection: Connection, url_or_path: str, *, max_bytes: int, seconds: 
         LabelStudioError: it refuses.
     """
     url = _own(connection.url, connection.url + "/", url_or_path.strip())
-    with deadline(seconds):
+    with deadline(seconds, cancelled):
         return _follow(connection, url, max_bytes, seconds)
 
 

@@ -2,6 +2,7 @@
 
 Results are picked by the name of their control, never by position: a submitted annotation also carries the predictions
 it began from. Nothing an annotation holds raises: a region that cannot be used becomes a sentence, the others are kept.
+However much an annotation holds, the work is bounded: see ``region_limits``.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import numpy as np
+import shapely
 from shapely.geometry import Polygon as ShapelyPolygon
-from shapely.geometry import box as shapely_box
 
 from datagen.domain.geometry import (
     SMALLEST_AREA_PX,
@@ -19,6 +21,7 @@ from datagen.domain.geometry import (
     Point,
     Polygon,
     bounds,
+    check_corners,
     clip_box,
     clip_polygon,
     rotated_corners,
@@ -27,12 +30,17 @@ from datagen.domain.geometry import (
 from datagen.domain.inputs import CanvasArea, ConceptRegion
 from datagen.errors import BadRegion
 from datagen.label_studio import brush
+from datagen.label_studio.region_limits import MOST_PROBLEMS, MOST_REGIONS, Allowance
 
 #: The label of a canvas polygon where every concept may appear.
 AREA = "area"
 
 #: Percentages and degrees beyond this are no drawing, and would only lose their digits.
 _LARGEST = 1e6
+
+#: Overlaps of outlines with boxes are worked out exactly up to so much work, and after that by the upright boxes round
+#: the outlines. A pair costs as much as this many corners, and then its own.
+_MOST_OVERLAP_WORK, _PAIR_WORK = 1_000_000, 50
 
 Shape = TypeVar("Shape")
 
@@ -57,22 +65,24 @@ def concept_regions(
     stroke belongs to the box of its label that it overlaps most, and overrides; without one it makes its own box.
     """
     problems: list[str] = []
+    left = Allowance()
     boxes = _each(result, "concept", labels, problems, lambda one: _box(one, width, height))
-    shapes = _each(result, "outline", labels, problems, lambda one: _polygon(one, width, height))
-    shapes += _each(result, "brush", labels, problems, lambda one: _strokes(one, width, height))
+    shapes = _each(result, "outline", labels, problems, lambda one: _polygon(one, width, height, left))
+    shapes += _each(result, "brush", labels, problems, lambda one: _strokes(one, width, height, left))
     own: list[list[Polygon]] = [[] for _ in boxes]
     alone: list[ConceptRegion] = []
+    overlaps = _Overlaps([(drawn.label, box) for drawn, (box, _) in boxes])
     for drawn, parts in ((drawn, parts) for drawn, found in shapes for parts in found):
-        overlaps = [_overlap(parts, box) if b.label == drawn.label else 0.0 for b, (box, _) in boxes]
-        if max(overlaps, default=0.0) > 0:
-            own[overlaps.index(max(overlaps))] += parts
+        best = overlaps.best(drawn.label, parts)
+        if best is not None:
+            own[best] += parts
         else:
             alone.append(ConceptRegion(label=drawn.label, box=_round(parts), outline=parts))
     boxed = [
         ConceptRegion(label=drawn.label, box=_round(outline, box), outline=tuple(outline) or turned)
         for (drawn, (box, turned)), outline in zip(boxes, own, strict=True)
     ]
-    return (*boxed, *alone), tuple(problems)
+    return (*boxed, *alone), _told(problems)
 
 
 def canvas_areas(
@@ -80,14 +90,15 @@ def canvas_areas(
 ) -> tuple[tuple[CanvasArea, ...], tuple[str, ...]]:
     """Where concepts may appear on a picture of ``width`` by ``height`` pixels, and a sentence for each bad polygon."""
     problems: list[str] = []
-    found = _each(result, "canvas", (AREA, *labels), problems, lambda one: _polygon(one, width, height))
+    left = Allowance()
+    found = _each(result, "canvas", (AREA, *labels), problems, lambda one: _polygon(one, width, height, left))
     areas = tuple(
         CanvasArea(polygon=part, label=None if drawn.label == AREA else drawn.label)
         for drawn, shapes in found
         for parts in shapes
         for part in parts
     )
-    return areas, tuple(problems)
+    return areas, _told(problems)
 
 
 def _each(
@@ -100,7 +111,7 @@ def _each(
     """Every usable region of one control with what ``read`` makes of it; of the others a sentence in ``problems``."""
     found: list[tuple[_Drawn, Shape]] = []
     ours = [one for one in result or () if isinstance(one, Mapping) and one.get("from_name") == control]
-    for number, one in enumerate(ours, start=1):
+    for number, one in enumerate(ours[:MOST_REGIONS], start=1):
         named = f"{_WORDS[control]} {number}"
         try:
             drawn = _drawn(one, control, labels)
@@ -108,7 +119,21 @@ def _each(
             found.append((drawn, read(drawn)))
         except BadRegion as problem:
             problems.append(f"{named}: {problem}.")
+    if len(ours) > MOST_REGIONS:
+        problems.insert(
+            0,
+            f"it has {len(ours):,} of the kind “{_WORDS[control]}”: the first {MOST_REGIONS:,} are read, the others "
+            "are left out; draw fewer.",
+        )
     return found
+
+
+def _told(problems: Sequence[str]) -> tuple[str, ...]:
+    """The first of the sentences, and how many more there are."""
+    more = len(problems) - MOST_PROBLEMS
+    if more <= 0:
+        return tuple(problems)
+    return (*problems[:MOST_PROBLEMS], f"{more:,} more regions cannot be used, for reasons like these.")
 
 
 def _drawn(one: Mapping[str, Any], control: str, labels: Sequence[str]) -> _Drawn:
@@ -121,7 +146,7 @@ def _drawn(one: Mapping[str, Any], control: str, labels: Sequence[str]) -> _Draw
     names = value.get(kind)
     if not isinstance(names, list) or not names:
         raise BadRegion("it has no label; choose one")
-    label = str(names[0])[:100]
+    label = names[0][:100] if isinstance(names[0], str) else "?"
     if label not in labels:
         raise BadRegion(f"its label “{label}” is none of the study's ({', '.join(labels)}); choose one of them")
     return _Drawn(value=value, label=label)
@@ -142,20 +167,37 @@ def _box(drawn: _Drawn, width: int, height: int) -> tuple[Box, tuple[Polygon, ..
     return _round(outline), outline
 
 
-def _polygon(drawn: _Drawn, width: int, height: int) -> list[tuple[Polygon, ...]]:
+def _polygon(drawn: _Drawn, width: int, height: int, left: Allowance) -> list[tuple[Polygon, ...]]:
     """What one drawn polygon covers inside the picture: one shape, maybe of several parts."""
+    left.check()
     corners = drawn.value.get("points")
     if not isinstance(corners, list):
         raise BadRegion("the polygon has no corners; draw it again")
-    return [clip_polygon([_point(corner, width, height) for corner in corners], width, height)]
+    check_corners(len(corners))
+    left.take("corners read", len(corners))
+    return _taken([clip_polygon([_point(corner, width, height) for corner in corners], width, height)], left)
 
 
-def _strokes(drawn: _Drawn, width: int, height: int) -> list[tuple[Polygon, ...]]:
+def _strokes(drawn: _Drawn, width: int, height: int, left: Allowance) -> list[tuple[Polygon, ...]]:
     """The strokes of a brush mask: one shape each."""
-    found = brush.outlines(brush.decode(drawn.value.get("rle"), width, height))
+    left.check()
+    rle = drawn.value.get("rle")
+    left.take("brush bytes", len(rle) if isinstance(rle, list) else 0)
+    left.take("brush pixels", width * height)
+    mask = brush.decode(rle, width, height)
+    left.take("painted", brush.extent(mask))
+    found = brush.outlines(mask)
     if not found:
         raise BadRegion(f"no stroke covers {SMALLEST_AREA_PX:g} square pixels; paint it larger")
-    return list(found)
+    return _taken(list(found), left)
+
+
+def _taken(shapes: list[tuple[Polygon, ...]], left: Allowance) -> list[tuple[Polygon, ...]]:
+    """The shapes of a region, if the annotation may still have so many corners and parts."""
+    parts = [part for shape in shapes for part in shape]
+    left.take("parts", len(parts))
+    left.take("corners", sum(len(part.points) for part in parts))
+    return shapes
 
 
 def _point(corner: Any, width: int, height: int) -> Point:
@@ -177,10 +219,29 @@ def _finite(found: Any, name: str) -> float:
     return float(found)
 
 
-def _overlap(parts: Sequence[Polygon], box: Box) -> float:
-    """How many square pixels of the parts lie in the box."""
-    frame = shapely_box(box.x, box.y, box.right, box.bottom)
-    return float(sum(ShapelyPolygon(part.points).intersection(frame).area for part in parts))
+class _Overlaps:
+    """Finds the box that a shape overlaps most, among those of its label."""
+
+    def __init__(self, boxes: Sequence[tuple[str, Box]]) -> None:
+        self._labels = np.array([label for label, _ in boxes], object)
+        self._edges = np.array([(box.x, box.y, box.right, box.bottom) for _, box in boxes]).reshape(-1, 4)
+        self._frames = shapely.box(*self._edges.T)
+        self._work_left = _MOST_OVERLAP_WORK
+
+    def best(self, label: str, parts: Sequence[Polygon]) -> int | None:
+        """The number of that box, the first of several; None where it overlaps none."""
+        around = _round(parts)
+        left, top, right, bottom = self._edges.T
+        across = np.minimum(right, around.right) - np.maximum(left, around.x)
+        down = np.minimum(bottom, around.bottom) - np.maximum(top, around.y)
+        near = np.flatnonzero((self._labels == label) & (across > 0) & (down > 0))
+        self._work_left -= len(near) * sum(_PAIR_WORK + len(part.points) for part in parts)
+        if self._work_left >= 0:
+            shapes = (ShapelyPolygon(part.points) for part in parts)
+            areas = sum(shapely.area(shapely.intersection(shape, self._frames[near])) for shape in shapes)
+        else:
+            areas = (across * down)[near]
+        return int(near[np.argmax(areas)]) if len(near) and np.max(areas) > 0 else None
 
 
 def _round(parts: Sequence[Polygon], *boxes: Box) -> Box:

@@ -45,6 +45,8 @@ class RawInput:
     #: who submitted it
     completed_by: str = ""
     updated_at: str = ""
+    #: which annotation it is; None when nobody submitted one
+    annotation_id: int | None = None
 
 
 def read_desk(
@@ -70,6 +72,7 @@ def read_tasks(tasks: Iterable[Task]) -> Iterator[RawInput]:
             result=newest.result if newest else None,
             completed_by=newest.completed_by if newest else "",
             updated_at=newest.updated_at if newest else "",
+            annotation_id=newest.id if newest else None,
         )
 
 

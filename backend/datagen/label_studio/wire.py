@@ -8,13 +8,14 @@ a whole, however slowly its bytes drip; a read's own time-out begins anew with e
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpcore
 import httpx
@@ -29,8 +30,18 @@ _METADATA = frozenset(
 )
 #: Linux's option for acknowledging at once; None elsewhere.
 _QUICK: int | None = getattr(socket, "TCP_QUICKACK", None)
-#: When the exchange under way must be over, by ``time.monotonic``.
-_until: ContextVar[float | None] = ContextVar("until", default=None)
+#: A read that another thread may cancel looks after so many seconds whether it was.
+_CANCEL_SECONDS = 0.2
+
+
+class _Deadline(NamedTuple):
+    """When the exchange under way must be over, by ``time.monotonic``, or at once when ``cancelled`` is set."""
+
+    until: float
+    cancelled: threading.Event | None
+
+
+_deadline: ContextVar[_Deadline | None] = ContextVar("deadline", default=None)
 
 
 class Reach(StrEnum):
@@ -42,19 +53,27 @@ class Reach(StrEnum):
 
 
 @contextmanager
-def deadline(seconds: float) -> Iterator[None]:
-    """Whatever is read and written in here by this thread ends within ``seconds``, with a time-out of httpx's."""
-    token = _until.set(time.monotonic() + seconds)
+def deadline(seconds: float, cancelled: threading.Event | None = None) -> Iterator[None]:
+    """Whatever is read and written in here by this thread ends within ``seconds``, with a time-out of httpx's.
+
+    ``cancelled`` lets another thread end it at once.
+    """
+    token = _deadline.set(_Deadline(time.monotonic() + seconds, cancelled))
     try:
         yield
     finally:
-        _until.reset(token)
+        _deadline.reset(token)
 
 
 def is_over() -> bool:
-    """Whether the deadline around has passed."""
-    until = _until.get()
-    return until is not None and time.monotonic() >= until
+    """Whether the deadline around has passed, or what it bounds was cancelled."""
+    current = _deadline.get()
+    return current is not None and (time.monotonic() >= current.until or _is_cancelled())
+
+
+def _is_cancelled() -> bool:
+    current = _deadline.get()
+    return current is not None and current.cancelled is not None and current.cancelled.is_set()
 
 
 def resolved(host: str, port: int) -> list[Address]:
@@ -232,7 +251,17 @@ class _Stream(httpcore.NetworkStream):
                 connection.setsockopt(socket.IPPROTO_TCP, _QUICK, 1)
             except OSError as error:  # it was closed meanwhile
                 raise httpcore.ReadError(str(error)) from error
-        return self._stream.read(max_bytes, _left(timeout, httpcore.ReadTimeout))
+        current = _deadline.get()
+        if current is None or current.cancelled is None:
+            return self._stream.read(max_bytes, _left(timeout, httpcore.ReadTimeout))
+        given_up_at = time.monotonic() + timeout if timeout is not None else current.until
+        while True:
+            left = _left(max(0.001, given_up_at - time.monotonic()), httpcore.ReadTimeout)
+            try:
+                return self._stream.read(max_bytes, min(_CANCEL_SECONDS, left or _CANCEL_SECONDS))
+            except httpcore.ReadTimeout:  # nothing was read, so that reading may go on
+                if time.monotonic() >= min(given_up_at, current.until):
+                    raise
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         self._stream.write(buffer, _left(timeout, httpcore.WriteTimeout))
@@ -251,10 +280,10 @@ class _Stream(httpcore.NetworkStream):
 
 def _left(timeout: float | None, out_of_time: type[httpcore.TimeoutException]) -> float | None:
     """The time-out of one step, cut by the deadline around."""
-    until = _until.get()
-    if until is None:
+    current = _deadline.get()
+    if current is None:
         return timeout
-    left = until - time.monotonic()
-    if left <= 0:
+    left = current.until - time.monotonic()
+    if left <= 0 or _is_cancelled():
         raise out_of_time("the time for the whole of it is over")
     return left if timeout is None else min(timeout, left)

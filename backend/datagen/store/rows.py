@@ -14,6 +14,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     String,
+    Text,
     TypeDecorator,
     UniqueConstraint,
     false,
@@ -123,6 +124,8 @@ class StudyRow(Row):
     inputs_changed: Mapped[int] = mapped_column(default=1)
     #: the count when they were last read: another one means that they are to be read again
     inputs_read: Mapped[int] = mapped_column(default=0)
+    #: the count at the beginning of the newest reading that wrote rows: an older one writes none after it
+    inputs_reading: Mapped[int] = mapped_column(default=0, server_default="0")
     #: counts the times that verdicts were found changed
     verdict_changes: Mapped[int] = mapped_column(default=0)
     #: a run of more images has to be confirmed; None: the product's own number
@@ -186,9 +189,39 @@ class InputRow(Row):
     answered: Mapped[bool] = mapped_column(default=False)
     #: when, as Label Studio writes it; empty when nobody did
     said_at: Mapped[str] = mapped_column(String(40), default="")
+    #: which annotation says so; None when none does, and in rows of versions before 0008
+    annotation_id: Mapped[int | None] = mapped_column(BigInteger, default=None)
+    #: what it says as Label Studio has it, in rows of versions before 0008; empty in others
     result: Mapped[list[dict[str, Any]]] = mapped_column(default=list)
+    #: the same as domain values with the sentences about what cannot be used, as JSON (see ``parsed_results``): worked
+    #: out before the row is written. None where it is to be worked out of ``result``, and where there is no picture
+    parsed: Mapped[str | None] = mapped_column(Text, default=None)
     #: why the picture cannot be used; empty when it can
     problem: Mapped[str] = mapped_column(String(1000), default="")
+
+
+class FetchedPictureRow(Row):
+    """What came of fetching a picture that a study's tasks name by this address: the picture, or why it is none."""
+
+    __tablename__ = "fetched_picture"
+
+    study_id: Mapped[int] = mapped_column(ForeignKey("study.id"), primary_key=True)
+    #: SHA-256 (hex) of the address, which may be longer than what an index takes
+    address: Mapped[str] = mapped_column(String(64), primary_key=True)
+    #: the picture in the image store; None when it could not be used
+    digest: Mapped[str | None] = mapped_column(String(64), default=None)
+    width: Mapped[int] = mapped_column(default=0)
+    height: Mapped[int] = mapped_column(default=0)
+    #: why the picture cannot be used; empty when it can
+    problem: Mapped[str] = mapped_column(String(1000), default="")
+    #: SHA-256 (hex) of the bytes that could not be used; None when none came
+    content: Mapped[str | None] = mapped_column(String(64), default=None)
+    #: the settings under which that is so: under others it is tried anew
+    conditions: Mapped[str] = mapped_column(String(300))
+    #: times that it was tried in vain
+    attempts: Mapped[int] = mapped_column(default=0)
+    #: when it is tried again; None: not before address or settings change
+    retry_at: Mapped[datetime | None] = mapped_column(default=None, index=True)
 
 
 class ProposalRow(Row):

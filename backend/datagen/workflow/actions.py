@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from datagen.domain.decision import Decision
 from datagen.domain.inputs import Inputs
@@ -21,6 +22,14 @@ from datagen.workflow.workshop import Unit
 
 
 @dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A version's spec, worked out before the transaction that may add it: its digest takes time."""
+
+    parent_id: int | None
+    spec: Spec
+
+
+@dataclass(frozen=True, kw_only=True)
 class Case:
     """One decision about one study, inside one transaction."""
 
@@ -33,6 +42,31 @@ class Case:
     shard_size: int
     #: as they are set now, for all engines together
     engine_parameters: Mapping[str, Json]
+    #: the new version's spec; None for what makes no version
+    prepared: Prepared | None = None
+
+
+def prepare(
+    session: Session, study: StudyRow, wish: Decision, inputs: Inputs, engine_parameters: Mapping[str, Json]
+) -> Prepared | None:
+    """Work out the spec that a decision will add, unless something changes before it does.
+
+    Raises:
+        EngineError: there is no such engine, or something is given that is no engine's.
+    """
+    if wish.action not in (Happening.BUILD_PREVIEW, Happening.REFINE):
+        return None
+    parent = building.current_spec(session, study.id)
+    version = building.next_version(session, study.id)
+    if wish.action is Happening.BUILD_PREVIEW:
+        parameters = building.parameters_for(study, parent, engine_parameters)
+        spec = building.spec_from_inputs(study, inputs, version, parameters)
+    elif parent is not None:
+        spec = replace(Spec.from_json(parent.body), parameters=_refined(session, parent)[0], seed=version)
+    else:
+        return None
+    assert spec.digest  # worked out and kept, with the body
+    return Prepared(parent_id=parent.id if parent else None, spec=spec)
 
 
 def act(case: Case) -> BatchRow | None:
@@ -48,7 +82,9 @@ def _build_preview(case: Case) -> BatchRow:
     parent = advance(case.unit, case.study, Happening.BUILD_PREVIEW, case.who)
     version = building.next_version(case.unit.session, case.study.id)
     parameters = building.parameters_for(case.study, parent, case.engine_parameters)
-    spec = building.spec_from_inputs(case.study, case.inputs, version, parameters)
+    spec = _prepared(case, parent, parameters, version)
+    if spec is None or spec.engine != case.study.engine:
+        spec = building.spec_from_inputs(case.study, case.inputs, version, parameters)
     note = (
         f"built from {len(spec.concepts)} concept, {len(spec.canvases)} canvas "
         f"and {len(spec.backgrounds)} background images"
@@ -60,21 +96,36 @@ def _refine(case: Case) -> BatchRow:
     parent = advance(case.unit, case.study, Happening.REFINE, case.who)
     if parent is None:
         raise Refused("“refine” needs a preview round with verdicts; choose “build preview” first.")
-    session = case.unit.session
+    parameters, notes = _refined(case.unit.session, parent)
+    version = building.next_version(case.unit.session, case.study.id)
+    spec = _prepared(case, parent, parameters, version)
+    if spec is None:
+        spec = replace(Spec.from_json(parent.body), parameters=parameters, seed=version)
+    return _add_round(case, spec, parent, notes)
+
+
+def _refined(session: Session, parent: SpecRow) -> tuple[dict[str, Json], list[str]]:
+    """The parameters of a version's child after the verdicts on its newest round, and what changed, as sentences."""
     round_id = session.scalars(
         select(BatchRow.id)
         .where(BatchRow.spec_id == parent.id, BatchRow.kind == BatchKind.ROUND)
         .order_by(BatchRow.number.desc())
     ).first()
-    before = Spec.from_json(parent.body)
+    engine, before = str(parent.body["engine"]), parent.body["parameters"]
     # what is an engine's own stands under its name, and is no matter of verdicts
-    own = {engine: given for engine, given in before.parameters.items() if engine == before.engine}
-    shared = {name: value for name, value in before.parameters.items() if name not in own}
+    own = {name: given for name, given in before.items() if name == engine}
+    shared = {name: value for name, value in before.items() if name not in own}
     judged = verdicts.judged(session, round_id) if round_id is not None else []
-    refined = refine(shared, judged, ignored_by(before.engine, before.parameters))
-    parameters = {**refined.parameters, **own}
-    spec = replace(before, parameters=parameters, seed=building.next_version(session, case.study.id))
-    return _add_round(case, spec, parent, list(refined.notes))
+    refined = refine(shared, judged, ignored_by(engine, before))
+    return {**refined.parameters, **own}, list(refined.notes)
+
+
+def _prepared(case: Case, parent: SpecRow | None, parameters: Mapping[str, Json], version: int) -> Spec | None:
+    """The spec that was worked out before; None where something changed since."""
+    if case.prepared is None or case.prepared.parent_id != (parent.id if parent else None):
+        return None
+    spec = case.prepared.spec
+    return spec if (spec.seed, spec.parameters) == (version, parameters) else None
 
 
 def _approve(case: Case) -> BatchRow:

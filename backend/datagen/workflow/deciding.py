@@ -20,7 +20,7 @@ from datagen.label_studio.records import Annotation, Task
 from datagen.store.rows import BatchKind, BatchRow, DecisionRow, Notice, StudyRow, now
 from datagen.synthesis.given import go_on
 from datagen.workflow import building, points, unreadable_tasks, verdicts
-from datagen.workflow.actions import Case, act
+from datagen.workflow.actions import Case, act, prepare
 from datagen.workflow.confirming import check_confirmed
 from datagen.workflow.inputs import refresh
 from datagen.workflow.workshop import Unit, Workshop
@@ -141,6 +141,9 @@ def decide(
     inputs = _read_first(workshop, study_id, wish)
     _check_engine(workshop, study_id, wish)
     check_confirmed(workshop, study_id, wish)
+    with workshop.database.read() as session:
+        known = session.get(StudyRow, study_id)
+        prepared = prepare(session, known, wish, inputs, workshop.engine_parameters) if known is not None else None
     with workshop.unit() as unit:
         if once is not None and not once(unit):
             return
@@ -159,6 +162,7 @@ def decide(
             inputs=inputs,
             shard_size=workshop.shard_size,
             engine_parameters=workshop.engine_parameters,
+            prepared=prepared,
         )
         started = act(case)
         what = str(wish.action) + (f" ({started.kind} {started.number}, {started.count:,} images)" if started else "")
@@ -214,6 +218,9 @@ def _read_first(workshop: Workshop, study_id: int, wish: Decision) -> Inputs:
         wish.checked_count(workshop.max_run_images)
     if wish.action is Happening.BUILD_PREVIEW:
         inputs = refresh(workshop, study_id, force=True)
+        if inputs.unread:
+            some = f"{inputs.unread:,} input images are" if inputs.unread > 1 else "1 input image is"
+            raise NotReady(f"{some} still being read; ask again when this page no longer says so.")
         if missing := inputs.missing():
             raise NotReady("a preview cannot be built yet. Missing: " + "; ".join(missing) + ".")
         return inputs

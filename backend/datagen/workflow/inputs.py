@@ -2,45 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
+from datagen.domain.foreign_text import plain
 from datagen.domain.inputs import CanvasImage, ConceptImage, ImageRef, Inputs, Problem, Role
-from datagen.errors import (
-    DatagenError,
-    LabelStudioFault,
-    LabelStudioMissing,
-    LabelStudioUnavailable,
-    StoreError,
-)
-from datagen.label_studio.answers import background_use
+from datagen.errors import LabelStudioFault, LabelStudioMissing
 from datagen.label_studio.records import Task
-from datagen.label_studio.regions import canvas_areas, concept_regions
 from datagen.label_studio.sources import RawInput, read_tasks
 from datagen.store.rows import DeskRow, InputRow, StudyRow
-from datagen.workflow import unreadable_tasks
+from datagen.workflow import input_pictures, unreadable_tasks
+from datagen.workflow.input_pictures import Fetched
+from datagen.workflow.parsed_results import of_row, parse, to_text
 from datagen.workflow.points import tell_open
 from datagen.workflow.workshop import Door, Unit, Workshop
 
-#: Pictures fetched at a time: Label Studio's development server answers a few at once, and no more faster.
-FETCHERS = 4
 #: Ids in one statement; databases limit its parameters.
 IDS_AT_A_TIME = 10_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Fetched:
-    """A picture that was brought into the image store, or why it could not be."""
-
-    digest: str | None = None
-    width: int = 0
-    height: int = 0
-    problem: str = ""
+#: Rows, and characters of what was drawn, that one transaction writes.
+ROWS_AT_A_TIME, TEXT_AT_A_TIME = 200, 2**20
+#: One reading works out no more drawings after this, seconds; the next one goes on.
+PARSING_SECONDS = 30.0
+#: Characters of an image's address that are kept.
+LONGEST_ADDRESS = 2_000
+#: Corners of all drawings of a study together: they are all part of every version of its spec.
+MOST_CORNERS = 1_000_000
+#: Stands in the row of an input whose picture or drawing is not read yet.
+_UNREAD = "it is still being read"
+#: Columns that say whether a row in the database is the one that was just read.
+_COMPARED = (
+    *("study_id", "role", "name", "url", "digest", "width", "height"),
+    *("answered", "said_at", "annotation_id", "problem"),
+)
+#: … and those that say whether what was worked out of a drawing is still so.
+_DRAWN = ("role", "digest", "width", "height", "answered", "said_at", "annotation_id")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,50 +59,38 @@ def refresh(workshop: Workshop, study_id: int, *, force: bool = False) -> Inputs
     """Read the study's inputs from Label Studio, where they changed since the last reading (always with ``force``).
 
     The pictures that are new are fetched, checked and stored; one that cannot be used keeps its reason, and the others
-    are used. The open decision then shows what is there and what is missing.
+    are used. The open decision then shows what is there and what is missing. What cannot be read in the time of one
+    reading is counted as ``unread``, and the next reading, which is queued, goes on with it.
 
     A project that cannot be read is named there too, and its inputs stay as they were; with ``force`` it raises.
 
     Raises:
-        LabelStudioUnavailable: Label Studio is away; nothing was changed.
+        LabelStudioUnavailable: Label Studio does not answer; nothing was changed.
         LabelStudioError: with ``force``, a project cannot be read.
     """
     with workshop.database.read() as session:
         study = session.get_one(StudyRow, study_id)
-        if study.inputs_read == study.inputs_changed and not force:
+        is_current = study.inputs_read == study.inputs_changed and not input_pictures.is_due(session, study_id)
+        if is_current and not force:
             return collect(session, study)
         as_of = study.inputs_changed  # what changes while we read is a later count, and is read again
         desks = session.scalars(select(DeskRow).where(DeskRow.study_id == study_id)).all()
-        known = {
-            row.url: _Fetched(digest=row.digest, width=row.width, height=row.height)
-            for row in session.scalars(select(InputRow).where(InputRow.study_id == study_id))
-            if row.digest
-        }
+        before = {row.task_id: row for row in session.scalars(select(InputRow).where(InputRow.study_id == study_id))}
     readings = [_read(workshop, desk.project_id, role, force=force) for desk in desks if (role := desk.desk.role)]
     found = [(reading.role, raw) for reading in readings for raw in read_tasks(reading.tasks)]
-    fetched = _fetch_new(workshop, (raw.image_url for _, raw in found), known)
-    with workshop.unit() as unit:
-        study = unit.lock_study(study_id)
-        read = [reading.role for reading in readings if not reading.fault]
-        unit.session.execute(delete(InputRow).where(InputRow.study_id == study_id, InputRow.role.in_(read)))
-        # Label Studio on SQLite gives ids of deleted tasks out again: another study may still have them in its rows
-        ids = [raw.task_id for _, raw in found]
-        for start in range(0, len(ids), IDS_AT_A_TIME):
-            unit.session.execute(delete(InputRow).where(InputRow.task_id.in_(ids[start : start + IDS_AT_A_TIME])))
-        unit.session.add_all(_row(study_id, role, raw, fetched[raw.image_url]) for role, raw in found)
-        for reading in readings:
-            row = unit.session.get(DeskRow, reading.project_id)
-            if row is None:
-                continue  # made anew meanwhile
-            # after a fault None: the reconciler has the tasks read again, once they can be
-            row.tasks = None if reading.fault else len(reading.tasks) + len(reading.unreadable)
-            if reading.fault:
-                unreadable_tasks.refresh(unit, row, reading.fault)
-        study.inputs_read = as_of
-        unit.session.flush()
-        _show(unit, study)
-        unit.later(Door.PROPOSALS, study_id)
-        return collect(unit.session, study)
+    urls = {raw.image_url for _, raw in found}
+    pictures = input_pictures.fetch_pictures(workshop, study_id, urls, hurried=force)
+    rows: list[InputRow] = []
+    is_newest = True
+    for chunk in _chunks(_rows(study, found, pictures, before)):
+        rows += chunk
+        is_newest = is_newest and _write(workshop, study_id, as_of, chunk)
+    failed = {reading.role for reading in readings if reading.fault}
+    kept = [row for row in before.values() if row.role in failed]
+    rows += kept
+    if is_newest:
+        _conclude(workshop, study_id, as_of, rows, urls.union(row.url for row in kept), readings)
+    return _inputs_of(sorted(rows, key=lambda row: row.task_id), study.labels)
 
 
 def _read(workshop: Workshop, project_id: int, role: Role, *, force: bool) -> _Reading:
@@ -123,47 +111,9 @@ def mark_stale(unit: Unit, study_id: int) -> None:
 
 
 def collect(session: Session, study: StudyRow) -> Inputs:
-    """The study's inputs as last read: what can be used, and what cannot and why.
-
-    The copy of a task where something is drawn is no second input: the same drawn on the same picture counts once, or
-    what is learned from it would be tried on that very picture.
-    """
-    concepts: list[ConceptImage] = []
-    canvases: list[CanvasImage] = []
-    backgrounds: list[ImageRef] = []
-    problems: list[Problem] = []
-    first: dict[tuple[object, ...], int] = {}  # what an input comes to → the first task that does
-    for row in session.scalars(select(InputRow).where(InputRow.study_id == study.id).order_by(InputRow.task_id)):
-        reasons: Sequence[str] = ()
-        found: ConceptImage | CanvasImage | ImageRef | None = None
-        drawn: tuple[object, ...] = ()
-        if row.digest is None:
-            reasons = (row.problem,)
-        elif row.role is Role.CONCEPT:
-            found, reasons = concept_of(row, study.labels)
-            drawn = found.regions if found else ()
-        elif row.role is Role.CANVAS:
-            found, reasons = canvas_of(row, study.labels)
-            drawn = found.areas if found else ()
-        elif background_use(row.result):
-            found = image_of(row)
-        if drawn and (original := first.setdefault((row.role, row.digest, drawn), row.task_id)) != row.task_id:
-            found, reasons = None, (f"it is the same as task {original}, and counts once",)
-        match found:
-            case ConceptImage():
-                concepts.append(found)
-            case CanvasImage():
-                canvases.append(found)
-            case ImageRef():
-                backgrounds.append(found)
-        item = f"task {row.task_id} ({row.name})"
-        problems += (Problem(role=row.role, item=item, reason=reason) for reason in reasons)
-    return Inputs(
-        concepts=tuple(concepts),
-        canvases=tuple(canvases),
-        backgrounds=tuple(backgrounds),
-        problems=tuple(problems),
-    )
+    """The study's inputs as last read: what can be used, and what cannot and why."""
+    rows = session.scalars(select(InputRow).where(InputRow.study_id == study.id).order_by(InputRow.task_id))
+    return _inputs_of(rows, study.labels)
 
 
 def image_of(row: InputRow) -> ImageRef:
@@ -174,58 +124,197 @@ def image_of(row: InputRow) -> ImageRef:
 
 def concept_of(row: InputRow, labels: Sequence[str]) -> tuple[ConceptImage | None, Sequence[str]]:
     """A concept task's usable boxes (None: it has none), and a sentence for each that is not."""
-    regions, reasons = concept_regions(row.result, row.width, row.height, labels)
-    return (ConceptImage(image=image_of(row), regions=tuple(regions)) if regions else None), reasons
+    parsed = of_row(row, labels)
+    return (ConceptImage(image=image_of(row), regions=parsed.regions) if parsed.regions else None), parsed.problems
 
 
 def canvas_of(row: InputRow, labels: Sequence[str]) -> tuple[CanvasImage | None, Sequence[str]]:
     """A canvas task's usable areas (None: it has none), and a sentence for each that is not."""
-    areas, reasons = canvas_areas(row.result, row.width, row.height, labels)
-    return (CanvasImage(image=image_of(row), areas=tuple(areas)) if areas else None), reasons
+    parsed = of_row(row, labels)
+    return (CanvasImage(image=image_of(row), areas=parsed.areas) if parsed.areas else None), parsed.problems
 
 
-def _fetch_new(workshop: Workshop, urls: Iterable[str], known: dict[str, _Fetched]) -> dict[str, _Fetched]:
-    """Every address with its picture; those not known yet are fetched. A Label Studio that is away raises."""
-    wanted = set(urls)
-    new = sorted(wanted - known.keys())
-    with ThreadPoolExecutor(max_workers=FETCHERS) as pool:
-        brought = dict(zip(new, pool.map(lambda url: _fetch(workshop, url), new), strict=True))
-    return {url: known.get(url) or brought[url] for url in wanted}
+def _inputs_of(rows: Iterable[InputRow], labels: Sequence[str]) -> Inputs:
+    """The inputs that rows hold, in order of their tasks.
+
+    The copy of a task where something is drawn is no second input: the same drawn on the same picture counts once, or
+    what is learned from it would be tried on that very picture.
+    """
+    concepts: list[ConceptImage] = []
+    canvases: list[CanvasImage] = []
+    backgrounds: list[ImageRef] = []
+    problems: list[Problem] = []
+    unread: Counter[Role] = Counter()
+    corners = 0
+    first: dict[tuple[object, ...], int] = {}  # what an input comes to → the first task that does
+    for row in rows:
+        reasons: Sequence[str] = ()
+        found: ConceptImage | CanvasImage | ImageRef | None = None
+        drawn: tuple[object, ...] = ()
+        if row.problem == _UNREAD:
+            unread[row.role] += 1
+        elif row.digest is None:
+            reasons = (row.problem,)
+        elif row.role is Role.CONCEPT:
+            found, reasons = concept_of(row, labels)
+            drawn = found.regions if found else ()
+        elif row.role is Role.CANVAS:
+            found, reasons = canvas_of(row, labels)
+            drawn = found.areas if found else ()
+        elif of_row(row, labels).used:
+            found = image_of(row)
+        if drawn and (original := first.setdefault((row.role, row.digest, drawn), row.task_id)) != row.task_id:
+            found, reasons = None, (f"it is the same as task {original}, and counts once",)
+        if found is not None and (corners := corners + _corners(found)) > MOST_CORNERS:
+            corners -= _corners(found)
+            found = None
+            reasons = (f"with the drawings before it, there are more than {MOST_CORNERS:,} corners; draw with fewer",)
+        match found:
+            case ConceptImage():
+                concepts.append(found)
+            case CanvasImage():
+                canvases.append(found)
+            case ImageRef():
+                backgrounds.append(found)
+        item = f"task {row.task_id} ({row.name})"
+        problems += (Problem(role=row.role, item=item, reason=reason) for reason in reasons)
+    for role, count in sorted(unread.items()):
+        item = f"{count:,} image{'s' if count > 1 else ''}"
+        problems.append(Problem(role=role, item=item, reason="still being read; this page will show what came of it"))
+    return Inputs(
+        concepts=tuple(concepts),
+        canvases=tuple(canvases),
+        backgrounds=tuple(backgrounds),
+        problems=tuple(problems),
+        unread=unread.total(),
+    )
 
 
-def _fetch(workshop: Workshop, url: str) -> _Fetched:
-    if not url:
-        return _Fetched(problem="its task has no image; upload one")
-    try:
-        data = workshop.label_studio.fetch(url, max_bytes=workshop.limits.image_bytes)
-        width, height = workshop.decoder.size_of(data)
-    except (LabelStudioUnavailable, StoreError):
-        raise  # says nothing of the picture: the whole reading is tried again
-    except LabelStudioMissing:
-        return _Fetched(problem="its image is gone; upload it again")
-    except DatagenError as problem:
-        return _Fetched(problem=str(problem))
-    return _Fetched(digest=workshop.images.put(data), width=width, height=height)
+def _corners(found: ConceptImage | CanvasImage | ImageRef) -> int:
+    """Corners of what was drawn on a picture."""
+    match found:
+        case ConceptImage():
+            return sum(len(polygon.points) for region in found.regions for polygon in region.outline)
+        case CanvasImage():
+            return sum(len(area.polygon.points) for area in found.areas)
+        case ImageRef():
+            return 0
 
 
-def _row(study_id: int, role: Role, raw: RawInput, fetched: _Fetched) -> InputRow:
-    result: list[dict[str, Any]] = list(raw.result or ())
+def _rows(
+    study: StudyRow,
+    found: Sequence[tuple[Role, RawInput]],
+    pictures: Mapping[str, Fetched],
+    before: Mapping[int, InputRow],
+) -> Iterator[InputRow]:
+    """A row for each input; what was drawn is worked out where it changed, until the time for that is over."""
+    until = time.monotonic() + PARSING_SECONDS
+    parsed = 0
+    for role, raw in found:
+        picture = pictures[raw.image_url]
+        row = _row(study.id, role, raw, picture)
+        if picture.digest is not None:
+            earlier = before.get(raw.task_id)
+            if earlier is not None and all(getattr(earlier, name) == getattr(row, name) for name in _DRAWN):
+                row.parsed = earlier.parsed
+            if row.parsed is None and parsed and time.monotonic() > until:
+                row.problem = _UNREAD
+            elif row.parsed is None:
+                row.parsed = to_text(parse(role, raw.result or (), row.width, row.height, study.labels))
+                parsed += 1
+        yield row
+
+
+def _row(study_id: int, role: Role, raw: RawInput, picture: Fetched) -> InputRow:
     return InputRow(
         task_id=raw.task_id,
         study_id=study_id,
         role=role,
-        name=raw.name[:500],
-        url=raw.image_url,
-        digest=fetched.digest,
-        width=fetched.width,
-        height=fetched.height,
+        name=plain(raw.name)[:500],
+        url=plain(raw.image_url)[:LONGEST_ADDRESS],
+        digest=picture.digest,
+        width=picture.width,
+        height=picture.height,
         answered=raw.result is not None,
         said_at=raw.updated_at,
-        result=result,
-        problem=fetched.problem[:1000],
+        annotation_id=raw.annotation_id,
+        result=[],
+        parsed=None,
+        problem=_UNREAD if picture.unread else plain(picture.problem)[:1000],
     )
 
 
-def _show(unit: Unit, study: StudyRow) -> None:
-    """Have the open decision show the inputs as they are now."""
-    tell_open(unit, study.id)
+def _chunks(rows: Iterable[InputRow]) -> Iterator[list[InputRow]]:
+    """Rows for one transaction each."""
+    chunk: list[InputRow] = []
+    characters = 0
+    for row in rows:
+        chunk.append(row)
+        characters += len(row.parsed or "")
+        if len(chunk) >= ROWS_AT_A_TIME or characters >= TEXT_AT_A_TIME:
+            yield chunk
+            chunk, characters = [], 0
+    if chunk:
+        yield chunk
+
+
+def _write(workshop: Workshop, study_id: int, as_of: int, rows: Sequence[InputRow]) -> bool:
+    """Store those of the rows that are not so in the database; False where a newer reading has begun to write."""
+    ids = [row.task_id for row in rows]
+    with workshop.unit() as unit:
+        study = unit.lock_study(study_id)
+        if study.inputs_reading > as_of:
+            return False
+        study.inputs_reading = as_of
+        compared = [getattr(InputRow, name) for name in _COMPARED]
+        there = {
+            task_id: tuple(values)
+            for task_id, *values in unit.session.execute(
+                select(InputRow.task_id, *compared, InputRow.parsed.is_(None)).where(InputRow.task_id.in_(ids))
+            )
+        }
+        changed = [row for row in rows if there.get(row.task_id) != (*_values(row), row.parsed is None)]
+        # Label Studio on SQLite gives ids of deleted tasks out again: another study may still have them in its rows
+        unit.session.execute(delete(InputRow).where(InputRow.task_id.in_([row.task_id for row in changed])))
+        unit.session.add_all(changed)
+    return True
+
+
+def _values(row: InputRow) -> tuple[object, ...]:
+    return tuple(getattr(row, name) for name in _COMPARED)
+
+
+def _conclude(
+    workshop: Workshop,
+    study_id: int,
+    as_of: int,
+    rows: Sequence[InputRow],
+    urls: Iterable[str],
+    readings: Sequence[_Reading],
+) -> None:
+    """End a reading: remove what is gone from Label Studio, and note that all is read, or have it gone on with."""
+    there = {row.task_id for row in rows}
+    is_unread = any(row.problem == _UNREAD for row in rows)
+    with workshop.unit() as unit:
+        study = unit.lock_study(study_id)
+        if study.inputs_reading > as_of:
+            return
+        kept = unit.session.scalars(select(InputRow.task_id).where(InputRow.study_id == study_id))
+        gone = [task_id for task_id in kept if task_id not in there]
+        for start in range(0, len(gone), IDS_AT_A_TIME):
+            unit.session.execute(delete(InputRow).where(InputRow.task_id.in_(gone[start : start + IDS_AT_A_TIME])))
+        for reading in readings:
+            desk = unit.session.get(DeskRow, reading.project_id)
+            if desk is None:
+                continue  # made anew meanwhile
+            # after a fault None: the reconciler has the tasks read again, once they can be
+            desk.tasks = None if reading.fault else len(reading.tasks) + len(reading.unreadable)
+            if reading.fault:
+                unreadable_tasks.refresh(unit, desk, reading.fault)
+        if is_unread:
+            unit.later(Door.INPUTS, study_id)
+        else:
+            study.inputs_read = as_of
+            input_pictures.forget_others(unit, study_id, urls)
+            unit.later(Door.PROPOSALS, study_id)
+        tell_open(unit, study_id)

@@ -15,6 +15,7 @@ from datagen.store.rows import (
     BatchRow,
     DecisionRow,
     DeskRow,
+    FetchedPictureRow,
     InboxRow,
     InputRow,
     Notice,
@@ -34,6 +35,8 @@ from datagen.workflow.workshop import Door, Workshop, find_study
 
 log = structlog.get_logger()
 
+#: Samples that one transaction deletes.
+SAMPLES_AT_A_TIME = 2_000
 #: Tasks whose links are looked at in one request to Label Studio.
 LINKS_AT_ONCE = 100
 
@@ -136,15 +139,20 @@ def delete_study(workshop: Workshop, name: str, who: str, *, with_projects: bool
     Raises:
         Refused: work is under way; cancel it first.
     """
+    with workshop.database.read() as session:
+        study_id = find_study(session, name).id
+        _check_idle(session, study_id, name)
+        pictures = _pictures(session, study_id)
+    while _delete_some_samples(workshop, study_id, name):
+        pass
     with workshop.unit() as unit:
         session = unit.session
-        study = unit.lock_study(find_study(session, name).id)
-        if running_batch(session, study.id) is not None:
-            raise Refused(f"{name!r} has work under way; run: datagen cancel {name!r}")
+        study = unit.lock_study(study_id)
+        _check_idle(session, study_id, name)
         projects = list(session.scalars(select(DeskRow.project_id).where(DeskRow.study_id == study.id)))
-        pictures = _pictures(session, study.id)
         unit.note(study, who, "deleted" + (" with its Label Studio projects" if with_projects else ""))
         _delete_rows(session, study.id, projects)
+    with workshop.database.read() as session:
         pictures -= _pictures(session, None)
     for digest in pictures:
         workshop.images.delete(digest)
@@ -154,9 +162,34 @@ def delete_study(workshop: Workshop, name: str, who: str, *, with_projects: bool
     return len(pictures)
 
 
+def _check_idle(session: Session, study_id: int, name: str) -> None:
+    """Let a study be deleted that has no work under way.
+
+    Raises:
+        Refused: it has; cancel it first.
+    """
+    if running_batch(session, study_id) is not None:
+        raise Refused(f"{name!r} has work under way; run: datagen cancel {name!r}")
+
+
+def _delete_some_samples(workshop: Workshop, study_id: int, name: str) -> bool:
+    """Delete some of a study's samples with their verdicts; whether there were any: a million take many seconds."""
+    with workshop.unit() as unit:
+        unit.lock_study(study_id)
+        _check_idle(unit.session, study_id, name)
+        batches = select(BatchRow.id).where(BatchRow.study_id == study_id)
+        ids = unit.session.scalars(
+            select(SampleRow.id).where(SampleRow.batch_id.in_(batches)).order_by(SampleRow.id).limit(SAMPLES_AT_A_TIME)
+        ).all()
+        unit.session.execute(delete(VerdictRow).where(VerdictRow.sample_id.in_(ids)))
+        unit.session.execute(delete(SampleRow).where(SampleRow.id.in_(ids)))
+    return bool(ids)
+
+
 def _pictures(session: Session, study_id: int | None) -> set[str]:
     """The digests a study refers to; all that are referred to without one."""
     inputs = select(InputRow.digest).where(InputRow.digest.is_not(None))
+    fetched = select(FetchedPictureRow.digest).where(FetchedPictureRow.digest.is_not(None))
     sheets = select(BatchRow.sheet).where(BatchRow.sheet.is_not(None))
     samples = select(SampleRow.body["image"]["digest"].as_string(), SampleRow.body["mask"]["digest"].as_string()).join(
         BatchRow, BatchRow.id == SampleRow.batch_id
@@ -164,10 +197,11 @@ def _pictures(session: Session, study_id: int | None) -> set[str]:
     specs = select(SpecRow.body)
     if study_id is not None:
         inputs = inputs.where(InputRow.study_id == study_id)
+        fetched = fetched.where(FetchedPictureRow.study_id == study_id)
         sheets = sheets.where(BatchRow.study_id == study_id)
         samples = samples.where(BatchRow.study_id == study_id)
         specs = specs.where(SpecRow.study_id == study_id)
-    found = {digest for digest in (*session.scalars(inputs), *session.scalars(sheets)) if digest}
+    found = {digest for query in (inputs, fetched, sheets) for digest in session.scalars(query) if digest}
     found |= {digest for pair in session.execute(samples) for digest in pair}
     for body in session.scalars(specs):
         images = [*(one["image"] for one in (*body["concepts"], *body["canvases"])), *body["backgrounds"]]
@@ -190,6 +224,7 @@ def _delete_rows(session: Session, study_id: int, projects: list[int]) -> None:
         delete(OutboxRow).where(OutboxRow.study_id == study_id),
         delete(InboxRow).where(InboxRow.project_id.in_(projects)),
         delete(InputRow).where(InputRow.study_id == study_id),
+        delete(FetchedPictureRow).where(FetchedPictureRow.study_id == study_id),
         delete(ProposalRow).where(ProposalRow.study_id == study_id),
         delete(DeskRow).where(DeskRow.study_id == study_id),
         delete(StudyRow).where(StudyRow.id == study_id),

@@ -8,21 +8,23 @@ from __future__ import annotations
 from collections import OrderedDict
 
 from datagen.domain.inputs import ImageRef
-from datagen.store.decode import decode
+from datagen.store.guarded import GuardedDecoder
 from datagen.store.images import ImageStore
 from datagen.synthesis.engine import Picture
-from datagen.workflow.workshop import Limits
 
 #: Decoded pictures kept in memory, bytes; fifty backgrounds of one megapixel in colour fit.
 CACHE_BYTES = 256 * 2**20
 
 
 class StoredPictures:
-    """Decodes pictures of the image store; the most recently used stay decoded."""
+    """Decodes pictures of the image store; the most recently used stay decoded.
 
-    def __init__(self, images: ImageStore, limits: Limits, cache_bytes: int = CACHE_BYTES) -> None:
+    Inputs are foreign bytes also after they passed once, so every decoding has the bounds of ``decoder``.
+    """
+
+    def __init__(self, images: ImageStore, decoder: GuardedDecoder, cache_bytes: int = CACHE_BYTES) -> None:
         self._images = images
-        self._limits = limits
+        self._decoder = decoder
         self._cache_bytes = cache_bytes
         self._kept: OrderedDict[str, Picture] = OrderedDict()
         self._bytes = 0
@@ -31,16 +33,13 @@ class StoredPictures:
         """The picture, read-only: [h, w] or [h, w, 3], uint8 or uint16.
 
         Raises:
-            StoreError: its object is missing or damaged.
+            StoreError: its object is missing or damaged, or the decoding process cannot be started.
             BadPicture: it does not decode.
         """
         if ref.digest in self._kept:
             self._kept.move_to_end(ref.digest)
             return self._kept[ref.digest]
-        picture = decode(
-            self._images.get(ref.digest), max_bytes=self._limits.image_bytes, max_pixels=self._limits.image_pixels
-        )
-        picture.flags.writeable = False
+        picture = self._decoder.decode(self._images.get(ref.digest))
         self._kept[ref.digest] = picture
         self._bytes += picture.nbytes
         while self._bytes > self._cache_bytes and len(self._kept) > 1:

@@ -7,24 +7,39 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
+import structlog
 from sqlalchemy import delete, select
 
 from datagen.domain.inputs import ConceptImage, Role
+from datagen.errors import BadPicture
 from datagen.label_studio.predictions import box_region, polygon_region, regions_prediction
 from datagen.label_studio.regions import AREA
 from datagen.store.rows import InputRow, Notice, ProposalRow, StudyRow
+from datagen.synthesis.area import AreaModel
 from datagen.synthesis.proposals import learn_area, propose_areas, propose_outlines
 from datagen.synthesis.templates import Templates
 from datagen.workflow.inputs import canvas_of, concept_of, image_of
 from datagen.workflow.pictures import StoredPictures
-from datagen.workflow.workshop import Workshop
+from datagen.workflow.workshop import Door, Workshop
+
+log = structlog.get_logger()
+
+#: Proposals that one transaction stores.
+PROPOSALS_AT_A_TIME = 20
+#: One job makes no more proposals after this, seconds; another goes on.
+PROPOSING_SECONDS = 300.0
 
 
 def propose(workshop: Workshop, pictures: StoredPictures, study_id: int) -> int:
-    """Make the proposals of a study's tasks that lack them or changed; returns how many were made."""
+    """Make the proposals of a study's tasks that lack them or changed; returns how many were made.
+
+    They are stored a few at a time; after a while the rest is left to another job.
+    """
     with workshop.database.read() as session:
         study = session.get_one(StudyRow, study_id)
         rows = session.scalars(
@@ -35,31 +50,73 @@ def propose(workshop: Workshop, pictures: StoredPictures, study_id: int) -> int:
                 select(ProposalRow.task_id, ProposalRow.basis).where(ProposalRow.study_id == study_id)
             ).all()
         )
-    made: list[ProposalRow] = []
+    until = time.monotonic() + PROPOSING_SECONDS
+    made = 0
+    waiting: list[ProposalRow] = []
+    for row in _made(pictures, study, rows, bases):
+        waiting.append(row)
+        made += 1
+        is_late = time.monotonic() > until
+        if len(waiting) == PROPOSALS_AT_A_TIME or is_late:
+            _store(workshop, study_id, waiting, go_on=is_late)
+            waiting = []
+        if is_late:
+            return made
+    _store(workshop, study_id, waiting)
+    return made
+
+
+def _made(
+    pictures: StoredPictures, study: StudyRow, rows: Sequence[InputRow], bases: Mapping[int, str]
+) -> Iterator[ProposalRow]:
+    """The proposals that are to be made, one after the other; a picture that does not decode costs its own alone."""
     templates = Templates([image_of(row) for row in rows if row.role is Role.BACKGROUND], pictures)
     for row, concept in _outlined(study, rows):
-        basis = _basis(row.digest, row.result)
+        basis = _basis(row.digest, row.parsed or row.result)
         if bases.get(row.task_id) != basis:
-            made.append(_row(study_id, row, basis, _outline_regions(concept, pictures, templates)))
+            regions = _or_none(row, partial(_outline_regions, concept, pictures, templates))
+            yield _row(study.id, row, basis, regions)
     drawn = [(row, canvas) for row in rows if row.role is Role.CANVAS and (canvas := canvas_of(row, study.labels)[0])]
     blank = [row for row in rows if row.role is Role.CANVAS and not row.answered]
-    learned = _basis(*(part for row, _ in drawn for part in (row.digest, row.result)))
+    learned = _basis(*(part for row, _ in drawn for part in (row.digest, row.parsed or row.result)))
     waiting = [row for row in blank if bases.get(row.task_id) != _basis(learned, row.digest)]
     model = learn_area([canvas for _, canvas in drawn], pictures) if waiting and drawn else None
-    if model is not None:
-        for row in waiting:
-            areas = propose_areas(model, pictures.load(image_of(row)))
-            regions = [
-                polygon_region(f"a{number}", "canvas", AREA, area, row.width, row.height)
-                for number, area in enumerate(areas)
-            ]
-            made.append(_row(study_id, row, _basis(learned, row.digest), regions))
+    if model is None:
+        return
+    for row in waiting:
+        yield _row(
+            study.id, row, _basis(learned, row.digest), _or_none(row, partial(_area_regions, row, model, pictures))
+        )
+
+
+def _or_none(row: InputRow, find: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """What is proposed for a task; nothing where a picture does not decode, so that it is not tried again for ever."""
+    try:
+        return find()
+    except BadPicture as problem:
+        log.warning("proposal.not_made", study=row.study_id, task=row.task_id, reason=str(problem))
+        return []
+
+
+def _area_regions(row: InputRow, model: AreaModel, pictures: StoredPictures) -> list[dict[str, Any]]:
+    """The areas that are proposed for a canvas."""
+    areas = propose_areas(model, pictures.load(image_of(row)))
+    return [
+        polygon_region(f"a{number}", "canvas", AREA, area, row.width, row.height) for number, area in enumerate(areas)
+    ]
+
+
+def _store(workshop: Workshop, study_id: int, made: Sequence[ProposalRow], *, go_on: bool = False) -> None:
+    """Write proposals, and have Label Studio told where it shows older ones; ``go_on`` queues the making of others."""
+    if not made:
+        return
     with workshop.unit() as unit:
         unit.session.execute(delete(ProposalRow).where(ProposalRow.task_id.in_([one.task_id for one in made])))
         unit.session.add_all(made)
         for one in made:
             unit.tell(study_id, Notice.PROPOSAL, one.task_id)
-    return len(made)
+        if go_on:
+            unit.later(Door.PROPOSALS, study_id)
 
 
 def _outlined(study: StudyRow, rows: Sequence[InputRow]) -> list[tuple[InputRow, ConceptImage]]:

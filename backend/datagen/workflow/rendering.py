@@ -44,7 +44,7 @@ class Atelier:
     """The engines a process has fitted, the most recently used kept: a fit is made once, not once a shard."""
 
     def __init__(self, workshop: Workshop, keep: int = 4) -> None:
-        self.pictures = StoredPictures(workshop.images, workshop.limits)
+        self.pictures = StoredPictures(workshop.images, workshop.decoder)
         self._keep = keep
         self._fitted: OrderedDict[str, FittedEngine] = OrderedDict()
 

@@ -58,7 +58,7 @@ class Workshop:
 
     database: Database
     images: ImageStore
-    #: for pictures that come in; those that are in are decoded where they are needed
+    #: for every picture that came from outside, when it comes in and whenever its pixels are needed
     decoder: GuardedDecoder
     label_studio: LabelStudio
     links: Links

@@ -1,0 +1,182 @@
+"""Drawings are worked out once, before any transaction; a transaction only writes what is worked out."""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import Any
+
+import pytest
+from sqlalchemy import select, update
+
+from datagen.domain.inputs import CanvasArea, Desk, Inputs, Role
+from datagen.store.decode import encode_png
+from datagen.store.rows import AuditRow, InputRow
+from datagen.workflow import inputs as reading
+from datagen.workflow.inputs import collect, mark_stale, refresh
+from datagen.workflow.workshop import Unit
+from studio import ANYWHERE, Studio, Study, plate, polygon
+
+pytest_plugins = ("studio_fixtures",)
+pytestmark = pytest.mark.integration
+
+
+def tangle(corners: int) -> dict[str, Any]:
+    draw = random.Random(corners)
+    return polygon([(100 * draw.random(), 100 * draw.random()) for _ in range(corners)])
+
+
+def read(studio: Studio, study: Study) -> Inputs:
+    with studio.rows() as session:
+        return collect(session, study.row())
+
+
+def rows(studio: Studio, study: Study) -> list[InputRow]:
+    with studio.rows() as session:
+        return list(session.scalars(select(InputRow).where(InputRow.study_id == study.id).order_by(InputRow.task_id)))
+
+
+@pytest.fixture(scope="module")
+def _drawn(_of_this_module: Studio) -> Study:
+    study = _of_this_module.open_study(inputs=False)
+    study.give(Role.CANVAS, [(f"c{n}.png", encode_png(plate(930 + n)), [polygon(ANYWHERE)]) for n in range(3)])
+    return study
+
+
+@pytest.fixture
+def drawn(studio: Studio, _drawn: Study) -> Study:
+    """A study with three canvases, read."""
+    refresh(studio.workshop, _drawn.id, force=True)
+    return _drawn
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[Role]:
+    """What is worked out from now on, by its role."""
+    worked_out: list[Role] = []
+    parse = reading.parse
+
+    def counting(role: Role, *args: Any) -> Any:
+        worked_out.append(role)
+        return parse(role, *args)
+
+    monkeypatch.setattr(reading, "parse", counting)
+    return worked_out
+
+
+def test_a_tangled_polygon_is_told_and_the_others_of_its_task_are_used(studio: Studio, drawn: Study) -> None:
+    square = [(20.0, 20.0), (60.0, 20.0), (60.0, 60.0)]
+    (task,) = drawn.give(Role.CANVAS, [("tangle.png", encode_png(plate(940)), [tangle(450), polygon(square)])])
+    inputs = refresh(studio.workshop, drawn.id, force=True)
+    (problem,) = inputs.problems
+    assert problem.item == f"task {task} (tangle.png)"
+    assert "crosses itself more than 200 times; draw it with fewer crossings" in problem.reason
+    assert len(next(one for one in inputs.canvases if one.image.name == "tangle.png").areas) == 1
+    studio.client.delete_tasks(drawn.projects[Desk.CANVASES], [task])
+
+
+def test_others_write_while_drawings_are_worked_out(
+    studio: Studio, drawn: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parse = reading.parse
+    wrote = 0
+
+    def writing(*args: Any) -> Any:
+        nonlocal wrote
+        with studio.workshop.database.write() as session:  # of another connection: it would wait for an open one
+            session.add(AuditRow(study="none", who="a test", what="wrote"))
+        wrote += 1
+        return parse(*args)
+
+    monkeypatch.setattr(reading, "parse", writing)
+    with studio.workshop.database.write() as session:
+        session.execute(update(InputRow).where(InputRow.study_id == drawn.id).values(parsed=None))
+    refresh(studio.workshop, drawn.id, force=True)
+    assert wrote == 3
+
+
+def test_what_did_not_change_is_not_worked_out_again(studio: Studio, drawn: Study, counted: list[Role]) -> None:
+    before = read(studio, drawn)
+    assert refresh(studio.workshop, drawn.id, force=True) == before
+    assert counted == []
+    task = drawn.tasks(Desk.CANVASES)[0]
+    assert task.newest is not None
+    studio.client.update_annotation(task.newest.id, [polygon([(10.0, 10.0), (50.0, 10.0), (50.0, 50.0)])])
+    assert refresh(studio.workshop, drawn.id, force=True) != before
+    assert counted == [Role.CANVAS]
+    studio.client.update_annotation(task.newest.id, [polygon(ANYWHERE)])
+
+
+def test_collecting_works_nothing_out(studio: Studio, drawn: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_args: Any) -> Any:
+        raise AssertionError("worked out again")
+
+    before = read(studio, drawn)
+    monkeypatch.setattr("datagen.workflow.parsed_results.parse", never)
+    assert read(studio, drawn) == before
+    assert all(isinstance(area, CanvasArea) for one in before.canvases for area in one.areas)
+
+
+def test_rows_of_a_version_before_are_used_until_inputs_are_read_again(studio: Studio, drawn: Study) -> None:
+    before = read(studio, drawn)
+    results = {task.id: list(task.newest.result) for task in drawn.tasks(Desk.CANVASES) if task.newest}
+    with studio.workshop.database.write() as session:
+        for row in session.scalars(select(InputRow).where(InputRow.study_id == drawn.id)):
+            row.result, row.parsed, row.annotation_id = results[row.task_id], None, None
+    assert read(studio, drawn) == before
+    assert refresh(studio.workshop, drawn.id, force=True) == before
+    assert all(row.parsed and row.annotation_id and row.result == [] for row in rows(studio, drawn))
+
+
+def test_a_reading_that_takes_too_long_goes_on_in_the_next(
+    studio: Studio, drawn: Study, counted: list[Role], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = read(studio, drawn)
+    with studio.workshop.database.write() as session:
+        session.execute(update(InputRow).where(InputRow.study_id == drawn.id).values(parsed=None))
+        mark_stale(Unit(session=session), drawn.id)
+    monkeypatch.setattr(reading, "PARSING_SECONDS", 0.0)
+    for unread in (2, 1, 0):
+        inputs = refresh(studio.workshop, drawn.id)
+        assert (inputs.unread, len(inputs.canvases)) == (unread, 3 - unread)
+        assert (drawn.row().inputs_read == drawn.row().inputs_changed) == (unread == 0)
+    assert inputs == before
+    assert len(counted) == 3
+
+
+def test_an_older_reading_writes_nothing_after_a_newer_one(
+    studio: Studio, drawn: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = drawn.tasks(Desk.CANVASES)[0]
+    assert task.newest is not None
+    annotation = task.newest.id
+    small = [polygon([(10.0, 10.0), (30.0, 10.0), (30.0, 30.0)])]
+    with studio.workshop.database.write() as session:
+        session.execute(update(InputRow).where(InputRow.study_id == drawn.id).values(parsed=None))
+    parse = reading.parse
+
+    def overtaken(*args: Any) -> Any:
+        monkeypatch.setattr(reading, "parse", parse)
+        studio.client.update_annotation(annotation, small)
+        with studio.workshop.database.write() as session:
+            mark_stale(Unit(session=session), drawn.id)
+        refresh(studio.workshop, drawn.id)
+        return parse(*args)
+
+    monkeypatch.setattr(reading, "parse", overtaken)
+    refresh(studio.workshop, drawn.id, force=True)
+
+    (row,) = (row for row in rows(studio, drawn) if row.task_id == task.id)
+    assert row.parsed is not None
+    assert len(json.loads(row.parsed)["areas"][0]["polygon"]["points"]) == 3
+    assert drawn.row().inputs_read == drawn.row().inputs_changed
+    studio.client.update_annotation(annotation, [polygon(ANYWHERE)])
+
+
+def test_rows_are_written_some_at_a_time(studio: Studio, drawn: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = read(studio, drawn)
+    with studio.workshop.database.write() as session:
+        session.execute(update(InputRow).where(InputRow.study_id == drawn.id).values(parsed=None))
+    monkeypatch.setattr(reading, "TEXT_AT_A_TIME", 1)
+    refresh(studio.workshop, drawn.id, force=True)
+    assert read(studio, drawn) == before

@@ -1,0 +1,70 @@
+"""Inputs are decoded in the sandbox whenever their pixels are needed, not only when they come in."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from datagen.domain.inputs import ImageRef
+from datagen.errors import BadPicture
+from datagen.store.decode import encode_png
+from datagen.store.guarded import GuardedDecoder
+from datagen.store.images import ImageStore
+from datagen.workflow.pictures import StoredPictures
+
+#: A decoder that hangs over grey pictures.
+HANGS = """
+import time
+from datagen.store import decode as ours
+
+def decode(data, *, max_bytes, max_pixels):
+    pixels = ours.decode(data, max_bytes=max_bytes, max_pixels=max_pixels)
+    while pixels.ndim == 2:
+        time.sleep(1)
+    return pixels
+"""
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> ImageStore:
+    return ImageStore(f"file://{tmp_path / 'images'}")
+
+
+@pytest.fixture
+def hanging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[GuardedDecoder]:
+    (tmp_path / "hangs.py").write_text(HANGS)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    decoder = GuardedDecoder(max_bytes=10**6, max_pixels=10**6, wall_seconds=0.5, decoder="hangs:decode")
+    yield decoder
+    decoder.close()
+
+
+def put(images: ImageStore, pixels: np.ndarray) -> ImageRef:
+    height, width = pixels.shape[:2]
+    return ImageRef(digest=images.put(encode_png(pixels)), width=width, height=height, name="x.png")
+
+
+def test_a_picture_that_hangs_when_it_is_decoded_again_is_given_up_and_the_next_is_used(
+    images: ImageStore, hanging: GuardedDecoder
+) -> None:
+    grey = put(images, np.full((4, 5), 9, np.uint8))
+    colour = np.random.default_rng(2).integers(0, 256, (4, 5, 3), np.uint8)
+    pictures = StoredPictures(images, hanging)
+    with pytest.raises(BadPicture, match="took more than"):
+        pictures.load(grey)
+    np.testing.assert_array_equal(pictures.load(put(images, colour)), colour)
+
+
+def test_the_most_recently_used_stay_decoded_and_read_only(images: ImageStore, hanging: GuardedDecoder) -> None:
+    refs = [put(images, np.full((10, 10, 3), tone, np.uint8)) for tone in range(3)]
+    pictures = StoredPictures(images, hanging, cache_bytes=600)
+    first = pictures.load(refs[0])
+    assert pictures.load(refs[0]) is first
+    assert not first.flags.writeable
+    for ref in refs[1:]:
+        pictures.load(ref)
+    assert pictures.load(refs[0]) is not first
