@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from datagen.label_studio.nested_results import flattened
+
 #: A region or an answer as Label Studio keeps it; see ``regions`` and ``answers`` for its meaning.
 Result = tuple[dict[str, Any], ...]
 
@@ -29,13 +31,18 @@ class Annotation:
     #: the number of the annotation that this is an untouched copy of: it came along when its task was imported from an
     #: export. Who updates a copy has said something, and it is a copy no longer.
     copied_from: int | None = None
+    #: entries of the result that are no objects, so that nothing can be read of them
+    unreadable: int = 0
 
     @staticmethod
     def from_json(body: Mapping[str, Any]) -> Annotation:
         """From the API's form, or a webhook's."""
+        entries = list(flattened(body.get("result")))
+        result = tuple(entry for entry in entries if isinstance(entry, dict))
         return Annotation(
             id=int(body["id"]),
-            result=tuple(one for one in body.get("result") or () if isinstance(one, dict)),
+            result=result,
+            unreadable=len(entries) - len(result),
             was_cancelled=bool(body.get("was_cancelled")),
             completed_by=_who(body),
             updated_at=stamp(body.get("updated_at")),
