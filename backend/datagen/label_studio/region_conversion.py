@@ -72,7 +72,8 @@ def convert(result: Any, desk: Desk, width: int, height: int) -> Converted:
         numbers[word] = numbers.get(word, 0) + 1
         try:
             scaled += check_size(part.result, part.value, width, height)
-            if controls.get(str(part.result.get("type"))) == part.result.get("from_name"):
+            control = controls.get(str(part.result.get("type")))
+            if control is not None and part.result.get("from_name") == control:
                 results.append(dict(part.result))
             else:
                 results += _shaped(part, desk, width, height)

@@ -44,6 +44,8 @@ def looks_like_tasks(value: Any) -> bool:
         return True
     if not isinstance(first, Mapping):
         return False
+    if isinstance(first.get("tasks"), list) and first is value:
+        return bool(first["tasks"]) and looks_like_tasks(first["tasks"])
     if isinstance(first.get("data"), Mapping) or is_stored_annotation(first):
         return True
     return isinstance(value, list) and bool(pictures_of(_flat_data(first)))
@@ -90,7 +92,7 @@ def add_tasks(tasks: Iterable[RawTask], reading: Reading, config: Mapping[str, s
         valid = [entry for entry in task.annotations if isinstance(entry, Mapping)]
         for entry in task.annotations:
             if not isinstance(entry, Mapping):
-                reading.tell(task.where, "an annotation of it cannot be read: it is no object")
+                reading.notes.append(f"{task.where}: one of its annotations cannot be read, because it is no object")
         counted = [entry for entry in valid if not _truthy(entry.get("was_cancelled", entry.get("skipped")))]
         if valid and not counted:
             reading.tell(task.where, _SKIPPED)
