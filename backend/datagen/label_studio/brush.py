@@ -47,6 +47,13 @@ def decode(rle: Any, width: int, height: int) -> npt.NDArray[np.bool_]:
     return mask
 
 
+def encode(mask: npt.NDArray[np.bool_]) -> list[int]:
+    """A mask [h, w] as Label Studio keeps it."""
+    from label_studio_sdk.converter.brush import mask2rle
+
+    return [int(byte) for byte in mask2rle(mask.astype(np.uint8) * 255)]
+
+
 def outlines(mask: npt.NDArray[np.bool_]) -> tuple[tuple[Polygon, ...], ...]:
     """For each connected stroke of a mask [h, w] its outlines in pixels, holes cut out; specks are left out.
 

@@ -124,6 +124,9 @@ def _shaped(part: RegionPart, desk: Desk, width: int, height: int) -> list[dict[
     if part.shape == "brush" and desk is Desk.CONCEPTS:
         value = {"format": "rle", "rle": part.value.get("rle", part.result.get("rle"))}
         return [region("brush", "brushlabels", value, part.labels)]
+    if part.shape == "bitmask" and desk is Desk.CONCEPTS:  # as one mask, so that a thing with a hole stays one thing
+        value = {"format": "rle", "rle": brush.encode(bitmask(part.value, width, height))}
+        return [region("brush", "brushlabels", value, part.labels)]
     return [
         region(polygon, "polygonlabels", {"points": corners, "closed": True}, part.labels)
         for corners in _corners(part, width, height)

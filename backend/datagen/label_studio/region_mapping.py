@@ -83,7 +83,7 @@ def map_regions(result: Any, desk: Desk, width: int, height: int, names: LabelNa
     numbers: dict[str, int] = {}
     for raw in converted.results:
         if len(results) >= MOST_REGIONS:
-            problems.append(f"the picture has more than {MOST_REGIONS:,} regions; the rest is not used.")
+            problems.append(f"annotation: it has more than {MOST_REGIONS:,} regions; the rest is not used.")
             break
         given = labels_of(raw["value"], str(raw["type"])) if isinstance(raw.get("value"), Mapping) else ()
         word = _WORDS[str(raw["type"])]

@@ -54,12 +54,12 @@ def parts_of(result: Any) -> Parts:
     flat: list[Mapping[str, Any]] = []
     for number, entry in enumerate(flattened(result), start=1):
         if number > MOST_RESULTS:
-            problems.append(f"the annotation has more than {MOST_RESULTS:,} results; the rest is not read.")
+            problems.append(f"annotation: it has more than {MOST_RESULTS:,} results; the rest is not read.")
             break
         if isinstance(entry, Mapping):
             flat.append(entry)
         else:
-            problems.append(f"result {number} is no region but {_kind(entry)}; draw it again.")
+            problems.append(f"result {number}: it is no region but {_kind(entry)}; draw it again.")
     answers = tuple(entry for entry in flat if _type(entry) in ANSWERS)
     drawn = [entry for entry in flat if _type(entry) not in ANSWERS]
     return Parts(regions=tuple(_joined(drawn)), answers=answers, problems=tuple(problems))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from datagen.domain.inputs import Desk, Role
-from datagen.label_studio.region_mapping import LabelNames, map_regions
+from datagen.label_studio.region_mapping import LabelNames, boxes_of, map_regions
 from datagen.store.decode import encode_png
 from datagen.workflow.importing.items import Reading
 from datagen.workflow.importing.sources import read_file, read_folder
@@ -57,9 +57,7 @@ def read(path: Path, role: Role = Role.CONCEPT) -> Reading:
 
 
 def boxes(reading: Reading, desk: Desk = Desk.CONCEPTS, size: tuple[int, int] = (WIDTH, HEIGHT)) -> list[list[Any]]:
-    """Of each item the regions as (label, x, y, width, height) in whole pixels; what has no use is told in ``reading``."""
-    from datagen.label_studio.region_mapping import boxes_of
-
+    """Of each item the regions as (label, x, y, width, height) in whole pixels; the others are told in ``reading``."""
     found = []
     for item in reading.items:
         mapped = map_regions(item.draw(*size) if item.draw else None, desk, *size, NAMES)

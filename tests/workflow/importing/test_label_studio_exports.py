@@ -14,7 +14,7 @@ from datagen.errors import InputProblem
 
 from .made import THE_BOX, boxes, file, read, rectangle, task
 
-MIN_VALUE = {k: v for k, v in rectangle()["value"].items()} | {"original_width": 200, "original_height": 100}
+MIN_VALUE = rectangle()["value"] | {"original_width": 200, "original_height": 100}
 
 
 def labelled_apart(**changes: Any) -> list[dict[str, Any]]:
