@@ -51,7 +51,8 @@ def encode(mask: npt.NDArray[np.bool_]) -> list[int]:
     """A mask [h, w] as Label Studio keeps it."""
     from label_studio_sdk.converter.brush import mask2rle
 
-    return [int(byte) for byte in mask2rle(mask.astype(np.uint8) * 255)]
+    rle = mask2rle(mask.astype(np.uint8) * 255)  # type: ignore[no-untyped-call]
+    return [int(byte) for byte in rle]
 
 
 def outlines(mask: npt.NDArray[np.bool_]) -> tuple[tuple[Polygon, ...], ...]:
