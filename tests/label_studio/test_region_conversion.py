@@ -18,6 +18,7 @@ from shapely.ops import unary_union
 
 from datagen.domain.inputs import Desk
 from datagen.errors import InputProblem
+from datagen.label_studio import region_conversion
 from datagen.label_studio.region_conversion import check_size
 from datagen.label_studio.region_mapping import LabelNames, digest, map_regions
 from datagen.label_studio.region_shapes import upright_extent
@@ -221,3 +222,11 @@ def test_a_background_s_answer_is_kept_and_its_drawings_are_not_asked_for() -> N
     answers = [choice("their_choice", "exclude"), choice("quality", "high"), box(1, 1, 10, 10)]
     [result] = map_regions(answers, Desk.BACKGROUNDS, WIDTH, HEIGHT, NAMES).results
     assert (result["from_name"], result["value"]) == ("use", {"choices": ["exclude"]})
+
+
+def test_painted_regions_that_must_be_decoded_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(region_conversion, "MOST_PAINTED", 2)
+    drawn = [AREAS["bitmask"][0]] * 4
+    converted = region_conversion.convert(drawn, Desk.CANVASES, WIDTH, HEIGHT)
+    assert len(converted.problems) == 2
+    assert "at most 2 painted regions are read" in converted.problems[0]

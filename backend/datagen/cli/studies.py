@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: Items that are named for each reason; ``--json`` names all.
 EXAMPLES = 3
+#: Notes that are shown.
+MOST_NOTES = 20
 
 
 def provision(
@@ -122,8 +124,10 @@ def _show(added: Added) -> None:
         counts.append(f"{added.completed} got drawings that they lacked")
     counts.append(f"{added.regions} {'region' if added.regions == 1 else 'regions'} used")
     out.print(", ".join(counts), highlight=False)
-    for note in added.notes:
+    for note in added.notes[:MOST_NOTES]:
         out.print(f"  {safe(note)}", highlight=False, soft_wrap=True)
+    if len(added.notes) > MOST_NOTES:
+        out.print(f"  and {len(added.notes) - MOST_NOTES} more notes; --json shows all", highlight=False)
     for reason, items in added.grouped:
         shown = "; ".join(items[:EXAMPLES]) + (f"; and {len(items) - EXAMPLES} more" if len(items) > EXAMPLES else "")
         times = f"{len(items)} times, " if len(items) > 1 else ""

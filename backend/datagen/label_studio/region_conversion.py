@@ -39,6 +39,8 @@ _WORDS = {
     "bitmask": "bitmask",
 }
 _USES = ("use", "exclude")
+#: Painted regions of one annotation that are decoded.
+MOST_PAINTED = 200
 #: Two sides of a picture are in the same proportion up to this.
 _PROPORTION = 0.01
 
@@ -67,6 +69,7 @@ def convert(result: Any, desk: Desk, width: int, height: int) -> Converted:
     problems = list(parts.problems)
     scaled = 0
     numbers: dict[str, int] = {}
+    decoded = 0
     for part in parts.regions:
         word = _WORDS.get(part.shape, part.shape or "region")
         numbers[word] = numbers.get(word, 0) + 1
@@ -75,8 +78,10 @@ def convert(result: Any, desk: Desk, width: int, height: int) -> Converted:
             control = controls.get(str(part.result.get("type")))
             if control is not None and part.result.get("from_name") == control:
                 results.append(dict(part.result))
-            else:
-                results += _shaped(part, desk, width, height)
+                continue
+            decoded += part.shape == "bitmask" or (part.shape == "brush" and desk is not Desk.CONCEPTS)
+            _check_decoded(decoded)
+            results += _shaped(part, desk, width, height)
         except BadRegion as problem:
             label = f" (“{part.labels[0]}”)" if part.labels else ""
             problems.append(f"{word} {numbers[word]}{label}: {problem}.")
@@ -103,6 +108,11 @@ def check_size(result: Mapping[str, Any], value: Mapping[str, Any], width: int, 
     raise BadRegion(
         f"it was drawn on a picture of {across} × {down} pixels, {here}; bring the picture that it was drawn on"
     )
+
+
+def _check_decoded(count: int) -> None:
+    if count > MOST_PAINTED:
+        raise BadRegion(f"of one picture at most {MOST_PAINTED} painted regions are read; paint fewer")
 
 
 def region(control: str, kind: str, value: dict[str, Any], labels: Sequence[str]) -> dict[str, Any]:

@@ -128,7 +128,10 @@ def test_predictions_and_drafts_are_nobody_s_word_and_a_note_says_so(tmp_path: P
     drafted = {"data": {"image": "b.png"}, "annotations": [], "drafts": [{"result": [rectangle()]}]}
     reading = read(file(tmp_path, "export.json", [guessed, guessed | {"data": {"image": "c.png"}}, drafted]))
     assert boxes(reading) == [[], [], []]
-    assert [note[:26] for note in reading.all_notes()] == ["2 tasks hold predictions o", "1 tasks hold a draft that "]
+    assert reading.all_notes() == [
+        "tasks with predictions only, added without drawings because nobody confirmed them: 2",
+        "tasks with a draft that nobody submitted, added without drawings: 1",
+    ]
 
 
 def test_several_pictures_of_a_task_get_each_what_was_drawn_on_it(tmp_path: Path) -> None:
@@ -149,7 +152,7 @@ def test_several_pictures_of_a_task_get_each_what_was_drawn_on_it(tmp_path: Path
 
 def test_pictures_beside_image_are_named(tmp_path: Path) -> None:
     reading = read(file(tmp_path, "export.json", [task() | {"data": {"image": "a.png", "reference": "b.png"}}]))
-    assert reading.all_notes() == ["1 tasks name further pictures beside “image”: these are not used"]
+    assert reading.all_notes() == ["tasks that name further pictures beside “image”, which are not used: 1"]
 
 
 @pytest.mark.parametrize(

@@ -166,7 +166,7 @@ def test_yolo_s_labels_beside_the_pictures_and_a_names_table_are_read(tmp_path: 
     file(tmp_path, "data.yaml", "path: ../elsewhere\nnames:\n  0: scratch\n  1: dent\n")
     reading = read(file(tmp_path, "data.yaml", "names: {0: scratch}"))
     assert boxes(reading) == [[THE_BOX], []]
-    assert reading.all_notes() == ["1 pictures have no label file: they are added without drawings"]
+    assert reading.all_notes() == ["pictures without a label file, added without drawings: 1"]
 
 
 @pytest.mark.parametrize(

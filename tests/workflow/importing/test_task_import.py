@@ -125,7 +125,7 @@ def test_drawings_that_a_later_export_has_in_addition_are_added_to_those_there(
     add(task("a.png"))
     added = add(task("a.png", rectangle(), rectangle(60, label="dent")))
     assert (added.new, added.completed, added.regions) == (0, 1, 1)
-    assert "held other drawings already; 1 more were added" in added.notes[0]
+    assert "held other drawings already; regions added to them: 1" in added.notes[0]
     assert places(empty) == {"a.png": [(20, 20), (120, 20)]}
     assert add(task("a.png", rectangle(), rectangle(60, label="dent"))).completed == 0
 

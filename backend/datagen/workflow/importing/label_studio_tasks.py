@@ -88,7 +88,7 @@ def add_tasks(tasks: Iterable[RawTask], reading: Reading, config: Mapping[str, s
             reading.tell(task.where, "its data names no picture")
             continue
         if further_pictures(task.data):
-            reading.count("{n} tasks name further pictures beside “image”: these are not used")
+            reading.count("tasks that name further pictures beside “image”, which are not used: {n}")
         valid = [entry for entry in task.annotations if isinstance(entry, Mapping)]
         for entry in task.annotations:
             if not isinstance(entry, Mapping):
@@ -98,11 +98,11 @@ def add_tasks(tasks: Iterable[RawTask], reading: Reading, config: Mapping[str, s
             reading.tell(task.where, _SKIPPED)
             continue
         if not counted and task.predictions:
-            reading.count("{n} tasks hold predictions only: nobody confirmed them, so they are added without drawings")
+            reading.count("tasks with predictions only, added without drawings because nobody confirmed them: {n}")
         if not counted and task.drafts:
-            reading.count("{n} tasks hold a draft that nobody submitted: they are added without drawings")
+            reading.count("tasks with a draft that nobody submitted, added without drawings: {n}")
         if len(counted) > 1:
-            reading.count("{n} tasks have several annotations: of each the newest is used")
+            reading.count("tasks with several annotations, of which the newest is used: {n}")
         newest = max(enumerate(counted), key=lambda pair: _age(*pair), default=(0, None))[1]
         _add_pictures(task, pictures, newest, reading, config)
 

@@ -143,7 +143,9 @@ def _opened(path: Path, called: str, role: Role) -> _Export | None:
     if suffix in _TABLES:
         return _table(text, path, called)
     if suffix in _LINES or _is_lines(text):
-        return _Export(kind="tasks", path=path, called=called, read=lambda reading: _read_lines(text, called, reading))
+        return _Export(
+            kind="tasks", path=path, called=called, read=lambda reading: _read_lines(text, path, called, reading)
+        )
     value = parse_json(text, called)
     if looks_like_coco(value):
         return _Export(
@@ -177,15 +179,15 @@ def _is_lines(text: str) -> bool:
         return False
 
 
-def _read_lines(text: str, called: str, reading: Reading) -> None:
+def _read_lines(text: str, path: Path, called: str, reading: Reading) -> None:
     values: list[Any] = []
-    for number, line in enumerate(text.splitlines() if "\n" not in text else text.split("\n"), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         try:
             values.append(parse_json(line, f"line {number}"))
-        except InputProblem as problem:
-            reading.tell(f"{called}, line {number}", str(problem).removeprefix(f"line {number} "))
+        except InputProblem:
+            reading.tell(f"{path.name}, line {number}", "it is not JSON; export the file again, or mend the line")
     read_tasks(values, called, reading)
 
 

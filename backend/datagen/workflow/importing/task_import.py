@@ -112,7 +112,7 @@ class TaskImport:
                 reading.tell(f"{shown}, {which}", reason.removesuffix("."))
             if mapped.scaled:
                 reading.count(
-                    "{n} regions were drawn on a copy of their picture in another size: they are used, in proportion",
+                    "regions drawn on a copy of their picture in another size, used in proportion: {n}",
                     mapped.scaled,
                 )
             entry.results |= {
@@ -167,7 +167,7 @@ class TaskImport:
             if not missing or not self._extend(task.newest.id, [*current, *missing], entry, reading):
                 return 0
             reading.notes.append(
-                f"{entry.wheres[0]}: task {there.id} held other drawings already; {len(missing)} more were added"
+                f"{entry.wheres[0]}: task {there.id} held other drawings already; regions added to them: {len(missing)}"
             )
         there.annotations += 1
         there.imported |= frozenset(entry.results)

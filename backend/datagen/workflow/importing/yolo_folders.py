@@ -69,7 +69,7 @@ def read_yolo(files: Sequence[Path], pictures: Sequence[Path], root: Path, readi
         text = paired.get(picture)
         draw = None
         if text is None:
-            reading.count("{n} pictures have no label file: they are added without drawings")
+            reading.count("pictures without a label file, added without drawings: {n}")
         else:
             draw = partial(_regions, text, str(text.relative_to(root)), names, has_keypoints, reading)
         reading.items.append(Item(where=called, file=picture, name=called, draw=draw))
