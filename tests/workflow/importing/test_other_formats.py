@@ -215,6 +215,12 @@ def test_a_folder_is_read_as_its_export_or_as_its_pictures_at_any_depth(tmp_path
     assert len(read(tmp_path, Role.BACKGROUND).items) == 1
 
 
+def test_a_single_picture_is_added_and_one_that_label_studio_refuses_is_told(tmp_path: Path) -> None:
+    assert [item.name for item in read(file(tmp_path, "A.PNG", picture())).items] == ["A.PNG"]
+    reading = read(file(tmp_path, "a.tif", b"II*\0"))
+    assert (reading.items, len(reading.told)) == ([], 1)
+
+
 def test_a_folder_of_a_target_storage_is_read_whole(tmp_path: Path) -> None:
     for number in range(3):
         body = {"id": number, "result": [], "task": {"id": number, "data": {"image": f"{number}.png"}}}

@@ -57,7 +57,11 @@ def read_file(path: Path, called: str, role: Role, reading: Reading) -> None:
         InputProblem: it is of none.
     """
     suffix = path.suffix.lower()
-    if suffix == ".xml":
+    if suffix in PICTURE_SUFFIXES:
+        reading.items.append(Item(where=clean_name(path.name), file=path, name=clean_name(path.name)))
+    elif suffix in REFUSED_SUFFIXES:
+        reading.tell(clean_name(path.name), _refusal(path))
+    elif suffix == ".xml":
         voc_files.read_voc([(path, path.name)], role, reading)
     elif suffix in (".yaml", ".yml"):
         files = list(files_below(path.parent))
