@@ -177,6 +177,31 @@ def test_json_answers_parse(studio: Studio, study: Study, tmp_path: Path) -> Non
     studio.settle()
 
 
+def test_adding_sums_up_what_was_read_and_what_was_not_and_why(studio: Studio, tmp_path: Path) -> None:
+    own = studio.open_study(inputs=False)
+    (tmp_path / "a.png").write_bytes(encode_png(plate(410)))
+    value = {"x": 10, "y": 10, "width": 20, "height": 20, "rotation": 0, "rectanglelabels": ["hole"]}
+    region = {"id": "r", "from_name": "bbox", "to_name": "img", "type": "rectanglelabels", "value": value}
+    tasks = [{"data": {"image": name}, "annotations": [{"result": [region]}]} for name in ("a.png", "b.png", "c.png")]
+    (tmp_path / "export.json").write_text(json.dumps(tasks))
+
+    told = datagen(studio.environment, tmp_path, "add", own.name, "concept", "export.json", "--label", "hole=pit")
+    assert told.returncode == 0, told.stderr
+    assert told.stdout.splitlines()[0] == "1 added, 0 were there already, 1 region used"
+    [line] = told.stderr.splitlines()
+    assert line.startswith(
+        "Not used: 2 times, export.json, task 2 (b.png); export.json, task 3 (c.png): its picture is"
+    )
+
+    (tmp_path / "export.json").write_text(json.dumps(tasks[1:]))
+    told = datagen(studio.environment, tmp_path, "add", own.name, "concept", "export.json")
+    assert told.returncode == 1
+    assert "nothing of it could be used" in told.stderr
+
+    wrong = datagen(studio.environment, tmp_path, "add", own.name, "concept", "export.json", "--label", "hole=sofa")
+    assert "the study has no label “sofa” (it has: pit)" in refused(wrong)
+
+
 def test_provisioning_changes_the_engine_only_where_one_is_set_and_says_so(studio: Studio, tmp_path: Path) -> None:
     """A shell without DATAGEN_ENGINE took a study back to composite, and nothing showed it."""
     own = studio.open_study(inputs=False)

@@ -104,3 +104,19 @@ def test_an_outline_of_somewhere_else(sample: Sample, mask: Pixels, labels: tupl
 def test_no_outline_at_all(sample: Sample, mask: Pixels, labels: tuple[str, ...]) -> None:
     with pytest.raises(StoreError, match="the outline of instance 1"):
         check(with_instance(sample, 0, outlines=()), "s", mask, labels=labels)
+
+
+def test_a_hole_that_the_pixels_lack_or_the_outlines_close_is_a_disagreement(
+    sample: Sample, mask: Pixels, labels: tuple[str, ...]
+) -> None:
+    """The outlines of a ring with the pixels of a disc, and a second outline that fills the hole again."""
+    inner = Polygon(((41.5, 24.5), (48.5, 24.5), (48.5, 31.5), (41.5, 31.5)))
+    closed = with_instance(sample, 1, outlines=(*sample.instances[1].outlines, inner))
+    with pytest.raises(StoreError, match="the outline of instance 2"):
+        check(closed, "s", mask, labels=labels)
+
+
+def test_the_256th_instance_is_a_sentence(sample: Sample, mask: Pixels, labels: tuple[str, ...]) -> None:
+    many = replace(sample, instances=sample.instances[:1] * 256)
+    with pytest.raises(StoreError, match="its labels name 256 instances, a mask of eight bits holds 255"):
+        check(many, "s", mask, labels=labels)

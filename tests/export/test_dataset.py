@@ -104,6 +104,14 @@ def test_all_formats_that_go_together(samples: list[Sample], write: Any, tmp_pat
         assert len(archive.namelist()) == 5 * 40 + 4
 
 
+def test_the_readme_inside_says_what_each_format_cannot_hold(samples: list[Sample], write: Any, tmp_path: Path) -> None:
+    write(samples[:1], formats=("coco", "yolo-segment", "voc", "semantic"))
+    with zipfile.ZipFile(tmp_path / "set.zip") as archive:
+        text = archive.read("README.txt").decode()
+    for part in ("run-length mask", "even-odd rule", "boxes alone, in whole pixels", "at most 255 labels"):
+        assert part in text
+
+
 def test_grey_images_are_written_with_one_channel(shelf: Any, write: Any, tmp_path: Path) -> None:
     mask = np.pad(np.ones((3, 3), np.uint8), 4)
     write([shelf.sample(mask, ("dent",), image=np.full((11, 11), 9, np.uint16))], formats=("voc",))
@@ -175,6 +183,11 @@ class TestNothingHalf:
     def test_an_unknown_format(self, samples: list[Sample], write: Any) -> None:
         with pytest.raises(InputProblem, match="'kitti' is no export format; there are: coco, yolo"):
             write(samples, formats=("coco", "kitti"))
+
+    def test_the_256th_label_of_a_semantic_mask(self, samples: list[Sample], write: Any) -> None:
+        many = tuple(f"label {number}" for number in range(256))
+        with pytest.raises(InputProblem, match="a semantic mask of eight bits holds 255 labels, the study has 256"):
+            write(samples, formats=("semantic",), labels=many)
 
     def test_two_formats_for_one_folder(self, samples: list[Sample], write: Any) -> None:
         with pytest.raises(InputProblem, match="would share the folder labels/"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -31,16 +32,28 @@ def test_a_box_row_gives_the_box_back(sample: Sample, labels: tuple[str, ...]) -
 def test_a_polygon_row_gives_the_mask_back(
     sample: Sample, mask: npt.NDArray[np.uint8], labels: tuple[str, ...]
 ) -> None:
-    """The first instance has two parts, in one polygon."""
-    row = polygon_rows(sample, labels).splitlines()[0].split()
-    assert row[0] == "0"
+    """The first instance has two parts, in one polygon; the second has a hole, which stays open."""
+    for number, line in enumerate(polygon_rows(sample, labels, mask).splitlines()):
+        row = line.split()
+        assert row[0] == str(number)
+        corners = np.array(row[1:], float).reshape(-1, 2) * (60, 40)
+        np.testing.assert_array_equal(rasterize(corners, (40, 60)), mask == number + 1)
+
+
+def test_a_hole_stays_open_where_ultralytics_fills_the_polygon(
+    sample: Sample, mask: npt.NDArray[np.uint8], labels: tuple[str, ...]
+) -> None:
+    row = polygon_rows(sample, labels, mask).splitlines()[1].split()
     corners = np.array(row[1:], float).reshape(-1, 2) * (60, 40)
-    np.testing.assert_array_equal(rasterize(corners, (40, 60)), mask == 1)
+    filled = np.zeros((40, 60), np.uint8)
+    cv2.fillPoly(filled, [np.asarray(corners, np.int32)], 1)  # as ultralytics.data.utils.polygon2mask does
+    assert filled[28, 45] == 0
+    assert filled[28, 38] == 1
 
 
 def test_an_image_without_the_thing_has_an_empty_file(shelf: Any, labels: tuple[str, ...]) -> None:
     empty = shelf.sample(np.zeros((8, 8), np.uint8), ())
-    assert box_rows(empty, labels) == polygon_rows(empty, labels) == ""
+    assert box_rows(empty, labels) == polygon_rows(empty, labels, np.zeros((8, 8), np.uint8)) == ""
 
 
 def test_one_part_stays_as_it_is() -> None:
@@ -59,6 +72,8 @@ def test_a_label_survives_yaml(label: str) -> None:
     assert yaml.safe_load(data_yaml(["first", label]))["names"] == {0: "first", 1: label}
 
 
-def test_ultralytics_needs_train_val_and_path() -> None:
+def test_ultralytics_finds_the_folders_beside_the_file_from_any_working_directory() -> None:
+    """Without a path it takes the file's own folder; a relative one is looked for below the working directory."""
     body = yaml.safe_load(data_yaml(["x"]))
-    assert (body["path"], body["train"], body["val"]) == (".", "images", "images")
+    assert "path" not in body
+    assert (body["train"], body["val"]) == ("images", "images")

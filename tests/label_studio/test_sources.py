@@ -10,8 +10,9 @@ import pytest
 from datagen.domain.inputs import Desk
 from datagen.label_studio.client import LabelStudio
 from datagen.label_studio.records import Project, Task
-from datagen.label_studio.regions import canvas_areas, concept_regions
-from datagen.label_studio.sources import adopted, image_of, read_desk
+from datagen.label_studio.region_conversion import convert
+from datagen.label_studio.regions import concept_regions
+from datagen.label_studio.sources import image_of, read_desk
 
 from .drawn import box, choice, polygon
 
@@ -89,12 +90,12 @@ def test_the_image_is_found_in_the_data_of_any_project(data: dict[str, Any], ima
 def test_what_was_drawn_elsewhere_is_read_at_our_desks() -> None:
     elsewhere = (
         {**box(10, 10, 20, 20), "from_name": "bbox", "to_name": "img"},
-        {**polygon((10, 10), (20, 10), (20, 30)), "from_name": "poly"},
+        {**polygon((60, 60), (70, 60), (70, 80)), "from_name": "poly"},
         choice("quality", "high"),
         {"type": ["junk"]},
     )
-    regions, problems = concept_regions(adopted(elsewhere, Desk.CONCEPTS)[:1], 200, 100, ["dent"])
+    regions, problems = concept_regions(convert(elsewhere, Desk.CONCEPTS, 200, 100).results[:1], 200, 100, ["dent"])
     assert (len(regions), problems) == (1, ())
-    areas, problems = canvas_areas(adopted(elsewhere, Desk.CANVASES), 200, 100, ["dent"])
-    assert (len(areas), problems) == (1, ())
-    assert adopted(elsewhere, Desk.DATASET) == []
+    converted = convert(elsewhere[:3], Desk.CANVASES, 200, 100)
+    assert [one["from_name"] for one in converted.results] == ["canvas", "canvas"]
+    assert convert(elsewhere[:3], Desk.BACKGROUNDS, 200, 100).results == ()

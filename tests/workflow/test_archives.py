@@ -18,8 +18,9 @@ from datagen.domain.inputs import Role
 from datagen.errors import InputProblem
 from datagen.store.decode import encode_png
 from datagen.workflow import archives
-from datagen.workflow.adding import PICTURE_SUFFIXES, add_files
+from datagen.workflow.adding import add_files
 from datagen.workflow.archives import shown, unpacked
+from datagen.workflow.importing.sources import PICTURE_SUFFIXES
 from studio import Studio, box, plate
 
 pytest_plugins = ("studio_fixtures",)

@@ -329,9 +329,12 @@ def pack(folder: Path, tasks: object) -> Path:
 
 
 def test_a_pack_that_lacks_a_file_is_added_without_it(studio: Studio, study: Study, tmp_path: Path) -> None:
-    (tmp_path / "there.png").write_bytes(encode_png(plate(320, pit=(60, 40))))
+    (tmp_path / "outside.png").write_bytes(encode_png(plate(321)))
+    folder = tmp_path / "pack"
+    folder.mkdir()
+    (folder / "there.png").write_bytes(encode_png(plate(320, pit=(60, 40))))
     file = pack(
-        tmp_path,
+        folder,
         [
             {"data": {"image": "there.png"}, "annotations": [{"result": [box(40, 35, 14, 16)]}]},
             {"data": {"image": "missing.png"}, "annotations": []},
@@ -341,10 +344,11 @@ def test_a_pack_that_lacks_a_file_is_added_without_it(studio: Studio, study: Stu
     )
     found = add_files(studio.workshop, study.name, Role.CONCEPT, file)
     assert (found.new, found.known) == (1, 0)
+    missing = "its picture is missing; lay it beside the file, or name its folder with --images"
     assert found.problems == (
-        "concept.json, task 2: the file missing.png is missing",
-        "concept.json, task 3: ../outside.png is outside the folder of concept.json",
-        "concept.json, task 4: it has no data.image",
+        "concept.json, task 4: its data names no picture",
+        f"concept.json, task 2 (missing.png): {missing}",
+        f"concept.json, task 3 (../outside.png): {missing}",
     )
     studio.settle()
     assert len(read(studio, study).concepts) == 7

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -14,6 +14,15 @@ from datagen.cli.upkeep import migrate
 from datagen.domain.inputs import Role
 from datagen.jobs.context import connection_of, settings, workshop
 from datagen.jobs.installation import ProcessRole, join
+
+if TYPE_CHECKING:
+    from datagen.workflow.adding import Added
+
+
+#: Items that are named for each reason; ``--json`` names all.
+EXAMPLES = 3
+#: Notes that are shown.
+MOST_NOTES = 20
 
 
 def provision(
@@ -96,29 +105,69 @@ def add(
     name: Study,
     role: Annotated[Role, typer.Argument(help="What the images are for.")],
     path: Annotated[
-        Path | None, typer.Argument(help="A folder of images or a Label Studio JSON file; or a zip of one.")
+        Path | None,
+        typer.Argument(help="A folder of images, or an export (Label Studio, COCO, VOC, YOLO); or a zip of one."),
     ] = None,
     from_project: Annotated[int | None, typer.Option(help="Take the tasks of this Label Studio project.")] = None,
     view: Annotated[int | None, typer.Option(help="Only those in this tab of it.")] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="Also look for the export's pictures in this folder, at any depth.")
+    ] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(help="THEIRS=OURS: take the export's label THEIRS as the study's OURS; may be repeated."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Add inputs from a folder, a zip, a Label Studio JSON file (with annotations) or another project."""
+    """Add inputs from a folder, a zip, an export (with what is drawn on its images) or another project."""
     from datagen.workflow.adding import add_files, add_from_project
 
     if (path is None) == (from_project is None):
         raise typer.BadParameter("give either PATH or --from-project")
+    if from_project is None and view is not None:
+        raise typer.BadParameter("--view belongs to --from-project")
+    if from_project is not None and images is not None:
+        raise typer.BadParameter("--images belongs to a PATH")
+    aliases = dict(_alias(pair) for pair in label or ())
     with speaking():
         if from_project is not None:
-            added = add_from_project(workshop(), name, role, from_project, view)
+            added = add_from_project(workshop(), name, role, from_project, view, aliases=aliases)
         else:
             assert path is not None
-            added = add_files(workshop(), name, role, path)
-        if as_json:
-            print_json({"new": added.new, "known": added.known, "problems": list(added.problems)})
-            return
-        out.print(f"{added.new} added, {added.known} were there already", highlight=False)
-        for problem in added.problems:
-            err.print(f"[yellow]Not used:[/] {safe(problem)}", highlight=False, soft_wrap=True)
+            added = add_files(workshop(), name, role, path, images=images, aliases=aliases)
+    if as_json:
+        counts = {"new": added.new, "known": added.known, "completed": added.completed, "regions": added.regions}
+        print_json({**counts, "problems": list(added.problems), "notes": list(added.notes)})
+    else:
+        _show(added)
+    if not added.usable:
+        raise typer.Exit(1)
+
+
+def _alias(pair: str) -> tuple[str, str]:
+    theirs, equals, ours = pair.rpartition("=")
+    if not equals or not theirs or not ours:
+        raise typer.BadParameter(f"--label {pair}: give THEIRS=OURS, for example --label crack=scratch")
+    return theirs, ours
+
+
+def _show(added: Added) -> None:
+    """Print what was read, and what was not and why."""
+    counts = [f"{added.new} added", f"{added.known} were there already"]
+    if added.completed:
+        counts.append(f"{added.completed} got drawings that they lacked")
+    counts.append(f"{added.regions} {'region' if added.regions == 1 else 'regions'} used")
+    out.print(", ".join(counts), highlight=False)
+    for note in added.notes[:MOST_NOTES]:
+        out.print(f"  {safe(note)}", highlight=False, soft_wrap=True)
+    if len(added.notes) > MOST_NOTES:
+        out.print(f"  and {len(added.notes) - MOST_NOTES} more notes; --json shows all", highlight=False)
+    for reason, items in added.grouped:
+        shown = "; ".join(items[:EXAMPLES]) + (f"; and {len(items) - EXAMPLES} more" if len(items) > EXAMPLES else "")
+        times = f"{len(items)} times, " if len(items) > 1 else ""
+        err.print(f"[yellow]Not used:[/] {times}{safe(shown)}: {safe(reason)}", highlight=False, soft_wrap=True)
+    if not added.usable:
+        err.print("[red]Error:[/] nothing of it could be used", highlight=False)
 
 
 def status(

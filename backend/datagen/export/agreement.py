@@ -15,9 +15,13 @@ from scipy import ndimage
 from datagen.domain.geometry import Box, Polygon
 from datagen.domain.sample import Sample
 from datagen.errors import StoreError
+from datagen.export import holes
 
 #: [h, w] uint8: 0 outside, i + 1 inside instance i.
 Mask = npt.NDArray[np.uint8]
+
+#: Instances that a mask of eight bits can tell apart.
+MOST_INSTANCES = 255
 
 #: How far a box's side may lie from the mask's, pixels: room for a JSON round trip, not for a mistake.
 BOX_SLACK_PX = 0.01
@@ -44,6 +48,8 @@ def check(sample: Sample, name: str, mask: Mask, *, labels: Collection[str]) -> 
     if mask.shape != (sample.image.height, sample.image.width):
         raise _disagreement(name, f"its mask is {mask.shape[1]} by {mask.shape[0]} pixels, its image {_size(sample)}")
     count = len(sample.instances)
+    if count > MOST_INSTANCES:
+        raise _disagreement(name, f"its labels name {count} instances, a mask of eight bits holds {MOST_INSTANCES}")
     highest = int(mask.max(initial=0))
     if highest > count:
         raise _disagreement(name, f"its mask marks an instance {highest}, its labels name {count}")
@@ -76,16 +82,19 @@ def _close(one: Box, other: Box) -> bool:
 def _outlined(inside: npt.NDArray[np.bool_], outlines: tuple[Polygon, ...], left: int, top: int) -> bool:
     """Whether the polygons cover ``inside`` [h, w], whose corner lies at (left, top), up to the slack.
 
-    An outline cannot have a hole, so what the mask surrounds counts as inside.
+    An outline cannot have a hole: the rings of the holes, which COCO and YOLO write with it, are filled together with
+    the outlines by the even-odd rule, and a hole that this does not leave open is a disagreement.
     """
     pad = OUTLINE_SLACK_PX + 1
-    solid = np.pad(ndimage.binary_fill_holes(inside), pad).astype(np.uint8)
+    solid = np.pad(inside, pad).astype(np.uint8)
     drawn = np.zeros_like(solid)
-    for outline in outlines:
+    lines = []
+    for outline in (*outlines, *holes.rings(inside, left, top)):
         # fillPoly counts from the middle of the first pixel, outlines from its corner
         points = np.asarray(outline.points, np.float64) + np.array([pad - left - 0.5, pad - top - 0.5])
-        whole = np.clip(np.rint(points * 2**_FRACTION_BITS), -(2**30), 2**30).astype(np.int32)
-        cv2.fillPoly(drawn, [whole], 1, shift=_FRACTION_BITS)
+        lines.append(np.clip(np.rint(points * 2**_FRACTION_BITS), -(2**30), 2**30).astype(np.int32))
+    if lines:
+        cv2.fillPoly(drawn, lines, 1, shift=_FRACTION_BITS)
     # fillPoly fills what an outline touches, half a pixel too much: the slack of one pixel takes that in
     kernel = np.ones((2 * OUTLINE_SLACK_PX + 1,) * 2, np.uint8)
     return not (drawn > cv2.dilate(solid, kernel)).any() and not (solid > cv2.dilate(drawn, kernel)).any()

@@ -1,8 +1,8 @@
 """COCO object detection and segmentation: one ``coco.json`` for the whole set (Lin et al. 2014, cocodataset.org).
 
 Numbers start at 1, categories are in the study's order, ``file_name`` is relative to the file itself, coordinates are
-continuous pixels as everywhere here. ``area`` is counted in the mask's pixels. A polygon has no hole: where one
-matters, ``masks/`` has it.
+continuous pixels as everywhere here. ``area`` is counted in the mask's pixels. A polygon has no hole: the segmentation
+of an instance with one is a run-length mask (a list of counts), every other's a list of polygons.
 """
 
 from __future__ import annotations
@@ -11,8 +11,13 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from datagen.domain.geometry import Box, Polygon
 from datagen.domain.sample import Sample
+from datagen.export import holes
+from datagen.export.agreement import Mask
 
 #: Decimal places of a coordinate: a thousandth of a pixel is finer than any mask.
 PLACES = 3
@@ -24,9 +29,10 @@ def image(number: int, file_name: str, sample: Sample) -> dict[str, Any]:
 
 
 def instances(
-    sample: Sample, areas: Sequence[int], *, image_number: int, first_number: int, labels: Sequence[str]
+    sample: Sample, areas: Sequence[int], *, mask: Mask, image_number: int, first_number: int, labels: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """The entries of a sample's instances, numbered from ``first_number``; ``areas`` are theirs in pixels."""
+    """The entries of a sample's instances, numbered from ``first_number``; ``areas`` are their pixels in ``mask``."""
+    hollow = holes.of_instances(mask, len(sample.instances))
     return [
         {
             "id": first_number + i,
@@ -34,11 +40,19 @@ def instances(
             "category_id": labels.index(instance.label) + 1,
             "bbox": _bbox(instance.box),
             "area": area,
-            "segmentation": [_flat(outline) for outline in instance.outlines],
+            "segmentation": run_lengths(mask == i + 1) if hollow[i] else [_flat(one) for one in instance.outlines],
             "iscrowd": 0,
         }
         for i, (instance, area) in enumerate(zip(sample.instances, areas, strict=True))
     ]
+
+
+def run_lengths(inside: npt.NDArray[np.bool_]) -> dict[str, Any]:
+    """COCO's uncompressed run-length form of a mask [h, w]: runs down the columns, the first one outside."""
+    flat = np.concatenate([[False], inside.T.reshape(-1), [False]])
+    changes = np.flatnonzero(flat[1:] != flat[:-1])
+    counts: list[int] = np.diff(np.concatenate([[0], changes, [inside.size]])).tolist()
+    return {"size": [*inside.shape], "counts": counts}
 
 
 def document(

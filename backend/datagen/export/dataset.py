@@ -75,7 +75,7 @@ def write_zip(
         StoreError: an object is missing or damaged, a label disagrees with its mask, a sample comes twice, or the file
             cannot be written. No file is left behind, and one that was there is as it was.
     """
-    _check_formats(formats)
+    _check_formats(formats, labels)
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -134,7 +134,7 @@ def _write(
             if "yolo" in formats:
                 _add(archive, f"labels/{name}.txt", yolo.box_rows(sample, labels).encode())
             if "yolo-segment" in formats:
-                _add(archive, f"labels/{name}.txt", yolo.polygon_rows(sample, labels).encode())
+                _add(archive, f"labels/{name}.txt", yolo.polygon_rows(sample, labels, mask).encode())
             if "voc" in formats:
                 _add(
                     archive,
@@ -145,7 +145,10 @@ def _write(
                 number = counts.samples + 1
                 first = sum(counts.instances.values()) + 1
                 images.write(json.dumps(coco.image(number, files["image"], sample)) + "\n")
-                for entry in coco.instances(sample, areas, image_number=number, first_number=first, labels=labels):
+                entries = coco.instances(
+                    sample, areas, mask=mask, image_number=number, first_number=first, labels=labels
+                )
+                for entry in entries:
                     annotations.write(json.dumps(entry) + "\n")
             lines.write(manifest.line(sample, files=files, areas=areas, about=about) + "\n")
             counts.samples += 1
@@ -154,9 +157,9 @@ def _write(
 
         _add_pieces(archive, "manifest.jsonl", _read_back(lines))
         if "coco" in formats:
-            entries = (line.rstrip("\n") for line in _read_back(images))
+            listed = (line.rstrip("\n") for line in _read_back(images))
             drawn = (line.rstrip("\n") for line in _read_back(annotations))
-            _add_pieces(archive, "coco.json", coco.document(about, labels, entries, drawn))
+            _add_pieces(archive, "coco.json", coco.document(about, labels, listed, drawn))
         if not {"yolo", "yolo-segment"}.isdisjoint(formats):
             _add(archive, "data.yaml", yolo.data_yaml(labels).encode())
         text = readme.text(about, images=counts.samples, instances=counts.instances, formats=formats)
@@ -200,12 +203,17 @@ def _channels(png: bytes) -> int:
     return 3 if png[25] & 2 else 1
 
 
-def _check_formats(formats: Collection[str]) -> None:
+def _check_formats(formats: Collection[str], labels: Sequence[str]) -> None:
     for name in formats:
         if name not in FORMATS:
             raise InputProblem(f"{name!r} is no export format; there are: {', '.join(FORMATS)}")
     if {"yolo", "yolo-segment"} <= set(formats):
         raise InputProblem("yolo and yolo-segment would share the folder labels/; export them one after the other")
+    if "semantic" in formats and len(labels) > masks.MOST_LABELS:
+        raise InputProblem(
+            f"a semantic mask of eight bits holds {masks.MOST_LABELS} labels, the study has {len(labels)}; "
+            "leave out the format semantic: masks/ and coco.json hold every label"
+        )
 
 
 def _entry(name: str) -> zipfile.ZipInfo:

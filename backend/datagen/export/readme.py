@@ -12,7 +12,7 @@ _ALWAYS = (
     ("manifest.jsonl", "one JSON line an image: files, SHA-256, labels, and where every pixel comes from"),
 )
 _BY_FORMAT = {
-    "coco": (("coco.json", "COCO: boxes, polygons, areas; coordinates in pixels"),),
+    "coco": (("coco.json", "COCO: boxes, polygons (run-length masks where there are holes), areas; in pixels"),),
     "yolo": (
         ("labels/", "YOLO: boxes, one text file an image"),
         ("data.yaml", "YOLO: the folders and classes, as Ultralytics reads them"),
@@ -23,6 +23,18 @@ _BY_FORMAT = {
     ),
     "voc": (("Annotations/", "Pascal VOC: boxes, one XML file an image; pixels counted from 1"),),
     "semantic": (("semantic/", "label masks, PNG: 0 outside, else the label's number in the list below"),),
+}
+
+#: What each file cannot say; ``masks/`` says all of it.
+_LOSSES = {
+    "coco": "coco.json: a polygon follows the pixels' edge; what has a hole is a run-length mask, pixel for pixel.",
+    "yolo": "labels/: boxes alone, no shapes.",
+    "yolo-segment": (
+        "labels/: one line a thing. Parts and holes are joined to it by ways of no width, which hold for readers that "
+        "fill by the even-odd rule, as Ultralytics does."
+    ),
+    "voc": "Annotations/: boxes alone, in whole pixels, no shapes.",
+    "semantic": "semantic/: which label, not which of two things of one label; at most 255 labels.",
 }
 
 
@@ -40,6 +52,9 @@ def text(
     lines += [f"{path:<{width}}  {what}" for path, what in entries]
     lines += ["", f"Images: {images:,}", "Labels (number, name, instances):"]
     lines += [f"  {i + 1}  {label}  {count:,}" for i, (label, count) in enumerate(instances.items())]
+    lines += ["", "What a file cannot hold (masks/ holds all of it, up to 255 things in an image):"]
+    lines += ["  manifest.jsonl: outlines without their holes."]
+    lines += [f"  {_LOSSES[name]}" for name in _LOSSES if name in formats]
     lines += ["", "About this export:", json.dumps(dict(about), indent=2, ensure_ascii=False)]
     lines += [
         "",

@@ -2,7 +2,8 @@
 
 One row an instance: its class (from 0, in the study's order) and shares of the image's width and height. Boxes and
 polygons cannot both lie in ``labels/``, so they are two formats. An instance in several parts becomes one polygon, its
-parts joined by a way there and back, as Ultralytics itself joins COCO's.
+parts joined by a way there and back, as Ultralytics itself joins COCO's; a hole is joined in the same way, and stays
+open because Ultralytics fills by the even-odd rule (``cv2.fillPoly``).
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import numpy as np
 
 from datagen.domain.geometry import Point, Polygon
 from datagen.domain.sample import Sample
+from datagen.export import holes
+from datagen.export.agreement import Mask
 
 
 def box_rows(sample: Sample, labels: Sequence[str]) -> str:
@@ -28,24 +31,28 @@ def box_rows(sample: Sample, labels: Sequence[str]) -> str:
     return "".join(rows)
 
 
-def polygon_rows(sample: Sample, labels: Sequence[str]) -> str:
-    """``class x1 y1 x2 y2 …`` a row; empty for an image without the thing."""
+def polygon_rows(sample: Sample, labels: Sequence[str], mask: Mask) -> str:
+    """``class x1 y1 x2 y2 …`` a row; empty for an image without the thing. ``mask`` is the sample's, for the holes."""
     width, height = sample.image.width, sample.image.height
     rows = []
-    for instance in sample.instances:
-        corners = joined(instance.outlines)
+    hollow = holes.of_instances(mask, len(sample.instances))
+    for instance, rings in zip(sample.instances, hollow, strict=True):
+        corners = joined((*instance.outlines, *rings))
         numbers = [share for x, y in corners for share in (x / width, y / height)]
         rows.append(_row(labels.index(instance.label), numbers))
     return "".join(rows)
 
 
 def data_yaml(labels: Sequence[str]) -> str:
-    """The file that names the folders and the classes."""
+    """The file that names the folders and the classes.
+
+    It names no ``path``: Ultralytics takes the folder that the file lies in, from any working directory, while a
+    relative ``path`` would be looked for below the working directory and its own settings.
+    """
     names = "".join(f"  {i}: {json.dumps(label, ensure_ascii=False)}\n" for i, label in enumerate(labels))
     return (
         "# Ultralytics wants a validation set: name a folder of held-out real images here.\n"
         "# Scores on the images that a model was trained on say nothing.\n"
-        "path: .\n"
         "train: images\n"
         "val: images\n"
         f"names:\n{names}"

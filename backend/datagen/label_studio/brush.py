@@ -52,6 +52,14 @@ def decode(rle: Any, width: int, height: int) -> _Mask:
     return mask
 
 
+def encode(mask: _Mask) -> list[int]:
+    """A mask [h, w] as Label Studio keeps it."""
+    from label_studio_sdk.converter.brush import mask2rle
+
+    rle = mask2rle(mask.astype(np.uint8) * 255)  # type: ignore[no-untyped-call]
+    return [int(byte) for byte in rle]
+
+
 def outlines(mask: _Mask) -> tuple[tuple[Polygon, ...], ...]:
     """For each connected stroke of a mask [h, w] its outlines in pixels, holes cut out; specks are left out.
 

@@ -90,6 +90,7 @@ _HIDDEN = (
     "tasks:avg_lead_time",
     "tasks:draft_exists",
     "tasks:data.datagen_key",
+    "tasks:data.datagen_drawn",
     "tasks:data.batch",
     # the grid shows values without their names: these would be bare numbers under each picture
     "tasks:data.study",

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from datagen.label_studio.nested_results import flattened
+
 #: Characters of a person's name and address that are kept; a column holds no more.
 LONGEST_NAME = 200
 #: A region or an answer as Label Studio keeps it; see ``regions`` and ``answers`` for its meaning.
@@ -32,13 +34,18 @@ class Annotation:
     #: the number of the annotation that this is an untouched copy of: it came along when its task was imported from an
     #: export. Who updates a copy has said something, and it is a copy no longer.
     copied_from: int | None = None
+    #: entries of the result that are no objects, so that nothing can be read of them
+    unreadable: int = 0
 
     @staticmethod
     def from_json(body: Mapping[str, Any]) -> Annotation:
         """From the API's form, or a webhook's."""
+        entries = list(flattened(body.get("result")))
+        result = tuple(entry for entry in entries if isinstance(entry, dict))
         return Annotation(
             id=int(body["id"]),
-            result=tuple(one for one in _listed(body.get("result")) if isinstance(one, dict)),
+            result=result,
+            unreadable=len(entries) - len(result),
             was_cancelled=bool(body.get("was_cancelled")),
             completed_by=_who(body)[:LONGEST_NAME],
             updated_at=stamp(body.get("updated_at")),

@@ -1,8 +1,9 @@
 """What people drew, as domain values: results of an annotation → boxes, outlines and areas in pixels.
 
 Results are picked by the name of their control, never by position: a submitted annotation also carries the predictions
-it began from. Nothing an annotation holds raises: a region that cannot be used becomes a sentence, the others are kept.
-However much an annotation holds, the work is bounded: see ``region_limits``.
+it began from. Regions of other controls are converted first, see ``region_conversion``. Nothing an annotation holds
+raises: a region that cannot be used becomes a sentence, the others are kept. However much an annotation holds, the work
+is bounded: see ``region_limits``.
 """
 
 from __future__ import annotations
@@ -27,16 +28,21 @@ from datagen.domain.geometry import (
     rotated_corners,
     to_pixels,
 )
-from datagen.domain.inputs import CanvasArea, ConceptRegion
+from datagen.domain.inputs import CanvasArea, ConceptRegion, Desk
 from datagen.errors import BadRegion
 from datagen.label_studio import brush
+from datagen.label_studio.region_conversion import convert
 from datagen.label_studio.region_limits import MOST_PROBLEMS, MOST_REGIONS, Allowance
+from datagen.label_studio.region_shapes import upright_extent
 
 #: The label of a canvas polygon where every concept may appear.
 AREA = "area"
 
 #: Percentages and degrees beyond this are no drawing, and would only lose their digits.
 _LARGEST = 1e6
+
+#: Labels of one region that are looked at.
+_MOST_LABELS = 100
 
 #: Overlaps of outlines with boxes are worked out exactly up to so much work, and after that by the upright boxes round
 #: the outlines. A pair costs as much as this many corners, and then its own.
@@ -64,7 +70,8 @@ def concept_regions(
     A turned box becomes the upright box round its corners, with the turned one as its outline. An outline or a brush
     stroke belongs to the box of its label that it overlaps most, and overrides; without one it makes its own box.
     """
-    problems: list[str] = []
+    converted = convert(result, Desk.CONCEPTS, width, height)
+    result, problems = converted.results, list(converted.problems)
     left = Allowance()
     boxes = _each(result, "concept", labels, problems, lambda one: _box(one, width, height))
     shapes = _each(result, "outline", labels, problems, lambda one: _polygon(one, width, height, left))
@@ -89,7 +96,8 @@ def canvas_areas(
     result: Sequence[Any] | None, width: int, height: int, labels: Sequence[str]
 ) -> tuple[tuple[CanvasArea, ...], tuple[str, ...]]:
     """Where concepts may appear on a picture of ``width`` by ``height`` pixels, and a sentence for each bad polygon."""
-    problems: list[str] = []
+    converted = convert(result, Desk.CANVASES, width, height)
+    result, problems = converted.results, list(converted.problems)
     left = Allowance()
     found = _each(result, "canvas", (AREA, *labels), problems, lambda one: _polygon(one, width, height, left))
     areas = tuple(
@@ -141,12 +149,15 @@ def _drawn(one: Mapping[str, Any], control: str, labels: Sequence[str]) -> _Draw
     kind = _KINDS[control]
     if not isinstance(value, Mapping) or one.get("type") != kind:
         raise BadRegion(f"it is no {_WORDS[control]} (no “{kind}” with a value); draw it again")
-    if one.get("image_rotation"):
+    if one.get("image_rotation") not in (None, 0, 360):
         raise BadRegion("it was drawn on the picture turned round; turn the picture back and draw it again")
     names = value.get(kind)
     if not isinstance(names, list) or not names:
         raise BadRegion("it has no label; choose one")
-    label = names[0][:100] if isinstance(names[0], str) else "?"
+    label = next(
+        (name for name in names[:_MOST_LABELS] if isinstance(name, str) and name in labels),
+        names[0][:100] if isinstance(names[0], str) else "?",
+    )
     if label not in labels:
         raise BadRegion(f"its label “{label}” is none of the study's ({', '.join(labels)}); choose one of them")
     return _Drawn(value=value, label=label)
@@ -154,10 +165,14 @@ def _drawn(one: Mapping[str, Any], control: str, labels: Sequence[str]) -> _Draw
 
 def _box(drawn: _Drawn, width: int, height: int) -> tuple[Box, tuple[Polygon, ...]]:
     """The upright box inside the picture, and the turned one's outline where it is turned."""
-    x, y = _number(drawn.value, "x"), _number(drawn.value, "y")
-    across, down = _number(drawn.value, "width"), _number(drawn.value, "height")
-    degrees = _number(drawn.value, "rotation", 0.0)
-    raw = Box(to_pixels(x, width), to_pixels(y, height), to_pixels(across, width), to_pixels(down, height))
+    extent = upright_extent(drawn.value, width, height)
+    raw = Box(
+        to_pixels(extent["x"], width),
+        to_pixels(extent["y"], height),
+        to_pixels(extent["width"], width),
+        to_pixels(extent["height"], height),
+    )
+    degrees = extent["rotation"]
     if degrees % 360 == 0 or raw.width <= 0 or raw.height <= 0:
         return clip_box(raw, width, height), ()
     try:
@@ -205,11 +220,6 @@ def _point(corner: Any, width: int, height: int) -> Point:
         raise BadRegion("the polygon has a corner that is no pair of numbers; draw it again")
     x, y = (_finite(one, "corner") for one in corner)
     return to_pixels(x, width), to_pixels(y, height)
-
-
-def _number(value: Mapping[str, Any], name: str, default: float | None = None) -> float:
-    found = value.get(name, default)
-    return _finite(found, name)
 
 
 def _finite(found: Any, name: str) -> float:

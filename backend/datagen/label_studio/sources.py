@@ -6,14 +6,12 @@ Reads; decides nothing: whether an input can be used is for the workflow to find
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from datagen.domain.foreign_text import plain
-from datagen.domain.inputs import Desk
 from datagen.label_studio.client import LabelStudio
 from datagen.label_studio.records import Result, Task
 
@@ -22,13 +20,6 @@ _PREFIX_LENGTH = 8
 
 #: Characters of an image's address that are kept: a column holds no more, and no server takes one that long.
 LONGEST_ADDRESS = 2000
-
-#: For each desk, which control of it takes which kind of region drawn elsewhere.
-_CONTROLS = {
-    Desk.CONCEPTS: {"rectanglelabels": "concept", "polygonlabels": "outline", "brushlabels": "brush"},
-    Desk.CANVASES: {"polygonlabels": "canvas"},
-    Desk.BACKGROUNDS: {"choices": "use"},
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +59,7 @@ def read_tasks(tasks: Iterable[Task]) -> Iterator[RawInput]:
         yield RawInput(
             task_id=task.id,
             image_url=image_of(task)[:LONGEST_ADDRESS],
-            name=_name(task),
+            name=name_of(task),
             result=newest.result if newest else None,
             completed_by=newest.completed_by if newest else "",
             updated_at=newest.updated_at if newest else "",
@@ -84,21 +75,11 @@ def image_of(task: Task) -> str:
     return looks[0].strip() if len(looks) == 1 else ""
 
 
-def adopted(result: Result, desk: Desk) -> list[dict[str, Any]]:
-    """What was drawn in any other project, under the names of a desk's controls; other results are left out."""
-    controls = _CONTROLS.get(desk, {})
-    return [
-        {**one, "from_name": controls[kind], "to_name": "image"}
-        for one in result
-        if isinstance(kind := one.get("type"), str) and kind in controls and isinstance(one.get("value"), Mapping)
-    ]
-
-
 def _looks_like_address(value: str) -> bool:
     return value.startswith(("/data/", "/tasks/", "http://", "https://", "s3://", "gs://", "azure-blob://"))
 
 
-def _name(task: Task) -> str:
+def name_of(task: Task) -> str:
     """What the task says its name is, else the file's name as people know it, else the task's number."""
     given = task.data.get("name")
     if isinstance(given, str) and given.strip():

@@ -1,0 +1,27 @@
+"""An annotation's result as a flat list: programs write lists in lists, and JSON as text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+#: Lists in lists, and text that holds JSON, are followed this deep.
+_DEEPEST = 4
+#: Characters of a textual result that are parsed.
+_MOST_TEXT = 16 * 2**20
+
+
+def flattened(result: Any, depth: int = _DEEPEST) -> Iterator[Any]:
+    """Every entry of a result, in order; what cannot be taken apart comes as it is."""
+    if isinstance(result, str) and depth and len(result) <= _MOST_TEXT and result.lstrip()[:1] in ("[", "{"):
+        try:
+            result = json.loads(result)
+        except (ValueError, RecursionError):
+            yield result
+            return
+    if isinstance(result, list | tuple) and depth:
+        for entry in result:
+            yield from flattened(entry, depth - 1)
+    elif result is not None:
+        yield result

@@ -1,0 +1,164 @@
+"""Shapes of other controls as the two that a study's projects have, box and polygon; values stay percentages.
+
+Label Studio turns a rectangle clockwise about its top left corner and an ellipse about its centre, in pixels: so both
+need the picture's size. Pure: values in, values out.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL.PngImagePlugin import PngImageFile
+
+from datagen.domain.geometry import Box, Point, rotated_corners, to_percent, to_pixels
+from datagen.errors import BadRegion
+
+#: Corners of the polygon that stands for an ellipse: it runs within a thousandth of its radius from it.
+_ELLIPSE_CORNERS = 72
+#: Corners between two vertices of a Bézier curve.
+_CURVE_CORNERS = 16
+#: Vertices that a vector may have.
+_MOST_VERTICES = 10_000
+#: Percentages and degrees beyond this are no drawing.
+_LARGEST = 1e6
+#: Characters of a bitmask's data URL.
+_MOST_URL_CHARS = 16 * 2**20
+
+
+def number(value: Mapping[str, Any], name: str, default: float | None = None) -> float:
+    """A finite number of a value.
+
+    Raises:
+        BadRegion: it is missing, no number, or far beyond any drawing.
+    """
+    found = value.get(name, default)
+    if isinstance(found, bool) or not isinstance(found, int | float) or not abs(found) <= _LARGEST:
+        raise BadRegion(f"its {name} is not a number; draw it again")
+    return float(found)
+
+
+def upright_extent(value: Mapping[str, Any], width: int, height: int) -> dict[str, float]:
+    """A rectangle's x, y, width, height and rotation in percent, with the extent made positive.
+
+    A rectangle drawn to the left or upwards by another program has a negative width or height.
+
+    Raises:
+        BadRegion: a number is missing.
+    """
+    x, y = number(value, "x"), number(value, "y")
+    across, down = number(value, "width"), number(value, "height")
+    degrees = number(value, "rotation", 0.0)
+    if across < 0 or down < 0:
+        angle = math.radians(degrees)
+        back = to_pixels(min(across, 0.0), width), to_pixels(min(down, 0.0), height)
+        x += to_percent(back[0] * math.cos(angle) - back[1] * math.sin(angle), width)
+        y += to_percent(back[0] * math.sin(angle) + back[1] * math.cos(angle), height)
+    return {"x": x, "y": y, "width": abs(across), "height": abs(down), "rotation": degrees}
+
+
+def rectangle_corners(value: Mapping[str, Any], width: int, height: int) -> list[list[float]]:
+    """The four corners of a rectangle in percent.
+
+    Raises:
+        BadRegion: a number is missing, or it has no area.
+    """
+    extent = upright_extent(value, width, height)
+    if extent["width"] <= 0 or extent["height"] <= 0:
+        raise BadRegion("the rectangle has no area; draw it again")
+    box = Box(
+        to_pixels(extent["x"], width),
+        to_pixels(extent["y"], height),
+        to_pixels(extent["width"], width),
+        to_pixels(extent["height"], height),
+    )
+    return percentages(rotated_corners(box, extent["rotation"]), width, height)
+
+
+def ellipse_corners(value: Mapping[str, Any], width: int, height: int) -> list[list[float]]:
+    """A polygon in percent that covers what an ellipse covers.
+
+    Raises:
+        BadRegion: a number is missing, or it has no area.
+    """
+    middle = to_pixels(number(value, "x"), width), to_pixels(number(value, "y"), height)
+    across = abs(to_pixels(number(value, "radiusX"), width))
+    down = abs(to_pixels(number(value, "radiusY"), height))
+    if across <= 0 or down <= 0:
+        raise BadRegion("the ellipse has no area; draw it again")
+    turned = math.radians(number(value, "rotation", 0.0))
+    cos, sin = math.cos(turned), math.sin(turned)
+    # corners on the ellipse would cover too little: at this radius the areas are equal
+    grown = math.sqrt(2 * math.pi / (_ELLIPSE_CORNERS * math.sin(2 * math.pi / _ELLIPSE_CORNERS)))
+    points: list[Point] = []
+    for step in range(_ELLIPSE_CORNERS):
+        angle = 2 * math.pi * step / _ELLIPSE_CORNERS
+        dx, dy = grown * across * math.cos(angle), grown * down * math.sin(angle)
+        points.append((middle[0] + dx * cos - dy * sin, middle[1] + dx * sin + dy * cos))
+    return percentages(points, width, height)
+
+
+def vector_corners(value: Mapping[str, Any]) -> list[list[float]]:
+    """The corners of a closed vector in percent; its Bézier curves become short straight lines.
+
+    Raises:
+        BadRegion: it is an open line, which has no area, or its vertices cannot be read.
+    """
+    vertices = value.get("vertices")
+    if not isinstance(vertices, list) or not all(isinstance(vertex, Mapping) for vertex in vertices):
+        raise BadRegion("the vector has no vertices; draw it again")
+    if not value.get("closed"):
+        raise BadRegion("an open line has no area; draw a polygon or a box round the thing")
+    if len(vertices) > _MOST_VERTICES:
+        raise BadRegion(f"the vector has more than {_MOST_VERTICES:,} vertices; draw it with fewer")
+    corners: list[list[float]] = []
+    for start, end in zip(vertices, [*vertices[1:], *vertices[:1]], strict=True):
+        a, d = _place(start), _place(end)
+        out, into = start.get("controlPoint2"), end.get("controlPoint1")
+        if not isinstance(out, Mapping) and not isinstance(into, Mapping):
+            corners.append([*a])
+            continue
+        b = _place(out) if isinstance(out, Mapping) else a
+        c = _place(into) if isinstance(into, Mapping) else d
+        for step in range(_CURVE_CORNERS):
+            t = step / _CURVE_CORNERS
+            weights = ((1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t**2 * (1 - t), t**3)
+            corners.append([sum(w * p[axis] for w, p in zip(weights, (a, b, c, d), strict=True)) for axis in (0, 1)])
+    return corners
+
+
+def bitmask(value: Mapping[str, Any], width: int, height: int) -> npt.NDArray[np.bool_]:
+    """The mask [height, width] of a bitmask region, which is a PNG in a data URL: true where it is not transparent.
+
+    Raises:
+        BadRegion: it is no PNG, of another size, or empty.
+    """
+    url = value.get("imageDataURL")
+    head, comma, body = url.partition(",") if isinstance(url, str) else ("", "", "")
+    if not comma or "image/png" not in head or "base64" not in head or len(body) > _MOST_URL_CHARS:
+        raise BadRegion("the bitmask is no PNG; paint it again")
+    try:
+        picture = PngImageFile(io.BytesIO(base64.b64decode(body, validate=True)))
+        fits = picture.size == (width, height)
+        mask = np.asarray(picture.convert("RGBA") if fits else [[[0] * 4]], np.uint8)[:, :, 3] > 127
+    except Exception as damage:  # a decoder lets any error of its parsing through
+        raise BadRegion(f"the bitmask is damaged ({type(damage).__name__}); paint it again") from None
+    if not fits:
+        raise BadRegion(f"the bitmask is of another size than the picture ({width} × {height}); paint it again")
+    if not mask.any():
+        raise BadRegion("the bitmask is empty; paint it again, or delete it")
+    return mask
+
+
+def percentages(points: Sequence[Point], width: int, height: int) -> list[list[float]]:
+    """Points in pixels as Label Studio's percentages."""
+    return [[to_percent(x, width), to_percent(y, height)] for x, y in points]
+
+
+def _place(vertex: Mapping[str, Any]) -> tuple[float, float]:
+    return number(vertex, "x"), number(vertex, "y")

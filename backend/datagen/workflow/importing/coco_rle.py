@@ -1,0 +1,71 @@
+"""COCO's run-length masks, of both kinds: lists of counts, and the compressed text.
+
+Runs go down the columns, beginning with pixels outside. The compressed text writes five bits a character, least
+significant first, and each count after the second as the difference to the one two before (cocodataset.org, maskApi).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from datagen.errors import BadRegion
+
+#: Pixels of a mask.
+_MOST_PIXELS = 200_000_000
+#: Characters of a compressed mask, and counts of a plain one.
+_MOST_COUNTS = 8 * 2**20
+
+
+def decode(rle: Mapping[str, Any], size: tuple[int, int]) -> npt.NDArray[np.bool_]:
+    """The mask [height, width] of a picture of ``size`` (width, height).
+
+    Raises:
+        BadRegion: it is damaged, or of another size.
+    """
+    width, height = size
+    if rle.get("size") != [height, width]:
+        raise BadRegion(f"its mask is of another size than the picture ({width} × {height})")
+    if width * height > _MOST_PIXELS:
+        raise BadRegion(f"its mask has more than {_MOST_PIXELS:,} pixels")
+    counts = rle.get("counts")
+    if isinstance(counts, bytes):
+        counts = counts.decode("ascii", "replace")
+    runs = _uncompressed(counts) if isinstance(counts, str) else _checked(counts)
+    if sum(runs) != width * height:
+        raise BadRegion("its mask is damaged: the runs do not fill the picture")
+    flat = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
+    return np.asarray(flat.reshape(width, height).T)
+
+
+def _checked(counts: Any) -> list[int]:
+    if not isinstance(counts, list) or not counts or len(counts) > _MOST_COUNTS:
+        raise BadRegion("its mask has no runs")
+    if not all(type(count) is int and 0 <= count <= _MOST_PIXELS for count in counts):
+        raise BadRegion("its mask is damaged: a run is no number of pixels")
+    return counts
+
+
+def _uncompressed(text: str) -> list[int]:
+    if not text or len(text) > _MOST_COUNTS:
+        raise BadRegion("its mask has no runs")
+    runs: list[int] = []
+    value, shift = 0, 0
+    for letter in text:
+        bits = ord(letter) - 48
+        if not 0 <= bits < 64 or shift > 30:
+            raise BadRegion("its mask is damaged: it holds characters that no mask has")
+        value |= (bits & 0x1F) << shift
+        shift += 5
+        if bits & 0x20:
+            continue
+        if bits & 0x10:
+            value -= 1 << shift
+        if len(runs) > 2:
+            value += runs[-2]
+        runs.append(value)
+        value, shift = 0, 0
+    return _checked(runs if not shift else None)

@@ -1,0 +1,75 @@
+"""Boxes and polygons in pixels (COCO, Pascal VOC) or in shares of a picture (YOLO), in Label Studio's form."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from datagen.errors import BadRegion
+
+#: Corners of one polygon of a file.
+MOST_CORNERS = 10_000
+
+
+def box(x: float, y: float, across: float, down: float, label: str, size: tuple[int, int]) -> dict[str, Any]:
+    """A box of pixels on a picture of ``size``."""
+    width, height = size
+    value = {
+        "x": 100 * x / width,
+        "y": 100 * y / height,
+        "width": 100 * across / width,
+        "height": 100 * down / height,
+        "rotation": 0,
+        "rectanglelabels": [label],
+    }
+    return _region("rectanglelabels", value, size)
+
+
+def polygon(points: Sequence[tuple[float, float]], label: str, size: tuple[int, int]) -> dict[str, Any]:
+    """A polygon of pixels on a picture of ``size``."""
+    width, height = size
+    corners = [[100 * x / width, 100 * y / height] for x, y in points]
+    return _region("polygonlabels", {"points": corners, "closed": True, "polygonlabels": [label]}, size)
+
+
+def numbers(values: Any, least: int, what: str) -> list[float]:
+    """A list of finite numbers.
+
+    Raises:
+        BadRegion: it is none, or shorter than ``least``.
+    """
+    if not isinstance(values, list | tuple) or len(values) < least:
+        raise BadRegion(f"its {what} is no list of {least} numbers or more")
+    if len(values) > 2 * MOST_CORNERS:
+        raise BadRegion(f"its {what} has more than {MOST_CORNERS:,} corners; simplify it")
+    found = []
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e9:
+            raise BadRegion(f"its {what} has a value that is no number")
+        found.append(float(value))
+    return found
+
+
+def pairs(flat: Sequence[float]) -> list[tuple[float, float]]:
+    """x, y, x, y, … as points."""
+    return list(zip(flat[::2], flat[1::2], strict=False))
+
+
+def whole_size(width: Any, height: Any) -> tuple[int, int] | None:
+    """A picture's size as a file says it; None where it says none."""
+    sides = []
+    for side in (width, height):
+        try:
+            number = float(side)
+        except (TypeError, ValueError, OverflowError):
+            return None
+        if not math.isfinite(number) or not 1 <= number < 1e6:
+            return None
+        sides.append(int(number))
+    return sides[0], sides[1]
+
+
+def _region(kind: str, value: dict[str, Any], size: tuple[int, int]) -> dict[str, Any]:
+    sizes = {"original_width": size[0], "original_height": size[1], "image_rotation": 0}
+    return {"from_name": "", "to_name": "image", "type": kind, "value": value, **sizes}

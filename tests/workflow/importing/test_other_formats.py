@@ -1,0 +1,242 @@
+"""COCO, Pascal VOC and YOLO, as their tools and Label Studio write them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pycocotools import mask as coco_mask
+
+from datagen.domain.inputs import Desk, Role
+from datagen.errors import InputProblem
+from datagen.workflow.importing.text_files import MOST_TEXT_BYTES
+
+from .made import THE_BOX, boxes, file, picture, read
+
+SQUARE = [20, 20, 80, 20, 80, 60, 20, 60]
+
+
+def coco(*annotations: dict[str, Any], **image: Any) -> dict[str, Any]:
+    entry = {"id": 7, "file_name": "images/a.png", "width": 200, "height": 100, **image}
+    numbered = [{"id": n, "image_id": 7, "category_id": 3, **one} for n, one in enumerate(annotations, 1)]
+    return {"images": [entry], "annotations": numbered, "categories": [{"id": 3, "name": "scratch"}]}
+
+
+def mask() -> np.ndarray:
+    drawn = np.zeros((100, 200), np.uint8)
+    drawn[20:60, 20:80] = 1
+    return drawn
+
+
+def run_lengths(*, compressed: bool) -> dict[str, Any]:
+    if compressed:
+        packed = coco_mask.encode(np.asfortranarray(mask()))
+        return {"size": [100, 200], "counts": packed["counts"].decode()}
+    flat = mask().T.reshape(-1)
+    edges = np.flatnonzero(np.diff(flat)) + 1
+    return {"size": [100, 200], "counts": np.diff([0, *edges, flat.size]).tolist()}
+
+
+@pytest.mark.parametrize(
+    "thing",
+    [
+        {"bbox": [20, 20, 60, 40]},
+        {"bbox": [20, 20, 60, 40], "segmentation": [SQUARE]},
+        {"bbox": [20, 20, 60, 40], "segmentation": []},
+        {"segmentation": [SQUARE]},
+        {"segmentation": SQUARE},
+        {"segmentation": [SQUARE[:6], [20, 20, 80, 60, 20, 60]]},
+        {"bbox": [20, 20, 60, 40], "segmentation": run_lengths(compressed=False)},
+        {"segmentation": run_lengths(compressed=True)},
+    ],
+)
+def test_coco_s_boxes_polygons_and_both_kinds_of_mask_are_read(thing: dict[str, Any], tmp_path: Path) -> None:
+    reading = read(file(tmp_path, "instances.json", coco(thing)))
+    assert (boxes(reading), reading.told) == ([[THE_BOX]], [])
+
+
+@pytest.mark.parametrize("segmentation", [[SQUARE], run_lengths(compressed=True)])
+def test_coco_s_outline_is_the_area_of_a_canvas(segmentation: Any, tmp_path: Path) -> None:
+    thing = {"bbox": [0, 0, 200, 100], "segmentation": segmentation}
+    reading = read(file(tmp_path, "instances.json", coco(thing)), Role.CANVAS)
+    assert boxes(reading, Desk.CANVASES) == [[THE_BOX]]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {},
+        {"bbox": [1, 2, 3]},
+        {"bbox": [1, 2, None, 4]},
+        {"bbox": [1, 2, float("nan"), 4]},
+        {"bbox": [1, 1, 10, 10], "iscrowd": 1},
+        {"segmentation": [[1, 2, 3]]},
+        {"segmentation": 7},
+        {"segmentation": {"size": [100, 200], "counts": [1, 2, 3]}},
+        {"segmentation": {"size": [100, 200], "counts": [20000, -1, 1]}},
+        {"segmentation": {"size": [10, 20], "counts": [200]}},
+        {"segmentation": {"size": [100, 200], "counts": "~~~~"}},
+        {"segmentation": {"size": [100, 200], "counts": "\x7f" * 50}},
+        {"bbox": [1, 1, 10, 10], "category_id": 99},
+        {"bbox": [1, 1, 10, 10], "image_id": 99},
+    ],
+)
+def test_a_bad_annotation_of_coco_is_told_and_the_other_is_read(bad: dict[str, Any], tmp_path: Path) -> None:
+    reading = read(file(tmp_path, "instances.json", coco(bad, {"bbox": [20, 20, 60, 40]})))
+    assert boxes(reading) == [[THE_BOX]]
+    assert len(reading.told) == 1
+
+
+def test_coco_without_sizes_takes_the_picture_s(tmp_path: Path) -> None:
+    reading = read(file(tmp_path, "instances.json", coco({"bbox": [20, 20, 60, 40]}, width=None, height=None)))
+    assert boxes(reading) == [[THE_BOX]]
+
+
+def test_a_folder_of_several_coco_files_is_read_as_one(tmp_path: Path) -> None:
+    for part in ("train", "valid"):
+        name = f"{part}.png"
+        file(tmp_path, f"{part}/_annotations.coco.json", coco({"bbox": [20, 20, 60, 40]}, file_name=name))
+        file(tmp_path, f"{part}/{name}", picture())
+    assert boxes(read(tmp_path)) == [[THE_BOX], [THE_BOX]]
+
+
+VOC = """<?xml version="1.0" encoding="utf-8"?><annotation><folder>VOC</folder><filename>a.png</filename>
+<size><width>200</width><height>100</height><depth>3</depth></size>{objects}</annotation>"""
+OBJECT = (
+    "<object><name>{name}</name><bndbox><xmin>{0}</xmin><ymin>21</ymin><xmax>80</xmax><ymax>60</ymax></bndbox></object>"
+)
+
+
+def test_voc_s_boxes_are_read_with_corners_counted_from_one(tmp_path: Path) -> None:
+    file(tmp_path, "Annotations/a.xml", VOC.format(objects=OBJECT.format(21, name="scratch")))
+    file(tmp_path, "JPEGImages/a.png", picture())
+    reading = read(tmp_path)
+    assert (boxes(reading), reading.told) == ([[THE_BOX]], [])
+    assert reading.items[0].address == "VOC/a.png"
+
+
+def test_voc_s_polygons_are_read(tmp_path: Path) -> None:
+    corners = "".join(f"<x{n}>{x}</x{n}><y{n}>{y}</y{n}>" for n, (x, y) in enumerate([(20, 20), (80, 20), (80, 60)], 1))
+    thing = f"<object><name>scratch</name><polygon>{corners}</polygon></object>"
+    reading = read(file(tmp_path, "a.xml", VOC.format(objects=thing)))
+    assert (boxes(reading), reading.told) == ([[THE_BOX]], [])
+
+
+@pytest.mark.parametrize("left", ["", "x", "nan", "1e300"])
+def test_a_bad_object_of_voc_is_told_and_the_other_is_read(left: str, tmp_path: Path) -> None:
+    objects = OBJECT.format(left, name="scratch") + OBJECT.format(21, name="scratch") + "<object/>"
+    reading = read(file(tmp_path, "a.xml", VOC.format(objects=objects)))
+    assert boxes(reading) == [[THE_BOX]]
+    assert len(reading.told) == 2
+
+
+def test_xml_that_defines_entities_is_refused(tmp_path: Path) -> None:
+    bomb = '<!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;&a;">]><annotation><filename>&b;</filename></annotation>'
+    reading = read(file(tmp_path, "a.xml", bomb))
+    assert (reading.items, len(reading.told)) == ([], 1)
+    assert "is no XML that can be read" in reading.told[0].reason or "no XML" in str(reading.told[0])
+
+
+ROWS = {
+    "detect": "0 0.25 0.4 0.3 0.4",
+    "with a score": "0 0.25 0.4 0.3 0.4 0.93",
+    "segment": "0 0.1 0.2 0.4 0.2 0.4 0.6",
+    "obb": "0 0.1 0.2 0.4 0.2 0.4 0.6 0.1 0.6",
+}
+
+
+@pytest.mark.parametrize("kind", ROWS)
+@pytest.mark.parametrize("classes", ["data.yaml", "classes.txt"])
+def test_yolo_s_rows_are_read(kind: str, classes: str, tmp_path: Path) -> None:
+    file(tmp_path, "images/train/a.jpg", picture())
+    file(tmp_path, "labels/train/a.txt", ROWS[kind] + "\n")
+    file(tmp_path, classes, "names: [scratch, dent]\n" if classes == "data.yaml" else "scratch\ndent\n")
+    reading = read(tmp_path)
+    assert (boxes(reading), reading.told) == ([[THE_BOX]], [])
+    assert boxes(read(tmp_path, Role.CANVAS), Desk.CANVASES) == [[THE_BOX]]
+
+
+def test_yolo_s_labels_beside_the_pictures_and_a_names_table_are_read(tmp_path: Path) -> None:
+    file(tmp_path, "a.png", picture())
+    file(tmp_path, "a.txt", ROWS["detect"])
+    file(tmp_path, "plain.png", picture(2))
+    file(tmp_path, "data.yaml", "path: ../elsewhere\nnames:\n  0: scratch\n  1: dent\n")
+    reading = read(file(tmp_path, "data.yaml", "names: {0: scratch}"))
+    assert boxes(reading) == [[THE_BOX], []]
+    assert reading.all_notes() == ["pictures without a label file, added without drawings: 1"]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "0 0.1 0.2",
+        "scratch 0.1 0.2 0.3 0.4",
+        "0 20 20 60 40",
+        "0 0.1 0.2 0.3 0.4 0.5 0.6 0.7",
+        "0.5 .1 .1 .1 .1",
+        "0 nan 0 1 1",
+    ],
+)
+def test_a_bad_row_of_yolo_is_told_and_the_other_is_read(row: str, tmp_path: Path) -> None:
+    file(tmp_path, "images/a.png", picture())
+    file(tmp_path, "labels/a.txt", f"{ROWS['detect']}\n{row}\n")
+    file(tmp_path, "labels/lost.txt", ROWS["detect"])
+    file(tmp_path, "classes.txt", "scratch\n")
+    reading = read(tmp_path)
+    assert boxes(reading) == [[THE_BOX]]
+    assert [one.item for one in reading.told] == ["labels/lost.txt", "labels/a.txt, row 2"]
+
+
+def test_a_yaml_that_expands_or_makes_objects_does_neither(tmp_path: Path) -> None:
+    file(tmp_path, "images/a.png", picture())
+    file(tmp_path, "labels/a.txt", ROWS["detect"])
+    file(tmp_path, "data.yaml", "names: !!python/object/apply:os.system ['true']\n")
+    reading = read(tmp_path)
+    boxes(reading)
+    assert any("the names of the classes cannot be read" in one.reason for one in reading.told)
+
+
+def test_a_folder_is_read_as_its_export_or_as_its_pictures_at_any_depth(tmp_path: Path) -> None:
+    for name in ("s1/a.png", "s2/B.PNG", ".hidden/c.png", "__MACOSX/d.png"):
+        file(tmp_path, name, picture())
+    file(tmp_path, "notes.json", {"version": 1})
+    assert [item.name for item in read(tmp_path).items] == ["s1/a.png", "s2/B.PNG"]
+    export = [{"data": {"image": "a.png"}}]
+    file(tmp_path, "project-1.json", export)
+    assert [item.address for item in read(tmp_path).items] == ["a.png"]
+    file(tmp_path, "project-2.json", export)
+    with pytest.raises(InputProblem, match=r"has several task lists \(project-1.json, project-2.json\)"):
+        read(tmp_path)
+    assert len(read(tmp_path, Role.BACKGROUND).items) == 2
+    file(tmp_path, "background.json", export)
+    assert len(read(tmp_path, Role.BACKGROUND).items) == 1
+
+
+def test_a_single_picture_is_added_and_one_that_label_studio_refuses_is_told(tmp_path: Path) -> None:
+    assert [item.name for item in read(file(tmp_path, "A.PNG", picture())).items] == ["A.PNG"]
+    reading = read(file(tmp_path, "a.tif", b"II*\0"))
+    assert (reading.items, len(reading.told)) == ([], 1)
+
+
+def test_a_folder_of_a_target_storage_is_read_whole(tmp_path: Path) -> None:
+    for number in range(3):
+        body = {"id": number, "result": [], "task": {"id": number, "data": {"image": f"{number}.png"}}}
+        file(tmp_path, str(number), json.dumps(body))
+    assert [item.address for item in read(tmp_path).items] == ["0.png", "1.png", "2.png"]
+
+
+def test_a_name_that_is_no_text_is_shown_and_its_picture_read(tmp_path: Path) -> None:
+    (tmp_path / "pl\udcfcte.png").write_bytes(picture())
+    [item] = read(tmp_path).items
+    assert item.name == "pl?te.png"
+
+
+def test_a_file_larger_than_the_limit_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "export.json"
+    with path.open("wb") as opened:
+        opened.truncate(MOST_TEXT_BYTES + 1)
+    with pytest.raises(InputProblem, match="split it"):
+        read(path)
