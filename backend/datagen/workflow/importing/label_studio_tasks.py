@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from datagen.domain.foreign_text import plain
 from datagen.errors import InputProblem
-from datagen.label_studio.records import plain, stamp
+from datagen.label_studio.records import stamp
 from datagen.workflow.importing.items import MOST_ITEMS, Draw, Item, Reading, clean_name, fixed
 from datagen.workflow.importing.task_pictures import TaskPicture, assigned, further_pictures, pictures_of
 
