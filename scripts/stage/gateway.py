@@ -17,7 +17,7 @@ import httpx
 
 #: Headers that belong to one connection, and are not passed on.
 _OWN = frozenset(
-    {"connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade", "host", "content-length"}
+    {"connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade", "host", "content-length", "expect"}
 )
 
 
@@ -107,6 +107,7 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     served_by: Gateway
+    protocol_version = "HTTP/1.1"  # so that "Expect: 100-continue", which S3's clients send, is answered
 
     def _pass(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)

@@ -63,6 +63,7 @@ def test_deleted_is_gone_and_deleting_again_is_no_error(store: ImageStore) -> No
 
 
 def test_an_absent_object_is_named(store: ImageStore) -> None:
+    store.put(b"another")
     with pytest.raises(StoreError, match=f"image {DIGEST} is not in the store"):
         store.get(DIGEST)
 

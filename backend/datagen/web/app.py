@@ -21,6 +21,9 @@ from datagen.web.pictures import pictures_blueprint
 from datagen.web.vitals import vitals_blueprint
 from datagen.web.webhook import webhook_blueprint
 
+#: A request for a picture does not wait longer for the image store: until it first answers, and in all.
+STORE_ANSWER_SECONDS, STORE_SECONDS = 3.0, 10.0
+
 
 def create_app(settings: Settings | None = None) -> Flask:
     """The web process's application."""
@@ -34,7 +37,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     )
     database = Database(chosen.resolved_database_url)
     queues = Queues(connect(chosen.redis_url))
-    images = ImageStore(chosen.resolved_store_url)
+    images = ImageStore(chosen.resolved_store_url, answer_s=STORE_ANSWER_SECONDS, whole_s=STORE_SECONDS)
     links = Links(chosen.own_url, chosen.signing_keys, chosen.image_link_days)
 
     app = Flask(__name__, static_folder=None)
