@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from datagen.jobs.queues import GPU, Queues
@@ -44,8 +44,15 @@ def sweep(database: Database, queues: Queues) -> int:
             )
             overdue += [Knock(door, row_id) for row_id in found]
         shards = list(_shards(session, moment))
-        stale = session.scalars(select(StudyRow.id).where(StudyRow.inputs_read != StudyRow.inputs_changed))
+        stale = session.scalars(
+            select(StudyRow.id).where(
+                StudyRow.inputs_read != StudyRow.inputs_changed,
+                or_(StudyRow.inputs_due_at.is_(None), StudyRow.inputs_due_at <= moment),
+            )
+        )
         overdue += [*(shard.knock for shard in shards), *(Knock(Door.INPUTS, study_id) for study_id in stale)]
+        postponed = session.scalars(select(StudyRow.id).where(StudyRow.proposals_due_at <= moment))
+        overdue += [Knock(Door.PROPOSALS, study_id) for study_id in postponed]
     queued = queues.queued()  # after the rows were read: what was knocked for meanwhile is among them
     knocks = [knock for knock in overdue if knock not in queued]
     if knocks:

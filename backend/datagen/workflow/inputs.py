@@ -71,6 +71,7 @@ def refresh(workshop: Workshop, study_id: int, *, force: bool = False) -> Inputs
             if (desk := unit.session.get(DeskRow, project_id)) is not None:  # not made anew meanwhile
                 desk.tasks = len(there)
         study.inputs_read = as_of
+        study.inputs_waits, study.waits_for = 0, ""
         unit.session.flush()
         _show(unit, study)
         unit.later(Door.PROPOSALS, study_id)

@@ -20,7 +20,7 @@ from sqlalchemy import select
 
 from datagen.domain.inputs import Desk
 from datagen.domain.lifecycle import StudyState
-from datagen.errors import LabelStudioError, LabelStudioUnavailable
+from datagen.errors import LabelStudioError, LabelStudioUnavailable, StoreUnavailable
 from datagen.label_studio.records import Counts, Task
 from datagen.store.rows import DeskRow, InputRow, StudyRow, now
 from datagen.workflow import deciding, points, verdicts
@@ -80,7 +80,7 @@ def reconcile(workshop: Workshop) -> None:
             except LabelStudioUnavailable:
                 seen.pop()
                 raise
-            except LabelStudioError as refusal:
+            except (LabelStudioError, StoreUnavailable) as refusal:
                 log.warning("reconciler.refused", study=desk.study_id, desk=str(desk.desk), reason=str(refusal))
     finally:
         _note(workshop, seen, moment)

@@ -61,8 +61,12 @@ def _describe(session: Session, study: StudyRow) -> dict[str, Any]:
             .join(BatchRow, BatchRow.id == ShardRow.batch_id)
             .where(BatchRow.study_id == study.id, BatchRow.kind == BatchKind.RUN, ShardRow.published_at.is_not(None))
         ),
-        "problems": [*inputs.missing(), *map(str, inputs.problems), *stuck],
+        "problems": [*_reading(study), *inputs.missing(), *map(str, inputs.problems), *stuck],
     }
+
+
+def _reading(study: StudyRow) -> list[str]:
+    return [f"reading the inputs {study.waits_for}; it is tried again"] if study.waits_for else []
 
 
 def _count(session: Session, study_id: int, kind: BatchKind) -> int:
