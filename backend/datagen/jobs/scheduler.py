@@ -12,6 +12,7 @@ from rq.cron import CronJob, CronScheduler
 from rq.serializers import JSONSerializer
 from rq.utils import now
 
+from datagen.jobs import heartbeats
 from datagen.jobs.queues import EVENTS
 from datagen.jobs.tasks import reconcile, sweep
 
@@ -19,6 +20,8 @@ log = structlog.get_logger()
 
 #: A scheduler that lost Redis looks for it again so often, seconds.
 RECONNECT_SECONDS = 1.0
+#: Redis answers within this, seconds, or the scheduler connects anew.
+REDIS_SECONDS = 5.0
 #: What the periodic jobs return is nothing; RQ forgets it after this.
 RESULT_TTL_SECONDS = 5
 
@@ -40,14 +43,18 @@ class JsonCron(CronScheduler):
 
 def run_scheduler(redis_url: str, *, sweep_seconds: int, reconcile_seconds: int) -> None:
     """Queue the periodic jobs until told to stop; while Redis is away, wait for it."""
-    scheduler = JsonCron(connection=Redis.from_url(redis_url), logging_level="WARNING")
+    connection = Redis.from_url(redis_url, socket_timeout=REDIS_SECONDS, socket_connect_timeout=REDIS_SECONDS)
+    scheduler = JsonCron(connection=connection, logging_level="WARNING")
     scheduler.register(sweep, EVENTS, interval=sweep_seconds)
     scheduler.register(reconcile, EVENTS, interval=reconcile_seconds)
-    while True:
-        try:
-            scheduler.start()  # type: ignore[no-untyped-call]
-        except RedisError as away:
-            log.warning("scheduler.redis_away", reason=type(away).__name__)
-            time.sleep(RECONNECT_SECONDS)
-        else:
-            return  # it was told to stop
+    process = heartbeats.Alive(scheduler.name, scheduler.hostname, ())
+    with heartbeats.beating(redis_url, heartbeats.Kind.SCHEDULER, process):
+        while True:
+            try:
+                log.info("scheduler.started", name=scheduler.name)
+                scheduler.start()  # type: ignore[no-untyped-call]
+            except RedisError as away:
+                log.warning("scheduler.redis_away", reason=type(away).__name__)
+                time.sleep(RECONNECT_SECONDS)
+            else:
+                return  # it was told to stop

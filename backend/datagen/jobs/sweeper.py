@@ -89,7 +89,7 @@ def _shards(session: Session, moment: datetime) -> Iterator[_Shard]:
 
 def _say_what_is_waited_for(database: Database, queues: Queues, shards: Sequence[_Shard]) -> None:
     for_gpu = any(shard.knock.door is Door.GPU_SHARD for shard in shards)
-    no_gpu = for_gpu and not any(GPU in worker.queue_names() for worker in live_workers(queues))
+    no_gpu = for_gpu and not any(GPU in worker.queues for worker in live_workers(queues))
     words: dict[int, str] = {
         shard.batch_id: said
         for shard in shards

@@ -46,7 +46,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     plain_errors(app)
     app.after_request(quiet_headers)
     webhook = webhook_blueprint(gate, database, Bell(queues.knock))
-    vitals = vitals_blueprint(gate, database, queues, chosen.label_studio_url)
+    vitals = vitals_blueprint(gate, database, queues, chosen.label_studio_url, images)
     for blueprint in (webhook, ml_blueprint(gate, database), pictures_blueprint(images, links), vitals):
         app.register_blueprint(blueprint)
     limiter = Limiter(get_remote_address, app=app, storage_uri="memory://")

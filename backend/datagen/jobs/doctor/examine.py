@@ -13,9 +13,13 @@ from datagen.errors import DatagenError
 from datagen.jobs.doctor import label_studio, parts
 from datagen.jobs.doctor.finding import Wrong
 from datagen.settings import Settings
+from datagen.store.bounded import BoundedCalls
 from datagen.store.database import Database
 from datagen.store.rows import StudyRow
 from datagen.workflow.workshop import find_study
+
+#: One look takes no longer, seconds; the delivery of an event is waited for 5 s in it.
+LOOK_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +54,9 @@ def examine(settings: Settings, study_name: str | None = None) -> Iterator[Check
 
 def _check(name: str, look: Callable[[Settings], str], settings: Settings) -> Check:
     try:
-        return Check(name=name, good=True, finding=look(settings))
+        return Check(name=name, good=True, finding=BoundedCalls(1, "doctor").call(lambda: look(settings), LOOK_SECONDS))
+    except TimeoutError:
+        return Check(name=name, good=False, finding=f"did not answer within {LOOK_SECONDS:g} s; see that it runs")
     except (Wrong, DatagenError) as wrong:
         return Check(name=name, good=False, finding=str(wrong))
 
