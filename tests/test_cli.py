@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import zipfile
@@ -18,6 +19,7 @@ from datagen import __version__
 from datagen.domain.inputs import Desk
 from datagen.store.decode import encode_png
 from datagen.store.rows import DeskRow
+from s3 import CREDENTIALS
 from stage.ports import free_port
 from stage.processes import Processes, wait_until
 from studio import Studio, Study, plate
@@ -292,6 +294,25 @@ def test_the_doctor_names_what_is_wrong_and_exits_1(
     assert len(found) == 1, lines
     assert sentence in found[0]
     assert "hush" not in "".join(lines.values())
+
+
+def test_the_doctor_gives_up_what_is_frozen_and_looks_at_the_others(diagnose: Any, shared_study: Study) -> None:
+    pytest.importorskip("s3fs", reason="the extra s3 is not installed")
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts connections, and answers nothing
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        code, lines = diagnose(
+            DATAGEN_STORE_URL="s3://pictures/prefix",
+            LABEL_STUDIO_URL=f"http://{address}",
+            REDIS_URL=f"redis://{address}/0",
+            **CREDENTIALS,
+            AWS_ENDPOINT_URL=f"http://{address}",
+        )
+    assert code == 1
+    assert "it did not answer in time; see that it runs" in lines["FAIL image store"]
+    assert "does not answer (TimeoutError)" in lines["FAIL Redis"]
+    assert "(ReadTimeout)" in lines["FAIL Label Studio"]
+    assert "did not answer in time" in lines["FAIL token"]
+    assert lines["ok   database"].startswith("sqlite")
 
 
 def test_the_doctor_refuses_parameters_that_a_study_could_not_be_built_with(diagnose: Any, shared_study: Study) -> None:
