@@ -79,7 +79,8 @@ class Gateway:
                 body = b"".join(answer.iter_raw())
         except httpx.TransportError as error:
             return Answer(502, body=f"{urlsplit(self.upstream).netloc}: {type(error).__name__}".encode())
-        kept = tuple(pair for pair in answer.headers.multi_items() if pair[0].lower() not in _OWN)
+        own = _OWN - {"content-length"} if passing.method == "HEAD" else _OWN  # of a body that is not sent
+        kept = tuple(pair for pair in answer.headers.multi_items() if pair[0].lower() not in own)
         return Answer(answer.status_code, kept, body)
 
     def close(self) -> None:
@@ -119,7 +120,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response_only(answer.status)
         for name, value in answer.headers:
             self.send_header(name, value)
-        self.send_header("Content-Length", str(len(answer.body)))
+        if self.command != "HEAD":
+            self.send_header("Content-Length", str(len(answer.body)))
         self.send_header("Connection", "close")
         self.end_headers()
         if self.command != "HEAD":

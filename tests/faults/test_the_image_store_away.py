@@ -101,7 +101,6 @@ def test_a_run_goes_through_every_kind_of_outage_and_no_shard_fails(away: Plant,
             away.start("worker-1", "worker-2")
         try_now(ready_study)
         away.until(lambda said=sentence: said in ready_study.page(-1), f"The page that says “{sentence}”")
-        assert f"{sentence}" in ready_study.page(-1)
         assert "tried again at" in ready_study.page(-1)
         assert not INTERNAL.search(ready_study.page(-1))
         assert str(approved(ready_study).state) == "running"
@@ -113,7 +112,7 @@ def test_a_run_goes_through_every_kind_of_outage_and_no_shard_fails(away: Plant,
     made = shards(ready_study, run)
     assert [str(shard.state) for shard in made] == ["done"] * SHARDS
     assert sum(shard.waits for shard in made) >= len(outages)
-    assert all(leases.failures(shard) <= 1 for shard in made)
+    assert all(leases.failures(shard) <= 2 for shard in made)  # the last try, and one whose worker was killed above
     assert len(ready_study.samples_of(run)) == SHARD * SHARDS
     assert "waits for" not in ready_study.page(-2) + ready_study.page()
     assert_nothing_twice_nothing_missing(ready_study)
