@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import zipfile
@@ -13,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from redis import Redis
 from sqlalchemy import delete
 
 from datagen import __version__
 from datagen.domain.inputs import Desk
 from datagen.store.decode import encode_png
 from datagen.store.rows import DeskRow
+from s3 import CREDENTIALS
 from stage import redis_server
 from stage.ports import free_port
 from stage.processes import Processes, wait_until
@@ -309,7 +310,7 @@ def test_the_doctor_finds_nothing_where_nothing_is_wrong(diagnose: Any, shared_s
             "another basic-auth password than the installation: set BASIC_AUTH_",
         ),
         (
-            {"DATAGEN_SIGNING_KEYS": "other " * 4},
+            {"DATAGEN_SIGNING_KEYS": "other" * 4},
             "secrets",
             "another key of image links than the installation: set DATAGEN_",
         ),
@@ -338,7 +339,7 @@ def test_the_doctor_names_what_is_wrong_and_exits_1(
     ("changed", "cause", "consequences"),
     [
         (
-            {"DATAGEN_WEBHOOK_SECRET": "other", "BASIC_AUTH_PASS": "other", "DATAGEN_SIGNING_KEYS": "other"},
+            dict.fromkeys(("DATAGEN_WEBHOOK_SECRET", "BASIC_AUTH_PASS", "DATAGEN_SIGNING_KEYS"), "other" * 4),
             "secrets",
             ("web log-in", "image link", "webhooks of", "ML backends of", "delivery to"),
         ),
@@ -362,11 +363,9 @@ def test_the_doctor_names_the_cause_and_gives_no_advice_about_its_consequences(
 
 @pytest.fixture
 def locked_redis(processes: Processes, tmp_path: Path) -> Iterator[str]:
-    """A Redis that wants a password; its address without one."""
+    """A Redis that wants a password; its address with it."""
     url = redis_server.start(processes, tmp_path / "locked redis")
     started = [one for one in processes.alive() if one.name == "redis"][-1]
-    with Redis.from_url(url) as client:
-        client.config_set("requirepass", "sesame")
     yield url
     processes.stop(started)
 
@@ -374,8 +373,8 @@ def locked_redis(processes: Processes, tmp_path: Path) -> Iterator[str]:
 def test_a_redis_that_wants_a_password_is_not_said_to_be_down(
     locked_redis: str, diagnose: Any, studio: Studio, tmp_path: Path
 ) -> None:
-    wrong = locked_redis.replace("redis://", "redis://:guessed@")
-    for url in (locked_redis, wrong):
+    bare = re.sub(r"//[^@]*@", "//", locked_redis)
+    for url in (bare, bare.replace("redis://", "redis://:guessed@")):
         finding = diagnose(REDIS_URL=url, one_study=False)[1]["FAIL Redis"]
         assert "answers, and wants a password that REDIS_URL lacks, or has wrong" in finding
         assert "redis://:PASSWORD@HOST:6379/0" in finding
@@ -383,8 +382,7 @@ def test_a_redis_that_wants_a_password_is_not_said_to_be_down(
             said = refused(datagen({**studio.environment, "REDIS_URL": url}, tmp_path, command))
             assert "wants a password that REDIS_URL lacks" in said
             assert "guessed" not in said
-    right = locked_redis.replace("redis://", "redis://:sesame@")
-    assert "ok   Redis" in diagnose(REDIS_URL=right, one_study=False)[1]
+    assert "ok   Redis" in diagnose(REDIS_URL=locked_redis, one_study=False)[1]
 
 
 def test_a_database_that_refuses_the_log_in_is_not_said_to_be_down(
@@ -415,6 +413,25 @@ def test_a_project_that_was_deleted_is_named_with_the_fix(studio: Studio, alive:
     assert datagen(studio.environment, tmp_path, "provision", own.name).returncode == 0
     assert datagen(studio.environment, tmp_path, "doctor", "--study", own.name).returncode == 0
     assert refused(datagen(studio.environment, tmp_path, "add", own.name, "canvas", "--from-project", str(project)))
+
+
+def test_the_doctor_gives_up_what_is_frozen_and_looks_at_the_others(diagnose: Any, shared_study: Study) -> None:
+    pytest.importorskip("s3fs", reason="the extra s3 is not installed")
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts connections, and answers nothing
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        code, lines = diagnose(
+            DATAGEN_STORE_URL="s3://pictures/prefix",
+            LABEL_STUDIO_URL=f"http://{address}",
+            REDIS_URL=f"redis://{address}/0",
+            **CREDENTIALS,
+            AWS_ENDPOINT_URL=f"http://{address}",
+        )
+    assert code == 1
+    assert "it did not answer in time; see that it runs" in lines["FAIL image store"]
+    assert "does not answer (TimeoutError)" in lines["FAIL Redis"]
+    assert "(ReadTimeout)" in lines["FAIL Label Studio"]
+    assert "did not answer in time" in lines["FAIL token"]
+    assert lines["ok   database"].startswith("sqlite")
 
 
 def test_the_doctor_refuses_parameters_that_a_study_could_not_be_built_with(diagnose: Any, shared_study: Study) -> None:

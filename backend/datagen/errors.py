@@ -19,7 +19,9 @@
     │   ├── LabelStudioUnavailable   it did not answer, or asks to come back later: worth a retry
     │   ├── LabelStudioFault         it is up, and fails at this one thing: others can still be asked for
     │   └── LabelStudioMissing       what was asked for is not there (any more)
-    └── StoreError                   the image store lacks or cannot hold an object
+    └── StoreError                   an object of the image store, a backup or an export cannot be used
+        ├── StoreMissing             the object is not in the store
+        └── StoreUnavailable         the store did not answer, refused or is full: worth a retry
 """
 
 
@@ -92,4 +94,20 @@ class LabelStudioMissing(LabelStudioError):
 
 
 class StoreError(DatagenError):
-    """The image store lacks or cannot hold an object."""
+    """An object of the image store, a backup or an export cannot be used."""
+
+
+class StoreMissing(StoreError):
+    """The object is not in the image store."""
+
+
+class StoreUnavailable(StoreError):
+    """The image store did not answer, refused the request or is full: nothing is wrong with the object.
+
+    ``reason`` says why in a few words. Neither it nor the sentence names a bucket, an endpoint or a path: both are
+    shown on pages.
+    """
+
+    def __init__(self, sentence: str, reason: str) -> None:
+        super().__init__(sentence)
+        self.reason = reason

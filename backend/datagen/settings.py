@@ -154,6 +154,13 @@ class Settings(BaseSettings):
         validation_alias=_named("DATAGEN_LEASE_SECONDS"),
         description="A worker that was not heard of for so long is taken for dead, and its work is given to another.",
     )
+    outage_hours: float = Field(
+        24.0,
+        gt=0,
+        validation_alias=_named("DATAGEN_OUTAGE_HOURS"),
+        description="Hours for which a round or run waits for an image store or database that does not answer, before "
+        "it is given up; “datagen retry” takes it up again.",
+    )
     sweep_seconds: int = Field(
         5,
         ge=1,

@@ -17,7 +17,7 @@ import httpx
 
 #: Headers that belong to one connection, and are not passed on.
 _OWN = frozenset(
-    {"connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade", "host", "content-length"}
+    {"connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade", "host", "content-length", "expect"}
 )
 
 
@@ -79,7 +79,8 @@ class Gateway:
                 body = b"".join(answer.iter_raw())
         except httpx.TransportError as error:
             return Answer(502, body=f"{urlsplit(self.upstream).netloc}: {type(error).__name__}".encode())
-        kept = tuple(pair for pair in answer.headers.multi_items() if pair[0].lower() not in _OWN)
+        own = _OWN - {"content-length"} if passing.method == "HEAD" else _OWN  # of a body that is not sent
+        kept = tuple(pair for pair in answer.headers.multi_items() if pair[0].lower() not in own)
         return Answer(answer.status_code, kept, body)
 
     def close(self) -> None:
@@ -107,6 +108,7 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     served_by: Gateway
+    protocol_version = "HTTP/1.1"  # so that "Expect: 100-continue", which S3's clients send, is answered
 
     def _pass(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
@@ -118,7 +120,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response_only(answer.status)
         for name, value in answer.headers:
             self.send_header(name, value)
-        self.send_header("Content-Length", str(len(answer.body)))
+        if self.command != "HEAD":
+            self.send_header("Content-Length", str(len(answer.body)))
         self.send_header("Connection", "close")
         self.end_headers()
         if self.command != "HEAD":

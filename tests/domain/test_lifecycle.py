@@ -32,6 +32,10 @@ EXPECTED = {
     ("accepted", "approve"): ("generating", None, False),
     ("accepted", "stop"): ("stopped", None, False),
     ("stopped", "build preview"): ("previewing", None, True),
+    ("collecting", "retry round"): ("previewing", None, False),
+    ("reviewing", "retry round"): ("previewing", "superseded", False),
+    ("accepted", "retry round"): ("previewing", None, False),
+    ("accepted", "retry run"): ("generating", None, False),
 }
 
 #: Where the version came to nothing, so that an earlier one counts again.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from redis import Redis
@@ -27,7 +29,13 @@ SHARD = 30
 
 @pytest.fixture(scope="session")
 def _plant(label_studio: Server, processes: Processes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
-    folder = tmp_path_factory.mktemp("plant")
+    with installation(label_studio, processes, tmp_path_factory.mktemp("plant")) as plant:
+        yield plant
+
+
+@contextmanager
+def installation(label_studio: Server, processes: Processes, folder: Path, **settings_of_it: str) -> Iterator[Plant]:
+    """An installation with all its parts running, with these environment variables beside the usual ones."""
     web_port = free_port()
     to_label_studio, to_web = Gateway(label_studio.url), Gateway(f"http://127.0.0.1:{web_port}")
     environment = {
@@ -43,6 +51,7 @@ def _plant(label_studio: Server, processes: Processes, tmp_path_factory: pytest.
         "DATAGEN_SWEEP_SECONDS": str(SWEEP_S),
         "DATAGEN_RECONCILE_SECONDS": str(RECONCILE_S),
         "LOG_LEVEL": "INFO",
+        **settings_of_it,
     }
     settings = settings_of(environment)
     end_process()

@@ -135,7 +135,7 @@ def test_a_gpu_worker_that_cannot_do_the_work_says_so_when_it_starts(
     """It logged that it had started, and served its queue."""
 
     def serves() -> bool:
-        return any(GPU in worker.queue_names() for worker in live_workers(studio.queues))
+        return any(GPU in worker.queues for worker in live_workers(studio.queues))
 
     assert not serves()
     worker = processes.start(

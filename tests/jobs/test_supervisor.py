@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import signal
 import subprocess
 import sys
@@ -26,6 +28,12 @@ inner = {'deaf': [sys.executable, '-c', deaf, sys.argv[1] + '/deaf']}
 code = f"from datagen.jobs.supervisor import *; supervise({inner}"
 codes["nested"] = code + ", INNER_STOP_SECONDS)"
 supervise({name: [sys.executable, "-c", codes[name], f"{sys.argv[1]}/{name}"] for name in sys.argv[2:]})
+"""
+
+#: Logs as the command does.
+LOGGED = """
+from datagen.jobs.logs import configure_logging
+configure_logging("INFO")
 """
 
 
@@ -55,6 +63,28 @@ def test_a_part_that_dies_is_started_again_and_the_others_live_on(
     wait_until(lambda: len(pids(tmp_path, "mortal")) >= 3, 30, "the third start of the part that dies")
     assert len(pids(tmp_path, "steady")) == 1
     assert born(pids(tmp_path, "steady")[0]) is not None
+
+
+def test_each_start_exit_and_restart_of_a_part_is_one_line_of_the_log(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-c", LOGGED + PROGRAM, str(tmp_path), "steady", "mortal"], stderr=output
+        )
+    wait_until(lambda: len(pids(tmp_path, "mortal")) >= 2 and len(pids(tmp_path, "steady")) == 1, 30, "The parts")
+    os.kill(pids(tmp_path, "steady")[0], signal.SIGKILL)
+    wait_until(lambda: len(pids(tmp_path, "steady")) == 2, 30, "The second start of the part that was killed")
+    process.terminate()
+    assert process.wait(timeout=40) == 0
+
+    events = [json.loads(line) for line in log.read_text().splitlines()]
+    steady = [event for event in events if event.get("part") == "steady"]
+    assert [event["event"] for event in steady] == ["part.started", "part.exited", "part.restarted", "part.stopped"]
+    assert [event["pid"] for event in steady] == [pid for pid in pids(tmp_path, "steady") for _ in range(2)]
+    assert (steady[1]["signal"], steady[1]["level"]) == ("SIGKILL", "warning")
+    assert {"lived_s", "starts_again_in_s"} <= steady[1].keys()
+    died = [event for event in events if event["event"] == "part.exited" and event["part"] == "mortal"]
+    assert {event["exit_code"] for event in died} == {3}
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import socket
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import inspect, select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import Connection, inspect, select, text
+from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 
 from datagen.domain.lifecycle import StudyState
-from datagen.store.database import Database
+from datagen.store.database import Database, is_unavailable
 from datagen.store.rows import InboxRow, Row, StudyRow
 
 
@@ -96,3 +101,89 @@ def test_writers_that_meet_wait_for_each_other_and_none_is_turned_away(tmp_path:
         assert session.scalars(select(StudyRow.preview_size)).one() == 20 + 8 * 20
     assert faults == []
     database.close()
+
+
+def backend_of(connection: Connection) -> int:
+    """The number of the server process behind a connection."""
+    pid = connection.scalar(text("SELECT pg_backend_pid()"))
+    assert isinstance(pid, int)
+    return pid
+
+
+@contextmanager
+def frozen(pid: int) -> Iterator[None]:
+    """A server process stands still."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+@pytest.mark.integration
+def test_a_postgresql_that_freezes_is_given_up_and_used_again_when_it_is_back(postgres_url: str) -> None:
+    database = Database(postgres_url, statement_seconds=1)
+    database.upgrade()
+    with database.engine.connect() as connection:
+        pooled = backend_of(connection)
+    with frozen(pooled):  # the pool asks its connection whether it lives, closes it, and opens another
+        assert answer_of(database) == 1
+    with database.engine.connect() as connection, frozen(backend_of(connection)):
+        with pytest.raises(OperationalError, match=r"did not answer within 2\.25 s") as caught:
+            connection.execute(text("SELECT 1"))
+        assert is_unavailable(caught.value)
+    assert answer_of(database) == 1
+    database.close()
+
+
+def answer_of(database: Database) -> object:
+    with database.read() as session:
+        return session.scalar(text("SELECT 1"))
+
+
+@pytest.mark.integration
+def test_a_statement_and_a_wait_for_a_lock_end_on_postgresql(postgres_url: str) -> None:
+    database = Database(postgres_url, statement_seconds=1)
+    database.upgrade()
+    with pytest.raises(OperationalError, match="statement timeout") as caught, database.read() as session:
+        session.execute(text("SELECT pg_sleep(60)"))
+    assert is_unavailable(caught.value)
+    with database.write() as holder, database.read() as session:
+        holder.execute(text("LOCK TABLE study"))
+        with pytest.raises(OperationalError, match="lock timeout"):
+            session.execute(text("SELECT * FROM study"))
+    database.close()
+
+
+@pytest.mark.integration
+def test_an_upgrade_may_take_longer_than_a_statement(postgres_url: str) -> None:
+    database, other = Database(postgres_url, statement_seconds=1), Database(postgres_url)
+    with other.write() as holder:
+        holder.execute(text("SELECT pg_advisory_xact_lock(7301926)"))
+        upgrade = threading.Thread(target=database.upgrade)
+        upgrade.start()
+        with other.read() as session:  # longer than either bound
+            session.execute(text("SELECT pg_sleep(3)"))
+        assert upgrade.is_alive()
+    upgrade.join(60)
+    with database.read() as session:
+        assert session.scalars(select(StudyRow)).all() == []
+    database.close()
+    other.close()
+
+
+def test_a_server_that_accepts_and_says_nothing_is_given_up() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        database = Database(
+            f"postgresql+psycopg://user:word@127.0.0.1:{silent.getsockname()[1]}/rows?connect_timeout=2"
+        )
+        with pytest.raises(OperationalError) as caught, database.read() as session:
+            session.execute(text("SELECT 1"))
+        assert is_unavailable(caught.value)
+        database.close()
+
+
+def test_a_wrong_statement_is_no_outage(database: Database) -> None:
+    with pytest.raises((ProgrammingError, OperationalError)) as caught, database.read() as session:
+        session.execute(text("SELECT nonsense FROM study"))
+    assert is_unavailable(caught.value) == isinstance(caught.value, OperationalError)

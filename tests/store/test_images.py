@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
+from fsspec.registry import _registry
 
 from datagen.errors import StoreError
 from datagen.store.images import ImageStore
@@ -63,6 +64,7 @@ def test_deleted_is_gone_and_deleting_again_is_no_error(store: ImageStore) -> No
 
 
 def test_an_absent_object_is_named(store: ImageStore) -> None:
+    store.put(b"another")
     with pytest.raises(StoreError, match=f"image {DIGEST} is not in the store"):
         store.get(DIGEST)
 
@@ -183,6 +185,7 @@ def test_an_unknown_kind_of_store_names_the_setting(url: str) -> None:
 
 def test_a_missing_driver_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "s3fs", None)
+    monkeypatch.delitem(_registry, "s3", raising=False)  # where another test has used it
     with pytest.raises(StoreError, match=r"pip install 'label-studio-datagen\[s3\]'"):
         ImageStore("s3://key:secret@bucket/prefix")
 

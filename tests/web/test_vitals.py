@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import socket
+import uuid
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import select
 
+from datagen.jobs import vitals
 from datagen.jobs.queues import Queues, connect
 from datagen.jobs.readiness import STALE_SECONDS
 from datagen.jobs.vitals import readiness
 from datagen.store.counters import count, counts
+from datagen.store.database import Database
+from datagen.store.images import ImageStore
+from datagen.store.rows import BatchRow, InboxRow, OutboxRow, WorkState, now
+from s3 import CREDENTIALS
 from stage.processes import wait_until
 from studio import Studio, Study, said
 
@@ -29,8 +41,9 @@ def figures(studio: Studio) -> dict[tuple[str, ...], float]:
     }
 
 
-def test_ready_names_the_part_that_is_away(studio: Studio) -> None:
-    wanted = {"database": True, "redis": True, "worker": False, "label_studio": True}
+def test_ready_names_the_parts_that_do_not_work(studio: Studio) -> None:
+    away = {"worker": False, "scheduler": False}
+    wanted = dict.fromkeys(("database", "schema", "redis", "label_studio", "image_store"), True) | away
 
     def answer() -> httpx.Response:
         return httpx.get(f"{studio.settings.own_url}/ready", timeout=30)
@@ -40,10 +53,69 @@ def test_ready_names_the_part_that_is_away(studio: Studio) -> None:
     assert answer().json()["age_seconds"] < STALE_SECONDS
 
 
-def test_parts_that_do_not_answer_are_not_ready(studio: Studio) -> None:
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """The address of a server that accepts connections and answers nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield f"127.0.0.1:{listening.getsockname()[1]}"
+
+
+def test_parts_that_do_not_answer_are_not_ready(studio: Studio, tmp_path: Path) -> None:
+    empty = Database(f"sqlite:///{tmp_path / 'rows.sqlite3'}")
+    (tmp_path / "images").write_text("a file in the place of the folder")
     with connect("redis://127.0.0.1:1/0") as nowhere:
-        parts = readiness(studio.workshop.database, Queues(nowhere), "http://127.0.0.1:1")
-    assert parts == {"database": True, "redis": False, "worker": False, "label_studio": False}
+        parts = readiness(empty, Queues(nowhere), "http://127.0.0.1:1", ImageStore(f"file://{tmp_path}/images"))
+    assert parts == dict.fromkeys(parts, False) | {"database": True}
+    empty.close()
+
+
+def test_parts_that_are_frozen_are_not_ready_and_keep_no_other_from_being_asked(
+    studio: Studio, silent: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("s3fs", reason="the extra s3 is not installed")
+    for name, value in {**CREDENTIALS, "AWS_ENDPOINT_URL": f"http://{silent}"}.items():
+        monkeypatch.setenv(name, value)
+    rows = Database(f"postgresql+psycopg://user:word@{silent}/rows?connect_timeout=2")
+    with connect(f"redis://{silent}/0") as redis:
+        with monkeypatch.context() as patience:
+            patience.setattr(vitals, "PART_SECONDS", 0.5)
+            parts = readiness(rows, Queues(redis), f"http://{silent}", ImageStore("s3://pictures/prefix"))
+        assert parts == dict.fromkeys(parts, False)
+        mixed = readiness(studio.workshop.database, studio.queues, studio.server.url, ImageStore("s3://pictures/x"))
+    assert [part for part, works in mixed.items() if not works] == ["image_store", "worker", "scheduler"]
+    rows.close()
+
+
+def test_a_schema_of_another_version_is_not_ready(studio: Studio, tmp_path: Path) -> None:
+    old = Database(f"sqlite:///{tmp_path / 'rows.sqlite3'}")
+    old.upgrade("0006")
+    parts = readiness(old, studio.queues, studio.server.url, studio.workshop.images)
+    assert (parts["database"], parts["schema"]) == (True, False)
+    old.upgrade()
+    assert readiness(old, studio.queues, studio.server.url, studio.workshop.images)["schema"]
+    old.close()
+
+
+def test_metrics_know_the_parts_and_what_was_given_up(studio: Studio, study: Study) -> None:
+    study.review()
+    before = figures(studio)
+    assert before["datagen_up", "image_store"] == before["datagen_up", "database"] == 1
+    assert before["datagen_up", "worker"] == before["datagen_workers",] == before["datagen_schedulers",] == 0
+    waiting_since = now() - timedelta(hours=2)
+    with studio.workshop.database.write() as session:
+        [row] = session.scalars(select(OutboxRow).order_by(OutboxRow.id.desc()).limit(1))
+        row.state, row.waiting_since, row.due_at = WorkState.PENDING, waiting_since, now() + timedelta(hours=1)
+        [batch] = session.scalars(select(BatchRow).where(BatchRow.study_id == study.id).limit(1))
+        state, batch.state = batch.state, WorkState.FAILED
+        session.add(InboxRow(fingerprint=uuid.uuid4().hex, action="TASKS_CREATED", state=WorkState.FAILED))
+    after = figures(studio)
+    assert after["datagen_waiting", "outbox"] == before["datagen_waiting", "outbox"] + 1
+    assert after["datagen_oldest_wait_seconds", "outbox"] >= 7200
+    assert after["datagen_failed", "event"] == before["datagen_failed", "event"] + 1
+    assert after["datagen_batches", "failed", "round"] == before["datagen_batches", "failed", "round"] + 1
+    with studio.workshop.database.write() as session:
+        session.get_one(OutboxRow, row.id).state = WorkState.DONE
+        session.get_one(BatchRow, batch.id).state = state
 
 
 def test_metrics_count_events_images_and_what_waits(studio: Studio, study: Study) -> None:

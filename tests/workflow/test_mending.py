@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import socket
+from dataclasses import replace
+
 import httpx
 import pytest
 from sqlalchemy import select
 
 from datagen.domain.inputs import Desk, Role
 from datagen.domain.lifecycle import Happening
-from datagen.errors import Refused
+from datagen.domain.spec import Spec
+from datagen.errors import Refused, StoreUnavailable
 from datagen.store.decode import encode_png
+from datagen.store.images import ImageStore
 from datagen.store.links import Links
-from datagen.store.rows import InputRow, OutboxRow, StudyRow, WorkState
+from datagen.store.rows import BatchKind, BatchRow, InputRow, OutboxRow, ShardRow, SpecRow, StudyRow, WorkState
 from datagen.workflow import mending
 from datagen.workflow.mending import delete_study, mend_links, retry
-from studio import Studio, Study, plate
+from datagen.workflow.rendering import Atelier, render_shard
+from s3 import CREDENTIALS
+from studio import SHARD, Studio, Study, plate, said
 
 pytest_plugins = ("studio_fixtures",)
 pytestmark = pytest.mark.integration
+
+
+def shards_of(study: Study, batch: BatchRow) -> list[ShardRow]:
+    with study.studio.rows() as session:
+        return list(session.scalars(select(ShardRow).where(ShardRow.batch_id == batch.id).order_by(ShardRow.start)))
 
 
 def test_a_telling_that_was_given_up_is_told_after_a_retry(studio: Studio, study: Study) -> None:
@@ -25,12 +37,101 @@ def test_a_telling_that_was_given_up_is_told_after_a_retry(studio: Studio, study
     with studio.workshop.database.write() as session:
         given_up = session.get_one(OutboxRow, row.id)
         given_up.state, given_up.error = WorkState.FAILED, "Label Studio refused"
-    assert retry(studio.workshop, study.name) == 1
+    tried = retry(studio.workshop, study.name, "ann")
+    assert (tried.outbox, tried.events, tried.revived, tried.left) == (1, 0, "", "")
     studio.settle()
     with studio.rows() as session:
         told = session.get_one(OutboxRow, row.id)
     assert told.state is WorkState.DONE
     assert told.error == ""
+
+
+def test_a_failed_run_goes_on_where_it_stood(studio: Studio, study: Study) -> None:
+    if study.row().state != "accepted":
+        study.review()
+    study.act(Happening.APPROVE, count=3 * SHARD)
+    run = study.batches(BatchKind.RUN)[-1]
+    first, second, _third = shards_of(study, run)
+    render_shard(studio.workshop, Atelier(studio.workshop), first.id)
+    lost = [ref.digest for ref in Spec.from_json(study.specs()[-1].body).backgrounds]
+    kept = {digest: studio.workshop.images.get(digest) for digest in lost}
+    for digest in lost:
+        studio.workshop.images.delete(digest)
+    render_shard(studio.workshop, Atelier(studio.workshop), second.id)
+    assert (str(study.batches()[-1].state), study.row().state) == ("failed", "accepted")
+    before = study.samples_of(run)
+
+    for data in kept.values():
+        studio.workshop.images.put(data)  # restored from a backup
+    tried = retry(studio.workshop, study.name, "ann")
+    assert tried.revived == f"run {run.number} goes on: 1 of its 3 shards are kept"
+    assert (str(study.batches()[-1].state), study.row().state) == ("running", "generating")
+    assert [shard.attempts for shard in shards_of(study, run)] == [1, 0, 0]
+    studio.settle()
+
+    assert (str(study.batches()[-1].state), study.row().state) == ("done", "accepted")
+    assert [one.id for one in study.samples_of(run)][:SHARD] == [one.id for one in before]
+    assert [one.index for one in study.samples_of(run)] == list(range(run.first, run.first + 3 * SHARD))
+    assert len({task.data["datagen_key"] for task in study.tasks(Desk.DATASET)}) == len(study.tasks(Desk.DATASET))
+    assert any(line.startswith("ann: retry (run") for line in study.audit())
+    assert sum("<b>retry</b> by ann" in study.page(number) for number in range(-3, 0)) == 1
+    assert study.points()[-1].action is None
+
+
+def test_a_failed_round_goes_on_and_its_version_is_the_newest_again(studio: Studio, study: Study) -> None:
+    reviewed = study.review()
+    study.judge(said("good"))
+    studio.settle()
+    study.act(Happening.REFINE)
+    with studio.workshop.database.write() as session:
+        spec = session.get_one(SpecRow, study.specs()[-1].id)
+        body = dict(spec.body)
+        spec.body = {**body, "engine": "no-such-engine"}
+    studio.settle()
+    assert [str(spec.state) for spec in study.specs()[-2:]] == ["review", "failed"]
+
+    with studio.workshop.database.write() as session:
+        session.get_one(SpecRow, study.specs()[-1].id).body = body  # the engine is installed again
+    assert "0 of its 1 shards are kept" in retry(studio.workshop, study.name, "ann").revived
+    assert [str(spec.state) for spec in study.specs()[-2:]] == ["refined", "rendering"]
+    assert study.row().state == "previewing"
+    study.act(Happening.CANCEL)  # it can be cancelled as before
+    assert [str(spec.state) for spec in study.specs()[-2:]] == ["review", "stopped"]
+    assert study.specs()[-2].id == reviewed.id
+    studio.settle()
+    assert retry(studio.workshop, study.name, "ann").revived == ""  # it did not fail: somebody cancelled it
+
+
+def test_only_the_newest_round_or_run_is_taken_up_again(studio: Studio, study: Study) -> None:
+    study.review()
+    study.act(Happening.BUILD_PREVIEW)
+    failed = study.batches()[-1]
+    with studio.workshop.database.write() as session:
+        spec = session.get_one(SpecRow, study.specs()[-1].id)
+        spec.body = {**spec.body, "engine": "no-such-engine"}
+    studio.settle()
+    study.act(Happening.BUILD_PREVIEW)
+    with pytest.raises(
+        Refused, match=f"round {failed.number} failed, but round {failed.number + 1} was begun after it"
+    ):
+        retry(studio.workshop, study.name, "ann")
+    studio.settle()
+    tried = retry(studio.workshop, study.name, "ann")  # nothing is missing: another round was made in its place
+    assert (tried.revived, tried.left) == ("", "")
+
+
+def test_nothing_is_deleted_while_the_image_store_is_unavailable(
+    studio: Studio, study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("s3fs", reason="the extra s3 is not installed")
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts, and answers nothing
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        for name, value in CREDENTIALS.items():
+            monkeypatch.setenv(name, value)
+        nowhere = ImageStore("s3://pictures/prefix", answer_s=0.2)
+        with pytest.raises(StoreUnavailable, match="did not answer in time"):
+            delete_study(replace(studio.workshop, images=nowhere), study.name, "ann", with_projects=False)
+    assert study.row().name == study.name
 
 
 def test_a_study_with_work_under_way_is_not_deleted(studio: Studio, study: Study) -> None:

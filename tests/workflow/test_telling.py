@@ -157,6 +157,6 @@ def test_a_refusal_that_repeats_is_given_up_and_its_reason_shown(studio: Studio)
     studio.settle()
 
     assert str(row_of(studio, outbox_id).state) == "failed"
-    assert "Label Studio refused part of it: Label Studio at" in doomed.page()
+    assert "Label Studio refused part of it: Label Studio does not have" in doomed.page()
     assert any("does not have" in problem for problem in describe(studio.workshop.database, doomed.name)[0]["problems"])
     assert doomed.samples_of(doomed.batches()[-1])[0].task_id is None

@@ -236,11 +236,16 @@ def discard(
 
 
 def retry(name: Study) -> None:
-    """Try again what was given up after repeated failures."""
+    """Try again what was given up: events, tasks to publish, and the last round or run where it stood."""
     from datagen.workflow.mending import retry as try_again
 
     with speaking():
-        out.print(f"{try_again(workshop(), name)} tried again", highlight=False)
+        tried = try_again(workshop(), name, getpass.getuser())
+        out.print(f"{tried.outbox} outbox rows and {tried.events} events tried again", highlight=False)
+        if tried.revived:
+            out.print(tried.revived, highlight=False, soft_wrap=True)
+        if tried.left:
+            err.print(f"[yellow]Not done:[/] {safe(tried.left)}", highlight=False, soft_wrap=True)
 
 
 def mend_links(name: Study) -> None:

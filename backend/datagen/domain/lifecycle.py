@@ -43,6 +43,8 @@ class Happening(StrEnum):
     ROUND_FAILED = "round failed"  #: the round could not be synthesized
     RUN_FINISHED = "run finished"  #: every shard of the run is done
     RUN_FAILED = "run failed"  #: a shard kept failing
+    RETRY_ROUND = "retry round"  #: the round that failed last goes on where it stood
+    RETRY_RUN = "retry run"  #: the run that failed last goes on where it stood
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,11 @@ TABLE: dict[tuple[StudyState, Happening], Step] = {
     (_S.ACCEPTED, _H.APPROVE): Step(_S.GENERATING),
     (_S.ACCEPTED, _H.STOP): Step(_S.STOPPED),
     (_S.STOPPED, _H.BUILD_PREVIEW): Step(_S.PREVIEWING, new_version=True),
+    # the failed version is the newest again, and the one that took its place stands behind it as before
+    (_S.COLLECTING, _H.RETRY_ROUND): Step(_S.PREVIEWING),
+    (_S.REVIEWING, _H.RETRY_ROUND): Step(_S.PREVIEWING, _V.SUPERSEDED),
+    (_S.ACCEPTED, _H.RETRY_ROUND): Step(_S.PREVIEWING),
+    (_S.ACCEPTED, _H.RETRY_RUN): Step(_S.GENERATING),
 }
 
 

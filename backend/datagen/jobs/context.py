@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from functools import lru_cache, partial
 
 from datagen.jobs.gpu import engine_problems
@@ -38,6 +39,7 @@ def build_workshop(chosen: Settings, knock: Callable[[Sequence[Knock]], None]) -
         shard_size=chosen.shard_size,
         max_run_images=chosen.max_run_images,
         lease_seconds=chosen.lease_seconds,
+        outage_patience=timedelta(hours=chosen.outage_hours),
         engine_parameters=chosen.engine_parameters,
         engine_problems=partial(engine_problems, chosen.redis_url),
     )

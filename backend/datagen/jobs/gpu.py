@@ -33,7 +33,7 @@ def engine_problems(redis_url: str, engine: str, parameters: Mapping[str, Json])
         return check_engine(engine, parameters)
     try:
         with connect(redis_url) as redis:
-            hosts = {str(worker.hostname) for worker in live_workers(Queues(redis)) if GPU in worker.queue_names()}
+            hosts = {worker.host for worker in live_workers(Queues(redis)) if GPU in worker.queues}
             if hosts and socket.gethostname() not in hosts:
                 return _told(redis, hosts, engine, parameters)
     except RedisError:

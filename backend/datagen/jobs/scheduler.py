@@ -15,6 +15,7 @@ from rq.exceptions import SchedulerNotFound, StopRequested
 from rq.serializers import JSONSerializer
 from rq.utils import now
 
+from datagen.jobs import heartbeats
 from datagen.jobs.queues import EVENTS
 from datagen.jobs.tasks import reconcile, sweep
 
@@ -22,6 +23,8 @@ log = structlog.get_logger()
 
 #: A scheduler that lost Redis looks for it again so often, seconds.
 RECONNECT_SECONDS = 1.0
+#: Redis answers within this, seconds, or the scheduler connects anew.
+REDIS_SECONDS = 5.0
 #: What the periodic jobs return is nothing; RQ forgets it after this.
 RESULT_TTL_SECONDS = 5
 
@@ -64,19 +67,22 @@ def run_scheduler(redis_url: str, *, sweep_seconds: int, reconcile_seconds: int)
     Raises:
         redis.exceptions.AuthenticationError: Redis wants another password.
     """
-    connection = Redis.from_url(redis_url)
+    connection = Redis.from_url(redis_url, socket_timeout=REDIS_SECONDS, socket_connect_timeout=REDIS_SECONDS)
     with suppress(StopRequested):  # told to stop while it waits
-        while not _run(connection, sweep_seconds=sweep_seconds, reconcile_seconds=reconcile_seconds):
+        while not _run(connection, redis_url, sweep_seconds=sweep_seconds, reconcile_seconds=reconcile_seconds):
             time.sleep(RECONNECT_SECONDS)
 
 
-def _run(connection: Redis, *, sweep_seconds: int, reconcile_seconds: int) -> bool:
+def _run(connection: Redis, redis_url: str, *, sweep_seconds: int, reconcile_seconds: int) -> bool:
     """Run a scheduler of a new name until it ends: True if it was told to, False if something failed."""
     scheduler = JsonCron(connection=connection, logging_level="WARNING")
     scheduler.register(sweep, EVENTS, interval=sweep_seconds)
     scheduler.register(reconcile, EVENTS, interval=reconcile_seconds)
+    process = heartbeats.Alive(scheduler.name, scheduler.hostname, ())
+    log.info("scheduler.started", name=scheduler.name)
     try:
-        scheduler.start()  # type: ignore[no-untyped-call]
+        with heartbeats.beating(redis_url, heartbeats.Kind.SCHEDULER, process):
+            scheduler.start()  # type: ignore[no-untyped-call]
     except AuthenticationError:
         raise  # waiting does not mend a password
     except RedisError as away:

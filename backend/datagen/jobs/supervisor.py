@@ -36,6 +36,7 @@ class _Part:
     command: Sequence[str]
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
+    starts: int = 0
     deaths: int = 0
     start_at: float = field(default_factory=time.monotonic)
 
@@ -90,25 +91,38 @@ def _look_after(part: _Part, line: Lifeline) -> None:
         code = part.process.poll()
         if code is None:
             return
-        part.process = None
+        pid, part.process = part.process.pid, None
         part.deaths = 1 if moment - part.started > GOOD_START_SECONDS else part.deaths + 1
         pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (part.deaths - 1))
         part.start_at = moment + pause
-        log.warning("part.died", part=part.name, exit_code=code, starts_again_in=pause)
+        lived = round(moment - part.started, 1)
+        log.warning("part.exited", part=part.name, pid=pid, **_end_of(code), lived_s=lived, starts_again_in_s=pause)
     elif moment >= part.start_at:
         part.started = moment
         part.process = line.start(part.command)
-        log.info("part.started", part=part.name, pid=part.process.pid)
+        part.starts += 1
+        log.info("part.started" if part.starts == 1 else "part.restarted", part=part.name, pid=part.process.pid)
+
+
+def _end_of(code: int) -> dict[str, int | str]:
+    """How a process ended, by what ``poll`` gave: its exit code, or the signal that ended it."""
+    if code >= 0:
+        return {"exit_code": code}
+    try:
+        return {"signal": signal.Signals(-code).name}
+    except ValueError:  # a real-time signal has no name
+        return {"signal": str(-code)}
 
 
 def _stop_all(parts: list[_Part], stop_seconds: float) -> None:
-    alive = [part.process for part in parts if part.process is not None]
-    for process in alive:
+    alive = [(part.name, part.process) for part in parts if part.process is not None]
+    for _, process in alive:
         process.terminate()
     deadline = time.monotonic() + stop_seconds
-    for process in alive:
+    for name, process in alive:
         try:
-            process.wait(timeout=max(0.1, deadline - time.monotonic()))
+            code = process.wait(timeout=max(0.1, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
             process.kill()
-            process.wait()
+            code = process.wait()
+        log.info("part.stopped", part=name, pid=process.pid, **_end_of(code))

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from sqlalchemy import and_, delete, func, select
+from sqlalchemy import and_, delete, func, or_, select
 from sqlalchemy.orm import Session
 
 from datagen.jobs.queues import GPU, Queues
@@ -64,12 +64,19 @@ def sweep(database: Database, queues: Queues) -> int:
             )
             overdue += [Knock(door, row_id) for row_id in found]
         shards = list(_shards(session, moment))
-        stale = session.scalars(select(StudyRow.id).where(StudyRow.inputs_read != StudyRow.inputs_changed))
+        stale = session.scalars(
+            select(StudyRow.id).where(
+                StudyRow.inputs_read != StudyRow.inputs_changed,
+                or_(StudyRow.inputs_due_at.is_(None), StudyRow.inputs_due_at <= moment),
+            )
+        )
         retries = session.scalars(
             select(FetchedPictureRow.study_id).where(FetchedPictureRow.retry_at <= moment).distinct()
         )
         unread = sorted({*stale, *retries})
         overdue += [*(shard.knock for shard in shards), *(Knock(Door.INPUTS, study_id) for study_id in unread)]
+        postponed = session.scalars(select(StudyRow.id).where(StudyRow.proposals_due_at <= moment))
+        overdue += [Knock(Door.PROPOSALS, study_id) for study_id in postponed]
     queued = queues.queued()  # after the rows were read: what was knocked for meanwhile is among them
     knocks = [knock for knock in overdue if knock not in queued]
     if knocks:
@@ -143,7 +150,7 @@ def _shards(session: Session, moment: datetime) -> Iterator[_Shard]:
 
 def _say_what_is_waited_for(database: Database, queues: Queues, shards: Sequence[_Shard]) -> None:
     for_gpu = any(shard.knock.door is Door.GPU_SHARD for shard in shards)
-    no_gpu = for_gpu and not any(GPU in worker.queue_names() for worker in live_workers(queues))
+    no_gpu = for_gpu and not any(GPU in worker.queues for worker in live_workers(queues))
     words: dict[int, str] = {
         shard.batch_id: said
         for shard in shards

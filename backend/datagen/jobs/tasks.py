@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import structlog
 
-from datagen.errors import LabelStudioUnavailable
+from datagen.errors import LabelStudioUnavailable, StoreUnavailable
 from datagen.jobs import sweeper
 from datagen.jobs.context import atelier, queues, settings, workshop
-from datagen.workflow import events, inputs, proposing, reconciling, rendering, telling
+from datagen.workflow import events, inputs, proposing, reconciling, rendering, retrying, telling
 
 log = structlog.get_logger()
 
@@ -19,7 +19,8 @@ def handle_event(inbox_id: int) -> None:
 
 def refresh_inputs(study_id: int) -> None:
     """Read a study's inputs."""
-    inputs.refresh(workshop(), study_id)
+    with retrying.reading_inputs(workshop(), study_id):
+        inputs.refresh(workshop(), study_id)
 
 
 def render(shard_id: int) -> None:
@@ -29,7 +30,8 @@ def render(shard_id: int) -> None:
 
 def propose(study_id: int) -> None:
     """Make the proposals of a study's input tasks."""
-    proposing.propose(workshop(), atelier().pictures, study_id)
+    with retrying.making_proposals(workshop(), study_id):
+        proposing.propose(workshop(), atelier().pictures, study_id)
 
 
 def tell(outbox_id: int) -> None:
@@ -49,4 +51,7 @@ def sweep() -> None:
     """Knock for every row that waits although nobody knocks; delete old events, and what killed writers left."""
     sweeper.sweep(workshop().database, queues())
     sweeper.prune_inbox(workshop().database, settings().inbox_days)
-    workshop().images.remove_drafts()
+    try:
+        workshop().images.remove_drafts()
+    except StoreUnavailable as away:
+        log.warning("sweep.drafts_left", reason=away.reason)  # the next sweep removes them

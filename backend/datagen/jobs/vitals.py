@@ -5,27 +5,41 @@ Figures from rows survive restarts, and are the same whichever process is asked.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from datetime import UTC, datetime
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from itertools import product
 
 import httpx
 import structlog
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
-from redis.exceptions import RedisError, ResponseError
-from rq import Worker, worker_registration
-from rq.serializers import JSONSerializer
-from rq.worker import BaseWorker
+from redis.exceptions import RedisError
 from sqlalchemy import case, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
+from datagen.errors import DatagenError
+from datagen.jobs import heartbeats
 from datagen.jobs.queues import Queues
-from datagen.jobs.worker import WORKER_TTL_SECONDS
 from datagen.label_studio.payloads import figure_name
+from datagen.store.bounded import BoundedCalls
 from datagen.store.counters import counts, pruned_events
 from datagen.store.database import Database
-from datagen.store.rows import BatchRow, InboxRow, OutboxRow, SampleRow, ShardRow, SpecRow, WorkState, now
+from datagen.store.images import ImageStore
+from datagen.store.rows import (
+    BatchKind,
+    BatchRow,
+    InboxRow,
+    Instant,
+    OutboxRow,
+    SampleRow,
+    ShardRow,
+    SpecRow,
+    WorkState,
+    now,
+)
+from datagen.store.schema import needed_revision, revision_of
 
 log = structlog.get_logger()
 
@@ -33,49 +47,67 @@ log = structlog.get_logger()
 BUCKETS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 #: Label Studio answers its health check at once, or it is not ready for anything.
 LABEL_STUDIO_SECONDS = 2.0
+_DOORS: dict[str, type[InboxRow | OutboxRow | ShardRow]] = {"event": InboxRow, "outbox": OutboxRow, "shard": ShardRow}
 
 
-def live_workers(queues: Queues) -> list[BaseWorker]:
-    """The workers that were heard of within their time; entries that cannot be read are logged and left out.
+#: Each part is asked for no longer, seconds; all of them at the same time.
+PART_SECONDS = 3.0
+#: Of questions that were given up, and have not returned, so many a part are borne with.
+MOST_QUESTIONS = 2
+
+_CALLS = defaultdict[str, BoundedCalls](lambda: BoundedCalls(MOST_QUESTIONS, "readiness"))
+
+#: What a part that does not answer raises.
+_REFUSALS = (SQLAlchemyError, RedisError, httpx.HTTPError, DatagenError, OSError)
+
+
+def live_workers(queues: Queues) -> list[heartbeats.Alive]:
+    """The workers whose heartbeat is fresh.
 
     Raises:
         redis.exceptions.RedisError: Redis is away.
     """
-    moment = datetime.now(UTC)
-    alive = []
-    for key in worker_registration.get_keys(connection=queues.redis):
-        try:
-            worker = Worker.find_by_key(key, connection=queues.redis, serializer=JSONSerializer)
-        except (ValueError, ResponseError) as nonsense:  # a date, number or type that RQ does not write
-            log.warning("worker.unreadable", key=key, reason=str(nonsense))
-            continue
-        if worker is None or worker.last_heartbeat is None:
-            continue
-        if (moment - worker.last_heartbeat).total_seconds() < 1.5 * WORKER_TTL_SECONDS:
-            alive.append(worker)
-    return alive
+    return heartbeats.alive(queues.redis, heartbeats.Kind.WORKER)
 
 
-def readiness(database: Database, queues: Queues, label_studio_url: str) -> dict[str, bool]:
-    """Which parts answer: database, Redis, a worker, Label Studio."""
-    return {
-        "database": _answers(lambda: _ask_database(database), SQLAlchemyError),
-        "redis": _answers(lambda: queues.redis.ping(), RedisError),
-        "worker": _answers(lambda: live_workers(queues), RedisError),
-        "label_studio": _answers(lambda: _ask_label_studio(label_studio_url), httpx.HTTPError),
+def readiness(database: Database, queues: Queues, label_studio_url: str, images: ImageStore) -> dict[str, bool]:
+    """Part → whether it works: database, schema, Redis, Label Studio, image store, a worker, a scheduler.
+
+    Each part is asked in a thread of its own and for at most ``PART_SECONDS``, whatever hangs.
+    """
+    questions: dict[str, Callable[[], object]] = {
+        "database": partial(_ask_database, database),
+        "schema": lambda: revision_of(database) == needed_revision(),
+        "redis": lambda: queues.redis.ping(),
+        "label_studio": partial(_ask_label_studio, label_studio_url),
+        "image_store": partial(_ask_image_store, images),
+        "worker": partial(live_workers, queues),
+        "scheduler": lambda: heartbeats.alive(queues.redis, heartbeats.Kind.SCHEDULER),
     }
+    answers = dict.fromkeys(questions, False)
 
+    def ask(part: str) -> None:
+        try:
+            answers[part] = bool(_CALLS[part].call(questions[part], PART_SECONDS))
+        except _REFUSALS as refusal:
+            log.info("part.not_ready", part=part, reason=type(refusal).__name__)
 
-def _answers(ask: Callable[[], object], refusal: type[Exception]) -> bool:
-    try:
-        return bool(ask())
-    except refusal:
-        return False
+    threads = [threading.Thread(target=ask, args=(part,), daemon=True) for part in questions]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return answers
 
 
 def _ask_database(database: Database) -> bool:
     with database.read() as session:
         return session.scalar(select(1)) == 1
+
+
+def _ask_image_store(images: ImageStore) -> bool:
+    images.check()
+    return True
 
 
 def _ask_label_studio(url: str) -> bool:
@@ -85,13 +117,19 @@ def _ask_label_studio(url: str) -> bool:
 class Figures(Collector):
     """Prometheus figures, worked out when scraped."""
 
-    def __init__(self, database: Database, queues: Queues) -> None:
+    def __init__(self, database: Database, queues: Queues, parts: Callable[[], Mapping[str, bool]]) -> None:
+        """``parts`` says which parts work, see ``readiness``; it is asked at each scrape."""
         self._database = database
         self._queues = queues
+        self._parts = parts
 
     def collect(self) -> Iterable[Metric]:
         """Every figure; those of a part that is away are left out."""
-        for read in (self._events, self._outbox, self._shards, self._images, self._counters):
+        up = GaugeMetricFamily("datagen_up", "Whether a part works.", labels=("part",))
+        for part, works in self._parts().items():
+            up.add_metric((part,), works)
+        yield up
+        for read in (self._events, self._outbox, self._shards, self._rows, self._images, self._counters):
             try:
                 yield from list(read())
             except SQLAlchemyError:
@@ -138,13 +176,9 @@ class Figures(Collector):
         with self._database.read() as session:
             for state, number in session.execute(select(ShardRow.state, func.count()).group_by(ShardRow.state)).all():
                 shards.add_metric((str(state),), number)
-            oldest = (
-                ("event", select(func.min(InboxRow.due_at)).where(InboxRow.state == WorkState.PENDING)),
-                ("outbox", select(func.min(OutboxRow.due_at)).where(OutboxRow.state == WorkState.PENDING)),
-                ("shard", select(func.min(ShardRow.due_at)).where(ShardRow.state == WorkState.PENDING)),
-            )
-            for door, query in oldest:
-                since = session.scalar(query)
+            for door, kind in _DOORS.items():
+                waits_since = func.min(func.coalesce(kind.waiting_since, kind.due_at), type_=Instant())
+                since = session.scalar(select(waits_since).where(kind.state == WorkState.PENDING))
                 age.add_metric((door,), max(0.0, (now() - since).total_seconds()) if since else 0.0)
             took = [
                 one
@@ -158,6 +192,25 @@ class Figures(Collector):
             ]
         yield from (shards, age)
         yield _histogram("datagen_shard_seconds", "Synthesizing a shard, the last 1,000.", took)
+
+    def _rows(self) -> Iterator[Metric]:
+        """What an operator is to look after: what was given up, what waits for an outage, how rounds and runs ended."""
+        failed = GaugeMetricFamily("datagen_failed", "What was given up: see “datagen retry”.", labels=("door",))
+        waiting = GaugeMetricFamily("datagen_waiting", "What waits for a part that is unavailable.", labels=("door",))
+        batches = GaugeMetricFamily("datagen_batches", "Preview rounds and runs.", labels=("kind", "state"))
+        with self._database.read() as session:
+            for door, kind in _DOORS.items():
+                number = select(func.count()).select_from(kind)
+                failed.add_metric((door,), session.scalar(number.where(kind.state == WorkState.FAILED)) or 0)
+                waits = number.where(kind.state == WorkState.PENDING, kind.waiting_since.is_not(None))
+                waiting.add_metric((door,), session.scalar(waits) or 0)
+            rows = session.execute(
+                select(BatchRow.kind, BatchRow.state, func.count()).group_by(BatchRow.kind, BatchRow.state)
+            ).all()
+        numbers = {(of, state): number for of, state, number in rows}
+        for which in product(BatchKind, WorkState):  # an alert needs the zero, too
+            batches.add_metric(tuple(map(str, which)), numbers.get(which, 0))
+        yield from (failed, waiting, batches)
 
     def _images(self) -> Iterator[Metric]:
         images = CounterMetricFamily("datagen_images", "Synthesized images.", labels=("engine", "kind"))
@@ -185,6 +238,8 @@ class Figures(Collector):
             depth.add_metric((name,), number)
         yield depth
         yield GaugeMetricFamily("datagen_workers", "Workers alive.", value=len(live_workers(self._queues)))
+        schedulers = heartbeats.alive(self._queues.redis, heartbeats.Kind.SCHEDULER)
+        yield GaugeMetricFamily("datagen_schedulers", "Schedulers alive.", value=len(schedulers))
 
 
 def _histogram(name: str, what: str, values: list[float]) -> Metric:

@@ -27,15 +27,16 @@ from rq.serializers import JSONSerializer
 from rq.utils import now
 
 from datagen.errors import DeviceFault
+from datagen.jobs import heartbeats
 from datagen.jobs.known import KnownJob, is_unreadable
 from datagen.jobs.queues import ALL_QUEUES
 from datagen.store.beside import beside
 
 log = structlog.get_logger()
 
-#: A worker that was silent for so long is taken for dead by those who look (``doctor``, ``/ready``).
+#: RQ's own registry keeps a silent worker for so long. Who looks for workers that live asks ``heartbeats``.
 WORKER_TTL_SECONDS = 60
-#: How often a busy worker says that it lives.
+#: How often a busy worker tells RQ's registry that it lives.
 HEARTBEAT_SECONDS = 15.0
 #: A sign of life is given before every job: what is told beside it takes looking up, and is not told again sooner.
 TELL_SECONDS = 30.0
@@ -97,6 +98,16 @@ class WarmWorker(SimpleWorker):
             log.exception("worker.cannot_tidy")
             self.last_cleaned_at = now()  # type: ignore[assignment]
 
+    @property
+    def process(self) -> heartbeats.Alive:
+        """What its heartbeat says."""
+        return heartbeats.Alive(self.name, str(self.hostname), tuple(self.queue_names()))
+
+    def register_death(self) -> None:
+        """Say that it has ended."""
+        super().register_death()  # type: ignore[no-untyped-call]
+        heartbeats.end(self.connection, heartbeats.Kind.WORKER, self.name)
+
     def _beat(self) -> None:
         try:
             self.heartbeat(WORKER_TTL_SECONDS)
@@ -106,6 +117,8 @@ class WarmWorker(SimpleWorker):
     def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
         """Say that it lives; where Redis has forgotten the worker, register it again."""
         super().heartbeat(timeout, pipeline)
+        if pipeline is None:
+            heartbeats.beat(self.connection, heartbeats.Kind.WORKER, self.process)
         if pipeline is None and self._tell is not None and time.monotonic() - self._told_at > TELL_SECONDS:
             self._told_at = time.monotonic()
             try:
@@ -134,14 +147,15 @@ def run_worker(
     ``tell`` is called beside signs of life, not with every one, to leave in Redis what others want to know of this
     machine.
     """
-    connection = Redis.from_url(redis_url)
+    connection = Redis.from_url(redis_url, socket_connect_timeout=LONGEST_RECONNECT_SECONDS)
     worker: WarmWorker | None = None
     done = 0
     while True:
         try:
             worker = _worker(connection, queues, tell)
             log.info("worker.started", name=worker.name, queues=list(queues))
-            worker.work(burst=burst, logging_level="WARNING", max_jobs=most_jobs and most_jobs - done)
+            with heartbeats.beating(redis_url, heartbeats.Kind.WORKER, worker.process):
+                worker.work(burst=burst, logging_level="WARNING", max_jobs=most_jobs and most_jobs - done)
         except RedisError as away:
             if worker is None:
                 raise  # at the start somebody is to hear of it

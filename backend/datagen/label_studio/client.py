@@ -127,7 +127,7 @@ class LabelStudio:
             return Task.from_json(self._at.get(f"/api/tasks/{task_id}/", f"task {task_id}"))
         for task in self.tasks(project_id, ids=[task_id]):
             return task
-        raise LabelStudioMissing(f"Label Studio at {self.url} does not have task {task_id} in project {project_id}.")
+        raise LabelStudioMissing(f"Label Studio does not have task {task_id} in project {project_id}.")
 
     def tasks(
         self,

@@ -200,7 +200,7 @@ class Connection:
         if status >= 500 or status in (408, 429):
             raise LabelStudioUnavailable(f"Label Studio could not serve {what} ({status}): {reason}")
         if status == 404:
-            raise LabelStudioMissing(f"Label Studio at {self.url} does not have {what}: {reason}")
+            raise LabelStudioMissing(f"Label Studio does not have {what}: {reason}")
         if status == 401:
             raise LabelStudioError(
                 f"Label Studio refuses the token for {what} (401): {reason} Set LABEL_STUDIO_API_KEY to a token of a "
@@ -222,7 +222,7 @@ class Connection:
             )
         if response.is_redirect:
             raise LabelStudioError(
-                f"Label Studio at {self.url} sends {what} elsewhere ({status}); set LABEL_STUDIO_URL to the address "
+                f"Label Studio sends {what} elsewhere ({status}); set LABEL_STUDIO_URL to the address "
                 "it is served at (scheme and port included)."
             )
         raise LabelStudioError(f"Label Studio refuses {what} ({status}): {reason}")
@@ -239,7 +239,7 @@ class Connection:
             return read_json(response.content)
         except ValueError as error:
             raise LabelStudioError(
-                f"what answers at {self.url} does not speak Label Studio's API (no JSON); check LABEL_STUDIO_URL."
+                "what answers at LABEL_STUDIO_URL does not speak Label Studio's API (no JSON); check LABEL_STUDIO_URL."
             ) from error
 
 

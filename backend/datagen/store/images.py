@@ -7,19 +7,24 @@ store knows bytes, not pictures: see ``datagen.store.decode``. It keeps no list 
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import os
 import re
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
 
+import structlog
+from fsspec.config import conf
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.spec import AbstractFileSystem
 
-from datagen.errors import StoreError
+from datagen.errors import StoreError, StoreMissing, StoreUnavailable
+from datagen.store.bounded import BoundedCalls
+from datagen.store.refusals import TOO_LATE, Refusal, is_absence, refusal_of
 
 #: How an object is asked for: nothing else becomes a path, so no address can climb out of the store.
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -32,6 +37,23 @@ DRAFT_LIFETIME_S = 3600.0
 
 #: The file that marks a store as an installation's, and how much of it is read at most.
 _MARK, _LONGEST_MARK = "installation", 64
+#: S3 accepts a connection within this, seconds, or it is unavailable.
+CONNECT_S = 3.0
+#: S3 sends something within this, seconds; a request that got no answer is sent once more.
+ANSWER_S = 10.0
+#: One operation on any kind of store is given up after this, seconds: a large picture passes at 0.5 MiB/s.
+WHOLE_S = 120.0
+#: After an operation was given up, the store is not asked again for this long, seconds: each would wait as long.
+RESPITE_S = 5.0
+#: Operations at a time in one process, those included that were given up and have not returned.
+MOST_CALLS = 64
+
+#: Schemes of S3's driver.
+_S3 = ("s3", "s3a")
+
+T = TypeVar("T")
+
+log = structlog.get_logger()
 
 
 class ImageStore:
@@ -41,30 +63,38 @@ class ImageStore:
     folder it is written beside and renamed; an object store's put is whole or absent already. Nothing is flushed to the
     disk's platter: after a power cut an object may be short, which ``get`` notices and the next ``put`` of it mends.
 
+    Nothing waits for the store without end: see ``ANSWER_S`` and ``WHOLE_S``, which ``answer_s`` and ``whole_s`` change
+    for a process that cannot wait so long.
+
     Raises:
         StoreError: the URL is not one that the installed packages can open.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, answer_s: float = ANSWER_S, whole_s: float = WHOLE_S) -> None:
         self._url = url
+        self._answer_s, self._whole_s = answer_s, whole_s
         self._opened: tuple[int, AbstractFileSystem, str] | None = None
+        self._calls = BoundedCalls(MOST_CALLS, "image-store")
+        #: until when it is not asked again, and why
+        self._unavailable: tuple[float, Refusal] | None = None
         self._filesystem()
 
     def put(self, data: bytes) -> str:
         """Keep ``data`` and return its digest (SHA-256, hex). The same bytes twice are stored once.
 
         Raises:
-            StoreError: the store cannot be written.
+            StoreUnavailable: the store cannot be written now.
         """
-        digest = hashlib.sha256(data).hexdigest()
+        digest = digest_of(data)
         filesystem, root = self._filesystem()
         path = _path(root, digest)
-        with _refusals(f"image {digest} cannot be stored"):
+
+        def write() -> None:
             if _size(filesystem, path) == len(data):
-                return digest
+                return
             if not isinstance(filesystem, LocalFileSystem):
                 filesystem.pipe_file(path, data)
-                return digest
+                return
             draft = f"{root}/{_DRAFTS}/{digest}.{secrets.token_hex(8)}"
             try:
                 filesystem.pipe_file(draft, data)
@@ -74,24 +104,42 @@ class ImageStore:
                 with contextlib.suppress(FileNotFoundError):
                     filesystem.rm_file(draft)
                 raise
+
+        self._ask(write, f"image {digest} cannot be stored")
         return digest
 
     def get(self, digest: str) -> bytes:
         """The bytes of an object, checked against its digest.
 
         Raises:
-            StoreError: it is not there, cannot be read, or is not what was stored.
+            StoreMissing: it is not there.
+            StoreUnavailable: the store cannot be read now.
+            StoreError: it is not what was stored.
         """
         filesystem, root = self._filesystem()
         path = _path(root, digest)
-        with _refusals(f"image {digest} cannot be read"):
+
+        def read() -> bytes | None:
             try:
                 data: bytes = filesystem.cat_file(path)
-            except FileNotFoundError:
-                raise StoreError(
-                    f"image {digest} is not in the store; restore it from a backup, or add the picture again"
-                ) from None
-        if hashlib.sha256(data).hexdigest() != digest:
+            except FileNotFoundError as absent:
+                if not is_absence(absent):
+                    raise
+                if isinstance(filesystem, LocalFileSystem) and _is_empty(root):
+                    raise StoreUnavailable(
+                        f"image {digest} cannot be read: the image store's folder is not there or is empty; see that "
+                        "it is mounted, and that DATAGEN_STORE_URL or DATAGEN_DATA_DIR leads to it",
+                        "its folder is not there or is empty",
+                    ) from None
+                return None
+            return data
+
+        data = self._ask(read, f"image {digest} cannot be read")
+        if data is None:
+            raise StoreMissing(
+                f"image {digest} is not in the store; restore it from a backup, or add the picture again"
+            )
+        if digest_of(data) != digest:
             raise StoreError(
                 f"image {digest} is damaged: its {len(data):,} bytes do not have that checksum; "
                 "delete it and restore it from a backup, or add the picture again"
@@ -102,21 +150,39 @@ class ImageStore:
         """Whether an object is there; its bytes are not read.
 
         Raises:
-            StoreError: the store cannot be asked.
+            StoreUnavailable: the store cannot be asked now.
         """
         filesystem, root = self._filesystem()
-        with _refusals(f"image {digest} cannot be looked up"):
-            return _size(filesystem, _path(root, digest)) is not None
+        path = _path(root, digest)
+        return self._ask(lambda: _size(filesystem, path), f"image {digest} cannot be looked up") is not None
 
     def delete(self, digest: str) -> None:
         """Remove an object; one that is not there is as good as removed.
 
         Raises:
-            StoreError: the store cannot be written.
+            StoreUnavailable: the store cannot be written now.
         """
         filesystem, root = self._filesystem()
-        with _refusals(f"image {digest} cannot be deleted"), contextlib.suppress(FileNotFoundError):
-            filesystem.rm_file(_path(root, digest))
+        path = _path(root, digest)
+
+        def remove() -> None:
+            try:
+                filesystem.rm_file(path)
+            except FileNotFoundError as absent:
+                if not is_absence(absent):
+                    raise
+
+        self._ask(remove, f"image {digest} cannot be deleted")
+
+    def check(self) -> None:
+        """Look an object up, to see that the store answers; nothing is written.
+
+        Raises:
+            StoreUnavailable: it does not.
+        """
+        filesystem, root = self._filesystem()
+        path = _path(root, digest_of(b""))
+        self._ask(lambda: _size(filesystem, path), "the image store cannot be used")
 
     def mark(self) -> str | None:
         """The mark by which processes see that they have the same store; None if it has none.
@@ -125,12 +191,17 @@ class ImageStore:
             StoreError: the store cannot be read.
         """
         filesystem, root = self._filesystem()
-        with _refusals("the store's mark cannot be read"):
+
+        def read() -> bytes:
             try:
-                data: bytes = filesystem.cat_file(f"{root}/{_MARK}", start=0, end=_LONGEST_MARK)
-            except FileNotFoundError:
-                return None
-        return data.decode("ascii", "replace").strip() or None
+                found: bytes = filesystem.cat_file(f"{root}/{_MARK}", start=0, end=_LONGEST_MARK)
+            except FileNotFoundError as absent:
+                if not is_absence(absent):
+                    raise
+                return b""
+            return found
+
+        return self._ask(read, "the store's mark cannot be read").decode("ascii", "replace").strip() or None
 
     def write_mark(self, mark: str) -> str:
         """Mark the store, and return the mark.
@@ -139,40 +210,79 @@ class ImageStore:
             StoreError: the store cannot be written.
         """
         filesystem, root = self._filesystem()
-        with _refusals("the store cannot be marked"):
-            filesystem.pipe_file(f"{root}/{_MARK}", mark.encode())
+        self._ask(lambda: filesystem.pipe_file(f"{root}/{_MARK}", mark.encode()), "the store cannot be marked")
         return mark
 
     def remove_drafts(self, older_than_s: float = DRAFT_LIFETIME_S) -> int:
         """Remove what killed writers left in a local store, and say how many; an object store keeps no drafts.
 
         Raises:
-            StoreError: the store cannot be written.
+            StoreUnavailable: the store cannot be written now.
         """
         filesystem, root = self._filesystem()
         if not isinstance(filesystem, LocalFileSystem):
             return 0
-        removed = 0
-        with _refusals("drafts cannot be removed"), contextlib.suppress(FileNotFoundError):
-            for draft in filesystem.ls(f"{root}/{_DRAFTS}", detail=True):
-                if time.time() - draft["mtime"] > older_than_s:
-                    with contextlib.suppress(FileNotFoundError):  # another sweeper was quicker
-                        filesystem.rm_file(draft["name"])
-                        removed += 1
-        return removed
+
+        def remove() -> int:
+            removed = 0
+            with contextlib.suppress(FileNotFoundError):
+                for draft in filesystem.ls(f"{root}/{_DRAFTS}", detail=True):
+                    if time.time() - draft["mtime"] > older_than_s:
+                        with contextlib.suppress(FileNotFoundError):  # another sweeper was quicker
+                            filesystem.rm_file(draft["name"])
+                            removed += 1
+            return removed
+
+        return self._ask(remove, "drafts cannot be removed")
+
+    def _ask(self, operation: Callable[[], T], what: str) -> T:
+        """Run an operation on the store within its time.
+
+        Drivers raise errors of their own packages (botocore's, for one) that share no base with OSError: whatever they
+        raise means that the store is unavailable.
+        """
+        if self._unavailable is not None and time.monotonic() < self._unavailable[0]:
+            raise _unavailable(what, self._unavailable[1])
+
+        def translated() -> T:
+            try:
+                return operation()
+            except StoreError:
+                raise
+            except Exception as fault:
+                log.warning("store.unavailable", what=what, error=f"{type(fault).__name__}: {fault}")
+                raise _unavailable(what, self._remembered(refusal_of(fault))) from fault
+
+        try:
+            return self._calls.call(translated, self._whole_s)
+        except TimeoutError as late:
+            log.warning("store.unavailable", what=what, error=str(late))
+            raise _unavailable(what, self._remembered(TOO_LATE)) from late
+
+    def _remembered(self, refusal: Refusal) -> Refusal:
+        if refusal is TOO_LATE:
+            self._unavailable = (time.monotonic() + RESPITE_S, refusal)
+        return refusal
 
     def _filesystem(self) -> tuple[AbstractFileSystem, str]:
         """The filesystem and the root in it, opened once a process: S3's connections do not survive a fork."""
         if self._opened is None or self._opened[0] != os.getpid():
-            self._opened = (os.getpid(), *_open(self._url))
+            self._opened = (os.getpid(), *_open(self._url, self._answer_s))
         return self._opened[1], self._opened[2]
 
 
-def _open(url: str) -> tuple[AbstractFileSystem, str]:
+def digest_of(data: bytes) -> str:
+    """The digest under which these bytes are kept."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def _open(url: str, answer_s: float) -> tuple[AbstractFileSystem, str]:
     scheme = url.partition("://")[0] if "://" in url else "file"
     try:
         # Another process may have written an object a moment ago: a cached listing would deny it.
-        filesystem, root = url_to_fs(url, use_listings_cache=False, skip_instance_cache=True)
+        filesystem, root = url_to_fs(
+            url, use_listings_cache=False, skip_instance_cache=True, **_time_outs(scheme, answer_s)
+        )
     except ImportError as missing:
         raise StoreError(
             f"DATAGEN_STORE_URL begins with {scheme}://, which needs a package that is not installed ({missing}); "
@@ -185,7 +295,20 @@ def _open(url: str) -> tuple[AbstractFileSystem, str]:
         ) from unknown
     if isinstance(filesystem, LocalFileSystem):
         filesystem.auto_mkdir = True
+    if scheme in _S3:
+        filesystem.retries = 1  # its own five tries come on top of botocore's
     return filesystem, root.rstrip("/")
+
+
+def _time_outs(scheme: str, answer_s: float) -> dict[str, Any]:
+    """A driver's options that keep it from waiting for minutes; the time-outs that fsspec is configured with win."""
+    if scheme not in _S3:
+        return {}
+    ours = {"connect_timeout": CONNECT_S, "read_timeout": answer_s, "retries": {"total_max_attempts": 2}}
+    return {
+        "config_kwargs": ours | conf.get("s3", {}).get("config_kwargs", {}),
+        "max_concurrency": 1,  # pictures are small: read in one request, without asking for their size before
+    }
 
 
 def _path(root: str, digest: str) -> str:
@@ -198,38 +321,19 @@ def _size(filesystem: AbstractFileSystem, path: str) -> int | None:
     """How many bytes an object has; None when it is not there."""
     try:
         return int(filesystem.info(path)["size"])
-    except FileNotFoundError:
+    except FileNotFoundError as absent:
+        if not is_absence(absent):
+            raise
         return None
 
 
-@contextlib.contextmanager
-def _refusals(what: str) -> Iterator[None]:
-    """Whatever a storage driver raises as a StoreError that names the object.
-
-    Drivers raise errors of their own packages (botocore's, for one) that share no base with OSError.
-    """
+def _is_empty(folder: str) -> bool:
+    """Whether a local folder is not there or holds nothing: a mount point without its disk looks like this."""
     try:
-        yield
-    except StoreError:
-        raise
-    except Exception as refusal:
-        raise StoreError(f"{what}: {refusal or type(refusal).__name__}{_remedy(refusal)}") from refusal
+        return not any(Path(folder).iterdir())
+    except FileNotFoundError:
+        return True
 
 
-def _remedy(refusal: Exception) -> str:
-    """What is to be done about a driver's error, as the end of a sentence; empty where nothing is known."""
-    names = {kind.__name__ for kind in type(refusal).__mro__}
-    if "FileNotFoundError" in names:
-        return "; its bucket or folder is gone: make it again, or correct DATAGEN_STORE_URL"
-    if names & {"NoCredentialsError", "PartialCredentialsError"}:
-        return "; set the credentials of the object store: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-    if "PermissionError" in names:
-        return (
-            "; it refuses: for an object store correct AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and let them read, "
-            "write and delete there; for a folder correct its permissions"
-        )
-    if names & {"EndpointConnectionError", "ConnectTimeoutError", "ReadTimeoutError", "ConnectionClosedError"}:
-        return "; nothing answers there: start the object store, or correct AWS_ENDPOINT_URL"
-    if names & {"OSError"} and getattr(refusal, "errno", None) == errno.ENOSPC:
-        return "; its disk is full: make room"
-    return ""
+def _unavailable(what: str, refusal: Refusal) -> StoreUnavailable:
+    return StoreUnavailable(f"{what}: {refusal.reason}; {refusal.remedy}", refusal.reason)

@@ -95,12 +95,29 @@ def kept(database: Database, row: R, seconds: float) -> Iterator[threading.Event
 
 def finish(row: LeasedRow) -> None:
     """Mark a held row as done."""
-    row.state, row.token, row.error = WorkState.DONE, None, ""
+    row.state, row.token, row.error, row.waiting_since = WorkState.DONE, None, "", None
 
 
 def postpone(row: LeasedRow, error: str, until: datetime) -> None:
     """Give a held row back, to be tried again at ``until``."""
     row.state, row.token, row.due_at, row.error = WorkState.PENDING, None, until, plain(error)[:LONGEST_ERROR]
+
+
+def wait(row: LeasedRow, error: str, until: datetime) -> None:
+    """Give a held row back because something outside is unavailable; the attempt does not count as a failure."""
+    postpone(row, error, until)
+    row.waits += 1
+    row.waiting_since = row.waiting_since or now()
+
+
+def failures(row: LeasedRow) -> int:
+    """How many attempts on a row, the one under way included, were not ended by an outage."""
+    return row.attempts - row.waits
+
+
+def start_afresh(row: LeasedRow) -> None:
+    """Count a row's attempts from nothing again."""
+    row.attempts, row.waits, row.waiting_since = 0, 0, None
 
 
 def give_up(row: LeasedRow, error: str) -> None:

@@ -106,6 +106,10 @@ class Leased:
     token: Mapped[str | None] = mapped_column(String(32), default=None)
     #: running: when the lease ends; pending: not to be tried before
     due_at: Mapped[datetime] = mapped_column(default=now)
+    #: how many of the attempts only found that something outside was unavailable
+    waits: Mapped[int] = mapped_column(default=0, server_default="0")
+    #: when it first found that
+    waiting_since: Mapped[datetime | None] = mapped_column(default=None)
     error: Mapped[str] = mapped_column(String(1000), default="")
 
 
@@ -126,6 +130,12 @@ class StudyRow(Row):
     inputs_read: Mapped[int] = mapped_column(default=0)
     #: the count at the beginning of the newest reading that wrote rows: an older one writes none after it
     inputs_reading: Mapped[int] = mapped_column(default=0, server_default="0")
+    #: how often the reading of inputs was postponed, until when, and what it waits for; see ``workflow.outages``
+    inputs_waits: Mapped[int] = mapped_column(default=0, server_default="0")
+    inputs_due_at: Mapped[datetime | None] = mapped_column(default=None)
+    waits_for: Mapped[str] = mapped_column(String(300), default="", server_default="")
+    #: when postponed proposals are made; None: none were postponed
+    proposals_due_at: Mapped[datetime | None] = mapped_column(default=None)
     #: counts the times that verdicts were found changed
     verdict_changes: Mapped[int] = mapped_column(default=0)
     #: a run of more images has to be confirmed; None: the product's own number
@@ -279,6 +289,8 @@ class BatchRow(Row):
     sheet: Mapped[str | None] = mapped_column(String(64), default=None)
     #: what is done for it at the moment, or what it waits for: a fit can take minutes, and so can a sample
     doing: Mapped[str] = mapped_column(String(200), default="", server_default="")
+    #: when what waits for an outage is tried again, as ``doing`` says
+    retry_at: Mapped[datetime | None] = mapped_column(default=None)
     #: how much of a fit is done, 0 to 1; 0 when none is under way
     share: Mapped[float] = mapped_column(default=0.0, server_default="0")
     #: what the engine warned of while it was rendered, as sentences

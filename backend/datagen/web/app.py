@@ -41,6 +41,10 @@ def joined_app() -> Flask:
     return create_app(chosen)
 
 
+#: A request for a picture does not wait longer for the image store: until it first answers, and in all.
+STORE_ANSWER_SECONDS, STORE_SECONDS = 3.0, 10.0
+
+
 def create_app(settings: Settings | None = None) -> Flask:
     """The web process's application."""
     chosen = settings or Settings()
@@ -55,7 +59,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     # webhooks have connections of their own: a slow query of another view never keeps an event waiting for one
     events, database = Database(chosen.resolved_database_url), Database(chosen.resolved_database_url)
     queues = Queues(connect(chosen.redis_url))
-    images = ImageStore(chosen.resolved_store_url)
+    images = ImageStore(chosen.resolved_store_url, answer_s=STORE_ANSWER_SECONDS, whole_s=STORE_SECONDS)
     links = Links(chosen.own_url, chosen.signing_keys, chosen.image_link_days)
 
     app = Flask(__name__, static_folder=None)
@@ -64,7 +68,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     plain_errors(app)
     app.after_request(quiet_headers)
     webhook = webhook_blueprint(gate, events, Bell(queues.knock))
-    cache = ReadinessCache(partial(readiness, database, queues, chosen.label_studio_url))
+    cache = ReadinessCache(partial(readiness, database, queues, chosen.label_studio_url, images))
     app.extensions[READINESS] = cache
     vitals = vitals_blueprint(gate, database, queues, cache)
     for blueprint in (webhook, ml_blueprint(gate, database), pictures_blueprint(images, links), vitals):

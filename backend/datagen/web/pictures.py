@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import structlog
 from flask import Blueprint, Response, request
 from flask.typing import ResponseReturnValue
 
-from datagen.errors import Refused, StoreError
+from datagen.errors import Refused, StoreError, StoreMissing, StoreUnavailable
 from datagen.store.images import ImageStore
 from datagen.store.links import PREFIX, Links
+
+log = structlog.get_logger()
+
+#: When a browser may ask again for a picture of a store that is unavailable, seconds.
+RETRY_AFTER_SECONDS = 10
+_LATER = "the image store is unavailable; try again in a moment"
 
 
 def pictures_blueprint(images: ImageStore, links: Links) -> Blueprint:
@@ -21,8 +28,14 @@ def pictures_blueprint(images: ImageStore, links: Links) -> Blueprint:
             data = images.get(digest)
         except Refused as refusal:
             return {"error": str(refusal)}, 403
-        except StoreError as missing:
+        except StoreMissing as missing:
             return {"error": str(missing)}, 404
+        except StoreUnavailable as away:
+            log.warning("picture.store_unavailable", reason=away.reason)
+            return {"error": _LATER}, 503, {"Retry-After": str(RETRY_AFTER_SECONDS)}
+        except StoreError as damaged:
+            log.exception("picture.damaged", digest=digest, reason=str(damaged))
+            return {"error": f"image {digest} is damaged; restore it from a backup"}, 500
         return Response(
             data,
             mimetype="image/png",

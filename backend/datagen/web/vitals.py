@@ -20,7 +20,7 @@ def vitals_blueprint(gate: Gate, database: Database, queues: Queues, cache: Read
     """The views; ``/ready`` says only which parts answer, and so needs no log-in."""
     blueprint = Blueprint("vitals", __name__)
     registry = CollectorRegistry()
-    registry.register(Figures(database, queues))
+    registry.register(Figures(database, queues, lambda: cache.latest().parts))
 
     @blueprint.get("/ready")
     def ready() -> ResponseReturnValue:

@@ -5,7 +5,8 @@ What a decision needs from Label Studio is read before the transaction opens; th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,7 @@ from datagen.workflow import building, points, unreadable_tasks, verdicts
 from datagen.workflow.actions import Case, act, prepare
 from datagen.workflow.confirming import check_confirmed
 from datagen.workflow.inputs import refresh
+from datagen.workflow.outages import outage_of
 from datagen.workflow.workshop import Unit, Workshop
 
 #: Answers on one decision task, and on copies of it, that are acted on; whoever goes on may use the command line.
@@ -189,13 +191,38 @@ def _refuse_more(workshop: Workshop, study_id: int, point_id: int) -> None:
             unit.tell(study_id, Notice.DECISION, point_id)
 
 
+@contextmanager
+def showing_waits(workshop: Workshop, study_id: int, action: Happening, point_id: int | None = None) -> Iterator[None]:
+    """Where an outage ends a decision, show on its task (by default the open one) what it waits for.
+
+    The outage is raised on: whoever brought the decision tries it again.
+    """
+    try:
+        yield
+    except DatagenError as fault:
+        outage = outage_of(fault)
+        if outage is not None and not isinstance(fault, LabelStudioUnavailable):  # no page can be changed without it
+            sentence = f"“{action}” {outage}; it is tried again by itself"
+            with workshop.unit() as unit:
+                unit.lock_study(study_id)
+                point = points.open_decision(unit.session, study_id)
+                if point_id is not None:
+                    point = unit.session.get_one(DecisionRow, point_id, populate_existing=True)
+                if point is not None and point.problem != sentence:
+                    point.problem = sentence[:1000]
+                    unit.tell(study_id, Notice.DECISION, point.id)
+        raise
+
+
 def _answer(workshop: Workshop, study_id: int, form: _Form, annotation: Annotation) -> None:
     """Act on one submitted form, once; keep the sentence where it is refused."""
     try:
-        decide(workshop, study_id, read_decision(annotation.result), annotation.completed_by, form)
-    except LabelStudioUnavailable:
-        raise
+        wish = read_decision(annotation.result)
+        with showing_waits(workshop, study_id, wish.action, form.point_id):
+            decide(workshop, study_id, wish, annotation.completed_by, form)
     except DatagenError as refusal:
+        if outage_of(refusal) is not None:
+            raise
         with workshop.unit() as unit:
             study = unit.lock_study(study_id)
             point = unit.session.get_one(DecisionRow, form.point_id, populate_existing=True)

@@ -14,7 +14,8 @@ from datagen.label_studio.payloads import START_TRAINING
 from datagen.store import leases
 from datagen.store.rows import DecisionRow, DeskRow, InboxRow, Notice, now
 from datagen.workflow import deciding, inputs, points, verdicts
-from datagen.workflow.retrying import try_again
+from datagen.workflow.outages import outage_of
+from datagen.workflow.retrying import persist, try_again
 from datagen.workflow.workshop import Door, Unit, Workshop
 
 log = structlog.get_logger()
@@ -40,11 +41,10 @@ def handle(workshop: Workshop, inbox_id: int) -> None:
         log.info("event.outdated", inbox=inbox_id, action=row.action, reason=str(gone))
     except Exception as fault:
         try_again(workshop, row, fault, most_attempts=MOST_ATTEMPTS, action=row.action)
-        if not isinstance(fault, DatagenError):
+        if not isinstance(fault, DatagenError) and outage_of(fault) is None:
             raise
         return
-    with workshop.unit() as unit:
-        _end(row, unit)
+    persist(lambda: _end_alone(workshop, row))
     log.info("event.handled", inbox=inbox_id, action=row.action, project=row.project_id)
 
 
@@ -84,7 +84,8 @@ def start_training(workshop: Workshop, row: InboxRow, study_id: int) -> None:
     """
     once = partial(_end, row)
     try:
-        deciding.decide(workshop, study_id, Decision(action=Happening.BUILD_PREVIEW), "Start Training", once=once)
+        with deciding.showing_waits(workshop, study_id, Happening.BUILD_PREVIEW):
+            deciding.decide(workshop, study_id, Decision(action=Happening.BUILD_PREVIEW), "Start Training", once=once)
     except (Refused, NotReady) as refusal:
         with workshop.unit() as unit:
             if not once(unit):
@@ -94,6 +95,11 @@ def start_training(workshop: Workshop, row: InboxRow, study_id: int) -> None:
             if point is not None:
                 point.problem = str(refusal)[:1000]
                 unit.tell(study_id, Notice.DECISION, point.id)
+
+
+def _end_alone(workshop: Workshop, row: InboxRow) -> None:
+    with workshop.unit() as unit:
+        _end(row, unit)
 
 
 def _end(row: InboxRow, unit: Unit) -> bool:

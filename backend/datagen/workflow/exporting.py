@@ -12,6 +12,7 @@ from datagen.errors import NotReady
 from datagen.export.dataset import Summary, write_zip
 from datagen.store.database import Database
 from datagen.store.rows import BatchKind, BatchRow, SampleRow
+from datagen.workflow.retrying import patiently
 from datagen.workflow.samples import sample_of
 from datagen.workflow.workshop import Workshop, find_study
 
@@ -56,7 +57,9 @@ def export_study(
     if not runs:
         raise NotReady(f"{name!r} has no generation run yet; approve a version first")
     samples = _samples(workshop.database, [run.id for run in runs])
-    return write_zip(path, samples, labels=study.labels, read=workshop.images.get, about=about, formats=formats)
+    return write_zip(
+        path, samples, labels=study.labels, read=patiently(workshop.images.get), about=about, formats=formats
+    )
 
 
 def _samples(database: Database, run_ids: list[int]) -> Iterator[Sample]:

@@ -315,6 +315,7 @@ def _conclude(
             unit.later(Door.INPUTS, study_id)
         else:
             study.inputs_read = as_of
+            study.inputs_waits, study.waits_for = 0, ""
             input_pictures.forget_others(unit, study_id, urls)
             unit.later(Door.PROPOSALS, study_id)
         tell_open(unit, study_id)

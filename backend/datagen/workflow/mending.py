@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import structlog
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
 from datagen.domain.inputs import Desk
 from datagen.errors import LabelStudioMissing, Refused
+from datagen.store import leases
 from datagen.store.rows import (
     BatchKind,
     BatchRow,
@@ -29,9 +30,13 @@ from datagen.store.rows import (
     WorkState,
     now,
 )
+from datagen.workflow import building, transitions
 from datagen.workflow.building import running_batch
 from datagen.workflow.points import project_of
-from datagen.workflow.workshop import Door, Workshop, find_study
+from datagen.workflow.workshop import Door, Unit, Workshop, find_study
+
+#: Of a batch's shards this many are queued at once; the sweeper queues the others.
+MOST_QUEUED = 1000
 
 log = structlog.get_logger()
 
@@ -51,29 +56,88 @@ class MendedLinks:
     decisions: int = 0
 
 
-def retry(workshop: Workshop, name: str) -> int:
-    """Try again what was given up in a study: events and tellings; returns how many.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retried:
+    """What is tried again: how many outbox and inbox rows, and what became of a failed round or run, as a sentence."""
 
-    A round or run that failed is not tried again by itself: its decision point asks what is to be done.
+    outbox: int
+    events: int
+    #: the round or run that goes on; empty where none does
+    revived: str = ""
+    #: why a failed round or run does not go on; empty where none is left behind
+    left: str = ""
+
+
+def retry(workshop: Workshop, name: str, who: str) -> Retried:
+    """Try again what was given up in a study: events, what Label Studio is to be told, and its last round or run.
+
+    Of a round or run that failed the shards that are finished are kept. Only the newest can go on: what was decided
+    after an older one failed stands on its failure.
+
+    Raises:
+        Refused: there is no such study, or all that failed is a round or run that cannot go on; the sentence says why.
     """
     with workshop.unit() as unit:
-        study = find_study(unit.session, name)
+        study = unit.lock_study(find_study(unit.session, name).id)
         projects = select(DeskRow.project_id).where(DeskRow.study_id == study.id)
-        failed = [
-            (Door.OUTBOX, row)
-            for row in unit.session.scalars(
-                select(OutboxRow).where(OutboxRow.study_id == study.id, OutboxRow.state == WorkState.FAILED)
-            )
-        ] + [
-            (Door.EVENT, row)
-            for row in unit.session.scalars(
-                select(InboxRow).where(InboxRow.project_id.in_(projects), InboxRow.state == WorkState.FAILED)
-            )
-        ]
-        for door, row in failed:
-            row.state, row.attempts, row.due_at, row.error = WorkState.PENDING, 0, now(), ""
+        outbox = unit.session.scalars(
+            select(OutboxRow).where(OutboxRow.study_id == study.id, OutboxRow.state == WorkState.FAILED)
+        ).all()
+        events = unit.session.scalars(
+            select(InboxRow).where(InboxRow.project_id.in_(projects), InboxRow.state == WorkState.FAILED)
+        ).all()
+        doors: list[tuple[Door, OutboxRow | InboxRow]] = [(Door.OUTBOX, row) for row in outbox]
+        doors += [(Door.EVENT, row) for row in events]
+        for door, row in doors:
+            row.state, row.due_at, row.error = WorkState.PENDING, now(), ""
+            leases.start_afresh(row)
             unit.later(door, row.id)
-        return len(failed)
+        revived = left = ""
+        try:
+            revived = _revive(unit, study, who)
+        except Refused as refusal:
+            left = str(refusal)
+            if not doors:
+                raise
+        return Retried(outbox=len(outbox), events=len(events), revived=revived, left=left)
+
+
+def _revive(unit: Unit, study: StudyRow, who: str) -> str:
+    """Have the newest round or run go on, if it failed; a sentence that says so, empty where nothing failed.
+
+    Raises:
+        Refused: one failed and cannot go on.
+    """
+    session = unit.session
+    batches = select(BatchRow).where(BatchRow.study_id == study.id).order_by(BatchRow.id.desc()).limit(1)
+    newest = session.scalar(batches)
+    failed = session.scalar(batches.where(BatchRow.state == WorkState.FAILED))
+    if failed is None or newest is None:
+        return ""
+    if newest.id != failed.id:
+        if newest.kind == failed.kind and newest.state == WorkState.DONE:
+            return ""  # another one was made in its place
+        raise Refused(
+            f"{failed.kind} {failed.number} failed, but {newest.kind} {newest.number} was begun after it, so it is not "
+            "taken up again; go on at the newest decision task"
+        )
+    transitions.revive(unit, study, failed, who)
+    unfinished = (ShardRow.batch_id == failed.id, ShardRow.state.in_([WorkState.FAILED, WorkState.CANCELLED]))
+    waiting = session.scalars(select(ShardRow.id).where(*unfinished).order_by(ShardRow.id)).all()
+    fresh = {"state": WorkState.PENDING, "token": None, "due_at": now(), "error": "", "made": 0}
+    session.execute(
+        update(ShardRow)
+        .where(*unfinished)
+        .values(**fresh, attempts=0, waits=0, waiting_since=None)
+        .execution_options(synchronize_session=False)
+    )
+    door = building.shard_door(str(session.get_one(SpecRow, failed.spec_id).body["engine"]))
+    for shard_id in waiting[:MOST_QUEUED]:
+        unit.later(door, shard_id)
+    shards = session.scalar(select(func.count()).where(ShardRow.batch_id == failed.id)) or 0
+    what = f"{failed.kind} {failed.number} goes on: {shards - len(waiting):,} of its {shards:,} shards are kept"
+    unit.note(study, who, f"retry ({what})")
+    return what
 
 
 def mend_links(workshop: Workshop, name: str) -> MendedLinks:
@@ -138,7 +202,9 @@ def delete_study(workshop: Workshop, name: str, who: str, *, with_projects: bool
 
     Raises:
         Refused: work is under way; cancel it first.
+        StoreUnavailable: its pictures could not be deleted now; nothing was changed.
     """
+    workshop.images.check()  # what no row names any more would be left there for ever
     with workshop.database.read() as session:
         study_id = find_study(session, name).id
         _check_idle(session, study_id, name)

@@ -20,7 +20,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 
 from datagen.domain.inputs import Desk
 from datagen.domain.lifecycle import StudyState
-from datagen.errors import LabelStudioError, LabelStudioFault, LabelStudioUnavailable
+from datagen.errors import LabelStudioError, LabelStudioFault, LabelStudioUnavailable, StoreUnavailable
 from datagen.label_studio.records import Counts, Task
 from datagen.store.rows import DeskRow, InputRow, StudyRow, now
 from datagen.workflow import deciding, points, unreadable_tasks, verdicts
@@ -91,7 +91,7 @@ def reconcile(workshop: Workshop) -> None:
             except LabelStudioFault as fault:
                 log.warning("reconciler.fault", study=desk.study_id, desk=str(desk.desk), reason=str(fault))
                 seen.append(_failed(desk, str(there), str(fault)))
-            except LabelStudioError as refusal:
+            except (LabelStudioError, StoreUnavailable) as refusal:
                 log.warning("reconciler.refused", study=desk.study_id, desk=str(desk.desk), reason=str(refusal))
                 seen.append(_failed(desk, desk.counted, str(refusal)))
             except Exception as fault:  # of ours: told in the log and at the study, and the other desks go on

@@ -9,6 +9,8 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
 
 import structlog
 from sqlalchemy import select
@@ -17,15 +19,16 @@ from datagen.domain.inputs import ImageRef
 from datagen.domain.lifecycle import Happening
 from datagen.domain.sample import Sample
 from datagen.domain.spec import Spec
-from datagen.errors import BadPicture, EngineError, StoreError
+from datagen.errors import BadPicture, DeviceFault, EngineError, StoreError
 from datagen.store import leases
 from datagen.store.decode import encode_mask, encode_png
 from datagen.store.rows import BatchKind, BatchRow, Notice, SampleRow, ShardRow, SpecRow, WorkState, now
 from datagen.synthesis.engine import FittedEngine, Progress, Rendered, load_engine
 from datagen.workflow import building, points, remarks, samples, waiting
+from datagen.workflow.outages import Outage, outage_of, shown
 from datagen.workflow.pictures import StoredPictures
 from datagen.workflow.progress import LeaseLost, Teller, telling
-from datagen.workflow.retrying import reason_of
+from datagen.workflow.retrying import persist, wait_after
 from datagen.workflow.sheets import contact_sheet
 from datagen.workflow.transitions import conclude
 from datagen.workflow.workshop import Workshop
@@ -76,7 +79,7 @@ def render_shard(workshop: Workshop, atelier: Atelier, shard_id: int) -> None:
     lease = _claim(workshop, shard_id)
     if lease is None:
         return
-    if lease.row.attempts > MOST_ATTEMPTS:
+    if leases.failures(lease.row) > MOST_ATTEMPTS:
         first, last = lease.row.start, lease.row.stop - 1
         _fail(workshop, lease, _WORKERS_DIED.format(first=first, last=last, times=MOST_ATTEMPTS))
         return
@@ -94,24 +97,20 @@ def render_shard(workshop: Workshop, atelier: Atelier, shard_id: int) -> None:
     except LeaseLost:
         log.info("shard.lease_lost", shard=shard_id, batch=lease.batch.id)
         return
-    except (EngineError, StoreError, BadPicture) as reason:
-        _fail(workshop, lease, str(reason))
-        return
     except Exception as fault:
-        if lease.row.attempts >= MOST_ATTEMPTS:
-            sentence = f"rendering failed {lease.row.attempts} times, last with {reason_of(fault)}"
-            _fail(workshop, lease, sentence)
-        else:
-            with workshop.unit() as unit:
-                row = leases.held(unit.session, ShardRow, shard_id, lease.row.token)
-                if row is not None:
-                    leases.postpone(row, reason_of(fault), now())
-                    waiting.say(unit, unit.session.get_one(BatchRow, row.batch_id), waiting.FAILED)
+        if (outage := outage_of(fault)) is not None:
+            persist(lambda: _wait(workshop, lease, outage))
+            return
+        if isinstance(fault, EngineError | StoreError | BadPicture):
+            reason = str(fault)
+            persist(lambda: _fail(workshop, lease, reason))
+            return
+        persist(partial(_try_again, workshop, lease, fault))
         raise
     report = fitted.report
     warnings = [f"Note: {warning}" for warning in report.warnings]
     seconds = time.monotonic() - began
-    _finish(workshop, lease, made, [*report.findings, *warnings], warnings, sheet, seconds)
+    persist(lambda: _finish(workshop, lease, made, [*report.findings, *warnings], warnings, sheet, seconds))
     log.info(
         "shard.rendered",
         shard=shard_id,
@@ -132,7 +131,7 @@ def _claim(workshop: Workshop, shard_id: int) -> _Lease | None:
             shard.state = WorkState.CANCELLED
             return None
         shard.made = 0
-        waiting.say(unit, batch, "", besides=shard)  # what its last worker said, or that there was none, is over
+        waiting.clear(unit, batch, shard)  # what its last worker said, or that there was none, is over
         return _Lease(row=shard, batch=batch, spec=unit.session.get_one(SpecRow, batch.spec_id))
 
 
@@ -190,7 +189,7 @@ def _finish(
             known = set(spec.findings)
             remarks.add(batch, (line[:1000] for line in warnings if line[:1000] not in known))
             remarks.add(batch, remarks.made_otherwise(unit.session, spec, made))
-        batch.doing, batch.share = "", 0.0
+        batch.doing, batch.share, batch.retry_at = "", 0.0, None
         if batch.state == WorkState.RUNNING:
             building.add_shards(unit, batch, workshop.shard_size, door)
         unit.session.flush()
@@ -198,6 +197,40 @@ def _finish(
             batch.rendered_at, batch.sheet = now(), sheet
         unit.tell(batch.study_id, Notice.SAMPLES, shard.id)
         points.show_progress(unit, batch)
+
+
+def _wait(workshop: Workshop, lease: _Lease, outage: Outage) -> None:
+    """Give the shard back until the outage may have passed; after hours of that its batch ends with the reason."""
+    with workshop.unit() as unit:
+        shard = leases.held(unit.session, ShardRow, lease.row.id, lease.row.token)
+        if shard is None:
+            return
+        waited = now() - (shard.waiting_since or now())
+        if waited < workshop.outage_patience:
+            until = now() + timedelta(seconds=wait_after(shard.waits + 1))
+            leases.wait(shard, str(outage), until)
+            batch = unit.session.get_one(BatchRow, shard.batch_id, populate_existing=True)
+            waiting.say_outage(unit, batch, outage, until)
+            log.warning("shard.postponed", shard=shard.id, batch=batch.id, waits_for=outage.part, reason=outage.reason)
+            return
+        study = unit.session.get_one(BatchRow, shard.batch_id).study.name
+    waited_for = f"waited {waited.total_seconds() / 3600:.0f} hours for {outage.part}: {outage.reason}"
+    _fail(workshop, lease, f"{waited_for}; when it works again, run: datagen retry {study!r}")
+
+
+def _try_again(workshop: Workshop, lease: _Lease, fault: Exception) -> None:
+    """Give the shard back after a fault of ours; after some of them its batch ends with the reason."""
+    failures = leases.failures(lease.row)
+    if failures >= MOST_ATTEMPTS:
+        _fail(workshop, lease, f"rendering failed {failures} times, last with {shown(fault)}")
+        return
+    with workshop.unit() as unit:
+        row = leases.held(unit.session, ShardRow, lease.row.id, lease.row.token)
+        if row is not None:
+            # a failed device is this process's alone: another may take the shard at once
+            seconds = 0.0 if isinstance(fault, DeviceFault) else wait_after(failures)
+            leases.postpone(row, shown(fault), now() + timedelta(seconds=seconds))
+            waiting.say(unit, unit.session.get_one(BatchRow, row.batch_id), waiting.FAILED)
 
 
 def _fail(workshop: Workshop, lease: _Lease, reason: str) -> None:

@@ -18,6 +18,7 @@ from datagen.domain.decision import ACTIONS
 from datagen.domain.inputs import MINIMUM_PER_ROLE, RECOMMENDED_BACKGROUNDS, Desk, Inputs, Role
 from datagen.domain.lifecycle import TABLE, Happening, SpecState, StudyState
 from datagen.domain.verdict import Opinion
+from datagen.store.images import digest_of
 from datagen.store.rows import (
     BatchKind,
     BatchRow,
@@ -67,6 +68,10 @@ def decision_data(session: Session, workshop: Workshop, decision: DecisionRow) -
     if batch is not None:
         parts.append(_batch(session, batch))
     if decision.action is None:
+        if study.waits_for:
+            parts.append(
+                _box("#fff4e5", "#8a5300", f"Reading the inputs {escape(study.waits_for)}; it is tried again.")
+            )
         if missing := inputs.missing():
             parts.append(_box("#fff4e5", "#8a5300", "<b>Missing:</b>" + _list(missing)))
         parts.append(_what_now(study.state, missing, answered=bool(decision.answer)))
@@ -77,7 +82,7 @@ def decision_data(session: Session, workshop: Workshop, decision: DecisionRow) -
         parts.append(_inputs(session, study.id, inputs, unfolded=batch is None or bool(missing or inputs.problems)))
     sheet = started.sheet if started is not None and started.sheet else batch.sheet if batch is not None else None
     if sheet is None:
-        sheet = notice_sheet(workshop.images, _instead_of_a_sheet(batch))
+        sheet = digest_of(notice_sheet(_instead_of_a_sheet(batch)))
     return {
         "html": f'<div style="font-size:14px;line-height:1.4">{"".join(parts)}</div>',
         "sheet": workshop.links.make(sheet),
@@ -104,6 +109,17 @@ def _late_verdicts(session: Session, study_id: int) -> list[str]:
         for late in verdicts.late(session, study_id)
     ]
     return [_box("#fff4e5", "#8a5300", _list(sentences))] if sentences else []
+
+
+def sheet_to_store(decision: DecisionRow) -> bytes | None:
+    """The picture that a decision task shows instead of a contact sheet; None where it has one.
+
+    It is stored once the task is told: what is waited for is shown also while the image store is unavailable.
+    """
+    batch, started = decision.batch, decision.started
+    if (started is not None and started.sheet) or (batch is not None and batch.sheet):
+        return None
+    return notice_sheet(_instead_of_a_sheet(batch))
 
 
 def _instead_of_a_sheet(batch: BatchRow | None) -> str:
@@ -238,7 +254,7 @@ def _progress(session: Session, batch: BatchRow) -> str:
     name = f"Preview round {batch.number}" if batch.kind == BatchKind.ROUND else f"Run “{escape(batch.name)}”"
     words = [f"{name}: {made:,} of {batch.count:,} synthesized, {batch.state}"]
     running = batch.state == WorkState.RUNNING
-    if running and 0 < share < 1 and batch.doing not in waiting.SENTENCES:
+    if running and 0 < share < 1 and not waiting.is_waiting(batch.doing):
         spent = now() - batch.requested_at
         words.append(f"about {_span(spent * (1 / share - 1))} left")
     refused = session.scalar(

@@ -34,11 +34,11 @@ def contact_sheet(images: ImageStore, pictures: Pictures, samples: Sequence[Samp
     return images.put(encode_png(sheet))
 
 
-def notice_sheet(images: ImageStore, text: str) -> str:
-    """A sheet that says ``text`` (ASCII), for a decision that has no samples to show; returns its digest."""
+def notice_sheet(text: str) -> bytes:
+    """A sheet that says ``text`` (ASCII), for a decision that has no samples to show, as a PNG."""
     sheet = np.full((120, COLUMNS * (CELL + GAP) + GAP, 3), 245, np.uint8)
     cv2.putText(sheet, text, (24, 68), cv2.FONT_HERSHEY_SIMPLEX, 0.8, (90, 90, 90), 1, cv2.LINE_AA)
-    return images.put(encode_png(sheet))
+    return encode_png(sheet)
 
 
 def _cell(picture: Picture, sample: Sample) -> Picture:

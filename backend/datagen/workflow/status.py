@@ -62,12 +62,17 @@ def _describe(session: Session, study: StudyRow) -> dict[str, Any]:
             .where(BatchRow.study_id == study.id, BatchRow.kind == BatchKind.RUN, ShardRow.published_at.is_not(None))
         ),
         "problems": [
+            *_reading(study),
             *unreadable_tasks.problems_of(session, study.id),
             *inputs.missing(),
             *map(str, inputs.problems),
             *stuck,
         ],
     }
+
+
+def _reading(study: StudyRow) -> list[str]:
+    return [f"reading the inputs {study.waits_for}; it is tried again"] if study.waits_for else []
 
 
 def _count(session: Session, study_id: int, kind: BatchKind) -> int:

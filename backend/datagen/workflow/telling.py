@@ -35,7 +35,8 @@ from datagen.store.rows import (
     now,
 )
 from datagen.workflow import building, points, reports, review_tasks
-from datagen.workflow.retrying import try_again
+from datagen.workflow.outages import outage_of
+from datagen.workflow.retrying import persist, try_again
 from datagen.workflow.samples import sample_of
 from datagen.workflow.study_options import options_of
 from datagen.workflow.transitions import conclude
@@ -62,21 +63,26 @@ def tell(workshop: Workshop, outbox_id: int) -> None:
             _TELLERS[row.kind](workshop, row.subject_id)
     except Exception as fault:
         try_again(workshop, row, fault, most_attempts=MOST_REFUSALS, kind=row.kind)
-        if not isinstance(fault, DatagenError):
+        if not isinstance(fault, DatagenError) and outage_of(fault) is None:
             raise
         return
+    persist(lambda: _end(workshop, row))
+
+
+def _end(workshop: Workshop, row: OutboxRow) -> None:
+    """Mark what was told as done, or as to be told again."""
     with workshop.unit() as unit:
-        current = leases.held(unit.session, OutboxRow, outbox_id, row.token)
+        current = leases.held(unit.session, OutboxRow, row.id, row.token)
         if current is None:
             return
         current.told_at = now()
         if current.revision != row.revision:  # it changed while we told
             leases.postpone(current, "", now())
-            current.attempts = 0
+            leases.start_afresh(current)
             unit.later(Door.OUTBOX, current.id)
         elif row.attempts > 1:  # an earlier try may have left a request on its way: look once more for what it made
             leases.postpone(current, "", now() + LEASES_TO_LAST_LOOK * timedelta(seconds=workshop.lease_seconds))
-            current.attempts = 0
+            leases.start_afresh(current)
         else:
             leases.finish(current)
 
@@ -148,6 +154,7 @@ def _tell_decision(workshop: Workshop, decision_id: int) -> None:
         decision = session.get_one(DecisionRow, decision_id)
         project_id = _project(workshop, decision.study_id, Desk.DECISIONS)
         data = reports.decision_data(session, workshop, decision)
+        sheet = reports.sheet_to_store(decision)
         key = points.key_of(decision)
     draft = TaskDraft(key=key, data=data, predictions=[form_prediction(count=reports.SUGGESTED_COUNT)])
     task_id = publisher.ensure_tasks(workshop.label_studio, project_id, key, [draft])[key]
@@ -156,6 +163,8 @@ def _tell_decision(workshop: Workshop, decision_id: int) -> None:
     if decision.task_id != task_id:  # it is new, or somebody deleted the old one
         with workshop.unit() as unit:
             unit.session.get_one(DecisionRow, decision_id).task_id = task_id
+    if sheet is not None:
+        workshop.images.put(sheet)
 
 
 def _tell_tabs(workshop: Workshop, batch_id: int) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from datagen.domain.lifecycle import Happening, back_to, follow
-from datagen.store.rows import BatchRow, SpecRow, StudyRow, now
+from sqlalchemy import select
+
+from datagen.domain.lifecycle import Happening, SpecState, back_to, follow
+from datagen.store.rows import BatchKind, BatchRow, DecisionRow, SpecRow, StudyRow, WorkState, now
 from datagen.workflow import building, points, review_tasks, verdicts
 from datagen.workflow.workshop import Unit
 
@@ -38,6 +40,38 @@ def conclude(unit: Unit, batch: BatchRow, happening: Happening) -> None:
     point = points.open_point(unit, study)
     came_of_it = f"preview round {batch.number} could not be made, so version {earlier.version} is here again"
     point.problem = f"{came_of_it}: {batch.problem}"[:1000]
+
+
+def revive(unit: Unit, study: StudyRow, batch: BatchRow, who: str) -> None:
+    """Move the study back to where it stood before ``batch`` failed: its work is under way again.
+
+    The open decision point counts as answered with that: it shows the batch's progress from now on, and the next one
+    opens when the batch ends.
+
+    Raises:
+        Refused: the table does not have it: the study is stopped, or something else is under way.
+    """
+    is_round = batch.kind == BatchKind.ROUND
+    step = follow(study.state, Happening.RETRY_ROUND if is_round else Happening.RETRY_RUN)
+    version = unit.session.get_one(SpecRow, batch.spec_id)
+    earlier = building.current_spec(unit.session, study.id)
+    study.state = step.study
+    if is_round:
+        if earlier is not None and step.spec is not None:
+            began_with = unit.session.scalars(
+                select(DecisionRow.action).where(DecisionRow.started_id == batch.id)
+            ).first()
+            earlier.state = SpecState.REFINED if began_with == Happening.REFINE else step.spec
+            earlier.decided_by, earlier.decided_at = who, now()
+        version.state = SpecState.RENDERING
+    batch.state, batch.problem, batch.doing = WorkState.RUNNING, "", ""
+    batch.share, batch.retry_at = 0.0, None
+    point = points.open_decision(unit.session, study.id)
+    if point is not None:
+        point.action, point.answered_by, point.answered_at = "retry", who, now()
+        point.started_id, point.problem = batch.id, ""
+    unit.session.flush()
+    points.show_progress(unit, batch)
 
 
 def go_back(unit: Unit, study: StudyRow) -> SpecRow | None:

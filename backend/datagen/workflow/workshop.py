@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -22,6 +23,7 @@ from datagen.label_studio.client import LabelStudio
 from datagen.store.database import Database
 from datagen.store.guarded import GuardedDecoder
 from datagen.store.images import ImageStore
+from datagen.store.leases import start_afresh
 from datagen.store.links import Links
 from datagen.store.rows import AuditRow, Notice, OutboxRow, StudyRow, WorkState, now
 
@@ -74,6 +76,8 @@ class Workshop:
     engine_problems: Callable[[str, Mapping[str, Json]], Sequence[str]] = lambda _engine, _parameters: ()
     #: a worker that was not heard of for so long is taken for dead, and its work is free again
     lease_seconds: float
+    #: a round or run that waits for an image store or another outage is given up after so long
+    outage_patience: timedelta = timedelta(hours=24)
 
     @contextmanager
     def unit(self) -> Iterator[Unit]:
@@ -124,7 +128,8 @@ class Unit:
         else:
             row.revision += 1
             if row.state != WorkState.RUNNING:  # who is telling finds the newer revision when done, and tells again
-                row.state, row.attempts, row.due_at = WorkState.PENDING, 0, now()
+                row.state, row.due_at = WorkState.PENDING, now()
+                start_afresh(row)
         self.later(Door.OUTBOX, row.id)
 
     def note(self, study: StudyRow, who: str, what: str) -> None:

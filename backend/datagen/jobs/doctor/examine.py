@@ -17,9 +17,13 @@ from datagen.errors import DatagenError
 from datagen.jobs.doctor import label_studio, parts, sharing
 from datagen.jobs.doctor.finding import Wrong
 from datagen.settings import Settings
+from datagen.store.bounded import BoundedCalls
 from datagen.store.database import Database
 from datagen.store.rows import StudyRow
 from datagen.workflow.workshop import find_study
+
+#: One look takes no longer, seconds; the delivery of an event is waited for 5 s in it.
+LOOK_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +104,11 @@ def _check(look: _Look, settings: Settings, roots: dict[str, str]) -> Check:
         roots[look.name] = cause
         return Check(name=look.name, good=False, skipped=True, finding=f"not looked at; mend “{cause}” first")
     try:
-        return Check(name=look.name, good=True, finding=look.look(settings))
+        finding = BoundedCalls(1, "doctor").call(lambda: look.look(settings), LOOK_SECONDS)
+        return Check(name=look.name, good=True, finding=finding)
+    except TimeoutError:
+        roots[look.name] = look.name
+        return Check(name=look.name, good=False, finding=f"did not answer within {LOOK_SECONDS:g} s; see that it runs")
     except (Wrong, DatagenError) as wrong:
         roots[look.name] = look.name
         return Check(name=look.name, good=False, finding=str(wrong))

@@ -30,6 +30,8 @@ from datagen.workflow.workshop import find_study
 
 #: A webhook that was not here by then is not coming: Label Studio sends it within the request.
 DELIVERY_SECONDS = 5.0
+#: Each request of the doctor's is given up after this.
+TIMEOUT = httpx.Timeout(5.0)
 #: The release that this version was measured against.
 MEASURED_RELEASE = "1.23"
 _LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
@@ -54,9 +56,13 @@ def check_server(settings: Settings) -> str:
     return f"version {release} at {settings.label_studio_url}{measured}"
 
 
+def _client(settings: Settings) -> LabelStudio:
+    return LabelStudio(settings.label_studio_url, settings.api_key, timeout=TIMEOUT, read_attempts=1)
+
+
 def check_token(settings: Settings) -> str:
     """Label Studio knows it; its kind and its user."""
-    client = LabelStudio(settings.label_studio_url, settings.api_key)
+    client = _client(settings)
     return f"{client.token_kind} of {client.whoami()}"
 
 
@@ -77,7 +83,7 @@ def check_addresses(settings: Settings) -> str:
 
 def check_webhooks(settings: Settings, study_name: str) -> str:
     """Every project of a study has ours, as it must be."""
-    client = LabelStudio(settings.label_studio_url, settings.api_key)
+    client = _client(settings)
     mend = f"run: datagen provision {study_name!r}"
     url, master = f"{settings.own_url}/webhook", settings.secret_of_webhooks
     desks = _desks(settings, study_name)
@@ -130,7 +136,7 @@ def check_backends(settings: Settings, study_name: str) -> str:
 
 def check_delivery(settings: Settings, study_name: str) -> str:
     """Have Label Studio send an event, by saving a project as it is, and see it in the inbox."""
-    client = LabelStudio(settings.label_studio_url, settings.api_key)
+    client = _client(settings)
     project_id = _desks(settings, study_name)[Desk.DECISIONS].project_id
     with closing(Database(settings.resolved_database_url)) as database:
         began = time.monotonic()

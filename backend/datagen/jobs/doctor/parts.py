@@ -15,11 +15,11 @@ from redis.exceptions import RedisError
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
+from datagen.jobs import heartbeats
 from datagen.jobs.context import connection_of
 from datagen.jobs.doctor.finding import Wrong
 from datagen.jobs.gpu import engine_problems
 from datagen.jobs.queues import ALL_QUEUES, Queues, connect, explain_redis
-from datagen.jobs.scheduler import live_schedulers
 from datagen.jobs.vitals import live_workers
 from datagen.settings import Settings
 from datagen.store.database import Database, explain
@@ -31,6 +31,9 @@ from datagen.synthesis.engine import load_engine
 from datagen.synthesis.given import go_on, own_parameters
 from datagen.workflow.building import current_spec, parameters_for
 from datagen.workflow.workshop import find_study
+
+#: The doctor does not wait longer for the image store: until it first answers, and for one operation in all.
+STORE_ANSWER_SECONDS, STORE_SECONDS = 1.5, 5.0
 
 
 def check_database(settings: Settings) -> str:
@@ -48,7 +51,7 @@ def check_database(settings: Settings) -> str:
 
 def check_image_store(settings: Settings) -> str:
     """It can be written and read."""
-    images = ImageStore(settings.resolved_store_url)
+    images = ImageStore(settings.resolved_store_url, answer_s=STORE_ANSWER_SECONDS, whole_s=STORE_SECONDS)
     probe = f"datagen doctor {time.time_ns()}".encode()
     digest = images.put(probe)
     images.get(digest)
@@ -81,7 +84,7 @@ def check_worker(settings: Settings) -> str:
     try:
         with connect(settings.redis_url) as redis:
             alive = live_workers(Queues(redis))
-            served = {name for worker in alive for name in worker.queue_names()}
+            served = {name for worker in alive for name in worker.queues}
     except RedisError:
         raise Wrong("not to be seen without Redis; mend Redis first") from None
     if not alive:
@@ -117,7 +120,7 @@ def check_scheduler(settings: Settings) -> str:
     """It is alive."""
     try:
         with connect(settings.redis_url) as redis:
-            if not live_schedulers(redis):
+            if not heartbeats.alive(redis, heartbeats.Kind.SCHEDULER):
                 raise Wrong("no scheduler is alive: lost jobs would not be found. Start it: datagen up (or scheduler)")
     except RedisError:
         raise Wrong("not to be seen without Redis; mend Redis first") from None
@@ -156,7 +159,7 @@ def check_login(settings: Settings) -> str:
 
 def check_image_link(settings: Settings) -> str:
     """The address of a picture loads as Label Studio's editor loads it."""
-    images = ImageStore(settings.resolved_store_url)
+    images = ImageStore(settings.resolved_store_url, answer_s=STORE_ANSWER_SECONDS, whole_s=STORE_SECONDS)
     digest = images.put(encode_png(np.full((2, 2), 128, np.uint8)))
     link = Links(settings.own_url, settings.signing_keys, settings.image_link_days).make(digest)
     try:
