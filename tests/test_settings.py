@@ -200,9 +200,9 @@ def test_a_secret_is_read_from_its_variable_else_from_its_file(
 ) -> None:
     folder = tmp_path / "data" / "secrets"
     folder.mkdir(parents=True)
-    (folder / file).write_text("from the file\n")
-    assert getattr(made(tmp_path), read) == "from the file"
-    assert getattr(made(tmp_path, **{setting: "from the variable"}), read) == "from the variable"
+    (folder / file).write_text("kept in the file only\n")
+    assert getattr(made(tmp_path), read) == "kept in the file only"
+    assert getattr(made(tmp_path, **{setting: "said by the variable"}), read) == "said by the variable"
 
 
 def test_no_secret_is_shown_when_settings_are_printed(tmp_path: Path) -> None:
