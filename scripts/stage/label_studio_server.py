@@ -81,8 +81,8 @@ def start(processes: Processes, folder: Path, *, port: int | None = None, token:
     server = LabelStudio(
         url=f"http://127.0.0.1:{port}",
         email="annotator@example.com",
-        password=_kept(folder / "password", secrets.token_urlsafe(12)),
-        token=_kept(folder / "token", token or secrets.token_hex(20)),
+        password=kept_secret(folder / "password", secrets.token_urlsafe(12)),
+        token=kept_secret(folder / "token", token or secrets.token_hex(20)),
         kept_token=folder / "personal_token",
     )
     env = {
@@ -121,7 +121,7 @@ def _answers(server: LabelStudio) -> bool:
         return False
 
 
-def _kept(path: Path, fresh: str) -> str:
+def kept_secret(path: Path, fresh: str) -> str:
     """What the file holds; ``fresh`` if there is none yet, and then it is kept there, for its owner alone."""
     if not path.exists():
         path.touch(mode=0o600)

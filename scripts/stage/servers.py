@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 
 from stage import label_studio_server, redis_server
-from stage.label_studio_server import LabelStudio
+from stage.label_studio_server import LabelStudio, kept_secret
 from stage.ports import free_port, is_open
 from stage.processes import Processes, StageError
 from stage.progress import Progress
@@ -26,9 +26,10 @@ STEPS = {"Starting Redis": 1.0, "Starting Label Studio": 30.0, "Starting Datagen
 
 @dataclass(frozen=True, slots=True)
 class Servers:
-    """A running installation: its Label Studio, and the environment in which ``datagen`` belongs to it."""
+    """A running installation: its Label Studio, its settings, and the environment in which ``datagen`` has them."""
 
     label_studio: LabelStudio
+    settings: Mapping[str, str]
     environment: Mapping[str, str]
     folder: Path
 
@@ -73,7 +74,7 @@ def start_all(processes: Processes, folder: Path, inherited: Mapping[str, str], 
         "PORT": str(ports["web"]),
         "DATAGEN_DATA_DIR": str(data),
         "BASIC_AUTH_USER": "datagen",
-        "BASIC_AUTH_PASS": secrets.token_urlsafe(16),
+        "BASIC_AUTH_PASS": kept_secret(folder / "basic_auth_pass", secrets.token_urlsafe(16)),
         "DATAGEN_PREVIEW_SIZE": "20",
     }
     login = (own["BASIC_AUTH_USER"], own["BASIC_AUTH_PASS"])
@@ -86,7 +87,7 @@ def start_all(processes: Processes, folder: Path, inherited: Mapping[str, str], 
             ready=lambda: _is_up(f"http://127.0.0.1:{ports['web']}/health", login),
             within=90,
         )
-    return Servers(label_studio, {**inherited, **own}, data)
+    return Servers(label_studio, own, {**inherited, **own}, data)
 
 
 def _ports(kept: Path) -> dict[str, int]:

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from datagen.cli.terminal import AsJson, Study, err, out, print_json, safe, speaking
+from datagen.cli.terminal import AsJson, Study, err, print_json, safe, show, show_table, speaking
 from datagen.cli.upkeep import migrate
 from datagen.domain.inputs import Role
+from datagen.domain.wording import by_number, counted
 from datagen.jobs.context import connection_of, settings, workshop
 
 
@@ -48,17 +48,14 @@ def provision(
             engines = {"engine": made.engine, "engine_before": made.engine_before}
             print_json({"study": name, "projects": projects, **engines})
             return
-        table = Table(title=safe(name))
-        for head in ("desk", "address"):
-            table.add_column(head)
-        for desk, project_id in made.projects.items():
-            table.add_row(str(desk), f"{chosen.label_studio_url}/projects/{project_id}/data")
-        out.print(table)
+        show(name)
+        addresses = [(str(desk), f"{chosen.label_studio_url}/projects/{n}/data") for desk, n in made.projects.items()]
+        show_table(("project", "address"), addresses)
         changed = f"{made.engine_before} → {made.engine}" if made.engine_before else made.engine
-        out.print(f"  engine: {safe(changed)}", highlight=False, soft_wrap=True)
+        show(f"  engine: {changed}")
         for word, lines in (("made", made.created), ("mended", made.mended)):
             for line in lines:
-                out.print(f"  {word} {safe(line)}", highlight=False, soft_wrap=True)
+                show(f"  {word} {line}")
         for line in made.problems:
             err.print(f"[yellow]Not done:[/] {safe(line)}", highlight=False, soft_wrap=True)
 
@@ -87,7 +84,9 @@ def add(
         if as_json:
             print_json({"new": added.new, "known": added.known, "problems": list(added.problems)})
             return
-        out.print(f"{added.new} added, {added.known} were there already", highlight=False)
+        show(
+            f"{counted(added.new, 'image')} added, {added.known} {by_number(added.known, 'was', 'were')} there already"
+        )
         for problem in added.problems:
             err.print(f"[yellow]Not used:[/] {safe(problem)}", highlight=False, soft_wrap=True)
 
@@ -103,26 +102,15 @@ def status(
         if as_json:
             print_json({"studies": found})
             return
-        table = Table()
-        for head in ("study", "engine", "state", "version", "inputs", "verdicts", "under way", "dataset"):
-            table.add_column(head)
-        for one in found:
-            table.add_row(
-                *(
-                    safe(str(one[key]))
-                    for key in (
-                        "study",
-                        "engine",
-                        "state",
-                        "version",
-                        "inputs_text",
-                        "verdicts_text",
-                        "under_way",
-                        "dataset_tasks",
-                    )
-                )
-            )
-        out.print(table)
+        if not found:
+            show("There are no studies yet. Make one: datagen provision NAME --label LABEL")
+            return
+        keys = (
+            *("study", "engine", "state", "version"),
+            *("inputs_text", "verdicts_text", "under_way", "dataset_tasks"),
+        )
+        heads = ("study", "engine", "state", "version", "inputs", "verdicts", "under way", "dataset")
+        show_table(heads, [[str(one[key]) for key in keys] for one in found])
         for one in found:
             for problem in one["problems"]:
                 err.print(f"[yellow]{safe(one['study'])}:[/] {safe(problem)}", highlight=False, soft_wrap=True)
@@ -131,19 +119,19 @@ def status(
 def export(
     name: Study,
     to: Annotated[Path, typer.Option("--out", help="The zip file to write.")],
-    run: Annotated[int | None, typer.Option(help="Only this run; by default every finished one.")] = None,
+    run: Annotated[int | None, typer.Option(help="Only the run of this number; by default all.")] = None,
     formats: Annotated[
         list[str] | None, typer.Option("--format", help="coco, yolo, yolo-segment, voc or semantic; may be repeated.")
     ] = None,
 ) -> None:
     """Write the generated images with masks and labels as a zip."""
-    from datagen.workflow.exporting import export_study
+    from datagen.workflow.exporting import export_study, unfinished_runs
 
     with speaking():
+        for remark in unfinished_runs(workshop(), name, run):
+            err.print(f"[yellow]Not complete:[/] {safe(remark)}", highlight=False, soft_wrap=True)
         summary = export_study(workshop(), name, to, run_number=run, formats=tuple(formats or ("coco",)))
-        out.print(
-            f"{safe(str(to))}: {summary.samples} images, {summary.instances} labels", highlight=False, soft_wrap=True
-        )
+        show(f"{to}: {counted(summary.samples, 'image')}, {counted(summary.instances, 'label')}")
 
 
 def discard(
@@ -154,7 +142,7 @@ def discard(
 
     with speaking():
         gone = delete_unreadable(workshop(), name, task)
-        out.print(f"deleted: task {', '.join(map(str, gone))}", highlight=False)
+        show(f"deleted: {by_number(len(gone), 'task', 'tasks')} {', '.join(map(str, gone))}")
 
 
 def retry(name: Study) -> None:
@@ -162,7 +150,7 @@ def retry(name: Study) -> None:
     from datagen.workflow.mending import retry as try_again
 
     with speaking():
-        out.print(f"{try_again(workshop(), name)} tried again", highlight=False)
+        show(f"{counted(try_again(workshop(), name), 'failed step')} tried again")
 
 
 def delete(
@@ -172,9 +160,14 @@ def delete(
 ) -> None:
     """Delete a study with its pictures; its lines in the audit stay."""
     from datagen.workflow.mending import delete_study
+    from datagen.workflow.workshop import find_study
 
+    with speaking(), workshop().database.read() as session:
+        find_study(session, name)  # there is nothing to confirm without it
     if not yes:
         typer.confirm(f"Delete {name!r} with everything made for it?", abort=True)
     with speaking():
         gone = delete_study(workshop(), name, getpass.getuser(), with_projects=projects)
-        out.print(f"{safe(repr(name))} is deleted, with {gone} pictures that no other study has", highlight=False)
+        show(
+            f"{name!r} is deleted, with {counted(gone, 'picture')} that no other study {by_number(gone, 'has', 'have')}"
+        )

@@ -18,6 +18,7 @@ from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.spec import AbstractFileSystem
 
+from datagen.domain.wording import counted
 from datagen.errors import StoreError
 
 #: How an object is asked for: nothing else becomes a path, so no address can climb out of the store.
@@ -89,7 +90,7 @@ class ImageStore:
                 ) from None
         if hashlib.sha256(data).hexdigest() != digest:
             raise StoreError(
-                f"image {digest} is damaged: its {len(data):,} bytes do not have that checksum; "
+                f"image {digest} is damaged: what is stored, {counted(len(data), 'byte')}, has another checksum; "
                 "delete it and restore it from a backup, or add the picture again"
             )
         return data

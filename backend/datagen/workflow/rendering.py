@@ -17,6 +17,7 @@ from datagen.domain.inputs import ImageRef
 from datagen.domain.lifecycle import Happening
 from datagen.domain.sample import Sample
 from datagen.domain.spec import Spec
+from datagen.domain.wording import counted
 from datagen.errors import BadPicture, EngineError, StoreError
 from datagen.store import leases
 from datagen.store.decode import encode_mask, encode_png
@@ -98,7 +99,9 @@ def render_shard(workshop: Workshop, atelier: Atelier, shard_id: int) -> None:
         return
     except Exception as fault:
         if lease.row.attempts >= MOST_ATTEMPTS:
-            sentence = f"rendering failed {lease.row.attempts} times, last with {type(fault).__name__}: {fault}"
+            sentence = (
+                f"rendering failed {counted(lease.row.attempts, 'time')}, last with {type(fault).__name__}: {fault}"
+            )
             _fail(workshop, lease, sentence)
         else:
             with workshop.unit() as unit:
@@ -108,9 +111,10 @@ def render_shard(workshop: Workshop, atelier: Atelier, shard_id: int) -> None:
                     waiting.say(unit, unit.session.get_one(BatchRow, row.batch_id), waiting.FAILED)
         raise
     report = fitted.report
-    warnings = [f"Note: {warning}" for warning in report.warnings]
+    warnings = [f"{remarks.WARNING}{warning}" for warning in report.warnings]
+    details = [f"{remarks.DETAIL}{detail}" for detail in report.details]
     seconds = time.monotonic() - began
-    _finish(workshop, lease, made, [*report.findings, *warnings], warnings, sheet, seconds)
+    _finish(workshop, lease, made, [*report.findings, *details, *warnings], warnings, sheet, seconds)
     log.info(
         "shard.rendered",
         shard=shard_id,

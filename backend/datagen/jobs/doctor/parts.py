@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 
+from datagen.domain.wording import counted
 from datagen.jobs.context import connection_of
 from datagen.jobs.doctor.finding import Wrong
 from datagen.jobs.gpu import engine_problems
@@ -47,7 +48,7 @@ def check_database(settings: Settings) -> str:
         ) from None
     finally:
         database.close()
-    return f"{database.engine.dialect.name}, {studies} studies"
+    return f"{database.engine.dialect.name}, {counted(studies or 0, 'study', 'studies')}"
 
 
 def check_image_store(settings: Settings) -> str:
