@@ -313,7 +313,7 @@ def _usable_backgrounds(
             )
     if not kept:
         raise EngineError(
-            f"none of the {counted(len(spec.backgrounds), 'background')} can hold the concept; add backgrounds larger than "
-            f"{need_w:.0f} × {need_h:.0f} pixels."
+            f"none of the {counted(len(spec.backgrounds), 'background')} can hold the concept; add backgrounds larger "
+            f"than {need_w:.0f} × {need_h:.0f} pixels."
         )
     return kept
