@@ -133,7 +133,7 @@ def test_only_an_export_is_written_as_the_users_umask_says(
 ) -> None:
     set_to: list[int] = []
     monkeypatch.setattr(cli.os, "umask", set_to.append)
-    monkeypatch.setattr(cli, "configure_logging", lambda *_: None)
+    monkeypatch.setattr(cli, "configure_logging", lambda *_, **__: None)
     monkeypatch.setattr(cli, "settings", lambda: Settings(_env_file=None, data_dir=tmp_path))
     cli.main(type("Context", (), {"invoked_subcommand": command})())  # type: ignore[arg-type]
     assert set_to == ([0o077] if masked else [])

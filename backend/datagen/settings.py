@@ -271,6 +271,19 @@ class Settings(BaseSettings):
         """The database's SQLAlchemy URL."""
         return self.database_url or f"sqlite:///{self.data_dir.absolute() / 'datagen.sqlite3'}"
 
+    def check_database_exists(self) -> None:
+        """Refuse a data folder without a database.
+
+        Raises:
+            SettingsProblem: the database is a SQLite file in the data folder, and there is none.
+        """
+        file = self.data_dir.absolute() / "datagen.sqlite3"
+        if not self.database_url and not file.exists():
+            raise SettingsProblem(
+                f"there is no database at {file}. Set DATAGEN_DATA_DIR to the data folder of your installation, or "
+                "make a database here: datagen migrate"
+            )
+
     @property
     def resolved_store_url(self) -> str:
         """The image store's fsspec URL."""
@@ -413,7 +426,8 @@ def _check_length(secret: str, what: str, error: type[Exception]) -> None:
         error: it is too short.
     """
     if len(secret) < SHORTEST_SECRET:
+        characters = f"{len(secret)} character{'' if len(secret) == 1 else 's'}"
         raise error(
-            f"{what} has {len(secret)} characters and could be guessed; at least {SHORTEST_SECRET} are needed. "
+            f"{what} has {characters} and could be guessed; at least {SHORTEST_SECRET} are needed. "
             "Make one: openssl rand -hex 32"
         )

@@ -62,7 +62,7 @@ def main(arguments: Sequence[str]) -> int:
         spec = replace(pack.spec, parameters={})
         fitted = load_engine(spec.engine).fit(spec, pack.pictures, lambda _fraction, _what: None)
         contact_sheet(list(fitted.render(range(12))), chosen.out / "samples.png")
-        print("\n".join((*fitted.report.findings, *fitted.report.warnings)))
+        print("\n".join((*fitted.report.findings, *fitted.report.details, *fitted.report.warnings)))
     return 0
 
 

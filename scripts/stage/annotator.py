@@ -156,7 +156,7 @@ class Annotator:
         """Judge every task that nobody has judged; returns how many verdicts were given."""
         waiting = [task for task in tasks if not task["total_annotations"]]
         for done, task in enumerate(waiting):
-            opinion = opinion_of(int(task["data"]["index"]), int(task["data"]["round"]))
+            opinion = opinion_of(int(task["data"]["index"]) - 1, int(task["data"]["round"]))
             answers: Json = {"verdict": {"choices": ["good" if opinion.good else "bad"]}}
             if opinion.reasons:
                 answers["reasons"] = {"choices": list(opinion.reasons)}

@@ -16,7 +16,7 @@ from typing import NoReturn
 
 import httpx
 
-from stage import loop, plates, servers
+from stage import demo_env, loop, plates, servers
 from stage.annotator import DESKS, Annotator
 from stage.layout import DEMO
 from stage.occupancy import Occupancy
@@ -29,6 +29,9 @@ LONGEST_NAME = 36
 MOST_IMAGES = 1_000_000
 
 
+#: The file, in the demo's folder, that points a shell at the demo. It stays when the demo stops: ports and passwords
+#: are the same at the next start, and until then ``datagen doctor`` says what does not run.
+ENVIRONMENT = "env"
 #: Signals by which a person, the terminal or ``--down`` ends it.
 _ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -78,7 +81,7 @@ def _automatic(chosen: argparse.Namespace, processes: Processes) -> int:
     if missing := pack.missing():
         raise StageError(f"No preview can be built from {chosen.data}: {' '.join(missing)}")
     name = chosen.name or f"{_title(pack)[: LONGEST_NAME - 15]} {time.strftime('%m-%d %H:%M:%S')}"
-    running = servers.start_all(processes, DEMO, os.environ, progress)
+    running = _start(processes, progress)
     with _annotator(running, name, pack, progress) as annotator:
         result = loop.play(running, annotator, chosen.count, progress, DEMO / "results")
     sys.stdout.write(json.dumps(result) + "\n")
@@ -90,7 +93,7 @@ def _by_hand(chosen: argparse.Namespace, processes: Processes) -> int:
     progress = Progress({**_STEPS, "Building the first preview": 5.0}, DEMO / "seconds.json")
     pack = _pack(chosen.data, progress)
     name = chosen.name or _title(pack)[:LONGEST_NAME]
-    running = servers.start_all(processes, DEMO, os.environ, progress)
+    running = _start(processes, progress)
     with _annotator(running, name, pack, progress) as annotator:
         if not pack.missing() and not annotator.tasks("Previews"):
             with progress.step("Building the first preview"):
@@ -102,6 +105,13 @@ def _by_hand(chosen: argparse.Namespace, processes: Processes) -> int:
         if dead := [one for one in processes.noted() if one not in alive]:
             raise StageError(f"{dead[0].name} has ended by itself; its log is {dead[0].log}. The demo stops.")
         time.sleep(1)
+
+
+def _start(processes: Processes, progress: Progress) -> servers.Servers:
+    """Start the servers, and write the file that points a shell at them."""
+    running = servers.start_all(processes, DEMO, os.environ, progress)
+    demo_env.write(DEMO / ENVIRONMENT, running.settings, Path(sys.executable).parent)
+    return running
 
 
 #: Steps before the loop, and their seconds on two cores.
@@ -156,6 +166,8 @@ def _invite(running: servers.Servers, annotator: Annotator) -> None:
         f"  password         {server.password}\n"
         f"  1. review here   {address['Previews']}\n"
         f"  2. decide here   {address['Decisions']}\n"
+        f"For the command line, in another shell: {demo_env.command(DEMO / ENVIRONMENT)}\n"
+        "  then, for example: datagen status, or datagen doctor\n"
         "Ctrl-C here, or scripts/demo --down elsewhere, stops it; what you did is kept for the next start."
     )
 

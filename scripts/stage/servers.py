@@ -20,15 +20,18 @@ from stage.progress import Progress
 
 #: The command of the environment that this runs in.
 DATAGEN = (sys.executable, "-m", "datagen")
+#: The data folder, in the installation's own.
+DATA = "datagen"
 #: Steps of starting, and the seconds they take on two cores at the first start.
 STEPS = {"Starting Redis": 1.0, "Starting Label Studio": 30.0, "Starting Datagen": 5.0}
 
 
 @dataclass(frozen=True, slots=True)
 class Servers:
-    """A running installation: its Label Studio, and the environment in which ``datagen`` belongs to it."""
+    """A running installation: its Label Studio, its settings, and the environment in which ``datagen`` has them."""
 
     label_studio: LabelStudio
+    settings: Mapping[str, str]
     environment: Mapping[str, str]
     folder: Path
 
@@ -58,24 +61,14 @@ def start_all(processes: Processes, folder: Path, inherited: Mapping[str, str], 
     ``inherited`` is the environment to build on. Ports are kept from start to start where they are still free,
     because links to images lead there.
     """
-    data = folder / "datagen"
+    data = folder / DATA
     data.mkdir(parents=True, exist_ok=True, mode=0o700)
     ports = _ports(folder / "ports.json")
     with progress.step("Starting Redis"):
         redis_url = redis_server.start(processes, folder / "redis", port=ports["redis"], keep=True)
     with progress.step("Starting Label Studio"):
         label_studio = label_studio_server.start(processes, folder / "label-studio", port=ports["label_studio"])
-    own = {
-        "LABEL_STUDIO_URL": label_studio.url,
-        "LABEL_STUDIO_API_KEY": label_studio.token,
-        "REDIS_URL": redis_url,
-        "HOST": "127.0.0.1",
-        "PORT": str(ports["web"]),
-        "DATAGEN_DATA_DIR": str(data),
-        "BASIC_AUTH_USER": "datagen",
-        "BASIC_AUTH_PASS": kept_secret(folder / "basic_auth_pass", secrets.token_urlsafe(16)),
-        "DATAGEN_PREVIEW_SIZE": "20",
-    }
+    own = settings(folder, label_studio, redis_url, ports["web"])
     login = (own["BASIC_AUTH_USER"], own["BASIC_AUTH_PASS"])
     with progress.step("Starting Datagen"):
         processes.start(
@@ -86,7 +79,29 @@ def start_all(processes: Processes, folder: Path, inherited: Mapping[str, str], 
             ready=lambda: _is_up(f"http://127.0.0.1:{ports['web']}/health", login),
             within=90,
         )
-    return Servers(label_studio, {**inherited, **own}, data)
+    return Servers(label_studio, own, {**inherited, **own}, data)
+
+
+def settings(folder: Path, label_studio: LabelStudio, redis_url: str, web_port: int) -> dict[str, str]:
+    """The settings of the installation in ``folder``, as environment variables; its password is that of the last start.
+
+    Args:
+        folder: Where everything of it lies.
+        label_studio: Its Label Studio.
+        redis_url: Its queue, with user and password.
+        web_port: The port of its web process.
+    """
+    return {
+        "LABEL_STUDIO_URL": label_studio.url,
+        "LABEL_STUDIO_API_KEY": label_studio.token,
+        "REDIS_URL": redis_url,
+        "HOST": "127.0.0.1",
+        "PORT": str(web_port),
+        "DATAGEN_DATA_DIR": str(folder / DATA),
+        "BASIC_AUTH_USER": "datagen",
+        "BASIC_AUTH_PASS": kept_secret(folder / "basic_auth_pass", secrets.token_urlsafe(16)),
+        "DATAGEN_PREVIEW_SIZE": "20",
+    }
 
 
 def _ports(kept: Path) -> dict[str, int]:

@@ -36,7 +36,8 @@ def test_each_reason_turns_what_it_complains_of(reason, name, direction):
         getattr(CompositeParameters.from_json(p), name) for p in ({}, few.parameters, many.parameters)
     )
     assert 0 < direction * (a_bit - before) < direction * (a_lot - before)
-    assert any(name.replace("_", " ").capitalize() in note and "1 of 10 verdicts say" in note for note in few.notes)
+    told = [note for note in few.notes if f"({name.replace('_', ' ')} " in note]
+    assert [note.partition(", because ")[2][:21] for note in told] == ["1 of 10 verdicts says"]
 
 
 def test_what_an_engine_does_not_go_by_is_not_said_to_change():
@@ -45,7 +46,8 @@ def test_what_an_engine_does_not_go_by_is_not_said_to_change():
     assert "contrast" not in refined.parameters
     assert refined.parameters["size_factor"] > 1
     assert any(
-        "Contrast is nothing that this engine goes by, though 1 of 1 verdicts say" in note for note in refined.notes
+        "1 of 1 verdict says “too strong”: this engine does not use the parameter contrast" in note
+        for note in refined.notes
     )
 
 
@@ -87,7 +89,10 @@ def test_edges_speak_against_the_blend_and_not_the_concept():
 def test_a_label_that_is_off_gets_the_next_matte():
     refined = refine({}, [judged("bad", Reason.MASK_OFF)] * 2 + [judged("good")])
     assert refined.parameters["matte_choices"] == {"aaaa:0": 1}
-    assert any("next best matte" in note and "2 verdicts say" in note for note in refined.notes)
+    [note] = [note for note in refined.notes if "is cut out in another way" in note]
+    assert note.startswith("Concept photo.png, box 1 ")
+    assert "because 2 verdicts say “label is off” and 1 is good" in note
+    assert note.endswith("draw its outline in the project Concepts and build a preview.")
 
 
 @pytest.mark.parametrize("verdicts", [[], [judged("good")], [judged("good")] * 20])
@@ -112,4 +117,20 @@ def test_it_is_pure():
 
 def test_verdicts_on_samples_without_steps_are_still_counted():
     refined = refine({}, [Judged(steps={}, verdict=Verdict(opinion=Opinion.BAD))])
-    assert "Give reasons" in refined.notes[0]
+    assert refined.notes[0].startswith("1 of 1 verdict is bad, but without a reason")
+    assert "Choose what is wrong" in refined.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("reason", "effect"),
+    [
+        (Reason.TOO_SMALL, "The thing is made larger (size factor 1.00 → 1.50), because "),
+        (Reason.TOO_LARGE, "The thing is made smaller (size factor 1.00 → 0.67), because "),
+        (Reason.WRONG_PLACE, "Places have to lie more clearly inside the areas that the canvases show ("),
+        (Reason.WRONG_DIRECTION, "The thing is turned less far from the direction of the examples ("),
+        (Reason.EDGES_SHOW, "The edges of the thing are made softer ("),
+    ],
+)
+def test_note_says_what_the_next_round_does(reason, effect):
+    """“Size factor 1.00 → 1.50” left it to the reader what that does."""
+    assert any(note.startswith(effect) for note in refine({}, [judged("bad", reason)]).notes)

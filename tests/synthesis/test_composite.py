@@ -126,7 +126,7 @@ def test_a_box_held_against_a_clean_photo_of_its_part_is_said(study, plates):
     spec, shelf = study()
     clean = shelf.add(plates(0), "the plate of concept 0 before it was pitted")
     found = fit(replace(spec, backgrounds=(clean,)), shelf).report.findings
-    assert any("boxes were cut out against a background that agrees with the photo" in line for line in found)
+    assert any("by comparison with a background that shows the same part without the thing" in line for line in found)
 
 
 def test_every_label_is_synthesized_and_labelled_as_itself(study):
@@ -230,7 +230,7 @@ def test_a_concept_that_fits_nowhere_is_named_and_others_stand_in(study, plates,
     concept = ConceptImage(image=shelf.add(picture, "in the dark"), regions=(region,))
     fitted = fit(replace(spec, concepts=(*spec.concepts, concept)), shelf)
     assert len(list(fitted.render(range(24)))) == 24
-    [said] = [line for line in fitted.report.warnings if "it could not be laid" in line]
+    [said] = [line for line in fitted.report.warnings if "it could not be placed" in line]
     assert said.startswith("concept in the dark, box 1: ")
 
 

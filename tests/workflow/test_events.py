@@ -195,7 +195,7 @@ def test_what_the_webhooks_lost_the_reconciler_finds(studio: Studio, study: Stud
     studio.settle()
 
     child = study.specs()[-1]
-    assert any("1 of 2 verdicts say “too small”" in note for note in child.notes)
+    assert any("1 of 2 verdicts says “too small”" in note for note in child.notes)
     assert (str(child.state), study.row().state) == ("review", "reviewing")
 
 

@@ -116,7 +116,7 @@ def test_a_publisher_killed_after_an_import_makes_no_twins(studio: Studio, study
     make_due(studio, outbox_id)  # its lease ends
     studio.settle()
 
-    assert [task.data["index"] for task in study.round_tasks()] == ["0", "1", "2"]
+    assert [task.data["index"] for task in study.round_tasks()] == ["1", "2", "3"]
     kept = {row.task_id for row in study.samples_of(study.batches(BatchKind.ROUND)[-1])}
     assert kept == {task.id for task in study.round_tasks()}
     assert study.row().state == "reviewing"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated
+from collections.abc import Callable
+from functools import wraps
+from typing import Annotated, Any
 
 import typer
 from dotenv import dotenv_values
@@ -17,6 +19,9 @@ from datagen.store.private_folder import close_to_others
 
 #: What libraries and engines read from the environment alone, and a .env may name too.
 _ENVIRONMENTAL = ("HF_TOKEN", "HF_HUB_OFFLINE", "HF_ENDPOINT", "HF_HOME", "DATAGEN_HANG_SECONDS")
+
+#: Commands that run until they are stopped: their log is read by programs.
+_SERVICES = frozenset({"up", "web", "worker", "scheduler"})
 
 app = typer.Typer(
     name="datagen",
@@ -48,9 +53,23 @@ def main(
     with speaking():
         for path in close_to_others(settings().data_dir):
             err.print(f"[yellow]Closed to others:[/] {safe(str(path))}", highlight=False, soft_wrap=True)
-        configure_logging(settings().log_level, settings().known_secrets())
+        configure_logging(
+            settings().log_level, settings().known_secrets(), for_a_person=ctx.invoked_subcommand not in _SERVICES
+        )
         # what an engine keeps between processes (fits, measurements) lies in the data folder: a .env may name it
         os.environ["DATAGEN_DATA_DIR"] = str(settings().data_dir.absolute())
+
+
+def _needs_data(command: Callable[..., None]) -> Callable[..., None]:
+    """A command that reads what is there: in a folder without any it says so, and makes no data folder."""
+
+    @wraps(command)
+    def checked(**arguments: Any) -> None:
+        with speaking():
+            settings().check_database_exists()
+        command(**arguments)
+
+    return checked
 
 
 for command in (
@@ -61,19 +80,19 @@ for command in (
     upkeep.migrate,
     upkeep.secrets,
     studies.provision,
-    studies.add,
-    studies.status,
-    deciding.preview,
-    deciding.refine,
-    deciding.approve,
-    deciding.cancel,
-    deciding.stop,
-    studies.export,
-    studies.retry,
-    studies.discard,
-    studies.mend_links,
-    studies.delete,
-    upkeep.backup,
+    _needs_data(studies.add),
+    _needs_data(studies.status),
+    _needs_data(deciding.preview),
+    _needs_data(deciding.refine),
+    _needs_data(deciding.approve),
+    _needs_data(deciding.cancel),
+    _needs_data(deciding.stop),
+    _needs_data(studies.export),
+    _needs_data(studies.retry),
+    _needs_data(studies.discard),
+    _needs_data(studies.mend_links),
+    _needs_data(studies.delete),
+    _needs_data(upkeep.backup),
     upkeep.restore,
     upkeep.doctor,
 ):

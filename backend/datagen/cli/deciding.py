@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from datagen.cli.terminal import Study, out, safe, speaking
+from datagen.cli.terminal import Study, show, speaking
 from datagen.domain.decision import Decision
 from datagen.domain.foreign_text import plain
 from datagen.domain.lifecycle import Happening
@@ -57,7 +57,4 @@ def _decide(name: str, wish: Decision) -> None:
         with shop.database.read() as session:
             study_id = find_study(session, name).id
         decide(shop, study_id, wish, f"{getpass.getuser()} (datagen {wish.action})")
-        out.print(
-            f"{safe(name)}: “{wish.action}” is under way; see the Decisions project or: datagen status",
-            highlight=False,
-        )
+        show(f"{name}: “{wish.action}” is under way; see the Decisions project or: datagen status")

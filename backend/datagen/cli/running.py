@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from datagen.cli.terminal import err, speaking
+from datagen.cli.terminal import complain, err, speaking
 from datagen.cli.upkeep import migrate
 from datagen.errors import SettingsProblem
 from datagen.jobs.context import settings, workshop
@@ -54,6 +54,11 @@ def worker(
     from datagen.jobs.worker import GPU_HANG_SECONDS, GPU_JOBS, run_worker
     from datagen.synthesis.engine import gpus_of, needs_gpu
 
+    if queue and gpu:
+        raise typer.BadParameter("--gpu serves a queue of its own; give either --queue or --gpu")
+    if unknown := [name for name in queue or () if name not in ALL_QUEUES]:
+        served = f"; “{GPU}” is served by: datagen worker --gpu" if GPU in unknown else ""
+        complain(f"there is no queue named {unknown[0]!r}; there are: {', '.join(ALL_QUEUES)}{served}")
     stop_when_cut()
     with speaking():
         join_when_answered(settings(), ProcessRole.PART)

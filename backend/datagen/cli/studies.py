@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
-from datagen.cli.terminal import AsJson, Study, err, out, print_json, safe, speaking
+from datagen.cli.terminal import AsJson, Study, err, print_json, safe, show, show_table, speaking
 from datagen.cli.upkeep import migrate
 from datagen.domain.inputs import Role
+from datagen.domain.wording import by_number, counted
 from datagen.jobs.context import connection_of, settings, workshop
 from datagen.jobs.installation import ProcessRole, join
 
@@ -86,17 +86,14 @@ def provision(
             engines = {"engine": made.engine, "engine_before": made.engine_before}
             print_json({"study": name, "projects": projects, **engines})
             return
-        table = Table(title=safe(name))
-        for head in ("desk", "address"):
-            table.add_column(head)
-        for desk, project_id in made.projects.items():
-            table.add_row(str(desk), f"{chosen.label_studio_url}/projects/{project_id}/data")
-        out.print(table)
+        show(name)
+        addresses = [(str(desk), f"{chosen.label_studio_url}/projects/{n}/data") for desk, n in made.projects.items()]
+        show_table(("project", "address"), addresses)
         changed = f"{made.engine_before} → {made.engine}" if made.engine_before else made.engine
-        out.print(f"  engine: {safe(changed)}", highlight=False, soft_wrap=True)
+        show(f"  engine: {changed}")
         for word, lines in (("made", made.created), ("mended", made.mended)):
             for line in lines:
-                out.print(f"  {word} {safe(line)}", highlight=False, soft_wrap=True)
+                show(f"  {word} {line}")
         for line in made.problems:
             err.print(f"[yellow]Not done:[/] {safe(line)}", highlight=False, soft_wrap=True)
 
@@ -153,18 +150,21 @@ def _alias(pair: str) -> tuple[str, str]:
 
 def _show(added: Added) -> None:
     """Print what was read, and what was not and why."""
-    counts = [f"{added.new} added", f"{added.known} were there already"]
+    counts = [
+        f"{counted(added.new, 'image')} added",
+        f"{added.known} {by_number(added.known, 'was', 'were')} there already",
+    ]
     if added.completed:
         counts.append(f"{added.completed} got drawings that they lacked")
-    counts.append(f"{added.regions} {'region' if added.regions == 1 else 'regions'} used")
-    out.print(", ".join(counts), highlight=False)
+    counts.append(f"{counted(added.regions, 'region')} used")
+    show(", ".join(counts))
     for note in added.notes[:MOST_NOTES]:
-        out.print(f"  {safe(note)}", highlight=False, soft_wrap=True)
+        show(f"  {note}")
     if len(added.notes) > MOST_NOTES:
-        out.print(f"  and {len(added.notes) - MOST_NOTES} more notes; --json shows all", highlight=False)
+        show(f"  and {counted(len(added.notes) - MOST_NOTES, 'more note')}; --json shows all")
     for reason, items in added.grouped:
         shown = "; ".join(items[:EXAMPLES]) + (f"; and {len(items) - EXAMPLES} more" if len(items) > EXAMPLES else "")
-        times = f"{len(items)} times, " if len(items) > 1 else ""
+        times = f"{counted(len(items), 'time')}, " if len(items) > 1 else ""
         err.print(f"[yellow]Not used:[/] {times}{safe(shown)}: {safe(reason)}", highlight=False, soft_wrap=True)
     if not added.usable:
         err.print("[red]Error:[/] nothing of it could be used", highlight=False)
@@ -181,26 +181,15 @@ def status(
         if as_json:
             print_json({"studies": found})
             return
-        table = Table()
-        for head in ("study", "engine", "state", "version", "inputs", "verdicts", "under way", "dataset"):
-            table.add_column(head)
-        for one in found:
-            table.add_row(
-                *(
-                    safe(str(one[key]))
-                    for key in (
-                        "study",
-                        "engine",
-                        "state",
-                        "version",
-                        "inputs_text",
-                        "verdicts_text",
-                        "under_way",
-                        "dataset_tasks",
-                    )
-                )
-            )
-        out.print(table)
+        if not found:
+            show("There are no studies yet. Make one: datagen provision NAME --label LABEL")
+            return
+        keys = (
+            *("study", "engine", "state", "version"),
+            *("inputs_text", "verdicts_text", "under_way", "dataset_tasks"),
+        )
+        heads = ("study", "engine", "state", "version", "inputs", "verdicts", "under way", "dataset")
+        show_table(heads, [[str(one[key]) for key in keys] for one in found])
         for one in found:
             for problem in one["problems"]:
                 err.print(f"[yellow]{safe(one['study'])}:[/] {safe(problem)}", highlight=False, soft_wrap=True)
@@ -209,19 +198,19 @@ def status(
 def export(
     name: Study,
     to: Annotated[Path, typer.Option("--out", help="The zip file to write.")],
-    run: Annotated[int | None, typer.Option(help="Only this run; by default every finished one.")] = None,
+    run: Annotated[int | None, typer.Option(help="Only the run of this number; by default all.")] = None,
     formats: Annotated[
         list[str] | None, typer.Option("--format", help="coco, yolo, yolo-segment, voc or semantic; may be repeated.")
     ] = None,
 ) -> None:
     """Write the generated images with masks and labels as a zip."""
-    from datagen.workflow.exporting import export_study
+    from datagen.workflow.exporting import export_study, unfinished_runs
 
     with speaking():
+        for remark in unfinished_runs(workshop(), name, run):
+            err.print(f"[yellow]Not complete:[/] {safe(remark)}", highlight=False, soft_wrap=True)
         summary = export_study(workshop(), name, to, run_number=run, formats=tuple(formats or ("coco",)))
-        out.print(
-            f"{safe(str(to))}: {summary.samples} images, {summary.instances} labels", highlight=False, soft_wrap=True
-        )
+        show(f"{to}: {counted(summary.samples, 'image')}, {counted(summary.instances, 'label')}")
 
 
 def discard(
@@ -232,7 +221,7 @@ def discard(
 
     with speaking():
         gone = delete_unreadable(workshop(), name, task)
-        out.print(f"deleted: task {', '.join(map(str, gone))}", highlight=False)
+        show(f"deleted: {by_number(len(gone), 'task', 'tasks')} {', '.join(map(str, gone))}")
 
 
 def retry(name: Study) -> None:
@@ -241,9 +230,9 @@ def retry(name: Study) -> None:
 
     with speaking():
         tried = try_again(workshop(), name, getpass.getuser())
-        out.print(f"{tried.outbox} outbox rows and {tried.events} events tried again", highlight=False)
+        show(f"{counted(tried.outbox, 'failed message')} and {counted(tried.events, 'failed event')} tried again")
         if tried.revived:
-            out.print(tried.revived, highlight=False, soft_wrap=True)
+            show(tried.revived)
         if tried.left:
             err.print(f"[yellow]Not done:[/] {safe(tried.left)}", highlight=False, soft_wrap=True)
 
@@ -254,8 +243,8 @@ def mend_links(name: Study) -> None:
 
     with speaking():
         found = sign_again(workshop(), name)
-        out.print(f"{safe(name)}: {found.mended} of {found.looked_at} links signed anew", highlight=False)
-        out.print(f"  {found.decisions} decision tasks are written anew by a worker", highlight=False)
+        show(f"{name}: {found.mended} of {counted(found.looked_at, 'link')} signed anew")
+        show(f"  {counted(found.decisions, 'decision task')} will be written anew by a worker")
 
 
 def delete(
@@ -265,9 +254,14 @@ def delete(
 ) -> None:
     """Delete a study with its pictures; its lines in the audit stay."""
     from datagen.workflow.mending import delete_study
+    from datagen.workflow.workshop import find_study
 
+    with speaking(), workshop().database.read() as session:
+        find_study(session, name)  # there is nothing to confirm without it
     if not yes:
         typer.confirm(f"Delete {name!r} with everything made for it?", abort=True)
     with speaking():
         gone = delete_study(workshop(), name, getpass.getuser(), with_projects=projects)
-        out.print(f"{safe(repr(name))} is deleted, with {gone} pictures that no other study has", highlight=False)
+        show(
+            f"{name!r} is deleted, with {counted(gone, 'picture')} that no other study {by_number(gone, 'has', 'have')}"
+        )

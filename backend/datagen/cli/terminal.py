@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any, NoReturn
 
 import typer
 from pydantic import ValidationError
 from redis.exceptions import RedisError
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
+from rich.table import Table
 from sqlalchemy.exc import SQLAlchemyError
 
 from datagen.errors import DatagenError
@@ -29,6 +31,33 @@ _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) i
 def safe(text: str) -> str:
     """Text from outside, to be shown as it is: no markup of rich's and no control of the terminal's."""
     return escape(text.translate(_CONTROLS))
+
+
+def show(text: str) -> None:
+    """Print text from outside as it is; the terminal wraps a line that is longer than it is wide."""
+    out.print(safe(text), highlight=False, soft_wrap=True)
+
+
+def show_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table; where the terminal is too narrow for it, each row as a block of lines.
+
+    Args:
+        heads: The columns' names.
+        rows: For each row its cells, the first of which names the row.
+    """
+    widths = [max(map(cell_len, column)) for column in zip(heads, *rows, strict=True)]
+    borders = 3 * len(heads) + 1
+    if sum(widths) + borders > out.width:
+        for first, *cells in rows:
+            show(first)
+            for head, cell in zip(heads[1:], cells, strict=True):
+                if cell:
+                    show(f"  {head}: {cell}")
+        return
+    table = Table(*heads)
+    for row in rows:
+        table.add_row(*map(safe, row))
+    out.print(table)
 
 
 @contextmanager

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from datagen.cli.terminal import out, safe, speaking
+from datagen.cli.terminal import out, safe, show, speaking
+from datagen.domain.wording import counted
 from datagen.jobs.context import settings
 
 
@@ -49,7 +50,7 @@ def backup(path: Annotated[Path, typer.Argument(help="The zip file to write.")])
         database = Database(settings().resolved_database_url)
         database.check_schema()
         counts = back_up(database, path)
-        out.print(f"{safe(str(path))}: {sum(counts.values())} rows", highlight=False, soft_wrap=True)
+        show(f"{path}: {counted(sum(counts.values()), 'row')}")
 
 
 def restore(path: Annotated[Path, typer.Argument(help="A file that “datagen backup” wrote.")]) -> None:
@@ -59,7 +60,7 @@ def restore(path: Annotated[Path, typer.Argument(help="A file that “datagen ba
 
     with speaking():
         counts = fill(Database(settings().resolved_database_url), path)
-        out.print(f"{sum(counts.values())} rows restored", highlight=False)
+        show(f"{counted(sum(counts.values()), 'row')} restored")
 
 
 def doctor(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from datagen.domain.lifecycle import Happening
+from datagen.domain.wording import by_number, counted
 from datagen.errors import Refused
 
 #: How many images one generation run may have.
@@ -35,8 +36,9 @@ class Decision:
             raise Refused("“approve” needs the number of images; fill it in and update the decision.")
         if not FEWEST_IMAGES <= self.count <= most:
             raised = "" if most == MOST_IMAGES else " (DATAGEN_MAX_RUN_IMAGES)"
+            asked_for = f"{counted(self.count, 'image')} {by_number(self.count, 'was', 'were')} asked for"
             raise Refused(
-                f"{self.count:,} images were asked for; a run makes {FEWEST_IMAGES} to {most:,}{raised}. "
+                f"{asked_for}; a run makes {FEWEST_IMAGES} to {most:,}{raised}. "
                 "Change the number and update the decision."
             )
         return self.count

@@ -16,6 +16,7 @@ from shapely.geometry import MultiPolygon, box
 from shapely.geometry import Polygon as ShapelyPolygon
 
 from datagen.domain.crossings import check_crossings
+from datagen.domain.wording import counted
 from datagen.errors import BadRegion
 
 Point = tuple[float, float]
@@ -152,7 +153,7 @@ def clip_polygon(points: Sequence[Point], width: int, height: int) -> tuple[Poly
     """
     check_corners(len(points))
     if len(set(points)) < 3:
-        raise BadRegion(f"the polygon has {len(set(points))} different corners; it needs at least 3")
+        raise BadRegion(f"the polygon has {counted(len(set(points)), 'different corner')}; it needs at least 3")
     if not all(math.isfinite(v) for point in points for v in point):
         raise BadRegion("the polygon has a coordinate that is not a number; draw it again")
     if any(abs(v) > FARTHEST_PX for point in points for v in point):

@@ -15,7 +15,7 @@ import zipfile
 from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -73,24 +73,52 @@ def write_zip(
     Raises:
         InputProblem: a format is unknown, or two exclude each other.
         StoreError: an object is missing or damaged, a label disagrees with its mask, a sample comes twice, or the file
-            cannot be written. No file is left behind, and one that was there is as it was.
+            cannot be written. No file is left behind, and one that was there is as it was; folders that were
+            missing are removed again.
     """
     _check_formats(formats, labels)
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with draft.open("xb") as file:
-            counts = _write(file, path.parent, samples, labels=labels, read=read, about=about, formats=formats)
-            file.flush()
-            os.fsync(file.fileno())
-            size = file.tell()
-        draft.replace(path)
-    except OSError as refusal:
-        raise StoreError(f"{path} cannot be written: {refusal}; choose another place, or make room") from refusal
-    finally:
-        draft.unlink(missing_ok=True)
+    if path.is_dir():
+        raise StoreError(f"{path} is a folder; name the file to write, e.g. {path / 'dataset.zip'}")
+    with _folders_of(path):
+        try:
+            with draft.open("xb") as file:
+                counts = _write(file, path.parent, samples, labels=labels, read=read, about=about, formats=formats)
+                file.flush()
+                os.fsync(file.fileno())
+                size = file.tell()
+            draft.replace(path)
+        except OSError as refusal:
+            raise _cannot_write(path, refusal) from refusal
+        finally:
+            draft.unlink(missing_ok=True)
     by_label = {label: counts.instances[label] for label in labels}
     return Summary(samples=counts.samples, instances=sum(by_label.values()), by_label=by_label, size_bytes=size)
+
+
+@contextmanager
+def _folders_of(path: Path) -> Iterator[None]:
+    """Make the folders that a file lies in; those that were missing are removed again where the block fails.
+
+    Raises:
+        StoreError: they cannot be made.
+    """
+    missing = [folder for folder in path.parents if not folder.exists()]  # the innermost first
+    try:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as refusal:
+            raise _cannot_write(path, refusal) from refusal
+        yield
+    except BaseException:
+        for folder in missing:
+            with suppress(OSError):  # it was not made, or somebody else put something into it meanwhile
+                folder.rmdir()
+        raise
+
+
+def _cannot_write(path: Path, refusal: OSError) -> StoreError:
+    return StoreError(f"{path} cannot be written: {refusal}; choose another place, or make room")
 
 
 @dataclass(slots=True)

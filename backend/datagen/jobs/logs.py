@@ -1,5 +1,7 @@
 """Logging: one JSON line per event on standard error, and nothing secret in any of them.
 
+Commands that a person runs write warnings alone, as plain lines, because they stand between the command's sentences.
+
 Three nets: what is secret by its value (the settings' own), by its name (``password=…``), and by its look (tokens, auth
 headers, links' keys). Libraries' warnings, gunicorn's own and crashes go through the same nets.
 """
@@ -103,15 +105,58 @@ class Redaction:
         return value if isinstance(value, int | float | bool | None) else self.text(str(value))
 
 
-def configure_logging(level: str, secrets: Collection[str] = ()) -> None:
-    """Send structlog's events, the libraries' warnings and crashes through one redaction to standard error."""
+#: Events that a command's user may see, as sentences; others are shown by their name and fields.
+_SENTENCES = {
+    "queue.unreachable": "Redis does not answer. The work is kept and begins once Redis is back; see: datagen doctor",
+    "tasks.unreadable": "Label Studio cannot send some tasks of project {project}; see: datagen doctor",
+    "worker.unreadable": "the entry {key} in Redis is no worker's and is left out ({reason})",
+    "job.unreadable": "the job {job} in Redis cannot be read and is left out ({reason})",
+}
+
+
+def plain_line(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> str:
+    """Render an event for a person: "Warning: " and a sentence. A crash has its traceback."""
+    name, level = str(event.pop("event", "")), str(event.pop("level", "warning"))
+    event.pop("timestamp", None)
+    trace = str(event.pop("exception", "")).strip()
+    if name in _SENTENCES:
+        text = _SENTENCES[name].format_map(_Fields(event))
+    else:
+        fields = ", ".join(f"{field} {value}" for field, value in event.items() if field != "logger")
+        text = f"{name} ({fields})" if fields else name
+    if trace and level == "critical":
+        return f"{level.capitalize()}: {text}. This is a fault of Datagen's; please report it.\n{trace}"
+    return f"{level.capitalize()}: {text}" + (f": {trace.splitlines()[-1]}" if trace else "")
+
+
+class _Fields(dict[str, Any]):
+    """An event's fields for a sentence; one that the event lacks is left open."""
+
+    def __missing__(self, name: str) -> str:
+        return "…"
+
+
+def configure_logging(level: str, secrets: Collection[str] = (), *, for_a_person: bool = False) -> None:
+    """Send structlog's events, the libraries' warnings and crashes through one redaction to standard error.
+
+    Args:
+        level: The least level that is written: DEBUG, INFO, WARNING or ERROR.
+        secrets: What is never written.
+        for_a_person: Write plain lines instead of JSON, and no INFO unless ``level`` is DEBUG.
+    """
     redact = Redaction(secrets)
+    if for_a_person and level == "INFO":
+        level = "WARNING"
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    ending: list[Any] = [structlog.processors.format_exc_info, redact, structlog.processors.JSONRenderer()]
+    ending: list[Any] = [
+        structlog.processors.format_exc_info,
+        redact,
+        plain_line if for_a_person else structlog.processors.JSONRenderer(),
+    ]
     structlog.configure(
         processors=[*shared, *ending],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),

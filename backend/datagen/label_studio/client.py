@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 
+from datagen.domain.wording import counted
 from datagen.errors import AddressRefused, LabelStudioError, LabelStudioMissing, LabelStudioUnavailable
 from datagen.label_studio.auth import TokenKind
 from datagen.label_studio.connection import READ_ATTEMPTS, TIMEOUT, Connection
@@ -97,7 +98,7 @@ class LabelStudio:
                 "include": "id,task_number,total_annotations_number,skipped_annotations_number",
                 "page_size": _MOST_PROJECTS,
             }
-            page = self._at.get("/api/projects/counts/", f"the counts of {len(some)} projects", params)
+            page = self._at.get("/api/projects/counts/", f"the counts of {counted(len(some), 'project')}", params)
             found |= {int(one["id"]): Counts.from_json(one) for one in page["results"]}
         return found
 
@@ -173,7 +174,7 @@ class LabelStudio:
         answer = self._at.write(
             "POST",
             f"/api/projects/{project_id}/import",
-            f"an import of {len(drafts)} tasks into project {project_id}",
+            f"an import of {counted(len(drafts), 'task')} into project {project_id}",
             [dict(draft) for draft in drafts],
             params={"return_task_ids": "true"},
         )
@@ -200,7 +201,7 @@ class LabelStudio:
             self._at.write(
                 "POST",
                 "/api/dm/actions/",
-                f"{len(task_ids)} tasks of project {project_id}",
+                f"{counted(len(task_ids), 'task')} of project {project_id}",
                 {"project": project_id, "selectedItems": {"all": False, "included": list(task_ids)}},
                 params={"id": "delete_tasks", "project": project_id},
             )

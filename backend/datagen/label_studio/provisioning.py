@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from datagen.domain.inputs import Desk
+from datagen.domain.wording import counted
 from datagen.errors import AddressRefused, InputProblem, LabelStudioError, LabelStudioUnavailable
 from datagen.label_studio import configs, desks
 from datagen.label_studio.client import LabelStudio
@@ -69,7 +70,9 @@ def provision(
         LabelStudioError: a refusal, e.g. of the webhook's address; the sentence names the fix.
     """
     if not 1 <= len(name) <= desks.longest_name():
-        raise InputProblem(f"the study's name has {len(name)} characters; it needs 1 to {desks.longest_name()}.")
+        raise InputProblem(
+            f"the study's name has {counted(len(name), 'character')}; it needs 1 to {desks.longest_name()}."
+        )
     done = Provisioned()
     there = _projects_of(client, name)
     for desk in reversed(Desk):  # Label Studio lists the newest first: people meet them in the order of work

@@ -12,6 +12,7 @@ from typing import Any
 
 import structlog
 
+from datagen.domain.wording import counted
 from datagen.errors import LabelStudioError
 from datagen.label_studio.client import LabelStudio
 from datagen.label_studio.records import Task
@@ -53,7 +54,9 @@ def ensure_tasks(client: LabelStudio, project_id: int, batch: str, drafts: Seque
     if missing:  # what an import answered is no proof of what it did
         there = _keep_one_each(client, project_id, batch)
         if gone := [draft.key for draft in drafts if draft.key not in there]:
-            raise LabelStudioError(f"Label Studio lacks {len(gone)} tasks of {batch} after their import; run it again.")
+            raise LabelStudioError(
+                f"Label Studio lacks {counted(len(gone), 'task')} of {batch} after the import; run it again."
+            )
         for draft in missing:
             _ensure_annotations(client, there[draft.key], draft)
     for draft in drafts:

@@ -14,6 +14,7 @@ from typing import Any
 
 from datagen.domain.spec import Json
 from datagen.domain.verdict import Opinion, Reason, Verdict
+from datagen.domain.wording import by_number, counted
 from datagen.synthesis.parameters import RANGES, CompositeParameters
 
 #: The largest step one round may cause, when every verdict asks for it: sizes by half, contrasts likewise.
@@ -56,10 +57,10 @@ class _Tally:
     verdicts: int
 
     def said(self, *reasons: Reason) -> str:
-        """ "3 of 20 verdicts say “too small”"."""
+        """ "3 of 20 verdicts say “too small”"; "1 of 20 verdicts says “too small”"."""
         count = sum(self.reasons[r] for r in reasons)
         words = " or ".join(f"“{r.value}”" for r in reasons)
-        return f"{count} of {self.verdicts} verdicts say {words}"
+        return f"{count} of {counted(self.verdicts, 'verdict')} {by_number(count, 'says', 'say')} {words}"
 
     def pull(self, more: Reason, less: Reason | None = None) -> float:
         """From -1 to 1: how much the verdicts ask for more, or for less; few of many still count."""
@@ -90,7 +91,7 @@ def refine(
         )
     if not bad:
         after, notes = _reweigh(after, judged)
-        every = f"All {len(judged)} verdicts are good" if len(judged) > 1 else "The one verdict is good"
+        every = f"All {counted(len(judged), 'verdict')} are good" if len(judged) > 1 else "The one verdict is good"
         return Refinement(
             parameters=after.to_json(),
             notes=(f"{every}: the look stays as it is, and the next round shows new samples.", *notes),
@@ -106,17 +107,23 @@ def refine(
     notes += said
     if not notes:
         notes.append(
-            f"{len(bad)} of {len(judged)} verdicts are bad, but none says what could be turned any further; "
-            "the next round shows new samples. Give reasons with the verdicts."
+            f"{len(bad)} of {counted(len(judged), 'verdict')} {by_number(len(bad), 'is', 'are')} bad, but without a "
+            "reason that changes a setting: the next round shows new samples with the same settings. Choose what is "
+            "wrong with each bad one, and the next refinement acts on it."
         )
     return Refinement(parameters=after.to_json(), notes=tuple(notes))
 
 
 @dataclass(frozen=True, slots=True)
 class _Turn:
-    """A parameter, what verdicts make of it, and the reasons that speak for that."""
+    """A parameter, what verdicts make of it, and the reasons that speak for that.
+
+    ``more`` and ``less`` say for people what the next round does where the parameter grows or shrinks.
+    """
 
     name: str
+    more: str
+    less: str
     wanted: Callable[[CompositeParameters, _Tally], float]
     reasons: tuple[Reason, ...]
 
@@ -124,36 +131,50 @@ class _Turn:
 _TURNS = (
     _Turn(
         "size_factor",
+        "The thing is made larger",
+        "The thing is made smaller",
         lambda p, tally: p.size_factor * _LARGEST_FACTOR ** tally.pull(Reason.TOO_SMALL, Reason.TOO_LARGE),
         (Reason.TOO_SMALL, Reason.TOO_LARGE),
     ),
     _Turn(
         "contrast",
+        "The thing is made to stand out more",
+        "The thing is made to stand out less",
         lambda p, tally: p.contrast * _LARGEST_FACTOR ** tally.pull(Reason.INVISIBLE, Reason.TOO_STRONG),
         (Reason.INVISIBLE, Reason.TOO_STRONG),
     ),
     _Turn(
         "min_contrast",
+        "The thing has to stand out more from what it lies on",
+        "The thing may stand out less from what it lies on",
         lambda p, tally: p.min_contrast + 2 * max(0.0, tally.pull(Reason.INVISIBLE)),
         (Reason.INVISIBLE,),
     ),
     _Turn(
         "place_strictness",
+        "Places have to lie more clearly inside the areas that the canvases show",
+        "Places may lie further outside the areas that the canvases show",
         lambda p, tally: p.place_strictness + _LARGEST_STEP * tally.pull(Reason.WRONG_PLACE),
         (Reason.WRONG_PLACE,),
     ),
     _Turn(
         "context_strictness",
+        "Places have to look more like the surroundings of the examples",
+        "Places may look less like the surroundings of the examples",
         lambda p, tally: p.context_strictness + _LARGEST_STEP * tally.pull(Reason.WRONG_PLACE),
         (Reason.WRONG_PLACE,),
     ),
     _Turn(
         "direction_spread",
+        "The thing is turned further from the direction of the examples",
+        "The thing is turned less far from the direction of the examples",
         lambda p, tally: p.direction_spread * (1 - 0.7 * tally.pull(Reason.WRONG_DIRECTION)),
         (Reason.WRONG_DIRECTION,),
     ),
     _Turn(
         "edge_softness",
+        "The edges of the thing are made softer",
+        "The edges of the thing are made harder",
         lambda p, tally: p.edge_softness + 2 * tally.pull(Reason.EDGES_SHOW),
         (Reason.EDGES_SHOW,),
     ),
@@ -168,15 +189,21 @@ def _turned(
     old, wanted = float(getattr(p, name)), turn.wanted(p, tally)
     if math.isclose(old, wanted, abs_tol=1e-9):
         return p, []
-    words = name.replace("_", " ").capitalize()
+    words, asked = name.replace("_", " "), turn.more if wanted > old else turn.less
     if name in ignored:
-        return p, [f"{words} is nothing that this engine goes by, though {because}: set its own parameters otherwise."]
+        return p, [
+            f"Nothing changes although {because}: this engine does not use the parameter {words}. Change the engine's "
+            "own parameters (DATAGEN_ENGINE_PARAMETERS), and build a preview."
+        ]
     low, high = RANGES[name]
     new = round(min(high, max(low, wanted)), 3)
     if new == old:
-        return p, [f"{words} stays at {old:.2f}, its limit, though {because}."]
+        return p, [
+            f"Nothing more can be done although {because}: {words} stays at {old:.2f}, its limit. Other concept photos "
+            "or canvases may help."
+        ]
     changes: dict[str, Any] = {name: new}
-    return replace(p, **changes), [f"{words} {old:.2f} → {new:.2f}, because {because}."]
+    return replace(p, **changes), [f"{asked} ({words} {old:.2f} → {new:.2f}), because {because}."]
 
 
 def _other_mattes(p: CompositeParameters, judged: Sequence[Judged]) -> tuple[CompositeParameters, list[str]]:
@@ -194,9 +221,10 @@ def _other_mattes(p: CompositeParameters, judged: Sequence[Judged]) -> tuple[Com
         return p, []
     choices = {**p.matte_choices, **{key: p.matte_choices.get(key, 0) + 1 for key in moved}}
     notes = [
-        f"Concept {names[key]} gets its next best matte, because {off[key]} "
-        f"verdict{'s say' if off[key] > 1 else ' says'} "
-        f"“{Reason.MASK_OFF.value}” and {good[key]} {'are' if good[key] != 1 else 'is'} good."
+        f"Concept {names[key]} is cut out in another way, because {counted(off[key], 'verdict')} "
+        f"{by_number(off[key], 'says', 'say')} “{Reason.MASK_OFF.value}” and {good[key]} "
+        f"{by_number(good[key], 'is', 'are')} good. If its label is still off in the next round, draw its outline in "
+        "the project Concepts and build a preview."
         for key in moved
     ]
     return replace(p, matte_choices=choices), notes
@@ -207,7 +235,7 @@ def _reweigh(p: CompositeParameters, judged: Sequence[Judged]) -> tuple[Composit
     notes: list[str] = []
     tables = (
         ("concept", "Concept", _AGAINST_CONCEPT, dict(p.concept_weights)),
-        ("blend", "Blend", _AGAINST_BLEND, dict(p.blend_weights)),
+        ("blend", "Blending", _AGAINST_BLEND, dict(p.blend_weights)),
     )
     for step, word, against, weights in tables:
         good, bad, names = Counter[str](), Counter[str](), dict[str, str]()
@@ -229,7 +257,8 @@ def _reweigh(p: CompositeParameters, judged: Sequence[Judged]) -> tuple[Composit
             weights[key] = new
             notes.append(
                 f"{word} {names[key]} is used {'less' if new < old else 'more'} often (weight {old:.2f} → {new:.2f}), "
-                f"because {bad[key]} verdict{'s speak' if bad[key] != 1 else ' speaks'} against it, {good[key]} for it."
+                f"because {counted(bad[key], 'verdict')} {by_number(bad[key], 'speaks', 'speak')} against it, "
+                f"{good[key]} for it."
             )
         p = replace(p, concept_weights=weights) if step == "concept" else replace(p, blend_weights=weights)
     return p, notes
@@ -242,5 +271,7 @@ def _used(one: Judged, step: str) -> dict[str, str]:
     for instance in instances if isinstance(instances, list) else []:
         if isinstance(instance, Mapping) and isinstance(key := instance.get(step), str):
             name = instance.get(f"{step}_name", key)
-            found[key] = f"{name} ({key.rpartition(':')[2]})" if step == "concept" else str(name)
+            region = key.rpartition(":")[2]
+            box = f", box {int(region) + 1}" if region.isdecimal() else ""
+            found[key] = f"{name}{box}" if step == "concept" else f"“{name}”"
     return found

@@ -22,6 +22,7 @@ from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.spec import AbstractFileSystem
 
+from datagen.domain.wording import counted
 from datagen.errors import StoreError, StoreMissing, StoreUnavailable
 from datagen.store.bounded import BoundedCalls
 from datagen.store.refusals import TOO_LATE, Refusal, is_absence, refusal_of
@@ -141,7 +142,7 @@ class ImageStore:
             )
         if digest_of(data) != digest:
             raise StoreError(
-                f"image {digest} is damaged: its {len(data):,} bytes do not have that checksum; "
+                f"image {digest} is damaged: what is stored, {counted(len(data), 'byte')}, has another checksum; "
                 "delete it and restore it from a backup, or add the picture again"
             )
         return data

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from itsdangerous import BadSignature, TimestampSigner, URLSafeTimedSerializer
 
+from datagen.domain.wording import counted
 from datagen.errors import Refused
 
 #: The links' first path segment below the web process's own address.
@@ -70,7 +71,7 @@ class Links:
             raise Refused("this link has expired; publish the task again to get a new one")
         if age_days < -_DAYS_AHEAD:
             raise Refused(
-                f"this link is dated {made_at:%Y-%m-%d}, {-age_days} days ahead of this machine's clock; "
+                f"this link is dated {made_at:%Y-%m-%d}, {counted(-age_days, 'day')} ahead of this machine's clock; "
                 "set the clocks of all machines by NTP"
             )
         if signed != digest[:16]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
@@ -16,7 +17,9 @@ import numpy as np
 from datagen.domain.inputs import ImageRef
 from datagen.domain.sample import Provenance
 from datagen.domain.spec import Json, Spec, sample_seed
+from datagen.domain.wording import by_number, counted
 from datagen.errors import EngineError
+from datagen.synthesis import findings
 from datagen.synthesis.area import ANYWHERE, AreaModel, drawn_area, fit_area
 from datagen.synthesis.backgrounds import Backgrounds
 from datagen.synthesis.compose import Composer
@@ -58,15 +61,13 @@ class CompositeEngine:
             EngineError: a parameter is wrong, no box can be cut out, or no background can hold a concept.
         """
         parameters = CompositeParameters.from_json(spec.parameters)
-        findings: list[str] = []
-        warnings: list[str] = []
-        figures: dict[str, float] = {}
-        exemplars = _exemplars(spec, pictures, parameters, progress, findings, warnings)
+        lines = _Lines()
+        exemplars = _exemplars(spec, pictures, parameters, progress, lines)
         progress(0.6, "learning where the concept may appear")
-        models = _areas(spec, pictures, findings, warnings, figures)
+        models = _areas(spec, pictures, lines)
         progress(0.9, "looking through the backgrounds")
-        refs = _usable_backgrounds(spec, exemplars, parameters, warnings)
-        learned = _learn(spec, exemplars, findings, figures)
+        refs = _usable_backgrounds(spec, exemplars, parameters, lines.warnings)
+        learned = _learn(spec, exemplars, lines)
         looks = {label: learn_look(one.exemplars) for label, one in learned.items()}
         backgrounds = Backgrounds(refs, pictures, models, looks, parameters.place_strictness)
         # the order of backgrounds belongs to the spec, so that each is used once before any is used twice
@@ -77,12 +78,10 @@ class CompositeEngine:
             parameters=parameters,
             order=order,
         )
-        figures["exemplars"] = float(len(exemplars))
-        figures["backgrounds"] = float(len(refs))
+        lines.figures["exemplars"] = float(len(exemplars))
+        lines.figures["backgrounds"] = float(len(refs))
         progress(1.0, "fitted")
-        return FittedComposite(
-            spec, composer, backgrounds, FitReport(findings=tuple(findings), warnings=tuple(warnings), figures=figures)
-        )
+        return FittedComposite(spec, composer, backgrounds, lines.report())
 
 
 class FittedComposite:
@@ -102,7 +101,10 @@ class FittedComposite:
     @property
     def report(self) -> FitReport:
         """What the fit found, and what rendering has turned down so far, counted."""
-        counts = tuple(f"{count} tries were rejected: {reason}." for reason, count in sorted(self._rejected.items()))
+        counts = tuple(
+            f"{counted(count, 'placement')} {by_number(count, 'was', 'were')} tried and dropped: {reason}."
+            for reason, count in sorted(self._rejected.items())
+        )
         figures = self._fit.figures | {"rendered": float(self._rendered)}
         figures |= {f"rejected: {reason}": float(count) for reason, count in self._rejected.items()}
         passed_over = tuple(
@@ -110,13 +112,16 @@ class FittedComposite:
             for name, why in sorted(self._passed_over.items())
         )
         stood_in = tuple(
-            f"{concept}: {times} of the {self._turns[concept]} times that it was its turn it could not be laid, and "
-            "another was laid instead. Draw canvases like its surroundings, or a closer box."
+            f"{concept}: it could not be placed in {times} of {counted(self._turns[concept], 'image')}, and another "
+            "example was used there. Draw canvases on photos like its surroundings, or draw a closer box."
             for concept, times in sorted(self._stood_in.items())
             if times >= _OFTEN and times > self._turns[concept] / 2
         )
         return FitReport(
-            findings=self._fit.findings + counts, warnings=self._fit.warnings + passed_over + stood_in, figures=figures
+            findings=self._fit.findings,
+            details=self._fit.details + counts,
+            warnings=self._fit.warnings + passed_over + stood_in,
+            figures=figures,
         )
 
     def render(self, indices: Sequence[int]) -> Iterator[Rendered]:
@@ -139,8 +144,11 @@ class FittedComposite:
             ref = self._backgrounds.ref(made.background)
             if not made.instances:
                 raise EngineError(
-                    f"no concept could be laid on background {ref.name} (sample {index}): "
-                    + (", ".join(f"{reason} ({n} times)" for reason, n in made.rejected.items()) or "no reason kept")
+                    f"no example could be placed on background {ref.name}: "
+                    + (
+                        ", ".join(f"{reason} ({counted(n, 'time')})" for reason, n in made.rejected.items())
+                        or "no reason kept"
+                    )
                     + ". Exclude that background, or widen the area on the canvases."
                 )
             yield Rendered(
@@ -159,69 +167,75 @@ class FittedComposite:
             )
 
 
+@dataclass(kw_only=True)
+class _Lines:
+    """The report of a fit, while it is written."""
+
+    findings: list[str] = field(default_factory=list)
+    details: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    figures: dict[str, float] = field(default_factory=dict)
+
+    def report(self) -> FitReport:
+        """What was written so far."""
+        return FitReport(
+            findings=tuple(self.findings),
+            details=tuple(self.details),
+            warnings=tuple(self.warnings),
+            figures=self.figures,
+        )
+
+
 def _exemplars(
-    spec: Spec,
-    pictures: Pictures,
-    parameters: CompositeParameters,
-    progress: Progress,
-    findings: list[str],
-    warnings: list[str],
+    spec: Spec, pictures: Pictures, parameters: CompositeParameters, progress: Progress, lines: _Lines
 ) -> list[Exemplar]:
     found: list[Candidate] = []
     templates = Templates(spec.backgrounds, pictures)
     for number, concept in enumerate(spec.concepts):
         progress(0.6 * number / len(spec.concepts), f"cutting out {concept.image.name}")
         made, said = candidates(concept, pictures.load(concept.image), templates)
-        warnings += said
+        lines.warnings += said
         for one in made:
             if one.label in spec.labels:
                 found.append(one)
             else:
-                warnings.append(
+                lines.warnings.append(
                     f"concept {one.name}: its label {one.label!r} is not one of the study's "
                     f"({', '.join(spec.labels)}); the box was left out. Relabel it, or add the label."
                 )
     known = sum(one.clean.method == "template" for one in found)
     if known:
-        findings.append(
-            f"{known} of {len(found)} boxes were cut out against a background that agrees with the photo "
-            "all round the thing."
-        )
+        lines.findings.append(findings.of_same_part(known, len(found)))
     exemplars, said = choose(found, parameters.matte_choices)
-    warnings += said
+    lines.warnings += said
     if not exemplars:
         raise EngineError("no concept image has a usable box; draw at least one box round the thing, with its label.")
     for label in spec.labels:
         of_label = [e for e in exemplars if e.label == label]
         if not of_label:
-            warnings.append(
+            lines.warnings.append(
                 f"label {label!r}: no concept image shows it, so it is not synthesized. Draw a box with it."
             )
             continue
         methods = Counter(e.method for e in of_label)
-        findings.append(
-            f"{label}: {len(of_label)} examples cut out ("
-            + ", ".join(f"{count} by {method}" for method, count in methods.most_common())
-            + ")."
-        )
+        lines.findings.append(findings.cut_out(label, len(of_label)))
+        lines.details.append(findings.cut_out_by(label, methods))
         if any(e.method.endswith("to the box") for e in of_label):
-            findings.append(
-                f"{label}: its edges are soft, so pixels cannot tell where it ends; labels reach to the boxes as drawn."
-            )
+            lines.findings.append(findings.soft_edges(label))
         different = len({e.patch.tobytes() for e in of_label})
         if 1 < len(of_label) > different:
-            warnings.append(
-                f"label {label!r}: {len(of_label)} examples, but only {different} different one"
-                f"{'s' if different > 1 else ''}; copies teach nothing new. Draw boxes on other photos."
+            lines.warnings.append(
+                f"label {label!r}: {counted(len(of_label), 'example')}, but only {counted(different, 'different one')}"
+                "; copies teach nothing new. Draw boxes on other photos."
             )
         if len(of_label) == 1:
-            warnings.append(f"label {label!r}: one example only; every sample is a variation of it. Draw more boxes.")
+            lines.warnings.append(
+                f"label {label!r}: one example only; every sample is a variation of it. Draw more boxes."
+            )
     return list(exemplars)
 
 
-def _learn(
-    spec: Spec, exemplars: Sequence[Exemplar], findings: list[str], figures: dict[str, float]
-) -> dict[str, Learned]:
+def _learn(spec: Spec, exemplars: Sequence[Exemplar], lines: _Lines) -> dict[str, Learned]:
     """Law and pose of every label that has exemplars, and what they are in words."""
     learned: dict[str, Learned] = {}
     for label in spec.labels:
@@ -230,20 +244,14 @@ def _learn(
             continue
         law, prior = learn_law(same), learn_pose(same)
         learned[label] = Learned(exemplars=same, prior=prior, law=law)
-        blends = ", ".join(f"{name} {100 * weight:.0f} %" for name, weight in law.weights.items())
-        findings.append(
-            f"{label}: law of appearance {law.kind} (its tone follows its surroundings' by {law.slope:.2f} ± "
-            f"{law.doubt:.2f}); blends by leaving one concept out: {blends}."
-        )
-        findings.append(f"{label}: pose {prior.mode} ({prior.reason}); sizes vary by {100 * prior.size_log:.0f} %.")
-        figures |= {f"law slope: {label}": law.slope, f"law doubt: {label}": law.doubt}
-        figures |= {f"blend error {name}: {label}": score for name, score in law.scores.items()}
+        lines.findings += [findings.tones(label, law), findings.directions(label, prior)]
+        lines.details += [findings.tones_by(label, law), findings.directions_by(label, prior)]
+        lines.figures |= {f"law slope: {label}": law.slope, f"law doubt: {label}": law.doubt}
+        lines.figures |= {f"blend error {name}: {label}": score for name, score in law.scores.items()}
     return learned
 
 
-def _areas(
-    spec: Spec, pictures: Pictures, findings: list[str], warnings: list[str], figures: dict[str, float]
-) -> dict[str, AreaModel]:
+def _areas(spec: Spec, pictures: Pictures, lines: _Lines) -> dict[str, AreaModel]:
     """The area model of every label; labels whose canvases are the same share one."""
     models: dict[str, AreaModel] = {}
     made: dict[tuple[tuple[int, ...], ...], AreaModel] = {}
@@ -260,29 +268,27 @@ def _areas(
                 if mask.any():
                     drawn.append((picture, mask))
                 else:
-                    warnings.append(
+                    lines.warnings.append(
                         f"canvas {canvas.image.name}: no polygon for {label!r} covers anything; it was left out."
                     )
             made[chosen] = fit_area(drawn) if drawn else ANYWHERE
             model = made[chosen]
             if not drawn:
-                warnings.append(
+                lines.warnings.append(
                     f"label {label!r}: no canvas has a polygon for it; it is placed anywhere. Draw where it may appear."
                 )
             elif model.iou is None:
-                warnings.append(
-                    f"label {label!r}: one canvas only, so the area learned from it ({model.mode}) could not be "
-                    "checked on another. Draw more canvases."
+                lines.warnings.append(
+                    f"label {label!r}: one canvas only, so the area learned from it could not be checked on another. "
+                    "Draw more canvases."
                 )
             else:
-                findings.append(
-                    f"{label}: the area is learned by {model.mode}; on canvases left out it overlaps what was drawn "
-                    f"with an IoU of {model.iou:.2f}."
-                )
+                lines.findings.append(findings.area(label, model.mode, model.iou))
+                lines.details.append(findings.area_by(label, model.mode, model.iou))
         models[label] = made[chosen]
         iou = made[chosen].iou
         if iou is not None:
-            figures[f"area IoU: {label}"] = iou
+            lines.figures[f"area IoU: {label}"] = iou
     return models
 
 
@@ -307,7 +313,7 @@ def _usable_backgrounds(
             )
     if not kept:
         raise EngineError(
-            f"none of the {len(spec.backgrounds)} backgrounds can hold the concept; add backgrounds larger than "
-            f"{need_w:.0f} × {need_h:.0f} pixels."
+            f"none of the {counted(len(spec.backgrounds), 'background')} can hold the concept; add backgrounds larger "
+            f"than {need_w:.0f} × {need_h:.0f} pixels."
         )
     return kept

@@ -48,9 +48,14 @@ class Rendered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitReport:
-    """What an engine found out: lines for people (``warnings`` name the image, why, and what was done instead)."""
+    """What an engine found out, as lines for people.
+
+    ``findings`` say what it means for the previews and what a person may do; ``details`` have the methods and numbers
+    behind them; ``warnings`` name the image, why, and what was done instead.
+    """
 
     findings: tuple[str, ...] = ()
+    details: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     figures: dict[str, float] = field(default_factory=dict)
 

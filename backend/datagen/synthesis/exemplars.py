@@ -125,7 +125,10 @@ def candidates(
         )
         drawn = drawn_matte(region.outline, frame)
         if region.outline and not drawn:
-            said.append(f"{where}: the drawn outline covers no pixel; a matte was made from the box instead.")
+            said.append(
+                f"{where}: the drawn outline covers no pixel, so the thing was cut out from its box. Draw the "
+                "outline again."
+            )
         if hole.mean() > 0.999:
             said.append(
                 f"{where}: the box covers the whole photo, so nothing shows what lies round the thing; "
@@ -170,8 +173,8 @@ def choose(found: Sequence[Candidate], choices: Mapping[str, int]) -> tuple[tupl
         matte = ranked[one.key][min(choices.get(one.key, 0), len(ranked[one.key]) - 1)]
         if matte.method == "box":
             said.append(
-                f"{_in_words(one.name, one.key)}: nothing in the box stands out from "
-                "its surroundings; the ellipse inside the box is used as its mask. Draw its outline, or remove the box."
+                f"{_in_words(one.name, one.key)}: nothing in the box stands out from its "
+                "surroundings; the ellipse inside the box is used as its label. Draw its outline, or remove the box."
             )
         opacity, thing = np.ones(matte.mask.shape, np.float32), one.patch
         if one.label not in two_level:  # a picture of two tones has no mixed ones

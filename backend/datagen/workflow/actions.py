@@ -12,6 +12,7 @@ from datagen.domain.decision import Decision
 from datagen.domain.inputs import Inputs
 from datagen.domain.lifecycle import Happening, StudyState
 from datagen.domain.spec import Json, Spec
+from datagen.domain.wording import counted
 from datagen.errors import Refused
 from datagen.quality.refine import refine
 from datagen.store.rows import BatchKind, BatchRow, SpecRow, StudyRow
@@ -86,8 +87,8 @@ def _build_preview(case: Case) -> BatchRow:
     if spec is None or spec.engine != case.study.engine:
         spec = building.spec_from_inputs(case.study, case.inputs, version, parameters)
     note = (
-        f"built from {len(spec.concepts)} concept, {len(spec.canvases)} canvas "
-        f"and {len(spec.backgrounds)} background images"
+        f"built from {counted(len(spec.concepts), 'concept image')}, {counted(len(spec.canvases), 'canvas image')} "
+        f"and {counted(len(spec.backgrounds), 'background image')}"
     )
     return _add_round(case, spec, parent, [note])
 

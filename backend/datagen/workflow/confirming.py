@@ -15,6 +15,7 @@ from sqlalchemy import func, select
 from datagen.domain.decision import Decision
 from datagen.domain.lifecycle import Happening, StudyState, follow
 from datagen.domain.verdict import Opinion
+from datagen.domain.wording import by_number, counted
 from datagen.errors import NotConfirmed, StoreError
 from datagen.store.rows import BatchKind, BatchRow, SampleRow, ShardRow, StudyRow, VerdictRow
 from datagen.workflow import verdicts
@@ -55,7 +56,10 @@ def _large_run(workshop: Workshop, study: StudyRow, wish: Decision) -> str | Non
     if wish.action is not Happening.APPROVE or wish.count is None or limit is None or wish.count <= limit:
         return None
     measured = _measured(workshop, study.id)
-    sentence = f"{wish.count:,} images were asked for; more than {limit:,} have to be confirmed."
+    sentence = (
+        f"{counted(wish.count, 'image')} {by_number(wish.count, 'was', 'were')} asked for; more than {limit:,} "
+        f"{by_number(limit, 'has', 'have')} to be confirmed."
+    )
     if measured.seconds is not None:
         hours = wish.count * measured.seconds / 3600
         sentence += (

@@ -15,6 +15,7 @@ from sqlalchemy import select
 from datagen.domain.decision import Decision
 from datagen.domain.inputs import Desk, Inputs
 from datagen.domain.lifecycle import Happening, StudyState
+from datagen.domain.wording import counted
 from datagen.errors import DatagenError, LabelStudioUnavailable, NotReady, Refused
 from datagen.label_studio.answers import decision as read_decision
 from datagen.label_studio.records import Annotation, Task
@@ -167,7 +168,9 @@ def decide(
             prepared=prepared,
         )
         started = act(case)
-        what = str(wish.action) + (f" ({started.kind} {started.number}, {started.count:,} images)" if started else "")
+        what = str(wish.action) + (
+            f" ({started.kind} {started.number}, {counted(started.count, 'image')})" if started else ""
+        )
         unit.note(study, who, what)
         if point is not None:
             if point.action is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import select
@@ -12,6 +13,8 @@ from sqlalchemy.orm import Session
 from datagen.domain.sample import made_from
 from datagen.store.rows import BatchKind, BatchRow, SampleRow, SpecRow
 
+#: How the lines of a version's findings begin that are warnings, and those that are methods and numbers.
+WARNING, DETAIL = "Note: ", "Details: "
 _OTHERWISE = (
     "Note: not made with the {what} of its previews (SHA-256 {new} in place of {old}), so it may look otherwise. Look "
     "at some of the images before you use them; or put the former files back and approve again."
@@ -29,6 +32,24 @@ def add(batch: BatchRow, lines: Iterable[str]) -> None:
             kept[alike] = line
     if (said := [*kept.values()]) != batch.warnings:
         batch.warnings = said
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sorted:
+    """A version's findings by what they are for, without the words that they begin with."""
+
+    warnings: Sequence[str]
+    findings: Sequence[str]
+    details: Sequence[str]
+
+
+def by_purpose(lines: Iterable[str]) -> Sorted:
+    """Sort a version's findings: what to look at, what it means, and the methods and numbers behind it."""
+    found: dict[str, list[str]] = {WARNING: [], DETAIL: [], "": []}
+    for line in lines:
+        beginning = next((one for one in (WARNING, DETAIL) if line.startswith(one)), "")
+        found[beginning].append(line.removeprefix(beginning))
+    return Sorted(warnings=found[WARNING], findings=found[""], details=found[DETAIL])
 
 
 def made_otherwise(session: Session, spec: SpecRow, made: Sequence[SampleRow]) -> list[str]:

@@ -108,9 +108,10 @@ def render_shard(workshop: Workshop, atelier: Atelier, shard_id: int) -> None:
         persist(partial(_try_again, workshop, lease, fault))
         raise
     report = fitted.report
-    warnings = [f"Note: {warning}" for warning in report.warnings]
+    warnings = [f"{remarks.WARNING}{warning}" for warning in report.warnings]
+    details = [f"{remarks.DETAIL}{detail}" for detail in report.details]
     seconds = time.monotonic() - began
-    persist(lambda: _finish(workshop, lease, made, [*report.findings, *warnings], warnings, sheet, seconds))
+    persist(lambda: _finish(workshop, lease, made, [*report.findings, *details, *warnings], warnings, sheet, seconds))
     log.info(
         "shard.rendered",
         shard=shard_id,

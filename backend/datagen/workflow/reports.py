@@ -18,6 +18,7 @@ from datagen.domain.decision import ACTIONS
 from datagen.domain.inputs import MINIMUM_PER_ROLE, RECOMMENDED_BACKGROUNDS, Desk, Inputs, Role
 from datagen.domain.lifecycle import TABLE, Happening, SpecState, StudyState
 from datagen.domain.verdict import Opinion
+from datagen.domain.wording import by_number, counted
 from datagen.store.images import digest_of
 from datagen.store.rows import (
     BatchKind,
@@ -31,8 +32,9 @@ from datagen.store.rows import (
     WorkState,
     now,
 )
-from datagen.workflow import points, unreadable_tasks, verdict_rows, verdicts, waiting
+from datagen.workflow import points, remarks, unreadable_tasks, verdict_rows, verdicts, waiting
 from datagen.workflow.inputs import collect
+from datagen.workflow.samples import shown_number
 from datagen.workflow.sheets import notice_sheet
 from datagen.workflow.workshop import Workshop
 
@@ -43,6 +45,8 @@ _ANSWER_AGAIN = (
     "Change the answer, then press <b>Update</b>. To try the same again, untick and tick the answer, then press "
     "<b>Update</b>."
 )
+#: So many warnings about inputs are shown unfolded; more would push the contact sheet off the screen.
+FEW_WARNINGS = 3
 #: Of a long list this many items are shown, and then how many more there are.
 LONGEST_LIST = 12
 
@@ -103,9 +107,8 @@ _DECIDED = {
 def _late_verdicts(session: Session, study_id: int) -> list[str]:
     """A sentence for each round on which something was said after its decision."""
     sentences = [
-        f"{late.count} verdict{'s' if late.count > 1 else ''} on round {late.round_number} came or changed after "
-        f"{_DECIDED[late.state]}; {'they are' if late.count > 1 else 'it is'} kept, and "
-        f"{'do' if late.count > 1 else 'does'} not count."
+        f"{counted(late.count, 'verdict')} on round {late.round_number} came or changed after {_DECIDED[late.state]}; "
+        f"{by_number(late.count, 'it is', 'they are')} kept, and {by_number(late.count, 'does', 'do')} not count."
         for late in verdicts.late(session, study_id)
     ]
     return [_box("#fff4e5", "#8a5300", _list(sentences))] if sentences else []
@@ -187,7 +190,8 @@ def _round(session: Session, batch: BatchRow) -> str:
         named = ", ".join(f"{name} ({count})" for name, count in reasons.most_common())
         parts.append(f'<p style="margin:4px 0">What was wrong: {escape(named)}</p>')
     if full := verdict_rows.full_samples(session, batch.id):
-        which = ", ".join(map(str, full[:LONGEST_LIST])) + (" and more" if len(full) > LONGEST_LIST else "")
+        numbers = [str(shown_number(batch, index)) for index in full]
+        which = ", ".join(numbers[:LONGEST_LIST]) + (" and more" if len(full) > LONGEST_LIST else "")
         parts.append(
             _refusal(
                 f"Of image {which} the first {verdict_rows.MOST_VERDICTS} verdicts on its task, or on copies of it, "
@@ -206,10 +210,16 @@ def _round_details(session: Session, batch: BatchRow) -> str:
     if spec.notes:
         first = spec.parent_id is None
         parts.append(_fold(f"What changed in version {spec.version}", _list(spec.notes), unfolded=not first))
-    if comments := [f"image {row.index}: {row.comment}" for row in _said(session, batch) if row.comment]:
+    said = [(shown_number(batch, index), comment) for _, _, comment, index in _said(session, batch)]
+    if comments := [f"image {number}: {comment}" for number, comment in said if comment]:
         parts.append(_fold(f"Comments: {len(comments)}", _list(comments)))
-    if spec.findings:
-        parts.append(_fold("What the engine found", _list(spec.findings)))
+    lines = remarks.by_purpose(spec.findings)
+    if lines.warnings:
+        few = len(lines.warnings) <= FEW_WARNINGS
+        parts.append(_fold(f"Inputs to look at: {len(lines.warnings)}", _list(lines.warnings), unfolded=few))
+    if lines.findings or lines.details:
+        details = _fold("Methods and numbers", _list(lines.details)) if lines.details else ""
+        parts.append(_fold("What was learned from the inputs", _list(lines.findings) + details))
     return "".join(parts)
 
 
@@ -236,9 +246,10 @@ def _deleted(session: Session, batch: BatchRow) -> set[int]:
 def _run(session: Session, batch: BatchRow) -> str:
     project = points.project_of(session, batch.study_id, Desk.DATASET)
     made = _published(session, batch)
+    of_all = f"{made:,} of {counted(batch.count, 'labelled image')}"
     parts = [
         f"<h3>Run “{escape(batch.name)}”: {escape(str(batch.state))}</h3>",
-        f"<p>{made:,} of {batch.count:,} labelled images are in the {_link(project, 'Dataset project')}. "
+        f"<p>{of_all} {by_number(made, 'is', 'are')} in the {_link(project, 'Dataset project')}. "
         f"Export: <code>datagen export {escape(shlex.quote(batch.study.name))} --out dataset.zip</code></p>",
         *_warnings(batch),
     ]

@@ -20,6 +20,7 @@ from datagen.label_studio.answers import closing, is_closing, verdict
 from datagen.label_studio.records import Task
 from datagen.store.rows import BatchKind, BatchRow, Notice, SampleRow, SpecRow, VerdictRow
 from datagen.workflow import points, verdicts
+from datagen.workflow.samples import shown_number
 from datagen.workflow.workshop import Unit, Workshop
 
 #: Fields of a review task's data that its list shows; they are there from the beginning, so that they are columns.
@@ -91,13 +92,15 @@ def _read(session: Session, batch: BatchRow) -> _Round | None:
     state = session.get_one(SpecRow, batch.spec_id).state
     because = None if verdicts.takes_verdicts(state) else _CLOSED_BECAUSE[state]
     said: dict[str, list[VerdictRow]] = {}
+    numbers: dict[str, int] = {}
     rows = session.execute(
-        select(SampleRow.key, VerdictRow)
+        select(SampleRow.key, SampleRow.index, VerdictRow)
         .outerjoin(VerdictRow, VerdictRow.sample_id == SampleRow.id)
         .where(SampleRow.batch_id == batch.id)
         .order_by(SampleRow.index, VerdictRow.annotation_id)
     )
-    for key, row in rows:
+    for key, index, row in rows:
+        numbers[key] = shown_number(batch, index)
         said.setdefault(key, []).extend([row] if row is not None else [])
     counted = set(
         session.scalars(
@@ -110,7 +113,11 @@ def _read(session: Session, batch: BatchRow) -> _Round | None:
         project_id=project_id,
         batch_name=verdicts.batch_name(batch),
         closed_because=because,
-        columns={key: _columns(given, counted, because) for key, given in said.items()},
+        columns={
+            # tasks that an earlier version made count from 0
+            key: {"index": str(numbers[key]), **_columns(given, counted, because)}
+            for key, given in said.items()
+        },
     )
 
 

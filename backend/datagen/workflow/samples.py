@@ -19,6 +19,11 @@ def key_of(batch: BatchRow, version: int, index: int) -> str:
     return f"s{batch.study_id}-v{version}-{batch.kind}{batch.number}-{index}"
 
 
+def shown_number(batch: BatchRow, index: int) -> int:
+    """The number under which people see a sample in its round's list, review task and contact sheet; from 1 on."""
+    return index - batch.first + 1
+
+
 def to_body(sample: Sample) -> dict[str, Any]:
     """The sample as JSON values."""
     return asdict(sample)

@@ -15,6 +15,8 @@ from datagen.synthesis.engine import Picture, Pictures
 
 #: One sample's cell, pixels; five in a row fill a laptop's screen.
 CELL, COLUMNS, GAP = 240, 5, 6
+#: Height of the strip above each cell that holds the sample's number, pixels.
+CAPTION = 18
 #: Outlines in a colour that neither metal nor tissue has.
 OUTLINE = (255, 0, 160)
 #: A sheet shows at most so many; a round has 20.
@@ -22,14 +24,19 @@ MOST_CELLS = 60
 
 
 def contact_sheet(images: ImageStore, pictures: Pictures, samples: Sequence[Sample]) -> str:
-    """Draw the sheet of these samples and store it; returns its digest."""
+    """Draw the sheet of a round's samples, in their order and numbered from 1, and store it; returns its digest."""
     cells = [_cell(pictures.load(sample.image), sample) for sample in samples[:MOST_CELLS]]
     rows = math.ceil(len(cells) / COLUMNS)
     tall = max(cell.shape[0] for cell in cells)  # wide pictures need no square cells
-    sheet = np.full((rows * (tall + GAP) + GAP, COLUMNS * (CELL + GAP) + GAP, 3), 245, np.uint8)
-    for number, cell in enumerate(cells):
-        top = GAP + (number // COLUMNS) * (tall + GAP) + (tall - cell.shape[0]) // 2
-        left = GAP + (number % COLUMNS) * (CELL + GAP) + (CELL - cell.shape[1]) // 2
+    tier = tall + CAPTION + GAP
+    sheet = np.full((rows * tier + GAP, COLUMNS * (CELL + GAP) + GAP, 3), 245, np.uint8)
+    for place, cell in enumerate(cells):
+        row, column = divmod(place, COLUMNS)
+        corner = (GAP + column * (CELL + GAP), GAP + row * tier + CAPTION - 5)
+        # the number that its review task shows
+        cv2.putText(sheet, str(place + 1), corner, cv2.FONT_HERSHEY_SIMPLEX, 0.45, (70, 70, 70), 1, cv2.LINE_AA)
+        top = GAP + row * tier + CAPTION + (tall - cell.shape[0]) // 2
+        left = GAP + column * (CELL + GAP) + (CELL - cell.shape[1]) // 2
         sheet[top : top + cell.shape[0], left : left + cell.shape[1]] = cell
     return images.put(encode_png(sheet))
 

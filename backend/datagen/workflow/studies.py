@@ -9,6 +9,7 @@ from sqlalchemy import delete, select
 
 from datagen.domain.foreign_text import plain
 from datagen.domain.inputs import Desk
+from datagen.domain.wording import counted
 from datagen.errors import InputProblem, Refused
 from datagen.label_studio.provisioning import Provisioned, provision
 from datagen.store.fingerprints import fingerprint
@@ -74,7 +75,7 @@ def open_study(
     """
     name, labels = plain(name).strip(), _checked_labels(labels)
     if not name or len(name) > LONGEST_NAME:
-        raise InputProblem(f"the study's name has {len(name)} characters; it needs 1 to {LONGEST_NAME}")
+        raise InputProblem(f"the study's name has {counted(len(name), 'character')}; it needs 1 to {LONGEST_NAME}")
     with workshop.database.read() as session:
         known = session.scalar(select(StudyRow).where(StudyRow.name == name))
     if known is not None:

@@ -37,7 +37,7 @@ from datagen.store.rows import (
 from datagen.workflow import building, points, reports, review_tasks
 from datagen.workflow.outages import outage_of
 from datagen.workflow.retrying import persist, try_again
-from datagen.workflow.samples import sample_of
+from datagen.workflow.samples import sample_of, shown_number
 from datagen.workflow.study_options import options_of
 from datagen.workflow.transitions import conclude
 from datagen.workflow.verdicts import batch_name
@@ -130,7 +130,7 @@ def _draft(
         "study": study.name,
         "version": str(spec.version),
         batch.kind.value: str(batch.number),
-        "index": str(row.index),
+        "index": str(shown_number(batch, row.index) if desk is Desk.PREVIEWS else row.index),
         "background": sample.provenance.background.name,
         **_columns(batch, sample),
     }

@@ -80,7 +80,7 @@ def test_what_was_taught_paints_the_same_image_in_any_company_and_process(study,
     spec, shelf = study(kind="colour", concepts=3, canvases=2, backgrounds=2, parameters=own)
     fitted = DiffusionEngine(tmp_path).fit(spec, shelf, ignore)
     has_maps = (other_family / "unet").is_dir()
-    assert any("attention part of the loss was left out" in said for said in fitted.report.findings) != has_maps
+    assert any("attention part of the loss was left out" in said for said in fitted.report.details) != has_maps
     together = list(fitted.render(range(2)))
     drop_warm()
     [alone] = DiffusionEngine(tmp_path).fit(spec, shelf, ignore).render([1])

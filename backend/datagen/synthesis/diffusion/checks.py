@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from datagen.domain.spec import Json
+from datagen.domain.wording import counted
 from datagen.errors import EngineError
 from datagen.synthesis.diffusion.devices import Device, find_device, torch_version
 from datagen.synthesis.diffusion.hub import find_on_the_hub
@@ -98,8 +99,8 @@ def find_lora(own: DiffusionParameters) -> tuple[Path | None, list[str]]:
     files = sorted(named.glob("[!.]*.safetensors")) if named.is_dir() else [named]
     if len(files) != 1:
         return None, [
-            f"“diffusion.lora” names the folder {own.lora}, which holds {len(files)} files ending in .safetensors; "
-            "name the LoRA’s own file"
+            f"“diffusion.lora” names the folder {own.lora}, which holds {counted(len(files), 'file')} ending in "
+            ".safetensors; name the LoRA’s own file"
         ]
     [file] = files
     if file.suffix != ".safetensors":

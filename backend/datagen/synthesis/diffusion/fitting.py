@@ -19,6 +19,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from datagen.domain.spec import Spec
+from datagen.domain.wording import counted
 from datagen.errors import EngineError
 from datagen.synthesis.composite import CompositeEngine
 from datagen.synthesis.diffusion import pipelines
@@ -67,6 +68,7 @@ def fit(spec: Spec, pictures: Pictures, progress: Progress, folder: Path) -> Fit
     digest = digest_of(weights, folder / "digests.json")
     progress(_WEIGHTS, "read the weights")
     findings: list[str] = []
+    details: list[str] = []
     warnings: list[str] = []
     lora, unusable = find_lora(own)
     if unusable:
@@ -75,11 +77,12 @@ def fit(spec: Spec, pictures: Pictures, progress: Progress, folder: Path) -> Fit
         findings.append(f"The LoRA {lora.name} is used as it is; none was fitted.")
     elif own.fit_steps:
         lora, before = _taught(spec, pictures, own, where, weights, digest, folder, progress)
-        finding, warning = _about_the_fit(lora.parent)
+        finding, detail, warning = _about_the_fit(lora.parent)
         findings += [*before, finding]
+        details.append(detail)
         warnings += [warning] if warning else []
         if not (weights / "unet").is_dir():
-            findings.append("The attention part of the loss was left out: this model has no maps of single words.")
+            details.append("The attention part of the loss was left out: this model has no maps of single words.")
     else:
         findings.append("The weights are used as they are; no LoRA was fitted (“diffusion.fit_steps” is 0).")
     progress(_TAUGHT, "fitted")
@@ -91,7 +94,12 @@ def fit(spec: Spec, pictures: Pictures, progress: Progress, folder: Path) -> Fit
         folder=folder,
     )
     said = placing.report
-    report = replace(said, findings=(*said.findings, *findings), warnings=(*said.warnings, *warnings))
+    report = replace(
+        said,
+        findings=(*said.findings, *findings),
+        details=(*said.details, *details),
+        warnings=(*said.warnings, *warnings),
+    )
     progress(1.0, "fitted")
     return FittedDiffusion(spec, own, CompositeParameters.from_json(where), placing, pictures, means, report)
 
@@ -186,15 +194,16 @@ def _acquired(lock: FileLock, home: Path) -> bool:
     return True
 
 
-def _about_the_fit(home: Path) -> tuple[str, str]:
-    """What a fit did, as a finding, and as a warning where it did nothing good."""
-    curve = f"curve: diffusion/fits/{home.name}/{CURVE} in the data folder"
-    taught = f"A LoRA was fitted in {len(losses_of(home / LOSSES))} steps"
+def _about_the_fit(home: Path) -> tuple[str, str, str]:
+    """What a fit did, as a finding, its numbers as a detail, and a warning where it did nothing good."""
+    curve = f"Curve of its loss: diffusion/fits/{home.name}/{CURVE} in the data folder."
+    taught = f"A LoRA was fitted in {counted(len(losses_of(home / LOSSES)), 'step')}"
     judged = judgement_of(home / _ABOUT)
     if judged is None:
-        return f"{taught} ({curve}).", ""
+        return f"{taught}.", curve, ""
     before, after = judged
-    finding = f"{taught}; its loss on the concept, at the same noise, went from {before:.3f} to {after:.3f} ({curve})."
+    detail = f"The loss on the concept, at the same noise, went from {before:.3f} to {after:.3f}. {curve}"
     if after < before:
-        return finding, ""
-    return finding, "the model learned nothing of the concept; lower “diffusion.learning_rate”, or fit longer."
+        return f"{taught}; the model fits the concept better than before.", detail, ""
+    warning = "the model learned nothing of the concept; lower “diffusion.learning_rate”, or fit longer."
+    return f"{taught}.", detail, warning

@@ -16,6 +16,7 @@ import numpy as np
 from datagen.domain.geometry import Box
 from datagen.domain.sample import Instance, Provenance
 from datagen.domain.spec import Json, Spec, sample_seed
+from datagen.domain.wording import by_number, counted
 from datagen.synthesis.diffusion import pipelines
 from datagen.synthesis.diffusion.crops import Place, enlarged, enlarged_mask, place_of, reduced
 from datagen.synthesis.diffusion.engine import NAME, VERSION
@@ -78,21 +79,22 @@ class FittedDiffusion:
     @property
     def report(self) -> FitReport:
         """What the fit found, and how painting went so far."""
-        said = []
+        details = self._fit.details
         if self._counts["instances"]:
-            made, unseen = self._counts["candidates"], self._counts["unseen"]
-            said.append(
-                f"{self._counts['instances']} concepts were painted; {made - unseen} of their {made} candidates can be "
-                "seen."
+            painted, made, unseen = (self._counts[name] for name in ("instances", "candidates", "unseen"))
+            details += (
+                f"{counted(painted, 'example')} {by_number(painted, 'was', 'were')} painted; {made - unseen} of "
+                f"{counted(made, 'candidate')} can be seen.",
             )
         warnings = self._fit.warnings
         if fallen := self._counts["composite"]:
             warnings += (
-                f"in {fallen} of {self._counts['instances']} places the model painted nothing that can be seen; the "
-                "composite engine's pixels were used there. Fit longer (“diffusion.fit_steps”), or judge them bad.",
+                f"in {fallen} of {counted(self._counts['instances'], 'place')} the model painted nothing that can be "
+                "seen; the composite engine's pixels were used there. Fit longer (“diffusion.fit_steps”), or judge "
+                "them bad.",
             )
         figures = self._fit.figures | {f"painted: {name}": float(count) for name, count in self._counts.items()}
-        return FitReport(findings=(*self._fit.findings, *said), warnings=warnings, figures=figures)
+        return replace(self._fit, details=details, warnings=warnings, figures=figures)
 
     def render(self, indices: Sequence[int]) -> Iterator[Rendered]:
         """The samples of these indices, in order.

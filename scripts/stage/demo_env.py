@@ -1,0 +1,53 @@
+"""The file that points a shell at the demo: ``. .datagen/demo/env``, and ``datagen`` has the demo's settings."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+
+#: Settings that lead to another installation where they are set: emptied, because an empty one has its default, in the
+#: environment and against a file .env in the working directory.
+_EMPTIED = (
+    "DATAGEN_DATABASE_URL",
+    "DATAGEN_STORE_URL",
+    "DATAGEN_PUBLIC_URL",
+    "DATAGEN_WEBHOOK_SECRET",
+    "DATAGEN_WEBHOOK_SECRET_PREVIOUS",
+    "DATAGEN_BASIC_AUTH_PASS_PREVIOUS",
+)
+#: Settings of which an empty one has no default.
+_REMOVED = ("DATAGEN_ENGINE", "DATAGEN_ENGINE_PARAMETERS")
+
+
+def write(path: Path, variables: Mapping[str, str], programs: Path) -> None:
+    """Write the file for a POSIX shell, readable by its owner alone; one that is there is replaced.
+
+    Args:
+        path: The file.
+        variables: The settings of the demo's installation, secrets included.
+        programs: The folder in which ``datagen`` lies; it is put first on the PATH, once.
+    """
+    folder = shlex.quote(str(programs))
+    lines = [
+        "# Points a shell at the demo. It holds passwords: do not pass it on.",
+        f"case $PATH in {folder}:*) ;; *) PATH={folder}:$PATH ;; esac",
+        "export PATH",
+        f"unset {' '.join(_REMOVED)}",
+        *(f"export {name}=" for name in _EMPTIED if name not in variables),
+        *(f"export {name}={shlex.quote(value)}" for name, value in sorted(variables.items())),
+    ]
+    draft = path.with_name(f".{path.name}.draft")
+    draft.unlink(missing_ok=True)
+    draft.touch(mode=0o600)
+    draft.write_text("\n".join(lines) + "\n")
+    draft.replace(path)
+
+
+def command(path: Path, folder: Path | None = None) -> str:
+    """The line that a person types to read the file, as short as their working directory ``folder`` allows."""
+    here = (folder or Path.cwd()).resolve()
+    target = path.resolve()
+    shown = os.path.relpath(target, here) if target.is_relative_to(here) else str(target)
+    return f". {shlex.quote(shown if '/' in shown else f'./{shown}')}"

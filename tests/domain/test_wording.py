@@ -1,0 +1,48 @@
+"""A count and its noun agree, whatever the count."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import datagen
+from datagen.domain.wording import by_number, counted
+
+#: A number in an f-string, and behind it a plural that does not ask how many there are.
+_PLURAL = re.compile(r"(?:len\([^}]*|count|\w+\.count|number|missing|total|pages|attempts)(?::,)?\} [a-z]{3,}s\b")
+#: Where the number is never 1, or the word is no plural.
+_NEVER_ONE = (
+    "bytes, at most",  # more than the limit
+    "entries, at most",
+    "tasks, at most",
+)
+
+
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [(0, "0 studies"), (1, "1 study"), (2, "2 studies"), (1000, "1,000 studies")],
+)
+def test_noun_agrees_with_its_count(count: int, words: str) -> None:
+    assert counted(count, "study", "studies") == words
+
+
+def test_plural_is_formed_with_an_s_by_default() -> None:
+    assert (counted(1, "image"), counted(20, "image")) == ("1 image", "20 images")
+
+
+def test_verb_agrees_with_its_count() -> None:
+    assert [by_number(count, "says", "say") for count in (0, 1, 2)] == ["say", "says", "say"]
+
+
+def test_no_sentence_has_a_count_with_a_fixed_plural() -> None:
+    """“1 studies”, “1 of 8 verdicts say”: every count in a sentence goes through ``counted``."""
+    folder = Path(datagen.__file__).parent
+    found = [
+        f"{path.relative_to(folder)}:{number}: {line.strip()}"
+        for path in sorted(folder.rglob("*.py"))
+        for number, line in enumerate(path.read_text().splitlines(), start=1)
+        if _PLURAL.search(line) and not any(known in line for known in _NEVER_ONE)
+    ]
+    assert found == []
