@@ -26,7 +26,9 @@ from datagen.store.rows import (
     StudyRow,
     now,
 )
-from datagen.workflow.inputs import _Fetched, _row
+from datagen.workflow.input_pictures import Fetched
+from datagen.workflow.inputs import _row
+from datagen.workflow.parsed_results import parse, to_text
 
 BAD = "a\x00b\ud800"
 
@@ -56,11 +58,14 @@ def test_an_input_with_such_a_name_address_or_drawing_is_kept(database: Database
     body = json.dumps({"id": 1, "data": data, "annotations": [annotation]})
     [raw] = read_tasks([Task.from_json(read_json(body))])
     with database.write() as session:
-        session.add(_row(1, Role.CONCEPT, raw, _Fetched(problem="none")))
+        row = _row(1, Role.CONCEPT, raw, Fetched(problem="none"))
+        row.parsed = to_text(parse(Role.CONCEPT, raw.result or (), 100, 100, ["pit"]))
+        session.add(row)
     with database.read() as session:
         row = session.scalars(select(InputRow)).one()
-    assert "\x00" not in row.name + row.url + json.dumps(row.result)
-    assert row.result[0]["value"]["text"] == ["a?b?"]
+    assert "\x00" not in row.name + row.url + (row.parsed or "")
+    assert raw.result is not None
+    assert raw.result[0]["value"]["text"] == ["a?b?"]
     assert len(raw.completed_by) <= 200
 
 

@@ -14,7 +14,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from datagen.errors import NotReady
 from datagen.store.database import Database
 from datagen.store.rows import StudyRow
-from datagen.workflow.retrying import LONGEST_WAIT, reason_of, wait_after
+from datagen.workflow.outages import shown
+from datagen.workflow.retrying import LONGEST_WAIT, wait_after
 
 #: Enough that two draws of the whole of them do not look alike.
 MANY = 200
@@ -38,8 +39,8 @@ def test_a_reason_holds_no_statement_of_the_database(tmp_path: Path) -> None:
     with pytest.raises(SQLAlchemyError) as fault, database.read() as session:
         session.scalars(select(StudyRow)).all()
     database.close()
-    reason = reason_of(fault.value)
+    reason = shown(fault.value)
     assert "SELECT" not in reason
     assert "run: datagen migrate" in reason
-    assert reason_of(NotReady("draw a box")) == "draw a box"
-    assert reason_of(ValueError("too small")) == "ValueError: too small"
+    assert shown(NotReady("draw a box")) == "draw a box"
+    assert "too small" not in shown(ValueError("too small"))  # a library's words may hold an address or a path
