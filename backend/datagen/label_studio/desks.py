@@ -21,12 +21,12 @@ class Tab:
     filters: tuple[dict[str, Any], ...] = ()
     ordering: str = "tasks:id"
     grid: bool = True
-    #: columns shown beside the default ones, by the name of the field in the task's data
+    #: columns shown beside the default ones: fields of the task's data, or Label Studio's own (``tasks:…``)
     columns: tuple[str, ...] = ()
 
     def data(self) -> dict[str, Any]:
         """The API's form."""
-        shown = {f"tasks:data.{name}" for name in self.columns}
+        shown = {name if name.startswith("tasks:") else f"tasks:data.{name}" for name in self.columns}
         hidden = [name for name in _HIDDEN if name not in shown]
         return {
             "title": self.title,
@@ -123,6 +123,9 @@ _REVIEW_COLUMNS = ("round", "version", "index", "status", "verdict", "reasons", 
 #: What the list of the dataset shows of each image.
 _DATASET_COLUMNS = ("file", "run", "run_name", "version", "index", "background")
 
+#: The file that an input was uploaded as.
+_INPUT_COLUMNS = ("tasks:file_upload",)
+
 _UNTOUCHED = (
     _filter("total_annotations", "equal", "Number", 0),
     _filter("cancelled_annotations", "equal", "Number", 0),
@@ -165,6 +168,11 @@ def longest_name(desks: Sequence[Desk] = tuple(Desk)) -> int:
     return LONGEST_TITLE - max(len(title("", desk)) for desk in desks)
 
 
+_INPUT_TABS = (
+    Tab(title="All", columns=_INPUT_COLUMNS),
+    Tab(title="To draw", filters=_UNTOUCHED, columns=_INPUT_COLUMNS),
+)
+
 PLANS: dict[Desk, DeskPlan] = {
     Desk.CONCEPTS: DeskPlan(
         task="Upload photos that show the thing, and draw a box round each example. Next: Canvases.",
@@ -179,7 +187,10 @@ PLANS: dict[Desk, DeskPlan] = {
             "<p><b>Next:</b> the project that ends in “Canvases”.</p>"
         ),
         colour="#E6804D",
-        tabs=(Tab(title="All"), Tab(title="To draw", filters=_UNTOUCHED)),
+        tabs=(
+            Tab(title="All", columns=_INPUT_COLUMNS),
+            Tab(title="To draw", filters=_UNTOUCHED, columns=_INPUT_COLUMNS),
+        ),
         connected=True,
         live=True,
     ),
@@ -192,7 +203,10 @@ PLANS: dict[Desk, DeskPlan] = {
             "<p><b>Next:</b> the project that ends in “Backgrounds”.</p>"
         ),
         colour="#4D96E6",
-        tabs=(Tab(title="All"), Tab(title="To draw", filters=_UNTOUCHED)),
+        tabs=(
+            Tab(title="All", columns=_INPUT_COLUMNS),
+            Tab(title="To draw", filters=_UNTOUCHED, columns=_INPUT_COLUMNS),
+        ),
         connected=True,
         live=True,
     ),
@@ -206,7 +220,7 @@ PLANS: dict[Desk, DeskPlan] = {
             "<p><b>Next:</b> the project that ends in “Decisions”.</p>"
         ),
         colour="#7AA874",
-        tabs=(Tab(title="All"), Tab(title="Excluded", filters=(_answered("exclude"),))),
+        tabs=(Tab(title="All", columns=_INPUT_COLUMNS), Tab(title="Excluded", filters=(_answered("exclude"),))),
         empty_allowed=True,
     ),
     Desk.PREVIEWS: DeskPlan(

@@ -90,7 +90,10 @@ def _build_preview(case: Case) -> BatchRow:
         f"built from {counted(len(spec.concepts), 'concept image')}, {counted(len(spec.canvases), 'canvas image')} "
         f"and {counted(len(spec.backgrounds), 'background image')}"
     )
-    return _add_round(case, spec, parent, [note])
+    notes = [note]
+    if parent is not None and (kept := sorted(name for name in spec.parameters if name in parent.body["parameters"])):
+        notes.append(f"the parameters of version {parent.version} are kept, refinements included: {', '.join(kept)}")
+    return _add_round(case, spec, parent, notes)
 
 
 def _refine(case: Case) -> BatchRow:

@@ -29,7 +29,7 @@ from datagen.workflow.outages import Outage, outage_of, shown
 from datagen.workflow.pictures import StoredPictures
 from datagen.workflow.progress import LeaseLost, Teller, telling
 from datagen.workflow.retrying import persist, wait_after
-from datagen.workflow.sheets import contact_sheet
+from datagen.workflow.sheets import RUN_CELLS, contact_sheet
 from datagen.workflow.transitions import conclude
 from datagen.workflow.workshop import Workshop
 
@@ -92,8 +92,9 @@ def render_shard(workshop: Workshop, atelier: Atelier, shard_id: int) -> None:
             fitted = atelier.fitted(Spec.from_json(lease.spec.body), teller.fitting)
             made = list(_render(workshop, lease, fitted, teller))
             sheet = None
-            if lease.batch.kind == BatchKind.ROUND:  # one shard, so that its sheet can be drawn from what is at hand
-                sheet = contact_sheet(workshop.images, atelier.pictures, [samples.sample_of(row) for row in made])
+            if lease.row.start == lease.batch.first:  # a round has one shard; of a run the first images are shown
+                shown = made if lease.batch.kind == BatchKind.ROUND else made[:RUN_CELLS]
+                sheet = contact_sheet(workshop.images, atelier.pictures, [samples.sample_of(row) for row in shown])
     except LeaseLost:
         log.info("shard.lease_lost", shard=shard_id, batch=lease.batch.id)
         return
@@ -194,8 +195,10 @@ def _finish(
         if batch.state == WorkState.RUNNING:
             building.add_shards(unit, batch, workshop.shard_size, door)
         unit.session.flush()
+        if sheet is not None:
+            batch.sheet = sheet
         if building.is_rendered(unit.session, batch):
-            batch.rendered_at, batch.sheet = now(), sheet
+            batch.rendered_at = now()
         unit.tell(batch.study_id, Notice.SAMPLES, shard.id)
         points.show_progress(unit, batch)
 

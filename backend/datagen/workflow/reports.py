@@ -19,11 +19,11 @@ from datagen.domain.inputs import MINIMUM_PER_ROLE, RECOMMENDED_BACKGROUNDS, Des
 from datagen.domain.lifecycle import TABLE, Happening, SpecState, StudyState
 from datagen.domain.verdict import Opinion
 from datagen.domain.wording import by_number, counted
-from datagen.store.images import digest_of
 from datagen.store.rows import (
     BatchKind,
     BatchRow,
     DecisionRow,
+    InputRow,
     OutboxRow,
     SampleRow,
     ShardRow,
@@ -32,10 +32,10 @@ from datagen.store.rows import (
     WorkState,
     now,
 )
-from datagen.workflow import points, remarks, unreadable_tasks, verdict_rows, verdicts, waiting
+from datagen.workflow import decision_sheet, points, remarks, unreadable_tasks, verdict_rows, verdicts, waiting
 from datagen.workflow.inputs import collect
 from datagen.workflow.samples import shown_number
-from datagen.workflow.sheets import notice_sheet
+from datagen.workflow.study_options import options_of
 from datagen.workflow.workshop import Workshop
 
 #: Prefills "Number of images" on the decision form.
@@ -68,7 +68,7 @@ def decision_data(session: Session, workshop: Workshop, decision: DecisionRow) -
             )
         )
     if started is not None:
-        parts.append(_progress(session, started))
+        parts.append(_progress(session, started, button="Update" if decision.answer else "Submit"))
     if batch is not None:
         parts.append(_batch(session, batch))
     if decision.action is None:
@@ -84,13 +84,11 @@ def decision_data(session: Session, workshop: Workshop, decision: DecisionRow) -
         parts.append(_round_details(session, batch))
     if decision.action is None:
         parts.append(_inputs(session, study.id, inputs, unfolded=batch is None or bool(missing or inputs.problems)))
-    sheet = started.sheet if started is not None and started.sheet else batch.sheet if batch is not None else None
-    if sheet is None:
-        sheet = digest_of(notice_sheet(_instead_of_a_sheet(batch)))
+    parts.append(decision_sheet.caption_of(decision))
     return {
         "html": f'<div style="font-size:14px;line-height:1.4">{"".join(parts)}</div>',
-        "sheet": workshop.links.make(sheet),
-        "title": f"Decision {decision.number}" + (f": {decision.action}" if decision.action else ""),
+        "sheet": workshop.links.make(decision_sheet.sheet_of(decision)),
+        "title": _title(session, decision),
     }
 
 
@@ -114,23 +112,23 @@ def _late_verdicts(session: Session, study_id: int) -> list[str]:
     return [_box("#fff4e5", "#8a5300", _list(sentences))] if sentences else []
 
 
-def sheet_to_store(decision: DecisionRow) -> bytes | None:
-    """The picture that a decision task shows instead of a contact sheet; None where it has one.
-
-    It is stored once the task is told: what is waited for is shown also while the image store is unavailable.
-    """
-    batch, started = decision.batch, decision.started
-    if (started is not None and started.sheet) or (batch is not None and batch.sheet):
-        return None
-    return notice_sheet(_instead_of_a_sheet(batch))
-
-
-def _instead_of_a_sheet(batch: BatchRow | None) -> str:
+def _title(session: Session, decision: DecisionRow) -> str:
+    """What the list of decision tasks says of one: what it shows, how that was judged, and what was decided."""
+    parts = [f"Decision {decision.number}"]
+    batch = decision.batch
     if batch is None:
-        return "No preview round yet."
-    if batch.kind == BatchKind.RUN:
-        return "The dataset is in the Dataset project."
-    return f"Preview round {batch.number} could not be made."
+        parts.append("inputs")
+    elif batch.kind == BatchKind.RUN:
+        made = f"{counted(batch.count, 'image')}, {batch.state}"
+        parts.append(f"run “{batch.name}”, version {batch.spec.version}, {made}")
+    else:
+        said = _said(session, batch)
+        good = sum(1 for row in said if row.opinion == Opinion.GOOD)
+        judged = f"{good} good, {len(said) - good} bad of {batch.count}"
+        parts.append(f"round {batch.number}, version {batch.spec.version}, {judged}")
+    if decision.action is not None:
+        parts.append(str(decision.action))
+    return " · ".join(parts)
 
 
 def _what_now(state: StudyState, missing: Sequence[str], *, answered: bool) -> str:
@@ -158,10 +156,24 @@ def _inputs(session: Session, study_id: int, inputs: Inputs, *, unfolded: bool) 
     parts = [_table(("images", "usable", "needed"), rows)]
     if advice := inputs.advice():
         parts.append(_list(advice))
+    parts += _undrawn(session, study_id)
     if inputs.problems:
         parts.append("<b>Not used</b> (everything else is):" + _list(map(str, inputs.problems)))
     counts = ", ".join(f"{inputs.count(role)} {role}" for role in Role)
     return _fold(f"Inputs: {counts}", "".join(parts), unfolded=unfolded)
+
+
+def _undrawn(session: Session, study_id: int) -> list[str]:
+    """A sentence where something is still to be drawn on uploaded images: nothing else says that they are not used."""
+    counts = dict(
+        session.execute(
+            select(InputRow.role, func.count())
+            .where(InputRow.study_id == study_id, InputRow.answered.is_(False), InputRow.role != Role.BACKGROUND)
+            .group_by(InputRow.role)
+        ).all()
+    )
+    named = [counted(counts[role], f"{role} image") for role in (Role.CONCEPT, Role.CANVAS) if role in counts]
+    return [f"<p>Nothing is drawn yet on {' and '.join(named)}, so they are not used.</p>"] if named else []
 
 
 def _batch(session: Session, batch: BatchRow) -> str:
@@ -250,7 +262,8 @@ def _run(session: Session, batch: BatchRow) -> str:
     parts = [
         f"<h3>Run “{escape(batch.name)}”: {escape(str(batch.state))}</h3>",
         f"<p>{of_all} {by_number(made, 'is', 'are')} in the {_link(project, 'Dataset project')}. "
-        f"Export: <code>datagen export {escape(shlex.quote(batch.study.name))} --out dataset.zip</code></p>",
+        f"Export: <code>datagen export {escape(shlex.quote(batch.study.name))} --out dataset.zip</code>"
+        f"{_or_label_studios_export(batch)}</p>",
         *_warnings(batch),
     ]
     if batch.problem:
@@ -258,8 +271,17 @@ def _run(session: Session, batch: BatchRow) -> str:
     return "".join(parts)
 
 
-def _progress(session: Session, batch: BatchRow) -> str:
-    """How far a batch is and how long it has left; why it stands still, if it does; where to go on when it is done."""
+def _or_label_studios_export(batch: BatchRow) -> str:
+    """The other way to export, where the run's labels are annotations, which Label Studio's own export takes."""
+    annotated = batch.count <= (options_of(batch.study).annotate_up_to or 0)
+    return ", or <b>Export</b> in that project" if annotated else ""
+
+
+def _progress(session: Session, batch: BatchRow, button: str) -> str:
+    """How far a batch is and how long it has left; why it stands still, if it does; where to go on when it is done.
+
+    ``button`` is what Label Studio shows on the task: one that somebody answered is updated.
+    """
     stored, at_it = _rendered(session, batch)
     made, share = stored + at_it, stored / batch.count
     name = f"Preview round {batch.number}" if batch.kind == BatchKind.ROUND else f"Run “{escape(batch.name)}”"
@@ -287,7 +309,7 @@ def _progress(session: Session, batch: BatchRow) -> str:
     if running:
         parts.append(
             f"<p>The images come into the project {_link(project, what)}. Reload this page to see how far. "
-            "To end it, tick <b>cancel</b> in this task, then press <b>Update</b>.</p>"
+            f"To end it, tick <b>cancel</b> in this task, then press <b>{button}</b>.</p>"
         )
     else:
         parts.append(f"<p>See the project {_link(project, what)}; go on at the newest decision task.</p>")

@@ -21,6 +21,8 @@ CAPTION = 18
 OUTLINE = (255, 0, 160)
 #: A sheet shows at most so many; a round has 20.
 MOST_CELLS = 60
+#: The sheet of a generation run shows so many of its first images.
+RUN_CELLS = 20
 
 
 def contact_sheet(images: ImageStore, pictures: Pictures, samples: Sequence[Sample]) -> str:

@@ -34,7 +34,7 @@ from datagen.store.rows import (
     WorkState,
     now,
 )
-from datagen.workflow import building, points, reports, review_tasks
+from datagen.workflow import building, decision_sheet, points, reports, review_tasks
 from datagen.workflow.outages import outage_of
 from datagen.workflow.retrying import persist, try_again
 from datagen.workflow.samples import sample_of, shown_number
@@ -154,7 +154,7 @@ def _tell_decision(workshop: Workshop, decision_id: int) -> None:
         decision = session.get_one(DecisionRow, decision_id)
         project_id = _project(workshop, decision.study_id, Desk.DECISIONS)
         data = reports.decision_data(session, workshop, decision)
-        sheet = reports.sheet_to_store(decision)
+        sheet = decision_sheet.sheet_to_store(decision)
         key = points.key_of(decision)
     draft = TaskDraft(key=key, data=data, predictions=[form_prediction(count=reports.SUGGESTED_COUNT)])
     task_id = publisher.ensure_tasks(workshop.label_studio, project_id, key, [draft])[key]
