@@ -189,7 +189,7 @@ def batch_name(batch: BatchRow) -> str:
 def counts() -> ColumnElement[bool]:
     """Which verdicts count: those that came in time, and of an original and its copies the first that there is.
 
-    Two questions, each answered by an index; as one with “or” it takes time that is quadratic in a sample's verdicts.
+    Each question is answered by an index: without it the time is quadratic in a sample's verdicts.
     """
     original, copy = aliased(VerdictRow), aliased(VerdictRow)
     of_original = exists().where(
