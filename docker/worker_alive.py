@@ -1,17 +1,13 @@
-"""Health check of a worker's container: has the RQ worker on this host said within two minutes that it lives?"""
+"""Health check of a worker's container: does a worker of this host send heartbeats? See datagen/jobs/heartbeats.py."""
 
+import json
 import os
 import socket
 import sys
-from datetime import UTC, datetime, timedelta
 
 from redis import Redis
-from rq import Worker
 
-#: RQ's workers report every minute or more often.
-SILENCE = timedelta(minutes=2)
-
-with Redis.from_url(os.environ["REDIS_URL"]) as connection:
-    heard = [worker.last_heartbeat for worker in Worker.all(connection) if worker.hostname == socket.gethostname()]
-oldest = datetime.now(UTC) - SILENCE
-sys.exit(not any(moment is not None and moment.replace(tzinfo=UTC) > oldest for moment in heard))
+with Redis.from_url(os.environ["REDIS_URL"], socket_timeout=5, socket_connect_timeout=5) as connection:
+    keys = [b"datagen:worker:" + name for name in connection.smembers("datagen:workers")]
+    found = [json.loads(value)[0] for value in connection.mget(keys) if value is not None] if keys else []
+sys.exit(socket.gethostname() not in found)

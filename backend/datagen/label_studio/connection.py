@@ -26,6 +26,8 @@ TIMEOUT = httpx.Timeout(60.0, connect=5.0)
 #: A read is tried this often before it fails: a restart or a locked SQLite is over in moments; longer waits are the
 #: outbox's business.
 READ_ATTEMPTS = 3
+#: … unless that took so long already, seconds: a server that hangs would hold a job past its own time.
+READ_SECONDS = 30.0
 #: Of a refusal's text not more than this is repeated.
 _REASON_CHARS = 500
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -100,7 +102,11 @@ class Connection:
             LabelStudioError: a refusal.
         """
         for attempt in stamina.retry_context(
-            on=LabelStudioUnavailable, attempts=self._read_attempts, wait_initial=0.1, wait_max=2.0, timeout=None
+            on=LabelStudioUnavailable,
+            attempts=self._read_attempts,
+            wait_initial=0.1,
+            wait_max=2.0,
+            timeout=READ_SECONDS,
         ):
             with attempt:
                 return self._json(self.send("GET", path, what, params=params))

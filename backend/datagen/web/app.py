@@ -23,6 +23,8 @@ from datagen.web.webhook import webhook_blueprint
 
 #: A request for a picture does not wait longer for the image store: until it first answers, and in all.
 STORE_ANSWER_SECONDS, STORE_SECONDS = 3.0, 10.0
+#: … nor for one statement of PostgreSQL's.
+STATEMENT_SECONDS = 10
 
 
 def create_app(settings: Settings | None = None) -> Flask:
@@ -35,7 +37,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         [reached.basic_pass, chosen.basic_auth_pass_previous.get_secret_value()],
         [reached.webhook_secret, chosen.webhook_secret_previous.get_secret_value()],
     )
-    database = Database(chosen.resolved_database_url)
+    database = Database(chosen.resolved_database_url, statement_seconds=STATEMENT_SECONDS)
     queues = Queues(connect(chosen.redis_url))
     images = ImageStore(chosen.resolved_store_url, answer_s=STORE_ANSWER_SECONDS, whole_s=STORE_SECONDS)
     links = Links(chosen.own_url, chosen.signing_keys, chosen.image_link_days)
