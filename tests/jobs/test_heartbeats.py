@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from redis import Redis
 from datagen.jobs.heartbeats import BEAT_SECONDS, LIFETIME_SECONDS, Alive, Kind, alive, beat, beating, end
 from datagen.jobs.queues import connect
 from stage import redis_server
+from stage.layout import ROOT
 from stage.ports import free_port
 from stage.processes import Processes, wait_until
 
@@ -61,6 +63,19 @@ def test_a_redis_that_is_away_ends_nothing_and_hears_again_when_it_is_back(tmp_p
         redis_server.start(processes, tmp_path / "redis", port=port)
         wait_until(lambda: len(alive(redis, Kind.WORKER)) == 1, 30, "The next heartbeat")
     processes.stop_all()
+
+
+def test_the_health_check_of_a_container_sees_the_worker_of_its_host(redis: Redis, clean_redis_url: str) -> None:
+    def check() -> int:
+        command = [sys.executable, str(ROOT / "docker" / "worker_alive.py")]
+        return subprocess.run(command, env={**os.environ, "REDIS_URL": clean_redis_url}, check=False).returncode
+
+    assert check() == 1
+    beat(redis, Kind.WORKER, Alive("elsewhere", "another-host", ("q",)))
+    assert check() == 1
+    beat(redis, Kind.WORKER, Alive("here", socket.gethostname(), ("q",)))
+    redis.persist("datagen:worker:here")  # it takes a moment to start
+    assert check() == 0
 
 
 def test_what_somebody_else_wrote_there_is_no_process(redis: Redis) -> None:

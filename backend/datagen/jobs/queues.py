@@ -44,7 +44,7 @@ _ROUTES = {
     Door.EVENT: _Route(EVENTS, "datagen.jobs.tasks.handle_event", 300),
     Door.INPUTS: _Route(EVENTS, "datagen.jobs.tasks.refresh_inputs", 900),
     Door.PROPOSALS: _Route(SYNTHESIS, "datagen.jobs.tasks.propose", 900),
-    Door.OUTBOX: _Route(PUBLISHING, "datagen.jobs.tasks.tell", 180),
+    Door.OUTBOX: _Route(PUBLISHING, "datagen.jobs.tasks.tell", 900),
     Door.SHARD: _Route(SYNTHESIS, "datagen.jobs.tasks.render", 3600),
     # a model may have to be taught first, and a CPU takes minutes a picture; what hangs, its watchdog ends
     Door.GPU_SHARD: _Route(GPU, "datagen.jobs.tasks.render", 7 * 24 * 3600),

@@ -37,6 +37,8 @@ READ_ATTEMPTS = 3
 _HEALTH_TIMEOUT = httpx.Timeout(5.0)
 #: Besides /health, which Label Studio answers without its database.
 _ASKS_THE_DATABASE = "/api/current-user/whoami"
+#: … unless that took so long already, seconds: a server that hangs would hold a job past its own time.
+READ_SECONDS = 30.0
 #: Of a refusal's text not more than this is repeated.
 _REASON_CHARS = 500
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -127,7 +129,7 @@ class Connection:
         """
         try:
             for attempt in stamina.retry_context(
-                on=_is_worth_a_retry, attempts=self._read_attempts, wait_initial=0.1, wait_max=2.0, timeout=None
+                on=_is_worth_a_retry, attempts=self._read_attempts, wait_initial=0.1, wait_max=2.0, timeout=READ_SECONDS
             ):
                 with attempt:
                     return self.json(self.send("GET", path, what, params=params))

@@ -43,6 +43,8 @@ def joined_app() -> Flask:
 
 #: A request for a picture does not wait longer for the image store: until it first answers, and in all.
 STORE_ANSWER_SECONDS, STORE_SECONDS = 3.0, 10.0
+#: … nor for one statement of PostgreSQL's.
+STATEMENT_SECONDS = 10
 
 
 def create_app(settings: Settings | None = None) -> Flask:
@@ -57,7 +59,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         WrongCredentials(chosen.wrong_credentials_per_minute),
     )
     # webhooks have connections of their own: a slow query of another view never keeps an event waiting for one
-    events, database = Database(chosen.resolved_database_url), Database(chosen.resolved_database_url)
+    events, database = (Database(chosen.resolved_database_url, statement_seconds=STATEMENT_SECONDS) for _ in range(2))
     queues = Queues(connect(chosen.redis_url))
     images = ImageStore(chosen.resolved_store_url, answer_s=STORE_ANSWER_SECONDS, whole_s=STORE_SECONDS)
     links = Links(chosen.own_url, chosen.signing_keys, chosen.image_link_days)
