@@ -9,11 +9,11 @@ from collections.abc import Iterator
 
 import pytest
 from redis import Redis
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, update
 
 from datagen.jobs import context
 from datagen.jobs.queues import Queues
-from datagen.store.rows import DeskRow, InboxRow, OutboxRow, ShardRow, StudyRow, WorkState
+from datagen.store.rows import DeskRow, FetchedPictureRow, InboxRow, OutboxRow, ShardRow, StudyRow, WorkState
 from stage.label_studio_server import LabelStudio as Server
 from stage.ports import free_port
 from stage.processes import Processes
@@ -99,6 +99,7 @@ def _leave_nothing(whole_studio: Studio) -> None:
                 row.state = WorkState.CANCELLED
         for study in session.scalars(select(StudyRow).where(StudyRow.inputs_read != StudyRow.inputs_changed)):
             study.inputs_read = study.inputs_changed
+        session.execute(update(FetchedPictureRow).values(retry_at=None))
     whole_studio.queues.redis.flushdb()
 
 
