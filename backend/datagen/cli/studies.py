@@ -262,6 +262,4 @@ def delete(
         typer.confirm(f"Delete {name!r} with everything made for it?", abort=True)
     with speaking():
         gone = delete_study(workshop(), name, getpass.getuser(), with_projects=projects)
-        show(
-            f"{name!r} is deleted, with {counted(gone, 'picture')} that no other study {by_number(gone, 'has', 'have')}"
-        )
+        show(f"{name!r} is deleted, with {counted(gone, 'picture')} that no other study has")
