@@ -84,7 +84,7 @@ def installation(
     up = processes.start(
         "datagen-up", [*DATAGEN, "up", "--workers", "2"], env=own, cwd=folder, ready=lambda: _healthy(port), within=60
     )
-    yield Servers(label_studio, {**inherited, **own}, folder)
+    yield Servers(label_studio, own, {**inherited, **own}, folder)
     processes.stop(up)
 
 
