@@ -83,7 +83,7 @@ def test_a_forked_worker_opens_its_own_connection(store: ImageStore) -> None:
 def test_a_missing_bucket_is_a_sentence_with_the_fix(store: ImageStore) -> None:
     with pytest.raises(StoreError, match=f"image {DIGEST} cannot be stored: .*bucket does not exist") as problem:
         ImageStore("s3://elsewhere").put(DATA)
-    assert "its bucket or folder is gone: make it again, or correct DATAGEN_STORE_URL" in str(problem.value)
+    assert "its bucket does not exist; create the bucket, or set DATAGEN_STORE_URL to one that exists" in str(problem.value)
 
 
 def test_credentials_that_are_gone_are_a_sentence_with_the_fix(
@@ -94,14 +94,14 @@ def test_credentials_that_are_gone_are_a_sentence_with_the_fix(
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
-    with pytest.raises(StoreError, match="set the credentials of the object store: AWS_ACCESS_KEY_ID and AWS_SECRET"):
+    with pytest.raises(StoreError, match="set AWS_ACCESS_KEY_ID and AWS_SECRET"):
         ImageStore(url).put(DATA)
 
 
 def test_credentials_that_are_refused_are_a_sentence_with_the_fix(url: str, endpoint: str) -> None:
     httpx.post(f"{endpoint}/moto-api/reset-auth", content=b"0").raise_for_status()  # from now on keys are checked
     try:
-        with pytest.raises(StoreError, match="it refuses: for an object store correct AWS_ACCESS_KEY_ID and AWS_SEC"):
+        with pytest.raises(StoreError, match="access is denied; set AWS_ACCESS_KEY_ID and AWS_SEC"):
             ImageStore(url).put(DATA)
     finally:
         httpx.post(f"{endpoint}/moto-api/reset-auth", content=b"inf").raise_for_status()
