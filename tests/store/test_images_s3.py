@@ -83,7 +83,9 @@ def test_a_forked_worker_opens_its_own_connection(store: ImageStore) -> None:
 def test_a_missing_bucket_is_a_sentence_with_the_fix(store: ImageStore) -> None:
     with pytest.raises(StoreError, match=f"image {DIGEST} cannot be stored: .*bucket does not exist") as problem:
         ImageStore("s3://elsewhere").put(DATA)
-    assert "its bucket does not exist; create the bucket, or set DATAGEN_STORE_URL to one that exists" in str(problem.value)
+    assert "its bucket does not exist; create the bucket, or set DATAGEN_STORE_URL to one that exists" in str(
+        problem.value
+    )
 
 
 def test_credentials_that_are_gone_are_a_sentence_with_the_fix(

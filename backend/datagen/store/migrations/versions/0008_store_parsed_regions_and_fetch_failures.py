@@ -40,12 +40,12 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Move back."""
+    """Move back. Columns are dropped in place: other rows refer to these tables."""
     op.drop_index("ix_fetched_picture_retry_at", "fetched_picture")
     op.drop_table("fetched_picture")
-    with op.batch_alter_table("input") as rows:
+    with op.batch_alter_table("input", recreate="never") as rows:
         rows.drop_column("parsed")
         rows.drop_column("annotation_id")
-    with op.batch_alter_table("study") as study:
+    with op.batch_alter_table("study", recreate="never") as study:
         study.drop_column("inputs_reading")
     op.execute(_READ_AGAIN)

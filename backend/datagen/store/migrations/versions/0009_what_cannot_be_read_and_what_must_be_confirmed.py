@@ -27,11 +27,11 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Move back."""
+    """Move back. Columns are dropped in place: other rows refer to these tables."""
     for name, table, _ in reversed(_INDICES):
         op.drop_index(name, table)
-    with op.batch_alter_table("study") as study:
+    with op.batch_alter_table("study", recreate="never") as study:
         study.drop_column("confirm_above")
-    with op.batch_alter_table("desk") as desk:
+    with op.batch_alter_table("desk", recreate="never") as desk:
         for column in ("unreadable", "problem"):
             desk.drop_column(column)

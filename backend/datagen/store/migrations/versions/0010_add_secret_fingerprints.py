@@ -29,10 +29,10 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Move back."""
-    with op.batch_alter_table("desk") as desk:
+    """Move back. Columns are dropped in place: other rows refer to these tables."""
+    with op.batch_alter_table("desk", recreate="never") as desk:
         desk.drop_column("login")
-    with op.batch_alter_table("study") as study:
+    with op.batch_alter_table("study", recreate="never") as study:
         for column in ("webhook_salt_previous", "webhook_salt"):
             study.drop_column(column)
     op.drop_table("shared_secret")

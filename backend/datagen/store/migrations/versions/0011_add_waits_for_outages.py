@@ -28,13 +28,13 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Move back."""
-    with op.batch_alter_table("study") as study:
+    """Move back. Columns are dropped in place: other rows refer to these tables."""
+    with op.batch_alter_table("study", recreate="never") as study:
         for column in ("waits_for", "proposals_due_at", "inputs_due_at", "inputs_waits"):
             study.drop_column(column)
-    with op.batch_alter_table("batch") as batch:
+    with op.batch_alter_table("batch", recreate="never") as batch:
         batch.drop_column("retry_at")
     for table in _LEASED:
-        with op.batch_alter_table(table) as leased:
+        with op.batch_alter_table(table, recreate="never") as leased:
             leased.drop_column("waiting_since")
             leased.drop_column("waits")

@@ -16,6 +16,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Move back."""
-    with op.batch_alter_table("verdict") as verdict:
+    """Move back. Columns are dropped in place: other rows refer to these tables."""
+    with op.batch_alter_table("verdict", recreate="never") as verdict:
         verdict.drop_column("changed_late")

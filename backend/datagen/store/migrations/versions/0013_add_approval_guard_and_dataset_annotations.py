@@ -25,7 +25,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Move back."""
-    with op.batch_alter_table("study") as study:
+    """Move back. Columns are dropped in place: other rows refer to these tables."""
+    with op.batch_alter_table("study", recreate="never") as study:
         for name, _ in reversed(_COLUMNS):
             study.drop_column(name)
