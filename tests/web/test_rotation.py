@@ -121,17 +121,25 @@ def test_secret_and_password_are_changed_without_one_refused_request(
     assert answers == {200, 201}
 
 
-def test_settings_that_are_refused_at_a_reload_leave_the_old_ones_serving(installation: Installation) -> None:
-    installation.write(BASIC_AUTH_PASS="too short")
+@pytest.mark.parametrize(
+    ("password", "why"),
+    [("too short", "BASIC_AUTH_PASS has 9 characters"), ("another machine's password", "another basic-auth password")],
+)
+def test_settings_that_are_refused_at_a_reload_leave_the_old_ones_serving(
+    password: str, why: str, installation: Installation
+) -> None:
+    old = installation.settings
+    installation.write(**{**old, "BASIC_AUTH_PASS": password})
     installation.reload()
     log = Path(installation.web.log)
     wait_until(lambda: "the changed settings are not taken up" in log.read_text(), 30, "the refusal of the reload")
-    assert "BASIC_AUTH_PASS has 9 characters" in log.read_text()
-    assert "too short" not in log.read_text()
-    assert installation.login("the old password of this test") == 200
-    installation.write(BASIC_AUTH_PASS="the new password of this test")
+    assert why in log.read_text()
+    assert password not in log.read_text()
+    assert installation.login(old["BASIC_AUTH_PASS"]) == 200
+    new = "the new password of this test"
+    installation.write(**{**old, "BASIC_AUTH_PASS": new, "DATAGEN_BASIC_AUTH_PASS_PREVIOUS": old["BASIC_AUTH_PASS"]})
     installation.reload()
-    wait_until(lambda: installation.login("the new password of this test") == 200, 30, "the next reload")
+    wait_until(lambda: installation.login(new) == 200, 30, "the next reload")
 
 
 def test_reload_answers_what_kept_connections_send_meanwhile(installation: Installation) -> None:
@@ -150,9 +158,12 @@ def test_reload_answers_what_kept_connections_send_meanwhile(installation: Insta
     for browser in browsers:
         browser.start()
     try:
-        installation.write(**{**old, "DATAGEN_WEBHOOK_SECRET": "the new secret of this test"})
+        new = {**old, "DATAGEN_WEBHOOK_SECRET": "the new secret of this test"}
+        installation.write(**new, DATAGEN_WEBHOOK_SECRET_PREVIOUS=old["DATAGEN_WEBHOOK_SECRET"])
         installation.reload()
         wait_until(lambda: installation.webhook("the new secret of this test") == 201, 30, "the reload")
+        installation.write(**new)
+        installation.reload()
         wait_until(lambda: installation.webhook("the old secret of this test") == 401, 30, "the old worker's end")
     finally:
         over.set()

@@ -98,6 +98,7 @@ def test_a_schema_of_another_version_is_not_ready(studio: Studio, tmp_path: Path
 
 def test_metrics_know_the_parts_and_what_was_given_up(studio: Studio, study: Study) -> None:
     study.review()
+    wait_until(lambda: figures(studio)["datagen_up", "worker"] == 0, 20, "the look after the test's worker ended")
     before = figures(studio)
     assert before["datagen_up", "image_store"] == before["datagen_up", "database"] == 1
     assert before["datagen_up", "worker"] == before["datagen_workers",] == before["datagen_schedulers",] == 0
@@ -121,6 +122,10 @@ def test_metrics_know_the_parts_and_what_was_given_up(studio: Studio, study: Stu
 def test_metrics_count_events_images_and_what_waits(studio: Studio, study: Study) -> None:
     before = figures(studio)
     study.review()
+    reviewed = figures(studio)
+    images = ("datagen_images_total", "composite", "round")
+    assert reviewed[images] == before.get(images, 0) + len(study.round_tasks())
+    assert reviewed["datagen_shard_seconds_count",] > before["datagen_shard_seconds_count",]
     study.judge(said("good"))
     studio.hear_out()
     waiting = figures(studio)
@@ -128,10 +133,7 @@ def test_metrics_count_events_images_and_what_waits(studio: Studio, study: Study
     studio.settle()
     after = figures(studio)
     annotated = ("datagen_events_total", "ANNOTATION_CREATED", "done")
-    assert after[annotated] == before.get(annotated, 0) + 1
-    images = ("datagen_images_total", "composite", "round")
-    assert after[images] == before.get(images, 0) + len(study.round_tasks())
-    assert after["datagen_shard_seconds_count",] > before["datagen_shard_seconds_count",]
+    assert after[annotated] == reviewed.get(annotated, 0) + 1
     assert after["datagen_queue_depth", "datagen-events"] == 0
 
 

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 import datagen.web.app  # noqa: F401 - loaded, not used
 from datagen.errors import DatagenError
-from datagen.jobs.context import connection_of
+from datagen.jobs.installation import join_web
 from datagen.jobs.lifeline import when_cut
 from datagen.settings import Settings
 from datagen.web.vitals import READINESS
@@ -62,9 +62,7 @@ def post_worker_init(worker: Any) -> None:
 def _refused_settings() -> str | None:
     """Why the settings as they stand now would be refused; None where they would not."""
     try:
-        chosen = Settings()
-        connection_of(chosen)
-        _ = chosen.signing_keys
+        join_web(Settings())
     except (ValidationError, DatagenError) as refused:  # neither repeats what it refuses
         return str(refused)
     return None
