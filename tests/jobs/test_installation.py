@@ -16,7 +16,7 @@ from sqlalchemy import delete, select, text
 
 from datagen.errors import SchemaProblem, SecretProblem
 from datagen.jobs.installation import ProcessRole, accept, exposed, join, join_web, mismatches
-from datagen.settings import Settings
+from datagen.settings import SHORTEST_SECRET, Settings
 from datagen.store.backup import back_up, restore
 from datagen.store.database import Database, schema_revisions
 from datagen.store.images import ImageStore
@@ -47,9 +47,17 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
 def machine(database: Database, tmp_path: Path) -> Machine:
     def make(name: str = "first", **changed: Any) -> Settings:
         common = {"database_url": database.url, "store_url": f"file://{tmp_path / 'images'}"}
-        return Settings(_env_file=None, **{"data_dir": tmp_path / name, **common, **changed})
+        long_enough = {name: value if name.endswith("_url") else lengthened(value) for name, value in changed.items()}
+        return Settings(_env_file=None, **{"data_dir": tmp_path / name, **common, **long_enough})
 
     return make
+
+
+def lengthened(value: Any) -> Any:
+    """A secret of this test, or several with blanks between them, with as many characters as one must have."""
+    if not isinstance(value, str):
+        return value
+    return " ".join(word.ljust(SHORTEST_SECRET, "-") for word in value.split(" "))
 
 
 def add_study(database: Database) -> None:

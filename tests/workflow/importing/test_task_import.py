@@ -267,7 +267,7 @@ def test_values_that_cannot_be_read_are_told_on_a_project_too(empty: Study, stud
         added = add_from_project(studio.workshop, empty.name, Role.CONCEPT, project.id)
         assert (added.new, added.regions) == (2, 2)
         assert sorted(reason.partition(";")[0] for reason, _ in added.grouped) == [
-            "Label Studio cannot serve it (it holds half a character)",
+            "Label Studio cannot send it (it holds half a character)",
             "it is no region but text",
             "its x is not a number",
         ]
