@@ -1,5 +1,6 @@
 """Health check of a worker's container: does a worker of this host send heartbeats? See datagen/jobs/heartbeats.py."""
 
+import contextlib
 import json
 import os
 import socket
@@ -9,5 +10,9 @@ from redis import Redis
 
 with Redis.from_url(os.environ["REDIS_URL"], socket_timeout=5, socket_connect_timeout=5) as connection:
     keys = [b"datagen:worker:" + name for name in connection.smembers("datagen:workers")]
-    found = [json.loads(value)[0] for value in connection.mget(keys) if value is not None] if keys else []
-sys.exit(socket.gethostname() not in found)
+    values = connection.mget(keys) if keys else []
+hosts = set()
+for value in values:
+    with contextlib.suppress(ValueError, TypeError, IndexError, KeyError):  # no heartbeat, or not one of ours
+        hosts.add(json.loads(value)[0])
+sys.exit(socket.gethostname() not in hosts)

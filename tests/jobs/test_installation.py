@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog.testing
 from sqlalchemy import delete, select, text
 
 from datagen.errors import SchemaProblem, SecretProblem
@@ -349,16 +349,13 @@ def test_a_restored_backup_brings_its_own_fingerprints(
     other.close()
 
 
-def test_the_log_of_a_first_start_names_what_was_made_and_holds_none_of_it(
-    environment: dict[str, str], tmp_path: Path
-) -> None:
-    assert run(environment, tmp_path, "migrate").returncode == 0
-    ended = run(environment, tmp_path, "status")
-    lines = [json.loads(line) for line in ended.stderr.splitlines() if line.startswith("{")]
+def test_the_log_of_a_first_start_names_what_was_made_and_holds_none_of_it(machine: Machine) -> None:
+    with structlog.testing.capture_logs() as lines:
+        join(machine(), WEB)
     [made] = [line for line in lines if line["event"] == "installation.secrets_made"]
     assert made["names"] == ["webhook_secret", "basic_auth_pass", "signing_key"]
-    for path in (tmp_path / "data" / "secrets").iterdir():
-        assert path.read_text() not in ended.stderr
+    for path in (machine().data_dir / "secrets").iterdir():
+        assert path.read_text() not in str(lines)
 
 
 def test_an_emptied_registry_counts_as_an_upgrade_where_studies_are(machine: Machine, database: Database) -> None:

@@ -18,11 +18,11 @@ from redis import Redis
 from rq.cron import CronScheduler
 from rq.exceptions import StopRequested
 
+from datagen.jobs import heartbeats, tasks
 from datagen.jobs import scheduler as scheduler_module
-from datagen.jobs import tasks
 from datagen.jobs.doctor.parts import check_scheduler, check_worker
 from datagen.jobs.queues import ALL_QUEUES, EVENTS, Queues
-from datagen.jobs.scheduler import JsonCron, live_schedulers, run_scheduler
+from datagen.jobs.scheduler import JsonCron, run_scheduler
 from datagen.jobs.vitals import live_workers
 from datagen.jobs.worker import WORKER_TTL_SECONDS, _worker, run_worker
 from datagen.settings import Settings
@@ -140,6 +140,9 @@ def test_scheduler_entry_that_cannot_be_read_does_not_end_the_doctor(
     redis.hset("rq:cron_scheduler:planted", mapping={"name": "planted", **fields})
     with pytest.raises(ValueError):  # noqa: PT011 - RQ's own reading, whatever it says
         CronScheduler.all(connection=redis)
+    redis.sadd("datagen:schedulers", "planted")
+    redis.set("datagen:scheduler:planted", "nonsense")
+    heartbeats.beat(redis, heartbeats.Kind.SCHEDULER, heartbeats.Alive("ours", "here", ()))
     assert check_scheduler(settings) == "alive"
 
 
@@ -174,7 +177,7 @@ def test_scheduler_goes_on_after_a_fault_and_ends_when_told(
     wait_until(ended.is_set, 20, "the end of the scheduler")
     assert len(set(names)) == 3
     assert redis.llen(f"rq:queue:{EVENTS}") == 2
-    assert live_schedulers(redis) == []
+    assert heartbeats.alive(redis, heartbeats.Kind.SCHEDULER) == []
 
 
 def test_container_check_heeds_its_own_host_alone(url: str, redis: Redis) -> None:
@@ -182,8 +185,9 @@ def test_container_check_heeds_its_own_host_alone(url: str, redis: Redis) -> Non
         environment = {**os.environ, "REDIS_URL": url}
         return subprocess.run([sys.executable, str(ROOT / "docker/worker_alive.py")], env=environment).returncode
 
-    plant_worker(redis, "planted", last_heartbeat="nonsense")
-    plant_worker(redis, "mine-long-ago", hostname=socket.gethostname(), last_heartbeat="2001-01-01T00:00:00.000000Z")
+    redis.sadd("datagen:workers", "planted", "dead")
+    redis.set("datagen:worker:planted", "nonsense")
+    heartbeats.beat(redis, heartbeats.Kind.WORKER, heartbeats.Alive("another", "elsewhere", (EVENTS,)))
     assert check() == 1
-    plant_worker(redis, "mine", hostname=socket.gethostname(), last_heartbeat=GOOD_DATE)
+    heartbeats.beat(redis, heartbeats.Kind.WORKER, heartbeats.Alive("mine", socket.gethostname(), (EVENTS,)))
     assert check() == 0

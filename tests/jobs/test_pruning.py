@@ -86,7 +86,7 @@ def test_a_flood_is_deleted_before_its_days_are_over(database: Database, monkeyp
 
 
 def figure(database: Database) -> dict[tuple[str, str], float]:
-    metrics: list[Metric] = list(Figures(database, Queues(Redis(port=1)))._events())
+    metrics: list[Metric] = list(Figures(database, Queues(Redis(port=1)), dict)._events())
     [events] = [metric for metric in metrics if metric.name == "datagen_events"]
     return {(one.labels["action"], one.labels["outcome"]): one.value for one in events.samples}
 

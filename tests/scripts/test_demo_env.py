@@ -136,7 +136,8 @@ def test_doctor_passes_in_a_shell_that_read_the_file(
     ]
     try:
         demo_env.write(tmp_path / "env", whole_studio.environment, Path(sys.executable).parent)
-        told = in_shell(". ./env; datagen doctor", tmp_path, **ELSEWHERE)
+        study = whole_studio.open_study(inputs=False)
+        told = in_shell(f". ./env; datagen doctor --study '{study.name}'", tmp_path, **ELSEWHERE)
     finally:
         for one in started:
             processes.stop(one)

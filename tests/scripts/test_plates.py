@@ -45,6 +45,8 @@ def test_every_box_holds_a_scratch_of_the_true_mask_and_every_scratch_lies_in_a_
         mask = np.asarray(Image.open(folder / task["data"]["mask"])) > 0
         boxed = np.zeros_like(mask)
         for region in task["annotations"][0]["result"]:
+            if region["from_name"] != "concept":
+                continue  # an outline, drawn beside its box
             value = region["value"]
             left, top = round(value["x"] * mask.shape[1] / 100), round(value["y"] * mask.shape[0] / 100)
             right = left + round(value["width"] * mask.shape[1] / 100)

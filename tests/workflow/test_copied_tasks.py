@@ -27,6 +27,7 @@ MOST_RATIO = 9.0
 def workshop(tmp_path: Path) -> Iterator[Workshop]:
     """Rows of one round under review with two samples; nothing but the rows is asked."""
     chosen = settings_of({"DATAGEN_DATA_DIR": str(tmp_path), "LABEL_STUDIO_API_KEY": "a" * 40})
+    chosen.make_missing_secrets()
     made = context.build_workshop(chosen, lambda _knocks: None)
     made.database.upgrade()
     with made.database.write() as session:

@@ -207,7 +207,7 @@ def test_cancel_of_a_round_leaves_an_accepted_version_accepted(studio: Studio, s
     studio.work(EVENTS)
     study.decide("cancel")
     assert study.row().state == "accepted"
-    assert "1 of 1 labelled images" in text(study.page())
+    assert "1 of 1 labelled image is in" in text(study.page())
     study.decide("approve", count=2)
     assert study.batches(BatchKind.RUN)[-1].spec_id == version.id
 

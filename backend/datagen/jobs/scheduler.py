@@ -9,7 +9,7 @@ import structlog
 from redis import Redis
 from redis.client import Pipeline
 from redis.exceptions import AuthenticationError, RedisError
-from rq import Queue, cron_scheduler_registry
+from rq import Queue
 from rq.cron import CronJob, CronScheduler
 from rq.exceptions import SchedulerNotFound, StopRequested
 from rq.serializers import JSONSerializer
@@ -49,16 +49,6 @@ class JsonCron(CronScheduler):
             super().register_death(pipeline)
         except SchedulerNotFound:
             log.info("scheduler.forgotten", name=self.name)
-
-
-def live_schedulers(redis: Redis) -> list[str]:
-    """Names of the schedulers that were heard of within their time; nothing else that Redis holds of them is read.
-
-    Raises:
-        redis.exceptions.RedisError: Redis is away.
-    """
-    cron_scheduler_registry.cleanup(redis)
-    return cron_scheduler_registry.get_keys(redis)
 
 
 def run_scheduler(redis_url: str, *, sweep_seconds: int, reconcile_seconds: int) -> None:

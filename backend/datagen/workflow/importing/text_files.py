@@ -13,8 +13,8 @@ from typing import Any
 
 from datagen.errors import InputProblem
 
-#: Largest task list, bytes. A million boxes are about 500 MB of JSON.
-MOST_TEXT_BYTES = 256 * 2**20
+#: Largest task list, bytes: about a hundred thousand boxes. Python's objects take some twenty times that.
+MOST_TEXT_BYTES = 64 * 2**20
 #: Digits of a whole number; Python refuses to read more than 4,300, and with it the whole file.
 _MOST_DIGITS = 300
 
