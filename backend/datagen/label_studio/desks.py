@@ -99,6 +99,7 @@ _HIDDEN = (
     "tasks:data.run",
     "tasks:data.index",
     "tasks:data.html",
+    "tasks:data.sheet",
     "tasks:data.status",
     "tasks:data.verdict",
     "tasks:data.reasons",
@@ -211,7 +212,7 @@ PLANS: dict[Desk, DeskPlan] = {
         live=True,
     ),
     Desk.BACKGROUNDS: DeskPlan(
-        task="Upload photos without the thing; it is synthesized onto them. Next: Decisions.",
+        task="Upload photos without the thing: it is synthesized onto them, and they need no labels. Next: Decisions.",
         instruction=(
             "<h3>Backgrounds: photos without the thing</h3>"
             f"<p>Upload {RECOMMENDED_BACKGROUNDS} or more (at least {MINIMUM_PER_ROLE}). Every photo is used without "
@@ -224,7 +225,7 @@ PLANS: dict[Desk, DeskPlan] = {
         empty_allowed=True,
     ),
     Desk.PREVIEWS: DeskPlan(
-        task="Judge the synthesized previews: good or bad. There are none before the first preview round.",
+        task="Judge the synthesized previews of each round: open the tab To review now, choose Label Tasks As Displayed.",
         instruction=(
             "<h3>Previews: is it real enough?</h3>"
             "<p>The outline shows what was synthesized; <b>Ctrl+H</b> hides it and shows it again. Choose <b>good</b> "
@@ -255,7 +256,7 @@ PLANS: dict[Desk, DeskPlan] = {
         skip_allowed=False,
     ),
     Desk.DATASET: DeskPlan(
-        task="The generated images with their labels. It is empty until a version is approved in Decisions.",
+        task="The generated images with their labels, as soon as a version is approved in Decisions.",
         instruction=(
             "<h3>Dataset: the result</h3>"
             "<p>The generated images with their labels. Do not import anything here. Before a version is approved in "

@@ -76,7 +76,9 @@ def check_redis(settings: Settings) -> str:
             info = redis.info()
     except RedisError as fault:
         raise Wrong(explain_redis(fault, f"Redis at {address.hostname}:{address.port or 6379}")) from None
-    return f"version {info['redis_version']} at {address.hostname}:{address.port or 6379}"
+    # Valkey says which Redis it is compatible with, and then its own version
+    server = f"Valkey {info['valkey_version']}" if "valkey_version" in info else f"version {info['redis_version']}"
+    return f"{server} at {address.hostname}:{address.port or 6379}"
 
 
 def check_worker(settings: Settings) -> str:
