@@ -225,7 +225,7 @@ PLANS: dict[Desk, DeskPlan] = {
         empty_allowed=True,
     ),
     Desk.PREVIEWS: DeskPlan(
-        task="Judge the synthesized previews of each round: open the tab To review now, choose Label Tasks As Displayed.",
+        task="Judge each round of synthesized previews: tab To review now, then Label Tasks As Displayed.",
         instruction=(
             "<h3>Previews: is it real enough?</h3>"
             "<p>The outline shows what was synthesized; <b>Ctrl+H</b> hides it and shows it again. Choose <b>good</b> "
