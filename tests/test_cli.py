@@ -188,7 +188,7 @@ def test_adding_sums_up_what_was_read_and_what_was_not_and_why(studio: Studio, t
 
     told = datagen(studio.environment, tmp_path, "add", own.name, "concept", "export.json", "--label", "hole=pit")
     assert told.returncode == 0, told.stderr
-    assert told.stdout.splitlines()[0] == "1 added, 0 were there already, 1 region used"
+    assert told.stdout.splitlines()[0] == "1 image added, 0 were there already, 1 region used"
     [line] = told.stderr.splitlines()
     assert line.startswith(
         "Not used: 2 times, export.json, task 2 (b.png); export.json, task 3 (c.png): its picture is"

@@ -278,7 +278,7 @@ def test_a_machine_that_made_its_own_key_is_found_by_its_doctor(team: Team) -> N
     kept = key.read_text()
     key.write_text(secrets.token_hex(32))
     try:
-        with pytest.raises(AssertionError, match=r"FAIL image link: "):
+        with pytest.raises(AssertionError, match=r"FAIL secrets: "):
             team.second.datagen("doctor")
     finally:
         key.write_text(kept)
