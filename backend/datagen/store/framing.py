@@ -8,6 +8,7 @@ from collections.abc import Callable
 #: What the decoder's process is asked before each picture: its size, or its pixels too.
 SIZE, PIXELS = b"size", b"pixels"
 _LENGTH_BYTES = 8
+_SMALL = 2**16
 
 
 def send(line: socket.socket, data: bytes) -> None:
@@ -16,8 +17,12 @@ def send(line: socket.socket, data: bytes) -> None:
     Raises:
         OSError: the other end is closed, or the socket's time is up.
     """
-    line.sendall(len(data).to_bytes(_LENGTH_BYTES, "big"))
-    line.sendall(data)
+    head = len(data).to_bytes(_LENGTH_BYTES, "big")
+    if len(data) <= _SMALL:  # in one piece, which wakes the other end once
+        line.sendall(head + data)
+    else:
+        line.sendall(head)
+        line.sendall(data)
 
 
 def receive(line: socket.socket, most: int, next_wait: Callable[[], float] | None = None) -> bytes:
