@@ -61,6 +61,48 @@ def written(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], str]]:
     root.setLevel(level)
 
 
+@pytest.fixture
+def shown(written: Callable[[], str]) -> Callable[[], str]:
+    """What was written, after logging was set up as a command does that a person runs."""
+    configure_logging("INFO", {SECRET, PASSWORD}, for_a_person=True)
+    return written
+
+
+def test_command_of_a_person_shows_warnings_alone_and_as_sentences(shown: Callable[[], str]) -> None:
+    log = structlog.get_logger()
+    log.info("reconciler.inputs", changed=1)
+    log.warning("queue.unreachable", knocks=2, reason="ConnectionError")
+    log.warning("something.else", project=7, reason="it is away")
+    logging.getLogger("a.library").warning("it says %s", "so")
+    assert shown().splitlines() == [
+        "Warning: Redis does not answer. The work is kept and begins once Redis is back; see: datagen doctor",
+        "Warning: something.else (project 7, reason it is away)",
+        "Warning: it says so",
+    ]
+
+
+def test_plain_lines_hold_no_secret_and_forge_no_line(shown: Callable[[], str]) -> None:
+    structlog.get_logger().warning(
+        "tasks.unreadable", project=f"7\n\x1b[31mok   token: {LEGACY}", password=PASSWORD, tasks=[SECRET]
+    )
+    structlog.get_logger().warning("another.event", why=f"{JWT}\r\nError: x", password=PASSWORD)
+    assert [secret for secret in NEVER if secret in shown()] == []
+    assert len(shown().splitlines()) == 2
+    assert "\x1b" not in shown()
+    assert "project 7\\x0a\\x1b[31mok   token: [redacted]" in shown()
+
+
+def test_crash_of_a_command_says_that_it_is_a_fault_and_keeps_its_traceback(shown: Callable[[], str]) -> None:
+    try:
+        {}[SECRET]
+    except KeyError as fault:
+        sys.excepthook(KeyError, fault, fault.__traceback__)
+    first, *trace = shown().splitlines()
+    assert first == "Critical: process.crashed. This is a fault of Datagen; please report it."
+    assert any("test_logs.py" in line for line in trace)
+    assert SECRET not in shown()
+
+
 def check(written: str, *, lines: int = 1) -> None:
     assert [secret for secret in NEVER if secret in written] == []
     events = [json.loads(line) for line in written.splitlines()]

@@ -98,6 +98,32 @@ def test_a_run_like_its_previews_has_no_warning(studio: Studio, study: Study) ->
     assert run.warnings == []
 
 
+def test_decision_page_shows_warnings_first_and_numbers_behind_a_fold(studio: Studio, study: Study) -> None:
+    """A warning that asks for another drawing was folded away between slopes and IoUs."""
+    study.review()
+    study.act(Happening.BUILD_PREVIEW)
+    render_shard(studio.workshop, Painter(studio, OLD, 2), shards(studio, study.batches()[-1])[0])
+    studio.settle()
+    page = study.page()
+    assert "<details open><summary" in page
+    warnings = page.index("Inputs to look at: 2</summary>")
+    assert warnings < page.index("one concept image is small")
+    assert "Note: one concept" not in page
+    study.review()
+    page = study.page()
+    learned, numbers = page.index("What was learned from the inputs"), page.index("Methods and numbers")
+    assert learned < page.index("Choose “wrong place” for previews", learned) < numbers
+    assert numbers < page.index("IoU")
+    assert "Details: " not in page
+
+
+def test_findings_are_sorted_by_their_purpose() -> None:
+    found = remarks.by_purpose(["pit: 6 examples are used.", "Details: IoU 0.80", "Note: photo a: it is small"])
+    assert found == remarks.Sorted(
+        warnings=["photo a: it is small"], findings=["pit: 6 examples are used."], details=["IoU 0.80"]
+    )
+
+
 def test_lines_that_differ_in_more_than_numbers_are_all_kept() -> None:
     batch = BatchRow(warnings=["in 1 of 20 places", "SHA-256 a1b2…"])
     remarks.add(batch, ["in 1,200 of 2,000 places", "SHA-256 a1b3…"])

@@ -8,6 +8,9 @@ from datagen.domain.inputs import Desk
 from datagen.domain.lifecycle import Happening
 from datagen.label_studio.answers import is_closing
 from datagen.label_studio.records import Task
+from datagen.store.decode import decode
+from datagen.store.rows import BatchKind
+from datagen.workflow import review_tasks, sheets
 from studio import ROUND, Studio, Study, said
 
 pytestmark = pytest.mark.integration
@@ -51,6 +54,30 @@ def test_the_list_shows_verdict_reasons_and_comment_of_each_task(studio: Studio,
     columns = ("status", "verdict", "reasons", "comment")
     assert [judged.data[name] for name in columns] == ["reviewed", "bad", "edges show, too small", "a halo"]
     assert [other.data[name] for name in columns] == ["to review", "", "", ""]
+
+
+def test_one_image_has_one_number_in_list_form_sheet_and_decision_page(studio: Studio, study: Study) -> None:
+    """A comment on “image 0” was looked for as the first of the sheet, as the second, and not found."""
+    study.review()
+    tasks = study.round_tasks()
+    assert [task.data["index"] for task in tasks] == [str(number) for number in range(1, ROUND + 1)]
+    study.judge(said("good"), said("bad", comment="a halo"))
+    studio.settle()
+    assert "image 2: a halo" in study.page()
+    made = study.batches(BatchKind.ROUND)[-1]
+    sheet = decode(studio.workshop.images.get(str(made.sheet)), max_bytes=10**7, max_pixels=10**7)
+    for place in range(ROUND):  # in the strip above each image its number is written
+        left = sheets.GAP + place * (sheets.CELL + sheets.GAP)
+        strip = sheet[sheets.GAP : sheets.GAP + sheets.CAPTION, left : left + sheets.CELL]
+        assert strip.min() < 120 < 245 == strip.max()
+
+
+def test_tasks_that_count_from_0_are_numbered_anew(studio: Studio, study: Study) -> None:
+    study.review()
+    first = study.round_tasks()[0]
+    studio.client.update_task_data(first.id, {**first.data, "index": "0"})
+    review_tasks.update(studio.workshop, study.batches(BatchKind.ROUND)[-1].id)
+    assert [task.data["index"] for task in again(study, [first])] == ["1"]
 
 
 def test_a_round_whose_successor_was_cancelled_waits_for_verdicts_again(studio: Studio, study: Study) -> None:

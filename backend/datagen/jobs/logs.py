@@ -114,8 +114,14 @@ _SENTENCES = {
 }
 
 
+#: What a terminal would obey, and line ends, as escapes that it shows.
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
+#: A traceback keeps its lines.
+_TRACE_CONTROLS = {code: shown for code, shown in _CONTROLS.items() if chr(code) != "\n"}
+
+
 def plain_line(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> str:
-    """Render an event for a person: "Warning: " and a sentence. A crash has its traceback."""
+    """Render an event for a person: "Warning: " and a sentence in one line. A crash has its traceback below."""
     name, level = str(event.pop("event", "")), str(event.pop("level", "warning"))
     event.pop("timestamp", None)
     trace = str(event.pop("exception", "")).strip()
@@ -124,9 +130,13 @@ def plain_line(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> s
     else:
         fields = ", ".join(f"{field} {value}" for field, value in event.items() if field != "logger")
         text = f"{name} ({fields})" if fields else name
-    if trace and level == "critical":
-        return f"{level.capitalize()}: {text}. This is a fault of Datagen's; please report it.\n{trace}"
-    return f"{level.capitalize()}: {text}" + (f": {trace.splitlines()[-1]}" if trace else "")
+    crashed = level == "critical"
+    if trace and not crashed:
+        text += f": {trace.splitlines()[-1]}"
+    line = f"{level.capitalize()}: {text}".translate(_CONTROLS)
+    if trace and crashed:
+        return f"{line}. This is a fault of Datagen; please report it.\n{trace.translate(_TRACE_CONTROLS)}"
+    return line
 
 
 class _Fields(dict[str, Any]):

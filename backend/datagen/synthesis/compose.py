@@ -80,7 +80,7 @@ class Composer:
             made = self._on(background, index, chance, rejected, passed_over, anywhere=last)
             if made.instances:
                 return made
-            passed_over.setdefault(background, "nothing could be laid on it")
+            passed_over.setdefault(background, "nothing could be placed on it")
         assert made is not None
         return made
 
