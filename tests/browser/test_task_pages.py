@@ -12,11 +12,12 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Locator
 
-from browser.conftest import ROUND, Study
+from browser.conftest import PATIENCE_S, ROUND, Study
 from browser.test_loop import decide, newest_decision
 from datagen.domain.inputs import Desk
 from stage.label_studio_server import LabelStudio
 from stage.person import Person
+from stage.processes import wait_until
 
 pytestmark = [pytest.mark.browser, pytest.mark.integration]
 
@@ -74,6 +75,8 @@ def test_text_on_a_decision_task_is_legible(study: Study, somebody: Callable[...
     texts = person.summary().locator("h2, h3, p, summary, li, a, th, td, code, [data-box]")
     seen = [one for one in texts.all() if one.is_visible() and one.inner_text().strip()]
     assert len(seen) >= 4
+    # Label Studio fades its editor in
+    wait_until(lambda: contrast(seen[0]) >= LEAST_CONTRAST, PATIENCE_S, "a heading that can be read")
     for text in seen:
         assert contrast(text) >= LEAST_CONTRAST, text.inner_text()
 
