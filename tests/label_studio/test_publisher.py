@@ -159,6 +159,21 @@ def test_twins_that_were_both_annotated_are_both_kept_because_an_answer_is_never
     assert len(keys(client, project)) == 2
 
 
+def test_of_twins_that_have_only_the_annotations_of_their_draft_one_is_kept(
+    client: LabelStudio, project: Project
+) -> None:
+    """A request that comes late makes a second task with the same annotations; nobody gave them."""
+    draft = TaskDraft(key="b-0", data={"image": "/0.png"}, annotations=[{"result": [GOOD]}])
+    made = ensure_tasks(client, project.id, "b", [draft])
+    client.import_tasks(
+        project.id,
+        [{"data": {**draft.data, "datagen_key": "b-0", "batch": "b"}, "annotations": [{"result": [GOOD]}]}],
+    )
+    assert len(keys(client, project)) == 2
+    assert ensure_tasks(client, project.id, "b", [draft]) == made
+    assert len(keys(client, project)) == 1
+
+
 def test_the_same_key_twice_in_one_call_is_a_mistake_of_ours(client: LabelStudio, project: Project) -> None:
     with pytest.raises(ValueError, match="same key"):
         ensure_tasks(client, project.id, "b", [*drafts(1), *drafts(1)])

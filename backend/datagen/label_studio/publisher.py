@@ -6,6 +6,7 @@ of a batch is looked up before anything is made. Nothing here is retried: the ou
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -37,9 +38,9 @@ class TaskDraft:
 def ensure_tasks(client: LabelStudio, project_id: int, batch: str, drafts: Sequence[TaskDraft]) -> dict[str, int]:
     """See that each draft exists as exactly one task of ``batch``; key → task id.
 
-    One task of a key is kept: of twins (an import that Label Studio ran twice) the one with annotations, else the
-    oldest; the others are deleted unless somebody annotated them too. What is there is left as it is, but for
-    predictions that an import lost on its way.
+    One task of a key is kept: of twins (an import that Label Studio ran twice) the one that somebody annotated, else
+    the oldest; the others are deleted unless somebody annotated them too. Annotations that came with the draft are
+    nobody's. What is there is left as it is, but for predictions that an import lost on its way.
 
     Raises:
         LabelStudioError and its kinds: what was done so far stays, and running it again ends it.
@@ -47,12 +48,13 @@ def ensure_tasks(client: LabelStudio, project_id: int, batch: str, drafts: Seque
     keys = {draft.key for draft in drafts}
     if len(keys) != len(drafts):
         raise ValueError("two drafts have the same key")
-    there = _keep_one_each(client, project_id, batch)
+    wanted = {draft.key: draft for draft in drafts}
+    there = _keep_one_each(client, project_id, batch, wanted)
     missing = [draft for draft in drafts if draft.key not in there]
     for start in range(0, len(missing), _MOST_TASKS):
         client.import_tasks(project_id, [_body(draft, batch) for draft in missing[start : start + _MOST_TASKS]])
     if missing:  # what an import answered is no proof of what it did
-        there = _keep_one_each(client, project_id, batch)
+        there = _keep_one_each(client, project_id, batch, wanted)
         if gone := [draft.key for draft in drafts if draft.key not in there]:
             raise LabelStudioError(
                 f"Label Studio lacks {counted(len(gone), 'task')} of {batch} after the import; run it again."
@@ -104,7 +106,9 @@ def _ensure_annotations(client: LabelStudio, task: Task, draft: TaskDraft) -> No
             client.annotate(task.id, annotation["result"])
 
 
-def _keep_one_each(client: LabelStudio, project_id: int, batch: str) -> dict[str, Task]:
+def _keep_one_each(
+    client: LabelStudio, project_id: int, batch: str, drafts: Mapping[str, TaskDraft]
+) -> dict[str, Task]:
     """The tasks of a batch by their key; twins that nobody annotated are deleted."""
     found: dict[str, list[Task]] = {}
     for task in client.tasks(project_id, batch=batch, annotations=False):
@@ -112,7 +116,11 @@ def _keep_one_each(client: LabelStudio, project_id: int, batch: str) -> dict[str
     twins = [task.id for tasks in found.values() if len(tasks) > 1 for task in tasks]
     if not twins:
         return {key: tasks[0] for key, tasks in found.items()}
-    annotated = {task.id for task in client.tasks(project_id, ids=twins) if task.annotations}
+    annotated = {
+        task.id
+        for task in client.tasks(project_id, ids=twins)
+        if _somebody_annotated(task, drafts.get(str(task.data.get("datagen_key"))))
+    }
     kept = {key: min(tasks, key=lambda one: (one.id not in annotated, one.id)) for key, tasks in found.items()}
     client.delete_tasks(project_id, sorted(set(twins) - annotated - {task.id for task in kept.values()}))
     return kept
@@ -126,6 +134,19 @@ def _body(draft: TaskDraft, batch: str) -> dict[str, Any]:
     if draft.annotations:
         body["annotations"] = [dict(one) for one in draft.annotations]
     return body
+
+
+def _somebody_annotated(task: Task, draft: TaskDraft | None) -> bool:
+    """Whether a task has an annotation that did not come with its draft."""
+    ours = [_drawn(annotation["result"]) for annotation in draft.annotations] if draft else []
+    return any(one.was_cancelled or _drawn(one.result) not in ours for one in task.annotations)
+
+
+def _drawn(result: Iterable[Mapping[str, Any]]) -> str:
+    """What a result says, in a form that can be compared: JSON, without the ids of its regions."""
+    return json.dumps(
+        [[entry.get(name) for name in ("from_name", "to_name", "type", "value")] for entry in result], sort_keys=True
+    )
 
 
 def _same(there: Iterable[Mapping[str, Any]], wanted: Iterable[Mapping[str, Any]]) -> bool:
