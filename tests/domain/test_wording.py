@@ -17,6 +17,10 @@ _NEVER_ONE = (
     "bytes, at most",  # more than the limit
     "entries, at most",
     "tasks, at most",
+    "sides lie across",  # a polygon has three or more
+    "corners, at most",
+    "corners, and more than",
+    "instances, a mask",
 )
 
 

@@ -96,8 +96,8 @@ def _little_judged(workshop: Workshop, study: StudyRow, wish: Decision) -> str |
     enough = judged >= (options.least_judged or 0) * newest.count
     if enough and good >= (options.least_good or 0) * len(said):
         return None
-    found = f"This approval stands on {judged} of {newest.count} previews judged"
-    return f"{found}, {good} of {len(said)} verdicts good." if said else f"{found}."
+    found = f"This approval stands on {judged} of {counted(newest.count, 'preview')} judged"
+    return f"{found}, {good} of {counted(len(said), 'verdict')} good." if said else f"{found}."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
 from datagen.domain.inputs import Desk
+from datagen.domain.wording import counted
 from datagen.errors import LabelStudioMissing, Refused
 from datagen.store import leases
 from datagen.store.rows import (
@@ -135,7 +136,9 @@ def _revive(unit: Unit, study: StudyRow, who: str) -> str:
     for shard_id in waiting[:MOST_QUEUED]:
         unit.later(door, shard_id)
     shards = session.scalar(select(func.count()).where(ShardRow.batch_id == failed.id)) or 0
-    what = f"{failed.kind} {failed.number} goes on: {shards - len(waiting):,} of its {shards:,} shards are kept"
+    what = (
+        f"{failed.kind} {failed.number} goes on: {shards - len(waiting):,} of its {counted(shards, 'shard')} are kept"
+    )
     unit.note(study, who, f"retry ({what})")
     return what
 
