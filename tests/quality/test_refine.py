@@ -46,7 +46,7 @@ def test_what_an_engine_does_not_go_by_is_not_said_to_change():
     assert "contrast" not in refined.parameters
     assert refined.parameters["size_factor"] > 1
     assert any(
-        "1 of 1 verdict says “too strong”: this engine does not use the parameter contrast" in note
+        "1 of 1 verdict says “cannot be seen” or “too strong”: this engine does not use the parameter contrast" in note
         for note in refined.notes
     )
 
