@@ -136,10 +136,8 @@ def _revive(unit: Unit, study: StudyRow, who: str) -> str:
     for shard_id in waiting[:MOST_QUEUED]:
         unit.later(door, shard_id)
     shards = session.scalar(select(func.count()).where(ShardRow.batch_id == failed.id)) or 0
-    what = (
-        f"{failed.kind} {failed.number} goes on: "
-        f"{shards - len(waiting):,} of {counted(shards, 'shard')} kept"
-    )
+    named = f"{failed.kind} {failed.number}"
+    what = f"{named} goes on: {shards - len(waiting):,} of its {counted(shards, 'shard')} are kept"
     unit.note(study, who, f"retry ({what})")
     return what
 
