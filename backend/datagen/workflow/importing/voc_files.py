@@ -106,17 +106,25 @@ def _corners(outline: Element) -> list[tuple[float, float]]:
     points = outline.findall("pt")
     if points:
         return [(_number(point, "x"), _number(point, "y")) for point in points[:_MOST_CORNERS]]
+    texts: dict[str, str | None] = {}
+    for child in outline:
+        texts.setdefault(child.tag, child.text)
     found: list[tuple[float, float]] = []
-    while len(found) < _MOST_CORNERS and outline.find(f"x{len(found) + 1}") is not None:
-        found.append((_number(outline, f"x{len(found) + 1}"), _number(outline, f"y{len(found) + 1}")))
+    while len(found) < _MOST_CORNERS and (x := f"x{len(found) + 1}") in texts:
+        y = f"y{len(found) + 1}"
+        found.append((_finite(texts[x], x), _finite(texts.get(y), y)))
     if len(found) < 3:
         raise BadRegion("its polygon has no corners that can be read")
     return found
 
 
 def _number(parent: Element, name: str) -> float:
+    return _finite(parent.findtext(name), name)
+
+
+def _finite(text: str | None, name: str) -> float:
     try:
-        found = float(parent.findtext(name) or "")
+        found = float(text or "")
     except ValueError:
         found = float("nan")
     if not abs(found) < 1e9:

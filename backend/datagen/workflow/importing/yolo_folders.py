@@ -28,6 +28,15 @@ _YAML_SUFFIXES = (".yaml", ".yml")
 _FARTHEST_SHARE = 2.0
 
 
+class _WithoutAliases(yaml.SafeLoader):  # type: ignore[misc]  # yaml has no types
+    """Refuses aliases: a merge of aliases of merges doubles at every line of the file."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("it refers to other places of itself by “*”; write them out")
+        return super().compose_node(parent, index)
+
+
 def label_files(files: Sequence[Path], pictures: Sequence[Path], root: Path) -> dict[Path, Path]:
     """The label file of each picture that has one."""
     texts = {_parts(path, root): path for path in files if path.suffix.lower() == ".txt"}
@@ -128,7 +137,7 @@ def _classes(files: Sequence[Path], root: Path, reading: Reading) -> tuple[dict[
         try:
             text = read_text(path, called, max_bytes=2**20)
             if path.suffix.lower() in _YAML_SUFFIXES:
-                body = yaml.safe_load(text)
+                body = yaml.load(text, Loader=_WithoutAliases)  # noqa: S506 (it is a SafeLoader)
                 if isinstance(body, dict) and (names := _named(body.get("names"))):
                     return names, "kpt_shape" in body
                 continue
