@@ -20,6 +20,7 @@ import structlog
 from playwright.sync_api import Browser, sync_playwright
 from redis import Redis
 
+from datagen.store.database import Database
 from stage import label_studio_server, postgres_server, redis_server
 from stage.label_studio_server import LabelStudio
 from stage.person import CHROMIUM_FLAGS
@@ -90,6 +91,23 @@ def postgres_url(_postgres_server: str, request: pytest.FixtureRequest) -> Itera
         server.execute(f'CREATE DATABASE "{name}"')
         yield f"{_postgres_server.replace('postgresql://', 'postgresql+psycopg://')}/{name}"
         server.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where a database is, or will be, that nothing was written to; of both kinds that people run."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'rows.sqlite3'}"
+    return str(request.getfixturevalue("postgres_url"))
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """A migrated, empty database."""
+    made = Database(database_url)
+    made.upgrade()
+    yield made
+    made.close()
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ Apart from it because a test module imports ``studio`` itself, and a plug-in mus
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -73,6 +74,27 @@ def whole_studio(
     studio.client.close()
     workshop.database.close()
     queues.redis.close()
+
+
+@pytest.fixture(scope="module")
+def alive(whole_studio: Studio, processes: Processes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A worker and a scheduler, as ``datagen up`` starts them."""
+    folder = tmp_path_factory.mktemp("parts")
+    whole_studio.queues.redis.flushdb()
+    started = [
+        processes.start(
+            part,
+            [sys.executable, "-m", "datagen", part],
+            env=whole_studio.environment,
+            cwd=folder,
+            ready=lambda key=key: bool(whole_studio.queues.redis.keys(key)),  # type: ignore[misc]
+            within=60,
+        )
+        for part, key in (("worker", "rq:worker:*"), ("scheduler", "rq:cron*"))
+    ]
+    yield
+    for one in started:
+        processes.stop(one)
 
 
 @pytest.fixture(scope="module")

@@ -249,27 +249,6 @@ def test_the_whole_loop_from_the_command_line(studio: Studio, tmp_path: Path) ->
 # -- the doctor
 
 
-@pytest.fixture(scope="module")
-def alive(whole_studio: Studio, processes: Processes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A worker and a scheduler, as ``datagen up`` starts them."""
-    folder = tmp_path_factory.mktemp("parts")
-    whole_studio.queues.redis.flushdb()
-    started = [
-        processes.start(
-            part,
-            [sys.executable, "-m", "datagen", part],
-            env=whole_studio.environment,
-            cwd=folder,
-            ready=lambda key=key: bool(whole_studio.queues.redis.keys(key)),  # type: ignore[misc]
-            within=60,
-        )
-        for part, key in (("worker", "rq:worker:*"), ("scheduler", "rq:cron*"))
-    ]
-    yield
-    for one in started:
-        processes.stop(one)
-
-
 @pytest.fixture
 def diagnose(whole_studio: Studio, alive: None, shared_study: Study, tmp_path: Path) -> Any:
     """Runs the doctor with some settings changed: exit code and its lines by the name of the check."""

@@ -31,6 +31,7 @@ from sqlalchemy import func, select
 
 from benches.attack_assaults import READINESS_CALLERS, Assaults, told
 from benches.attack_measures import LockProbe, MemoryWatch, Webhooks
+from benches.bench_studies import study_with_inputs
 from benches.chaos_installation import Installation
 from datagen.domain.inputs import Desk
 from datagen.jobs import context
@@ -38,11 +39,9 @@ from datagen.label_studio.provisioning import SECRET_HEADER
 from datagen.settings import Settings
 from datagen.store.database import Database
 from datagen.store.rows import InboxRow, WorkState
-from datagen.workflow.studies import open_study
-from datagen.workflow.workshop import Workshop
 from stage import plates
-from stage.annotator import DESKS, Annotator
-from stage.pack import Pack, read_pack
+from stage.annotator import Annotator
+from stage.pack import read_pack
 from stage.processes import StageError, wait_until
 from stage.progress import tell
 
@@ -88,7 +87,7 @@ def _run(installation: Installation, chosen: argparse.Namespace, folder: Path) -
     pack_folder = folder / "pack"
     plates.write_pack(pack_folder, lists=plates.GIVEN)
     pack = read_pack(pack_folder)
-    studies = {name: _study(installation, workshop, settings, pack, name) for name in ("team", "attacker", "poisoned")}
+    studies = {name: study_with_inputs(installation, workshop, pack, name) for name in ("team", "attacker", "poisoned")}
     team, attacker = studies["team"], studies["attacker"]
     with Annotator(installation.label_studio.url, installation.label_studio.token, "attacker") as annotator:
         decision = annotator.decide("build preview")
@@ -179,24 +178,6 @@ def _freeze(installation: Installation, assaults: Assaults) -> None:
         finally:
             os.killpg(installation.label_studio_pid, signal.SIGCONT)
         assaults.counts["Label Studio frozen"] += 1
-
-
-def _study(
-    installation: Installation, workshop: Workshop, settings: Settings, pack: Pack, name: str
-) -> dict[Desk, int]:
-    made = open_study(
-        workshop,
-        name,
-        pack.labels,
-        context.connection_of(settings),
-        engine=settings.engine,
-        preview_size=settings.preview_size,
-    )
-    server = installation.label_studio
-    with Annotator(server.url, server.token, name) as annotator:
-        for role in DESKS:
-            annotator.bring(role, pack, lambda _done, _of: None)
-    return {Desk(desk): project for desk, project in made.projects.items()}
 
 
 def _handled(database: Database, project_id: int) -> tuple[int, int]:

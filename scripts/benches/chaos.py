@@ -20,19 +20,17 @@ from typing import Any
 
 from sqlalchemy import select
 
+from benches.bench_studies import study_with_inputs
 from benches.chaos_faults import Killer, Webhooks
 from benches.chaos_installation import Installation
 from benches.chaos_ledger import Reckoning, reckon
 from benches.chaos_recovery import Watch
 from benches.chaos_team import Person
-from datagen.domain.inputs import Desk
 from datagen.jobs import context
 from datagen.settings import Settings
 from datagen.store.rows import InboxRow, OutboxRow, ShardRow, StudyRow, WorkState
-from datagen.workflow.studies import open_study
 from datagen.workflow.workshop import Workshop
 from stage import plates, postgres_server
-from stage.annotator import DESKS, Annotator
 from stage.pack import read_pack
 from stage.progress import tell
 
@@ -106,20 +104,9 @@ def _person(installation: Installation, workshop: Workshop, number: int, seed: i
     if not pack_folder.exists():
         plates.write_pack(pack_folder, lists=plates.GIVEN)
     pack = read_pack(pack_folder)
-    settings = Settings(_env_file=None)
-    made = open_study(
-        workshop,
-        name,
-        pack.labels,
-        context.connection_of(settings),
-        engine=settings.engine,
-        preview_size=settings.preview_size,
-    )
+    projects = study_with_inputs(installation, workshop, pack, name)
     server = installation.label_studio
-    with Annotator(server.url, server.token, name) as annotator:
-        for role in DESKS:
-            annotator.bring(role, pack, lambda _done, _of: None)
-    return Person(server.url, server.token, name, {Desk(k): v for k, v in made.projects.items()}, seed + number)
+    return Person(server.url, server.token, name, projects, seed + number)
 
 
 def _come_right(workshop: Workshop, people: list[Person], deadline: float) -> None:

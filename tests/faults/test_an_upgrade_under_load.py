@@ -10,24 +10,34 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-from sqlalchemy import func, insert, select
+from sqlalchemy import column, func, insert, select, table
 
 from datagen.store.backup import back_up, restore
 from datagen.store.database import Database
-from datagen.store.rows import AuditRow, InboxRow
+from datagen.store.rows import AuditRow, InboxRow, WorkState, now
 
 #: Rows that must be there before and after, so that the one thing happens in the middle of the other.
 SOME = 15
 #: A schema with the tables that are written to here, and versions after it.
 OLD = "0001"
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'rows.sqlite3'}"
-    return str(request.getfixturevalue("postgres_url"))
+#: An event's columns in that schema: what a program of the old release writes.
+OLD_INBOX = table(
+    "inbox",
+    *(
+        column(name, InboxRow.__table__.c[name].type)
+        for name in (
+            "fingerprint",
+            "action",
+            "task_ids",
+            "annotation_ids",
+            "received_at",
+            "state",
+            "attempts",
+            "due_at",
+            "error",
+        )
+    ),
+)
 
 
 class Writers:
@@ -64,11 +74,16 @@ class Writers:
                 with database.write() as session:
                     mark = f"{number}-{self.written}-{threading.get_ident()}"
                     session.execute(
-                        insert(InboxRow).values(
+                        insert(OLD_INBOX).values(
                             fingerprint=f"{mark}-{session.scalar(select(func.count()).select_from(InboxRow))}",
                             action="LOAD",
                             task_ids=[],
                             annotation_ids=[],
+                            received_at=now(),
+                            state=WorkState.PENDING,
+                            attempts=0,
+                            due_at=now(),
+                            error="",
                         )
                     )
                     session.execute(insert(AuditRow).values(study="load", who=mark, what="wrote"))
@@ -95,11 +110,11 @@ def count(database: Database) -> tuple[int, int]:
         return events, session.scalar(select(func.count()).select_from(AuditRow)) or 0
 
 
-def test_upgrading_while_others_write_fails_nobody(url: str) -> None:
+def test_upgrading_while_others_write_fails_nobody(database_url: str) -> None:
     faults: list[BaseException] = []
-    with opened(url) as database:
+    with opened(database_url) as database:
         database.upgrade(OLD)
-        with Writers(url, faults) as writers:
+        with Writers(database_url, faults) as writers:
             writers.wait_for(SOME)
             database.upgrade()
             writers.wait_for(SOME)
@@ -107,20 +122,20 @@ def test_upgrading_while_others_write_fails_nobody(url: str) -> None:
         assert count(database) == (writers.written, writers.written)
 
 
-def test_several_processes_that_upgrade_at_once_all_succeed(url: str, tmp_path: Path) -> None:
-    environment = {**os.environ, "DATAGEN_DATABASE_URL": url, "DATAGEN_DATA_DIR": str(tmp_path / "data")}
+def test_several_processes_that_upgrade_at_once_all_succeed(database_url: str, tmp_path: Path) -> None:
+    environment = {**os.environ, "DATAGEN_DATABASE_URL": database_url, "DATAGEN_DATA_DIR": str(tmp_path / "data")}
     command = [sys.executable, "-m", "datagen", "migrate"]
     upgrading = [subprocess.Popen(command, env=environment, cwd=tmp_path) for _ in range(3)]
     assert [process.wait(timeout=120) for process in upgrading] == [0, 0, 0]
-    with opened(url) as database:
+    with opened(database_url) as database:
         assert count(database) == (0, 0)
 
 
-def test_a_backup_while_others_write_is_of_one_moment(url: str, tmp_path: Path) -> None:
+def test_a_backup_while_others_write_is_of_one_moment(database_url: str, tmp_path: Path) -> None:
     faults: list[BaseException] = []
-    with opened(url) as database, opened(f"sqlite:///{tmp_path / 'restored.sqlite3'}") as restored:
+    with opened(database_url) as database, opened(f"sqlite:///{tmp_path / 'restored.sqlite3'}") as restored:
         database.upgrade()
-        with Writers(url, faults) as writers:
+        with Writers(database_url, faults) as writers:
             writers.wait_for(SOME)
             back_up(database, tmp_path / "backup.zip")
             writers.wait_for(SOME)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -29,18 +29,6 @@ pytestmark = pytest.mark.integration
 Machine = Callable[..., Settings]
 
 WEB, PART, PROVISION = ProcessRole.WEB, ProcessRole.PART, ProcessRole.PROVISION
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    """A migrated database of a fresh installation."""
-    url = f"sqlite:///{tmp_path / 'rows.sqlite3'}"
-    if request.param == "postgresql":
-        url = str(request.getfixturevalue("postgres_url"))
-    made = Database(url)
-    made.upgrade()
-    yield made
-    made.close()
 
 
 @pytest.fixture

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from prometheus_client.core import Metric
@@ -20,17 +18,6 @@ from datagen.store.database import Database
 from datagen.store.rows import InboxRow, WorkState, now
 
 DAYS = 14
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    url = f"sqlite:///{tmp_path / 'rows.sqlite3'}"
-    if request.param == "postgresql":
-        url = str(request.getfixturevalue("postgres_url"))
-    made = Database(url)
-    made.upgrade()
-    yield made
-    made.close()
 
 
 def put(database: Database, state: WorkState, days_ago: float, count: int = 1, action: str = "TASKS_CREATED") -> None:

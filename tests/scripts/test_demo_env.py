@@ -120,26 +120,9 @@ def test_demo_writes_the_file_once_its_servers_run(
 
 
 @pytest.mark.integration
-def test_doctor_passes_in_a_shell_that_read_the_file(
-    whole_studio: Studio, processes: Processes, tmp_path: Path
-) -> None:
-    started = [
-        processes.start(
-            part,
-            [sys.executable, "-m", "datagen", part],
-            env=whole_studio.environment,
-            cwd=tmp_path,
-            ready=lambda key=key: bool(whole_studio.queues.redis.keys(key)),  # type: ignore[misc]
-            within=60,
-        )
-        for part, key in (("worker", "rq:worker:*"), ("scheduler", "rq:cron*"))
-    ]
-    try:
-        demo_env.write(tmp_path / "env", whole_studio.environment, Path(sys.executable).parent)
-        study = whole_studio.open_study(inputs=False)
-        told = in_shell(f". ./env; datagen doctor --study '{study.name}'", tmp_path, **ELSEWHERE)
-    finally:
-        for one in started:
-            processes.stop(one)
+def test_doctor_passes_in_a_shell_that_read_the_file(whole_studio: Studio, alive: None, tmp_path: Path) -> None:
+    demo_env.write(tmp_path / "env", whole_studio.environment, Path(sys.executable).parent)
+    study = whole_studio.open_study(inputs=False)
+    told = in_shell(f". ./env; datagen doctor --study '{study.name}'", tmp_path, **ELSEWHERE)
     assert told.returncode == 0, told.stdout + told.stderr
     assert "ok   worker" in told.stdout

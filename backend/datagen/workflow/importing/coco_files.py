@@ -77,14 +77,12 @@ def _regions(
 ) -> list[dict[str, Any]]:
     """What is drawn on one picture."""
     size = declared or (width, height)
-    found: list[dict[str, Any]] = []
-    for number, entry in drawn:
-        label = names.get(str(entry.get("category_id")), str(entry.get("category_id"))[:100])
-        try:
-            found += _thing(entry, label, size, role)
-        except BadRegion as problem:
-            reading.tell(f"{called}, annotation {number} (“{label}”)", str(problem))
-    return found
+    categories = (str(entry.get("category_id")) for _, entry in drawn)
+    labels = [names.get(category, category[:100]) for category in categories]
+    return reading.regions(
+        (f"{called}, annotation {number} (“{label}”)", partial(_thing, entry, label, size, role))
+        for (number, entry), label in zip(drawn, labels, strict=True)
+    )
 
 
 def _thing(entry: Mapping[str, Any], label: str, size: tuple[int, int], role: Role) -> list[dict[str, Any]]:

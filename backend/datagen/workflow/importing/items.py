@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from datagen.errors import BadRegion
+
 #: Pictures that one command reads.
 MOST_ITEMS = 200_000
 
@@ -57,6 +59,16 @@ class Reading:
     def tell(self, item: str, reason: str) -> None:
         """Say that something is not used."""
         self.told.append(Told(item=item, reason=reason))
+
+    def regions(self, drawn: Iterable[tuple[str, Callable[[], Iterable[dict[str, Any]]]]]) -> list[dict[str, Any]]:
+        """The regions of each drawing: where it is, and what reads it; one that is no region is told."""
+        found: list[dict[str, Any]] = []
+        for where, read in drawn:
+            try:
+                found += read()
+            except BadRegion as problem:
+                self.tell(where, str(problem))
+        return found
 
     def count(self, sentence: str, number: int = 1) -> None:
         """Count how often a note applies; ``sentence`` holds “{n}” for the number."""

@@ -75,14 +75,11 @@ def _regions(
     height: int,
 ) -> list[dict[str, Any]]:
     size = declared or (width, height)
-    found: list[dict[str, Any]] = []
-    for number, entry in enumerate(objects, start=1):
-        label = plain(entry.findtext("name") or "").strip()[:100]
-        try:
-            found += _thing(entry, label, size, role)
-        except BadRegion as problem:
-            reading.tell(f"{called}, object {number} (“{label}”)", str(problem))
-    return found
+    labels = [plain(entry.findtext("name") or "").strip()[:100] for entry in objects]
+    return reading.regions(
+        (f"{called}, object {number} (“{label}”)", partial(_thing, entry, label, size, role))
+        for number, (entry, label) in enumerate(zip(objects, labels, strict=True), start=1)
+    )
 
 
 def _thing(entry: Element, label: str, size: tuple[int, int], role: Role) -> Iterator[dict[str, Any]]:

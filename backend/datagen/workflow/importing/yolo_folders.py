@@ -6,7 +6,7 @@ Labels lie beside the pictures or in ``labels/`` where the pictures lie in ``ima
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -96,20 +96,18 @@ def _regions(
     except InputProblem as problem:
         reading.tell(called, str(problem).removeprefix(f"{called} "))
         return []
-    found: list[dict[str, Any]] = []
     if len(rows) > _MOST_ROWS:
         reading.tell(called, f"it has more than {_MOST_ROWS:,} rows; the rest is not read")
-    for number, row in enumerate(rows[:_MOST_ROWS], start=1):
-        if not row.strip():
-            continue
-        try:
-            found.append(_row(row.split(), names, has_keypoints, (width, height)))
-        except BadRegion as problem:
-            reading.tell(f"{called}, row {number}", str(problem))
-    return found
+    return reading.regions(
+        (f"{called}, row {number}", partial(_row, row.split(), names, has_keypoints, (width, height)))
+        for number, row in enumerate(rows[:_MOST_ROWS], start=1)
+        if row.strip()
+    )
 
 
-def _row(words: Sequence[str], names: dict[int, str], has_keypoints: bool, size: tuple[int, int]) -> dict[str, Any]:
+def _row(
+    words: Sequence[str], names: dict[int, str], has_keypoints: bool, size: tuple[int, int]
+) -> Iterator[dict[str, Any]]:
     if not all(map(_is_number, words)) or len(words) < 5:
         raise BadRegion("it is no row of YOLO's: a class and at least four numbers")
     number, *shares = (float(word) for word in words)
@@ -123,11 +121,12 @@ def _row(words: Sequence[str], names: dict[int, str], has_keypoints: bool, size:
     width, height = size
     if has_keypoints or len(shares) in (4, 5):  # the fifth is how sure a model was
         x, y, across, down = shares[:4]
-        return box((x - across / 2) * width, (y - down / 2) * height, across * width, down * height, label, size)
+        yield box((x - across / 2) * width, (y - down / 2) * height, across * width, down * height, label, size)
+        return
     if len(shares) % 2:
         raise BadRegion("it has an odd number of coordinates, so it is neither a box nor a polygon")
     points = [(x * width, y * height) for x, y in zip(shares[::2], shares[1::2], strict=True)]
-    return polygon(points, label, size)
+    yield polygon(points, label, size)
 
 
 def _classes(files: Sequence[Path], root: Path, reading: Reading) -> tuple[dict[int, str], bool]:
