@@ -384,11 +384,13 @@ def test_a_project_that_was_deleted_is_named_with_the_fix(studio: Studio, alive:
     project = own.projects[Desk.CONCEPTS]
     studio.client.delete_project(project)
     told = datagen(studio.environment, tmp_path, "doctor", "--study", own.name)
-    [line] = [line for line in told.stdout.splitlines() if line.startswith("FAIL ")]
-    assert line == (
-        f"FAIL webhooks of {own.name}: project {project} (Concepts) is not in Label Studio any more: somebody deleted "
-        f"it. To make a new, empty one, run: datagen provision '{own.name}'"
+    gone = (
+        f"project {project} (Concepts) is not in Label Studio any more: somebody deleted it. To make a new, empty one, "
+        f"run: datagen provision '{own.name}'"
     )
+    assert [line for line in told.stdout.splitlines() if line.startswith("FAIL ")] == [
+        f"FAIL {look} of {own.name}: {gone}" for look in ("tasks", "webhooks")
+    ]
     assert datagen(studio.environment, tmp_path, "provision", own.name).returncode == 0
     assert datagen(studio.environment, tmp_path, "doctor", "--study", own.name).returncode == 0
     assert refused(datagen(studio.environment, tmp_path, "add", own.name, "canvas", "--from-project", str(project)))

@@ -211,14 +211,14 @@ def test_a_run_of_the_number_itself_needs_no_tick(studio: Studio, careful: Study
 def test_ten_thousand_is_the_number_of_a_study_that_gave_none(studio: Studio, study: Study) -> None:
     study.review()
     with pytest.raises(NotConfirmed, match=r"10,001 images were asked for; more than 10,000 have to be confirmed\."):
-        study.act(Happening.APPROVE, count=10_001)
+        study.act(Happening.APPROVE, count=10_001, confirmed=False)
 
 
 @pytest.mark.integration
 def test_what_is_not_possible_need_not_be_confirmed(studio: Studio) -> None:
     study = studio.open_study(inputs=False)
     with pytest.raises(Refused, match="no preview round has been made yet") as refusal:
-        study.act(Happening.APPROVE, count=1_000_000)
+        study.act(Happening.APPROVE, count=1_000_000, confirmed=False)
     assert not isinstance(refusal.value, NotConfirmed)
 
 

@@ -64,7 +64,7 @@ def test_a_failed_run_goes_on_where_it_stood(studio: Studio, study: Study) -> No
     for data in kept.values():
         studio.workshop.images.put(data)  # restored from a backup
     tried = retry(studio.workshop, study.name, "ann")
-    assert tried.revived == f"run {run.number} goes on: 1 of its 3 shards are kept"
+    assert tried.revived == f"run {run.number} goes on: 1 finished shard is kept"
     assert (str(study.batches()[-1].state), study.row().state) == ("running", "generating")
     assert [shard.attempts for shard in shards_of(study, run)] == [1, 0, 0]
     studio.settle()
@@ -92,7 +92,7 @@ def test_a_failed_round_goes_on_and_its_version_is_the_newest_again(studio: Stud
 
     with studio.workshop.database.write() as session:
         session.get_one(SpecRow, study.specs()[-1].id).body = body  # the engine is installed again
-    assert "0 of its 1 shards are kept" in retry(studio.workshop, study.name, "ann").revived
+    assert "0 finished shards are kept" in retry(studio.workshop, study.name, "ann").revived
     assert [str(spec.state) for spec in study.specs()[-2:]] == ["refined", "rendering"]
     assert study.row().state == "previewing"
     study.act(Happening.CANCEL)  # it can be cancelled as before

@@ -69,8 +69,12 @@ def test_outages_are_told_from_faults_and_name_nothing_internal(fault: Exception
 
 
 def test_what_a_library_says_is_not_shown() -> None:
-    fault = OperationalError("SELECT secret", {}, Exception("connection to server at 10.0.0.3 refused"))
-    assert shown(fault) == "OperationalError; the workers' log says more"
+    reason = "connection to server at 10.0.0.3 refused"
+    assert shown(ConnectionRefusedError(reason)) == "ConnectionRefusedError; the workers' log says more"
+    said = shown(OperationalError("SELECT secret", {}, Exception(reason)))
+    assert said.startswith("the database does not answer (OperationalError). ")
+    assert "secret" not in said
+    assert "10.0.0.3" not in said
     assert shown(EngineError("no such engine")) == "no such engine"
 
 

@@ -76,7 +76,7 @@ def refresh(workshop: Workshop, study_id: int, *, force: bool = False) -> Inputs
         as_of = study.inputs_changed  # what changes while we read is a later count, and is read again
         desks = session.scalars(select(DeskRow).where(DeskRow.study_id == study_id)).all()
         before = {row.task_id: row for row in session.scalars(select(InputRow).where(InputRow.study_id == study_id))}
-    readings = [_read(workshop, desk.project_id, role, force=force) for desk in desks if (role := desk.desk.role)]
+    readings = [_read(workshop, study.name, desk, role, force=force) for desk in desks if (role := desk.desk.role)]
     found = [(reading.role, raw) for reading in readings for raw in read_tasks(reading.tasks)]
     urls = {raw.image_url for _, raw in found}
     pictures = input_pictures.fetch_pictures(workshop, study_id, urls, hurried=force)
@@ -93,14 +93,17 @@ def refresh(workshop: Workshop, study_id: int, *, force: bool = False) -> Inputs
     return _inputs_of(sorted(rows, key=lambda row: row.task_id), study.labels)
 
 
-def _read(workshop: Workshop, project_id: int, role: Role, *, force: bool) -> _Reading:
+def _read(workshop: Workshop, study_name: str, desk: DeskRow, role: Role, *, force: bool) -> _Reading:
+    project_id = desk.project_id
     unreadable: list[int] = []
     try:
         tasks = list(workshop.label_studio.tasks(project_id, unreadable=unreadable))
     except (LabelStudioFault, LabelStudioMissing) as fault:
         if force:
             raise
-        return _Reading(project_id=project_id, role=role, fault=str(fault))
+        is_gone = isinstance(fault, LabelStudioMissing)
+        reason = unreadable_tasks.gone(desk.desk, project_id, study_name) if is_gone else str(fault)
+        return _Reading(project_id=project_id, role=role, fault=reason)
     unreadable_tasks.note(workshop, project_id, unreadable)
     return _Reading(project_id=project_id, role=role, tasks=tasks, unreadable=unreadable)
 

@@ -9,7 +9,7 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
 from datagen.domain.inputs import Desk
-from datagen.domain.wording import counted
+from datagen.domain.wording import by_number, counted
 from datagen.errors import LabelStudioMissing, Refused
 from datagen.store import leases
 from datagen.store.rows import (
@@ -135,9 +135,10 @@ def _revive(unit: Unit, study: StudyRow, who: str) -> str:
     door = building.shard_door(str(session.get_one(SpecRow, failed.spec_id).body["engine"]))
     for shard_id in waiting[:MOST_QUEUED]:
         unit.later(door, shard_id)
-    shards = session.scalar(select(func.count()).where(ShardRow.batch_id == failed.id)) or 0
+    done = (ShardRow.batch_id == failed.id, ShardRow.state == WorkState.DONE)
+    kept = session.scalar(select(func.count()).where(*done)) or 0
     named = f"{failed.kind} {failed.number}"
-    what = f"{named} goes on: {shards - len(waiting):,} of its {counted(shards, 'shard')} are kept"
+    what = f"{named} goes on: {counted(kept, 'finished shard')} {by_number(kept, 'is', 'are')} kept"
     unit.note(study, who, f"retry ({what})")
     return what
 

@@ -12,6 +12,7 @@ import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from datagen.domain.inputs import Desk
 from datagen.errors import Refused
 from datagen.store.rows import DeskRow, StudyRow
 from datagen.workflow import points
@@ -68,6 +69,14 @@ def refresh(unit: Unit, desk: DeskRow, fault: str = "") -> None:
 def is_fault(desk: DeskRow) -> bool:
     """Whether nothing at all of a project could be read, when it was looked at last."""
     return bool(desk.problem) and not desk.problem.startswith(_BEGINNING)
+
+
+def gone(desk: Desk, project_id: int, study_name: str) -> str:
+    """The sentence that says that one of a study's projects was deleted, and what to do."""
+    return (
+        f"project {project_id} ({desk}) is not in Label Studio any more: somebody deleted it. To make a new, empty "
+        f"one, run: datagen provision {shlex.quote(study_name)}"
+    )
 
 
 def problems_of(session: Session, study_id: int) -> list[str]:

@@ -134,7 +134,7 @@ def test_where_nothing_can_be_seen_composites_pixels_are_used_and_counted(study,
     [one] = fitted.render([0])
     assert painted(one) == ["composite"]
     assert (one.mask > 0).any()
-    assert any("in 1 of 1 places the model painted nothing that can be seen" in said for said in fitted.report.warnings)
+    assert any("in 1 of 1 place the model painted nothing that can be seen" in said for said in fitted.report.warnings)
 
 
 def test_a_fit_waits_for_the_worker_that_makes_the_same_and_can_be_cancelled_meanwhile(study, tmp_path, parameters):

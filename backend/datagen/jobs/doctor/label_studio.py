@@ -25,7 +25,7 @@ from datagen.store.database import Database
 from datagen.store.fingerprints import fingerprint
 from datagen.store.rows import DeskRow, InboxRow
 from datagen.store.study_secrets import SHARED, study_secret
-from datagen.workflow.unreadable_tasks import problems_of
+from datagen.workflow.unreadable_tasks import gone, problems_of
 from datagen.workflow.workshop import find_study
 
 #: A webhook that was not here by then is not coming: Label Studio sends it within the request.
@@ -180,7 +180,4 @@ def _gone_is_wrong(desk: Desk, project_id: int, study_name: str) -> Iterator[Non
     try:
         yield
     except LabelStudioMissing:
-        raise Wrong(
-            f"project {project_id} ({desk}) is not in Label Studio any more: somebody deleted it. To make a new, empty "
-            f"one, run: datagen provision {study_name!r}"
-        ) from None
+        raise Wrong(gone(desk, project_id, study_name)) from None
