@@ -9,13 +9,14 @@ from pathlib import Path
 
 import httpx
 
+from stage import label_studio_database
 from stage.layout import LABEL_STUDIO_VENV, LABEL_STUDIO_VERSION
 from stage.ports import free_port
 from stage.processes import Processes, StageError
 
 #: What it is called among the processes.
 NAME = "label-studio"
-#: Seconds the first start may take: the migrations of a fresh database on a busy machine.
+#: Seconds a start may take on a busy machine: one on an older release's data migrates them.
 START_WITHIN_S = 300.0
 
 
@@ -90,9 +91,6 @@ def start(
     )
     env = {
         "LABEL_STUDIO_BASE_DATA_DIR": str(folder),
-        "LABEL_STUDIO_USERNAME": server.email,
-        "LABEL_STUDIO_PASSWORD": server.password,
-        "LABEL_STUDIO_USER_TOKEN": server.token,
         "LABEL_STUDIO_ENABLE_LEGACY_API_TOKEN": "true",
         "LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED": "true",
         "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT": str(files),
@@ -104,6 +102,12 @@ def start(
         # one address for links, log-in and cookies, whatever the machine calls itself
         "LABEL_STUDIO_HOST": server.url,
         "PYTHONWARNINGS": "ignore",
+    }
+    label_studio_database.provide(folder, env)
+    env |= {
+        "LABEL_STUDIO_USERNAME": server.email,
+        "LABEL_STUDIO_PASSWORD": server.password,
+        "LABEL_STUDIO_USER_TOKEN": server.token,
     }
     argv: list[str | Path] = [program, "start", "--no-browser", "--internal-host", "127.0.0.1", "-p", str(port)]
     processes.start(NAME, argv, env=env, cwd=folder, ready=lambda: _answers(server), within=START_WITHIN_S)

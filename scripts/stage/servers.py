@@ -23,7 +23,7 @@ DATAGEN = (sys.executable, "-m", "datagen")
 #: The data folder, in the installation's own.
 DATA = "datagen"
 #: Steps of starting, and the seconds they take on two cores at the first start.
-STEPS = {"Starting Redis": 1.0, "Starting Label Studio": 30.0, "Starting Datagen": 5.0}
+STEPS = {"Starting Redis": 1.0, "Starting Label Studio": 40.0, "Starting Datagen": 5.0}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,82 @@
+"""A migrated, empty database of Label Studio's, made once and copied for each new server.
+
+Label Studio's migrations take most of a server's first start. The copy holds the schema alone: user, token and secret
+key are made by the server that gets it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+from stage.layout import LABEL_STUDIO_VENV, LABEL_STUDIO_VERSION, SETUP
+from stage.processes import StageError
+
+#: Label Studio's name for its SQLite database in its data folder.
+DATABASE = "label_studio.sqlite3"
+#: Seconds the migrations may take on a busy machine.
+MIGRATE_WITHIN_S = 300.0
+
+
+def provide(folder: Path, env: Mapping[str, str]) -> None:
+    """Give a server that has no database yet a migrated, empty one; a database that is there is left alone.
+
+    Args:
+        folder: The server's data folder.
+        env: The server's settings, without its user.
+
+    Raises:
+        StageError: Label Studio could not migrate a database.
+    """
+    target = folder / DATABASE
+    if target.exists():
+        return
+    draft = folder / f"{DATABASE}.draft"
+    shutil.copyfile(_template(env), draft)
+    draft.replace(target)
+
+
+def _template(env: Mapping[str, str]) -> Path:
+    """The migrated database of this Label Studio; the first caller makes it, others wait for it."""
+    template = SETUP / f"label-studio-{_version()}-empty.sqlite3"
+    template.parent.mkdir(parents=True, exist_ok=True)
+    with template.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # given back by the system even where this process is killed
+        if not template.exists():
+            _migrate(template, env)
+    return template
+
+
+def _migrate(template: Path, env: Mapping[str, str]) -> None:
+    """Have Label Studio make its database in a folder beside, and rename it once it is whole."""
+    beside = template.with_suffix(".draft")
+    shutil.rmtree(beside, ignore_errors=True)  # left by a process that was killed
+    beside.mkdir(mode=0o700)
+    try:
+        told = subprocess.run(
+            [LABEL_STUDIO_VENV / "bin" / "label-studio", "version"],  # migrates before it says it
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            env={**os.environ, **env, "LABEL_STUDIO_BASE_DATA_DIR": str(beside)},
+            cwd=beside,
+            timeout=MIGRATE_WITHIN_S,
+            check=False,
+        )
+        if told.returncode != 0:
+            raise StageError(f"Label Studio could not migrate an empty database: {told.stderr.strip()[-2000:]}")
+        (beside / DATABASE).replace(template)
+    except subprocess.TimeoutExpired as late:
+        raise StageError(f"Label Studio did not migrate an empty database within {MIGRATE_WITHIN_S:.0f} s.") from late
+    finally:
+        shutil.rmtree(beside)
+
+
+def _version() -> str:
+    """The release that is installed: a developer's own environment may have another one."""
+    packages = LABEL_STUDIO_VENV.glob("lib/python*/site-packages/label_studio-*.dist-info")
+    return next((path.name.removesuffix(".dist-info").partition("-")[2] for path in packages), LABEL_STUDIO_VERSION)
