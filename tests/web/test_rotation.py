@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -140,6 +140,27 @@ def test_settings_that_are_refused_at_a_reload_leave_the_old_ones_serving(
     installation.write(**{**old, "BASIC_AUTH_PASS": new, "DATAGEN_BASIC_AUTH_PASS_PREVIOUS": old["BASIC_AUTH_PASS"]})
     installation.reload()
     wait_until(lambda: installation.login(new) == 200, 30, "the next reload")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "why"),
+    [
+        (Path.mkdir, "signing_key cannot be read (Is a directory)"),
+        (lambda path: path.write_bytes(b"\xff" * 64), "a file in the secrets folder, holds what cannot be read"),
+    ],
+    ids=["folder", "bytes"],
+)
+def test_secret_file_that_cannot_be_read_at_a_reload_leaves_the_old_settings_serving(
+    spoil: Callable[[Path], object], why: str, installation: Installation
+) -> None:
+    path = installation.folder / "data" / "secrets" / "signing_key"
+    path.unlink()
+    spoil(path)
+    installation.reload()
+    log = Path(installation.web.log)
+    wait_until(lambda: "the changed settings are not taken up" in log.read_text(), 30, "the refusal of the reload")
+    assert why in log.read_text()
+    assert installation.login(installation.settings["BASIC_AUTH_PASS"]) == 200
 
 
 def test_reload_answers_what_kept_connections_send_meanwhile(installation: Installation) -> None:

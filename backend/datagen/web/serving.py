@@ -11,12 +11,14 @@ import signal
 from typing import Any
 
 from pydantic import ValidationError
+from sqlalchemy.exc import SQLAlchemyError
 
 import datagen.web.app  # noqa: F401 - loaded, not used
 from datagen.errors import DatagenError
 from datagen.jobs.installation import join_web
 from datagen.jobs.lifeline import when_cut
 from datagen.settings import Settings
+from datagen.store.database import explain
 from datagen.web.vitals import READINESS
 from datagen.web.worker import BufferingWorker
 
@@ -60,9 +62,18 @@ def post_worker_init(worker: Any) -> None:
 
 
 def _refused_settings() -> str | None:
-    """Why the settings as they stand now would be refused; None where they would not."""
+    """Why the settings as they stand now would be refused; None where they would not.
+
+    An error that left this function would end gunicorn: its signals are handled in its main loop.
+    """
     try:
         join_web(Settings())
     except (ValidationError, DatagenError) as refused:  # neither repeats what it refuses
         return str(refused)
+    except OSError as fault:
+        return f"{fault.filename or 'a file'} cannot be read ({fault.strerror or type(fault).__name__})"
+    except SQLAlchemyError as fault:
+        return explain(fault)
+    except ValueError as fault:  # its text may hold a part of a secret
+        return f"a setting, or a file in the secrets folder, holds what cannot be read ({type(fault).__name__})"
     return None
