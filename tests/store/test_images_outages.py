@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -173,9 +175,35 @@ def test_missing_and_damaged_objects_are_no_outage(tmp_path: Path) -> None:
     assert not isinstance(caught.value, StoreUnavailable | StoreMissing)
 
 
-def test_calls_that_never_return_do_not_use_up_all_threads() -> None:
-    import threading
+def test_waiting_for_earlier_calls_counts_to_the_seconds_of_a_call() -> None:
+    """A picture was waited for twice as long as the store's bound says."""
+    calls, thaw = BoundedCalls(1, "test"), threading.Event()
+    with pytest.raises(TimeoutError, match="did not return within"):
+        calls.call(thaw.wait, 0.01)
+    releasing = threading.Timer(0.5, thaw.set)
+    releasing.start()
+    frozen = threading.Event()
+    began = time.monotonic()
+    with pytest.raises(TimeoutError, match="did not return within"):
+        calls.call(frozen.wait, 1.0)
+    assert time.monotonic() - began < 1.4
+    frozen.set()
+    releasing.join()
 
+
+def test_call_whose_thread_cannot_be_started_leaves_its_place_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    calls = BoundedCalls(1, "test")
+    with monkeypatch.context() as full:
+        full.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError):
+            calls.call(lambda: 7, 10.0)
+    assert calls.call(lambda: 7, 0.5) == 7
+
+
+def test_calls_that_never_return_do_not_use_up_all_threads() -> None:
     calls, thaw = BoundedCalls(2, "test"), threading.Event()
     for _ in range(2):
         with pytest.raises(TimeoutError, match="did not return within"):

@@ -6,6 +6,7 @@ Each call runs in a thread of its own. A call that never returns keeps its threa
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -25,6 +26,7 @@ class BoundedCalls:
         Raises:
             TimeoutError: it did not return within ``seconds``, or too many calls before it still have not.
         """
+        deadline = time.monotonic() + seconds
         if not self._free.acquire(timeout=seconds):
             raise TimeoutError(f"earlier calls have not returned for {seconds:g} s")
         results: list[T] = []
@@ -40,8 +42,12 @@ class BoundedCalls:
                 self._free.release()
                 returned.set()
 
-        threading.Thread(target=run, name=self._name, daemon=True).start()
-        if not returned.wait(seconds):
+        try:
+            threading.Thread(target=run, name=self._name, daemon=True).start()
+        except Exception:  # the system has no thread left: nothing runs that would free the place
+            self._free.release()
+            raise
+        if not returned.wait(deadline - time.monotonic()):
             raise TimeoutError(f"it did not return within {seconds:g} s")
         if faults:
             raise faults.pop()
