@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
 from datetime import timedelta
@@ -16,7 +18,7 @@ from sqlalchemy import select
 from datagen.jobs import vitals
 from datagen.jobs.queues import Queues, connect
 from datagen.jobs.readiness import STALE_SECONDS
-from datagen.jobs.vitals import readiness
+from datagen.jobs.vitals import label_studio_health, readiness
 from datagen.store.counters import count, counts
 from datagen.store.database import Database
 from datagen.store.images import ImageStore
@@ -64,7 +66,9 @@ def test_parts_that_do_not_answer_are_not_ready(studio: Studio, tmp_path: Path) 
     empty = Database(f"sqlite:///{tmp_path / 'rows.sqlite3'}")
     (tmp_path / "images").write_text("a file in the place of the folder")
     with connect("redis://127.0.0.1:1/0") as nowhere:
-        parts = readiness(empty, Queues(nowhere), "http://127.0.0.1:1", ImageStore(f"file://{tmp_path}/images"))
+        parts = readiness(
+            empty, Queues(nowhere), label_studio_health("http://127.0.0.1:1"), ImageStore(f"file://{tmp_path}/images")
+        )
     assert parts == dict.fromkeys(parts, False) | {"database": True}
     empty.close()
 
@@ -79,9 +83,16 @@ def test_parts_that_are_frozen_are_not_ready_and_keep_no_other_from_being_asked(
     with connect(f"redis://{silent}/0") as redis:
         with monkeypatch.context() as patience:
             patience.setattr(vitals, "PART_SECONDS", 0.5)
-            parts = readiness(rows, Queues(redis), f"http://{silent}", ImageStore("s3://pictures/prefix"))
+            parts = readiness(
+                rows, Queues(redis), label_studio_health(f"http://{silent}"), ImageStore("s3://pictures/prefix")
+            )
         assert parts == dict.fromkeys(parts, False)
-        mixed = readiness(studio.workshop.database, studio.queues, studio.server.url, ImageStore("s3://pictures/x"))
+        mixed = readiness(
+            studio.workshop.database,
+            studio.queues,
+            label_studio_health(studio.server.url),
+            ImageStore("s3://pictures/x"),
+        )
     assert [part for part, works in mixed.items() if not works] == ["image_store", "worker", "scheduler"]
     rows.close()
 
@@ -89,11 +100,23 @@ def test_parts_that_are_frozen_are_not_ready_and_keep_no_other_from_being_asked(
 def test_a_schema_of_another_version_is_not_ready(studio: Studio, tmp_path: Path) -> None:
     old = Database(f"sqlite:///{tmp_path / 'rows.sqlite3'}")
     old.upgrade("0006")
-    parts = readiness(old, studio.queues, studio.server.url, studio.workshop.images)
+    parts = readiness(old, studio.queues, label_studio_health(studio.server.url), studio.workshop.images)
     assert (parts["database"], parts["schema"]) == (True, False)
     old.upgrade()
-    assert readiness(old, studio.queues, studio.server.url, studio.workshop.images)["schema"]
+    assert readiness(old, studio.queues, label_studio_health(studio.server.url), studio.workshop.images)["schema"]
     old.close()
+
+
+def test_web_process_that_looks_at_the_schema_does_not_load_alembic(tmp_path: Path) -> None:
+    """It costs memory and a quarter of a second, and is for upgrades alone."""
+    rows = Database(f"sqlite:///{tmp_path / 'rows.sqlite3'}")
+    rows.upgrade()
+    rows.close()
+    look = (
+        "import sys; import datagen.web.app; from datagen.store.database import Database\n"
+        "Database(sys.argv[1]).check_schema(); print([name for name in sys.modules if 'alembic' in name])"
+    )
+    assert subprocess.check_output([sys.executable, "-c", look, rows.url], text=True).strip() == "[]"
 
 
 def test_metrics_know_the_parts_and_what_was_given_up(studio: Studio, study: Study) -> None:

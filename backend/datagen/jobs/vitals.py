@@ -39,7 +39,6 @@ from datagen.store.rows import (
     WorkState,
     now,
 )
-from datagen.store.schema import needed_revision, revision_of
 
 log = structlog.get_logger()
 
@@ -70,16 +69,24 @@ def live_workers(queues: Queues) -> list[heartbeats.Alive]:
     return heartbeats.alive(queues.redis, heartbeats.Kind.WORKER)
 
 
-def readiness(database: Database, queues: Queues, label_studio_url: str, images: ImageStore) -> dict[str, bool]:
+def label_studio_health(url: str) -> httpx.Client:
+    """A client that asks Label Studio whether it is well: made once, since making one takes longer than the question.
+
+    It keeps no connection: a server that closes one in the moment of the next question would count as unavailable.
+    """
+    return httpx.Client(base_url=url, timeout=LABEL_STUDIO_SECONDS, limits=httpx.Limits(max_keepalive_connections=0))
+
+
+def readiness(database: Database, queues: Queues, label_studio: httpx.Client, images: ImageStore) -> dict[str, bool]:
     """Part → whether it works: database, schema, Redis, Label Studio, image store, a worker, a scheduler.
 
     Each part is asked in a thread of its own and for at most ``PART_SECONDS``, whatever hangs.
     """
     questions: dict[str, Callable[[], object]] = {
         "database": partial(_ask_database, database),
-        "schema": lambda: revision_of(database) == needed_revision(),
+        "schema": partial(_ask_schema, database),
         "redis": lambda: queues.redis.ping(),
-        "label_studio": partial(_ask_label_studio, label_studio_url),
+        "label_studio": lambda: label_studio.get("/health").is_success,
         "image_store": partial(_ask_image_store, images),
         "worker": partial(live_workers, queues),
         "scheduler": lambda: heartbeats.alive(queues.redis, heartbeats.Kind.SCHEDULER),
@@ -105,13 +112,14 @@ def _ask_database(database: Database) -> bool:
         return session.scalar(select(1)) == 1
 
 
-def _ask_image_store(images: ImageStore) -> bool:
-    images.check()
+def _ask_schema(database: Database) -> bool:
+    database.check_schema()
     return True
 
 
-def _ask_label_studio(url: str) -> bool:
-    return httpx.get(f"{url}/health", timeout=LABEL_STUDIO_SECONDS).is_success
+def _ask_image_store(images: ImageStore) -> bool:
+    images.check()
+    return True
 
 
 class Figures(Collector):

@@ -15,7 +15,7 @@ from datagen.jobs.installation import join_web
 from datagen.jobs.logs import configure_logging
 from datagen.jobs.queues import Queues, connect
 from datagen.jobs.readiness import ReadinessCache
-from datagen.jobs.vitals import readiness
+from datagen.jobs.vitals import label_studio_health, readiness
 from datagen.settings import Settings
 from datagen.store.database import Database
 from datagen.store.images import ImageStore
@@ -70,7 +70,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     plain_errors(app)
     app.after_request(quiet_headers)
     webhook = webhook_blueprint(gate, events, Bell(queues.knock))
-    cache = ReadinessCache(partial(readiness, database, queues, chosen.label_studio_url, images))
+    cache = ReadinessCache(partial(readiness, database, queues, label_studio_health(chosen.label_studio_url), images))
     app.extensions[READINESS] = cache
     vitals = vitals_blueprint(gate, database, queues, cache)
     for blueprint in (webhook, ml_blueprint(gate, database), pictures_blueprint(images, links), vitals):
