@@ -10,15 +10,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psycopg
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, inspect, select, text
-from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
+from sqlalchemy import Connection, inspect, make_url, select, text
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, ProgrammingError
 
 from datagen.domain.lifecycle import StudyState
 from datagen.store.database import Database, is_unavailable
 from datagen.store.rows import InboxRow, Row, StudyRow
+from stage.processes import wait_until
 
 
 def _study(name: str = "scratches") -> StudyRow:
@@ -170,6 +174,43 @@ def test_an_upgrade_may_take_longer_than_a_statement(postgres_url: str) -> None:
         assert session.scalars(select(StudyRow)).all() == []
     database.close()
     other.close()
+
+
+@pytest.mark.integration
+def test_upgrade_that_loses_its_connection_says_why_and_not_that_another_one_failed(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lose(config: Config, _revision: str) -> None:
+        """The server ends the connection, and accepts no other one."""
+        connection = config.attributes["connection"]
+        name = make_url(postgres_url).database
+        with psycopg.connect(conninfo(postgres_url, "postgres"), autocommit=True) as server:
+            server.execute(f'ALTER DATABASE "{name}" WITH ALLOW_CONNECTIONS false')
+            server.execute(f"SELECT pg_terminate_backend({backend_of(connection)})")
+        connection.execute(text("SELECT 1"))
+
+    monkeypatch.setattr(command, "upgrade", lose)
+    database = Database(postgres_url)
+    with pytest.raises(OperationalError, match="terminating connection"):
+        database.upgrade()
+    database.close()
+
+
+@pytest.mark.integration
+def test_connection_whose_bounds_are_refused_is_closed(postgres_url: str) -> None:
+    database = Database(f"{postgres_url}?application_name=refused", statement_seconds=10**9)
+    with psycopg.connect(conninfo(postgres_url), autocommit=True) as server:
+        with pytest.raises(DBAPIError) as refused:
+            answer_of(database)
+        assert "statement_timeout" in str(refused.value)  # its traceback would keep the connection from being collected
+        there = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'refused'"
+        wait_until(lambda: server.execute(there).fetchone() == (0,), 5, "the end of the connection")
+    database.close()
+
+
+def conninfo(url: str, name: str | None = None) -> str:
+    """An address of SQLAlchemy's as psycopg has it, with another database's name if one is given."""
+    return make_url(url).set(drivername="postgresql", **({"database": name} if name else {})).render_as_string()
 
 
 def test_a_server_that_accepts_and_says_nothing_is_given_up() -> None:

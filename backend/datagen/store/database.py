@@ -216,10 +216,12 @@ def _unbounded(connection: Connection) -> Iterator[None]:
         _set(connection, dict.fromkeys(_BOUNDS, "0"))
     try:
         yield
-    finally:
-        with connection.begin():
-            _set(connection, before)
-        driver.answer_seconds = seconds
+    except BaseException:
+        connection.invalidate()  # without bounds it is of no use to others, and may be broken
+        raise
+    with connection.begin():
+        _set(connection, before)
+    driver.answer_seconds = seconds
 
 
 def _set(connection: Connection, values: dict[str, Any]) -> None:
@@ -233,10 +235,14 @@ def _connect_bounded(seconds: int, _dialect: Any, _record: Any, arguments: list[
 
     connection = BoundedConnection.connect(*arguments, **{"connect_timeout": CONNECT_SECONDS, **options})
     connection.answer_seconds = 1.25 * seconds + 1
-    # not as start-up options: connection poolers refuse those
-    for name, share in _BOUNDS.items():
-        connection.execute("SELECT set_config(%s, %s, false)", (name, str(int(1000 * share * seconds))))
-    connection.commit()
+    try:
+        # not as start-up options: connection poolers refuse those
+        for name, share in _BOUNDS.items():
+            connection.execute("SELECT set_config(%s, %s, false)", (name, str(int(1000 * share * seconds))))
+        connection.commit()
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
