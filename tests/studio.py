@@ -486,7 +486,7 @@ def end_process() -> None:
         context.workshop().database.close()
     if context.queues.cache_info().currsize:
         context.queues().redis.close()
-    for kept in (context.settings, context.workshop, context.queues, context.atelier):
+    for kept in (context.settings, context.joined_roles, context.workshop, context.queues, context.atelier):
         kept.cache_clear()
 
 

@@ -7,21 +7,26 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog.testing
 from sqlalchemy import delete, select, text
+from sqlalchemy.exc import DBAPIError, InterfaceError, ProgrammingError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from datagen.errors import SchemaProblem, SecretProblem
-from datagen.jobs.installation import ProcessRole, accept, exposed, join, join_web, mismatches
+from datagen.jobs import context, installation
+from datagen.jobs.installation import ProcessRole, accept, exposed, join, join_web, join_when_answered, mismatches
 from datagen.settings import SHORTEST_SECRET, Settings
 from datagen.store.backup import back_up, restore
 from datagen.store.database import Database, schema_revisions
 from datagen.store.images import ImageStore
 from datagen.store.links import Links
 from datagen.store.rows import SharedSecretRow, StudyRow
+from studio import end_process
 
 pytestmark = pytest.mark.integration
 
@@ -144,6 +149,21 @@ def test_a_store_that_cannot_be_read_is_no_reason_to_refuse(machine: Machine, tm
     join(machine(store_url=f"file://{tmp_path / 'a file'}"), PART)
 
 
+def test_store_that_hangs_is_given_up_within_seconds(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Opening a pipe that nobody writes to hangs as a dead network mount does; commands hung for two minutes."""
+    join(machine(), WEB)
+    mark = tmp_path / "images" / "installation"
+    mark.unlink()
+    os.mkfifo(mark)
+    monkeypatch.setattr(installation, "MARK_SECONDS", 0.2)
+    with structlog.testing.capture_logs() as lines:
+        join(machine(), PART)
+    assert "did not answer in time" in lines[-1]["reason"]
+    mark.open("wb").close()  # lets the thread go that was left behind
+
+
 # -- changes
 
 
@@ -213,6 +233,70 @@ def test_a_link_of_an_unregistered_key_cannot_come_about(machine: Machine) -> No
     join(machine("second"), PART)
     link = Links("", machine("second").signing_keys, 1).make("a" * 64)
     assert Links("", machine().signing_keys, 1).opens(link, "a" * 64)
+
+
+def test_process_that_joined_makes_its_workshop_without_joining_again(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    roles: list[ProcessRole] = []
+
+    def noted(settings: Settings, role: ProcessRole) -> None:
+        roles.append(role)
+        join(settings, role)
+
+    monkeypatch.setattr(context, "settings", lru_cache(lambda: machine(label_studio_api_key="a token of this test")))
+    monkeypatch.setattr(context, "join", noted)
+    end_process()
+    context.join_as(PROVISION)
+    context.workshop()
+    assert roles == [PROVISION]
+    end_process()
+    context.workshop()
+    assert roles == [PROVISION, PART]
+    end_process()
+
+
+# -- a database that does not answer
+
+
+def failing_once(monkeypatch: pytest.MonkeyPatch, fault: SQLAlchemyError) -> list[SQLAlchemyError]:
+    """Has the first look at the schema fail; what is left in the list has not been raised."""
+    faults = [fault]
+    check = Database.check_schema
+
+    def look(database: Database) -> None:
+        if faults:
+            raise faults.pop()
+        check(database)
+
+    monkeypatch.setattr(Database, "check_schema", look)
+    monkeypatch.setattr(installation, "FIRST_WAIT", 0.01)
+    return faults
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        PoolTimeoutError("no connection came free"),
+        InterfaceError("SELECT 1", None, Exception("the connection is closed")),
+        DBAPIError("SELECT 1", None, Exception("the server went away"), connection_invalidated=True),
+    ],
+    ids=lambda fault: type(fault).__name__,
+)
+def test_every_kind_of_unavailable_database_is_waited_for(
+    fault: SQLAlchemyError, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing_once(monkeypatch, fault)
+    join_web(machine())
+    faults = failing_once(monkeypatch, fault)
+    join_when_answered(machine(), WEB)
+    assert not faults
+
+
+def test_error_of_a_database_that_answers_is_raised(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    failing_once(monkeypatch, ProgrammingError("SELECT 1", None, Exception("no such column")))
+    with pytest.raises(ProgrammingError):
+        join_web(machine())
 
 
 # -- the schema

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import select
 
 from datagen.store.database import Database
-from datagen.store.fingerprints import SharedSecret, Standing, current_fingerprint, is_exposed, register, standing
+from datagen.store.fingerprints import SharedSecret, Standing, accepts_others, is_exposed, register, standing
 from datagen.store.rows import SharedSecretRow
 
 
@@ -57,7 +57,14 @@ def test_registering_the_same_again_writes_nothing(database: Database) -> None:
     put(database, "a", "b")
     with database.read() as session:
         assert {row.fingerprint: row.registered_at for row in session.scalars(select(SharedSecretRow))} == before
-        assert current_fingerprint(session, "signing_key") in before
+
+
+def test_values_that_are_registered_beside_those_of_a_process_are_seen(database: Database) -> None:
+    put(database, "a", "b")
+    with database.read() as session:
+        assert not accepts_others(session, secret("a", "b"))
+        assert accepts_others(session, secret("b"))
+        assert accepts_others(session, secret("a", "c", "b"))
 
 
 def test_a_changed_secret_is_exposed_no_more(database: Database) -> None:

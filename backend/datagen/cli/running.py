@@ -12,8 +12,8 @@ import typer
 from datagen.cli.terminal import complain, err, speaking
 from datagen.cli.upkeep import migrate
 from datagen.errors import SettingsProblem
-from datagen.jobs.context import settings, workshop
-from datagen.jobs.installation import ProcessRole, join, join_web, join_when_answered
+from datagen.jobs.context import join_as, settings, workshop
+from datagen.jobs.installation import ProcessRole, join_web
 
 
 def up(
@@ -25,7 +25,7 @@ def up(
 
     with speaking():
         migrate()
-        join(settings(), ProcessRole.WEB)  # once, before several processes ask for the secrets
+        join_as(ProcessRole.WEB)  # once, before several processes ask for the secrets
         if os.geteuid() == 0:
             err.print("[yellow]Running as root:[/] a fault in a decoder would be root's; use a user of its own.")
         supervise(commands(workers or os.cpu_count() or 1, gpu=needs_gpu(settings().engine)))
@@ -61,7 +61,7 @@ def worker(
         complain(f"there is no queue named {unknown[0]!r}; there are: {', '.join(ALL_QUEUES)}{served}")
     stop_when_cut()
     with speaking():
-        join_when_answered(settings(), ProcessRole.PART)
+        join_as(ProcessRole.PART, waits=True)
         workshop()
         if not gpu:
             run_worker(settings().redis_url, queue or ALL_QUEUES)
@@ -90,5 +90,5 @@ def scheduler() -> None:
     stop_when_cut()
     with speaking():
         chosen = settings()
-        join_when_answered(chosen, ProcessRole.PART)
+        join_as(ProcessRole.PART, waits=True)
         run_scheduler(chosen.redis_url, sweep_seconds=chosen.sweep_seconds, reconcile_seconds=chosen.reconcile_seconds)

@@ -12,8 +12,8 @@ from datagen.cli.terminal import AsJson, Study, err, print_json, safe, show, sho
 from datagen.cli.upkeep import migrate
 from datagen.domain.inputs import Role
 from datagen.domain.wording import by_number, counted
-from datagen.jobs.context import connection_of, settings, workshop
-from datagen.jobs.installation import ProcessRole, join
+from datagen.jobs.context import connection_of, join_as, settings, workshop
+from datagen.jobs.installation import ProcessRole
 
 if TYPE_CHECKING:
     from datagen.workflow.adding import Added
@@ -65,7 +65,7 @@ def provision(
     with speaking():
         migrate()
         chosen = settings()
-        join(chosen, ProcessRole.PROVISION)
+        join_as(ProcessRole.PROVISION)
         made = open_study(
             workshop(),
             name,

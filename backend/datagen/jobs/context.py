@@ -7,7 +7,7 @@ from datetime import timedelta
 from functools import lru_cache, partial
 
 from datagen.jobs.gpu import engine_problems
-from datagen.jobs.installation import ProcessRole, join
+from datagen.jobs.installation import ProcessRole, join, join_when_answered
 from datagen.jobs.queues import Queues, connect
 from datagen.label_studio.client import LabelStudio
 from datagen.settings import Settings
@@ -56,6 +56,29 @@ def connection_of(chosen: Settings) -> Connection:
 
 
 @lru_cache(maxsize=1)
+def joined_roles() -> set[ProcessRole]:
+    """The roles in which this process has joined the installation."""
+    return set()
+
+
+def join_as(role: ProcessRole, *, waits: bool = False) -> None:
+    """Join the installation, unless this process has; who joined in another role may also work as a part.
+
+    Args:
+        role: What this process does with the secrets.
+        waits: Whether to wait for a database that does not answer.
+
+    Raises:
+        SchemaProblem, SecretProblem, sqlalchemy.exc.SQLAlchemyError: see ``installation.join``.
+    """
+    joined = joined_roles()
+    if role in joined or (role is ProcessRole.PART and joined):
+        return
+    (join_when_answered if waits else join)(settings(), role)
+    joined.add(role)
+
+
+@lru_cache(maxsize=1)
 def workshop() -> Workshop:
     """The process's workshop.
 
@@ -63,7 +86,7 @@ def workshop() -> Workshop:
         SchemaProblem: the database's schema is not this version's.
         SecretProblem: this process does not belong to the installation; see ``installation.join``.
     """
-    join(settings(), ProcessRole.PART)
+    join_as(ProcessRole.PART)
     return build_workshop(settings(), queues().knock)
 
 

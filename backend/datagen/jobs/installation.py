@@ -15,13 +15,13 @@ from enum import StrEnum
 
 import structlog
 from sqlalchemy import select
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from datagen.errors import SecretProblem, StoreError
 from datagen.settings import SECRET_NAMES, VARIABLES, Settings
-from datagen.store.database import Database, explain
-from datagen.store.fingerprints import SharedSecret, Standing, fingerprint, is_exposed, register, standing
+from datagen.store.database import Database, explain, is_unavailable
+from datagen.store.fingerprints import SharedSecret, Standing, accepts_others, is_exposed, register, standing
 from datagen.store.images import ImageStore
 from datagen.store.rows import SharedSecretRow, StudyRow
 
@@ -33,6 +33,8 @@ REGISTRATION_LOCK = 7_301_927
 IMAGE_STORE = "image_store"
 #: Waits between looks at a database that does not answer, seconds: doubled from the first to the second.
 FIRST_WAIT, LONGEST_WAIT = 0.5, 15.0
+#: Nothing waits longer for the mark of an image store, seconds: until it first answers, and in all.
+MARK_ANSWER_SECONDS, MARK_SECONDS = 1.5, 5.0
 
 _REGISTER_HERE = "or, if this machine's is the right one, run: datagen secrets accept"
 
@@ -61,7 +63,7 @@ def join(settings: Settings, role: ProcessRole) -> None:
             with database.write_alone(REGISTRATION_LOCK) as session:
                 _register(session, settings, role)
         with database.read() as session:
-            for _, sentence in _mismatches(session, settings, role):
+            for sentence in _mismatches(session, settings, role):
                 raise SecretProblem(sentence)
         _join_image_store(database, settings, role)
 
@@ -72,7 +74,9 @@ def join_when_answered(settings: Settings, role: ProcessRole) -> None:
     while True:
         try:
             join(settings, role)
-        except OperationalError as fault:
+        except SQLAlchemyError as fault:
+            if not is_unavailable(fault):
+                raise
             log.warning("installation.database_unavailable", reason=explain(fault), looks_again_in=wait)
             time.sleep(wait)
             wait = min(LONGEST_WAIT, 2 * wait)
@@ -85,17 +89,20 @@ def join_web(settings: Settings) -> None:
 
     Raises:
         SchemaProblem, SecretProblem: as ``join`` does.
+        sqlalchemy.exc.SQLAlchemyError: the database answers, and with an error.
     """
     try:
         join(settings, ProcessRole.WEB)
-    except OperationalError as fault:
+    except SQLAlchemyError as fault:
+        if not is_unavailable(fault):
+            raise
         log.warning("installation.not_checked", reason=explain(fault))
 
 
 def mismatches(settings: Settings, database: Database) -> list[str]:
     """What is wrong with this machine's secrets, a sentence each; changes nothing."""
     with database.read() as session:
-        found = [sentence for _, sentence in _mismatches(session, settings, ProcessRole.PROVISION)]
+        found = list(_mismatches(session, settings, ProcessRole.PROVISION))
         return found or [
             f"no process has registered its {SECRET_NAMES[secret.name]} yet; start the web process: datagen up"
             for secret in own_secrets(settings)
@@ -117,8 +124,11 @@ def image_store_mismatch(settings: Settings, database: Database) -> str | None:
     """
     with database.read() as session:
         registered = _registered_mark(session)
-    found = ImageStore(settings.resolved_store_url).mark()
-    if registered is None or found == registered:
+    return None if registered is None else _mark_mismatch(settings, registered, _image_store(settings).mark())
+
+
+def _mark_mismatch(settings: Settings, registered: str, found: str | None) -> str | None:
+    if found == registered:
         return None
     what = "has no mark of this installation" if found is None else "belongs to another installation"
     return (
@@ -136,7 +146,7 @@ def accept(settings: Settings) -> list[str]:
         StoreError: the image store cannot be read or marked.
     """
     settings.make_missing_secrets()
-    store = ImageStore(settings.resolved_store_url)
+    store = _image_store(settings)
     mark = store.mark() or store.write_mark(secrets.token_hex(16))
     with closing(Database(settings.resolved_database_url)) as database:
         database.check_schema()
@@ -179,7 +189,7 @@ def _unregistered(session: Session, settings: Settings, role: ProcessRole) -> li
             case Standing.NEWER:
                 return role is ProcessRole.WEB
             case Standing.CURRENT:
-                return role is ProcessRole.WEB and _accepts_others(session, secret)
+                return role is ProcessRole.WEB and accepts_others(session, secret)
             case _:
                 return False
 
@@ -199,49 +209,35 @@ def _register(session: Session, settings: Settings, role: ProcessRole) -> None:
         log.info("installation.secret_registered", secret_name=secret.name, state=str(state))
 
 
-def _mismatches(session: Session, settings: Settings, role: ProcessRole) -> Iterator[tuple[str, str]]:
-    """The secrets with which this process must not work: name and sentence."""
+def _mismatches(session: Session, settings: Settings, role: ProcessRole) -> Iterator[str]:
+    """For each secret with which this process must not work a sentence that names the fix."""
     for secret in own_secrets(settings):
         what, variable = SECRET_NAMES[secret.name], VARIABLES[secret.name]
         kept = settings.data_dir.absolute() / "secrets" / secret.name
         copy = f"set {variable}, or copy the file {kept}, as on the machine where the web process runs"
         match standing(session, secret):
             case Standing.MISSING:
-                yield secret.name, f"this machine lacks the installation's {what}: {copy}"
+                yield f"this machine lacks the installation's {what}: {copy}"
             case Standing.OTHER:
-                yield (
-                    secret.name,
-                    f"this machine has another {what} than the installation: {copy}; {_REGISTER_HERE}",
-                )
+                yield f"this machine has another {what} than the installation: {copy}; {_REGISTER_HERE}"
             case Standing.PREVIOUS if role is not ProcessRole.PART:
-                yield (
-                    secret.name,
-                    f"this machine has the {what} from before the last change: {copy}; {_REGISTER_HERE}",
-                )
+                yield f"this machine has the {what} from before the last change: {copy}; {_REGISTER_HERE}"
             case Standing.PREVIOUS:
                 log.warning("installation.secret_outdated", secret_name=secret.name, fix=copy)
             case Standing.NEWER if role is not ProcessRole.WEB:
                 yield (
-                    secret.name,
                     f"the {what} was changed on this machine, and the web process does not accept it yet: change it "
-                    "there first and send the web process SIGHUP",
+                    "there first and send the web process SIGHUP"
                 )
             case Standing.UNREGISTERED if not secret.values:
-                yield secret.name, f"this machine lacks the installation's {what}: {copy}; {_REGISTER_HERE}"
+                yield f"this machine lacks the installation's {what}: {copy}; {_REGISTER_HERE}"
             case Standing.UNREGISTERED if not _is_fresh(session):
                 yield (
-                    secret.name,
                     f"the installation's {what} is not registered yet: start its web process first (datagen up, or "
-                    f"datagen web); {_REGISTER_HERE}",
+                    f"datagen web); {_REGISTER_HERE}"
                 )
             case _:
                 pass
-
-
-def _accepts_others(session: Session, secret: SharedSecret) -> bool:
-    """Whether the registered values are others than this process's, beside the current one."""
-    rows = session.scalars(select(SharedSecretRow).where(SharedSecretRow.name == secret.name)).all()
-    return {row.fingerprint for row in rows} != {fingerprint(value, rows[0].salt) for value in secret.values}
 
 
 def _is_fresh(session: Session) -> bool:
@@ -252,20 +248,25 @@ def _is_fresh(session: Session) -> bool:
 
 def _join_image_store(database: Database, settings: Settings, role: ProcessRole) -> None:
     """Compare the image store's mark; the first process, or the web process, writes it where there is none."""
-    store = ImageStore(settings.resolved_store_url)
+    store = _image_store(settings)
+    with database.read() as session:
+        registered = _registered_mark(session)
+        may_register = role is ProcessRole.WEB or session.scalar(select(StudyRow.id).limit(1)) is None
     try:
-        if (sentence := image_store_mismatch(settings, database)) is not None:
-            raise SecretProblem(sentence)
-        with database.read() as session:
-            if _registered_mark(session) is not None:
-                return
-            may_register = role is ProcessRole.WEB or session.scalar(select(StudyRow.id).limit(1)) is None
-        if may_register:
+        if registered is not None:
+            if (sentence := _mark_mismatch(settings, registered, store.mark())) is not None:
+                raise SecretProblem(sentence)
+        elif may_register:
             with database.write_alone(REGISTRATION_LOCK) as session:
                 if _registered_mark(session) is None:
                     _register_mark(session, store.mark() or store.write_mark(secrets.token_hex(16)))
     except StoreError as fault:  # it may come back; until then nothing can be read from it or written to it
         log.warning("installation.image_store_not_checked", reason=str(fault))
+
+
+def _image_store(settings: Settings) -> ImageStore:
+    """The image store, for its mark alone: a start, a reload or a command does not wait for one that hangs."""
+    return ImageStore(settings.resolved_store_url, answer_s=MARK_ANSWER_SECONDS, whole_s=MARK_SECONDS)
 
 
 def _registered_mark(session: Session) -> str | None:

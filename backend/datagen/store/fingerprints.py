@@ -80,9 +80,11 @@ def register(session: Session, secret: SharedSecret, *, exposed: bool = False) -
             )
 
 
-def current_fingerprint(session: Session, name: str) -> str:
-    """The fingerprint of the current value; empty if none is registered."""
-    return next((row.fingerprint for row in _rows(session, name) if row.is_current), "")
+def accepts_others(session: Session, secret: SharedSecret) -> bool:
+    """Whether other values are registered than the ones that the process has."""
+    rows = _rows(session, secret.name)
+    salt = next((row.salt for row in rows), "")
+    return {row.fingerprint for row in rows} != {fingerprint(value, salt) for value in secret.values}
 
 
 def is_exposed(session: Session, name: str) -> bool:
