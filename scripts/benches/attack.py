@@ -104,32 +104,29 @@ def _run(installation: Installation, chosen: argparse.Namespace, folder: Path) -
     )
     database = Path(installation.environment["DATAGEN_DATA_DIR"]) / "datagen.sqlite3"
     lock, memory = LockProbe(database), MemoryWatch(installation.up_pid)
-    lock.start()
-    memory.start()
-    headers = {"Authorization": f"Token {installation.label_studio.token}"}
-    with httpx.Client(base_url=installation.label_studio.url, headers=headers, timeout=120) as member:
-        assaults = Assaults(
-            web=installation.environment["DATAGEN_PUBLIC_URL"], label_studio=member, seconds=chosen.seconds
-        )
-        _begin(assaults, attacker, studies["poisoned"])
-        freezing = threading.Thread(target=_freeze, args=(installation, assaults), name="freezing", daemon=True)
-        freezing.start()
-        tell(f"under attack for {chosen.seconds:g} s")
-        webhooks.send()
-        assaults.join()
-        freezing.join()
-        told(assaults.counts)
-        with contextlib.suppress(httpx.HTTPError):
-            assaults.cancel(attacker[Desk.DECISIONS])
-    began = time.monotonic()
-    with contextlib.suppress(StageError):  # the share below says how many were not handled
-        wait_until(
-            lambda: _handled(workshop.database, team[Desk.PREVIEWS])[0] == 0,
-            chosen.quiet,
-            "The handling of every event",
-        )
-    lock.stop()
-    memory.stop()
+    with lock.measuring(), memory.measuring():
+        headers = {"Authorization": f"Token {installation.label_studio.token}"}
+        with httpx.Client(base_url=installation.label_studio.url, headers=headers, timeout=120) as member:
+            assaults = Assaults(
+                web=installation.environment["DATAGEN_PUBLIC_URL"], label_studio=member, seconds=chosen.seconds
+            )
+            _begin(assaults, attacker, studies["poisoned"])
+            freezing = threading.Thread(target=_freeze, args=(installation, assaults), name="freezing", daemon=True)
+            freezing.start()
+            tell(f"under attack for {chosen.seconds:g} s")
+            webhooks.send()
+            assaults.join()
+            freezing.join()
+            told(assaults.counts)
+            with contextlib.suppress(httpx.HTTPError):
+                assaults.cancel(attacker[Desk.DECISIONS])
+        began = time.monotonic()
+        with contextlib.suppress(StageError):  # the share below says how many were not handled
+            wait_until(
+                lambda: _handled(workshop.database, team[Desk.PREVIEWS])[0] == 0,
+                chosen.quiet,
+                "The handling of every event",
+            )
     waiting, done = _handled(workshop.database, team[Desk.PREVIEWS])
     workshop.label_studio.close()
     workshop.database.close()

@@ -5,13 +5,15 @@ from __future__ import annotations
 import http.client
 import json
 import sqlite3
-import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from datagen.store.beside import beside
 
 #: Webhooks that may be open at a time.
 SENDERS = 32
@@ -82,39 +84,16 @@ class Webhooks:
         return json.dumps(body).encode()
 
 
-class Periodic(threading.Thread):
-    """Calls a function every ``every`` seconds until it is stopped."""
-
-    def __init__(self, name: str, every: float, call: Callable[[], None]) -> None:
-        super().__init__(name=name, daemon=True)
-        self._every, self._call, self._over = every, call, threading.Event()
-
-    def run(self) -> None:
-        """Call, wait, and again."""
-        while not self._over.wait(self._every):
-            self._call()
-
-    def stop(self) -> None:
-        """Wait for the call under way; the next one does not come."""
-        self._over.set()
-        self.join()
-
-
 class LockProbe:
     """How long another writer has to wait for the database of the rows (SQLite), at worst."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
         self.longest = 0.0
-        self._thread = Periodic("lock probe", LOCK_EVERY_S, self._measure)
 
-    def start(self) -> None:
-        """Begin to measure."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End."""
-        self._thread.stop()
+    def measuring(self) -> AbstractContextManager[None]:
+        """Measure while the block lasts."""
+        return beside(self._measure, LOCK_EVERY_S, "lock probe")
 
     def _measure(self) -> None:
         began = time.perf_counter()
@@ -135,15 +114,10 @@ class MemoryWatch:
     def __init__(self, pid: int) -> None:
         self._pid = pid
         self.peak_mb = 0.0
-        self._thread = Periodic("memory", MEMORY_EVERY_S, self._measure)
 
-    def start(self) -> None:
-        """Begin to measure."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End."""
-        self._thread.stop()
+    def measuring(self) -> AbstractContextManager[None]:
+        """Measure while the block lasts."""
+        return beside(self._measure, MEMORY_EVERY_S, "memory")
 
     def _measure(self) -> None:
         self.peak_mb = max(self.peak_mb, sum(map(_resident_mb, _descendants(self._pid))))
