@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "cli": None,  # on top of all
     "__main__": None,
     "errors": set(),  # may be imported by all
-    "settings": set(),
+    "settings": {"domain"},
 }
 
 #: Rooms that run with no GPU, no weights and without their packages installed; only these modules may import them.

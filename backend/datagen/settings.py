@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from pydantic import AliasChoices, Field, JsonValue, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from datagen.domain.wording import counted
 from datagen.errors import SecretProblem, SettingsProblem
 
 #: In a shell the quotes outside keep those inside; in .env too.
@@ -426,8 +427,7 @@ def _check_length(secret: str, what: str, error: type[Exception]) -> None:
         error: it is too short.
     """
     if len(secret) < SHORTEST_SECRET:
-        characters = f"{len(secret)} character{'' if len(secret) == 1 else 's'}"
         raise error(
-            f"{what} has {characters} and could be guessed; at least {SHORTEST_SECRET} are needed. "
-            "Make one: openssl rand -hex 32"
+            f"{what} has {counted(len(secret), 'character')} and could be guessed; at least {SHORTEST_SECRET} are "
+            "needed. Make one: openssl rand -hex 32"
         )

@@ -189,11 +189,13 @@ def _to_json(value: object) -> str:
 def _pages(file: IO[bytes], table: Table, path: Path) -> Iterator[list[dict[str, Any]]]:
     """The rows of a table, some at a time."""
     page: list[dict[str, Any]] = []
+    columns = set(table.columns.keys())
+    times = {column.name for column in table.columns if isinstance(column.type, DateTime)}
     number = 0
     while line := file.readline(_MOST_ROW_BYTES):
         number += 1
         try:
-            page.append(_from_json(table, json.loads(line)))
+            page.append(_from_json(json.loads(line), columns, times))
         except (ValueError, TypeError, RecursionError) as fault:
             raise StoreError(
                 f"{path}, {table.name!r}, row {number}: it is damaged ({fault}); use another backup"
@@ -205,12 +207,12 @@ def _pages(file: IO[bytes], table: Table, path: Path) -> Iterator[list[dict[str,
         yield page
 
 
-def _from_json(table: Table, row: Any) -> dict[str, Any]:
+def _from_json(row: Any, columns: set[str], times: set[str]) -> dict[str, Any]:
+    """A row as it was written; ``columns`` are the table's, and ``times`` those of them that hold a moment."""
     if not isinstance(row, dict):
         raise TypeError("not an object")
-    if unknown := row.keys() - set(table.columns.keys()):
+    if unknown := row.keys() - columns:
         raise ValueError(f"it has {sorted(unknown)[0][:60]!r}, which the table has not")
-    times = {column.name for column in table.columns if isinstance(column.type, DateTime)}
     return {name: datetime.fromisoformat(value) if name in times and value else value for name, value in row.items()}
 
 

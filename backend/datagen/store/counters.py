@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from sqlalchemy import select, update
+from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.orm import Session
 
 from datagen.store.database import Database
@@ -31,10 +31,9 @@ def count_pruned(session: Session, events: Iterable[tuple[str, str]]) -> None:
 
 def pruned_events(database: Database) -> dict[tuple[str, str], int]:
     """How many events were deleted, by action and state."""
-    with database.read() as session:
-        rows = session.scalars(select(CounterRow).where(CounterRow.name.startswith(_PRUNED, autoescape=True)))
-        names = {tuple(row.name.removeprefix(_PRUNED).rsplit(":", 1)): row.value for row in rows}
-    return {(action, state): value for (action, state), value in names.items()}
+    names = _values(database, CounterRow.name.startswith(_PRUNED, autoescape=True))
+    parts = ((name.removeprefix(_PRUNED).rpartition(":"), value) for name, value in names.items())
+    return {(action, state): value for (action, _, state), value in parts}
 
 
 def _add(session: Session, name: str, amount: int) -> None:
@@ -46,6 +45,9 @@ def _add(session: Session, name: str, amount: int) -> None:
 
 def counts(database: Database) -> dict[str, int]:
     """Every counter but those of deleted events."""
+    return _values(database, ~CounterRow.name.startswith(_PRUNED, autoescape=True))
+
+
+def _values(database: Database, which: ColumnElement[bool]) -> dict[str, int]:
     with database.read() as session:
-        rows = session.scalars(select(CounterRow).where(~CounterRow.name.startswith(_PRUNED, autoescape=True)))
-        return {row.name: row.value for row in rows}
+        return {row.name: row.value for row in session.scalars(select(CounterRow).where(which))}

@@ -86,8 +86,7 @@ def check_webhooks(settings: Settings, study_name: str) -> str:
     client = _client(settings)
     mend = f"run: datagen provision {study_name!r}"
     url, master = f"{settings.own_url}/webhook", settings.secret_of_webhooks
-    desks = _desks(settings, study_name)
-    salt = _salt(settings, study_name)
+    desks, salt = _desks(settings, study_name)
     for desk, row in desks.items():
         project_id = row.project_id
         with _gone_is_wrong(desk, project_id, study_name):
@@ -116,8 +115,9 @@ def check_backends(settings: Settings, study_name: str) -> str:
     """
     client = LabelStudio(settings.label_studio_url, settings.api_key)
     mend = f"run: datagen provision {study_name!r}"
-    login = fingerprint(f"{settings.basic_auth_user}:{settings.password}", _salt(settings, study_name))
-    connected = {desk: row for desk, row in _desks(settings, study_name).items() if PLANS[desk].connected}
+    desks, salt = _desks(settings, study_name)
+    login = fingerprint(f"{settings.basic_auth_user}:{settings.password}", salt)
+    connected = {desk: row for desk, row in desks.items() if PLANS[desk].connected}
     for desk, row in connected.items():
         with _gone_is_wrong(desk, row.project_id, study_name):
             ours = [one for one in client.backends(row.project_id) if one.title == BACKEND_TITLE]
@@ -137,7 +137,7 @@ def check_backends(settings: Settings, study_name: str) -> str:
 def check_delivery(settings: Settings, study_name: str) -> str:
     """Have Label Studio send an event, by saving a project as it is, and see it in the inbox."""
     client = _client(settings)
-    project_id = _desks(settings, study_name)[Desk.DECISIONS].project_id
+    project_id = _desks(settings, study_name)[0][Desk.DECISIONS].project_id
     with closing(Database(settings.resolved_database_url)) as database:
         began = time.monotonic()
         with database.read() as session:
@@ -158,21 +158,16 @@ def check_delivery(settings: Settings, study_name: str) -> str:
     )
 
 
-def _desks(settings: Settings, study_name: str) -> dict[Desk, DeskRow]:
-    """A study's project for every desk."""
+def _desks(settings: Settings, study_name: str) -> tuple[dict[Desk, DeskRow], str]:
+    """A study's project for every desk, and the salt of its webhooks' secret."""
     with closing(Database(settings.resolved_database_url)) as database, database.read() as session:
         study = find_study(session, study_name)
         rows = session.scalars(select(DeskRow).where(DeskRow.study_id == study.id))
-        desks = {row.desk: row for row in rows}
+        desks, salt = {row.desk: row for row in rows}, study.webhook_salt
     if unknown := [str(desk) for desk in Desk if desk not in desks]:
         are = "project {} is" if len(unknown) == 1 else "projects {} are"
         raise Wrong(f"its {are.format(', '.join(unknown))} not known here; run: datagen provision {study_name!r}")
-    return desks
-
-
-def _salt(settings: Settings, study_name: str) -> str:
-    with closing(Database(settings.resolved_database_url)) as database, database.read() as session:
-        return find_study(session, study_name).webhook_salt
+    return desks, salt
 
 
 @contextmanager
