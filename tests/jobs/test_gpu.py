@@ -17,6 +17,7 @@ from datagen.domain.decision import Decision
 from datagen.domain.lifecycle import Happening
 from datagen.domain.spec import Json, Spec
 from datagen.errors import DeviceFault, Refused
+from datagen.jobs import heartbeats
 from datagen.jobs.gpu import engine_problems, tell_problems
 from datagen.jobs.queues import GPU
 from datagen.jobs.supervisor import commands, gpu_commands
@@ -112,14 +113,13 @@ def test_what_a_gpu_machine_elsewhere_lacks_is_said_before_anything_is_queued(
         worker = _worker(Redis.from_url(studio.settings.redis_url), (GPU,), tell)
         worker.register_birth()
         worker.heartbeat(WORKER_TTL_SECONDS)
-    try:
+    with heartbeats.beating(studio.settings.redis_url, heartbeats.Kind.WORKER, worker.process):
         said = engine_problems(studio.settings.redis_url, "diffusion", {**own, "size_factor": 1.2})
         assert said[0].startswith("On gpu-box: ")
         assert any("“diffusion.weights” is not set" in one for one in said)
         # of other parameters it has not told anything: it asks itself when it takes the work
         assert engine_problems(studio.settings.redis_url, "diffusion", {"diffusion": {"weights": "owner/name"}}) == ()
-    finally:
-        worker.register_death()
+    worker.register_death()
 
 
 @pytest.mark.parametrize(

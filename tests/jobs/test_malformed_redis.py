@@ -24,7 +24,7 @@ from datagen.jobs.doctor.parts import check_scheduler, check_worker
 from datagen.jobs.queues import ALL_QUEUES, EVENTS, Queues
 from datagen.jobs.scheduler import JsonCron, run_scheduler
 from datagen.jobs.vitals import live_workers
-from datagen.jobs.worker import WORKER_TTL_SECONDS, _worker, run_worker
+from datagen.jobs.worker import _worker, run_worker
 from datagen.settings import Settings
 from datagen.workflow.workshop import Door, Knock
 from stage import redis_server
@@ -81,10 +81,11 @@ def test_worker_entry_that_cannot_be_read_does_not_hide_the_others(
     redis.set("rq:worker:a-string", "x")
     worker = _worker(redis, ALL_QUEUES)
     worker.register_birth()
-    worker.heartbeat(WORKER_TTL_SECONDS)
-    assert [one.name for one in live_workers(Queues(redis))] == [worker.name]
-    assert check_worker(settings) == "1 alive"
+    with heartbeats.beating(settings.redis_url, heartbeats.Kind.WORKER, worker.process):
+        assert [one.name for one in live_workers(Queues(redis))] == [worker.name]
+        assert check_worker(settings) == "1 alive"
     worker.register_death()
+    assert live_workers(Queues(redis)) == []
 
 
 @pytest.mark.parametrize("field", ["created_at", "enqueued_at", "last_heartbeat", "timeout", "status", "data", "type"])

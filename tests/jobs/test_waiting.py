@@ -11,9 +11,10 @@ from sqlalchemy import select
 
 from datagen.domain.decision import Decision
 from datagen.domain.lifecycle import Happening
+from datagen.jobs import heartbeats
 from datagen.jobs.queues import GPU
 from datagen.jobs.sweeper import sweep
-from datagen.jobs.worker import WORKER_TTL_SECONDS, _worker
+from datagen.jobs.worker import _worker
 from datagen.store import leases
 from datagen.store.rows import BatchRow, ShardRow, StudyRow, now
 from datagen.workflow import deciding, waiting
@@ -45,13 +46,9 @@ def test_without_a_gpu_worker_the_decision_task_says_which_to_start(studio: Stud
         assert waiting.NO_GPU in describe(studio.workshop.database, study.name)[0]["under_way"]
 
         worker = _worker(Redis.from_url(studio.settings.redis_url), (GPU,))
-        worker.register_birth()
-        worker.heartbeat(WORKER_TTL_SECONDS)
-        try:
+        with heartbeats.beating(studio.settings.redis_url, heartbeats.Kind.WORKER, worker.process):
             sweep(studio.workshop.database, studio.queues)
             assert waiting.NO_GPU not in study.shown()
-        finally:
-            worker.register_death()
     finally:
         study.act(Happening.CANCEL)
         with studio.workshop.database.write() as session:

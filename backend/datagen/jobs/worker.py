@@ -100,13 +100,8 @@ class WarmWorker(SimpleWorker):
 
     @property
     def process(self) -> heartbeats.Alive:
-        """What its heartbeat says."""
+        """What its heartbeat says, which ``run_worker`` sends; RQ's own goes to RQ's registry."""
         return heartbeats.Alive(self.name, str(self.hostname), tuple(self.queue_names()))
-
-    def register_death(self) -> None:
-        """Say that it has ended."""
-        super().register_death()  # type: ignore[no-untyped-call]
-        heartbeats.end(self.connection, heartbeats.Kind.WORKER, self.name)
 
     def _beat(self) -> None:
         try:
@@ -117,8 +112,6 @@ class WarmWorker(SimpleWorker):
     def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
         """Say that it lives; where Redis has forgotten the worker, register it again."""
         super().heartbeat(timeout, pipeline)
-        if pipeline is None:
-            heartbeats.beat(self.connection, heartbeats.Kind.WORKER, self.process)
         if pipeline is None and self._tell is not None and time.monotonic() - self._told_at > TELL_SECONDS:
             self._told_at = time.monotonic()
             try:
