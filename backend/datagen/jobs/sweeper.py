@@ -32,7 +32,7 @@ from datagen.store.rows import (
 )
 from datagen.workflow import waiting
 from datagen.workflow.building import shard_door
-from datagen.workflow.workshop import Door, Knock, Unit
+from datagen.workflow.workshop import LOCK, Door, Knock, Unit
 
 #: Rows looked at in one sweep, a door; the next sweep takes the rest.
 MOST_ROWS = 50_000
@@ -160,8 +160,8 @@ def _say_what_is_waited_for(database: Database, queues: Queues, shards: Sequence
         return
     with database.write() as session:
         unit = Unit(session=session)
-        for batch_id, said in words.items():
-            batch = session.get(BatchRow, batch_id, with_for_update=True)
+        for batch_id, said in sorted(words.items()):
+            batch = session.get(BatchRow, batch_id, with_for_update=LOCK)
             if batch is not None:  # its study was not deleted meanwhile
                 waiting.say(unit, batch, said)
     queues.knock(unit.knocks)

@@ -13,7 +13,7 @@ from datagen.domain.spec import Json, Spec
 from datagen.store.rows import BatchKind, BatchRow, ShardRow, SpecRow, StudyRow, WorkState
 from datagen.synthesis.engine import needs_gpu
 from datagen.synthesis.given import known_parameters, own_parameters
-from datagen.workflow.workshop import Door, Unit
+from datagen.workflow.workshop import LOCK, Door, Unit
 
 #: Shards of a batch that wait or run at a time; the next are cut when these are finished. More than all workers of an
 #: installation take at once, and few enough to be written, listed and cancelled within milliseconds.
@@ -169,6 +169,11 @@ def shard_door(engine: str) -> Door:
     return Door.GPU_SHARD if needs_gpu(engine) else Door.SHARD
 
 
+def lock_batch(unit: Unit, batch_id: int) -> BatchRow:
+    """The batch, locked until the transaction ends; see ``Unit`` for the order of locks."""
+    return unit.session.get_one(BatchRow, batch_id, populate_existing=True, with_for_update=LOCK)
+
+
 def running_batch(session: Session, study_id: int) -> BatchRow | None:
     """The batch under way; a study has at most one."""
     return session.scalar(
@@ -178,7 +183,7 @@ def running_batch(session: Session, study_id: int) -> BatchRow | None:
 
 def cancel_batch(unit: Unit, batch: BatchRow, reason: str) -> None:
     """Cancel a batch and those of its shards that are not finished; what is finished is kept."""
-    unit.session.refresh(batch, with_for_update=True)  # so that nobody cuts more of it meanwhile
+    unit.session.refresh(batch, with_for_update=LOCK)  # so that nobody cuts more of it meanwhile
     batch.state, batch.problem = WorkState.CANCELLED, reason[:1000]
     unfinished = unit.session.scalars(
         select(ShardRow).where(ShardRow.batch_id == batch.id, ShardRow.state.in_(_UNFINISHED))

@@ -58,7 +58,9 @@ def tell_open(unit: Unit, study_id: int) -> None:
 def show_progress(unit: Unit, batch: BatchRow) -> None:
     """Have every decision that shows this batch told anew."""
     decisions = unit.session.scalars(
-        select(DecisionRow.id).where((DecisionRow.batch_id == batch.id) | (DecisionRow.started_id == batch.id))
+        select(DecisionRow.id)
+        .where((DecisionRow.batch_id == batch.id) | (DecisionRow.started_id == batch.id))
+        .order_by(DecisionRow.id)
     )
     for decision_id in decisions:
         unit.tell(batch.study_id, Notice.DECISION, decision_id)

@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from datagen.store import leases
 from datagen.store.beside import beside
 from datagen.store.rows import BatchRow, ShardRow
-from datagen.workflow import points
+from datagen.workflow import building, points
 from datagen.workflow.workshop import Workshop
 
 log = structlog.get_logger()
@@ -70,12 +70,12 @@ class Teller:
         if current == self._told:
             return
         with self._workshop.unit() as unit:
+            batch = building.lock_batch(unit, self._batch.id)
             shard = leases.held(unit.session, ShardRow, self._shard.id, self._shard.token)
             if shard is None:
                 self._lost.set()
                 return
             shard.made = current.made
-            batch = unit.session.get_one(BatchRow, self._batch.id)
             batch.doing, batch.share = current.doing, current.share
             points.show_progress(unit, batch)
         self._told = current

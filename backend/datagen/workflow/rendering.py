@@ -125,10 +125,13 @@ def render_shard(workshop: Workshop, atelier: Atelier, shard_id: int) -> None:
 
 def _claim(workshop: Workshop, shard_id: int) -> _Lease | None:
     with workshop.unit() as unit:
+        batch_id = unit.session.scalar(select(ShardRow.batch_id).where(ShardRow.id == shard_id))
+        if batch_id is None:
+            return None
+        batch = building.lock_batch(unit, batch_id)
         shard = leases.claim(unit.session, ShardRow, shard_id, workshop.lease_seconds)
         if shard is None:
             return None
-        batch = unit.session.get_one(BatchRow, shard.batch_id)
         if batch.state != WorkState.RUNNING:  # it failed, or was cancelled, while another worker had this shard
             shard.state = WorkState.CANCELLED
             return None
@@ -176,6 +179,7 @@ def _finish(
     """Write the samples, if the lease is still ours; the last shard of a batch ends its rendering."""
     door = building.shard_door(str(lease.spec.body["engine"]))  # looks for installed engines: not under the lock
     with workshop.unit() as unit:
+        batch = building.lock_batch(unit, lease.batch.id)
         shard = leases.held(unit.session, ShardRow, lease.row.id, lease.row.token)
         if shard is None:
             log.info("shard.lease_lost", shard=lease.row.id, batch=lease.batch.id)
@@ -186,7 +190,6 @@ def _finish(
         spec = unit.session.get_one(SpecRow, lease.spec.id)
         if not spec.findings:
             spec.findings = [line[:1000] for line in findings]
-        batch = unit.session.get_one(BatchRow, lease.batch.id, with_for_update=True, populate_existing=True)
         if batch.kind == BatchKind.RUN:
             known = set(spec.findings)
             remarks.add(batch, (line[:1000] for line in warnings if line[:1000] not in known))
@@ -206,6 +209,7 @@ def _finish(
 def _wait(workshop: Workshop, lease: _Lease, outage: Outage) -> None:
     """Give the shard back until the outage may have passed; after hours of that its batch ends with the reason."""
     with workshop.unit() as unit:
+        batch = building.lock_batch(unit, lease.batch.id)
         shard = leases.held(unit.session, ShardRow, lease.row.id, lease.row.token)
         if shard is None:
             return
@@ -213,11 +217,10 @@ def _wait(workshop: Workshop, lease: _Lease, outage: Outage) -> None:
         if waited < workshop.outage_patience:
             until = now() + timedelta(seconds=wait_after(shard.waits + 1))
             leases.wait(shard, str(outage), until)
-            batch = unit.session.get_one(BatchRow, shard.batch_id, populate_existing=True)
             waiting.say_outage(unit, batch, outage, until)
             log.warning("shard.postponed", shard=shard.id, batch=batch.id, waits_for=outage.part, reason=outage.reason)
             return
-        study = unit.session.get_one(BatchRow, shard.batch_id).study.name
+        study = batch.study.name
     waited_for = f"waited {waited.total_seconds() / 3600:.0f} hours for {outage.part}: {outage.reason}"
     _fail(workshop, lease, f"{waited_for}; when it works again, run: datagen retry {study!r}")
 
@@ -229,22 +232,24 @@ def _try_again(workshop: Workshop, lease: _Lease, fault: Exception) -> None:
         _fail(workshop, lease, f"rendering failed {failures} times, last with {shown(fault)}")
         return
     with workshop.unit() as unit:
+        batch = building.lock_batch(unit, lease.batch.id)
         row = leases.held(unit.session, ShardRow, lease.row.id, lease.row.token)
         if row is not None:
             # a failed device is this process's alone: another may take the shard at once
             seconds = 0.0 if isinstance(fault, DeviceFault) else wait_after(failures)
             leases.postpone(row, shown(fault), now() + timedelta(seconds=seconds))
-            waiting.say(unit, unit.session.get_one(BatchRow, row.batch_id), waiting.FAILED)
+            waiting.say(unit, batch, waiting.FAILED)
 
 
 def _fail(workshop: Workshop, lease: _Lease, reason: str) -> None:
     """End the shard's batch: what is finished is kept, the reason stands in the decision task."""
     with workshop.unit() as unit:
+        unit.lock_study(lease.batch.study_id)
+        batch = building.lock_batch(unit, lease.batch.id)
         shard = leases.held(unit.session, ShardRow, lease.row.id, lease.row.token)
         if shard is None:
             return
         leases.give_up(shard, reason)
-        batch = unit.session.get_one(BatchRow, lease.batch.id, populate_existing=True, with_for_update=True)
         if batch.state != WorkState.RUNNING:
             return
         batch.state, batch.problem = WorkState.FAILED, reason[:1000]

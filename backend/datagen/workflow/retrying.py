@@ -25,7 +25,7 @@ from datagen.store.database import is_unavailable
 from datagen.store.rows import InboxRow, OutboxRow, StudyRow, now
 from datagen.workflow import points
 from datagen.workflow.outages import Outage, outage_of, shown
-from datagen.workflow.workshop import Workshop
+from datagen.workflow.workshop import LOCK, Workshop
 
 R = TypeVar("R", InboxRow, OutboxRow)
 T = TypeVar("T")
@@ -113,7 +113,7 @@ def reading_inputs(workshop: Workshop, study_id: int) -> Iterator[None]:
 
 def _postpone_inputs(workshop: Workshop, study_id: int, outage: Outage) -> None:
     with workshop.unit() as unit:
-        study = unit.session.get(StudyRow, study_id, with_for_update=True, populate_existing=True)
+        study = unit.session.get(StudyRow, study_id, with_for_update=LOCK, populate_existing=True)
         if study is None:
             return
         study.inputs_waits += 1
@@ -129,7 +129,7 @@ def making_proposals(workshop: Workshop, study_id: int) -> Iterator[None]:
 
     def due(seconds: float | None) -> None:
         with workshop.unit() as unit:
-            study = unit.session.get(StudyRow, study_id, with_for_update=True, populate_existing=True)
+            study = unit.session.get(StudyRow, study_id, with_for_update=LOCK, populate_existing=True)
             if study is not None:
                 study.proposals_due_at = None if seconds is None else now() + timedelta(seconds=seconds)
 

@@ -18,7 +18,7 @@ from datagen.store.study_secrets import SHARED, new_salt, study_secret
 from datagen.synthesis.engine import load_engine
 from datagen.workflow import points, study_options, verdicts
 from datagen.workflow.study_options import StudyOptions
-from datagen.workflow.workshop import Door, Workshop
+from datagen.workflow.workshop import LOCK, Door, Workshop
 
 #: Longest study name: six desks' titles must fit Label Studio's 50 characters.
 LONGEST_NAME = 36
@@ -103,7 +103,7 @@ def open_study(
     )
     engine_before = None
     with workshop.unit() as unit:
-        study = unit.session.scalar(select(StudyRow).where(StudyRow.name == name).with_for_update())
+        study = unit.session.scalar(select(StudyRow).where(StudyRow.name == name).with_for_update(**LOCK))
         if study is None:
             study = StudyRow(name=name, labels=labels, engine=engine or DEFAULT_ENGINE, preview_size=preview_size)
             unit.session.add(study)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -89,9 +89,17 @@ class Workshop:
             self.knock(unit.knocks)
 
 
+#: How a row is locked: rows that refer to it may be written meanwhile, which PostgreSQL's plain lock does not allow.
+LOCK: dict[str, Any] = {"key_share": True}
+
+
 @dataclass(kw_only=True)
 class Unit:
-    """One transaction and the knocks that follow it."""
+    """One transaction and the knocks that follow it.
+
+    Locks are taken in the order study, batch, shard, outbox row, so that no two transactions wait for each other. A
+    transaction leaves out those that it does not need.
+    """
 
     session: Session
     _knocks: dict[Knock, None] = field(default_factory=dict)
@@ -111,7 +119,7 @@ class Unit:
         Raises:
             Refused: it is not there any more.
         """
-        study = self.session.get(StudyRow, study_id, with_for_update=True, populate_existing=True)
+        study = self.session.get(StudyRow, study_id, with_for_update=LOCK, populate_existing=True)
         if study is None:
             raise Refused("the study is not there any more")
         return study

@@ -1,0 +1,123 @@
+"""Whoever cancels a batch and whoever works on one of its shards wait for one another, and never both at once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select, text
+
+from datagen.domain.lifecycle import SpecState, StudyState
+from datagen.jobs import context
+from datagen.store.database import Database
+from datagen.store.rows import BatchKind, BatchRow, SampleRow, ShardRow, SpecRow, StudyRow, WorkState
+from datagen.workflow import building, rendering, waiting
+from datagen.workflow.outages import Outage
+from datagen.workflow.progress import Teller
+from datagen.workflow.rendering import _Lease
+from datagen.workflow.workshop import Workshop
+from stage.processes import wait_until
+from studio import PATIENCE_S, settings_of
+
+Work = Callable[[Workshop, _Lease], object]
+
+
+@pytest.fixture
+def workshop(postgres_url: str, tmp_path: Path) -> Iterator[Workshop]:
+    """Rows of one run of two shards; nothing but the rows is asked."""
+    given = {
+        "DATAGEN_DATA_DIR": str(tmp_path),
+        "DATAGEN_DATABASE_URL": postgres_url,
+        "LABEL_STUDIO_API_KEY": "a" * 40,
+    }
+    chosen = settings_of(given)
+    chosen.make_missing_secrets()
+    made = context.build_workshop(chosen, lambda _knocks: None)
+    made.database.upgrade()
+    state = StudyState.GENERATING
+    body = {"engine": "composite"}
+    with made.database.write() as session:
+        for row in (
+            StudyRow(id=1, name="plates", labels=["pit"], engine="composite", preview_size=2, state=state),
+            SpecRow(id=1, study_id=1, version=1, digest="0", body=body, created_by="tester", state=SpecState.ACCEPTED),
+            BatchRow(
+                id=1,
+                study_id=1,
+                spec_id=1,
+                kind=BatchKind.RUN,
+                number=1,
+                first=0,
+                count=4,
+                requested_by="tester",
+                doing=waiting.DIED,
+            ),
+            ShardRow(id=1, batch_id=1, start=0, stop=2, state=WorkState.RUNNING, token="ours", attempts=1),
+            ShardRow(id=2, batch_id=1, start=2, stop=4),
+        ):
+            session.add(row)
+            session.flush()
+    yield made
+    made.database.close()
+    made.label_studio.close()
+
+
+def held(workshop: Workshop) -> _Lease:
+    """The first shard, as a worker that renders it has it."""
+    with workshop.database.read() as session:
+        shard, batch, spec = session.get_one(ShardRow, 1), session.get_one(BatchRow, 1), session.get_one(SpecRow, 1)
+        return _Lease(row=shard, batch=batch, spec=spec)
+
+
+def is_waited_for(database: Database) -> bool:
+    """Whether a transaction waits for a lock of another."""
+    with database.read() as session:
+        return bool(session.scalar(text("SELECT EXISTS (SELECT 1 FROM pg_locks WHERE NOT granted)")))
+
+
+def finish(workshop: Workshop, lease: _Lease) -> None:
+    made = [SampleRow(key="s1-v1-run1-0", batch_id=1, shard_id=1, index=0, body={})]
+    rendering._finish(workshop, lease, made, [], [], None, 1.0)
+
+
+def tell(workshop: Workshop, lease: _Lease) -> None:
+    teller = Teller(workshop, lease.row, lease.batch, threading.Event())
+    teller.rendering(1)
+    teller.tell()
+
+
+WORK: dict[str, Work] = {
+    "claim": lambda workshop, _lease: rendering._claim(workshop, 2),
+    "tell": tell,
+    "finish": finish,
+    "wait": lambda workshop, lease: rendering._wait(workshop, lease, Outage("the image store", "it is full")),
+    "try again": lambda workshop, lease: rendering._try_again(workshop, lease, RuntimeError("broken")),
+    "fail": lambda workshop, lease: rendering._fail(workshop, lease, "broken"),
+}
+
+
+@pytest.mark.parametrize("work", WORK.values(), ids=WORK.keys())
+def test_cancelling_a_batch_meets_work_on_its_shards_without_deadlock(workshop: Workshop, work: Work) -> None:
+    lease = held(workshop)
+    with ThreadPoolExecutor(1) as pool:
+        with workshop.unit() as unit:
+            unit.lock_study(1)
+            batch = building.lock_batch(unit, 1)
+            worker = pool.submit(work, workshop, lease)
+            wait_until(lambda: is_waited_for(workshop.database), PATIENCE_S, "The worker's wait", every=0.02)
+            building.cancel_batch(unit, batch, "cancelled by tester")
+        worker.result(PATIENCE_S)
+    with workshop.database.read() as session:
+        assert list(session.scalars(select(ShardRow.state))) == [WorkState.CANCELLED] * 2
+        assert session.scalars(select(SampleRow)).all() == []
+
+
+def test_work_on_a_batch_may_tell_label_studio_while_its_study_is_locked(workshop: Workshop) -> None:
+    """Its outbox rows refer to the study, whose lock is held by somebody who may wait for the batch."""
+    with ThreadPoolExecutor(1) as pool, workshop.unit() as unit:
+        unit.lock_study(1)
+        pool.submit(finish, workshop, held(workshop)).result(PATIENCE_S)
+        batch = building.lock_batch(unit, 1)
+        assert batch.doing == ""
