@@ -34,9 +34,15 @@ def test_a_task_that_was_only_skipped_has_none_that_counts() -> None:
         ({"completed_by": {"id": 1, "first_name": "Ann", "last_name": "", "email": "ann@x.org"}}, "Ann ann@x.org"),
         ({"completed_by": 7}, "user 7"),
         ({"completed_by": None}, ""),
+        (
+            {"created_username": "Ann Lee ann@example.com, 2", "completed_by": 2, "updated_by": 2},
+            "Ann Lee ann@example.com",
+        ),
+        # our own annotation that closes a review task, and somebody who gave a verdict by updating it
+        ({"created_username": "datagen@example.com, 1", "completed_by": 1, "updated_by": 7}, "user 7"),
     ],
 )
-def test_who_submitted_is_read_from_each_form(body: dict[str, object], who: str) -> None:
+def test_who_submitted_or_updated_is_read_from_each_form(body: dict[str, object], who: str) -> None:
     assert Annotation.from_json({"id": 1, **body}).completed_by == who
 
 

@@ -26,7 +26,7 @@ class Annotation:
     id: int
     result: Result
     was_cancelled: bool
-    #: name and e-mail of who submitted it, or ``user N``
+    #: name and e-mail of who submitted it, or ``user N``; of one that somebody else updated since, that person
     completed_by: str
     #: see ``stamp``; changes with every update
     updated_at: str
@@ -215,11 +215,14 @@ def _copied_from(body: Mapping[str, Any]) -> int | None:
 
 
 def _who(body: Mapping[str, Any]) -> str:
-    """Who submitted an annotation, in whichever form the API says it."""
+    """Who says what an annotation holds, in whichever form the API says it."""
+    by, updated_by = body.get("completed_by"), body.get("updated_by")
+    submitted_by = by.get("id") if isinstance(by, Mapping) else by
+    if isinstance(updated_by, int) and isinstance(submitted_by, int) and updated_by != submitted_by:
+        return f"user {updated_by}"  # Label Studio names nobody but who submitted it
     named = str(body.get("created_username") or "").rpartition(",")[0].strip()
     if named:
         return named
-    by = body.get("completed_by")
     if isinstance(by, Mapping):
         parts = (by.get("first_name"), by.get("last_name"), by.get("email"))
         return " ".join(str(part) for part in parts if part) or f"user {by.get('id')}"
