@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from datagen.domain.sample import made_from
 from datagen.store.rows import BatchKind, BatchRow, SampleRow, SpecRow
+from datagen.workflow.samples import steps_of
 
 #: How the lines of a version's findings begin that are warnings, and those that are methods and numbers.
 WARNING, DETAIL = "Note: ", "Details: "
@@ -66,17 +66,12 @@ def made_otherwise(session: Session, spec: SpecRow, made: Sequence[SampleRow]) -
     )
     if preview is None or not made:
         return []
-    before, after = (made_from(_steps(row)) for row in (preview, made[0]))  # of one shard all are made alike
+    before, after = (made_from(steps_of(row)) for row in (preview, made[0]))  # of one shard all are made alike
     return [
         _OTHERWISE.format(what=what, new=_short(after[what]), old=_short(before[what]))
         for what in sorted(before.keys() & after.keys())
         if before[what] != after[what]
     ]
-
-
-def _steps(row: SampleRow) -> Mapping[str, Any]:
-    steps: Mapping[str, Any] = row.body["provenance"]["steps"]
-    return steps
 
 
 def _short(digest: object) -> str:

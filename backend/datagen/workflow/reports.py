@@ -8,10 +8,11 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from html import escape
 
-from sqlalchemy import Row, func, select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from datagen.domain.decision import ACTIONS
@@ -51,10 +52,20 @@ FEW_WARNINGS = 3
 LONGEST_LIST = 12
 
 
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """A verdict that came in time, and the index of its sample."""
+
+    opinion: Opinion
+    reasons: list[str]
+    comment: str
+    index: int
+
+
 def decision_data(session: Session, workshop: Workshop, decision: DecisionRow) -> dict[str, str]:
     """The data of a decision task: ``html``, ``sheet`` (an address), ``title``."""
     study, batch, started = decision.study, decision.batch, decision.started
-    inputs = collect(session, study)
+    said = _said(session, batch) if batch is not None and batch.kind == BatchKind.ROUND else ()
     parts = [f'<h2 style="margin:0 0 8px">{escape(study.name)} · decision {decision.number}</h2>']
     if decision.problem:
         parts.append(_refusal(f"<b>Not done:</b> {escape(decision.problem)}"))
@@ -70,8 +81,10 @@ def decision_data(session: Session, workshop: Workshop, decision: DecisionRow) -
     if started is not None:
         parts.append(_progress(session, started, button="Update" if decision.answer else "Submit"))
     if batch is not None:
-        parts.append(_batch(session, batch))
+        parts.append(_round(session, batch, said) if batch.kind == BatchKind.ROUND else _run(session, batch))
+    inputs, missing = Inputs(), tuple[str, ...]()
     if decision.action is None:
+        inputs = collect(session, study)
         if study.waits_for:
             parts.append(
                 _box("#fff4e5", "#8a5300", f"Reading the inputs {escape(study.waits_for)}; it is tried again.")
@@ -81,14 +94,14 @@ def decision_data(session: Session, workshop: Workshop, decision: DecisionRow) -
         parts.append(_what_now(study.state, missing, answered=bool(decision.answer)))
     parts += _late_verdicts(session, study.id)
     if batch is not None and batch.kind == BatchKind.ROUND:
-        parts.append(_round_details(session, batch))
+        parts.append(_round_details(session, batch, said))
     if decision.action is None:
         parts.append(_inputs(session, study.id, inputs, unfolded=batch is None or bool(missing or inputs.problems)))
     parts.append(decision_sheet.caption_of(decision))
     return {
         "html": f'<div style="font-size:14px;line-height:1.4">{"".join(parts)}</div>',
         "sheet": workshop.links.make(decision_sheet.sheet_of(decision)),
-        "title": _title(session, decision),
+        "title": _title(decision, said),
     }
 
 
@@ -112,7 +125,7 @@ def _late_verdicts(session: Session, study_id: int) -> list[str]:
     return [_box("#fff4e5", "#8a5300", _list(sentences))] if sentences else []
 
 
-def _title(session: Session, decision: DecisionRow) -> str:
+def _title(decision: DecisionRow, said: Sequence[_Said]) -> str:
     """What the list of decision tasks says of one: what it shows, how that was judged, and what was decided."""
     parts = [f"Decision {decision.number}"]
     batch = decision.batch
@@ -122,8 +135,7 @@ def _title(session: Session, decision: DecisionRow) -> str:
         made = f"{counted(batch.count, 'image')}, {batch.state}"
         parts.append(f"run “{batch.name}”, version {batch.spec.version}, {made}")
     else:
-        said = _said(session, batch)
-        good = sum(1 for row in said if row.opinion == Opinion.GOOD)
+        good = _good(said)
         judged = f"{good} good, {len(said) - good} bad of {batch.count}"
         parts.append(f"round {batch.number}, version {batch.spec.version}, {judged}")
     if decision.action is not None:
@@ -176,22 +188,17 @@ def _undrawn(session: Session, study_id: int) -> list[str]:
     return [f"<p>Nothing is drawn yet on {' and '.join(named)}, so they are not used.</p>"] if named else []
 
 
-def _batch(session: Session, batch: BatchRow) -> str:
-    return _round(session, batch) if batch.kind == BatchKind.ROUND else _run(session, batch)
-
-
-def _round(session: Session, batch: BatchRow) -> str:
+def _round(session: Session, batch: BatchRow, said: Sequence[_Said]) -> str:
     """A preview round: its version, and how much of it was judged how; of one that was not made, why."""
     spec = session.get_one(SpecRow, batch.spec_id)
     head = f'<h3 style="margin:8px 0 4px">Preview round {batch.number}, version {spec.version}</h3>'
     if batch.state in (WorkState.FAILED, WorkState.CANCELLED):
         return head + _refusal(escape(batch.problem))
-    said = _said(session, batch)
     deleted = _deleted(session, batch)
-    good = sum(1 for row in said if row.opinion == Opinion.GOOD)
+    good = _good(said)
     left = max(batch.count - len({row.index for row in said} | deleted), 0)
     out = f", <b>{len(deleted)}</b> deleted" if deleted else ""
-    waits = "still to review" if spec.state in (SpecState.RENDERING, SpecState.REVIEW) else "not reviewed"
+    waits = "still to review" if verdicts.takes_verdicts(spec.state) else "not reviewed"
     project = points.project_of(session, batch.study_id, Desk.PREVIEWS)
     parts = [
         head,
@@ -215,15 +222,14 @@ def _round(session: Session, batch: BatchRow) -> str:
     return "".join(parts)
 
 
-def _round_details(session: Session, batch: BatchRow) -> str:
+def _round_details(session: Session, batch: BatchRow, said: Sequence[_Said]) -> str:
     """What one may want to read of a round: what changed, what people wrote, what the engine found."""
     spec = session.get_one(SpecRow, batch.spec_id)
     parts = []
     if spec.notes:
         first = spec.parent_id is None
         parts.append(_fold(f"What changed in version {spec.version}", _list(spec.notes), unfolded=not first))
-    said = [(shown_number(batch, index), comment) for _, _, comment, index in _said(session, batch)]
-    if comments := [f"image {number}: {comment}" for number, comment in said if comment]:
+    if comments := [f"image {shown_number(batch, row.index)}: {row.comment}" for row in said if row.comment]:
         parts.append(_fold(f"Comments: {len(comments)}", _list(comments)))
     lines = remarks.by_purpose(spec.findings)
     if lines.warnings:
@@ -235,14 +241,19 @@ def _round_details(session: Session, batch: BatchRow) -> str:
     return "".join(parts)
 
 
-def _said(session: Session, batch: BatchRow) -> Sequence[Row[Opinion, list[str], str, int]]:
+def _good(said: Sequence[_Said]) -> int:
+    return sum(1 for row in said if row.opinion == Opinion.GOOD)
+
+
+def _said(session: Session, batch: BatchRow) -> list[_Said]:
     """The verdicts on a round that came in time, in the samples' order."""
-    return session.execute(
+    rows = session.execute(
         select(VerdictRow.opinion, VerdictRow.reasons, VerdictRow.comment, SampleRow.index)
         .join(SampleRow, SampleRow.id == VerdictRow.sample_id)
         .where(SampleRow.batch_id == batch.id, verdicts.counts())
         .order_by(SampleRow.index)
-    ).all()
+    )
+    return [_Said(*row) for row in rows]
 
 
 def _deleted(session: Session, batch: BatchRow) -> set[int]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 from datagen.domain.geometry import Box, Polygon
 from datagen.domain.inputs import ImageRef
 from datagen.domain.sample import Instance, Provenance, Sample
+from datagen.domain.spec import Json
 from datagen.store.rows import BatchRow, SampleRow
 
 #: Characters of a key; see ``SampleRow.key``.
@@ -27,6 +29,12 @@ def shown_number(batch: BatchRow, index: int) -> int:
 def to_body(sample: Sample) -> dict[str, Any]:
     """The sample as JSON values."""
     return asdict(sample)
+
+
+def steps_of(row: SampleRow) -> Mapping[str, Json]:
+    """What the engine decided for a sample (``Provenance.steps``); its labels, which may be many, are not read."""
+    steps: Mapping[str, Json] = row.body["provenance"]["steps"]
+    return steps
 
 
 def sample_of(row: SampleRow) -> Sample:
