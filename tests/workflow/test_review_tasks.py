@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import pytest
+from sqlalchemy import select
 
 from datagen.domain.inputs import Desk
 from datagen.domain.lifecycle import Happening
 from datagen.label_studio.answers import is_closing
 from datagen.label_studio.records import Task
 from datagen.store.decode import decode
-from datagen.store.rows import BatchKind
-from datagen.workflow import review_tasks, sheets
+from datagen.store.rows import BatchKind, Notice, ShardRow, SpecRow
+from datagen.workflow import review_tasks, sheets, telling
+from datagen.workflow.mending import retry
+from datagen.workflow.rendering import Atelier, render_shard
 from studio import ROUND, Studio, Study, said
 
 pytestmark = pytest.mark.integration
@@ -88,6 +91,42 @@ def test_a_round_whose_successor_was_cancelled_waits_for_verdicts_again(studio: 
     studio.settle()
     assert all(is_open(task) for task in again(study, first))
     assert {task.data["status"] for task in again(study, first)} == {"to review"}
+
+
+def test_tasks_made_after_their_round_was_cancelled_are_closed(studio: Studio, study: Study) -> None:
+    study.review()
+    study.act(Happening.BUILD_PREVIEW)
+    made = study.batches(BatchKind.ROUND)[-1]
+    with studio.rows() as session:
+        [shard] = session.scalars(select(ShardRow.id).where(ShardRow.batch_id == made.id))
+    render_shard(studio.workshop, Atelier(studio.workshop), shard)
+    study.act(Happening.CANCEL)
+    told = {(row.kind, row.subject_id): row.id for row in study.outbox()}
+    telling.tell(studio.workshop, told[Notice.REVIEW_TASKS, made.id])  # it has no task yet
+    telling.tell(studio.workshop, told[Notice.SAMPLES, shard])
+    studio.settle()
+    tasks = study.round_tasks()
+    assert len(tasks) == ROUND
+    assert not any(is_open(task) for task in tasks)
+    assert {task.data["status"] for task in tasks} == {"closed: stopped"}
+
+
+def test_a_round_is_closed_again_when_its_failed_successor_is_taken_up_again(studio: Studio, study: Study) -> None:
+    study.review()
+    first = study.round_tasks()
+    study.act(Happening.REFINE)
+    with studio.workshop.database.write() as session:
+        spec = session.get_one(SpecRow, study.specs()[-1].id)
+        body = dict(spec.body)
+        spec.body = {**body, "engine": "no-such-engine"}
+    studio.settle()
+    assert all(is_open(task) for task in again(study, first))
+    with studio.workshop.database.write() as session:
+        session.get_one(SpecRow, study.specs()[-1].id).body = body  # the engine is installed again
+    retry(studio.workshop, study.name, "ann")
+    studio.settle()
+    assert not any(is_open(task) for task in again(study, first))
+    assert {task.data["status"] for task in again(study, first)} == {"closed: refined"}
 
 
 def test_a_verdict_that_comes_after_the_decision_is_answered_where_people_look(studio: Studio, study: Study) -> None:

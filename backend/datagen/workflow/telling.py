@@ -112,6 +112,8 @@ def _tell_samples(workshop: Workshop, shard_id: int) -> None:
         batch = unit.session.get_one(BatchRow, batch.id, populate_existing=True)
         if batch.state != WorkState.RUNNING or not building.is_published(unit.session, batch):
             points.show_progress(unit, batch)
+            if batch.kind == BatchKind.ROUND and batch.state != WorkState.RUNNING:
+                unit.tell(study.id, Notice.REVIEW_TASKS, batch.id)  # it ended before its tasks were made: they are open
             return
         batch.state, batch.published_at = WorkState.DONE, now()
         if batch.kind == BatchKind.ROUND:

@@ -63,6 +63,7 @@ def revive(unit: Unit, study: StudyRow, batch: BatchRow, who: str) -> None:
             ).first()
             earlier.state = SpecState.REFINED if began_with == Happening.REFINE else step.spec
             earlier.decided_by, earlier.decided_at = who, now()
+            review_tasks.request(unit, earlier)
         version.state = SpecState.RENDERING
     batch.state, batch.problem, batch.doing = WorkState.RUNNING, "", ""
     batch.share, batch.retry_at = 0.0, None
