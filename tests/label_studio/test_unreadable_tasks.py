@@ -11,6 +11,7 @@ import pytest
 from datagen.errors import LabelStudioFault, LabelStudioUnavailable
 from datagen.label_studio.client import LabelStudio
 from datagen.label_studio.listing import MOST_UNREADABLE
+from datagen.label_studio.publisher import TaskDraft, ensure_tasks
 from datagen.label_studio.records import Project
 from stage.label_studio_server import LabelStudio as Server
 
@@ -81,6 +82,19 @@ def test_the_search_for_them_is_bounded(client: LabelStudio, project: Project, l
     bad = poison(label_studio, project, many=3 * MOST_UNREADABLE)
     with pytest.raises(LabelStudioFault, match=rf"more than {MOST_UNREADABLE} tasks .* {bad[0]}, {bad[1]}"):
         list(client.tasks(project.id, unreadable=[]))
+
+
+def test_a_draft_whose_task_cannot_be_sent_is_not_made_a_second_time(
+    client: LabelStudio, project: Project, label_studio: Server
+) -> None:
+    [bad] = poison(label_studio, project, datagen_key="b-1", batch="b", remark="so \ud800")
+    drafts = [TaskDraft(key=f"b-{number}", data={"image": f"/{number}.png"}) for number in range(3)]
+    unreadable: list[int] = []
+    first = ensure_tasks(client, project.id, "b", drafts, unreadable=unreadable)
+    assert unreadable == [bad]
+    assert first["b-1"] == bad
+    assert sorted(first.values()) == [number for number, _ in client.stamps(project.id)]
+    assert ensure_tasks(client, project.id, "b", drafts) == first
 
 
 class Failing(httpx.BaseTransport):

@@ -160,9 +160,15 @@ class LabelStudio:
             self._at, project_id, wanted, annotations=annotations, page_size=page_size, unreadable=unreadable
         )
 
-    def stamps(self, project_id: int, *, updated_since: str | None = None) -> list[tuple[int, str]]:
-        """The numbers of tasks and when they were touched: the cheapest question of all about a project's tasks."""
-        return list(list_stamps(self._at, project_id, Wanted(updated_since=updated_since)))
+    def stamps(
+        self, project_id: int, *, updated_since: str | None = None, key: str | None = None
+    ) -> list[tuple[int, str]]:
+        """The numbers of tasks and when they were touched: the cheapest question of all about a project's tasks.
+
+        ``updated_since``: see ``tasks``. ``key`` keeps those whose ``data.datagen_key`` is it, also tasks that Label
+        Studio cannot send.
+        """
+        return list(list_stamps(self._at, project_id, Wanted(updated_since=updated_since, key=key)))
 
     def import_tasks(self, project_id: int, drafts: Sequence[Mapping[str, Any]]) -> list[int]:
         """Make tasks (``data``, ``predictions``, ``annotations``) in one request; their ids, in order.

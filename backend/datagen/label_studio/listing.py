@@ -46,6 +46,8 @@ class Wanted:
     ids: Sequence[int] | None = None
     #: ``data.batch`` is this
     batch: str | None = None
+    #: ``data.datagen_key`` is this
+    key: str | None = None
     #: made or touched then or later, ISO 8601
     updated_since: str | None = None
 
@@ -188,6 +190,8 @@ def _query(wanted: Wanted, after: int) -> dict[str, Any]:
         filters.append(_filter("id", "greater", "Number", after))
     if wanted.batch is not None:
         filters.append(_filter("data.batch", "equal", "String", wanted.batch))
+    if wanted.key is not None:
+        filters.append(_filter("data.datagen_key", "equal", "String", wanted.key))
     if wanted.updated_since is not None:
         filters.append(_filter("updated_at", "greater_or_equal", "Datetime", stamp(wanted.updated_since)))
     query: dict[str, Any] = {"filters": {"conjunction": "and", "items": filters}} if filters else {}

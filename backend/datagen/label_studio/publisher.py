@@ -35,12 +35,22 @@ class TaskDraft:
     annotations: Sequence[Mapping[str, Any]] = field(default=())
 
 
-def ensure_tasks(client: LabelStudio, project_id: int, batch: str, drafts: Sequence[TaskDraft]) -> dict[str, int]:
+def ensure_tasks(
+    client: LabelStudio,
+    project_id: int,
+    batch: str,
+    drafts: Sequence[TaskDraft],
+    *,
+    unreadable: list[int] | None = None,
+) -> dict[str, int]:
     """See that each draft exists as exactly one task of ``batch``; key → task id.
 
     One task of a key is kept: of twins (an import that Label Studio ran twice) the one that somebody annotated, else
     the oldest; the others are deleted unless somebody annotated them too. Annotations that came with the draft are
     nobody's. What is there is left as it is, but for predictions that an import lost on its way.
+
+    A task of the batch that Label Studio cannot send (see ``listing``) is left as it is, and its id added to
+    ``unreadable``; the draft that it was made from is not made a second time.
 
     Raises:
         LabelStudioError and its kinds: what was done so far stays, and running it again ends it.
@@ -49,21 +59,25 @@ def ensure_tasks(client: LabelStudio, project_id: int, batch: str, drafts: Seque
     if len(keys) != len(drafts):
         raise ValueError("two drafts have the same key")
     wanted = {draft.key: draft for draft in drafts}
-    there = _keep_one_each(client, project_id, batch, wanted)
-    missing = [draft for draft in drafts if draft.key not in there]
+    there, left_out = _keep_one_each(client, project_id, batch, wanted)
+    if unreadable is not None:
+        unreadable += left_out
+    unseen = _find_by_key(client, project_id, [key for key in wanted if key not in there], left_out)
+    missing = [draft for draft in drafts if draft.key not in there and draft.key not in unseen]
     for start in range(0, len(missing), _MOST_TASKS):
         client.import_tasks(project_id, [_body(draft, batch) for draft in missing[start : start + _MOST_TASKS]])
     if missing:  # what an import answered is no proof of what it did
-        there = _keep_one_each(client, project_id, batch, wanted)
-        if gone := [draft.key for draft in drafts if draft.key not in there]:
+        there, _ = _keep_one_each(client, project_id, batch, wanted)
+        if gone := [draft.key for draft in missing if draft.key not in there]:
             raise LabelStudioError(
                 f"Label Studio lacks {counted(len(gone), 'task')} of {batch} after the import; run it again."
             )
         for draft in missing:
             _ensure_annotations(client, there[draft.key], draft)
-    for draft in drafts:
-        _ensure_predictions(client, there[draft.key], draft)
-    return {draft.key: there[draft.key].id for draft in drafts}
+    for key, draft in wanted.items():
+        if key in there:
+            _ensure_predictions(client, there[key], draft)
+    return {key: there[key].id if key in there else unseen[key] for key in wanted}
 
 
 def ensure_task_data(
@@ -106,24 +120,42 @@ def _ensure_annotations(client: LabelStudio, task: Task, draft: TaskDraft) -> No
             client.annotate(task.id, annotation["result"])
 
 
+def _find_by_key(client: LabelStudio, project_id: int, keys: Sequence[str], task_ids: Sequence[int]) -> dict[str, int]:
+    """Which of these tasks have these keys; key → task id.
+
+    Label Studio cannot send what the tasks hold, but can filter by it.
+    """
+    found: dict[str, int] = {}
+    for key in keys if task_ids else ():
+        with_key = {task_id for task_id, _ in client.stamps(project_id, key=key)}
+        if of_these := with_key.intersection(task_ids):
+            found[key] = min(of_these)
+    return found
+
+
 def _keep_one_each(
     client: LabelStudio, project_id: int, batch: str, drafts: Mapping[str, TaskDraft]
-) -> dict[str, Task]:
-    """The tasks of a batch by their key; twins that nobody annotated are deleted."""
+) -> tuple[dict[str, Task], list[int]]:
+    """The tasks of a batch by their key, and the ids of those that Label Studio cannot send.
+
+    Twins that nobody annotated are deleted.
+    """
     found: dict[str, list[Task]] = {}
-    for task in client.tasks(project_id, batch=batch, annotations=False):
+    left_out: list[int] = []
+    for task in client.tasks(project_id, batch=batch, annotations=False, unreadable=left_out):
         found.setdefault(str(task.data.get("datagen_key")), []).append(task)
     twins = [task.id for tasks in found.values() if len(tasks) > 1 for task in tasks]
     if not twins:
-        return {key: tasks[0] for key, tasks in found.items()}
+        return {key: tasks[0] for key, tasks in found.items()}, left_out
+    unsendable: list[int] = []  # because of an annotation: without annotations they were sent
     annotated = {
         task.id
-        for task in client.tasks(project_id, ids=twins)
+        for task in client.tasks(project_id, ids=twins, unreadable=unsendable)
         if _somebody_annotated(task, drafts.get(str(task.data.get("datagen_key"))))
-    }
+    }.union(unsendable)
     kept = {key: min(tasks, key=lambda one: (one.id not in annotated, one.id)) for key, tasks in found.items()}
     client.delete_tasks(project_id, sorted(set(twins) - annotated - {task.id for task in kept.values()}))
-    return kept
+    return kept, left_out
 
 
 def _body(draft: TaskDraft, batch: str) -> dict[str, Any]:

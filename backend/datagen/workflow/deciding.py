@@ -15,17 +15,18 @@ from sqlalchemy import select
 from datagen.domain.decision import Decision
 from datagen.domain.inputs import Desk, Inputs
 from datagen.domain.lifecycle import Happening, StudyState
-from datagen.domain.wording import counted
+from datagen.domain.wording import by_number, counted
 from datagen.errors import DatagenError, LabelStudioUnavailable, NotReady, Refused
 from datagen.label_studio.answers import decision as read_decision
 from datagen.label_studio.records import Annotation, Task
 from datagen.store.rows import BatchKind, BatchRow, DecisionRow, Notice, StudyRow, now
 from datagen.synthesis.given import go_on
-from datagen.workflow import building, points, unreadable_tasks, verdicts
+from datagen.workflow import building, points, verdicts
 from datagen.workflow.actions import Case, act, prepare
 from datagen.workflow.confirming import check_confirmed
 from datagen.workflow.inputs import refresh
 from datagen.workflow.outages import outage_of
+from datagen.workflow.unreadable_tasks import read_tasks
 from datagen.workflow.workshop import Unit, Workshop
 
 #: Answers on one decision task, and on copies of it, that are acted on; whoever goes on may use the command line.
@@ -85,10 +86,9 @@ def follow_tasks(workshop: Workshop, project_id: int, **which: Any) -> None:
     """
     if which.get("ids") == []:
         return
-    unreadable: list[int] = []
-    for task in list(workshop.label_studio.tasks(project_id, unreadable=unreadable, **which)):
+    tasks, _ = read_tasks(workshop, project_id, **which)
+    for task in tasks:
         follow(workshop, project_id, task)
-    unreadable_tasks.note(workshop, project_id, unreadable)
 
 
 def follow(workshop: Workshop, project_id: int, task: Task) -> None:
@@ -249,7 +249,7 @@ def _read_first(workshop: Workshop, study_id: int, wish: Decision) -> Inputs:
     if wish.action is Happening.BUILD_PREVIEW:
         inputs = refresh(workshop, study_id, force=True)
         if inputs.unread:
-            some = f"{inputs.unread:,} input images are" if inputs.unread > 1 else "1 input image is"
+            some = f"{counted(inputs.unread, 'input image')} {by_number(inputs.unread, 'is', 'are')}"
             raise NotReady(f"{some} still being read; ask again when this page no longer says so.")
         if missing := inputs.missing():
             raise NotReady("a preview cannot be built yet. Missing: " + "; ".join(missing) + ".")

@@ -25,6 +25,7 @@ from datagen.label_studio.records import Counts, Task
 from datagen.store.rows import DeskRow, InputRow, StudyRow, now
 from datagen.workflow import deciding, points, unreadable_tasks, verdicts
 from datagen.workflow.inputs import mark_stale
+from datagen.workflow.unreadable_tasks import read_tasks
 from datagen.workflow.workshop import Door, Workshop
 
 log = structlog.get_logger()
@@ -149,7 +150,8 @@ def _look(workshop: Workshop, desk: DeskRow, counts: Counts, moment: datetime) -
                 with workshop.unit() as unit:
                     points.tell_open(unit, desk.study_id)
         case _:
-            _check_inputs(workshop, desk, _touched(workshop, desk, since) if is_new else (), reread=reread)
+            touched = read_tasks(workshop, desk.project_id, updated_since=since)[0] if is_new else ()
+            _check_inputs(workshop, desk, touched, reread=reread)
     if is_new:
         seen = _digest(stamps, _before(until))
     else:
@@ -162,13 +164,6 @@ def _look(workshop: Workshop, desk: DeskRow, counts: Counts, moment: datetime) -
         counted=str(counts),
         tasks=counts.tasks if desk.desk.role is None else None,  # of inputs, whoever reads them all says how many
     )
-
-
-def _touched(workshop: Workshop, desk: DeskRow, since: str | None) -> list[Task]:
-    unreadable: list[int] = []
-    tasks = list(workshop.label_studio.tasks(desk.project_id, updated_since=since, unreadable=unreadable))
-    unreadable_tasks.note(workshop, desk.project_id, unreadable)
-    return tasks
 
 
 def _failed(desk: DeskRow, counted: str, fault: str) -> _Seen:
@@ -192,11 +187,11 @@ def _note(workshop: Workshop, seen: Sequence[_Seen], moment: datetime) -> None:
 
 def _check_inputs(workshop: Workshop, desk: DeskRow, touched: Sequence[Task], *, reread: bool) -> None:
     """Have the inputs read again where a task is new, was answered anew, or is gone."""
+    if not (touched or reread):
+        return
     with workshop.database.read() as session:
-        rows = session.scalars(
-            select(InputRow).where(InputRow.study_id == desk.study_id, InputRow.role == desk.desk.role)
-        )
-        known = {row.task_id: row.said_at for row in rows}
+        of_desk = (InputRow.study_id == desk.study_id, InputRow.role == desk.desk.role)
+        known = dict(session.execute(select(InputRow.task_id, InputRow.said_at).where(*of_desk)).all())
     changed = [task.id for task in touched if not _is_skip(task) and known.get(task.id) != _said_at(task)]
     skipped = [task.id for task in touched if _is_skip(task) and task.id in known]
     if not (changed or skipped or reread):

@@ -21,6 +21,7 @@ from datagen.label_studio.records import Task
 from datagen.store.rows import BatchKind, BatchRow, Notice, SampleRow, SpecRow, VerdictRow
 from datagen.workflow import points, verdicts
 from datagen.workflow.samples import shown_number
+from datagen.workflow.unreadable_tasks import read_tasks
 from datagen.workflow.workshop import Unit, Workshop
 
 #: Fields of a review task's data that its list shows; they are there from the beginning, so that they are columns.
@@ -66,7 +67,8 @@ def update(workshop: Workshop, batch_id: int) -> None:
     if found is None:
         return  # deleted meanwhile
     client = workshop.label_studio
-    for task in list(client.tasks(found.project_id, batch=found.batch_name)):
+    tasks, _ = read_tasks(workshop, found.project_id, batch=found.batch_name)
+    for task in tasks:
         columns = found.columns.get(str(task.data.get("datagen_key")))
         if columns is None:
             continue  # a copy of a task of ours whose key somebody changed

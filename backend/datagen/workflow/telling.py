@@ -6,6 +6,7 @@ any line and run again: tasks are looked up by our key before they are made.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 import structlog
@@ -34,7 +35,7 @@ from datagen.store.rows import (
     WorkState,
     now,
 )
-from datagen.workflow import building, decision_sheet, points, reports, review_tasks
+from datagen.workflow import building, decision_sheet, points, reports, review_tasks, unreadable_tasks
 from datagen.workflow.outages import outage_of
 from datagen.workflow.retrying import persist, try_again
 from datagen.workflow.samples import sample_of, shown_number
@@ -100,7 +101,7 @@ def _tell_samples(workshop: Workshop, shard_id: int) -> None:
             rows = [row for row in rows if row.task_id is not None]
     drafts = [_draft(workshop, study, spec, batch, row, desk) for row in rows]
     name = batch_name(batch) if desk is Desk.PREVIEWS else f"{batch_name(batch)}-{shard.start}"
-    task_ids = publisher.ensure_tasks(workshop.label_studio, project_id, name, drafts)
+    task_ids = _ensure_tasks(workshop, project_id, name, drafts)
     with workshop.unit() as unit:
         unit.lock_study(study.id)
         shard = unit.session.get_one(ShardRow, shard_id, populate_existing=True)
@@ -121,6 +122,14 @@ def _tell_samples(workshop: Workshop, shard_id: int) -> None:
             conclude(unit, batch, Happening.ROUND_READY)
         else:
             conclude(unit, batch, Happening.RUN_FINISHED)
+
+
+def _ensure_tasks(workshop: Workshop, project_id: int, name: str, drafts: Sequence[TaskDraft]) -> dict[str, int]:
+    """Publish drafts; those whose tasks Label Studio cannot send keep the others from nothing."""
+    unreadable: list[int] = []
+    task_ids = publisher.ensure_tasks(workshop.label_studio, project_id, name, drafts, unreadable=unreadable)
+    unreadable_tasks.note(workshop, project_id, unreadable)
+    return task_ids
 
 
 def _draft(
@@ -159,7 +168,7 @@ def _tell_decision(workshop: Workshop, decision_id: int) -> None:
         sheet = decision_sheet.sheet_to_store(decision)
         key = points.key_of(decision)
     draft = TaskDraft(key=key, data=data, predictions=[form_prediction(count=reports.SUGGESTED_COUNT)])
-    task_id = publisher.ensure_tasks(workshop.label_studio, project_id, key, [draft])[key]
+    task_id = _ensure_tasks(workshop, project_id, key, [draft])[key]
     if decision.task_id is not None:
         publisher.ensure_task_data(workshop.label_studio, task_id, data)
     if decision.task_id != task_id:  # it is new, or somebody deleted the old one

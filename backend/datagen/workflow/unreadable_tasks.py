@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from datagen.domain.inputs import Desk
+from datagen.domain.wording import by_number
 from datagen.errors import Refused
+from datagen.label_studio.records import Task
 from datagen.store.rows import DeskRow, StudyRow
 from datagen.workflow import points
 from datagen.workflow.workshop import Unit, Workshop, find_study
@@ -22,6 +25,20 @@ log = structlog.get_logger()
 
 #: How the sentence begins where some tasks of a project could not be read, and the others were.
 _BEGINNING = "Left out, because Label Studio cannot send it:"
+
+
+def read_tasks(workshop: Workshop, project_id: int, **which: Any) -> tuple[list[Task], list[int]]:
+    """Tasks of a project, and the ids of those that Label Studio cannot send, which are remembered.
+
+    Args:
+        workshop: what they are read with.
+        project_id: the project.
+        which: which tasks, as ``LabelStudio.tasks`` takes it.
+    """
+    unreadable: list[int] = []
+    tasks = list(workshop.label_studio.tasks(project_id, unreadable=unreadable, **which))
+    note(workshop, project_id, unreadable)
+    return tasks, unreadable
 
 
 def note(workshop: Workshop, project_id: int, task_ids: Iterable[int]) -> None:
@@ -113,7 +130,7 @@ def _sentence(session: Session, desk: DeskRow) -> str:
         return ""
     name = session.get_one(StudyRow, desk.study_id).name
     numbers = " ".join(map(str, desk.unreadable))
-    which, it = ("task", "it") if len(desk.unreadable) == 1 else ("tasks", "them")
+    which, it = (by_number(len(desk.unreadable), *words) for words in (("task", "tasks"), ("it", "them")))
     return (
         f"{_BEGINNING} {which} {numbers.replace(' ', ', ')} of project {desk.project_id} ({desk.desk}): "
         f"text in there is none (half a character). Label Studio's own pages of that project fail too. "

@@ -22,12 +22,11 @@ from sqlalchemy.orm import Session, aliased
 from datagen.domain.inputs import Desk
 from datagen.domain.lifecycle import SpecState
 from datagen.domain.verdict import Opinion, Reason, Verdict
-from datagen.label_studio.records import Task
 from datagen.quality.refine import Judged
 from datagen.store.rows import BatchKind, BatchRow, DeskRow, Notice, SampleRow, ShardRow, SpecRow, StudyRow, VerdictRow
-from datagen.workflow import unreadable_tasks
 from datagen.workflow.points import project_of
-from datagen.workflow.samples import sample_of
+from datagen.workflow.samples import steps_of
+from datagen.workflow.unreadable_tasks import read_tasks
 from datagen.workflow.verdict_rows import NOWHERE, OPEN, keep
 from datagen.workflow.workshop import Unit, Workshop
 
@@ -112,7 +111,7 @@ def follow_round(workshop: Workshop, batch_id: int) -> None:
                     )
                 ).all()
             )
-        tasks, unreadable = _read(workshop, project_id, batch=batch_name(batch))
+        tasks, unreadable = read_tasks(workshop, project_id, batch=batch_name(batch))
         outdated = keep(workshop, batch.study_id, tasks, as_of, expected, unreadable)
 
 
@@ -132,19 +131,11 @@ def follow(workshop: Workshop, project_id: int, **which: Any) -> None:
             )
         if study is None:
             return  # deleted meanwhile
-        tasks, unreadable = _read(workshop, project_id, **which)
+        tasks, unreadable = read_tasks(workshop, project_id, **which)
         outdated = keep(workshop, study.id, tasks, study.verdict_changes, unreadable=unreadable)
         if not outdated:
             return
         which = {"ids": outdated}
-
-
-def _read(workshop: Workshop, project_id: int, **which: Any) -> tuple[list[Task], list[int]]:
-    """Review tasks, and the numbers of those that Label Studio cannot send."""
-    unreadable: list[int] = []
-    tasks = list(workshop.label_studio.tasks(project_id, unreadable=unreadable, **which))
-    unreadable_tasks.note(workshop, project_id, unreadable)
-    return tasks, unreadable
 
 
 def takes_verdicts(state: SpecState) -> bool:
@@ -230,7 +221,7 @@ def judged(session: Session, batch_id: int) -> list[Judged]:
         .order_by(SampleRow.index, VerdictRow.annotation_id)
     ).all()
     samples = session.scalars(select(SampleRow).where(SampleRow.batch_id == batch_id))
-    steps = {sample.id: sample_of(sample).provenance.steps for sample in samples}
+    steps = {sample.id: steps_of(sample) for sample in samples}
     return [
         Judged(
             steps=steps[sample_id],
