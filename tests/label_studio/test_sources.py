@@ -12,7 +12,7 @@ from datagen.label_studio.client import LabelStudio
 from datagen.label_studio.records import Project, Task
 from datagen.label_studio.region_conversion import convert
 from datagen.label_studio.regions import concept_regions
-from datagen.label_studio.sources import image_of, read_desk
+from datagen.label_studio.sources import image_of, read_tasks
 
 from .drawn import box, choice, polygon
 
@@ -21,7 +21,7 @@ GOOD, BAD = choice("verdict", "good"), choice("verdict", "bad")
 
 def named(client: LabelStudio, project: Project, **data: Any) -> str:
     client.import_tasks(project.id, [{"data": {"image": "", **data}}])
-    return list(read_desk(client, project.id))[-1].name
+    return list(read_tasks(client.tasks(project.id)))[-1].name
 
 
 @pytest.mark.integration
@@ -33,7 +33,7 @@ def test_the_newest_answer_counts_and_a_task_only_skipped_is_left_out(client: La
     client.annotate(ids[1], [], was_cancelled=True)
     client.annotate(ids[2], [GOOD])
     client.annotate(ids[2], [], was_cancelled=True)
-    found = {raw.task_id: raw for raw in read_desk(client, project.id)}
+    found = {raw.task_id: raw for raw in read_tasks(client.tasks(project.id))}
     assert sorted(found) == [ids[0], ids[2], ids[3]]
     assert [one["value"] for one in found[ids[0]].result or ()] == [{"choices": ["bad"]}]
     assert [one["value"] for one in found[ids[2]].result or ()] == [{"choices": ["good"]}]

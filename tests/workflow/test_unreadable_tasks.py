@@ -7,21 +7,27 @@ from dataclasses import replace
 
 import httpx
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from datagen.domain.inputs import Desk, Role
+from datagen.domain.lifecycle import Happening
 from datagen.errors import Refused
 from datagen.jobs.doctor.finding import Wrong
 from datagen.jobs.doctor.label_studio import check_tasks
+from datagen.label_studio.answers import is_closing
 from datagen.label_studio.client import LabelStudio
 from datagen.label_studio.listing import MOST_UNREADABLE
+from datagen.label_studio.records import Task
 from datagen.store.decode import encode_png
-from datagen.store.rows import BatchKind, DeskRow
+from datagen.store.rows import BatchKind, DeskRow, InputRow, Notice, ShardRow
+from datagen.workflow import inputs as reading
 from datagen.workflow import unreadable_tasks, verdicts
 from datagen.workflow.adding import add_from_project
-from datagen.workflow.inputs import collect
+from datagen.workflow.inputs import collect, mark_stale, refresh
+from datagen.workflow.mending import mend_links
 from datagen.workflow.reconciling import reconcile
 from datagen.workflow.status import describe
+from datagen.workflow.workshop import Unit
 from studio import ANYWHERE, Studio, Study, plate, polygon, said
 
 pytest_plugins = ("studio_fixtures",)
@@ -41,11 +47,26 @@ def poison(studio: Studio, study: Study, desk: Desk, many: int = 1) -> int:
     return int(answer.raise_for_status().json()["task_ids"][0])
 
 
+def spoil(studio: Studio, task: Task) -> None:
+    """Write half a character into a task's data."""
+    httpx.patch(
+        f"{studio.server.url}/api/tasks/{task.id}/",
+        content=json.dumps({"data": {**task.data, "remark": "so \ud800"}}),
+        headers={"Authorization": f"Token {studio.server.token}", "Content-Type": "application/json"},
+        timeout=60,
+    )
+
+
 def deafen(studio: Studio, study: Study) -> None:
     """From now on no webhook tells of the study."""
     for project in study.projects.values():
         for webhook in studio.client.webhooks(project):
             studio.client.delete_webhook(webhook.id)
+
+
+def readable(study: Study, desk: Desk) -> dict[int, Task]:
+    """The tasks of a desk that Label Studio can send, by their ids."""
+    return {task.id: task for task in study.studio.client.tasks(study.projects[desk], unreadable=[])}
 
 
 @pytest.fixture
@@ -171,6 +192,73 @@ def test_a_comment_that_cannot_be_sent_takes_no_verdict_away(studio: Studio, stu
     studio.settle()
     assert [str(row.opinion) for row in study.verdicts()] == ["bad"]
     assert "Left out" not in study.page()
+
+
+def test_a_review_task_that_cannot_be_sent_keeps_no_other_from_being_closed_or_signed_anew(
+    studio: Studio, study: Study
+) -> None:
+    study.review()
+    spoiled, *others = study.round_tasks()
+    spoil(studio, spoiled)
+    left = readable(study, Desk.PREVIEWS)
+    assert spoiled.id not in left
+    assert mend_links(studio.workshop, study.name).looked_at == len(left)
+    study.act(Happening.REFINE)
+    studio.settle()
+    found = readable(study, Desk.PREVIEWS)
+    for task in others:
+        assert [is_closing(one.result) for one in found[task.id].annotations] == [True]
+    assert [row.error for row in study.outbox() if row.error] == []
+    assert f"task {spoiled.id} of project" in study.page()
+    unreadable_tasks.discard(studio.workshop, study.name, [spoiled.id])
+
+
+def test_review_tasks_are_published_once_though_one_of_them_cannot_be_sent(studio: Studio, study: Study) -> None:
+    study.review()
+    spoiled, *_ = study.round_tasks()
+    spoil(studio, spoiled)
+    made = study.batches(BatchKind.ROUND)[-1]
+    before = [row.task_id for row in study.samples_of(made)]
+    count = studio.client.counts([study.projects[Desk.PREVIEWS]])[study.projects[Desk.PREVIEWS]].tasks
+    with studio.workshop.unit() as unit:
+        shard = unit.session.scalars(select(ShardRow).where(ShardRow.batch_id == made.id)).one()
+        unit.tell(study.id, Notice.SAMPLES, shard.id)
+    studio.settle()
+    assert [row.task_id for row in study.samples_of(made)] == before
+    assert studio.client.counts([study.projects[Desk.PREVIEWS]])[study.projects[Desk.PREVIEWS]].tasks == count
+    assert [row.error for row in study.outbox() if row.error] == []
+    unreadable_tasks.discard(studio.workshop, study.name, [spoiled.id])
+
+
+def test_an_input_whose_task_cannot_be_sent_any_more_stays_as_it_was_last_read(
+    studio: Studio, poisoned: tuple[Study, int]
+) -> None:
+    study, _ = poisoned
+    task = study.tasks(Desk.CANVASES)[0]
+    drawn = polygon(ANYWHERE)
+    drawn["value"]["polygonlabels"] = ["area\ud800"]
+    assert post(studio, f"/api/tasks/{task.id}/annotations/", {"result": [drawn]}).status_code == 500
+    found = refresh(studio.workshop, study.id, force=True)
+    assert (found.count(Role.CANVAS), found.count(Role.CONCEPT)) == (6, 6)
+    with studio.rows() as session:
+        assert collect(session, study.row()) == found
+    unreadable_tasks.discard(studio.workshop, study.name, [task.id])
+    assert refresh(studio.workshop, study.id, force=True).count(Role.CANVAS) == 5
+
+
+def test_a_reading_ends_though_a_project_at_fault_has_inputs_that_were_not_read_yet(
+    studio: Studio, poisoned: tuple[Study, int]
+) -> None:
+    study, _ = poisoned
+    poison(studio, study, Desk.BACKGROUNDS, many=MOST_UNREADABLE + 1)
+    with studio.workshop.database.write() as session:
+        row = session.scalars(
+            select(InputRow).where(InputRow.study_id == study.id, InputRow.role == Role.BACKGROUND).limit(1)
+        ).one()
+        row.digest, row.parsed, row.problem = None, None, reading._UNREAD
+        mark_stale(Unit(session=session), study.id)
+    assert refresh(studio.workshop, study.id).unread == 1
+    assert study.row().inputs_read == study.row().inputs_changed
 
 
 def test_a_fault_of_ours_at_one_project_is_named_and_the_others_are_looked_at(studio: Studio) -> None:

@@ -12,7 +12,6 @@ from pathlib import PurePosixPath
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from datagen.domain.foreign_text import plain
-from datagen.label_studio.client import LabelStudio
 from datagen.label_studio.records import Result, Task
 
 #: How an upload is named on disk: eight hexadecimal digits before the name it was given.
@@ -40,18 +39,11 @@ class RawInput:
     annotation_id: int | None = None
 
 
-def read_desk(
-    client: LabelStudio, project_id: int, *, view_id: int | None = None, unreadable: list[int] | None = None
-) -> Iterator[RawInput]:
-    """The inputs in a project, or in one of its tabs: of each task the newest annotation that is no skip.
-
-    A task that was only ever skipped is left out. For ``unreadable`` see ``LabelStudio.tasks``.
-    """
-    return read_tasks(client.tasks(project_id, view_id=view_id, unreadable=unreadable))
-
-
 def read_tasks(tasks: Iterable[Task]) -> Iterator[RawInput]:
-    """The inputs in these tasks; see ``read_desk``."""
+    """The inputs in these tasks: of each task the newest annotation that is no skip.
+
+    A task that was only ever skipped is left out.
+    """
     for task in tasks:
         newest = task.newest
         if newest is None and task.annotations:

@@ -12,9 +12,10 @@ from sqlalchemy.orm import Session
 
 from datagen.domain.foreign_text import plain
 from datagen.domain.inputs import CanvasImage, ConceptImage, ImageRef, Inputs, Problem, Role
+from datagen.domain.wording import counted
 from datagen.errors import LabelStudioFault, LabelStudioMissing
 from datagen.label_studio.records import Task
-from datagen.label_studio.sources import RawInput, read_tasks
+from datagen.label_studio.sources import LONGEST_ADDRESS, RawInput, read_tasks
 from datagen.store.rows import DeskRow, InputRow, StudyRow
 from datagen.workflow import input_pictures, unreadable_tasks
 from datagen.workflow.input_pictures import Fetched
@@ -28,8 +29,6 @@ IDS_AT_A_TIME = 10_000
 ROWS_AT_A_TIME, TEXT_AT_A_TIME = 200, 2**20
 #: One reading works out no more drawings after this, seconds; the next one goes on.
 PARSING_SECONDS = 30.0
-#: Characters of an image's address that are kept.
-LONGEST_ADDRESS = 2_000
 #: Corners of all drawings of a study together: they are all part of every version of its spec.
 MOST_CORNERS = 1_000_000
 #: Stands in the row of an input whose picture or drawing is not read yet.
@@ -85,27 +84,35 @@ def refresh(workshop: Workshop, study_id: int, *, force: bool = False) -> Inputs
     for chunk in _chunks(_rows(study, found, pictures, before)):
         rows += chunk
         is_newest = is_newest and _write(workshop, study_id, as_of, chunk)
-    failed = {reading.role for reading in readings if reading.fault}
-    kept = [row for row in before.values() if row.role in failed]
-    rows += kept
+    kept = _kept(before.values(), readings)
     if is_newest:
-        _conclude(workshop, study_id, as_of, rows, urls.union(row.url for row in kept), readings)
-    return _inputs_of(sorted(rows, key=lambda row: row.task_id), study.labels)
+        _conclude(workshop, study_id, as_of, rows, kept, urls, readings)
+    return _inputs_of(sorted([*rows, *kept], key=lambda row: row.task_id), study.labels)
 
 
 def _read(workshop: Workshop, study_name: str, desk: DeskRow, role: Role, *, force: bool) -> _Reading:
     project_id = desk.project_id
-    unreadable: list[int] = []
     try:
-        tasks = list(workshop.label_studio.tasks(project_id, unreadable=unreadable))
+        tasks, unreadable = unreadable_tasks.read_tasks(workshop, project_id)
     except (LabelStudioFault, LabelStudioMissing) as fault:
         if force:
             raise
         is_gone = isinstance(fault, LabelStudioMissing)
         reason = unreadable_tasks.gone(desk.desk, project_id, study_name) if is_gone else str(fault)
         return _Reading(project_id=project_id, role=role, fault=reason)
-    unreadable_tasks.note(workshop, project_id, unreadable)
     return _Reading(project_id=project_id, role=role, tasks=tasks, unreadable=unreadable)
+
+
+def _kept(before: Iterable[InputRow], readings: Sequence[_Reading]) -> list[InputRow]:
+    """Rows that stay as they were: of projects that could not be read, and of tasks that Label Studio cannot send."""
+    failed = {reading.role for reading in readings if reading.fault}
+    unsendable = {(reading.role, task_id) for reading in readings for task_id in reading.unreadable}
+    return [
+        row
+        for row in before
+        # of an unsendable task that was not read yet nothing is known
+        if row.role in failed or ((row.role, row.task_id) in unsendable and row.problem != _UNREAD)
+    ]
 
 
 def mark_stale(unit: Unit, study_id: int) -> None:
@@ -182,7 +189,7 @@ def _inputs_of(rows: Iterable[InputRow], labels: Sequence[str]) -> Inputs:
         item = f"task {row.task_id} ({row.name})"
         problems += (Problem(role=row.role, item=item, reason=reason) for reason in reasons)
     for role, count in sorted(unread.items()):
-        item = f"{count:,} image{'s' if count > 1 else ''}"
+        item = counted(count, "image")
         problems.append(Problem(role=role, item=item, reason="still being read; this page will show what came of it"))
     return Inputs(
         concepts=tuple(concepts),
@@ -292,18 +299,23 @@ def _conclude(
     study_id: int,
     as_of: int,
     rows: Sequence[InputRow],
-    urls: Iterable[str],
+    kept: Sequence[InputRow],
+    urls: set[str],
     readings: Sequence[_Reading],
 ) -> None:
-    """End a reading: remove what is gone from Label Studio, and note that all is read, or have it gone on with."""
-    there = {row.task_id for row in rows}
+    """End a reading: remove what is gone from Label Studio, and note that all is read, or have it gone on with.
+
+    ``kept`` are rows that this reading could not read, so another one at once could not either: the reconciler has
+    their projects read again, once they can be.
+    """
+    there = {row.task_id for row in (*rows, *kept)}
     is_unread = any(row.problem == _UNREAD for row in rows)
     with workshop.unit() as unit:
         study = unit.lock_study(study_id)
         if study.inputs_reading > as_of:
             return
-        kept = unit.session.scalars(select(InputRow.task_id).where(InputRow.study_id == study_id))
-        gone = [task_id for task_id in kept if task_id not in there]
+        stored = unit.session.scalars(select(InputRow.task_id).where(InputRow.study_id == study_id))
+        gone = [task_id for task_id in stored if task_id not in there]
         for start in range(0, len(gone), IDS_AT_A_TIME):
             unit.session.execute(delete(InputRow).where(InputRow.task_id.in_(gone[start : start + IDS_AT_A_TIME])))
         for reading in readings:
@@ -319,6 +331,6 @@ def _conclude(
         else:
             study.inputs_read = as_of
             study.inputs_waits, study.waits_for = 0, ""
-            input_pictures.forget_others(unit, study_id, urls)
+            input_pictures.forget_others(unit, study_id, urls.union(row.url for row in kept))
             unit.later(Door.PROPOSALS, study_id)
         tell_open(unit, study_id)
