@@ -163,6 +163,18 @@ def test_a_worker_that_lost_its_lease_to_another_builds_no_second_preview(studio
     assert len(study.batches(BatchKind.ROUND)) == rounds + 1
 
 
+def test_start_training_that_the_engine_refuses_says_so_on_the_decision_task(studio: Studio, study: Study) -> None:
+    study.review()
+    event = start_training(studio, study)
+    study.use_engine("no-such-engine")
+    studio.settle()
+    study.use_engine("composite")
+    row = again(studio, event)
+    assert (str(row.state), row.attempts) == ("done", 1)
+    assert "Not done" in study.page()
+    assert "no-such-engine" in study.page()
+
+
 def test_our_own_tasks_coming_back_as_events_set_nothing_going(studio: Studio, study: Study) -> None:
     study.review()
     told = [one for one in study.events(Desk.PREVIEWS) if one.action == "TASKS_CREATED"]

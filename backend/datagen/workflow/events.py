@@ -9,7 +9,7 @@ import structlog
 from datagen.domain.decision import Decision
 from datagen.domain.inputs import Desk
 from datagen.domain.lifecycle import Happening
-from datagen.errors import DatagenError, LabelStudioMissing, NotReady, Refused
+from datagen.errors import DatagenError, LabelStudioMissing
 from datagen.label_studio.payloads import START_TRAINING
 from datagen.store import leases
 from datagen.store.rows import DecisionRow, DeskRow, InboxRow, Notice, now
@@ -86,7 +86,9 @@ def start_training(workshop: Workshop, row: InboxRow, study_id: int) -> None:
     try:
         with deciding.showing_waits(workshop, study_id, Happening.BUILD_PREVIEW):
             deciding.decide(workshop, study_id, Decision(action=Happening.BUILD_PREVIEW), "Start Training", once=once)
-    except (Refused, NotReady) as refusal:
+    except DatagenError as refusal:
+        if outage_of(refusal) is not None:
+            raise
         with workshop.unit() as unit:
             if not once(unit):
                 return
