@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
 from dataclasses import replace
 
@@ -164,6 +165,34 @@ def test_deleting_a_study_keeps_the_pictures_that_another_study_has(
     assert all(studio.workshop.images.exists(digest) for digest in shared if digest)
     assert gone.audit()[-1] == "ann: deleted with its Label Studio projects"
     kept.review()  # it can still be used
+
+
+def test_a_deletion_that_was_interrupted_is_ended_by_the_next(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mending, "SAMPLES_AT_A_TIME", 2)
+    gone = studio.open_study()
+    gone.give(Role.BACKGROUND, [("own.png", encode_png(plate(4712)), [])])
+    studio.settle()
+    gone.review()
+    pictures = [row.body["image"]["digest"] for row in gone.samples_of(gone.batches()[-1])]
+    with studio.rows() as session:
+        own = InputRow.study_id == gone.id, InputRow.name == "own.png"
+        pictures += session.scalars(select(InputRow.digest).where(*own))
+    delete, calls, interrupted_at = studio.workshop.images.delete, itertools.count(1), (2, 5, 8)
+
+    def interrupted(digest: str) -> None:
+        if next(calls) in interrupted_at:
+            raise KeyboardInterrupt
+        delete(digest)
+
+    monkeypatch.setattr(studio.workshop.images, "delete", interrupted)
+    for _ in interrupted_at:
+        with pytest.raises(KeyboardInterrupt):
+            delete_study(studio.workshop, gone.name, "ann", with_projects=True)
+    delete_study(studio.workshop, gone.name, "ann", with_projects=True)
+    with studio.rows() as session:
+        assert session.scalar(select(StudyRow.id).where(StudyRow.name == gone.name)) is None
+    assert [digest for digest in pictures if studio.workshop.images.exists(digest)] == []
+    assert studio.client.find_projects(gone.name) == []
 
 
 def test_links_that_were_signed_with_a_lost_key_are_signed_anew_and_the_others_left_alone(

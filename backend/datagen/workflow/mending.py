@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import structlog
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from datagen.domain.inputs import Desk
@@ -34,6 +36,7 @@ from datagen.store.rows import (
 from datagen.workflow import building, transitions
 from datagen.workflow.building import running_batch
 from datagen.workflow.points import project_of
+from datagen.workflow.unreadable_tasks import read_tasks
 from datagen.workflow.workshop import Door, Unit, Workshop, find_study
 
 #: Of a batch's shards this many are queued at once; the sweeper queues the others.
@@ -43,6 +46,8 @@ log = structlog.get_logger()
 
 #: Samples that one transaction deletes.
 SAMPLES_AT_A_TIME = 2_000
+#: The digests of a sample's image and mask.
+_DIGESTS = (SampleRow.body["image"]["digest"].as_string(), SampleRow.body["mask"]["digest"].as_string())
 #: Tasks whose links are looked at in one request to Label Studio.
 LINKS_AT_ONCE = 100
 
@@ -89,10 +94,6 @@ def retry(workshop: Workshop, name: str, who: str) -> Retried:
         ).all()
         doors: list[tuple[Door, OutboxRow | InboxRow]] = [(Door.OUTBOX, row) for row in outbox]
         doors += [(Door.EVENT, row) for row in events]
-        for door, row in doors:
-            row.state, row.due_at, row.error = WorkState.PENDING, now(), ""
-            leases.start_afresh(row)
-            unit.later(door, row.id)
         revived = left = ""
         try:
             revived = _revive(unit, study, who)
@@ -100,6 +101,10 @@ def retry(workshop: Workshop, name: str, who: str) -> Retried:
             left = str(refusal)
             if not doors:
                 raise
+        for door, row in doors:
+            row.state, row.due_at, row.error = WorkState.PENDING, now(), ""
+            leases.start_afresh(row)
+            unit.later(door, row.id)
         return Retried(outbox=len(outbox), events=len(events), revived=revived, left=left)
 
 
@@ -186,7 +191,8 @@ def _mend_samples(workshop: Workshop, study_id: int, kind: BatchKind, project_id
             return
         last = rows[-1].id
         digests = {task_id: found for _, task_id, found in rows}
-        for task in workshop.label_studio.tasks(project_id, ids=list(digests), annotations=False):
+        tasks, _ = read_tasks(workshop, project_id, ids=list(digests), annotations=False)
+        for task in tasks:
             done.looked_at += 1
             if not workshop.links.opens(str(task.data.get("image", "")), digests[task.id]):
                 try:
@@ -203,32 +209,39 @@ def delete_study(workshop: Workshop, name: str, who: str, *, with_projects: bool
 
     Its lines in the audit stay. ``with_projects`` deletes its Label Studio projects too.
 
+    Pictures and projects are deleted before the rows that name them: whatever ends it early, running it again deletes
+    the rest.
+
     Raises:
         Refused: work is under way; cancel it first.
-        StoreUnavailable: its pictures could not be deleted now; nothing was changed.
+        StoreUnavailable: the image store does not answer; run it again. Nothing was changed where it did not answer at
+            the beginning.
+        LabelStudioError: a project could not be deleted; run it again.
     """
-    workshop.images.check()  # what no row names any more would be left there for ever
+    workshop.images.check()
     with workshop.database.read() as session:
         study_id = find_study(session, name).id
         _check_idle(session, study_id, name)
-        pictures = _pictures(session, study_id)
-    while _delete_some_samples(workshop, study_id, name):
-        pass
-    with workshop.unit() as unit:
-        session = unit.session
-        study = unit.lock_study(study_id)
-        _check_idle(session, study_id, name)
-        projects = list(session.scalars(select(DeskRow.project_id).where(DeskRow.study_id == study.id)))
-        unit.note(study, who, "deleted" + (" with its Label Studio projects" if with_projects else ""))
-        _delete_rows(session, study.id, projects)
+        others = _pictures(session, StudyRow.id != study_id)
+    deleted: set[str] = set()
+    while (found := _some_samples(workshop, study_id, name)).ids:
+        deleted |= _delete_pictures(workshop, found.pictures - others)
+        _delete_samples(workshop, study_id, name, found.ids)
     with workshop.database.read() as session:
-        pictures -= _pictures(session, None)
-    for digest in pictures:
-        workshop.images.delete(digest)
+        _check_idle(session, study_id, name)
+        projects = list(session.scalars(select(DeskRow.project_id).where(DeskRow.study_id == study_id)))
+        # others may have begun to use an input meanwhile
+        own = _pictures(session, StudyRow.id == study_id) - _pictures(session, StudyRow.id != study_id)
+    deleted |= _delete_pictures(workshop, own)
     if with_projects:
         for project_id in projects:
             workshop.label_studio.delete_project(project_id)
-    return len(pictures)
+    with workshop.unit() as unit:
+        study = unit.lock_study(study_id)
+        _check_idle(unit.session, study_id, name)
+        unit.note(study, who, "deleted" + (" with its Label Studio projects" if with_projects else ""))
+        _delete_rows(unit.session, study.id, projects)
+    return len(deleted)
 
 
 def _check_idle(session: Session, study_id: int, name: str) -> None:
@@ -241,35 +254,48 @@ def _check_idle(session: Session, study_id: int, name: str) -> None:
         raise Refused(f"{name!r} has work under way; run: datagen cancel {name!r}")
 
 
-def _delete_some_samples(workshop: Workshop, study_id: int, name: str) -> bool:
-    """Delete some of a study's samples with their verdicts; whether there were any: a million take many seconds."""
+class _Samples(NamedTuple):
+    """Some samples of a study: their ids, and the digests of their images and masks."""
+
+    ids: list[int]
+    pictures: set[str]
+
+
+def _some_samples(workshop: Workshop, study_id: int, name: str) -> _Samples:
+    """The oldest samples of a study, as many as one transaction deletes: a million take many seconds."""
+    batches = select(BatchRow.id).where(BatchRow.study_id == study_id)
+    oldest = select(SampleRow.id, *_DIGESTS).where(SampleRow.batch_id.in_(batches)).order_by(SampleRow.id)
+    with workshop.database.read() as session:
+        _check_idle(session, study_id, name)
+        rows = session.execute(oldest.limit(SAMPLES_AT_A_TIME)).all()
+    return _Samples(ids=[row_id for row_id, *_ in rows], pictures={digest for _, *pair in rows for digest in pair})
+
+
+def _delete_samples(workshop: Workshop, study_id: int, name: str, ids: Sequence[int]) -> None:
+    """Delete these samples of a study with their verdicts."""
     with workshop.unit() as unit:
         unit.lock_study(study_id)
         _check_idle(unit.session, study_id, name)
-        batches = select(BatchRow.id).where(BatchRow.study_id == study_id)
-        ids = unit.session.scalars(
-            select(SampleRow.id).where(SampleRow.batch_id.in_(batches)).order_by(SampleRow.id).limit(SAMPLES_AT_A_TIME)
-        ).all()
         unit.session.execute(delete(VerdictRow).where(VerdictRow.sample_id.in_(ids)))
         unit.session.execute(delete(SampleRow).where(SampleRow.id.in_(ids)))
-    return bool(ids)
 
 
-def _pictures(session: Session, study_id: int | None) -> set[str]:
-    """The digests a study refers to; all that are referred to without one."""
-    inputs = select(InputRow.digest).where(InputRow.digest.is_not(None))
-    fetched = select(FetchedPictureRow.digest).where(FetchedPictureRow.digest.is_not(None))
-    sheets = select(BatchRow.sheet).where(BatchRow.sheet.is_not(None))
-    samples = select(SampleRow.body["image"]["digest"].as_string(), SampleRow.body["mask"]["digest"].as_string()).join(
-        BatchRow, BatchRow.id == SampleRow.batch_id
+def _delete_pictures(workshop: Workshop, digests: set[str]) -> set[str]:
+    for digest in digests:
+        workshop.images.delete(digest)
+    return digests
+
+
+def _pictures(session: Session, of_study: ColumnElement[bool]) -> set[str]:
+    """The digests that the studies of a condition refer to."""
+    studies = select(StudyRow.id).where(of_study)
+    inputs = select(InputRow.digest).where(InputRow.digest.is_not(None), InputRow.study_id.in_(studies))
+    fetched = select(FetchedPictureRow.digest).where(
+        FetchedPictureRow.digest.is_not(None), FetchedPictureRow.study_id.in_(studies)
     )
-    specs = select(SpecRow.body)
-    if study_id is not None:
-        inputs = inputs.where(InputRow.study_id == study_id)
-        fetched = fetched.where(FetchedPictureRow.study_id == study_id)
-        sheets = sheets.where(BatchRow.study_id == study_id)
-        samples = samples.where(BatchRow.study_id == study_id)
-        specs = specs.where(SpecRow.study_id == study_id)
+    sheets = select(BatchRow.sheet).where(BatchRow.sheet.is_not(None), BatchRow.study_id.in_(studies))
+    samples = select(*_DIGESTS).join(BatchRow, BatchRow.id == SampleRow.batch_id).where(BatchRow.study_id.in_(studies))
+    specs = select(SpecRow.body).where(SpecRow.study_id.in_(studies))
     found = {digest for query in (inputs, fetched, sheets) for digest in session.scalars(query) if digest}
     found |= {digest for pair in session.execute(samples) for digest in pair}
     for body in session.scalars(specs):
