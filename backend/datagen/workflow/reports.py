@@ -18,7 +18,7 @@ from datagen.domain.decision import ACTIONS
 from datagen.domain.inputs import MINIMUM_PER_ROLE, RECOMMENDED_BACKGROUNDS, Desk, Inputs, Role
 from datagen.domain.lifecycle import TABLE, Happening, SpecState, StudyState
 from datagen.domain.verdict import Opinion
-from datagen.domain.wording import by_number, counted
+from datagen.domain.wording import by_number, counted, span
 from datagen.store.rows import (
     BatchKind,
     BatchRow,
@@ -283,13 +283,12 @@ def _progress(session: Session, batch: BatchRow, button: str) -> str:
     ``button`` is what Label Studio shows on the task: one that somebody answered is updated.
     """
     stored, at_it = _rendered(session, batch)
-    made, share = stored + at_it, stored / batch.count
+    made = stored + at_it
     name = f"Preview round {batch.number}" if batch.kind == BatchKind.ROUND else f"Run “{escape(batch.name)}”"
     words = [f"{name}: {made:,} of {batch.count:,} synthesized, {batch.state}"]
     running = batch.state == WorkState.RUNNING
-    if running and 0 < share < 1 and not waiting.is_waiting(batch.doing):
-        spent = now() - batch.requested_at
-        words.append(f"about {_span(spent * (1 / share - 1))} left")
+    if running and not waiting.is_waiting(batch.doing) and (left := _time_left(session, batch, made)) is not None:
+        words.append(f"about {span(left)} left")
     refused = session.scalar(
         select(OutboxRow.error).where(
             OutboxRow.study_id == batch.study_id, OutboxRow.state == WorkState.FAILED, OutboxRow.error != ""
@@ -335,6 +334,30 @@ def _rendered(session: Session, batch: BatchRow) -> tuple[int, int]:
     return stored or 0, at_it or 0
 
 
+def _time_left(session: Session, batch: BatchRow, made: int) -> timedelta | None:
+    """How long the other samples take, by what its stored ones took; None before a shard is stored, and at the end.
+
+    By the seconds of rendering alone: a batch may have waited in the queue, for an outage, or for a fit before.
+    """
+    seconds, images = session.execute(
+        select(func.sum(ShardRow.seconds), func.sum(ShardRow.stop - ShardRow.start)).where(
+            ShardRow.batch_id == batch.id, ShardRow.seconds.is_not(None)
+        )
+    ).one()
+    if not images or seconds is None or made >= batch.count:
+        return None
+    at_once = max(_shards_under_way(session, batch), 1)
+    return timedelta(seconds=seconds / images * (batch.count - made) / at_once)
+
+
+def _shards_under_way(session: Session, batch: BatchRow) -> int:
+    """How many of its shards a worker holds."""
+    query = select(func.count()).where(
+        ShardRow.batch_id == batch.id, ShardRow.state == WorkState.RUNNING, ShardRow.due_at > now()
+    )
+    return session.scalar(query) or 0
+
+
 def _published(session: Session, batch: BatchRow) -> int:
     return (
         session.scalar(
@@ -344,13 +367,6 @@ def _published(session: Session, batch: BatchRow) -> int:
         )
         or 0
     )
-
-
-def _span(left: timedelta) -> str:
-    seconds = int(left.total_seconds())
-    if seconds < 90:
-        return f"{seconds} s"
-    return f"{seconds // 60} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _link(project_id: int | None, text: str) -> str:
