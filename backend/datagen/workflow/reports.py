@@ -191,12 +191,16 @@ def _round(session: Session, batch: BatchRow) -> str:
     good = sum(1 for row in said if row.opinion == Opinion.GOOD)
     left = max(batch.count - len({row.index for row in said} | deleted), 0)
     out = f", <b>{len(deleted)}</b> deleted" if deleted else ""
-    waits = "still to review" if spec.state in (SpecState.RENDERING, SpecState.REVIEW) else "not reviewed"
+    is_open = spec.state in (SpecState.RENDERING, SpecState.REVIEW)
+    waits = "still to review" if is_open else "not reviewed"
     project = points.project_of(session, batch.study_id, Desk.PREVIEWS)
+    link = _link(project, "review them" if is_open and left else "Previews")
+    if is_open and left:
+        link += ": tab <b>To review now</b>, then <b>Label Tasks As Displayed</b>"
     parts = [
         head,
         f'<p style="margin:4px 0"><b>{good}</b> good, <b>{len(said) - good}</b> bad, <b>{left}</b> {waits}{out}'
-        f" · {_link(project, 'review them' if left else 'look at them again')}</p>",
+        f" · {link}</p>",
     ]
     if reasons := Counter(reason for row in said for reason in row.reasons):
         named = ", ".join(f"{name} ({count})" for name, count in reasons.most_common())
