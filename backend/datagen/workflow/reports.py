@@ -138,7 +138,7 @@ def _what_now(state: StudyState, missing: Sequence[str], *, answered: bool) -> s
         for action in ACTIONS
         if (state, action) in TABLE and not (missing and action is Happening.BUILD_PREVIEW)
     ]
-    press = _ANSWER_AGAIN if answered else "Choose, then press <b>Submit</b>."
+    press = _ANSWER_AGAIN if answered else "Choose, press <b>Submit</b>, then reload this page to see what came of it."
     return f"<p>Possible now: {', '.join(possible)}. {press}</p>"
 
 
