@@ -45,8 +45,9 @@ _ANSWER_AGAIN = (
     "Change the answer, then press <b>Update</b>. To try the same again, untick and tick the answer, then press "
     "<b>Update</b>."
 )
-#: So many warnings about inputs are shown unfolded; more would push the contact sheet off the screen.
+#: So many warnings about inputs, and changes, are shown unfolded; more would push the contact sheet off the screen.
 FEW_WARNINGS = 3
+FEW_CHANGES = 6
 #: Of a long list this many items are shown, and then how many more there are.
 LONGEST_LIST = 12
 
@@ -225,14 +226,15 @@ def _round_details(session: Session, batch: BatchRow) -> str:
     parts = []
     if spec.notes:
         first = spec.parent_id is None
-        parts.append(_fold(f"What changed in version {spec.version}", _list(spec.notes), unfolded=not first))
+        changes = _first(spec.notes, FEW_CHANGES)
+        parts.append(_fold(f"What changed in version {spec.version}", changes, unfolded=not first))
     said = [(shown_number(batch, index), comment) for _, _, comment, index in _said(session, batch)]
     if comments := [f"image {number}: {comment}" for number, comment in said if comment]:
         parts.append(_fold(f"Comments: {len(comments)}", _list(comments)))
     lines = remarks.by_purpose(spec.findings)
     if lines.warnings:
-        few = len(lines.warnings) <= FEW_WARNINGS
-        parts.append(_fold(f"Inputs to look at: {len(lines.warnings)}", _list(lines.warnings), unfolded=few))
+        shown = _first(lines.warnings, FEW_WARNINGS)
+        parts.append(_fold(f"Inputs to look at: {len(lines.warnings)}", shown, unfolded=True))
     if lines.findings or lines.details:
         details = _fold("Methods and numbers", _list(lines.details)) if lines.details else ""
         parts.append(_fold("What was learned from the inputs", _list(lines.findings) + details))
@@ -383,6 +385,12 @@ def _fold(title: str, html: str, *, unfolded: bool = False) -> str:
     return f"<details{' open' if unfolded else ''}><summary {title_style}>{escape(title)}</summary>{html}</details>"
 
 
+def _first(lines: Sequence[str], many: int) -> str:
+    """The first ``many`` lines, and the others behind a fold."""
+    others = lines[many:]
+    return _list(lines[:many]) + (_fold(f"{len(others)} more", _list(others)) if others else "")
+
+
 def _refusal(html: str) -> str:
     return _box("#fdecea", "#b3261e", html)
 
@@ -395,7 +403,8 @@ def _box(background: str, colour: str, html: str) -> str:
 def _list(items: Iterable[str]) -> str:
     lines = [escape(item) for item in items]
     more = [f"… and {len(lines) - LONGEST_LIST} more"] if len(lines) > LONGEST_LIST else []
-    return '<ul style="margin:4px 0">' + "".join(f"<li>{line}</li>" for line in lines[:LONGEST_LIST] + more) + "</ul>"
+    style = "margin:4px 0" + (";padding-left:18px;list-style:disc" if len(lines) > 1 else "")
+    return f'<ul style="{style}">' + "".join(f"<li>{line}</li>" for line in lines[:LONGEST_LIST] + more) + "</ul>"
 
 
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
