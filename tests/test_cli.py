@@ -244,6 +244,8 @@ def test_the_whole_loop_from_the_command_line(studio: Studio, tmp_path: Path) ->
     table = datagen(studio.environment, tmp_path, "status").stdout
     assert own.name in table
     assert "accepted" in table
+    assert " concept, " in " ".join(table.split())  # a number of inputs has a name
+    assert "dataset images" in " ".join(table.split())
 
 
 # -- the doctor

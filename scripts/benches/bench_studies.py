@@ -26,5 +26,5 @@ def study_with_inputs(installation: Installation, workshop: Workshop, pack: Pack
     server = installation.label_studio
     with Annotator(server.url, server.token, name) as annotator:
         for role in DESKS:
-            annotator.bring(role, pack, lambda _done, _of: None)
+            annotator.bring(role, pack, lambda _done, _of, _what: None)
     return {Desk(desk): project for desk, project in made.projects.items()}

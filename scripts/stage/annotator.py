@@ -97,23 +97,23 @@ class Annotator:
             self._projects[desk] = self._get(f"/api/projects/{matching[0]['id']}")
         return self._projects[desk]
 
-    def bring(self, role: str, pack: Pack, said: Callable[[int, int], None]) -> int:
+    def bring(self, role: str, pack: Pack, said: Callable[[int, int, str], None]) -> int:
         """Upload a pack's images of one role and draw what is drawn on them; what is there already is left alone.
 
-        ``said(done, of)`` is called as it goes on. Returns how many images were brought.
+        ``said(done, of, what)`` is called as it goes on. Returns how many images were brought.
         """
         desk, items = DESKS[role], pack.items[role]
         there = {task["data"].get("item"): task for task in self.tasks(desk)}
         new = [item for item in items if item.name not in there]
         for start in range(0, len(new), UPLOAD_AT_ONCE):
             self._upload(desk, new[start : start + UPLOAD_AT_ONCE])
-            said(start, len(items))
+            said(start, len(new), f"{role} images uploaded")
         if role != "background":
             there = {task["data"].get("item"): task for task in self.tasks(desk)}
             for done, item in enumerate(items):
                 if not there[item.name]["total_annotations"]:
                     self._submit(there[item.name], [dict(region) for region in item.regions])
-                said(done + 1, len(items))
+                said(done + 1, len(items), f"{role} images drawn on")
         return len(new)
 
     def decide(

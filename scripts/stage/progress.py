@@ -39,11 +39,11 @@ class Progress:
         draft.write_text(json.dumps(self._seconds))
         draft.replace(self._kept)
 
-    def done(self, count: int, of: int) -> None:
-        """Say how far the step is; called as often as one likes."""
+    def done(self, count: int, of: int, what: str = "") -> None:
+        """Say how far the step is, of ``what``; called as often as one likes."""
         moment = time.monotonic()
         if sys.stderr.isatty() or moment - max(self._told, self._begun) > LINE_EVERY_S:
-            self._show(f" {count} of {of}")
+            self._show(f": {count} of {of}{what and f' {what}'}")
 
     def _show(self, detail: str) -> None:
         self._told = time.monotonic()

@@ -1,14 +1,15 @@
-"""A count and its noun agree, whatever the count."""
+"""Counts agree with their nouns, and durations have a unit."""
 
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 import datagen
-from datagen.domain.wording import by_number, counted
+from datagen.domain.wording import by_number, counted, span
 
 #: A number in an f-string, and behind it a plural that does not ask how many there are.
 _PLURAL = re.compile(r"(?:len\([^}]*|count|\w+\.count|number|missing|total|pages|attempts)(?::,)?\} [a-z]{3,}s\b")
@@ -50,3 +51,10 @@ def test_no_sentence_has_a_count_with_a_fixed_plural() -> None:
         if _PLURAL.search(line) and not any(known in line for known in _NEVER_ONE)
     ]
     assert found == []
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0.4, "0 s"), (89, "89 s"), (90, "1 min"), (5399, "89 min"), (5400, "1.5 h")]
+)
+def test_span_is_written_in_the_unit_that_suits_it(seconds: float, words: str) -> None:
+    assert span(timedelta(seconds=seconds)) == words

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import pytest
 from sqlalchemy import select
@@ -14,6 +16,7 @@ from datagen.domain.spec import Spec
 from datagen.store.rows import BatchKind, ShardRow
 from datagen.synthesis.engine import FitReport, FittedEngine, Progress, Rendered
 from datagen.workflow import progress as telling
+from datagen.workflow import rendering
 from datagen.workflow.rendering import Atelier, render_shard
 from stage.processes import wait_until
 from studio import PATIENCE_S, ROUND, Studio, Study
@@ -86,6 +89,43 @@ def test_the_last_word_of_a_fit_does_not_stand_while_images_are_made(
     studio.settle()
     assert "synthesizing image" not in study.page(-2)
     assert len(study.round_tasks()) == ROUND
+
+
+def test_round_in_one_shard_says_how_long_it_has_left(
+    studio: Studio, study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(telling, "TELL_SECONDS", 0.02)
+    shard_id = begin_round(study)
+
+    def look(number: int) -> None:
+        if number == 1:
+            seen(study, f"synthesizing image 1 of {ROUND}</p>")
+        else:
+            seen(study, f"synthesizing image {number} of {ROUND}, about ", " s left")
+
+    render_shard(studio.workshop, Watched(studio, look), shard_id)
+    studio.settle()
+    assert str(study.batches(BatchKind.ROUND)[-1].state) == "done"
+
+
+def test_seconds_of_a_shard_leave_the_fit_out(studio: Studio, study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They say how long the images still to come take, and those need no fit."""
+    shard_id = begin_round(study)
+    clock = [0.0]
+    clock_of_rendering = SimpleNamespace(monotonic=lambda: time.monotonic() + clock[0])
+    monkeypatch.setattr(rendering, "time", clock_of_rendering)
+
+    class Teaching(Watched):
+        def fitted(self, spec: Spec, progress: Progress) -> FittedEngine:
+            clock[0] += 3600
+            return super().fitted(spec, progress)
+
+    render_shard(studio.workshop, Teaching(studio, lambda _number: None), shard_id)
+    with studio.rows() as session:
+        seconds = session.get_one(ShardRow, shard_id).seconds
+    assert seconds is not None
+    assert seconds < 3600
+    studio.settle()
 
 
 def test_a_fast_engine_writes_nothing_for_its_images(studio: Studio, study: Study) -> None:

@@ -13,11 +13,12 @@ from sqlalchemy import select
 from datagen.domain.lifecycle import Happening
 from datagen.domain.sample import made_from
 from datagen.domain.spec import Json, Spec
-from datagen.store.rows import BatchRow, ShardRow
+from datagen.store.rows import BatchRow, DecisionRow, ShardRow, SpecRow
 from datagen.synthesis.engine import FitReport, FittedEngine, Progress, Rendered
 from datagen.workflow import remarks
 from datagen.workflow.exporting import export_study
 from datagen.workflow.rendering import Atelier, render_shard
+from datagen.workflow.reports import decision_data
 from studio import SHARD, Studio, Study
 
 pytest_plugins = ("studio_fixtures",)
@@ -115,6 +116,22 @@ def test_decision_page_shows_warnings_first_and_numbers_behind_a_fold(studio: St
     assert learned < page.index("Choose “wrong place” for previews", learned) < numbers
     assert numbers < page.index("IoU")
     assert "Details: " not in page
+
+
+def test_first_warnings_and_changes_are_shown_and_the_rest_behind_a_fold(studio: Studio, study: Study) -> None:
+    study.review()
+    study.decide("refine")
+    with studio.workshop.database.write() as session:
+        spec = session.scalars(select(SpecRow).order_by(SpecRow.id.desc())).first()
+        assert spec is not None
+        spec.findings = [f"Note: photo {number}: it is small" for number in range(5)]
+        spec.notes = [f"parameter {number} is lowered" for number in range(8)]
+        point = session.get_one(DecisionRow, study.points()[-1].id)
+        page = decision_data(session, studio.workshop, point)["html"]
+    warnings = page.index("Inputs to look at: 5</summary>")
+    assert page[:warnings].rindex("<details") == page[:warnings].rindex("<details open")
+    assert warnings < page.index("photo 2") < page.index("2 more</summary>", warnings) < page.index("photo 3")
+    assert page.index("parameter 5") < page.index("2 more</summary>") < page.index("parameter 6")
 
 
 def test_findings_are_sorted_by_their_purpose() -> None:

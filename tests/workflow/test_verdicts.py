@@ -393,3 +393,12 @@ def test_a_number_that_comes_again_in_another_study_makes_a_verdict_of_its_own(
     studio.settle()
     assert kept(study) == []
     assert kept(old) == [("bad", ["edges show"], "", False)]
+
+
+def test_decided_round_is_not_offered_for_review(study: Study) -> None:
+    study.review()
+    assert "review them</a>: tab <b>To review now</b>, then <b>Label Tasks As Displayed</b>" in study.page()
+    study.decide("refine")
+    assert "not reviewed" in study.page(-2)
+    assert "review them" not in study.page(-2)
+    assert "review them" in study.page()

@@ -177,7 +177,8 @@ def status(
     from datagen.workflow.status import describe
 
     with speaking():
-        found = describe(workshop().database, name)
+        with err.status("Reading where the studies stand …"):  # on a terminal alone
+            found = describe(workshop().database, name)
         if as_json:
             print_json({"studies": found})
             return
@@ -188,7 +189,7 @@ def status(
             *("study", "engine", "state", "version"),
             *("inputs_text", "verdicts_text", "under_way", "dataset_tasks"),
         )
-        heads = ("study", "engine", "state", "version", "inputs", "verdicts", "under way", "dataset")
+        heads = ("study", "engine", "state", "version", "inputs", "verdicts", "under way", "dataset images")
         show_table(heads, [[str(one[key]) for key in keys] for one in found])
         for one in found:
             for problem in one["problems"]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 
 def by_number(count: int, singular: str, plural: str) -> str:
     """The word that goes with a count: ``by_number(1, "is", "are")`` is "is"."""
@@ -17,3 +19,11 @@ def counted(count: int, singular: str, plural: str = "") -> str:
         plural: The noun for every other number; by default ``singular`` with an "s".
     """
     return f"{count:,} {by_number(count, singular, plural or f'{singular}s')}"
+
+
+def span(duration: timedelta) -> str:
+    """A duration in the unit that suits it: "12 s", "7 min", "2.5 h"."""
+    seconds = int(duration.total_seconds())
+    if seconds < 90:
+        return f"{seconds} s"
+    return f"{seconds // 60} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -127,17 +127,18 @@ _DATASET_COLUMNS = ("file", "run", "run_name", "version", "index", "background")
 #: The file that an input was uploaded as.
 _INPUT_COLUMNS = ("tasks:file_upload",)
 
-_UNTOUCHED = (
-    _filter("total_annotations", "equal", "Number", 0),
-    _filter("cancelled_annotations", "equal", "Number", 0),
-)
+_NOT_SUBMITTED = _filter("total_annotations", "equal", "Number", 0)
+_UNTOUCHED = (_NOT_SUBMITTED, _filter("cancelled_annotations", "equal", "Number", 0))
 
 
 def preview_tabs(round_number: int | None = None) -> tuple[Tab, ...]:
-    """The tabs of the Previews project, the same few whatever the number of rounds; the newest round is shown."""
+    """The tabs of the Previews project, the same few whatever the number of rounds; the newest round is shown.
+
+    A skipped task has no verdict: it stays in the first tab, as it stays among those still to review.
+    """
     of_round = () if round_number is None else (_filter("data.round", "equal", "String", str(round_number)),)
     return (
-        Tab(title="To review now", filters=(*of_round, *_UNTOUCHED)),
+        Tab(title="To review now", filters=(*of_round, _NOT_SUBMITTED)),
         Tab(title="This round: good", filters=(*of_round, _answered("good")), columns=("verdict", "comment")),
         Tab(title="This round: bad", filters=(*of_round, _answered("bad")), columns=("reasons", "comment")),
         Tab(title="All rounds", ordering="-tasks:id", grid=False, columns=_REVIEW_COLUMNS),
@@ -228,12 +229,14 @@ PLANS: dict[Desk, DeskPlan] = {
         task="Judge each round of synthesized previews: tab To review now, then Label Tasks As Displayed.",
         instruction=(
             "<h3>Previews: is it real enough?</h3>"
+            "<p><b>Start in the tab To review now</b>: in the menu of the button <b>Label All Tasks</b> choose "
+            "<b>Label Tasks As Displayed</b>. The previews of the newest round then come one after the other.</p>"
             "<p>The outline shows what was synthesized; <b>Ctrl+H</b> hides it and shows it again. Choose <b>good</b> "
             "(key G) or <b>bad</b> (key B), say what is wrong, and submit (Ctrl+Enter; press Tab to leave the "
             "comment).</p>"
-            "<p>Open the tab <b>To review now</b> and choose <b>Label Tasks As Displayed</b> in the menu of the button "
-            "<b>Label All Tasks</b>. You can change a verdict until the round is decided in the project that ends in "
-            "“Decisions”; a later verdict is kept and does not count.</p>"
+            "<p>You can change a verdict until the round is decided in the project that ends in “Decisions”; a later "
+            "verdict is kept and does not count. A skipped preview stays in the tab: open it, press "
+            "<b>Cancel skip</b>, and judge it.</p>"
         ),
         colour="#B57EDC",
         tabs=preview_tabs(),

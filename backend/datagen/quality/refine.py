@@ -68,6 +68,12 @@ class _Tally:
         return math.copysign(math.sqrt(abs(net) / self.verdicts), net) if net else 0.0
 
 
+_NOTHING_JUDGED = (
+    "No preview was judged before this refinement: the parameters stay as they were, and the new round shows new "
+    "samples."
+)
+
+
 def refine(
     parameters: Mapping[str, Json], judged: Sequence[Judged], ignored: Collection[str] = frozenset()
 ) -> Refinement:
@@ -87,14 +93,14 @@ def refine(
     if not judged:
         return Refinement(
             parameters=after.to_json(),
-            notes=("There are no verdicts: the parameters stay as they are, and the next round shows new samples.",),
+            notes=(_NOTHING_JUDGED,),
         )
     if not bad:
         after, notes = _reweigh(after, judged)
         every = f"All {counted(len(judged), 'verdict')} are good" if len(judged) > 1 else "The one verdict is good"
         return Refinement(
             parameters=after.to_json(),
-            notes=(f"{every}: the look stays as it is, and the next round shows new samples.", *notes),
+            notes=(f"{every}: the look stays as it was, and the new round shows new samples.", *notes),
         )
     tally = _Tally(Counter(reason for j in bad for reason in j.verdict.reasons), len(judged))
     notes = []

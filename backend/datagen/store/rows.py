@@ -324,7 +324,7 @@ class ShardRow(Leased, Row):
     made: Mapped[int] = mapped_column(default=0, server_default="0")
     #: its samples are in the store and in their rows
     rendered_at: Mapped[datetime | None] = mapped_column(default=None)
-    #: how long that took
+    #: how long that took, the engine's fit not counted
     seconds: Mapped[float | None] = mapped_column(default=None)
     #: its samples are tasks in Label Studio
     published_at: Mapped[datetime | None] = mapped_column(default=None)

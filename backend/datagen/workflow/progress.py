@@ -7,13 +7,16 @@ engine that is fast writes no row for every image.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import NamedTuple
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
+from datagen.domain.wording import span
 from datagen.store import leases
 from datagen.store.beside import beside
 from datagen.store.rows import BatchRow, ShardRow
@@ -46,6 +49,7 @@ class Teller:
     def __init__(self, workshop: Workshop, shard: ShardRow, batch: BatchRow, lost: threading.Event) -> None:
         self._workshop, self._shard, self._batch, self._lost = workshop, shard, batch, lost
         self._now = self._told = _Moment()
+        self._began_rendering = 0.0
 
     def fitting(self, done: float, what: str) -> None:
         """Take down how far the fit is.
@@ -58,11 +62,19 @@ class Teller:
     def rendering(self, made: int) -> None:
         """Take down that the next sample is on its way after ``made`` of the shard's.
 
+        Of a batch that is one shard, this says how long it has left; of others the decision page does.
+
         Raises:
             LeaseLost: it is to end.
         """
         number = self._shard.start - self._batch.first + made + 1
-        self._take(_Moment(f"synthesizing image {number:,} of {self._batch.count:,}", made=made))
+        words = f"synthesizing image {number:,} of {self._batch.count:,}"
+        if made == 0:
+            self._began_rendering = time.monotonic()
+        elif (size := self._shard.stop - self._shard.start) == self._batch.count:
+            spent = timedelta(seconds=time.monotonic() - self._began_rendering)
+            words += f", about {span(spent / made * (size - made))} left"
+        self._take(_Moment(words, made=made))
 
     def tell(self) -> None:
         """Write what is done now, if something else was written last."""

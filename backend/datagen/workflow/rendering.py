@@ -83,13 +83,13 @@ def render_shard(workshop: Workshop, atelier: Atelier, shard_id: int) -> None:
         first, last = lease.row.start, lease.row.stop - 1
         _fail(workshop, lease, _WORKERS_DIED.format(first=first, last=last, times=MOST_ATTEMPTS))
         return
-    began = time.monotonic()
     try:
         with (
             leases.kept(workshop.database, lease.row, workshop.lease_seconds) as lost,
             telling(workshop, lease.row, lease.batch, lost) as teller,
         ):
             fitted = atelier.fitted(Spec.from_json(lease.spec.body), teller.fitting)
+            began = time.monotonic()  # a fit is done once, so it says nothing about the images still to come
             made = list(_render(workshop, lease, fitted, teller))
             sheet = None
             if lease.row.start == lease.batch.first:  # a round has one shard; of a run the first images are shown

@@ -19,7 +19,7 @@ from datagen.domain.decision import ACTIONS
 from datagen.domain.inputs import MINIMUM_PER_ROLE, RECOMMENDED_BACKGROUNDS, Desk, Inputs, Role
 from datagen.domain.lifecycle import TABLE, Happening, SpecState, StudyState
 from datagen.domain.verdict import Opinion
-from datagen.domain.wording import by_number, counted
+from datagen.domain.wording import by_number, counted, span
 from datagen.store.rows import (
     BatchKind,
     BatchRow,
@@ -46,8 +46,9 @@ _ANSWER_AGAIN = (
     "Change the answer, then press <b>Update</b>. To try the same again, untick and tick the answer, then press "
     "<b>Update</b>."
 )
-#: So many warnings about inputs are shown unfolded; more would push the contact sheet off the screen.
+#: So many warnings about inputs, and changes, are shown unfolded; more would push the contact sheet off the screen.
 FEW_WARNINGS = 3
+FEW_CHANGES = 6
 #: Of a long list this many items are shown, and then how many more there are.
 LONGEST_LIST = 12
 
@@ -150,7 +151,7 @@ def _what_now(state: StudyState, missing: Sequence[str], *, answered: bool) -> s
         for action in ACTIONS
         if (state, action) in TABLE and not (missing and action is Happening.BUILD_PREVIEW)
     ]
-    press = _ANSWER_AGAIN if answered else "Choose, then press <b>Submit</b>."
+    press = _ANSWER_AGAIN if answered else "Choose, press <b>Submit</b>, then reload this page to see what came of it."
     return f"<p>Possible now: {', '.join(possible)}. {press}</p>"
 
 
@@ -198,12 +199,16 @@ def _round(session: Session, batch: BatchRow, said: Sequence[_Said]) -> str:
     good = _good(said)
     left = max(batch.count - len({row.index for row in said} | deleted), 0)
     out = f", <b>{len(deleted)}</b> deleted" if deleted else ""
-    waits = "still to review" if verdicts.takes_verdicts(spec.state) else "not reviewed"
+    is_open = verdicts.takes_verdicts(spec.state)
+    waits = "still to review" if is_open else "not reviewed"
     project = points.project_of(session, batch.study_id, Desk.PREVIEWS)
+    link = _link(project, "review them" if is_open and left else "Previews")
+    if is_open and left:
+        link += ": tab <b>To review now</b>, then <b>Label Tasks As Displayed</b>"
     parts = [
         head,
         f'<p style="margin:4px 0"><b>{good}</b> good, <b>{len(said) - good}</b> bad, <b>{left}</b> {waits}{out}'
-        f" · {_link(project, 'review them' if left else 'look at them again')}</p>",
+        f" · {link}</p>",
     ]
     if reasons := Counter(reason for row in said for reason in row.reasons):
         named = ", ".join(f"{name} ({count})" for name, count in reasons.most_common())
@@ -228,13 +233,14 @@ def _round_details(session: Session, batch: BatchRow, said: Sequence[_Said]) -> 
     parts = []
     if spec.notes:
         first = spec.parent_id is None
-        parts.append(_fold(f"What changed in version {spec.version}", _list(spec.notes), unfolded=not first))
+        changes = _first(spec.notes, FEW_CHANGES)
+        parts.append(_fold(f"What changed in version {spec.version}", changes, unfolded=not first))
     if comments := [f"image {shown_number(batch, row.index)}: {row.comment}" for row in said if row.comment]:
         parts.append(_fold(f"Comments: {len(comments)}", _list(comments)))
     lines = remarks.by_purpose(spec.findings)
     if lines.warnings:
-        few = len(lines.warnings) <= FEW_WARNINGS
-        parts.append(_fold(f"Inputs to look at: {len(lines.warnings)}", _list(lines.warnings), unfolded=few))
+        shown = _first(lines.warnings, FEW_WARNINGS)
+        parts.append(_fold(f"Inputs to look at: {len(lines.warnings)}", shown, unfolded=True))
     if lines.findings or lines.details:
         details = _fold("Methods and numbers", _list(lines.details)) if lines.details else ""
         parts.append(_fold("What was learned from the inputs", _list(lines.findings) + details))
@@ -294,13 +300,12 @@ def _progress(session: Session, batch: BatchRow, button: str) -> str:
     ``button`` is what Label Studio shows on the task: one that somebody answered is updated.
     """
     stored, at_it = _rendered(session, batch)
-    made, share = stored + at_it, stored / batch.count
+    made = stored + at_it
     name = f"Preview round {batch.number}" if batch.kind == BatchKind.ROUND else f"Run “{escape(batch.name)}”"
     words = [f"{name}: {made:,} of {batch.count:,} synthesized, {batch.state}"]
     running = batch.state == WorkState.RUNNING
-    if running and 0 < share < 1 and not waiting.is_waiting(batch.doing):
-        spent = now() - batch.requested_at
-        words.append(f"about {_span(spent * (1 / share - 1))} left")
+    if running and not waiting.is_waiting(batch.doing) and (left := _time_left(session, batch, made)) is not None:
+        words.append(f"about {span(left)} left")
     refused = session.scalar(
         select(OutboxRow.error).where(
             OutboxRow.study_id == batch.study_id, OutboxRow.state == WorkState.FAILED, OutboxRow.error != ""
@@ -346,6 +351,30 @@ def _rendered(session: Session, batch: BatchRow) -> tuple[int, int]:
     return stored or 0, at_it or 0
 
 
+def _time_left(session: Session, batch: BatchRow, made: int) -> timedelta | None:
+    """How long the other samples take, by what its stored ones took; None before a shard is stored, and at the end.
+
+    By the seconds of rendering alone: a batch may have waited in the queue, for an outage, or for a fit before.
+    """
+    seconds, images = session.execute(
+        select(func.sum(ShardRow.seconds), func.sum(ShardRow.stop - ShardRow.start)).where(
+            ShardRow.batch_id == batch.id, ShardRow.seconds.is_not(None)
+        )
+    ).one()
+    if not images or seconds is None or made >= batch.count:
+        return None
+    at_once = max(_shards_under_way(session, batch), 1)
+    return timedelta(seconds=seconds / images * (batch.count - made) / at_once)
+
+
+def _shards_under_way(session: Session, batch: BatchRow) -> int:
+    """How many of its shards a worker holds."""
+    query = select(func.count()).where(
+        ShardRow.batch_id == batch.id, ShardRow.state == WorkState.RUNNING, ShardRow.due_at > now()
+    )
+    return session.scalar(query) or 0
+
+
 def _published(session: Session, batch: BatchRow) -> int:
     return (
         session.scalar(
@@ -357,13 +386,6 @@ def _published(session: Session, batch: BatchRow) -> int:
     )
 
 
-def _span(left: timedelta) -> str:
-    seconds = int(left.total_seconds())
-    if seconds < 90:
-        return f"{seconds} s"
-    return f"{seconds // 60} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
 def _link(project_id: int | None, text: str) -> str:
     return f'<a href="/projects/{project_id}/data" target="_blank">{escape(text)}</a>' if project_id else escape(text)
 
@@ -372,6 +394,12 @@ def _fold(title: str, html: str, *, unfolded: bool = False) -> str:
     """A part that opens on a click, so that the contact sheet below is not pushed off the screen."""
     title_style = 'style="cursor:pointer;font-weight:bold;margin:4px 0"'
     return f"<details{' open' if unfolded else ''}><summary {title_style}>{escape(title)}</summary>{html}</details>"
+
+
+def _first(lines: Sequence[str], many: int) -> str:
+    """The first ``many`` lines, and the others behind a fold."""
+    others = lines[many:]
+    return _list(lines[:many]) + (_fold(f"{len(others)} more", _list(others)) if others else "")
 
 
 def _refusal(html: str) -> str:
@@ -386,7 +414,8 @@ def _box(background: str, colour: str, html: str) -> str:
 def _list(items: Iterable[str]) -> str:
     lines = [escape(item) for item in items]
     more = [f"… and {len(lines) - LONGEST_LIST} more"] if len(lines) > LONGEST_LIST else []
-    return '<ul style="margin:4px 0">' + "".join(f"<li>{line}</li>" for line in lines[:LONGEST_LIST] + more) + "</ul>"
+    style = "margin:4px 0" + (";padding-left:18px;list-style:disc" if len(lines) > 1 else "")
+    return f'<ul style="{style}">' + "".join(f"<li>{line}</li>" for line in lines[:LONGEST_LIST] + more) + "</ul>"
 
 
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:

@@ -50,7 +50,7 @@ def _describe(session: Session, study: StudyRow) -> dict[str, Any]:
         "state": str(study.state),
         "version": spec.version if spec else 0,
         "inputs": counts,
-        "inputs_text": " / ".join(str(count) for count in counts.values()),
+        "inputs_text": ", ".join(f"{count} {role}" for role, count in counts.items()),
         "verdicts": {"good": good, "bad": bad},
         "verdicts_text": f"{good} good, {bad} bad",
         "under_way": ": ".join(filter(None, (f"{running.kind} {running.number}", running.doing))) if running else "",
