@@ -20,6 +20,7 @@ from datagen.store.decode import encode_png
 from datagen.workflow import archives
 from datagen.workflow.adding import add_files
 from datagen.workflow.archives import shown, unpacked
+from datagen.workflow.importing.items import Reading
 from datagen.workflow.importing.sources import PICTURE_SUFFIXES
 from studio import Studio, box, plate
 
@@ -54,7 +55,7 @@ def pack(tmp_path: Path) -> Callable[..., Path]:
 def read(path: Path) -> tuple[dict[str, bytes], list[str]]:
     """What comes out of a zip, and what is said of the rest."""
     problems: list[str] = []
-    with unpacked(path, SUFFIXES, MOST_BYTES, problems) as folder:
+    with unpacked(path, SUFFIXES, MOST_BYTES, lambda item, reason: problems.append(f"{item}: {reason}")) as folder:
         files = {str(one.relative_to(folder)): one.read_bytes() for one in folder.rglob("*") if one.is_file()}
     assert not folder.exists()
     return files, problems
@@ -105,6 +106,15 @@ def test_a_name_that_no_terminal_should_see_is_refused_and_shown_harmlessly(name
     assert problem.isprintable()
 
 
+def test_a_name_with_a_colon_is_named_whole(pack: Callable[..., Path]) -> None:
+    reading = Reading()
+    with unpacked(pack({"x: y.png": b"1"}), SUFFIXES, MOST_BYTES, reading.tell):
+        pass
+    [told] = reading.told
+    assert told.item == "inputs.zip, x: y.png"
+    assert told.reason == "its name leads out of the archive; pack the folder again"
+
+
 def test_links_and_devices_are_refused(pack: Callable[..., Path]) -> None:
     for kind in (stat.S_IFLNK, stat.S_IFCHR, stat.S_IFIFO):
         entry = zipfile.ZipInfo("link.png")
@@ -135,7 +145,7 @@ def test_many_small_entries_are_known_as_a_bomb_by_the_ratio_of_all_together(
     assert path.stat().st_size < 2**18
     with (
         pytest.raises(InputProblem, match="more than 200 times its size, as bombs do"),
-        unpacked(path, SUFFIXES, 2**21, []),
+        unpacked(path, SUFFIXES, 2**21, Reading().tell),
     ):
         pass
     assert list(own_temporary_folder.iterdir()) == []
@@ -152,7 +162,7 @@ def test_entries_that_share_their_bytes_are_counted_each(pack: Callable[..., Pat
                 setattr(twin, field, getattr(only, field))
             archive.filelist.append(twin)
         archive._didModify = True
-    with pytest.raises(InputProblem, match="as bombs do"), unpacked(path, SUFFIXES, 2**21, []):
+    with pytest.raises(InputProblem, match="as bombs do"), unpacked(path, SUFFIXES, 2**21, Reading().tell):
         pass
 
 

@@ -97,11 +97,7 @@ def add_files(
     if path.suffix.lower() != ".zip":
         read_file(path, str(path), role, reading)
         return _imported(workshop, target, role, names, reading, [path.parent, *further])
-    problems: list[str] = []
-    with unpacked(path, PICTURE_SUFFIXES | EXPORT_SUFFIXES, workshop.limits.image_bytes, problems) as folder:
-        for problem in problems:
-            item, _, reason = problem.partition(": ")
-            reading.tell(item, reason)
+    with unpacked(path, PICTURE_SUFFIXES | EXPORT_SUFFIXES, workshop.limits.image_bytes, reading.tell) as folder:
         read_folder(folder, str(path), role, reading, zipped=True)
         return _imported(workshop, target, role, names, reading, [folder, *further])
 

@@ -11,7 +11,7 @@ import stat
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
@@ -36,10 +36,12 @@ _CHUNK = 2**20
 
 
 @contextmanager
-def unpacked(path: Path, suffixes: frozenset[str], max_file_bytes: int, problems: list[str]) -> Iterator[Path]:
+def unpacked(
+    path: Path, suffixes: frozenset[str], max_file_bytes: int, tell: Callable[[str, str], None]
+) -> Iterator[Path]:
     """A temporary folder with the zip's files of these suffixes; it is gone afterwards.
 
-    Entries that cannot be used become a sentence each in ``problems``; the others are there, under their own names.
+    Each entry that cannot be used is passed to ``tell`` with the reason; the others are there, under their own names.
 
     Raises:
         InputProblem: the file is no zip, or too much of one.
@@ -62,7 +64,7 @@ def unpacked(path: Path, suffixes: frozenset[str], max_file_bytes: int, problems
                 if target is not None:
                     _unpack(archive, entry, target, max_file_bytes)
             except InputProblem as problem:
-                problems.append(f"{path.name}, {shown(entry.orig_filename)}: {problem}")
+                tell(f"{path.name}, {shown(entry.orig_filename)}", str(problem))
         yield Path(folder)
 
 
