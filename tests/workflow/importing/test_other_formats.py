@@ -13,6 +13,7 @@ from pycocotools import mask as coco_mask
 
 from datagen.domain.inputs import Desk, Role
 from datagen.errors import InputProblem
+from datagen.workflow.importing.items import Reading
 from datagen.workflow.importing.text_files import MOST_TEXT_BYTES
 
 from .made import THE_BOX, boxes, file, picture, read
@@ -205,16 +206,47 @@ def test_a_bad_row_of_yolo_is_told_and_the_other_is_read(row: str, tmp_path: Pat
 DOUBLED = "a0: &a0 {x: 1}\n" + "".join(f"a{n}: &a{n} {{<<: [*a{n - 1}, *a{n - 1}]}}\n" for n in range(1, 40))
 
 
-@pytest.mark.parametrize(
-    "text", ["names: !!python/object/apply:os.system ['true']\n", DOUBLED], ids=["objects", "merged aliases"]
-)
-def test_a_yaml_that_expands_or_makes_objects_does_neither(text: str, tmp_path: Path) -> None:
-    file(tmp_path, "images/a.png", picture())
-    file(tmp_path, "labels/a.txt", ROWS["detect"])
-    file(tmp_path, "data.yaml", text)
-    reading = read(tmp_path)
+def yolo(folder: Path, classes: str, row: str = ROWS["detect"]) -> Reading:
+    """A folder of YOLO's with one picture, read."""
+    file(folder, "images/a.png", picture())
+    file(folder, "labels/a.txt", row)
+    file(folder, "data.yaml", classes)
+    return read(folder)
+
+
+@pytest.mark.parametrize("text", [DOUBLED, "names: &a [*a]", "names: [scratch", "? [1]\n: 2\nnames: [scratch]"])
+def test_a_yaml_that_expands_or_is_damaged_is_told_and_costs_no_picture(text: str, tmp_path: Path) -> None:
+    reading = yolo(tmp_path, text)
     boxes(reading)
+    assert len(reading.items) == 1
     assert any("the names of the classes cannot be read" in one.reason for one in reading.told)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "x: !!int ''",
+        "x: !!bool foo",
+        "x: !!float ''",
+        "x: !!timestamp foo",
+        "x: 2024-99-01",
+        "x: !!python/object/apply:os.abort []",
+        "x: " + ":".join(["1"] * 300) + ".5",
+        "x: " + ":".join(["1"] * 60_000),
+    ],
+)
+def test_a_value_of_a_yaml_is_text_whatever_type_it_names(line: str, tmp_path: Path) -> None:
+    """Python's readers of these types let every error through, and a number in base 60 cost its length squared."""
+    reading = yolo(tmp_path, f"{line}\nnames: [scratch]")
+    assert (boxes(reading), reading.told) == ([[THE_BOX]], [])
+
+
+@pytest.mark.parametrize("name", ["no", "on", "007", "1_000", "0x10", "2024-01-01", "1e3", "~"])
+def test_a_class_keeps_its_name_as_it_stands(name: str, tmp_path: Path) -> None:
+    reading = yolo(tmp_path, f"names: [{name}]")
+    assert reading.items[0].draw is not None
+    [region] = reading.items[0].draw(200, 100)
+    assert region["value"]["rectanglelabels"] == [name]
 
 
 def test_a_folder_is_read_as_its_export_or_as_its_pictures_at_any_depth(tmp_path: Path) -> None:

@@ -22,14 +22,20 @@ from datagen.workflow.importing.text_files import read_text
 _MOST_TEXT_BYTES = 8 * 2**20
 _MOST_ROWS = 2_000
 _MOST_CLASSES = 10_000
+#: Digits of a class's number.
+_MOST_DIGITS = 9
 _CLASS_FILES = ("classes.txt", "obj.names", "predefined_classes.txt", "labels.txt")
 _YAML_SUFFIXES = (".yaml", ".yml")
 #: Shares may leave the picture by a little; far beyond, they are pixels.
 _FARTHEST_SHARE = 2.0
 
 
-class _WithoutAliases(yaml.SafeLoader):  # type: ignore[misc]  # yaml has no types
-    """Refuses aliases: a merge of aliases of merges doubles at every line of the file."""
+class _PlainTexts(yaml.BaseLoader):  # type: ignore[misc]  # yaml has no types
+    """Reads every scalar as the text that stands there, and refuses aliases.
+
+    A class may be called “no” or “007”, a number in base 60 costs the square of its length, and a merge of aliases of
+    merges doubles at every line of the file.
+    """
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
@@ -136,7 +142,7 @@ def _classes(files: Sequence[Path], root: Path, reading: Reading) -> tuple[dict[
         try:
             text = read_text(path, called, max_bytes=2**20)
             if path.suffix.lower() in _YAML_SUFFIXES:
-                body = yaml.load(text, Loader=_WithoutAliases)  # noqa: S506 (it is a SafeLoader)
+                body = yaml.load(text, Loader=_PlainTexts)  # noqa: S506 (it makes texts, lists and mappings alone)
                 if isinstance(body, dict) and (names := _named(body.get("names"))):
                     return names, "kpt_shape" in body
                 continue
@@ -155,8 +161,8 @@ def _named(names: Any) -> dict[int, str]:
         return {}
     found = {}
     for number, name in list(listed.items())[:_MOST_CLASSES]:
-        if isinstance(number, int | str) and str(number).isdecimal() and isinstance(name, str | int | float):
-            found[int(number)] = plain(str(name))[:100]
+        if str(number).isdecimal() and len(str(number)) <= _MOST_DIGITS and isinstance(name, str):
+            found[int(number)] = plain(name)[:100]
     return found
 
 
