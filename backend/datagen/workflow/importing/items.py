@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from datagen.domain.foreign_text import plain
+from datagen.domain.foreign_text import is_showable, plain
 from datagen.errors import BadRegion
 
 #: Pictures that one command reads.
@@ -88,7 +88,7 @@ def fixed(result: Any) -> Draw:
 def clean_name(name: str) -> str:
     """A name that every server and terminal can hold: undecodable bytes and controls become “?”."""
     text = name.encode("utf-8", "replace").decode("utf-8")
-    return "".join(letter if letter.isprintable() else "?" for letter in text)[:300]
+    return "".join(letter if is_showable(letter) else "?" for letter in text)[:300]
 
 
 def folded(name: str) -> str:

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from datagen.domain.inputs import Role
-from datagen.errors import BadPicture, InputProblem
-from datagen.store.kinds import kind_of
+from datagen.errors import InputProblem
 from datagen.workflow.importing import csv_tasks, voc_files, yolo_folders
 from datagen.workflow.importing.coco_files import looks_like_coco, read_coco
 from datagen.workflow.importing.items import Item, Reading, clean_name, examples
@@ -25,14 +24,9 @@ from datagen.workflow.importing.label_studio_tasks import (
     read_tasks,
 )
 from datagen.workflow.importing.picture_files import files_below
+from datagen.workflow.importing.picture_suffixes import PICTURE_SUFFIXES, REFUSED_SUFFIXES, refusal
 from datagen.workflow.importing.text_files import MOST_TEXT_BYTES, parse_json, read_text
 
-#: Files of a folder that Label Studio takes as pictures.
-PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif"})
-#: What people mean as a picture too, and must hear why it is left out; any other file is passed over.
-REFUSED_SUFFIXES = frozenset(
-    {".svg", ".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2", ".jxl", ".psd", ".pdf", ".dcm", ".exr", ".npy", ".zip"}
-)
 _JSON, _LINES, _TABLES = frozenset({".json"}), frozenset({".jsonl", ".ndjson"}), frozenset({".csv", ".tsv"})
 #: Files that may say what is drawn on the pictures beside them.
 EXPORT_SUFFIXES = _JSON | _LINES | _TABLES | {".xml", ".txt", ".yaml", ".yml"}
@@ -60,7 +54,7 @@ def read_file(path: Path, called: str, role: Role, reading: Reading) -> None:
     if suffix in PICTURE_SUFFIXES:
         reading.items.append(Item(where=clean_name(path.name), file=path, name=clean_name(path.name)))
     elif suffix in REFUSED_SUFFIXES:
-        reading.tell(clean_name(path.name), _refusal(path))
+        reading.tell(clean_name(path.name), refusal(path))
     elif suffix == ".xml":
         voc_files.read_voc([(path, path.name)], role, reading)
     elif suffix in (".yaml", ".yml"):
@@ -103,7 +97,7 @@ def read_folder(folder: Path, called: str, role: Role, reading: Reading, *, zipp
         if path.suffix.lower() in PICTURE_SUFFIXES:
             reading.items.append(Item(where=name, file=path, name=name))
         elif path.suffix.lower() in REFUSED_SUFFIXES:
-            reading.tell(name, _refusal(path))
+            reading.tell(name, refusal(path))
     if not reading.items and not reading.told:
         raise InputProblem(f"{called} has no picture files ({', '.join(sorted(PICTURE_SUFFIXES))})")
 
@@ -215,14 +209,3 @@ def _begins_with_brace(path: Path) -> bool:
             return file.read(64).lstrip().startswith(b"{")
     except OSError:
         return False
-
-
-def _refusal(path: Path) -> str:
-    """Why a file that is meant as a picture is left out."""
-    with path.open("rb") as opened:
-        beginning = opened.read(4096)
-    try:
-        kind = kind_of(beginning)
-    except BadPicture as problem:
-        return str(problem)
-    return f"Label Studio takes no file of this name (it is a {kind}); save it as PNG and add that"
