@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from datagen.errors import InputProblem
+from datagen.workflow.importing.csv_tasks import records_of
 
 from .made import THE_BOX, boxes, file, read, rectangle, task
 
@@ -90,6 +91,36 @@ def test_a_table_is_read(suffix: str, delimiter: str, tmp_path: Path) -> None:
     writer.writerow(row | {"annotation_id": "", "id": 6, "image": "b.png", "label": "", "updated_at": ""})
     reading = read(file(tmp_path, f"export{suffix}", stream.getvalue()))
     assert boxes(reading) == [[THE_BOX], []]
+
+
+def test_a_table_whose_first_row_names_no_picture_is_read(tmp_path: Path) -> None:
+    file(tmp_path, "export.csv", "image,id\n,1\na.png,2\nb.png,3\n")
+    reading = read(tmp_path)
+    assert [item.address for item in reading.items] == ["a.png", "b.png"]
+    assert [str(one) for one in reading.told] == ["export.csv, row 1: its data names no picture"]
+
+
+def test_a_table_that_names_no_picture_is_told_and_costs_no_picture(tmp_path: Path) -> None:
+    file(tmp_path, "a.png", b"1")
+    file(tmp_path, "sizes.csv", "station,count\n1,2\n")
+    reading = read(tmp_path)
+    assert [item.name for item in reading.items] == ["a.png"]
+    assert [str(one) for one in reading.told] == ["sizes.csv: no row of it names a picture, so it is not used"]
+
+
+def test_rows_that_a_stray_quote_swallows_are_told(tmp_path: Path) -> None:
+    reading = read(file(tmp_path, "export.csv", 'image,id\na.png,1\n"b.png,2\nc.png,3\nd.png,4\n'))
+    assert reading.items[0].address == "a.png"
+    [one] = [one for one in reading.told if "close the quote" in one.reason]
+    assert one.item == "export.csv, row 2"
+
+
+def test_a_table_of_very_many_columns_is_refused_and_a_short_row_is_not_filled(tmp_path: Path) -> None:
+    """A row is filled up to the first one's columns: 5 MB of a file became gigabytes."""
+    wide = ",".join(["image", *(f"c{number}" for number in range(1_000))])
+    with pytest.raises(InputProblem, match="has more than 1,000 columns"):
+        read(file(tmp_path, "export.csv", f"{wide}\na.png\n"))
+    assert records_of("image,other\na.png\n", "export.csv") == [{"image": "a.png"}]
 
 
 def annotation(x: float, **more: Any) -> dict[str, Any]:

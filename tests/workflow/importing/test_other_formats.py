@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from pycocotools import mask as coco_mask
 
 from datagen.domain.inputs import Desk, Role
 from datagen.errors import InputProblem
+from datagen.workflow.importing import sources
 from datagen.workflow.importing.items import Reading
 from datagen.workflow.importing.text_files import MOST_TEXT_BYTES
 
@@ -269,6 +272,127 @@ def test_a_single_picture_is_added_and_one_that_label_studio_refuses_is_told(tmp
     assert [item.name for item in read(file(tmp_path, "A.PNG", picture())).items] == ["A.PNG"]
     reading = read(file(tmp_path, "a.tif", b"II*\0"))
     assert (reading.items, len(reading.told)) == ([], 1)
+
+
+def told(reading: Reading) -> list[str]:
+    return [str(one) for one in reading.told]
+
+
+@pytest.mark.parametrize("damaged", [VOC.format(objects="")[:90], VOC.format(objects="").replace("filename", "name")])
+def test_a_bad_file_of_voc_beside_a_good_one_is_told(damaged: str, tmp_path: Path) -> None:
+    """It was passed over in silence, and its picture with it."""
+    file(tmp_path, "a.png", picture())
+    file(tmp_path, "b.png", picture(2))
+    file(tmp_path, "a.xml", VOC.format(objects=OBJECT.format(21, name="scratch")))
+    file(tmp_path, "b.xml", damaged)
+    reading = read(tmp_path)
+    assert boxes(reading) == [[THE_BOX]]
+    assert [one.item for one in reading.told] == ["b.xml"]
+
+
+def test_a_picture_of_yolo_that_label_studio_does_not_take_is_told(tmp_path: Path) -> None:
+    """Its label file was told to have no picture in the folder."""
+    file(tmp_path, "images/b.tif", b"II*\0")
+    file(tmp_path, "images/a.npy", b"cache of a.png")
+    file(tmp_path, "labels/b.txt", ROWS["detect"])
+    reading = yolo(tmp_path, "names: [scratch]")
+    assert boxes(reading) == [[THE_BOX]]
+    [one] = reading.told
+    assert one.item == "images/b.tif"
+    assert "save it as PNG" in one.reason
+
+
+def test_a_picture_that_cannot_be_read_costs_itself_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file(tmp_path, "a.png", picture())
+    file(tmp_path, "b.tif", b"II*\0")
+    opened = Path.open
+
+    def refused(path: Path, *mode: Any, **more: Any) -> Any:
+        if path.name == "b.tif":
+            raise PermissionError(13, "Permission denied", str(path))
+        return opened(path, *mode, **more)
+
+    monkeypatch.setattr(Path, "open", refused)
+    reading = read(tmp_path)
+    assert ([item.name for item in reading.items], told(reading)) == (
+        ["a.png"],
+        ["b.tif: it cannot be read (Permission denied)"],
+    )
+
+
+@pytest.mark.parametrize("content", ["[]", "[1, 2, 3]", '{"items": [{"image": "a.png"}]}', '{"shapes": []}', "7"])
+def test_json_of_another_form_is_told_and_costs_no_export_beside_it(content: str, tmp_path: Path) -> None:
+    file(tmp_path, "a.png", picture())
+    file(tmp_path, "notes.json", content)
+    reading = read(tmp_path)
+    assert [item.name for item in reading.items] == ["a.png"]
+    assert told(reading) == ["notes.json: it is neither a list of tasks nor a COCO file, so it is not used"]
+    file(tmp_path, "export.json", [7, {"data": {"image": "a.png"}}])
+    reading = read(tmp_path)
+    assert [item.address for item in reading.items] == ["a.png"]
+    assert sorted(one.item for one in reading.told) == ["export.json, task 1", "notes.json"]
+    (tmp_path / "notes.json").rename(tmp_path / "concept.json")
+    with pytest.raises(InputProblem, match=r"concept.json is not a list of tasks"):
+        read(tmp_path)
+
+
+def test_label_studio_s_notes_beside_its_yolo_export_are_no_problem(tmp_path: Path) -> None:
+    file(tmp_path, "notes.json", {"categories": [{"id": 0, "name": "scratch"}], "info": {"year": 2026}})
+    reading = yolo(tmp_path, "names: [scratch]")
+    assert (boxes(reading), reading.told) == ([[THE_BOX]], [])
+
+
+def test_of_very_many_files_that_may_be_exports_the_rest_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "_MOST_CANDIDATES", 3)
+    for number in range(5):
+        body = {"id": number, "result": [], "task": {"id": number, "data": {"image": f"{number}.png"}}}
+        file(tmp_path, str(number), json.dumps(body))
+    reading = read(tmp_path)
+    assert len(reading.items) == 3
+    assert "of its 5 files that may hold tasks the first 3 are read; split it" in reading.told[0].reason
+
+
+def test_exports_of_a_folder_are_bounded_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a", "b"):
+        path = file(tmp_path, f"{name}.json", coco({"bbox": [20, 20, 60, 40]}))
+    monkeypatch.setattr(sources, "_MOST_KEPT_BYTES", path.stat().st_size + 5)
+    reading = read(tmp_path)
+    assert boxes(reading) == [[THE_BOX]]
+    assert "b.json: with the files before it, it has more than" in told(reading)[0]
+
+
+def test_links_to_elsewhere_are_named(tmp_path: Path) -> None:
+    file(tmp_path, "elsewhere/b.png", picture())
+    (tmp_path / "given").mkdir()
+    (tmp_path / "given" / "b.png").symlink_to(tmp_path / "elsewhere" / "b.png")
+    (tmp_path / "given" / "more").symlink_to(tmp_path / "elsewhere")
+    note = r"links to elsewhere are not followed \(b.png, more\): copy the files, or name their folder with --images"
+    with pytest.raises(InputProblem, match=f"has no picture files .*; {note}"):
+        read(tmp_path / "given")
+    file(tmp_path, "given/a.png", picture())
+    (tmp_path / "given" / "same").symlink_to(tmp_path / "given")
+    reading = read(tmp_path / "given")
+    assert [item.name for item in reading.items] == ["a.png"]
+    [found] = reading.all_notes()
+    assert re.fullmatch(note, found)
+
+
+def test_a_folder_that_cannot_be_listed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file(tmp_path, "a.png", picture())
+    file(tmp_path, "closed/b.png", picture())
+    scandir = os.scandir
+
+    def refused(path: Any) -> Any:
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    reading = read(tmp_path)
+    assert [item.name for item in reading.items] == ["a.png"]
+    assert told(reading) == ["closed: the folder cannot be listed (Permission denied)"]
 
 
 def test_a_folder_of_a_target_storage_is_read_whole(tmp_path: Path) -> None:

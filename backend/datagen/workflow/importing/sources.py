@@ -6,7 +6,7 @@ its pictures. A zip is such a folder once it is unpacked.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from datagen.workflow.importing.label_studio_tasks import (
     looks_like_tasks,
     read_tasks,
 )
-from datagen.workflow.importing.picture_files import files_below
+from datagen.workflow.importing.picture_files import LeftOut, files_below
 from datagen.workflow.importing.picture_suffixes import PICTURE_SUFFIXES, REFUSED_SUFFIXES, refusal
 from datagen.workflow.importing.text_files import MOST_TEXT_BYTES, parse_json, read_text
 
@@ -32,12 +32,17 @@ _JSON, _LINES, _TABLES = frozenset({".json"}), frozenset({".jsonl", ".ndjson"}),
 EXPORT_SUFFIXES = _JSON | _LINES | _TABLES | {".xml", ".txt", ".yaml", ".yml"}
 #: Files of a folder that are opened to see whether they are exports.
 _MOST_CANDIDATES = 20_000
+#: Bytes of the exports of a folder together: all of them are in memory before the first is read.
+_MOST_KEPT_BYTES = 2 * MOST_TEXT_BYTES
+#: The keys of the file that Label Studio lays beside its exports of YOLO.
+_NOTES_KEYS = frozenset({"categories", "info"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Export:
     """An export that was found, parsed and ready to be read."""
 
+    #: “tasks”, “annotation” (of a target storage), “coco”, or “other” for JSON of no form that is known
     kind: str
     path: Path
     called: str
@@ -73,7 +78,9 @@ def read_folder(folder: Path, called: str, role: Role, reading: Reading, *, zipp
     Raises:
         InputProblem: it holds several exports, or nothing that can be used.
     """
-    files = list(files_below(folder))
+    left_out = LeftOut()
+    files = list(files_below(folder, left_out=left_out))
+    links = _tell_left_out(left_out, folder, reading)
     exports = _exports(files, folder, called if zipped else "", role, reading)
     own = [export for export in exports if export.path.stem.lower() == role]
     if own or (exports and (zipped or role is not Role.BACKGROUND)):
@@ -85,9 +92,9 @@ def read_folder(folder: Path, called: str, role: Role, reading: Reading, *, zipp
         reading.notes.append(f"all pictures of the folder are added; {names} is not read for backgrounds")
     pictures = _pictures(files)
     if role is not Role.BACKGROUND:
-        annotations = [(path, str(path.relative_to(folder))) for path in files if _is_voc(path)]
-        if annotations:
-            voc_files.read_voc(annotations, role, reading)
+        documents = [path for path in files if path.suffix.lower() == ".xml"]
+        if any(map(_is_voc, documents)):  # the damaged ones among the others are told, each by its name
+            voc_files.read_voc([(path, str(path.relative_to(folder))) for path in documents], role, reading)
             return
         if yolo_folders.is_yolo(files, pictures, folder):
             yolo_folders.read_yolo(files, pictures, folder, reading)
@@ -99,7 +106,21 @@ def read_folder(folder: Path, called: str, role: Role, reading: Reading, *, zipp
         elif path.suffix.lower() in REFUSED_SUFFIXES:
             reading.tell(name, refusal(path))
     if not reading.items and not reading.told:
-        raise InputProblem(f"{called} has no picture files ({', '.join(sorted(PICTURE_SUFFIXES))})")
+        raise InputProblem(f"{called} has no picture files ({', '.join(sorted(PICTURE_SUFFIXES))}){links}")
+
+
+def _tell_left_out(left_out: LeftOut, folder: Path, reading: Reading) -> str:
+    """Say what was not read of a folder; the end of a sentence on its links, for where nothing else was found."""
+    for fault in left_out.unlisted:
+        path = Path(str(fault.filename))
+        name = clean_name(str(path.relative_to(folder) if path.is_relative_to(folder) else path))
+        reading.tell(name, f"the folder cannot be listed ({fault.strerror})")
+    if not left_out.links:
+        return ""
+    names = examples(clean_name(str(path.relative_to(folder))) for path in left_out.links)
+    note = f"links to elsewhere are not followed ({names}): copy the files, or name their folder with --images"
+    reading.notes.append(note)
+    return f"; {note}"
 
 
 def _chosen(exports: Sequence[_Export], called: str, role: Role, folder: Path) -> Sequence[_Export]:
@@ -116,8 +137,15 @@ def _exports(files: Sequence[Path], folder: Path, zip_name: str, role: Role, rea
     found: list[_Export] = []
     candidates = [path for path in files if path.suffix.lower() in _JSON | _LINES | _TABLES]
     candidates += [path for path in files if not path.suffix and _begins_with_brace(path)]
+    kept = 0
     for path in candidates[:_MOST_CANDIDATES]:
         inside = str(path.relative_to(folder))
+        if kept + path.stat().st_size > _MOST_KEPT_BYTES:
+            reading.tell(
+                clean_name(inside),
+                f"with the files before it, it has more than {_MOST_KEPT_BYTES:,} bytes; add it on its own",
+            )
+            continue
         try:
             export = _opened(path, f"{path.name} in {zip_name}" if zip_name else str(path), role)
         except InputProblem as problem:
@@ -125,8 +153,20 @@ def _exports(files: Sequence[Path], folder: Path, zip_name: str, role: Role, rea
                 raise
             reading.tell(clean_name(inside), str(problem))
             continue
-        if export is not None:
+        if export is not None and export.kind != "other":
             found.append(export)
+            kept += path.stat().st_size
+        elif path.stem.lower() == role:
+            raise InputProblem(f"{inside} is not a list of tasks, as Label Studio exports it, nor a COCO file")
+        elif role is not Role.BACKGROUND and path.suffix.lower() in _TABLES:
+            reading.tell(clean_name(inside), "no row of it names a picture, so it is not used")
+        elif role is not Role.BACKGROUND and export is not None and path.suffix:
+            reading.tell(clean_name(inside), "it is neither a list of tasks nor a COCO file, so it is not used")
+    if len(candidates) > _MOST_CANDIDATES:
+        reading.tell(
+            clean_name(folder.name),
+            f"of its {len(candidates):,} files that may hold tasks the first {_MOST_CANDIDATES:,} are read; split it",
+        )
     return found
 
 
@@ -149,18 +189,24 @@ def _opened(path: Path, called: str, role: Role) -> _Export | None:
         return _Export(
             kind="coco", path=path, called=called, read=lambda reading: read_coco(value, path.name, role, reading)
         )
-    if looks_like_tasks(value) or isinstance(value, list):
-        kind = "annotation" if is_stored_annotation(value) else "tasks"
-        return _Export(kind=kind, path=path, called=called, read=lambda reading: read_tasks(value, called, reading))
-    return None
+    if isinstance(value, Mapping) and value.keys() == _NOTES_KEYS:
+        return None
+    named = any(looks_like_tasks([entry]) for entry in value) if isinstance(value, list) else looks_like_tasks(value)
+    kind = "annotation" if is_stored_annotation(value) else "tasks" if named else "other"
+    return _Export(kind=kind, path=path, called=called, read=lambda reading: read_tasks(value, called, reading))
 
 
 def _table(text: str, path: Path, called: str) -> _Export | None:
     records = csv_tasks.records_of(text, called)
-    if not looks_like_tasks(records[:1]):
+    if not any(looks_like_tasks([record]) for record in records):
         return None
 
     def read(reading: Reading) -> None:
+        for number in csv_tasks.rows_over_lines(records):
+            reading.tell(
+                f"{path.name}, row {number}",
+                "a cell of it names a picture and goes over several lines, which are not read as rows; close the quote",
+            )
         add_tasks(flat_tasks(records, path.name, reading, noun="row"), reading)
 
     return _Export(kind="tasks", path=path, called=called, read=read)
@@ -194,8 +240,6 @@ def _pictures(files: Sequence[Path]) -> list[Path]:
 
 
 def _is_voc(path: Path) -> bool:
-    if path.suffix.lower() != ".xml":
-        return False
     try:
         return voc_files.parsed(path, path.name) is not None
     except InputProblem:

@@ -53,7 +53,7 @@ def read_voc(files: Sequence[tuple[Path, str]], role: Role, reading: Reading) ->
             reading.tell(called, str(problem).removeprefix(f"{called} "))
             continue
         if root is None:
-            reading.tell(called, "it is no Pascal VOC annotation")
+            reading.tell(called, "it is no Pascal VOC annotation (an “annotation” with a “filename”)")
             continue
         objects = root.findall("object")
         if len(objects) > _MOST_OBJECTS:

@@ -16,6 +16,7 @@ import yaml
 from datagen.domain.foreign_text import plain
 from datagen.errors import BadRegion, InputProblem
 from datagen.workflow.importing.items import Item, Reading, folded
+from datagen.workflow.importing.picture_suffixes import REFUSED_SUFFIXES, refusal
 from datagen.workflow.importing.pixel_regions import MOST_CORNERS, box, polygon
 from datagen.workflow.importing.text_files import read_text
 
@@ -88,7 +89,11 @@ def read_yolo(files: Sequence[Path], pictures: Sequence[Path], root: Path, readi
         else:
             draw = partial(_regions, text, str(text.relative_to(root)), names, has_keypoints, reading)
         reading.items.append(Item(where=called, file=picture, name=called, draw=draw))
-    used = set(paired.values())
+    taken = {picture.with_suffix("") for picture in pictures}  # training lays a cache (.npy) beside each picture
+    refused = [path for path in files if path.suffix.lower() in REFUSED_SUFFIXES and path.with_suffix("") not in taken]
+    for path in refused:
+        reading.tell(str(path.relative_to(root)), refusal(path))
+    used = {*paired.values(), *label_files(files, refused, root).values()}
     for path in files:
         if path.suffix.lower() == ".txt" and path not in used and "labels" in path.relative_to(root).parts[:-1]:
             reading.tell(str(path.relative_to(root)), "its picture is not in the folder; lay it into images/")
