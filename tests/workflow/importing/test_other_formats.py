@@ -15,6 +15,7 @@ from pycocotools import mask as coco_mask
 
 from datagen.domain.inputs import Desk, Role
 from datagen.errors import InputProblem
+from datagen.label_studio import region_limits
 from datagen.workflow.importing import sources
 from datagen.workflow.importing.items import Reading
 from datagen.workflow.importing.text_files import MOST_TEXT_BYTES
@@ -79,6 +80,7 @@ def test_coco_s_outline_is_the_area_of_a_canvas(segmentation: Any, tmp_path: Pat
         {"bbox": [1, 2, float("nan"), 4]},
         {"bbox": [1, 1, 10, 10], "iscrowd": 1},
         {"segmentation": [[1, 2, 3]]},
+        {"segmentation": [[*SQUARE, 7]]},
         {"segmentation": 7},
         {"segmentation": {"size": [100, 200], "counts": [1, 2, 3]}},
         {"segmentation": {"size": [100, 200], "counts": [20000, -1, 1]}},
@@ -106,6 +108,37 @@ def test_a_folder_of_several_coco_files_is_read_as_one(tmp_path: Path) -> None:
         file(tmp_path, f"{part}/_annotations.coco.json", coco({"bbox": [20, 20, 60, 40]}, file_name=name))
         file(tmp_path, f"{part}/{name}", picture())
     assert boxes(read(tmp_path)) == [[THE_BOX], [THE_BOX]]
+
+
+def test_masks_of_a_picture_of_another_size_are_not_unpacked(tmp_path: Path) -> None:
+    """A file of a kilobyte that says 14,000 by 14,000 pixels cost as much as the picture would."""
+    masks = [{"segmentation": {"size": [14_000, 14_000], "counts": [0, 14_000 * 14_000]}}] * 9
+    reading = read(file(tmp_path, "instances.json", coco(*masks, width=14_000, height=14_000)))
+    assert boxes(reading) == [[]]
+    assert len(reading.told) == 9
+    assert "it was drawn on a picture of 14000 × 14000 pixels" in reading.told[0].reason
+
+
+def test_masks_of_one_picture_share_one_allowance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bound = (2 * 200 * 100, "pixels of masks", "paint fewer")
+    monkeypatch.setattr(region_limits, "_WHAT", {**region_limits._WHAT, "brush pixels": bound})
+    things = [{"segmentation": run_lengths(compressed=True)}] * 5 + [{"bbox": [20, 20, 60, 40]}]
+    reading = read(file(tmp_path, "instances.json", coco(*things)))
+    assert reading.items[0].draw is not None
+    assert len(reading.items[0].draw(200, 100)) == 2 * 2 + 1
+    assert {one.reason for one in reading.told} == {
+        "with the regions before it, it has more than 40,000 pixels of masks; paint fewer"
+    }
+
+
+def test_two_images_of_coco_with_one_id_are_told(tmp_path: Path) -> None:
+    export = coco({"bbox": [20, 20, 60, 40]})
+    export["images"].append({"id": 7, "file_name": "b.png"})
+    reading = read(file(tmp_path, "instances.json", export))
+    assert boxes(reading) == [[THE_BOX], []]
+    assert [str(one) for one in reading.told] == [
+        "instances.json, image 2: it has the id of image 1, which gets what is drawn; number the images anew"
+    ]
 
 
 VOC = """<?xml version="1.0" encoding="utf-8"?><annotation><folder>VOC</folder><filename>a.png</filename>
@@ -147,6 +180,15 @@ def test_a_polygon_of_voc_with_very_many_elements_is_read(tmp_path: Path) -> Non
     [[found]] = boxes(reading)
     assert found == ("scratch", 60, 10, 100, 80)
     assert reading.told == []
+
+
+@pytest.mark.parametrize("form", ["<pt><x>{0}</x><y>{1}</y></pt>", "<x{2}>{0}</x{2}><y{2}>{1}</y{2}>"])
+def test_a_polygon_of_voc_with_too_many_corners_is_refused_and_not_cut(form: str, tmp_path: Path) -> None:
+    corners = "".join(form.format(n % 200, n // 200, n + 1) for n in range(12_000))
+    thing = f"<object><name>scratch</name><polygon>{corners}</polygon></object>"
+    reading = read(file(tmp_path, "a.xml", VOC.format(objects=thing + OBJECT.format(21, name="scratch"))))
+    assert boxes(reading) == [[THE_BOX]]
+    assert [one.reason for one in reading.told] == ["its polygon has more than 10,000 corners; simplify it"]
 
 
 def test_xml_that_defines_entities_is_refused(tmp_path: Path) -> None:
