@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from datagen.errors import InputProblem
+from datagen.workflow.importing import task_pictures
 from datagen.workflow.importing.csv_tasks import records_of
 
 from .made import THE_BOX, boxes, file, read, rectangle, task
@@ -179,6 +180,25 @@ def test_several_pictures_of_a_task_get_each_what_was_drawn_on_it(tmp_path: Path
     assert ["on which of its pictures a region was drawn is not in the file" in one.reason for one in reading.told] == [
         True
     ]
+
+
+def test_regions_of_very_many_pictures_are_sorted_out_by_their_tags_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each region was compared with every key of the data, whatever their length."""
+    matched = []
+    match = task_pictures._Places._match
+
+    def counted(self: Any, key: str) -> list[int]:
+        matched.append(key)
+        return match(self, key)
+
+    monkeypatch.setattr(task_pictures._Places, "_match", counted)
+    pictures = task_pictures.pictures_of({f"photo{n} " + "x" * 10_000: "a.png" for n in range(100)})
+    regions = [{"to_name": "photo7 " + "x" * 10_000}] * 3_000 + [{"to_name": "other"}] * 3_000
+    sorted_out, problems = task_pictures.assigned(regions, pictures, None)
+    assert [len(drawn) for drawn in sorted_out if drawn] == [3_000]
+    assert len(matched) == 2
+    assert problems[0] == "it has more than 5,000 results; the rest is not read"
+    assert "on which of its pictures a region was drawn is not in the file" in problems[1]
 
 
 def test_pictures_beside_image_are_named(tmp_path: Path) -> None:

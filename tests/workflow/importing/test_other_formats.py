@@ -378,6 +378,13 @@ def test_json_of_another_form_is_told_and_costs_no_export_beside_it(content: str
         read(tmp_path)
 
 
+def test_an_empty_list_for_another_role_is_no_problem(tmp_path: Path) -> None:
+    file(tmp_path, "canvas.json", [])
+    file(tmp_path, "concept.json", [{"data": {"image": "a.png"}}])
+    reading = read(tmp_path)
+    assert (len(reading.items), reading.told) == (1, [])
+
+
 def test_label_studio_s_notes_beside_its_yolo_export_are_no_problem(tmp_path: Path) -> None:
     file(tmp_path, "notes.json", {"categories": [{"id": 0, "name": "scratch"}], "info": {"year": 2026}})
     reading = yolo(tmp_path, "names: [scratch]")

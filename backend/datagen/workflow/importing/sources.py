@@ -158,9 +158,11 @@ def _exports(files: Sequence[Path], folder: Path, zip_name: str, role: Role, rea
             kept += path.stat().st_size
         elif path.stem.lower() == role:
             raise InputProblem(f"{inside} is not a list of tasks, as Label Studio exports it, nor a COCO file")
-        elif role is not Role.BACKGROUND and path.suffix.lower() in _TABLES:
+        elif role is Role.BACKGROUND or path.stem.lower() in tuple(Role):  # not asked for
+            continue
+        elif path.suffix.lower() in _TABLES:
             reading.tell(clean_name(inside), "no row of it names a picture, so it is not used")
-        elif role is not Role.BACKGROUND and export is not None and path.suffix:
+        elif export is not None and path.suffix:
             reading.tell(clean_name(inside), "it is neither a list of tasks nor a COCO file, so it is not used")
     if len(candidates) > _MOST_CANDIDATES:
         reading.tell(
