@@ -373,9 +373,14 @@ def test_json_of_another_form_is_told_and_costs_no_export_beside_it(content: str
     reading = read(tmp_path)
     assert [item.address for item in reading.items] == ["a.png"]
     assert sorted(one.item for one in reading.told) == ["export.json, task 1", "notes.json"]
-    (tmp_path / "notes.json").rename(tmp_path / "concept.json")
-    with pytest.raises(InputProblem, match=r"concept.json is not a list of tasks"):
-        read(tmp_path)
+
+
+def test_json_of_another_form_with_the_role_s_name_is_refused(tmp_path: Path) -> None:
+    file(tmp_path, "export.json", [{"data": {"image": "a.png"}}])
+    for content, sentence in (({"items": []}, "is not a list of tasks"), ([], "its list of tasks is empty")):
+        file(tmp_path, "concept.json", content)
+        with pytest.raises(InputProblem, match=sentence):
+            read(tmp_path)
 
 
 def test_an_empty_list_for_another_role_is_no_problem(tmp_path: Path) -> None:

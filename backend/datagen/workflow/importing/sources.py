@@ -193,7 +193,9 @@ def _opened(path: Path, called: str, role: Role) -> _Export | None:
         )
     if isinstance(value, Mapping) and value.keys() == _NOTES_KEYS:
         return None
-    named = any(looks_like_tasks([entry]) for entry in value) if isinstance(value, list) else looks_like_tasks(value)
+    named = looks_like_tasks(value)
+    if isinstance(value, list):  # an empty one counts where its name says what it is
+        named = path.stem.lower() in tuple(Role) or any(looks_like_tasks([entry]) for entry in value)
     kind = "annotation" if is_stored_annotation(value) else "tasks" if named else "other"
     return _Export(kind=kind, path=path, called=called, read=lambda reading: read_tasks(value, called, reading))
 
