@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import cv2
@@ -65,6 +66,22 @@ def test_joined_parts_cover_what_they_covered() -> None:
     line = np.array(joined([SQUARE, FAR_SQUARE]))
     np.testing.assert_array_equal(rasterize(line, (12, 16)), both)
     np.testing.assert_array_equal(line[[2, 3, 7, 8]], [(4, 4), (10, 6), (10, 6), (4, 4)])
+
+
+def test_large_outlines_are_joined_in_little_memory_where_they_are_nearest() -> None:
+    """The distances of all corners to all others took gigabytes."""
+    angles = np.linspace(0, 2 * np.pi, 8_000, endpoint=False)
+    outer, inner = (
+        Polygon(tuple((100 + x + r * float(np.cos(a)), 100 + r * float(np.sin(a))) for a in angles))
+        for r, x in ((100, 0), (50, 45))
+    )
+    tracemalloc.start()
+    line = joined([outer, inner])
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 50 * 2**20
+    assert len(line) == 2 * 8_000 + 2
+    assert line[1] == inner.points[0]
 
 
 @pytest.mark.parametrize("label", ["scratch", "no", "a: b # c", '"quoted" \\ back', "Lunker ø", "- x", "血小板", "🩹"])

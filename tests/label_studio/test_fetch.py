@@ -107,6 +107,31 @@ def test_a_file_that_is_too_large_is_cut_off_while_it_streams() -> None:
     assert sent < 200_000
 
 
+def test_the_body_of_an_error_is_read_up_to_a_bound() -> None:
+    sent = 0
+
+    class Endless(httpx.SyncByteStream):
+        def __iter__(self) -> Iterator[bytes]:
+            nonlocal sent
+            while sent < 10_000_000:
+                sent += 1000
+                yield b"x" * 1000
+
+    at, _ = studio(lambda request: httpx.Response(404, stream=Endless()))
+    with pytest.raises(LabelStudioMissing):
+        fetch(at, "/a.png", max_bytes=100)
+    assert sent < 200_000
+
+
+@pytest.mark.parametrize("address", ["/data/upload/1/\ud83d.png", "http://studio:8080/\udfff", "/data/a\0.png"])
+def test_an_address_with_characters_that_none_has_is_refused(address: str) -> None:
+    at, asked = studio(picture)
+    with pytest.raises(InputProblem, match="is no address; import the image again") as problem:
+        fetch(at, address, max_bytes=100)
+    assert str(problem.value).isprintable()
+    assert asked == []
+
+
 def test_a_signed_address_is_not_repeated_in_the_sentence() -> None:
     at, _ = studio(picture)
     with pytest.raises(InputProblem) as problem:

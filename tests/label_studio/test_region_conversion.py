@@ -18,7 +18,7 @@ from shapely.ops import unary_union
 
 from datagen.domain.inputs import Desk
 from datagen.errors import InputProblem
-from datagen.label_studio import region_conversion
+from datagen.label_studio import brush, region_conversion, region_limits
 from datagen.label_studio.region_conversion import check_size
 from datagen.label_studio.region_mapping import LabelNames, digest, map_regions
 from datagen.label_studio.region_shapes import upright_extent
@@ -223,9 +223,84 @@ def test_a_background_s_answer_is_kept_and_its_drawings_are_not_asked_for() -> N
     assert (result["from_name"], result["value"]) == ("use", {"choices": ["exclude"]})
 
 
+@pytest.mark.parametrize(
+    "bad",
+    [
+        theirs("polygonlabels", {"points": [[1, 2], {"x": 3, "y": 4}, [5, 60]]}),
+        theirs("polygonlabels", {"points": [[1, 2], 5, [50, 60]]}),
+        theirs("polygonlabels", {"points": [[1, 2], ["3", "4"], [50, 60]]}),
+        theirs("polygonlabels", {"points": [[1, 2], [[3], 4], [50, 60]]}),
+        theirs("polygonlabels", {"points": [[1, 2], [True, 90], [50, 60]]}),
+        theirs("polygonlabels", {"points": [[1, 2], [1e400, 90], [50, 60]]}),
+        theirs("rectanglelabels", {"x": True, "y": 2, "width": 30, "height": 40}),
+        theirs("brushlabels", {"rle": [[1], 2, 3, 4, 5]}),
+        theirs("brushlabels", {"rle": [["a"], 2, 3, 4, 5]}),
+        theirs("brushlabels", {"rle": {"a": 1}}),
+    ],
+)
+@pytest.mark.parametrize("desk", [Desk.CONCEPTS, Desk.CANVASES])
+def test_a_value_of_another_form_costs_its_region_alone(bad: dict[str, Any], desk: Desk) -> None:
+    """Numbers were rounded before they were known to be numbers, and the whole import ended."""
+    mapped = map_regions([bad, theirs("rectanglelabels", box(10, 20, 30, 40)["value"])], desk, WIDTH, HEIGHT, NAMES)
+    assert (len(mapped.results), len(mapped.problems)) == (1, 1)
+    assert "draw it again" in mapped.problems[0] or "paint it again" in mapped.problems[0]
+
+
+def brushes(count: int) -> list[dict[str, Any]]:
+    value = {"format": "rle", "rle": mask2rle(painted())}
+    return [theirs("brushlabels", value, id=str(number)) for number in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("desk", "kind"),
+    [
+        (Desk.CONCEPTS, "brush"),
+        (Desk.CONCEPTS, "bitmask"),
+        (Desk.CANVASES, "brush"),
+        (Desk.CANVASES, "bitmask"),
+    ],
+)
+def test_painted_regions_of_one_picture_share_one_allowance(
+    desk: Desk, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    most = 5 * WIDTH * HEIGHT
+    bound = (most, "pixels of masks", "paint fewer")
+    monkeypatch.setattr(region_limits, "_WHAT", {**region_limits._WHAT, f"{kind} pixels": bound})
+    value = {"imageDataURL": bitmask_url(painted())}
+    masks = brushes(9) if kind == "brush" else [theirs("bitmasklabels", value)] * 9
+    square = theirs("rectanglelabels", box(10, 20, 30, 40)["value"])
+    mapped = map_regions([*masks, square], desk, WIDTH, HEIGHT, NAMES)
+    assert any(f"has more than {most:,} pixels of masks" in problem for problem in mapped.problems)
+    assert len(mapped.problems) == 4
+    assert mapped.results[-1]["type"] == ("rectanglelabels" if desk is Desk.CONCEPTS else "polygonlabels")
+
+
+def test_a_bitmask_of_dust_is_refused_before_it_is_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(brush, "MOST_EDGES", 1_000)
+    dust = np.random.default_rng(0).integers(0, 2, (HEIGHT, WIDTH), np.uint8) * 255
+    drawn = theirs("bitmasklabels", {"imageDataURL": bitmask_url(dust)})
+    mapped = map_regions([drawn], Desk.CONCEPTS, WIDTH, HEIGHT, NAMES)
+    assert mapped.results == ()
+    assert "at most 1,000 are accepted" in mapped.problems[0]
+
+
+def test_very_many_labels_of_a_foreign_region_are_read_up_to_a_bound() -> None:
+    good, late = (
+        region(
+            "theirs",
+            "rectanglelabels",
+            box(10, 20, 30, 40)["value"] | {"rectanglelabels": ["rust"] * others + ["Dent "]},
+        )
+        for others in (99, 100_000)
+    )
+    mapped = map_regions([late, good], Desk.CONCEPTS, WIDTH, HEIGHT, NAMES)
+    assert [result["value"]["rectanglelabels"] for result in mapped.results] == [["dent"]]
+    assert "the study has no label “rust”" in mapped.problems[0]
+
+
 def test_painted_regions_that_must_be_decoded_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(region_conversion, "MOST_PAINTED", 2)
     drawn = [AREAS["bitmask"][0]] * 4
-    converted = region_conversion.convert(drawn, Desk.CANVASES, WIDTH, HEIGHT)
+    converted = region_conversion.convert(drawn, Desk.CANVASES, WIDTH, HEIGHT, region_limits.Allowance())
     assert len(converted.problems) == 2
     assert "at most 2 painted regions are read" in converted.problems[0]

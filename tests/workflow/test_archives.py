@@ -21,7 +21,7 @@ from datagen.workflow import archives
 from datagen.workflow.adding import add_files
 from datagen.workflow.archives import shown, unpacked
 from datagen.workflow.importing.items import Reading
-from datagen.workflow.importing.sources import PICTURE_SUFFIXES
+from datagen.workflow.importing.picture_suffixes import PICTURE_SUFFIXES, REFUSED_SUFFIXES
 from studio import Studio, box, plate
 
 pytest_plugins = ("studio_fixtures",)
@@ -55,7 +55,13 @@ def pack(tmp_path: Path) -> Callable[..., Path]:
 def read(path: Path) -> tuple[dict[str, bytes], list[str]]:
     """What comes out of a zip, and what is said of the rest."""
     problems: list[str] = []
-    with unpacked(path, SUFFIXES, MOST_BYTES, lambda item, reason: problems.append(f"{item}: {reason}")) as folder:
+    with unpacked(
+        path,
+        SUFFIXES,
+        MOST_BYTES,
+        lambda item, reason: problems.append(f"{item}: {reason}"),
+        refused=REFUSED_SUFFIXES,
+    ) as folder:
         files = {str(one.relative_to(folder)): one.read_bytes() for one in folder.rglob("*") if one.is_file()}
     assert not folder.exists()
     return files, problems
@@ -104,6 +110,31 @@ def test_a_name_that_no_terminal_should_see_is_refused_and_shown_harmlessly(name
     assert files == {}
     assert "its name has characters that cannot be shown" in problem
     assert problem.isprintable()
+
+
+@pytest.mark.parametrize("name", ["Screenshot 1.23\u202fPM.png", "写真\u30001.png", "a\u00a0b.png"])
+def test_a_name_with_a_blank_of_any_width_is_used(name: str, pack: Callable[..., Path]) -> None:
+    assert read(pack({name: b"1"})) == ({name: b"1"}, [])
+
+
+@pytest.mark.parametrize("name", ["/".join(["x" * 255] * 15 + ["y.png"]), "/".join(["é" * 100] * 6 + ["y.png"])])
+def test_a_name_too_long_for_the_system_costs_itself_alone(name: str, pack: Callable[..., Path]) -> None:
+    files, [problem] = read(pack({name: b"2", "good.png": b"1"}))
+    assert files == {"good.png": b"1"}
+    assert "its name is too long or too deep; rename it" in problem
+
+
+def test_a_name_marked_as_utf_8_that_is_none_is_read_and_costs_no_other_file(pack: Callable[..., Path]) -> None:
+    path = pack({"good.png": b"1", "é.png": b"2", "ü.png": b"3"})
+    path.write_bytes(path.read_bytes().replace("é.png".encode(), b"\xe9\xe9.png"))
+    assert read(path) == ({"good.png": b"1", "ΘΘ.png": b"2", "ü.png": b"3"}, [])
+
+
+@pytest.mark.parametrize("name", ["b.tif", "c.HEIC"])
+def test_a_picture_that_label_studio_does_not_take_is_told(name: str, pack: Callable[..., Path]) -> None:
+    files, [problem] = read(pack({"good.png": b"1", name: b"II*\0", "notes.doc": b"1"}))
+    assert files == {"good.png": b"1"}
+    assert problem == f"inputs.zip, {name}: Label Studio takes no file of this name; save it as PNG and add that"
 
 
 def test_a_name_with_a_colon_is_named_whole(pack: Callable[..., Path]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import unicodedata
 from typing import Any
 
 #: Containers inside containers; what lies deeper is replaced by null. Label Studio's own JSON is below 12 deep.
@@ -21,6 +22,11 @@ def plain(text: str) -> str:
     if text.isascii() and "\x00" not in text:
         return text
     return text.encode("utf-8", "replace").decode("utf-8").replace("\x00", "?")
+
+
+def is_showable(letter: str) -> bool:
+    """Whether a character is harmless in a name that is shown: blanks of any width are, controls are not."""
+    return letter.isprintable() or unicodedata.category(letter) == "Zs"
 
 
 def plain_json(value: Any, deepest: int = DEEPEST) -> Any:

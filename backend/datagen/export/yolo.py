@@ -12,6 +12,7 @@ import json
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from datagen.domain.geometry import Point, Polygon
 from datagen.domain.sample import Sample
@@ -67,8 +68,9 @@ def joined(outlines: Sequence[Polygon]) -> tuple[Point, ...]:
     line = list(outlines[0].points)
     for outline in outlines[1:]:
         there, here = np.asarray(outline.points, np.float64), np.asarray(line, np.float64)
-        gaps = ((here[:, None] - there[None]) ** 2).sum(axis=2)
-        leave, enter = (int(at) for at in np.unravel_index(int(gaps.argmin()), gaps.shape))
+        gaps, nearest = cKDTree(here).query(there)  # all pairs of large outlines would not fit into memory
+        enter = int(np.argmin(gaps))
+        leave = int(nearest[enter])
         tour = [*outline.points[enter:], *outline.points[: enter + 1]]
         line[leave + 1 : leave + 1] = [*tour, line[leave]]
     return tuple(line)

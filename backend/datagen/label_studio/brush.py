@@ -43,7 +43,7 @@ def decode(rle: Any, width: int, height: int) -> _Mask:
     Raises:
         BadRegion: it is no such mask, is of another size, or is empty.
     """
-    data = _bytes_of(rle)
+    data = bytes_of(rle)
     if int.from_bytes(data[:_HEADER_BYTES], "big") != width * height * 4:
         raise BadRegion(f"the brush mask was not painted on this picture ({width} × {height} pixels); paint it again")
     mask: _Mask = _values(data, width * height * 4).reshape(height, width, 4)[:, :, 3] > 127
@@ -53,9 +53,14 @@ def decode(rle: Any, width: int, height: int) -> _Mask:
 
 
 def encode(mask: _Mask) -> list[int]:
-    """A mask [h, w] as Label Studio keeps it."""
+    """A mask [h, w] as Label Studio keeps it.
+
+    Raises:
+        BadRegion: it has more edges than are accepted.
+    """
     from label_studio_sdk.converter.brush import mask2rle
 
+    check_edges(mask)
     rle = mask2rle(mask.astype(np.uint8) * 255)  # type: ignore[no-untyped-call]
     return [int(byte) for byte in rle]
 
@@ -81,10 +86,11 @@ def outlines(mask: _Mask) -> tuple[tuple[Polygon, ...], ...]:
         stroke = np.pad(labels[top : top + height, left : left + width] == one, 1)
         # a contour's 0 is the middle of the padding's first pixel, half a pixel outside of the window's edge
         rings = [
-            ShapelyPolygon([(x + left + column - 0.5, y + top + row - 0.5) for row, column in ring])
+            # corners on a straight line say nothing, and would cost as much as the others in all that follows
+            ShapelyPolygon([(x + left + column - 0.5, y + top + row - 0.5) for row, column in ring]).simplify(0)
             for ring in find_contours(stroke.astype(np.float64), 0.5, fully_connected="high")  # type: ignore[no-untyped-call]
         ]
-        parts = polygons_of(reduce(symmetric_difference, rings).simplify(0))  # corners on a straight line say nothing
+        parts = polygons_of(reduce(symmetric_difference, rings).simplify(0))
         if parts:
             found.append(parts)
     return tuple(found)
@@ -96,10 +102,8 @@ def extent(mask: _Mask) -> int:
     return int(across * down)
 
 
-def _bounded(mask: _Mask) -> _Mask:
-    """The mask [h, w], whose rim is false, if its outlines are short and its holes few.
-
-    Where the holes are many only because of pinholes, it comes without these.
+def check_edges(mask: _Mask) -> None:
+    """Let a mask [h, w] pass whose outlines are short: the work on it grows with them.
 
     Raises:
         BadRegion: they are not.
@@ -110,6 +114,17 @@ def _bounded(mask: _Mask) -> _Mask:
             f"the outlines of the brush mask are {edges:,} pixels long, at most {MOST_EDGES:,} are accepted; "
             "paint it coarser"
         )
+
+
+def _bounded(mask: _Mask) -> _Mask:
+    """The mask [h, w], whose rim is false, if its outlines are short and its holes few.
+
+    Where the holes are many only because of pinholes, it comes without these.
+
+    Raises:
+        BadRegion: they are not.
+    """
+    check_edges(mask)
     count, labels, stats, _ = cv2.connectedComponentsWithStats((~mask).astype(np.uint8), connectivity=4)
     if count - 1 <= _MOST_HOLES:
         return mask
@@ -141,8 +156,12 @@ def _check_strokes(stats: npt.NDArray[Any], pixels: int) -> None:
         raise BadRegion("too many of the brush mask's strokes lie round one another; paint it with fewer strokes")
 
 
-def _bytes_of(rle: Any) -> bytes:
-    """The bytes of a run-length encoded mask, which JSON has as a list of numbers."""
+def bytes_of(rle: Any) -> bytes:
+    """The bytes of a run-length encoded mask, which JSON has as a list of numbers.
+
+    Raises:
+        BadRegion: it is none.
+    """
     if (
         not isinstance(rle, Sequence)
         or isinstance(rle, str)

@@ -20,6 +20,8 @@ from datagen.label_studio.wire import deadline, is_over
 DOWNLOAD_SECONDS = 120.0
 #: Label Studio's storage proxy redirects once; anything long is a loop.
 _MOST_REDIRECTS = 5
+#: Bytes of an error answer that are read: the sentence in it is short.
+_MOST_ERROR_BYTES = 8 * 2**10
 
 
 def fetch(
@@ -56,10 +58,9 @@ def _follow(connection: Connection, start: str, max_bytes: int, seconds: float) 
                     url = _own(connection.url, url, response.headers["location"])
                     continue
                 if not response.is_success:
-                    response.read()
-                    _check(connection, response, url)
+                    _check(connection, _shortened(response), url)
                 return _read(response, max_bytes, url)
-        except httpx.InvalidURL as error:  # a path with characters that none may have
+        except (httpx.InvalidURL, UnicodeError) as error:  # characters that none may have, half a surrogate pair
             raise InputProblem(f"{_short(url)} is no address; import the image again.") from error
         except httpx.HTTPError as error:
             if is_over():
@@ -83,6 +84,19 @@ def _own(base: str, here: str, there: str) -> str:
             "image into the project, or import it through one of its storages with “use pre-signed URLs” off."
         )
     return url
+
+
+def _shortened(response: httpx.Response) -> httpx.Response:
+    """An error answer with the beginning of its body, whatever its length."""
+    body = b""
+    for part in response.iter_bytes():
+        body += part
+        if len(body) >= _MOST_ERROR_BYTES:
+            break
+    kind = {"Content-Type": response.headers.get("content-type", "")}
+    return httpx.Response(
+        response.status_code, headers=kind, content=body[:_MOST_ERROR_BYTES], request=response.request
+    )
 
 
 def _check(connection: Connection, response: httpx.Response, url: str) -> None:
@@ -116,6 +130,6 @@ def _read(response: httpx.Response, max_bytes: int, url: str) -> bytes:
 
 
 def _short(url: str) -> str:
-    """An address for people: no query (it may be signed), not long."""
-    text = url.partition("?")[0]
+    """An address for people: no query (it may be signed), nothing that cannot be shown, not long."""
+    text = "".join(letter if letter.isprintable() else "?" for letter in url.partition("?")[0])
     return text if len(text) <= 120 else "…" + text[-119:]

@@ -10,9 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from datagen.domain.inputs import Desk
 from datagen.errors import BadRegion
 from datagen.label_studio import brush
+from datagen.label_studio.region_limits import Allowance
 from datagen.label_studio.region_parts import RegionPart, parts_of
 from datagen.label_studio.region_shapes import (
     bitmask,
@@ -56,10 +60,11 @@ class Converted:
     scaled: int = 0
 
 
-def convert(result: Any, desk: Desk, width: int, height: int) -> Converted:
+def convert(result: Any, desk: Desk, width: int, height: int, left: Allowance) -> Converted:
     """The regions that a result holds, for a picture of ``width`` by ``height`` pixels.
 
     A region of the study's own controls is handed on as it is, unless it was drawn on a picture of another shape.
+    ``left`` is what painted regions may still use; it is shared with whoever reads the regions.
     """
     parts = parts_of(result)
     if desk is Desk.BACKGROUNDS:
@@ -81,7 +86,7 @@ def convert(result: Any, desk: Desk, width: int, height: int) -> Converted:
                 continue
             decoded += part.shape == "bitmask" or (part.shape == "brush" and desk is not Desk.CONCEPTS)
             _check_decoded(decoded)
-            results += _shaped(part, desk, width, height)
+            results += _shaped(part, desk, width, height, left)
         except BadRegion as problem:
             label = f" (“{part.labels[0]}”)" if part.labels else ""
             problems.append(f"{word} {numbers[word]}{label}: {problem}.")
@@ -120,7 +125,7 @@ def region(control: str, kind: str, value: dict[str, Any], labels: Sequence[str]
     return {"from_name": control, "to_name": "image", "type": kind, "value": {**value, kind: list(labels)}}
 
 
-def _shaped(part: RegionPart, desk: Desk, width: int, height: int) -> list[dict[str, Any]]:
+def _shaped(part: RegionPart, desk: Desk, width: int, height: int, left: Allowance) -> list[dict[str, Any]]:
     """What one region of another project is for a desk: one result, or several where it has several areas."""
     if part.result.get("image_rotation") not in (None, 0, 360):
         raise BadRegion("it was drawn on the picture turned round; turn the picture back and draw it again")
@@ -135,15 +140,15 @@ def _shaped(part: RegionPart, desk: Desk, width: int, height: int) -> list[dict[
         value = {"format": "rle", "rle": part.value.get("rle", part.result.get("rle"))}
         return [region("brush", "brushlabels", value, part.labels)]
     if part.shape == "bitmask" and desk is Desk.CONCEPTS:  # as one mask, so that a thing with a hole stays one thing
-        value = {"format": "rle", "rle": brush.encode(bitmask(part.value, width, height))}
+        value = {"format": "rle", "rle": brush.encode(_mask(part, width, height, left))}
         return [region("brush", "brushlabels", value, part.labels)]
     return [
         region(polygon, "polygonlabels", {"points": corners, "closed": True}, part.labels)
-        for corners in _corners(part, width, height)
+        for corners in _corners(part, width, height, left)
     ]
 
 
-def _corners(part: RegionPart, width: int, height: int) -> list[list[list[float]]]:
+def _corners(part: RegionPart, width: int, height: int, left: Allowance) -> list[list[list[float]]]:
     """The polygons in percent that cover what a region covers."""
     match part.shape:
         case "rectangle":
@@ -157,14 +162,24 @@ def _corners(part: RegionPart, width: int, height: int) -> list[list[list[float]
             if not isinstance(points, list):
                 raise BadRegion("the polygon has no corners; draw it again")
             return [points]
-    if part.shape == "brush":
-        mask = brush.decode(part.value.get("rle", part.result.get("rle")), width, height)
-    else:
-        mask = bitmask(part.value, width, height)
+    mask = _mask(part, width, height, left)
+    left.take("painted", brush.extent(mask))
     shapes = [percentages(outline.points, width, height) for stroke in brush.outlines(mask) for outline in stroke]
     if not shapes:
         raise BadRegion("it covers too few pixels to be seen; paint it larger")
     return shapes
+
+
+def _mask(part: RegionPart, width: int, height: int, left: Allowance) -> npt.NDArray[np.bool_]:
+    """The mask [height, width] of a painted region."""
+    left.check()
+    if part.shape == "bitmask":
+        left.take("bitmask pixels", width * height)
+        return bitmask(part.value, width, height)
+    rle = part.value.get("rle", part.result.get("rle"))
+    left.take("brush bytes", len(rle) if isinstance(rle, list) else 0)
+    left.take("brush pixels", width * height)
+    return brush.decode(rle, width, height)
 
 
 def _use(answer: Mapping[str, Any]) -> dict[str, Any] | None:

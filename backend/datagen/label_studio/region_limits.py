@@ -21,6 +21,8 @@ MOST_PARTS_IN_ALL = 1_000
 MOST_BRUSH_BYTES_IN_ALL = 4 * 2**20
 MOST_BRUSH_PIXELS_IN_ALL = 500_000_000
 MOST_PAINTED_PIXELS_IN_ALL = 40_000_000
+#: Pixels of the pictures of one annotation's bitmasks, which become brush masks and are then counted as these too.
+MOST_BITMASK_PIXELS_IN_ALL = 500_000_000
 
 _WHAT = {
     "corners read": (MOST_CORNERS_READ_IN_ALL, "corners", "draw them with fewer corners"),
@@ -28,6 +30,7 @@ _WHAT = {
     "parts": (MOST_PARTS_IN_ALL, "parts", "draw them with fewer crossings and strokes"),
     "brush bytes": (MOST_BRUSH_BYTES_IN_ALL, "bytes of brush masks", "paint them coarser, or draw polygons"),
     "brush pixels": (MOST_BRUSH_PIXELS_IN_ALL, "pixels of brush masks", "paint them in fewer masks, or draw polygons"),
+    "bitmask pixels": (MOST_BITMASK_PIXELS_IN_ALL, "pixels of bitmasks", "paint them in fewer, or draw polygons"),
     "painted": (MOST_PAINTED_PIXELS_IN_ALL, "pixels round what is painted", "paint smaller strokes, or draw polygons"),
 }
 

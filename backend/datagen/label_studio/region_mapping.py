@@ -12,12 +12,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from datagen.domain.geometry import Box
+from datagen.domain.geometry import Box, check_corners
 from datagen.domain.inputs import Desk
 from datagen.errors import BadRegion
+from datagen.label_studio import brush
 from datagen.label_studio.region_conversion import convert
+from datagen.label_studio.region_limits import Allowance
 from datagen.label_studio.region_parts import labels_of
-from datagen.label_studio.region_shapes import upright_extent
+from datagen.label_studio.region_shapes import corner, upright_extent
 from datagen.label_studio.regions import AREA, canvas_areas, concept_regions
 
 #: Regions of one picture that are imported.
@@ -75,7 +77,8 @@ class LabelNames:
 
 def map_regions(result: Any, desk: Desk, width: int, height: int, names: LabelNames) -> Mapped:
     """What a picture's annotation comes to at a desk, region by region; each one is checked as the desk reads it."""
-    converted = convert(result, desk, width, height)
+    left = Allowance()
+    converted = convert(result, desk, width, height, left)
     if desk is Desk.BACKGROUNDS:
         return Mapped(results=tuple({**answer, "id": digest(answer)} for answer in converted.results))
     problems = list(converted.problems)
@@ -95,7 +98,7 @@ def map_regions(result: Any, desk: Desk, width: int, height: int, names: LabelNa
             problems.append(f"{named}: {problem}.")
             continue
         read = concept_regions if desk is Desk.CONCEPTS else canvas_areas
-        _, refused = read([region], width, height, names.labels)
+        _, refused = read([region], width, height, names.labels, left)
         if refused:
             problems.append(f"{named}: {refused[0].rpartition('”): ')[2]}")
         else:
@@ -142,13 +145,12 @@ def _rebuilt(raw: Mapping[str, Any], label: str, width: int, height: int) -> dic
     kept: dict[str, Any]
     match kind:
         case "rectanglelabels":
-            kept = dict(upright_extent(value, width, height))
+            extent = upright_extent(value, width, height)
+            kept = {name: round(number, _DIGITS) for name, number in extent.items()}
         case "polygonlabels":
-            kept = {"points": value.get("points"), "closed": True}
+            kept = {"points": _points(value.get("points")), "closed": True}
         case _:
-            kept = {"format": "rle", "rle": value.get("rle")}
-    if kind != "brushlabels" and not _is_finite(kept):
-        raise BadRegion("it has a coordinate that is not a number; draw it again")
+            kept = {"format": "rle", "rle": list(brush.bytes_of(value.get("rle")))}
     result = {
         "from_name": raw["from_name"],
         "to_name": "image",
@@ -156,26 +158,17 @@ def _rebuilt(raw: Mapping[str, Any], label: str, width: int, height: int) -> dic
         "original_width": width,
         "original_height": height,
         "image_rotation": 0,
-        "value": {**{key: _shortened(found) for key, found in kept.items()}, kind: [label]},
+        "value": {**kept, kind: [label]},
     }
     return {"id": digest(result), **result}
 
 
-def _is_finite(value: Any) -> bool:
-    """Whether everything in a value is a number that JSON can carry."""
-    if isinstance(value, Mapping):
-        return all(map(_is_finite, value.values()))
-    if isinstance(value, list | tuple):
-        return all(map(_is_finite, value))
-    return isinstance(value, bool) or (isinstance(value, int | float) and abs(value) < 1e9 and math.isfinite(value))
-
-
-def _shortened(value: Any) -> Any:
-    if isinstance(value, float):
-        return round(value, _DIGITS)
-    if isinstance(value, list) and value and isinstance(value[0], list | tuple):
-        return [[round(float(number), _DIGITS) for number in point] for point in value]
-    return value
+def _points(found: Any) -> list[list[float]]:
+    """The corners of a polygon in percent."""
+    if not isinstance(found, list):
+        raise BadRegion("the polygon has no corners; draw it again")
+    check_corners(len(found))
+    return [[round(number, _DIGITS) for number in corner(point)] for point in found]
 
 
 def _rounded(value: Any) -> Any:

@@ -16,6 +16,9 @@ from datagen.label_studio.nested_results import flattened
 #: Results of one annotation that are read.
 MOST_RESULTS = 5_000
 
+#: Labels of one region that are looked at.
+MOST_LABELS = 100
+
 #: Shapes that a result can have, by its type with the suffix "labels" taken off.
 SHAPES = frozenset({"rectangle", "ellipse", "polygon", "brush", "magicwand", "bitmask", "keypoint", "vector"})
 #: Types of results that answer a question and draw nothing.
@@ -71,7 +74,9 @@ def labels_of(value: Mapping[str, Any], kind: str) -> tuple[str, ...]:
     others = [found for key, found in value.items() if isinstance(key, str) and key.endswith("labels") and key != kind]
     for found in (*own, *others):
         listed = [found] if isinstance(found, str) else found
-        if isinstance(listed, list) and (names := [plain(name)[:100] for name in listed if isinstance(name, str)]):
+        if not isinstance(listed, list):
+            continue
+        if names := [plain(name)[:100] for name in listed[:MOST_LABELS] if isinstance(name, str)]:
             return tuple(names)
     return ()
 

@@ -37,10 +37,29 @@ def number(value: Mapping[str, Any], name: str, default: float | None = None) ->
     Raises:
         BadRegion: it is missing, no number, or far beyond any drawing.
     """
-    found = value.get(name, default)
+    return finite(value.get(name, default), name)
+
+
+def finite(found: Any, name: str) -> float:
+    """A percentage or an angle; true and false, and what is far beyond any drawing, are none.
+
+    Raises:
+        BadRegion: it is no such number.
+    """
     if isinstance(found, bool) or not isinstance(found, int | float) or not abs(found) <= _LARGEST:
         raise BadRegion(f"its {name} is not a number; draw it again")
     return float(found)
+
+
+def corner(found: Any) -> tuple[float, float]:
+    """A corner of a polygon in percent.
+
+    Raises:
+        BadRegion: it is no pair of finite numbers.
+    """
+    if not isinstance(found, list | tuple) or len(found) != 2:
+        raise BadRegion("the polygon has a corner that is no pair of numbers; draw it again")
+    return finite(found[0], "corner"), finite(found[1], "corner")
 
 
 def upright_extent(value: Mapping[str, Any], width: int, height: int) -> dict[str, float]:

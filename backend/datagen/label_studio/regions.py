@@ -33,16 +33,11 @@ from datagen.errors import BadRegion
 from datagen.label_studio import brush
 from datagen.label_studio.region_conversion import convert
 from datagen.label_studio.region_limits import MOST_PROBLEMS, MOST_REGIONS, Allowance
-from datagen.label_studio.region_shapes import upright_extent
+from datagen.label_studio.region_parts import MOST_LABELS
+from datagen.label_studio.region_shapes import corner, upright_extent
 
 #: The label of a canvas polygon where every concept may appear.
 AREA = "area"
-
-#: Percentages and degrees beyond this are no drawing, and would only lose their digits.
-_LARGEST = 1e6
-
-#: Labels of one region that are looked at.
-_MOST_LABELS = 100
 
 #: Overlaps of outlines with boxes are worked out exactly up to so much work, and after that by the upright boxes round
 #: the outlines. A pair costs as much as this many corners, and then its own.
@@ -63,16 +58,18 @@ class _Drawn:
 
 
 def concept_regions(
-    result: Sequence[Any] | None, width: int, height: int, labels: Sequence[str]
+    result: Sequence[Any] | None, width: int, height: int, labels: Sequence[str], left: Allowance | None = None
 ) -> tuple[tuple[ConceptRegion, ...], tuple[str, ...]]:
     """The examples drawn on a picture of ``width`` by ``height`` pixels, and a sentence for each region without use.
+
+    ``left`` is what the regions may still use where those before them were read already.
 
     A turned box becomes the upright box round its corners, with the turned one as its outline. An outline or a brush
     stroke belongs to the box of its label that it overlaps most, and overrides; without one it makes its own box.
     """
-    converted = convert(result, Desk.CONCEPTS, width, height)
+    left = left or Allowance()
+    converted = convert(result, Desk.CONCEPTS, width, height, left)
     result, problems = converted.results, list(converted.problems)
-    left = Allowance()
     boxes = _each(result, "concept", labels, problems, lambda one: _box(one, width, height))
     shapes = _each(result, "outline", labels, problems, lambda one: _polygon(one, width, height, left))
     shapes += _each(result, "brush", labels, problems, lambda one: _strokes(one, width, height, left))
@@ -93,12 +90,15 @@ def concept_regions(
 
 
 def canvas_areas(
-    result: Sequence[Any] | None, width: int, height: int, labels: Sequence[str]
+    result: Sequence[Any] | None, width: int, height: int, labels: Sequence[str], left: Allowance | None = None
 ) -> tuple[tuple[CanvasArea, ...], tuple[str, ...]]:
-    """Where concepts may appear on a picture of ``width`` by ``height`` pixels, and a sentence for each bad polygon."""
-    converted = convert(result, Desk.CANVASES, width, height)
+    """Where concepts may appear on a picture of ``width`` by ``height`` pixels, and a sentence for each bad polygon.
+
+    ``left`` is what the regions may still use where those before them were read already.
+    """
+    left = left or Allowance()
+    converted = convert(result, Desk.CANVASES, width, height, left)
     result, problems = converted.results, list(converted.problems)
-    left = Allowance()
     found = _each(result, "canvas", (AREA, *labels), problems, lambda one: _polygon(one, width, height, left))
     areas = tuple(
         CanvasArea(polygon=part, label=None if drawn.label == AREA else drawn.label)
@@ -155,7 +155,7 @@ def _drawn(one: Mapping[str, Any], control: str, labels: Sequence[str]) -> _Draw
     if not isinstance(names, list) or not names:
         raise BadRegion("it has no label; choose one")
     label = next(
-        (name for name in names[:_MOST_LABELS] if isinstance(name, str) and name in labels),
+        (name for name in names[:MOST_LABELS] if isinstance(name, str) and name in labels),
         names[0][:100] if isinstance(names[0], str) else "?",
     )
     if label not in labels:
@@ -190,7 +190,7 @@ def _polygon(drawn: _Drawn, width: int, height: int, left: Allowance) -> list[tu
         raise BadRegion("the polygon has no corners; draw it again")
     check_corners(len(corners))
     left.take("corners read", len(corners))
-    return _taken([clip_polygon([_point(corner, width, height) for corner in corners], width, height)], left)
+    return _taken([clip_polygon([_point(corner(found), width, height) for found in corners], width, height)], left)
 
 
 def _strokes(drawn: _Drawn, width: int, height: int, left: Allowance) -> list[tuple[Polygon, ...]]:
@@ -215,18 +215,9 @@ def _taken(shapes: list[tuple[Polygon, ...]], left: Allowance) -> list[tuple[Pol
     return shapes
 
 
-def _point(corner: Any, width: int, height: int) -> Point:
-    if not isinstance(corner, list | tuple) or len(corner) != 2:
-        raise BadRegion("the polygon has a corner that is no pair of numbers; draw it again")
-    x, y = (_finite(one, "corner") for one in corner)
+def _point(percent: tuple[float, float], width: int, height: int) -> Point:
+    x, y = percent
     return to_pixels(x, width), to_pixels(y, height)
-
-
-def _finite(found: Any, name: str) -> float:
-    """A percentage or an angle; what is far beyond any drawing counts as none."""
-    if isinstance(found, bool) or not isinstance(found, int | float) or not abs(found) <= _LARGEST:
-        raise BadRegion(f"its {name} is not a number; draw it again")
-    return float(found)
 
 
 class _Overlaps:

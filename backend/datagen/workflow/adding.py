@@ -19,8 +19,9 @@ from datagen.workflow import points
 from datagen.workflow.archives import unpacked
 from datagen.workflow.importing.items import Reading, Told
 from datagen.workflow.importing.picture_files import PictureFiles
+from datagen.workflow.importing.picture_suffixes import PICTURE_SUFFIXES, REFUSED_SUFFIXES
 from datagen.workflow.importing.project_source import read_project
-from datagen.workflow.importing.sources import EXPORT_SUFFIXES, PICTURE_SUFFIXES, read_file, read_folder
+from datagen.workflow.importing.sources import EXPORT_SUFFIXES, read_file, read_folder
 from datagen.workflow.importing.study_tasks import study_tasks
 from datagen.workflow.importing.task_import import TaskImport
 from datagen.workflow.workshop import Workshop, find_study
@@ -97,7 +98,8 @@ def add_files(
     if path.suffix.lower() != ".zip":
         read_file(path, str(path), role, reading)
         return _imported(workshop, target, role, names, reading, [path.parent, *further])
-    with unpacked(path, PICTURE_SUFFIXES | EXPORT_SUFFIXES, workshop.limits.image_bytes, reading.tell) as folder:
+    suffixes, most = PICTURE_SUFFIXES | EXPORT_SUFFIXES, workshop.limits.image_bytes
+    with unpacked(path, suffixes, most, reading.tell, refused=REFUSED_SUFFIXES) as folder:
         read_folder(folder, str(path), role, reading, zipped=True)
         return _imported(workshop, target, role, names, reading, [folder, *further])
 

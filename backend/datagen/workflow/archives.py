@@ -6,15 +6,20 @@ anything is written, sizes while it is. Only pictures and JSON files come out; w
 
 from __future__ import annotations
 
+import io
 import shutil
 import stat
+import struct
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from datagen.domain.foreign_text import is_showable
 from datagen.errors import InputProblem
 
 #: More entries than a study has use for.
@@ -30,6 +35,10 @@ SMALL_TOGETHER_BYTES = 64 * 2**20
 #: Bytes of a zip's table of contents: a kilobyte an entry is plenty.
 _MOST_CONTENTS_BYTES = MOST_ENTRIES * 1024
 _DEEPEST, _LONGEST_NAME = 16, 255
+#: Bytes of a name with its folders; systems take 4,096, and the temporary folder is in front of it.
+_LONGEST_PATH = 1_000
+#: Bytes of an entry in the table of contents, in front of its name; the bit that marks a name as UTF-8, in the tenth.
+_ENTRY_BYTES, _IS_UTF_8 = 46, 0x08
 _ARCHIVES = frozenset({".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst", ".jar"})
 _ENCRYPTED = 0x1
 _CHUNK = 2**20
@@ -37,21 +46,28 @@ _CHUNK = 2**20
 
 @contextmanager
 def unpacked(
-    path: Path, suffixes: frozenset[str], max_file_bytes: int, tell: Callable[[str, str], None]
+    path: Path,
+    suffixes: frozenset[str],
+    max_file_bytes: int,
+    tell: Callable[[str, str], None],
+    *,
+    refused: frozenset[str] = frozenset(),
 ) -> Iterator[Path]:
     """A temporary folder with the zip's files of these suffixes; it is gone afterwards.
 
-    Each entry that cannot be used is passed to ``tell`` with the reason; the others are there, under their own names.
+    Each entry that cannot be used, and each with a suffix of ``refused``, is passed to ``tell`` with the reason; the
+    others are there, under their own names.
 
     Raises:
         InputProblem: the file is no zip, or too much of one.
     """
-    _check_contents(path)
-    try:
-        archive = zipfile.ZipFile(path)
-    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile) as fault:
-        raise InputProblem(f"{path} is not a zip file that can be read ({fault}); pack it again") from None
-    with archive, tempfile.TemporaryDirectory(prefix="datagen-zip-") as folder:
+    with ExitStack() as opened:
+        try:
+            file = opened.enter_context(_Unmarked(path, _wrong_marks(_contents(path))))
+            archive = opened.enter_context(zipfile.ZipFile(file))
+        except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile) as fault:
+            raise InputProblem(f"{path} is not a zip file that can be read ({fault}); pack it again") from None
+        folder = opened.enter_context(tempfile.TemporaryDirectory(prefix="datagen-zip-"))
         entries = archive.infolist()
         if len(entries) > MOST_ENTRIES:
             raise InputProblem(f"{path} has {len(entries):,} entries, at most {MOST_ENTRIES:,} are taken; split it")
@@ -60,7 +76,7 @@ def unpacked(
             if entry.is_dir() or _is_chaff(entry.filename):
                 continue
             try:
-                target = _place(entry, Path(folder), suffixes)
+                target = _place(entry, Path(folder), suffixes, refused)
                 if target is not None:
                     _unpack(archive, entry, target, max_file_bytes)
             except InputProblem as problem:
@@ -71,12 +87,21 @@ def unpacked(
 def shown(name: str) -> str:
     """A name as it is, but on one line and without what a terminal would obey."""
     return "".join(
-        one if one.isprintable() else one.encode("unicode_escape", "surrogatepass").decode() for one in name[:200]
+        one if is_showable(one) else one.encode("unicode_escape", "surrogatepass").decode() for one in name[:200]
     )
 
 
-def _check_contents(path: Path) -> None:
-    """That the table of contents is of a size to be read at all: Python's zipfile reads the whole of it at once.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Contents:
+    """A zip's table of contents, where it begins, and where its first entry's offset is counted from."""
+
+    data: bytes
+    start: int
+    first: int
+
+
+def _contents(path: Path) -> _Contents:
+    """The table of contents, if it is of a size to be read: Python's zipfile reads the whole of it at once.
 
     The end record stands in the last 64 KiB; the format's extension beyond 4 GiB or 65,535 entries is not needed here.
     """
@@ -93,6 +118,51 @@ def _check_contents(path: Path) -> None:
     contents = int.from_bytes(tail[at + 12 : at + 16], "little")
     if b"PK\x06\x07" in tail[max(0, at - 20) : at] or contents > _MOST_CONTENTS_BYTES:
         raise InputProblem(f"{path} has too many entries or is larger than 4 GiB; split it")
+    start = size - len(tail) + at - contents
+    if start < 0:
+        raise InputProblem(f"{path} is damaged: its table of contents is missing; pack it again")
+    # entries count from where the zip began before anything was put in front of it
+    first = start - int.from_bytes(tail[at + 16 : at + 20], "little")
+    with path.open("rb") as file:
+        file.seek(start)
+        return _Contents(data=file.read(contents), start=start, first=first)
+
+
+def _wrong_marks(contents: _Contents) -> list[int]:
+    """The places in the file where a name is marked as UTF-8 that is none, in the contents and before the entry.
+
+    At one such name Python's zipfile refuses the whole file; unmarked, it is read in the code page of old zips.
+    """
+    data, places, at = contents.data, [], 0
+    while data[at : at + 4] == b"PK\x01\x02" and at + _ENTRY_BYTES <= len(data):
+        name, extra, comment = struct.unpack_from("<HHH", data, at + 28)
+        try:
+            data[at + _ENTRY_BYTES : at + _ENTRY_BYTES + name].decode()
+        except UnicodeDecodeError:
+            if data[at + 9] & _IS_UTF_8:
+                places += [contents.start + at + 9, contents.first + struct.unpack_from("<I", data, at + 42)[0] + 7]
+        at += _ENTRY_BYTES + name + extra + comment
+    return places
+
+
+class _Unmarked(io.FileIO):
+    """A zip's file that reads as if the marks at some places were not set."""
+
+    def __init__(self, path: Path, places: Iterable[int]) -> None:
+        super().__init__(path)
+        self._places = sorted(places)
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """The next ``size`` bytes, or all that are left."""
+        at = self.tell()
+        data = super().read(-1 if size is None else size) or b""
+        places = self._places[bisect_left(self._places, at) : bisect_left(self._places, at + len(data))]
+        if not places:
+            return data
+        other = bytearray(data)
+        for place in places:
+            other[place - at] &= ~_IS_UTF_8
+        return bytes(other)
 
 
 def _is_used(entry: zipfile.ZipInfo, suffixes: frozenset[str]) -> bool:
@@ -126,15 +196,16 @@ def _is_chaff(name: str) -> bool:
     )
 
 
-def _place(entry: zipfile.ZipInfo, folder: Path, suffixes: frozenset[str]) -> Path | None:
+def _place(entry: zipfile.ZipInfo, folder: Path, suffixes: frozenset[str], refused: frozenset[str]) -> Path | None:
     """Where an entry goes below ``folder``; None for a file that is passed over."""
     name = entry.orig_filename  # as it stands in the file: Python cuts the other one at a NUL
     parts = name.split("/")
-    if not name.isprintable():
+    if not all(map(is_showable, name)):
         raise InputProblem("its name has characters that cannot be shown; rename it")
     if "\\" in name or name.startswith("/") or ":" in parts[0] or ".." in parts or "." in parts or "" in parts:
         raise InputProblem("its name leads out of the archive; pack the folder again")
-    if len(parts) > _DEEPEST or any(len(part.encode()) > _LONGEST_NAME for part in parts):
+    longest = max(len(part.encode()) for part in parts)
+    if len(parts) > _DEEPEST or longest > _LONGEST_NAME or len(name.encode()) > _LONGEST_PATH:
         raise InputProblem("its name is too long or too deep; rename it")
     mode = entry.external_attr >> 16
     if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
@@ -142,6 +213,8 @@ def _place(entry: zipfile.ZipInfo, folder: Path, suffixes: frozenset[str]) -> Pa
     suffix = PurePosixPath(name).suffix.lower()
     if suffix in _ARCHIVES:
         raise InputProblem("it is an archive in the archive; unpack it first")
+    if suffix in refused:
+        raise InputProblem("Label Studio takes no file of this name; save it as PNG and add that")
     if suffix not in suffixes:
         return None
     target = folder.joinpath(*parts)

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from datagen.errors import InputProblem
+from datagen.workflow.importing import task_pictures
+from datagen.workflow.importing.csv_tasks import records_of
 
 from .made import THE_BOX, boxes, file, read, rectangle, task
 
@@ -92,6 +94,36 @@ def test_a_table_is_read(suffix: str, delimiter: str, tmp_path: Path) -> None:
     assert boxes(reading) == [[THE_BOX], []]
 
 
+def test_a_table_whose_first_row_names_no_picture_is_read(tmp_path: Path) -> None:
+    file(tmp_path, "export.csv", "image,id\n,1\na.png,2\nb.png,3\n")
+    reading = read(tmp_path)
+    assert [item.address for item in reading.items] == ["a.png", "b.png"]
+    assert [str(one) for one in reading.told] == ["export.csv, row 1: its data names no picture"]
+
+
+def test_a_table_that_names_no_picture_is_told_and_costs_no_picture(tmp_path: Path) -> None:
+    file(tmp_path, "a.png", b"1")
+    file(tmp_path, "sizes.csv", "station,count\n1,2\n")
+    reading = read(tmp_path)
+    assert [item.name for item in reading.items] == ["a.png"]
+    assert [str(one) for one in reading.told] == ["sizes.csv: no row of it names a picture, so it is not used"]
+
+
+def test_rows_that_a_stray_quote_swallows_are_told(tmp_path: Path) -> None:
+    reading = read(file(tmp_path, "export.csv", 'image,id\na.png,1\n"b.png,2\nc.png,3\nd.png,4\n'))
+    assert reading.items[0].address == "a.png"
+    [one] = [one for one in reading.told if "close the quote" in one.reason]
+    assert one.item == "export.csv, row 2"
+
+
+def test_a_table_of_very_many_columns_is_refused_and_a_short_row_is_not_filled(tmp_path: Path) -> None:
+    """A row is filled up to the first one's columns: 5 MB of a file became gigabytes."""
+    wide = ",".join(["image", *(f"c{number}" for number in range(1_000))])
+    with pytest.raises(InputProblem, match="has more than 1,000 columns"):
+        read(file(tmp_path, "export.csv", f"{wide}\na.png\n"))
+    assert records_of("image,other\na.png\n", "export.csv") == [{"image": "a.png"}]
+
+
 def annotation(x: float, **more: Any) -> dict[str, Any]:
     return {"result": [rectangle(x)], **more}
 
@@ -148,6 +180,25 @@ def test_several_pictures_of_a_task_get_each_what_was_drawn_on_it(tmp_path: Path
     assert ["on which of its pictures a region was drawn is not in the file" in one.reason for one in reading.told] == [
         True
     ]
+
+
+def test_regions_of_very_many_pictures_are_sorted_out_by_their_tags_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each region was compared with every key of the data, whatever their length."""
+    matched = []
+    match = task_pictures._Places._match
+
+    def counted(self: Any, key: str) -> list[int]:
+        matched.append(key)
+        return match(self, key)
+
+    monkeypatch.setattr(task_pictures._Places, "_match", counted)
+    pictures = task_pictures.pictures_of({f"photo{n} " + "x" * 10_000: "a.png" for n in range(100)})
+    regions = [{"to_name": "photo7 " + "x" * 10_000}] * 3_000 + [{"to_name": "other"}] * 3_000
+    sorted_out, problems = task_pictures.assigned(regions, pictures, None)
+    assert [len(drawn) for drawn in sorted_out if drawn] == [3_000]
+    assert len(matched) == 2
+    assert problems[0] == "it has more than 5,000 results; the rest is not read"
+    assert "on which of its pictures a region was drawn is not in the file" in problems[1]
 
 
 def test_pictures_beside_image_are_named(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,9 @@ from pycocotools import mask as coco_mask
 
 from datagen.domain.inputs import Desk, Role
 from datagen.errors import InputProblem
+from datagen.label_studio import region_limits
+from datagen.workflow.importing import sources
+from datagen.workflow.importing.items import Reading
 from datagen.workflow.importing.text_files import MOST_TEXT_BYTES
 
 from .made import THE_BOX, boxes, file, picture, read
@@ -75,6 +80,7 @@ def test_coco_s_outline_is_the_area_of_a_canvas(segmentation: Any, tmp_path: Pat
         {"bbox": [1, 2, float("nan"), 4]},
         {"bbox": [1, 1, 10, 10], "iscrowd": 1},
         {"segmentation": [[1, 2, 3]]},
+        {"segmentation": [[*SQUARE, 7]]},
         {"segmentation": 7},
         {"segmentation": {"size": [100, 200], "counts": [1, 2, 3]}},
         {"segmentation": {"size": [100, 200], "counts": [20000, -1, 1]}},
@@ -102,6 +108,37 @@ def test_a_folder_of_several_coco_files_is_read_as_one(tmp_path: Path) -> None:
         file(tmp_path, f"{part}/_annotations.coco.json", coco({"bbox": [20, 20, 60, 40]}, file_name=name))
         file(tmp_path, f"{part}/{name}", picture())
     assert boxes(read(tmp_path)) == [[THE_BOX], [THE_BOX]]
+
+
+def test_masks_of_a_picture_of_another_size_are_not_unpacked(tmp_path: Path) -> None:
+    """A file of a kilobyte that says 14,000 by 14,000 pixels cost as much as the picture would."""
+    masks = [{"segmentation": {"size": [14_000, 14_000], "counts": [0, 14_000 * 14_000]}}] * 9
+    reading = read(file(tmp_path, "instances.json", coco(*masks, width=14_000, height=14_000)))
+    assert boxes(reading) == [[]]
+    assert len(reading.told) == 9
+    assert "it was drawn on a picture of 14000 × 14000 pixels" in reading.told[0].reason
+
+
+def test_masks_of_one_picture_share_one_allowance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bound = (2 * 200 * 100, "pixels of masks", "paint fewer")
+    monkeypatch.setattr(region_limits, "_WHAT", {**region_limits._WHAT, "brush pixels": bound})
+    things = [{"segmentation": run_lengths(compressed=True)}] * 5 + [{"bbox": [20, 20, 60, 40]}]
+    reading = read(file(tmp_path, "instances.json", coco(*things)))
+    assert reading.items[0].draw is not None
+    assert len(reading.items[0].draw(200, 100)) == 2 * 2 + 1
+    assert {one.reason for one in reading.told} == {
+        "with the regions before it, it has more than 40,000 pixels of masks; paint fewer"
+    }
+
+
+def test_two_images_of_coco_with_one_id_are_told(tmp_path: Path) -> None:
+    export = coco({"bbox": [20, 20, 60, 40]})
+    export["images"].append({"id": 7, "file_name": "b.png"})
+    reading = read(file(tmp_path, "instances.json", export))
+    assert boxes(reading) == [[THE_BOX], []]
+    assert [str(one) for one in reading.told] == [
+        "instances.json, image 2: it has the id of image 1, which gets what is drawn; number the images anew"
+    ]
 
 
 VOC = """<?xml version="1.0" encoding="utf-8"?><annotation><folder>VOC</folder><filename>a.png</filename>
@@ -143,6 +180,15 @@ def test_a_polygon_of_voc_with_very_many_elements_is_read(tmp_path: Path) -> Non
     [[found]] = boxes(reading)
     assert found == ("scratch", 60, 10, 100, 80)
     assert reading.told == []
+
+
+@pytest.mark.parametrize("form", ["<pt><x>{0}</x><y>{1}</y></pt>", "<x{2}>{0}</x{2}><y{2}>{1}</y{2}>"])
+def test_a_polygon_of_voc_with_too_many_corners_is_refused_and_not_cut(form: str, tmp_path: Path) -> None:
+    corners = "".join(form.format(n % 200, n // 200, n + 1) for n in range(12_000))
+    thing = f"<object><name>scratch</name><polygon>{corners}</polygon></object>"
+    reading = read(file(tmp_path, "a.xml", VOC.format(objects=thing + OBJECT.format(21, name="scratch"))))
+    assert boxes(reading) == [[THE_BOX]]
+    assert [one.reason for one in reading.told] == ["its polygon has more than 10,000 corners; simplify it"]
 
 
 def test_xml_that_defines_entities_is_refused(tmp_path: Path) -> None:
@@ -205,16 +251,47 @@ def test_a_bad_row_of_yolo_is_told_and_the_other_is_read(row: str, tmp_path: Pat
 DOUBLED = "a0: &a0 {x: 1}\n" + "".join(f"a{n}: &a{n} {{<<: [*a{n - 1}, *a{n - 1}]}}\n" for n in range(1, 40))
 
 
-@pytest.mark.parametrize(
-    "text", ["names: !!python/object/apply:os.system ['true']\n", DOUBLED], ids=["objects", "merged aliases"]
-)
-def test_a_yaml_that_expands_or_makes_objects_does_neither(text: str, tmp_path: Path) -> None:
-    file(tmp_path, "images/a.png", picture())
-    file(tmp_path, "labels/a.txt", ROWS["detect"])
-    file(tmp_path, "data.yaml", text)
-    reading = read(tmp_path)
+def yolo(folder: Path, classes: str, row: str = ROWS["detect"]) -> Reading:
+    """A folder of YOLO's with one picture, read."""
+    file(folder, "images/a.png", picture())
+    file(folder, "labels/a.txt", row)
+    file(folder, "data.yaml", classes)
+    return read(folder)
+
+
+@pytest.mark.parametrize("text", [DOUBLED, "names: &a [*a]", "names: [scratch", "? [1]\n: 2\nnames: [scratch]"])
+def test_a_yaml_that_expands_or_is_damaged_is_told_and_costs_no_picture(text: str, tmp_path: Path) -> None:
+    reading = yolo(tmp_path, text)
     boxes(reading)
+    assert len(reading.items) == 1
     assert any("the names of the classes cannot be read" in one.reason for one in reading.told)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "x: !!int ''",
+        "x: !!bool foo",
+        "x: !!float ''",
+        "x: !!timestamp foo",
+        "x: 2024-99-01",
+        "x: !!python/object/apply:os.abort []",
+        "x: " + ":".join(["1"] * 300) + ".5",
+        "x: " + ":".join(["1"] * 60_000),
+    ],
+)
+def test_a_value_of_a_yaml_is_text_whatever_type_it_names(line: str, tmp_path: Path) -> None:
+    """Python's readers of these types let every error through, and a number in base 60 cost its length squared."""
+    reading = yolo(tmp_path, f"{line}\nnames: [scratch]")
+    assert (boxes(reading), reading.told) == ([[THE_BOX]], [])
+
+
+@pytest.mark.parametrize("name", ["no", "on", "007", "1_000", "0x10", "2024-01-01", "1e3", "~"])
+def test_a_class_keeps_its_name_as_it_stands(name: str, tmp_path: Path) -> None:
+    reading = yolo(tmp_path, f"names: [{name}]")
+    assert reading.items[0].draw is not None
+    [region] = reading.items[0].draw(200, 100)
+    assert region["value"]["rectanglelabels"] == [name]
 
 
 def test_a_folder_is_read_as_its_export_or_as_its_pictures_at_any_depth(tmp_path: Path) -> None:
@@ -237,6 +314,139 @@ def test_a_single_picture_is_added_and_one_that_label_studio_refuses_is_told(tmp
     assert [item.name for item in read(file(tmp_path, "A.PNG", picture())).items] == ["A.PNG"]
     reading = read(file(tmp_path, "a.tif", b"II*\0"))
     assert (reading.items, len(reading.told)) == ([], 1)
+
+
+def told(reading: Reading) -> list[str]:
+    return [str(one) for one in reading.told]
+
+
+@pytest.mark.parametrize("damaged", [VOC.format(objects="")[:90], VOC.format(objects="").replace("filename", "name")])
+def test_a_bad_file_of_voc_beside_a_good_one_is_told(damaged: str, tmp_path: Path) -> None:
+    """It was passed over in silence, and its picture with it."""
+    file(tmp_path, "a.png", picture())
+    file(tmp_path, "b.png", picture(2))
+    file(tmp_path, "a.xml", VOC.format(objects=OBJECT.format(21, name="scratch")))
+    file(tmp_path, "b.xml", damaged)
+    reading = read(tmp_path)
+    assert boxes(reading) == [[THE_BOX]]
+    assert [one.item for one in reading.told] == ["b.xml"]
+
+
+def test_a_picture_of_yolo_that_label_studio_does_not_take_is_told(tmp_path: Path) -> None:
+    """Its label file was told to have no picture in the folder."""
+    file(tmp_path, "images/b.tif", b"II*\0")
+    file(tmp_path, "images/a.npy", b"cache of a.png")
+    file(tmp_path, "labels/b.txt", ROWS["detect"])
+    reading = yolo(tmp_path, "names: [scratch]")
+    assert boxes(reading) == [[THE_BOX]]
+    [one] = reading.told
+    assert one.item == "images/b.tif"
+    assert "save it as PNG" in one.reason
+
+
+def test_a_picture_that_cannot_be_read_costs_itself_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file(tmp_path, "a.png", picture())
+    file(tmp_path, "b.tif", b"II*\0")
+    opened = Path.open
+
+    def refused(path: Path, *mode: Any, **more: Any) -> Any:
+        if path.name == "b.tif":
+            raise PermissionError(13, "Permission denied", str(path))
+        return opened(path, *mode, **more)
+
+    monkeypatch.setattr(Path, "open", refused)
+    reading = read(tmp_path)
+    assert ([item.name for item in reading.items], told(reading)) == (
+        ["a.png"],
+        ["b.tif: it cannot be read (Permission denied)"],
+    )
+
+
+@pytest.mark.parametrize("content", ["[]", "[1, 2, 3]", '{"items": [{"image": "a.png"}]}', '{"shapes": []}', "7"])
+def test_json_of_another_form_is_told_and_costs_no_export_beside_it(content: str, tmp_path: Path) -> None:
+    file(tmp_path, "a.png", picture())
+    file(tmp_path, "notes.json", content)
+    reading = read(tmp_path)
+    assert [item.name for item in reading.items] == ["a.png"]
+    assert told(reading) == ["notes.json: it is neither a list of tasks nor a COCO file, so it is not used"]
+    file(tmp_path, "export.json", [7, {"data": {"image": "a.png"}}])
+    reading = read(tmp_path)
+    assert [item.address for item in reading.items] == ["a.png"]
+    assert sorted(one.item for one in reading.told) == ["export.json, task 1", "notes.json"]
+
+
+def test_json_of_another_form_with_the_role_s_name_is_refused(tmp_path: Path) -> None:
+    file(tmp_path, "export.json", [{"data": {"image": "a.png"}}])
+    for content, sentence in (({"items": []}, "is not a list of tasks"), ([], "its list of tasks is empty")):
+        file(tmp_path, "concept.json", content)
+        with pytest.raises(InputProblem, match=sentence):
+            read(tmp_path)
+
+
+def test_an_empty_list_for_another_role_is_no_problem(tmp_path: Path) -> None:
+    file(tmp_path, "canvas.json", [])
+    file(tmp_path, "concept.json", [{"data": {"image": "a.png"}}])
+    reading = read(tmp_path)
+    assert (len(reading.items), reading.told) == (1, [])
+
+
+def test_label_studio_s_notes_beside_its_yolo_export_are_no_problem(tmp_path: Path) -> None:
+    file(tmp_path, "notes.json", {"categories": [{"id": 0, "name": "scratch"}], "info": {"year": 2026}})
+    reading = yolo(tmp_path, "names: [scratch]")
+    assert (boxes(reading), reading.told) == ([[THE_BOX]], [])
+
+
+def test_of_very_many_files_that_may_be_exports_the_rest_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "_MOST_CANDIDATES", 3)
+    for number in range(5):
+        body = {"id": number, "result": [], "task": {"id": number, "data": {"image": f"{number}.png"}}}
+        file(tmp_path, str(number), json.dumps(body))
+    reading = read(tmp_path)
+    assert len(reading.items) == 3
+    assert "of its 5 files that may hold tasks the first 3 are read; split it" in reading.told[0].reason
+
+
+def test_exports_of_a_folder_are_bounded_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a", "b"):
+        path = file(tmp_path, f"{name}.json", coco({"bbox": [20, 20, 60, 40]}))
+    monkeypatch.setattr(sources, "_MOST_KEPT_BYTES", path.stat().st_size + 5)
+    reading = read(tmp_path)
+    assert boxes(reading) == [[THE_BOX]]
+    assert "b.json: with the files before it, it has more than" in told(reading)[0]
+
+
+def test_links_to_elsewhere_are_named(tmp_path: Path) -> None:
+    file(tmp_path, "elsewhere/b.png", picture())
+    (tmp_path / "given").mkdir()
+    (tmp_path / "given" / "b.png").symlink_to(tmp_path / "elsewhere" / "b.png")
+    (tmp_path / "given" / "more").symlink_to(tmp_path / "elsewhere")
+    note = r"links to elsewhere are not followed \(b.png, more\): copy the files, or name their folder with --images"
+    with pytest.raises(InputProblem, match=f"has no picture files .*; {note}"):
+        read(tmp_path / "given")
+    file(tmp_path, "given/a.png", picture())
+    (tmp_path / "given" / "same").symlink_to(tmp_path / "given")
+    reading = read(tmp_path / "given")
+    assert [item.name for item in reading.items] == ["a.png"]
+    [found] = reading.all_notes()
+    assert re.fullmatch(note, found)
+
+
+def test_a_folder_that_cannot_be_listed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file(tmp_path, "a.png", picture())
+    file(tmp_path, "closed/b.png", picture())
+    scandir = os.scandir
+
+    def refused(path: Any) -> Any:
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    reading = read(tmp_path)
+    assert [item.name for item in reading.items] == ["a.png"]
+    assert told(reading) == ["closed: the folder cannot be listed (Permission denied)"]
 
 
 def test_a_folder_of_a_target_storage_is_read_whole(tmp_path: Path) -> None:

@@ -91,6 +91,41 @@ def test_several_with_the_same_bytes_are_one(tmp_path: Path) -> None:
     assert PictureFiles(folders=[tmp_path]).find("s3://bucket/a.png") == first
 
 
+@pytest.mark.parametrize("last", ["image.png", "scan/image.png", "scan/image 1.png"])
+def test_pictures_of_one_name_in_many_folders_are_each_found_by_their_folder(
+    last: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each was compared with every other: 100,000 tasks took days."""
+    compared = 0
+    common = picture_files._common
+
+    def counted(one: tuple[str, ...], other: tuple[str, ...]) -> int:
+        nonlocal compared
+        compared += 1
+        return common(one, other)
+
+    monkeypatch.setattr(picture_files, "_common", counted)
+    paths = [file(tmp_path, f"{number:05}/{last}", str(number)) for number in range(200)]
+    found = PictureFiles(folders=[tmp_path])
+    stored = last.replace(" ", "_")
+    assert [found.find(f"/data/local-files/?d=set/{n:05}/{stored}") for n in range(200)] == paths
+    assert compared < 200 * 50
+    with pytest.raises(InputProblem, match="several files may be meant"):
+        found.find(last.rpartition("/")[2])
+
+
+def test_files_that_cannot_be_read_are_not_taken_for_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file(tmp_path, "s1/a.png", b"1")
+    file(tmp_path, "s2/a.png", b"1")
+
+    def refused(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refused)
+    with pytest.raises(InputProblem, match="several files may be meant"):
+        PictureFiles(folders=[tmp_path]).find("a.png")
+
+
 def test_a_folder_of_too_many_files_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(4):
         file(tmp_path, f"{number}.png", b"1")

@@ -14,6 +14,8 @@ from datagen.domain.inputs import Desk, Inputs, Role
 from datagen.errors import LabelStudioUnavailable
 from datagen.label_studio.client import LabelStudio
 from datagen.workflow.adding import Added, add_files, add_from_project
+from datagen.workflow.importing import task_import
+from datagen.workflow.importing.task_import import TaskImport
 from datagen.workflow.inputs import collect, refresh
 from studio import Studio, Study
 
@@ -286,12 +288,20 @@ def test_rectangles_and_ellipses_are_areas_of_a_canvas(empty: Study, tmp_path: P
     assert (bounds.x, bounds.y, bounds.width, bounds.height) == pytest.approx((20, 20, 60, 40))
 
 
+@pytest.mark.parametrize("bound", ["BATCH", "BATCH_BYTES"])
 def test_a_batch_that_holds_a_picture_twice_over_two_batches_is_one_task(
-    empty: Study, add: Callable[..., Added], monkeypatch: pytest.MonkeyPatch
+    bound: str, empty: Study, add: Callable[..., Added], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from datagen.workflow.importing import task_import
+    monkeypatch.setattr(task_import, bound, 1)
+    batches = []
+    batch = TaskImport._batch
 
-    monkeypatch.setattr(task_import, "BATCH", 1)
+    def counted(self: TaskImport, *given: Any) -> int:
+        batches.append(batch(self, *given))
+        return batches[-1]
+
+    monkeypatch.setattr(TaskImport, "_batch", counted)
     added = add(task("a.png"), task("b.png"), task("a.png", rectangle(60)))
+    assert batches == [1, 1, 1]
     assert (added.new, added.completed, added.regions) == (2, 1, 3)
     assert places(empty) == {"a.png": [(20, 20), (120, 20)], "b.png": [(20, 20)]}

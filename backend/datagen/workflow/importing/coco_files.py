@@ -10,6 +10,8 @@ from datagen.domain.foreign_text import plain
 from datagen.domain.inputs import Role
 from datagen.errors import BadRegion, InputProblem
 from datagen.label_studio import brush
+from datagen.label_studio.region_conversion import check_size
+from datagen.label_studio.region_limits import Allowance
 from datagen.workflow.importing import coco_rle
 from datagen.workflow.importing.items import MOST_ITEMS, Item, Reading
 from datagen.workflow.importing.pixel_regions import box, numbers, pairs, polygon, whole_size
@@ -39,6 +41,7 @@ def read_coco(value: Mapping[str, Any], called: str, role: Role, reading: Readin
         raise InputProblem(f"{called} names no picture: its list of images is empty")
     names = _categories(value.get("categories"))
     by_image: dict[str, list[tuple[int, Mapping[str, Any]]]] = {}
+    seen: dict[str, int] = {}
     for number, entry in enumerate(value.get("annotations") or [], start=1):
         if not isinstance(entry, Mapping):
             reading.tell(f"{called}, annotation {number}", "it is no object")
@@ -53,6 +56,8 @@ def read_coco(value: Mapping[str, Any], called: str, role: Role, reading: Readin
         if not isinstance(name, str) or not name.strip():
             reading.tell(where, "it has no file_name")
             continue
+        if image.get("id") is not None and (first := seen.setdefault(str(image["id"]), number)) != number:
+            reading.tell(where, f"it has the id of image {first}, which gets what is drawn; number the images anew")
         listed = by_image.pop(str(image.get("id")), [])
         if len(listed) > _MOST_ON_ONE:
             reading.tell(where, f"it has more than {_MOST_ON_ONE:,} annotations; the rest is not read")
@@ -77,17 +82,36 @@ def _regions(
 ) -> list[dict[str, Any]]:
     """What is drawn on one picture."""
     size = declared or (width, height)
+    left = Allowance()
     categories = (str(entry.get("category_id")) for _, entry in drawn)
     labels = [names.get(category, category[:100]) for category in categories]
     return reading.regions(
-        (f"{called}, annotation {number} (“{label}”)", partial(_thing, entry, label, size, role))
+        (f"{called}, annotation {number} (“{label}”)", partial(_thing, entry, label, size, (width, height), role, left))
         for (number, entry), label in zip(drawn, labels, strict=True)
     )
 
 
-def _thing(entry: Mapping[str, Any], label: str, size: tuple[int, int], role: Role) -> list[dict[str, Any]]:
-    """The box of one annotation and its outline; of a canvas the outline alone, where it has one."""
-    outlines = [polygon(points, label, size) for points in _outlines(entry.get("segmentation"), size)]
+def _thing(
+    entry: Mapping[str, Any],
+    label: str,
+    size: tuple[int, int],
+    actual: tuple[int, int],
+    role: Role,
+    left: Allowance,
+) -> list[dict[str, Any]]:
+    """The box of one annotation and its outline; of a canvas the outline alone, where it has one.
+
+    Args:
+        entry: as it stands in the file.
+        label: of its category.
+        size: of the picture, as the file says it.
+        actual: of the picture itself.
+        role: what the picture is for.
+        left: what the masks of the picture may still use.
+    """
+    declared = {"original_width": size[0], "original_height": size[1]}
+    check_size(declared, {}, *actual)  # before a mask is unpacked to the size that the file says
+    outlines = [polygon(points, label, size) for points in _outlines(entry.get("segmentation"), size, left)]
     frame = entry.get("bbox")
     if frame in (None, []) and not outlines:
         raise BadRegion("it has neither a bbox nor a segmentation")
@@ -106,17 +130,22 @@ def _thing(entry: Mapping[str, Any], label: str, size: tuple[int, int], role: Ro
     return [box(x, y, across, down, label, size), *outlines]
 
 
-def _outlines(segmentation: Any, size: tuple[int, int]) -> list[list[tuple[float, float]]]:
+def _outlines(segmentation: Any, size: tuple[int, int], left: Allowance) -> list[list[tuple[float, float]]]:
     if segmentation in (None, [], {}):
         return []
     if isinstance(segmentation, Mapping):
+        left.check()
+        counts = segmentation.get("counts")
+        left.take("brush bytes", len(counts) if isinstance(counts, str | list) else 0)
+        left.take("brush pixels", size[0] * size[1])
         mask = coco_rle.decode(segmentation, size)
+        left.take("painted", brush.extent(mask))
         return [list(part.points) for stroke in brush.outlines(mask) for part in stroke]
     if isinstance(segmentation, list) and isinstance(segmentation[0], int | float):
         segmentation = [segmentation]  # one polygon without the list round it
     if not isinstance(segmentation, list):
         raise BadRegion("its segmentation is neither a list of polygons nor a mask")
-    return [pairs(numbers(part, 6, "segmentation")) for part in segmentation]
+    return [pairs(numbers(part, 6, "segmentation"), "segmentation") for part in segmentation]
 
 
 def _is_one_thing(entry: Mapping[str, Any], called: str, reading: Reading) -> bool:

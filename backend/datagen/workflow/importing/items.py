@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from datagen.domain.foreign_text import is_showable, plain
 from datagen.errors import BadRegion
 
 #: Pictures that one command reads.
@@ -58,7 +59,7 @@ class Reading:
 
     def tell(self, item: str, reason: str) -> None:
         """Say that something is not used."""
-        self.told.append(Told(item=item, reason=reason))
+        self.told.append(Told(item=plain(item), reason=plain(reason)))
 
     def regions(self, drawn: Iterable[tuple[str, Callable[[], Iterable[dict[str, Any]]]]]) -> list[dict[str, Any]]:
         """The regions of each drawing: where it is, and what reads it; one that is no region is told."""
@@ -76,7 +77,7 @@ class Reading:
 
     def all_notes(self) -> list[str]:
         """Every note, with the numbers filled in."""
-        return [*self.notes, *(text.replace("{n}", f"{count:,}") for text, count in self._counted.items())]
+        return [*map(plain, self.notes), *(text.replace("{n}", f"{count:,}") for text, count in self._counted.items())]
 
 
 def fixed(result: Any) -> Draw:
@@ -87,7 +88,7 @@ def fixed(result: Any) -> Draw:
 def clean_name(name: str) -> str:
     """A name that every server and terminal can hold: undecodable bytes and controls become “?”."""
     text = name.encode("utf-8", "replace").decode("utf-8")
-    return "".join(letter if letter.isprintable() else "?" for letter in text)[:300]
+    return "".join(letter if is_showable(letter) else "?" for letter in text)[:300]
 
 
 def folded(name: str) -> str:

@@ -63,13 +63,13 @@ def read_tasks(value: Any, called: str, reading: Reading) -> None:
     Raises:
         InputProblem: it is no export of Label Studio's, or names nothing.
     """
-    if isinstance(value, Mapping) and isinstance(value.get("tasks"), list):
-        value = value["tasks"]
-    entries = value if isinstance(value, list) else [value]
     if isinstance(value, Mapping) and not looks_like_tasks(value):
         raise InputProblem(
             f"{called} is not a list of tasks, as Label Studio exports it, nor a COCO file; give one of these"
         )
+    if isinstance(value, Mapping) and isinstance(value.get("tasks"), list):
+        value = value["tasks"]
+    entries = value if isinstance(value, list) else [value]
     if not isinstance(value, list | Mapping):
         raise InputProblem(f"{called} is not a list of tasks, as Label Studio exports it")
     if not entries:

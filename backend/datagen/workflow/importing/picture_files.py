@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from datagen.errors import InputProblem
 from datagen.workflow.importing.addresses import paths_of
@@ -19,22 +20,39 @@ from datagen.workflow.importing.items import examples, folded
 #: Files that a folder is searched for; beyond it, people have given the wrong one.
 MOST_FILES = 200_000
 _DEEPEST = 24
+#: Files of one name that are compared by their bytes, and the size up to which they are.
+_MOST_ALIKE, _MOST_COMPARED_BYTES = 11, 64 * 2**20
 #: What archives and systems put beside people's files.
 _PASSED_OVER = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini", "node_modules"})
 #: What Label Studio (Django) takes out of an upload's name; blanks become underscores.
 _INVALID = re.compile(r"[^-\w.]")
 
 
-def files_below(folder: Path, *, most: int = MOST_FILES) -> Iterator[Path]:
+@dataclass
+class LeftOut:
+    """What was not read of a folder."""
+
+    #: links to what lies outside of it, or to nothing
+    links: list[Path] = field(default_factory=list)
+    #: folders that cannot be listed
+    unlisted: list[OSError] = field(default_factory=list)
+
+
+def files_below(folder: Path, *, most: int = MOST_FILES, left_out: LeftOut | None = None) -> Iterator[Path]:
     """The regular files below a folder in the order of their names; hidden ones and links to elsewhere are left out.
+
+    The links, and folders that cannot be listed, are noted in ``left_out``.
 
     Raises:
         InputProblem: there are more than ``most``.
     """
     root = folder.resolve()
     count = 0
-    for place, folders, names in os.walk(folder):
+    left_out = left_out if left_out is not None else LeftOut()
+    for place, folders, names in os.walk(folder, onerror=left_out.unlisted.append):
         depth = len(Path(place).relative_to(folder).parts)
+        below = [Path(place, name) for name in sorted([*folders, *names]) if not _is_passed_over(name)]
+        left_out.links += [path for path in below if _leads_out(path, root)]
         folders[:] = sorted(name for name in folders if not _is_passed_over(name)) if depth < _DEEPEST else []
         for name in sorted(names):
             path = Path(place, name)
@@ -46,14 +64,25 @@ def files_below(folder: Path, *, most: int = MOST_FILES) -> Iterator[Path]:
             yield path
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class _Listed:
+    """A file below one of the folders, in the order of its path read from its end."""
+
+    #: the parts of its path below the folder as they are compared, the name first
+    reversed: tuple[str, ...]
+    #: its place in the listing
+    number: int
+    path: Path = field(compare=False)
+    shown: str = field(compare=False)
+
+
 @dataclass
 class PictureFiles:
     """The files below some folders, by their names."""
 
     folders: Sequence[Path]
-    #: name as it is compared → the paths with that name, relative to their folder
-    _by_name: dict[str, list[tuple[Path, tuple[str, ...]]]] = field(default_factory=dict)
-    _by_stored_name: dict[str, list[tuple[Path, tuple[str, ...]]]] = field(default_factory=dict)
+    #: by the name of the file as it is, and as Label Studio stores it
+    _indices: list[list[_Listed]] = field(default_factory=list)
     _listed: bool = False
 
     def find(self, address: str) -> Path | None:
@@ -73,49 +102,71 @@ class PictureFiles:
                 except (OSError, ValueError):  # a name too long for the system, for example
                     continue
         self._list()
-        for index, key in ((self._by_name, folded), (self._by_stored_name, _stored_name)):
+        for index, name_of in zip(self._indices, (folded, _stored_name), strict=True):
             for parts in wanted:
-                if candidates := index.get(key(parts[-1])):
-                    return _nearest(candidates, parts)
+                if (found := _nearest(index, _reversed(parts, name_of))) is not None:
+                    return found
         return None
 
     def _list(self) -> None:
         if self._listed:
             return
         self._listed = True
-        for folder in self.folders:
-            for path in files_below(folder):
-                parts = path.relative_to(folder).parts
-                self._by_name.setdefault(folded(parts[-1]), []).append((path, parts))
-                self._by_stored_name.setdefault(_stored_name(parts[-1]), []).append((path, parts))
+        files = [(path, path.relative_to(folder)) for folder in self.folders for path in files_below(folder)]
+        self._indices = [
+            sorted(
+                _Listed(_reversed(inside.parts, name_of), number, path, inside.as_posix())
+                for number, (path, inside) in enumerate(files)
+            )
+            for name_of in (folded, _stored_name)
+        ]
 
 
-def _nearest(candidates: Sequence[tuple[Path, tuple[str, ...]]], wanted: tuple[str, ...]) -> Path:
-    """The candidate whose folders are most like those wanted."""
-    scored = [(_common(parts, wanted), path) for path, parts in candidates]
-    best = max(score for score, _ in scored)
-    nearest = list(dict.fromkeys(path.resolve() for score, path in scored if score == best))
-    if len(nearest) > 1 and not _are_the_same(nearest):
-        names = examples(str(PurePosixPath(*parts)) for _, parts in candidates)
+def _reversed(parts: Sequence[str], name_of: Callable[[str], str]) -> tuple[str, ...]:
+    *folders, name = parts
+    return (name_of(name), *map(folded, reversed(folders)))
+
+
+def _nearest(index: Sequence[_Listed], wanted: tuple[str, ...]) -> Path | None:
+    """The file of that name whose folders are most like those wanted; None: none has the name.
+
+    The files that have most in common with a path, read from the end, stand together where it would stand itself.
+
+    Raises:
+        InputProblem: several are.
+    """
+    at = bisect_left(index, wanted, key=lambda file: file.reversed)
+    best = max((_common(file.reversed, wanted) for file in index[max(0, at - 1) : at + 1]), default=0)
+    if not best or not wanted[0]:
+        return None
+    first = bisect_left(index, wanted[:best], key=lambda file: file.reversed)
+    alike = [file for file in index[first : first + _MOST_ALIKE + 1] if file.reversed[:best] == wanted[:best]]
+    alike.sort(key=lambda file: file.number)
+    nearest = list(dict.fromkeys(file.path.resolve() for file in alike))
+    if len(alike) > _MOST_ALIKE or (len(nearest) > 1 and not _are_the_same(nearest)):
+        names = examples(file.shown for file in alike)
         raise InputProblem(f"several files may be meant ({names}); give the folder of the right ones with --images")
-    return next(path for score, path in scored if score == best)
+    return alike[0].path
 
 
 def _are_the_same(paths: Sequence[Path]) -> bool:
     """Whether files hold the same bytes, so that it does not matter which is taken."""
     first, *others = paths
-    size = first.stat().st_size
-    if size > 64 * 2**20 or any(other.stat().st_size != size for other in others) or len(others) > 10:
+    try:
+        size = first.stat().st_size
+        if size > _MOST_COMPARED_BYTES or any(other.stat().st_size != size for other in others):
+            return False
+        data = first.read_bytes()
+        return all(other.read_bytes() == data for other in others)
+    except OSError:  # what cannot be read is not known to be the same
         return False
-    data = first.read_bytes()
-    return all(other.read_bytes() == data for other in others)
 
 
-def _common(parts: Iterable[str], wanted: Iterable[str]) -> int:
-    """How many parts two paths have in common, from their ends."""
+def _common(one: Iterable[str], other: Iterable[str]) -> int:
+    """How many parts two paths have in common, from their beginnings."""
     count = 0
-    for one, other in zip(reversed(tuple(parts)), reversed(tuple(wanted)), strict=False):
-        if folded(one) != folded(other):
+    for part, wanted in zip(one, other, strict=False):
+        if part != wanted:
             break
         count += 1
     return count
@@ -130,8 +181,17 @@ def _is_passed_over(name: str) -> bool:
 
 
 def _is_inside(path: Path, root: Path) -> bool:
+    """Whether it is a regular file below ``root``, whatever links lead to it."""
     try:
         resolved = path.resolve()
         return resolved.is_file() and resolved.is_relative_to(root)
     except (OSError, RuntimeError, ValueError):
         return False
+
+
+def _leads_out(path: Path, root: Path) -> bool:
+    """Whether it is a link to what lies outside of ``root``, or to nothing."""
+    try:
+        return path.is_symlink() and not (path.exists() and path.resolve().is_relative_to(root))
+    except (OSError, RuntimeError, ValueError):
+        return True

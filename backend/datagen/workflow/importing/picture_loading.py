@@ -15,7 +15,7 @@ from datagen.store.kinds import kind_of
 from datagen.workflow.importing.addresses import is_label_studio_path, is_on_a_server
 from datagen.workflow.importing.items import Item, clean_name
 from datagen.workflow.importing.picture_files import PictureFiles
-from datagen.workflow.importing.sources import PICTURE_SUFFIXES
+from datagen.workflow.importing.picture_suffixes import PICTURE_SUFFIXES
 from datagen.workflow.workshop import Workshop
 
 #: The suffix that a file of each kind is uploaded with.

@@ -51,9 +51,15 @@ def numbers(values: Any, least: int, what: str) -> list[float]:
     return found
 
 
-def pairs(flat: Sequence[float]) -> list[tuple[float, float]]:
-    """x, y, x, y, … as points."""
-    return list(zip(flat[::2], flat[1::2], strict=False))
+def pairs(flat: Sequence[float], what: str) -> list[tuple[float, float]]:
+    """x, y, x, y, … as points.
+
+    Raises:
+        BadRegion: one has no y.
+    """
+    if len(flat) % 2:
+        raise BadRegion(f"its {what} has an odd number of coordinates")
+    return list(zip(flat[::2], flat[1::2], strict=True))
 
 
 def whole_size(width: Any, height: Any) -> tuple[int, int] | None:

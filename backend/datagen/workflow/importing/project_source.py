@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import chain
 from xml.etree.ElementTree import ParseError
 
 from defusedxml import DefusedXmlException
@@ -41,17 +43,22 @@ def read_project(client: LabelStudio, project_id: int, view_id: int | None, read
     add_tasks(tasks, reading, config)
 
 
-def _tasks(client: LabelStudio, project_id: int, view_id: int | None, reading: Reading) -> list[Task]:
-    """The tasks of a project; one that Label Studio cannot send is told, and the others are read.
+def _tasks(client: LabelStudio, project_id: int, view_id: int | None, reading: Reading) -> Iterator[Task]:
+    """The tasks of a project, page by page; one that Label Studio cannot send is told, and the others are read.
 
     Raises:
         LabelStudioFault: too many of them cannot be sent.
     """
     unreadable: list[int] = []
-    found = list(client.tasks(project_id, view_id=view_id, unreadable=unreadable))
-    for task_id in unreadable:
-        reading.tell(f"task {task_id}", "Label Studio cannot send it (it holds half a character); delete or mend it")
-    return found
+    told = 0
+    for task in chain(client.tasks(project_id, view_id=view_id, unreadable=unreadable), [None]):
+        for task_id in unreadable[told:]:
+            reading.tell(
+                f"task {task_id}", "Label Studio cannot send it (it holds half a character); delete or mend it"
+            )
+        told = len(unreadable)
+        if task is not None:
+            yield task
 
 
 def object_tags(label_config: str) -> dict[str, str]:

@@ -6,14 +6,13 @@ its pictures. A zip is such a folder once it is unpacked.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from datagen.domain.inputs import Role
-from datagen.errors import BadPicture, InputProblem
-from datagen.store.kinds import kind_of
+from datagen.errors import InputProblem
 from datagen.workflow.importing import csv_tasks, voc_files, yolo_folders
 from datagen.workflow.importing.coco_files import looks_like_coco, read_coco
 from datagen.workflow.importing.items import Item, Reading, clean_name, examples
@@ -24,26 +23,26 @@ from datagen.workflow.importing.label_studio_tasks import (
     looks_like_tasks,
     read_tasks,
 )
-from datagen.workflow.importing.picture_files import files_below
+from datagen.workflow.importing.picture_files import LeftOut, files_below
+from datagen.workflow.importing.picture_suffixes import PICTURE_SUFFIXES, REFUSED_SUFFIXES, refusal
 from datagen.workflow.importing.text_files import MOST_TEXT_BYTES, parse_json, read_text
 
-#: Files of a folder that Label Studio takes as pictures.
-PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif"})
-#: What people mean as a picture too, and must hear why it is left out; any other file is passed over.
-REFUSED_SUFFIXES = frozenset(
-    {".svg", ".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2", ".jxl", ".psd", ".pdf", ".dcm", ".exr", ".npy", ".zip"}
-)
 _JSON, _LINES, _TABLES = frozenset({".json"}), frozenset({".jsonl", ".ndjson"}), frozenset({".csv", ".tsv"})
 #: Files that may say what is drawn on the pictures beside them.
 EXPORT_SUFFIXES = _JSON | _LINES | _TABLES | {".xml", ".txt", ".yaml", ".yml"}
 #: Files of a folder that are opened to see whether they are exports.
 _MOST_CANDIDATES = 20_000
+#: Bytes of the exports of a folder together: all of them are in memory before the first is read.
+_MOST_KEPT_BYTES = 2 * MOST_TEXT_BYTES
+#: The keys of the file that Label Studio lays beside its exports of YOLO.
+_NOTES_KEYS = frozenset({"categories", "info"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Export:
     """An export that was found, parsed and ready to be read."""
 
+    #: “tasks”, “annotation” (of a target storage), “coco”, or “other” for JSON of no form that is known
     kind: str
     path: Path
     called: str
@@ -60,7 +59,7 @@ def read_file(path: Path, called: str, role: Role, reading: Reading) -> None:
     if suffix in PICTURE_SUFFIXES:
         reading.items.append(Item(where=clean_name(path.name), file=path, name=clean_name(path.name)))
     elif suffix in REFUSED_SUFFIXES:
-        reading.tell(clean_name(path.name), _refusal(path))
+        reading.tell(clean_name(path.name), refusal(path))
     elif suffix == ".xml":
         voc_files.read_voc([(path, path.name)], role, reading)
     elif suffix in (".yaml", ".yml"):
@@ -79,7 +78,9 @@ def read_folder(folder: Path, called: str, role: Role, reading: Reading, *, zipp
     Raises:
         InputProblem: it holds several exports, or nothing that can be used.
     """
-    files = list(files_below(folder))
+    left_out = LeftOut()
+    files = list(files_below(folder, left_out=left_out))
+    links = _tell_left_out(left_out, folder, reading)
     exports = _exports(files, folder, called if zipped else "", role, reading)
     own = [export for export in exports if export.path.stem.lower() == role]
     if own or (exports and (zipped or role is not Role.BACKGROUND)):
@@ -91,9 +92,9 @@ def read_folder(folder: Path, called: str, role: Role, reading: Reading, *, zipp
         reading.notes.append(f"all pictures of the folder are added; {names} is not read for backgrounds")
     pictures = _pictures(files)
     if role is not Role.BACKGROUND:
-        annotations = [(path, str(path.relative_to(folder))) for path in files if _is_voc(path)]
-        if annotations:
-            voc_files.read_voc(annotations, role, reading)
+        documents = [path for path in files if path.suffix.lower() == ".xml"]
+        if any(map(_is_voc, documents)):  # the damaged ones among the others are told, each by its name
+            voc_files.read_voc([(path, str(path.relative_to(folder))) for path in documents], role, reading)
             return
         if yolo_folders.is_yolo(files, pictures, folder):
             yolo_folders.read_yolo(files, pictures, folder, reading)
@@ -103,9 +104,23 @@ def read_folder(folder: Path, called: str, role: Role, reading: Reading, *, zipp
         if path.suffix.lower() in PICTURE_SUFFIXES:
             reading.items.append(Item(where=name, file=path, name=name))
         elif path.suffix.lower() in REFUSED_SUFFIXES:
-            reading.tell(name, _refusal(path))
+            reading.tell(name, refusal(path))
     if not reading.items and not reading.told:
-        raise InputProblem(f"{called} has no picture files ({', '.join(sorted(PICTURE_SUFFIXES))})")
+        raise InputProblem(f"{called} has no picture files ({', '.join(sorted(PICTURE_SUFFIXES))}){links}")
+
+
+def _tell_left_out(left_out: LeftOut, folder: Path, reading: Reading) -> str:
+    """Say what was not read of a folder; the end of a sentence on its links, for where nothing else was found."""
+    for fault in left_out.unlisted:
+        path = Path(str(fault.filename))
+        name = clean_name(str(path.relative_to(folder) if path.is_relative_to(folder) else path))
+        reading.tell(name, f"the folder cannot be listed ({fault.strerror})")
+    if not left_out.links:
+        return ""
+    names = examples(clean_name(str(path.relative_to(folder))) for path in left_out.links)
+    note = f"links to elsewhere are not followed ({names}): copy the files, or name their folder with --images"
+    reading.notes.append(note)
+    return f"; {note}"
 
 
 def _chosen(exports: Sequence[_Export], called: str, role: Role, folder: Path) -> Sequence[_Export]:
@@ -122,8 +137,15 @@ def _exports(files: Sequence[Path], folder: Path, zip_name: str, role: Role, rea
     found: list[_Export] = []
     candidates = [path for path in files if path.suffix.lower() in _JSON | _LINES | _TABLES]
     candidates += [path for path in files if not path.suffix and _begins_with_brace(path)]
+    kept = 0
     for path in candidates[:_MOST_CANDIDATES]:
         inside = str(path.relative_to(folder))
+        if kept + path.stat().st_size > _MOST_KEPT_BYTES:
+            reading.tell(
+                clean_name(inside),
+                f"with the files before it, it has more than {_MOST_KEPT_BYTES:,} bytes; add it on its own",
+            )
+            continue
         try:
             export = _opened(path, f"{path.name} in {zip_name}" if zip_name else str(path), role)
         except InputProblem as problem:
@@ -131,8 +153,22 @@ def _exports(files: Sequence[Path], folder: Path, zip_name: str, role: Role, rea
                 raise
             reading.tell(clean_name(inside), str(problem))
             continue
-        if export is not None:
+        if export is not None and export.kind != "other":
             found.append(export)
+            kept += path.stat().st_size
+        elif path.stem.lower() == role:
+            raise InputProblem(f"{inside} is not a list of tasks, as Label Studio exports it, nor a COCO file")
+        elif role is Role.BACKGROUND or path.stem.lower() in tuple(Role):  # not asked for
+            continue
+        elif path.suffix.lower() in _TABLES:
+            reading.tell(clean_name(inside), "no row of it names a picture, so it is not used")
+        elif export is not None and path.suffix:
+            reading.tell(clean_name(inside), "it is neither a list of tasks nor a COCO file, so it is not used")
+    if len(candidates) > _MOST_CANDIDATES:
+        reading.tell(
+            clean_name(folder.name),
+            f"of its {len(candidates):,} files that may hold tasks the first {_MOST_CANDIDATES:,} are read; split it",
+        )
     return found
 
 
@@ -155,18 +191,26 @@ def _opened(path: Path, called: str, role: Role) -> _Export | None:
         return _Export(
             kind="coco", path=path, called=called, read=lambda reading: read_coco(value, path.name, role, reading)
         )
-    if looks_like_tasks(value) or isinstance(value, list):
-        kind = "annotation" if is_stored_annotation(value) else "tasks"
-        return _Export(kind=kind, path=path, called=called, read=lambda reading: read_tasks(value, called, reading))
-    return None
+    if isinstance(value, Mapping) and value.keys() == _NOTES_KEYS:
+        return None
+    named = looks_like_tasks(value)
+    if isinstance(value, list):  # an empty one counts where its name says what it is
+        named = path.stem.lower() in tuple(Role) or any(looks_like_tasks([entry]) for entry in value)
+    kind = "annotation" if is_stored_annotation(value) else "tasks" if named else "other"
+    return _Export(kind=kind, path=path, called=called, read=lambda reading: read_tasks(value, called, reading))
 
 
 def _table(text: str, path: Path, called: str) -> _Export | None:
     records = csv_tasks.records_of(text, called)
-    if not looks_like_tasks(records[:1]):
+    if not any(looks_like_tasks([record]) for record in records):
         return None
 
     def read(reading: Reading) -> None:
+        for number in csv_tasks.rows_over_lines(records):
+            reading.tell(
+                f"{path.name}, row {number}",
+                "a cell of it names a picture and goes over several lines, which are not read as rows; close the quote",
+            )
         add_tasks(flat_tasks(records, path.name, reading, noun="row"), reading)
 
     return _Export(kind="tasks", path=path, called=called, read=read)
@@ -200,8 +244,6 @@ def _pictures(files: Sequence[Path]) -> list[Path]:
 
 
 def _is_voc(path: Path) -> bool:
-    if path.suffix.lower() != ".xml":
-        return False
     try:
         return voc_files.parsed(path, path.name) is not None
     except InputProblem:
@@ -215,14 +257,3 @@ def _begins_with_brace(path: Path) -> bool:
             return file.read(64).lstrip().startswith(b"{")
     except OSError:
         return False
-
-
-def _refusal(path: Path) -> str:
-    """Why a file that is meant as a picture is left out."""
-    with path.open("rb") as opened:
-        beginning = opened.read(4096)
-    try:
-        kind = kind_of(beginning)
-    except BadPicture as problem:
-        return str(problem)
-    return f"Label Studio takes no file of this name (it is a {kind}); save it as PNG and add that"

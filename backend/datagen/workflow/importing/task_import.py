@@ -25,6 +25,10 @@ from datagen.workflow.workshop import Workshop
 
 #: Pictures in memory at a time.
 BATCH = 50
+#: Bytes in memory, of pictures and masks, after which no further picture is read for a batch.
+BATCH_BYTES = 64 * 2**20
+#: Bytes of an item of a list.
+_ITEM_BYTES = 8
 #: Two regions of one label that overlap more than this mean the same thing.
 _SAME_THING = 0.5
 
@@ -65,12 +69,14 @@ class TaskImport:
     def run(self, reading: Reading, tasks: StudyTasks) -> Outcome:
         """Import every item; what is not used is told in ``reading``."""
         outcome = Outcome()
-        for start in range(0, len(reading.items), BATCH):
-            self._batch(reading.items[start : start + BATCH], reading, tasks, outcome)
+        start = 0
+        while start < len(reading.items):
+            start += self._batch(reading.items[start : start + BATCH], reading, tasks, outcome)
         return outcome
 
-    def _batch(self, items: Sequence[Item], reading: Reading, tasks: StudyTasks, outcome: Outcome) -> None:
-        entries = self._entries(items, reading)
+    def _batch(self, items: Sequence[Item], reading: Reading, tasks: StudyTasks, outcome: Outcome) -> int:
+        """Import the first of the items; how many they were."""
+        entries, count = self._entries(items, reading)
         missing = {key: entry for key, entry in entries.items() if self._task(entry, tasks) is None}
         made = self._make(missing)
         for key, entry in entries.items():
@@ -87,13 +93,21 @@ class TaskImport:
             outcome.regions += added
             outcome.completed += bool(added)
             outcome.known += not added
+        return count
 
-    def _entries(self, items: Sequence[Item], reading: Reading) -> dict[str, _Entry]:
-        """The pictures of a batch that can be used, by the key of their task."""
+    def _entries(self, items: Sequence[Item], reading: Reading) -> tuple[dict[str, _Entry], int]:
+        """The pictures of a batch that can be used, by the key of their task, and how many items were read for them.
+
+        The rest is left for the next batch once those before it hold so much memory.
+        """
         entries: dict[str, _Entry] = {}
         role = self.desk.role
         assert role is not None
+        held = count = 0
         for item in items:
+            if held > BATCH_BYTES:
+                break
+            count += 1
             shown = f"{item.where} ({item.address})" if item.address else item.where
             try:
                 picture = load(self.workshop, item, self.files, on_label_studio=self.on_label_studio)
@@ -103,6 +117,7 @@ class TaskImport:
             key = key_of(role, picture.digest)
             entry = entries.setdefault(key, _Entry(picture=picture, wheres=[]))
             entry.wheres.append(item.where)
+            held += len(picture.data)
             if item.draw is None:
                 continue
             drawn = item.draw(picture.width, picture.height)
@@ -115,6 +130,7 @@ class TaskImport:
                     "regions drawn on a copy of their picture in another size, used in proportion: {n}",
                     mapped.scaled,
                 )
+            held += _ITEM_BYTES * sum(len(result["value"].get("rle", ())) for result in mapped.results)
             entry.results |= {
                 str(result["id"]): result for result in mapped.results if result["id"] not in entry.results
             }
@@ -123,7 +139,7 @@ class TaskImport:
                 reading.notes.append(
                     f"{examples(entry.wheres)} name the same picture: what is drawn on it is together in one task"
                 )
-        return entries
+        return entries, count
 
     def _task(self, entry: _Entry, tasks: StudyTasks) -> StudyTask | None:
         return tasks.find(entry.picture.digest, entry.picture.address)

@@ -9,6 +9,8 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
+from datagen.label_studio.region_parts import MOST_RESULTS
+
 #: Suffixes of files that people mean as pictures.
 PICTURE_LIKE = frozenset(
     {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".svg", ".heic", ".heif", ".avif", ".jp2"}
@@ -31,6 +33,8 @@ _KEYS = ("image", "img", "picture", "photo", "image_url", "img_url", "image_path
 _LONGEST = 4_000
 #: Pictures of one task that are read.
 _MOST_PICTURES = 500
+#: Characters of a key that are compared with those of a tag that is called otherwise.
+_LONGEST_KEY = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,37 +88,62 @@ def assigned(
     """
     sorted_out: list[list[Any]] = [[] for _ in pictures]
     entries = result if isinstance(result, list) else [result] if isinstance(result, Mapping) else []
+    places = _Places(pictures, config)
     lost = 0
-    for entry in entries:
-        place = _place(entry, pictures, config) if isinstance(entry, Mapping) else None
+    for entry in entries[:MOST_RESULTS]:
+        place = places.of(entry) if isinstance(entry, Mapping) else None
         if place is None:
             lost += 1
         else:
             sorted_out[place].append(entry)
-    if not lost:
-        return sorted_out, []
-    return sorted_out, [
-        "on which of its pictures a region was drawn is not in the file; add the project with --from-project, "
-        "whose label config tells it"
-    ]
+    problems = []
+    if len(entries) > MOST_RESULTS:
+        problems.append(f"it has more than {MOST_RESULTS:,} results; the rest is not read")
+    if lost:
+        problems.append(
+            "on which of its pictures a region was drawn is not in the file; add the project with --from-project, "
+            "whose label config tells it"
+        )
+    return sorted_out, problems
 
 
-def _place(entry: Mapping[str, Any], pictures: Sequence[TaskPicture], config: Mapping[str, str] | None) -> int | None:
-    shown = entry.get("to_name")
-    shown = shown if isinstance(shown, str) else ""
-    key = (config or {}).get(shown, shown)
-    page = entry.get("item_index", 0)
-    keys = [picture.key if picture.page is None else picture.key.rpartition(" ")[0] for picture in pictures]
-    matching = [place for place, name in enumerate(keys) if name == key]
-    if not matching and len(set(keys)) == 1:
-        matching = list(range(len(pictures)))
-    if not matching and key:
-        near = {name for name in keys if key.casefold() in name.casefold() or name.casefold() in key.casefold()}
-        matching = [place for place, name in enumerate(keys) if near == {name}]
-    if len(matching) == 1:
-        return matching[0]
-    pages = [place for place in matching if pictures[place].page == page]
-    return pages[0] if len(pages) == 1 else None
+class _Places:
+    """Finds the picture that a region was drawn on, among those of its task."""
+
+    def __init__(self, pictures: Sequence[TaskPicture], config: Mapping[str, str] | None) -> None:
+        self._pictures, self._config = pictures, config or {}
+        keys = [picture.key if picture.page is None else picture.key.rpartition(" ")[0] for picture in pictures]
+        #: the places of each key's pictures
+        self._by_key: dict[str, list[int]] = {}
+        for place, key in enumerate(keys):
+            self._by_key.setdefault(key, []).append(place)
+        self._compared = {key: key[:_LONGEST_KEY].casefold() for key in self._by_key}
+        #: the places that a region's tag may mean
+        self._matching: dict[str, list[int]] = {}
+
+    def of(self, region: Mapping[str, Any]) -> int | None:
+        """The place of its picture; None where nobody knows."""
+        shown = region.get("to_name")
+        shown = shown if isinstance(shown, str) else ""
+        if (matching := self._matching.get(shown)) is None:
+            matching = self._matching[shown] = self._match(self._config.get(shown, shown))
+        if len(matching) == 1:
+            return matching[0]
+        page = region.get("item_index", 0)
+        pages = [place for place in matching if self._pictures[place].page == page]
+        return pages[0] if len(pages) == 1 else None
+
+    def _match(self, key: str) -> list[int]:
+        """The places of the pictures with that key, else with the only one that is like it."""
+        if key in self._by_key:
+            return self._by_key[key]
+        if len(self._by_key) == 1:
+            return list(range(len(self._pictures)))
+        if not key:
+            return []
+        wanted = key[:_LONGEST_KEY].casefold()
+        near = [name for name, compared in self._compared.items() if wanted in compared or compared in wanted]
+        return self._by_key[near[0]] if len(near) == 1 else []
 
 
 def _listed(value: Any) -> list[Any] | None:

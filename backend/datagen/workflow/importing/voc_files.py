@@ -19,13 +19,12 @@ from datagen.domain.foreign_text import plain
 from datagen.domain.inputs import Role
 from datagen.errors import BadRegion, InputProblem
 from datagen.workflow.importing.items import Item, Reading
-from datagen.workflow.importing.pixel_regions import box, polygon, whole_size
+from datagen.workflow.importing.pixel_regions import MOST_CORNERS, box, polygon, whole_size
 from datagen.workflow.importing.text_files import read_text
 
 #: Largest annotation of one picture, bytes.
 MOST_XML_BYTES = 4 * 2**20
 _MOST_OBJECTS = 2_000
-_MOST_CORNERS = 10_000
 
 
 def parsed(path: Path, called: str) -> Element | None:
@@ -53,7 +52,7 @@ def read_voc(files: Sequence[tuple[Path, str]], role: Role, reading: Reading) ->
             reading.tell(called, str(problem).removeprefix(f"{called} "))
             continue
         if root is None:
-            reading.tell(called, "it is no Pascal VOC annotation")
+            reading.tell(called, "it is no Pascal VOC annotation (an “annotation” with a “filename”)")
             continue
         objects = root.findall("object")
         if len(objects) > _MOST_OBJECTS:
@@ -102,17 +101,24 @@ def _corners(outline: Element) -> list[tuple[float, float]]:
     """The corners of a polygon: ``pt`` with x and y (LabelMe), or ``x1 y1 x2 y2 …`` (V7, Roboflow)."""
     points = outline.findall("pt")
     if points:
-        return [(_number(point, "x"), _number(point, "y")) for point in points[:_MOST_CORNERS]]
+        _check_corners(len(points))
+        return [(_number(point, "x"), _number(point, "y")) for point in points]
     texts: dict[str, str | None] = {}
     for child in outline:
         texts.setdefault(child.tag, child.text)
     found: list[tuple[float, float]] = []
-    while len(found) < _MOST_CORNERS and (x := f"x{len(found) + 1}") in texts:
+    while (x := f"x{len(found) + 1}") in texts:
+        _check_corners(len(found) + 1)
         y = f"y{len(found) + 1}"
         found.append((_finite(texts[x], x), _finite(texts.get(y), y)))
     if len(found) < 3:
         raise BadRegion("its polygon has no corners that can be read")
     return found
+
+
+def _check_corners(count: int) -> None:
+    if count > MOST_CORNERS:
+        raise BadRegion(f"its polygon has more than {MOST_CORNERS:,} corners; simplify it")
 
 
 def _number(parent: Element, name: str) -> float:

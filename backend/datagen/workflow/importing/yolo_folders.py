@@ -16,20 +16,27 @@ import yaml
 from datagen.domain.foreign_text import plain
 from datagen.errors import BadRegion, InputProblem
 from datagen.workflow.importing.items import Item, Reading, folded
+from datagen.workflow.importing.picture_suffixes import REFUSED_SUFFIXES, refusal
 from datagen.workflow.importing.pixel_regions import MOST_CORNERS, box, polygon
 from datagen.workflow.importing.text_files import read_text
 
 _MOST_TEXT_BYTES = 8 * 2**20
 _MOST_ROWS = 2_000
 _MOST_CLASSES = 10_000
+#: Digits of a class's number.
+_MOST_DIGITS = 9
 _CLASS_FILES = ("classes.txt", "obj.names", "predefined_classes.txt", "labels.txt")
 _YAML_SUFFIXES = (".yaml", ".yml")
 #: Shares may leave the picture by a little; far beyond, they are pixels.
 _FARTHEST_SHARE = 2.0
 
 
-class _WithoutAliases(yaml.SafeLoader):  # type: ignore[misc]  # yaml has no types
-    """Refuses aliases: a merge of aliases of merges doubles at every line of the file."""
+class _PlainTexts(yaml.BaseLoader):  # type: ignore[misc]  # yaml has no types
+    """Reads every scalar as the text that stands there, and refuses aliases.
+
+    A class may be called “no” or “007”, a number in base 60 costs the square of its length, and a merge of aliases of
+    merges doubles at every line of the file.
+    """
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
@@ -82,7 +89,11 @@ def read_yolo(files: Sequence[Path], pictures: Sequence[Path], root: Path, readi
         else:
             draw = partial(_regions, text, str(text.relative_to(root)), names, has_keypoints, reading)
         reading.items.append(Item(where=called, file=picture, name=called, draw=draw))
-    used = set(paired.values())
+    taken = {picture.with_suffix("") for picture in pictures}  # training lays a cache (.npy) beside each picture
+    refused = [path for path in files if path.suffix.lower() in REFUSED_SUFFIXES and path.with_suffix("") not in taken]
+    for path in refused:
+        reading.tell(str(path.relative_to(root)), refusal(path))
+    used = {*paired.values(), *label_files(files, refused, root).values()}
     for path in files:
         if path.suffix.lower() == ".txt" and path not in used and "labels" in path.relative_to(root).parts[:-1]:
             reading.tell(str(path.relative_to(root)), "its picture is not in the folder; lay it into images/")
@@ -136,7 +147,7 @@ def _classes(files: Sequence[Path], root: Path, reading: Reading) -> tuple[dict[
         try:
             text = read_text(path, called, max_bytes=2**20)
             if path.suffix.lower() in _YAML_SUFFIXES:
-                body = yaml.load(text, Loader=_WithoutAliases)  # noqa: S506 (it is a SafeLoader)
+                body = yaml.load(text, Loader=_PlainTexts)  # noqa: S506 (it makes texts, lists and mappings alone)
                 if isinstance(body, dict) and (names := _named(body.get("names"))):
                     return names, "kpt_shape" in body
                 continue
@@ -155,8 +166,8 @@ def _named(names: Any) -> dict[int, str]:
         return {}
     found = {}
     for number, name in list(listed.items())[:_MOST_CLASSES]:
-        if isinstance(number, int | str) and str(number).isdecimal() and isinstance(name, str | int | float):
-            found[int(number)] = plain(str(name))[:100]
+        if str(number).isdecimal() and len(str(number)) <= _MOST_DIGITS and isinstance(name, str):
+            found[int(number)] = plain(name)[:100]
     return found
 
 
