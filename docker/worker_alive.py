@@ -1,4 +1,4 @@
-"""Health check of a worker's container: does a worker of this host send heartbeats? See datagen/jobs/heartbeats.py."""
+"""Health check of a worker's container: does a worker of this host send heartbeats? See datagen/queue/heartbeats.py."""
 
 import contextlib
 import json

@@ -28,19 +28,20 @@ from sqlalchemy.orm import Session
 from datagen.domain.decision import Decision
 from datagen.domain.inputs import Desk, Role
 from datagen.domain.lifecycle import Happening, StudyState
-from datagen.jobs import context
-from datagen.jobs.installation import ProcessRole, join
-from datagen.jobs.queues import ALL_QUEUES, Queues
-from datagen.jobs.sweeper import sweep
-from datagen.jobs.worker import run_worker
-from datagen.label_studio import publisher
-from datagen.label_studio.client import LabelStudio
-from datagen.label_studio.publisher import TaskDraft
-from datagen.label_studio.records import Task
+from datagen.entrypoints import bootstrap
+from datagen.entrypoints.installation import ProcessRole, join
+from datagen.imaging.codec import encode_png
+from datagen.label_studio.api.client import LabelStudio
+from datagen.label_studio.api.models import Task
+from datagen.label_studio.projects import task_publisher
+from datagen.label_studio.projects.task_publisher import TaskDraft
+from datagen.queue.queues import ALL_QUEUES, Queues
+from datagen.queue.recovery import sweep
+from datagen.queue.worker import run_worker
 from datagen.settings import Settings
 from datagen.store.database import Database
-from datagen.store.decode import encode_png
-from datagen.store.rows import (
+from datagen.store.study_secrets import study_secret
+from datagen.store.tables import (
     AuditRow,
     BatchKind,
     BatchRow,
@@ -56,10 +57,11 @@ from datagen.store.rows import (
     WorkState,
     now,
 )
-from datagen.store.study_secrets import study_secret
-from datagen.workflow import deciding, events, reports
-from datagen.workflow.studies import open_study
-from datagen.workflow.workshop import Door, Knock, Workshop
+from datagen.workflow.decision_tasks import decision_page
+from datagen.workflow.decisions import submit
+from datagen.workflow.events import webhook_events
+from datagen.workflow.services import Door, Knock, Workshop
+from datagen.workflow.studies.open import open_study
 from stage.label_studio_server import LabelStudio as Server
 from stage.processes import Processes, wait_until
 
@@ -174,7 +176,7 @@ class Studio:
             self.workshop,
             name,
             labels,
-            context.connection_of(self.settings),
+            bootstrap.connection_of(self.settings),
             engine="composite",
             preview_size=preview_size,
         )
@@ -251,7 +253,7 @@ class Studio:
         with self.workshop.database.write() as session:
             row = session.get_one(InboxRow, event.id)
             row.state, row.due_at = WorkState.RUNNING, now()
-        events.handle(self.workshop, event.id)
+        webhook_events.handle(self.workshop, event.id)
         with self.rows() as session:
             assert session.get_one(InboxRow, event.id).state == WorkState.DONE
 
@@ -306,7 +308,7 @@ class Study:
             )
             for url, (name, _, drawn) in zip(urls, given, strict=True)
         ]
-        made = publisher.ensure_tasks(self.studio.client, project, f"given-{uuid.uuid4().hex[:8]}", drafts)
+        made = task_publisher.ensure_tasks(self.studio.client, project, f"given-{uuid.uuid4().hex[:8]}", drafts)
         return [made[draft.key] for draft in drafts]
 
     # what people see
@@ -446,7 +448,7 @@ class Study:
             rows = session.scalars(select(AuditRow).where(AuditRow.study == self.name).order_by(AuditRow.id))
             return [f"{row.who}: {row.what}" for row in rows]
 
-    def events(self, desk: Desk) -> list[InboxRow]:
+    def webhook_events(self, desk: Desk) -> list[InboxRow]:
         """What Label Studio told of a desk, oldest first."""
         with self.studio.rows() as session:
             query = select(InboxRow).where(InboxRow.project_id == self.projects[desk]).order_by(InboxRow.id)
@@ -458,12 +460,12 @@ class Study:
             newest = session.scalars(
                 select(DecisionRow).where(DecisionRow.study_id == self.id).order_by(DecisionRow.number.desc()).limit(1)
             ).one()
-            return reports.decision_data(session, self.studio.workshop, newest)["html"]
+            return decision_page.decision_data(session, self.studio.workshop, newest)["html"]
 
     def act(self, action: Happening, **form: Any) -> None:
         """Decide from the command line's side, without Label Studio's form."""
         form.setdefault("confirmed", action is Happening.APPROVE)
-        deciding.decide(self.studio.workshop, self.id, Decision(action=action, **form), "tester")
+        submit.decide(self.studio.workshop, self.id, Decision(action=action, **form), "tester")
 
     def outbox(self) -> list[OutboxRow]:
         """What Label Studio is to be told."""
@@ -481,12 +483,12 @@ class Study:
 
 def end_process() -> None:
     """Give back what this process opened as one of the product's, and forget it."""
-    if context.workshop.cache_info().currsize:
-        context.workshop().label_studio.close()
-        context.workshop().database.close()
-    if context.queues.cache_info().currsize:
-        context.queues().redis.close()
-    for kept in (context.settings, context.joined_roles, context.workshop, context.queues, context.atelier):
+    if bootstrap.workshop.cache_info().currsize:
+        bootstrap.workshop().label_studio.close()
+        bootstrap.workshop().database.close()
+    if bootstrap.queues.cache_info().currsize:
+        bootstrap.queues().redis.close()
+    for kept in (bootstrap.settings, bootstrap.joined_roles, bootstrap.workshop, bootstrap.queues, bootstrap.atelier):
         kept.cache_clear()
 
 

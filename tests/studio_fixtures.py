@@ -12,9 +12,9 @@ import pytest
 from redis import Redis
 from sqlalchemy import delete, select, update
 
-from datagen.jobs import context
-from datagen.jobs.queues import Queues
-from datagen.store.rows import DeskRow, FetchedPictureRow, InboxRow, OutboxRow, ShardRow, StudyRow, WorkState
+from datagen.entrypoints import bootstrap
+from datagen.queue.queues import Queues
+from datagen.store.tables import DeskRow, FetchedPictureRow, InboxRow, OutboxRow, ShardRow, StudyRow, WorkState
 from stage.label_studio_server import LabelStudio as Server
 from stage.ports import free_port
 from stage.processes import Processes
@@ -56,7 +56,7 @@ def whole_studio(
     end_process()  # whatever another test made of its own settings
     queues = Queues(Redis.from_url(settings.redis_url))
     install(settings)
-    workshop = context.build_workshop(settings, queues.knock)
+    workshop = bootstrap.build_workshop(settings, queues.knock)
     web = start_web(processes, studio_environment, tmp_path_factory.mktemp("web"))
     studio = Studio(
         server=label_studio,

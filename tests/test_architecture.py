@@ -92,7 +92,7 @@ def test_an_arrow_is_seen_however_it_is_written(tmp_path: Path) -> None:
         "from datagen import workflow\n"
         "from ..jobs import queues\n"
         "def later():\n"
-        "    from datagen.store.rows import SampleRow\n"
+        "    from datagen.store.tables import SampleRow\n"
     )
     found = {room_of(target) for _, target in imported(path, "datagen.domain.seen")} - {""}
     assert found == {"web", "workflow", "jobs", "store"}

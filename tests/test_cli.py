@@ -18,8 +18,8 @@ from sqlalchemy import delete
 
 from datagen import __version__
 from datagen.domain.inputs import Desk
-from datagen.store.decode import encode_png
-from datagen.store.rows import DeskRow
+from datagen.imaging.codec import encode_png
+from datagen.store.tables import DeskRow
 from s3 import CREDENTIALS
 from stage import redis_server
 from stage.ports import free_port

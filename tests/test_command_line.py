@@ -12,7 +12,7 @@ from sqlalchemy import select
 
 from datagen.domain.inputs import Desk
 from datagen.store.database import Database
-from datagen.store.rows import BatchKind, BatchRow, SampleRow, StudyRow
+from datagen.store.tables import BatchKind, BatchRow, SampleRow, StudyRow
 from stage.ports import free_port
 from studio import Studio, Study
 

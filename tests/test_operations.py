@@ -22,10 +22,10 @@ import yaml
 from redis import Redis
 
 from datagen.domain.inputs import Role
-from datagen.label_studio.client import LabelStudio
+from datagen.label_studio.api.client import LabelStudio
 from datagen.settings import Settings
 from datagen.store.database import Database
-from datagen.workflow.status import describe
+from datagen.workflow.studies.queries import describe
 from operations_page import Block, Machine, blocks
 from stage import postgres_server, redis_server
 from stage.label_studio_server import LabelStudio as Server

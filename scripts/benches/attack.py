@@ -34,11 +34,11 @@ from benches.attack_measures import LockProbe, MemoryWatch, Webhooks
 from benches.bench_studies import study_with_inputs
 from benches.chaos_installation import Installation
 from datagen.domain.inputs import Desk
-from datagen.jobs import context
-from datagen.label_studio.provisioning import SECRET_HEADER
+from datagen.entrypoints import bootstrap
+from datagen.label_studio.projects.provisioning import SECRET_HEADER
 from datagen.settings import Settings
 from datagen.store.database import Database
-from datagen.store.rows import InboxRow, WorkState
+from datagen.store.tables import InboxRow, WorkState
 from stage import plates
 from stage.annotator import Annotator
 from stage.pack import read_pack
@@ -83,7 +83,7 @@ def main(arguments: Sequence[str]) -> int:
 def _run(installation: Installation, chosen: argparse.Namespace, folder: Path) -> dict[str, Any]:
     os.environ.update(installation.environment)
     settings = Settings(_env_file=None)
-    workshop = context.build_workshop(settings, lambda _knocks: None)
+    workshop = bootstrap.build_workshop(settings, lambda _knocks: None)
     pack_folder = folder / "pack"
     plates.write_pack(pack_folder, lists=plates.GIVEN)
     pack = read_pack(pack_folder)

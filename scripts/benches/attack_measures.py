@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from datagen.store.beside import beside
+from datagen.store.periodic_thread import beside
 
 #: Webhooks that may be open at a time.
 SENDERS = 32

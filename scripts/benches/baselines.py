@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from benches.segmenter import Labelled
-from datagen.synthesis.exemplars import Exemplar
-from datagen.synthesis.tones import channels_as, from_tones, to_tones
+from datagen.synthesis.composite.extraction.exemplars import Exemplar
+from datagen.synthesis.intensity import channels_as, from_tones, to_tones
 
 Image = npt.NDArray[Any]
 Make = Callable[[Sequence[Exemplar], Sequence[Image], np.random.Generator], Labelled]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from benches.chaos_installation import Installation
 from datagen.domain.inputs import Desk
-from datagen.jobs import context
+from datagen.entrypoints import bootstrap
 from datagen.settings import Settings
-from datagen.workflow.studies import open_study
-from datagen.workflow.workshop import Workshop
+from datagen.workflow.services import Workshop
+from datagen.workflow.studies.open import open_study
 from stage.annotator import DESKS, Annotator
 from stage.pack import Pack
 
@@ -19,7 +19,7 @@ def study_with_inputs(installation: Installation, workshop: Workshop, pack: Pack
         workshop,
         name,
         pack.labels,
-        context.connection_of(settings),
+        bootstrap.connection_of(settings),
         engine=settings.engine,
         preview_size=settings.preview_size,
     )

@@ -26,10 +26,10 @@ from benches.chaos_installation import Installation
 from benches.chaos_ledger import Reckoning, reckon
 from benches.chaos_recovery import Watch
 from benches.chaos_team import Person
-from datagen.jobs import context
+from datagen.entrypoints import bootstrap
 from datagen.settings import Settings
-from datagen.store.rows import InboxRow, OutboxRow, ShardRow, StudyRow, WorkState
-from datagen.workflow.workshop import Workshop
+from datagen.store.tables import InboxRow, OutboxRow, ShardRow, StudyRow, WorkState
+from datagen.workflow.services import Workshop
 from stage import plates, postgres_server
 from stage.pack import read_pack
 from stage.progress import tell
@@ -94,7 +94,7 @@ def _run(chosen: argparse.Namespace, folder: Path, database_url: str) -> int:
 def _workshop(installation: Installation) -> Workshop:
     """The rows, the store and Label Studio as the bench looks at them; it queues nothing."""
     os.environ.update(installation.environment)
-    return context.build_workshop(Settings(_env_file=None), lambda _knocks: None)
+    return bootstrap.build_workshop(Settings(_env_file=None), lambda _knocks: None)
 
 
 def _person(installation: Installation, workshop: Workshop, number: int, seed: int, folder: Path) -> Person:

@@ -16,15 +16,15 @@ from sqlalchemy.orm import Session
 from benches.chaos_team import Person
 from datagen.domain.inputs import Desk
 from datagen.errors import DatagenError
-from datagen.label_studio.answers import verdict
-from datagen.label_studio.predictions import prediction
-from datagen.label_studio.records import Task
-from datagen.store.decode import decode
-from datagen.store.rows import BatchKind, BatchRow, DecisionRow, SampleRow, StudyRow, VerdictRow, WorkState
-from datagen.workflow.exporting import export_study
-from datagen.workflow.points import key_of
-from datagen.workflow.samples import sample_of
-from datagen.workflow.workshop import Workshop
+from datagen.imaging.codec import decode
+from datagen.label_studio.api.models import Task
+from datagen.label_studio.mapping.form_answers import verdict
+from datagen.label_studio.mapping.predictions import prediction
+from datagen.store.tables import BatchKind, BatchRow, DecisionRow, SampleRow, StudyRow, VerdictRow, WorkState
+from datagen.workflow.decision_points import key_of
+from datagen.workflow.sample_mapping import sample_of
+from datagen.workflow.services import Workshop
+from datagen.workflow.studies.export import export_study
 
 _LIMITS = {"max_bytes": 64 * 2**20, "max_pixels": 10**8}
 

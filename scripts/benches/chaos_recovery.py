@@ -10,7 +10,7 @@ from sqlalchemy import or_, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from datagen.store.database import Database
-from datagen.store.rows import InboxRow, OutboxRow, ShardRow, WorkState, now
+from datagen.store.tables import InboxRow, OutboxRow, ShardRow, WorkState, now
 
 _UNFINISHED = (WorkState.PENDING, WorkState.RUNNING)
 _KINDS = (InboxRow, OutboxRow, ShardRow)

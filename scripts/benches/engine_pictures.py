@@ -22,13 +22,13 @@ from benches.engine_speed import plates_pack
 from benches.packs import Pack, pack_folders, read_pack
 from benches.sheets import contact_sheet
 from datagen.errors import DatagenError
-from datagen.synthesis.area import drawn_area, fit_area
-from datagen.synthesis.blending import BLENDS, Laying
+from datagen.synthesis.composite.appearance.appearance_model import Law, core, learn_law
+from datagen.synthesis.composite.appearance.blending import BLENDS, Laying
+from datagen.synthesis.composite.appearance.pose import Cutout, apply_pose, draw_pose, fade, learn_pose
+from datagen.synthesis.composite.extraction.exemplars import Candidate, Exemplar, candidates, choose
+from datagen.synthesis.composite.placement.area_model import drawn_area, fit_area
 from datagen.synthesis.engine import load_engine
-from datagen.synthesis.exemplars import Candidate, Exemplar, candidates, choose
-from datagen.synthesis.law import Law, core, learn_law
-from datagen.synthesis.pose import Cutout, apply_pose, draw_pose, fade, learn_pose
-from datagen.synthesis.tones import Bools, channels_as, to_tones
+from datagen.synthesis.intensity import Bools, channels_as, to_tones
 
 matplotlib.use("Agg")
 from matplotlib import pyplot

@@ -31,10 +31,10 @@ from benches.packs import Pack, pack_folders, read_pack
 from datagen.domain.inputs import ImageRef
 from datagen.domain.spec import Spec
 from datagen.errors import DatagenError
-from datagen.store.decode import decode, encode_mask, encode_png
+from datagen.imaging.codec import decode, encode_mask, encode_png
+from datagen.synthesis.composite.extraction.exemplars import Exemplar, candidates, choose
 from datagen.synthesis.engine import Picture, load_engine
-from datagen.synthesis.exemplars import Exemplar, candidates, choose
-from datagen.synthesis.tones import channels_as
+from datagen.synthesis.intensity import channels_as
 
 SIZES_MP = (0.1, 1.0, 12.0)
 #: Backgrounds at each size; at 12 megapixels fewer, or making them takes longer than measuring.

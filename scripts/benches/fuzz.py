@@ -21,10 +21,10 @@ from typing import Any
 from flask import Flask
 
 from datagen.errors import DatagenError
-from datagen.label_studio import answers
-from datagen.label_studio.payloads import WebhookEvent
-from datagen.label_studio.provisioning import SECRET_HEADER
-from datagen.label_studio.regions import canvas_areas, concept_regions
+from datagen.label_studio.api.webhook_payload import WebhookEvent
+from datagen.label_studio.mapping import form_answers
+from datagen.label_studio.mapping.regions import canvas_areas, concept_regions
+from datagen.label_studio.projects.provisioning import SECRET_HEADER
 from datagen.settings import Settings
 from datagen.store.database import Database
 from datagen.web.app import create_app
@@ -64,9 +64,9 @@ _LABELS = ("dent", "scratch")
 _PARSERS: dict[str, tuple[Callable[[Any], object], Any]] = {
     "concepts": (lambda found: concept_regions(found, 64, 48, _LABELS), DRAWN),
     "canvases": (lambda found: canvas_areas(found, 64, 48, _LABELS), DRAWN),
-    "verdict": (answers.verdict, FILLED),
-    "decision": (answers.decision, FILLED),
-    "background": (answers.background_use, FILLED),
+    "verdict": (form_answers.verdict, FILLED),
+    "decision": (form_answers.decision, FILLED),
+    "background": (form_answers.background_use, FILLED),
     "event": (WebhookEvent.parse, EVENT),
 }
 

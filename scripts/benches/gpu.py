@@ -65,9 +65,10 @@ def measure(arch: str, device_name: str) -> dict[str, Any]:
     import torch
 
     from benches.random_pipeline import ARCHITECTURES, build
-    from datagen.synthesis.diffusion import pipelines, tuning
-    from datagen.synthesis.diffusion.faults import free_memory
+    from datagen.synthesis.diffusion.inference import autotune
     from datagen.synthesis.diffusion.parameters import DiffusionParameters
+    from datagen.synthesis.diffusion.runtime.device_errors import free_memory
+    from datagen.synthesis.diffusion.weights import pipeline_loading
 
     side = ARCHITECTURES[arch].side
     device = torch.device(device_name)
@@ -76,7 +77,7 @@ def measure(arch: str, device_name: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as kept:
         folder = build(arch, Path(kept) / arch, dtype=half)
         _say("stock, one picture at a time")
-        stock = pipelines.load(folder, DiffusionParameters(scheduler="own"), device, half)
+        stock = pipeline_loading.load(folder, DiffusionParameters(scheduler="own"), device, half)
         stock_rate = 1 / _seconds(lambda: _stock_picture(stock, side), _PICTURES, device)
         _say("stock LoRA recipe")
         stock_step: float | None = None
@@ -86,11 +87,13 @@ def measure(arch: str, device_name: str) -> dict[str, Any]:
             _say("the stock LoRA recipe does not fit into this device's memory")
         stock = None
         free_memory()
-        pipelines.same_every_time()
-        dtype = pipelines.dtype_of("auto", device)
+        pipeline_loading.same_every_time()
+        dtype = pipeline_loading.dtype_of("auto", device)
         _say("ours: batch and levers")
-        pipeline = pipelines.load(folder, own, device, dtype)
-        tuned = tuning.measure(pipeline, own) if device.type != "cpu" else tuning.tune(pipeline, own, Path(kept), arch)
+        pipeline = pipeline_loading.load(folder, own, device, dtype)
+        tuned = (
+            autotune.measure(pipeline, own) if device.type != "cpu" else autotune.tune(pipeline, own, Path(kept), arch)
+        )
         _say(f"ours: batch {tuned.batch}, {', '.join(tuned.levers) or 'no levers'}")
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()  # the batches that were tried and not chosen took more
@@ -106,7 +109,7 @@ def measure(arch: str, device_name: str) -> dict[str, Any]:
         setup, step = _our_lora_step(folder, own, device, dtype, Path(kept))
         fit_peak = _peak(device)
         return {
-            "device": pipelines.device_name(device),
+            "device": pipeline_loading.device_name(device),
             "arch": arch,
             "stock_images_per_s": _round(stock_rate),
             "ours_images_per_s": _round(rate),
@@ -122,14 +125,14 @@ def measure(arch: str, device_name: str) -> dict[str, Any]:
             "levers": list(tuned.levers),
             "tried": {name: _round(value) for name, value in tuned.images_per_second.items()},
             "dtype": str(dtype).removeprefix("torch."),
-            "versions": pipelines.versions(),
+            "versions": pipeline_loading.versions(),
         }
 
 
 def _our_rate(pipeline: Any, own: Any, batch: int, device: Any) -> float:
     """Crops a second in full batches, as the mean of as many calls as stock's."""
-    from datagen.synthesis.diffusion.painter import Painter
-    from datagen.synthesis.diffusion.tuning import orders_for
+    from datagen.synthesis.diffusion.inference.autotune import orders_for
+    from datagen.synthesis.diffusion.inference.inpainter import Painter
 
     painter, orders = Painter(pipeline, own, batch), orders_for(own, batch)
     return batch / _seconds(lambda: list(painter.paint(orders)), _PICTURES, device)
@@ -203,9 +206,9 @@ def _stock_lora_step(pipeline: Any, side: int, device: Any) -> float:
 
 def _our_lora_step(folder: Path, own: Any, device: Any, dtype: Any, kept: Path) -> tuple[float, float]:
     """Seconds until the first step (lessons encoded), and of a step."""
-    from datagen.synthesis.diffusion import pipelines
-    from datagen.synthesis.diffusion.lessons import Lesson
-    from datagen.synthesis.diffusion.teaching import Teacher
+    from datagen.synthesis.diffusion.training.dataset import Lesson
+    from datagen.synthesis.diffusion.training.trainer import Teacher
+    from datagen.synthesis.diffusion.weights import pipeline_loading
 
     chance = np.random.default_rng(0)
     mask = np.zeros((own.resolution, own.resolution), np.float32)
@@ -219,7 +222,7 @@ def _our_lora_step(folder: Path, own: Any, device: Any, dtype: Any, kept: Path) 
         )
         for _ in range(64)
     ]
-    pipeline = pipelines.load(folder, own, device, dtype)
+    pipeline = pipeline_loading.load(folder, own, device, dtype)
     home = kept / "fit"
     home.mkdir()
     began = time.perf_counter()

@@ -28,14 +28,14 @@ from sqlalchemy import func, select
 
 from benches.chaos_installation import Installation
 from datagen.domain.inputs import Desk
-from datagen.jobs import context
-from datagen.label_studio.client import LabelStudio
-from datagen.label_studio.payloads import ACTIONS
-from datagen.label_studio.provisioning import SECRET_HEADER
+from datagen.entrypoints import bootstrap
+from datagen.label_studio.api.client import LabelStudio
+from datagen.label_studio.api.webhook_payload import ACTIONS
+from datagen.label_studio.projects.provisioning import SECRET_HEADER
 from datagen.settings import Settings
 from datagen.store.database import Database
-from datagen.store.rows import InboxRow, WorkState
-from datagen.workflow.studies import open_study
+from datagen.store.tables import InboxRow, WorkState
+from datagen.workflow.studies.open import open_study
 from stage.gateway import Answer, Gateway
 from stage.processes import wait_until
 from stage.progress import tell
@@ -120,9 +120,9 @@ def _steady(settings: Settings, rate: float, seconds: float, what: str) -> dict[
 
 def _submits(settings: Settings, pairs: int) -> dict[str, float | int]:
     """Submitting with our webhook and without, by turns; medians in milliseconds and their ratio."""
-    workshop = context.build_workshop(settings, lambda _knocks: None)
+    workshop = bootstrap.build_workshop(settings, lambda _knocks: None)
     made = open_study(
-        workshop, "intake", ["thing"], context.connection_of(settings), engine=settings.engine, preview_size=6
+        workshop, "intake", ["thing"], bootstrap.connection_of(settings), engine=settings.engine, preview_size=6
     )
     ours = made.projects[Desk.PREVIEWS]
     client = LabelStudio(settings.label_studio_url, settings.api_key)

@@ -21,8 +21,8 @@ from datagen.domain.geometry import Box
 from datagen.domain.inputs import CanvasImage, ConceptImage, ImageRef
 from datagen.domain.spec import Spec
 from datagen.errors import DatagenError
-from datagen.label_studio.regions import canvas_areas, concept_regions
-from datagen.store.decode import decode
+from datagen.imaging.codec import decode
+from datagen.label_studio.mapping.regions import canvas_areas, concept_regions
 from datagen.synthesis.engine import Picture
 
 _MOST_BYTES, _MOST_PIXELS = 2**28, 2**27

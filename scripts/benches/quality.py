@@ -22,13 +22,13 @@ from benches.baselines import METHODS
 from benches.packs import Pack, RealImage, pack_folders, read_pack
 from datagen.domain.geometry import Box
 from datagen.errors import DatagenError
-from datagen.quality import metrics
+from datagen.evaluation import metrics
+from datagen.synthesis.composite.appearance.visibility import visible
+from datagen.synthesis.composite.extraction.exemplars import candidates, choose
+from datagen.synthesis.composite.extraction.reference_alignment import Templates
 from datagen.synthesis.engine import Rendered, load_engine
-from datagen.synthesis.exemplars import candidates, choose
-from datagen.synthesis.outlines import tight_box
-from datagen.synthesis.seeing import visible
-from datagen.synthesis.templates import Templates
-from datagen.synthesis.tones import to_tones
+from datagen.synthesis.intensity import to_tones
+from datagen.synthesis.masks import tight_box
 
 ALL = (
     *("few_true", "few_box", "few_auto", "box_paste", "dwibedi", "poisson", "nsa", "perlin"),

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from datagen.synthesis.tones import channels_as, to_tones
+from datagen.synthesis.intensity import channels_as, to_tones
 
 STEPS, CROPS, CROP_PX = 400, 8, 80
 _RATE, _AVERAGING, _CHANNELS = 3e-3, 0.98, 12

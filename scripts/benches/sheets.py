@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datagen.synthesis.engine import Rendered
-from datagen.synthesis.tones import channels_as, to_tones
+from datagen.synthesis.intensity import channels_as, to_tones
 
 _TILE_PX, _ACROSS = 150, 8
 _RED = (220, 30, 30)

@@ -15,11 +15,11 @@ import pytest
 from playwright.sync_api import Browser
 
 from datagen.domain.inputs import Desk
-from datagen.label_studio.client import LabelStudio as Client
-from datagen.label_studio.records import Task
+from datagen.label_studio.api.client import LabelStudio as Client
+from datagen.label_studio.api.models import Task
 from datagen.settings import Settings
 from datagen.store.database import Database
-from datagen.workflow.status import describe
+from datagen.workflow.studies.queries import describe
 from stage import plates
 from stage.label_studio_server import LabelStudio
 from stage.person import Person

@@ -13,8 +13,8 @@ from sqlalchemy import select
 
 from browser.conftest import ROUND, Study
 from datagen.domain.inputs import Desk
-from datagen.store.rows import AuditRow, BatchKind, BatchRow, InputRow, SampleRow, SpecRow, StudyRow, VerdictRow
-from datagen.workflow.samples import sample_of
+from datagen.store.tables import AuditRow, BatchKind, BatchRow, InputRow, SampleRow, SpecRow, StudyRow, VerdictRow
+from datagen.workflow.sample_mapping import sample_of
 from stage.metal import HEIGHT, WIDTH
 from stage.person import Person, Point
 

@@ -13,8 +13,8 @@ import pytest
 from datagen.domain.inputs import ImageRef
 from datagen.domain.sample import Instance, Provenance, Sample
 from datagen.errors import StoreError
-from datagen.store.decode import encode_png
-from datagen.synthesis.outlines import outlines, tight_box
+from datagen.imaging.codec import encode_png
+from datagen.synthesis.masks import outlines, tight_box
 
 LABELS = ("scratch", "dent")
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from datagen.domain.geometry import Box, Polygon
 from datagen.domain.sample import Sample
 from datagen.errors import StoreError
-from datagen.export.agreement import check
+from datagen.export.consistency_check import check
 
 Pixels = npt.NDArray[np.uint8]
 

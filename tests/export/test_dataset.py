@@ -22,7 +22,7 @@ from pycocotools.coco import COCO
 
 from datagen.domain.sample import Sample
 from datagen.errors import InputProblem, StoreError
-from datagen.export.dataset import READ_AHEAD, write_zip
+from datagen.export.archive import READ_AHEAD, write_zip
 
 ABOUT = {"study": "Plates", "runs": [{"number": 1, "spec_digest": "5bec" * 16, "approved_by": "a@example.com"}]}
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pytest
 import yaml
 
-from datagen.export.dataset import write_zip
+from datagen.export.archive import write_zip
 
 LABELS = ("<b>\"&'", "../../etc/passwd", "a: [b, *c] #d", "</name><name>", "中 ü", "- null")
 

@@ -14,7 +14,7 @@ import yaml
 from datagen.domain.geometry import Polygon
 from datagen.domain.sample import Sample
 from datagen.export.yolo import box_rows, data_yaml, joined, polygon_rows
-from datagen.synthesis.outlines import rasterize
+from datagen.synthesis.masks import rasterize
 
 SQUARE = Polygon(((0.0, 0.0), (4.0, 0.0), (4.0, 4.0), (0.0, 4.0)))
 FAR_SQUARE = Polygon(((10.0, 6.0), (14.0, 6.0), (14.0, 10.0), (10.0, 10.0)))

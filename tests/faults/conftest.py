@@ -12,8 +12,8 @@ from redis import Redis
 from sqlalchemy import select
 
 from datagen.domain.lifecycle import Happening, StudyState
-from datagen.jobs import context
-from datagen.store.rows import InboxRow, OutboxRow, ShardRow, WorkState
+from datagen.entrypoints import bootstrap
+from datagen.store.tables import InboxRow, OutboxRow, ShardRow, WorkState
 from stage import label_studio_server, redis_server
 from stage.gateway import Gateway
 from stage.label_studio_server import LabelStudio as Server
@@ -59,7 +59,7 @@ def installation(label_studio: Server, processes: Processes, folder: Path, **set
     queues = queues_of(settings.redis_url)
     direct = settings.model_copy(update={"label_studio_url": label_studio.url})
     install(direct)
-    workshop = context.build_workshop(direct, queues.knock)
+    workshop = bootstrap.build_workshop(direct, queues.knock)
     plant = Plant(
         server=label_studio,
         settings=settings,

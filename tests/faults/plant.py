@@ -21,8 +21,8 @@ import httpx
 from sqlalchemy import select
 
 from datagen.domain.inputs import Desk
-from datagen.jobs.queues import Queues, connect
-from datagen.store.rows import BatchKind, BatchRow, SampleRow, ShardRow
+from datagen.queue.queues import Queues, connect
+from datagen.store.tables import BatchKind, BatchRow, SampleRow, ShardRow
 from stage import label_studio_server, redis_server
 from stage.gateway import Gateway, untouched
 from stage.processes import Processes, Started, wait_until

@@ -10,7 +10,7 @@ import pytest
 
 from datagen.domain.inputs import Desk
 from datagen.domain.lifecycle import Happening, StudyState
-from datagen.store.rows import BatchKind, InboxRow
+from datagen.store.tables import BatchKind, InboxRow
 from stage.gateway import Answer, Forward, Passing
 from studio import Study, asked, said
 

@@ -6,7 +6,7 @@ import pytest
 
 from datagen.domain.inputs import Desk
 from datagen.domain.lifecycle import Happening
-from datagen.store.rows import Notice, OutboxRow, WorkState
+from datagen.store.tables import Notice, OutboxRow, WorkState
 from stage.gateway import Answer, Forward, Passing
 from studio import Study, said
 

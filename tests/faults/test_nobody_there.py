@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from datagen.domain.inputs import Desk
-from datagen.store.rows import BatchKind
+from datagen.store.tables import BatchKind
 from studio import Study, asked, said
 
 from .plant import Plant, assert_nothing_twice_nothing_missing

@@ -14,12 +14,12 @@ from sqlalchemy import select
 
 from datagen.domain.inputs import Desk
 from datagen.domain.lifecycle import StudyState
-from datagen.jobs import context
-from datagen.store.rows import InboxRow, OutboxRow, StudyRow
-from datagen.workflow.reconciling import reconcile
-from datagen.workflow.studies import open_study
-from datagen.workflow.telling import tell
-from datagen.workflow.workshop import Workshop
+from datagen.entrypoints import bootstrap
+from datagen.store.tables import InboxRow, OutboxRow, StudyRow
+from datagen.workflow.events.reconciler import reconcile
+from datagen.workflow.outbox.dispatcher import tell
+from datagen.workflow.services import Workshop
+from datagen.workflow.studies.open import open_study
 from stage.label_studio_server import LabelStudio as Server
 from stage.ports import free_port
 from stage.postgres_server import Cluster, cluster
@@ -53,7 +53,7 @@ def environment(label_studio: Server, redis_url: str, database: Cluster, tmp_pat
 @pytest.fixture
 def workshop(environment: dict[str, str]) -> Iterator[Workshop]:
     install(settings_of(environment))
-    made = context.build_workshop(settings_of(environment), lambda _knocks: None)
+    made = bootstrap.build_workshop(settings_of(environment), lambda _knocks: None)
     yield made
     made.label_studio.close()
     made.database.close()
@@ -66,7 +66,7 @@ def test_what_was_told_meanwhile_is_found(
     web = start_web(processes, environment, tmp_path)
     try:
         made = open_study(
-            workshop, "database away", ["pit"], context.connection_of(settings), engine="composite", preview_size=3
+            workshop, "database away", ["pit"], bootstrap.connection_of(settings), engine="composite", preview_size=3
         )
         with workshop.database.read() as session:
             [decision] = session.scalars(select(OutboxRow.id)).all()

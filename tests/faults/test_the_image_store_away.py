@@ -13,9 +13,9 @@ from sqlalchemy import select
 
 from datagen.domain.inputs import Desk, Role
 from datagen.domain.lifecycle import Happening, StudyState
+from datagen.imaging.codec import encode_png
 from datagen.store import leases
-from datagen.store.decode import encode_png
-from datagen.store.rows import BatchKind, ShardRow, StudyRow, WorkState, now
+from datagen.store.tables import BatchKind, ShardRow, StudyRow, WorkState, now
 from s3 import BUCKET, S3, s3_server
 from stage.label_studio_server import LabelStudio as Server
 from stage.processes import Processes

@@ -9,7 +9,7 @@ import pytest
 
 from datagen.domain.inputs import Desk
 from datagen.settings import Settings
-from datagen.store.rows import InboxRow
+from datagen.store.tables import InboxRow
 from studio import Study, said
 
 from .plant import Plant

@@ -10,10 +10,11 @@ from sqlalchemy import select
 
 from datagen.domain.inputs import Desk
 from datagen.domain.lifecycle import Happening
-from datagen.label_studio.client import LabelStudio
-from datagen.store.rows import BatchKind, OutboxRow, ShardRow
-from datagen.workflow import deciding, verdicts
-from datagen.workflow.workshop import Door, Knock
+from datagen.label_studio.api.client import LabelStudio
+from datagen.store.tables import BatchKind, OutboxRow, ShardRow
+from datagen.workflow.decisions import submit
+from datagen.workflow.reviews import verdict_sync
+from datagen.workflow.services import Door, Knock
 from stage.gateway import Answer, Forward, Gateway, Passing
 from studio import Study, asked, said
 
@@ -51,7 +52,7 @@ def test_for_one_decision(plant: Plant, reviewed: Study) -> None:
 
     def follow() -> None:
         both.wait()
-        deciding.follow(plant.workshop, reviewed.projects[Desk.DECISIONS], task)
+        submit.follow(plant.workshop, reviewed.projects[Desk.DECISIONS], task)
 
     racers = [threading.Thread(target=follow) for _ in range(2)]
     for racer in racers:
@@ -82,11 +83,11 @@ def test_for_one_verdict_the_newer_reading_stands(plant: Plant, reviewed: Study)
         held_up = replace(plant.workshop, label_studio=LabelStudio(slow.url, plant.server.token))
         assert held_up.label_studio.whoami()
         slow.meddler = hold
-        late = threading.Thread(target=verdicts.follow_tasks, args=(held_up, project, [task_id]))
+        late = threading.Thread(target=verdict_sync.follow_tasks, args=(held_up, project, [task_id]))
         late.start()
         assert was_read.wait(30)
         plant.client.update_annotation(annotation, said("bad", "too large"))
-        verdicts.follow_tasks(plant.workshop, project, [task_id])
+        verdict_sync.follow_tasks(plant.workshop, project, [task_id])
         go_on.set()
         late.join()
         held_up.label_studio.close()

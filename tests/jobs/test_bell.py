@@ -6,8 +6,8 @@ import queue
 import threading
 from collections.abc import Sequence
 
-from datagen.jobs.bell import Bell
-from datagen.workflow.workshop import Door, Knock
+from datagen.queue.debounce import Bell
+from datagen.workflow.services import Door, Knock
 
 WITHIN_S = 20.0
 

@@ -17,18 +17,19 @@ from datagen.domain.decision import Decision
 from datagen.domain.lifecycle import Happening
 from datagen.domain.spec import Json, Spec
 from datagen.errors import DeviceFault, Refused
-from datagen.jobs import heartbeats
-from datagen.jobs.gpu import engine_problems, tell_problems
-from datagen.jobs.queues import GPU
-from datagen.jobs.supervisor import commands, gpu_commands
-from datagen.jobs.sweeper import sweep
-from datagen.jobs.vitals import live_workers
-from datagen.jobs.worker import WORKER_TTL_SECONDS, _worker, run_worker
-from datagen.store.rows import BatchKind, BatchRow, ShardRow, now
+from datagen.operations.health import live_workers
+from datagen.operations.supervisor import commands, gpu_commands
+from datagen.queue import heartbeats
+from datagen.queue.gpu_availability import engine_problems, tell_problems
+from datagen.queue.queues import GPU
+from datagen.queue.recovery import sweep
+from datagen.queue.worker import WORKER_TTL_SECONDS, _worker, run_worker
+from datagen.store.tables import BatchKind, BatchRow, ShardRow, now
 from datagen.synthesis.engine import FittedEngine, Progress
-from datagen.workflow import deciding, progress
-from datagen.workflow.rendering import Atelier, render_shard
-from datagen.workflow.workshop import Door, Knock
+from datagen.workflow.decisions import submit
+from datagen.workflow.generation import progress
+from datagen.workflow.generation.shard_rendering import Atelier, render_shard
+from datagen.workflow.services import Door, Knock
 from stage.processes import Processes, wait_until
 from studio import PATIENCE_S, ROUND, Studio, Study, said
 
@@ -48,7 +49,7 @@ def own_study(studio: Studio) -> Study:
 def build(study: Study, **changed: object) -> BatchRow:
     """Build a preview with a workshop that differs in this; its round."""
     workshop = replace(study.studio.workshop, engine_problems=lambda engine, parameters: (), **changed)
-    deciding.decide(workshop, study.id, Decision(action=Happening.BUILD_PREVIEW), "tester")
+    submit.decide(workshop, study.id, Decision(action=Happening.BUILD_PREVIEW), "tester")
     return study.batches(BatchKind.ROUND)[-1]
 
 
@@ -89,7 +90,7 @@ def test_what_could_not_be_rendered_is_refused_before_anything_is_queued(studio:
         studio.workshop, engine_problems=lambda engine, parameters: (f"{engine} lacks weights.", "Name them.")
     )
     with pytest.raises(Refused, match=r"diffusion lacks weights\. Name them\."):
-        deciding.decide(workshop, own_study.id, Decision(action=Happening.BUILD_PREVIEW), "tester")
+        submit.decide(workshop, own_study.id, Decision(action=Happening.BUILD_PREVIEW), "tester")
     assert (own_study.specs(), studio.queues.depths()[GPU]) == ([], 0)
 
     own_study.use_engine("composite")  # … and the study goes on without a GPU
@@ -262,7 +263,7 @@ def test_a_gpu_worker_of_its_own_renders_a_round_with_a_model_that_it_taught(
     own_study.judge(*[said("bad", "too small", "too strong")] * ROUND)
     studio.settle()
     workshop = replace(studio.workshop, engine_problems=lambda engine, parameters: ())
-    deciding.decide(workshop, own_study.id, Decision(action=Happening.REFINE), "tester")
+    submit.decide(workshop, own_study.id, Decision(action=Happening.REFINE), "tester")
     refined = own_study.specs()[-1].body["parameters"]
     assert refined["diffusion"] == own
     assert refined["size_factor"] > 1

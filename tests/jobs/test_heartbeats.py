@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from datagen.jobs.heartbeats import BEAT_SECONDS, LIFETIME_SECONDS, Alive, Kind, alive, beat, beating, end
-from datagen.jobs.queues import connect
+from datagen.queue.heartbeats import BEAT_SECONDS, LIFETIME_SECONDS, Alive, Kind, alive, beat, beating, end
+from datagen.queue.queues import connect
 from stage import redis_server
 from stage.layout import ROOT
 from stage.ports import free_port
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.integration
 #: A process that sends heartbeats until it is killed.
 PROGRAM = """
 import sys, signal
-from datagen.jobs.heartbeats import Alive, Kind, beating
+from datagen.queue.heartbeats import Alive, Kind, beating
 with beating(sys.argv[1], Kind.WORKER, Alive("doomed", "here", ("a-queue",))):
     signal.pause()
 """

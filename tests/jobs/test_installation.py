@@ -17,15 +17,23 @@ from sqlalchemy import delete, select, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, ProgrammingError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from datagen.entrypoints import bootstrap, installation
+from datagen.entrypoints.installation import (
+    ProcessRole,
+    accept,
+    exposed,
+    join,
+    join_web,
+    join_when_answered,
+    mismatches,
+)
 from datagen.errors import SchemaProblem, SecretProblem
-from datagen.jobs import context, installation
-from datagen.jobs.installation import ProcessRole, accept, exposed, join, join_web, join_when_answered, mismatches
 from datagen.settings import SHORTEST_SECRET, Settings
 from datagen.store.backup import back_up, restore
+from datagen.store.blob_store import ImageStore
 from datagen.store.database import Database, schema_revisions
-from datagen.store.images import ImageStore
-from datagen.store.links import Links
-from datagen.store.rows import SharedSecretRow, StudyRow
+from datagen.store.signed_urls import Links
+from datagen.store.tables import SharedSecretRow, StudyRow
 from studio import end_process
 
 pytestmark = pytest.mark.integration
@@ -244,14 +252,14 @@ def test_process_that_joined_makes_its_workshop_without_joining_again(
         roles.append(role)
         join(settings, role)
 
-    monkeypatch.setattr(context, "settings", lru_cache(lambda: machine(label_studio_api_key="a token of this test")))
-    monkeypatch.setattr(context, "join", noted)
+    monkeypatch.setattr(bootstrap, "settings", lru_cache(lambda: machine(label_studio_api_key="a token of this test")))
+    monkeypatch.setattr(bootstrap, "join", noted)
     end_process()
-    context.join_as(PROVISION)
-    context.workshop()
+    bootstrap.join_as(PROVISION)
+    bootstrap.workshop()
     assert roles == [PROVISION]
     end_process()
-    context.workshop()
+    bootstrap.workshop()
     assert roles == [PROVISION, PART]
     end_process()
 

@@ -11,9 +11,9 @@ from rq import Queue
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
-from datagen.jobs import tasks
-from datagen.jobs.known import KNOWN
-from datagen.jobs.queues import EVENTS
+from datagen.entrypoints import rq_tasks
+from datagen.queue.allowed_jobs import KNOWN
+from datagen.queue.queues import EVENTS
 from studio import Studio
 
 pytest_plugins = ("studio_fixtures",)
@@ -21,9 +21,9 @@ pytest_plugins = ("studio_fixtures",)
 
 def test_every_task_is_known_and_nothing_else() -> None:
     ours = {
-        f"{tasks.__name__}.{name}"
-        for name, function in inspect.getmembers(tasks, inspect.isfunction)
-        if function.__module__ == tasks.__name__
+        f"{rq_tasks.__name__}.{name}"
+        for name, function in inspect.getmembers(rq_tasks, inspect.isfunction)
+        if function.__module__ == rq_tasks.__name__
     }
     assert ours == KNOWN
 
@@ -33,10 +33,10 @@ def test_every_task_is_known_and_nothing_else() -> None:
     "planted",
     [
         {"func": "os.mkdir", "args": ("MARK",)},
-        {"func": "datagen.jobs.worker.os.mkdir", "args": ("MARK",)},
+        {"func": "datagen.queue.worker.os.mkdir", "args": ("MARK",)},
         {"func": "pathlib.Path.mkdir", "args": ("MARK",)},
-        {"func": "datagen.jobs.tasks.sweep", "on_failure": "os.mkdir"},
-        {"func": "datagen.jobs.tasks.sweep", "on_success": "os.mkdir"},
+        {"func": "datagen.entrypoints.rq_tasks.sweep", "on_failure": "os.mkdir"},
+        {"func": "datagen.entrypoints.rq_tasks.sweep", "on_success": "os.mkdir"},
     ],
 )
 def test_a_planted_job_fails_and_what_it_names_is_not_called(

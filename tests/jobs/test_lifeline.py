@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from datagen.jobs.lifeline import STOP_SECONDS
+from datagen.operations.parent_watch import STOP_SECONDS
 from stage.ports import free_port
 from stage.processes import Processes, born, wait_until
 
 #: A part that is asked to stop, and then finishes what it does: it notes down both.
 PART = """
 import os, signal, sys
-from datagen.jobs.lifeline import stop_when_cut
+from datagen.operations.parent_watch import stop_when_cut
 def note(word):
     with open(sys.argv[1], "a") as file:
         file.write(f"{word}\\n")
@@ -38,8 +38,8 @@ while True:
 #: Starts what its arguments say, as ``datagen up`` its parts; watched by a starter of its own, if it has one.
 STARTER = """
 import sys
-from datagen.jobs.lifeline import stop_when_cut
-from datagen.jobs.supervisor import supervise
+from datagen.operations.parent_watch import stop_when_cut
+from datagen.operations.supervisor import supervise
 stop_when_cut()
 supervise({"part": sys.argv[1:]})
 """

@@ -25,13 +25,13 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from datagen.cli import running
 from datagen.errors import InputProblem
-from datagen.jobs.logs import LONGEST_TEXT, REDACTED, Redaction, configure_logging
-from datagen.label_studio.connection import Connection
-from datagen.label_studio.payloads import WebhookEvent
+from datagen.label_studio.api.http import Connection
+from datagen.label_studio.api.webhook_payload import WebhookEvent
+from datagen.operations.logging import LONGEST_TEXT, REDACTED, Redaction, configure_logging
 from datagen.settings import Settings
 from datagen.store.database import Database
-from datagen.store.links import Links
-from datagen.web import serving
+from datagen.store.signed_urls import Links
+from datagen.web import gunicorn_config
 from stage.ports import free_port
 
 LEGACY = "0f" * 20
@@ -374,5 +374,5 @@ def test_a_value_nested_without_end_is_not_followed(written: Callable[[], str]) 
 
 def test_gunicorn_writes_no_access_log() -> None:
     """It would hold every link's key."""
-    assert serving.accesslog is None
-    assert "datagen.web.serving" in Path(running.__file__).read_text(encoding="utf-8")
+    assert gunicorn_config.accesslog is None
+    assert "datagen.web.gunicorn_config" in Path(running.__file__).read_text(encoding="utf-8")

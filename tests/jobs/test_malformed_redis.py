@@ -18,15 +18,16 @@ from redis import Redis
 from rq.cron import CronScheduler
 from rq.exceptions import StopRequested
 
-from datagen.jobs import heartbeats, tasks
-from datagen.jobs import scheduler as scheduler_module
-from datagen.jobs.doctor.parts import check_scheduler, check_worker
-from datagen.jobs.queues import ALL_QUEUES, EVENTS, Queues
-from datagen.jobs.scheduler import JsonCron, run_scheduler
-from datagen.jobs.vitals import live_workers
-from datagen.jobs.worker import _worker, run_worker
+from datagen.entrypoints import rq_tasks
+from datagen.entrypoints import scheduler as scheduler_module
+from datagen.entrypoints.scheduler import JsonCron, run_scheduler
+from datagen.operations.diagnostics.parts import check_scheduler, check_worker
+from datagen.operations.health import live_workers
+from datagen.queue import heartbeats
+from datagen.queue.queues import ALL_QUEUES, EVENTS, Queues
+from datagen.queue.worker import _worker, run_worker
 from datagen.settings import Settings
-from datagen.workflow.workshop import Door, Knock
+from datagen.workflow.services import Door, Knock
 from stage import redis_server
 from stage.layout import ROOT
 from stage.ports import free_port
@@ -94,8 +95,8 @@ def test_job_that_cannot_be_read_does_not_end_the_worker(
 ) -> None:
     done: list[int] = []
     births = []
-    monkeypatch.setattr(tasks, "handle_event", done.append)
-    monkeypatch.setattr("datagen.jobs.worker.log.info", lambda event, **_: births.append(event))
+    monkeypatch.setattr(rq_tasks, "handle_event", done.append)
+    monkeypatch.setattr("datagen.queue.worker.log.info", lambda event, **_: births.append(event))
     queues = Queues(redis)
     queues.knock([Knock(Door.EVENT, 1), Knock(Door.EVENT, 2)])
     first = redis.lindex(f"rq:queue:{EVENTS}", 0).decode()
@@ -112,7 +113,7 @@ def test_job_that_cannot_be_read_does_not_end_the_worker(
 def test_tidying_that_fails_does_not_end_the_worker(url: str, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     """RQ's maintenance reads the dates of jobs that are held, and failed again at every start."""
     done: list[int] = []
-    monkeypatch.setattr(tasks, "handle_event", done.append)
+    monkeypatch.setattr(rq_tasks, "handle_event", done.append)
     redis.zadd(f"rq:wip:{EVENTS}", {"held:by-an-execution": 1})
     redis.hset("rq:execution:by-an-execution", mapping={"id": "held:by-an-execution", "created_at": "x"})
     redis.hset("rq:job:held", mapping={"data": "x", "created_at": "yesterday"})

@@ -10,12 +10,12 @@ from prometheus_client.core import Metric
 from redis import Redis
 from sqlalchemy import event, func, select
 
-from datagen.jobs import sweeper
-from datagen.jobs.queues import Queues
-from datagen.jobs.sweeper import prune_inbox
-from datagen.jobs.vitals import Figures
+from datagen.operations.health import Figures
+from datagen.queue import recovery
+from datagen.queue.queues import Queues
+from datagen.queue.recovery import prune_inbox
 from datagen.store.database import Database
-from datagen.store.rows import InboxRow, WorkState, now
+from datagen.store.tables import InboxRow, WorkState, now
 
 DAYS = 14
 
@@ -53,8 +53,8 @@ def test_only_what_ended_and_is_old_is_deleted(database: Database) -> None:
 def test_many_are_deleted_in_bounded_transactions_and_sweeps(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sweeper, "PRUNED_AT_ONCE", 10)
-    monkeypatch.setattr(sweeper, "PRUNED_IN_A_SWEEP", 30)
+    monkeypatch.setattr(recovery, "PRUNED_AT_ONCE", 10)
+    monkeypatch.setattr(recovery, "PRUNED_IN_A_SWEEP", 30)
     put(database, WorkState.DONE, DAYS + 1, count=45)
     commits: list[int] = []
     event.listen(database._writing, "commit", lambda _connection: commits.append(1))
@@ -65,7 +65,7 @@ def test_many_are_deleted_in_bounded_transactions_and_sweeps(
 
 
 def test_a_flood_is_deleted_before_its_days_are_over(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sweeper, "MOST_HANDLED", 20)
+    monkeypatch.setattr(recovery, "MOST_HANDLED", 20)
     put(database, WorkState.PENDING, 0)
     put(database, WorkState.DONE, 0, count=50)
     assert prune_inbox(database, DAYS) == 30

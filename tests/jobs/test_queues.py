@@ -13,12 +13,12 @@ from rq.serializers import JSONSerializer
 from sqlalchemy import func, select
 
 from datagen.domain.lifecycle import Happening
-from datagen.jobs.queues import ALL_QUEUES, EVENTS, GPU, PUBLISHING, SYNTHESIS, Queues, connect
-from datagen.jobs.scheduler import JsonCron
-from datagen.jobs.sweeper import sweep
-from datagen.jobs.tasks import sweep as sweep_job
-from datagen.store.rows import InboxRow, WorkState, now
-from datagen.workflow.workshop import Door, Knock
+from datagen.entrypoints.rq_tasks import sweep as sweep_job
+from datagen.entrypoints.scheduler import JsonCron
+from datagen.queue.queues import ALL_QUEUES, EVENTS, GPU, PUBLISHING, SYNTHESIS, Queues, connect
+from datagen.queue.recovery import sweep
+from datagen.store.tables import InboxRow, WorkState, now
+from datagen.workflow.services import Door, Knock
 from stage.ports import free_port
 from studio import Studio, Study
 
@@ -48,7 +48,7 @@ def test_each_door_has_its_queue_and_events_come_first(studio: Studio) -> None:
 def test_a_foreign_job_in_our_queues_is_not_taken_for_a_knock(studio: Studio) -> None:
     for job_id in ("event-", "event-x-1", "strange-7-ab", "7"):
         Queue(EVENTS, connection=studio.queues.redis, serializer=JSONSerializer).enqueue_call(
-            "datagen.jobs.tasks.sweep", job_id=job_id
+            "datagen.entrypoints.rq_tasks.sweep", job_id=job_id
         )
     assert studio.queues.queued() == set()
 
@@ -96,7 +96,7 @@ def test_a_job_whose_row_is_gone_or_done_does_nothing(studio: Studio) -> None:
 
 def test_a_job_that_fails_does_not_stop_the_worker(studio: Studio) -> None:
     queue = Queue(EVENTS, connection=studio.queues.redis, serializer=JSONSerializer)
-    queue.enqueue_call("datagen.jobs.tasks.handle_event", args=("no number", "too many"))
+    queue.enqueue_call("datagen.entrypoints.rq_tasks.handle_event", args=("no number", "too many"))
     row_id = waiting_row(studio)
     studio.queues.knock([Knock(Door.EVENT, row_id)])
     studio.work()
@@ -113,7 +113,7 @@ def test_periodic_jobs_are_json_too_and_do_not_pile_up(studio: Studio) -> None:
     queue = Queue(EVENTS, connection=studio.queues.redis, serializer=JSONSerializer)
     assert len(queue.job_ids) == 1
     queued = Job.fetch(queue.job_ids[0], connection=studio.queues.redis, serializer=JSONSerializer)
-    assert queued.func_name == "datagen.jobs.tasks.sweep"
+    assert queued.func_name == "datagen.entrypoints.rq_tasks.sweep"
     studio.work()
 
 

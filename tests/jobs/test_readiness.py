@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
-from datagen.jobs import readiness
-from datagen.jobs.readiness import Look, ReadinessCache
+from datagen.operations import readiness
+from datagen.operations.readiness import Look, ReadinessCache
 from stage.processes import wait_until
 
 

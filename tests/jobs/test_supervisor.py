@@ -12,27 +12,27 @@ from pathlib import Path
 
 import pytest
 
-from datagen.jobs.supervisor import commands
+from datagen.operations.supervisor import commands
 from stage.processes import born, wait_until
 
 #: Runs parts that write their process id, a line each start, and then wait.
 PROGRAM = """
 import sys
-from datagen.jobs.supervisor import supervise
+from datagen.operations.supervisor import supervise
 part = "import os, sys, signal; open(sys.argv[1], 'a').write(f'{os.getpid()}\\\\n')\\n"
 wait = part + "signal.sigwait([signal.SIGTERM])"
 deaf = part + "signal.signal(signal.SIGTERM, signal.SIG_IGN)\\nwhile True: signal.pause()"
 die = part + "sys.exit(3)"
 codes = {"steady": wait, "mortal": die, "deaf": deaf}
 inner = {'deaf': [sys.executable, '-c', deaf, sys.argv[1] + '/deaf']}
-code = f"from datagen.jobs.supervisor import *; supervise({inner}"
+code = f"from datagen.operations.supervisor import *; supervise({inner}"
 codes["nested"] = code + ", INNER_STOP_SECONDS)"
 supervise({name: [sys.executable, "-c", codes[name], f"{sys.argv[1]}/{name}"] for name in sys.argv[2:]})
 """
 
 #: Logs as the command does.
 LOGGED = """
-from datagen.jobs.logs import configure_logging
+from datagen.operations.logging import configure_logging
 configure_logging("INFO")
 """
 

@@ -11,16 +11,17 @@ from sqlalchemy import select
 
 from datagen.domain.decision import Decision
 from datagen.domain.lifecycle import Happening
-from datagen.jobs import heartbeats
-from datagen.jobs.queues import GPU
-from datagen.jobs.sweeper import sweep
-from datagen.jobs.worker import _worker
+from datagen.queue import heartbeats
+from datagen.queue.queues import GPU
+from datagen.queue.recovery import sweep
+from datagen.queue.worker import _worker
 from datagen.store import leases
-from datagen.store.rows import BatchRow, ShardRow, StudyRow, now
-from datagen.workflow import deciding, waiting
-from datagen.workflow.progress import Teller
-from datagen.workflow.rendering import Atelier, render_shard
-from datagen.workflow.status import describe
+from datagen.store.tables import BatchRow, ShardRow, StudyRow, now
+from datagen.workflow.decisions import submit
+from datagen.workflow.generation import batch_status
+from datagen.workflow.generation.progress import Teller
+from datagen.workflow.generation.shard_rendering import Atelier, render_shard
+from datagen.workflow.studies.queries import describe
 from studio import ROUND, Studio, Study
 
 pytest_plugins = ("studio_fixtures",)
@@ -32,7 +33,7 @@ def build(study: Study, engine: str) -> tuple[BatchRow, ShardRow]:
     with study.studio.workshop.database.write() as session:
         session.get_one(StudyRow, study.id).engine = engine
     workshop = replace(study.studio.workshop, engine_problems=lambda engine, parameters: ())
-    deciding.decide(workshop, study.id, Decision(action=Happening.BUILD_PREVIEW), "tester")
+    submit.decide(workshop, study.id, Decision(action=Happening.BUILD_PREVIEW), "tester")
     made = study.batches()[-1]
     with study.studio.rows() as session:
         return made, session.scalars(select(ShardRow).where(ShardRow.batch_id == made.id)).one()
@@ -42,13 +43,13 @@ def test_without_a_gpu_worker_the_decision_task_says_which_to_start(studio: Stud
     build(study, "diffusion")
     try:
         studio.work()
-        assert waiting.NO_GPU in study.page()
-        assert waiting.NO_GPU in describe(studio.workshop.database, study.name)[0]["under_way"]
+        assert batch_status.NO_GPU in study.page()
+        assert batch_status.NO_GPU in describe(studio.workshop.database, study.name)[0]["under_way"]
 
         worker = _worker(Redis.from_url(studio.settings.redis_url), (GPU,))
         with heartbeats.beating(studio.settings.redis_url, heartbeats.Kind.WORKER, worker.process):
             sweep(studio.workshop.database, studio.queues)
-            assert waiting.NO_GPU not in study.shown()
+            assert batch_status.NO_GPU not in study.shown()
     finally:
         study.act(Happening.CANCEL)
         with studio.workshop.database.write() as session:
@@ -71,9 +72,9 @@ def test_what_a_dead_worker_promised_does_not_stand(studio: Studio, study: Study
         session.get_one(ShardRow, shard.id).due_at = now()  # … and then it was killed, and its lease ended
     sweep(studio.workshop.database, studio.queues)
     assert "66 s left" not in study.shown()
-    assert f"0 of {ROUND} synthesized, running, {waiting.DIED}" in study.shown()
+    assert f"0 of {ROUND} synthesized, running, {batch_status.DIED}" in study.shown()
 
     render_shard(studio.workshop, Atelier(studio.workshop), shard.id)
-    assert waiting.DIED not in study.shown()
+    assert batch_status.DIED not in study.shown()
     studio.settle()
     assert study.row().state == "reviewing"

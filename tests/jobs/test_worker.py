@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
+from datagen.entrypoints import rq_tasks
 from datagen.errors import DeviceFault
-from datagen.jobs import tasks
-from datagen.jobs.queues import GPU, Queues
-from datagen.jobs.worker import WORKER_TTL_SECONDS, _worker, run_worker
-from datagen.workflow.workshop import Door, Knock
+from datagen.queue.queues import GPU, Queues
+from datagen.queue.worker import WORKER_TTL_SECONDS, _worker, run_worker
+from datagen.workflow.services import Door, Knock
 from stage import redis_server
 from stage.ports import free_port
 from stage.processes import Processes
@@ -31,7 +31,7 @@ class Shop:
         self.done: list[int] = []
         self.acts: list[Callable[[], None]] = []
         self._later: list[threading.Timer] = []
-        monkeypatch.setattr(tasks, "render", self._render)
+        monkeypatch.setattr(rq_tasks, "render", self._render)
         self.open()
 
     def open(self) -> None:

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from datagen.label_studio.client import LabelStudio
-from datagen.label_studio.records import Project
+from datagen.label_studio.api.client import LabelStudio
+from datagen.label_studio.api.models import Project
 from stage.label_studio_server import LabelStudio as Server
 
 # a busy machine is no fault of the code under test

@@ -14,7 +14,7 @@ from datagen.domain.decision import ACTIONS, Decision
 from datagen.domain.lifecycle import Happening
 from datagen.domain.verdict import Opinion, Reason, Verdict
 from datagen.errors import InputProblem
-from datagen.label_studio.answers import background_use, decision, verdict
+from datagen.label_studio.mapping.form_answers import background_use, decision, verdict
 
 from .drawn import choice, number, polygon, text
 

@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from datagen.errors import LabelStudioError, LabelStudioUnavailable
-from datagen.label_studio.auth import TokenKind
-from datagen.label_studio.client import LabelStudio
+from datagen.label_studio.api.auth import TokenKind
+from datagen.label_studio.api.client import LabelStudio
 from stage.label_studio_server import LabelStudio as Server
 
 

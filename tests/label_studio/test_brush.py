@@ -17,8 +17,8 @@ from shapely.geometry import Polygon as ShapelyPolygon
 from shapely.ops import unary_union
 
 from datagen.errors import BadRegion
-from datagen.label_studio import brush
-from datagen.label_studio.brush import MOST_STROKES, decode, outlines
+from datagen.label_studio.mapping import brush_masks
+from datagen.label_studio.mapping.brush_masks import MOST_STROKES, decode, outlines
 
 
 def rle_of(mask: np.ndarray) -> list[int]:
@@ -147,7 +147,7 @@ def test_rings_are_put_together_without_the_corners_on_their_straight_lines(monk
         seen.append(shapely.get_num_coordinates(other))
         return shapely.symmetric_difference(one, other)
 
-    monkeypatch.setattr(brush, "symmetric_difference", counted)
+    monkeypatch.setattr(brush_masks, "symmetric_difference", counted)
     mask = np.ones((300, 300), bool)
     mask[50:250, 50:250] = False
     (parts,) = outlines(mask)

@@ -7,8 +7,8 @@ from contextlib import closing
 import pytest
 
 from datagen.errors import LabelStudioError, LabelStudioMissing
-from datagen.label_studio.client import LabelStudio
-from datagen.label_studio.records import Project
+from datagen.label_studio.api.client import LabelStudio
+from datagen.label_studio.api.models import Project
 from stage.label_studio_server import LabelStudio as Server
 
 pytestmark = pytest.mark.integration

@@ -13,7 +13,7 @@ from datagen.domain.decision import ACTIONS
 from datagen.domain.inputs import Desk
 from datagen.domain.verdict import Reason
 from datagen.errors import InputProblem
-from datagen.label_studio.configs import colour, render, same
+from datagen.label_studio.projects.label_configs import colour, render, same
 
 CONTROLS = {
     Desk.CONCEPTS: {"concept": "RectangleLabels", "outline": "PolygonLabels", "brush": "BrushLabels"},

@@ -10,7 +10,7 @@ import pytest
 import stamina
 
 from datagen.errors import LabelStudioError, LabelStudioMissing, LabelStudioUnavailable
-from datagen.label_studio.connection import Connection
+from datagen.label_studio.api.http import Connection
 
 TOKEN = "a" * 40
 Answer = Callable[[httpx.Request], httpx.Response]

@@ -8,10 +8,10 @@ import httpx
 import pytest
 
 from datagen.errors import DatagenError, InputProblem, LabelStudioError, LabelStudioMissing, LabelStudioUnavailable
-from datagen.label_studio.client import LabelStudio
-from datagen.label_studio.connection import Connection
-from datagen.label_studio.fetch import fetch
-from datagen.label_studio.records import Project
+from datagen.label_studio.api.client import LabelStudio
+from datagen.label_studio.api.downloads import fetch
+from datagen.label_studio.api.http import Connection
+from datagen.label_studio.api.models import Project
 
 Answer = Callable[[httpx.Request], httpx.Response]
 

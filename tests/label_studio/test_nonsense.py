@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from benches.fuzz import fuzz_parsers
-from datagen.label_studio.answers import verdict
-from datagen.label_studio.payloads import WebhookEvent
+from datagen.label_studio.api.webhook_payload import WebhookEvent
+from datagen.label_studio.mapping.form_answers import verdict
 
 
 def test_no_nonsense_gets_through_a_parser() -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datagen.errors import InputProblem
-from datagen.label_studio.payloads import WebhookEvent
+from datagen.label_studio.api.webhook_payload import WebhookEvent
 
 PROJECT = {"id": 3, "title": "t", "token": "project-secret", "task_data_password": "hunter2", "updated_at": "T0"}
 

@@ -10,8 +10,7 @@ from label_studio_sdk.label_interface import LabelInterface
 from datagen.domain.geometry import Box, Polygon
 from datagen.domain.inputs import Desk, ImageRef
 from datagen.domain.sample import Instance, Provenance, Sample
-from datagen.label_studio.configs import render
-from datagen.label_studio.predictions import (
+from datagen.label_studio.mapping.predictions import (
     MODEL_VERSION,
     box_region,
     form_prediction,
@@ -19,7 +18,8 @@ from datagen.label_studio.predictions import (
     prediction,
     regions_prediction,
 )
-from datagen.label_studio.regions import concept_regions
+from datagen.label_studio.mapping.regions import concept_regions
+from datagen.label_studio.projects.label_configs import render
 
 LABELS = ["dent", "a & b"]
 

@@ -9,20 +9,20 @@ import pytest
 
 from datagen.domain.inputs import Desk
 from datagen.errors import InputProblem
-from datagen.label_studio.client import LabelStudio
-from datagen.label_studio.configs import render, same
-from datagen.label_studio.desks import PLANS, Tab, preview_tabs, title
-from datagen.label_studio.payloads import ACTIONS
-from datagen.label_studio.predictions import MODEL_VERSION
-from datagen.label_studio.provisioning import (
+from datagen.label_studio.api.client import LabelStudio
+from datagen.label_studio.api.models import Project
+from datagen.label_studio.api.webhook_payload import ACTIONS
+from datagen.label_studio.mapping.predictions import MODEL_VERSION
+from datagen.label_studio.projects.label_configs import render, same
+from datagen.label_studio.projects.project_templates import PLANS, Tab, preview_tabs, title
+from datagen.label_studio.projects.provisioning import (
     BACKEND_TITLE,
     SECRET_HEADER,
     Provisioned,
     ensure_preview_tabs,
     provision,
 )
-from datagen.label_studio.publisher import TaskDraft, ensure_tasks
-from datagen.label_studio.records import Project
+from datagen.label_studio.projects.task_publisher import TaskDraft, ensure_tasks
 
 from .conftest import Receiver
 

@@ -9,9 +9,9 @@ import httpx
 import pytest
 
 from datagen.errors import LabelStudioMissing, LabelStudioUnavailable
-from datagen.label_studio.client import LabelStudio
-from datagen.label_studio.publisher import TaskDraft, ensure_task_data, ensure_tasks
-from datagen.label_studio.records import Project
+from datagen.label_studio.api.client import LabelStudio
+from datagen.label_studio.api.models import Project
+from datagen.label_studio.projects.task_publisher import TaskDraft, ensure_task_data, ensure_tasks
 from stage.label_studio_server import LabelStudio as Server
 
 pytestmark = pytest.mark.integration

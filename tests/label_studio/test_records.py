@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from datagen.label_studio.records import Annotation, Task, Webhook, stamp
+from datagen.label_studio.api.models import Annotation, Task, Webhook, stamp
 
 
 def test_the_annotation_that_counts_is_the_one_submitted_last_that_is_no_skip() -> None:

@@ -18,11 +18,11 @@ from shapely.ops import unary_union
 
 from datagen.domain.inputs import Desk
 from datagen.errors import InputProblem
-from datagen.label_studio import brush, region_conversion, region_limits
-from datagen.label_studio.region_conversion import check_size
-from datagen.label_studio.region_mapping import LabelNames, digest, map_regions
-from datagen.label_studio.region_shapes import upright_extent
-from datagen.label_studio.regions import canvas_areas, concept_regions
+from datagen.label_studio.mapping import brush_masks, region_conversion, region_limits
+from datagen.label_studio.mapping.region_conversion import check_size
+from datagen.label_studio.mapping.region_mapping import LabelNames, digest, map_regions
+from datagen.label_studio.mapping.region_shapes import upright_extent
+from datagen.label_studio.mapping.regions import canvas_areas, concept_regions
 
 from .drawn import HEIGHT, WIDTH, box, choice, polygon, region
 
@@ -276,7 +276,7 @@ def test_painted_regions_of_one_picture_share_one_allowance(
 
 
 def test_a_bitmask_of_dust_is_refused_before_it_is_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(brush, "MOST_EDGES", 1_000)
+    monkeypatch.setattr(brush_masks, "MOST_EDGES", 1_000)
     dust = np.random.default_rng(0).integers(0, 2, (HEIGHT, WIDTH), np.uint8) * 255
     drawn = theirs("bitmasklabels", {"imageDataURL": bitmask_url(dust)})
     mapped = map_regions([drawn], Desk.CONCEPTS, WIDTH, HEIGHT, NAMES)

@@ -16,9 +16,9 @@ from shapely.geometry import box as shapely_box
 from shapely.ops import unary_union
 
 from datagen.domain.geometry import Box, Polygon, clip_polygon, rotated_corners
-from datagen.label_studio.predictions import box_region, polygon_region
-from datagen.label_studio.region_limits import MOST_PROBLEMS, MOST_REGIONS
-from datagen.label_studio.regions import canvas_areas, concept_regions
+from datagen.label_studio.mapping.predictions import box_region, polygon_region
+from datagen.label_studio.mapping.region_limits import MOST_PROBLEMS, MOST_REGIONS
+from datagen.label_studio.mapping.regions import canvas_areas, concept_regions
 
 from .drawn import HEIGHT, WIDTH, box, choice, polygon, region
 
@@ -338,7 +338,7 @@ def test_regions_are_no_longer_worked_out_once_too_much_was_refused(monkeypatch:
         worked_out += 1
         return clip_polygon(*args)
 
-    monkeypatch.setattr("datagen.label_studio.regions.clip_polygon", counting)
+    monkeypatch.setattr("datagen.label_studio.mapping.regions.clip_polygon", counting)
     teeth = [(n, 60 if n % 2 else 40) for n in range(1, 99)]  # crosses the line that closes it 96 times
     found, problems = areas(*[polygon(*teeth, (99, 50), (1, 50))] * 200)
     assert 0 < len(found) <= 1_000

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from datagen.domain.inputs import Desk
-from datagen.label_studio.client import LabelStudio
-from datagen.label_studio.records import Project, Task
-from datagen.label_studio.region_conversion import convert
-from datagen.label_studio.regions import concept_regions
-from datagen.label_studio.sources import image_of, read_tasks
+from datagen.label_studio.api.client import LabelStudio
+from datagen.label_studio.api.models import Project, Task
+from datagen.label_studio.mapping.region_conversion import convert
+from datagen.label_studio.mapping.regions import concept_regions
+from datagen.label_studio.mapping.task_inputs import image_of, read_tasks
 
 from .drawn import box, choice, polygon
 

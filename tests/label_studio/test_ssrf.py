@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from datagen.errors import AddressRefused
-from datagen.label_studio.client import LabelStudio
-from datagen.label_studio.provisioning import provision
+from datagen.label_studio.api.client import LabelStudio
+from datagen.label_studio.projects.provisioning import provision
 from stage import label_studio_server
 from stage.label_studio_server import LabelStudio as Server
 from stage.processes import Processes

@@ -9,10 +9,10 @@ import httpx
 import pytest
 
 from datagen.errors import LabelStudioFault, LabelStudioUnavailable
-from datagen.label_studio.client import LabelStudio
-from datagen.label_studio.listing import MOST_UNREADABLE
-from datagen.label_studio.publisher import TaskDraft, ensure_tasks
-from datagen.label_studio.records import Project
+from datagen.label_studio.api.client import LabelStudio
+from datagen.label_studio.api.models import Project
+from datagen.label_studio.api.task_listing import MOST_UNREADABLE
+from datagen.label_studio.projects.task_publisher import TaskDraft, ensure_tasks
 from stage.label_studio_server import LabelStudio as Server
 
 pytestmark = pytest.mark.integration

@@ -7,8 +7,8 @@ import json
 import httpx
 import pytest
 
-from datagen.label_studio.connection import Connection
-from datagen.label_studio.uploads import upload
+from datagen.label_studio.api.http import Connection
+from datagen.label_studio.api.uploads import upload
 
 
 class Uploads:

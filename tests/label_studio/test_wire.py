@@ -15,9 +15,9 @@ import httpx
 import pytest
 
 from datagen.errors import InputProblem, LabelStudioUnavailable
-from datagen.label_studio.connection import Connection
-from datagen.label_studio.fetch import fetch
-from datagen.label_studio.wire import Address, Pin, Reach, _Stream, deadline
+from datagen.label_studio.api.downloads import fetch
+from datagen.label_studio.api.http import Connection
+from datagen.label_studio.api.transport import Address, Pin, Reach, _Stream, deadline
 
 TOKEN = "f" * 40
 #: What a server does with one connection; the request's head is read already.

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from datagen.domain.geometry import Box
-from datagen.quality import metrics
+from datagen.evaluation import metrics
 
 
 def score(likelihood, truth):

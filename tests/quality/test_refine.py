@@ -6,8 +6,8 @@ import pytest
 
 from datagen.domain.verdict import Opinion, Reason, Verdict
 from datagen.errors import EngineError
-from datagen.quality.refine import Judged, refine
-from datagen.synthesis.parameters import RANGES, CompositeParameters
+from datagen.learning.parameter_refinement import Judged, refine
+from datagen.synthesis.composite.parameters import RANGES, CompositeParameters
 
 
 def judged(opinion, *reasons, concept="aaaa:0", blend="soft"):

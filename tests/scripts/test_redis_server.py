@@ -91,7 +91,7 @@ def test_keys_and_channels_of_others_are_out_of_reach(client: Redis) -> None:
 def test_rqs_own_scripts_run(client: Redis) -> None:
     """RQ enqueues a unique job by a Lua script."""
     queue = Queue("probe", connection=client, serializer=JSONSerializer)
-    queue.enqueue_call("datagen.jobs.tasks.sweep", job_id="once", unique=True)
+    queue.enqueue_call("datagen.entrypoints.rq_tasks.sweep", job_id="once", unique=True)
     assert queue.job_ids == ["once"]
     queue.delete(delete_jobs=True)
 

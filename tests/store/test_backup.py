@@ -15,7 +15,7 @@ from datagen.domain.inputs import Desk
 from datagen.errors import StoreError
 from datagen.store.backup import back_up, restore
 from datagen.store.database import Database
-from datagen.store.rows import AuditRow, DeskRow, InboxRow, StudyRow
+from datagen.store.tables import AuditRow, DeskRow, InboxRow, StudyRow
 
 
 def _fill(database: Database) -> None:

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from datagen.store.beside import beside
+from datagen.store.periodic_thread import beside
 from stage.processes import wait_until
 
 

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from datagen.errors import BadPicture
-from datagen.store.decode import Pixels, decode
+from datagen.imaging.codec import Pixels, decode
 
 WIDTH, HEIGHT = 160, 96
 NOISE = np.random.default_rng(0).integers(1, 256, (HEIGHT, WIDTH, 4), np.uint8)

@@ -24,11 +24,11 @@ import pytest
 from PIL import Image
 
 from datagen.errors import BadPicture
-from datagen.jobs.doctor.parts import check_decoder
+from datagen.imaging import containment
+from datagen.imaging.codec import decode
+from datagen.imaging.decoder_sandbox import GuardedDecoder
+from datagen.operations.diagnostics.parts import check_decoder
 from datagen.settings import Settings
-from datagen.store import containment
-from datagen.store.decode import decode
-from datagen.store.guarded import GuardedDecoder
 
 if sys.platform != "linux" or GuardedDecoder(max_bytes=10, max_pixels=10).missing_containment():
     pytest.skip("this kernel has no seccomp or no Landlock", allow_module_level=True)
@@ -171,7 +171,7 @@ def orders(victims: dict[str, Any]) -> list[bytes]:
 AS_ANOTHER = """
     import json, sys
     from datagen.errors import BadPicture
-    from datagen.store.guarded import GuardedDecoder
+    from datagen.imaging.decoder_sandbox import GuardedDecoder
     decoder = GuardedDecoder(max_bytes=10**6, max_pixels=10**6, decoder="attacks:decode")
     outcomes = []
     for order in json.load(sys.stdin):
@@ -279,7 +279,7 @@ LAYERS = {
 def test_each_layer_refuses_without_the_other(layer: str, victims: dict[str, Any]) -> None:
     program = f"""
         import ctypes, os, socket, sys
-        from datagen.store import containment
+        from datagen.imaging import containment
         libc = ctypes.CDLL(None, use_errno=True)
         containment._prctl(libc, 38, 1)
         containment.{layer}(libc)
@@ -359,9 +359,9 @@ POORER_KERNEL = """
 
 def test_doctor_names_what_a_machine_cannot_contain_and_pictures_are_decoded_all_the_same() -> None:
     program = """
-        from datagen.jobs.doctor.parts import check_decoder
+        from datagen.operations.diagnostics.parts import check_decoder
         from datagen.settings import Settings
-        from datagen.store.guarded import GuardedDecoder
+        from datagen.imaging.decoder_sandbox import GuardedDecoder
         print(check_decoder(Settings(_env_file=None)))
         print(GuardedDecoder(max_bytes=10**6, max_pixels=10**6).size_of(bytes.fromhex(sys.argv[1])))
     """

@@ -21,7 +21,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, Program
 
 from datagen.domain.lifecycle import StudyState
 from datagen.store.database import Database, is_unavailable
-from datagen.store.rows import InboxRow, Row, StudyRow
+from datagen.store.tables import InboxRow, Row, StudyRow
 from stage.processes import wait_until
 
 

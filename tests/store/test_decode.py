@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from datagen.errors import BadPicture
-from datagen.store.decode import decode, encode_mask, encode_png, read_size
+from datagen.imaging.codec import decode, encode_mask, encode_png, read_size
 
 LIMITS = {"max_bytes": 10_000_000, "max_pixels": 1_000_000}
 

@@ -9,12 +9,11 @@ from sqlalchemy import select
 
 from datagen.domain.foreign_text import read_json
 from datagen.domain.inputs import Role
-from datagen.jobs.predictions import NOTHING, predictions_of
-from datagen.label_studio.records import Task
-from datagen.label_studio.sources import read_tasks
+from datagen.label_studio.api.models import Task
+from datagen.label_studio.mapping.task_inputs import read_tasks
 from datagen.store import leases
 from datagen.store.database import Database
-from datagen.store.rows import (
+from datagen.store.tables import (
     BatchKind,
     BatchRow,
     InboxRow,
@@ -26,9 +25,10 @@ from datagen.store.rows import (
     StudyRow,
     now,
 )
-from datagen.workflow.input_pictures import Fetched
-from datagen.workflow.inputs import _row
-from datagen.workflow.parsed_results import parse, to_text
+from datagen.web.prediction_lookup import NOTHING, predictions_of
+from datagen.workflow.inputs.input_pictures import Fetched
+from datagen.workflow.inputs.input_sync import _row
+from datagen.workflow.inputs.parsed_results import parse, to_text
 
 BAD = "a\x00b\ud800"
 

@@ -18,9 +18,9 @@ import pytest
 from PIL import Image
 
 from datagen.errors import BadPicture, StoreError
-from datagen.store import guarded
-from datagen.store.decode import decode, encode_png
-from datagen.store.guarded import GuardedDecoder
+from datagen.imaging import decoder_sandbox
+from datagen.imaging.codec import decode, encode_png
+from datagen.imaging.decoder_sandbox import GuardedDecoder
 from stage.processes import born, wait_until
 
 SMALL = encode_png(np.full((20, 30), 90, np.uint8))
@@ -274,7 +274,7 @@ def test_answer_that_drips_is_given_up(faulty: Callable[..., GuardedDecoder]) ->
 def test_process_that_used_its_share_is_replaced(
     faulty: Callable[..., GuardedDecoder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(guarded, "SHARES_A_PROCESS", 0)
+    monkeypatch.setattr(decoder_sandbox, "SHARES_A_PROCESS", 0)
     decoder = faulty()
     decoder.missing_containment()
     first = child_of(decoder)
@@ -306,7 +306,7 @@ def test_closing_ends_the_process_and_the_next_picture_starts_another(decoder: G
 def test_it_ends_when_its_owner_is_killed(tmp_path: Path) -> None:
     program = """
         import os, signal, sys
-        from datagen.store.guarded import GuardedDecoder
+        from datagen.imaging.decoder_sandbox import GuardedDecoder
         decoder = GuardedDecoder(max_bytes=10**6, max_pixels=10**6)
         decoder.size_of(bytes.fromhex(sys.argv[1]))
         print(decoder._process._popen.pid, flush=True)

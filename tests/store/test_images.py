@@ -14,7 +14,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from fsspec.registry import _registry
 
 from datagen.errors import StoreError
-from datagen.store.images import ImageStore
+from datagen.store.blob_store import ImageStore
 
 DATA = b"some picture's bytes"
 DIGEST = hashlib.sha256(DATA).hexdigest()

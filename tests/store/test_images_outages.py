@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from datagen.errors import StoreError, StoreMissing, StoreUnavailable
+from datagen.store.blob_store import ImageStore, digest_of
 from datagen.store.bounded import BoundedCalls
-from datagen.store.images import ImageStore, digest_of
 from s3 import BUCKET, S3, s3_server
 
 pytest.importorskip("s3fs", reason="the extra s3 is not installed")

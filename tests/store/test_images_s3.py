@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from datagen.errors import StoreError
-from datagen.store.images import ImageStore
+from datagen.store.blob_store import ImageStore
 
 pytest.importorskip("s3fs", reason="the extra s3 is not installed")
 moto_server = pytest.importorskip("moto.server", reason="moto[server] is not installed")

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from datagen.store import leases
 from datagen.store.database import Database
-from datagen.store.rows import InboxRow, WorkState, now
+from datagen.store.tables import InboxRow, WorkState, now
 
 
 def _waiting(database: Database) -> int:

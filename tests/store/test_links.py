@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from datagen.errors import Refused
-from datagen.store.links import Links
+from datagen.store.signed_urls import Links
 
 DIGEST, OTHER = "a" * 64, "b" * 64
 

@@ -16,7 +16,7 @@ from sqlalchemy.exc import IntegrityError
 import datagen.store.database
 from datagen.domain.verdict import Opinion
 from datagen.store.database import Database
-from datagen.store.rows import FetchedPictureRow, InputRow, StudyRow, VerdictRow
+from datagen.store.tables import FetchedPictureRow, InputRow, StudyRow, VerdictRow
 
 #: What stands in a column of this kind where a test does not care.
 _ANYTHING: dict[type, Any] = {str: "x", int: 1, bool: False, object: {}, datetime: datetime(2026, 1, 1, tzinfo=UTC)}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from datagen.domain.geometry import Polygon
-from datagen.synthesis.area import ANYWHERE, drawn_area, fit_area
+from datagen.synthesis.composite.placement.area_model import ANYWHERE, drawn_area, fit_area
 
 
 def square(left, top, right, bottom):

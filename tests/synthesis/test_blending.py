@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from datagen.synthesis.blending import BLENDS, Laying
-from datagen.synthesis.matting import unmixed
+from datagen.synthesis.composite.appearance.blending import BLENDS, Laying
+from datagen.synthesis.composite.extraction.matting import unmixed
 
 #: What the concept was photographed on, what it is laid on, and its own tone.
 OLD, NEW, OWN = 200.0, 60.0, 20.0

@@ -7,7 +7,7 @@ from dataclasses import astuple
 import numpy as np
 import pytest
 
-from datagen.synthesis.compose import evenly
+from datagen.synthesis.composite.compositor import evenly
 
 
 @pytest.mark.parametrize("samples", [20, 100, 200, 1000])

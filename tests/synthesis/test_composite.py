@@ -326,7 +326,7 @@ def test_colour_concepts_on_grey_backgrounds_and_deep_on_shallow(study):
 
 def test_importing_the_engine_brings_no_heavy_package():
     program = (
-        "import sys, datagen.synthesis.composite\n"
+        "import sys, datagen.synthesis.composite.engine\n"
         "heavy = {'torch', 'matplotlib', 'skimage', 'scipy', 'pandas', 'diffusers'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )

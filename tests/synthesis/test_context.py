@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from datagen.synthesis.context import fitting_place
-from datagen.synthesis.pose import Posed
+from datagen.synthesis.composite.appearance.pose import Posed
+from datagen.synthesis.composite.placement.context_match import fitting_place
 
 
 def posed_on_edge(side=16):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from datagen.domain.geometry import Box
-from datagen.synthesis.fill import around, clean_fill, grain_direction, membrane
-from datagen.synthesis.tones import to_tones
+from datagen.synthesis.composite.extraction.background_inpainting import around, clean_fill, grain_direction, membrane
+from datagen.synthesis.intensity import to_tones
 
 
 def filled(picture, box):

@@ -6,11 +6,12 @@ import re
 
 import pytest
 
-from datagen.synthesis import area, findings
-from datagen.synthesis.area import ANYWHERE, MODES
-from datagen.synthesis.composite import CompositeEngine
-from datagen.synthesis.law import Law
-from datagen.synthesis.pose import PosePrior
+from datagen.synthesis.composite import findings
+from datagen.synthesis.composite.appearance.appearance_model import Law
+from datagen.synthesis.composite.appearance.pose import PosePrior
+from datagen.synthesis.composite.engine import CompositeEngine
+from datagen.synthesis.composite.placement import area_model
+from datagen.synthesis.composite.placement.area_model import ANYWHERE, MODES
 
 LAWS = ("two-level", "absolute", "additive", "between absolute and additive", "undetermined")
 POSES = ("kept", "quarter turns", "any turn")
@@ -49,7 +50,7 @@ def test_every_law_and_pose_has_its_sentence() -> None:
     """A new kind must not end a fit with a KeyError."""
     assert set(findings._TONES) == set(LAWS)
     assert set(findings._DIRECTIONS) == set(POSES)
-    assert set(findings._AREAS) == set(area.MODES)
+    assert set(findings._AREAS) == set(area_model.MODES)
 
 
 def test_count_of_examples_agrees_with_its_noun_and_verb() -> None:

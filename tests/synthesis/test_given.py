@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from datagen.errors import EngineError
-from datagen.synthesis import given
+from datagen.synthesis import parameter_routing
 from datagen.synthesis.engine import check_engine, load_engine
-from datagen.synthesis.given import go_on, known_parameters, own_parameters
+from datagen.synthesis.parameter_routing import go_on, known_parameters, own_parameters
 
 BOTH = {"weights": "owner/name", "steps": 8, "contrast": 0.8}
 
@@ -49,8 +49,10 @@ class Silent:
 @pytest.fixture
 def with_silent(monkeypatch):
     """A package of somebody's own that offers such an engine."""
-    monkeypatch.setattr(given, "engine_names", lambda: ["composite", "silent"])
-    monkeypatch.setattr(given, "load_engine", lambda name: Silent() if name == "silent" else load_engine(name))
+    monkeypatch.setattr(parameter_routing, "engine_names", lambda: ["composite", "silent"])
+    monkeypatch.setattr(
+        parameter_routing, "load_engine", lambda name: Silent() if name == "silent" else load_engine(name)
+    )
 
 
 def test_an_engine_that_does_not_say_what_it_takes_is_given_all_under_its_name(with_silent):

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from datagen.domain.geometry import Box
-from datagen.synthesis.exemplars import Exemplar
-from datagen.synthesis.fill import Frame
-from datagen.synthesis.law import learn_law
+from datagen.synthesis.composite.appearance.appearance_model import learn_law
+from datagen.synthesis.composite.extraction.background_inpainting import Frame
+from datagen.synthesis.composite.extraction.exemplars import Exemplar
 
 
 def exemplars(tone_of, surroundings, noise=2.0):

@@ -8,8 +8,8 @@ import pytest
 
 from datagen.domain.geometry import Box
 from datagen.domain.inputs import ConceptImage, ConceptRegion, ImageRef
-from datagen.synthesis.exemplars import candidates, choose
-from datagen.synthesis.lookalikes import BESIDE_SHARE, learn_look, near_lookalikes, places
+from datagen.synthesis.composite.extraction.exemplars import candidates, choose
+from datagen.synthesis.composite.placement.hard_negatives import BESIDE_SHARE, learn_look, near_lookalikes, places
 
 PAPER, STAIN, OTHER = (200, 190, 210), (90, 60, 160), (190, 80, 70)
 

@@ -8,8 +8,8 @@ import pytest
 
 from datagen.domain.geometry import Box, Polygon
 from datagen.domain.inputs import ConceptImage, ConceptRegion, ImageRef
-from datagen.quality.metrics import mask_iou
-from datagen.synthesis.exemplars import candidates, choose, cut_out
+from datagen.evaluation.metrics import mask_iou
+from datagen.synthesis.composite.extraction.exemplars import candidates, choose, cut_out
 
 
 def concept(picture, *boxes, outline=(), digest="d" * 64):

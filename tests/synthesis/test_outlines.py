@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from datagen.domain.geometry import Box
-from datagen.synthesis.outlines import outlines, tight_box
+from datagen.synthesis.masks import outlines, tight_box
 
 
 def without_holes(mask):

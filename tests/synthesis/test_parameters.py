@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from datagen.errors import EngineError
-from datagen.synthesis.parameters import RANGES, CompositeParameters
+from datagen.synthesis.composite.parameters import RANGES, CompositeParameters
 
 
 @pytest.mark.parametrize(

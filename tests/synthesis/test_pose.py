@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from datagen.domain.geometry import Box
-from datagen.synthesis.exemplars import Exemplar
-from datagen.synthesis.fill import Frame
-from datagen.synthesis.pose import RIM_PX, Cutout, Pose, apply_pose, draw_pose, fade, learn_pose
+from datagen.synthesis.composite.appearance.pose import RIM_PX, Cutout, Pose, apply_pose, draw_pose, fade, learn_pose
+from datagen.synthesis.composite.extraction.background_inpainting import Frame
+from datagen.synthesis.composite.extraction.exemplars import Exemplar
 
 
 def bar(degrees, *, streaks=None, seed=0):

@@ -7,8 +7,8 @@ import numpy as np
 
 from datagen.domain.geometry import Box, Polygon
 from datagen.domain.inputs import CanvasArea, CanvasImage, ConceptImage, ConceptRegion, ImageRef
-from datagen.synthesis.outlines import rasterize
-from datagen.synthesis.proposals import learn_area, propose_areas, propose_outlines
+from datagen.synthesis.composite.suggestions import learn_area, propose_areas, propose_outlines
+from datagen.synthesis.masks import rasterize
 
 HEIGHT, WIDTH = 120, 160
 

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from datagen.quality.metrics import mask_iou
-from datagen.synthesis.ridges import line_matte
+from datagen.evaluation.metrics import mask_iou
+from datagen.synthesis.composite.extraction.line_segmentation import line_matte
 
 SIDE = 80
 

@@ -8,11 +8,11 @@ import pytest
 
 from datagen.domain.geometry import Box
 from datagen.domain.inputs import ConceptImage, ConceptRegion
-from datagen.quality.metrics import mask_iou
-from datagen.synthesis.exemplars import candidates, choose, cut_out
-from datagen.synthesis.fill import Frame, clean_fill, inside
-from datagen.synthesis.matting import mattes
-from datagen.synthesis.templates import Templates
+from datagen.evaluation.metrics import mask_iou
+from datagen.synthesis.composite.extraction.background_inpainting import Frame, clean_fill, inside
+from datagen.synthesis.composite.extraction.exemplars import candidates, choose, cut_out
+from datagen.synthesis.composite.extraction.matting import mattes
+from datagen.synthesis.composite.extraction.reference_alignment import Templates
 
 
 def board(seed, *, height=180, width=220):
@@ -113,7 +113,7 @@ def test_a_clean_photo_in_colour_serves_a_grey_one(stained):
 def test_a_large_photo_is_not_searched_for_long(study, monkeypatch):
     """Backgrounds beyond the budget of pixels are not decoded; those named like the photo come first."""
     _, shelf = study()
-    monkeypatch.setattr("datagen.synthesis.templates._DECODED_PX", 3 * 60 * 80)
+    monkeypatch.setattr("datagen.synthesis.composite.extraction.reference_alignment._DECODED_PX", 3 * 60 * 80)
     plates = {
         name: np.random.default_rng(n).integers(0, 255, (60, 80), np.uint8)
         for n, name in enumerate(["a", "b", "part7 clean", "c", "d", "e"])

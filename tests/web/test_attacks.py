@@ -97,7 +97,15 @@ def start_smaller(studio: Studio, processes: Processes, tmp_path: Path) -> Itera
     def run(**values: float) -> Web:
         port = free_port()
         (tmp_path / "smaller.py").write_text(SMALLER.format(values=values))
-        argv = [sys.executable, "-m", "gunicorn", "-c", "python:datagen.web.serving", "-k", "smaller.BufferingWorker"]
+        argv = [
+            sys.executable,
+            "-m",
+            "gunicorn",
+            "-c",
+            "python:datagen.web.gunicorn_config",
+            "-k",
+            "smaller.BufferingWorker",
+        ]
         argv += ["--bind", f"127.0.0.1:{port}", "datagen.web.app:create_app()"]
         environment = {**studio.environment, "PORT": str(port), "DATAGEN_MAX_WEBHOOK_BYTES": "10000000"}
         web = Web(port, studio.settings.secret_of_webhooks, tmp_path)

@@ -13,8 +13,8 @@ import httpx
 import pytest
 from sqlalchemy import text
 
+from datagen.imaging.codec import encode_png
 from datagen.store.database import Database
-from datagen.store.decode import encode_png
 from stage.ports import free_port
 from stage.processes import Processes
 from studio import Studio, install, plate, settings_of, start_web

@@ -140,10 +140,10 @@ def test_predict_of_a_review_task_gives_the_label_it_was_synthesized_with(studio
     "module",
     [
         "datagen.web.app",
-        "datagen.synthesis.composite",
+        "datagen.synthesis.composite.engine",
         "datagen.cli",
-        "datagen.jobs.tasks",
-        "datagen.jobs.doctor.examine",
+        "datagen.entrypoints.rq_tasks",
+        "datagen.operations.diagnostics.examine",
     ],
 )
 def test_torch_is_imported_by_none_of(module: str) -> None:

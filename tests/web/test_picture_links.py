@@ -6,8 +6,8 @@ import httpx
 import numpy as np
 import pytest
 
-from datagen.store.decode import encode_png
-from datagen.store.links import Links
+from datagen.imaging.codec import encode_png
+from datagen.store.signed_urls import Links
 from studio import Studio
 
 pytest_plugins = ("studio_fixtures",)

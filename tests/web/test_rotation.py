@@ -19,15 +19,15 @@ import pytest
 from sqlalchemy import select
 
 from datagen.domain.inputs import Desk
-from datagen.jobs.context import connection_of
+from datagen.entrypoints.bootstrap import connection_of
+from datagen.imaging.codec import encode_png
 from datagen.settings import Settings
+from datagen.store.blob_store import ImageStore
 from datagen.store.database import Database
-from datagen.store.decode import encode_png
-from datagen.store.images import ImageStore
-from datagen.store.links import Links
-from datagen.store.rows import InboxRow
+from datagen.store.signed_urls import Links
 from datagen.store.study_secrets import study_secret
-from datagen.workflow.studies import open_study
+from datagen.store.tables import InboxRow
+from datagen.workflow.studies.open import open_study
 from stage.ports import free_port
 from stage.processes import Processes, Started, wait_until
 from studio import Studio, plate, settings_of, start_web
@@ -452,7 +452,7 @@ def test_up_hands_the_hang_up_on_to_the_web_process_alone(processes: Processes, 
         name: [sys.executable, "-c", HEARER, str(tmp_path / f"{name} heard"), str(tmp_path / f"{name} is up")]
         for name in ("web", "worker-1")
     }
-    program = f"from datagen.jobs.supervisor import supervise\nsupervise({parts!r})"
+    program = f"from datagen.operations.supervisor import supervise\nsupervise({parts!r})"
 
     def up() -> bool:
         return all((tmp_path / f"{name} is up").exists() for name in parts)

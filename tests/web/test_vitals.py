@@ -15,14 +15,14 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import select
 
-from datagen.jobs import vitals
-from datagen.jobs.queues import Queues, connect
-from datagen.jobs.readiness import STALE_SECONDS
-from datagen.jobs.vitals import label_studio_health, readiness
+from datagen.operations import health
+from datagen.operations.health import label_studio_health, readiness
+from datagen.operations.readiness import STALE_SECONDS
+from datagen.queue.queues import Queues, connect
+from datagen.store.blob_store import ImageStore
 from datagen.store.counters import count, counts
 from datagen.store.database import Database
-from datagen.store.images import ImageStore
-from datagen.store.rows import BatchRow, InboxRow, OutboxRow, WorkState, now
+from datagen.store.tables import BatchRow, InboxRow, OutboxRow, WorkState, now
 from s3 import CREDENTIALS
 from stage.processes import wait_until
 from studio import Studio, Study, said
@@ -82,7 +82,7 @@ def test_parts_that_are_frozen_are_not_ready_and_keep_no_other_from_being_asked(
     rows = Database(f"postgresql+psycopg://user:word@{silent}/rows?connect_timeout=2")
     with connect(f"redis://{silent}/0") as redis:
         with monkeypatch.context() as patience:
-            patience.setattr(vitals, "PART_SECONDS", 0.5)
+            patience.setattr(health, "PART_SECONDS", 0.5)
             parts = readiness(
                 rows, Queues(redis), label_studio_health(f"http://{silent}"), ImageStore("s3://pictures/prefix")
             )

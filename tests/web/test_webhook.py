@@ -17,12 +17,12 @@ from redis import Redis
 from sqlalchemy import func, select
 
 from datagen.domain.inputs import Desk
-from datagen.jobs.context import connection_of
-from datagen.label_studio.payloads import ACTIONS
-from datagen.store.rows import InboxRow, StudyRow, WorkState
+from datagen.entrypoints.bootstrap import connection_of
+from datagen.label_studio.api.webhook_payload import ACTIONS
 from datagen.store.study_secrets import SHARED, new_salt
-from datagen.workflow.studies import open_study
-from datagen.workflow.workshop import Door, Knock
+from datagen.store.tables import InboxRow, StudyRow, WorkState
+from datagen.workflow.services import Door, Knock
+from datagen.workflow.studies.open import open_study
 from stage.ports import free_port
 from stage.processes import Processes
 from studio import NOBODYS_PROJECT, Studio, Study, start_web
@@ -280,7 +280,7 @@ def test_jobs_are_json_in_redis_never_pickle(studio: Studio) -> None:
             data = redis.hget(job, "data")
             assert data is not None
             called = json.loads(zlib.decompress(data))
-            assert called[0] == "datagen.jobs.tasks.handle_event"
+            assert called[0] == "datagen.entrypoints.rq_tasks.handle_event"
             assert len(called[2]) == 1
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from datagen.domain.lifecycle import Happening, StudyState
 from datagen.errors import NotConfirmed
-from datagen.store.rows import StudyRow
+from datagen.store.tables import StudyRow
 from studio import ROUND, Studio, Study, said
 
 pytestmark = pytest.mark.integration

@@ -16,12 +16,12 @@ import pytest
 
 from datagen.domain.inputs import Role
 from datagen.errors import InputProblem
-from datagen.store.decode import encode_png
-from datagen.workflow import archives
-from datagen.workflow.adding import add_files
-from datagen.workflow.archives import shown, unpacked
-from datagen.workflow.importing.items import Reading
-from datagen.workflow.importing.picture_suffixes import PICTURE_SUFFIXES, REFUSED_SUFFIXES
+from datagen.imaging.codec import encode_png
+from datagen.workflow.inputs import zip_import
+from datagen.workflow.inputs.import_files import add_files
+from datagen.workflow.inputs.importing.items import Reading
+from datagen.workflow.inputs.importing.picture_suffixes import PICTURE_SUFFIXES, REFUSED_SUFFIXES
+from datagen.workflow.inputs.zip_import import shown, unpacked
 from studio import Studio, box, plate
 
 pytest_plugins = ("studio_fixtures",)
@@ -205,7 +205,7 @@ def test_what_is_passed_over_does_not_count_to_the_ratio(pack: Callable[..., Pat
 def test_zip_that_has_no_room_says_how_to_give_it_some(
     pack: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(archives.shutil, "disk_usage", lambda _folder: shutil._ntuple_diskusage(10, 10, 0))
+    monkeypatch.setattr(zip_import.shutil, "disk_usage", lambda _folder: shutil._ntuple_diskusage(10, 10, 0))
     with pytest.raises(InputProblem, match="set TMPDIR to a folder with more room"):
         read(pack({"a.png": b"1"}))
 
@@ -227,13 +227,13 @@ def test_a_size_that_lies_is_cut_at_what_it_claimed(pack: Callable[..., Path]) -
 
 
 def test_all_together_are_bounded(pack: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archives, "MOST_BYTES", 20_000)
+    monkeypatch.setattr(zip_import, "MOST_BYTES", 20_000)
     with pytest.raises(InputProblem, match="unpacks to more than"):
         read(pack({f"{n}.png": bytes(9_000) for n in range(3)}))
 
 
 def test_the_number_of_entries_is_bounded(pack: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archives, "MOST_ENTRIES", 10)
+    monkeypatch.setattr(zip_import, "MOST_ENTRIES", 10)
     with pytest.raises(InputProblem, match="has 11 entries, at most 10"):
         read(pack({f"{n}.png": b"" for n in range(11)}))
 
@@ -300,7 +300,7 @@ def test_a_zipped_folder_is_added_as_the_folder_would_be(studio: Studio, pack: C
     assert (again.new, again.known) == (0, 2)
     studio.settle()
     with studio.rows() as session:
-        from datagen.workflow.inputs import collect
+        from datagen.workflow.inputs.input_sync import collect
 
         inputs = collect(session, study.row())
     assert {ref.name for ref in inputs.backgrounds} == {"photos/one.png", f"photos/{nasty}"}

@@ -24,9 +24,9 @@ from PIL import Image
 from datagen.domain.inputs import Desk, Inputs, Role
 from datagen.domain.lifecycle import Happening
 from datagen.errors import InputProblem, NotReady
-from datagen.store.decode import encode_png
-from datagen.workflow.adding import Added, add_files
-from datagen.workflow.inputs import collect
+from datagen.imaging.codec import encode_png
+from datagen.workflow.inputs.import_files import Added, add_files
+from datagen.workflow.inputs.input_sync import collect
 from studio import HEIGHT, WIDTH, Studio, Study, asked, box, good_inputs, plate, polygon
 
 pytest_plugins = ("studio_fixtures",)

@@ -11,13 +11,13 @@ import pytest
 
 from datagen.domain.decision import Decision
 from datagen.domain.lifecycle import Happening, StudyState
+from datagen.entrypoints.bootstrap import build_workshop
 from datagen.errors import EngineError, Refused
-from datagen.jobs.context import build_workshop
-from datagen.jobs.queues import GPU
-from datagen.store.rows import SpecRow
-from datagen.synthesis.given import go_on
-from datagen.workflow import deciding
-from datagen.workflow.workshop import Workshop
+from datagen.queue.queues import GPU
+from datagen.store.tables import SpecRow
+from datagen.synthesis.parameter_routing import go_on
+from datagen.workflow.decisions import submit
+from datagen.workflow.services import Workshop
 from studio import Studio, Study, settings_of
 
 pytest_plugins = ("studio_fixtures",)
@@ -43,7 +43,7 @@ def with_parameters(studio: Studio, given: Mapping[str, object]) -> Iterator[Wor
 
 def build(workshop: Workshop, study: Study) -> SpecRow:
     """Build a preview and render it; its version."""
-    deciding.decide(workshop, study.id, Decision(action=Happening.BUILD_PREVIEW), "tester")
+    submit.decide(workshop, study.id, Decision(action=Happening.BUILD_PREVIEW), "tester")
     study.studio.work(GPU)
     study.studio.settle()
     return study.specs()[-1]
@@ -126,7 +126,7 @@ def test_a_frozen_version_is_not_told_to_change_settings_that_do_not_reach_it(
         row = session.get_one(SpecRow, version.id)
         row.body = {**row.body, "engine": "diffusion", "parameters": {"diffusion": {"weights": "/moved/away"}}}
     with with_parameters(studio, {"weights": "/elsewhere"}) as workshop, pytest.raises(Refused) as refused:
-        deciding.decide(workshop, own_study.id, Decision(action=action, count=2), "tester")
+        submit.decide(workshop, own_study.id, Decision(action=action, count=2), "tester")
     said = str(refused.value)
     assert "names the folder /moved/away, which is not on this machine" in said
     assert f"Version {version.version} was made with the engine “diffusion” and what it names" in said

@@ -11,12 +11,12 @@ from sqlalchemy import delete, func, insert, select
 
 from datagen.domain.lifecycle import SpecState, StudyState
 from datagen.domain.verdict import Opinion
-from datagen.jobs import context
-from datagen.label_studio.records import Annotation, Task
-from datagen.store.rows import BatchKind, BatchRow, SampleRow, ShardRow, SpecRow, StudyRow, VerdictRow, WorkState, now
-from datagen.workflow import verdicts
-from datagen.workflow.verdict_rows import MOST_VERDICTS, full_samples, keep
-from datagen.workflow.workshop import Workshop
+from datagen.entrypoints import bootstrap
+from datagen.label_studio.api.models import Annotation, Task
+from datagen.store.tables import BatchKind, BatchRow, SampleRow, ShardRow, SpecRow, StudyRow, VerdictRow, WorkState, now
+from datagen.workflow.reviews import verdict_sync
+from datagen.workflow.reviews.verdict_rows import MOST_VERDICTS, full_samples, keep
+from datagen.workflow.services import Workshop
 from studio import choice, settings_of
 
 #: Four times as many tasks may take so many times as long: work that is quadratic takes sixteen times.
@@ -28,7 +28,7 @@ def workshop(tmp_path: Path) -> Iterator[Workshop]:
     """Rows of one round under review with two samples; nothing but the rows is asked."""
     chosen = settings_of({"DATAGEN_DATA_DIR": str(tmp_path), "LABEL_STUDIO_API_KEY": "a" * 40})
     chosen.make_missing_secrets()
-    made = context.build_workshop(chosen, lambda _knocks: None)
+    made = bootstrap.build_workshop(chosen, lambda _knocks: None)
     made.database.upgrade()
     with made.database.write() as session:
         for row in (
@@ -94,7 +94,7 @@ def test_counting_a_samples_verdicts_takes_time_in_proportion_to_them(workshop: 
         for _ in range(3):
             began = time.perf_counter()
             with workshop.database.read() as session:
-                counted = session.scalars(select(VerdictRow.annotation_id).where(verdicts.counts())).all()
+                counted = session.scalars(select(VerdictRow.annotation_id).where(verdict_sync.counts())).all()
             took.append(time.perf_counter() - began)
             assert len(counted) == copies  # each is the only copy of an original that is gone
         return min(took)

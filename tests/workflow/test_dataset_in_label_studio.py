@@ -12,9 +12,9 @@ import pytest
 
 from datagen.domain.inputs import Desk
 from datagen.domain.lifecycle import Happening
-from datagen.store.rows import BatchKind, StudyRow
-from datagen.workflow.exporting import export_study
-from datagen.workflow.samples import sample_of
+from datagen.store.tables import BatchKind, StudyRow
+from datagen.workflow.sample_mapping import sample_of
+from datagen.workflow.studies.export import export_study
 from studio import Studio, Study
 
 pytestmark = pytest.mark.integration

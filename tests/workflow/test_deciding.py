@@ -16,12 +16,13 @@ from datagen.domain.inputs import Desk
 from datagen.domain.lifecycle import Happening, StudyState
 from datagen.domain.spec import Spec
 from datagen.errors import NotReady
-from datagen.jobs.queues import EVENTS, PUBLISHING
-from datagen.label_studio.client import LabelStudio
-from datagen.label_studio.records import Task
-from datagen.store.rows import BatchKind, BatchRow, DecisionRow, InboxRow, ShardRow, WorkState, now
-from datagen.workflow import deciding, exporting
-from datagen.workflow.rendering import Atelier, render_shard
+from datagen.label_studio.api.client import LabelStudio
+from datagen.label_studio.api.models import Task
+from datagen.queue.queues import EVENTS, PUBLISHING
+from datagen.store.tables import BatchKind, BatchRow, DecisionRow, InboxRow, ShardRow, WorkState, now
+from datagen.workflow.decisions import submit
+from datagen.workflow.generation.shard_rendering import Atelier, render_shard
+from datagen.workflow.studies import export
 from studio import ROUND, Studio, Study, asked, said
 
 pytest_plugins = ("studio_fixtures",)
@@ -171,7 +172,7 @@ def test_cancel_during_a_run_keeps_what_is_finished_and_asks_again(
     assert len(study.tasks(Desk.DATASET)) == had + 2
     assert study.points()[-1].action is None
     assert "Possible now: <b>" in study.page()
-    written = exporting.export_study(
+    written = export.export_study(
         studio.workshop, study.name, tmp_path_factory.mktemp("zip") / "kept.zip", run_number=run.number
     )
     assert written.samples == 2
@@ -344,7 +345,7 @@ def test_an_answer_that_a_copy_brought_along_is_not_acted_on_again_though_the_ta
     [copy] = study.copy(Desk.DECISIONS, task.id)
     studio.client.delete_tasks(study.projects[Desk.DECISIONS], [task.id])
     study.review()
-    deciding.follow(studio.workshop, study.projects[Desk.DECISIONS], studio.client.task(copy))
+    submit.follow(studio.workshop, study.projects[Desk.DECISIONS], studio.client.task(copy))
     assert study.row().state == StudyState.REVIEWING
 
 
@@ -401,12 +402,12 @@ def test_more_answers_than_a_bound_are_not_acted_on_and_say_so(studio: Studio, s
     decision = study.decision_tasks()[-1]
     with studio.workshop.database.write() as session:
         point = session.scalars(select(DecisionRow).where(DecisionRow.task_id == decision.id)).one()
-        point.answer = {str(-number): "earlier" for number in range(deciding.MOST_ANSWERS)}
+        point.answer = {str(-number): "earlier" for number in range(submit.MOST_ANSWERS)}
     versions = len(study.specs())
     studio.client.annotate(decision.id, asked("refine"))
     studio.settle()
     assert len(study.specs()) == versions
-    assert f"More than {deciding.MOST_ANSWERS} answers were given on this decision task" in text(study.page())
+    assert f"More than {submit.MOST_ANSWERS} answers were given on this decision task" in text(study.page())
 
 
 def test_a_second_answer_is_refused_before_the_round_is_read_again(studio: Studio, study: Study) -> None:
@@ -423,7 +424,7 @@ def test_a_second_answer_is_refused_before_the_round_is_read_again(studio: Studi
 
     client = LabelStudio(studio.server.url, studio.server.token, transport=Noting())
     studio.client.annotate(decision.id, asked("refine"))
-    deciding.follow_tasks(
+    submit.follow_tasks(
         replace(studio.workshop, label_studio=client), study.projects[Desk.DECISIONS], ids=[decision.id]
     )
     client.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from datagen.domain.lifecycle import Happening
-from datagen.store.rows import BatchKind
+from datagen.store.tables import BatchKind
 from studio import Studio, Study, said
 
 pytestmark = pytest.mark.integration

@@ -14,13 +14,13 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from datagen import cli
-from datagen.cli.terminal import safe
+from datagen.cli.console import safe
 from datagen.domain.inputs import Desk, Role
+from datagen.entrypoints.bootstrap import connection_of
 from datagen.errors import InputProblem
-from datagen.jobs.context import connection_of
-from datagen.label_studio.configs import render
-from datagen.store.decode import encode_png
-from datagen.workflow.studies import open_study
+from datagen.imaging.codec import encode_png
+from datagen.label_studio.projects.label_configs import render
+from datagen.workflow.studies.open import open_study
 from stage.label_studio_server import LabelStudio as Server
 from studio import Studio
 

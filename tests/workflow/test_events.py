@@ -14,13 +14,13 @@ import pytest
 from sqlalchemy import select
 
 from datagen.domain.inputs import Desk
-from datagen.jobs.queues import EVENTS
-from datagen.label_studio.client import LabelStudio
+from datagen.label_studio.api.client import LabelStudio
+from datagen.queue.queues import EVENTS
 from datagen.store import leases
-from datagen.store.rows import BatchKind, InboxRow, InputRow, StudyRow, now
-from datagen.workflow import events, reconciling
-from datagen.workflow.inputs import collect, mark_stale
-from datagen.workflow.workshop import Unit
+from datagen.store.tables import BatchKind, InboxRow, InputRow, StudyRow, now
+from datagen.workflow.events import reconciler, webhook_events
+from datagen.workflow.inputs.input_sync import collect, mark_stale
+from datagen.workflow.services import Unit
 from stage.ports import free_port
 from studio import Studio, Study, asked, choice, said
 
@@ -30,9 +30,9 @@ pytestmark = pytest.mark.integration
 #: Handles an event like a worker that is killed right after the transaction that began a round.
 KILLED_AT_THE_ROUND = """
 import os, signal, sys
-from datagen.jobs.context import build_workshop, settings
-from datagen.workflow import events
-from datagen.workflow.workshop import Door
+from datagen.entrypoints.bootstrap import build_workshop, settings
+from datagen.workflow.events import webhook_events
+from datagen.workflow.services import Door
 
 def die_at_a_shard(knocks):
     if any(knock.door is Door.SHARD for knock in knocks):
@@ -80,9 +80,9 @@ def test_an_event_while_label_studio_is_away_is_tried_again_until_it_is_back(stu
     study.judge(said("good"))
     [event] = [one for one in study.events(Desk.PREVIEWS) if str(one.state) == "pending"]
     away = LabelStudio(f"http://127.0.0.1:{free_port()}", studio.server.token, read_attempts=1)
-    for attempt in range(1, events.MOST_ATTEMPTS + 3):
+    for attempt in range(1, webhook_events.MOST_ATTEMPTS + 3):
         due(studio, event)
-        events.handle(replace(studio.workshop, label_studio=away), event.id)
+        webhook_events.handle(replace(studio.workshop, label_studio=away), event.id)
         row = again(studio, event)
         assert (str(row.state), row.attempts) == ("pending", attempt)
         assert "cannot be reached" in row.error
@@ -98,9 +98,9 @@ def test_an_event_that_is_refused_is_given_up_with_its_reason(studio: Studio, st
     study.judge(said("good"))
     [event] = [one for one in study.events(Desk.PREVIEWS) if str(one.state) == "pending"]
     stranger = LabelStudio(studio.server.url, "0" * 40, read_attempts=1)
-    for _ in range(events.MOST_ATTEMPTS):
+    for _ in range(webhook_events.MOST_ATTEMPTS):
         due(studio, event)
-        events.handle(replace(studio.workshop, label_studio=stranger), event.id)
+        webhook_events.handle(replace(studio.workshop, label_studio=stranger), event.id)
     stranger.close()
     row = again(studio, event)
     assert str(row.state) == "failed"
@@ -142,7 +142,7 @@ def test_start_training_builds_one_preview_though_its_worker_was_killed_after_de
     # the round is ready, so that another could be built, when the killed worker's lease has ended
     studio.work_until(lambda: study.row().state == "reviewing", "the round")
     due(studio, event)
-    events.handle(studio.workshop, event.id)
+    webhook_events.handle(studio.workshop, event.id)
     studio.settle()
     assert len(study.batches(BatchKind.ROUND)) == rounds + 1
     assert again(studio, event).handled_at is not None
@@ -158,7 +158,7 @@ def test_a_worker_that_lost_its_lease_to_another_builds_no_second_preview(studio
     assert overslept is not None
     studio.settle()  # another worker takes it, and the round is there
     assert len(study.batches(BatchKind.ROUND)) == rounds + 1
-    events.start_training(studio.workshop, overslept, study.id)
+    webhook_events.start_training(studio.workshop, overslept, study.id)
     studio.settle()
     assert len(study.batches(BatchKind.ROUND)) == rounds + 1
 
@@ -202,8 +202,8 @@ def test_what_the_webhooks_lost_the_reconciler_finds(studio: Studio, study: Stud
                 session.delete(session.get_one(InboxRow, event.id))
     studio.queues.redis.flushdb()
 
-    reconciling.reconcile(studio.workshop)
-    reconciling.reconcile(studio.workshop)  # the same changes, seen again, are acted on once
+    reconciler.reconcile(studio.workshop)
+    reconciler.reconcile(studio.workshop)  # the same changes, seen again, are acted on once
     studio.settle()
 
     child = study.specs()[-1]

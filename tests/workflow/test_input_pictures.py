@@ -15,13 +15,14 @@ from datagen.domain.decision import Decision
 from datagen.domain.inputs import Desk, Inputs, Role
 from datagen.domain.lifecycle import Happening
 from datagen.errors import LabelStudioUnavailable, NotReady
-from datagen.jobs.sweeper import sweep
-from datagen.label_studio.client import LabelStudio
-from datagen.store.decode import encode_png
-from datagen.store.rows import FetchedPictureRow, now
-from datagen.workflow import deciding, input_pictures
-from datagen.workflow.inputs import refresh
-from datagen.workflow.workshop import Door, Knock, Limits, Workshop
+from datagen.imaging.codec import encode_png
+from datagen.label_studio.api.client import LabelStudio
+from datagen.queue.recovery import sweep
+from datagen.store.tables import FetchedPictureRow, now
+from datagen.workflow.decisions import submit
+from datagen.workflow.inputs import input_pictures
+from datagen.workflow.inputs.input_sync import refresh
+from datagen.workflow.services import Door, Knock, Limits, Workshop
 from stage.gateway import Answer, Forward, Gateway, Passing
 from studio import Studio, Study, plate
 
@@ -213,11 +214,11 @@ def test_no_preview_is_built_while_pictures_are_still_being_read(
     monkeypatch.setattr(input_pictures, "READING_SECONDS", 1.0)
     way.treated["0.png"] = way.hang  # of every role, as Label Studio names uploads
     with pytest.raises(NotReady, match="still being read; ask again when this page no longer says so"):
-        deciding.decide(workshop, study.id, Decision(action=Happening.BUILD_PREVIEW), "ann")
+        submit.decide(workshop, study.id, Decision(action=Happening.BUILD_PREVIEW), "ann")
     assert study.specs() == []
     way.treated.clear()
     monkeypatch.undo()
-    deciding.decide(workshop, study.id, Decision(action=Happening.BUILD_PREVIEW), "ann")
+    submit.decide(workshop, study.id, Decision(action=Happening.BUILD_PREVIEW), "ann")
     assert len(study.specs()) == 1
     study.act(Happening.CANCEL)
 

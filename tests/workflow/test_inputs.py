@@ -10,11 +10,11 @@ import pytest
 from sqlalchemy import select, update
 
 from datagen.domain.inputs import CanvasArea, Desk, Inputs, Role
-from datagen.store.decode import encode_png
-from datagen.store.rows import AuditRow, InputRow
-from datagen.workflow import inputs as reading
-from datagen.workflow.inputs import collect, mark_stale, refresh
-from datagen.workflow.workshop import Unit
+from datagen.imaging.codec import encode_png
+from datagen.store.tables import AuditRow, InputRow
+from datagen.workflow.inputs import input_sync as reading
+from datagen.workflow.inputs.input_sync import collect, mark_stale, refresh
+from datagen.workflow.services import Unit
 from studio import ANYWHERE, Studio, Study, plate, polygon
 
 pytest_plugins = ("studio_fixtures",)
@@ -112,7 +112,7 @@ def test_collecting_works_nothing_out(studio: Studio, drawn: Study, monkeypatch:
         raise AssertionError("worked out again")
 
     before = read(studio, drawn)
-    monkeypatch.setattr("datagen.workflow.parsed_results.parse", never)
+    monkeypatch.setattr("datagen.workflow.inputs.parsed_results.parse", never)
     assert read(studio, drawn) == before
     assert all(isinstance(area, CanvasArea) for one in before.canvases for area in one.areas)
 

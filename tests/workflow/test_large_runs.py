@@ -14,14 +14,14 @@ from sqlalchemy import event, func, select, update
 from datagen.domain.decision import Decision
 from datagen.domain.inputs import Desk
 from datagen.domain.lifecycle import Happening, StudyState
+from datagen.entrypoints import bootstrap
 from datagen.errors import NotConfirmed, Refused
-from datagen.jobs import context
 from datagen.store.database import Database
-from datagen.store.rows import BatchKind, BatchRow, ShardRow, SpecRow, StudyRow, WorkState, now
-from datagen.workflow import building, deciding
-from datagen.workflow.studies import open_study
+from datagen.store.tables import BatchKind, BatchRow, ShardRow, SpecRow, StudyRow, WorkState, now
+from datagen.workflow.decisions import spec_versions, submit
+from datagen.workflow.services import Door, Knock, Unit
+from datagen.workflow.studies.open import open_study
 from datagen.workflow.study_options import StudyOptions
-from datagen.workflow.workshop import Door, Knock, Unit
 from studio import Studio, Study, asked
 
 pytest_plugins = ("studio_fixtures",)
@@ -56,7 +56,7 @@ def approve(database: Database, count: int, size: int = 50) -> tuple[int, list[K
     with database.write() as session:
         unit = Unit(session=session)
         study, spec = session.get_one(StudyRow, 1), session.get_one(SpecRow, 1)
-        batch = building.add_batch(unit, study, spec, BatchKind.RUN, count, who="tester", shard_size=size)
+        batch = spec_versions.add_batch(unit, study, spec, BatchKind.RUN, count, who="tester", shard_size=size)
         batch_id = batch.id
     event.remove(database.engine, "before_cursor_execute", note)
     return batch_id, unit.knocks, len(statements)
@@ -77,25 +77,25 @@ def finish(database: Database, batch_id: int, size: int = 50) -> bool:
         if shard is None:
             return False
         shard.state = WorkState.DONE
-        building.add_shards(unit, session.get_one(BatchRow, batch_id), size, Door.SHARD)
+        spec_versions.add_shards(unit, session.get_one(BatchRow, batch_id), size, Door.SHARD)
         return True
 
 
 def test_approving_a_million_images_costs_what_approving_twenty_thousand_costs(database: Database) -> None:
     few, enqueued_for_few, statements_for_few = approve(database, 20_000)
     many, enqueued, statements = approve(database, 1_000_000)
-    assert len(shards(database, many)) == len(shards(database, few)) == building.AHEAD
-    assert len(enqueued) == len(enqueued_for_few) == building.AHEAD
+    assert len(shards(database, many)) == len(shards(database, few)) == spec_versions.AHEAD
+    assert len(enqueued) == len(enqueued_for_few) == spec_versions.AHEAD
     assert statements == statements_for_few
 
 
 def test_a_run_is_cut_as_it_goes_without_gap_or_double(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(building, "AHEAD", 3)
+    monkeypatch.setattr(spec_versions, "AHEAD", 3)
     batch_id, _, _ = approve(database, 23, size=4)
     assert shards(database, batch_id) == [(0, 4), (4, 8), (8, 12)]
     with database.read() as session:
         batch = session.get_one(BatchRow, batch_id)
-        assert not building.is_rendered(session, batch)
+        assert not spec_versions.is_rendered(session, batch)
     assert finish(database, batch_id, size=4)
     assert shards(database, batch_id)[-1] == (12, 16)
     assert finish(database, batch_id, size=10)  # DATAGEN_SHARD_SIZE was changed meanwhile
@@ -105,7 +105,7 @@ def test_a_run_is_cut_as_it_goes_without_gap_or_double(database: Database, monke
     assert [start for start, _ in cut] == [0, *(stop for _, stop in cut[:-1])]
     assert cut[-1][1] == 23
     with database.read() as session:
-        assert building.is_rendered(session, session.get_one(BatchRow, batch_id))
+        assert spec_versions.is_rendered(session, session.get_one(BatchRow, batch_id))
 
 
 def test_a_run_is_not_made_while_samples_are_in_no_shard(database: Database) -> None:
@@ -114,24 +114,24 @@ def test_a_run_is_not_made_while_samples_are_in_no_shard(database: Database) -> 
         session.execute(update(ShardRow).values(state=WorkState.DONE, published_at=now()))
     with database.read() as session:
         batch = session.get_one(BatchRow, batch_id)
-        assert not building.is_rendered(session, batch)
-        assert not building.is_published(session, batch)
+        assert not spec_versions.is_rendered(session, batch)
+        assert not spec_versions.is_published(session, batch)
 
 
 def test_a_cancelled_run_is_cut_no_further(database: Database) -> None:
     batch_id, _, _ = approve(database, 1_000_000)
     with database.write() as session:
-        building.cancel_batch(Unit(session=session), session.get_one(BatchRow, batch_id), "cancelled by tester")
+        spec_versions.cancel_batch(Unit(session=session), session.get_one(BatchRow, batch_id), "cancelled by tester")
     with database.read() as session:
         states = dict(session.execute(select(ShardRow.state, func.count()).group_by(ShardRow.state)).all())
-    assert states == {WorkState.CANCELLED: building.AHEAD}
+    assert states == {WorkState.CANCELLED: spec_versions.AHEAD}
 
 
 @pytest.mark.integration
 def test_a_run_of_more_shards_than_are_cut_ahead_comes_out_whole(
     studio: Studio, study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(building, "AHEAD", 2)
+    monkeypatch.setattr(spec_versions, "AHEAD", 2)
     study.review()
     had = len(study.tasks(Desk.DATASET))
     study.decide("approve", count=9)
@@ -147,7 +147,7 @@ def test_a_run_of_more_shards_than_are_cut_ahead_comes_out_whole(
 def test_a_run_whose_workers_were_killed_comes_out_whole(
     studio: Studio, study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(building, "AHEAD", 2)
+    monkeypatch.setattr(spec_versions, "AHEAD", 2)
     study.review()
     study.act(Happening.APPROVE, count=7)
     run = study.batches(BatchKind.RUN)[-1]
@@ -228,13 +228,13 @@ def test_a_run_larger_than_the_setting_allows_is_refused_though_it_is_confirmed(
     workshop = replace(studio.workshop, max_run_images=5)
     wish = Decision(action=Happening.APPROVE, count=6, confirmed=True)
     with pytest.raises(Refused, match=r"a run makes 1 to 5 \(DATAGEN_MAX_RUN_IMAGES\)"):
-        deciding.decide(workshop, study.id, wish, "tester")
+        submit.decide(workshop, study.id, wish, "tester")
 
 
 @pytest.mark.integration
 def test_provisioning_sets_the_number_and_leaves_it(studio: Studio) -> None:
     study = studio.open_study(inputs=False)
-    connection = context.connection_of(studio.settings)
+    connection = bootstrap.connection_of(studio.settings)
     for given, kept in ((2000, 2000), (None, 2000), (0, 0)):
         open_study(
             studio.workshop,

@@ -11,14 +11,15 @@ import pytest
 from sqlalchemy import select, text
 
 from datagen.domain.lifecycle import SpecState, StudyState
-from datagen.jobs import context
+from datagen.entrypoints import bootstrap
 from datagen.store.database import Database
-from datagen.store.rows import BatchKind, BatchRow, SampleRow, ShardRow, SpecRow, StudyRow, WorkState
-from datagen.workflow import building, rendering, waiting
+from datagen.store.tables import BatchKind, BatchRow, SampleRow, ShardRow, SpecRow, StudyRow, WorkState
+from datagen.workflow.decisions import spec_versions
+from datagen.workflow.generation import batch_status, shard_rendering
+from datagen.workflow.generation.progress import Teller
+from datagen.workflow.generation.shard_rendering import _Lease
 from datagen.workflow.outages import Outage
-from datagen.workflow.progress import Teller
-from datagen.workflow.rendering import _Lease
-from datagen.workflow.workshop import Workshop
+from datagen.workflow.services import Workshop
 from stage.processes import wait_until
 from studio import PATIENCE_S, settings_of
 
@@ -35,7 +36,7 @@ def workshop(postgres_url: str, tmp_path: Path) -> Iterator[Workshop]:
     }
     chosen = settings_of(given)
     chosen.make_missing_secrets()
-    made = context.build_workshop(chosen, lambda _knocks: None)
+    made = bootstrap.build_workshop(chosen, lambda _knocks: None)
     made.database.upgrade()
     state = StudyState.GENERATING
     body = {"engine": "composite"}
@@ -52,7 +53,7 @@ def workshop(postgres_url: str, tmp_path: Path) -> Iterator[Workshop]:
                 first=0,
                 count=4,
                 requested_by="tester",
-                doing=waiting.DIED,
+                doing=batch_status.DIED,
             ),
             ShardRow(id=1, batch_id=1, start=0, stop=2, state=WorkState.RUNNING, token="ours", attempts=1),
             ShardRow(id=2, batch_id=1, start=2, stop=4),
@@ -79,7 +80,7 @@ def is_waited_for(database: Database) -> bool:
 
 def finish(workshop: Workshop, lease: _Lease) -> None:
     made = [SampleRow(key="s1-v1-run1-0", batch_id=1, shard_id=1, index=0, body={})]
-    rendering._finish(workshop, lease, made, [], [], None, 1.0)
+    shard_rendering._finish(workshop, lease, made, [], [], None, 1.0)
 
 
 def tell(workshop: Workshop, lease: _Lease) -> None:
@@ -89,12 +90,12 @@ def tell(workshop: Workshop, lease: _Lease) -> None:
 
 
 WORK: dict[str, Work] = {
-    "claim": lambda workshop, _lease: rendering._claim(workshop, 2),
+    "claim": lambda workshop, _lease: shard_rendering._claim(workshop, 2),
     "tell": tell,
     "finish": finish,
-    "wait": lambda workshop, lease: rendering._wait(workshop, lease, Outage("the image store", "it is full")),
-    "try again": lambda workshop, lease: rendering._try_again(workshop, lease, RuntimeError("broken")),
-    "fail": lambda workshop, lease: rendering._fail(workshop, lease, "broken"),
+    "wait": lambda workshop, lease: shard_rendering._wait(workshop, lease, Outage("the image store", "it is full")),
+    "try again": lambda workshop, lease: shard_rendering._try_again(workshop, lease, RuntimeError("broken")),
+    "fail": lambda workshop, lease: shard_rendering._fail(workshop, lease, "broken"),
 }
 
 
@@ -104,10 +105,10 @@ def test_cancelling_a_batch_meets_work_on_its_shards_without_deadlock(workshop: 
     with ThreadPoolExecutor(1) as pool:
         with workshop.unit() as unit:
             unit.lock_study(1)
-            batch = building.lock_batch(unit, 1)
+            batch = spec_versions.lock_batch(unit, 1)
             worker = pool.submit(work, workshop, lease)
             wait_until(lambda: is_waited_for(workshop.database), PATIENCE_S, "The worker's wait", every=0.02)
-            building.cancel_batch(unit, batch, "cancelled by tester")
+            spec_versions.cancel_batch(unit, batch, "cancelled by tester")
         worker.result(PATIENCE_S)
     with workshop.database.read() as session:
         assert list(session.scalars(select(ShardRow.state))) == [WorkState.CANCELLED] * 2
@@ -119,5 +120,5 @@ def test_work_on_a_batch_may_tell_label_studio_while_its_study_is_locked(worksho
     with ThreadPoolExecutor(1) as pool, workshop.unit() as unit:
         unit.lock_study(1)
         pool.submit(finish, workshop, held(workshop)).result(PATIENCE_S)
-        batch = building.lock_batch(unit, 1)
+        batch = spec_versions.lock_batch(unit, 1)
         assert batch.doing == ""

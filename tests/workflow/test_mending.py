@@ -14,13 +14,13 @@ from datagen.domain.inputs import Desk, Role
 from datagen.domain.lifecycle import Happening
 from datagen.domain.spec import Spec
 from datagen.errors import Refused, StoreUnavailable
-from datagen.store.decode import encode_png
-from datagen.store.images import ImageStore
-from datagen.store.links import Links
-from datagen.store.rows import BatchKind, BatchRow, InputRow, OutboxRow, ShardRow, SpecRow, StudyRow, WorkState
-from datagen.workflow import mending
-from datagen.workflow.mending import delete_study, mend_links, retry
-from datagen.workflow.rendering import Atelier, render_shard
+from datagen.imaging.codec import encode_png
+from datagen.store.blob_store import ImageStore
+from datagen.store.signed_urls import Links
+from datagen.store.tables import BatchKind, BatchRow, InputRow, OutboxRow, ShardRow, SpecRow, StudyRow, WorkState
+from datagen.workflow.generation.shard_rendering import Atelier, render_shard
+from datagen.workflow.studies import maintenance
+from datagen.workflow.studies.maintenance import delete_study, mend_links, retry
 from s3 import CREDENTIALS
 from studio import SHARD, Studio, Study, plate, said
 
@@ -146,7 +146,7 @@ def test_a_study_with_work_under_way_is_not_deleted(studio: Studio, study: Study
 def test_deleting_a_study_keeps_the_pictures_that_another_study_has(
     studio: Studio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mending, "SAMPLES_AT_A_TIME", 2)
+    monkeypatch.setattr(maintenance, "SAMPLES_AT_A_TIME", 2)
     gone, kept = studio.open_study(), studio.open_study()
     # a background of its own: with the same inputs the same samples would be made in both, and be shared too
     gone.give(Role.BACKGROUND, [("own.png", encode_png(plate(4711)), [])])
@@ -168,7 +168,7 @@ def test_deleting_a_study_keeps_the_pictures_that_another_study_has(
 
 
 def test_a_deletion_that_was_interrupted_is_ended_by_the_next(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mending, "SAMPLES_AT_A_TIME", 2)
+    monkeypatch.setattr(maintenance, "SAMPLES_AT_A_TIME", 2)
     gone = studio.open_study()
     gone.give(Role.BACKGROUND, [("own.png", encode_png(plate(4712)), [])])
     studio.settle()
@@ -229,7 +229,7 @@ def test_links_that_were_signed_with_a_lost_key_are_signed_anew_and_the_others_l
 
 def test_links_are_looked_at_a_page_at_a_time(studio: Studio, study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     study.review()
-    monkeypatch.setattr(mending, "LINKS_AT_ONCE", 2)
+    monkeypatch.setattr(maintenance, "LINKS_AT_ONCE", 2)
     count = len(study.tasks(Desk.PREVIEWS)) + len(study.tasks(Desk.DATASET))
     assert mend_links(studio.workshop, study.name).looked_at == count
 

@@ -14,6 +14,7 @@ from sqlalchemy import select, text
 from sqlalchemy.exc import OperationalError
 
 from datagen.domain.lifecycle import Happening
+from datagen.entrypoints import rq_tasks
 from datagen.errors import (
     BadPicture,
     EngineError,
@@ -24,18 +25,17 @@ from datagen.errors import (
     StoreMissing,
     StoreUnavailable,
 )
-from datagen.jobs import tasks
-from datagen.jobs.sweeper import sweep
+from datagen.queue.recovery import sweep
 from datagen.store import leases
+from datagen.store.blob_store import ImageStore
 from datagen.store.database import Database
-from datagen.store.images import ImageStore
-from datagen.store.rows import BatchKind, BatchRow, Notice, OutboxRow, ShardRow, StudyRow, WorkState, now
-from datagen.workflow.mending import retry
+from datagen.store.tables import BatchKind, BatchRow, Notice, OutboxRow, ShardRow, StudyRow, WorkState, now
+from datagen.workflow.backoff import making_proposals, persist, reading_inputs, try_again
+from datagen.workflow.generation.shard_rendering import Atelier, render_shard
 from datagen.workflow.outages import outage_of, shown
-from datagen.workflow.rendering import Atelier, render_shard
-from datagen.workflow.retrying import making_proposals, persist, reading_inputs, try_again
-from datagen.workflow.status import describe
-from datagen.workflow.workshop import Door, Knock, Workshop
+from datagen.workflow.services import Door, Knock, Workshop
+from datagen.workflow.studies.maintenance import retry
+from datagen.workflow.studies.queries import describe
 from stage.postgres_server import cluster
 from studio import SHARD, Studio, Study
 
@@ -212,9 +212,9 @@ def test_the_reading_of_inputs_is_postponed_and_shown(studio: Studio, study: Stu
 def test_a_sweep_goes_on_while_the_store_is_unavailable(
     studio: Studio, broken: Workshop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tasks, "workshop", lambda: broken)
-    monkeypatch.setattr(tasks, "queues", lambda: studio.queues)
-    tasks.sweep()
+    monkeypatch.setattr(rq_tasks, "workshop", lambda: broken)
+    monkeypatch.setattr(rq_tasks, "queues", lambda: studio.queues)
+    rq_tasks.sweep()
 
 
 @pytest.fixture

@@ -11,15 +11,15 @@ import pytest
 
 from datagen.domain.inputs import ImageRef
 from datagen.errors import BadPicture
-from datagen.store.decode import encode_png
-from datagen.store.guarded import GuardedDecoder
-from datagen.store.images import ImageStore
-from datagen.workflow.pictures import StoredPictures
+from datagen.imaging.codec import encode_png
+from datagen.imaging.decoder_sandbox import GuardedDecoder
+from datagen.store.blob_store import ImageStore
+from datagen.workflow.generation.picture_cache import StoredPictures
 
 #: A decoder that hangs over grey pictures.
 HANGS = """
 import time
-from datagen.store import decode as ours
+from datagen.imaging import codec as ours
 
 def decode(data, *, max_bytes, max_pixels):
     pixels = ours.decode(data, max_bytes=max_bytes, max_pixels=max_pixels)

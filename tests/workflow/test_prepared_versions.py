@@ -11,8 +11,8 @@ from sqlalchemy import update
 from datagen.domain import spec as specs
 from datagen.domain.lifecycle import Happening
 from datagen.domain.spec import Spec
-from datagen.store.rows import AuditRow, SpecRow
-from datagen.workflow import actions
+from datagen.store.tables import AuditRow, SpecRow
+from datagen.workflow.decisions import actions
 from studio import Studio, Study, said
 
 pytest_plugins = ("studio_fixtures",)
@@ -69,7 +69,7 @@ def test_a_version_whose_parameters_changed_after_it_was_worked_out_is_worked_ou
             session.execute(update(SpecRow).where(SpecRow.id == parent.id).values(body=body))
         return prepared
 
-    monkeypatch.setattr("datagen.workflow.deciding.prepare", then_changed)
+    monkeypatch.setattr("datagen.workflow.decisions.submit.prepare", then_changed)
     study.act(Happening.REFINE)
     newest = study.specs()[-1]
     assert newest.body["parameters"]["contrast"] == 1.5

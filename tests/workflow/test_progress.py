@@ -13,11 +13,11 @@ from sqlalchemy import select
 
 from datagen.domain.lifecycle import Happening
 from datagen.domain.spec import Spec
-from datagen.store.rows import BatchKind, ShardRow
+from datagen.store.tables import BatchKind, ShardRow
 from datagen.synthesis.engine import FitReport, FittedEngine, Progress, Rendered
-from datagen.workflow import progress as telling
-from datagen.workflow import rendering
-from datagen.workflow.rendering import Atelier, render_shard
+from datagen.workflow.generation import progress as telling
+from datagen.workflow.generation import shard_rendering
+from datagen.workflow.generation.shard_rendering import Atelier, render_shard
 from stage.processes import wait_until
 from studio import PATIENCE_S, ROUND, Studio, Study
 
@@ -113,7 +113,7 @@ def test_seconds_of_a_shard_leave_the_fit_out(studio: Studio, study: Study, monk
     shard_id = begin_round(study)
     clock = [0.0]
     clock_of_rendering = SimpleNamespace(monotonic=lambda: time.monotonic() + clock[0])
-    monkeypatch.setattr(rendering, "time", clock_of_rendering)
+    monkeypatch.setattr(shard_rendering, "time", clock_of_rendering)
 
     class Teaching(Watched):
         def fitted(self, spec: Spec, progress: Progress) -> FittedEngine:

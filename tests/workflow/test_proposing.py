@@ -8,13 +8,13 @@ import pytest
 from sqlalchemy import delete, select
 
 from datagen.domain.inputs import Desk, Role
-from datagen.store.decode import encode_png
-from datagen.store.guarded import GuardedDecoder
-from datagen.store.rows import ProposalRow
-from datagen.workflow import proposing
-from datagen.workflow.pictures import StoredPictures
-from datagen.workflow.proposing import propose
-from datagen.workflow.workshop import Door, Knock
+from datagen.imaging.codec import encode_png
+from datagen.imaging.decoder_sandbox import GuardedDecoder
+from datagen.store.tables import ProposalRow
+from datagen.workflow.generation.picture_cache import StoredPictures
+from datagen.workflow.inputs import suggestions
+from datagen.workflow.inputs.suggestions import propose
+from datagen.workflow.services import Door, Knock
 from studio import Studio, Study, box, plate
 
 pytest_plugins = ("studio_fixtures",)
@@ -91,7 +91,7 @@ def test_what_takes_too_long_is_stored_and_another_job_goes_on(studio: Studio, m
     study = studio.open_study()
     studio.settle()
     forget(studio, study)
-    monkeypatch.setattr(proposing, "PROPOSING_SECONDS", 0.0)
+    monkeypatch.setattr(suggestions, "PROPOSING_SECONDS", 0.0)
     pictures = StoredPictures(studio.workshop.images, studio.workshop.decoder)
     assert propose(studio.workshop, pictures, study.id) == 1
     assert len(proposals(studio, study)) == 1

@@ -10,11 +10,11 @@ from sqlalchemy import func, select, update
 
 from datagen.domain.inputs import Desk, Role
 from datagen.domain.lifecycle import StudyState
-from datagen.label_studio.client import LabelStudio
-from datagen.store.decode import encode_png
-from datagen.store.rows import DeskRow, now
-from datagen.workflow.inputs import collect
-from datagen.workflow.reconciling import OVERLAP, reconcile
+from datagen.imaging.codec import encode_png
+from datagen.label_studio.api.client import LabelStudio
+from datagen.store.tables import DeskRow, now
+from datagen.workflow.events.reconciler import OVERLAP, reconcile
+from datagen.workflow.inputs.input_sync import collect
 from studio import ANYWHERE, Studio, Study, asked, plate, polygon, said
 
 pytest_plugins = ("studio_fixtures",)

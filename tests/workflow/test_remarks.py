@@ -13,12 +13,12 @@ from sqlalchemy import select
 from datagen.domain.lifecycle import Happening
 from datagen.domain.sample import made_from
 from datagen.domain.spec import Json, Spec
-from datagen.store.rows import BatchRow, DecisionRow, ShardRow, SpecRow
+from datagen.store.tables import BatchRow, DecisionRow, ShardRow, SpecRow
 from datagen.synthesis.engine import FitReport, FittedEngine, Progress, Rendered
-from datagen.workflow import remarks
-from datagen.workflow.exporting import export_study
-from datagen.workflow.rendering import Atelier, render_shard
-from datagen.workflow.reports import decision_data
+from datagen.workflow.decision_tasks.decision_page import decision_data
+from datagen.workflow.generation import run_warnings
+from datagen.workflow.generation.shard_rendering import Atelier, render_shard
+from datagen.workflow.studies.export import export_study
 from studio import SHARD, Studio, Study
 
 pytest_plugins = ("studio_fixtures",)
@@ -135,15 +135,15 @@ def test_first_warnings_and_changes_are_shown_and_the_rest_behind_a_fold(studio:
 
 
 def test_findings_are_sorted_by_their_purpose() -> None:
-    found = remarks.by_purpose(["pit: 6 examples are used.", "Details: IoU 0.80", "Note: photo a: it is small"])
-    assert found == remarks.Sorted(
+    found = run_warnings.by_purpose(["pit: 6 examples are used.", "Details: IoU 0.80", "Note: photo a: it is small"])
+    assert found == run_warnings.Sorted(
         warnings=["photo a: it is small"], findings=["pit: 6 examples are used."], details=["IoU 0.80"]
     )
 
 
 def test_lines_that_differ_in_more_than_numbers_are_all_kept() -> None:
     batch = BatchRow(warnings=["in 1 of 20 places", "SHA-256 a1b2…"])
-    remarks.add(batch, ["in 1,200 of 2,000 places", "SHA-256 a1b3…"])
+    run_warnings.add(batch, ["in 1,200 of 2,000 places", "SHA-256 a1b3…"])
     assert batch.warnings == ["in 1,200 of 2,000 places", "SHA-256 a1b2…", "SHA-256 a1b3…"]
 
 

@@ -12,9 +12,9 @@ from sqlalchemy import select
 from datagen.domain.lifecycle import Happening
 from datagen.domain.spec import Spec
 from datagen.store import leases
-from datagen.store.rows import BatchKind, BatchRow, SampleRow, ShardRow, SpecRow, WorkState, now
+from datagen.store.tables import BatchKind, BatchRow, SampleRow, ShardRow, SpecRow, WorkState, now
 from datagen.synthesis.engine import FittedEngine, Progress
-from datagen.workflow.rendering import MOST_ATTEMPTS, Atelier, render_shard
+from datagen.workflow.generation.shard_rendering import MOST_ATTEMPTS, Atelier, render_shard
 from studio import ROUND, SHARD, Studio, Study
 
 pytest_plugins = ("studio_fixtures",)

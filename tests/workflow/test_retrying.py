@@ -13,9 +13,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from datagen.errors import NotReady
 from datagen.store.database import Database
-from datagen.store.rows import StudyRow
+from datagen.store.tables import StudyRow
+from datagen.workflow.backoff import LONGEST_WAIT, wait_after
 from datagen.workflow.outages import shown
-from datagen.workflow.retrying import LONGEST_WAIT, wait_after
 
 #: Enough that two draws of the whole of them do not look alike.
 MANY = 200

@@ -7,13 +7,15 @@ from sqlalchemy import select
 
 from datagen.domain.inputs import Desk
 from datagen.domain.lifecycle import Happening
-from datagen.label_studio.answers import is_closing
-from datagen.label_studio.records import Task
-from datagen.store.decode import decode
-from datagen.store.rows import BatchKind, Notice, ShardRow, SpecRow
-from datagen.workflow import review_tasks, sheets, telling
-from datagen.workflow.mending import retry
-from datagen.workflow.rendering import Atelier, render_shard
+from datagen.imaging.codec import decode
+from datagen.label_studio.api.models import Task
+from datagen.label_studio.mapping.form_answers import is_closing
+from datagen.store.tables import BatchKind, Notice, ShardRow, SpecRow
+from datagen.workflow.generation import contact_sheet
+from datagen.workflow.generation.shard_rendering import Atelier, render_shard
+from datagen.workflow.outbox import dispatcher
+from datagen.workflow.reviews import review_tasks
+from datagen.workflow.studies.maintenance import retry
 from studio import ROUND, Studio, Study, said
 
 pytestmark = pytest.mark.integration
@@ -70,8 +72,8 @@ def test_one_image_has_one_number_in_list_form_sheet_and_decision_page(studio: S
     made = study.batches(BatchKind.ROUND)[-1]
     sheet = decode(studio.workshop.images.get(str(made.sheet)), max_bytes=10**7, max_pixels=10**7)
     for place in range(ROUND):  # in the strip above each image its number is written
-        left = sheets.GAP + place * (sheets.CELL + sheets.GAP)
-        strip = sheet[sheets.GAP : sheets.GAP + sheets.CAPTION, left : left + sheets.CELL]
+        left = contact_sheet.GAP + place * (contact_sheet.CELL + contact_sheet.GAP)
+        strip = sheet[contact_sheet.GAP : contact_sheet.GAP + contact_sheet.CAPTION, left : left + contact_sheet.CELL]
         assert strip.min() < 120 < 245 == strip.max()
 
 
@@ -102,8 +104,8 @@ def test_tasks_made_after_their_round_was_cancelled_are_closed(studio: Studio, s
     render_shard(studio.workshop, Atelier(studio.workshop), shard)
     study.act(Happening.CANCEL)
     told = {(row.kind, row.subject_id): row.id for row in study.outbox()}
-    telling.tell(studio.workshop, told[Notice.REVIEW_TASKS, made.id])  # it has no task yet
-    telling.tell(studio.workshop, told[Notice.SAMPLES, shard])
+    dispatcher.tell(studio.workshop, told[Notice.REVIEW_TASKS, made.id])  # it has no task yet
+    dispatcher.tell(studio.workshop, told[Notice.SAMPLES, shard])
     studio.settle()
     tasks = study.round_tasks()
     assert len(tasks) == ROUND

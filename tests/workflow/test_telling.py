@@ -10,11 +10,11 @@ import pytest
 
 from datagen.domain.inputs import Desk
 from datagen.domain.lifecycle import Happening
-from datagen.jobs.queues import EVENTS, SYNTHESIS
-from datagen.label_studio.client import LabelStudio
-from datagen.store.rows import BatchKind, DecisionRow, Notice, OutboxRow, WorkState, now
-from datagen.workflow.status import describe
-from datagen.workflow.telling import MOST_REFUSALS, tell
+from datagen.label_studio.api.client import LabelStudio
+from datagen.queue.queues import EVENTS, SYNTHESIS
+from datagen.store.tables import BatchKind, DecisionRow, Notice, OutboxRow, WorkState, now
+from datagen.workflow.outbox.dispatcher import MOST_REFUSALS, tell
+from datagen.workflow.studies.queries import describe
 from stage.ports import free_port
 from studio import Studio, Study
 

@@ -12,22 +12,23 @@ from sqlalchemy import select, update
 from datagen.domain.inputs import Desk, Role
 from datagen.domain.lifecycle import Happening
 from datagen.errors import Refused
-from datagen.jobs.doctor.finding import Wrong
-from datagen.jobs.doctor.label_studio import check_tasks
-from datagen.label_studio.answers import is_closing
-from datagen.label_studio.client import LabelStudio
-from datagen.label_studio.listing import MOST_UNREADABLE
-from datagen.label_studio.records import Task
-from datagen.store.decode import encode_png
-from datagen.store.rows import BatchKind, DeskRow, InputRow, Notice, ShardRow
-from datagen.workflow import inputs as reading
-from datagen.workflow import unreadable_tasks, verdicts
-from datagen.workflow.adding import add_from_project
-from datagen.workflow.inputs import collect, mark_stale, refresh
-from datagen.workflow.mending import mend_links
-from datagen.workflow.reconciling import reconcile
-from datagen.workflow.status import describe
-from datagen.workflow.workshop import Unit
+from datagen.imaging.codec import encode_png
+from datagen.label_studio.api.client import LabelStudio
+from datagen.label_studio.api.models import Task
+from datagen.label_studio.api.task_listing import MOST_UNREADABLE
+from datagen.label_studio.mapping.form_answers import is_closing
+from datagen.operations.diagnostics.finding import Wrong
+from datagen.operations.diagnostics.label_studio import check_tasks
+from datagen.store.tables import BatchKind, DeskRow, InputRow, Notice, ShardRow
+from datagen.workflow.events.reconciler import reconcile
+from datagen.workflow.inputs import input_sync as reading
+from datagen.workflow.inputs import unreadable_tasks
+from datagen.workflow.inputs.import_files import add_from_project
+from datagen.workflow.inputs.input_sync import collect, mark_stale, refresh
+from datagen.workflow.reviews import verdict_sync
+from datagen.workflow.services import Unit
+from datagen.workflow.studies.maintenance import mend_links
+from datagen.workflow.studies.queries import describe
 from studio import ANYWHERE, Studio, Study, plate, polygon, said
 
 pytest_plugins = ("studio_fixtures",)
@@ -180,7 +181,7 @@ def test_a_comment_that_cannot_be_sent_takes_no_verdict_away(studio: Studio, stu
     poisoned = study.round_tasks()[0].id
     answer = post(studio, f"/api/tasks/{poisoned}/annotations/", {"result": said("bad", comment="so \ud800")})
     assert answer.status_code == 500  # it is kept all the same
-    verdicts.follow_round(studio.workshop, study.batches(BatchKind.ROUND)[-1].id)
+    verdict_sync.follow_round(studio.workshop, study.batches(BatchKind.ROUND)[-1].id)
     studio.settle()
     assert [str(row.opinion) for row in study.verdicts()] == ["good", "bad"]
     assert study.counts() == {"good": 1, "bad": 1, "still to review": 1}

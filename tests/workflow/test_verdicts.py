@@ -6,10 +6,11 @@ import pytest
 from sqlalchemy import select, update
 
 from datagen.domain.inputs import Desk
-from datagen.jobs import context
-from datagen.store.rows import BatchKind, InboxRow, Notice, ShardRow, VerdictRow, WorkState
-from datagen.workflow import reconciling, verdicts
-from datagen.workflow.studies import open_study
+from datagen.entrypoints import bootstrap
+from datagen.store.tables import BatchKind, InboxRow, Notice, ShardRow, VerdictRow, WorkState
+from datagen.workflow.events import reconciler
+from datagen.workflow.reviews import verdict_sync
+from datagen.workflow.studies.open import open_study
 from studio import ROUND, Studio, Study, said
 
 pytest_plugins = ("studio_fixtures",)
@@ -99,7 +100,7 @@ def test_verdicts_after_the_decision_are_kept_but_do_not_count(studio: Studio, s
     ]
     assert [(str(row.opinion), row.comment, row.late) for row in rows[3:]] == [("good", "too late", True)]
     with studio.rows() as session:
-        assert len(verdicts.judged(session, round_before.id)) == 3
+        assert len(verdict_sync.judged(session, round_before.id)) == 3
     assert study.specs()[-1].parent_id == version.id
 
 
@@ -128,7 +129,7 @@ def test_the_same_verdict_told_of_twice_is_one(studio: Studio, study: Study) -> 
 def read_again(study: Study, *task_ids: int) -> None:
     """As an event of each of these tasks has it, one after the other."""
     for task_id in task_ids:
-        verdicts.follow_tasks(study.studio.workshop, study.projects[Desk.PREVIEWS], [task_id])
+        verdict_sync.follow_tasks(study.studio.workshop, study.projects[Desk.PREVIEWS], [task_id])
 
 
 def test_what_is_said_on_a_copy_of_a_task_does_not_take_the_place_of_what_was_said_on_the_task(
@@ -174,7 +175,7 @@ def test_a_verdict_that_a_copy_brought_along_counts_once(studio: Studio, study: 
     assert len(kept(study)) == 3
     assert study.counts() == {"good": 0, "bad": 1, "still to review": 2}
     with studio.rows() as session:
-        assert len(verdicts.judged(session, study.batches(BatchKind.ROUND)[-1].id)) == 1
+        assert len(verdict_sync.judged(session, study.batches(BatchKind.ROUND)[-1].id)) == 1
 
     studio.client.delete_annotation(original)
     studio.settle()
@@ -282,7 +283,7 @@ def test_a_decision_stands_on_what_was_said_on_tasks_that_were_deleted_since(stu
     studio.settle()
     assert [row.late for row in study.verdicts_of(made)] == [False, False, False]
     with studio.rows() as session:
-        assert len(verdicts.judged(session, made.id)) == 3
+        assert len(verdict_sync.judged(session, made.id)) == 3
 
 
 def test_of_a_task_and_its_copy_the_one_that_is_left_keeps_its_verdict(studio: Studio, study: Study) -> None:
@@ -339,7 +340,7 @@ def test_a_previews_project_that_is_made_anew_gets_the_open_round_and_no_verdict
         studio.workshop,
         study.name,
         ["pit"],
-        context.connection_of(studio.settings),
+        bootstrap.connection_of(studio.settings),
         engine="composite",
         preview_size=ROUND,
     )
@@ -379,7 +380,7 @@ def test_a_number_that_comes_again_in_another_study_makes_a_verdict_of_its_own(
 ) -> None:
     old, number = namesake
     if found_by == "the reconciler":
-        reconciling.reconcile(studio.workshop)
+        reconciler.reconcile(studio.workshop)
     studio.settle()
     assert kept(study) == [("good", [], "", False)]
     assert kept(old) == [("bad", ["edges show"], "", False)]

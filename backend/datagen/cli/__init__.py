@@ -11,10 +11,10 @@ import typer
 from dotenv import dotenv_values
 
 from datagen import __version__
-from datagen.cli import deciding, running, studies, upkeep
-from datagen.cli.terminal import err, out, safe, speaking
-from datagen.jobs.context import settings
-from datagen.jobs.logs import configure_logging
+from datagen.cli import admin, deciding, running, studies
+from datagen.cli.console import err, out, safe, speaking
+from datagen.entrypoints.bootstrap import settings
+from datagen.operations.logging import configure_logging
 from datagen.store.private_folder import close_to_others
 
 #: What libraries and engines read from the environment alone, and a .env may name too.
@@ -77,8 +77,8 @@ for command in (
     running.web,
     running.worker,
     running.scheduler,
-    upkeep.migrate,
-    upkeep.secrets,
+    admin.migrate,
+    admin.secrets,
     studies.provision,
     _needs_data(studies.add),
     _needs_data(studies.status),
@@ -92,8 +92,8 @@ for command in (
     _needs_data(studies.discard),
     _needs_data(studies.mend_links),
     _needs_data(studies.delete),
-    _needs_data(upkeep.backup),
-    upkeep.restore,
-    upkeep.doctor,
+    _needs_data(admin.backup),
+    admin.restore,
+    admin.doctor,
 ):
     app.command()(command)

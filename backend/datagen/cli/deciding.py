@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from datagen.cli.terminal import Study, show, speaking
+from datagen.cli.console import Study, show, speaking
 from datagen.domain.decision import Decision
 from datagen.domain.foreign_text import plain
 from datagen.domain.lifecycle import Happening
-from datagen.jobs.context import workshop
+from datagen.entrypoints.bootstrap import workshop
 
 
 def preview(name: Study) -> None:
@@ -49,8 +49,8 @@ def stop(name: Study) -> None:
 
 
 def _decide(name: str, wish: Decision) -> None:
-    from datagen.workflow.deciding import decide
-    from datagen.workflow.workshop import find_study
+    from datagen.workflow.decisions.submit import decide
+    from datagen.workflow.services import find_study
 
     with speaking():
         shop = workshop()

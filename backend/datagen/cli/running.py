@@ -9,18 +9,18 @@ from typing import Annotated
 
 import typer
 
-from datagen.cli.terminal import complain, err, speaking
-from datagen.cli.upkeep import migrate
+from datagen.cli.admin import migrate
+from datagen.cli.console import complain, err, speaking
+from datagen.entrypoints.bootstrap import join_as, settings, workshop
+from datagen.entrypoints.installation import ProcessRole, join_web
 from datagen.errors import SettingsProblem
-from datagen.jobs.context import join_as, settings, workshop
-from datagen.jobs.installation import ProcessRole, join_web
 
 
 def up(
     workers: Annotated[int | None, typer.Option(min=1, help="Worker processes; by default one a core.")] = None,
 ) -> None:
     """Run web, workers and scheduler on this machine until Ctrl-C."""
-    from datagen.jobs.supervisor import commands, supervise
+    from datagen.operations.supervisor import commands, supervise
     from datagen.synthesis.engine import needs_gpu
 
     with speaking():
@@ -37,7 +37,7 @@ def web() -> None:
         chosen = settings()
         join_web(chosen)
     bind = f"{chosen.host}:{chosen.port}"
-    arguments = ["--config", "python:datagen.web.serving", "--bind", bind]
+    arguments = ["--config", "python:datagen.web.gunicorn_config", "--bind", bind]
     os.execv(sys.executable, [sys.executable, "-m", "gunicorn", *arguments, "datagen.web.app:joined_app()"])  # noqa: S606
 
 
@@ -47,11 +47,11 @@ def worker(
     device: Annotated[str | None, typer.Option(hidden=True, help="The one GPU of this process.")] = None,
 ) -> None:
     """Run one worker; with --gpu one for each GPU of this machine."""
-    from datagen.jobs.gpu import log_problems, tell_problems
-    from datagen.jobs.lifeline import stop_when_cut
-    from datagen.jobs.queues import ALL_QUEUES, GPU
-    from datagen.jobs.supervisor import INNER_STOP_SECONDS, gpu_commands, supervise
-    from datagen.jobs.worker import GPU_HANG_SECONDS, GPU_JOBS, run_worker
+    from datagen.operations.parent_watch import stop_when_cut
+    from datagen.operations.supervisor import INNER_STOP_SECONDS, gpu_commands, supervise
+    from datagen.queue.gpu_availability import log_problems, tell_problems
+    from datagen.queue.queues import ALL_QUEUES, GPU
+    from datagen.queue.worker import GPU_HANG_SECONDS, GPU_JOBS, run_worker
     from datagen.synthesis.engine import gpus_of, needs_gpu
 
     if queue and gpu:
@@ -84,8 +84,8 @@ def worker(
 
 def scheduler() -> None:
     """Run what runs by the clock."""
-    from datagen.jobs.lifeline import stop_when_cut
-    from datagen.jobs.scheduler import run_scheduler
+    from datagen.entrypoints.scheduler import run_scheduler
+    from datagen.operations.parent_watch import stop_when_cut
 
     stop_when_cut()
     with speaking():

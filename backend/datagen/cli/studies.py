@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from datagen.cli.terminal import AsJson, Study, err, print_json, safe, show, show_table, speaking
-from datagen.cli.upkeep import migrate
+from datagen.cli.admin import migrate
+from datagen.cli.console import AsJson, Study, err, print_json, safe, show, show_table, speaking
 from datagen.domain.inputs import Role
 from datagen.domain.wording import by_number, counted
-from datagen.jobs.context import connection_of, join_as, settings, workshop
-from datagen.jobs.installation import ProcessRole
+from datagen.entrypoints.bootstrap import connection_of, join_as, settings, workshop
+from datagen.entrypoints.installation import ProcessRole
 
 if TYPE_CHECKING:
-    from datagen.workflow.adding import Added
+    from datagen.workflow.inputs.import_files import Added
 
 
 #: Items that are named for each reason; ``--json`` names all.
@@ -59,7 +59,7 @@ def provision(
     as_json: AsJson = False,
 ) -> None:
     """Make a study's Label Studio projects, or mend what is missing of them."""
-    from datagen.workflow.studies import open_study
+    from datagen.workflow.studies.open import open_study
     from datagen.workflow.study_options import StudyOptions
 
     with speaking():
@@ -117,7 +117,7 @@ def add(
     as_json: AsJson = False,
 ) -> None:
     """Add inputs from a folder, a zip, an export (with what is drawn on its images) or another project."""
-    from datagen.workflow.adding import add_files, add_from_project
+    from datagen.workflow.inputs.import_files import add_files, add_from_project
 
     if (path is None) == (from_project is None):
         raise typer.BadParameter("give either PATH or --from-project")
@@ -174,7 +174,7 @@ def status(
     name: Annotated[str | None, typer.Argument(help="One study; by default all.")] = None, as_json: AsJson = False
 ) -> None:
     """Show where studies stand."""
-    from datagen.workflow.status import describe
+    from datagen.workflow.studies.queries import describe
 
     with speaking():
         with err.status("Reading where the studies stand …"):  # on a terminal alone
@@ -205,7 +205,7 @@ def export(
     ] = None,
 ) -> None:
     """Write the generated images with masks and labels as a zip."""
-    from datagen.workflow.exporting import export_study, unfinished_runs
+    from datagen.workflow.studies.export import export_study, unfinished_runs
 
     with speaking():
         for remark in unfinished_runs(workshop(), name, run):
@@ -218,7 +218,7 @@ def discard(
     name: Study, task: Annotated[list[int], typer.Argument(help="The tasks' numbers; status and doctor name them.")]
 ) -> None:
     """Delete tasks that Label Studio cannot send, and so cannot show or delete itself."""
-    from datagen.workflow.unreadable_tasks import discard as delete_unreadable
+    from datagen.workflow.inputs.unreadable_tasks import discard as delete_unreadable
 
     with speaking():
         gone = delete_unreadable(workshop(), name, task)
@@ -227,7 +227,7 @@ def discard(
 
 def retry(name: Study) -> None:
     """Try again what was given up: events, tasks to publish, and the last round or run where it stood."""
-    from datagen.workflow.mending import retry as try_again
+    from datagen.workflow.studies.maintenance import retry as try_again
 
     with speaking():
         tried = try_again(workshop(), name, getpass.getuser())
@@ -240,7 +240,7 @@ def retry(name: Study) -> None:
 
 def mend_links(name: Study) -> None:
     """Sign the pictures' links in a study's tasks anew where they do not open any more."""
-    from datagen.workflow.mending import mend_links as sign_again
+    from datagen.workflow.studies.maintenance import mend_links as sign_again
 
     with speaking():
         found = sign_again(workshop(), name)
@@ -254,8 +254,8 @@ def delete(
     projects: Annotated[bool, typer.Option("--projects", help="Delete its Label Studio projects too.")] = False,
 ) -> None:
     """Delete a study with its pictures; its lines in the audit stay."""
-    from datagen.workflow.mending import delete_study
-    from datagen.workflow.workshop import find_study
+    from datagen.workflow.services import find_study
+    from datagen.workflow.studies.maintenance import delete_study
 
     with speaking(), workshop().database.read() as session:
         find_study(session, name)  # there is nothing to confirm without it

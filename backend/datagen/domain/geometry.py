@@ -2,7 +2,7 @@
 
 Pixels are continuous: x runs from 0 (left edge) to the image's width, y from 0 (top) to its height.
 Label Studio gives percentages of the *oriented* image, with a clockwise ``rotation`` in degrees about a
-region's top left corner. Nothing here knows about payloads: see ``datagen.label_studio.regions``.
+region's top left corner. Nothing here knows about payloads: see ``datagen.label_studio.mapping.regions``.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from datagen.domain.geometry import Box, Polygon
 from datagen.domain.sample import Sample
 from datagen.export import holes
-from datagen.export.agreement import Mask
+from datagen.export.consistency_check import Mask
 
 #: Decimal places of a coordinate: a thousandth of a pixel is finer than any mask.
 PLACES = 3

@@ -14,7 +14,7 @@ import numpy as np
 
 from datagen.domain.sample import Sample
 from datagen.errors import StoreError
-from datagen.export.agreement import Mask
+from datagen.export.consistency_check import Mask
 
 #: Labels that fit into a semantic mask of eight bits.
 MOST_LABELS = 255

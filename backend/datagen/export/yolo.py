@@ -17,7 +17,7 @@ from scipy.spatial import cKDTree
 from datagen.domain.geometry import Point, Polygon
 from datagen.domain.sample import Sample
 from datagen.export import holes
-from datagen.export.agreement import Mask
+from datagen.export.consistency_check import Mask
 
 
 def box_rows(sample: Sample, labels: Sequence[str]) -> str:

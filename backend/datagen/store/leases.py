@@ -21,9 +21,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from datagen.domain.foreign_text import plain
-from datagen.store.beside import beside
 from datagen.store.database import Database
-from datagen.store.rows import InboxRow, OutboxRow, ShardRow, WorkState, now
+from datagen.store.periodic_thread import beside
+from datagen.store.tables import InboxRow, OutboxRow, ShardRow, WorkState, now
 
 LeasedRow = InboxRow | OutboxRow | ShardRow
 R = TypeVar("R", InboxRow, OutboxRow, ShardRow)

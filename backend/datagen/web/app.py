@@ -9,22 +9,22 @@ from flask import Flask
 from flask_limiter import Limiter
 from flask_limiter.util import get_remote_address
 
-from datagen.jobs.bell import Bell
-from datagen.jobs.context import connection_of
-from datagen.jobs.installation import join_web
-from datagen.jobs.logs import configure_logging
-from datagen.jobs.queues import Queues, connect
-from datagen.jobs.readiness import ReadinessCache
-from datagen.jobs.vitals import label_studio_health, readiness
+from datagen.entrypoints.bootstrap import connection_of
+from datagen.entrypoints.installation import join_web
+from datagen.operations.health import label_studio_health, readiness
+from datagen.operations.logging import configure_logging
+from datagen.operations.readiness import ReadinessCache
+from datagen.queue.debounce import Bell
+from datagen.queue.queues import Queues, connect
 from datagen.settings import Settings
+from datagen.store.blob_store import ImageStore
 from datagen.store.database import Database
-from datagen.store.images import ImageStore
-from datagen.store.links import Links
-from datagen.web.answers import bounded_bodies, plain_errors, quiet_headers
+from datagen.store.signed_urls import Links
 from datagen.web.auth import Gate
-from datagen.web.ml import ml_blueprint
-from datagen.web.pictures import pictures_blueprint
-from datagen.web.vitals import READINESS, vitals_blueprint
+from datagen.web.health import READINESS, vitals_blueprint
+from datagen.web.images import pictures_blueprint
+from datagen.web.ml_backend import ml_blueprint
+from datagen.web.responses import bounded_bodies, plain_errors, quiet_headers
 from datagen.web.webhook import webhook_blueprint
 from datagen.web.wrong_credentials import WrongCredentials
 

@@ -10,9 +10,9 @@ from typing import Any
 from flask import request
 from flask.typing import ResponseReturnValue
 
-from datagen.jobs.intake import SECRET_HEADER
 from datagen.store.study_secrets import WebhookClaim, read_claim
-from datagen.web.answers import DELAY
+from datagen.web.inbox import SECRET_HEADER
+from datagen.web.responses import DELAY
 from datagen.web.wrong_credentials import WrongCredentials
 
 _NO_HEADERS: Mapping[str, str] = {}

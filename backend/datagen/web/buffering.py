@@ -19,8 +19,8 @@ from waitress.channel import HTTPChannel
 from waitress.server import TcpWSGIServer
 from waitress.task import ErrorTask, Task, WSGITask
 
-from datagen.web.answers import DELAY, QUIET_HEADERS
 from datagen.web.request_head import LONGEST_HEAD, BoundedParser
+from datagen.web.responses import DELAY, QUIET_HEADERS
 from datagen.web.view_pools import Busy, ViewPools
 
 log = structlog.get_logger()

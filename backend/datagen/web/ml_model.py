@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from datagen.jobs.predictions import predictions_of
 from datagen.store.database import Database
+from datagen.web.prediction_lookup import predictions_of
 
 
 @contextmanager

@@ -8,10 +8,10 @@ from flask.typing import ResponseReturnValue
 from sqlalchemy.exc import SQLAlchemyError
 
 from datagen.errors import InputProblem, Refused
-from datagen.jobs.bell import Bell
-from datagen.jobs.intake import record
+from datagen.queue.debounce import Bell
 from datagen.store.database import Database
 from datagen.web.auth import Gate
+from datagen.web.inbox import record
 
 log = structlog.get_logger()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from datagen.store.rows import StudyRow
+from datagen.store.tables import StudyRow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

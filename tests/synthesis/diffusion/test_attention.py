@@ -7,15 +7,15 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("diffusers")
 
-from datagen.synthesis.diffusion import pipelines  # noqa: E402
-from datagen.synthesis.diffusion.attention import listening, token_positions  # noqa: E402
+from datagen.synthesis.diffusion.models.attention import listening, token_positions  # noqa: E402
 from datagen.synthesis.diffusion.parameters import DiffusionParameters  # noqa: E402
+from datagen.synthesis.diffusion.weights import pipeline_loading  # noqa: E402
 
 
 @pytest.fixture
 def pipeline(tiny):
     """The tiny pipeline on the CPU."""
-    return pipelines.load(tiny, DiffusionParameters(), torch.device("cpu"), torch.float32)
+    return pipeline_loading.load(tiny, DiffusionParameters(), torch.device("cpu"), torch.float32)
 
 
 def test_the_taught_words_tokens_are_found_in_the_sentence(pipeline):

@@ -9,10 +9,10 @@ from importlib.util import find_spec
 
 import pytest
 
-from datagen.synthesis.diffusion.checks import check, find_lora, too_little_memory
-from datagen.synthesis.diffusion.devices import Device
 from datagen.synthesis.diffusion.parameters import DiffusionParameters
-from datagen.synthesis.diffusion.weights import Examined
+from datagen.synthesis.diffusion.runtime.devices import Device
+from datagen.synthesis.diffusion.weights.inspection import Examined
+from datagen.synthesis.diffusion.weights.preflight import check, find_lora, too_little_memory
 
 needs_packages = pytest.mark.skipif(find_spec("diffusers") is None, reason="the extra “diffusion” is not installed")
 
@@ -56,15 +56,15 @@ def test_float16_on_a_cpu_is_the_wrong_dtype(weights):
 
 def test_bfloat16_on_an_old_gpu_is_the_wrong_dtype(weights, monkeypatch):
     old = Device(kind="cuda", name="Tesla T4", memory=2**34, capability=7.5)
-    monkeypatch.setattr("datagen.synthesis.diffusion.checks.find_device", lambda wanted: old)
-    monkeypatch.setattr("datagen.synthesis.diffusion.checks.torch_version", lambda: "2.13.0+cu130")
+    monkeypatch.setattr("datagen.synthesis.diffusion.weights.preflight.find_device", lambda wanted: old)
+    monkeypatch.setattr("datagen.synthesis.diffusion.weights.preflight.torch_version", lambda: "2.13.0+cu130")
     assert any("Tesla T4 does not compute in bfloat16" in said for said in ask(weights, dtype="bfloat16"))
 
 
 def test_a_gpu_with_a_torch_for_cpus_is_said(weights, monkeypatch):
     there = Device(kind="cuda", name="NVIDIA H200", memory=2**37, capability=9.0)
-    monkeypatch.setattr("datagen.synthesis.diffusion.checks.find_device", lambda wanted: there)
-    monkeypatch.setattr("datagen.synthesis.diffusion.checks.torch_version", lambda: "2.13.0+cpu")
+    monkeypatch.setattr("datagen.synthesis.diffusion.weights.preflight.find_device", lambda wanted: there)
+    monkeypatch.setattr("datagen.synthesis.diffusion.weights.preflight.torch_version", lambda: "2.13.0+cpu")
     assert any("torch 2.13.0+cpu is built without CUDA" in said for said in ask(weights, device="auto"))
 
 
@@ -159,5 +159,5 @@ def test_weights_that_may_not_be_read_are_an_answer_and_no_crash(weights, monkey
         raise PermissionError(13, "Permission denied", str(path))
 
     # the tests may run as a user that may read everything
-    monkeypatch.setattr("datagen.synthesis.diffusion.weights.read_contents", forbidden)
+    monkeypatch.setattr("datagen.synthesis.diffusion.weights.inspection.read_contents", forbidden)
     assert any("PermissionError" in said and "the right to read it" in said for said in ask(weights))

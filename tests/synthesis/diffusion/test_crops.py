@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from datagen.synthesis.diffusion.crops import enlarged, enlarged_mask, place_of, reduced, square
+from datagen.synthesis.diffusion.models.crops import enlarged, enlarged_mask, place_of, reduced, square
 
 
 @pytest.mark.parametrize(("x", "y"), [(0, 0), (99, 59), (50, 30), (3, 58)])

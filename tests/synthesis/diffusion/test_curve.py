@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from datagen.synthesis.diffusion.curve import draw_curve
+from datagen.synthesis.diffusion.training.loss_plot import draw_curve
 
 
 @pytest.mark.parametrize("losses", [[0.5], [0.5, 0.4], list(np.linspace(1, 0.1, 400))])

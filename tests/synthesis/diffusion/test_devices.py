@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from datagen.synthesis.diffusion.devices import cuda_devices, find_device
+from datagen.synthesis.diffusion.runtime.devices import cuda_devices, find_device
 
 TWO = "NVIDIA H200, 143771, 9.0, GPU-aaa\nTesla T4, 15360, 7.5, GPU-bbb"
 

@@ -17,8 +17,8 @@ from filelock import FileLock  # noqa: E402
 from datagen.domain.spec import sample_seed  # noqa: E402
 from datagen.errors import DeviceFault, EngineError  # noqa: E402
 from datagen.synthesis.diffusion.engine import DiffusionEngine  # noqa: E402
-from datagen.synthesis.diffusion.painter import Painter  # noqa: E402
-from datagen.synthesis.diffusion.warm import drop_warm  # noqa: E402
+from datagen.synthesis.diffusion.inference.inpainter import Painter  # noqa: E402
+from datagen.synthesis.diffusion.inference.pipeline_cache import drop_warm  # noqa: E402
 from datagen.synthesis.engine import load_engine  # noqa: E402
 
 
@@ -224,7 +224,7 @@ def test_a_lora_that_was_replaced_is_loaded_again_by_a_warm_process(study, engin
     file = tmp_path / "lora.safetensors"
     made = []
     for seed in (1, 2):
-        monkeypatch.setattr("datagen.synthesis.diffusion.fitting.fit_key", lambda *_, n=seed: f"{n}" * 64)
+        monkeypatch.setattr("datagen.synthesis.diffusion.training.fit.fit_key", lambda *_, n=seed: f"{n}" * 64)
         taught, shelf = study(kind="colour", parameters=parameters(fit_steps=3))
         home = engine._folder / "fits" / (f"{seed}" * 64)
         engine.fit(taught, shelf, ignore)

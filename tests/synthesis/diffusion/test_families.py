@@ -13,16 +13,17 @@ pytest.importorskip("peft")
 
 from peft.utils import get_peft_model_state_dict  # noqa: E402
 
-from datagen.synthesis.diffusion import pipelines, tuning  # noqa: E402
-from datagen.synthesis.diffusion.checks import check  # noqa: E402
+from datagen.synthesis.composite.parameters import CompositeParameters  # noqa: E402
 from datagen.synthesis.diffusion.engine import DiffusionEngine  # noqa: E402
-from datagen.synthesis.diffusion.lessons import examples_of, make_lessons  # noqa: E402
-from datagen.synthesis.diffusion.painter import Order, Painter  # noqa: E402
+from datagen.synthesis.diffusion.inference import autotune  # noqa: E402
+from datagen.synthesis.diffusion.inference.inpainter import Order, Painter  # noqa: E402
+from datagen.synthesis.diffusion.inference.pipeline_cache import drop_warm  # noqa: E402
 from datagen.synthesis.diffusion.parameters import DiffusionParameters  # noqa: E402
-from datagen.synthesis.diffusion.teaching import Teacher  # noqa: E402
-from datagen.synthesis.diffusion.warm import drop_warm  # noqa: E402
-from datagen.synthesis.diffusion.weights import examine  # noqa: E402
-from datagen.synthesis.parameters import CompositeParameters  # noqa: E402
+from datagen.synthesis.diffusion.training.dataset import examples_of, make_lessons  # noqa: E402
+from datagen.synthesis.diffusion.training.trainer import Teacher  # noqa: E402
+from datagen.synthesis.diffusion.weights import pipeline_loading  # noqa: E402
+from datagen.synthesis.diffusion.weights.inspection import examine  # noqa: E402
+from datagen.synthesis.diffusion.weights.preflight import check  # noqa: E402
 
 from .conftest import SMALL  # noqa: E402
 
@@ -34,7 +35,7 @@ def ignore(done, what):
 
 
 def load(folder, dtype=torch.float32):
-    return pipelines.load(folder, OWN, torch.device("cpu"), dtype)
+    return pipeline_loading.load(folder, OWN, torch.device("cpu"), dtype)
 
 
 def paint(pipeline, own=OWN):
@@ -53,7 +54,7 @@ def teach(other_family, device, study, tmp_path):
         own = DiffusionParameters.from_json({"weights": str(other_family), "device": device, **SMALL, **others})
         spec, shelf = study(kind="colour", concepts=3, canvases=2, backgrounds=2)
         lessons = islice(make_lessons(examples_of(spec, shelf, CompositeParameters()), shelf, own, seed=5), 2)
-        pipeline = pipelines.load(other_family, own, pipelines.device_of(device), dtype)
+        pipeline = pipeline_loading.load(other_family, own, pipeline_loading.device_of(device), dtype)
         folder = tmp_path / name
         folder.mkdir(exist_ok=True)
         return Teacher(pipeline, lessons, own, folder, seed=5)
@@ -127,8 +128,8 @@ def test_a_lora_saved_and_loaded_again_paints_the_same(teach, device, other_fami
     taught = paint(teacher._pipeline)
     again, once_more = load(other_family), load(other_family)
     assert np.abs(paint(again) - taught).max() > 1e-3
-    pipelines.add_lora(again, lora)
-    pipelines.add_lora(once_more, lora)
+    pipeline_loading.add_lora(again, lora)
+    pipeline_loading.add_lora(once_more, lora)
     assert np.array_equal(paint(again), paint(once_more))
     # fused, the sums are made in another order: the same but for rounding
     assert np.abs(paint(again) - taught).max() < 1e-4
@@ -136,7 +137,7 @@ def test_a_lora_saved_and_loaded_again_paints_the_same(teach, device, other_fami
     assert get_peft_model_state_dict(teacher._model)
     teacher._pipeline.save_pretrained(str(tmp_path / "trap"))
     assert any("was saved with a LoRA loaded" in said for said in examine(tmp_path / "trap").problems)
-    pipelines.save_whole(teacher._pipeline, tmp_path / "whole")
+    pipeline_loading.save_whole(teacher._pipeline, tmp_path / "whole")
     assert examine(tmp_path / "whole").problems == ()
     assert np.abs(paint(load(tmp_path / "whole")) - taught).max() < 1e-4
 
@@ -185,7 +186,7 @@ def test_sd3_can_only_paint_and_a_fit_of_it_is_refused_before_it_begins(tiny, st
 
 
 @pytest.mark.parametrize(
-    "lever", [one for one in tuning.LEVERS if one.name != "compiled_blocks"], ids=lambda one: one.name
+    "lever", [one for one in autotune.LEVERS if one.name != "compiled_blocks"], ids=lambda one: one.name
 )
 def test_a_lever_of_this_model_can_be_pulled_and_released(other_family, lever):
     pipeline = load(other_family)

@@ -7,7 +7,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from datagen.errors import DeviceFault, EngineError  # noqa: E402
-from datagen.synthesis.diffusion.faults import device_faults, is_device_fault, is_out_of_memory  # noqa: E402
+from datagen.synthesis.diffusion.runtime.device_errors import device_faults, is_device_fault, is_out_of_memory  # noqa: E402
 
 MEMORY = [
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),

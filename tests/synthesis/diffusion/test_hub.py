@@ -12,9 +12,9 @@ import pytest
 
 constants = pytest.importorskip("huggingface_hub.constants")
 
-from datagen.synthesis.diffusion.checks import check, find_weights  # noqa: E402
-from datagen.synthesis.diffusion.hub import find_on_the_hub  # noqa: E402
 from datagen.synthesis.diffusion.parameters import DiffusionParameters  # noqa: E402
+from datagen.synthesis.diffusion.weights.hub import find_on_the_hub  # noqa: E402
+from datagen.synthesis.diffusion.weights.preflight import check, find_weights  # noqa: E402
 
 OWN = DiffusionParameters(weights="owner/name", device="cpu")
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

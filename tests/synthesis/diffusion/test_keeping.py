@@ -8,7 +8,7 @@ import pytest
 
 from datagen.errors import EngineError
 from datagen.synthesis.diffusion.engine import DiffusionEngine
-from datagen.synthesis.diffusion.keeping import folder_problems, is_whole, kept_in, losses_of
+from datagen.synthesis.diffusion.runtime.artifact_cache import folder_problems, is_whole, kept_in, losses_of
 
 
 def test_a_folder_that_is_not_there_yet_is_no_problem_and_is_not_made(tmp_path):

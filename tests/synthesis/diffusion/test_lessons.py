@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from datagen.errors import EngineError
-from datagen.synthesis.diffusion.lessons import examples_of, make_lessons
+from datagen.synthesis.composite.parameters import CompositeParameters
 from datagen.synthesis.diffusion.parameters import DiffusionParameters
-from datagen.synthesis.parameters import CompositeParameters
+from datagen.synthesis.diffusion.training.dataset import examples_of, make_lessons
 
 OWN = DiffusionParameters(resolution=64)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from datagen.synthesis.diffusion.crops import place_of
-from datagen.synthesis.diffusion.measuring import best, measure
+from datagen.synthesis.diffusion.inference.mask_measurement import best, measure
+from datagen.synthesis.diffusion.models.crops import place_of
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("diffusers")
 
 from datagen.errors import DeviceFault, EngineError  # noqa: E402
-from datagen.synthesis.diffusion import pipelines  # noqa: E402
-from datagen.synthesis.diffusion.painter import Order, Painter  # noqa: E402
+from datagen.synthesis.diffusion.inference.inpainter import Order, Painter  # noqa: E402
 from datagen.synthesis.diffusion.parameters import DiffusionParameters  # noqa: E402
+from datagen.synthesis.diffusion.weights import pipeline_loading  # noqa: E402
 
 OWN = DiffusionParameters(resolution=32, steps=3, levers="none")
 
@@ -22,8 +22,8 @@ OWN = DiffusionParameters(resolution=32, steps=3, levers="none")
 @pytest.fixture
 def pipeline(tiny, device):
     """The tiny pipeline on the device."""
-    pipelines.same_every_time()
-    return pipelines.load(tiny, OWN, pipelines.device_of(device), torch.float32)
+    pipeline_loading.same_every_time()
+    return pipeline_loading.load(tiny, OWN, pipeline_loading.device_of(device), torch.float32)
 
 
 def order(seed):

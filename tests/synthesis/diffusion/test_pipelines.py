@@ -18,16 +18,16 @@ from diffusers.utils import convert_state_dict_to_diffusers  # noqa: E402
 from peft.utils import get_peft_model_state_dict  # noqa: E402
 
 from datagen.errors import EngineError  # noqa: E402
-from datagen.synthesis.diffusion import pipelines  # noqa: E402
-from datagen.synthesis.diffusion.painter import Order, Painter  # noqa: E402
+from datagen.synthesis.diffusion.inference.inpainter import Order, Painter  # noqa: E402
 from datagen.synthesis.diffusion.parameters import DiffusionParameters  # noqa: E402
-from datagen.synthesis.diffusion.weights import examine  # noqa: E402
+from datagen.synthesis.diffusion.weights import pipeline_loading  # noqa: E402
+from datagen.synthesis.diffusion.weights.inspection import examine  # noqa: E402
 
 OWN = DiffusionParameters(resolution=32, steps=2, levers="none")
 
 
 def load(folder, own=OWN):
-    return pipelines.load(folder, own, torch.device("cpu"), torch.float32)
+    return pipeline_loading.load(folder, own, torch.device("cpu"), torch.float32)
 
 
 def paint(pipeline):
@@ -52,15 +52,15 @@ def lora(taught, tmp_path):
     """Its LoRA's file."""
     layers = convert_state_dict_to_diffusers(get_peft_model_state_dict(taught.unet))
     type(taught).save_lora_weights(str(tmp_path), unet_lora_layers=layers)
-    return tmp_path / pipelines.LORA_FILE
+    return tmp_path / pipeline_loading.LORA_FILE
 
 
 def test_a_lora_saved_and_loaded_again_paints_the_same(tiny, taught, lora):
     with_it = paint(taught)
     again, once_more = load(tiny), load(tiny)
     assert np.abs(paint(again) - with_it).max() > 0.01
-    pipelines.add_lora(again, lora)
-    pipelines.add_lora(once_more, lora)
+    pipeline_loading.add_lora(again, lora)
+    pipeline_loading.add_lora(once_more, lora)
     assert np.array_equal(paint(again), paint(once_more))
     # fused, the sums are made in another order: the same but for rounding
     assert np.abs(paint(again) - with_it).max() < 1e-4
@@ -73,7 +73,7 @@ def test_saving_with_a_lora_loaded_is_a_trap_and_is_seen_by_the_checks(taught, t
 
 def test_a_whole_pipeline_saved_by_us_paints_what_was_taught(taught, tmp_path):
     with_it = paint(taught)
-    pipelines.save_whole(taught, tmp_path / "whole")
+    pipeline_loading.save_whole(taught, tmp_path / "whole")
     assert examine(tmp_path / "whole").problems == ()
     assert np.abs(paint(load(tmp_path / "whole")) - with_it).max() < 1e-4
 
@@ -81,7 +81,7 @@ def test_a_whole_pipeline_saved_by_us_paints_what_was_taught(taught, tmp_path):
 def test_a_lora_of_another_model_is_refused_by_name(tiny, tmp_path, safetensors_file):
     path = safetensors_file(tmp_path / "other.safetensors", {"unet.nothing.lora_A.weight": ("F32", [4, 32])})
     with pytest.raises(EngineError, match=r"other.safetensors does not fit the weights"):
-        pipelines.add_lora(load(tiny), path)
+        pipeline_loading.add_lora(load(tiny), path)
 
 
 @pytest.mark.parametrize("name", ["own", "ddim", "dpm++", "unipc", "euler", "lcm", "tcd"])
@@ -151,12 +151,12 @@ def test_a_device_that_is_not_there_is_said():
     if torch.cuda.is_available():
         pytest.skip("there is a GPU here")
     with pytest.raises(EngineError, match=r'set “diffusion.device” to "cpu"'):
-        pipelines.device_of("cuda")
+        pipeline_loading.device_of("cuda")
 
 
 @pytest.mark.parametrize(("wanted", "kind"), [("auto", torch.float32), ("bfloat16", torch.bfloat16)])
 def test_the_numbers_follow_the_device_unless_named(wanted, kind):
-    assert pipelines.dtype_of(wanted, torch.device("cpu")) is kind
+    assert pipeline_loading.dtype_of(wanted, torch.device("cpu")) is kind
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_a_torch_without_kernels_for_the_gpu_is_said_before_the_first_one_fails(
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "GeForce")
     if runs:
-        assert pipelines.device_of("auto") == torch.device("cuda")
+        assert pipeline_loading.device_of("auto") == torch.device("cuda")
     else:
         with pytest.raises(EngineError, match=r"has no kernels for GeForce .*; install the build of torch that suits"):
-            pipelines.device_of("auto")
+            pipeline_loading.device_of("auto")

@@ -15,11 +15,12 @@ import safetensors.torch  # noqa: E402
 from safetensors import SafetensorError  # noqa: E402
 
 from datagen.errors import DeviceFault, EngineError  # noqa: E402
-from datagen.synthesis.diffusion import pipelines, teaching  # noqa: E402
-from datagen.synthesis.diffusion.lessons import examples_of, make_lessons  # noqa: E402
+from datagen.synthesis.composite.parameters import CompositeParameters  # noqa: E402
 from datagen.synthesis.diffusion.parameters import DiffusionParameters  # noqa: E402
-from datagen.synthesis.diffusion.teaching import Teacher  # noqa: E402
-from datagen.synthesis.parameters import CompositeParameters  # noqa: E402
+from datagen.synthesis.diffusion.training import trainer  # noqa: E402
+from datagen.synthesis.diffusion.training.dataset import examples_of, make_lessons  # noqa: E402
+from datagen.synthesis.diffusion.training.trainer import Teacher  # noqa: E402
+from datagen.synthesis.diffusion.weights import pipeline_loading  # noqa: E402
 
 from .conftest import SMALL  # noqa: E402
 
@@ -36,7 +37,7 @@ def teach(tiny, device, study, tmp_path, monkeypatch):
         own = DiffusionParameters.from_json({"weights": str(tiny), "device": device, **SMALL, **others})
         spec, shelf = study(kind="colour", concepts=3, canvases=2, backgrounds=2)
         lessons = islice(make_lessons(examples_of(spec, shelf, CompositeParameters()), shelf, own, seed=5), 8)
-        pipeline = pipelines.load(tiny, own, pipelines.device_of(device), getattr(torch, dtype))
+        pipeline = pipeline_loading.load(tiny, own, pipeline_loading.device_of(device), getattr(torch, dtype))
         folder = tmp_path / name
         folder.mkdir(exist_ok=True)
         teacher = Teacher(pipeline, lessons, own, folder, seed=5)
@@ -212,7 +213,7 @@ def test_a_loss_that_is_no_number_names_the_setting(teach, monkeypatch):
 
 def test_gradients_smaller_than_float16_holds_still_reach_every_layer(teach, monkeypatch):
     for part in ("DEFECT", "OBJECT", "ATTENTION"):
-        monkeypatch.setattr(teaching, part, 1e-6)
+        monkeypatch.setattr(trainer, part, 1e-6)
     teacher = teach(fit_steps=2, dtype="float16")
     lora = safetensors.torch.load_file(teacher.run(ignore))
     taught = {name: values.abs().max() for name, values in lora.items() if "lora.up" in name or "lora_B" in name}

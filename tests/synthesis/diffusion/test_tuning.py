@@ -12,8 +12,9 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("diffusers")
 
 from datagen.errors import DeviceFault, EngineError  # noqa: E402
-from datagen.synthesis.diffusion import pipelines, tuning  # noqa: E402
+from datagen.synthesis.diffusion.inference import autotune  # noqa: E402
 from datagen.synthesis.diffusion.parameters import DiffusionParameters  # noqa: E402
+from datagen.synthesis.diffusion.weights import pipeline_loading  # noqa: E402
 
 OWN = DiffusionParameters(resolution=32, steps=2, guidance=1.0)
 
@@ -21,33 +22,33 @@ OWN = DiffusionParameters(resolution=32, steps=2, guidance=1.0)
 @pytest.fixture
 def pipeline(tiny):
     """The tiny pipeline on the CPU."""
-    return pipelines.load(tiny, OWN, torch.device("cpu"), torch.float32)
+    return pipeline_loading.load(tiny, OWN, torch.device("cpu"), torch.float32)
 
 
 def test_on_a_cpu_nothing_is_measured(pipeline, tmp_path):
-    assert tuning.tune(pipeline, OWN, tmp_path, "digest").batch == 1
+    assert autotune.tune(pipeline, OWN, tmp_path, "digest").batch == 1
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_lever_is_kept_when_it_helps_and_released_when_not(pipeline, monkeypatch):
     pulled = []
     levers = [
-        tuning.Lever(name=name, pull=lambda _, n=name: pulled.append(n), release=lambda _, n=name: pulled.remove(n))
+        autotune.Lever(name=name, pull=lambda _, n=name: pulled.append(n), release=lambda _, n=name: pulled.remove(n))
         for name in ("helps", "hurts", "helps a little")
     ]
     rates = iter([10.0, 14.0, 9.0, 14.2])
-    monkeypatch.setattr(tuning, "LEVERS", levers)
-    monkeypatch.setattr(tuning, "images_per_second", lambda *_: next(rates))
-    found = tuning.measure(pipeline, DiffusionParameters(batch=4))
+    monkeypatch.setattr(autotune, "LEVERS", levers)
+    monkeypatch.setattr(autotune, "images_per_second", lambda *_: next(rates))
+    found = autotune.measure(pipeline, DiffusionParameters(batch=4))
     assert (found.batch, found.levers, pulled) == (4, ("helps",), ["helps"])
 
 
 def test_the_batch_grows_while_it_helps_and_fits(pipeline, monkeypatch):
     rates = {1: 1.0, 2: 1.9, 4: 3.5, 8: 3.6}
-    monkeypatch.setattr(tuning, "images_per_second", lambda p, o, batch: rates[batch])
-    assert tuning.measure(pipeline, DiffusionParameters(levers="none")).batch == 4
-    monkeypatch.setattr(tuning, "images_per_second", lambda p, o, batch: 1.0 * batch if batch < 4 else None)
-    assert tuning.measure(pipeline, DiffusionParameters(levers="none")).batch == 2
+    monkeypatch.setattr(autotune, "images_per_second", lambda p, o, batch: rates[batch])
+    assert autotune.measure(pipeline, DiffusionParameters(levers="none")).batch == 4
+    monkeypatch.setattr(autotune, "images_per_second", lambda p, o, batch: 1.0 * batch if batch < 4 else None)
+    assert autotune.measure(pipeline, DiffusionParameters(levers="none")).batch == 2
 
 
 def test_a_batch_that_kernels_cannot_count_is_too_large(pipeline, monkeypatch):
@@ -56,8 +57,8 @@ def test_a_batch_that_kernels_cannot_count_is_too_large(pipeline, monkeypatch):
             raise RuntimeError("integer out of range")
         return float(batch)
 
-    monkeypatch.setattr(tuning, "images_per_second", rate)
-    assert tuning.measure(pipeline, DiffusionParameters(levers="none")).batch == 2
+    monkeypatch.setattr(autotune, "images_per_second", rate)
+    assert autotune.measure(pipeline, DiffusionParameters(levers="none")).batch == 2
 
 
 def test_a_lever_that_fails_is_none_and_a_device_that_fails_ends_the_measuring(pipeline, monkeypatch):
@@ -67,13 +68,13 @@ def test_a_lever_that_fails_is_none_and_a_device_that_fails_ends_the_measuring(p
     def pull(_pipeline):
         raise fault
 
-    monkeypatch.setattr(tuning, "images_per_second", lambda *_: 1.0)
-    monkeypatch.setattr(tuning, "LEVERS", [tuning.Lever(name="odd", pull=pull, release=lambda _: None)])
+    monkeypatch.setattr(autotune, "images_per_second", lambda *_: 1.0)
+    monkeypatch.setattr(autotune, "LEVERS", [autotune.Lever(name="odd", pull=pull, release=lambda _: None)])
     fault = CompilersOwn("recompile limit")
-    assert tuning.measure(pipeline, DiffusionParameters(batch=1)).levers == ()
+    assert autotune.measure(pipeline, DiffusionParameters(batch=1)).levers == ()
     fault = DeviceFault("the device failed")
     with pytest.raises(DeviceFault):
-        tuning.measure(pipeline, DiffusionParameters(batch=1))
+        autotune.measure(pipeline, DiffusionParameters(batch=1))
 
 
 class OnAGpu:
@@ -90,17 +91,17 @@ def measured(monkeypatch):
     def measure(*_):
         times.append(len(times))
         threading.Event().wait(0.2)
-        return tuning.Tuning(batch=1 + len(times), levers=(), images_per_second={})
+        return autotune.Tuning(batch=1 + len(times), levers=(), images_per_second={})
 
-    monkeypatch.setattr(tuning, "measure", measure)
-    monkeypatch.setattr(pipelines, "device_name", lambda _: "a GPU")
+    monkeypatch.setattr(autotune, "measure", measure)
+    monkeypatch.setattr(pipeline_loading, "device_name", lambda _: "a GPU")
     return times
 
 
 def test_two_workers_hold_to_one_measurement(measured, tmp_path):
     """Each kept its own: the same spec was another image on the other."""
     with ThreadPoolExecutor(2) as workers:
-        found = list(workers.map(lambda _: tuning.tune(OnAGpu(), OWN, tmp_path, "digest"), range(2)))
+        found = list(workers.map(lambda _: autotune.tune(OnAGpu(), OWN, tmp_path, "digest"), range(2)))
     assert found[0] == found[1]
     assert len(measured) == 1
 
@@ -108,19 +109,19 @@ def test_two_workers_hold_to_one_measurement(measured, tmp_path):
 @pytest.mark.parametrize("broken", ["", "{", "[]", '{"batch": "many"}'])
 def test_a_broken_file_is_measured_again(measured, tmp_path, broken):
     """Every build after it failed, and no sentence named the file."""
-    first = tuning.tune(OnAGpu(), OWN, tmp_path, "digest")
+    first = autotune.tune(OnAGpu(), OWN, tmp_path, "digest")
     (kept,) = (tmp_path / "tuning").glob("*.json")
     kept.write_text(broken)
-    again = tuning.tune(OnAGpu(), OWN, tmp_path, "digest")
+    again = autotune.tune(OnAGpu(), OWN, tmp_path, "digest")
     assert len(measured) == 2
     assert again != first
-    assert tuning.tune(OnAGpu(), OWN, tmp_path, "digest") == again
+    assert autotune.tune(OnAGpu(), OWN, tmp_path, "digest") == again
 
 
 def test_a_folder_that_cannot_be_written_is_said(measured, tmp_path):
     (tmp_path / "diffusion").write_text("a file")
     with pytest.raises(EngineError, match="DATAGEN_DATA_DIR"):
-        tuning.tune(OnAGpu(), OWN, tmp_path / "diffusion", "digest")
+        autotune.tune(OnAGpu(), OWN, tmp_path / "diffusion", "digest")
 
 
 def test_compiled_blocks_take_every_batch_that_memory_may_leave():
@@ -137,7 +138,7 @@ def test_compiled_blocks_take_every_batch_that_memory_may_leave():
     model._repeated_blocks = ["Block"]
     patched = (torch._dynamo.config.patch(recompile_limit=8), torch._inductor.config.patch(deterministic=False))
     with patched[0], patched[1], torch.inference_mode():
-        tuning._compile(SimpleNamespace(unet=model))
+        autotune._compile(SimpleNamespace(unet=model))
         assert model[0]._compiled_call_impl is not None
         for batch in range(1, 20):
             assert model(torch.zeros(batch, 4)).shape == (batch, 4)
@@ -146,7 +147,7 @@ def test_compiled_blocks_take_every_batch_that_memory_may_leave():
 
 def test_a_released_lever_leaves_no_copy_of_the_weights_behind(pipeline):
     before = {name: values.shape for name, values in pipeline.unet.state_dict().items()}
-    [fused] = [lever for lever in tuning.LEVERS if lever.name == "fused_qkv"]
+    [fused] = [lever for lever in autotune.LEVERS if lever.name == "fused_qkv"]
     fused.pull(pipeline)
     assert len(pipeline.unet.state_dict()) > len(before)
     fused.release(pipeline)
@@ -167,36 +168,41 @@ def test_a_lever_that_was_kept_and_does_not_work_here_is_let_go_of(pipeline, mon
         released.append("compiled")
         monkeypatch.undo()
 
-    levers = [tuning.Lever(name="compiled", pull=pull, release=release)]
-    monkeypatch.setattr(tuning, "LEVERS", levers)
-    kept = tuning.Tuning(batch=2, levers=("compiled",), images_per_second={"batch 2": 1.0})
-    assert tuning._pulled(pipeline, OWN, kept) == tuning.Tuning(batch=2, levers=(), images_per_second={"batch 2": 1.0})
+    levers = [autotune.Lever(name="compiled", pull=pull, release=release)]
+    monkeypatch.setattr(autotune, "LEVERS", levers)
+    kept = autotune.Tuning(batch=2, levers=("compiled",), images_per_second={"batch 2": 1.0})
+    assert autotune._pulled(pipeline, OWN, kept) == autotune.Tuning(
+        batch=2, levers=(), images_per_second={"batch 2": 1.0}
+    )
     assert released == ["compiled"]
 
 
 def test_a_step_counts_in_a_measurement_as_often_as_it_is_painted(pipeline, monkeypatch):
     """From four steps, what comes once hid what a lever gained in the others."""
-    monkeypatch.setattr(tuning, "_paint_once", lambda painter, short: 10.0 + 0.5 * short.steps)
-    assert tuning.images_per_second(pipeline, DiffusionParameters(resolution=32, steps=20), 4) == pytest.approx(4 / 20)
+    monkeypatch.setattr(autotune, "_paint_once", lambda painter, short: 10.0 + 0.5 * short.steps)
+    assert autotune.images_per_second(pipeline, DiffusionParameters(resolution=32, steps=20), 4) == pytest.approx(
+        4 / 20
+    )
 
 
 @pytest.mark.parametrize(
-    "lever", [one for one in tuning.LEVERS if one.name != "compiled_blocks"], ids=lambda one: one.name
+    "lever", [one for one in autotune.LEVERS if one.name != "compiled_blocks"], ids=lambda one: one.name
 )
 def test_a_lever_of_this_model_can_be_pulled_and_released(pipeline, lever):
-    assert tuning.images_per_second(pipeline, OWN, 1) > 0
+    assert autotune.images_per_second(pipeline, OWN, 1) > 0
     lever.pull(pipeline)
-    assert tuning.images_per_second(pipeline, OWN, 1) > 0
+    assert autotune.images_per_second(pipeline, OWN, 1) > 0
     lever.release(pipeline)
-    assert tuning.images_per_second(pipeline, OWN, 1) > 0
+    assert autotune.images_per_second(pipeline, OWN, 1) > 0
 
 
 @pytest.mark.gpu
 def test_what_was_measured_on_a_gpu_is_held_to(tiny, tmp_path):
     if not torch.cuda.is_available():
         pytest.skip("there is no CUDA GPU here")
-    device = pipelines.device_of("cuda")
+    device = pipeline_loading.device_of("cuda")
     first, again = (
-        tuning.tune(pipelines.load(tiny, OWN, device, torch.bfloat16), OWN, tmp_path, "digest") for _ in range(2)
+        autotune.tune(pipeline_loading.load(tiny, OWN, device, torch.bfloat16), OWN, tmp_path, "digest")
+        for _ in range(2)
     )
     assert first == again

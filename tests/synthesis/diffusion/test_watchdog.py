@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 HANG = (
-    "import threading; from datagen.synthesis.diffusion.watchdog import watched\n"
+    "import threading; from datagen.synthesis.diffusion.runtime.watchdog import watched\n"
     "with watched():\n    pass\n"
     "with watched():\n    threading.Event().wait(float({seconds}))\nprint('went on')"
 )

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from datagen.domain.inputs import Desk, Role
-from datagen.label_studio.region_mapping import LabelNames, boxes_of, map_regions
-from datagen.store.decode import encode_png
-from datagen.workflow.importing.items import Reading
-from datagen.workflow.importing.sources import read_file, read_folder
+from datagen.imaging.codec import encode_png
+from datagen.label_studio.mapping.region_mapping import LabelNames, boxes_of, map_regions
+from datagen.workflow.inputs.importing.items import Reading
+from datagen.workflow.inputs.importing.sources import read_file, read_folder
 
 WIDTH, HEIGHT = 200, 100
 NAMES = LabelNames(labels=("scratch", "dent"), aliases={})

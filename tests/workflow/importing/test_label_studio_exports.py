@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from datagen.errors import InputProblem
-from datagen.workflow.importing import task_pictures
-from datagen.workflow.importing.csv_tasks import records_of
+from datagen.workflow.inputs.importing import task_pictures
+from datagen.workflow.inputs.importing.csv_tasks import records_of
 
 from .made import THE_BOX, boxes, file, read, rectangle, task
 

@@ -15,10 +15,10 @@ from pycocotools import mask as coco_mask
 
 from datagen.domain.inputs import Desk, Role
 from datagen.errors import InputProblem
-from datagen.label_studio import region_limits
-from datagen.workflow.importing import sources
-from datagen.workflow.importing.items import Reading
-from datagen.workflow.importing.text_files import MOST_TEXT_BYTES
+from datagen.label_studio.mapping import region_limits
+from datagen.workflow.inputs.importing import sources
+from datagen.workflow.inputs.importing.items import Reading
+from datagen.workflow.inputs.importing.text_files import MOST_TEXT_BYTES
 
 from .made import THE_BOX, boxes, file, picture, read
 

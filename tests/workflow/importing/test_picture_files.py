@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from datagen.errors import InputProblem
-from datagen.workflow.importing import picture_files
-from datagen.workflow.importing.picture_files import PictureFiles, files_below
+from datagen.workflow.inputs.importing import picture_files
+from datagen.workflow.inputs.importing.picture_files import PictureFiles, files_below
 
 from .made import file
 

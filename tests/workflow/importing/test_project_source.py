@@ -8,11 +8,11 @@ from typing import Any, cast
 
 import pytest
 
-from datagen.label_studio.client import LabelStudio
-from datagen.label_studio.records import Task
-from datagen.workflow.importing import label_studio_tasks
-from datagen.workflow.importing.items import Reading
-from datagen.workflow.importing.project_source import read_project
+from datagen.label_studio.api.client import LabelStudio
+from datagen.label_studio.api.models import Task
+from datagen.workflow.inputs.importing import label_studio_tasks
+from datagen.workflow.inputs.importing.items import Reading
+from datagen.workflow.inputs.importing.project_source import read_project
 
 
 class Endless:

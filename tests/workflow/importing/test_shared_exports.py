@@ -10,8 +10,8 @@ import pytest
 
 from datagen.domain.geometry import Box
 from datagen.domain.inputs import Desk, Inputs, Role
-from datagen.workflow.adding import Added, add_files
-from datagen.workflow.inputs import collect, refresh
+from datagen.workflow.inputs.import_files import Added, add_files
+from datagen.workflow.inputs.input_sync import collect, refresh
 from studio import Studio, Study
 
 pytest_plugins = ("studio_fixtures",)

@@ -12,11 +12,11 @@ import pytest
 
 from datagen.domain.inputs import Desk, Inputs, Role
 from datagen.errors import LabelStudioUnavailable
-from datagen.label_studio.client import LabelStudio
-from datagen.workflow.adding import Added, add_files, add_from_project
-from datagen.workflow.importing import task_import
-from datagen.workflow.importing.task_import import TaskImport
-from datagen.workflow.inputs import collect, refresh
+from datagen.label_studio.api.client import LabelStudio
+from datagen.workflow.inputs.import_files import Added, add_files, add_from_project
+from datagen.workflow.inputs.importing import task_import
+from datagen.workflow.inputs.importing.task_import import TaskImport
+from datagen.workflow.inputs.input_sync import collect, refresh
 from studio import Studio, Study
 
 from .made import file, picture, rectangle, task

@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from datagen.store.rows import Row
+from datagen.store.tables import Row
 
 context.configure(
     connection=context.config.attributes["connection"], target_metadata=Row.metadata, render_as_batch=True

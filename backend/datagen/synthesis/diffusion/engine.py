@@ -9,12 +9,12 @@ from typing import ClassVar
 
 from datagen.domain.spec import Json, Spec
 from datagen.errors import DeviceFault, EngineError
-from datagen.synthesis.diffusion.checks import PACKAGES, check
-from datagen.synthesis.diffusion.devices import PATIENT_SECONDS, cuda_devices, find_device
+from datagen.synthesis.composite.parameters import NAMES as COMPOSITE_NAMES
 from datagen.synthesis.diffusion.parameters import KEY, NAMES, DiffusionParameters
+from datagen.synthesis.diffusion.runtime.devices import PATIENT_SECONDS, cuda_devices, find_device
+from datagen.synthesis.diffusion.weights.preflight import PACKAGES, check
 from datagen.synthesis.engine import FittedEngine, Pictures, Progress
-from datagen.synthesis.given import go_on
-from datagen.synthesis.parameters import NAMES as COMPOSITE_NAMES
+from datagen.synthesis.parameter_routing import go_on
 
 NAME, VERSION = "diffusion", "1"
 
@@ -67,7 +67,7 @@ class DiffusionEngine:
                 raise DeviceFault(f"the GPU {given} that this worker was given is gone, or its driver does not answer")
             raise EngineError(" ".join([*problems, *go_on(NAME)]))
         try:
-            from datagen.synthesis.diffusion.fitting import fit
+            from datagen.synthesis.diffusion.training.fit import fit
         except ModuleNotFoundError as fault:
             if (fault.name or "").split(".")[0] not in PACKAGES:
                 raise

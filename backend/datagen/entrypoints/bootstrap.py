@@ -1,0 +1,102 @@
+"""From settings to a workshop: the one place where the outside is put together, once a process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from functools import lru_cache, partial
+
+from datagen.entrypoints.installation import ProcessRole, join, join_when_answered
+from datagen.imaging.decoder_sandbox import GuardedDecoder
+from datagen.label_studio.api.client import LabelStudio
+from datagen.queue.gpu_availability import engine_problems
+from datagen.queue.queues import Queues, connect
+from datagen.settings import Settings
+from datagen.store.blob_store import ImageStore
+from datagen.store.database import Database
+from datagen.store.signed_urls import Links
+from datagen.workflow.generation.shard_rendering import Atelier
+from datagen.workflow.services import Knock, Limits, Workshop
+from datagen.workflow.studies.open import Connection
+
+
+@lru_cache(maxsize=1)
+def settings() -> Settings:
+    """The process's settings, read once."""
+    return Settings()
+
+
+def build_workshop(chosen: Settings, knock: Callable[[Sequence[Knock]], None]) -> Workshop:
+    """A workshop as the settings say; ``knock`` queues what becomes possible."""
+    return Workshop(
+        database=Database(chosen.resolved_database_url),
+        images=ImageStore(chosen.resolved_store_url),
+        decoder=GuardedDecoder(max_bytes=chosen.max_image_bytes, max_pixels=chosen.max_image_pixels),
+        label_studio=LabelStudio(chosen.label_studio_url, chosen.api_key),
+        links=Links(chosen.own_url, chosen.signing_keys, chosen.image_link_days),
+        limits=Limits(image_bytes=chosen.max_image_bytes, image_pixels=chosen.max_image_pixels),
+        knock=knock,
+        shard_size=chosen.shard_size,
+        max_run_images=chosen.max_run_images,
+        lease_seconds=chosen.lease_seconds,
+        outage_patience=timedelta(hours=chosen.outage_hours),
+        engine_parameters=chosen.engine_parameters,
+        engine_problems=partial(engine_problems, chosen.redis_url),
+    )
+
+
+def connection_of(chosen: Settings) -> Connection:
+    """How Label Studio reaches the web process."""
+    return Connection(
+        url=chosen.own_url,
+        webhook_secret=chosen.secret_of_webhooks,
+        basic_user=chosen.basic_auth_user,
+        basic_pass=chosen.password,
+    )
+
+
+@lru_cache(maxsize=1)
+def joined_roles() -> set[ProcessRole]:
+    """The roles in which this process has joined the installation."""
+    return set()
+
+
+def join_as(role: ProcessRole, *, waits: bool = False) -> None:
+    """Join the installation, unless this process has; who joined in another role may also work as a part.
+
+    Args:
+        role: What this process does with the secrets.
+        waits: Whether to wait for a database that does not answer.
+
+    Raises:
+        SchemaProblem, SecretProblem, sqlalchemy.exc.SQLAlchemyError: see ``installation.join``.
+    """
+    joined = joined_roles()
+    if role in joined or (role is ProcessRole.PART and joined):
+        return
+    (join_when_answered if waits else join)(settings(), role)
+    joined.add(role)
+
+
+@lru_cache(maxsize=1)
+def workshop() -> Workshop:
+    """The process's workshop.
+
+    Raises:
+        SchemaProblem: the database's schema is not this version's.
+        SecretProblem: this process does not belong to the installation; see ``installation.join``.
+    """
+    join_as(ProcessRole.PART)
+    return build_workshop(settings(), queues().knock)
+
+
+@lru_cache(maxsize=1)
+def queues() -> Queues:
+    """The process's queues."""
+    return Queues(connect(settings().redis_url))
+
+
+@lru_cache(maxsize=1)
+def atelier() -> Atelier:
+    """The process's fitted engines."""
+    return Atelier(workshop())

@@ -1,0 +1,86 @@
+"""What runs by the clock: RQ's cron queues the sweep and the reconciler's look."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+
+import structlog
+from redis import Redis
+from redis.client import Pipeline
+from redis.exceptions import AuthenticationError, RedisError
+from rq import Queue
+from rq.cron import CronJob, CronScheduler
+from rq.exceptions import SchedulerNotFound, StopRequested
+from rq.serializers import JSONSerializer
+from rq.utils import now
+
+from datagen.entrypoints.rq_tasks import reconcile, sweep
+from datagen.queue import heartbeats
+from datagen.queue.queues import EVENTS
+
+log = structlog.get_logger()
+
+#: A scheduler that lost Redis looks for it again so often, seconds.
+RECONNECT_SECONDS = 1.0
+#: Redis answers within this, seconds, or the scheduler connects anew.
+REDIS_SECONDS = 5.0
+#: What the periodic jobs return is nothing; RQ forgets it after this.
+RESULT_TTL_SECONDS = 5
+
+
+class JsonCron(CronScheduler):
+    """RQ's cron, with jobs as JSON: RQ 2.12 has no setting for it and would pickle them."""
+
+    def enqueue_jobs(self) -> list[CronJob]:
+        """Queue what is due; a job whose last one still waits is not queued twice."""
+        due = [job for job in self.get_jobs() if job.should_run()]
+        for job in due:
+            queue = Queue(job.queue_name, connection=self.connection, serializer=JSONSerializer)
+            job_id = "cron-" + job.func_name.replace(".", "_")
+            if job_id not in queue.job_ids:
+                queue.enqueue_call(job.func_name, job_id=job_id, result_ttl=RESULT_TTL_SECONDS, timeout=300)
+            job.set_enqueue_time(now())
+        return due
+
+    def register_death(self, pipeline: Pipeline | None = None) -> None:
+        """Say that it ends; a Redis that was emptied has forgotten it already."""
+        try:
+            super().register_death(pipeline)
+        except SchedulerNotFound:
+            log.info("scheduler.forgotten", name=self.name)
+
+
+def run_scheduler(redis_url: str, *, sweep_seconds: int, reconcile_seconds: int) -> None:
+    """Queue the periodic jobs until told to stop; while Redis is unavailable or holds nonsense, try again.
+
+    Raises:
+        redis.exceptions.AuthenticationError: Redis wants another password.
+    """
+    connection = Redis.from_url(redis_url, socket_timeout=REDIS_SECONDS, socket_connect_timeout=REDIS_SECONDS)
+    with suppress(StopRequested):  # told to stop while it waits
+        while not _run(connection, redis_url, sweep_seconds=sweep_seconds, reconcile_seconds=reconcile_seconds):
+            time.sleep(RECONNECT_SECONDS)
+
+
+def _run(connection: Redis, redis_url: str, *, sweep_seconds: int, reconcile_seconds: int) -> bool:
+    """Run a scheduler of a new name until it ends: True if it was told to, False if something failed."""
+    scheduler = JsonCron(connection=connection, logging_level="WARNING")
+    scheduler.register(sweep, EVENTS, interval=sweep_seconds)
+    scheduler.register(reconcile, EVENTS, interval=reconcile_seconds)
+    process = heartbeats.Alive(scheduler.name, scheduler.hostname, ())
+    log.info("scheduler.started", name=scheduler.name)
+    try:
+        with heartbeats.beating(redis_url, heartbeats.Kind.SCHEDULER, process):
+            scheduler.start()  # type: ignore[no-untyped-call]
+    except AuthenticationError:
+        raise  # waiting does not mend a password
+    except RedisError as away:
+        log.warning("scheduler.redis_away", reason=type(away).__name__)
+    except StopRequested:
+        return True
+    except Exception:
+        log.exception("scheduler.failed")
+    else:
+        return True
+    return False

@@ -1,0 +1,106 @@
+"""The process that decodes pictures for ``guarded``: ``python -m datagen.imaging.decoder_process``.
+
+It imports and warms up all that decoding needs, gives up everything else (see ``containment``), and then answers one
+picture after another on the socket that is its standard input. It ends when that socket is closed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+import json
+import os
+import socket
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from datagen.errors import BadPicture
+from datagen.imaging.codec import decode as decode_here
+from datagen.imaging.codec import encode_png
+from datagen.imaging.containment import contain
+from datagen.imaging.framing import PIXELS, receive, send
+
+
+def _serve(decoder: str, max_bytes: int, max_pixels: int, cpu_seconds: int, memory_bytes: int) -> None:
+    """Decode what comes over the line on standard input, until it is closed."""
+    line = socket.socket(fileno=0)
+    module, _, function = decoder.partition(":")
+    decode: Callable[..., Any] = getattr(importlib.import_module(module), function)
+    _warm_up()
+    os.environ.clear()
+    os.dup2(1, 2)  # to /dev/null: decoders write there what files say
+    missing = contain(memory_bytes=memory_bytes, cpu_seconds=cpu_seconds)
+    send(line, json.dumps({"missing": missing}).encode())
+    while True:
+        try:
+            with_pixels = receive(line, len(PIXELS)) == PIXELS
+            data = receive(line, max_bytes)
+        except ConnectionResetError:
+            return
+        answer: dict[str, Any]
+        pixels = None
+        try:
+            pixels = decode(data, max_bytes=max_bytes, max_pixels=max_pixels)
+            height, width = pixels.shape[:2]
+            channels = 1 if pixels.ndim == 2 else pixels.shape[2]
+            answer = {"width": width, "height": height, "channels": channels, "type": str(pixels.dtype)}
+        except BadPicture as problem:
+            answer = {"problem": str(problem)}
+        except MemoryError:
+            answer = {"problem": f"decoding the picture takes more than {memory_bytes >> 20:,} MiB; scale it down"}
+        del data
+        send(line, json.dumps(answer).encode())
+        if with_pixels and pixels is not None:
+            line.sendall(pixels.data.cast("B"))
+        del pixels
+
+
+def _warm_up() -> None:
+    """Decode a small picture of each kind and form: what libraries load or look up at first use is there then."""
+    warnings.simplefilter("ignore")  # showing one would look for source files
+    cv2.setNumThreads(1)
+    for data in _small_pictures():
+        decode_here(data, max_bytes=len(data), max_pixels=1024)
+        try:
+            decode_here(data[: len(data) * 2 // 3], max_bytes=len(data), max_pixels=1024)
+        except BadPicture:
+            continue
+
+
+def _small_pictures() -> Iterator[bytes]:
+    grey = Image.effect_noise((16, 16), 64)
+    colour = Image.merge("RGB", (grey, grey.rotate(90), grey.rotate(180)))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    forms: list[tuple[Image.Image, str, dict[str, Any]]] = [
+        (colour, "JPEG", {"exif": exif}),
+        (colour, "JPEG", {"progressive": True}),
+        (colour.convert("CMYK"), "JPEG", {}),
+        (grey, "JPEG", {}),
+        *((colour.convert(mode), "PNG", {}) for mode in ("1", "L", "LA", "P", "RGB", "RGBA")),
+        (colour, "BMP", {}),
+        *((colour.convert("RGBA"), "WebP", {"lossless": lossless}) for lossless in (False, True)),
+        *((colour, "TIFF", {"compression": packing}) for packing in (None, "tiff_lzw", "tiff_adobe_deflate", "jpeg")),
+        (grey.convert("1"), "TIFF", {"compression": "group4"}),
+        (colour.convert("P"), "GIF", {}),
+    ]
+    for picture, kind, options in forms:
+        file = io.BytesIO()
+        picture.save(file, kind, **options)
+        yield file.getvalue()
+    deep = np.asarray(colour).astype(np.uint16) * 257
+    yield encode_png(deep[..., 0])
+    yield encode_png(deep)
+    yield cv2.imencode(".png", np.dstack((deep, deep[..., 0])))[1].tobytes()
+    yield cv2.imencode(".tiff", deep)[1].tobytes()
+
+
+if __name__ == "__main__":
+    _serve(sys.argv[1], *map(int, sys.argv[2:]))
+    os._exit(0)  # the interpreter's own end would ask for what is refused

@@ -1,0 +1,281 @@
+"""HTTP to one Label Studio: one request, its answer as JSON, and every failure as a sentence of ours.
+
+Knows nothing of projects or tasks: see ``client``. Bodies and tokens are never logged; of a refusal only Label
+Studio's own reason is repeated.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections.abc import Mapping
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import stamina
+
+from datagen.domain.foreign_text import read_json
+from datagen.errors import (
+    AddressRefused,
+    LabelStudioError,
+    LabelStudioFault,
+    LabelStudioMissing,
+    LabelStudioUnavailable,
+)
+from datagen.label_studio.api.auth import TokenAuth, TokenKind
+from datagen.label_studio.api.transport import Pin, Wire
+
+#: Connecting is quick or it fails; an import of 1,000 tasks with predictions takes a few seconds on a slow server.
+TIMEOUT = httpx.Timeout(60.0, connect=5.0)
+#: A read is tried this often before it fails: a restart or a locked SQLite is over in moments; longer waits are the
+#: outbox's business.
+READ_ATTEMPTS = 3
+#: The health check, seconds: what is up answers at once.
+_HEALTH_TIMEOUT = httpx.Timeout(5.0)
+#: Besides /health, which Label Studio answers without its database.
+_ASKS_THE_DATABASE = "/api/current-user/whoami"
+#: … unless that took so long already, seconds: a server that hangs would hold a job past its own time.
+READ_SECONDS = 30.0
+#: Of a refusal's text not more than this is repeated.
+_REASON_CHARS = 500
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+#: How Label Studio says that its SSRF protection refuses an address.
+_SSRF_WORDS = ("local or private", "reserved network address")
+#: Label Studio's reasons hold links for its own pages.
+_MARKUP = re.compile(r"</?[a-z][^<>]*>")
+
+
+class _Failed(LabelStudioUnavailable):
+    """Label Studio failed at one request (500; other 5xx come from a proxy before it): it may be up nonetheless."""
+
+    how = "fails (500) at"
+
+
+class _TookTooLong(_Failed):
+    """It was connected to, and did not answer one request in time."""
+
+    how = "does not answer in time for"
+
+
+class Connection:
+    """An authenticated door to ``url``. May be shared by threads, and used on both sides of a fork.
+
+    Raises:
+        LabelStudioError: ``url`` is no address, or the token cannot be one.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        api_key: str,
+        *,
+        transport: httpx.BaseTransport | None = None,
+        pin: Pin | None = None,
+        timeout: httpx.Timeout = TIMEOUT,
+        read_attempts: int = READ_ATTEMPTS,
+    ) -> None:
+        if origin(url) is None:
+            raise LabelStudioError(f"{url!r} is no address of a web server: set LABEL_STUDIO_URL to http://HOST:PORT.")
+        self.url = url.rstrip("/")
+        self._transport = transport
+        self._pin = pin or Pin()
+        self._timeout = timeout
+        self._read_attempts = read_attempts
+        self._auth = TokenAuth(api_key, self.url)
+        self._lock = threading.Lock()
+        self._http: httpx.Client | None = None
+        self._pid = 0
+
+    @property
+    def token_kind(self) -> TokenKind | None:
+        """The kind of token; None until a request was made."""
+        return self._auth.kind
+
+    @property
+    def http(self) -> httpx.Client:
+        """The HTTP client of this process: after a fork a new one, because sockets must not be shared."""
+        with self._lock:
+            if self._http is None or self._pid != os.getpid():
+                self._pid = os.getpid()
+                self._http = httpx.Client(
+                    base_url=self.url,
+                    auth=self._auth,
+                    timeout=self._timeout,
+                    transport=self._transport or Wire(self._pin),
+                    follow_redirects=False,
+                    # a session cookie would win over the token, and then every POST would lack its CSRF token
+                    cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=[])),
+                )
+            return self._http
+
+    def close(self) -> None:
+        """Give the sockets back; the next request opens new ones."""
+        with self._lock:
+            if self._http is not None and self._pid == os.getpid():
+                self._http.close()
+            self._http = None
+
+    def get(self, path: str, what: str, params: Mapping[str, Any] | None = None) -> Any:
+        """The JSON at ``path``; ``what`` names it in an error. Tried again where that may help.
+
+        Raises:
+            LabelStudioUnavailable: no answer, or one that asks to come back later.
+            LabelStudioFault: it fails at this, or takes too long for it, though it is up.
+            LabelStudioMissing: there is no such thing.
+            LabelStudioError: a refusal.
+        """
+        try:
+            for attempt in stamina.retry_context(
+                on=_is_worth_a_retry, attempts=self._read_attempts, wait_initial=0.1, wait_max=2.0, timeout=READ_SECONDS
+            ):
+                with attempt:
+                    return self.json(self.send("GET", path, what, params=params))
+        except _Failed as failed:
+            if not self.is_up():
+                raise
+            raise LabelStudioFault(f"Label Studio {failed.how} {what}, though it is up.") from failed
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def get_once(self, path: str, what: str, params: Mapping[str, Any] | None = None) -> Any:
+        """The JSON at ``path``, asked for once; None where Label Studio fails itself (500). Else raises as ``get``."""
+        try:
+            return self.json(self.send("GET", path, what, params=params))
+        except _Failed as failed:
+            if isinstance(failed, _TookTooLong):
+                raise
+            return None
+
+    def is_up(self) -> bool:
+        """Whether Label Studio answers its health check, and a question for which it must read its database."""
+        try:
+            return all(
+                self.http.get(path, timeout=_HEALTH_TIMEOUT).is_success for path in ("/health", _ASKS_THE_DATABASE)
+            )
+        except httpx.HTTPError:
+            return False
+
+    def write(
+        self, method: str, path: str, what: str, body: Any = None, params: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Send JSON once; the answer's JSON, or None when it has none. Raises as ``get`` does; never tries again."""
+        return self.json(self.send(method, path, what, params=params, json=body))
+
+    def send(self, method: str, path: str, what: str, **request: Any) -> httpx.Response:
+        """One request, whole answer; raises as ``get`` does."""
+        try:
+            response = self.http.request(method, path, **request)
+        except httpx.HTTPStatusError as error:  # the answer to a question about the token
+            response = error.response
+        except httpx.HTTPError as error:
+            raise self.unavailable(error) from error
+        self.check(response, what)
+        return response
+
+    def unavailable(self, error: httpx.HTTPError) -> LabelStudioUnavailable:
+        """What to raise when no answer came."""
+        slow = isinstance(error, httpx.TimeoutException)
+        how = "did not answer in time" if slow else "cannot be reached"
+        # why no connection was made, in words: the address may be one that is never connected to
+        why = f"{type(error).__name__}: {error}" if isinstance(error, httpx.ConnectError) else type(error).__name__
+        kind = _TookTooLong if isinstance(error, httpx.ReadTimeout) else LabelStudioUnavailable
+        return kind(
+            f"Label Studio at {self.url} {how} ({why}); see that it runs and that LABEL_STUDIO_URL "
+            "is its address as seen from here (inside a container, localhost is the container itself)."
+        )
+
+    def check(self, response: httpx.Response, what: str) -> None:
+        """Raise our error for an answer that is none of 2xx."""
+        status = response.status_code
+        if response.is_success:
+            return
+        reason = _reason(response)
+        if "resolve hostname" in reason:
+            raise AddressRefused(
+                f"Label Studio finds no machine of the name in the address of {what} ({status}): {reason} Set "
+                "DATAGEN_PUBLIC_URL to an address that Label Studio reaches, as seen from its machine or container."
+            )
+        if status == httpx.codes.INTERNAL_SERVER_ERROR:
+            raise _Failed(f"Label Studio could not serve {what} ({status}): {reason}")
+        if status >= 500 or status in (408, 429):
+            raise LabelStudioUnavailable(f"Label Studio could not serve {what} ({status}): {reason}")
+        if status == 404:
+            raise LabelStudioMissing(f"Label Studio does not have {what}: {reason}")
+        if status == 401:
+            raise LabelStudioError(
+                f"Label Studio refuses the token for {what} (401): {reason} Set LABEL_STUDIO_API_KEY to a token of a "
+                "user of this Label Studio."
+            )
+        if status == 400 and "Select a valid choice" in reason:  # its filters say so of a project that is gone
+            raise LabelStudioMissing(f"Label Studio at {self.url} does not have {what}: {reason}")
+        if status == 403 and any(words in reason for words in _SSRF_WORDS):
+            raise AddressRefused(
+                f"Label Studio's SSRF protection refuses the address of {what} (403): {reason} On the Label "
+                "Studio server set SSRF_PROTECTION_ENABLED=false and ML_BLOCK_LOCAL_IP=false, or, tighter, "
+                "USE_DEFAULT_BANNED_SUBNETS=false with USER_ADDITIONAL_BANNED_SUBNETS; or give an address that is "
+                "not private (DATAGEN_PUBLIC_URL)."
+            )
+        if status == 403:
+            raise LabelStudioError(
+                f"Label Studio does not let this token's user do that with {what} (403): {reason} Use the token of "
+                "a user who may."
+            )
+        if response.is_redirect:
+            raise LabelStudioError(
+                f"Label Studio sends {what} elsewhere ({status}); set LABEL_STUDIO_URL to the address "
+                "it is served at (scheme and port included)."
+            )
+        raise LabelStudioError(f"Label Studio refuses {what} ({status}): {reason}")
+
+    def json(self, response: httpx.Response) -> Any:
+        """The JSON of an answer, its text plain (see ``foreign_text``); None for an empty one.
+
+        Raises:
+            LabelStudioError: it is no JSON.
+        """
+        if not response.content:
+            return None
+        try:
+            return read_json(response.content)
+        except ValueError as error:
+            raise LabelStudioError(
+                "what answers at LABEL_STUDIO_URL does not speak Label Studio's API (no JSON); check LABEL_STUDIO_URL."
+            ) from error
+
+
+def _is_worth_a_retry(fault: Exception) -> bool:
+    """Who waited for the whole time already does not wait for it again."""
+    return isinstance(fault, LabelStudioUnavailable) and not isinstance(fault, _TookTooLong)
+
+
+def origin(url: str) -> tuple[str, str, int | None] | None:
+    """Scheme, host and port of a web address; None for what is none, or carries a log-in."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port or _DEFAULT_PORTS.get(parts.scheme)
+    except ValueError:
+        return None
+    if parts.scheme not in _DEFAULT_PORTS or parts.username is not None or not parts.hostname or "\\" in url:
+        return None
+    return parts.scheme, parts.hostname, port
+
+
+def _reason(response: httpx.Response) -> str:
+    """Label Studio's own words, one line, without our request in them."""
+    try:
+        body = read_json(response.content)
+    except ValueError:
+        return "no reason given."
+    if not isinstance(body, dict):
+        return "no reason given."
+    found = body.get("validation_errors") or body.get("detail") or "no reason given"
+    if isinstance(found, dict):
+        found = "; ".join(f"{field}: {_flat(why)}" for field, why in found.items())
+    text = " ".join(_MARKUP.sub("", _flat(found)).split())[:_REASON_CHARS].strip()
+    return text if text.endswith(".") else text + "."
+
+
+def _flat(why: Any) -> str:
+    return ", ".join(str(part) for part in why) if isinstance(why, list) else str(why)

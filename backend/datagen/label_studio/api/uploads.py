@@ -1,0 +1,53 @@
+"""Uploading files into a Label Studio project, in requests it can take. Makes no task of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+
+from datagen.label_studio.api.http import Connection
+
+#: Label Studio answers 500 to more than 100 files in a request, or 250 MB; a request is kept well below both.
+_MOST_FILES = 100
+_MOST_BYTES = 64 * 2**20
+
+
+def upload(connection: Connection, project_id: int, files: Sequence[tuple[str, bytes]]) -> list[str]:
+    """Store ``files`` (name, bytes); their ``/data/upload/…`` paths, in order.
+
+    Raises:
+        LabelStudioError: e.g. a kind of file that it refuses, such as TIFF or one of no bytes.
+    """
+    paths: list[str] = []
+    for batch in _batches(files):
+        names = ", ".join(name for name, _ in batch[:3]) + (f" and {len(batch) - 3} more" if len(batch) > 3 else "")
+        what = f"the upload of {names} into project {project_id}"
+        answer = connection.json(
+            connection.send(
+                "POST",
+                f"/api/projects/{project_id}/import",
+                what,
+                params={"commit_to_project": "false"},
+                files=[(f"file{number:03}", (name, data)) for number, (name, data) in enumerate(batch)],
+            )
+        )
+        ids: list[int] = answer["file_upload_ids"]
+        listed = connection.get(
+            f"/api/projects/{project_id}/file-uploads", what, {"ids": json.dumps(ids), "page_size": len(ids)}
+        )
+        by_id = {int(one["id"]): "/data/" + str(one["file"]).lstrip("/") for one in listed}
+        paths += [by_id[one] for one in ids]
+    return paths
+
+
+def _batches(files: Sequence[tuple[str, bytes]]) -> Iterator[list[tuple[str, bytes]]]:
+    batch: list[tuple[str, bytes]] = []
+    size = 0
+    for name, data in files:
+        if batch and (len(batch) == _MOST_FILES or size + len(data) > _MOST_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append((name, data))
+        size += len(data)
+    if batch:
+        yield batch

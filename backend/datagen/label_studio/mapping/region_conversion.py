@@ -1,0 +1,199 @@
+"""Regions of any Label Studio project under the controls of a study's own: one reader, whatever the region came from.
+
+Regions are chosen by their type, never by the name of their control. What has an area is converted (an ellipse becomes
+a polygon, a rectangle on a canvas becomes an area); what has none becomes a sentence. Labels are left as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from datagen.domain.inputs import Desk
+from datagen.errors import BadRegion
+from datagen.label_studio.mapping import brush_masks
+from datagen.label_studio.mapping.region_limits import Allowance
+from datagen.label_studio.mapping.region_parts import RegionPart, parts_of
+from datagen.label_studio.mapping.region_shapes import (
+    bitmask,
+    ellipse_corners,
+    percentages,
+    rectangle_corners,
+    upright_extent,
+    vector_corners,
+)
+
+#: The controls of a study's projects: type of result → name.
+CONTROLS: dict[Desk, dict[str, str]] = {
+    Desk.CONCEPTS: {"rectanglelabels": "concept", "polygonlabels": "outline", "brushlabels": "brush"},
+    Desk.CANVASES: {"polygonlabels": "canvas"},
+    Desk.BACKGROUNDS: {"choices": "use"},
+}
+_WORDS = {
+    "rectangle": "box",
+    "brush": "brush mask",
+    "ellipse": "ellipse",
+    "polygon": "polygon",
+    "keypoint": "keypoint",
+    "vector": "vector",
+    "bitmask": "bitmask",
+}
+_USES = ("use", "exclude")
+#: Painted regions of one annotation that are decoded.
+MOST_PAINTED = 200
+#: Two sides of a picture are in the same proportion up to this.
+_PROPORTION = 0.01
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Converted:
+    """The regions of an annotation, as results of a study's controls."""
+
+    results: tuple[dict[str, Any], ...]
+    #: a sentence for each region without use
+    problems: tuple[str, ...] = ()
+    #: how many regions were drawn on a copy of the picture in another size, and scaled
+    scaled: int = 0
+
+
+def convert(result: Any, desk: Desk, width: int, height: int, left: Allowance) -> Converted:
+    """The regions that a result holds, for a picture of ``width`` by ``height`` pixels.
+
+    A region of the study's own controls is handed on as it is, unless it was drawn on a picture of another shape.
+    ``left`` is what painted regions may still use; it is shared with whoever reads the regions.
+    """
+    parts = parts_of(result)
+    if desk is Desk.BACKGROUNDS:
+        return Converted(results=tuple(filter(None, map(_use, parts.answers))))
+    controls = CONTROLS.get(desk, {})
+    results: list[dict[str, Any]] = []
+    problems = list(parts.problems)
+    scaled = 0
+    numbers: dict[str, int] = {}
+    decoded = 0
+    for part in parts.regions:
+        word = _WORDS.get(part.shape, part.shape or "region")
+        numbers[word] = numbers.get(word, 0) + 1
+        try:
+            scaled += check_size(part.result, part.value, width, height)
+            control = controls.get(str(part.result.get("type")))
+            if control is not None and part.result.get("from_name") == control:
+                results.append(dict(part.result))
+                continue
+            decoded += part.shape == "bitmask" or (part.shape == "brush" and desk is not Desk.CONCEPTS)
+            _check_decoded(decoded)
+            results += _shaped(part, desk, width, height, left)
+        except BadRegion as problem:
+            label = f" (“{part.labels[0]}”)" if part.labels else ""
+            problems.append(f"{word} {numbers[word]}{label}: {problem}.")
+    return Converted(results=tuple(results), problems=tuple(problems), scaled=scaled)
+
+
+def check_size(result: Mapping[str, Any], value: Mapping[str, Any], width: int, height: int) -> bool:
+    """Whether a region was drawn on a larger or smaller copy of the picture.
+
+    Raises:
+        BadRegion: the picture it was drawn on was turned, or has another shape than this one.
+    """
+    across, down = (_side(result, value, name) for name in ("original_width", "original_height"))
+    if not across or not down or (across, down) == (width, height):
+        return False
+    here = f"this picture is {width} × {height} pixels"
+    # a side of a scaled copy may be rounded up or down by a pixel
+    if abs(across * height - down * width) <= max(_PROPORTION * across * height, across, height, down, width):
+        return True
+    if abs(across * width - down * height) <= max(_PROPORTION * across * width, across, height, down, width):
+        raise BadRegion(
+            f"it was drawn on a turned copy ({across} × {down} pixels), {here}; bring the picture that it was drawn on"
+        )
+    raise BadRegion(
+        f"it was drawn on a picture of {across} × {down} pixels, {here}; bring the picture that it was drawn on"
+    )
+
+
+def _check_decoded(count: int) -> None:
+    if count > MOST_PAINTED:
+        raise BadRegion(f"of one picture at most {MOST_PAINTED} painted regions are read; paint fewer")
+
+
+def region(control: str, kind: str, value: dict[str, Any], labels: Sequence[str]) -> dict[str, Any]:
+    """A result of a study's control."""
+    return {"from_name": control, "to_name": "image", "type": kind, "value": {**value, kind: list(labels)}}
+
+
+def _shaped(part: RegionPart, desk: Desk, width: int, height: int, left: Allowance) -> list[dict[str, Any]]:
+    """What one region of another project is for a desk: one result, or several where it has several areas."""
+    if part.result.get("image_rotation") not in (None, 0, 360):
+        raise BadRegion("it was drawn on the picture turned round; turn the picture back and draw it again")
+    if part.shape == "keypoint":
+        raise BadRegion("a keypoint has no area; draw a box or a polygon round the thing")
+    if part.shape not in _WORDS:
+        raise BadRegion("it is no region of a picture, and is not used")
+    polygon = CONTROLS[desk]["polygonlabels"]
+    if part.shape == "rectangle" and desk is Desk.CONCEPTS:
+        return [region("concept", "rectanglelabels", upright_extent(part.value, width, height), part.labels)]
+    if part.shape == "brush" and desk is Desk.CONCEPTS:
+        value = {"format": "rle", "rle": part.value.get("rle", part.result.get("rle"))}
+        return [region("brush", "brushlabels", value, part.labels)]
+    if part.shape == "bitmask" and desk is Desk.CONCEPTS:  # as one mask, so that a thing with a hole stays one thing
+        value = {"format": "rle", "rle": brush_masks.encode(_mask(part, width, height, left))}
+        return [region("brush", "brushlabels", value, part.labels)]
+    return [
+        region(polygon, "polygonlabels", {"points": corners, "closed": True}, part.labels)
+        for corners in _corners(part, width, height, left)
+    ]
+
+
+def _corners(part: RegionPart, width: int, height: int, left: Allowance) -> list[list[list[float]]]:
+    """The polygons in percent that cover what a region covers."""
+    match part.shape:
+        case "rectangle":
+            return [rectangle_corners(part.value, width, height)]
+        case "ellipse":
+            return [ellipse_corners(part.value, width, height)]
+        case "vector":
+            return [vector_corners(part.value)]
+        case "polygon":
+            points = part.value.get("points")
+            if not isinstance(points, list):
+                raise BadRegion("the polygon has no corners; draw it again")
+            return [points]
+    mask = _mask(part, width, height, left)
+    left.take("painted", brush_masks.extent(mask))
+    shapes = [percentages(outline.points, width, height) for stroke in brush_masks.outlines(mask) for outline in stroke]
+    if not shapes:
+        raise BadRegion("it covers too few pixels to be seen; paint it larger")
+    return shapes
+
+
+def _mask(part: RegionPart, width: int, height: int, left: Allowance) -> npt.NDArray[np.bool_]:
+    """The mask [height, width] of a painted region."""
+    left.check()
+    if part.shape == "bitmask":
+        left.take("bitmask pixels", width * height)
+        return bitmask(part.value, width, height)
+    rle = part.value.get("rle", part.result.get("rle"))
+    left.take("brush bytes", len(rle) if isinstance(rle, list) else 0)
+    left.take("brush pixels", width * height)
+    return brush_masks.decode(rle, width, height)
+
+
+def _use(answer: Mapping[str, Any]) -> dict[str, Any] | None:
+    """A background's answer: “use” or “exclude”, whatever its control is called; None for every other answer."""
+    value = answer.get("value")
+    chosen = value.get("choices") if isinstance(value, Mapping) else None
+    known = [word for word in _USES if isinstance(chosen, list) and word in chosen]
+    if len(known) != 1:
+        return None
+    return {"from_name": "use", "to_name": "image", "type": "choices", "value": {"choices": known}}
+
+
+def _side(result: Mapping[str, Any], value: Mapping[str, Any], name: str) -> int:
+    found = result.get(name, value.get(name))
+    if isinstance(found, bool) or not isinstance(found, int | float) or not 0 < found < 1e9:
+        return 0
+    return int(found)

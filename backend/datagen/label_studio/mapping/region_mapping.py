@@ -1,0 +1,184 @@
+"""Regions of another project as annotations of a study's: controls, labels and numbers that its project can hold.
+
+Every result is built anew from what is known, so nothing else of a foreign annotation is ever sent to Label Studio.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from datagen.domain.geometry import Box, check_corners
+from datagen.domain.inputs import Desk
+from datagen.errors import BadRegion
+from datagen.label_studio.mapping import brush_masks
+from datagen.label_studio.mapping.region_conversion import convert
+from datagen.label_studio.mapping.region_limits import Allowance
+from datagen.label_studio.mapping.region_parts import labels_of
+from datagen.label_studio.mapping.region_shapes import corner, upright_extent
+from datagen.label_studio.mapping.regions import AREA, canvas_areas, concept_regions
+
+#: Regions of one picture that are imported.
+MOST_REGIONS = 1_000
+_WORDS = {"rectanglelabels": "box", "polygonlabels": "polygon", "brushlabels": "brush mask"}
+#: Digits of a percentage.
+_DIGITS = 6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mapped:
+    """An annotation for a study's project."""
+
+    results: tuple[dict[str, Any], ...]
+    #: a sentence for each region without use
+    problems: tuple[str, ...] = ()
+    scaled: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelNames:
+    """A study's labels, and which labels of other projects mean one of them."""
+
+    labels: tuple[str, ...]
+    #: another project's label → one of ``labels``
+    aliases: Mapping[str, str]
+
+    def known(self, desk: Desk) -> tuple[str, ...]:
+        """The labels that regions of a desk may have."""
+        return (AREA, *self.labels) if desk is Desk.CANVASES else self.labels
+
+    def chosen(self, given: Sequence[str], desk: Desk) -> str:
+        """The study's label among those of a region: the same, the same but for case and blanks, or by an alias.
+
+        Raises:
+            BadRegion: there is none; the sentence names the labels that the study has.
+        """
+        known = self.known(desk)
+        for name in given:
+            if name in known:
+                return name
+            if (alias := self.aliases.get(name)) in known:
+                return str(alias)
+        for name in given:
+            alike = [label for label in known if _like(label) == _like(name)]
+            if len(alike) == 1:
+                return alike[0]
+        if not given:
+            raise BadRegion("it has no label; choose one")
+        raise BadRegion(
+            f"the study has no label “{given[0]}” (it has: {', '.join(known)}); if it means one of these, "
+            f"add --label '{given[0]}={known[0]}'"
+        )
+
+
+def map_regions(result: Any, desk: Desk, width: int, height: int, names: LabelNames) -> Mapped:
+    """What a picture's annotation comes to at a desk, region by region; each one is checked as the desk reads it."""
+    left = Allowance()
+    converted = convert(result, desk, width, height, left)
+    if desk is Desk.BACKGROUNDS:
+        return Mapped(results=tuple({**answer, "id": digest(answer)} for answer in converted.results))
+    problems = list(converted.problems)
+    results: dict[str, dict[str, Any]] = {}
+    numbers: dict[str, int] = {}
+    for raw in converted.results:
+        if len(results) >= MOST_REGIONS:
+            problems.append(f"annotation: it has more than {MOST_REGIONS:,} regions; the rest is not used.")
+            break
+        given = labels_of(raw["value"], str(raw["type"])) if isinstance(raw.get("value"), Mapping) else ()
+        word = _WORDS[str(raw["type"])]
+        numbers[word] = numbers.get(word, 0) + 1
+        named = f"{word} {numbers[word]}" + (f" (“{given[0]}”)" if given else "")
+        try:
+            region = _rebuilt(raw, names.chosen(given, desk), width, height)
+        except BadRegion as problem:
+            problems.append(f"{named}: {problem}.")
+            continue
+        read = concept_regions if desk is Desk.CONCEPTS else canvas_areas
+        _, refused = read([region], width, height, names.labels, left)
+        if refused:
+            problems.append(f"{named}: {refused[0].rpartition('”): ')[2]}")
+        else:
+            results.setdefault(str(region["id"]), region)
+    return Mapped(results=tuple(results.values()), problems=tuple(problems), scaled=converted.scaled)
+
+
+def digest(result: Mapping[str, Any]) -> str:
+    """Ten hexadecimal digits of what a result draws: the same for the same region, whoever wrote it down."""
+    value = result.get("value")
+    drawn = {key: _rounded(found) for key, found in value.items()} if isinstance(value, Mapping) else {}
+    said = [result.get("from_name"), {key: drawn[key] for key in sorted(drawn, key=str) if key not in _UNDRAWN}]
+    return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode("utf-8", "replace")).hexdigest()[:10]
+
+
+def boxes_of(results: Sequence[Any], desk: Desk, width: int, height: int, labels: Sequence[str]) -> list[Any]:
+    """The label and box of each region that can be read, to see whether two mean the same thing."""
+    if desk is Desk.CONCEPTS:
+        regions, _ = concept_regions(results, width, height, labels)
+        return [(region.label, region.box) for region in regions]
+    areas, _ = canvas_areas(results, width, height, labels)
+    return [(area.label, area.polygon.bounds) for area in areas]
+
+
+def overlap(one: Box, other: Box) -> float:
+    """How much two boxes have in common: intersection over union, 0 to 1."""
+    across = min(one.right, other.right) - max(one.x, other.x)
+    down = min(one.bottom, other.bottom) - max(one.y, other.y)
+    shared = max(across, 0.0) * max(down, 0.0)
+    together = one.area + other.area - shared
+    return shared / together if together > 0 else 0.0
+
+
+_UNDRAWN = frozenset({"closed", "format"})
+
+
+def _rebuilt(raw: Mapping[str, Any], label: str, width: int, height: int) -> dict[str, Any]:
+    """A result with the known parts of ``raw`` and nothing else."""
+    kind, value = str(raw["type"]), raw.get("value")
+    if not isinstance(value, Mapping):
+        raise BadRegion("it has no value; draw it again")
+    if raw.get("image_rotation") not in (None, 0, 360):
+        raise BadRegion("it was drawn on the picture turned round; turn the picture back and draw it again")
+    kept: dict[str, Any]
+    match kind:
+        case "rectanglelabels":
+            extent = upright_extent(value, width, height)
+            kept = {name: round(number, _DIGITS) for name, number in extent.items()}
+        case "polygonlabels":
+            kept = {"points": _points(value.get("points")), "closed": True}
+        case _:
+            kept = {"format": "rle", "rle": list(brush_masks.bytes_of(value.get("rle")))}
+    result = {
+        "from_name": raw["from_name"],
+        "to_name": "image",
+        "type": kind,
+        "original_width": width,
+        "original_height": height,
+        "image_rotation": 0,
+        "value": {**kept, kind: [label]},
+    }
+    return {"id": digest(result), **result}
+
+
+def _points(found: Any) -> list[list[float]]:
+    """The corners of a polygon in percent."""
+    if not isinstance(found, list):
+        raise BadRegion("the polygon has no corners; draw it again")
+    check_corners(len(found))
+    return [[round(number, _DIGITS) for number in corner(point)] for point in found]
+
+
+def _rounded(value: Any) -> Any:
+    """Numbers as they compare: a thousandth of a percent is no difference."""
+    if isinstance(value, bool) or not isinstance(value, int | float | list | tuple):
+        return value
+    if isinstance(value, list | tuple):
+        return [_rounded(part) for part in value]
+    return round(float(value), 3) if math.isfinite(value) else str(value)
+
+
+def _like(name: str) -> str:
+    return "".join(letter for letter in name.casefold() if letter.isalnum())

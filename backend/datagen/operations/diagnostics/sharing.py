@@ -1,0 +1,47 @@
+"""What all processes must share, looked at: the schema, the secrets, the image store's mark.
+
+Each look takes the settings and returns a good finding, or raises ``Wrong``.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+from datagen.entrypoints.installation import exposed, image_store_mismatch, mismatches
+from datagen.operations.diagnostics.finding import Wrong
+from datagen.settings import Settings
+from datagen.store.database import Database, schema_revisions
+
+
+def check_schema(settings: Settings) -> str:
+    """It is the one that this version works with."""
+    with closing(Database(settings.resolved_database_url)) as database:
+        database.check_schema()
+    return f"revision {schema_revisions()[-1]}"
+
+
+def check_secrets(settings: Settings) -> str:
+    """This machine has the installation's secrets."""
+    with closing(Database(settings.resolved_database_url)) as database:
+        if sentences := mismatches(settings, database):
+            raise Wrong("; ".join(sentences))
+    return "this machine has the installation's"
+
+
+def check_exposure(settings: Settings) -> str:
+    """It is known to nobody but the installation's machines."""
+    with closing(Database(settings.resolved_database_url)) as database:
+        if exposed(database):
+            raise Wrong(
+                "an earlier release of Datagen sent it with every webhook, where each member of Label Studio can read "
+                "it; it works. Change it as docs/security.md says under “Changing secrets”"
+            )
+    return "each study's webhooks have a secret derived from it"
+
+
+def check_mark(settings: Settings) -> str:
+    """The image store is the installation's."""
+    with closing(Database(settings.resolved_database_url)) as database:
+        if (sentence := image_store_mismatch(settings, database)) is not None:
+            raise Wrong(sentence)
+    return "it is the installation's"

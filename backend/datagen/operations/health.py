@@ -1,0 +1,257 @@
+"""Signs of life: which parts answer, and the figures that operators watch, read from rows and queues when asked.
+
+Figures from rows survive restarts, and are the same whichever process is asked.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from itertools import product
+
+import httpx
+import structlog
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+from redis.exceptions import RedisError
+from sqlalchemy import case, func, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from datagen.errors import DatagenError
+from datagen.label_studio.api.webhook_payload import figure_name
+from datagen.queue import heartbeats
+from datagen.queue.queues import Queues
+from datagen.store.blob_store import ImageStore
+from datagen.store.bounded import BoundedCalls
+from datagen.store.counters import counts, pruned_events
+from datagen.store.database import Database
+from datagen.store.tables import (
+    BatchKind,
+    BatchRow,
+    InboxRow,
+    Instant,
+    OutboxRow,
+    SampleRow,
+    ShardRow,
+    SpecRow,
+    WorkState,
+    now,
+)
+
+log = structlog.get_logger()
+
+#: Upper bounds of the histograms, seconds.
+BUCKETS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+#: Label Studio answers its health check at once, or it is not ready for anything.
+LABEL_STUDIO_SECONDS = 2.0
+_DOORS: dict[str, type[InboxRow | OutboxRow | ShardRow]] = {"event": InboxRow, "outbox": OutboxRow, "shard": ShardRow}
+
+
+#: Each part is asked for no longer, seconds; all of them at the same time.
+PART_SECONDS = 3.0
+#: Of questions that were given up, and have not returned, so many a part are borne with.
+MOST_QUESTIONS = 2
+
+_CALLS = defaultdict[str, BoundedCalls](lambda: BoundedCalls(MOST_QUESTIONS, "readiness"))
+
+#: What a part that does not answer raises.
+_REFUSALS = (SQLAlchemyError, RedisError, httpx.HTTPError, DatagenError, OSError)
+
+
+def live_workers(queues: Queues) -> list[heartbeats.Alive]:
+    """The workers whose heartbeat is fresh.
+
+    Raises:
+        redis.exceptions.RedisError: Redis is away.
+    """
+    return heartbeats.alive(queues.redis, heartbeats.Kind.WORKER)
+
+
+def label_studio_health(url: str) -> httpx.Client:
+    """A client that asks Label Studio whether it is well: made once, since making one takes longer than the question.
+
+    It keeps no connection: a server that closes one in the moment of the next question would count as unavailable.
+    """
+    return httpx.Client(base_url=url, timeout=LABEL_STUDIO_SECONDS, limits=httpx.Limits(max_keepalive_connections=0))
+
+
+def readiness(database: Database, queues: Queues, label_studio: httpx.Client, images: ImageStore) -> dict[str, bool]:
+    """Part → whether it works: database, schema, Redis, Label Studio, image store, a worker, a scheduler.
+
+    Each part is asked in a thread of its own and for at most ``PART_SECONDS``, whatever hangs.
+    """
+    questions: dict[str, Callable[[], object]] = {
+        "database": partial(_ask_database, database),
+        "schema": partial(_ask_schema, database),
+        "redis": lambda: queues.redis.ping(),
+        "label_studio": lambda: label_studio.get("/health").is_success,
+        "image_store": partial(_ask_image_store, images),
+        "worker": partial(live_workers, queues),
+        "scheduler": lambda: heartbeats.alive(queues.redis, heartbeats.Kind.SCHEDULER),
+    }
+    answers = dict.fromkeys(questions, False)
+
+    def ask(part: str) -> None:
+        try:
+            answers[part] = bool(_CALLS[part].call(questions[part], PART_SECONDS))
+        except _REFUSALS as refusal:
+            log.info("part.not_ready", part=part, reason=type(refusal).__name__)
+
+    threads = [threading.Thread(target=ask, args=(part,), daemon=True) for part in questions]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return answers
+
+
+def _ask_database(database: Database) -> bool:
+    with database.read() as session:
+        return session.scalar(select(1)) == 1
+
+
+def _ask_schema(database: Database) -> bool:
+    database.check_schema()
+    return True
+
+
+def _ask_image_store(images: ImageStore) -> bool:
+    images.check()
+    return True
+
+
+class Figures(Collector):
+    """Prometheus figures, worked out when scraped."""
+
+    def __init__(self, database: Database, queues: Queues, parts: Callable[[], Mapping[str, bool]]) -> None:
+        """``parts`` says which parts work, see ``readiness``; it is asked at each scrape."""
+        self._database = database
+        self._queues = queues
+        self._parts = parts
+
+    def collect(self) -> Iterable[Metric]:
+        """Every figure; those of a part that is away are left out."""
+        up = GaugeMetricFamily("datagen_up", "Whether a part works.", labels=("part",))
+        for part, works in self._parts().items():
+            up.add_metric((part,), works)
+        yield up
+        for read in (self._events, self._outbox, self._shards, self._rows, self._images, self._counters):
+            try:
+                yield from list(read())
+            except SQLAlchemyError:
+                continue
+        try:
+            yield from list(self._redis())
+        except RedisError:
+            return
+
+    def _events(self) -> Iterator[Metric]:
+        events = CounterMetricFamily("datagen_events", "Events from Label Studio.", labels=("action", "outcome"))
+        with self._database.read() as session:
+            rows = session.execute(
+                select(InboxRow.action, InboxRow.state, func.count()).group_by(InboxRow.action, InboxRow.state)
+            ).all()
+            seconds = session.execute(
+                select(InboxRow.received_at, InboxRow.handled_at)
+                .where(InboxRow.handled_at.is_not(None))
+                .order_by(InboxRow.id.desc())
+                .limit(1000)
+            ).all()
+        totals = Counter(pruned_events(self._database))
+        for action, state, number in rows:
+            totals[figure_name(action), str(state)] += number
+        for labels, number in totals.items():
+            events.add_metric(labels, number)
+        yield events
+        took = [(handled - received).total_seconds() for received, handled in seconds if handled is not None]
+        yield _histogram("datagen_event_seconds", "From webhook to handled, the last 1,000 events.", took)
+
+    def _outbox(self) -> Iterator[Metric]:
+        waiting = GaugeMetricFamily("datagen_outbox", "What Label Studio is to be told.", labels=("kind", "state"))
+        with self._database.read() as session:
+            rows = session.execute(
+                select(OutboxRow.kind, OutboxRow.state, func.count()).group_by(OutboxRow.kind, OutboxRow.state)
+            ).all()
+        for kind, state, number in rows:
+            waiting.add_metric((str(kind), str(state)), number)
+        yield waiting
+
+    def _shards(self) -> Iterator[Metric]:
+        shards = GaugeMetricFamily("datagen_shards", "Pieces of synthesis.", labels=("state",))
+        age = GaugeMetricFamily("datagen_oldest_wait_seconds", "Age of the oldest row that waits.", labels=("door",))
+        with self._database.read() as session:
+            for state, number in session.execute(select(ShardRow.state, func.count()).group_by(ShardRow.state)).all():
+                shards.add_metric((str(state),), number)
+            for door, kind in _DOORS.items():
+                waits_since = func.min(func.coalesce(kind.waiting_since, kind.due_at), type_=Instant())
+                since = session.scalar(select(waits_since).where(kind.state == WorkState.PENDING))
+                age.add_metric((door,), max(0.0, (now() - since).total_seconds()) if since else 0.0)
+            took = [
+                one
+                for one in session.scalars(
+                    select(ShardRow.seconds)
+                    .where(ShardRow.rendered_at.is_not(None))
+                    .order_by(ShardRow.id.desc())
+                    .limit(1000)
+                )
+                if one is not None
+            ]
+        yield from (shards, age)
+        yield _histogram("datagen_shard_seconds", "Synthesizing a shard, the last 1,000.", took)
+
+    def _rows(self) -> Iterator[Metric]:
+        """What an operator is to look after: what was given up, what waits for an outage, how rounds and runs ended."""
+        failed = GaugeMetricFamily("datagen_failed", "What was given up: see “datagen retry”.", labels=("door",))
+        waiting = GaugeMetricFamily("datagen_waiting", "What waits for a part that is unavailable.", labels=("door",))
+        batches = GaugeMetricFamily("datagen_batches", "Preview rounds and runs.", labels=("kind", "state"))
+        with self._database.read() as session:
+            for door, kind in _DOORS.items():
+                number = select(func.count()).select_from(kind)
+                failed.add_metric((door,), session.scalar(number.where(kind.state == WorkState.FAILED)) or 0)
+                waits = number.where(kind.state == WorkState.PENDING, kind.waiting_since.is_not(None))
+                waiting.add_metric((door,), session.scalar(waits) or 0)
+            rows = session.execute(
+                select(BatchRow.kind, BatchRow.state, func.count()).group_by(BatchRow.kind, BatchRow.state)
+            ).all()
+        numbers = {(of, state): number for of, state, number in rows}
+        for which in product(BatchKind, WorkState):  # an alert needs the zero, too
+            batches.add_metric(tuple(map(str, which)), numbers.get(which, 0))
+        yield from (failed, waiting, batches)
+
+    def _images(self) -> Iterator[Metric]:
+        images = CounterMetricFamily("datagen_images", "Synthesized images.", labels=("engine", "kind"))
+        engine = SpecRow.body["engine"].as_string()
+        with self._database.read() as session:
+            rows = session.execute(
+                select(engine, BatchRow.kind, func.count(case((SampleRow.id.is_not(None), 1))))
+                .join(BatchRow, BatchRow.id == SampleRow.batch_id)
+                .join(SpecRow, SpecRow.id == BatchRow.spec_id)
+                .group_by(engine, BatchRow.kind)
+            ).all()
+        for name, kind, number in rows:
+            images.add_metric((str(name), str(kind)), number)
+        yield images
+
+    def _counters(self) -> Iterator[Metric]:
+        for name, value in counts(self._database).items():
+            counter = CounterMetricFamily(f"datagen_{name}", "Counted since the database was made.")
+            counter.add_metric((), value)
+            yield counter
+
+    def _redis(self) -> Iterator[Metric]:
+        depth = GaugeMetricFamily("datagen_queue_depth", "Jobs that wait.", labels=("queue",))
+        for name, number in self._queues.depths().items():
+            depth.add_metric((name,), number)
+        yield depth
+        yield GaugeMetricFamily("datagen_workers", "Workers alive.", value=len(live_workers(self._queues)))
+        schedulers = heartbeats.alive(self._queues.redis, heartbeats.Kind.SCHEDULER)
+        yield GaugeMetricFamily("datagen_schedulers", "Schedulers alive.", value=len(schedulers))
+
+
+def _histogram(name: str, what: str, values: list[float]) -> Metric:
+    buckets = [(str(bound), float(sum(value <= bound for value in values))) for bound in BUCKETS]
+    family = HistogramMetricFamily(name, what)
+    family.add_metric((), [*buckets, ("+Inf", float(len(values)))], sum(values))
+    return family

@@ -1,0 +1,122 @@
+"""The queues: which there are, and knocking on them. RQ with JSON, never pickle."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import structlog
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
+from redis.retry import Retry
+from rq import Queue
+from rq.serializers import JSONSerializer
+
+from datagen.workflow.services import Door, Knock
+
+log = structlog.get_logger()
+
+#: Queue names, most urgent first: a worker that serves all of them takes an event before a shard.
+EVENTS, PUBLISHING, SYNTHESIS = "datagen-events", "datagen-publishing", "datagen-synthesis"
+ALL_QUEUES = (EVENTS, PUBLISHING, SYNTHESIS)
+#: Served by workers with a GPU alone: what they have loaded is worth more than an idle minute.
+GPU = "datagen-gpu"
+#: Redis answers in microseconds, or it is away: a web request must not wait for it, because Label Studio waits a
+#: second for the request, and the annotator with it.
+REDIS_TIMEOUT_SECONDS = 0.4
+#: Nobody knocks for so long after Redis was found away; the sweeper knocks for what was left out.
+AWAY_SECONDS = 5.0
+#: What jobs return and why they failed stands in rows; RQ need not keep it for long.
+RESULT_TTL_SECONDS, FAILURE_TTL_SECONDS = 60, 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class _Route:
+    queue: str
+    function: str
+    timeout_seconds: int
+
+
+_ROUTES = {
+    Door.EVENT: _Route(EVENTS, "datagen.entrypoints.rq_tasks.handle_event", 300),
+    Door.INPUTS: _Route(EVENTS, "datagen.entrypoints.rq_tasks.refresh_inputs", 900),
+    Door.PROPOSALS: _Route(SYNTHESIS, "datagen.entrypoints.rq_tasks.propose", 900),
+    Door.OUTBOX: _Route(PUBLISHING, "datagen.entrypoints.rq_tasks.tell", 900),
+    Door.SHARD: _Route(SYNTHESIS, "datagen.entrypoints.rq_tasks.render", 3600),
+    # a model may have to be taught first, and a CPU takes minutes a picture; what hangs, its watchdog ends
+    Door.GPU_SHARD: _Route(GPU, "datagen.entrypoints.rq_tasks.render", 7 * 24 * 3600),
+}
+
+
+def connect(url: str) -> Redis:
+    """The connection for knocking; workers make their own, which may block."""
+    return Redis.from_url(
+        url,
+        socket_timeout=REDIS_TIMEOUT_SECONDS,
+        socket_connect_timeout=REDIS_TIMEOUT_SECONDS,
+        retry=Retry(NoBackoff(), 1),  # one more, on a new connection; the client's own ten tries take seconds
+    )
+
+
+def explain_redis(fault: RedisError, where: str = "Redis") -> str:
+    """A sentence that says what is wrong with Redis and how to mend it; it holds no address and no password."""
+    said = str(fault).upper()
+    if isinstance(fault, NoPermissionError) or "NOPERM" in said:
+        return f"{where} does not let this user do what is needed. Give the user of REDIS_URL all commands and keys."
+    if isinstance(fault, AuthenticationError) or any(words in said for words in ("NOAUTH", "WRONGPASS", "AUTHENTICAT")):
+        return (
+            f"{where} answers, and wants a password that REDIS_URL lacks, or has wrong. "
+            "Write it like this: redis://:PASSWORD@HOST:6379/0"
+        )
+    if "DB INDEX IS OUT OF RANGE" in said:
+        return f"{where} has no database of the number at the end of REDIS_URL; use 0."
+    return f"{where} does not answer ({type(fault).__name__}). Start it, or set REDIS_URL."
+
+
+_DOORS = frozenset(map(str, Door))
+
+
+class Queues:
+    """Knocks on the queues' doors."""
+
+    def __init__(self, redis: Redis) -> None:
+        self.redis = redis
+        self._away_until = 0.0
+        self._queues = {name: Queue(name, connection=redis, serializer=JSONSerializer) for name in (*ALL_QUEUES, GPU)}
+
+    def knock(self, knocks: Sequence[Knock]) -> None:
+        """Queue a job for each knock. Without Redis the rows wait for the sweeper: a knock is only a hint."""
+        if time.monotonic() < self._away_until:
+            return
+        try:
+            for knock in knocks:
+                route = _ROUTES[knock.door]
+                self._queues[route.queue].enqueue_call(
+                    route.function,
+                    job_id=f"{knock.door}-{knock.row_id}-{secrets.token_hex(6)}",
+                    args=(knock.row_id,),
+                    timeout=route.timeout_seconds,
+                    result_ttl=RESULT_TTL_SECONDS,
+                    failure_ttl=FAILURE_TTL_SECONDS,
+                )
+        except RedisError as fault:
+            self._away_until = time.monotonic() + AWAY_SECONDS
+            log.warning("queue.unreachable", knocks=len(knocks), reason=type(fault).__name__)
+
+    def queued(self) -> set[Knock]:
+        """What waits in the queues, as the knocks that put it there."""
+        waiting: set[Knock] = set()
+        for queue in self._queues.values():
+            for job_id in queue.job_ids:
+                door, _, rest = job_id.partition("-")
+                row_id = rest.partition("-")[0]
+                if door in _DOORS and row_id.isdigit():
+                    waiting.add(Knock(Door(door), int(row_id)))
+        return waiting
+
+    def depths(self) -> dict[str, int]:
+        """How many jobs wait in each queue."""
+        return {name: len(queue) for name, queue in self._queues.items()}

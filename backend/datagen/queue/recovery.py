@@ -1,0 +1,176 @@
+"""The sweeper: knocks for rows that wait though nobody knocks: a lost queue, a dead worker, a wait that is over.
+
+It also deletes events that were handled long ago.
+
+Of shards that wait for a worker it also says so, where people look.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from sqlalchemy import and_, delete, func, or_, select
+from sqlalchemy.orm import Session
+
+from datagen.label_studio.api.webhook_payload import figure_name
+from datagen.operations.health import live_workers
+from datagen.queue.queues import GPU, Queues
+from datagen.store.counters import count_pruned
+from datagen.store.database import Database
+from datagen.store.tables import (
+    BatchRow,
+    FetchedPictureRow,
+    InboxRow,
+    OutboxRow,
+    ShardRow,
+    SpecRow,
+    StudyRow,
+    WorkState,
+    now,
+)
+from datagen.workflow.decisions.spec_versions import shard_door
+from datagen.workflow.generation import batch_status
+from datagen.workflow.services import LOCK, Door, Knock, Unit
+
+#: Rows looked at in one sweep, a door; the next sweep takes the rest.
+MOST_ROWS = 50_000
+#: Handled events deleted in one transaction, and in one sweep.
+PRUNED_AT_ONCE, PRUNED_IN_A_SWEEP = 1_000, 10_000
+#: Handled events beyond so many are deleted before their days are over, so that a flood does not fill the disk.
+MOST_HANDLED = 500_000
+#: Failed events are kept so many times as long as handled ones.
+FAILED_DAYS_FACTOR = 4
+
+_DOORS = ((InboxRow, Door.EVENT), (OutboxRow, Door.OUTBOX))
+
+
+def sweep(database: Database, queues: Queues) -> int:
+    """Knock for every row that is due and not queued; returns how many.
+
+    Raises:
+        redis.exceptions.RedisError: Redis is away; the next sweep tries again.
+    """
+    moment = now()
+    overdue: list[Knock] = []
+    with database.read() as session:
+        for kind, door in _DOORS:
+            found = session.scalars(
+                select(kind.id)
+                .where(kind.state.in_([WorkState.PENDING, WorkState.RUNNING]), kind.due_at <= moment)
+                .order_by(kind.id)
+                .limit(MOST_ROWS)
+            )
+            overdue += [Knock(door, row_id) for row_id in found]
+        shards = list(_shards(session, moment))
+        stale = session.scalars(
+            select(StudyRow.id).where(
+                StudyRow.inputs_read != StudyRow.inputs_changed,
+                or_(StudyRow.inputs_due_at.is_(None), StudyRow.inputs_due_at <= moment),
+            )
+        )
+        retries = session.scalars(
+            select(FetchedPictureRow.study_id).where(FetchedPictureRow.retry_at <= moment).distinct()
+        )
+        unread = sorted({*stale, *retries})
+        overdue += [*(shard.knock for shard in shards), *(Knock(Door.INPUTS, study_id) for study_id in unread)]
+        postponed = session.scalars(select(StudyRow.id).where(StudyRow.proposals_due_at <= moment))
+        overdue += [Knock(Door.PROPOSALS, study_id) for study_id in postponed]
+    queued = queues.queued()  # after the rows were read: what was knocked for meanwhile is among them
+    knocks = [knock for knock in overdue if knock not in queued]
+    if knocks:
+        queues.knock(knocks)
+    _say_what_is_waited_for(database, queues, shards)
+    return len(knocks)
+
+
+def prune_inbox(database: Database, days: int) -> int:
+    """Delete events that were handled more than ``days`` ago, failed ones after four times as long; how many.
+
+    Few in a transaction, so that no webhook waits for long; the next sweep goes on.
+    """
+    deleted = 0
+    while deleted < PRUNED_IN_A_SWEEP:
+        with database.read() as session:
+            ids = _outdated(session, days)
+        if ids:
+            with database.write() as session:
+                gone = delete(InboxRow).where(InboxRow.id.in_(ids)).returning(InboxRow.action, InboxRow.state)
+                count_pruned(session, [(figure_name(action), state) for action, state in session.execute(gone)])
+        deleted += len(ids)
+        if len(ids) < PRUNED_AT_ONCE:
+            break
+    return deleted
+
+
+def _outdated(session: Session, days: int) -> Sequence[int]:
+    """Events to delete, not more than one transaction takes."""
+    moment = now()  # an event's ``due_at`` is not touched any more once it has ended
+    conditions = [
+        and_(InboxRow.state == WorkState.DONE, InboxRow.due_at < moment - timedelta(days=days)),
+        and_(InboxRow.state == WorkState.CANCELLED, InboxRow.due_at < moment - timedelta(days=days)),
+        and_(InboxRow.state == WorkState.FAILED, InboxRow.due_at < moment - timedelta(days=FAILED_DAYS_FACTOR * days)),
+    ]
+    oldest, newest = session.execute(select(func.min(InboxRow.id), func.max(InboxRow.id))).one()
+    if newest is not None and newest - oldest >= MOST_HANDLED:
+        conditions.append(and_(InboxRow.state == WorkState.DONE, InboxRow.id <= newest - MOST_HANDLED))
+    ids: dict[int, None] = {}
+    for ended in conditions:
+        found = session.scalars(select(InboxRow.id).where(ended).order_by(InboxRow.id).limit(PRUNED_AT_ONCE))
+        ids |= dict.fromkeys(found)
+    return [*ids][:PRUNED_AT_ONCE]
+
+
+class _Shard(NamedTuple):
+    """A shard that is due."""
+
+    knock: Knock
+    batch_id: int
+    #: somebody was at it, and was not heard of for as long as a lease
+    died: bool
+    #: what stands in its batch's decision task
+    doing: str
+
+
+def _shards(session: Session, moment: datetime) -> Iterator[_Shard]:
+    """The shards that are due, each at the door of its engine's workers."""
+    found = session.execute(
+        select(ShardRow.id, ShardRow.state, SpecRow.body["engine"].as_string(), BatchRow.id, BatchRow.doing)
+        .join(BatchRow, BatchRow.id == ShardRow.batch_id)
+        .join(SpecRow, SpecRow.id == BatchRow.spec_id)
+        .where(ShardRow.state.in_([WorkState.PENDING, WorkState.RUNNING]), ShardRow.due_at <= moment)
+        .order_by(ShardRow.id)
+        .limit(MOST_ROWS)
+    ).all()
+    doors = {engine: shard_door(engine) for engine in {engine for _, _, engine, _, _ in found}}
+    for row_id, state, engine, batch_id, doing in found:
+        yield _Shard(Knock(doors[engine], row_id), batch_id, state == WorkState.RUNNING, doing)
+
+
+def _say_what_is_waited_for(database: Database, queues: Queues, shards: Sequence[_Shard]) -> None:
+    for_gpu = any(shard.knock.door is Door.GPU_SHARD for shard in shards)
+    no_gpu = for_gpu and not any(GPU in worker.queues for worker in live_workers(queues))
+    words: dict[int, str] = {
+        shard.batch_id: said
+        for shard in shards
+        if (said := _waits_for(shard, no_gpu=no_gpu)) is not None and said != shard.doing
+    }
+    if not words:
+        return
+    with database.write() as session:
+        unit = Unit(session=session)
+        for batch_id, said in sorted(words.items()):
+            batch = session.get(BatchRow, batch_id, with_for_update=LOCK)
+            if batch is not None:  # its study was not deleted meanwhile
+                batch_status.say(unit, batch, said)
+    queues.knock(unit.knocks)
+
+
+def _waits_for(shard: _Shard, *, no_gpu: bool) -> str | None:
+    """What is to stand in its decision task; None: what stands there."""
+    if shard.knock.door is Door.GPU_SHARD and no_gpu:
+        return batch_status.NO_GPU
+    if shard.died:
+        return batch_status.DIED
+    return "" if shard.doing == batch_status.NO_GPU else None  # there is one now, and its turn will come

@@ -1,0 +1,88 @@
+"""Backgrounds while rendering: each decoded once as long as memory allows, with its area beside it.
+
+Thousands may be given; none is loaded before a sample needs it.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from datagen.domain.inputs import ImageRef
+from datagen.synthesis.composite.placement.area_model import AreaModel
+from datagen.synthesis.composite.placement.hard_negatives import Look, near_lookalikes, places
+from datagen.synthesis.engine import Picture, Pictures
+from datagen.synthesis.intensity import Bools
+
+#: Decoded backgrounds are kept up to this many bytes, and at least one.
+KEPT_BYTES = 192 * 2**20
+#: Reduced areas are up to 65 kB each and dear to compute: more of them are kept.
+KEPT_AREAS = 2000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Area:
+    """Where a label may appear on a background, at the reduced scale of ``datagen.synthesis.composite.placement.area_model``; may be empty.
+
+    ``inside`` [h, w] is true there; ``places`` are numbers of its pixels, to draw from: some more than once.
+    """
+
+    inside: Bools
+    places: npt.NDArray[np.uint16]
+
+
+class Backgrounds:
+    """The background pictures of a spec, in order, and the areas the models predict on them."""
+
+    def __init__(
+        self,
+        refs: Sequence[ImageRef],
+        pictures: Pictures,
+        models: Mapping[str, AreaModel],
+        looks: Mapping[str, Look | None],
+        strictness: float,
+    ) -> None:
+        self._refs = tuple(refs)
+        self._pictures = pictures
+        self._models, self._looks = dict(models), dict(looks)
+        self._strictness = strictness
+        self._kept: OrderedDict[int, Picture] = OrderedDict()
+        self._bytes = 0
+        self._areas: OrderedDict[tuple[int, str], Area] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._refs)
+
+    def ref(self, number: int) -> ImageRef:
+        """What background ``number`` is known by."""
+        return self._refs[number]
+
+    def picture(self, number: int) -> Picture:
+        """Its pixels; the caller must not write into them."""
+        if number in self._kept:
+            self._kept.move_to_end(number)
+            return self._kept[number]
+        picture = self._pictures.load(self._refs[number])
+        self._kept[number] = picture
+        self._bytes += picture.nbytes
+        while self._bytes > KEPT_BYTES and len(self._kept) > 1:
+            _, dropped = self._kept.popitem(last=False)
+            self._bytes -= dropped.nbytes
+        return picture
+
+    def area(self, number: int, label: str) -> Area:
+        """Where the label may appear on it; the caller must not write into it."""
+        key = (number, label)
+        if key not in self._areas:
+            model, look, picture = self._models[label], self._looks.get(label), self.picture(number)
+            inside = model.allowed(model.likelihood(picture), self._strictness)
+            near = None if look is None else near_lookalikes(look, picture)
+            self._areas[key] = Area(inside=inside, places=places(inside, near))
+            if len(self._areas) > KEPT_AREAS:
+                self._areas.popitem(last=False)
+        self._areas.move_to_end(key)
+        return self._areas[key]

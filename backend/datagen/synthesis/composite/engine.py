@@ -1,0 +1,319 @@
+"""The ``composite`` engine: cut the concept out of its boxes, learn where it belongs, lay it down, label it exactly.
+
+Runs on a CPU with no weights. Fitting reads the concepts and canvases, and glances at backgrounds of a concept's own
+size for a clean photo of the same part; otherwise backgrounds are read while rendering. What it found and what it could
+not use are lines of its report.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+
+from datagen.domain.inputs import ImageRef
+from datagen.domain.sample import Provenance
+from datagen.domain.spec import Json, Spec, sample_seed
+from datagen.domain.wording import by_number, counted
+from datagen.errors import EngineError
+from datagen.synthesis.composite import findings
+from datagen.synthesis.composite.appearance.appearance_model import learn_law
+from datagen.synthesis.composite.appearance.pose import learn_pose
+from datagen.synthesis.composite.backgrounds import Backgrounds
+from datagen.synthesis.composite.compositor import Composer
+from datagen.synthesis.composite.extraction.exemplars import Candidate, Exemplar, candidates, choose
+from datagen.synthesis.composite.extraction.reference_alignment import Templates
+from datagen.synthesis.composite.parameters import NAMES, CompositeParameters
+from datagen.synthesis.composite.placement.area_model import ANYWHERE, AreaModel, drawn_area, fit_area
+from datagen.synthesis.composite.placement.hard_negatives import learn_look
+from datagen.synthesis.composite.placement_attempt import Learned
+from datagen.synthesis.engine import FitReport, Pictures, Progress, Rendered, sentence
+
+NAME, VERSION = "composite", "1"
+#: A concept that others stood in for so often, and more often than not, is named in the report.
+_OFTEN = 2
+
+
+class CompositeEngine:
+    """Measures the concept, then composes it."""
+
+    name = NAME
+    version = VERSION
+    #: parameter → the key that it stands under in a spec: none
+    takes: ClassVar[Mapping[str, str]] = dict.fromkeys(NAMES, "")
+
+    @staticmethod
+    def check(parameters: Mapping[str, Json]) -> tuple[str, ...]:
+        """What stands in the way of rendering with these parameters: a wrong one; empty when nothing does."""
+        try:
+            CompositeParameters.from_json(parameters)
+        except EngineError as wrong:
+            return (sentence(str(wrong)),)
+        return ()
+
+    def fit(self, spec: Spec, pictures: Pictures, progress: Progress) -> FittedComposite:
+        """Learn mattes, area and blends from the spec's inputs.
+
+        Raises:
+            EngineError: a parameter is wrong, no box can be cut out, or no background can hold a concept.
+        """
+        parameters = CompositeParameters.from_json(spec.parameters)
+        lines = _Lines()
+        exemplars = _exemplars(spec, pictures, parameters, progress, lines)
+        progress(0.6, "learning where the concept may appear")
+        models = _areas(spec, pictures, lines)
+        progress(0.9, "looking through the backgrounds")
+        refs = _usable_backgrounds(spec, exemplars, parameters, lines.warnings)
+        learned = _learn(spec, exemplars, lines)
+        looks = {label: learn_look(one.exemplars) for label, one in learned.items()}
+        backgrounds = Backgrounds(refs, pictures, models, looks, parameters.place_strictness)
+        # the order of backgrounds belongs to the spec, so that each is used once before any is used twice
+        order = np.random.default_rng(sample_seed(spec.digest, -1)).permutation(len(refs))
+        composer = Composer(
+            learned=learned,
+            backgrounds=backgrounds,
+            parameters=parameters,
+            order=order,
+        )
+        lines.figures["exemplars"] = float(len(exemplars))
+        lines.figures["backgrounds"] = float(len(refs))
+        progress(1.0, "fitted")
+        return FittedComposite(spec, composer, backgrounds, lines.report())
+
+
+class FittedComposite:
+    """A spec the engine has learned; renders any of its samples, in any order, on any machine."""
+
+    def __init__(self, spec: Spec, composer: Composer, backgrounds: Backgrounds, report: FitReport) -> None:
+        self._spec = spec
+        self._composer = composer
+        self._backgrounds = backgrounds
+        self._fit = report
+        self._rejected: Counter[str] = Counter()
+        self._passed_over: dict[str, str] = {}
+        self._turns: Counter[str] = Counter()
+        self._stood_in: Counter[str] = Counter()
+        self._rendered = 0
+
+    @property
+    def report(self) -> FitReport:
+        """What the fit found, and what rendering has turned down so far, counted."""
+        counts = tuple(
+            f"{counted(count, 'placement')} {by_number(count, 'was', 'were')} tried and dropped: {reason}."
+            for reason, count in sorted(self._rejected.items())
+        )
+        figures = self._fit.figures | {"rendered": float(self._rendered)}
+        figures |= {f"rejected: {reason}": float(count) for reason, count in self._rejected.items()}
+        passed_over = tuple(
+            f"background {name}: {why}; another was used instead. Exclude it, or draw canvases like it."
+            for name, why in sorted(self._passed_over.items())
+        )
+        stood_in = tuple(
+            f"{concept}: it could not be placed in {times} of {counted(self._turns[concept], 'image')}, and another "
+            "example was used there. Draw canvases on photos like its surroundings, or draw a closer box."
+            for concept, times in sorted(self._stood_in.items())
+            if times >= _OFTEN and times > self._turns[concept] / 2
+        )
+        return FitReport(
+            findings=self._fit.findings,
+            details=self._fit.details + counts,
+            warnings=self._fit.warnings + passed_over + stood_in,
+            figures=figures,
+        )
+
+    def render(self, indices: Sequence[int]) -> Iterator[Rendered]:
+        """The samples of these indices, in order.
+
+        Raises:
+            EngineError: an index is negative, or no instance fits on the sample's background.
+        """
+        for index in indices:
+            if index < 0:
+                raise EngineError(f"sample {index} does not exist; indices begin at 0")
+            seed = sample_seed(self._spec.digest, index)
+            made = self._composer.compose(index, seed)
+            self._rejected.update(made.rejected)
+            for number, why in made.passed_over.items():
+                self._passed_over[self._backgrounds.ref(number).name] = why
+            self._turns.update(concept for concept, _ in made.turns)
+            self._stood_in.update(concept for concept, other in made.turns if other)
+            self._rendered += 1
+            ref = self._backgrounds.ref(made.background)
+            if not made.instances:
+                raise EngineError(
+                    f"no example could be placed on background {ref.name}: "
+                    + (
+                        ", ".join(f"{reason} ({counted(n, 'time')})" for reason, n in made.rejected.items())
+                        or "no reason kept"
+                    )
+                    + ". Exclude that background, or widen the area on the canvases."
+                )
+            yield Rendered(
+                image=made.image,
+                mask=made.mask,
+                instances=made.instances,
+                provenance=Provenance(
+                    spec_digest=self._spec.digest,
+                    index=index,
+                    seed=seed,
+                    engine=NAME,
+                    engine_version=VERSION,
+                    background=ref,
+                    steps=made.steps,
+                ),
+            )
+
+
+@dataclass(kw_only=True)
+class _Lines:
+    """The report of a fit, while it is written."""
+
+    findings: list[str] = field(default_factory=list)
+    details: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    figures: dict[str, float] = field(default_factory=dict)
+
+    def report(self) -> FitReport:
+        """What was written so far."""
+        return FitReport(
+            findings=tuple(self.findings),
+            details=tuple(self.details),
+            warnings=tuple(self.warnings),
+            figures=self.figures,
+        )
+
+
+def _exemplars(
+    spec: Spec, pictures: Pictures, parameters: CompositeParameters, progress: Progress, lines: _Lines
+) -> list[Exemplar]:
+    found: list[Candidate] = []
+    templates = Templates(spec.backgrounds, pictures)
+    for number, concept in enumerate(spec.concepts):
+        progress(0.6 * number / len(spec.concepts), f"cutting out {concept.image.name}")
+        made, said = candidates(concept, pictures.load(concept.image), templates)
+        lines.warnings += said
+        for one in made:
+            if one.label in spec.labels:
+                found.append(one)
+            else:
+                lines.warnings.append(
+                    f"concept {one.name}: its label {one.label!r} is not one of the study's "
+                    f"({', '.join(spec.labels)}); the box was left out. Relabel it, or add the label."
+                )
+    known = sum(one.clean.method == "template" for one in found)
+    if known:
+        lines.findings.append(findings.of_same_part(known, len(found)))
+    exemplars, said = choose(found, parameters.matte_choices)
+    lines.warnings += said
+    if not exemplars:
+        raise EngineError("no concept image has a usable box; draw at least one box round the thing, with its label.")
+    for label in spec.labels:
+        of_label = [e for e in exemplars if e.label == label]
+        if not of_label:
+            lines.warnings.append(
+                f"label {label!r}: no concept image shows it, so it is not synthesized. Draw a box with it."
+            )
+            continue
+        methods = Counter(e.method for e in of_label)
+        lines.findings.append(findings.cut_out(label, len(of_label)))
+        lines.details.append(findings.cut_out_by(label, methods))
+        if any(e.method.endswith("to the box") for e in of_label):
+            lines.findings.append(findings.soft_edges(label))
+        different = len({e.patch.tobytes() for e in of_label})
+        if 1 < len(of_label) > different:
+            lines.warnings.append(
+                f"label {label!r}: {counted(len(of_label), 'example')}, but only {counted(different, 'different one')}"
+                "; copies teach nothing new. Draw boxes on other photos."
+            )
+        if len(of_label) == 1:
+            lines.warnings.append(
+                f"label {label!r}: one example only; every sample is a variation of it. Draw more boxes."
+            )
+    return list(exemplars)
+
+
+def _learn(spec: Spec, exemplars: Sequence[Exemplar], lines: _Lines) -> dict[str, Learned]:
+    """Law and pose of every label that has exemplars, and what they are in words."""
+    learned: dict[str, Learned] = {}
+    for label in spec.labels:
+        same = [e for e in exemplars if e.label == label]
+        if not same:
+            continue
+        law, prior = learn_law(same), learn_pose(same)
+        learned[label] = Learned(exemplars=same, prior=prior, law=law)
+        lines.findings += [findings.tones(label, law), findings.directions(label, prior)]
+        lines.details += [findings.tones_by(label, law), findings.directions_by(label, prior)]
+        lines.figures |= {f"law slope: {label}": law.slope, f"law doubt: {label}": law.doubt}
+        lines.figures |= {f"blend error {name}: {label}": score for name, score in law.scores.items()}
+    return learned
+
+
+def _areas(spec: Spec, pictures: Pictures, lines: _Lines) -> dict[str, AreaModel]:
+    """The area model of every label; labels whose canvases are the same share one."""
+    models: dict[str, AreaModel] = {}
+    made: dict[tuple[tuple[int, ...], ...], AreaModel] = {}
+    shown = [pictures.load(canvas.image) for canvas in spec.canvases]
+    for label in spec.labels:
+        chosen = tuple(
+            tuple(n for n, area in enumerate(canvas.areas) if area.label in (None, label)) for canvas in spec.canvases
+        )
+        if chosen not in made:
+            drawn = []
+            for canvas, picture, numbers in zip(spec.canvases, shown, chosen, strict=True):
+                polygons = [canvas.areas[n].polygon for n in numbers]
+                mask = drawn_area(polygons, *picture.shape[:2])
+                if mask.any():
+                    drawn.append((picture, mask))
+                else:
+                    lines.warnings.append(
+                        f"canvas {canvas.image.name}: no polygon for {label!r} covers anything; it was left out."
+                    )
+            made[chosen] = fit_area(drawn) if drawn else ANYWHERE
+            model = made[chosen]
+            if not drawn:
+                lines.warnings.append(
+                    f"label {label!r}: no canvas has a polygon for it; it is placed anywhere. Draw where it may appear."
+                )
+            elif model.iou is None:
+                lines.warnings.append(
+                    f"label {label!r}: one canvas only, so the area learned from it could not be checked on another. "
+                    "Draw more canvases."
+                )
+            else:
+                lines.findings.append(findings.area(label, model.mode, model.iou))
+                lines.details.append(findings.area_by(label, model.mode, model.iou))
+        models[label] = made[chosen]
+        iou = made[chosen].iou
+        if iou is not None:
+            lines.figures[f"area IoU: {label}"] = iou
+    return models
+
+
+def _usable_backgrounds(
+    spec: Spec, exemplars: Sequence[Exemplar], parameters: CompositeParameters, warnings: list[str]
+) -> list[ImageRef]:
+    """The backgrounds that can hold at least the smallest concept of every label."""
+    need_w, need_h = 0.0, 0.0
+    for label in {e.label for e in exemplars}:
+        boxes = [e.box for e in exemplars if e.label == label]
+        smallest = min(boxes, key=lambda box: box.area)
+        need_w, need_h = max(need_w, smallest.width), max(need_h, smallest.height)
+    need_w, need_h = need_w * parameters.size_factor, need_h * parameters.size_factor
+    kept: list[ImageRef] = []
+    for ref in spec.backgrounds:
+        if ref.width > need_w + 8 and ref.height > need_h + 8:
+            kept.append(ref)
+        else:
+            warnings.append(
+                f"background {ref.name}: {ref.width} × {ref.height} pixels are too small for the concept "
+                f"({need_w:.0f} × {need_h:.0f}); it was left out."
+            )
+    if not kept:
+        raise EngineError(
+            f"none of the {counted(len(spec.backgrounds), 'background')} can hold the concept; add backgrounds larger "
+            f"than {need_w:.0f} × {need_h:.0f} pixels."
+        )
+    return kept

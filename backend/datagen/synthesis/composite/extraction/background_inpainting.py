@@ -1,0 +1,265 @@
+"""What a photo would look like without the thing in the box: a clean fill, and how well it can be trusted.
+
+Three fills are tried. *Twin*: the place elsewhere in the same photo whose surroundings look most like the surroundings
+of the box (exemplar-based filling, Criminisi et al. 2004, with the whole box as one patch), its tones shifted by a
+smooth membrane so that they meet the rim. *Grain*: on a texture that runs in one direction, every line of it carried
+on through the box. *Membrane*: the rim's tones interpolated smoothly inwards (pull-push, Gortler et al. 1996). The one
+is kept that best predicts a ring just outside the box, unseen. Where an aligned clean photo (``template``) predicts the
+ring about as well, it is preferred: it alone has seen what is in the box.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from datagen.domain.geometry import Box
+from datagen.synthesis.intensity import NEAR_A_LEVEL, Bools, Floats, grey, is_two_level, to_tones
+
+#: Half the side, in box sides, of the neighbourhood searched for a twin: enough for a texture to recur.
+_REACH = 6.0
+#: No search further than this many pixels each way: the search's time is quadratic in it.
+_REACH_PX = 160
+#: A texture this coherent (0 none, 1 parallel lines) has a direction.
+COHERENT = 0.35
+#: A template is believed when it misses the ring by no more than this many times what the best fill does, or tones.
+_TEMPLATE_SHARE, _TEMPLATE_TONES = 1.5, 6.0
+#: Known pixels averaged on either side of a line through the hole.
+_LINE_PX = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """A window of whole pixels in an image: left, top, right, bottom (right and bottom excluded)."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Rows and columns."""
+        return slice(self.top, self.bottom), slice(self.left, self.right)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.bottom - self.top, self.right - self.left
+
+
+def around(box: Box, margin: float, width: int, height: int) -> Frame:
+    """The whole pixels within ``margin`` pixels of ``box``, inside an image of that size."""
+    return Frame(
+        left=max(0, int(np.floor(box.x - margin))),
+        top=max(0, int(np.floor(box.y - margin))),
+        right=min(width, int(np.ceil(box.right + margin))),
+        bottom=min(height, int(np.ceil(box.bottom + margin))),
+    )
+
+
+def inside(box: Box, frame: Frame) -> Bools:
+    """Which pixels of ``frame`` the box touches, [h, w]."""
+    rows, columns = frame.shape
+    hole = np.zeros((rows, columns), bool)
+    hole[
+        max(0, int(np.floor(box.y)) - frame.top) : max(0, int(np.ceil(box.bottom)) - frame.top),
+        max(0, int(np.floor(box.x)) - frame.left) : max(0, int(np.ceil(box.right)) - frame.left),
+    ] = True
+    return hole
+
+
+def membrane(values: Floats, known: Bools) -> Floats:
+    """``values`` [h, w, c] with the unknown pixels filled smoothly from the known ones (pull-push)."""
+    if known.all():
+        return values
+    if not known.any():
+        return np.full_like(values, float(values.mean()))
+    levels: list[tuple[Floats, Floats]] = []
+    weight = known.astype(np.float32)[:, :, None]
+    total = values * weight
+    while True:
+        levels.append((total, weight))
+        height, width = weight.shape[:2]
+        if float(weight.min()) > 0 or max(height, width) <= 1:
+            break
+        size = ((width + 1) // 2, (height + 1) // 2)
+        total = _atleast_3d(cv2.resize(total, size, interpolation=cv2.INTER_AREA))
+        weight = _atleast_3d(cv2.resize(weight, size, interpolation=cv2.INTER_AREA))
+    filled = levels[-1][0] / np.maximum(levels[-1][1], 1e-6)
+    for total, weight in reversed(levels[:-1]):
+        height, width = weight.shape[:2]
+        up = _atleast_3d(cv2.resize(filled, (width, height), interpolation=cv2.INTER_LINEAR))
+        share = np.minimum(weight, 1.0)
+        filled = np.where(weight > 0, total / np.maximum(weight, 1e-6), 0) * share + up * (1 - share)
+    return np.where(known[:, :, None], values, filled).astype(np.float32)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clean:
+    """A window without its thing: ``tones`` [h, w, c], and how far off the fill was on a ring it had not seen.
+
+    ``error`` is the median over that ring's pixels of the distance in tones, all channels together, ``worst`` what one
+    pixel in ten exceeds.
+    """
+
+    tones: Floats
+    error: float
+    worst: float
+    method: str
+
+
+def clean_fill(
+    picture: npt.NDArray[Any], box: Box, frame: Frame, taken: Sequence[Box], template: Floats | None = None
+) -> Clean:
+    """``frame`` as it would be without the thing in ``box``.
+
+    Args:
+        picture: the whole photo.
+        box: what is filled; inside ``frame``.
+        frame: the window returned.
+        taken: every box of the photo: no twin is taken from there.
+        template: the frame as an aligned clean photo shows it, tones [h, w, c].
+    """
+    tones = to_tones(picture[frame.slices])
+    hole = inside(box, frame)
+    others = np.zeros_like(hole)
+    for other in taken:
+        if other != box:
+            others |= inside(other, frame)
+    known = ~hole & ~others
+    if not known.any():
+        return Clean(tones=tones, error=0.0, worst=0.0, method="none")
+    # both fills are judged on a ring that neither was allowed to see
+    ring = cv2.dilate(hole.astype(np.uint8), np.ones((7, 7), np.uint8)).astype(bool) & known
+    blind = known & ~ring if (known & ~ring).any() else known
+    fills: dict[str, Callable[[Bools], Floats]] = {"membrane": lambda seen: membrane(tones, seen)}
+    twin = _twin(picture, frame, known, taken)
+    if twin is not None:
+        fills["twin"] = lambda seen: twin + membrane(tones - twin, seen)
+    direction = grain_direction(tones, known)
+    if direction is not None:
+        fills["grain"] = lambda seen: along_grain(tones, seen, direction)
+    usual: Callable[[Floats], Any] = np.median
+    if is_two_level(tones[known]):
+        # the median pixel of such a picture is right by any fill: only the mean tells where the edge was missed
+        fills, usual = {name: _without_greys(fill, tones, known) for name, fill in fills.items()}, np.mean
+    misses = {name: _distance(fill(blind), tones, ring) for name, fill in fills.items()}
+    best = min(misses, key=lambda name: (usual(misses[name]), name))
+    if template is not None:
+        fills["template"] = lambda seen: template + membrane(tones - template, seen)
+        misses["template"] = _distance(fills["template"](blind), tones, ring)
+        if np.median(misses["template"]) <= max(_TEMPLATE_SHARE * np.median(misses[best]), _TEMPLATE_TONES):
+            best = "template"
+    error, worst = (float(v) for v in np.quantile(misses[best], (0.5, 0.9)))
+    filled = np.where(known[:, :, None], tones, np.clip(fills[best](known), 0, 255)).astype(np.float32)
+    return Clean(tones=filled, error=error, worst=worst, method=best)
+
+
+def grain_direction(tones: Floats, known: Bools) -> tuple[float, float] | None:
+    """The unit vector (x, y) along which the texture of the known pixels runs; None where it has no direction."""
+    plain = np.ascontiguousarray(tones.mean(axis=2))
+    dx, dy = (cv2.Sobel(plain, cv2.CV_32F, *order, ksize=3) for order in ((1, 0), (0, 1)))
+    sure = cv2.erode(known.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
+    dx, dy = dx[sure], dy[sure]
+    # gradients count by their strength, not its square: one strong border is not the texture
+    weight = 1 / (np.hypot(dx, dy) + 1.0)
+    xx, yy, xy = (float((a * b * weight).sum()) for a, b in ((dx, dx), (dy, dy), (dx, dy)))
+    if float(np.hypot(xx - yy, 2 * xy)) < COHERENT * (xx + yy + 1e-6):
+        return None
+    angle = 0.5 * float(np.arctan2(2 * xy, xx - yy)) + np.pi / 2
+    return float(np.cos(angle)), float(np.sin(angle))
+
+
+def along_grain(tones: Floats, known: Bools, direction: tuple[float, float]) -> Floats:
+    """``tones`` with every unknown pixel taken from the known ones on its line, both ways, the nearer counting more.
+
+    Lines of the texture go on through the hole; what does not reach a known pixel on either side keeps the membrane.
+    """
+    filled = membrane(tones, known)
+    ys, xs = (v.astype(np.float32) for v in np.nonzero(~known))
+    total = np.zeros((len(ys), tones.shape[2]), np.float32)
+    weights = np.zeros(len(ys), np.float32)
+    height, width = known.shape
+    for way in (1.0, -1.0):
+        got, count = np.zeros_like(total), np.zeros(len(ys), np.float32)
+        reach = np.zeros(len(ys), np.float32)
+        for step in range(1, height + width):
+            px, py = xs + way * step * direction[0], ys + way * step * direction[1]
+            column, row = np.rint(px).astype(int), np.rint(py).astype(int)
+            within = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+            wanting = within & (count < _LINE_PX)
+            if not wanting.any():
+                break
+            hit = np.flatnonzero(wanting)
+            hit = hit[known[row[hit], column[hit]]]
+            got[hit] += tones[row[hit], column[hit]]
+            count[hit] += 1
+            reach[hit[reach[hit] == 0]] = step
+        met = count > 0
+        weight = np.where(met, 1 / (reach + _LINE_PX), 0).astype(np.float32)
+        total[met] += (got[met] / count[met][:, None]) * weight[met][:, None]
+        weights += weight
+    reached = weights > 0
+    rows, columns = ys[reached].astype(int), xs[reached].astype(int)
+    filled[rows, columns] = total[reached] / weights[reached][:, None]
+    return filled
+
+
+def _without_greys(fill: Callable[[Bools], Floats], tones: Floats, known: Bools) -> Callable[[Bools], Floats]:
+    """The fill for a picture of two tones: what lies between the two has the one that it is nearer to."""
+    plain = tones[known].mean(axis=1)
+    bright = plain > 0.5 * (plain.min() + plain.max())
+    low, high = tones[known][~bright].mean(axis=0), tones[known][bright].mean(axis=0)
+    span = np.square(high - low).sum()
+
+    def of_two_tones(seen: Bools) -> Floats:
+        filled = fill(seen)
+        # how far along the way from the dark tone to the bright one
+        share = ((filled - low) @ (high - low) / span)[:, :, None]
+        between = np.abs(share - 0.5) < 0.5 - NEAR_A_LEVEL
+        return np.where(between, np.where(share > 0.5, high, low), filled).astype(np.float32)
+
+    return of_two_tones
+
+
+def _distance(guess: Floats, truth: Floats, ring: Bools) -> Floats:
+    """How far off each pixel of the ring is, in tones, [n]; one zero where the ring is empty."""
+    return np.sqrt(np.square(guess - truth).sum(axis=2))[ring] if ring.any() else np.zeros(1, np.float32)
+
+
+def _twin(picture: npt.NDArray[Any], frame: Frame, known: Bools, taken: Sequence[Box]) -> Floats | None:
+    """The window elsewhere whose known pixels are most like those of ``frame``; None where there is no room."""
+    height, width = picture.shape[:2]
+    rows, columns = frame.shape
+    reach_x, reach_y = (int(min(_REACH_PX, _REACH * side)) for side in (columns, rows))
+    left, top = max(0, frame.left - reach_x), max(0, frame.top - reach_y)
+    search = picture[top : min(height, frame.bottom + reach_y), left : min(width, frame.right + reach_x)]
+    if search.shape[0] <= rows and search.shape[1] <= columns:
+        return None
+    plain = grey(search).astype(np.float32)
+    target = grey(picture[frame.slices]).astype(np.float32)
+    cost = cv2.matchTemplate(plain, target, cv2.TM_SQDIFF, mask=known.astype(np.float32))
+    cost[~np.isfinite(cost)] = np.inf
+    hole_rows, hole_columns = np.flatnonzero((~known).any(axis=1)), np.flatnonzero((~known).any(axis=0))
+    for box in taken:
+        # the hole's image at the candidate must not touch a box
+        y0 = int(np.floor(box.y)) - top - int(hole_rows[-1])
+        x0 = int(np.floor(box.x)) - left - int(hole_columns[-1])
+        y1 = int(np.ceil(box.bottom)) - top - int(hole_rows[0])
+        x1 = int(np.ceil(box.right)) - left - int(hole_columns[0])
+        cost[max(0, y0) : max(0, y1), max(0, x0) : max(0, x1)] = np.inf
+    best = int(np.argmin(cost))
+    y, x = divmod(best, cost.shape[1])
+    if not np.isfinite(cost[y, x]):
+        return None
+    return to_tones(search[y : y + rows, x : x + columns])
+
+
+def _atleast_3d(values: npt.NDArray[Any]) -> Floats:
+    return values[:, :, None] if values.ndim == 2 else values

@@ -1,0 +1,133 @@
+"""What a fit of the ``composite`` engine found, as sentences: what it means for the previews, and what a person may do.
+
+The functions whose names end in ``_by`` give the methods and numbers behind a sentence, for whoever wants to read them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from datagen.domain.wording import by_number, counted
+from datagen.synthesis.composite.appearance.appearance_model import Law
+from datagen.synthesis.composite.appearance.pose import PosePrior
+
+#: An area model that overlaps canvases it has not seen by less than this predicts them badly.
+_POOR_OVERLAP = 0.6
+
+_TONES = {
+    "two-level": "{label}: it has one of two tones, as your photos have. There is nothing to do.",
+    "absolute": (
+        "{label}: it has the same tone on every background. If that looks wrong on lighter or darker ones, add concept "
+        "photos that show it there."
+    ),
+    "additive": (
+        "{label}: its tone goes with the background: on a darker one it is darker too. If that looks wrong, add "
+        "concept photos that show it on lighter and darker surroundings."
+    ),
+    "between absolute and additive": (
+        "{label}: its tone goes half-way with the background. If that looks wrong, add concept photos that show it on "
+        "lighter and darker surroundings."
+    ),
+    "undetermined": (
+        "{label}: the examples do not show whether its tone goes with the background, so the previews vary that. "
+        "Concept photos that show it on lighter and darker surroundings would tell."
+    ),
+}
+_DIRECTIONS = {
+    "kept": (
+        "{label}: it keeps the direction of the examples. Add concept photos that show it in other directions if it "
+        "may lie otherwise."
+    ),
+    "quarter turns": (
+        "{label}: it is turned by quarter turns only, as in the examples. Add concept photos that show it in other "
+        "directions if it may lie otherwise."
+    ),
+    "any turn": (
+        "{label}: it is turned in any direction, because the examples share none. Choose “wrong direction” for "
+        "previews where that looks wrong, and refine."
+    ),
+}
+_AREAS = {
+    "position": "where on the photo the drawn areas lie",
+    "appearance": "what the drawn areas look like",
+    "both": "where on the photo the drawn areas lie and what they look like",
+}
+
+
+def of_same_part(known: int, boxes: int) -> str:
+    """For how many boxes a background shows the same part without the thing."""
+    return (
+        f"{known} of {counted(boxes, 'example')} {by_number(known, 'was', 'were')} cut out by comparison with a "
+        "background that shows the same part without the thing, which is the closest way. Add such backgrounds for "
+        "other concept photos if their labels are off."
+    )
+
+
+def cut_out(label: str, examples: int) -> str:
+    """How many examples of a label are used."""
+    return (
+        f"{label}: {counted(examples, 'example')} {by_number(examples, 'is', 'are')} used. Where labels are off in the "
+        "previews, draw the outline of the example, which replaces the automatic cut-out."
+    )
+
+
+def cut_out_by(label: str, methods: Mapping[str, int]) -> str:
+    """The methods that cut the examples out, the most frequent first."""
+    ranked = sorted(methods.items(), key=lambda item: (-item[1], item[0]))
+    return f"{label}: cut out by " + ", ".join(f"{method} ({count})" for method, count in ranked) + "."
+
+
+def soft_edges(label: str) -> str:
+    """That labels reach to the boxes."""
+    return (
+        f"{label}: its edges are soft, so its labels reach as far as the boxes you drew. Draw outlines if labels "
+        "should lie closer."
+    )
+
+
+def tones(label: str, law: Law) -> str:
+    """How the label's tone depends on the background."""
+    return _TONES[law.kind].format(label=label)
+
+
+def tones_by(label: str, law: Law) -> str:
+    """The slope of tone over background, and the shares of the blends."""
+    blends = ", ".join(f"{name} {100 * weight:.0f} %" for name, weight in law.weights.items())
+    return (
+        f"{label}: of a difference between two backgrounds, the share {law.slope:.2f} ± {law.doubt:.2f} appears in its "
+        f"tone ({law.kind}); blending: {blends}."
+    )
+
+
+def directions(label: str, prior: PosePrior) -> str:
+    """How the label is turned."""
+    return _DIRECTIONS[prior.mode].format(label=label)
+
+
+def directions_by(label: str, prior: PosePrior) -> str:
+    """Why it is turned so, and how much its size varies."""
+    return f"{label}: direction: {prior.mode} ({prior.reason}); sizes vary by {100 * prior.size_log:.0f} %."
+
+
+def area(label: str, mode: str, overlap: float) -> str:
+    """From what the area was learned, and whether it predicts canvases that it has not seen.
+
+    Args:
+        label: The label.
+        mode: The mode of its area model.
+        overlap: The model's intersection over union with the canvases left out.
+    """
+    if mode not in _AREAS:
+        return (
+            f"{label}: the canvases do not show what the drawn areas have in common, so it is placed anywhere. Draw "
+            "all areas where it may appear on each canvas, and add canvases."
+        )
+    learned = f"{label}: where it may appear was learned from {_AREAS[mode]}."
+    if overlap < _POOR_OVERLAP:
+        return f"{learned} That predicts the other canvases badly: check the polygons, and add canvases."
+    return f"{learned} Choose “wrong place” for previews where that looks wrong, and refine."
+
+
+def area_by(label: str, mode: str, overlap: float) -> str:
+    """The mode of the area model and its intersection over union."""
+    return f"{label}: area by {mode}; on canvases left out it overlaps what was drawn with an IoU of {overlap:.2f}."

@@ -1,0 +1,157 @@
+"""Painting crops in batches of one size, each from its own seed; out of memory halves the batch. Imports torch."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from datagen.errors import DeviceFault, EngineError
+from datagen.synthesis.diffusion.models.latents import to_latents
+from datagen.synthesis.diffusion.parameters import DiffusionParameters
+from datagen.synthesis.diffusion.runtime.device_errors import free_memory, is_device_fault, is_out_of_memory
+from datagen.synthesis.diffusion.runtime.watchdog import watched
+from datagen.synthesis.diffusion.weights.pipeline_loading import Pipeline
+from datagen.synthesis.intensity import Floats
+
+#: The weight of the prompt for UNets: enough for a word that was taught; more makes colours garish.
+_GUIDANCE = 4.0
+#: With fewer steps than these, a hair less than all noise leaves a whole step out, and the background shines through.
+_MANY_STEPS = 15
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What to paint: crop [r, r, 3] and mask [r, r], both 0 to 1; the sentence; the seed of its noise."""
+
+    image: Floats
+    mask: Floats
+    prompt: str
+    seed: int
+
+
+class Painter:
+    """A pipeline and the batch it paints at once."""
+
+    def __init__(self, pipeline: Pipeline, parameters: DiffusionParameters, batch: int) -> None:
+        self.pipeline = pipeline
+        self.batch = batch
+        self._parameters = parameters
+        # pipelines differ in what they take: a distilled model has no negative prompt
+        self._takes = inspect.signature(pipeline.__call__).parameters
+
+    def paint(self, orders: Sequence[Order], most: int | None = None) -> Iterator[Floats]:
+        """The painted crops [r, r, 3], 0 to 1, in order; each depends on its order and the size of the batch alone.
+
+        The last batch is filled up: a device computes the same for a row whatever the others hold, but not always for
+        another number of rows. Where few are wanted, ``most`` keeps the batch, and what is painted in vain, small.
+
+        Raises:
+            EngineError: not even one crop fits into the device's memory.
+            DeviceFault: the device failed; the process should end.
+        """
+        done = 0
+        while done < len(orders):
+            size = min(self.batch, most or self.batch)
+            rows = list(orders[done : done + size])
+            full = rows + [rows[-1]] * (size - len(rows))
+            try:
+                with watched():
+                    painted = self._call(full)
+            except RuntimeError as fault:
+                if is_device_fault(fault):
+                    raise DeviceFault(f"the device failed while painting: {fault}") from fault
+                if not is_out_of_memory(fault):
+                    raise
+                # the traceback holds every tensor of the failed call: drop it before trying again
+                fault.__traceback__ = None
+                self._halve(size)
+                continue
+            done += len(rows)
+            yield from painted[: len(rows)]
+
+    def _call(self, rows: Sequence[Order]) -> Floats:
+        p = self._parameters
+        # candidates for one place share their crop: each is taken to the device once, and what can be done there is
+        images, masks = _distinct([row.image for row in rows]), _distinct([row.mask for row in rows])
+        image, mask = images.on(self.pipeline.device), masks.on(self.pipeline.device)
+        # drawn on the CPU: the same numbers on every device, whatever else is in the batch
+        generators = [torch.Generator("cpu").manual_seed(row.seed % 2**63) for row in rows]
+        options: dict[str, Any] = {
+            "prompt": [row.prompt for row in rows],
+            "negative_prompt": [p.negative_prompt] * len(rows) if p.negative_prompt else None,
+            "image": image[images.which],
+            "mask_image": mask[masks.which],
+            "height": p.resolution,
+            "width": p.resolution,
+            "num_inference_steps": p.steps,
+            "strength": self._strength(),
+            "generator": generators,
+            "output_type": "pt",
+        }
+        if p.guidance is not None or not hasattr(self.pipeline, "transformer"):
+            options["guidance_scale"] = _GUIDANCE if p.guidance is None else p.guidance
+        with torch.inference_mode():
+            if "masked_image_latents" in self._takes and hasattr(self.pipeline, "unet"):
+                options["masked_image_latents"] = self._masked(image, mask, images.which, masks.which)
+            found = self.pipeline(**{k: v for k, v in options.items() if k in self._takes}).images
+            finite = bool(torch.isfinite(found).all())
+        if not finite:
+            raise EngineError(
+                "the model painted numbers that are none (NaN): its autoencoder overflows in float16; set "
+                "“diffusion.dtype” to “bfloat16” or “float32”"
+            )
+        return np.asarray(found.permute(0, 2, 3, 1).float().contiguous().cpu().numpy(), np.float32)
+
+    def _masked(
+        self, images: torch.Tensor, masks: torch.Tensor, which_image: Sequence[int], which_mask: Sequence[int]
+    ) -> torch.Tensor:
+        """The latents of every row's picture without what its mask covers; each pair is encoded once, by itself.
+
+        The pipelines would encode every row, and draw for each from its own noise.
+        """
+        pairs = list(zip(which_image, which_mask, strict=True))
+        found = {
+            pair: to_latents(self.pipeline, (images[pair[0]] * 2 - 1)[None] * (masks[pair[1]] < 0.5))
+            for pair in dict.fromkeys(pairs)
+        }
+        return torch.cat([found[pair] for pair in pairs])
+
+    def _strength(self) -> float:
+        """The share of noise; SDXL is less sharp from noise alone, so its pipeline's own default is just below that."""
+        p = self._parameters
+        own = getattr(self._takes.get("strength"), "default", None)
+        just_below = isinstance(own, float) and 0.99 < own < 1 and p.steps >= _MANY_STEPS
+        return min(p.noise, float(own)) if just_below and own is not None else p.noise
+
+    def _halve(self, size: int) -> None:
+        if size == 1:
+            raise EngineError(
+                f"one crop of {self._parameters.resolution} pixels does not fit into the device's memory; lower "
+                "“diffusion.resolution”, choose smaller weights, or end what else uses the device"
+            )
+        self.batch = size // 2
+        free_memory()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Distinct:
+    """Arrays without those that are there twice, and for each of the given ones which it is."""
+
+    arrays: list[Floats]
+    which: list[int]
+
+    def on(self, device: torch.device) -> torch.Tensor:
+        """As [n, channels, h, w] on a device."""
+        rows = torch.from_numpy(np.stack(self.arrays)).to(device)
+        return (rows[..., None] if rows.ndim == 3 else rows).permute(0, 3, 1, 2).contiguous()
+
+
+def _distinct(given: Sequence[Floats]) -> _Distinct:
+    arrays = list({id(array): array for array in given}.values())
+    places = {id(array): place for place, array in enumerate(arrays)}
+    return _Distinct(arrays=arrays, which=[places[id(array)] for array in given])

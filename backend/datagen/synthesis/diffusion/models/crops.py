@@ -1,0 +1,88 @@
+"""From a place in a photo to the square the model paints, and back: window, room, resampling. numpy and OpenCV only.
+
+A thing of 12 pixels is one and a half of a model's latents wide. So a window round it is enlarged to the model's own
+resolution, painted there, and scaled back. Nothing outside the room is ever written.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from datagen.synthesis.composite.extraction.background_inpainting import Frame
+from datagen.synthesis.engine import Mask, Picture
+from datagen.synthesis.intensity import Bools, Floats, channels_as, to_tones
+
+#: Room to grow beyond the outline that composite laid: at least so many pixels, and this share of its longer side.
+_ROOM_PX, _ROOM_SHARE = 2, 0.1
+#: A window is at least so many pixels wide: with fewer there are no surroundings to paint into.
+_LEAST_SIDE = 24
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where one instance is painted.
+
+    ``frame`` is the window in the photo; ``laid`` [h, w] is the outline that composite chose, ``room`` [h, w] where
+    paint may fall, both in the window.
+    """
+
+    frame: Frame
+    laid: Bools
+    room: Bools
+
+
+def place_of(mask: Mask, instance: int, context: float) -> Place:
+    """The place of an instance (its number in the mask, from 1); its room keeps off the other instances."""
+    ys, xs = np.nonzero(mask == instance)
+    longer = int(max(np.ptp(ys), np.ptp(xs))) + 1
+    frame = square(
+        float(xs.min() + xs.max() + 1) / 2,
+        float(ys.min() + ys.max() + 1) / 2,
+        max(_LEAST_SIDE, context * longer),
+        mask.shape[1],
+        mask.shape[0],
+    )
+    window = mask[frame.slices]
+    laid = window == instance
+    grow = max(_ROOM_PX, round(_ROOM_SHARE * longer))
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * grow + 1, 2 * grow + 1))
+    others = ((window > 0) & ~laid).astype(np.uint8)
+    room = (cv2.dilate(laid.astype(np.uint8), kernel) > 0) & (cv2.dilate(others, np.ones((3, 3), np.uint8)) == 0)
+    return Place(frame=frame, laid=laid, room=room | laid)
+
+
+def square(x: float, y: float, side: float, width: int, height: int) -> Frame:
+    """The square of whole pixels round (x, y), moved into an image of that size; cut off where the image is smaller."""
+    across, down = (min(round(side), limit) for limit in (width, height))
+    left = min(max(round(x - across / 2), 0), width - across)
+    top = min(max(round(y - down / 2), 0), height - down)
+    return Frame(left=left, top=top, right=left + across, bottom=top + down)
+
+
+def enlarged(picture: Picture, frame: Frame, resolution: int) -> Floats:
+    """A window of a picture as RGB [resolution, resolution, 3], 0 to 1."""
+    tones = channels_as(to_tones(picture[frame.slices]), 3)
+    return np.clip(_resized(tones, resolution, resolution) / np.float32(255), 0, 1)
+
+
+def enlarged_mask(mask: Bools, resolution: int) -> Floats:
+    """A window's mask as [resolution, resolution], 0 or 1."""
+    return np.asarray(
+        cv2.resize(mask.astype(np.float32), (resolution, resolution), interpolation=cv2.INTER_NEAREST), np.float32
+    )
+
+
+def reduced(painted: Floats, place: Place, channels: int) -> Floats:
+    """What was painted ([resolution, resolution, 3], 0 to 1) as tones [h, w, channels] of the place's window."""
+    height, width = place.frame.shape
+    return channels_as(np.clip(_resized(painted * np.float32(255), height, width), 0, 255), channels)
+
+
+def _resized(tones: Floats, height: int, width: int) -> Floats:
+    shrinks = height * width < tones.shape[0] * tones.shape[1]
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+    made = cv2.resize(np.ascontiguousarray(tones, np.float32), (width, height), interpolation=method)
+    return np.asarray(made.reshape(height, width, -1), np.float32)

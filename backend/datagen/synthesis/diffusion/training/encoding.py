@@ -1,0 +1,68 @@
+"""Lessons as a denoiser sees them, through the autoencoder once: a step costs the denoiser alone. Imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+
+from datagen.synthesis.diffusion.models.latents import small, to_latents
+from datagen.synthesis.diffusion.runtime.watchdog import watched
+from datagen.synthesis.diffusion.training.dataset import Lesson
+from datagen.synthesis.diffusion.weights.pipeline_loading import Pipeline
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encoded:
+    """All lessons, on the CPU, in float32.
+
+    ``latents`` [n, c, h, w] of the crops; ``concept`` [n, 1, h, w], where it is; what the denoiser is shown beside the
+    noise where the concept or where boxes are masked, ``concept_seen`` and ``boxes_seen`` [n, k, h, w]; the labels.
+    """
+
+    latents: torch.Tensor
+    concept: torch.Tensor
+    concept_seen: torch.Tensor
+    boxes_seen: torch.Tensor
+    labels: list[str]
+
+
+def encode(
+    pipeline: Pipeline,
+    lessons: Iterable[Lesson],
+    seed: int,
+    see: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+) -> Encoded:
+    """Every lesson through the autoencoder, drawn from a seed of its own.
+
+    ``see`` makes of a masked picture's latents [1, c, h, w] and its mask [1, 1, H, W] what the denoiser is shown.
+    """
+    rows: list[tuple[torch.Tensor, ...]] = []
+    labels: list[str] = []
+    with torch.no_grad():
+        for number, lesson in enumerate(lessons):
+            image = torch.from_numpy(lesson.image.transpose(2, 0, 1).copy())[None] * 2 - 1
+            concept, boxes = (torch.from_numpy(m.copy())[None, None] for m in (lesson.concept, lesson.boxes))
+            chance = torch.Generator("cpu").manual_seed((seed + number) % 2**63)
+            whole = torch.cat([image, *(image * (1 - mask) for mask in (concept, boxes))])
+            with watched():
+                found = to_latents(pipeline, whole, chance).to("cpu", torch.float32)
+            labels.append(lesson.label)
+            size = (int(found.shape[-2]), int(found.shape[-1]))
+            rows.append(
+                (
+                    found[:1],
+                    small(concept, size),
+                    see(found[1:2], concept),
+                    see(found[2:], boxes),
+                )
+            )
+    latents, concepts, concepts_seen, boxes_seen = (torch.cat(column) for column in zip(*rows, strict=True))
+    return Encoded(
+        latents=latents,
+        concept=concepts,
+        concept_seen=concepts_seen,
+        boxes_seen=boxes_seen,
+        labels=labels,
+    )

@@ -1,0 +1,287 @@
+"""Fitting a LoRA on the concepts: DefectFill's loss, one step at a time, resumable at every one. Imports torch.
+
+Loss = 0.5 · defect + 0.2 · object + 0.05 · attention (``losses``). Step s draws its lessons, noise and times from seeds
+of its own, so that a fit that was interrupted goes on as if it had not been.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from diffusers.training_utils import cast_training_params
+from peft import LoraConfig
+from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors import SafetensorError
+
+from datagen.errors import DeviceFault, EngineError
+from datagen.synthesis.diffusion.models.denoisers import denoiser_of
+from datagen.synthesis.diffusion.parameters import DiffusionParameters
+from datagen.synthesis.diffusion.runtime.artifact_cache import kept_in
+from datagen.synthesis.diffusion.runtime.device_errors import (
+    device_faults,
+    free_memory,
+    is_device_fault,
+    is_out_of_memory,
+)
+from datagen.synthesis.diffusion.runtime.watchdog import watched
+from datagen.synthesis.diffusion.training.dataset import Lesson
+from datagen.synthesis.diffusion.training.encoding import encode
+from datagen.synthesis.diffusion.training.loss_plot import draw_curve
+from datagen.synthesis.diffusion.training.losses import Losses
+from datagen.synthesis.diffusion.weights.pipeline_loading import LORA_FILE, Pipeline
+from datagen.synthesis.engine import Progress
+
+#: Weights of the loss's parts (DefectFill, section 4).
+DEFECT, OBJECT, ATTENTION = 0.5, 0.2, 0.05
+#: The parts of a pipeline that are done with once the lessons are encoded.
+_ENCODERS = ("vae", "text_encoder", "text_encoder_2")
+#: A checkpoint is written so often, seconds; at the end and when stopped too.
+CHECKPOINT_SECONDS = 20.0
+_CHECKPOINT, LOSSES, CURVE = "checkpoint.pt", "losses.json", "loss.png"
+#: Lessons that a fit is judged by, before and after.
+_JUDGED = 8
+
+
+class Teacher:
+    """One fit: a pipeline, the lessons, and the folder that holds what is done so far."""
+
+    def __init__(
+        self, pipeline: Pipeline, lessons: Iterable[Lesson], parameters: DiffusionParameters, folder: Path, seed: int
+    ) -> None:
+        self._pipeline = pipeline
+        self._parameters = parameters
+        self._folder = folder
+        self._seed = seed
+        self._device: torch.device = pipeline.device
+        self._denoiser = denoiser_of(pipeline, parameters.resolution)
+        self._model: Any = self._denoiser.module
+        #: lessons put through the model at once; halved when memory runs out, the gradients being summed
+        self._rows = parameters.fit_batch
+        #: whether activations are computed again on the way back, which takes a third longer, in place of being kept
+        self._sparing = False
+        self.losses: list[float] = []
+        #: the judgement before the first step and after the last
+        self.before: float | None = None
+        self.after: float | None = None
+        #: whether a checkpoint was damaged, so that the fit begins anew
+        self._dropped = False
+        self._model.requires_grad_(False)
+        for part in _ENCODERS:
+            if getattr(pipeline, part, None) is not None:
+                getattr(pipeline, part).requires_grad_(False)
+        with device_faults(
+            "encoding the lessons",
+            f"the weights and one crop of {parameters.resolution} pixels do not fit into the device's memory; lower "
+            "“diffusion.resolution”, choose smaller weights, or end what else uses the device",
+        ):
+            self._encoded = encode(pipeline, lessons, seed, self._denoiser.see)
+            self._losses = Losses(pipeline, self._denoiser, self._encoded, parameters)
+            for part in _ENCODERS:  # their room is needed for the way back through the model
+                if getattr(pipeline, part, None) is not None:
+                    getattr(pipeline, part).to("cpu")
+            free_memory()
+            self._add_lora()
+            self._optimizer = torch.optim.AdamW(self._trained(), lr=parameters.learning_rate, weight_decay=1e-2)
+            # float16 ends at 6e-8, gradients do not: they come through it enlarged (Micikevicius et al. 2018)
+            self._scaler = torch.amp.GradScaler(self._device.type, enabled=self._model.dtype == torch.float16)
+            self._resume()
+
+    def run(self, progress: Progress) -> Path:
+        """Go on until the last step; returns the LoRA's file.
+
+        ``progress`` is called after every step and may raise to stop: what is done so far is kept, and the next run
+        goes on from there.
+
+        Raises:
+            EngineError: the fit does not fit into memory, or its loss is no number.
+            DeviceFault: the device failed.
+        """
+        steps = self._parameters.fit_steps
+        began, begun_at = time.monotonic(), len(self.losses)
+        written, written_at = began, begun_at
+        if self._dropped:
+            progress(0.0, f"the checkpoint kept in {self._folder} was damaged: the fit begins anew")
+        try:
+            if self.before is None:
+                self.before = self.judge()
+            for step in range(begun_at, steps):
+                self.losses.append(self._step(step))
+                done = step + 1
+                moment = time.monotonic()
+                left = (moment - began) / (done - begun_at) * (steps - done)
+                recent = float(np.mean(self.losses[-20:]))
+                if moment - written > CHECKPOINT_SECONDS:
+                    self._keep()
+                    written, written_at = moment, done
+                progress(done / steps, f"step {done} of {steps}, loss {recent:.4f}, about {_span(left)} left")
+        except DeviceFault:
+            raise  # what lies on a failed device cannot be read, and trying would hide what failed
+        except BaseException:
+            if len(self.losses) > written_at:
+                self._keep()
+            raise
+        self.after = self.judge()
+        return self._finish()
+
+    @property
+    def lessons(self) -> int:
+        """How many there are."""
+        return len(self._encoded.labels)
+
+    def judge(self) -> float:
+        """The defect's loss over some lessons at fixed noise and times, a mean: what a fit is to lower.
+
+        The losses of the steps say little of it: each is at times of its own, and those decide how large it is.
+
+        Raises:
+            EngineError: not even one lesson fits into memory.
+            DeviceFault: the device failed.
+        """
+        total, count = 0.0, min(self.lessons, _JUDGED)
+        doing, too_large = "judging the fit", f"one lesson of {self._parameters.resolution} pixels does not fit"
+        with torch.no_grad(), device_faults(doing, f"{too_large}; lower “diffusion.resolution”"):
+            for row in range(count):
+                with watched(), self._losses([row], torch.Generator("cpu").manual_seed(row)) as (defect, _, _):
+                    total += float(defect)
+        return total / count
+
+    def _step(self, step: int) -> float:
+        chance = torch.Generator("cpu").manual_seed((self._seed + step) % 2**63)
+        chosen = torch.randint(self.lessons, (self._parameters.fit_batch,), generator=chance).tolist()
+        while True:
+            try:
+                with watched():
+                    return self._learn(chosen, step)
+            except RuntimeError as fault:
+                if is_device_fault(fault):
+                    raise DeviceFault(f"the device failed while fitting: {fault}") from fault
+                if not is_out_of_memory(fault):
+                    raise
+                fault.__traceback__ = None
+                self._optimizer.zero_grad(set_to_none=True)
+                if self._rows > 1:
+                    self._rows //= 2
+                elif not self._sparing:
+                    self._sparing = True
+                    self._model.enable_gradient_checkpointing()
+                else:
+                    raise EngineError(
+                        f"not even one lesson of {self._parameters.resolution} pixels fits into the device's memory; "
+                        "lower “diffusion.resolution” or “diffusion.lora_rank”, or end what else uses the device"
+                    ) from None
+                free_memory()
+
+    def _learn(self, chosen: Sequence[int], step: int) -> float:
+        self._optimizer.zero_grad(set_to_none=True)
+        total = 0.0
+        for start in range(0, len(chosen), self._rows):
+            rows = chosen[start : start + self._rows]
+            # a seed for each group of rows, so that halving changes no other group's noise
+            chance = torch.Generator("cpu").manual_seed((self._seed * 31 + step * 1009 + start) % 2**63)
+            with self._losses(rows, chance) as (defect, surface, attention):
+                loss = (DEFECT * defect + OBJECT * surface + ATTENTION * attention) * (len(rows) / len(chosen))
+                if not torch.isfinite(loss):
+                    raise EngineError(
+                        f"the loss is no number at step {step + 1}; lower “diffusion.learning_rate”, or set "
+                        "“diffusion.dtype” to “bfloat16” or “float32”"
+                    )
+                self._scaler.scale(loss).backward()
+            total += float(loss.detach())
+        self._scaler.unscale_(self._optimizer)
+        torch.nn.utils.clip_grad_norm_(self._trained(), 1.0)
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+        return total
+
+    def _add_lora(self) -> None:
+        config = LoraConfig(
+            r=self._parameters.lora_rank,
+            lora_alpha=self._parameters.lora_rank,
+            init_lora_weights="gaussian",
+            target_modules=list(self._denoiser.layers),
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self._seed % 2**63)
+            self._model.add_adapter(config)
+        cast_training_params(self._model, dtype=torch.float32)
+        self._model.train()
+
+    def _trained(self) -> list[torch.nn.Parameter]:
+        return [p for p in self._model.parameters() if p.requires_grad]
+
+    def _keep(self) -> None:
+        """Write the checkpoint and the curve: beside, then renamed, so that a killed writer leaves the last one."""
+        draft = self._folder / f".{_CHECKPOINT}"
+        with kept_in(self._folder):
+            with (
+                draft.open("wb") as file,  # torch's own writing says neither the file nor why
+                watched(),
+                device_faults("keeping the fit", "the device has no memory left to read the LoRA from"),
+            ):
+                torch.save(
+                    {
+                        "lora": get_peft_model_state_dict(self._model),
+                        "optimizer": self._optimizer.state_dict(),
+                        "scaler": self._scaler.state_dict(),
+                        "losses": self.losses,
+                        "before": self.before,
+                    },
+                    file,
+                )
+            draft.replace(self._folder / _CHECKPOINT)
+            self._draw()
+
+    def _resume(self) -> None:
+        path = self._folder / _CHECKPOINT
+        if not path.exists():
+            return
+        with kept_in(self._folder):
+            content = BytesIO(path.read_bytes())
+        try:
+            kept = torch.load(content, map_location="cpu", weights_only=True)
+            lora, optimizer, losses = kept["lora"], kept["optimizer"], list(kept["losses"])
+            scaler, before = kept["scaler"], float(kept["before"])
+        except Exception as fault:  # what is cut off fails in a way of its own at every place
+            if isinstance(fault, MemoryError) or is_out_of_memory(fault):
+                raise
+            self._dropped = True  # told once it runs
+            with kept_in(self._folder):
+                path.unlink()
+            return
+        set_peft_model_state_dict(self._model, lora)
+        self._optimizer.load_state_dict(optimizer)
+        if self._scaler.is_enabled():
+            self._scaler.load_state_dict(scaler)
+        self.losses, self.before = losses, before
+
+    def _finish(self) -> Path:
+        layers = self._denoiser.layers_to_save(get_peft_model_state_dict(self._model))
+        draft, final = f".{LORA_FILE}", self._folder / LORA_FILE
+        with kept_in(self._folder):
+            self._draw()
+            try:
+                type(self._pipeline).save_lora_weights(str(self._folder), **layers, weight_name=draft)
+            except SafetensorError as fault:  # how safetensors says that a disk is full
+                raise OSError(str(fault)) from fault
+            (self._folder / LOSSES).write_text(json.dumps(self.losses))
+            (self._folder / draft).replace(final)
+            (self._folder / _CHECKPOINT).unlink(missing_ok=True)
+        return final
+
+    def _draw(self) -> None:
+        if self.losses:
+            done, picture = cv2.imencode(".png", draw_curve(self.losses, self._parameters.fit_steps))
+            assert done
+            (self._folder / CURVE).write_bytes(picture.tobytes())
+
+
+def _span(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"

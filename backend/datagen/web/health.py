@@ -1,0 +1,41 @@
+"""``/ready`` and ``/metrics``: what operators and container engines ask. ``/health`` (alive) is the ML protocol's."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response
+from flask.typing import ResponseReturnValue
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+
+from datagen.operations.health import Figures
+from datagen.operations.readiness import ReadinessCache
+from datagen.queue.queues import Queues
+from datagen.store.database import Database
+from datagen.web.auth import Gate
+
+#: Under this name the application keeps its ``ReadinessCache``, for the process to start it.
+READINESS = "datagen_readiness"
+
+
+def vitals_blueprint(gate: Gate, database: Database, queues: Queues, cache: ReadinessCache) -> Blueprint:
+    """The views; ``/ready`` says only which parts answer, and so needs no log-in."""
+    blueprint = Blueprint("vitals", __name__)
+    registry = CollectorRegistry()
+    registry.register(Figures(database, queues, lambda: cache.latest().parts))
+
+    @blueprint.get("/ready")
+    def ready() -> ResponseReturnValue:
+        look = cache.latest()
+        answer = {"parts": dict(look.parts), "age_seconds": round(look.age, 1)}
+        if look.stale:
+            answer["error"] = f"the parts were last asked {look.age:.0f} s ago; one of them does not answer in time"
+        elif not look.parts:
+            answer["error"] = "the parts are being asked for the first time; ask again in a few seconds"
+        is_ready = bool(look.parts) and all(look.parts.values()) and not look.stale
+        return {"ready": is_ready, **answer}, 200 if is_ready else 503
+
+    @blueprint.get("/metrics")
+    @gate.password_required
+    def metrics() -> ResponseReturnValue:
+        return Response(generate_latest(registry), mimetype=CONTENT_TYPE_LATEST)
+
+    return blueprint

@@ -1,0 +1,49 @@
+"""``/images/<digest>.png``: synthesized pictures, for who has a signed link."""
+
+from __future__ import annotations
+
+import structlog
+from flask import Blueprint, Response, request
+from flask.typing import ResponseReturnValue
+
+from datagen.errors import Refused, StoreError, StoreMissing, StoreUnavailable
+from datagen.store.blob_store import ImageStore
+from datagen.store.signed_urls import PREFIX, Links
+
+log = structlog.get_logger()
+
+#: When a browser may ask again for a picture of a store that is unavailable, seconds.
+RETRY_AFTER_SECONDS = 10
+_LATER = "the image store is unavailable; try again in a moment"
+
+
+def pictures_blueprint(images: ImageStore, links: Links) -> Blueprint:
+    """The view; Label Studio's editor draws pictures on a canvas, and so needs the CORS header."""
+    blueprint = Blueprint("pictures", __name__)
+
+    @blueprint.get(f"/{PREFIX}/<string(length=64):digest>.png")
+    def picture(digest: str) -> ResponseReturnValue:
+        try:
+            links.check(digest, request.args.get("key", ""))
+            data = images.get(digest)
+        except Refused as refusal:
+            return {"error": str(refusal)}, 403
+        except StoreMissing as missing:
+            return {"error": str(missing)}, 404
+        except StoreUnavailable as away:
+            log.warning("picture.store_unavailable", reason=away.reason)
+            return {"error": _LATER}, 503, {"Retry-After": str(RETRY_AFTER_SECONDS)}
+        except StoreError as damaged:
+            log.exception("picture.damaged", digest=digest, reason=str(damaged))
+            return {"error": f"image {digest} is damaged; restore it from a backup"}, 500
+        return Response(
+            data,
+            mimetype="image/png",
+            headers={
+                "Access-Control-Allow-Origin": "*",  # the link is the permission; no cookie is involved
+                "Cache-Control": "private, max-age=31536000, immutable",
+                "X-Content-Type-Options": "nosniff",
+            },
+        )
+
+    return blueprint

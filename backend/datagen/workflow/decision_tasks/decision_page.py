@@ -1,0 +1,430 @@
+"""What a decision task shows: inputs and what is missing, the round's verdicts, a run's progress, what went wrong.
+
+All text from outside is escaped: names, comments and reasons come from people and files.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from html import escape
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from datagen.domain.decision import ACTIONS
+from datagen.domain.inputs import MINIMUM_PER_ROLE, RECOMMENDED_BACKGROUNDS, Desk, Inputs, Role
+from datagen.domain.lifecycle import TABLE, Happening, SpecState, StudyState
+from datagen.domain.verdict import Opinion
+from datagen.domain.wording import by_number, counted, span
+from datagen.store.tables import (
+    BatchKind,
+    BatchRow,
+    DecisionRow,
+    InputRow,
+    OutboxRow,
+    SampleRow,
+    ShardRow,
+    SpecRow,
+    VerdictRow,
+    WorkState,
+    now,
+)
+from datagen.workflow import decision_points
+from datagen.workflow.decision_tasks import decision_sheet
+from datagen.workflow.generation import batch_status, run_warnings
+from datagen.workflow.inputs import unreadable_tasks
+from datagen.workflow.inputs.input_sync import collect
+from datagen.workflow.reviews import verdict_rows, verdict_sync
+from datagen.workflow.sample_mapping import shown_number
+from datagen.workflow.services import Workshop
+from datagen.workflow.study_options import options_of
+
+#: Prefills "Number of images" on the decision form.
+SUGGESTED_COUNT = 200
+#: Label Studio takes an answer again only once its form was changed.
+_ANSWER_AGAIN = (
+    "Change the answer, then press <b>Update</b>. To try the same again, untick and tick the answer, then press "
+    "<b>Update</b>."
+)
+#: So many warnings about inputs, and changes, are shown unfolded; more would push the contact sheet off the screen.
+FEW_WARNINGS = 3
+FEW_CHANGES = 6
+#: Of a long list this many items are shown, and then how many more there are.
+LONGEST_LIST = 12
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """A verdict that came in time, and the index of its sample."""
+
+    opinion: Opinion
+    reasons: list[str]
+    comment: str
+    index: int
+
+
+def decision_data(session: Session, workshop: Workshop, decision: DecisionRow) -> dict[str, str]:
+    """The data of a decision task: ``html``, ``sheet`` (an address), ``title``."""
+    study, batch, started = decision.study, decision.batch, decision.started
+    said = _said(session, batch) if batch is not None and batch.kind == BatchKind.ROUND else ()
+    parts = [f'<h2 style="margin:0 0 8px">{escape(study.name)} · decision {decision.number}</h2>']
+    if decision.problem:
+        parts.append(_refusal(f"<b>Not done:</b> {escape(decision.problem)}"))
+    if decision.action is None and (unreadable := unreadable_tasks.problems_of(session, study.id)):
+        parts.append(_refusal(_list(unreadable)))
+    if decision.action is not None:
+        when = f"{decision.answered_at:%Y-%m-%d %H:%M} UTC" if decision.answered_at else ""
+        parts.append(
+            _box(
+                "#e8f0fe", "#1a56b0", f"<b>{escape(decision.action)}</b> by {escape(str(decision.answered_by))}, {when}"
+            )
+        )
+    if started is not None:
+        parts.append(_progress(session, started, button="Update" if decision.answer else "Submit"))
+    if batch is not None:
+        parts.append(_round(session, batch, said) if batch.kind == BatchKind.ROUND else _run(session, batch))
+    inputs, missing = Inputs(), tuple[str, ...]()
+    if decision.action is None:
+        inputs = collect(session, study)
+        if study.waits_for:
+            parts.append(
+                _box("#fff4e5", "#8a5300", f"Reading the inputs {escape(study.waits_for)}; it is tried again.")
+            )
+        if missing := inputs.missing():
+            parts.append(_box("#fff4e5", "#8a5300", "<b>Missing:</b>" + _list(missing)))
+        parts.append(_what_now(study.state, missing, answered=bool(decision.answer)))
+    parts += _late_verdicts(session, study.id)
+    if batch is not None and batch.kind == BatchKind.ROUND:
+        parts.append(_round_details(session, batch, said))
+    if decision.action is None:
+        parts.append(_inputs(session, study.id, inputs, unfolded=batch is None or bool(missing or inputs.problems)))
+    parts.append(decision_sheet.caption_of(decision))
+    return {
+        "html": f'<div style="font-size:14px;line-height:1.4">{"".join(parts)}</div>',
+        "sheet": workshop.links.make(decision_sheet.sheet_of(decision)),
+        "title": _title(decision, said),
+    }
+
+
+#: What became of a version, in the words of the decision about it.
+_DECIDED = {
+    SpecState.REFINED: "it was refined",
+    SpecState.SUPERSEDED: "a preview was built anew",
+    SpecState.ACCEPTED: "it was approved",
+    SpecState.STOPPED: "the study was stopped",
+    SpecState.FAILED: "it failed",
+}
+
+
+def _late_verdicts(session: Session, study_id: int) -> list[str]:
+    """A sentence for each round on which something was said after its decision."""
+    sentences = [
+        f"{counted(late.count, 'verdict')} on round {late.round_number} came or changed after {_DECIDED[late.state]}; "
+        f"{by_number(late.count, 'it is', 'they are')} kept, and {by_number(late.count, 'does', 'do')} not count."
+        for late in verdict_sync.late(session, study_id)
+    ]
+    return [_box("#fff4e5", "#8a5300", _list(sentences))] if sentences else []
+
+
+def _title(decision: DecisionRow, said: Sequence[_Said]) -> str:
+    """What the list of decision tasks says of one: what it shows, how that was judged, and what was decided."""
+    parts = [f"Decision {decision.number}"]
+    batch = decision.batch
+    if batch is None:
+        parts.append("inputs")
+    elif batch.kind == BatchKind.RUN:
+        made = f"{counted(batch.count, 'image')}, {batch.state}"
+        parts.append(f"run “{batch.name}”, version {batch.spec.version}, {made}")
+    else:
+        good = _good(said)
+        judged = f"{good} good, {len(said) - good} bad of {batch.count}"
+        parts.append(f"round {batch.number}, version {batch.spec.version}, {judged}")
+    if decision.action is not None:
+        parts.append(str(decision.action))
+    return " · ".join(parts)
+
+
+def _what_now(state: StudyState, missing: Sequence[str], *, answered: bool) -> str:
+    """The answers that the study's state allows: the form shows all of them, always."""
+    possible = [
+        f"<b>{action}</b>"
+        for action in ACTIONS
+        if (state, action) in TABLE and not (missing and action is Happening.BUILD_PREVIEW)
+    ]
+    press = _ANSWER_AGAIN if answered else "Choose, press <b>Submit</b>, then reload this page to see what came of it."
+    return f"<p>Possible now: {', '.join(possible)}. {press}</p>"
+
+
+def _inputs(session: Session, study_id: int, inputs: Inputs, *, unfolded: bool) -> str:
+    rows = [
+        (
+            _link(decision_points.project_of(session, study_id, desk), str(role)),
+            f"{inputs.count(role)}",
+            f"at least {MINIMUM_PER_ROLE}"
+            + (f", {RECOMMENDED_BACKGROUNDS} recommended" if role is Role.BACKGROUND else ""),
+        )
+        for desk in Desk
+        if (role := desk.role) is not None
+    ]
+    parts = [_table(("images", "usable", "needed"), rows)]
+    if advice := inputs.advice():
+        parts.append(_list(advice))
+    parts += _undrawn(session, study_id)
+    if inputs.problems:
+        parts.append("<b>Not used</b> (everything else is):" + _list(map(str, inputs.problems)))
+    counts = ", ".join(f"{inputs.count(role)} {role}" for role in Role)
+    return _fold(f"Inputs: {counts}", "".join(parts), unfolded=unfolded)
+
+
+def _undrawn(session: Session, study_id: int) -> list[str]:
+    """A sentence where something is still to be drawn on uploaded images: nothing else says that they are not used."""
+    counts = dict(
+        session.execute(
+            select(InputRow.role, func.count())
+            .where(InputRow.study_id == study_id, InputRow.answered.is_(False), InputRow.role != Role.BACKGROUND)
+            .group_by(InputRow.role)
+        ).all()
+    )
+    named = [counted(counts[role], f"{role} image") for role in (Role.CONCEPT, Role.CANVAS) if role in counts]
+    return [f"<p>Nothing is drawn yet on {' and '.join(named)}, so they are not used.</p>"] if named else []
+
+
+def _round(session: Session, batch: BatchRow, said: Sequence[_Said]) -> str:
+    """A preview round: its version, and how much of it was judged how; of one that was not made, why."""
+    spec = session.get_one(SpecRow, batch.spec_id)
+    head = f'<h3 style="margin:8px 0 4px">Preview round {batch.number}, version {spec.version}</h3>'
+    if batch.state in (WorkState.FAILED, WorkState.CANCELLED):
+        return head + _refusal(escape(batch.problem))
+    deleted = _deleted(session, batch)
+    good = _good(said)
+    left = max(batch.count - len({row.index for row in said} | deleted), 0)
+    out = f", <b>{len(deleted)}</b> deleted" if deleted else ""
+    is_open = verdict_sync.takes_verdicts(spec.state)
+    waits = "still to review" if is_open else "not reviewed"
+    project = decision_points.project_of(session, batch.study_id, Desk.PREVIEWS)
+    link = _link(project, "review them" if is_open and left else "Previews")
+    if is_open and left:
+        link += ": tab <b>To review now</b>, then <b>Label Tasks As Displayed</b>"
+    parts = [
+        head,
+        f'<p style="margin:4px 0"><b>{good}</b> good, <b>{len(said) - good}</b> bad, <b>{left}</b> {waits}{out}'
+        f" · {link}</p>",
+    ]
+    if reasons := Counter(reason for row in said for reason in row.reasons):
+        named = ", ".join(f"{name} ({count})" for name, count in reasons.most_common())
+        parts.append(f'<p style="margin:4px 0">What was wrong: {escape(named)}</p>')
+    if full := verdict_rows.full_samples(session, batch.id):
+        numbers = [str(shown_number(batch, index)) for index in full]
+        which = ", ".join(numbers[:LONGEST_LIST]) + (" and more" if len(full) > LONGEST_LIST else "")
+        parts.append(
+            _refusal(
+                f"Of image {which} the first {verdict_rows.MOST_VERDICTS} verdicts on its task, or on copies of it, "
+                "are counted and no more. Delete copies of review tasks in the project Previews."
+            )
+        )
+    if batch.problem:
+        parts.append(_refusal(escape(batch.problem)))
+    return "".join(parts)
+
+
+def _round_details(session: Session, batch: BatchRow, said: Sequence[_Said]) -> str:
+    """What one may want to read of a round: what changed, what people wrote, what the engine found."""
+    spec = session.get_one(SpecRow, batch.spec_id)
+    parts = []
+    if spec.notes:
+        first = spec.parent_id is None
+        changes = _first(spec.notes, FEW_CHANGES)
+        parts.append(_fold(f"What changed in version {spec.version}", changes, unfolded=not first))
+    if comments := [f"image {shown_number(batch, row.index)}: {row.comment}" for row in said if row.comment]:
+        parts.append(_fold(f"Comments: {len(comments)}", _list(comments)))
+    lines = run_warnings.by_purpose(spec.findings)
+    if lines.warnings:
+        shown = _first(lines.warnings, FEW_WARNINGS)
+        parts.append(_fold(f"Inputs to look at: {len(lines.warnings)}", shown, unfolded=True))
+    if lines.findings or lines.details:
+        details = _fold("Methods and numbers", _list(lines.details)) if lines.details else ""
+        parts.append(_fold("What was learned from the inputs", _list(lines.findings) + details))
+    return "".join(parts)
+
+
+def _good(said: Sequence[_Said]) -> int:
+    return sum(1 for row in said if row.opinion == Opinion.GOOD)
+
+
+def _said(session: Session, batch: BatchRow) -> list[_Said]:
+    """The verdicts on a round that came in time, in the samples' order."""
+    rows = session.execute(
+        select(VerdictRow.opinion, VerdictRow.reasons, VerdictRow.comment, SampleRow.index)
+        .join(SampleRow, SampleRow.id == VerdictRow.sample_id)
+        .where(SampleRow.batch_id == batch.id, verdict_sync.counts())
+        .order_by(SampleRow.index)
+    )
+    return [_Said(*row) for row in rows]
+
+
+def _deleted(session: Session, batch: BatchRow) -> set[int]:
+    """Which samples of a round have no review task any more, because somebody deleted it; their indices."""
+    query = (
+        select(SampleRow.index)
+        .join(ShardRow, ShardRow.id == SampleRow.shard_id)
+        .where(SampleRow.batch_id == batch.id, SampleRow.task_id.is_(None), ShardRow.published_at.is_not(None))
+    )
+    return set(session.scalars(query))
+
+
+def _run(session: Session, batch: BatchRow) -> str:
+    project = decision_points.project_of(session, batch.study_id, Desk.DATASET)
+    made = _published(session, batch)
+    of_all = f"{made:,} of {counted(batch.count, 'labelled image')}"
+    parts = [
+        f"<h3>Run “{escape(batch.name)}”: {escape(str(batch.state))}</h3>",
+        f"<p>{of_all} {by_number(made, 'is', 'are')} in the {_link(project, 'Dataset project')}. "
+        f"Export: <code>datagen export {escape(shlex.quote(batch.study.name))} --out dataset.zip</code>"
+        f"{_or_label_studios_export(batch)}</p>",
+        *_warnings(batch),
+    ]
+    if batch.problem:
+        parts.append(_refusal(escape(batch.problem)))
+    return "".join(parts)
+
+
+def _or_label_studios_export(batch: BatchRow) -> str:
+    """The other way to export, where the run's labels are annotations, which Label Studio's own export takes."""
+    annotated = batch.count <= (options_of(batch.study).annotate_up_to or 0)
+    return ", or <b>Export</b> in that project" if annotated else ""
+
+
+def _progress(session: Session, batch: BatchRow, button: str) -> str:
+    """How far a batch is and how long it has left; why it stands still, if it does; where to go on when it is done.
+
+    ``button`` is what Label Studio shows on the task: one that somebody answered is updated.
+    """
+    stored, at_it = _rendered(session, batch)
+    made = stored + at_it
+    name = f"Preview round {batch.number}" if batch.kind == BatchKind.ROUND else f"Run “{escape(batch.name)}”"
+    words = [f"{name}: {made:,} of {batch.count:,} synthesized, {batch.state}"]
+    running = batch.state == WorkState.RUNNING
+    if running and not batch_status.is_waiting(batch.doing) and (left := _time_left(session, batch, made)) is not None:
+        words.append(f"about {span(left)} left")
+    refused = session.scalar(
+        select(OutboxRow.error).where(
+            OutboxRow.study_id == batch.study_id, OutboxRow.state == WorkState.FAILED, OutboxRow.error != ""
+        )
+    )
+    if running and batch.doing:
+        words.append(escape(batch.doing))
+    fitting = running and not made and batch.share > 0
+    colour, done = ("#8ab4f8", batch.share) if fitting else ("#1a56b0", made / batch.count)
+    bar = (
+        '<div style="background:#ddd;border-radius:4px;height:10px;width:100%">'
+        f'<div style="background:{colour};border-radius:4px;height:10px;width:{min(done, 1):.1%}"></div></div>'
+    )
+    parts = [f"<p>{', '.join(words)}</p>{bar}", *_warnings(batch)]
+    desk, what = (Desk.PREVIEWS, "Previews") if batch.kind == BatchKind.ROUND else (Desk.DATASET, "Dataset")
+    project = decision_points.project_of(session, batch.study_id, desk)
+    if running:
+        parts.append(
+            f"<p>The images come into the project {_link(project, what)}. Reload this page to see how far. "
+            f"To end it, tick <b>cancel</b> in this task, then press <b>{button}</b>.</p>"
+        )
+    else:
+        parts.append(f"<p>See the project {_link(project, what)}; go on at the newest decision task.</p>")
+    if batch.problem:
+        parts.append(_refusal(escape(batch.problem)))
+    if refused:
+        parts.append(_refusal(f"Label Studio refused part of it: {escape(refused)}"))
+    return "".join(parts)
+
+
+def _warnings(batch: BatchRow) -> list[str]:
+    return [_box("#fff4e5", "#8a5300", _list(batch.warnings))] if batch.warnings else []
+
+
+def _rendered(session: Session, batch: BatchRow) -> tuple[int, int]:
+    """How many samples are stored, and how many more the workers that are at it have made."""
+    stored, at_it = session.execute(
+        select(
+            func.sum(ShardRow.stop - ShardRow.start).filter(ShardRow.rendered_at.is_not(None)),
+            func.sum(ShardRow.made).filter(ShardRow.rendered_at.is_(None), ShardRow.state == WorkState.RUNNING),
+        ).where(ShardRow.batch_id == batch.id)
+    ).one()
+    return stored or 0, at_it or 0
+
+
+def _time_left(session: Session, batch: BatchRow, made: int) -> timedelta | None:
+    """How long the other samples take, by what its stored ones took; None before a shard is stored, and at the end.
+
+    By the seconds of rendering alone: a batch may have waited in the queue, for an outage, or for a fit before.
+    """
+    seconds, images = session.execute(
+        select(func.sum(ShardRow.seconds), func.sum(ShardRow.stop - ShardRow.start)).where(
+            ShardRow.batch_id == batch.id, ShardRow.seconds.is_not(None)
+        )
+    ).one()
+    if not images or seconds is None or made >= batch.count:
+        return None
+    at_once = max(_shards_under_way(session, batch), 1)
+    return timedelta(seconds=seconds / images * (batch.count - made) / at_once)
+
+
+def _shards_under_way(session: Session, batch: BatchRow) -> int:
+    """How many of its shards a worker holds."""
+    query = select(func.count()).where(
+        ShardRow.batch_id == batch.id, ShardRow.state == WorkState.RUNNING, ShardRow.due_at > now()
+    )
+    return session.scalar(query) or 0
+
+
+def _published(session: Session, batch: BatchRow) -> int:
+    return (
+        session.scalar(
+            select(func.coalesce(func.sum(ShardRow.stop - ShardRow.start), 0)).where(
+                ShardRow.batch_id == batch.id, ShardRow.published_at.is_not(None)
+            )
+        )
+        or 0
+    )
+
+
+def _link(project_id: int | None, text: str) -> str:
+    return f'<a href="/projects/{project_id}/data" target="_blank">{escape(text)}</a>' if project_id else escape(text)
+
+
+def _fold(title: str, html: str, *, unfolded: bool = False) -> str:
+    """A part that opens on a click, so that the contact sheet below is not pushed off the screen."""
+    title_style = 'style="cursor:pointer;font-weight:bold;margin:4px 0"'
+    return f"<details{' open' if unfolded else ''}><summary {title_style}>{escape(title)}</summary>{html}</details>"
+
+
+def _first(lines: Sequence[str], many: int) -> str:
+    """The first ``many`` lines, and the others behind a fold."""
+    others = lines[many:]
+    return _list(lines[:many]) + (_fold(f"{len(others)} more", _list(others)) if others else "")
+
+
+def _refusal(html: str) -> str:
+    return _box("#fdecea", "#b3261e", html)
+
+
+def _box(background: str, colour: str, html: str) -> str:
+    style = f"background:{background};color:{colour};border-radius:6px;padding:8px 12px;margin:8px 0"
+    return f'<div style="{style}">{html}</div>'
+
+
+def _list(items: Iterable[str]) -> str:
+    lines = [escape(item) for item in items]
+    more = [f"… and {len(lines) - LONGEST_LIST} more"] if len(lines) > LONGEST_LIST else []
+    style = "margin:4px 0" + (";padding-left:18px;list-style:disc" if len(lines) > 1 else "")
+    return f'<ul style="{style}">' + "".join(f"<li>{line}</li>" for line in lines[:LONGEST_LIST] + more) + "</ul>"
+
+
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    """A table; its cells are HTML already."""
+    style = 'style="padding:2px 14px 2px 0;text-align:left"'
+    cells = "".join(f"<th {style}>{cell}</th>" for cell in head)
+    body = "".join("<tr>" + "".join(f"<td {style}>{cell}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<table><tr>{cells}</tr>{body}</table>"

@@ -1,0 +1,177 @@
+"""What each decision does to a study, as rows: a new version and its round, a run, an end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from datagen.domain.decision import Decision
+from datagen.domain.inputs import Inputs
+from datagen.domain.lifecycle import Happening, StudyState
+from datagen.domain.spec import Json, Spec
+from datagen.domain.wording import counted
+from datagen.errors import Refused
+from datagen.learning.parameter_refinement import refine
+from datagen.store.tables import BatchKind, BatchRow, SpecRow, StudyRow
+from datagen.synthesis.engine import ignored_by
+from datagen.workflow import decision_points
+from datagen.workflow.decisions import spec_versions
+from datagen.workflow.decisions.transitions import advance, go_back
+from datagen.workflow.reviews import verdict_sync
+from datagen.workflow.services import Unit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A version's spec, worked out before the transaction that may add it: its digest takes time."""
+
+    parent_id: int | None
+    spec: Spec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One decision about one study, inside one transaction."""
+
+    unit: Unit
+    study: StudyRow
+    wish: Decision
+    who: str
+    #: for *build preview*: what the study was given
+    inputs: Inputs
+    shard_size: int
+    #: as they are set now, for all engines together
+    engine_parameters: Mapping[str, Json]
+    #: the new version's spec; None for what makes no version
+    prepared: Prepared | None = None
+
+
+def prepare(
+    session: Session, study: StudyRow, wish: Decision, inputs: Inputs, engine_parameters: Mapping[str, Json]
+) -> Prepared | None:
+    """Work out the spec that a decision will add, unless something changes before it does.
+
+    Raises:
+        EngineError: there is no such engine, or something is given that is no engine's.
+    """
+    if wish.action not in (Happening.BUILD_PREVIEW, Happening.REFINE):
+        return None
+    parent = spec_versions.current_spec(session, study.id)
+    version = spec_versions.next_version(session, study.id)
+    if wish.action is Happening.BUILD_PREVIEW:
+        parameters = spec_versions.parameters_for(study, parent, engine_parameters)
+        spec = spec_versions.spec_from_inputs(study, inputs, version, parameters)
+    elif parent is not None:
+        spec = replace(Spec.from_json(parent.body), parameters=_refined(session, parent)[0], seed=version)
+    else:
+        return None
+    assert spec.digest  # worked out and kept, with the body
+    return Prepared(parent_id=parent.id if parent else None, spec=spec)
+
+
+def act(case: Case) -> BatchRow | None:
+    """Do it; returns the round or run that was set going.
+
+    Raises:
+        Refused: the state of the study does not allow it.
+    """
+    return _ACTIONS[case.wish.action](case)
+
+
+def _build_preview(case: Case) -> BatchRow:
+    parent = advance(case.unit, case.study, Happening.BUILD_PREVIEW, case.who)
+    version = spec_versions.next_version(case.unit.session, case.study.id)
+    parameters = spec_versions.parameters_for(case.study, parent, case.engine_parameters)
+    spec = _prepared(case, parent, parameters, version)
+    if spec is None or spec.engine != case.study.engine:
+        spec = spec_versions.spec_from_inputs(case.study, case.inputs, version, parameters)
+    note = (
+        f"built from {counted(len(spec.concepts), 'concept image')}, {counted(len(spec.canvases), 'canvas image')} "
+        f"and {counted(len(spec.backgrounds), 'background image')}"
+    )
+    notes = [note]
+    if parent is not None and (kept := sorted(name for name in spec.parameters if name in parent.body["parameters"])):
+        notes.append(f"the parameters of version {parent.version} are kept, refinements included: {', '.join(kept)}")
+    return _add_round(case, spec, parent, notes)
+
+
+def _refine(case: Case) -> BatchRow:
+    parent = advance(case.unit, case.study, Happening.REFINE, case.who)
+    if parent is None:
+        raise Refused("“refine” needs a preview round with verdicts; choose “build preview” first.")
+    parameters, notes = _refined(case.unit.session, parent)
+    version = spec_versions.next_version(case.unit.session, case.study.id)
+    spec = _prepared(case, parent, parameters, version)
+    if spec is None:
+        spec = replace(Spec.from_json(parent.body), parameters=parameters, seed=version)
+    return _add_round(case, spec, parent, notes)
+
+
+def _refined(session: Session, parent: SpecRow) -> tuple[dict[str, Json], list[str]]:
+    """The parameters of a version's child after the verdicts on its newest round, and what changed, as sentences."""
+    round_id = session.scalars(
+        select(BatchRow.id)
+        .where(BatchRow.spec_id == parent.id, BatchRow.kind == BatchKind.ROUND)
+        .order_by(BatchRow.number.desc())
+    ).first()
+    engine, before = str(parent.body["engine"]), parent.body["parameters"]
+    # what is an engine's own stands under its name, and is no matter of verdicts
+    own = {name: given for name, given in before.items() if name == engine}
+    shared = {name: value for name, value in before.items() if name not in own}
+    judged = verdict_sync.judged(session, round_id) if round_id is not None else []
+    refined = refine(shared, judged, ignored_by(engine, before))
+    return {**refined.parameters, **own}, list(refined.notes)
+
+
+def _prepared(case: Case, parent: SpecRow | None, parameters: Mapping[str, Json], version: int) -> Spec | None:
+    """The spec that was worked out before; None where something changed since."""
+    if case.prepared is None or case.prepared.parent_id != (parent.id if parent else None):
+        return None
+    spec = case.prepared.spec
+    return spec if (spec.seed, spec.parameters) == (version, parameters) else None
+
+
+def _approve(case: Case) -> BatchRow:
+    spec = advance(case.unit, case.study, Happening.APPROVE, case.who)
+    if spec is None:
+        raise Refused("“approve” needs a preview round; choose “build preview” first.")
+    return spec_versions.add_batch(
+        case.unit,
+        case.study,
+        spec,
+        BatchKind.RUN,
+        case.wish.checked_count(),
+        who=case.who,
+        shard_size=case.shard_size,
+        name=case.wish.name,
+        note=case.wish.note,
+    )
+
+
+def _end(case: Case) -> None:
+    advance(case.unit, case.study, case.wish.action, case.who)
+    running = spec_versions.running_batch(case.unit.session, case.study.id)
+    if running is not None:
+        spec_versions.cancel_batch(case.unit, running, f"cancelled by {case.who}")
+        decision_points.show_progress(case.unit, running)
+    if case.study.state is StudyState.COLLECTING and go_back(case.unit, case.study) is not None:
+        decision_points.open_point(case.unit, case.study)
+
+
+_ACTIONS: dict[Happening, Callable[[Case], BatchRow | None]] = {
+    Happening.BUILD_PREVIEW: _build_preview,
+    Happening.REFINE: _refine,
+    Happening.APPROVE: _approve,
+    Happening.CANCEL: _end,
+    Happening.STOP: _end,
+}
+
+
+def _add_round(case: Case, spec: Spec, parent: SpecRow | None, notes: list[str]) -> BatchRow:
+    """A version and its preview round, which is one shard: its contact sheet is drawn from what is at hand."""
+    row = spec_versions.add_version(case.unit, case.study, spec, parent=parent, who=case.who, notes=notes)
+    size = case.study.preview_size
+    return spec_versions.add_batch(case.unit, case.study, row, BatchKind.ROUND, size, who=case.who, shard_size=size)

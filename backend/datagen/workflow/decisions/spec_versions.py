@@ -1,0 +1,192 @@
+"""Spec versions and batches: what a decision sets going, as rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import exists, func, select
+from sqlalchemy.orm import Session
+
+from datagen.domain.inputs import Inputs
+from datagen.domain.lifecycle import SpecState
+from datagen.domain.spec import Json, Spec
+from datagen.store.tables import BatchKind, BatchRow, ShardRow, SpecRow, StudyRow, WorkState
+from datagen.synthesis.engine import needs_gpu
+from datagen.synthesis.parameter_routing import known_parameters, own_parameters
+from datagen.workflow.services import LOCK, Door, Unit
+
+#: Shards of a batch that wait or run at a time; the next are cut when these are finished. More than all workers of an
+#: installation take at once, and few enough to be written, listed and cancelled within milliseconds.
+AHEAD = 200
+_UNFINISHED = (WorkState.PENDING, WorkState.RUNNING)
+
+
+def current_spec(session: Session, study_id: int) -> SpecRow | None:
+    """The newest version of a study's spec whose preview round is made or being made; None before the first."""
+    of_study = (BatchRow.study_id == study_id, BatchRow.kind == BatchKind.ROUND)
+    rounds = select(BatchRow.spec_id).where(*of_study, BatchRow.state.in_([WorkState.RUNNING, WorkState.DONE]))
+    return session.scalar(select(SpecRow).where(SpecRow.id.in_(rounds)).order_by(SpecRow.version.desc()).limit(1))
+
+
+def spec_from_inputs(study: StudyRow, inputs: Inputs, version: int, parameters: Mapping[str, Json]) -> Spec:
+    """The inputs frozen as a spec. The version is its seed: a later round shows new samples."""
+    return Spec(
+        labels=tuple(study.labels),
+        concepts=inputs.concepts,
+        canvases=inputs.canvases,
+        backgrounds=inputs.backgrounds,
+        engine=study.engine,
+        parameters=parameters,
+        seed=version,
+    )
+
+
+def parameters_for(study: StudyRow, parent: SpecRow | None, given: Mapping[str, Json]) -> dict[str, Json]:
+    """What a new version's parameters are before anyone judged it: its parent's, and over them what is given now.
+
+    Of both only what the study's engine has a name for: what is another engine's is left alone.
+
+    Raises:
+        EngineError: there is no such engine, or something is given that is no engine's.
+    """
+    before = parent.body["parameters"] if parent is not None and parent.body["engine"] == study.engine else {}
+    return {**known_parameters(study.engine, before), **own_parameters(study.engine, given)}
+
+
+def next_version(session: Session, study_id: int) -> int:
+    """The number of a study's next spec version."""
+    return (session.scalar(select(func.max(SpecRow.version)).where(SpecRow.study_id == study_id)) or 0) + 1
+
+
+def add_version(
+    unit: Unit, study: StudyRow, spec: Spec, *, parent: SpecRow | None, who: str, notes: Sequence[str]
+) -> SpecRow:
+    """A new version of a study's spec; its seed is its number."""
+    row = SpecRow(
+        study_id=study.id,
+        version=spec.seed,
+        parent_id=parent.id if parent else None,
+        state=SpecState.RENDERING,
+        digest=spec.digest,
+        body=spec.to_json(),
+        notes=list(notes),
+        created_by=who,
+    )
+    unit.session.add(row)
+    unit.session.flush()
+    return row
+
+
+def add_batch(
+    unit: Unit,
+    study: StudyRow,
+    spec: SpecRow,
+    kind: BatchKind,
+    count: int,
+    *,
+    who: str,
+    shard_size: int,
+    name: str = "",
+    note: str = "",
+) -> BatchRow:
+    """A round or run of ``count`` samples, cut into shards (see ``add_shards``).
+
+    Its indices follow those this version has made already.
+    """
+    session = unit.session
+    number = session.scalar(
+        select(func.max(BatchRow.number)).where(BatchRow.study_id == study.id, BatchRow.kind == kind)
+    )
+    first = session.scalar(select(func.max(BatchRow.first + BatchRow.count)).where(BatchRow.spec_id == spec.id)) or 0
+    batch = BatchRow(
+        study_id=study.id,
+        spec_id=spec.id,
+        kind=kind,
+        number=(number or 0) + 1,
+        name=name[:200] or f"{kind} {(number or 0) + 1}",
+        note=note[:2000],
+        first=first,
+        count=count,
+        state=WorkState.RUNNING,
+        requested_by=who,
+    )
+    session.add(batch)
+    session.flush()
+    add_shards(unit, batch, shard_size, shard_door(str(spec.body["engine"])))
+    return batch
+
+
+def add_shards(unit: Unit, batch: BatchRow, shard_size: int, door: Door) -> None:
+    """Cut the next shards of a batch, so that ``AHEAD`` of them wait or run, as far as there are samples left.
+
+    Whoever finishes a shard calls it in the same transaction: as long as a batch has samples left to cut, one of its
+    shards is unfinished, so that it goes on whoever is killed. Two at a time cut the same shard for one of them only.
+    """
+    session = unit.session
+    session.flush()
+    start, end = _cut_until(session, batch), batch.first + batch.count
+    if start >= end:
+        return
+    unfinished = session.scalar(
+        select(func.count()).where(ShardRow.batch_id == batch.id, ShardRow.state.in_(_UNFINISHED))
+    )
+    starts = range(start, end, shard_size)[: max(AHEAD - (unfinished or 0), 0)]
+    shards = [ShardRow(batch_id=batch.id, start=one, stop=min(one + shard_size, end)) for one in starts]
+    session.add_all(shards)
+    session.flush()
+    for shard in shards:
+        unit.later(door, shard.id)
+
+
+def is_rendered(session: Session, batch: BatchRow) -> bool:
+    """Whether every sample of a batch is made."""
+    other = [state for state in WorkState if state is not WorkState.DONE]
+    return _is_cut(session, batch) and not session.scalar(
+        select(exists().where(ShardRow.batch_id == batch.id, ShardRow.state.in_(other)))
+    )
+
+
+def is_published(session: Session, batch: BatchRow) -> bool:
+    """Whether every sample of a batch is a task in Label Studio."""
+    return _is_cut(session, batch) and not session.scalar(
+        select(exists().where(ShardRow.batch_id == batch.id, ShardRow.published_at.is_(None)))
+    )
+
+
+def _is_cut(session: Session, batch: BatchRow) -> bool:
+    """Whether every sample of a batch is in a shard."""
+    return _cut_until(session, batch) >= batch.first + batch.count
+
+
+def _cut_until(session: Session, batch: BatchRow) -> int:
+    """The first sample of a batch that is in no shard yet."""
+    last = select(ShardRow.stop).where(ShardRow.batch_id == batch.id).order_by(ShardRow.start.desc()).limit(1)
+    return session.scalar(last) or batch.first
+
+
+def shard_door(engine: str) -> Door:
+    """Whose door is knocked on for a shard of that engine."""
+    return Door.GPU_SHARD if needs_gpu(engine) else Door.SHARD
+
+
+def lock_batch(unit: Unit, batch_id: int) -> BatchRow:
+    """The batch, locked until the transaction ends; see ``Unit`` for the order of locks."""
+    return unit.session.get_one(BatchRow, batch_id, populate_existing=True, with_for_update=LOCK)
+
+
+def running_batch(session: Session, study_id: int) -> BatchRow | None:
+    """The batch under way; a study has at most one."""
+    return session.scalar(
+        select(BatchRow).where(BatchRow.study_id == study_id, BatchRow.state == WorkState.RUNNING).limit(1)
+    )
+
+
+def cancel_batch(unit: Unit, batch: BatchRow, reason: str) -> None:
+    """Cancel a batch and those of its shards that are not finished; what is finished is kept."""
+    unit.session.refresh(batch, with_for_update=LOCK)  # so that nobody cuts more of it meanwhile
+    batch.state, batch.problem = WorkState.CANCELLED, reason[:1000]
+    unfinished = unit.session.scalars(
+        select(ShardRow).where(ShardRow.batch_id == batch.id, ShardRow.state.in_(_UNFINISHED))
+    )
+    for shard in unfinished:
+        shard.state, shard.token = WorkState.CANCELLED, None

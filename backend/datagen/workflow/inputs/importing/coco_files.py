@@ -1,0 +1,163 @@
+"""COCO files as items: boxes, polygons and run-length masks with their categories (Lin et al. 2014)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from datagen.domain.foreign_text import plain
+from datagen.domain.inputs import Role
+from datagen.errors import BadRegion, InputProblem
+from datagen.label_studio.mapping import brush_masks
+from datagen.label_studio.mapping.region_conversion import check_size
+from datagen.label_studio.mapping.region_limits import Allowance
+from datagen.workflow.inputs.importing import coco_rle
+from datagen.workflow.inputs.importing.items import MOST_ITEMS, Item, Reading
+from datagen.workflow.inputs.importing.pixel_regions import box, numbers, pairs, polygon, whole_size
+
+#: Annotations of one picture.
+_MOST_ON_ONE = 2_000
+
+
+def looks_like_coco(value: Any) -> bool:
+    """Whether a JSON value is a COCO file."""
+    return (
+        isinstance(value, Mapping)
+        and isinstance(value.get("images"), list)
+        and isinstance(value.get("annotations", []), list)
+        and ("annotations" in value or "categories" in value)
+    )
+
+
+def read_coco(value: Mapping[str, Any], called: str, role: Role, reading: Reading) -> None:
+    """Add the pictures that a COCO file names, with what is drawn on them.
+
+    Raises:
+        InputProblem: it names no picture.
+    """
+    images = value["images"]
+    if not images:
+        raise InputProblem(f"{called} names no picture: its list of images is empty")
+    names = _categories(value.get("categories"))
+    by_image: dict[str, list[tuple[int, Mapping[str, Any]]]] = {}
+    seen: dict[str, int] = {}
+    for number, entry in enumerate(value.get("annotations") or [], start=1):
+        if not isinstance(entry, Mapping):
+            reading.tell(f"{called}, annotation {number}", "it is no object")
+            continue
+        by_image.setdefault(str(entry.get("image_id")), []).append((number, entry))
+    for number, image in enumerate(images, start=1):
+        where = f"{called}, image {number}"
+        if len(reading.items) >= MOST_ITEMS:
+            reading.tell(where, f"more than {MOST_ITEMS:,} pictures are not read at once; split the file")
+            return
+        name = image.get("file_name") if isinstance(image, Mapping) else None
+        if not isinstance(name, str) or not name.strip():
+            reading.tell(where, "it has no file_name")
+            continue
+        if image.get("id") is not None and (first := seen.setdefault(str(image["id"]), number)) != number:
+            reading.tell(where, f"it has the id of image {first}, which gets what is drawn; number the images anew")
+        listed = by_image.pop(str(image.get("id")), [])
+        if len(listed) > _MOST_ON_ONE:
+            reading.tell(where, f"it has more than {_MOST_ON_ONE:,} annotations; the rest is not read")
+        drawn = [(count, entry) for count, entry in listed[:_MOST_ON_ONE] if _is_one_thing(entry, called, reading)]
+        size = whole_size(image.get("width"), image.get("height"))
+        draw = partial(_regions, called, drawn, names, size, role, reading) if drawn else None
+        reading.items.append(Item(where=where, address=name.strip(), draw=draw))
+    for lost in by_image.values():
+        for count, _ in lost:
+            reading.tell(f"{called}, annotation {count}", "its image_id names no image of the file")
+
+
+def _regions(
+    called: str,
+    drawn: Sequence[tuple[int, Mapping[str, Any]]],
+    names: Mapping[str, str],
+    declared: tuple[int, int] | None,
+    role: Role,
+    reading: Reading,
+    width: int,
+    height: int,
+) -> list[dict[str, Any]]:
+    """What is drawn on one picture."""
+    size = declared or (width, height)
+    left = Allowance()
+    categories = (str(entry.get("category_id")) for _, entry in drawn)
+    labels = [names.get(category, category[:100]) for category in categories]
+    return reading.regions(
+        (f"{called}, annotation {number} (“{label}”)", partial(_thing, entry, label, size, (width, height), role, left))
+        for (number, entry), label in zip(drawn, labels, strict=True)
+    )
+
+
+def _thing(
+    entry: Mapping[str, Any],
+    label: str,
+    size: tuple[int, int],
+    actual: tuple[int, int],
+    role: Role,
+    left: Allowance,
+) -> list[dict[str, Any]]:
+    """The box of one annotation and its outline; of a canvas the outline alone, where it has one.
+
+    Args:
+        entry: as it stands in the file.
+        label: of its category.
+        size: of the picture, as the file says it.
+        actual: of the picture itself.
+        role: what the picture is for.
+        left: what the masks of the picture may still use.
+    """
+    declared = {"original_width": size[0], "original_height": size[1]}
+    check_size(declared, {}, *actual)  # before a mask is unpacked to the size that the file says
+    outlines = [polygon(points, label, size) for points in _outlines(entry.get("segmentation"), size, left)]
+    frame = entry.get("bbox")
+    if frame in (None, []) and not outlines:
+        raise BadRegion("it has neither a bbox nor a segmentation")
+    if role is Role.CANVAS and outlines:
+        return outlines
+    if frame in (None, []):
+        corners = [corner for outline in outlines for corner in outline["value"]["points"]]
+        left, top = (min(corner[axis] for corner in corners) for axis in (0, 1))
+        right, bottom = (max(corner[axis] for corner in corners) for axis in (0, 1))
+        x, y, across, down = (
+            share * side / 100
+            for share, side in zip((left, top, right - left, bottom - top), (*size, *size), strict=True)
+        )
+    else:
+        x, y, across, down = numbers(frame, 4, "bbox")[:4]
+    return [box(x, y, across, down, label, size), *outlines]
+
+
+def _outlines(segmentation: Any, size: tuple[int, int], left: Allowance) -> list[list[tuple[float, float]]]:
+    if segmentation in (None, [], {}):
+        return []
+    if isinstance(segmentation, Mapping):
+        left.check()
+        counts = segmentation.get("counts")
+        left.take("brush bytes", len(counts) if isinstance(counts, str | list) else 0)
+        left.take("brush pixels", size[0] * size[1])
+        mask = coco_rle.decode(segmentation, size)
+        left.take("painted", brush_masks.extent(mask))
+        return [list(part.points) for stroke in brush_masks.outlines(mask) for part in stroke]
+    if isinstance(segmentation, list) and isinstance(segmentation[0], int | float):
+        segmentation = [segmentation]  # one polygon without the list round it
+    if not isinstance(segmentation, list):
+        raise BadRegion("its segmentation is neither a list of polygons nor a mask")
+    return [pairs(numbers(part, 6, "segmentation"), "segmentation") for part in segmentation]
+
+
+def _is_one_thing(entry: Mapping[str, Any], called: str, reading: Reading) -> bool:
+    if entry.get("iscrowd") in (1, True):
+        reading.tell(f"{called}, annotation {entry.get('id')}", "it marks a crowd (iscrowd 1), not one thing")
+        return False
+    return True
+
+
+def _categories(categories: Any) -> dict[str, str]:
+    found = {}
+    for entry in categories if isinstance(categories, list) else []:
+        if isinstance(entry, Mapping) and isinstance(entry.get("name"), str):
+            found[str(entry.get("id"))] = plain(entry["name"])[:100]
+    return found

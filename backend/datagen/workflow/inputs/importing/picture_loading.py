@@ -1,0 +1,115 @@
+"""The bytes of an item's picture: from a file, or from Label Studio itself where the source names an address there."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from datagen.errors import BadPicture, InputProblem, LabelStudioError, LabelStudioMissing, LabelStudioUnavailable
+from datagen.imaging.codec import check_bytes
+from datagen.imaging.file_signatures import kind_of
+from datagen.label_studio.api.http import origin
+from datagen.label_studio.api.models import Task
+from datagen.label_studio.mapping.task_inputs import name_of
+from datagen.workflow.inputs.importing.addresses import is_label_studio_path, is_on_a_server
+from datagen.workflow.inputs.importing.items import Item, clean_name
+from datagen.workflow.inputs.importing.picture_files import PictureFiles
+from datagen.workflow.inputs.importing.picture_suffixes import PICTURE_SUFFIXES
+from datagen.workflow.services import Workshop
+
+#: The suffix that a file of each kind is uploaded with.
+_SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "BMP": ".bmp", "WebP": ".webp", "GIF": ".gif"}
+_BRING = "lay it beside the file, or name its folder with --images"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """A picture that can be used."""
+
+    digest: str
+    width: int
+    height: int
+    name: str
+    #: its address on Label Studio, where it lies there already
+    address: str = ""
+    data: bytes = b""
+
+
+def load(workshop: Workshop, item: Item, files: PictureFiles, *, on_label_studio: bool) -> Loaded:
+    """Find, read and check the picture of an item.
+
+    Args:
+        workshop: its decoder and limits check the picture.
+        item: names the picture.
+        files: the folders to look in.
+        on_label_studio: the address is one of Label Studio's own, so no folder is looked in.
+
+    Raises:
+        InputProblem: there is none, or it cannot be used; the sentence says how to bring it.
+        LabelStudioUnavailable: Label Studio did not answer.
+    """
+    path = item.file
+    if path is None and not on_label_studio:
+        path = files.find(item.address)
+    if path is None:
+        return _from_label_studio(workshop, item, on_label_studio=on_label_studio)
+    try:
+        check_bytes(path.stat().st_size, workshop.limits.image_bytes)  # before it is in memory
+        data = path.read_bytes()
+    except OSError as fault:
+        raise InputProblem(f"its file cannot be read ({fault.strerror})") from None
+    width, height = workshop.decoder.size_of(data)
+    name = item.name or clean_name(path.name)
+    return Loaded(
+        digest=hashlib.sha256(data).hexdigest(), width=width, height=height, name=_with_suffix(name, data), data=data
+    )
+
+
+def upload_name(name: str) -> str:
+    """A name that Label Studio stores a file under: its last part, without what a path or server may misread."""
+    last = name.replace("\\", "/").rpartition("/")[2]
+    kept = "".join(letter if letter.isprintable() and letter not in '<>:"|?*#%' else "_" for letter in last)
+    path = PurePosixPath(kept or "picture.png")
+    return path.stem[:100] + path.suffix[:10]
+
+
+def _from_label_studio(workshop: Workshop, item: Item, *, on_label_studio: bool) -> Loaded:
+    address = item.address
+    own = origin(address) is not None and origin(address) == origin(workshop.label_studio.url)
+    if not (on_label_studio or own or is_label_studio_path(address)):
+        if is_on_a_server(address):
+            raise InputProblem(f"its picture is on another server; download it and {_BRING}")
+        raise InputProblem(f"its picture is missing; {_BRING}")
+    try:
+        data = workshop.label_studio.fetch(address, max_bytes=workshop.limits.image_bytes)
+        width, height = workshop.decoder.size_of(data)
+    except LabelStudioUnavailable:
+        raise
+    except LabelStudioMissing:
+        raise InputProblem(
+            "its picture is gone from Label Studio; upload it again"
+            if on_label_studio
+            else f"its picture is neither beside the file nor in Label Studio; {_BRING}"
+        ) from None
+    except LabelStudioError as refusal:
+        raise InputProblem(f"Label Studio does not give its picture ({refusal}); {_BRING}") from None
+    except BadPicture as problem:
+        raise InputProblem(f"its picture in Label Studio cannot be used: {problem}") from None
+    name = item.name or name_of(Task(id=0, data={"image": address}))
+    digest = hashlib.sha256(data).hexdigest()
+    return Loaded(digest=digest, width=width, height=height, name=clean_name(name), address=address)
+
+
+def _with_suffix(name: str, data: bytes) -> str:
+    """A name whose suffix Label Studio takes.
+
+    Raises:
+        InputProblem: it takes no file of this kind.
+    """
+    if Path(name).suffix.lower() in PICTURE_SUFFIXES:
+        return name
+    kind = kind_of(data)
+    if kind not in _SUFFIXES:
+        raise InputProblem(f"Label Studio takes no file of this name (it is a {kind}); save it as PNG and add that")
+    return name + _SUFFIXES[kind]

@@ -1,0 +1,75 @@
+"""The tasks of another Label Studio project as items, with the label config that says which picture a tag shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain
+from xml.etree.ElementTree import ParseError
+
+from defusedxml import DefusedXmlException
+from defusedxml.ElementTree import fromstring
+
+from datagen.label_studio.api.client import LabelStudio
+from datagen.label_studio.api.models import Task
+from datagen.workflow.inputs.importing.items import Reading
+from datagen.workflow.inputs.importing.label_studio_tasks import RawTask, add_tasks
+
+
+def read_project(client: LabelStudio, project_id: int, view_id: int | None, reading: Reading) -> None:
+    """Add the pictures of a project, or of one of its tabs, with what was drawn on them.
+
+    Raises:
+        LabelStudioMissing: there is no such project or tab.
+    """
+    config = object_tags(str(client.project(project_id).options.get("label_config") or ""))
+    tasks = (
+        RawTask(
+            where=f"task {task.id}",
+            data=dict(task.data),
+            annotations=[
+                {
+                    "id": annotation.id,
+                    "result": [*annotation.result, *["unreadable"] * annotation.unreadable],
+                    "was_cancelled": annotation.was_cancelled,
+                    "updated_at": annotation.updated_at,
+                    "created_at": annotation.created_at,
+                }
+                for annotation in task.annotations
+            ],
+            predictions=task.total_predictions,
+        )
+        for task in _tasks(client, project_id, view_id, reading)
+    )
+    add_tasks(tasks, reading, config)
+
+
+def _tasks(client: LabelStudio, project_id: int, view_id: int | None, reading: Reading) -> Iterator[Task]:
+    """The tasks of a project, page by page; one that Label Studio cannot send is told, and the others are read.
+
+    Raises:
+        LabelStudioFault: too many of them cannot be sent.
+    """
+    unreadable: list[int] = []
+    told = 0
+    for task in chain(client.tasks(project_id, view_id=view_id, unreadable=unreadable), [None]):
+        for task_id in unreadable[told:]:
+            reading.tell(
+                f"task {task_id}", "Label Studio cannot send it (it holds half a character); delete or mend it"
+            )
+        told = len(unreadable)
+        if task is not None:
+            yield task
+
+
+def object_tags(label_config: str) -> dict[str, str]:
+    """The key of the data that each object tag of a label config shows, by the tag's name; empty for one without."""
+    try:
+        root = fromstring(label_config)
+    except (ParseError, DefusedXmlException, ValueError):
+        return {}
+    found = {}
+    for tag in root.iter():
+        value = tag.get("value") or tag.get("valueList") or ""
+        if value.startswith("$") and (name := tag.get("name")):
+            found[name] = value[1:]
+    return found

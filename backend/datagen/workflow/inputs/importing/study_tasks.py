@@ -1,0 +1,105 @@
+"""The tasks that a study's project holds already: by the bytes of their picture, and by its address.
+
+A picture is known by the SHA-256 of its file. Tasks that this product made carry it in their key; the pictures of the
+others (uploaded by hand, taken from another project) are looked up among the inputs that were read, or fetched.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from sqlalchemy import select
+
+from datagen.domain.inputs import Role
+from datagen.errors import DatagenError, LabelStudioUnavailable
+from datagen.label_studio.api.models import Task
+from datagen.label_studio.mapping.task_inputs import image_of
+from datagen.store.tables import InputRow
+from datagen.workflow.services import Workshop
+
+#: Digits of a picture's digest in the key of its task.
+KEY_DIGITS = 20
+#: The key of a task's data that holds the digests of the regions that were imported into it.
+DRAWN = "datagen_drawn"
+_FETCHERS = 4
+
+
+@dataclass(kw_only=True)
+class StudyTask:
+    """A task of the study's project."""
+
+    id: int
+    #: as Label Studio counts, skips included
+    annotations: int
+    #: digests of the regions imported so far
+    imported: frozenset[str] = frozenset()
+
+
+@dataclass(kw_only=True)
+class StudyTasks:
+    """Every task of the project, by picture."""
+
+    _by_digest: dict[str, StudyTask] = field(default_factory=dict)
+    _by_address: dict[str, StudyTask] = field(default_factory=dict)
+
+    def find(self, digest: str, address: str = "") -> StudyTask | None:
+        """The task that shows a picture, by the SHA-256 of its bytes or by its address on Label Studio."""
+        return self._by_digest.get(digest[:KEY_DIGITS]) or (self._by_address.get(address) if address else None)
+
+    def add(self, task: StudyTask, digest: str = "", address: str = "") -> None:
+        """Note a task; of two that show the same picture the one with annotations counts, else the first."""
+        for index, key in ((self._by_digest, digest[:KEY_DIGITS]), (self._by_address, address)):
+            if key and (key not in index or (task.annotations and not index[key].annotations)):
+                index[key] = task
+
+
+def study_tasks(workshop: Workshop, project_id: int, study_id: int, role: Role) -> StudyTasks:
+    """The tasks of a study's project as they are now."""
+    with workshop.database.read() as session:
+        rows = session.scalars(select(InputRow).where(InputRow.study_id == study_id)).all()
+        digests = {row.url: row.digest for row in rows if row.digest}
+    found = StudyTasks()
+    unknown: list[tuple[StudyTask, str]] = []
+    for task in workshop.label_studio.tasks(project_id, annotations=False):
+        address = image_of(task)
+        noted = task.data.get(DRAWN)
+        imported = frozenset(noted.split()) if isinstance(noted, str) else frozenset()
+        mine = StudyTask(id=task.id, annotations=task.total_annotations, imported=imported)
+        digest = _digest_in_key(task, role) or digests.get(address, "")
+        found.add(mine, digest, address)
+        if not digest and address:
+            unknown.append((mine, address))
+    for (mine, address), digest in zip(unknown, _fetched(workshop, [address for _, address in unknown]), strict=True):
+        found.add(mine, digest, address)
+    return found
+
+
+def key_of(role: Role, digest: str) -> str:
+    """The key of the task that shows a picture."""
+    return f"{role}-{digest[:KEY_DIGITS]}"
+
+
+def _digest_in_key(task: Task, role: Role) -> str:
+    key = str(task.data.get("datagen_key", ""))
+    rest = key.removeprefix(f"{role}-")
+    is_digest = len(rest) == KEY_DIGITS and all(letter in "0123456789abcdef" for letter in rest)
+    return rest if key != rest and is_digest else ""
+
+
+def _fetched(workshop: Workshop, addresses: Iterable[str]) -> list[str]:
+    """The digests of pictures on Label Studio; empty for one that cannot be fetched."""
+
+    def fetch(address: str) -> str:
+        try:
+            data = workshop.label_studio.fetch(address, max_bytes=workshop.limits.image_bytes)
+        except LabelStudioUnavailable:
+            raise
+        except DatagenError:
+            return ""  # a task whose picture cannot be had matches no other by its bytes
+        return hashlib.sha256(data).hexdigest()
+
+    with ThreadPoolExecutor(_FETCHERS) as pool:
+        return list(pool.map(fetch, addresses))

@@ -1,0 +1,135 @@
+"""Pascal VOC annotations as items: one XML file a picture, boxes and polygons (Everingham et al. 2010).
+
+Corners are whole pixels counted from 1, both of them inside the box, as the development kit says; other programs count
+from 0, and their boxes then begin a pixel early.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+from xml.etree.ElementTree import Element, ParseError
+
+from defusedxml import DefusedXmlException
+from defusedxml.ElementTree import fromstring
+
+from datagen.domain.foreign_text import plain
+from datagen.domain.inputs import Role
+from datagen.errors import BadRegion, InputProblem
+from datagen.workflow.inputs.importing.items import Item, Reading
+from datagen.workflow.inputs.importing.pixel_regions import MOST_CORNERS, box, polygon, whole_size
+from datagen.workflow.inputs.importing.text_files import read_text
+
+#: Largest annotation of one picture, bytes.
+MOST_XML_BYTES = 4 * 2**20
+_MOST_OBJECTS = 2_000
+
+
+def parsed(path: Path, called: str) -> Element | None:
+    """The root of a VOC annotation; None for XML of another kind.
+
+    Raises:
+        InputProblem: it is no XML, too large, or defines entities.
+    """
+    text = read_text(path, called, max_bytes=MOST_XML_BYTES)
+    try:
+        root = fromstring(text.partition("?>")[2] if text.lstrip("\ufeff").startswith("<?xml") else text)
+    except (ParseError, DefusedXmlException, ValueError, RecursionError) as fault:
+        raise InputProblem(f"{called} is no XML that can be read: {str(fault) or type(fault).__name__}") from None
+    return (
+        root if isinstance(root, Element) and root.tag == "annotation" and root.find("filename") is not None else None
+    )
+
+
+def read_voc(files: Sequence[tuple[Path, str]], role: Role, reading: Reading) -> None:
+    """Add the pictures of these XML files (path, and what it is called), with what is drawn on them."""
+    for path, called in files:
+        try:
+            root = parsed(path, called)
+        except InputProblem as problem:
+            reading.tell(called, str(problem).removeprefix(f"{called} "))
+            continue
+        if root is None:
+            reading.tell(called, "it is no Pascal VOC annotation (an “annotation” with a “filename”)")
+            continue
+        objects = root.findall("object")
+        if len(objects) > _MOST_OBJECTS:
+            reading.tell(called, f"it has more than {_MOST_OBJECTS:,} objects; the rest is not read")
+        size = whole_size(root.findtext("size/width"), root.findtext("size/height"))
+        draw = partial(_regions, called, objects[:_MOST_OBJECTS], size, role, reading)
+        folder, name = (plain(root.findtext(tag) or "").strip() for tag in ("folder", "filename"))
+        address = f"{folder}/{name}" if folder and "/" not in name and "\\" not in name else name
+        reading.items.append(Item(where=called, address=address or path.stem, draw=draw if objects else None))
+
+
+def _regions(
+    called: str,
+    objects: Sequence[Element],
+    declared: tuple[int, int] | None,
+    role: Role,
+    reading: Reading,
+    width: int,
+    height: int,
+) -> list[dict[str, Any]]:
+    size = declared or (width, height)
+    labels = [plain(entry.findtext("name") or "").strip()[:100] for entry in objects]
+    return reading.regions(
+        (f"{called}, object {number} (“{label}”)", partial(_thing, entry, label, size, role))
+        for number, (entry, label) in enumerate(zip(objects, labels, strict=True), start=1)
+    )
+
+
+def _thing(entry: Element, label: str, size: tuple[int, int], role: Role) -> Iterator[dict[str, Any]]:
+    outline, frame = entry.find("polygon"), entry.find("bndbox")
+    corners = _corners(outline) if outline is not None else []
+    if frame is None and not corners:
+        raise BadRegion("it has no bndbox; draw a box round it")
+    if frame is not None and not (role is Role.CANVAS and corners):
+        left, top, right, bottom = (_number(frame, name) for name in ("xmin", "ymin", "xmax", "ymax"))
+        left, right = sorted((left, right))
+        top, bottom = sorted((top, bottom))
+        yield box(
+            max(left - 1, 0.0), max(top - 1, 0.0), right - max(left - 1, 0), bottom - max(top - 1, 0), label, size
+        )
+    if corners:
+        yield polygon(corners, label, size)
+
+
+def _corners(outline: Element) -> list[tuple[float, float]]:
+    """The corners of a polygon: ``pt`` with x and y (LabelMe), or ``x1 y1 x2 y2 …`` (V7, Roboflow)."""
+    points = outline.findall("pt")
+    if points:
+        _check_corners(len(points))
+        return [(_number(point, "x"), _number(point, "y")) for point in points]
+    texts: dict[str, str | None] = {}
+    for child in outline:
+        texts.setdefault(child.tag, child.text)
+    found: list[tuple[float, float]] = []
+    while (x := f"x{len(found) + 1}") in texts:
+        _check_corners(len(found) + 1)
+        y = f"y{len(found) + 1}"
+        found.append((_finite(texts[x], x), _finite(texts.get(y), y)))
+    if len(found) < 3:
+        raise BadRegion("its polygon has no corners that can be read")
+    return found
+
+
+def _check_corners(count: int) -> None:
+    if count > MOST_CORNERS:
+        raise BadRegion(f"its polygon has more than {MOST_CORNERS:,} corners; simplify it")
+
+
+def _number(parent: Element, name: str) -> float:
+    return _finite(parent.findtext(name), name)
+
+
+def _finite(text: str | None, name: str) -> float:
+    try:
+        found = float(text or "")
+    except ValueError:
+        found = float("nan")
+    if not abs(found) < 1e9:
+        raise BadRegion(f"its {name} is not a number")
+    return found

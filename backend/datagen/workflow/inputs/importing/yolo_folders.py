@@ -1,0 +1,186 @@
+"""YOLO folders as items: a text file a picture, with boxes, polygons or turned boxes in shares of the picture.
+
+Labels lie beside the pictures or in ``labels/`` where the pictures lie in ``images/``; classes are named in
+``data.yaml`` or ``classes.txt``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from datagen.domain.foreign_text import plain
+from datagen.errors import BadRegion, InputProblem
+from datagen.workflow.inputs.importing.items import Item, Reading, folded
+from datagen.workflow.inputs.importing.picture_suffixes import REFUSED_SUFFIXES, refusal
+from datagen.workflow.inputs.importing.pixel_regions import MOST_CORNERS, box, polygon
+from datagen.workflow.inputs.importing.text_files import read_text
+
+_MOST_TEXT_BYTES = 8 * 2**20
+_MOST_ROWS = 2_000
+_MOST_CLASSES = 10_000
+#: Digits of a class's number.
+_MOST_DIGITS = 9
+_CLASS_FILES = ("classes.txt", "obj.names", "predefined_classes.txt", "labels.txt")
+_YAML_SUFFIXES = (".yaml", ".yml")
+#: Shares may leave the picture by a little; far beyond, they are pixels.
+_FARTHEST_SHARE = 2.0
+
+
+class _PlainTexts(yaml.BaseLoader):  # type: ignore[misc]  # yaml has no types
+    """Reads every scalar as the text that stands there, and refuses aliases.
+
+    A class may be called “no” or “007”, a number in base 60 costs the square of its length, and a merge of aliases of
+    merges doubles at every line of the file.
+    """
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("it refers to other places of itself by “*”; write them out")
+        return super().compose_node(parent, index)
+
+
+def label_files(files: Sequence[Path], pictures: Sequence[Path], root: Path) -> dict[Path, Path]:
+    """The label file of each picture that has one."""
+    texts = {_parts(path, root): path for path in files if path.suffix.lower() == ".txt"}
+    for path in files:
+        if path.name.lower() in _CLASS_FILES:
+            texts.pop(_parts(path, root), None)
+    found: dict[Path, Path] = {}
+    for picture in pictures:
+        parts = _parts(picture.with_suffix(".txt"), root)
+        swapped = tuple("labels" if part == "images" else part for part in parts)
+        for wanted in (parts, swapped):
+            if wanted in texts:
+                found[picture] = texts[wanted]
+                break
+    return found
+
+
+def is_yolo(files: Sequence[Path], pictures: Sequence[Path], root: Path) -> bool:
+    """Whether a folder is one of YOLO's: a label file beside pictures reads as one, or classes are named."""
+    paired = label_files(files, pictures, root)
+    for path in list(paired.values())[:20]:
+        try:
+            rows = read_text(path, path.name, max_bytes=_MOST_TEXT_BYTES).split("\n", 1)[0].split()
+        except InputProblem:
+            continue
+        if len(rows) >= 5 and all(map(_is_number, rows)):
+            return True
+    return bool(paired) and bool(_class_files(files))
+
+
+def read_yolo(files: Sequence[Path], pictures: Sequence[Path], root: Path, reading: Reading) -> None:
+    """Add the pictures of a folder, with what its label files draw on them."""
+    names, has_keypoints = _classes(files, root, reading)
+    paired = label_files(files, pictures, root)
+    if not names:
+        reading.notes.append("the folder names no classes (data.yaml, classes.txt): labels are the classes' numbers")
+    for picture in pictures:
+        called = str(picture.relative_to(root))
+        text = paired.get(picture)
+        draw = None
+        if text is None:
+            reading.count("pictures without a label file, added without drawings: {n}")
+        else:
+            draw = partial(_regions, text, str(text.relative_to(root)), names, has_keypoints, reading)
+        reading.items.append(Item(where=called, file=picture, name=called, draw=draw))
+    taken = {picture.with_suffix("") for picture in pictures}  # training lays a cache (.npy) beside each picture
+    refused = [path for path in files if path.suffix.lower() in REFUSED_SUFFIXES and path.with_suffix("") not in taken]
+    for path in refused:
+        reading.tell(str(path.relative_to(root)), refusal(path))
+    used = {*paired.values(), *label_files(files, refused, root).values()}
+    for path in files:
+        if path.suffix.lower() == ".txt" and path not in used and "labels" in path.relative_to(root).parts[:-1]:
+            reading.tell(str(path.relative_to(root)), "its picture is not in the folder; lay it into images/")
+
+
+def _regions(
+    path: Path, called: str, names: dict[int, str], has_keypoints: bool, reading: Reading, width: int, height: int
+) -> list[dict[str, Any]]:
+    try:
+        rows = read_text(path, called, max_bytes=_MOST_TEXT_BYTES).splitlines()
+    except InputProblem as problem:
+        reading.tell(called, str(problem).removeprefix(f"{called} "))
+        return []
+    if len(rows) > _MOST_ROWS:
+        reading.tell(called, f"it has more than {_MOST_ROWS:,} rows; the rest is not read")
+    return reading.regions(
+        (f"{called}, row {number}", partial(_row, row.split(), names, has_keypoints, (width, height)))
+        for number, row in enumerate(rows[:_MOST_ROWS], start=1)
+        if row.strip()
+    )
+
+
+def _row(
+    words: Sequence[str], names: dict[int, str], has_keypoints: bool, size: tuple[int, int]
+) -> Iterator[dict[str, Any]]:
+    if not all(map(_is_number, words)) or len(words) < 5:
+        raise BadRegion("it is no row of YOLO's: a class and at least four numbers")
+    number, *shares = (float(word) for word in words)
+    if number != int(number) or number < 0:
+        raise BadRegion("its class is no whole number")
+    label = names.get(int(number), str(int(number)))
+    if len(shares) > 2 * MOST_CORNERS:
+        raise BadRegion(f"its polygon has more than {MOST_CORNERS:,} corners")
+    if not all(-_FARTHEST_SHARE <= share <= 1 + _FARTHEST_SHARE for share in shares):
+        raise BadRegion("its numbers are no shares of the picture (0 to 1)")
+    width, height = size
+    if has_keypoints or len(shares) in (4, 5):  # the fifth is how sure a model was
+        x, y, across, down = shares[:4]
+        yield box((x - across / 2) * width, (y - down / 2) * height, across * width, down * height, label, size)
+        return
+    if len(shares) % 2:
+        raise BadRegion("it has an odd number of coordinates, so it is neither a box nor a polygon")
+    points = [(x * width, y * height) for x, y in zip(shares[::2], shares[1::2], strict=True)]
+    yield polygon(points, label, size)
+
+
+def _classes(files: Sequence[Path], root: Path, reading: Reading) -> tuple[dict[int, str], bool]:
+    """The names of the classes by their number, and whether rows hold keypoints."""
+    for path in sorted(_class_files(files), key=lambda one: (len(one.parts), one.suffix.lower() == ".txt")):
+        called = str(path.relative_to(root))
+        try:
+            text = read_text(path, called, max_bytes=2**20)
+            if path.suffix.lower() in _YAML_SUFFIXES:
+                body = yaml.load(text, Loader=_PlainTexts)  # noqa: S506 (it makes texts, lists and mappings alone)
+                if isinstance(body, dict) and (names := _named(body.get("names"))):
+                    return names, "kpt_shape" in body
+                continue
+            lines = [plain(line).strip()[:100] for line in text.splitlines()[:_MOST_CLASSES]]
+            while lines and not lines[-1]:
+                lines.pop()
+            return dict(enumerate(lines)), False
+        except (InputProblem, yaml.YAMLError, RecursionError, ValueError) as problem:
+            reading.tell(called, f"the names of the classes cannot be read ({str(problem).splitlines()[0][:200]})")
+    return {}, False
+
+
+def _named(names: Any) -> dict[int, str]:
+    listed = dict(enumerate(names)) if isinstance(names, list) else names
+    if not isinstance(listed, dict):
+        return {}
+    found = {}
+    for number, name in list(listed.items())[:_MOST_CLASSES]:
+        if str(number).isdecimal() and len(str(number)) <= _MOST_DIGITS and isinstance(name, str):
+            found[int(number)] = plain(name)[:100]
+    return found
+
+
+def _class_files(files: Sequence[Path]) -> list[Path]:
+    return [path for path in files if path.suffix.lower() in _YAML_SUFFIXES or path.name.lower() in _CLASS_FILES]
+
+
+def _parts(path: Path, root: Path) -> tuple[str, ...]:
+    return tuple(folded(part) for part in path.relative_to(root).parts)
+
+
+def _is_number(word: str) -> bool:
+    try:
+        return abs(float(word)) < 1e9
+    except ValueError:
+        return False

@@ -1,0 +1,336 @@
+"""A study's inputs: what Label Studio holds of them, kept as rows, and the usable ones as domain values."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from datagen.domain.foreign_text import plain
+from datagen.domain.inputs import CanvasImage, ConceptImage, ImageRef, Inputs, Problem, Role
+from datagen.domain.wording import counted
+from datagen.errors import LabelStudioFault, LabelStudioMissing
+from datagen.label_studio.api.models import Task
+from datagen.label_studio.mapping.task_inputs import LONGEST_ADDRESS, RawInput, read_tasks
+from datagen.store.tables import DeskRow, InputRow, StudyRow
+from datagen.workflow.decision_points import tell_open
+from datagen.workflow.inputs import input_pictures, unreadable_tasks
+from datagen.workflow.inputs.input_pictures import Fetched
+from datagen.workflow.inputs.parsed_results import of_row, parse, to_text
+from datagen.workflow.services import Door, Unit, Workshop
+
+#: Ids in one statement; databases limit its parameters.
+IDS_AT_A_TIME = 10_000
+#: Rows, and characters of what was drawn, that one transaction writes.
+ROWS_AT_A_TIME, TEXT_AT_A_TIME = 200, 2**20
+#: One reading works out no more drawings after this, seconds; the next one goes on.
+PARSING_SECONDS = 30.0
+#: Corners of all drawings of a study together: they are all part of every version of its spec.
+MOST_CORNERS = 1_000_000
+#: Stands in the row of an input whose picture or drawing is not read yet.
+_UNREAD = "it is still being read"
+#: Columns that say whether a row in the database is the one that was just read.
+_COMPARED = (
+    *("study_id", "role", "name", "url", "digest", "width", "height"),
+    *("answered", "said_at", "annotation_id", "problem"),
+)
+#: … and those that say whether what was worked out of a drawing is still so.
+_DRAWN = ("role", "digest", "width", "height", "answered", "said_at", "annotation_id")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Reading:
+    """The tasks of one project, or why they could not be read."""
+
+    project_id: int
+    role: Role
+    tasks: Sequence[Task] = ()
+    #: the numbers of those that Label Studio cannot send
+    unreadable: Sequence[int] = ()
+    fault: str = ""
+
+
+def refresh(workshop: Workshop, study_id: int, *, force: bool = False) -> Inputs:
+    """Read the study's inputs from Label Studio, where they changed since the last reading (always with ``force``).
+
+    The pictures that are new are fetched, checked and stored; one that cannot be used keeps its reason, and the others
+    are used. The open decision then shows what is there and what is missing. What cannot be read in the time of one
+    reading is counted as ``unread``, and the next reading, which is queued, goes on with it.
+
+    A project that cannot be read is named there too, and its inputs stay as they were; with ``force`` it raises.
+
+    Raises:
+        LabelStudioUnavailable: Label Studio does not answer; nothing was changed.
+        LabelStudioError: with ``force``, a project cannot be read.
+    """
+    with workshop.database.read() as session:
+        study = session.get_one(StudyRow, study_id)
+        is_current = study.inputs_read == study.inputs_changed and not input_pictures.is_due(session, study_id)
+        if is_current and not force:
+            return collect(session, study)
+        as_of = study.inputs_changed  # what changes while we read is a later count, and is read again
+        desks = session.scalars(select(DeskRow).where(DeskRow.study_id == study_id)).all()
+        before = {row.task_id: row for row in session.scalars(select(InputRow).where(InputRow.study_id == study_id))}
+    readings = [_read(workshop, study.name, desk, role, force=force) for desk in desks if (role := desk.desk.role)]
+    found = [(reading.role, raw) for reading in readings for raw in read_tasks(reading.tasks)]
+    urls = {raw.image_url for _, raw in found}
+    pictures = input_pictures.fetch_pictures(workshop, study_id, urls, hurried=force)
+    rows: list[InputRow] = []
+    is_newest = True
+    for chunk in _chunks(_rows(study, found, pictures, before)):
+        rows += chunk
+        is_newest = is_newest and _write(workshop, study_id, as_of, chunk)
+    kept = _kept(before.values(), readings)
+    if is_newest:
+        _conclude(workshop, study_id, as_of, rows, kept, urls, readings)
+    return _inputs_of(sorted([*rows, *kept], key=lambda row: row.task_id), study.labels)
+
+
+def _read(workshop: Workshop, study_name: str, desk: DeskRow, role: Role, *, force: bool) -> _Reading:
+    project_id = desk.project_id
+    try:
+        tasks, unreadable = unreadable_tasks.read_tasks(workshop, project_id)
+    except (LabelStudioFault, LabelStudioMissing) as fault:
+        if force:
+            raise
+        is_gone = isinstance(fault, LabelStudioMissing)
+        reason = unreadable_tasks.gone(desk.desk, project_id, study_name) if is_gone else str(fault)
+        return _Reading(project_id=project_id, role=role, fault=reason)
+    return _Reading(project_id=project_id, role=role, tasks=tasks, unreadable=unreadable)
+
+
+def _kept(before: Iterable[InputRow], readings: Sequence[_Reading]) -> list[InputRow]:
+    """Rows that stay as they were: of projects that could not be read, and of tasks that Label Studio cannot send."""
+    failed = {reading.role for reading in readings if reading.fault}
+    unsendable = {(reading.role, task_id) for reading in readings for task_id in reading.unreadable}
+    return [
+        row
+        for row in before
+        # of an unsendable task that was not read yet nothing is known
+        if row.role in failed or ((row.role, row.task_id) in unsendable and row.problem != _UNREAD)
+    ]
+
+
+def mark_stale(unit: Unit, study_id: int) -> None:
+    """Note that inputs changed; the next refresh reads them."""
+    unit.lock_study(study_id).inputs_changed += 1
+
+
+def collect(session: Session, study: StudyRow) -> Inputs:
+    """The study's inputs as last read: what can be used, and what cannot and why."""
+    rows = session.scalars(select(InputRow).where(InputRow.study_id == study.id).order_by(InputRow.task_id))
+    return _inputs_of(rows, study.labels)
+
+
+def image_of(row: InputRow) -> ImageRef:
+    """The picture of an input that has one."""
+    assert row.digest is not None
+    return ImageRef(digest=row.digest, width=row.width, height=row.height, name=row.name)
+
+
+def concept_of(row: InputRow, labels: Sequence[str]) -> tuple[ConceptImage | None, Sequence[str]]:
+    """A concept task's usable boxes (None: it has none), and a sentence for each that is not."""
+    parsed = of_row(row, labels)
+    return (ConceptImage(image=image_of(row), regions=parsed.regions) if parsed.regions else None), parsed.problems
+
+
+def canvas_of(row: InputRow, labels: Sequence[str]) -> tuple[CanvasImage | None, Sequence[str]]:
+    """A canvas task's usable areas (None: it has none), and a sentence for each that is not."""
+    parsed = of_row(row, labels)
+    return (CanvasImage(image=image_of(row), areas=parsed.areas) if parsed.areas else None), parsed.problems
+
+
+def _inputs_of(rows: Iterable[InputRow], labels: Sequence[str]) -> Inputs:
+    """The inputs that rows hold, in order of their tasks.
+
+    The copy of a task where something is drawn is no second input: the same drawn on the same picture counts once, or
+    what is learned from it would be tried on that very picture.
+    """
+    concepts: list[ConceptImage] = []
+    canvases: list[CanvasImage] = []
+    backgrounds: list[ImageRef] = []
+    problems: list[Problem] = []
+    unread: Counter[Role] = Counter()
+    corners = 0
+    first: dict[tuple[object, ...], int] = {}  # what an input comes to → the first task that does
+    for row in rows:
+        reasons: Sequence[str] = ()
+        found: ConceptImage | CanvasImage | ImageRef | None = None
+        drawn: tuple[object, ...] = ()
+        if row.problem == _UNREAD:
+            unread[row.role] += 1
+        elif row.digest is None:
+            reasons = (row.problem,)
+        elif row.role is Role.CONCEPT:
+            found, reasons = concept_of(row, labels)
+            drawn = found.regions if found else ()
+        elif row.role is Role.CANVAS:
+            found, reasons = canvas_of(row, labels)
+            drawn = found.areas if found else ()
+        elif of_row(row, labels).used:
+            found = image_of(row)
+        if drawn and (original := first.setdefault((row.role, row.digest, drawn), row.task_id)) != row.task_id:
+            found, reasons = None, (f"it is the same as task {original}, and counts once",)
+        if found is not None and (corners := corners + _corners(found)) > MOST_CORNERS:
+            corners -= _corners(found)
+            found = None
+            reasons = (f"with the drawings before it, there are more than {MOST_CORNERS:,} corners; draw with fewer",)
+        match found:
+            case ConceptImage():
+                concepts.append(found)
+            case CanvasImage():
+                canvases.append(found)
+            case ImageRef():
+                backgrounds.append(found)
+        item = f"task {row.task_id} ({row.name})"
+        problems += (Problem(role=row.role, item=item, reason=reason) for reason in reasons)
+    for role, count in sorted(unread.items()):
+        item = counted(count, "image")
+        problems.append(Problem(role=role, item=item, reason="still being read; this page will show what came of it"))
+    return Inputs(
+        concepts=tuple(concepts),
+        canvases=tuple(canvases),
+        backgrounds=tuple(backgrounds),
+        problems=tuple(problems),
+        unread=unread.total(),
+    )
+
+
+def _corners(found: ConceptImage | CanvasImage | ImageRef) -> int:
+    """Corners of what was drawn on a picture."""
+    match found:
+        case ConceptImage():
+            return sum(len(polygon.points) for region in found.regions for polygon in region.outline)
+        case CanvasImage():
+            return sum(len(area.polygon.points) for area in found.areas)
+        case ImageRef():
+            return 0
+
+
+def _rows(
+    study: StudyRow,
+    found: Sequence[tuple[Role, RawInput]],
+    pictures: Mapping[str, Fetched],
+    before: Mapping[int, InputRow],
+) -> Iterator[InputRow]:
+    """A row for each input; what was drawn is worked out where it changed, until the time for that is over."""
+    until = time.monotonic() + PARSING_SECONDS
+    parsed = 0
+    for role, raw in found:
+        picture = pictures[raw.image_url]
+        row = _row(study.id, role, raw, picture)
+        if picture.digest is not None:
+            earlier = before.get(raw.task_id)
+            if earlier is not None and all(getattr(earlier, name) == getattr(row, name) for name in _DRAWN):
+                row.parsed = earlier.parsed
+            if row.parsed is None and parsed and time.monotonic() > until:
+                row.problem = _UNREAD
+            elif row.parsed is None:
+                row.parsed = to_text(parse(role, raw.result or (), row.width, row.height, study.labels))
+                parsed += 1
+        yield row
+
+
+def _row(study_id: int, role: Role, raw: RawInput, picture: Fetched) -> InputRow:
+    return InputRow(
+        task_id=raw.task_id,
+        study_id=study_id,
+        role=role,
+        name=plain(raw.name)[:500],
+        url=plain(raw.image_url)[:LONGEST_ADDRESS],
+        digest=picture.digest,
+        width=picture.width,
+        height=picture.height,
+        answered=raw.result is not None,
+        said_at=raw.updated_at,
+        annotation_id=raw.annotation_id,
+        result=[],
+        parsed=None,
+        problem=_UNREAD if picture.unread else plain(picture.problem)[:1000],
+    )
+
+
+def _chunks(rows: Iterable[InputRow]) -> Iterator[list[InputRow]]:
+    """Rows for one transaction each."""
+    chunk: list[InputRow] = []
+    characters = 0
+    for row in rows:
+        chunk.append(row)
+        characters += len(row.parsed or "")
+        if len(chunk) >= ROWS_AT_A_TIME or characters >= TEXT_AT_A_TIME:
+            yield chunk
+            chunk, characters = [], 0
+    if chunk:
+        yield chunk
+
+
+def _write(workshop: Workshop, study_id: int, as_of: int, rows: Sequence[InputRow]) -> bool:
+    """Store those of the rows that are not so in the database; False where a newer reading has begun to write."""
+    ids = [row.task_id for row in rows]
+    with workshop.unit() as unit:
+        study = unit.lock_study(study_id)
+        if study.inputs_reading > as_of:
+            return False
+        study.inputs_reading = as_of
+        compared = [getattr(InputRow, name) for name in _COMPARED]
+        there = {
+            task_id: tuple(values)
+            for task_id, *values in unit.session.execute(
+                select(InputRow.task_id, *compared, InputRow.parsed.is_(None)).where(InputRow.task_id.in_(ids))
+            )
+        }
+        changed = [row for row in rows if there.get(row.task_id) != (*_values(row), row.parsed is None)]
+        # Label Studio on SQLite gives ids of deleted tasks out again: another study may still have them in its rows
+        unit.session.execute(delete(InputRow).where(InputRow.task_id.in_([row.task_id for row in changed])))
+        unit.session.add_all(changed)
+    return True
+
+
+def _values(row: InputRow) -> tuple[object, ...]:
+    return tuple(getattr(row, name) for name in _COMPARED)
+
+
+def _conclude(
+    workshop: Workshop,
+    study_id: int,
+    as_of: int,
+    rows: Sequence[InputRow],
+    kept: Sequence[InputRow],
+    urls: set[str],
+    readings: Sequence[_Reading],
+) -> None:
+    """End a reading: remove what is gone from Label Studio, and note that all is read, or have it gone on with.
+
+    ``kept`` are rows that this reading could not read, so another one at once could not either: the reconciler has
+    their projects read again, once they can be.
+    """
+    there = {row.task_id for row in (*rows, *kept)}
+    is_unread = any(row.problem == _UNREAD for row in rows)
+    with workshop.unit() as unit:
+        study = unit.lock_study(study_id)
+        if study.inputs_reading > as_of:
+            return
+        stored = unit.session.scalars(select(InputRow.task_id).where(InputRow.study_id == study_id))
+        gone = [task_id for task_id in stored if task_id not in there]
+        for start in range(0, len(gone), IDS_AT_A_TIME):
+            unit.session.execute(delete(InputRow).where(InputRow.task_id.in_(gone[start : start + IDS_AT_A_TIME])))
+        for reading in readings:
+            desk = unit.session.get(DeskRow, reading.project_id)
+            if desk is None:
+                continue  # made anew meanwhile
+            # after a fault None: the reconciler has the tasks read again, once they can be
+            desk.tasks = None if reading.fault else len(reading.tasks) + len(reading.unreadable)
+            if reading.fault:
+                unreadable_tasks.refresh(unit, desk, reading.fault)
+        if is_unread:
+            unit.later(Door.INPUTS, study_id)
+        else:
+            study.inputs_read = as_of
+            study.inputs_waits, study.waits_for = 0, ""
+            input_pictures.forget_others(unit, study_id, urls.union(row.url for row in kept))
+            unit.later(Door.PROPOSALS, study_id)
+        tell_open(unit, study_id)

@@ -1,0 +1,221 @@
+"""Telling Label Studio what the outbox says: review tasks, dataset tasks, decision tasks, tabs.
+
+What is told is read from the rows when it is told, so a late telling tells the newest. Every telling can be killed at
+any line and run again: tasks are looked up by our key before they are made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+import structlog
+from sqlalchemy import func, select
+
+from datagen.domain.inputs import Desk
+from datagen.domain.lifecycle import Happening
+from datagen.domain.sample import Sample
+from datagen.errors import DatagenError, NotReady
+from datagen.label_studio.mapping.predictions import form_prediction, prediction
+from datagen.label_studio.projects import task_publisher
+from datagen.label_studio.projects.provisioning import ensure_preview_tabs
+from datagen.label_studio.projects.task_publisher import TaskDraft
+from datagen.store import leases
+from datagen.store.tables import (
+    BatchKind,
+    BatchRow,
+    DecisionRow,
+    Notice,
+    OutboxRow,
+    ProposalRow,
+    SampleRow,
+    ShardRow,
+    SpecRow,
+    StudyRow,
+    WorkState,
+    now,
+)
+from datagen.workflow import decision_points
+from datagen.workflow.backoff import persist, try_again
+from datagen.workflow.decision_tasks import decision_page, decision_sheet
+from datagen.workflow.decisions import spec_versions
+from datagen.workflow.decisions.transitions import conclude
+from datagen.workflow.inputs import unreadable_tasks
+from datagen.workflow.outages import outage_of
+from datagen.workflow.reviews import review_tasks
+from datagen.workflow.reviews.verdict_sync import batch_name
+from datagen.workflow.sample_mapping import sample_of, shown_number
+from datagen.workflow.services import Door, Workshop
+from datagen.workflow.study_options import options_of
+
+log = structlog.get_logger()
+
+#: A telling that Label Studio refused so often is given up, with its reason for people to see.
+MOST_REFUSALS = 8
+#: What took more than one try is looked at again after so many leases: a request whose sender was killed, or gave up
+#: waiting, lives on in Label Studio, and may make its tasks after those of the next try.
+LEASES_TO_LAST_LOOK = 2
+
+
+def tell(workshop: Workshop, outbox_id: int) -> None:
+    """Tell Label Studio of one outbox row, if it still waits."""
+    with workshop.unit() as unit:
+        row = leases.claim(unit.session, OutboxRow, outbox_id, workshop.lease_seconds)
+    if row is None:
+        return
+    try:
+        with leases.kept(workshop.database, row, workshop.lease_seconds):
+            _TELLERS[row.kind](workshop, row.subject_id)
+    except Exception as fault:
+        try_again(workshop, row, fault, most_attempts=MOST_REFUSALS, kind=row.kind)
+        if not isinstance(fault, DatagenError) and outage_of(fault) is None:
+            raise
+        return
+    persist(lambda: _end(workshop, row))
+
+
+def _end(workshop: Workshop, row: OutboxRow) -> None:
+    """Mark what was told as done, or as to be told again."""
+    with workshop.unit() as unit:
+        current = leases.held(unit.session, OutboxRow, row.id, row.token)
+        if current is None:
+            return
+        current.told_at = now()
+        if current.revision != row.revision:  # it changed while we told
+            leases.postpone(current, "", now())
+            leases.start_afresh(current)
+            unit.later(Door.OUTBOX, current.id)
+        elif row.attempts > 1:  # an earlier try may have left a request on its way: look once more for what it made
+            leases.postpone(current, "", now() + LEASES_TO_LAST_LOOK * timedelta(seconds=workshop.lease_seconds))
+            leases.start_afresh(current)
+        else:
+            leases.finish(current)
+
+
+def _tell_samples(workshop: Workshop, shard_id: int) -> None:
+    """Make the review or dataset tasks of a shard; the last shard of a batch ends the batch."""
+    with workshop.database.read() as session:
+        shard = session.get_one(ShardRow, shard_id)
+        batch = shard.batch
+        spec, study = batch.spec, batch.study
+        desk = Desk.PREVIEWS if batch.kind == BatchKind.ROUND else Desk.DATASET
+        project_id = _project(workshop, study.id, desk)
+        rows = session.scalars(select(SampleRow).where(SampleRow.shard_id == shard_id).order_by(SampleRow.index)).all()
+        if shard.published_at is not None:  # somebody deleted the task of a sample that has none any more
+            rows = [row for row in rows if row.task_id is not None]
+    drafts = [_draft(workshop, study, spec, batch, row, desk) for row in rows]
+    name = batch_name(batch) if desk is Desk.PREVIEWS else f"{batch_name(batch)}-{shard.start}"
+    task_ids = _ensure_tasks(workshop, project_id, name, drafts)
+    with workshop.unit() as unit:
+        unit.lock_study(study.id)
+        shard = unit.session.get_one(ShardRow, shard_id, populate_existing=True)
+        for row in unit.session.scalars(select(SampleRow).where(SampleRow.shard_id == shard_id)):
+            if row.key in task_ids and (row.task_id is not None or shard.published_at is None):
+                row.task_id = task_ids[row.key]
+        shard.published_at = now()
+        unit.session.flush()
+        batch = unit.session.get_one(BatchRow, batch.id, populate_existing=True)
+        if batch.state != WorkState.RUNNING or not spec_versions.is_published(unit.session, batch):
+            decision_points.show_progress(unit, batch)
+            if batch.kind == BatchKind.ROUND and batch.state != WorkState.RUNNING:
+                unit.tell(study.id, Notice.REVIEW_TASKS, batch.id)  # it ended before its tasks were made: they are open
+            return
+        batch.state, batch.published_at = WorkState.DONE, now()
+        if batch.kind == BatchKind.ROUND:
+            unit.tell(study.id, Notice.TABS, batch.id)
+            conclude(unit, batch, Happening.ROUND_READY)
+        else:
+            conclude(unit, batch, Happening.RUN_FINISHED)
+
+
+def _ensure_tasks(workshop: Workshop, project_id: int, name: str, drafts: Sequence[TaskDraft]) -> dict[str, int]:
+    """Publish drafts; those whose tasks Label Studio cannot send keep the others from nothing."""
+    unreadable: list[int] = []
+    task_ids = task_publisher.ensure_tasks(workshop.label_studio, project_id, name, drafts, unreadable=unreadable)
+    unreadable_tasks.note(workshop, project_id, unreadable)
+    return task_ids
+
+
+def _draft(
+    workshop: Workshop, study: StudyRow, spec: SpecRow, batch: BatchRow, row: SampleRow, desk: Desk
+) -> TaskDraft:
+    sample = sample_of(row)
+    data = {
+        "image": workshop.links.make(sample.image.digest),
+        "study": study.name,
+        "version": str(spec.version),
+        batch.kind.value: str(batch.number),
+        "index": str(shown_number(batch, row.index) if desk is Desk.PREVIEWS else row.index),
+        "background": sample.provenance.background.name,
+        **_columns(batch, sample),
+    }
+    label = prediction(sample, desk)
+    # Label Studio's own export takes annotations alone
+    annotated = desk is Desk.DATASET and batch.count <= (options_of(study).annotate_up_to or 0)
+    annotations = [{"result": label["result"]}] if annotated else []
+    return TaskDraft(key=row.key, data=data, predictions=[label], annotations=annotations)
+
+
+def _columns(batch: BatchRow, sample: Sample) -> dict[str, str]:
+    """What the task list shows beside what the form shows."""
+    if batch.kind == BatchKind.ROUND:
+        return dict(review_tasks.EMPTY_COLUMNS)
+    return {"run_name": batch.name, "file": f"{sample.provenance.file_stem}.png"}
+
+
+def _tell_decision(workshop: Workshop, decision_id: int) -> None:
+    """Make or renew the task of a decision point."""
+    with workshop.database.read() as session:
+        decision = session.get_one(DecisionRow, decision_id)
+        project_id = _project(workshop, decision.study_id, Desk.DECISIONS)
+        data = decision_page.decision_data(session, workshop, decision)
+        sheet = decision_sheet.sheet_to_store(decision)
+        key = decision_points.key_of(decision)
+    draft = TaskDraft(key=key, data=data, predictions=[form_prediction(count=decision_page.SUGGESTED_COUNT)])
+    task_id = _ensure_tasks(workshop, project_id, key, [draft])[key]
+    if decision.task_id is not None:
+        task_publisher.ensure_task_data(workshop.label_studio, task_id, data)
+    if decision.task_id != task_id:  # it is new, or somebody deleted the old one
+        with workshop.unit() as unit:
+            unit.session.get_one(DecisionRow, decision_id).task_id = task_id
+    if sheet is not None:
+        workshop.images.put(sheet)
+
+
+def _tell_tabs(workshop: Workshop, batch_id: int) -> None:
+    """Have the tabs of the Previews project show the study's newest round."""
+    with workshop.database.read() as session:
+        batch = session.get_one(BatchRow, batch_id)
+        newest = session.scalar(
+            select(func.max(BatchRow.number)).where(
+                BatchRow.study_id == batch.study_id, BatchRow.kind == BatchKind.ROUND, BatchRow.state == WorkState.DONE
+            )
+        )
+    project_id = _project(workshop, batch.study_id, Desk.PREVIEWS)
+    ensure_preview_tabs(workshop.label_studio, project_id, newest or batch.number)
+
+
+def _project(workshop: Workshop, study_id: int, desk: Desk) -> int:
+    with workshop.database.read() as session:
+        project_id = decision_points.project_of(session, study_id, desk)
+        if project_id is None:
+            study = session.get_one(StudyRow, study_id)
+            raise NotReady(f"{study.name!r} has no {desk} project; run: datagen provision {study.name!r}")
+        return project_id
+
+
+def _tell_proposal(workshop: Workshop, task_id: int) -> None:
+    """Replace the proposal that Label Studio keeps of a task; where it keeps none, it asks when the task is opened."""
+    with workshop.database.read() as session:
+        proposal = session.get(ProposalRow, task_id)
+    if proposal is not None and workshop.label_studio.predictions(task_id):
+        workshop.label_studio.replace_predictions(task_id, [proposal.prediction])
+
+
+_TELLERS = {
+    Notice.SAMPLES: _tell_samples,
+    Notice.DECISION: _tell_decision,
+    Notice.TABS: _tell_tabs,
+    Notice.REVIEW_TASKS: review_tasks.update,
+    Notice.PROPOSAL: _tell_proposal,
+}

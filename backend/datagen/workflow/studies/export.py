@@ -1,0 +1,123 @@
+"""Exporting a study's generated images: which samples, and everything that is to be known of them."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from datagen.domain.sample import Sample
+from datagen.domain.wording import by_number, counted
+from datagen.errors import NotReady
+from datagen.export.archive import Summary, write_zip
+from datagen.store.database import Database
+from datagen.store.tables import BatchKind, BatchRow, SampleRow, StudyRow
+from datagen.workflow.backoff import patiently
+from datagen.workflow.sample_mapping import sample_of
+from datagen.workflow.services import Workshop, find_study
+
+#: Rows read at a time, so that memory stays bounded for a million samples.
+ROWS_AT_A_TIME = 500
+#: Runs that a refusal lists.
+MOST_NAMED = 12
+
+
+def export_study(
+    workshop: Workshop, name: str, path: Path, *, run_number: int | None = None, formats: tuple[str, ...] = ("coco",)
+) -> Summary:
+    """Write the samples of a study's runs (or of one) to ``path``.
+
+    Raises:
+        NotReady: there is no such run, or nothing was generated yet.
+        StoreError: an object is missing or damaged, or a label disagrees with its mask; no file is left behind.
+    """
+    with workshop.database.read() as session:
+        study = find_study(session, name)
+        wanted = [BatchRow.study_id == study.id, BatchRow.kind == BatchKind.RUN]
+        if run_number is not None:
+            wanted.append(BatchRow.number == run_number)
+        runs = session.scalars(select(BatchRow).where(*wanted).order_by(BatchRow.number)).all()
+        if not runs:
+            raise _no_such_run(session, study, run_number)
+        if not session.scalar(select(SampleRow.id).where(SampleRow.batch_id.in_([run.id for run in runs])).limit(1)):
+            which = f"run {run_number} of {name!r}" if run_number is not None else f"the runs of {name!r}"
+            raise NotReady(f"nothing of {which} is generated yet; see: datagen status {shlex.quote(name)}")
+        about = {
+            "study": study.name,
+            "runs": [
+                {
+                    "number": run.number,
+                    "first_index": run.first,
+                    "name": run.name,
+                    "images_asked_for": run.count,
+                    "state": str(run.state),
+                    "warnings": run.warnings,
+                    "spec_version": run.spec.version,
+                    "spec_digest": run.spec.digest,
+                    "approved_by": run.requested_by,
+                    "approved_at": run.requested_at.isoformat(),
+                    "note": run.note,
+                }
+                for run in runs
+            ],
+        }
+    samples = _samples(workshop.database, [run.id for run in runs])
+    return write_zip(
+        path, samples, labels=study.labels, read=patiently(workshop.images.get), about=about, formats=formats
+    )
+
+
+def unfinished_runs(workshop: Workshop, name: str, run_number: int | None = None) -> list[str]:
+    """A sentence for each run (or for the one) whose images are not all generated: an export has those that are.
+
+    Raises:
+        Refused: there is no such study.
+    """
+    made = select(func.count()).where(SampleRow.batch_id == BatchRow.id).scalar_subquery()
+    with workshop.database.read() as session:
+        study = find_study(session, name)
+        runs = session.execute(
+            select(BatchRow, made)
+            .where(BatchRow.study_id == study.id, BatchRow.kind == BatchKind.RUN)
+            .order_by(BatchRow.number)
+        ).all()
+        return [
+            f"run {run.number} ({run.name}) is {run.state}: {count:,} of {counted(run.count, 'image')} "
+            f"{by_number(count, 'is', 'are')} there"
+            for run, count in runs
+            if run_number in (None, run.number) and count < run.count
+        ]
+
+
+def _no_such_run(session: Session, study: StudyRow, number: int | None) -> NotReady:
+    runs = session.execute(
+        select(BatchRow.number, BatchRow.name)
+        .where(BatchRow.study_id == study.id, BatchRow.kind == BatchKind.RUN)
+        .order_by(BatchRow.number)
+    ).all()
+    if not runs:
+        return NotReady(f"{study.name!r} has no generation run yet; approve a version first")
+    there = ", ".join(f"{run.number} ({run.name})" for run in runs[:MOST_NAMED])
+    more = f" and {len(runs) - MOST_NAMED} more" if len(runs) > MOST_NAMED else ""
+    return NotReady(f"{study.name!r} has no run {number}; there are: {there}{more}")
+
+
+def _samples(database: Database, run_ids: list[int]) -> Iterator[Sample]:
+    """Every sample of these runs in the order of run and index; read in pages, each in a transaction of its own."""
+    for run_id in run_ids:
+        last = -1
+        while True:
+            with database.read() as session:
+                rows = session.scalars(
+                    select(SampleRow)
+                    .where(SampleRow.batch_id == run_id, SampleRow.index > last)
+                    .order_by(SampleRow.index)
+                    .limit(ROWS_AT_A_TIME)
+                ).all()
+            if not rows:
+                break
+            yield from map(sample_of, rows)
+            last = rows[-1].index

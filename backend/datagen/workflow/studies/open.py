@@ -1,0 +1,166 @@
+"""Opening a study: its Label Studio projects, its rows, its first decision point. Run again, it mends."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import delete, select
+
+from datagen.domain.foreign_text import plain
+from datagen.domain.inputs import Desk
+from datagen.domain.wording import counted
+from datagen.errors import InputProblem, Refused
+from datagen.label_studio.projects.provisioning import Provisioned, provision
+from datagen.store.fingerprints import fingerprint
+from datagen.store.study_secrets import SHARED, new_salt, study_secret
+from datagen.store.tables import DecisionRow, DeskRow, StudyRow
+from datagen.synthesis.engine import load_engine
+from datagen.workflow import decision_points, study_options
+from datagen.workflow.reviews import verdict_sync
+from datagen.workflow.services import LOCK, Door, Workshop
+from datagen.workflow.study_options import StudyOptions
+
+#: Longest study name: six desks' titles must fit Label Studio's 50 characters.
+LONGEST_NAME = 36
+
+
+#: The engine of a study for which none was chosen.
+DEFAULT_ENGINE = "composite"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Connection:
+    """How Label Studio reaches us."""
+
+    url: str
+    webhook_secret: str
+    basic_user: str
+    basic_pass: str
+
+
+@dataclass(kw_only=True)
+class Opened(Provisioned):
+    """What is there in Label Studio, and which engine new versions are made with."""
+
+    engine: str
+    #: the engine until now, where it is another; None where it stays, and for a new study
+    engine_before: str | None
+
+
+def open_study(
+    workshop: Workshop,
+    name: str,
+    labels: Sequence[str],
+    connection: Connection,
+    *,
+    engine: str | None,
+    preview_size: int,
+    new_secret: bool = False,
+    options: StudyOptions | None = None,
+) -> Opened:
+    """Provision a study in Label Studio and remember it; an existing one is checked and mended.
+
+    Its webhooks get a secret of its own, derived from the connection's.
+
+    Args:
+        new_secret: give its webhooks another secret than they have; the one they have is accepted until all of them
+            have the new one.
+        engine: what new versions are made with; None leaves an existing study's as it is.
+        options: what the study sets for itself; None leaves all as it is.
+
+    Raises:
+        InputProblem: the name or a label cannot be used.
+        EngineError: there is no such engine.
+        Refused: the study exists with other labels.
+    """
+    name, labels = plain(name).strip(), _checked_labels(labels)
+    if not name or len(name) > LONGEST_NAME:
+        raise InputProblem(f"the study's name has {counted(len(name), 'character')}; it needs 1 to {LONGEST_NAME}")
+    with workshop.database.read() as session:
+        known = session.scalar(select(StudyRow).where(StudyRow.name == name))
+    if known is not None:
+        if labels and labels != known.labels:
+            raise Refused(f"{name!r} exists with the labels {', '.join(known.labels)}; give a new study another name")
+        labels = known.labels
+    if not labels:
+        raise InputProblem(f"{name!r} needs at least one label; add --label NAME")
+    if engine is not None and (known is None or known.engine != engine):
+        load_engine(engine)
+    salt = new_salt() if known is None else _salt_of(workshop, known.id, new_secret=new_secret)
+    login = fingerprint(f"{connection.basic_user}:{connection.basic_pass}", salt)
+    with workshop.database.read() as session:
+        desks = session.scalars(select(DeskRow).where(DeskRow.study_id == known.id)).all() if known is not None else []
+    made = provision(
+        workshop.label_studio,
+        name,
+        labels,
+        webhook_url=f"{connection.url}/webhook",
+        secret=study_secret(connection.webhook_secret, salt),
+        ml_url=connection.url,
+        basic_user=connection.basic_user,
+        basic_pass=connection.basic_pass,
+        password_written={desk.desk for desk in desks if desk.login == login},
+    )
+    engine_before = None
+    with workshop.unit() as unit:
+        study = unit.session.scalar(select(StudyRow).where(StudyRow.name == name).with_for_update(**LOCK))
+        if study is None:
+            study = StudyRow(name=name, labels=labels, engine=engine or DEFAULT_ENGINE, preview_size=preview_size)
+            unit.session.add(study)
+            unit.session.flush()
+            unit.note(study, "datagen provision", f"opened with the labels {', '.join(labels)}")
+            study.webhook_salt = salt
+        elif engine not in (None, study.engine):
+            unit.note(study, "datagen provision", f"new versions are made with {engine}, no longer with {study.engine}")
+            engine_before, study.engine = study.engine, engine
+        if options is not None:
+            study_options.keep(study, options)
+        before = decision_points.project_of(unit.session, study.id, Desk.PREVIEWS)
+        unit.session.execute(
+            delete(DeskRow).where(DeskRow.study_id == study.id, DeskRow.project_id.not_in(made.projects.values()))
+        )
+        for desk, project_id in made.projects.items():
+            row = unit.session.get(DeskRow, project_id)
+            if row is None:
+                row = DeskRow(project_id=project_id, study_id=study.id, desk=desk)
+                unit.session.add(row)
+            if desk in made.connected:
+                row.login = login
+        if study.webhook_salt == salt:
+            study.webhook_salt_previous = None  # every webhook has the new secret
+        if not unit.session.scalar(select(DecisionRow.id).where(DecisionRow.study_id == study.id).limit(1)):
+            decision_points.open_point(unit, study)
+        else:
+            decision_points.tell_open(unit, study.id)
+        if before not in (None, made.projects[Desk.PREVIEWS]):
+            verdict_sync.publish_again(unit, study.id)
+        study.inputs_changed += 1
+        unit.later(Door.INPUTS, study.id)
+        return Opened(**vars(made), engine=study.engine, engine_before=engine_before)
+
+
+def _salt_of(workshop: Workshop, study_id: int, *, new_secret: bool) -> str:
+    """The salt that an existing study's webhooks are to have; noted before any of them has it."""
+    with workshop.unit() as unit:
+        study = unit.lock_study(study_id)
+        if new_secret or study.webhook_salt == SHARED:
+            if study.webhook_salt_previous is None:  # else the last change was not ended: that one still counts
+                study.webhook_salt_previous = study.webhook_salt
+            study.webhook_salt = new_salt()
+            if new_secret:
+                unit.note(study, "datagen provision", "gave its webhooks a new secret")
+        return study.webhook_salt
+
+
+def _checked_labels(labels: Sequence[str]) -> list[str]:
+    """The labels without doubles, in order.
+
+    Raises:
+        InputProblem: one is empty or too long.
+    """
+    cleaned = list(dict.fromkeys(plain(label).strip() for label in labels))
+    for label in cleaned:
+        if not label or len(label) > 100:
+            raise InputProblem(f"the label {label!r} cannot be used; a label has 1 to 100 characters")
+    return cleaned

@@ -1,0 +1,87 @@
+"""Where studies stand, as plain values for the command line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from datagen.domain.inputs import Role
+from datagen.domain.verdict import Opinion
+from datagen.store.database import Database
+from datagen.store.tables import BatchKind, BatchRow, OutboxRow, SampleRow, ShardRow, StudyRow, VerdictRow, WorkState
+from datagen.workflow.decisions.spec_versions import current_spec, running_batch
+from datagen.workflow.inputs import unreadable_tasks
+from datagen.workflow.inputs.input_sync import collect
+from datagen.workflow.reviews import verdict_sync
+from datagen.workflow.services import find_study
+
+
+def describe(database: Database, name: str | None = None) -> list[dict[str, Any]]:
+    """Every study (or one) as a flat description.
+
+    Raises:
+        Refused: there is no study of that name.
+    """
+    with database.read() as session:
+        studies = [find_study(session, name)] if name else session.scalars(select(StudyRow).order_by(StudyRow.name))
+        return [_describe(session, study) for study in studies]
+
+
+def _describe(session: Session, study: StudyRow) -> dict[str, Any]:
+    inputs = collect(session, study)
+    spec = current_spec(session, study.id)
+    running = running_batch(session, study.id)
+    opinions = dict(
+        session.execute(
+            select(VerdictRow.opinion, func.count())
+            .join(SampleRow, SampleRow.id == VerdictRow.sample_id)
+            .join(BatchRow, BatchRow.id == SampleRow.batch_id)
+            .where(BatchRow.study_id == study.id, verdict_sync.counts())
+            .group_by(VerdictRow.opinion)
+        ).all()
+    )
+    good, bad = opinions.get(Opinion.GOOD, 0), opinions.get(Opinion.BAD, 0)
+    counts = {str(role): inputs.count(role) for role in Role}
+    stuck = session.scalars(select(OutboxRow.error).where(OutboxRow.study_id == study.id, OutboxRow.error != "")).all()
+    return {
+        "study": study.name,
+        "engine": study.engine,
+        "state": str(study.state),
+        "version": spec.version if spec else 0,
+        "inputs": counts,
+        "inputs_text": ", ".join(f"{count} {role}" for role, count in counts.items()),
+        "verdicts": {"good": good, "bad": bad},
+        "verdicts_text": f"{good} good, {bad} bad",
+        "under_way": ": ".join(filter(None, (f"{running.kind} {running.number}", running.doing))) if running else "",
+        "rounds": _count(session, study.id, BatchKind.ROUND),
+        "runs": _count(session, study.id, BatchKind.RUN),
+        "dataset_tasks": session.scalar(
+            select(func.coalesce(func.sum(ShardRow.stop - ShardRow.start), 0))
+            .join(BatchRow, BatchRow.id == ShardRow.batch_id)
+            .where(BatchRow.study_id == study.id, BatchRow.kind == BatchKind.RUN, ShardRow.published_at.is_not(None))
+        ),
+        "problems": [
+            *_reading(study),
+            *unreadable_tasks.problems_of(session, study.id),
+            *inputs.missing(),
+            *map(str, inputs.problems),
+            *stuck,
+        ],
+    }
+
+
+def _reading(study: StudyRow) -> list[str]:
+    return [f"reading the inputs {study.waits_for}; it is tried again"] if study.waits_for else []
+
+
+def _count(session: Session, study_id: int, kind: BatchKind) -> int:
+    return (
+        session.scalar(
+            select(func.count()).where(
+                BatchRow.study_id == study_id, BatchRow.kind == kind, BatchRow.state == WorkState.DONE
+            )
+        )
+        or 0
+    )
