@@ -26,8 +26,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from datagen.domain.decision import Decision
-from datagen.domain.inputs import Desk, Role
-from datagen.domain.lifecycle import Happening, StudyState
+from datagen.domain.inputs import ProjectKind, Role
+from datagen.domain.lifecycle import StudyEvent, StudyState
 from datagen.entrypoints import bootstrap
 from datagen.entrypoints.installation import ProcessRole, join
 from datagen.imaging.codec import encode_png
@@ -46,9 +46,9 @@ from datagen.store.tables import (
     BatchKind,
     BatchRow,
     DecisionRow,
-    DeskRow,
     InboxRow,
     OutboxRow,
+    ProjectRow,
     SampleRow,
     ShardRow,
     SpecRow,
@@ -60,7 +60,7 @@ from datagen.store.tables import (
 from datagen.workflow.decision_tasks import decision_page
 from datagen.workflow.decisions import submit
 from datagen.workflow.events import webhook_events
-from datagen.workflow.services import Door, Knock, Workshop
+from datagen.workflow.services import JobKind, JobRequest, Services
 from datagen.workflow.studies.open import open_study
 from stage.label_studio_server import LabelStudio as Server
 from stage.processes import Processes, wait_until
@@ -122,7 +122,7 @@ def said(opinion: str, *reasons: str, comment: str = "") -> list[dict[str, Any]]
 def asked(action: str | None, *, count: Any = None, name: str = "", confirmed: bool = True) -> list[dict[str, Any]]:
     """A filled decision form; an approval is confirmed unless the test says otherwise."""
     form = [choice("action", action, to="summary")] if action else []
-    if confirmed and action == Happening.APPROVE:
+    if confirmed and action == StudyEvent.APPROVE:
         form.append(choice("confirm", "I have looked", to="summary"))
     if count is not None:
         form.append({"from_name": "count", "to_name": "summary", "type": "number", "value": {"number": count}})
@@ -156,7 +156,7 @@ class Studio:
     server: Server
     settings: Settings
     environment: dict[str, str]
-    workshop: Workshop
+    services: Services
     queues: Queues
     #: pictures uploaded once, for the studies of all tests: file → address
     uploaded: dict[bytes, str] = field(default_factory=dict)
@@ -165,7 +165,7 @@ class Studio:
     @property
     def client(self) -> LabelStudio:
         """Label Studio's API with the product's token."""
-        return self.workshop.label_studio
+        return self.services.label_studio
 
     # people
 
@@ -173,7 +173,7 @@ class Studio:
         """A study of one's own; with ``inputs`` it has just enough of each."""
         name = f"wf {uuid.uuid4().hex[:10]}"
         made = open_study(
-            self.workshop,
+            self.services,
             name,
             labels,
             bootstrap.connection_of(self.settings),
@@ -182,7 +182,7 @@ class Studio:
         )
         self.opened.append(name)
         assert made.problems == []
-        with self.workshop.database.read() as session:
+        with self.services.database.read() as session:
             study_id = session.scalars(select(StudyRow.id).where(StudyRow.name == name)).one()
         study = Study(studio=self, id=study_id, name=name, projects=made.projects)
         if inputs:
@@ -203,7 +203,7 @@ class Studio:
 
         The web process rings a moment after it has stored an event; whatever is stored is knocked for here.
         """
-        sweep(self.workshop.database, self.queues)
+        sweep(self.services.database, self.queues)
         with self.as_process():
             run_worker(self.settings.redis_url, queues or ALL_QUEUES, burst=True)
 
@@ -226,10 +226,10 @@ class Studio:
         self.post_webhook(json.dumps(last).encode()).raise_for_status()
         with self.rows() as session:
             row_id = session.scalars(select(InboxRow.id).order_by(InboxRow.id.desc()).limit(1)).one()
-        knock = Knock(Door.EVENT, row_id)
+        request = JobRequest(JobKind.EVENT, row_id)
 
         def was_rung() -> bool:
-            if knock in self.queues.queued():
+            if request in self.queues.queued():
                 return True
             with self.rows() as session:  # a worker that runs beside the tests may have taken it from the queue
                 return session.get_one(InboxRow, row_id).state == WorkState.DONE
@@ -239,7 +239,7 @@ class Studio:
     def unfinished(self) -> int:
         """How many rows wait or run."""
         waiting = (WorkState.PENDING, WorkState.RUNNING)
-        with self.workshop.database.read() as session:
+        with self.services.database.read() as session:
             rows = [
                 row
                 for kind in (InboxRow, OutboxRow, ShardRow)
@@ -250,10 +250,10 @@ class Studio:
 
     def replay(self, event: InboxRow) -> None:
         """Handle an event again, as after a crash between acting and marking it done: its lease ended."""
-        with self.workshop.database.write() as session:
+        with self.services.database.write() as session:
             row = session.get_one(InboxRow, event.id)
             row.state, row.due_at = WorkState.RUNNING, now()
-        webhook_events.handle(self.workshop, event.id)
+        webhook_events.handle(self.services, event.id)
         with self.rows() as session:
             assert session.get_one(InboxRow, event.id).state == WorkState.DONE
 
@@ -271,7 +271,7 @@ class Studio:
     @contextmanager
     def rows(self) -> Iterator[Session]:
         """A reading session."""
-        with self.workshop.database.read() as session:
+        with self.services.database.read() as session:
             yield session
 
     def secret_of(self, study_id: int) -> str:
@@ -293,12 +293,16 @@ class Study:
     studio: Studio
     id: int
     name: str
-    projects: dict[Desk, int]
+    projects: dict[ProjectKind, int]
 
     def give(self, role: Role, given: Sequence[tuple[str, bytes, list[dict[str, Any]]]]) -> list[int]:
         """Inputs with what is drawn on them, as imported tasks; their ids."""
-        desk = {Role.CONCEPT: Desk.CONCEPTS, Role.CANVAS: Desk.CANVASES, Role.BACKGROUND: Desk.BACKGROUNDS}[role]
-        project = self.projects[desk]
+        project_kind = {
+            Role.CONCEPT: ProjectKind.CONCEPTS,
+            Role.CANVAS: ProjectKind.CANVASES,
+            Role.BACKGROUND: ProjectKind.BACKGROUNDS,
+        }[role]
+        project = self.projects[project_kind]
         urls = self.studio.addresses(project, [(name, data) for name, data, _ in given])
         drafts = [
             TaskDraft(
@@ -313,13 +317,13 @@ class Study:
 
     # what people see
 
-    def tasks(self, desk: Desk) -> list[Task]:
+    def tasks(self, project_kind: ProjectKind) -> list[Task]:
         """The tasks of a desk, as Label Studio holds them."""
-        return list(self.studio.client.tasks(self.projects[desk]))
+        return list(self.studio.client.tasks(self.projects[project_kind]))
 
     def decision_tasks(self) -> list[Task]:
         """The decision tasks, oldest first."""
-        return self.tasks(Desk.DECISIONS)
+        return self.tasks(ProjectKind.DECISIONS)
 
     def page(self, number: int = -1) -> str:
         """What a decision task (by default the newest) shows."""
@@ -346,23 +350,23 @@ class Study:
             self.studio.client.annotate(task.id, form) for task, form in zip(self.round_tasks(), opinions, strict=False)
         ]
 
-    def copy(self, desk: Desk, *task_ids: int, said: bool = True) -> list[int]:
+    def copy(self, project_kind: ProjectKind, *task_ids: int, said: bool = True) -> list[int]:
         """Export these tasks of a desk and import them again, as people do; the copies' ids, in order.
 
         ``said``: with their annotations.
         """
         headers = {"Authorization": f"Token {self.studio.server.token}"}
-        url = f"{self.studio.server.url}/api/projects/{self.projects[desk]}/export"
+        url = f"{self.studio.server.url}/api/projects/{self.projects[project_kind]}/export"
         params = {"exportType": "JSON", "download_all_tasks": "true", "ids[]": list(task_ids)}
         answer = httpx.get(url, params=params, headers=headers, timeout=30).raise_for_status()
         exported = {task["id"]: task for task in answer.json()}
         kept = ("data", "meta", "annotations") if said else ("data", "meta")
         drafts = [{name: exported[task_id][name] for name in kept} for task_id in task_ids]
-        return self.studio.client.import_tasks(self.projects[desk], drafts)
+        return self.studio.client.import_tasks(self.projects[project_kind], drafts)
 
-    def remove_duplicates(self, desk: Desk) -> None:
+    def remove_duplicates(self, project_kind: ProjectKind) -> None:
         """The Data Manager's “Remove Duplicated Tasks”, for all tasks of a desk."""
-        project = self.projects[desk]
+        project = self.projects[project_kind]
         httpx.post(
             f"{self.studio.server.url}/api/dm/actions/",
             params={"id": "remove_duplicates", "project": project},
@@ -380,8 +384,8 @@ class Study:
     def review(self) -> SpecRow:
         """See that a fresh round is under review, wherever the study stands; its version."""
         if self.row().state in (StudyState.PREVIEWING, StudyState.GENERATING):
-            self.act(Happening.CANCEL)
-        self.act(Happening.BUILD_PREVIEW)
+            self.act(StudyEvent.CANCEL)
+        self.act(StudyEvent.BUILD_PREVIEW)
         self.studio.settle()
         assert self.row().state == StudyState.REVIEWING, self.shown()
         return self.specs()[-1]
@@ -389,14 +393,14 @@ class Study:
     def round_tasks(self) -> list[Task]:
         """The newest round's review tasks, in the order of index."""
         number = str(self.batches(BatchKind.ROUND)[-1].number)
-        tasks = [task for task in self.tasks(Desk.PREVIEWS) if task.data["round"] == number]
+        tasks = [task for task in self.tasks(ProjectKind.PREVIEWS) if task.data["round"] == number]
         return sorted(tasks, key=lambda task: int(task.data["index"]))
 
     # what is kept
 
     def use_engine(self, engine: str) -> None:
         """Have its next versions made with this engine."""
-        with self.studio.workshop.database.write() as session:
+        with self.studio.services.database.write() as session:
             session.get_one(StudyRow, self.id).engine = engine
 
     def row(self) -> StudyRow:
@@ -448,10 +452,10 @@ class Study:
             rows = session.scalars(select(AuditRow).where(AuditRow.study == self.name).order_by(AuditRow.id))
             return [f"{row.who}: {row.what}" for row in rows]
 
-    def webhook_events(self, desk: Desk) -> list[InboxRow]:
+    def webhook_events(self, project_kind: ProjectKind) -> list[InboxRow]:
         """What Label Studio told of a desk, oldest first."""
         with self.studio.rows() as session:
-            query = select(InboxRow).where(InboxRow.project_id == self.projects[desk]).order_by(InboxRow.id)
+            query = select(InboxRow).where(InboxRow.project_id == self.projects[project_kind]).order_by(InboxRow.id)
             return list(session.scalars(query))
 
     def shown(self) -> str:
@@ -460,22 +464,22 @@ class Study:
             newest = session.scalars(
                 select(DecisionRow).where(DecisionRow.study_id == self.id).order_by(DecisionRow.number.desc()).limit(1)
             ).one()
-            return decision_page.decision_data(session, self.studio.workshop, newest)["html"]
+            return decision_page.decision_data(session, self.studio.services, newest)["html"]
 
-    def act(self, action: Happening, **form: Any) -> None:
+    def act(self, action: StudyEvent, **form: Any) -> None:
         """Decide from the command line's side, without Label Studio's form."""
-        form.setdefault("confirmed", action is Happening.APPROVE)
-        submit.decide(self.studio.workshop, self.id, Decision(action=action, **form), "tester")
+        form.setdefault("confirmed", action is StudyEvent.APPROVE)
+        submit.decide(self.studio.services, self.id, Decision(action=action, **form), "tester")
 
     def outbox(self) -> list[OutboxRow]:
         """What Label Studio is to be told."""
         with self.studio.rows() as session:
             return list(session.scalars(select(OutboxRow).where(OutboxRow.study_id == self.id).order_by(OutboxRow.id)))
 
-    def desk_rows(self) -> list[DeskRow]:
+    def project_rows(self) -> list[ProjectRow]:
         """Its projects, as remembered."""
         with self.studio.rows() as session:
-            return list(session.scalars(select(DeskRow).where(DeskRow.study_id == self.id)))
+            return list(session.scalars(select(ProjectRow).where(ProjectRow.study_id == self.id)))
 
 
 # -- setting it up, and taking it down
@@ -483,12 +487,18 @@ class Study:
 
 def end_process() -> None:
     """Give back what this process opened as one of the product's, and forget it."""
-    if bootstrap.workshop.cache_info().currsize:
-        bootstrap.workshop().label_studio.close()
-        bootstrap.workshop().database.close()
+    if bootstrap.services.cache_info().currsize:
+        bootstrap.services().label_studio.close()
+        bootstrap.services().database.close()
     if bootstrap.queues.cache_info().currsize:
         bootstrap.queues().redis.close()
-    for kept in (bootstrap.settings, bootstrap.joined_roles, bootstrap.workshop, bootstrap.queues, bootstrap.atelier):
+    for kept in (
+        bootstrap.settings,
+        bootstrap.joined_roles,
+        bootstrap.services,
+        bootstrap.queues,
+        bootstrap.fitted_engines,
+    ):
         kept.cache_clear()
 
 

@@ -14,7 +14,7 @@ from sqlalchemy import delete, select, update
 
 from datagen.entrypoints import bootstrap
 from datagen.queue.queues import Queues
-from datagen.store.tables import DeskRow, FetchedPictureRow, InboxRow, OutboxRow, ShardRow, StudyRow, WorkState
+from datagen.store.tables import FetchedPictureRow, InboxRow, OutboxRow, ProjectRow, ShardRow, StudyRow, WorkState
 from stage.label_studio_server import LabelStudio as Server
 from stage.ports import free_port
 from stage.processes import Processes
@@ -56,13 +56,13 @@ def whole_studio(
     end_process()  # whatever another test made of its own settings
     queues = Queues(Redis.from_url(settings.redis_url))
     install(settings)
-    workshop = bootstrap.build_workshop(settings, queues.knock)
+    services = bootstrap.build_services(settings, queues.enqueue)
     web = start_web(processes, studio_environment, tmp_path_factory.mktemp("web"))
     studio = Studio(
         server=label_studio,
         settings=settings,
         environment=studio_environment,
-        workshop=workshop,
+        services=services,
         queues=queues,
     )
     yield studio
@@ -72,7 +72,7 @@ def whole_studio(
     processes.stop(web)
     end_process()
     studio.client.close()
-    workshop.database.close()
+    services.database.close()
     queues.redis.close()
 
 
@@ -100,8 +100,8 @@ def alive(whole_studio: Studio, processes: Processes, tmp_path_factory: pytest.T
 @pytest.fixture(scope="module")
 def _of_this_module(whole_studio: Studio) -> Studio:
     """The studio, in which no study of another module is looked after any more: the reconciler asks about each."""
-    with whole_studio.workshop.database.write() as session:
-        session.execute(delete(DeskRow))
+    with whole_studio.services.database.write() as session:
+        session.execute(delete(ProjectRow))
     return whole_studio
 
 
@@ -114,7 +114,7 @@ def studio(_of_this_module: Studio) -> Studio:
 
 def _leave_nothing(whole_studio: Studio) -> None:
     whole_studio.hear_out()
-    with whole_studio.workshop.database.write() as session:
+    with whole_studio.services.database.write() as session:
         # what a failed test left behind is not this test's business
         for kind in (InboxRow, OutboxRow, ShardRow):
             for row in session.scalars(select(kind).where(kind.state.in_([WorkState.PENDING, WorkState.RUNNING]))):

@@ -17,9 +17,9 @@ import pytest
 from sqlalchemy import delete
 
 from datagen import __version__
-from datagen.domain.inputs import Desk
+from datagen.domain.inputs import ProjectKind
 from datagen.imaging.codec import encode_png
-from datagen.store.tables import DeskRow
+from datagen.store.tables import ProjectRow
 from s3 import CREDENTIALS
 from stage import redis_server
 from stage.ports import free_port
@@ -29,10 +29,10 @@ from studio import Studio, Study, plate
 pytest_plugins = ("studio_fixtures",)
 pytestmark = pytest.mark.integration
 
-Told = subprocess.CompletedProcess[str]
+ImportNote = subprocess.CompletedProcess[str]
 
 
-def datagen(environment: dict[str, str], folder: Path, *arguments: str) -> Told:
+def datagen(environment: dict[str, str], folder: Path, *arguments: str) -> ImportNote:
     """Run the command as a person does, with these settings and no others."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("DATAGEN_", "LABEL_STUDIO_"))}
     return subprocess.run(
@@ -46,7 +46,7 @@ def datagen(environment: dict[str, str], folder: Path, *arguments: str) -> Told:
     )
 
 
-def refused(told: Told) -> str:
+def refused(told: ImportNote) -> str:
     """The one sentence of a command that failed."""
     assert told.returncode == 1, told.stdout + told.stderr
     assert "Traceback" not in told.stderr
@@ -165,7 +165,7 @@ def test_json_answers_parse(studio: Studio, study: Study, tmp_path: Path) -> Non
     provisioned = answer("provision", study.name)
     assert provisioned == {
         "study": study.name,
-        "projects": {desk.name.lower(): number for desk, number in study.projects.items()},
+        "projects": {kind.name.lower(): number for kind, number in study.projects.items()},
         "engine": "composite",
         "engine_before": None,
     }
@@ -234,7 +234,7 @@ def test_the_whole_loop_from_the_command_line(studio: Studio, tmp_path: Path) ->
         assert told.returncode == 0, told.stderr
         assert "is under way; see the Decisions project or: datagen status" in told.stdout
         studio.settle()
-    assert (own.row().state, len(own.tasks(Desk.DATASET))) == ("accepted", 2)
+    assert (own.row().state, len(own.tasks(ProjectKind.DATASET))) == ("accepted", 2)
     assert any("(datagen approve)" in line for line in own.audit())
 
     told = datagen(studio.environment, tmp_path, "export", own.name, "--out", "set.zip")
@@ -383,7 +383,7 @@ def test_a_database_that_refuses_the_log_in_is_not_said_to_be_down(
 def test_a_project_that_was_deleted_is_named_with_the_fix(studio: Studio, alive: None, tmp_path: Path) -> None:
     """Label Studio's own answer, a 400, was shown."""
     own = studio.open_study(inputs=False)
-    project = own.projects[Desk.CONCEPTS]
+    project = own.projects[ProjectKind.CONCEPTS]
     studio.client.delete_project(project)
     told = datagen(studio.environment, tmp_path, "doctor", "--study", own.name)
     gone = (
@@ -447,8 +447,8 @@ def test_the_doctor_misses_a_worker_and_a_scheduler(diagnose: Any, whole_studio:
 def test_the_doctor_says_how_to_mend_a_study_that_lacks_a_project(
     diagnose: Any, whole_studio: Studio, shared_study: Study, tmp_path: Path
 ) -> None:
-    with whole_studio.workshop.database.write() as session:
-        session.execute(delete(DeskRow).where(DeskRow.project_id == shared_study.projects[Desk.DECISIONS]))
+    with whole_studio.services.database.write() as session:
+        session.execute(delete(ProjectRow).where(ProjectRow.project_id == shared_study.projects[ProjectKind.DECISIONS]))
     code, lines = diagnose()
     assert code == 1
     assert lines[f"FAIL webhooks of {shared_study.name}"] == (
@@ -469,7 +469,7 @@ def test_the_doctor_sees_something_else_on_the_port(diagnose: Any, whole_studio:
 def test_the_doctor_sees_a_webhook_that_is_gone_or_switched_off(
     diagnose: Any, whole_studio: Studio, shared_study: Study, tmp_path: Path
 ) -> None:
-    project = shared_study.projects[Desk.PREVIEWS]
+    project = shared_study.projects[ProjectKind.PREVIEWS]
     for hook in whole_studio.client.webhooks(project):
         whole_studio.client.delete_webhook(hook.id)
     code, lines = diagnose()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from datagen.domain.inputs import Desk
+from datagen.domain.inputs import ProjectKind
 from datagen.store.database import Database
 from datagen.store.tables import BatchKind, BatchRow, SampleRow, StudyRow
 from stage.ports import free_port
@@ -62,15 +62,15 @@ def test_failed_export_leaves_no_folder_and_no_half_written_file(studio: Studio,
     run = generated(studio, study)
     [sample] = study.samples_of(run)
     digest = str(sample.body["image"]["digest"])
-    kept = studio.workshop.images.get(digest)
-    studio.workshop.images.delete(digest)
+    kept = studio.services.images.get(digest)
+    studio.services.images.delete(digest)
     try:
         arguments = ("export", study.name, "--run", str(run.number), "--out", "new/folders/set.zip")
         told = datagen(studio.environment, tmp_path, *arguments)
         assert (told.returncode, f"image {digest} is not in the store" in told.stderr) == (1, True)
         assert left_in(tmp_path) == []
     finally:
-        studio.workshop.images.put(kept)
+        studio.services.images.put(kept)
     assert datagen(studio.environment, tmp_path, *arguments).stdout.strip() == "new/folders/set.zip: 1 image, 1 label"
     assert left_in(tmp_path) == ["new", "new/folders", "new/folders/set.zip"]
 
@@ -78,18 +78,18 @@ def test_failed_export_leaves_no_folder_and_no_half_written_file(studio: Studio,
 def test_export_says_which_run_is_not_complete(studio: Studio, study: Study, tmp_path: Path) -> None:
     """A part of a run was exported without a word."""
     run = generated(studio, study, count=2)
-    with studio.workshop.database.write() as session:
+    with studio.services.database.write() as session:
         session.get_one(BatchRow, run.id).count = 3
     told = datagen(studio.environment, tmp_path, "export", study.name, "--run", str(run.number), "--out", "set.zip")
     assert told.returncode == 0, told.stderr
     assert f"Not complete: run {run.number} ({run.name}) is done: 2 of 3 images are there" in told.stderr
-    with studio.workshop.database.write() as session:
+    with studio.services.database.write() as session:
         session.get_one(BatchRow, run.id).count = 2
 
 
 def test_run_without_images_is_not_exported(studio: Studio, study: Study, tmp_path: Path) -> None:
     run = generated(studio, study)
-    with studio.workshop.database.write() as session:
+    with studio.services.database.write() as session:
         for sample in session.scalars(select(SampleRow).where(SampleRow.batch_id == run.id)):
             session.delete(sample)
     told = datagen(studio.environment, tmp_path, "export", study.name, "--run", str(run.number), "--out", "set.zip")
@@ -168,7 +168,7 @@ def test_tables_become_blocks_of_lines_on_a_narrow_terminal(studio: Studio, stud
     assert lines[1:4] == ["  engine: composite", f"  state: {study.row().state}", lines[3]]
     assert all(line.startswith("  ") and ": " in line for line in lines[1:])
     provisioned = datagen(studio.environment, tmp_path, "provision", study.name, columns=50).stdout.splitlines()
-    project = study.projects[Desk.DECISIONS]
+    project = study.projects[ProjectKind.DECISIONS]
     assert f"  address: {studio.server.url}/projects/{project}/data" in provisioned  # in one piece, to be clicked
     assert "│" not in "".join(provisioned)
     studio.settle()

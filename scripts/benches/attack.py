@@ -33,7 +33,7 @@ from benches.attack_assaults import READINESS_CALLERS, Assaults, told
 from benches.attack_measures import LockProbe, MemoryWatch, Webhooks
 from benches.bench_studies import study_with_inputs
 from benches.chaos_installation import Installation
-from datagen.domain.inputs import Desk
+from datagen.domain.inputs import ProjectKind
 from datagen.entrypoints import bootstrap
 from datagen.label_studio.projects.provisioning import SECRET_HEADER
 from datagen.settings import Settings
@@ -83,21 +83,21 @@ def main(arguments: Sequence[str]) -> int:
 def _run(installation: Installation, chosen: argparse.Namespace, folder: Path) -> dict[str, Any]:
     os.environ.update(installation.environment)
     settings = Settings(_env_file=None)
-    workshop = bootstrap.build_workshop(settings, lambda _knocks: None)
+    services = bootstrap.build_services(settings, lambda _job_requests: None)
     pack_folder = folder / "pack"
     plates.write_pack(pack_folder, lists=plates.GIVEN)
     pack = read_pack(pack_folder)
-    studies = {name: study_with_inputs(installation, workshop, pack, name) for name in ("team", "attacker", "poisoned")}
+    studies = {name: study_with_inputs(installation, services, pack, name) for name in ("team", "attacker", "poisoned")}
     team, attacker = studies["team"], studies["attacker"]
     with Annotator(installation.label_studio.url, installation.label_studio.token, "attacker") as annotator:
         decision = annotator.decide("build preview")
         annotator.await_previews(settings.preview_size, decision, ROUND_WITHIN_S)
-    hook = workshop.label_studio.webhooks(team[Desk.PREVIEWS])[0]  # as any member of Label Studio can read it
-    task_ids = workshop.label_studio.import_tasks(team[Desk.PREVIEWS], [{"data": {"image": "/none.png"}}] * 5)
+    hook = services.label_studio.webhooks(team[ProjectKind.PREVIEWS])[0]  # as any member of Label Studio can read it
+    task_ids = services.label_studio.import_tasks(team[ProjectKind.PREVIEWS], [{"data": {"image": "/none.png"}}] * 5)
     webhooks = Webhooks(
         address=urlsplit(installation.environment["DATAGEN_PUBLIC_URL"]).netloc,
         headers={SECRET_HEADER: hook.headers[SECRET_HEADER], "Content-Type": "application/json"},
-        project_id=team[Desk.PREVIEWS],
+        project_id=team[ProjectKind.PREVIEWS],
         task_ids=list(task_ids),
         rate=chosen.rate,
         seconds=chosen.seconds,
@@ -119,17 +119,17 @@ def _run(installation: Installation, chosen: argparse.Namespace, folder: Path) -
             freezing.join()
             told(assaults.counts)
             with contextlib.suppress(httpx.HTTPError):
-                assaults.cancel(attacker[Desk.DECISIONS])
+                assaults.cancel(attacker[ProjectKind.DECISIONS])
         began = time.monotonic()
         with contextlib.suppress(StageError):  # the share below says how many were not handled
             wait_until(
-                lambda: _handled(workshop.database, team[Desk.PREVIEWS])[0] == 0,
+                lambda: _handled(services.database, team[ProjectKind.PREVIEWS])[0] == 0,
                 chosen.quiet,
                 "The handling of every event",
             )
-    waiting, done = _handled(workshop.database, team[Desk.PREVIEWS])
-    workshop.label_studio.close()
-    workshop.database.close()
+    waiting, done = _handled(services.database, team[ProjectKind.PREVIEWS])
+    services.label_studio.close()
+    services.database.close()
     taken = sorted(webhooks.seconds_taken)
     return {
         "webhooks": webhooks.sent,
@@ -148,7 +148,7 @@ def _run(installation: Installation, chosen: argparse.Namespace, folder: Path) -
     }
 
 
-def _begin(assaults: Assaults, attacker: dict[Desk, int], poisoned: dict[Desk, int]) -> None:
+def _begin(assaults: Assaults, attacker: dict[ProjectKind, int], poisoned: dict[ProjectKind, int]) -> None:
     """Start every attack."""
     assaults.start("request lines", assaults.request_lines, pause=0.5)
     assaults.start("drip", assaults.drip)
@@ -156,11 +156,11 @@ def _begin(assaults: Assaults, attacker: dict[Desk, int], poisoned: dict[Desk, i
         assaults.start("readiness", assaults.readiness, pause=0.1)
     assaults.start("wrong credentials", assaults.wrong_credentials, pause=0.02)
     assaults.start("drawing", assaults.draw(attacker), pause=2)
-    assaults.start("slow pictures", lambda: assaults.bring_slow_pictures(attacker[Desk.BACKGROUNDS]), times=1)
-    assaults.start("poison", lambda: assaults.poison(poisoned[Desk.BACKGROUNDS]), times=1)
-    assaults.start("poison", lambda: assaults.poison(poisoned[Desk.CONCEPTS]), times=1)
-    assaults.start("copies", lambda: assaults.copy(attacker[Desk.PREVIEWS]), times=1)
-    assaults.start("a million images", lambda: assaults.approve_a_million(attacker[Desk.DECISIONS]), pause=5)
+    assaults.start("slow pictures", lambda: assaults.bring_slow_pictures(attacker[ProjectKind.BACKGROUNDS]), times=1)
+    assaults.start("poison", lambda: assaults.poison(poisoned[ProjectKind.BACKGROUNDS]), times=1)
+    assaults.start("poison", lambda: assaults.poison(poisoned[ProjectKind.CONCEPTS]), times=1)
+    assaults.start("copies", lambda: assaults.copy(attacker[ProjectKind.PREVIEWS]), times=1)
+    assaults.start("a million images", lambda: assaults.approve_a_million(attacker[ProjectKind.DECISIONS]), pause=5)
 
 
 def _freeze(installation: Installation, assaults: Assaults) -> None:

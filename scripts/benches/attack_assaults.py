@@ -20,7 +20,7 @@ from typing import Any
 import httpx
 import numpy as np
 
-from datagen.domain.inputs import Desk
+from datagen.domain.inputs import ProjectKind
 from stage.progress import tell
 
 Json = dict[str, Any]
@@ -128,9 +128,9 @@ class Assaults:
 
     # -- by a member of Label Studio
 
-    def draw(self, projects: dict[Desk, int]) -> Callable[[], None]:
+    def draw(self, projects: dict[ProjectKind, int]) -> Callable[[], None]:
         """A canvas polygon with corners at random, and a brush mask of noise, drawn by turns."""
-        canvases, concepts = self._tasks(projects[Desk.CANVASES]), self._tasks(projects[Desk.CONCEPTS])
+        canvases, concepts = self._tasks(projects[ProjectKind.CANVASES]), self._tasks(projects[ProjectKind.CONCEPTS])
         chance = random.Random(1)  # noqa: S311 -- a seed makes it repeatable
 
         def strike() -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from datagen.store.periodic_thread import beside
+from datagen.store.periodic_thread import run_periodically
 
 #: Webhooks that may be open at a time.
 SENDERS = 32
@@ -93,7 +93,7 @@ class LockProbe:
 
     def measuring(self) -> AbstractContextManager[None]:
         """Measure while the block lasts."""
-        return beside(self._measure, LOCK_EVERY_S, "lock probe")
+        return run_periodically(self._measure, LOCK_EVERY_S, "lock probe")
 
     def _measure(self) -> None:
         began = time.perf_counter()
@@ -117,7 +117,7 @@ class MemoryWatch:
 
     def measuring(self) -> AbstractContextManager[None]:
         """Measure while the block lasts."""
-        return beside(self._measure, MEMORY_EVERY_S, "memory")
+        return run_periodically(self._measure, MEMORY_EVERY_S, "memory")
 
     def _measure(self) -> None:
         self.peak_mb = max(self.peak_mb, sum(map(_resident_mb, _descendants(self._pid))))

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from benches.chaos_installation import Installation
-from datagen.domain.inputs import Desk
+from datagen.domain.inputs import ProjectKind
 from datagen.entrypoints import bootstrap
 from datagen.settings import Settings
-from datagen.workflow.services import Workshop
+from datagen.workflow.services import Services
 from datagen.workflow.studies.open import open_study
-from stage.annotator import DESKS, Annotator
+from stage.annotator import KINDS, Annotator
 from stage.pack import Pack
 
 
-def study_with_inputs(installation: Installation, workshop: Workshop, pack: Pack, name: str) -> dict[Desk, int]:
+def study_with_inputs(installation: Installation, services: Services, pack: Pack, name: str) -> dict[ProjectKind, int]:
     """Open a study and bring the pack's pictures and drawings into it; the numbers of its projects."""
     settings = Settings(_env_file=None)
     made = open_study(
-        workshop,
+        services,
         name,
         pack.labels,
         bootstrap.connection_of(settings),
@@ -25,6 +25,6 @@ def study_with_inputs(installation: Installation, workshop: Workshop, pack: Pack
     )
     server = installation.label_studio
     with Annotator(server.url, server.token, name) as annotator:
-        for role in DESKS:
+        for role in KINDS:
             annotator.bring(role, pack, lambda _done, _of, _what: None)
-    return {Desk(desk): project for desk, project in made.projects.items()}
+    return {ProjectKind(kind): project for kind, project in made.projects.items()}

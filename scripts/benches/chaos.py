@@ -29,7 +29,7 @@ from benches.chaos_team import Person
 from datagen.entrypoints import bootstrap
 from datagen.settings import Settings
 from datagen.store.tables import InboxRow, OutboxRow, ShardRow, StudyRow, WorkState
-from datagen.workflow.services import Workshop
+from datagen.workflow.services import Services
 from stage import plates, postgres_server
 from stage.pack import read_pack
 from stage.progress import tell
@@ -60,11 +60,11 @@ def main(arguments: Sequence[str]) -> int:
 def _run(chosen: argparse.Namespace, folder: Path, database_url: str) -> int:
     installation = Installation(folder, workers=chosen.workers, database_url=database_url)
     try:
-        workshop = _workshop(installation)
-        people = [_person(installation, workshop, number, chosen.seed, folder) for number in range(chosen.people)]
+        services = _services(installation)
+        people = [_person(installation, services, number, chosen.seed, folder) for number in range(chosen.people)]
         webhooks = Webhooks(chosen.seed)
         installation.gateway.meddler = webhooks
-        watch = Watch(workshop.database)
+        watch = Watch(services.database)
         killer = Killer(installation, chosen.seed, watch.on_kill)
         until = time.monotonic() + 60 * chosen.minutes
         for person in people:
@@ -77,10 +77,10 @@ def _run(chosen: argparse.Namespace, folder: Path, database_url: str) -> int:
         tell(f"{killer.kills.total()} kills, {dict(webhooks.counts)}. Waiting for everything to come right.")
         began = time.monotonic()
         installation.recovered(QUIET_S)
-        _come_right(workshop, people, began + QUIET_S)
+        _come_right(services, people, began + QUIET_S)
         quiet = time.monotonic() - began
         watch.stop()
-        found = reckon(workshop, people, folder)
+        found = reckon(services, people, folder)
         figures = _figures(chosen, killer, webhooks, watch, people, found, quiet)
         _report(found, figures)
         if chosen.json:
@@ -91,35 +91,35 @@ def _run(chosen: argparse.Namespace, folder: Path, database_url: str) -> int:
         installation.close()
 
 
-def _workshop(installation: Installation) -> Workshop:
+def _services(installation: Installation) -> Services:
     """The rows, the store and Label Studio as the bench looks at them; it queues nothing."""
     os.environ.update(installation.environment)
-    return bootstrap.build_workshop(Settings(_env_file=None), lambda _knocks: None)
+    return bootstrap.build_services(Settings(_env_file=None), lambda _job_requests: None)
 
 
-def _person(installation: Installation, workshop: Workshop, number: int, seed: int, folder: Path) -> Person:
+def _person(installation: Installation, services: Services, number: int, seed: int, folder: Path) -> Person:
     """A person with a study that has its inputs."""
     name = f"chaos {number + 1}"
     pack_folder = folder / "pack"
     if not pack_folder.exists():
         plates.write_pack(pack_folder, lists=plates.GIVEN)
     pack = read_pack(pack_folder)
-    projects = study_with_inputs(installation, workshop, pack, name)
+    projects = study_with_inputs(installation, services, pack, name)
     server = installation.label_studio
     return Person(server.url, server.token, name, projects, seed + number)
 
 
-def _come_right(workshop: Workshop, people: list[Person], deadline: float) -> None:
+def _come_right(services: Services, people: list[Person], deadline: float) -> None:
     """Wait until nothing is under way and all agrees, or the time is over."""
-    while _under_way(workshop) or not reckon(workshop, people, None).clean:
+    while _under_way(services) or not reckon(services, people, None).clean:
         if time.monotonic() > deadline:
             return
         time.sleep(2)
 
 
-def _under_way(workshop: Workshop) -> int:
+def _under_way(services: Services) -> int:
     waiting = (WorkState.PENDING, WorkState.RUNNING)
-    with workshop.database.read() as session:
+    with services.database.read() as session:
         rows = sum(
             len(session.scalars(select(kind.id).where(kind.state.in_(waiting))).all())
             for kind in (InboxRow, OutboxRow, ShardRow)

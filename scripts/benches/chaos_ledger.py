@@ -14,7 +14,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from benches.chaos_team import Person
-from datagen.domain.inputs import Desk
+from datagen.domain.inputs import ProjectKind
 from datagen.errors import DatagenError
 from datagen.imaging.codec import decode
 from datagen.label_studio.api.models import Task
@@ -23,7 +23,7 @@ from datagen.label_studio.mapping.predictions import prediction
 from datagen.store.tables import BatchKind, BatchRow, DecisionRow, SampleRow, StudyRow, VerdictRow, WorkState
 from datagen.workflow.decision_points import key_of
 from datagen.workflow.sample_mapping import sample_of
-from datagen.workflow.services import Workshop
+from datagen.workflow.services import Services
 from datagen.workflow.studies.export import export_study
 
 _LIMITS = {"max_bytes": 64 * 2**20, "max_pixels": 10**8}
@@ -47,23 +47,23 @@ class Reckoning:
         return not (self.lost or self.twins or self.holes or self.mismatched)
 
 
-def reckon(workshop: Workshop, people: list[Person], folder: Path | None) -> Reckoning:
+def reckon(services: Services, people: list[Person], folder: Path | None) -> Reckoning:
     """Compare; with a folder, pixels and exports too."""
     found = Reckoning()
     for person in people:
-        with workshop.database.read() as session:
+        with services.database.read() as session:
             study = session.scalars(select(StudyRow).where(StudyRow.name == person.study)).one()
             tasks = {
-                desk: list(workshop.label_studio.tasks(person.projects[desk]))
-                for desk in (Desk.PREVIEWS, Desk.DECISIONS, Desk.DATASET)
+                project_kind: list(services.label_studio.tasks(person.projects[project_kind]))
+                for project_kind in (ProjectKind.PREVIEWS, ProjectKind.DECISIONS, ProjectKind.DATASET)
             }
-            _verdicts(found, session, study, person, tasks[Desk.PREVIEWS])
-            _decisions(found, session, study, person, tasks[Desk.DECISIONS])
+            _verdicts(found, session, study, person, tasks[ProjectKind.PREVIEWS])
+            _decisions(found, session, study, person, tasks[ProjectKind.DECISIONS])
             _samples(found, session, study, tasks)
             if folder is not None:
-                _labels_and_pixels(found, workshop, session, study, tasks)
+                _labels_and_pixels(found, services, session, study, tasks)
         if folder is not None:
-            _export(found, workshop, study, folder / f"{study.id}.zip")
+            _export(found, services, study, folder / f"{study.id}.zip")
     return found
 
 
@@ -118,10 +118,10 @@ def _decisions(found: Reckoning, session: Session, study: StudyRow, person: Pers
     found.lost += [f"{study.name}: decision {point.number} was refused: {point.problem}" for point in refused]
 
 
-def _samples(found: Reckoning, session: Session, study: StudyRow, tasks: dict[Desk, list[Task]]) -> None:
-    for kind, desk in ((BatchKind.ROUND, Desk.PREVIEWS), (BatchKind.RUN, Desk.DATASET)):
-        keys = Counter(str(task.data.get("datagen_key")) for task in tasks[desk])
-        ids = {str(task.data.get("datagen_key")): task.id for task in tasks[desk]}
+def _samples(found: Reckoning, session: Session, study: StudyRow, tasks: dict[ProjectKind, list[Task]]) -> None:
+    for kind, project_kind in ((BatchKind.ROUND, ProjectKind.PREVIEWS), (BatchKind.RUN, ProjectKind.DATASET)):
+        keys = Counter(str(task.data.get("datagen_key")) for task in tasks[project_kind])
+        ids = {str(task.data.get("datagen_key")): task.id for task in tasks[project_kind]}
         known = set()
         for batch in session.scalars(select(BatchRow).where(BatchRow.study_id == study.id, BatchRow.kind == kind)):
             if batch.state != WorkState.DONE:
@@ -143,29 +143,29 @@ def _samples(found: Reckoning, session: Session, study: StudyRow, tasks: dict[De
 
 
 def _labels_and_pixels(
-    found: Reckoning, workshop: Workshop, session: Session, study: StudyRow, tasks: dict[Desk, list[Task]]
+    found: Reckoning, services: Services, session: Session, study: StudyRow, tasks: dict[ProjectKind, list[Task]]
 ) -> None:
     """The label that Label Studio shows is the sample's, so is the picture, and only the mask was painted."""
-    for desk in (Desk.PREVIEWS, Desk.DATASET):
-        for task in tasks[desk]:
+    for project_kind in (ProjectKind.PREVIEWS, ProjectKind.DATASET):
+        for task in tasks[project_kind]:
             row = session.scalar(select(SampleRow).where(SampleRow.key == str(task.data["datagen_key"])))
             if row is None:
                 continue  # counted as a twin
             found.compared["labels"] += 1
             sample = sample_of(row)
-            shown = [one["result"] for one in workshop.label_studio.predictions(task.id)]
-            if shown != [_as_json(prediction(sample, desk)["result"])]:
+            shown = [one["result"] for one in services.label_studio.predictions(task.id)]
+            if shown != [_as_json(prediction(sample, project_kind)["result"])]:
                 found.mismatched.append(f"{study.name}: task {task.id} does not show the label of {row.key}")
             if sample.image.digest not in str(task.data["image"]):
                 found.mismatched.append(f"{study.name}: task {task.id} does not show the picture of {row.key}")
-            found.mismatched += [f"{study.name}: {row.key}: {what}" for what in _pixels(workshop, row)]
+            found.mismatched += [f"{study.name}: {row.key}: {what}" for what in _pixels(services, row)]
 
 
-def _pixels(workshop: Workshop, row: SampleRow) -> Iterator[str]:
+def _pixels(services: Services, row: SampleRow) -> Iterator[str]:
     sample = sample_of(row)
     try:
         image, mask, before = (
-            decode(workshop.images.get(one.digest), **_LIMITS)
+            decode(services.images.get(one.digest), **_LIMITS)
             for one in (sample.image, sample.mask, sample.provenance.background)
         )
     except DatagenError as fault:
@@ -176,9 +176,9 @@ def _pixels(workshop: Workshop, row: SampleRow) -> Iterator[str]:
         yield "the background is changed outside the mask"
 
 
-def _export(found: Reckoning, workshop: Workshop, study: StudyRow, path: Path) -> None:
+def _export(found: Reckoning, services: Services, study: StudyRow, path: Path) -> None:
     """What the export says of its own images (it verifies each), and whether all are in it once."""
-    with workshop.database.read() as session:
+    with services.database.read() as session:
         wanted = session.scalars(
             select(SampleRow.key)
             .join(BatchRow, BatchRow.id == SampleRow.batch_id)
@@ -187,7 +187,7 @@ def _export(found: Reckoning, workshop: Workshop, study: StudyRow, path: Path) -
     if not wanted:
         return
     try:
-        summary = export_study(workshop, study.name, path)
+        summary = export_study(services, study.name, path)
     except DatagenError as fault:
         found.mismatched.append(f"{study.name}: export: {fault}")
         return

@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 
-from datagen.domain.inputs import Desk
+from datagen.domain.inputs import ProjectKind
 from stage.progress import tell
 
 Json = dict[str, Any]
@@ -41,7 +41,7 @@ class Said:
 class Person(threading.Thread):
     """One person at one study, until the time is over."""
 
-    def __init__(self, url: str, token: str, study: str, projects: dict[Desk, int], seed: int) -> None:
+    def __init__(self, url: str, token: str, study: str, projects: dict[ProjectKind, int], seed: int) -> None:
         super().__init__(name=f"person at {study}")
         self.study, self.projects, self.said = study, projects, Said()
         #: when they stop, on the monotonic clock
@@ -123,7 +123,7 @@ class Person(threading.Thread):
 
     def _annotate_more(self) -> None:
         """Draw one of the concept boxes anew, as people do while they wait."""
-        tasks = self._tasks(Desk.CONCEPTS)
+        tasks = self._tasks(ProjectKind.CONCEPTS)
         drawn = [one for task in tasks or () for one in task["annotations"] if one["result"]]
         if drawn:
             one = self._random.choice(drawn)
@@ -133,24 +133,29 @@ class Person(threading.Thread):
     # -- what they see
 
     def _open_decision(self) -> Json | None:
-        tasks = self._tasks(Desk.DECISIONS)
+        tasks = self._tasks(ProjectKind.DECISIONS)
         waiting = [task for task in tasks or () if not task["annotations"]]
         return waiting[-1] if waiting else None
 
     def _round(self) -> list[Json] | None:
         """The newest round's tasks, once a decision about them is open; none was judged yet."""
-        tasks = self._tasks(Desk.PREVIEWS)
+        tasks = self._tasks(ProjectKind.PREVIEWS)
         if not tasks or self._open_decision() is None:
             return None
         newest = max(int(task["data"]["round"]) for task in tasks)
         wanted = [task for task in tasks if int(task["data"]["round"]) == newest]
         return wanted if not any(task["annotations"] for task in wanted) else None
 
-    def _tasks(self, desk: Desk) -> list[Json] | None:
+    def _tasks(self, project_kind: ProjectKind) -> list[Json] | None:
         """Every task of a desk; None while Label Studio does not say."""
         found: list[Json] = []
         while True:
-            params = {"project": self.projects[desk], "page": len(found) // 100 + 1, "page_size": 100, "fields": "all"}
+            params = {
+                "project": self.projects[project_kind],
+                "page": len(found) // 100 + 1,
+                "page_size": 100,
+                "fields": "all",
+            }
             answer = self._call("GET", "/api/tasks/", params=params)
             if answer is None or (answer.is_error and answer.status_code != 404):
                 return None

@@ -22,8 +22,8 @@ from benches.engine_speed import plates_pack
 from benches.packs import Pack, pack_folders, read_pack
 from benches.sheets import contact_sheet
 from datagen.errors import DatagenError
-from datagen.synthesis.composite.appearance.appearance_model import Law, core, learn_law
-from datagen.synthesis.composite.appearance.blending import BLENDS, Laying
+from datagen.synthesis.composite.appearance.appearance_model import AppearanceModel, core, fit_appearance_model
+from datagen.synthesis.composite.appearance.blending import BLENDS, BlendRegion
 from datagen.synthesis.composite.appearance.pose import Cutout, apply_pose, draw_pose, fade, learn_pose
 from datagen.synthesis.composite.extraction.exemplars import Candidate, Exemplar, candidates, choose
 from datagen.synthesis.composite.placement.area_model import drawn_area, fit_area
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str]) -> int:
             return 2
         found = [one for c in pack.spec.concepts for one in candidates(c, pack.pictures.load(c.image))[0]]
         exemplars = choose(found, {})[0]
-        law = learn_law(exemplars)
+        law = fit_appearance_model(exemplars)
         _save(_mattes(found[:5], exemplars[:5]), chosen.out / "mattes.png")
         _law_plot(exemplars, law, chosen.out / "law.png")
         _save(_poses(exemplars), chosen.out / "poses.png")
@@ -79,7 +79,7 @@ def _mattes(found: Sequence[Candidate], exemplars: Sequence[Exemplar]) -> Pictur
     return np.vstack(rows)
 
 
-def _law_plot(exemplars: Sequence[Exemplar], law: Law, path: Path) -> None:
+def _law_plot(exemplars: Sequence[Exemplar], law: AppearanceModel, path: Path) -> None:
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(8.4, 3.4))
     under = [float(e.clean[core(e.mask)].mean()) for e in exemplars]
     inside = [float(e.patch[core(e.mask)].mean()) for e in exemplars]
@@ -139,7 +139,7 @@ def _areas(pack: Pack) -> Picture:
     return np.vstack([np.hstack(above), np.hstack(below)])
 
 
-def _blends(pack: Pack, exemplars: Sequence[Exemplar], law: Law) -> Picture:
+def _blends(pack: Pack, exemplars: Sequence[Exemplar], law: AppearanceModel) -> Picture:
     """The concept as photographed, then laid on a background by every blend of the bank."""
     rows = []
     for exemplar, picture in zip(exemplars[:3], pack.backgrounds()[:3], strict=False):
@@ -166,7 +166,7 @@ def _blends(pack: Pack, exemplars: Sequence[Exemplar], law: Law) -> Picture:
         window = ground[:rows_, :columns_]
         if window.shape[:2] != posed.mask.shape:
             continue
-        laying = Laying(
+        laying = BlendRegion(
             background=window,
             patch=channels_as(posed.patch, window.shape[2]),
             clean=channels_as(posed.clean, window.shape[2]),

@@ -132,9 +132,9 @@ def measure(arch: str, device_name: str) -> dict[str, Any]:
 def _our_rate(pipeline: Any, own: Any, batch: int, device: Any) -> float:
     """Crops a second in full batches, as the mean of as many calls as stock's."""
     from datagen.synthesis.diffusion.inference.autotune import orders_for
-    from datagen.synthesis.diffusion.inference.inpainter import Painter
+    from datagen.synthesis.diffusion.inference.inpainter import Inpainter
 
-    painter, orders = Painter(pipeline, own, batch), orders_for(own, batch)
+    painter, orders = Inpainter(pipeline, own, batch), orders_for(own, batch)
     return batch / _seconds(lambda: list(painter.paint(orders)), _PICTURES, device)
 
 
@@ -207,7 +207,7 @@ def _stock_lora_step(pipeline: Any, side: int, device: Any) -> float:
 def _our_lora_step(folder: Path, own: Any, device: Any, dtype: Any, kept: Path) -> tuple[float, float]:
     """Seconds until the first step (lessons encoded), and of a step."""
     from datagen.synthesis.diffusion.training.dataset import Lesson
-    from datagen.synthesis.diffusion.training.trainer import Teacher
+    from datagen.synthesis.diffusion.training.trainer import Trainer
     from datagen.synthesis.diffusion.weights import pipeline_loading
 
     chance = np.random.default_rng(0)
@@ -226,7 +226,7 @@ def _our_lora_step(folder: Path, own: Any, device: Any, dtype: Any, kept: Path) 
     home = kept / "fit"
     home.mkdir()
     began = time.perf_counter()
-    teacher = Teacher(pipeline, lessons, own, home, seed=0)
+    teacher = Trainer(pipeline, lessons, own, home, seed=0)
     setup = time.perf_counter() - began
     moments: list[float] = []
 

@@ -27,7 +27,7 @@ import httpx
 from sqlalchemy import func, select
 
 from benches.chaos_installation import Installation
-from datagen.domain.inputs import Desk
+from datagen.domain.inputs import ProjectKind
 from datagen.entrypoints import bootstrap
 from datagen.label_studio.api.client import LabelStudio
 from datagen.label_studio.api.webhook_payload import ACTIONS
@@ -120,11 +120,11 @@ def _steady(settings: Settings, rate: float, seconds: float, what: str) -> dict[
 
 def _submits(settings: Settings, pairs: int) -> dict[str, float | int]:
     """Submitting with our webhook and without, by turns; medians in milliseconds and their ratio."""
-    workshop = bootstrap.build_workshop(settings, lambda _knocks: None)
+    services = bootstrap.build_services(settings, lambda _job_requests: None)
     made = open_study(
-        workshop, "intake", ["thing"], bootstrap.connection_of(settings), engine=settings.engine, preview_size=6
+        services, "intake", ["thing"], bootstrap.connection_of(settings), engine=settings.engine, preview_size=6
     )
-    ours = made.projects[Desk.PREVIEWS]
+    ours = made.projects[ProjectKind.PREVIEWS]
     client = LabelStudio(settings.label_studio_url, settings.api_key)
     config = {"label_config": client.project(ours).options["label_config"]}
     bare = client.create_project("intake without a webhook", config).id
@@ -146,11 +146,11 @@ def _submits(settings: Settings, pairs: int) -> dict[str, float | int]:
                     f"/api/tasks/{tasks[project][number]}/annotations/", json={"result": form}
                 ).raise_for_status()
                 took[project].append(time.perf_counter() - began)
-                wait_until(lambda: not _unhandled(workshop.database), 60, "The handling of an event", every=0.02)
+                wait_until(lambda: not _unhandled(services.database), 60, "The handling of an event", every=0.02)
     client.close()
     nobody.close()
-    workshop.label_studio.close()
-    workshop.database.close()
+    services.label_studio.close()
+    services.database.close()
     # the first ones warm it up
     with_hook, without, to_nobody = (statistics.median(took[project][5:]) for project in (ours, bare, idle))
     return {

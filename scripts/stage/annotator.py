@@ -22,7 +22,7 @@ from stage.pack import Item, Pack
 from stage.processes import StageError
 
 #: Desk of each role's images.
-DESKS = {"concept": "Concepts", "canvas": "Canvases", "background": "Backgrounds"}
+KINDS = {"concept": "Concepts", "canvas": "Canvases", "background": "Backgrounds"}
 #: Files in one upload; Label Studio refuses more than 100.
 UPLOAD_AT_ONCE = 25
 #: Tasks in one page of a listing.
@@ -81,35 +81,35 @@ class Annotator:
     def __exit__(self, *_: object) -> None:
         self._http.close()
 
-    def project(self, desk: str) -> Json:
+    def project(self, kind: str) -> Json:
         """The study's Label Studio project of that desk.
 
         Raises:
             StageError: there is none.
         """
-        if desk not in self._projects:
-            title = f"{self.study} · {desk}"
+        if kind not in self._projects:
+            title = f"{self.study} · {kind}"
             # the title filter also finds titles that contain it
             found = self._get("/api/projects", title=title, page_size=1000)["results"]
             matching = [project for project in found if project["title"] == title]
             if not matching:
                 raise StageError(f"There is no project “{title}” in Label Studio.")
-            self._projects[desk] = self._get(f"/api/projects/{matching[0]['id']}")
-        return self._projects[desk]
+            self._projects[kind] = self._get(f"/api/projects/{matching[0]['id']}")
+        return self._projects[kind]
 
     def bring(self, role: str, pack: Pack, said: Callable[[int, int, str], None]) -> int:
         """Upload a pack's images of one role and draw what is drawn on them; what is there already is left alone.
 
         ``said(done, of, what)`` is called as it goes on. Returns how many images were brought.
         """
-        desk, items = DESKS[role], pack.items[role]
-        there = {task["data"].get("item"): task for task in self.tasks(desk)}
+        kind, items = KINDS[role], pack.items[role]
+        there = {task["data"].get("item"): task for task in self.tasks(kind)}
         new = [item for item in items if item.name not in there]
         for start in range(0, len(new), UPLOAD_AT_ONCE):
-            self._upload(desk, new[start : start + UPLOAD_AT_ONCE])
+            self._upload(kind, new[start : start + UPLOAD_AT_ONCE])
             said(start, len(new), f"{role} images uploaded")
         if role != "background":
-            there = {task["data"].get("item"): task for task in self.tasks(desk)}
+            there = {task["data"].get("item"): task for task in self.tasks(kind)}
             for done, item in enumerate(items):
                 if not there[item.name]["total_annotations"]:
                     self._submit(there[item.name], [dict(region) for region in item.regions])
@@ -168,14 +168,14 @@ class Annotator:
             said(done + 1, len(waiting))
         return len(waiting)
 
-    def tasks(self, desk: str) -> list[Json]:
+    def tasks(self, kind: str) -> list[Json]:
         """Every task of a desk, with annotations and predictions, by id."""
         found: list[Json] = []
         while True:
             page = self._http.get(
                 "/api/tasks",
                 params={
-                    "project": self.project(desk)["id"],
+                    "project": self.project(kind)["id"],
                     "page": len(found) // PAGE + 1,
                     "page_size": PAGE,
                     "fields": "all",
@@ -196,8 +196,8 @@ class Annotator:
         open_ones = [task for task in self.tasks("Decisions") if not task["total_annotations"]]
         return open_ones[-1] if open_ones else None
 
-    def _count(self, desk: str) -> int:
-        return int(self._get(f"/api/projects/{self.project(desk)['id']}")["task_number"])
+    def _count(self, kind: str) -> int:
+        return int(self._get(f"/api/projects/{self.project(kind)['id']}")["task_number"])
 
     def _wait(self, look: Callable[[], T | None], within: float, what: str, decision: int | None = None) -> T:
         deadline = time.monotonic() + within
@@ -220,9 +220,9 @@ class Annotator:
         newest = self._open_decision()
         return self.decision_text(newest["id"]) if newest is not None and newest["id"] > decision else ""
 
-    def _upload(self, desk: str, items: Sequence[Item]) -> None:
+    def _upload(self, kind: str, items: Sequence[Item]) -> None:
         """Upload files and make a task of each; the item's name goes along, so that a second time knows them."""
-        project = self.project(desk)["id"]
+        project = self.project(kind)["id"]
         with ExitStack() as opened:
             files = [
                 (
@@ -251,11 +251,11 @@ class Annotator:
         body = {"result": result, "lead_time": 2.0, "was_cancelled": False}
         self._body(self._http.post(f"/api/tasks/{task['id']}/annotations/", json=body))
 
-    def _filled(self, desk: str, answers: Json) -> list[Json]:
+    def _filled(self, kind: str, answers: Json) -> list[Json]:
         """The form's answers as Label Studio's results: each goes to the object that the label config names."""
         form = {
             control.get("name"): control
-            for control in ElementTree.fromstring(self.project(desk)["label_config"]).iter()  # noqa: S314 — our own server
+            for control in ElementTree.fromstring(self.project(kind)["label_config"]).iter()  # noqa: S314 — our own server
             if control.get("toName")
         }
         return [

@@ -17,7 +17,7 @@ from typing import NoReturn
 import httpx
 
 from stage import demo_env, loop, plates, servers
-from stage.annotator import DESKS, Annotator
+from stage.annotator import KINDS, Annotator
 from stage.layout import DEMO
 from stage.occupancy import Occupancy
 from stage.pack import Pack, read_pack
@@ -150,7 +150,7 @@ def _annotator(running: servers.Servers, name: str, pack: Pack, progress: Progre
         running.datagen("provision", name, *labels, "--json")
     annotator = Annotator(running.label_studio.url, running.label_studio.token, name)
     with progress.step("Bringing the images"):
-        for role in DESKS:
+        for role in KINDS:
             annotator.bring(role, pack, progress.done)
     return annotator
 
@@ -158,7 +158,7 @@ def _annotator(running: servers.Servers, name: str, pack: Pack, progress: Progre
 def _invite(running: servers.Servers, annotator: Annotator) -> None:
     server = running.label_studio
     address = {
-        desk: f"{server.url}/projects/{annotator.project(desk)['id']}/data" for desk in ("Previews", "Decisions")
+        kind: f"{server.url}/projects/{annotator.project(kind)['id']}/data" for kind in ("Previews", "Decisions")
     }
     tell(
         f"\nReady. Label Studio runs at {server.url}\n"

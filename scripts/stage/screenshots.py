@@ -15,7 +15,7 @@ from pathlib import Path
 from playwright.sync_api import sync_playwright
 
 from stage import loop, plates, servers
-from stage.annotator import DESKS, Annotator
+from stage.annotator import KINDS, Annotator
 from stage.layout import ROOT
 from stage.pack import read_pack
 from stage.person import CHROMIUM_FLAGS, Person
@@ -56,30 +56,30 @@ def _make(processes: Processes, folder: Path, program: str, pages: Path | None) 
         pack = read_pack(plates.write_pack(folder / "plates", lists=plates.GIVEN))
     running = servers.start_all(processes, folder, os.environ, progress)
     with progress.step("Making a study and a round"), _annotator(running) as annotator:
-        for role in DESKS:
+        for role in KINDS:
             annotator.bring(role, pack, progress.done)
         asked = annotator.decide("build preview")
         previews = annotator.await_previews(loop.ROUND, asked, loop.ROUND_WITHIN_S)
         annotator.review(previews[: loop.ROUND - 4], progress.done)
         decision = _settled_decision(annotator, loop.ROUND - 4)
-        desks = {
-            desk: int(annotator.project(desk)["id"]) for desk in (*DESKS.values(), "Previews", "Decisions", "Dataset")
+        kinds = {
+            kind: int(annotator.project(kind)["id"]) for kind in (*KINDS.values(), "Previews", "Decisions", "Dataset")
         }
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=list(CHROMIUM_FLAGS))
         person = Person(browser, running.label_studio)
         person.log_in()
-        person.open_task(desks["Previews"], int(previews[loop.ROUND - 4 + SHOWN]["id"]))
+        person.open_task(kinds["Previews"], int(previews[loop.ROUND - 4 + SHOWN]["id"]))
         person.tick("good")
         _keep(person, ROOT / "docs" / "review.png")
-        person.open_task(desks["Decisions"], decision)
+        person.open_task(kinds["Decisions"], decision)
         person.told()
         _keep(person, ROOT / "docs" / "decision.png")
         if pages is not None:
             pages.mkdir(parents=True, exist_ok=True)
-            for desk, project in desks.items():
+            for kind, project in kinds.items():
                 person.open_project(project)
-                _keep(person, pages / f"{desk.lower()}.png")
+                _keep(person, pages / f"{kind.lower()}.png")
         person.close()
         browser.close()
 

@@ -14,7 +14,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser
 
-from datagen.domain.inputs import Desk
+from datagen.domain.inputs import ProjectKind
 from datagen.label_studio.api.client import LabelStudio as Client
 from datagen.label_studio.api.models import Task
 from datagen.settings import Settings
@@ -40,14 +40,14 @@ class Study:
     """A study as its command line, its rows and Label Studio's API show it."""
 
     name: str
-    projects: dict[Desk, int]
+    projects: dict[ProjectKind, int]
     servers: Servers
     client: Client
     database: Database
 
-    def tasks(self, desk: Desk) -> list[Task]:
+    def tasks(self, kind: ProjectKind) -> list[Task]:
         """A desk's tasks, oldest first."""
-        return list(self.client.tasks(self.projects[desk]))
+        return list(self.client.tasks(self.projects[kind]))
 
     def status(self) -> dict[str, Any]:
         """What `datagen status` says of it, without a process for every look."""
@@ -123,7 +123,7 @@ def open_study(installation: Servers) -> Iterator[Callable[[str], Study]]:
 
     def provision(name: str) -> Study:
         told = json.loads(installation.datagen("provision", name, "--label", "scratch", "--json"))
-        projects = {Desk[desk.upper()]: number for desk, number in told["projects"].items()}
+        projects = {ProjectKind[kind.upper()]: number for kind, number in told["projects"].items()}
         made.extend(projects.values())
         return Study(name=name, projects=projects, servers=installation, client=client, database=database)
 

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import select
 
 from browser.conftest import ROUND, Study
-from datagen.domain.inputs import Desk
+from datagen.domain.inputs import ProjectKind
 from datagen.store.tables import AuditRow, BatchKind, BatchRow, InputRow, SampleRow, SpecRow, StudyRow, VerdictRow
 from datagen.workflow.sample_mapping import sample_of
 from stage.metal import HEIGHT, WIDTH
@@ -33,9 +33,9 @@ def test_from_a_drawn_box_to_the_dataset(open_study: Callable[[str], Study], per
 
     # the decision page says what is missing
     study.wait(lambda: study.status()["inputs"] == {"concept": 5, "canvas": 5, "background": 8}, "reading the inputs")
-    (decision,) = study.tasks(Desk.DECISIONS)
+    (decision,) = study.tasks(ProjectKind.DECISIONS)
     study.wait(lambda: "1 more canvas" in str(study.client.task(decision.id).data["html"]), "saying what is missing")
-    person.open_task(study.projects[Desk.DECISIONS], decision.id)
+    person.open_task(study.projects[ProjectKind.DECISIONS], decision.id)
     told = person.told()
     assert "1 more concept image with a box round the thing (there are 5, at least 6 needed)" in told
     assert "1 more canvas image with a polygon where it may appear (there are 5, at least 6 needed)" in told
@@ -44,8 +44,8 @@ def test_from_a_drawn_box_to_the_dataset(open_study: Callable[[str], Study], per
     box = drawn(pack / "concept-drawn.json")
     start = (box["x"] / 100, box["y"] / 100)
     end = ((box["x"] + box["width"]) / 100, (box["y"] + box["height"]) / 100)
-    concept = undrawn(study, Desk.CONCEPTS)
-    person.open_task(study.projects[Desk.CONCEPTS], concept)
+    concept = undrawn(study, ProjectKind.CONCEPTS)
+    person.open_task(study.projects[ProjectKind.CONCEPTS], concept)
     assert person.image_size() == (WIDTH, HEIGHT)
     person.draw_box(0, start, end)
     person.submit()
@@ -57,8 +57,8 @@ def test_from_a_drawn_box_to_the_dataset(open_study: Callable[[str], Study], per
 
     # a polygon with the mouse
     corners = [(0.3, 0.3), (0.7, 0.32), (0.72, 0.66), (0.5, 0.7), (0.3, 0.68)]  # well inside the plate
-    canvas = undrawn(study, Desk.CANVASES)
-    person.open_task(study.projects[Desk.CANVASES], canvas)
+    canvas = undrawn(study, ProjectKind.CANVASES)
+    person.open_task(study.projects[ProjectKind.CANVASES], canvas)
     assert person.discard_regions() >= 1  # what the five drawn ones let the model propose
     person.draw_polygon(0, corners)
     person.submit()
@@ -81,11 +81,11 @@ def test_from_a_drawn_box_to_the_dataset(open_study: Callable[[str], Study], per
     study.wait(lambda: "Possible now" in page(study) and "Missing" not in page(study), "the decision page without gaps")
     decide(person, study, "build preview")
     study.wait(lambda: study.status()["state"] == "reviewing", "the first preview round")
-    previews = study.tasks(Desk.PREVIEWS)
+    previews = study.tasks(ProjectKind.PREVIEWS)
     assert len(previews) == ROUND
 
     # the picture of a preview is there, and its outline is drawn where the mask is
-    person.open_task(study.projects[Desk.PREVIEWS], previews[0].id)
+    person.open_task(study.projects[ProjectKind.PREVIEWS], previews[0].id)
     assert person.image_size() == (WIDTH, HEIGHT)
     person.expect_regions(len(predicted(study, previews[0].id)))
     (outline, *_) = person.outlines()
@@ -95,7 +95,7 @@ def test_from_a_drawn_box_to_the_dataset(open_study: Callable[[str], Study], per
 
     # verdicts: by key, one of them bad with a reason and a comment
     for number, task in enumerate(previews):
-        person.open_task(study.projects[Desk.PREVIEWS], task.id)
+        person.open_task(study.projects[ProjectKind.PREVIEWS], task.id)
         if number == 0:
             person.press("b")
             person.tick("too strong")
@@ -125,11 +125,11 @@ def test_from_a_drawn_box_to_the_dataset(open_study: Callable[[str], Study], per
         assert (first.state, second.parent_id) == ("refined", first.id)
         assert second.notes
         note = second.notes[0]
-    assert len(study.tasks(Desk.PREVIEWS)) == 2 * ROUND
+    assert len(study.tasks(ProjectKind.PREVIEWS)) == 2 * ROUND
 
     # approve
     study.wait(lambda: "What changed in version 2" in page(study), "the decision page of the second round")
-    person.open_task(study.projects[Desk.DECISIONS], newest_decision(study))
+    person.open_task(study.projects[ProjectKind.DECISIONS], newest_decision(study))
     assert note in person.told()
     person.tick("approve")
     person.tick("I have looked")  # no preview of this round was judged
@@ -154,11 +154,11 @@ def test_from_a_drawn_box_to_the_dataset(open_study: Callable[[str], Study], per
         ]
 
     # the dataset, with its labels
-    dataset = study.tasks(Desk.DATASET)
+    dataset = study.tasks(ProjectKind.DATASET)
     assert len(dataset) == APPROVED
     for task in dataset:
         assert {one["from_name"] for one in predicted(study, task.id)} == {"box", "label"}
-    person.open_task(study.projects[Desk.DATASET], dataset[0].id)
+    person.open_task(study.projects[ProjectKind.DATASET], dataset[0].id)
     assert person.image_size() == (WIDTH, HEIGHT)
     person.expect_regions(len(predicted(study, dataset[0].id)))
     assert person.outlines()
@@ -171,8 +171,8 @@ def test_every_desk_opens_without_an_error_and_an_empty_study_says_what_it_needs
     study = open_study(f"empty {uuid.uuid4().hex[:8]}")
     for project_id in study.projects.values():
         person.open_project(project_id)
-    study.wait(lambda: len(study.tasks(Desk.DECISIONS)) == 1, "the first decision task")
-    person.open_task(study.projects[Desk.DECISIONS], newest_decision(study))
+    study.wait(lambda: len(study.tasks(ProjectKind.DECISIONS)) == 1, "the first decision task")
+    person.open_task(study.projects[ProjectKind.DECISIONS], newest_decision(study))
     told = person.told()
     for sentence in (
         "6 more concept images with a box round the thing (there are 0, at least 6 needed)",
@@ -186,7 +186,7 @@ def test_every_desk_opens_without_an_error_and_an_empty_study_says_what_it_needs
     person.tick("build preview")
     person.submit()
     study.wait(lambda: "Not done:" in page(study), "the refusal on the decision page")
-    person.open_task(study.projects[Desk.DECISIONS], newest_decision(study))
+    person.open_task(study.projects[ProjectKind.DECISIONS], newest_decision(study))
     assert "Not done: a preview cannot be built yet. Missing: 6 more concept images" in person.told()
     assert study.status()["state"] == "collecting"
     assert person.errors == []
@@ -198,14 +198,14 @@ def drawn(file: Path) -> dict[str, Any]:
     return value
 
 
-def undrawn(study: Study, desk: Desk) -> int:
+def undrawn(study: Study, project_kind: ProjectKind) -> int:
     """The one task on which nothing is drawn."""
-    (task,) = (task for task in study.tasks(desk) if not task.annotations)
+    (task,) = (task for task in study.tasks(project_kind) if not task.annotations)
     return task.id
 
 
 def newest_decision(study: Study) -> int:
-    return max(task.id for task in study.tasks(Desk.DECISIONS))
+    return max(task.id for task in study.tasks(ProjectKind.DECISIONS))
 
 
 def page(study: Study) -> str:
@@ -214,7 +214,7 @@ def page(study: Study) -> str:
 
 
 def decide(person: Person, study: Study, action: str) -> None:
-    person.open_task(study.projects[Desk.DECISIONS], newest_decision(study))
+    person.open_task(study.projects[ProjectKind.DECISIONS], newest_decision(study))
     person.tick(action)
     person.submit()
 

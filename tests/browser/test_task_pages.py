@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Locator
 
 from browser.conftest import PATIENCE_S, ROUND, Study
 from browser.test_loop import decide, newest_decision
-from datagen.domain.inputs import Desk
+from datagen.domain.inputs import ProjectKind
 from stage.label_studio_server import LabelStudio
 from stage.person import Person
 from stage.processes import wait_until
@@ -39,7 +39,7 @@ def study(open_study: Callable[[str], Study], whole_pack: Path, chromium: Browse
     decide(person, made, "build preview")
     person.close()
     made.wait(lambda: made.status()["state"] == "reviewing", "the first preview round")
-    assert len(made.tasks(Desk.PREVIEWS)) == ROUND
+    assert len(made.tasks(ProjectKind.PREVIEWS)) == ROUND
     return made
 
 
@@ -60,17 +60,17 @@ def somebody(chromium: Browser, label_studio: LabelStudio) -> Iterator[Callable[
 
 def test_links_on_a_decision_task_open_by_a_plain_click(study: Study, somebody: Callable[..., Person]) -> None:
     person = somebody()
-    person.open_task(study.projects[Desk.DECISIONS], newest_decision(study))
+    person.open_task(study.projects[ProjectKind.DECISIONS], newest_decision(study))
     link = person.summary().get_by_role("link", name="review them")
     with person.context.expect_page() as opened:
         link.click()
-    opened.value.wait_for_url(f"**/projects/{study.projects[Desk.PREVIEWS]}/data*")
+    opened.value.wait_for_url(f"**/projects/{study.projects[ProjectKind.PREVIEWS]}/data*")
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_text_on_a_decision_task_is_legible(study: Study, somebody: Callable[..., Person], dark: bool) -> None:
     person = somebody(dark=dark)
-    person.open_task(study.projects[Desk.DECISIONS], newest_decision(study))
+    person.open_task(study.projects[ProjectKind.DECISIONS], newest_decision(study))
     assert person.page.evaluate("document.documentElement.dataset.colorScheme") == ("dark" if dark else "light")
     texts = person.summary().locator("h2, h3, p, summary, li, a, th, td, code, [data-box]")
     seen = [one for one in texts.all() if one.is_visible() and one.inner_text().strip()]
@@ -85,7 +85,7 @@ def test_a_review_task_on_a_phone_shows_the_picture_above_the_verdict(
     study: Study, somebody: Callable[..., Person]
 ) -> None:
     person = somebody(window=PHONE)
-    person.open_task(study.projects[Desk.PREVIEWS], study.tasks(Desk.PREVIEWS)[0].id)
+    person.open_task(study.projects[ProjectKind.PREVIEWS], study.tasks(ProjectKind.PREVIEWS)[0].id)
     picture = person.page.locator(".konvajs-content").first.bounding_box()
     verdict = person.page.locator('input[type=checkbox][name="good"]').bounding_box()
     assert picture is not None

@@ -11,7 +11,7 @@ import pytest
 
 from browser.conftest import PATIENCE_S, ROUND, Study
 from browser.test_loop import decide, page
-from datagen.domain.inputs import Desk
+from datagen.domain.inputs import ProjectKind
 from stage.person import Person
 from stage.processes import wait_until
 
@@ -35,7 +35,7 @@ def test_every_verdict_given_by_the_big_button_is_counted(
             f"round {number}",
         )
         served = judge_by_the_button(person, study, JUDGED)
-        rounds = {task.id: task.data["round"] for task in study.tasks(Desk.PREVIEWS)}
+        rounds = {task.id: task.data["round"] for task in study.tasks(ProjectKind.PREVIEWS)}
         assert [rounds[task_id] for task_id in served] == [str(number)] * JUDGED
         study.wait(lambda: f"<b>{ROUND - JUDGED}</b> still to review" in page(study), f"the verdicts of round {number}")
         assert study.status()["verdicts"] == {"good": JUDGED * number, "bad": 0}  # of the study, all rounds
@@ -47,7 +47,7 @@ def test_every_verdict_given_by_the_big_button_is_counted(
 
 def judge_by_the_button(person: Person, study: Study, count: int) -> list[int]:
     """Press *Label All Tasks* in the project's list and call what is served good; the tasks that were served."""
-    person.open_project(study.projects[Desk.PREVIEWS])
+    person.open_project(study.projects[ProjectKind.PREVIEWS])
     person.page.get_by_role("button", name=re.compile("^Label All Tasks")).first.click()
     person.page.get_by_role("button", name="Close modal").click()  # the instructions
     served: list[int] = []

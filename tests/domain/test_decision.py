@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from datagen.domain.decision import ACTIONS, Decision
-from datagen.domain.lifecycle import Happening
+from datagen.domain.lifecycle import StudyEvent
 from datagen.errors import Refused
 
 
 @pytest.mark.parametrize("count", [1, 50, 10_000, 1_000_000])
 def test_a_number_within_the_bounds(count: int) -> None:
-    assert Decision(action=Happening.APPROVE, count=count).checked_count() == count
+    assert Decision(action=StudyEvent.APPROVE, count=count).checked_count() == count
 
 
 @pytest.mark.parametrize(
@@ -20,12 +20,12 @@ def test_a_number_within_the_bounds(count: int) -> None:
 )
 def test_a_number_out_of_bounds_is_repeated_with_the_bounds(count: int, spoken: str) -> None:
     with pytest.raises(Refused, match=rf"{spoken}.* a run makes 1 to 1,000,000\. Change the number"):
-        Decision(action=Happening.APPROVE, count=count).checked_count()
+        Decision(action=StudyEvent.APPROVE, count=count).checked_count()
 
 
 def test_no_number_says_where_to_put_one() -> None:
     with pytest.raises(Refused, match="“approve” needs the number of images; fill it in and update the decision"):
-        Decision(action=Happening.APPROVE).checked_count()
+        Decision(action=StudyEvent.APPROVE).checked_count()
 
 
 def test_the_form_offers_what_a_person_decides_and_nothing_that_work_reports() -> None:

@@ -10,10 +10,10 @@ from datagen.domain.inputs import (
     CanvasImage,
     ConceptImage,
     ConceptRegion,
-    Desk,
     ImageRef,
     Inputs,
     Problem,
+    ProjectKind,
     Role,
 )
 
@@ -83,11 +83,11 @@ def test_a_problem_names_the_item_as_its_giver_knows_it() -> None:
 
 
 def test_desks_for_inputs_have_a_role_and_ours_have_none() -> None:
-    assert {desk: desk.role for desk in Desk} == {
-        Desk.CONCEPTS: Role.CONCEPT,
-        Desk.CANVASES: Role.CANVAS,
-        Desk.BACKGROUNDS: Role.BACKGROUND,
-        Desk.PREVIEWS: None,
-        Desk.DECISIONS: None,
-        Desk.DATASET: None,
+    assert {kind: kind.role for kind in ProjectKind} == {
+        ProjectKind.CONCEPTS: Role.CONCEPT,
+        ProjectKind.CANVASES: Role.CANVAS,
+        ProjectKind.BACKGROUNDS: Role.BACKGROUND,
+        ProjectKind.PREVIEWS: None,
+        ProjectKind.DECISIONS: None,
+        ProjectKind.DATASET: None,
     }

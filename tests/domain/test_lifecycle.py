@@ -8,7 +8,7 @@ from collections import deque
 import pytest
 
 from datagen.domain.decision import ACTIONS
-from datagen.domain.lifecycle import TABLE, Happening, SpecState, Step, StudyState, back_to, follow
+from datagen.domain.lifecycle import TABLE, SpecState, StudyEvent, StudyState, Transition, back_to, next_transition
 from datagen.errors import Refused
 
 #: (state, what happens) → (next state, what becomes of the current version, whether a new version is made).
@@ -42,30 +42,32 @@ EXPECTED = {
 BACK = {("previewing", "round failed"), ("previewing", "cancel")}
 
 
-@pytest.mark.parametrize(("state", "happening"), list(itertools.product(StudyState, Happening)))
-def test_what_follows_or_why_not(state: StudyState, happening: Happening) -> None:
-    expected = EXPECTED.get((state.value, happening.value))
+@pytest.mark.parametrize(("state", "event"), list(itertools.product(StudyState, StudyEvent)))
+def test_what_follows_or_why_not(state: StudyState, event: StudyEvent) -> None:
+    expected = EXPECTED.get((state.value, event.value))
     if expected:
         study, spec, new_version = expected
-        back = (state.value, happening.value) in BACK
-        assert follow(state, happening) == Step(StudyState(study), spec and SpecState(spec), new_version, back)
+        back = (state.value, event.value) in BACK
+        assert next_transition(state, event) == Transition(
+            StudyState(study), spec and SpecState(spec), new_version, back
+        )
         return
     with pytest.raises(Refused) as refusal:
-        follow(state, happening)
+        next_transition(state, event)
     sentence = str(refusal.value)
-    assert sentence.startswith(f"“{happening.value}” is not possible now: ")
+    assert sentence.startswith(f"“{event.value}” is not possible now: ")
     assert sentence.endswith(".")
 
 
 def test_the_table_has_nothing_else() -> None:
-    assert {(state.value, happening.value) for state, happening in TABLE} == set(EXPECTED)
+    assert {(state.value, event.value) for state, event in TABLE} == set(EXPECTED)
 
 
 @pytest.mark.parametrize("state", StudyState)
 def test_a_refusal_proposes_only_what_is_possible(state: StudyState) -> None:
-    impossible = next(happening for happening in Happening if (state, happening) not in TABLE)
+    impossible = next(event for event in StudyEvent if (state, event) not in TABLE)
     with pytest.raises(Refused) as refusal:
-        follow(state, impossible)
+        next_transition(state, impossible)
     _, _, advice = str(refusal.value).partition(": ")
     for action in ACTIONS:
         if f"“{action.value}”" in advice:
@@ -74,7 +76,7 @@ def test_a_refusal_proposes_only_what_is_possible(state: StudyState) -> None:
 
 def test_no_second_approval_while_a_run_is_under_way() -> None:
     with pytest.raises(Refused, match="“approve” is not possible now: a generation run is under way"):
-        follow(StudyState.GENERATING, Happening.APPROVE)
+        next_transition(StudyState.GENERATING, StudyEvent.APPROVE)
 
 
 def test_every_state_is_reached_and_none_is_a_dead_end() -> None:
@@ -93,13 +95,13 @@ def test_every_state_is_reached_and_none_is_a_dead_end() -> None:
 @pytest.mark.parametrize("earlier", SpecState)
 def test_after_a_round_that_came_to_nothing_the_earlier_version_can_be_decided_on(earlier: SpecState) -> None:
     step = back_to(earlier)
-    assert {(step.study, action) in TABLE for action in (Happening.REFINE, Happening.APPROVE)} == {True}
+    assert {(step.study, action) in TABLE for action in (StudyEvent.REFINE, StudyEvent.APPROVE)} == {True}
     assert step.study is not StudyState.REVIEWING or step.spec is SpecState.REVIEW
 
 
 def test_an_accepted_version_stays_accepted() -> None:
     """What was generated must stay reproducible: nothing after acceptance touches the version."""
-    assert back_to(SpecState.ACCEPTED) == Step(StudyState.ACCEPTED)
+    assert back_to(SpecState.ACCEPTED) == Transition(StudyState.ACCEPTED)
     for (state, _), step in TABLE.items():
         if state in (StudyState.GENERATING, StudyState.ACCEPTED):
             assert step.spec is None

@@ -11,7 +11,7 @@ import pytest
 from redis import Redis
 from sqlalchemy import select
 
-from datagen.domain.lifecycle import Happening, StudyState
+from datagen.domain.lifecycle import StudyEvent, StudyState
 from datagen.entrypoints import bootstrap
 from datagen.store.tables import InboxRow, OutboxRow, ShardRow, WorkState
 from stage import label_studio_server, redis_server
@@ -59,12 +59,12 @@ def installation(label_studio: Server, processes: Processes, folder: Path, **set
     queues = queues_of(settings.redis_url)
     direct = settings.model_copy(update={"label_studio_url": label_studio.url})
     install(direct)
-    workshop = bootstrap.build_workshop(direct, queues.knock)
+    services = bootstrap.build_services(direct, queues.enqueue)
     plant = Plant(
         server=label_studio,
         settings=settings,
         environment=environment,
-        workshop=workshop,
+        services=services,
         queues=queues,
         processes=processes,
         folder=folder,
@@ -83,7 +83,7 @@ def installation(label_studio: Server, processes: Processes, folder: Path, **set
     for gateway in (to_label_studio, to_web):
         gateway.close()
     plant.client.close()
-    workshop.database.close()
+    services.database.close()
     queues.redis.close()
 
 
@@ -93,7 +93,7 @@ def plant(_plant: Plant) -> Plant:
     _plant.undisturbed()
     _plant.ensure_label_studio()
     _plant.ensure_all()
-    with _plant.workshop.database.write() as session:
+    with _plant.services.database.write() as session:
         for kind in (InboxRow, OutboxRow, ShardRow):
             for row in session.scalars(select(kind).where(kind.state.in_([WorkState.PENDING, WorkState.RUNNING]))):
                 row.state = WorkState.CANCELLED  # what a failed test left is not this test's business
@@ -119,8 +119,8 @@ def study(plant: Plant, _study: Study) -> Study:
 def reviewed(plant: Plant, study: Study) -> Study:
     """The study with a fresh round to be judged."""
     if study.row().state in (StudyState.PREVIEWING, StudyState.GENERATING):
-        study.act(Happening.CANCEL)
-    study.act(Happening.BUILD_PREVIEW)
+        study.act(StudyEvent.CANCEL)
+    study.act(StudyEvent.BUILD_PREVIEW)
     plant.until(lambda: study.row().state == StudyState.REVIEWING, "The preview round")
     plant.until_settled()
     return study

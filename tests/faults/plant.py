@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import httpx
 from sqlalchemy import select
 
-from datagen.domain.inputs import Desk
+from datagen.domain.inputs import ProjectKind
 from datagen.queue.queues import Queues, connect
 from datagen.store.tables import BatchKind, BatchRow, SampleRow, ShardRow
 from stage import label_studio_server, redis_server
@@ -142,20 +142,20 @@ def approved(study: Study) -> BatchRow:
 
 def assert_nothing_twice_nothing_missing(study: Study) -> None:
     """Every sample is one row, one task with its label, one picture and one mask that are what was stored."""
-    for desk, kind in ((Desk.PREVIEWS, BatchKind.ROUND), (Desk.DATASET, BatchKind.RUN)):
-        tasks = Counter(task.data["datagen_key"] for task in study.tasks(desk))
+    for project_kind, kind in ((ProjectKind.PREVIEWS, BatchKind.ROUND), (ProjectKind.DATASET, BatchKind.RUN)):
+        tasks = Counter(task.data["datagen_key"] for task in study.tasks(project_kind))
         samples: list[SampleRow] = []
         for batch in study.batches(kind):
             if str(batch.state) == "done":
                 made = study.samples_of(batch)
                 assert [row.index for row in made] == list(range(batch.first, batch.first + batch.count))
                 samples += made
-        assert tasks == Counter(row.key for row in samples), f"twins or holes at {desk}"
-        ids = {task.data["datagen_key"]: task.id for task in study.tasks(desk)}
+        assert tasks == Counter(row.key for row in samples), f"twins or holes at {project_kind}"
+        ids = {task.data["datagen_key"]: task.id for task in study.tasks(project_kind)}
         for row in samples:
             assert row.task_id == ids[row.key]
             for picture in ("image", "mask"):
-                study.studio.workshop.images.get(row.body[picture]["digest"])  # raises if damaged
+                study.studio.services.images.get(row.body[picture]["digest"])  # raises if damaged
     decisions = Counter(task.data["datagen_key"] for task in study.decision_tasks())
     assert set(decisions.values()) <= {1}, "twin decision tasks"
     assert len(decisions) == len(study.points())

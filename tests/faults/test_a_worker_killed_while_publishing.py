@@ -10,7 +10,7 @@ import threading
 
 import pytest
 
-from datagen.domain.lifecycle import Happening
+from datagen.domain.lifecycle import StudyEvent
 from stage.gateway import Answer, Forward, Passing
 from studio import Study
 
@@ -63,7 +63,7 @@ def test_every_task_is_there_once(plant: Plant, reviewed: Study, forwarded: bool
     plant.kill("worker-2")
     meddler = FirstImport(plant, forwarded=forwarded, killed=killed)
     plant.to_label_studio.meddler = meddler
-    reviewed.act(Happening.APPROVE, count=3)
+    reviewed.act(StudyEvent.APPROVE, count=3)
     plant.until(lambda: meddler.seen > 0 and killed == ("worker-1" not in plant.running), "The import")
     if killed:
         plant.start("worker-1")
@@ -78,7 +78,7 @@ def test_an_import_that_comes_late_leaves_no_twins(plant: Plant, reviewed: Study
     meddler = FirstImport(plant, forwarded=True, killed=True, late_by=LEASE_S + 4)
     plant.to_label_studio.meddler = meddler
     plant.kill("worker-2")
-    reviewed.act(Happening.APPROVE, count=3)
+    reviewed.act(StudyEvent.APPROVE, count=3)
     plant.until(lambda: "worker-1" not in plant.running, "The import")
     plant.start("worker-1", "worker-2")
     plant.until(lambda: str(approved(reviewed).state) == "done", "The end of the run")
@@ -91,7 +91,7 @@ def test_a_decision_task_is_there_once(plant: Plant, reviewed: Study) -> None:
     plant.kill("worker-2")
     meddler = FirstImport(plant, forwarded=True, killed=True)
     plant.to_label_studio.meddler = meddler
-    reviewed.act(Happening.STOP)  # opens a decision point, and so makes a task
+    reviewed.act(StudyEvent.STOP)  # opens a decision point, and so makes a task
     plant.until(lambda: "worker-1" not in plant.running, "The import")
     plant.start("worker-1")
     plant.until_settled()

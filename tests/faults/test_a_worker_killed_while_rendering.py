@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from datagen.domain.lifecycle import Happening
+from datagen.domain.lifecycle import StudyEvent
 from datagen.settings import Settings
 from studio import Study
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.integration
 
 def test_its_shard_runs_again_and_no_sample_comes_twice(plant: Plant, reviewed: Study) -> None:
     plant.kill("worker-2")
-    reviewed.act(Happening.APPROVE, count=SHARD)
+    reviewed.act(StudyEvent.APPROVE, count=SHARD)
     plant.until(lambda: _is_rendering(plant, reviewed), "The beginning of the rendering")
     plant.kill("worker-1")
     killed = time.monotonic()

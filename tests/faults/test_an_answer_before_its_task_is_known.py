@@ -8,8 +8,8 @@ import threading
 
 import pytest
 
-from datagen.domain.inputs import Desk
-from datagen.domain.lifecycle import Happening, StudyState
+from datagen.domain.inputs import ProjectKind
+from datagen.domain.lifecycle import StudyEvent, StudyState
 from datagen.store.tables import BatchKind, InboxRow
 from stage.gateway import Answer, Forward, Passing
 from studio import Study, asked, said
@@ -51,9 +51,9 @@ class AnsweredAtOnce:
 
 def test_a_decision(plant: Plant, reviewed: Study) -> None:
     rounds = len(reviewed.batches(BatchKind.ROUND))
-    meddler = AnsweredAtOnce(plant, reviewed.projects[Desk.DECISIONS], asked("stop"))
+    meddler = AnsweredAtOnce(plant, reviewed.projects[ProjectKind.DECISIONS], asked("stop"))
     plant.to_label_studio.meddler = meddler
-    reviewed.act(Happening.REFINE)
+    reviewed.act(StudyEvent.REFINE)
     plant.until(lambda: meddler.done, "The answer")
     plant.undisturbed()
     plant.until(lambda: reviewed.row().state == StudyState.STOPPED, "The stop that was asked for", within=20)
@@ -63,9 +63,9 @@ def test_a_decision(plant: Plant, reviewed: Study) -> None:
 
 
 def test_a_verdict(plant: Plant, reviewed: Study) -> None:
-    meddler = AnsweredAtOnce(plant, reviewed.projects[Desk.PREVIEWS], said("bad", "edges show"))
+    meddler = AnsweredAtOnce(plant, reviewed.projects[ProjectKind.PREVIEWS], said("bad", "edges show"))
     plant.to_label_studio.meddler = meddler
-    reviewed.act(Happening.REFINE)
+    reviewed.act(StudyEvent.REFINE)
     plant.until(lambda: meddler.done, "The answer")
     plant.undisturbed()
     plant.until(lambda: [row.reasons for row in reviewed.verdicts()] == [["edges show"]] * 3, "The verdicts")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from datagen.domain.inputs import Desk
-from datagen.domain.lifecycle import Happening
-from datagen.store.tables import Notice, OutboxRow, WorkState
+from datagen.domain.inputs import ProjectKind
+from datagen.domain.lifecycle import StudyEvent
+from datagen.store.tables import OutboxKind, OutboxRow, WorkState
 from stage.gateway import Answer, Forward, Passing
 from studio import Study, said
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.integration
 
 def test_while_tasks_are_published(plant: Plant, reviewed: Study) -> None:
     """Killed where the suite has a Label Studio of its own; out of reach where a developer lends one."""
-    reviewed.act(Happening.APPROVE, count=6)
+    reviewed.act(StudyEvent.APPROVE, count=6)
     if plant.owns_label_studio:
         plant.kill_label_studio()
     plant.to_label_studio.meddler = lambda _passing, _forward: None
@@ -34,7 +34,7 @@ def test_while_tasks_are_published(plant: Plant, reviewed: Study) -> None:
 
 
 def test_a_deleted_project_keeps_no_other_from_being_reconciled(plant: Plant, reviewed: Study) -> None:
-    gone = f"project={reviewed.projects[Desk.CONCEPTS]}&"
+    gone = f"project={reviewed.projects[ProjectKind.CONCEPTS]}&"
 
     def one_gone(passing: Passing, forward: Forward) -> Answer | None:
         return Answer(404, body=b"{}") if gone in f"{passing.path}&" else forward()
@@ -47,5 +47,5 @@ def test_a_deleted_project_keeps_no_other_from_being_reconciled(plant: Plant, re
 
 def _postponed(study: Study) -> list[OutboxRow]:
     return [
-        row for row in study.outbox() if row.kind == Notice.SAMPLES and row.state == WorkState.PENDING and row.error
+        row for row in study.outbox() if row.kind == OutboxKind.SAMPLES and row.state == WorkState.PENDING and row.error
     ]

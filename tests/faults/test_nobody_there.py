@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from datagen.domain.inputs import Desk
+from datagen.domain.inputs import ProjectKind
 from datagen.store.tables import BatchKind
 from studio import Study, asked, said
 
@@ -39,5 +39,5 @@ def test_a_decision_while_everything_of_ours_is_down(plant: Plant, reviewed: Stu
     assert [str(row.opinion) for row in reviewed.verdicts_of(judged)] == ["good", "bad", "good"]
     assert len(reviewed.batches(BatchKind.ROUND)) == rounds + 1
     assert sum(line.endswith(f"refine (round {refined.number}, 3 images)") for line in reviewed.audit()) == 1
-    assert "Not done" not in str(plant.client.task(decision.id, reviewed.projects[Desk.DECISIONS]).data["html"])
+    assert "Not done" not in str(plant.client.task(decision.id, reviewed.projects[ProjectKind.DECISIONS]).data["html"])
     assert_nothing_twice_nothing_missing(reviewed)

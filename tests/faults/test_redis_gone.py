@@ -7,8 +7,8 @@ import time
 import httpx
 import pytest
 
-from datagen.domain.inputs import Desk
-from datagen.domain.lifecycle import Happening
+from datagen.domain.inputs import ProjectKind
+from datagen.domain.lifecycle import StudyEvent
 from studio import Study, said
 
 from .conftest import SHARD
@@ -21,7 +21,7 @@ LABEL_STUDIO_WAITS_S = 1.0
 
 
 def test_killed_with_its_data_in_the_middle_of_a_run(plant: Plant, reviewed: Study) -> None:
-    reviewed.act(Happening.APPROVE, count=3 * SHARD)
+    reviewed.act(StudyEvent.APPROVE, count=3 * SHARD)
     run = approved(reviewed)
     plant.until(lambda: any(str(one.state) == "running" for one in shards(reviewed, run)), "The first shard")
     plant.kill("redis")
@@ -33,14 +33,17 @@ def test_killed_with_its_data_in_the_middle_of_a_run(plant: Plant, reviewed: Stu
 
 def test_away_while_webhooks_arrive(plant: Plant, reviewed: Study) -> None:
     plant.kill("redis")
-    before = len(reviewed.events(Desk.PREVIEWS))
+    before = len(reviewed.events(ProjectKind.PREVIEWS))
     seconds = []
     for task in reviewed.round_tasks():
         began = time.monotonic()
         plant.client.annotate(task.id, said("good"))
         seconds.append(time.monotonic() - began)
-    assert len(reviewed.events(Desk.PREVIEWS)) == before + 3  # stored before Label Studio was answered
-    body = {"action": "PROJECT_UPDATED", "project": {"id": reviewed.projects[Desk.PREVIEWS], "updated_at": "now"}}
+    assert len(reviewed.events(ProjectKind.PREVIEWS)) == before + 3  # stored before Label Studio was answered
+    body = {
+        "action": "PROJECT_UPDATED",
+        "project": {"id": reviewed.projects[ProjectKind.PREVIEWS], "updated_at": "now"},
+    }
     headers = {"X-Datagen-Secret": plant.secret_of(reviewed.id)}
     began = time.monotonic()
     assert httpx.post(f"{plant.to_web.url}/webhook", json=body, headers=headers, timeout=30).status_code == 201

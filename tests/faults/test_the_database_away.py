@@ -12,13 +12,13 @@ import pytest
 from redis import Redis
 from sqlalchemy import select
 
-from datagen.domain.inputs import Desk
+from datagen.domain.inputs import ProjectKind
 from datagen.domain.lifecycle import StudyState
 from datagen.entrypoints import bootstrap
 from datagen.store.tables import InboxRow, OutboxRow, StudyRow
 from datagen.workflow.events.reconciler import reconcile
-from datagen.workflow.outbox.dispatcher import tell
-from datagen.workflow.services import Workshop
+from datagen.workflow.outbox.dispatcher import dispatch
+from datagen.workflow.services import Services
 from datagen.workflow.studies.open import open_study
 from stage.label_studio_server import LabelStudio as Server
 from stage.ports import free_port
@@ -51,49 +51,49 @@ def environment(label_studio: Server, redis_url: str, database: Cluster, tmp_pat
 
 
 @pytest.fixture
-def workshop(environment: dict[str, str]) -> Iterator[Workshop]:
+def services(environment: dict[str, str]) -> Iterator[Services]:
     install(settings_of(environment))
-    made = bootstrap.build_workshop(settings_of(environment), lambda _knocks: None)
+    made = bootstrap.build_services(settings_of(environment), lambda _job_requests: None)
     yield made
     made.label_studio.close()
     made.database.close()
 
 
 def test_what_was_told_meanwhile_is_found(
-    environment: dict[str, str], workshop: Workshop, database: Cluster, processes: Processes, tmp_path: Path
+    environment: dict[str, str], services: Services, database: Cluster, processes: Processes, tmp_path: Path
 ) -> None:
     settings = settings_of(environment)
     web = start_web(processes, environment, tmp_path)
     try:
         made = open_study(
-            workshop, "database away", ["pit"], bootstrap.connection_of(settings), engine="composite", preview_size=3
+            services, "database away", ["pit"], bootstrap.connection_of(settings), engine="composite", preview_size=3
         )
-        with workshop.database.read() as session:
+        with services.database.read() as session:
             [decision] = session.scalars(select(OutboxRow.id)).all()
-        tell(workshop, decision)
-        [task] = workshop.label_studio.tasks(made.projects[Desk.DECISIONS])
+        dispatch(services, decision)
+        [task] = services.label_studio.tasks(made.projects[ProjectKind.DECISIONS])
 
         database.abort()
         began = time.monotonic()
         away = _post(settings.own_url, settings.secret_of_webhooks)
         assert (away.status_code, "found later" in away.json()["error"]) == (503, True)
         assert time.monotonic() - began < LABEL_STUDIO_WAITS_S
-        workshop.label_studio.annotate(task.id, asked("stop"))
+        services.label_studio.annotate(task.id, asked("stop"))
 
         database.start()
         assert _post(settings.own_url, settings.secret_of_webhooks).status_code == 201  # the process lived through it
-        reconcile(workshop)
-        with workshop.database.read() as session:
+        reconcile(services)
+        with services.database.read() as session:
             assert session.scalars(select(StudyRow.state)).one() == StudyState.STOPPED
             assert "ANNOTATION_CREATED" not in session.scalars(select(InboxRow.action)).all()
     finally:
         processes.stop(web)
-        for project in workshop.label_studio.find_projects("database away"):
-            workshop.label_studio.delete_project(project.id)
+        for project in services.label_studio.find_projects("database away"):
+            services.label_studio.delete_project(project.id)
 
 
 def test_a_process_that_starts_without_the_database_waits_for_it_and_says_so(
-    environment: dict[str, str], workshop: Workshop, database: Cluster, processes: Processes, tmp_path: Path
+    environment: dict[str, str], services: Services, database: Cluster, processes: Processes, tmp_path: Path
 ) -> None:
     database.abort()
     with Redis.from_url(environment["REDIS_URL"]) as redis:

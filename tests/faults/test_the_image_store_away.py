@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from sqlalchemy import select
 
-from datagen.domain.inputs import Desk, Role
-from datagen.domain.lifecycle import Happening, StudyState
+from datagen.domain.inputs import ProjectKind, Role
+from datagen.domain.lifecycle import StudyEvent, StudyState
 from datagen.imaging.codec import encode_png
 from datagen.store import leases
 from datagen.store.tables import BatchKind, ShardRow, StudyRow, WorkState, now
@@ -67,7 +67,7 @@ def ready_study(away: Plant, s3: S3, waiting_study: Study) -> Iterator[Study]:
     """A study with a round to decide on, and a store that works until the test changes that."""
     s3.serve()
     away.ensure_all()
-    waiting_study.act(Happening.BUILD_PREVIEW)
+    waiting_study.act(StudyEvent.BUILD_PREVIEW)
     away.until(lambda: waiting_study.row().state == StudyState.REVIEWING, "The preview round")
     away.until_settled()
     yield waiting_study
@@ -77,7 +77,7 @@ def ready_study(away: Plant, s3: S3, waiting_study: Study) -> Iterator[Study]:
 
 def try_now(study: Study) -> None:
     """Have what waits tried at once, and not after its wait."""
-    with study.studio.workshop.database.write() as session:
+    with study.studio.services.database.write() as session:
         for row in session.scalars(select(ShardRow).where(ShardRow.state == WorkState.PENDING)):
             row.due_at = now()
         session.get_one(StudyRow, study.id).inputs_due_at = None
@@ -92,7 +92,7 @@ def test_a_run_goes_through_every_kind_of_outage_and_no_shard_fails(away: Plant,
         (s3.freeze, "waits for the image store: it did not answer in time"),
     ]
     s3.refuse()
-    ready_study.act(Happening.APPROVE, count=SHARD * SHARDS)
+    ready_study.act(StudyEvent.APPROVE, count=SHARD * SHARDS)
     run = approved(ready_study)
     for number, (begin, sentence) in enumerate(outages):
         begin()
@@ -121,7 +121,7 @@ def test_a_run_goes_through_every_kind_of_outage_and_no_shard_fails(away: Plant,
 def test_a_decision_and_new_inputs_wait_for_the_store_and_are_then_followed(
     away: Plant, s3: S3, ready_study: Study
 ) -> None:
-    backgrounds = len(ready_study.tasks(Desk.BACKGROUNDS))
+    backgrounds = len(ready_study.tasks(ProjectKind.BACKGROUNDS))
     s3.refuse()
     ready_study.give(Role.BACKGROUND, [("late.png", encode_png(plate(9000 + backgrounds)), [])])
     away.until(lambda: "Reading the inputs waits for the image store" in ready_study.page(), "The page that says so")
@@ -141,7 +141,7 @@ def test_a_decision_and_new_inputs_wait_for_the_store_and_are_then_followed(
 
 def test_a_picture_is_answered_503_and_only_a_missing_one_404(away: Plant, s3: S3, ready_study: Study) -> None:
     data = encode_png(np.full((4, 5), 77, np.uint8))
-    link = away.workshop.links.make(away.workshop.images.put(data))
+    link = away.services.links.make(away.services.images.put(data))
     port = away.environment["PORT"]
     address = f"http://127.0.0.1:{port}/" + link.split("/", 3)[3]
     s3.answer(500, "InternalError")
@@ -152,7 +152,7 @@ def test_a_picture_is_answered_503_and_only_a_missing_one_404(away: Plant, s3: S
 
     s3.serve()
     assert httpx.get(address, timeout=30).content == data
-    away.workshop.images.delete(link.split("/")[-1].partition(".")[0])
+    away.services.images.delete(link.split("/")[-1].partition(".")[0])
     gone = httpx.get(address, timeout=30)
     assert gone.status_code == 404
     assert not INTERNAL.search(gone.text)

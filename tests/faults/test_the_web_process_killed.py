@@ -7,7 +7,7 @@ import threading
 import httpx
 import pytest
 
-from datagen.domain.inputs import Desk
+from datagen.domain.inputs import ProjectKind
 from datagen.settings import Settings
 from datagen.store.tables import InboxRow
 from studio import Study, said
@@ -36,7 +36,7 @@ def test_with_the_settings_as_they_come_they_are_found_within_60_seconds() -> No
 
 def test_every_webhook_that_it_answered_is_stored(plant: Plant, study: Study) -> None:
     headers = {"X-Datagen-Secret": plant.secret_of(study.id)}
-    project = study.projects[Desk.DATASET]
+    project = study.projects[ProjectKind.DATASET]
     answered: list[int] = []
     lock = threading.Lock()
     enough = threading.Event()

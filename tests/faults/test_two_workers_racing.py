@@ -8,13 +8,13 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import select
 
-from datagen.domain.inputs import Desk
-from datagen.domain.lifecycle import Happening
+from datagen.domain.inputs import ProjectKind
+from datagen.domain.lifecycle import StudyEvent
 from datagen.label_studio.api.client import LabelStudio
 from datagen.store.tables import BatchKind, OutboxRow, ShardRow
 from datagen.workflow.decisions import submit
 from datagen.workflow.reviews import verdict_sync
-from datagen.workflow.services import Door, Knock
+from datagen.workflow.services import JobKind, JobRequest
 from stage.gateway import Answer, Forward, Gateway, Passing
 from studio import Study, asked, said
 
@@ -26,16 +26,16 @@ pytestmark = pytest.mark.integration
 
 def test_for_one_shard_and_one_telling(plant: Plant, reviewed: Study) -> None:
     plant.kill("worker-1", "worker-2", "scheduler")
-    reviewed.act(Happening.APPROVE, count=SHARD)
+    reviewed.act(StudyEvent.APPROVE, count=SHARD)
     [shard] = shards(reviewed, approved(reviewed))
-    plant.queues.knock([Knock(Door.SHARD, shard.id)] * 6)
+    plant.queues.enqueue([JobRequest(JobKind.SHARD, shard.id)] * 6)
     plant.start("worker-1", "worker-2")
     plant.until(lambda: str(shards(reviewed, approved(reviewed))[0].state) == "done", "The shard")
     plant.until(lambda: str(approved(reviewed).state) == "done", "The end of the run")
     with plant.rows() as session:
         assert session.scalar(select(ShardRow.attempts).where(ShardRow.id == shard.id)) == 1
         tellings = session.scalars(select(OutboxRow.id).where(OutboxRow.study_id == reviewed.id)).all()
-    plant.queues.knock([Knock(Door.OUTBOX, one) for one in tellings] * 3)
+    plant.queues.enqueue([JobRequest(JobKind.OUTBOX, one) for one in tellings] * 3)
     plant.start("scheduler")
     plant.until_settled()
     assert_nothing_twice_nothing_missing(reviewed)
@@ -47,12 +47,12 @@ def test_for_one_decision(plant: Plant, reviewed: Study) -> None:
     rounds = len(reviewed.batches(BatchKind.ROUND))
     task_id = reviewed.decision_tasks()[-1].id
     plant.client.annotate(task_id, asked("refine"))
-    task = plant.client.task(task_id, reviewed.projects[Desk.DECISIONS])
+    task = plant.client.task(task_id, reviewed.projects[ProjectKind.DECISIONS])
     both = threading.Barrier(2)
 
     def follow() -> None:
         both.wait()
-        submit.follow(plant.workshop, reviewed.projects[Desk.DECISIONS], task)
+        submit.handle_answer(plant.services, reviewed.projects[ProjectKind.DECISIONS], task)
 
     racers = [threading.Thread(target=follow) for _ in range(2)]
     for racer in racers:
@@ -69,26 +69,26 @@ def test_for_one_verdict_the_newer_reading_stands(plant: Plant, reviewed: Study)
     """A worker reads “good”, is held up, and writes after another one who read that it was changed to “bad”."""
     plant.kill("worker-1", "worker-2", "scheduler")
     [annotation] = reviewed.judge(said("good"))
-    project, task_id = reviewed.projects[Desk.PREVIEWS], reviewed.round_tasks()[0].id
-    was_read, go_on = threading.Event(), threading.Event()
+    project, task_id = reviewed.projects[ProjectKind.PREVIEWS], reviewed.round_tasks()[0].id
+    was_read, remedy = threading.Event(), threading.Event()
 
     def hold(passing: Passing, forward: Forward) -> Answer | None:
         answer = forward()
         if not was_read.is_set():
             was_read.set()
-            assert go_on.wait(30)
+            assert remedy.wait(30)
         return answer
 
     with Gateway(plant.server.url) as slow:
-        held_up = replace(plant.workshop, label_studio=LabelStudio(slow.url, plant.server.token))
+        held_up = replace(plant.services, label_studio=LabelStudio(slow.url, plant.server.token))
         assert held_up.label_studio.whoami()
         slow.meddler = hold
-        late = threading.Thread(target=verdict_sync.follow_tasks, args=(held_up, project, [task_id]))
+        late = threading.Thread(target=verdict_sync.sync_tasks, args=(held_up, project, [task_id]))
         late.start()
         assert was_read.wait(30)
         plant.client.update_annotation(annotation, said("bad", "too large"))
-        verdict_sync.follow_tasks(plant.workshop, project, [task_id])
-        go_on.set()
+        verdict_sync.sync_tasks(plant.services, project, [task_id])
+        remedy.set()
         late.join()
         held_up.label_studio.close()
     assert [(str(row.opinion), row.reasons) for row in reviewed.verdicts()] == [("bad", ["too large"])]

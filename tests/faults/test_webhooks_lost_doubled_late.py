@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from datagen.domain.inputs import Desk
+from datagen.domain.inputs import ProjectKind
 from stage.gateway import Answer, Forward, Passing
 from studio import Study, said
 
@@ -25,19 +25,19 @@ def is_webhook(passing: Passing) -> bool:
 
 def test_lost(plant: Plant, reviewed: Study) -> None:
     plant.to_web.meddler = lambda passing, forward: Answer(200) if is_webhook(passing) else forward()
-    before = len(reviewed.events(Desk.PREVIEWS))
+    before = len(reviewed.events(ProjectKind.PREVIEWS))
     first, second, _ = reviewed.judge(said("good"), said("good"), said("bad"))
     plant.until(lambda: opinions(reviewed) == ["good", "good", "bad"], "Finding what was made")
     plant.client.update_annotation(first, said("bad"))
     plant.client.delete_annotation(second)
     plant.until(lambda: opinions(reviewed) == ["bad", "bad"], "Finding what was changed and deleted")
-    assert len(reviewed.events(Desk.PREVIEWS)) == before  # none of it was told
+    assert len(reviewed.events(ProjectKind.PREVIEWS)) == before  # none of it was told
     plant.until_settled()
 
 
 def test_doubled(plant: Plant, reviewed: Study) -> None:
     plant.until_settled()
-    before = len(reviewed.events(Desk.PREVIEWS))
+    before = len(reviewed.events(ProjectKind.PREVIEWS))
     statuses: list[int] = []
 
     def twice(passing: Passing, forward: Forward) -> Answer | None:
@@ -52,7 +52,7 @@ def test_doubled(plant: Plant, reviewed: Study) -> None:
     reviewed.judge(said("good"), said("bad"))
     assert statuses == [201, 200, 201, 200]
     plant.until_settled()
-    assert len(reviewed.events(Desk.PREVIEWS)) == before + 2
+    assert len(reviewed.events(ProjectKind.PREVIEWS)) == before + 2
     assert opinions(reviewed) == ["good", "bad"]
 
 

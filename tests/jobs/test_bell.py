@@ -6,8 +6,8 @@ import queue
 import threading
 from collections.abc import Sequence
 
-from datagen.queue.debounce import Bell
-from datagen.workflow.services import Door, Knock
+from datagen.queue.debounce import DebouncedNotifier
+from datagen.workflow.services import JobKind, JobRequest
 
 WITHIN_S = 20.0
 
@@ -16,56 +16,56 @@ class Heard:
     """What was passed on, ring by ring."""
 
     def __init__(self) -> None:
-        self.rings: queue.Queue[list[Knock]] = queue.Queue()
+        self.rings: queue.Queue[list[JobRequest]] = queue.Queue()
 
-    def __call__(self, knocks: Sequence[Knock]) -> None:
-        self.rings.put(list(knocks))
+    def __call__(self, job_requests: Sequence[JobRequest]) -> None:
+        self.rings.put(list(job_requests))
 
 
-def knocks(*numbers: int) -> list[Knock]:
-    return [Knock(Door.EVENT, number) for number in numbers]
+def job_requests(*numbers: int) -> list[JobRequest]:
+    return [JobRequest(JobKind.EVENT, number) for number in numbers]
 
 
 def test_pressing_does_not_wait_for_the_ring() -> None:
     may_ring, heard = threading.Event(), Heard()
 
-    def blocked(rung: Sequence[Knock]) -> None:
+    def blocked(rung: Sequence[JobRequest]) -> None:
         may_ring.wait(WITHIN_S)
         heard(rung)
 
-    bell = Bell(blocked, after=0.0)
-    bell.press(*knocks(1))
+    notifier = DebouncedNotifier(blocked, after=0.0)
+    notifier.schedule(*job_requests(1))
     assert heard.rings.empty()
     may_ring.set()
-    assert heard.rings.get(timeout=WITHIN_S) == knocks(1)
+    assert heard.rings.get(timeout=WITHIN_S) == job_requests(1)
 
 
 def test_pressed_several_times_it_rings_once_for_all_in_order() -> None:
     heard = Heard()
-    bell = Bell(heard, after=0.3)
-    for one in knocks(1, 2, 3):
-        bell.press(one)
-    assert heard.rings.get(timeout=WITHIN_S) == knocks(1, 2, 3)
+    notifier = DebouncedNotifier(heard, after=0.3)
+    for one in job_requests(1, 2, 3):
+        notifier.schedule(one)
+    assert heard.rings.get(timeout=WITHIN_S) == job_requests(1, 2, 3)
 
 
 def test_pressed_after_a_ring_it_rings_again() -> None:
     heard = Heard()
-    bell = Bell(heard, after=0.0)
-    for one in knocks(1, 2):
-        bell.press(one)
+    notifier = DebouncedNotifier(heard, after=0.0)
+    for one in job_requests(1, 2):
+        notifier.schedule(one)
         assert heard.rings.get(timeout=WITHIN_S) == [one]
     assert heard.rings.empty()
 
 
 def test_what_many_threads_press_is_passed_on_once_each() -> None:
     heard = Heard()
-    bell = Bell(heard, after=0.01)
-    pressing = [threading.Thread(target=bell.press, args=(one,)) for one in knocks(*range(200))]
+    notifier = DebouncedNotifier(heard, after=0.01)
+    pressing = [threading.Thread(target=notifier.schedule, args=(one,)) for one in job_requests(*range(200))]
     for one in pressing:
         one.start()
     for one in pressing:
         one.join()
-    rung: list[Knock] = []
+    rung: list[JobRequest] = []
     while len(rung) < 200:
         rung += heard.rings.get(timeout=WITHIN_S)
-    assert sorted(rung, key=lambda one: one.row_id) == knocks(*range(200))
+    assert sorted(rung, key=lambda one: one.row_id) == job_requests(*range(200))

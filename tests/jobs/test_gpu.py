@@ -14,13 +14,13 @@ from redis import Redis
 from sqlalchemy import select
 
 from datagen.domain.decision import Decision
-from datagen.domain.lifecycle import Happening
+from datagen.domain.lifecycle import StudyEvent
 from datagen.domain.spec import Json, Spec
 from datagen.errors import DeviceFault, Refused
-from datagen.operations.health import live_workers
 from datagen.operations.supervisor import commands, gpu_commands
 from datagen.queue import heartbeats
 from datagen.queue.gpu_availability import engine_problems, tell_problems
+from datagen.queue.live_workers import live_workers
 from datagen.queue.queues import GPU
 from datagen.queue.recovery import sweep
 from datagen.queue.worker import WORKER_TTL_SECONDS, _worker, run_worker
@@ -28,8 +28,8 @@ from datagen.store.tables import BatchKind, BatchRow, ShardRow, now
 from datagen.synthesis.engine import FittedEngine, Progress
 from datagen.workflow.decisions import submit
 from datagen.workflow.generation import progress
-from datagen.workflow.generation.shard_rendering import Atelier, render_shard
-from datagen.workflow.services import Door, Knock
+from datagen.workflow.generation.shard_rendering import FittedEngineCache, render_shard
+from datagen.workflow.services import JobKind, JobRequest
 from stage.processes import Processes, wait_until
 from studio import PATIENCE_S, ROUND, Studio, Study, said
 
@@ -48,8 +48,8 @@ def own_study(studio: Studio) -> Study:
 
 def build(study: Study, **changed: object) -> BatchRow:
     """Build a preview with a workshop that differs in this; its round."""
-    workshop = replace(study.studio.workshop, engine_problems=lambda engine, parameters: (), **changed)
-    submit.decide(workshop, study.id, Decision(action=Happening.BUILD_PREVIEW), "tester")
+    services = replace(study.studio.services, engine_problems=lambda engine, parameters: (), **changed)
+    submit.decide(services, study.id, Decision(action=StudyEvent.BUILD_PREVIEW), "tester")
     return study.batches(BatchKind.ROUND)[-1]
 
 
@@ -60,14 +60,14 @@ def shard_of(study: Study, batch: BatchRow) -> ShardRow:
 
 def test_a_shard_that_needs_a_gpu_waits_where_only_gpu_workers_look(studio: Studio, own_study: Study) -> None:
     made = build(own_study)
-    shard = Knock(Door.GPU_SHARD, shard_of(own_study, made).id)
+    shard = JobRequest(JobKind.GPU_SHARD, shard_of(own_study, made).id)
     assert studio.queues.depths()[GPU] == 1
     assert shard in studio.queues.queued()
     studio.work()
     assert str(shard_of(own_study, made).state) == "pending"
 
     studio.queues.redis.flushdb()  # the knock is lost
-    sweep(studio.workshop.database, studio.queues)
+    sweep(studio.services.database, studio.queues)
     assert shard in studio.queues.queued()
 
     studio.work(GPU)  # no weights are named: the worker itself says what is missing
@@ -79,18 +79,18 @@ def test_a_shard_that_needs_a_gpu_waits_where_only_gpu_workers_look(studio: Stud
 def test_settings_of_the_engine_become_part_of_the_next_version_and_refining_keeps_them(own_study: Study) -> None:
     build(own_study, engine_parameters={"weights": "owner/name"})
     assert own_study.specs()[-1].body["parameters"] == {"diffusion": {"weights": "owner/name"}}
-    own_study.act(Happening.CANCEL)
+    own_study.act(StudyEvent.CANCEL)
     build(own_study, engine_parameters={"weights": "owner/other"})
     assert own_study.specs()[-1].body["parameters"] == {"diffusion": {"weights": "owner/other"}}
-    own_study.act(Happening.CANCEL)
+    own_study.act(StudyEvent.CANCEL)
 
 
 def test_what_could_not_be_rendered_is_refused_before_anything_is_queued(studio: Studio, own_study: Study) -> None:
-    workshop = replace(
-        studio.workshop, engine_problems=lambda engine, parameters: (f"{engine} lacks weights.", "Name them.")
+    services = replace(
+        studio.services, engine_problems=lambda engine, parameters: (f"{engine} lacks weights.", "Name them.")
     )
     with pytest.raises(Refused, match=r"diffusion lacks weights\. Name them\."):
-        submit.decide(workshop, own_study.id, Decision(action=Happening.BUILD_PREVIEW), "tester")
+        submit.decide(services, own_study.id, Decision(action=StudyEvent.BUILD_PREVIEW), "tester")
     assert (own_study.specs(), studio.queues.depths()[GPU]) == ([], 0)
 
     own_study.use_engine("composite")  # … and the study goes on without a GPU
@@ -154,11 +154,11 @@ def test_a_gpu_worker_that_cannot_do_the_work_says_so_when_it_starts(
     assert {(line["level"], line["engine"]) for line in said} == {("warning", "diffusion")}
 
 
-class Teaching(Atelier):
+class Teaching(FittedEngineCache):
     """An atelier whose engine takes its time to learn."""
 
     def __init__(self, studio: Studio, study: Study) -> None:
-        super().__init__(studio.workshop)
+        super().__init__(studio.services)
         self._study = study
 
     def fitted(self, spec: Spec, progress: Progress) -> FittedEngine:
@@ -166,7 +166,7 @@ class Teaching(Atelier):
         progress(0.25, "teaching the model: step 100 of 400, loss 0.1234, about 3 min left")
         wait_until(lambda: said in self._study.shown(), PATIENCE_S, "A word of the fit", every=0.02)
         assert "width:25.0%" in self._study.shown()
-        self._study.act(Happening.CANCEL)
+        self._study.act(StudyEvent.CANCEL)
         wait_until(lambda: progress(0.26, "step 101"), PATIENCE_S, "The end of the fit", every=0.02)
         raise AssertionError("it was cancelled")
 
@@ -177,7 +177,7 @@ def test_a_fit_tells_step_loss_and_time_left_and_ends_when_cancelled(
     monkeypatch.setattr(progress, "TELL_SECONDS", 0.02)
     made = build(own_study)
     shard = shard_of(own_study, made)
-    render_shard(studio.workshop, Teaching(studio, own_study), shard.id)
+    render_shard(studio.services, Teaching(studio, own_study), shard.id)
     assert str(shard_of(own_study, made).state) == "cancelled"
     assert own_study.samples_of(made) == []
 
@@ -188,24 +188,24 @@ def test_a_worker_whose_device_failed_ends_and_leaves_the_work_to_the_next(
     made = build(own_study)
     shard = shard_of(own_study, made)
 
-    def fail(self: Atelier, spec: Spec, progress: Progress) -> FittedEngine:
+    def fail(self: FittedEngineCache, spec: Spec, progress: Progress) -> FittedEngine:
         raise DeviceFault("the device failed: CUDA error: unspecified launch failure")
 
-    monkeypatch.setattr(Atelier, "fitted", fail)
-    studio.queues.knock([knock for knock in studio.queues.queued() if knock.row_id == shard.id])  # a second job
+    monkeypatch.setattr(FittedEngineCache, "fitted", fail)
+    studio.queues.enqueue([request for request in studio.queues.queued() if request.row_id == shard.id])  # a second job
     with studio.as_process():
         run_worker(studio.settings.redis_url, (GPU,), burst=True)
     assert studio.queues.depths()[GPU] == 1  # it took one job, failed, and ended
     left = shard_of(own_study, made)
     assert (str(left.state), left.attempts) == ("pending", 1)
     assert left.due_at <= now()
-    own_study.act(Happening.CANCEL)
+    own_study.act(StudyEvent.CANCEL)
 
 
 def test_a_worker_that_did_its_share_of_jobs_ends_to_be_started_anew(studio: Studio, own_study: Study) -> None:
     made = build(own_study)
     shard = shard_of(own_study, made)
-    studio.queues.knock([knock for knock in studio.queues.queued() if knock.row_id == shard.id])  # a second job
+    studio.queues.enqueue([request for request in studio.queues.queued() if request.row_id == shard.id])  # a second job
     with studio.as_process():
         run_worker(studio.settings.redis_url, (GPU,), most_jobs=1)
     assert studio.queues.depths()[GPU] == 1
@@ -262,10 +262,10 @@ def test_a_gpu_worker_of_its_own_renders_a_round_with_a_model_that_it_taught(
     # what reviewers say moves what both engines share, and keeps the engine's own
     own_study.judge(*[said("bad", "too small", "too strong")] * ROUND)
     studio.settle()
-    workshop = replace(studio.workshop, engine_problems=lambda engine, parameters: ())
-    submit.decide(workshop, own_study.id, Decision(action=Happening.REFINE), "tester")
+    services = replace(studio.services, engine_problems=lambda engine, parameters: ())
+    submit.decide(services, own_study.id, Decision(action=StudyEvent.REFINE), "tester")
     refined = own_study.specs()[-1].body["parameters"]
     assert refined["diffusion"] == own
     assert refined["size_factor"] > 1
     assert "contrast" not in refined  # painting does not go by it
-    own_study.act(Happening.CANCEL)
+    own_study.act(StudyEvent.CANCEL)

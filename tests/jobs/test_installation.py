@@ -30,9 +30,9 @@ from datagen.entrypoints.installation import (
 from datagen.errors import SchemaProblem, SecretProblem
 from datagen.settings import SHORTEST_SECRET, Settings
 from datagen.store.backup import back_up, restore
-from datagen.store.blob_store import ImageStore
+from datagen.store.blob_store import BlobStore
 from datagen.store.database import Database, schema_revisions
-from datagen.store.signed_urls import Links
+from datagen.store.signed_urls import SignedUrls
 from datagen.store.tables import SharedSecretRow, StudyRow
 from studio import end_process
 
@@ -147,7 +147,7 @@ def test_a_machine_with_an_image_store_of_its_own_refuses(role: ProcessRole, mac
     copy_secrets(machine(), machine("second"))
     own = {"store_url": f"file://{tmp_path / 'elsewhere'}"}
     assert "has no mark of this installation: set DATAGEN_STORE_URL" in refusal(machine("second", **own), role)
-    ImageStore(own["store_url"]).write_mark("another")
+    BlobStore(own["store_url"]).write_mark("another")
     assert "belongs to another installation: set DATAGEN_STORE_URL" in refusal(machine("second", **own), role)
 
 
@@ -239,8 +239,8 @@ def test_a_link_of_an_unregistered_key_cannot_come_about(machine: Machine) -> No
     join(machine(), WEB)
     copy_secrets(machine(), machine("second"))
     join(machine("second"), PART)
-    link = Links("", machine("second").signing_keys, 1).make("a" * 64)
-    assert Links("", machine().signing_keys, 1).opens(link, "a" * 64)
+    link = SignedUrls("", machine("second").signing_keys, 1).make("a" * 64)
+    assert SignedUrls("", machine().signing_keys, 1).opens(link, "a" * 64)
 
 
 def test_process_that_joined_makes_its_workshop_without_joining_again(
@@ -256,10 +256,10 @@ def test_process_that_joined_makes_its_workshop_without_joining_again(
     monkeypatch.setattr(bootstrap, "join", noted)
     end_process()
     bootstrap.join_as(PROVISION)
-    bootstrap.workshop()
+    bootstrap.services()
     assert roles == [PROVISION]
     end_process()
-    bootstrap.workshop()
+    bootstrap.services()
     assert roles == [PROVISION, PART]
     end_process()
 

@@ -102,10 +102,10 @@ def test_of_a_killed_up_nothing_is_left_and_its_port_is_free(
     port = free_port()
 
     def is_free() -> bool:
-        with socket.socket() as door:
-            door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that ended a moment ago
+        with socket.socket() as job_kind:
+            job_kind.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that ended a moment ago
             try:
-                door.bind(("127.0.0.1", port))
+                job_kind.bind(("127.0.0.1", port))
             except OSError:
                 return False
             return True

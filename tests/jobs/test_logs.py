@@ -30,7 +30,7 @@ from datagen.label_studio.api.webhook_payload import WebhookEvent
 from datagen.operations.logging import LONGEST_TEXT, REDACTED, Redaction, configure_logging
 from datagen.settings import Settings
 from datagen.store.database import Database
-from datagen.store.signed_urls import Links
+from datagen.store.signed_urls import SignedUrls
 from datagen.web import gunicorn_config
 from stage.ports import free_port
 
@@ -39,7 +39,7 @@ JWT = "eyJhbGciOiJIUzI1NiJ9.eyJ0b2tlbl90eXBlIjoicmVmcmVzaCJ9.c2lnbmF0dXJl"
 PASSWORD = "correct horse, battery"
 SECRET = "a-webhook-secret/of+ours"
 BASIC = base64.b64encode(f"datagen:{PASSWORD}".encode()).decode()
-LINK = Links("http://datagen.example", b"key", 1).make("a" * 64)
+LINK = SignedUrls("http://datagen.example", b"key", 1).make("a" * 64)
 KEY = LINK.partition("key=")[2]
 #: What must never be seen, whatever is logged in these tests.
 NEVER = (LEGACY, JWT, PASSWORD, SECRET, BASIC, KEY)
@@ -71,7 +71,7 @@ def shown(written: Callable[[], str]) -> Callable[[], str]:
 def test_command_of_a_person_shows_warnings_alone_and_as_sentences(shown: Callable[[], str]) -> None:
     log = structlog.get_logger()
     log.info("reconciler.inputs", changed=1)
-    log.warning("queue.unreachable", knocks=2, reason="ConnectionError")
+    log.warning("queue.unreachable", job_requests=2, reason="ConnectionError")
     log.warning("something.else", project=7, reason="it is away")
     logging.getLogger("a.library").warning("it says %s", "so")
     assert shown().splitlines() == [
@@ -99,7 +99,7 @@ def test_crash_of_a_command_says_that_it_is_a_fault_and_keeps_its_traceback(show
         sys.excepthook(KeyError, fault, fault.__traceback__)
     first, *trace = shown().splitlines()
     assert first == "Critical: process.crashed. This is a fault of Datagen; please report it."
-    assert any("test_logs.py" in line for line in trace)
+    assert any("test_logging.py" in line for line in trace)
     assert SECRET not in shown()
 
 

@@ -22,12 +22,12 @@ from datagen.entrypoints import rq_tasks
 from datagen.entrypoints import scheduler as scheduler_module
 from datagen.entrypoints.scheduler import JsonCron, run_scheduler
 from datagen.operations.diagnostics.parts import check_scheduler, check_worker
-from datagen.operations.health import live_workers
 from datagen.queue import heartbeats
+from datagen.queue.live_workers import live_workers
 from datagen.queue.queues import ALL_QUEUES, EVENTS, Queues
 from datagen.queue.worker import _worker, run_worker
 from datagen.settings import Settings
-from datagen.workflow.services import Door, Knock
+from datagen.workflow.services import JobKind, JobRequest
 from stage import redis_server
 from stage.layout import ROOT
 from stage.ports import free_port
@@ -98,7 +98,7 @@ def test_job_that_cannot_be_read_does_not_end_the_worker(
     monkeypatch.setattr(rq_tasks, "handle_event", done.append)
     monkeypatch.setattr("datagen.queue.worker.log.info", lambda event, **_: births.append(event))
     queues = Queues(redis)
-    queues.knock([Knock(Door.EVENT, 1), Knock(Door.EVENT, 2)])
+    queues.enqueue([JobRequest(JobKind.EVENT, 1), JobRequest(JobKind.EVENT, 2)])
     first = redis.lindex(f"rq:queue:{EVENTS}", 0).decode()
     if field == "type":
         redis.delete(f"rq:job:{first}")
@@ -121,7 +121,7 @@ def test_tidying_that_fails_does_not_end_the_worker(url: str, redis: Redis, monk
     redis.set(f"rq:queue:{EVENTS}:intermediate:first_seen:held", "yesterday")
     redis.sadd("rq:groups", "a group")
     redis.set("rq:group:a group", "x")
-    Queues(redis).knock([Knock(Door.EVENT, 1)])
+    Queues(redis).enqueue([JobRequest(JobKind.EVENT, 1)])
     run_worker(url, (EVENTS,), burst=True)
     assert done == [1]
 

@@ -10,7 +10,7 @@ from prometheus_client.core import Metric
 from redis import Redis
 from sqlalchemy import event, func, select
 
-from datagen.operations.health import Figures
+from datagen.operations.health import MetricsCollector
 from datagen.queue import recovery
 from datagen.queue.queues import Queues
 from datagen.queue.recovery import prune_inbox
@@ -73,7 +73,7 @@ def test_a_flood_is_deleted_before_its_days_are_over(database: Database, monkeyp
 
 
 def figure(database: Database) -> dict[tuple[str, str], float]:
-    metrics: list[Metric] = list(Figures(database, Queues(Redis(port=1)), dict)._events())
+    metrics: list[Metric] = list(MetricsCollector(database, Queues(Redis(port=1)), dict)._events())
     [events] = [metric for metric in metrics if metric.name == "datagen_events"]
     return {(one.labels["action"], one.labels["outcome"]): one.value for one in events.samples}
 

@@ -12,13 +12,13 @@ from rq.job import Job
 from rq.serializers import JSONSerializer
 from sqlalchemy import func, select
 
-from datagen.domain.lifecycle import Happening
+from datagen.domain.lifecycle import StudyEvent
 from datagen.entrypoints.rq_tasks import sweep as sweep_job
 from datagen.entrypoints.scheduler import JsonCron
 from datagen.queue.queues import ALL_QUEUES, EVENTS, GPU, PUBLISHING, SYNTHESIS, Queues, connect
 from datagen.queue.recovery import sweep
 from datagen.store.tables import InboxRow, WorkState, now
-from datagen.workflow.services import Door, Knock
+from datagen.workflow.services import JobKind, JobRequest
 from stage.ports import free_port
 from studio import Studio, Study
 
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.integration
 
 def waiting_row(studio: Studio, **values: object) -> int:
     """An event of nobody's project."""
-    with studio.workshop.database.write() as session:
+    with studio.services.database.write() as session:
         number = session.scalar(select(func.count()).select_from(InboxRow))
         row = InboxRow(fingerprint=f"test {number}", action="TASKS_CREATED", project_id=2**40)
         for name, value in values.items():
@@ -39,10 +39,10 @@ def waiting_row(studio: Studio, **values: object) -> int:
 
 
 def test_each_door_has_its_queue_and_events_come_first(studio: Studio) -> None:
-    studio.queues.knock([Knock(door, 7) for door in Door])
+    studio.queues.enqueue([JobRequest(job_kind, 7) for job_kind in JobKind])
     assert ALL_QUEUES[0] == EVENTS
-    assert studio.queues.depths() == {EVENTS: 2, PUBLISHING: 1, SYNTHESIS: len(Door) - 4, GPU: 1}
-    assert studio.queues.queued() == {Knock(door, 7) for door in Door}
+    assert studio.queues.depths() == {EVENTS: 2, PUBLISHING: 1, SYNTHESIS: len(JobKind) - 4, GPU: 1}
+    assert studio.queues.queued() == {JobRequest(job_kind, 7) for job_kind in JobKind}
 
 
 def test_a_foreign_job_in_our_queues_is_not_taken_for_a_knock(studio: Studio) -> None:
@@ -57,16 +57,16 @@ def test_a_knock_without_redis_loses_nothing_and_fails_nobody(studio: Studio) ->
     with Redis(port=free_port(), socket_connect_timeout=1) as nowhere:
         deaf = Queues(nowhere)
         row_id = waiting_row(studio)
-        deaf.knock([Knock(Door.EVENT, row_id)])
+        deaf.enqueue([JobRequest(JobKind.EVENT, row_id)])
         with pytest.raises(RedisError):
-            sweep(studio.workshop.database, deaf)
-    assert sweep(studio.workshop.database, studio.queues) == 1
-    assert studio.queues.queued() == {Knock(Door.EVENT, row_id)}
+            sweep(studio.services.database, deaf)
+    assert sweep(studio.services.database, studio.queues) == 1
+    assert studio.queues.queued() == {JobRequest(JobKind.EVENT, row_id)}
     studio.settle()
 
 
 def test_a_queue_that_was_emptied_is_filled_again(studio: Studio, study: Study) -> None:
-    study.act(Happening.BUILD_PREVIEW)
+    study.act(StudyEvent.BUILD_PREVIEW)
     studio.queues.redis.flushdb()  # as after a crash of Redis
     studio.settle()
     assert study.row().state == "reviewing"
@@ -79,15 +79,17 @@ def test_the_sweeper_knocks_for_what_is_due_and_once(studio: Studio) -> None:
     dead = waiting_row(studio, state=WorkState.RUNNING, due_at=now() - timedelta(seconds=1))  # its worker died
     waiting_row(studio, state=WorkState.FAILED)
     waiting_row(studio, state=WorkState.DONE)
-    assert sweep(studio.workshop.database, studio.queues) == 2
-    assert studio.queues.queued() == {Knock(Door.EVENT, due), Knock(Door.EVENT, dead)}
-    assert sweep(studio.workshop.database, studio.queues) == 0
+    assert sweep(studio.services.database, studio.queues) == 2
+    assert studio.queues.queued() == {JobRequest(JobKind.EVENT, due), JobRequest(JobKind.EVENT, dead)}
+    assert sweep(studio.services.database, studio.queues) == 0
 
 
 def test_a_job_whose_row_is_gone_or_done_does_nothing(studio: Studio) -> None:
     done = waiting_row(studio, state=WorkState.DONE)
-    studio.queues.knock([Knock(Door.EVENT, done), Knock(Door.EVENT, 10**9), Knock(Door.SHARD, 10**9)])
-    studio.queues.knock([Knock(Door.OUTBOX, 10**9)])
+    studio.queues.enqueue(
+        [JobRequest(JobKind.EVENT, done), JobRequest(JobKind.EVENT, 10**9), JobRequest(JobKind.SHARD, 10**9)]
+    )
+    studio.queues.enqueue([JobRequest(JobKind.OUTBOX, 10**9)])
     studio.work()
     assert studio.queues.depths() == dict.fromkeys((*ALL_QUEUES, GPU), 0)
     with studio.rows() as session:
@@ -98,7 +100,7 @@ def test_a_job_that_fails_does_not_stop_the_worker(studio: Studio) -> None:
     queue = Queue(EVENTS, connection=studio.queues.redis, serializer=JSONSerializer)
     queue.enqueue_call("datagen.entrypoints.rq_tasks.handle_event", args=("no number", "too many"))
     row_id = waiting_row(studio)
-    studio.queues.knock([Knock(Door.EVENT, row_id)])
+    studio.queues.enqueue([JobRequest(JobKind.EVENT, row_id)])
     studio.work()
     with studio.rows() as session:
         assert session.get_one(InboxRow, row_id).state == WorkState.DONE

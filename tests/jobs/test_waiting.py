@@ -10,7 +10,7 @@ from redis import Redis
 from sqlalchemy import select
 
 from datagen.domain.decision import Decision
-from datagen.domain.lifecycle import Happening
+from datagen.domain.lifecycle import StudyEvent
 from datagen.queue import heartbeats
 from datagen.queue.queues import GPU
 from datagen.queue.recovery import sweep
@@ -19,8 +19,8 @@ from datagen.store import leases
 from datagen.store.tables import BatchRow, ShardRow, StudyRow, now
 from datagen.workflow.decisions import submit
 from datagen.workflow.generation import batch_status
-from datagen.workflow.generation.progress import Teller
-from datagen.workflow.generation.shard_rendering import Atelier, render_shard
+from datagen.workflow.generation.progress import ProgressReporter
+from datagen.workflow.generation.shard_rendering import FittedEngineCache, render_shard
 from datagen.workflow.studies.queries import describe
 from studio import ROUND, Studio, Study
 
@@ -30,10 +30,10 @@ pytestmark = pytest.mark.integration
 
 def build(study: Study, engine: str) -> tuple[BatchRow, ShardRow]:
     """A round of that engine that waits to be rendered, and its shard."""
-    with study.studio.workshop.database.write() as session:
+    with study.studio.services.database.write() as session:
         session.get_one(StudyRow, study.id).engine = engine
-    workshop = replace(study.studio.workshop, engine_problems=lambda engine, parameters: ())
-    submit.decide(workshop, study.id, Decision(action=Happening.BUILD_PREVIEW), "tester")
+    services = replace(study.studio.services, engine_problems=lambda engine, parameters: ())
+    submit.decide(services, study.id, Decision(action=StudyEvent.BUILD_PREVIEW), "tester")
     made = study.batches()[-1]
     with study.studio.rows() as session:
         return made, session.scalars(select(ShardRow).where(ShardRow.batch_id == made.id)).one()
@@ -44,37 +44,37 @@ def test_without_a_gpu_worker_the_decision_task_says_which_to_start(studio: Stud
     try:
         studio.work()
         assert batch_status.NO_GPU in study.page()
-        assert batch_status.NO_GPU in describe(studio.workshop.database, study.name)[0]["under_way"]
+        assert batch_status.NO_GPU in describe(studio.services.database, study.name)[0]["under_way"]
 
         worker = _worker(Redis.from_url(studio.settings.redis_url), (GPU,))
         with heartbeats.beating(studio.settings.redis_url, heartbeats.Kind.WORKER, worker.process):
-            sweep(studio.workshop.database, studio.queues)
+            sweep(studio.services.database, studio.queues)
             assert batch_status.NO_GPU not in study.shown()
     finally:
-        study.act(Happening.CANCEL)
-        with studio.workshop.database.write() as session:
+        study.act(StudyEvent.CANCEL)
+        with studio.services.database.write() as session:
             session.get_one(StudyRow, study.id).engine = "composite"
         studio.settle()
 
 
 def test_what_a_dead_worker_promised_does_not_stand(studio: Studio, study: Study) -> None:
     made, shard = build(study, "composite")
-    with studio.workshop.unit() as unit:
+    with studio.services.unit() as unit:
         taken = leases.claim(unit.session, ShardRow, shard.id, 60.0)
     assert taken is not None
-    teller = Teller(studio.workshop, taken, made, threading.Event())
-    teller.fitting(0.03, "teaching the model: step 1 of 30, about 66 s left")
-    teller.tell()
-    sweep(studio.workshop.database, studio.queues)
+    reporter = ProgressReporter(studio.services, taken, made, threading.Event())
+    reporter.fitting(0.03, "teaching the model: step 1 of 30, about 66 s left")
+    reporter.tell()
+    sweep(studio.services.database, studio.queues)
     assert "about 66 s left (3%)" in study.shown()  # it lives, as far as anybody knows
 
-    with studio.workshop.database.write() as session:
+    with studio.services.database.write() as session:
         session.get_one(ShardRow, shard.id).due_at = now()  # … and then it was killed, and its lease ended
-    sweep(studio.workshop.database, studio.queues)
+    sweep(studio.services.database, studio.queues)
     assert "66 s left" not in study.shown()
     assert f"0 of {ROUND} synthesized, running, {batch_status.DIED}" in study.shown()
 
-    render_shard(studio.workshop, Atelier(studio.workshop), shard.id)
+    render_shard(studio.services, FittedEngineCache(studio.services), shard.id)
     assert batch_status.DIED not in study.shown()
     studio.settle()
     assert study.row().state == "reviewing"

@@ -14,7 +14,7 @@ from datagen.entrypoints import rq_tasks
 from datagen.errors import DeviceFault
 from datagen.queue.queues import GPU, Queues
 from datagen.queue.worker import WORKER_TTL_SECONDS, _worker, run_worker
-from datagen.workflow.services import Door, Knock
+from datagen.workflow.services import JobKind, JobRequest
 from stage import redis_server
 from stage.ports import free_port
 from stage.processes import Processes
@@ -40,16 +40,16 @@ class Shop:
     def close(self) -> None:
         self.processes.stop_all()
 
-    def knock(self, *rows: int) -> None:
+    def enqueue(self, *rows: int) -> None:
         with Redis.from_url(self.url) as redis:
-            Queues(redis).knock([Knock(Door.GPU_SHARD, row) for row in rows])
+            Queues(redis).enqueue([JobRequest(JobKind.GPU_SHARD, row) for row in rows])
 
     def reopen_later(self, *rows: int) -> None:
         """Close now; open again, with these jobs, while the worker already misses it."""
 
         def again() -> None:
             self.open()
-            self.knock(*rows)
+            self.enqueue(*rows)
 
         self.close()
         self._later.append(threading.Timer(0.5, again))
@@ -76,7 +76,7 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
 def test_a_redis_that_goes_away_while_a_job_ends_does_not_cost_what_the_process_has_loaded(shop: Shop) -> None:
     """A GPU worker ended there, and its model with it; the job that was done counts to the most it does."""
     shop.acts.append(lambda: shop.reopen_later(2, 3))
-    shop.knock(1)
+    shop.enqueue(1)
     run_worker(shop.url, (GPU,), most_jobs=2)
     assert shop.done == [1, 2]
 
@@ -87,7 +87,7 @@ def test_a_failed_device_ends_its_worker_also_where_redis_does_not_hear_of_it(sh
         raise DeviceFault("the device failed: CUDA error: unspecified launch failure")
 
     shop.acts.append(fail)
-    shop.knock(1)
+    shop.enqueue(1)
     run_worker(shop.url, (GPU,), most_jobs=5)
     assert shop.done == [1]
 

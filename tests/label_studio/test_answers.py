@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datagen.domain.decision import ACTIONS, Decision
-from datagen.domain.lifecycle import Happening
+from datagen.domain.lifecycle import StudyEvent
 from datagen.domain.verdict import Opinion, Reason, Verdict
 from datagen.errors import InputProblem
 from datagen.label_studio.mapping.form_answers import background_use, decision, verdict
@@ -66,11 +66,11 @@ def test_a_background_is_used_unless_somebody_excluded_it(result: Any, used: boo
 
 def test_a_decision_is_read_from_the_form() -> None:
     form = [choice("action", "approve"), number("count", 200), text("name", "night shift"), text("note", "ok")]
-    assert decision(form) == Decision(action=Happening.APPROVE, count=200, name="night shift", note="ok")
+    assert decision(form) == Decision(action=StudyEvent.APPROVE, count=200, name="night shift", note="ok")
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-def test_every_action_of_the_form_is_understood(action: Happening) -> None:
+def test_every_action_of_the_form_is_understood(action: StudyEvent) -> None:
     assert decision([choice("action", str(action))]).action is action
 
 

@@ -10,30 +10,30 @@ from hypothesis import strategies as st
 from label_studio_sdk.label_interface import LabelInterface
 
 from datagen.domain.decision import ACTIONS
-from datagen.domain.inputs import Desk
+from datagen.domain.inputs import ProjectKind
 from datagen.domain.verdict import Reason
 from datagen.errors import InputProblem
 from datagen.label_studio.projects.label_configs import colour, render, same
 
 CONTROLS = {
-    Desk.CONCEPTS: {"concept": "RectangleLabels", "outline": "PolygonLabels", "brush": "BrushLabels"},
-    Desk.CANVASES: {"canvas": "PolygonLabels"},
-    Desk.BACKGROUNDS: {"use": "Choices"},
-    Desk.PREVIEWS: {
+    ProjectKind.CONCEPTS: {"concept": "RectangleLabels", "outline": "PolygonLabels", "brush": "BrushLabels"},
+    ProjectKind.CANVASES: {"canvas": "PolygonLabels"},
+    ProjectKind.BACKGROUNDS: {"use": "Choices"},
+    ProjectKind.PREVIEWS: {
         "label": "PolygonLabels",
         "verdict": "Choices",
         "reasons": "Choices",
         "comment": "TextArea",
         "status": "Choices",
     },
-    Desk.DECISIONS: {
+    ProjectKind.DECISIONS: {
         "action": "Choices",
         "count": "Number",
         "name": "TextArea",
         "note": "TextArea",
         "confirm": "Choices",
     },
-    Desk.DATASET: {"box": "RectangleLabels", "label": "PolygonLabels"},
+    ProjectKind.DATASET: {"box": "RectangleLabels", "label": "PolygonLabels"},
 }
 
 
@@ -43,43 +43,43 @@ def values(config: str, control: str) -> list[str | None]:
     return [child.get("value") for child in element]
 
 
-@pytest.mark.parametrize("desk", Desk)
+@pytest.mark.parametrize("kind", ProjectKind)
 @pytest.mark.parametrize("labels", [["scratch"], ["scratch", "dent"], ['<b>&"x"', "$image", "{label}", "ü 中", "a'b"]])
-def test_the_sdk_accepts_every_config(desk: Desk, labels: list[str]) -> None:
-    interface = LabelInterface(render(desk, labels))
+def test_the_sdk_accepts_every_config(kind: ProjectKind, labels: list[str]) -> None:
+    interface = LabelInterface(render(kind, labels))
     interface.validate()
-    assert {control.name: control.tag for control in interface.controls} == CONTROLS[desk]
+    assert {control.name: control.tag for control in interface.controls} == CONTROLS[kind]
 
 
 @pytest.mark.parametrize(
-    ("desk", "control"),
+    ("kind", "control"),
     [
-        (Desk.CONCEPTS, "concept"),
-        (Desk.CONCEPTS, "outline"),
-        (Desk.CONCEPTS, "brush"),
-        (Desk.PREVIEWS, "label"),
-        (Desk.DATASET, "box"),
-        (Desk.DATASET, "label"),
+        (ProjectKind.CONCEPTS, "concept"),
+        (ProjectKind.CONCEPTS, "outline"),
+        (ProjectKind.CONCEPTS, "brush"),
+        (ProjectKind.PREVIEWS, "label"),
+        (ProjectKind.DATASET, "box"),
+        (ProjectKind.DATASET, "label"),
     ],
 )
-def test_labels_are_the_studys_in_their_order(desk: Desk, control: str) -> None:
+def test_labels_are_the_studys_in_their_order(kind: ProjectKind, control: str) -> None:
     labels = ["dent", '<View name="x"/>', "a & b"]
-    assert values(render(desk, labels), control) == labels
+    assert values(render(kind, labels), control) == labels
 
 
 def test_a_canvas_of_one_concept_has_one_label_and_of_several_one_more_for_each() -> None:
-    assert values(render(Desk.CANVASES, ["dent"]), "canvas") == ["area"]
-    assert values(render(Desk.CANVASES, ["dent", "rust"]), "canvas") == ["area", "dent", "rust"]
-    assert values(render(Desk.CANVASES, ["area", "rust"]), "canvas") == ["area", "rust"]
+    assert values(render(ProjectKind.CANVASES, ["dent"]), "canvas") == ["area"]
+    assert values(render(ProjectKind.CANVASES, ["dent", "rust"]), "canvas") == ["area", "dent", "rust"]
+    assert values(render(ProjectKind.CANVASES, ["area", "rust"]), "canvas") == ["area", "rust"]
 
 
 def test_choices_are_the_domains() -> None:
-    assert values(render(Desk.PREVIEWS, ["dent"]), "reasons") == [str(one) for one in Reason]
-    assert values(render(Desk.DECISIONS, ["dent"]), "action") == [str(one) for one in ACTIONS]
+    assert values(render(ProjectKind.PREVIEWS, ["dent"]), "reasons") == [str(one) for one in Reason]
+    assert values(render(ProjectKind.DECISIONS, ["dent"]), "action") == [str(one) for one in ACTIONS]
 
 
 def test_good_and_bad_have_hotkeys() -> None:
-    verdict = ET.fromstring(render(Desk.PREVIEWS, ["dent"])).find(".//*[@name='verdict']")
+    verdict = ET.fromstring(render(ProjectKind.PREVIEWS, ["dent"])).find(".//*[@name='verdict']")
     assert verdict is not None
     assert [(one.get("value"), one.get("hotkey")) for one in verdict] == [("good", "g"), ("bad", "b")]
 
@@ -91,7 +91,7 @@ def test_the_colours_of_twenty_labels_differ() -> None:
 @pytest.mark.parametrize("labels", [[], [""], ["  "], ["a\nb"], ["a\x00b"], ["a\x1fb"], ["a\ud800b"]])
 def test_a_label_that_xml_cannot_carry_is_a_sentence(labels: list[str]) -> None:
     with pytest.raises(InputProblem, match="label"):
-        render(Desk.CONCEPTS, labels)
+        render(ProjectKind.CONCEPTS, labels)
 
 
 @given(
@@ -103,7 +103,7 @@ def test_a_label_that_xml_cannot_carry_is_a_sentence(labels: list[str]) -> None:
     )
 )
 def test_any_printable_label_survives_the_config(labels: list[str]) -> None:
-    assert values(render(Desk.CONCEPTS, labels), "concept") == labels
+    assert values(render(ProjectKind.CONCEPTS, labels), "concept") == labels
 
 
 def test_blanks_and_the_order_of_attributes_make_no_other_config() -> None:

@@ -8,7 +8,7 @@ import pytest
 from label_studio_sdk.label_interface import LabelInterface
 
 from datagen.domain.geometry import Box, Polygon
-from datagen.domain.inputs import Desk, ImageRef
+from datagen.domain.inputs import ImageRef, ProjectKind
 from datagen.domain.sample import Instance, Provenance, Sample
 from datagen.label_studio.mapping.predictions import (
     MODEL_VERSION,
@@ -45,41 +45,41 @@ SAMPLE = Sample(
 )
 
 
-def errors(desk: Desk, posted: dict[str, Any]) -> list[str]:
-    found: list[str] = LabelInterface(render(desk, LABELS)).validate_prediction(posted, return_errors=True)
+def errors(kind: ProjectKind, posted: dict[str, Any]) -> list[str]:
+    found: list[str] = LabelInterface(render(kind, LABELS)).validate_prediction(posted, return_errors=True)
     return found
 
 
-@pytest.mark.parametrize("desk", [Desk.PREVIEWS, Desk.DATASET])
-def test_a_sample_fits_the_config_of_its_desk(desk: Desk) -> None:
-    posted = prediction(SAMPLE, desk, score=0.5)
-    assert errors(desk, posted) == []
+@pytest.mark.parametrize("kind", [ProjectKind.PREVIEWS, ProjectKind.DATASET])
+def test_a_sample_fits_the_config_of_its_desk(kind: ProjectKind) -> None:
+    posted = prediction(SAMPLE, kind, score=0.5)
+    assert errors(kind, posted) == []
     assert posted["model_version"] == MODEL_VERSION
     assert posted["score"] == 0.5
 
 
 def test_a_preview_shows_outlines_and_the_dataset_boxes_too() -> None:
-    def kinds(desk: Desk) -> list[str]:
-        return [one["type"] for one in prediction(SAMPLE, desk)["result"]]
+    def kinds(kind: ProjectKind) -> list[str]:
+        return [one["type"] for one in prediction(SAMPLE, kind)["result"]]
 
-    assert kinds(Desk.PREVIEWS) == ["polygonlabels"] * 3
-    assert sorted(kinds(Desk.DATASET)) == ["polygonlabels"] * 3 + ["rectanglelabels"] * 2
+    assert kinds(ProjectKind.PREVIEWS) == ["polygonlabels"] * 3
+    assert sorted(kinds(ProjectKind.DATASET)) == ["polygonlabels"] * 3 + ["rectanglelabels"] * 2
 
 
 def test_ids_of_regions_are_unique_and_the_same_whenever_posted() -> None:
-    ids = [one["id"] for one in prediction(SAMPLE, Desk.DATASET)["result"]]
+    ids = [one["id"] for one in prediction(SAMPLE, ProjectKind.DATASET)["result"]]
     assert len(set(ids)) == len(ids)
-    assert ids == [one["id"] for one in prediction(SAMPLE, Desk.DATASET)["result"]]
+    assert ids == [one["id"] for one in prediction(SAMPLE, ProjectKind.DATASET)["result"]]
 
 
 def test_every_region_says_the_size_of_its_image() -> None:
-    for one in prediction(SAMPLE, Desk.DATASET)["result"]:
+    for one in prediction(SAMPLE, ProjectKind.DATASET)["result"]:
         assert (one["original_width"], one["original_height"], one["image_rotation"]) == (640, 480, 0)
 
 
 def test_a_form_begins_with_what_is_suggested() -> None:
     posted = form_prediction(count=500, name="night shift")
-    assert errors(Desk.DECISIONS, posted) == []
+    assert errors(ProjectKind.DECISIONS, posted) == []
     assert [one["from_name"] for one in posted["result"]] == ["count", "name"]
 
 
@@ -90,7 +90,7 @@ def test_a_proposed_outline_is_read_back_as_the_one_proposed() -> None:
             polygon_region("o", "outline", "dent", triangle(12, 12), 640, 480),
         ]
     )
-    assert errors(Desk.CONCEPTS, posted) == []
+    assert errors(ProjectKind.CONCEPTS, posted) == []
     (one,), problems = concept_regions(posted["result"], 640, 480, LABELS)
     assert problems == ()
     assert one.outline[0].area == pytest.approx(300, abs=0.01)

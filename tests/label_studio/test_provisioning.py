@@ -7,14 +7,14 @@ from typing import Any
 import httpx
 import pytest
 
-from datagen.domain.inputs import Desk
+from datagen.domain.inputs import ProjectKind
 from datagen.errors import InputProblem
 from datagen.label_studio.api.client import LabelStudio
 from datagen.label_studio.api.models import Project
 from datagen.label_studio.api.webhook_payload import ACTIONS
 from datagen.label_studio.mapping.predictions import MODEL_VERSION
 from datagen.label_studio.projects.label_configs import render, same
-from datagen.label_studio.projects.project_templates import PLANS, Tab, preview_tabs, title
+from datagen.label_studio.projects.project_templates import TEMPLATES, Tab, preview_tabs, title
 from datagen.label_studio.projects.provisioning import (
     BACKEND_TITLE,
     SECRET_HEADER,
@@ -46,14 +46,14 @@ class Study:
             "ml_url": self.receiver.url,
             "basic_user": "datagen",
             "basic_pass": "pass",
-            "password_written": set(Desk),
+            "password_written": set(ProjectKind),
         }
         return provision(self.client, self.name, LABELS, **(how | other))
 
-    def seen(self, projects: dict[Desk, int]) -> dict[str, Any]:
+    def seen(self, projects: dict[ProjectKind, int]) -> dict[str, Any]:
         """Everything that a second run could have changed."""
         return {
-            desk: (
+            kind: (
                 {
                     k: v
                     for k, v in self.client.project(id_).options.items()
@@ -63,7 +63,7 @@ class Study:
                 [(one.id, one.url, one.title) for one in self.client.backends(id_)],
                 self.client.views(id_),
             )
-            for desk, id_ in projects.items()
+            for kind, id_ in projects.items()
         }
 
 
@@ -75,34 +75,36 @@ def study(client: LabelStudio, study_name: str, receiver: Receiver) -> Study:
 @pytest.fixture
 def previews(client: LabelStudio, study_name: str) -> Project:
     """A Previews project alone."""
-    options = {**PLANS[Desk.PREVIEWS].options(), "label_config": render(Desk.PREVIEWS, LABELS)}
-    return client.create_project(title(study_name, Desk.PREVIEWS), options)
+    options = {**TEMPLATES[ProjectKind.PREVIEWS].options(), "label_config": render(ProjectKind.PREVIEWS, LABELS)}
+    return client.create_project(title(study_name, ProjectKind.PREVIEWS), options)
 
 
 def test_six_projects_stand_with_config_instruction_tabs_webhook_and_connection(study: Study) -> None:
     made = study.provision()
     assert made.problems == []
-    assert set(made.projects) == set(Desk)
-    for desk, id_ in made.projects.items():
+    assert set(made.projects) == set(ProjectKind)
+    for kind, id_ in made.projects.items():
         project = study.client.project(id_)
-        assert project.title == title(study.name, desk)
-        assert same(project.options["label_config"], render(desk, LABELS))
-        assert project.options["expert_instruction"] == PLANS[desk].instruction
+        assert project.title == title(study.name, kind)
+        assert same(project.options["label_config"], render(kind, LABELS))
+        assert project.options["expert_instruction"] == TEMPLATES[kind].instruction
         assert project.options["show_instruction"] is True
         assert project.options["show_collab_predictions"] is True
-        assert [view.title for view in study.client.views(id_)] == [tab.title for tab in PLANS[desk].tabs]
+        assert [view.title for view in study.client.views(id_)] == [tab.title for tab in TEMPLATES[kind].tabs]
         (webhook,) = study.client.webhooks(id_)
-        assert webhook.id == made.webhooks[desk]
+        assert webhook.id == made.webhooks[kind]
         assert (webhook.url, webhook.is_active) == (f"{study.receiver.url}/webhook", True)
         assert webhook.actions == set(ACTIONS)
-        assert [one.title for one in study.client.backends(id_)] == ([BACKEND_TITLE] if PLANS[desk].connected else [])
+        assert [one.title for one in study.client.backends(id_)] == (
+            [BACKEND_TITLE] if TEMPLATES[kind].connected else []
+        )
 
 
 def test_label_studio_reaches_us_with_the_secret_and_with_basic_auth(study: Study) -> None:
     made = study.provision()
     setup = study.receiver.wait_for(lambda one: one.path == "/setup")
     assert setup.headers["Authorization"].startswith("Basic ")
-    study.client.update_project(made.projects[Desk.DATASET], {"description": "touched"})
+    study.client.update_project(made.projects[ProjectKind.DATASET], {"description": "touched"})
     delivery = study.receiver.wait_for(lambda one: one.body.get("action") == "PROJECT_UPDATED")
     assert delivery.headers[SECRET_HEADER] == "s3cret"
     assert delivery.path == "/webhook"
@@ -122,26 +124,32 @@ def test_what_is_missing_or_changed_is_mended_and_nothing_else_is_touched(study:
     client = study.client
     first = study.provision()
     ids = first.projects
-    client.delete_webhook(first.webhooks[Desk.CANVASES])
-    client.update_webhook(first.webhooks[Desk.PREVIEWS], "http://127.0.0.1:9/old", {SECRET_HEADER: "old"}, ACTIONS[:2])
-    client.update_project(ids[Desk.BACKGROUNDS], {"label_config": "<View><Image name='image' value='$image'/></View>"})
-    client.update_project(ids[Desk.PREVIEWS], {"show_collab_predictions": False})
-    client.update_project(ids[Desk.CONCEPTS], {"expert_instruction": "our own words"})
-    client.delete_backend(client.backends(ids[Desk.CANVASES])[0].id)
-    client.delete_project(ids[Desk.DATASET])
+    client.delete_webhook(first.webhooks[ProjectKind.CANVASES])
+    client.update_webhook(
+        first.webhooks[ProjectKind.PREVIEWS], "http://127.0.0.1:9/old", {SECRET_HEADER: "old"}, ACTIONS[:2]
+    )
+    client.update_project(
+        ids[ProjectKind.BACKGROUNDS], {"label_config": "<View><Image name='image' value='$image'/></View>"}
+    )
+    client.update_project(ids[ProjectKind.PREVIEWS], {"show_collab_predictions": False})
+    client.update_project(ids[ProjectKind.CONCEPTS], {"expert_instruction": "our own words"})
+    client.delete_backend(client.backends(ids[ProjectKind.CANVASES])[0].id)
+    client.delete_project(ids[ProjectKind.DATASET])
 
     second = study.provision()
 
     assert second.problems == []
-    assert {desk for desk in Desk if second.projects[desk] != ids[desk]} == {Desk.DATASET}
-    assert second.webhooks[Desk.PREVIEWS] == first.webhooks[Desk.PREVIEWS]
+    assert {kind for kind in ProjectKind if second.projects[kind] != ids[kind]} == {ProjectKind.DATASET}
+    assert second.webhooks[ProjectKind.PREVIEWS] == first.webhooks[ProjectKind.PREVIEWS]
     for id_ in second.projects.values():
         (webhook,) = client.webhooks(id_)
         assert (webhook.headers, webhook.actions) == ({SECRET_HEADER: "s3cret"}, set(ACTIONS))
-    assert same(client.project(ids[Desk.BACKGROUNDS]).options["label_config"], render(Desk.BACKGROUNDS, LABELS))
-    assert client.project(ids[Desk.PREVIEWS]).options["show_collab_predictions"] is True
-    assert client.project(ids[Desk.CONCEPTS]).options["expert_instruction"] == "our own words"
-    assert len(client.backends(ids[Desk.CANVASES])) == 1
+    assert same(
+        client.project(ids[ProjectKind.BACKGROUNDS]).options["label_config"], render(ProjectKind.BACKGROUNDS, LABELS)
+    )
+    assert client.project(ids[ProjectKind.PREVIEWS]).options["show_collab_predictions"] is True
+    assert client.project(ids[ProjectKind.CONCEPTS]).options["expert_instruction"] == "our own words"
+    assert len(client.backends(ids[ProjectKind.CANVASES])) == 1
     third = study.provision()
     assert (third.created, third.mended) == ([], [])
 
@@ -158,30 +166,32 @@ def test_a_new_password_is_written_into_a_connection_that_answers_with_the_old_o
     """Only address, user and state were compared; the old password, once it was let in no more, cut the backend off."""
     first = study.provision()
     study.receiver.deliveries.clear()
-    second = study.provision(basic_pass="another", password_written={Desk.CANVASES})
+    second = study.provision(basic_pass="another", password_written={ProjectKind.CANVASES})
     assert second.created == []
-    assert second.connected == first.connected == {desk for desk in Desk if PLANS[desk].connected}
-    written = {desk for desk in Desk if any(line.startswith(f"{desk}: address and log-in") for line in second.mended)}
-    assert written == first.connected - {Desk.CANVASES}
-    for desk, password in ((Desk.CONCEPTS, "another"), (Desk.CANVASES, "pass")):
+    assert second.connected == first.connected == {kind for kind in ProjectKind if TEMPLATES[kind].connected}
+    written = {
+        kind for kind in ProjectKind if any(line.startswith(f"{kind}: address and log-in") for line in second.mended)
+    }
+    assert written == first.connected - {ProjectKind.CANVASES}
+    for kind, password in ((ProjectKind.CONCEPTS, "another"), (ProjectKind.CANVASES, "pass")):
         study.receiver.deliveries.clear()
-        assert [one.state for one in study.client.backends(first.projects[desk])] == ["CO"]
+        assert [one.state for one in study.client.backends(first.projects[kind])] == ["CO"]
         [sent] = {one.headers["Authorization"] for one in study.receiver.deliveries}
         assert sent == httpx.BasicAuth("datagen", password)._auth_header
 
 
 def test_the_webhook_that_comes_with_a_backend_and_has_no_secret_is_removed(study: Study) -> None:
     first = study.provision()
-    id_ = first.projects[Desk.CONCEPTS]
+    id_ = first.projects[ProjectKind.CONCEPTS]
     study.client.create_webhook(id_, f"{study.receiver.url}/webhook", {}, ACTIONS)
     somebodys = study.client.create_webhook(id_, "http://127.0.0.1:9/theirs", {}, ACTIONS)
     study.provision()
-    assert [one.id for one in study.client.webhooks(id_)] == [first.webhooks[Desk.CONCEPTS], somebodys.id]
+    assert [one.id for one in study.client.webhooks(id_)] == [first.webhooks[ProjectKind.CONCEPTS], somebodys.id]
 
 
 def test_projects_of_a_study_with_a_similar_name_are_not_mistaken(study: Study) -> None:
     names = (f"{study.name} 2", f"{study.name} · Concepts", study.name.upper(), f"my {study.name}")
-    others = {study.client.create_project(title(name, Desk.CONCEPTS), {}).id for name in names}
+    others = {study.client.create_project(title(name, ProjectKind.CONCEPTS), {}).id for name in names}
     try:
         assert not others & set(study.provision().projects.values())
         assert {study.client.project(id_).options["label_config"] for id_ in others} == {"<View></View>"}
@@ -192,7 +202,7 @@ def test_projects_of_a_study_with_a_similar_name_are_not_mistaken(study: Study) 
 
 def test_of_two_projects_with_the_same_title_the_older_is_used_and_the_other_named(study: Study) -> None:
     first = study.provision()
-    twin = study.client.create_project(f"{study.name} · {Desk.CANVASES}", {}).id
+    twin = study.client.create_project(f"{study.name} · {ProjectKind.CANVASES}", {}).id
     again = study.provision()
     assert again.projects == first.projects
     [sentence] = [one for one in again.problems if str(twin) in one]
@@ -202,9 +212,9 @@ def test_of_two_projects_with_the_same_title_the_older_is_used_and_the_other_nam
 
 def test_without_our_web_process_the_rest_stands_and_the_sentence_says_what_to_start(study: Study) -> None:
     made = study.provision(ml_url="http://127.0.0.1:1")
-    assert len(made.problems) == sum(plan.connected for plan in PLANS.values())
+    assert len(made.problems) == sum(plan.connected for plan in TEMPLATES.values())
     assert "datagen up" in made.problems[0]
-    assert len(made.webhooks) == len(Desk)
+    assert len(made.webhooks) == len(ProjectKind)
     assert study.provision().problems == []
 
 
@@ -216,7 +226,7 @@ def test_a_name_whose_titles_do_not_fit_is_refused_before_anything_is_made(study
 
 def test_previews_show_the_predictions_that_came_with_them_also_while_we_are_down(study: Study) -> None:
     made = study.provision()
-    id_ = made.projects[Desk.PREVIEWS]
+    id_ = made.projects[ProjectKind.PREVIEWS]
     data = {"image": "/x.png", "study": study.name, "version": "1", "round": "1", "index": "0"}
     ensure_tasks(
         study.client,
@@ -232,15 +242,17 @@ def test_previews_show_the_predictions_that_came_with_them_also_while_we_are_dow
 
 def test_people_meet_the_projects_in_the_order_of_work_and_each_says_what_to_do(study: Study) -> None:
     made = study.provision()
-    newest_first = sorted(made.projects, key=lambda desk: made.projects[desk], reverse=True)
-    assert newest_first == list(Desk)
-    for number, desk in enumerate(newest_first, 1):
-        said = study.client.project(made.projects[desk]).options["description"]
+    newest_first = sorted(made.projects, key=lambda kind: made.projects[kind], reverse=True)
+    assert newest_first == list(ProjectKind)
+    for number, kind in enumerate(newest_first, 1):
+        said = study.client.project(made.projects[kind]).options["description"]
         assert said.startswith(f"Step {number} of 6. ")
-    study.client.update_project(made.projects[Desk.CONCEPTS], {"description": f"Concepts of the study {study.name}"})
-    study.client.update_project(made.projects[Desk.CANVASES], {"description": "our own words"})
+    study.client.update_project(
+        made.projects[ProjectKind.CONCEPTS], {"description": f"Concepts of the study {study.name}"}
+    )
+    study.client.update_project(made.projects[ProjectKind.CANVASES], {"description": "our own words"})
     study.provision()
-    described = [study.client.project(made.projects[desk]).options["description"] for desk in list(Desk)[:2]]
+    described = [study.client.project(made.projects[kind]).options["description"] for kind in list(ProjectKind)[:2]]
     assert described[0].startswith("Step 1 of 6. ")
     assert described[1] == "our own words"
 

@@ -16,7 +16,7 @@ from PIL import Image
 from shapely.geometry import Polygon as ShapelyPolygon
 from shapely.ops import unary_union
 
-from datagen.domain.inputs import Desk
+from datagen.domain.inputs import ProjectKind
 from datagen.errors import InputProblem
 from datagen.label_studio.mapping import brush_masks, region_conversion, region_limits
 from datagen.label_studio.mapping.region_conversion import check_size
@@ -82,8 +82,8 @@ def test_what_has_an_area_is_an_area_of_a_canvas_and_an_example_of_a_concept(sha
     assert covered(drawn) == pytest.approx(area, rel=0.01)
     regions, problems = concept_regions([drawn], WIDTH, HEIGHT, LABELS)
     assert (len(regions), problems, regions[0].label) == (1, (), "dent")
-    for desk in (Desk.CONCEPTS, Desk.CANVASES):
-        mapped = map_regions([drawn], desk, WIDTH, HEIGHT, NAMES)
+    for project_kind in (ProjectKind.CONCEPTS, ProjectKind.CANVASES):
+        mapped = map_regions([drawn], project_kind, WIDTH, HEIGHT, NAMES)
         assert (bool(mapped.results), mapped.problems) == (True, ())
 
 
@@ -200,7 +200,7 @@ def test_a_brush_painted_on_a_turned_copy_gives_no_region() -> None:
 def test_nothing_of_a_foreign_annotation_is_sent_on_but_what_it_draws() -> None:
     odd = {**polygon((10, 10), (30, 10), (30, 40), label="crack"), "meta": {"text": ["\ud83d"]}, "parentID": "x"}
     odd["value"]["secret"] = "\ud83d"
-    mapped = map_regions([odd], Desk.CONCEPTS, WIDTH, HEIGHT, NAMES)
+    mapped = map_regions([odd], ProjectKind.CONCEPTS, WIDTH, HEIGHT, NAMES)
     [result] = mapped.results
     assert sorted(result) == [
         "from_name", "id", "image_rotation", "original_height", "original_width", "to_name", "type", "value",
@@ -219,7 +219,7 @@ def test_the_same_region_has_the_same_digest_however_it_is_written() -> None:
 
 def test_a_background_s_answer_is_kept_and_its_drawings_are_not_asked_for() -> None:
     answers = [choice("their_choice", "exclude"), choice("quality", "high"), box(1, 1, 10, 10)]
-    [result] = map_regions(answers, Desk.BACKGROUNDS, WIDTH, HEIGHT, NAMES).results
+    [result] = map_regions(answers, ProjectKind.BACKGROUNDS, WIDTH, HEIGHT, NAMES).results
     assert (result["from_name"], result["value"]) == ("use", {"choices": ["exclude"]})
 
 
@@ -238,10 +238,12 @@ def test_a_background_s_answer_is_kept_and_its_drawings_are_not_asked_for() -> N
         theirs("brushlabels", {"rle": {"a": 1}}),
     ],
 )
-@pytest.mark.parametrize("desk", [Desk.CONCEPTS, Desk.CANVASES])
-def test_a_value_of_another_form_costs_its_region_alone(bad: dict[str, Any], desk: Desk) -> None:
+@pytest.mark.parametrize("project_kind", [ProjectKind.CONCEPTS, ProjectKind.CANVASES])
+def test_a_value_of_another_form_costs_its_region_alone(bad: dict[str, Any], project_kind: ProjectKind) -> None:
     """Numbers were rounded before they were known to be numbers, and the whole import ended."""
-    mapped = map_regions([bad, theirs("rectanglelabels", box(10, 20, 30, 40)["value"])], desk, WIDTH, HEIGHT, NAMES)
+    mapped = map_regions(
+        [bad, theirs("rectanglelabels", box(10, 20, 30, 40)["value"])], project_kind, WIDTH, HEIGHT, NAMES
+    )
     assert (len(mapped.results), len(mapped.problems)) == (1, 1)
     assert "draw it again" in mapped.problems[0] or "paint it again" in mapped.problems[0]
 
@@ -252,16 +254,16 @@ def brushes(count: int) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    ("desk", "kind"),
+    ("project_kind", "kind"),
     [
-        (Desk.CONCEPTS, "brush"),
-        (Desk.CONCEPTS, "bitmask"),
-        (Desk.CANVASES, "brush"),
-        (Desk.CANVASES, "bitmask"),
+        (ProjectKind.CONCEPTS, "brush"),
+        (ProjectKind.CONCEPTS, "bitmask"),
+        (ProjectKind.CANVASES, "brush"),
+        (ProjectKind.CANVASES, "bitmask"),
     ],
 )
 def test_painted_regions_of_one_picture_share_one_allowance(
-    desk: Desk, kind: str, monkeypatch: pytest.MonkeyPatch
+    project_kind: ProjectKind, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     most = 5 * WIDTH * HEIGHT
     bound = (most, "pixels of masks", "paint fewer")
@@ -269,17 +271,19 @@ def test_painted_regions_of_one_picture_share_one_allowance(
     value = {"imageDataURL": bitmask_url(painted())}
     masks = brushes(9) if kind == "brush" else [theirs("bitmasklabels", value)] * 9
     square = theirs("rectanglelabels", box(10, 20, 30, 40)["value"])
-    mapped = map_regions([*masks, square], desk, WIDTH, HEIGHT, NAMES)
+    mapped = map_regions([*masks, square], project_kind, WIDTH, HEIGHT, NAMES)
     assert any(f"has more than {most:,} pixels of masks" in problem for problem in mapped.problems)
     assert len(mapped.problems) == 4
-    assert mapped.results[-1]["type"] == ("rectanglelabels" if desk is Desk.CONCEPTS else "polygonlabels")
+    assert mapped.results[-1]["type"] == (
+        "rectanglelabels" if project_kind is ProjectKind.CONCEPTS else "polygonlabels"
+    )
 
 
 def test_a_bitmask_of_dust_is_refused_before_it_is_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(brush_masks, "MOST_EDGES", 1_000)
     dust = np.random.default_rng(0).integers(0, 2, (HEIGHT, WIDTH), np.uint8) * 255
     drawn = theirs("bitmasklabels", {"imageDataURL": bitmask_url(dust)})
-    mapped = map_regions([drawn], Desk.CONCEPTS, WIDTH, HEIGHT, NAMES)
+    mapped = map_regions([drawn], ProjectKind.CONCEPTS, WIDTH, HEIGHT, NAMES)
     assert mapped.results == ()
     assert "at most 1,000 are accepted" in mapped.problems[0]
 
@@ -293,7 +297,7 @@ def test_very_many_labels_of_a_foreign_region_are_read_up_to_a_bound() -> None:
         )
         for others in (99, 100_000)
     )
-    mapped = map_regions([late, good], Desk.CONCEPTS, WIDTH, HEIGHT, NAMES)
+    mapped = map_regions([late, good], ProjectKind.CONCEPTS, WIDTH, HEIGHT, NAMES)
     assert [result["value"]["rectanglelabels"] for result in mapped.results] == [["dent"]]
     assert "the study has no label “rust”" in mapped.problems[0]
 
@@ -301,6 +305,6 @@ def test_very_many_labels_of_a_foreign_region_are_read_up_to_a_bound() -> None:
 def test_painted_regions_that_must_be_decoded_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(region_conversion, "MOST_PAINTED", 2)
     drawn = [AREAS["bitmask"][0]] * 4
-    converted = region_conversion.convert(drawn, Desk.CANVASES, WIDTH, HEIGHT, region_limits.Allowance())
+    converted = region_conversion.convert(drawn, ProjectKind.CANVASES, WIDTH, HEIGHT, region_limits.Allowance())
     assert len(converted.problems) == 2
     assert "at most 2 painted regions are read" in converted.problems[0]

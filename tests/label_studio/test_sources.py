@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from datagen.domain.inputs import Desk
+from datagen.domain.inputs import ProjectKind
 from datagen.label_studio.api.client import LabelStudio
 from datagen.label_studio.api.models import Project, Task
 from datagen.label_studio.mapping.region_conversion import convert
@@ -94,8 +94,10 @@ def test_what_was_drawn_elsewhere_is_read_at_our_desks() -> None:
         choice("quality", "high"),
         {"type": ["junk"]},
     )
-    regions, problems = concept_regions(convert(elsewhere, Desk.CONCEPTS, 200, 100).results[:1], 200, 100, ["dent"])
+    regions, problems = concept_regions(
+        convert(elsewhere, ProjectKind.CONCEPTS, 200, 100).results[:1], 200, 100, ["dent"]
+    )
     assert (len(regions), problems) == (1, ())
-    converted = convert(elsewhere[:3], Desk.CANVASES, 200, 100)
+    converted = convert(elsewhere[:3], ProjectKind.CANVASES, 200, 100)
     assert [one["from_name"] for one in converted.results] == ["canvas", "canvas"]
-    assert convert(elsewhere[:3], Desk.BACKGROUNDS, 200, 100).results == ()
+    assert convert(elsewhere[:3], ProjectKind.BACKGROUNDS, 200, 100).results == ()

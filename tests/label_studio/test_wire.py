@@ -17,7 +17,7 @@ import pytest
 from datagen.errors import InputProblem, LabelStudioUnavailable
 from datagen.label_studio.api.downloads import fetch
 from datagen.label_studio.api.http import Connection
-from datagen.label_studio.api.transport import Address, Pin, Reach, _Stream, deadline
+from datagen.label_studio.api.transport import Address, AddressPolicy, Reach, _Stream, deadline
 
 TOKEN = "f" * 40
 #: What a server does with one connection; the request's head is read already.
@@ -73,7 +73,7 @@ def picture(connection: socket.socket, _head: bytes) -> None:
 
 
 @contextmanager
-def studio(url: str, pin: Pin | None = None) -> Iterator[Connection]:
+def studio(url: str, pin: AddressPolicy | None = None) -> Iterator[Connection]:
     connection = Connection(url, TOKEN, pin=pin, timeout=httpx.Timeout(5.0, connect=1.0), read_attempts=1)
     yield connection
     connection.close()
@@ -86,7 +86,7 @@ def studio_that(behave: Behaviour) -> Iterator[Connection]:
         yield at
 
 
-def names(**known: str | list[str]) -> Pin:
+def names(**known: str | list[str]) -> AddressPolicy:
     """A pin with a name server that knows these; a list is gone through, one answer a question."""
     answers = {name: [what] if isinstance(what, str) else list(what) for name, what in known.items()}
 
@@ -95,7 +95,7 @@ def names(**known: str | list[str]) -> Pin:
         said = left.pop(0) if len(left) > 1 else left[0]
         return [ip_address(one) for one in said.split()]
 
-    return Pin(resolve)
+    return AddressPolicy(resolve)
 
 
 # -- which addresses
@@ -108,7 +108,7 @@ def test_it_connects_to_the_address_that_was_checked_and_resolves_once_for_it() 
         asked.append(host)
         return [ip_address("127.0.0.1")]
 
-    with server(picture) as (port, heard), studio(f"http://studio.test:{port}", Pin(resolve)) as at:
+    with server(picture) as (port, heard), studio(f"http://studio.test:{port}", AddressPolicy(resolve)) as at:
         assert fetch(at, "/a.png", max_bytes=100) == b"picture"
     assert asked == ["studio.test"]  # one connection, one question: none is left for a second answer
     assert f"host: studio.test:{port}".encode() in heard[0].lower()
@@ -140,7 +140,7 @@ def test_a_forbidden_address_among_good_ones_is_passed_over() -> None:
 
 
 def test_an_address_that_was_configured_itself_is_taken_at_its_word() -> None:
-    assert Pin().addresses("169.254.10.10", 80) == [ip_address("169.254.10.10")]
+    assert AddressPolicy().addresses("169.254.10.10", 80) == [ip_address("169.254.10.10")]
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,13 @@ import pytest
 
 from datagen.domain.verdict import Opinion, Reason, Verdict
 from datagen.errors import EngineError
-from datagen.learning.parameter_refinement import Judged, refine
+from datagen.learning.parameter_refinement import ReviewedSample, refine
 from datagen.synthesis.composite.parameters import RANGES, CompositeParameters
 
 
 def judged(opinion, *reasons, concept="aaaa:0", blend="soft"):
     steps = {"instances": [{"concept": concept, "concept_name": "photo.png", "blend": blend}]}
-    return Judged(steps=steps, verdict=Verdict(opinion=Opinion(opinion), reasons=frozenset(reasons)))
+    return ReviewedSample(steps=steps, verdict=Verdict(opinion=Opinion(opinion), reasons=frozenset(reasons)))
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_it_is_pure():
 
 
 def test_verdicts_on_samples_without_steps_are_still_counted():
-    refined = refine({}, [Judged(steps={}, verdict=Verdict(opinion=Opinion.BAD))])
+    refined = refine({}, [ReviewedSample(steps={}, verdict=Verdict(opinion=Opinion.BAD))])
     assert refined.notes[0].startswith("1 of 1 verdict is bad, but without a reason")
     assert "Choose what is wrong" in refined.notes[0]
 

@@ -11,11 +11,11 @@ import pytest
 from sqlalchemy import inspect, select, text
 from sqlalchemy.exc import OperationalError
 
-from datagen.domain.inputs import Desk
+from datagen.domain.inputs import ProjectKind
 from datagen.errors import StoreError
 from datagen.store.backup import back_up, restore
 from datagen.store.database import Database
-from datagen.store.tables import AuditRow, DeskRow, InboxRow, StudyRow
+from datagen.store.tables import AuditRow, InboxRow, ProjectRow, StudyRow
 
 
 def _fill(database: Database) -> None:
@@ -23,7 +23,7 @@ def _fill(database: Database) -> None:
         study = StudyRow(name="scratches", labels=["scratch", "dent"], engine="composite", preview_size=20)
         session.add(study)
         session.flush()
-        session.add(DeskRow(project_id=2**40, study_id=study.id, desk=Desk.CONCEPTS))
+        session.add(ProjectRow(project_id=2**40, study_id=study.id, kind=ProjectKind.CONCEPTS))
         session.add(InboxRow(fingerprint="one", action="ANNOTATION_CREATED", task_ids=[2**40]))
         session.add(AuditRow(study="scratches", who="ann", what="approved “bulk”"))
 
@@ -37,7 +37,7 @@ def test_what_was_backed_up_comes_back_in_another_database(database: Database, e
     _fill(database)
     written = back_up(database, tmp_path / "backup.zip")
     assert restore(empty, tmp_path / "backup.zip") == written
-    for kind in (StudyRow, DeskRow, InboxRow, AuditRow):
+    for kind in (StudyRow, ProjectRow, InboxRow, AuditRow):
         with database.read() as before, empty.read() as after:
             columns = [getattr(kind, column.name) for column in kind.__table__.columns]
             assert after.execute(select(*columns)).all() == before.execute(select(*columns)).all()
@@ -114,7 +114,7 @@ ABOUT = {"version": "7.2", "revision": "0999", "rows": {}}
         ({"study.jsonl": b'{"id": 1, "created_at": "yesterday"}\n'}, "'study', row 1: it is damaged"),
         ({"study.jsonl": b'{"id": 1}\n'}, "a row of 'study' does not fit its table"),
         ({"study.jsonl": b'{"id": "x", "name": ["x"]}\n'}, "a row of 'study' does not fit its table"),
-        ({"desk.jsonl": b'{"project_id": ' + b"9" * 30 + b"}\n"}, "a row of 'desk' does not fit its table"),
+        ({"project.jsonl": b'{"project_id": ' + b"9" * 30 + b"}\n"}, "a row of 'project' does not fit its table"),
     ],
 )
 def test_backup_that_is_damaged_or_newer_is_told_in_a_sentence_and_leaves_the_database_empty(

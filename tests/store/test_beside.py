@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from datagen.store.periodic_thread import beside
+from datagen.store.periodic_thread import run_periodically
 from stage.processes import wait_until
 
 
@@ -24,7 +24,7 @@ def test_it_goes_on_while_the_block_lasts_and_ends_with_it_also_where_that_fails
             thrice.set()
 
     def work() -> None:
-        with beside(act, 0.001, "beside-a-test"):
+        with run_periodically(act, 0.001, "beside-a-test"):
             assert thrice.wait(20)
             raise RuntimeError("the work failed")
 
@@ -41,6 +41,6 @@ def test_it_ends_before_where_there_is_no_more_to_do() -> None:
         calls.append(len(calls))
         return len(calls) < 2
 
-    with beside(act, 0.001, "beside-a-test"):
+    with run_periodically(act, 0.001, "beside-a-test"):
         wait_until(lambda: not alive(), 20, "the end of what is done beside", every=0.01)
     assert calls == [0, 1]

@@ -26,11 +26,11 @@ from PIL import Image
 from datagen.errors import BadPicture
 from datagen.imaging import containment
 from datagen.imaging.codec import decode
-from datagen.imaging.decoder_sandbox import GuardedDecoder
+from datagen.imaging.decoder_sandbox import DecoderSandbox
 from datagen.operations.diagnostics.parts import check_decoder
 from datagen.settings import Settings
 
-if sys.platform != "linux" or GuardedDecoder(max_bytes=10, max_pixels=10).missing_containment():
+if sys.platform != "linux" or DecoderSandbox(max_bytes=10, max_pixels=10).missing_containment():
     pytest.skip("this kernel has no seccomp or no Landlock", allow_module_level=True)
 
 #: A decoder that does what a picture's text asks for, with the given arguments, and tells how it went.
@@ -171,8 +171,8 @@ def orders(victims: dict[str, Any]) -> list[bytes]:
 AS_ANOTHER = """
     import json, sys
     from datagen.errors import BadPicture
-    from datagen.imaging.decoder_sandbox import GuardedDecoder
-    decoder = GuardedDecoder(max_bytes=10**6, max_pixels=10**6, decoder="attacks:decode")
+    from datagen.imaging.decoder_sandbox import DecoderSandbox
+    decoder = DecoderSandbox(max_bytes=10**6, max_pixels=10**6, decoder="attacks:decode")
     outcomes = []
     for order in json.load(sys.stdin):
         try:
@@ -204,7 +204,7 @@ def test_code_in_a_picture_is_refused_everything(
     planted: Path, victims: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", f"{planted}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
-    decoder = GuardedDecoder(max_bytes=10**6, max_pixels=10**6, decoder="attacks:decode")
+    decoder = DecoderSandbox(max_bytes=10**6, max_pixels=10**6, decoder="attacks:decode")
     outcomes = []
     for order in orders(victims):
         with pytest.raises(BadPicture) as told:
@@ -238,7 +238,7 @@ def test_code_in_a_picture_is_refused_everything_where_the_worker_is_not_root(
 
 
 def test_the_process_has_a_user_of_its_own_no_capabilities_and_three_descriptors() -> None:
-    decoder = GuardedDecoder(max_bytes=10, max_pixels=10)
+    decoder = DecoderSandbox(max_bytes=10, max_pixels=10)
     assert decoder.missing_containment() == []
     assert decoder._process is not None
     proc = Path("/proc") / str(decoder._process.pid)
@@ -361,9 +361,9 @@ def test_doctor_names_what_a_machine_cannot_contain_and_pictures_are_decoded_all
     program = """
         from datagen.operations.diagnostics.parts import check_decoder
         from datagen.settings import Settings
-        from datagen.imaging.decoder_sandbox import GuardedDecoder
+        from datagen.imaging.decoder_sandbox import DecoderSandbox
         print(check_decoder(Settings(_env_file=None)))
-        print(GuardedDecoder(max_bytes=10**6, max_pixels=10**6).size_of(bytes.fromhex(sys.argv[1])))
+        print(DecoderSandbox(max_bytes=10**6, max_pixels=10**6).size_of(bytes.fromhex(sys.argv[1])))
     """
     png = cv2.imencode(".png", np.zeros((7, 9), np.uint8))[1].tobytes()
     told = subprocess.run(
@@ -433,7 +433,7 @@ def _told(pixels: npt.NDArray[Any]) -> str:
 def test_contained_decoder_answers_as_decoding_here_does() -> None:
     """Nothing that a decoder needs is missing behind the filter: no late import, thread, file or system call."""
     limits = {"max_bytes": 10**6, "max_pixels": 10**6}
-    decoder = GuardedDecoder(**limits)
+    decoder = DecoderSandbox(**limits)
     different, good = [], 0
     for name, data in samples():
         here = there = ""

@@ -20,7 +20,7 @@ from PIL import Image
 from datagen.errors import BadPicture, StoreError
 from datagen.imaging import decoder_sandbox
 from datagen.imaging.codec import decode, encode_png
-from datagen.imaging.decoder_sandbox import GuardedDecoder
+from datagen.imaging.decoder_sandbox import DecoderSandbox
 from stage.processes import born, wait_until
 
 SMALL = encode_png(np.full((20, 30), 90, np.uint8))
@@ -82,21 +82,21 @@ def decode(data, *, max_bytes, max_pixels):
 
 
 @pytest.fixture
-def decoder() -> Iterator[GuardedDecoder]:
-    decoder = GuardedDecoder(max_bytes=10**6, max_pixels=10**6)
+def decoder() -> Iterator[DecoderSandbox]:
+    decoder = DecoderSandbox(max_bytes=10**6, max_pixels=10**6)
     yield decoder
     decoder.close()
 
 
 @pytest.fixture
-def faulty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., GuardedDecoder]]:
+def faulty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., DecoderSandbox]]:
     """Makes decoders with faults."""
     (tmp_path / "faults.py").write_text(FAULTS.replace("WHERE", repr(str(tmp_path / "written"))))
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
     made = []
 
-    def make(**bounds: float) -> GuardedDecoder:
-        made.append(GuardedDecoder(**{"max_bytes": 10**6, "max_pixels": 10**6, "decoder": "faults:decode"} | bounds))
+    def make(**bounds: float) -> DecoderSandbox:
+        made.append(DecoderSandbox(**{"max_bytes": 10**6, "max_pixels": 10**6, "decoder": "faults:decode"} | bounds))
         return made[-1]
 
     yield make
@@ -104,12 +104,12 @@ def faulty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
         one.close()
 
 
-def child_of(decoder: GuardedDecoder) -> int:
+def child_of(decoder: DecoderSandbox) -> int:
     assert decoder._process is not None
     return decoder._process._popen.pid
 
 
-def test_the_size_is_the_upright_pictures(decoder: GuardedDecoder) -> None:
+def test_the_size_is_the_upright_pictures(decoder: DecoderSandbox) -> None:
     assert decoder.size_of(SMALL) == (30, 20)
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -130,7 +130,7 @@ def test_the_size_is_the_upright_pictures(decoder: GuardedDecoder) -> None:
     ids=["empty", "damaged", "pdf", "bytes", "pixels"],
 )
 def test_what_cannot_be_decoded_says_the_same_as_decoding_it_here(
-    data: bytes, sentence: str, decoder: GuardedDecoder
+    data: bytes, sentence: str, decoder: DecoderSandbox
 ) -> None:
     with pytest.raises(BadPicture, match=sentence):
         decoder.size_of(data)
@@ -139,7 +139,7 @@ def test_what_cannot_be_decoded_says_the_same_as_decoding_it_here(
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "GIF"])
 @pytest.mark.parametrize("mode", ["L", "RGB"])
-def test_decoded_pixels_are_those_of_decoding_in_this_process(mode: str, kind: str, decoder: GuardedDecoder) -> None:
+def test_decoded_pixels_are_those_of_decoding_in_this_process(mode: str, kind: str, decoder: DecoderSandbox) -> None:
     shape = (40, 60) if mode == "L" else (40, 60, 3)
     saved = io.BytesIO()
     Image.fromarray(np.random.default_rng(3).integers(0, 256, shape, np.uint8)).save(saved, kind)
@@ -151,14 +151,14 @@ def test_decoded_pixels_are_those_of_decoding_in_this_process(mode: str, kind: s
     assert not pixels.flags.writeable
 
 
-def test_sixteen_bits_are_decoded_as_sixteen_bits(decoder: GuardedDecoder) -> None:
+def test_sixteen_bits_are_decoded_as_sixteen_bits(decoder: DecoderSandbox) -> None:
     deep = np.random.default_rng(4).integers(0, 2**16, (30, 20, 3), np.uint16)
     np.testing.assert_array_equal(decoder.decode(encode_png(deep)), deep)
 
 
 @pytest.mark.parametrize("data", [b"hang", b"crash", b"huge", b"float"])
 def test_pixels_that_cannot_be_had_are_a_sentence_and_the_next_picture_is_decoded(
-    data: bytes, faulty: Callable[..., GuardedDecoder]
+    data: bytes, faulty: Callable[..., DecoderSandbox]
 ) -> None:
     decoder = faulty(wall_seconds=1.0)
     with pytest.raises(BadPicture, match=r"took more than|broke down"):
@@ -166,22 +166,22 @@ def test_pixels_that_cannot_be_had_are_a_sentence_and_the_next_picture_is_decode
     np.testing.assert_array_equal(decoder.decode(b"good"), np.zeros((7, 9), np.uint8))
 
 
-def test_a_long_sentence_of_the_decoder_is_not_believed(faulty: Callable[..., GuardedDecoder]) -> None:
+def test_a_long_sentence_of_the_decoder_is_not_believed(faulty: Callable[..., DecoderSandbox]) -> None:
     decoder = faulty()
     with pytest.raises(BadPicture, match="broke down"):
         decoder.size_of(b"words")
     assert decoder.size_of(b"good") == (9, 7)
 
 
-def test_the_largest_allowed_picture_fits_its_memory(decoder: GuardedDecoder) -> None:
+def test_the_largest_allowed_picture_fits_its_memory(decoder: DecoderSandbox) -> None:
     noise = np.random.default_rng(0).integers(0, 2**16, (10, 1000, 3), np.uint16)
     largest = encode_png(np.tile(noise, (100, 1, 1)))
-    roomy = GuardedDecoder(max_bytes=10**8, max_pixels=10**6)
+    roomy = DecoderSandbox(max_bytes=10**8, max_pixels=10**6)
     assert roomy.size_of(largest) == (1000, 1000)
     roomy.close()
 
 
-def test_a_small_picture_costs_little_once_warm(decoder: GuardedDecoder) -> None:
+def test_a_small_picture_costs_little_once_warm(decoder: DecoderSandbox) -> None:
     decoder.size_of(SMALL)
     took = []
     for _ in range(200):
@@ -191,14 +191,14 @@ def test_a_small_picture_costs_little_once_warm(decoder: GuardedDecoder) -> None
     assert sorted(took)[len(took) // 4] < 0.001  # what is free of the machine's other work
 
 
-def test_a_picture_that_hangs_is_given_up_and_the_next_one_is_decoded(faulty: Callable[..., GuardedDecoder]) -> None:
+def test_a_picture_that_hangs_is_given_up_and_the_next_one_is_decoded(faulty: Callable[..., DecoderSandbox]) -> None:
     decoder = faulty(wall_seconds=0.5)
     with pytest.raises(BadPicture, match="took more than"):
         decoder.size_of(b"hang")
     assert decoder.size_of(b"good") == (9, 7)
 
 
-def test_a_picture_that_spins_is_ended_by_its_processor_time(faulty: Callable[..., GuardedDecoder]) -> None:
+def test_a_picture_that_spins_is_ended_by_its_processor_time(faulty: Callable[..., DecoderSandbox]) -> None:
     decoder = faulty(cpu_seconds=1)
     with pytest.raises(BadPicture, match="took more than 1 s"):
         decoder.size_of(b"spin")
@@ -207,7 +207,7 @@ def test_a_picture_that_spins_is_ended_by_its_processor_time(faulty: Callable[..
 
 @pytest.mark.parametrize("how", [b"eat", b"eat slowly"])
 def test_a_picture_that_eats_memory_is_refused_within_its_share(
-    how: bytes, faulty: Callable[..., GuardedDecoder]
+    how: bytes, faulty: Callable[..., DecoderSandbox]
 ) -> None:
     decoder = faulty(memory_bytes=100 * 2**20)
     with pytest.raises(BadPicture, match="takes more than 100 MiB"):
@@ -215,14 +215,14 @@ def test_a_picture_that_eats_memory_is_refused_within_its_share(
     assert decoder.size_of(b"good") == (9, 7)
 
 
-def test_a_picture_that_crashes_the_decoder_is_named_as_the_fault(faulty: Callable[..., GuardedDecoder]) -> None:
+def test_a_picture_that_crashes_the_decoder_is_named_as_the_fault(faulty: Callable[..., DecoderSandbox]) -> None:
     decoder = faulty()
     with pytest.raises(BadPicture, match="the decoder broke down over the picture"):
         decoder.size_of(b"crash")
     assert decoder.size_of(b"good") == (9, 7)
 
 
-def test_a_process_that_somebody_ends_is_not_the_pictures_fault(faulty: Callable[..., GuardedDecoder]) -> None:
+def test_a_process_that_somebody_ends_is_not_the_pictures_fault(faulty: Callable[..., DecoderSandbox]) -> None:
     decoder = faulty()
     assert decoder.size_of(b"good") == (9, 7)
     first = child_of(decoder)
@@ -231,14 +231,14 @@ def test_a_process_that_somebody_ends_is_not_the_pictures_fault(faulty: Callable
     assert child_of(decoder) != first
 
 
-def test_a_picture_can_write_nothing(faulty: Callable[..., GuardedDecoder], tmp_path: Path) -> None:
+def test_a_picture_can_write_nothing(faulty: Callable[..., DecoderSandbox], tmp_path: Path) -> None:
     with pytest.raises(BadPicture, match="broke down"):
         faulty().size_of(b"write")
     assert not (tmp_path / "written").exists()
 
 
 def test_a_picture_finds_no_secret_beside_it(
-    faulty: Callable[..., GuardedDecoder], monkeypatch: pytest.MonkeyPatch
+    faulty: Callable[..., DecoderSandbox], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LABEL_STUDIO_API_KEY", "a" * 40)
     monkeypatch.setenv("DATAGEN_DATABASE_URL", "postgresql://user:password@host/db")
@@ -247,7 +247,7 @@ def test_a_picture_finds_no_secret_beside_it(
     assert str(told.value) == "0 variables: "
 
 
-def test_pixels_that_stop_halfway_are_given_up(faulty: Callable[..., GuardedDecoder]) -> None:
+def test_pixels_that_stop_halfway_are_given_up(faulty: Callable[..., DecoderSandbox]) -> None:
     decoder = faulty(wall_seconds=1.0)
     with pytest.raises(BadPicture, match="took more than"):
         decoder.decode(b"half of the pixels")
@@ -256,7 +256,7 @@ def test_pixels_that_stop_halfway_are_given_up(faulty: Callable[..., GuardedDeco
 
 @pytest.mark.parametrize("answer", [b"huge answer", b"deep answer", b"wrong answer"])
 def test_answer_that_is_not_an_answer_is_refused_without_taking_memory(
-    answer: bytes, faulty: Callable[..., GuardedDecoder]
+    answer: bytes, faulty: Callable[..., DecoderSandbox]
 ) -> None:
     decoder = faulty()
     with pytest.raises(BadPicture, match="broke down"):
@@ -264,7 +264,7 @@ def test_answer_that_is_not_an_answer_is_refused_without_taking_memory(
     assert decoder.size_of(b"good") == (9, 7)
 
 
-def test_answer_that_drips_is_given_up(faulty: Callable[..., GuardedDecoder]) -> None:
+def test_answer_that_drips_is_given_up(faulty: Callable[..., DecoderSandbox]) -> None:
     decoder = faulty(wall_seconds=0.5)
     with pytest.raises(BadPicture, match="took more than"):
         decoder.size_of(b"drip")
@@ -272,7 +272,7 @@ def test_answer_that_drips_is_given_up(faulty: Callable[..., GuardedDecoder]) ->
 
 
 def test_process_that_used_its_share_is_replaced(
-    faulty: Callable[..., GuardedDecoder], monkeypatch: pytest.MonkeyPatch
+    faulty: Callable[..., DecoderSandbox], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(decoder_sandbox, "SHARES_A_PROCESS", 0)
     decoder = faulty()
@@ -283,19 +283,19 @@ def test_process_that_used_its_share_is_replaced(
 
 
 def test_what_a_decoder_prints_does_not_reach_our_log(
-    faulty: Callable[..., GuardedDecoder], capfd: pytest.CaptureFixture[str]
+    faulty: Callable[..., DecoderSandbox], capfd: pytest.CaptureFixture[str]
 ) -> None:
     faulty().size_of(b"chatter")
     assert capfd.readouterr() == ("", "")
 
 
-def test_many_threads_may_ask_at_once(decoder: GuardedDecoder) -> None:
+def test_many_threads_may_ask_at_once(decoder: DecoderSandbox) -> None:
     pictures = [encode_png(np.zeros((1 + n, 40 + n), np.uint8)) for n in range(40)]
     with ThreadPoolExecutor(8) as threads:
         assert list(threads.map(decoder.size_of, pictures)) == [(40 + n, 1 + n) for n in range(40)]
 
 
-def test_closing_ends_the_process_and_the_next_picture_starts_another(decoder: GuardedDecoder) -> None:
+def test_closing_ends_the_process_and_the_next_picture_starts_another(decoder: DecoderSandbox) -> None:
     decoder.size_of(SMALL)
     child = child_of(decoder)
     decoder.close()
@@ -306,8 +306,8 @@ def test_closing_ends_the_process_and_the_next_picture_starts_another(decoder: G
 def test_it_ends_when_its_owner_is_killed(tmp_path: Path) -> None:
     program = """
         import os, signal, sys
-        from datagen.imaging.decoder_sandbox import GuardedDecoder
-        decoder = GuardedDecoder(max_bytes=10**6, max_pixels=10**6)
+        from datagen.imaging.decoder_sandbox import DecoderSandbox
+        decoder = DecoderSandbox(max_bytes=10**6, max_pixels=10**6)
         decoder.size_of(bytes.fromhex(sys.argv[1]))
         print(decoder._process._popen.pid, flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
@@ -321,4 +321,4 @@ def test_it_ends_when_its_owner_is_killed(tmp_path: Path) -> None:
 
 def test_a_decoder_that_cannot_be_started_is_told(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="does not start"):
-        GuardedDecoder(max_bytes=10, max_pixels=10, decoder="no_such_module:decode").size_of(b"x")
+        DecoderSandbox(max_bytes=10, max_pixels=10, decoder="no_such_module:decode").size_of(b"x")

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from datagen.errors import StoreError, StoreMissing, StoreUnavailable
-from datagen.store.blob_store import ImageStore, digest_of
+from datagen.store.blob_store import BlobStore, digest_of
 from datagen.store.bounded import BoundedCalls
 from s3 import BUCKET, S3, s3_server
 
@@ -26,7 +26,7 @@ DIGEST = digest_of(DATA)
 #: Short enough for a test; the product waits longer.
 ANSWER_S = 0.3
 
-OPERATIONS: dict[str, Callable[[ImageStore], object]] = {
+OPERATIONS: dict[str, Callable[[BlobStore], object]] = {
     "put": lambda store: store.put(DATA),
     "get": lambda store: store.get(DIGEST),
     "exists": lambda store: store.exists(DIGEST),
@@ -55,7 +55,7 @@ def url() -> str:
     return f"s3://{BUCKET}/{secrets.token_hex(4)}"
 
 
-def unavailable(store: ImageStore, operation: str) -> StoreUnavailable:
+def unavailable(store: BlobStore, operation: str) -> StoreUnavailable:
     """What the operation raises; it names nothing that is nobody's business."""
     with pytest.raises(StoreUnavailable) as caught:
         OPERATIONS[operation](store)
@@ -68,7 +68,7 @@ def unavailable(store: ImageStore, operation: str) -> StoreUnavailable:
 def test_refused_connections_mean_unavailable_and_not_that_the_object_is_missing(
     s3: S3, url: str, operation: str
 ) -> None:
-    store = ImageStore(url)
+    store = BlobStore(url)
     store.put(DATA)
     s3.refuse()
     assert "refuses connections" in unavailable(store, operation).reason
@@ -77,7 +77,7 @@ def test_refused_connections_mean_unavailable_and_not_that_the_object_is_missing
 
 
 def test_a_frozen_server_is_given_up_and_not_asked_again_at_once(s3: S3, url: str) -> None:
-    store = ImageStore(url, answer_s=ANSWER_S)
+    store = BlobStore(url, answer_s=ANSWER_S)
     s3.freeze()
     assert "did not answer in time" in unavailable(store, "get").reason
     assert s3.requests == 2  # one more try, on a new connection; the driver's own would be 25
@@ -99,7 +99,7 @@ def test_a_frozen_server_is_given_up_and_not_asked_again_at_once(s3: S3, url: st
 def test_a_server_that_refuses_is_unavailable_and_its_fix_is_named(
     s3: S3, url: str, status: int, code: str, reason: str, remedy: str
 ) -> None:
-    store = ImageStore(url)
+    store = BlobStore(url)
     store.put(DATA)
     s3.answer(status, code)
     fault = unavailable(store, "get")
@@ -111,7 +111,7 @@ def test_a_server_that_refuses_is_unavailable_and_its_fix_is_named(
 @pytest.mark.parametrize("operation", ["put", "get", "exists", "check"])
 def test_a_bucket_that_is_gone_is_not_taken_for_a_missing_object(s3: S3, operation: str) -> None:
     assert s3.url
-    fault = unavailable(ImageStore("s3://gone/prefix"), operation)
+    fault = unavailable(BlobStore("s3://gone/prefix"), operation)
     assert fault.reason == "its bucket does not exist"
     assert "create the bucket" in str(fault)
 
@@ -122,7 +122,7 @@ def test_missing_credentials_are_named_with_their_fix(s3: S3, url: str, monkeypa
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
     monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
-    assert "AWS_ACCESS_KEY_ID" in str(unavailable(ImageStore(url), "put"))
+    assert "AWS_ACCESS_KEY_ID" in str(unavailable(BlobStore(url), "put"))
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_a_folder_that_cannot_be_used_says_why_without_its_path(
         raise OSError(number, os.strerror(number), target)
 
     monkeypatch.setattr(os, "replace", refuse)
-    assert unavailable(ImageStore(f"file://{tmp_path}/images"), "put").reason.startswith(reason)
+    assert unavailable(BlobStore(f"file://{tmp_path}/images"), "put").reason.startswith(reason)
 
 
 def test_a_read_from_a_dead_mount_is_given_up(tmp_path: Path) -> None:
@@ -150,13 +150,13 @@ def test_a_read_from_a_dead_mount_is_given_up(tmp_path: Path) -> None:
     path = tmp_path / "images" / DIGEST[:2] / DIGEST[2:4] / DIGEST
     path.parent.mkdir(parents=True)
     os.mkfifo(path)
-    store = ImageStore(f"file://{tmp_path}/images", whole_s=0.2)
+    store = BlobStore(f"file://{tmp_path}/images", whole_s=0.2)
     assert unavailable(store, "get").reason == "it did not answer in time"
     path.open("wb").close()  # lets the thread go that was left behind
 
 
 def test_an_unmounted_folder_is_not_taken_for_missing_objects(tmp_path: Path) -> None:
-    store = ImageStore(f"file://{tmp_path}/images")
+    store = BlobStore(f"file://{tmp_path}/images")
     assert "not there or is empty" in unavailable(store, "get").reason
     (tmp_path / "images").mkdir()
     assert "not there or is empty" in unavailable(store, "get").reason
@@ -166,7 +166,7 @@ def test_an_unmounted_folder_is_not_taken_for_missing_objects(tmp_path: Path) ->
 
 
 def test_missing_and_damaged_objects_are_no_outage(tmp_path: Path) -> None:
-    store = ImageStore(f"file://{tmp_path}/images")
+    store = BlobStore(f"file://{tmp_path}/images")
     store.put(b"another")
     store.put(DATA)
     (tmp_path / "images" / DIGEST[:2] / DIGEST[2:4] / DIGEST).write_bytes(b"other bytes")

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from datagen.errors import StoreError
-from datagen.store.blob_store import ImageStore
+from datagen.store.blob_store import BlobStore
 
 pytest.importorskip("s3fs", reason="the extra s3 is not installed")
 moto_server = pytest.importorskip("moto.server", reason="moto[server] is not installed")
@@ -45,11 +45,11 @@ def url(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.fixture
-def store(url: str) -> ImageStore:
-    return ImageStore(url)
+def store(url: str) -> BlobStore:
+    return BlobStore(url)
 
 
-def test_what_was_put_is_got_until_it_is_deleted(store: ImageStore) -> None:
+def test_what_was_put_is_got_until_it_is_deleted(store: BlobStore) -> None:
     assert store.put(DATA) == store.put(DATA) == DIGEST
     assert store.get(DIGEST) == DATA
     store.delete(DIGEST)
@@ -59,18 +59,18 @@ def test_what_was_put_is_got_until_it_is_deleted(store: ImageStore) -> None:
         store.get(DIGEST)
 
 
-def test_a_denial_is_not_remembered_when_another_process_has_written(store: ImageStore, url: str) -> None:
-    other = ImageStore(url)
+def test_a_denial_is_not_remembered_when_another_process_has_written(store: BlobStore, url: str) -> None:
+    other = BlobStore(url)
     assert not other.exists(DIGEST)
     store.put(DATA)
     assert other.exists(DIGEST)
 
 
-def _read(store: ImageStore) -> None:
+def _read(store: BlobStore) -> None:
     assert store.get(DIGEST) == DATA
 
 
-def test_a_forked_worker_opens_its_own_connection(store: ImageStore) -> None:
+def test_a_forked_worker_opens_its_own_connection(store: BlobStore) -> None:
     """RQ forks for each job, and S3's event loop does not survive that."""
     store.put(DATA)
     worker = multiprocessing.get_context("fork").Process(target=_read, args=(store,))
@@ -80,9 +80,9 @@ def test_a_forked_worker_opens_its_own_connection(store: ImageStore) -> None:
     assert store.get(DIGEST) == DATA
 
 
-def test_a_missing_bucket_is_a_sentence_with_the_fix(store: ImageStore) -> None:
+def test_a_missing_bucket_is_a_sentence_with_the_fix(store: BlobStore) -> None:
     with pytest.raises(StoreError, match=f"image {DIGEST} cannot be stored: .*bucket does not exist") as problem:
-        ImageStore("s3://elsewhere").put(DATA)
+        BlobStore("s3://elsewhere").put(DATA)
     assert "its bucket does not exist; create the bucket, or set DATAGEN_STORE_URL to one that exists" in str(
         problem.value
     )
@@ -97,19 +97,19 @@ def test_credentials_that_are_gone_are_a_sentence_with_the_fix(
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
     with pytest.raises(StoreError, match="set AWS_ACCESS_KEY_ID and AWS_SECRET"):
-        ImageStore(url).put(DATA)
+        BlobStore(url).put(DATA)
 
 
 def test_credentials_that_are_refused_are_a_sentence_with_the_fix(url: str, endpoint: str) -> None:
     httpx.post(f"{endpoint}/moto-api/reset-auth", content=b"0").raise_for_status()  # from now on keys are checked
     try:
         with pytest.raises(StoreError, match="access is denied; set AWS_ACCESS_KEY_ID and AWS_SEC"):
-            ImageStore(url).put(DATA)
+            BlobStore(url).put(DATA)
     finally:
         httpx.post(f"{endpoint}/moto-api/reset-auth", content=b"inf").raise_for_status()
 
 
-def test_a_mark_is_read_by_others_and_survives(store: ImageStore, url: str) -> None:
+def test_a_mark_is_read_by_others_and_survives(store: BlobStore, url: str) -> None:
     assert store.mark() is None
     assert store.write_mark("3f2a") == "3f2a"
-    assert ImageStore(url).mark() == "3f2a"
+    assert BlobStore(url).mark() == "3f2a"

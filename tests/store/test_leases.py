@@ -46,9 +46,9 @@ def test_who_lost_the_lease_finds_out_before_writing(database: Database) -> None
     assert first is not None
     assert second is not None
     with database.write() as session:
-        assert leases.held(session, InboxRow, row_id, first.token) is None
+        assert leases.get_if_owned(session, InboxRow, row_id, first.token) is None
         assert not leases.renew(session, InboxRow, row_id, first.token, 60)
-        assert leases.held(session, InboxRow, row_id, second.token) is not None
+        assert leases.get_if_owned(session, InboxRow, row_id, second.token) is not None
 
 
 def test_a_renewed_lease_keeps_others_out(database: Database) -> None:
@@ -65,7 +65,7 @@ def test_what_is_done_is_never_taken_again(database: Database) -> None:
     mine = _claim(database, row_id)
     assert mine is not None
     with database.write() as session:
-        held = leases.held(session, InboxRow, row_id, mine.token)
+        held = leases.get_if_owned(session, InboxRow, row_id, mine.token)
         assert held is not None
         leases.finish(held)
     assert _claim(database, row_id) is None
@@ -76,7 +76,7 @@ def test_what_was_postponed_waits_until_it_is_due(database: Database) -> None:
     mine = _claim(database, row_id)
     assert mine is not None
     with database.write() as session:
-        held = leases.held(session, InboxRow, row_id, mine.token)
+        held = leases.get_if_owned(session, InboxRow, row_id, mine.token)
         assert held is not None
         leases.postpone(held, "Label Studio is away", now() + timedelta(hours=1))
     assert _claim(database, row_id) is None
@@ -92,7 +92,7 @@ def test_what_was_given_up_keeps_its_reason(database: Database) -> None:
     mine = _claim(database, row_id)
     assert mine is not None
     with database.write() as session:
-        held = leases.held(session, InboxRow, row_id, mine.token)
+        held = leases.get_if_owned(session, InboxRow, row_id, mine.token)
         assert held is not None
         leases.give_up(held, "x" * 5000)
     with database.read() as session:

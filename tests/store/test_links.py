@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from datagen.errors import Refused
-from datagen.store.signed_urls import Links
+from datagen.store.signed_urls import SignedUrls
 
 DIGEST, OTHER = "a" * 64, "b" * 64
 
@@ -18,46 +18,46 @@ def _key(link: str) -> str:
 
 
 def test_a_link_of_ours_passes() -> None:
-    links = Links("http://datagen.example", b"key", days=1)
+    links = SignedUrls("http://datagen.example", b"key", days=1)
     link = links.make(DIGEST)
     assert link.startswith(f"http://datagen.example/images/{DIGEST}.png?key=")
     links.check(DIGEST, _key(link))
 
 
 def test_a_link_is_for_one_picture_only() -> None:
-    links = Links("", b"key", days=1)
+    links = SignedUrls("", b"key", days=1)
     with pytest.raises(Refused, match="another picture"):
         links.check(OTHER, _key(links.make(DIGEST)))
 
 
 def test_a_link_signed_with_another_key_is_refused() -> None:
-    forged = Links("", b"their key", days=1).make(DIGEST)
+    forged = SignedUrls("", b"their key", days=1).make(DIGEST)
     with pytest.raises(Refused, match="not valid"):
-        Links("", b"our key", days=1).check(DIGEST, _key(forged))
+        SignedUrls("", b"our key", days=1).check(DIGEST, _key(forged))
 
 
 def test_a_link_expires() -> None:
-    link = Links("", b"key", days=1).make(DIGEST)
+    link = SignedUrls("", b"key", days=1).make(DIGEST)
     with pytest.raises(Refused, match="expired"):
-        Links("", b"key", days=-1).check(DIGEST, _key(link))
+        SignedUrls("", b"key", days=-1).check(DIGEST, _key(link))
 
 
 @pytest.mark.parametrize("junk", ["", "x", "a.b.c", "é" * 50])
 def test_junk_instead_of_a_key_is_refused(junk: str) -> None:
     with pytest.raises(Refused):
-        Links("", b"key", days=1).check(DIGEST, junk)
+        SignedUrls("", b"key", days=1).check(DIGEST, junk)
 
 
 def test_a_key_is_changed_while_links_of_the_old_one_are_about() -> None:
-    old = Links("", b"old", days=1).make(DIGEST)
-    both = Links("", (b"old", b"new"), days=1)
+    old = SignedUrls("", b"old", days=1).make(DIGEST)
+    both = SignedUrls("", (b"old", b"new"), days=1)
     both.check(DIGEST, _key(old))
     new = both.make(DIGEST)
-    Links("", b"new", days=1).check(DIGEST, _key(new))
+    SignedUrls("", b"new", days=1).check(DIGEST, _key(new))
     with pytest.raises(Refused):
-        Links("", b"old", days=1).check(DIGEST, _key(new))
+        SignedUrls("", b"old", days=1).check(DIGEST, _key(new))
     with pytest.raises(Refused):
-        Links("", b"new", days=1).check(DIGEST, _key(old))
+        SignedUrls("", b"new", days=1).check(DIGEST, _key(old))
 
 
 def _made(days_from_now: float, monkeypatch: pytest.MonkeyPatch) -> str:
@@ -65,32 +65,32 @@ def _made(days_from_now: float, monkeypatch: pytest.MonkeyPatch) -> str:
     moment = time.time() + days_from_now * 86_400
     with monkeypatch.context() as there:
         there.setattr("itsdangerous.timed.time.time", lambda: moment)
-        return _key(Links("", b"key", days=3).make(DIGEST))
+        return _key(SignedUrls("", b"key", days=3).make(DIGEST))
 
 
 def test_link_of_a_machine_whose_clock_is_past_midnight_already_passes(monkeypatch: pytest.MonkeyPatch) -> None:
-    Links("", b"key", days=3).check(DIGEST, _made(1, monkeypatch))
+    SignedUrls("", b"key", days=3).check(DIGEST, _made(1, monkeypatch))
 
 
 def test_link_from_the_future_names_the_clocks_not_its_age(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Refused, match=r"days ahead of this machine's clock; set the clocks of all machines by NTP"):
-        Links("", b"key", days=3).check(DIGEST, _made(3, monkeypatch))
+        SignedUrls("", b"key", days=3).check(DIGEST, _made(3, monkeypatch))
 
 
 def test_link_passes_until_the_end_of_its_last_day(monkeypatch: pytest.MonkeyPatch) -> None:
-    links = Links("", b"key", days=3)
+    links = SignedUrls("", b"key", days=3)
     links.check(DIGEST, _made(-3, monkeypatch))
     with pytest.raises(Refused, match="expired"):
         links.check(DIGEST, _made(-4, monkeypatch))
 
 
 def test_whether_a_link_opens_is_told_by_all_of_it() -> None:
-    links = Links("http://datagen.example", b"key", days=1)
+    links = SignedUrls("http://datagen.example", b"key", days=1)
     link = links.make(DIGEST)
     assert links.opens(link, DIGEST)
     assert not links.opens(link, "0" * 64)
     assert not links.opens(link.replace("datagen.example", "elsewhere.example"), DIGEST)
     assert not links.opens(link.partition("?")[0], DIGEST)
     assert not links.opens("", DIGEST)
-    assert not Links("http://datagen.example", b"another", days=1).opens(link, DIGEST)
-    assert not Links("http://datagen.example", b"key", days=-1).opens(link, DIGEST)
+    assert not SignedUrls("http://datagen.example", b"another", days=1).opens(link, DIGEST)
+    assert not SignedUrls("http://datagen.example", b"key", days=-1).opens(link, DIGEST)

@@ -82,7 +82,7 @@ def test_verdicts_are_kept_and_a_number_may_come_again_for_another_sample(databa
     database.upgrade()
 
     def say(sample: int, opinion: Opinion) -> VerdictRow:
-        return VerdictRow(annotation_id=2**40, sample_id=sample, opinion=opinion, reviewer="Bob", said_at="")
+        return VerdictRow(annotation_id=2**40, sample_id=sample, opinion=opinion, reviewer="Bob", updated_at="")
 
     with database.write() as session:
         session.add(say(2, Opinion.BAD))

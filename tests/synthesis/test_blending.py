@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from datagen.synthesis.composite.appearance.blending import BLENDS, Laying
+from datagen.synthesis.composite.appearance.blending import BLENDS, BlendRegion
 from datagen.synthesis.composite.extraction.matting import unmixed
 
 #: What the concept was photographed on, what it is laid on, and its own tone.
@@ -27,7 +27,7 @@ def opacity():
 
 @pytest.fixture
 def laying(opacity):
-    return Laying(
+    return BlendRegion(
         background=plane(NEW),
         patch=OLD + opacity * (OWN - plane(OLD)),
         clean=plane(OLD),
@@ -53,7 +53,7 @@ def test_a_faded_edge_is_not_faded_twice(name, laying, opacity):
 
 @pytest.mark.parametrize("name", ["hard", "soft", "residual", "ratio", "following"])
 def test_a_concept_laid_where_it_came_from_is_as_photographed(name, laying):
-    back = Laying(
+    back = BlendRegion(
         background=laying.clean,
         patch=laying.patch,
         clean=laying.clean,

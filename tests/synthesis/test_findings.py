@@ -7,7 +7,7 @@ import re
 import pytest
 
 from datagen.synthesis.composite import findings
-from datagen.synthesis.composite.appearance.appearance_model import Law
+from datagen.synthesis.composite.appearance.appearance_model import AppearanceModel
 from datagen.synthesis.composite.appearance.pose import PosePrior
 from datagen.synthesis.composite.engine import CompositeEngine
 from datagen.synthesis.composite.placement import area_model
@@ -19,8 +19,8 @@ POSES = ("kept", "quarter turns", "any turn")
 _JARGON = re.compile(r"\b(IoU|law|slope|matte|prior|blends?|additive|exemplar|pose|residual|leave|learned by)\b")
 
 
-def law(kind: str) -> Law:
-    return Law(
+def law(kind: str) -> AppearanceModel:
+    return AppearanceModel(
         kind=kind, slope=1.0, doubt=0.22, two_level=False, contrast_log=0.1, weights={"soft": 1.0}, scores={"soft": 0.3}
     )
 

@@ -7,29 +7,29 @@ import pytest
 from datagen.errors import EngineError
 from datagen.synthesis import parameter_routing
 from datagen.synthesis.engine import check_engine, load_engine
-from datagen.synthesis.parameter_routing import go_on, known_parameters, own_parameters
+from datagen.synthesis.parameter_routing import keep_known_parameters, remedy, select_parameters
 
 BOTH = {"weights": "owner/name", "steps": 8, "contrast": 0.8}
 
 
 def test_each_engine_takes_its_own_where_its_specs_hold_it():
-    assert own_parameters("composite", BOTH) == {"contrast": 0.8}
-    assert own_parameters("diffusion", BOTH) == {"contrast": 0.8, "diffusion": {"weights": "owner/name", "steps": 8}}
-    assert own_parameters("composite", {"weights": "owner/name"}) == {}
-    assert own_parameters("diffusion", {}) == {}
+    assert select_parameters("composite", BOTH) == {"contrast": 0.8}
+    assert select_parameters("diffusion", BOTH) == {"contrast": 0.8, "diffusion": {"weights": "owner/name", "steps": 8}}
+    assert select_parameters("composite", {"weights": "owner/name"}) == {}
+    assert select_parameters("diffusion", {}) == {}
 
 
 @pytest.mark.parametrize("engine", ["composite", "diffusion"])
 def test_a_misspelt_parameter_is_refused_and_not_taken_for_another_engines(engine):
     with pytest.raises(EngineError, match="names 'wieghts', which is no engine's parameter; those of") as refused:
-        own_parameters(engine, {"wieghts": "owner/name"})
+        select_parameters(engine, {"wieghts": "owner/name"})
     assert "DATAGEN_ENGINE_PARAMETERS" in str(refused.value)
     assert "restart “datagen up” and the workers" in str(refused.value)
 
 
 def test_what_a_version_got_by_a_fault_is_not_inherited():
-    assert known_parameters("composite", {"composite": {"weights": "x"}, "contrast": 0.8}) == {"contrast": 0.8}
-    assert known_parameters("diffusion", {"diffusion": {"steps": 8}, "size_factor": 2}) == {
+    assert keep_known_parameters("composite", {"composite": {"weights": "x"}, "contrast": 0.8}) == {"contrast": 0.8}
+    assert keep_known_parameters("diffusion", {"diffusion": {"steps": 8}, "size_factor": 2}) == {
         "diffusion": {"steps": 8},
         "size_factor": 2,
     }
@@ -37,7 +37,7 @@ def test_what_a_version_got_by_a_fault_is_not_inherited():
 
 def test_an_engine_that_is_not_installed_is_named():
     with pytest.raises(EngineError, match="no engine named 'sculpt' is installed"):
-        own_parameters("sculpt", {})
+        select_parameters("sculpt", {})
 
 
 class Silent:
@@ -56,10 +56,10 @@ def with_silent(monkeypatch):
 
 
 def test_an_engine_that_does_not_say_what_it_takes_is_given_all_under_its_name(with_silent):
-    assert own_parameters("silent", BOTH) == {"silent": BOTH}
-    assert own_parameters("silent", {}) == {}
-    assert known_parameters("silent", {"silent": BOTH}) == {"silent": BOTH}
-    assert own_parameters("composite", {"hue": 3, "contrast": 0.8}) == {"contrast": 0.8}  # hue may be the other's
+    assert select_parameters("silent", BOTH) == {"silent": BOTH}
+    assert select_parameters("silent", {}) == {}
+    assert keep_known_parameters("silent", {"silent": BOTH}) == {"silent": BOTH}
+    assert select_parameters("composite", {"hue": 3, "contrast": 0.8}) == {"contrast": 0.8}  # hue may be the other's
 
 
 def test_a_wrong_value_for_composite_is_found_before_anything_is_rendered():
@@ -68,7 +68,7 @@ def test_a_wrong_value_for_composite_is_found_before_anything_is_rendered():
 
 
 def test_the_way_on_says_where_parameters_are_set_and_leads_back_to_composite():
-    where, back = go_on("diffusion")
+    where, back = remedy("diffusion")
     assert where.startswith("What is named “diffusion.…” is set in DATAGEN_ENGINE_PARAMETERS; restart “datagen up”")
     assert "the study can go on with the engine “composite”" in back
-    assert len(go_on("composite")) == 1
+    assert len(remedy("composite")) == 1

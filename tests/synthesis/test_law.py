@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from datagen.domain.geometry import Box
-from datagen.synthesis.composite.appearance.appearance_model import learn_law
+from datagen.synthesis.composite.appearance.appearance_model import fit_appearance_model
 from datagen.synthesis.composite.extraction.background_inpainting import Frame
 from datagen.synthesis.composite.extraction.exemplars import Exemplar
 
@@ -47,33 +47,33 @@ VARIED = (60, 90, 120, 150, 180, 210)
 
 
 def test_an_absolute_tone_has_slope_0_and_is_not_blended_by_adding():
-    law = learn_law(exemplars(lambda _s: 30, VARIED))
+    law = fit_appearance_model(exemplars(lambda _s: 30, VARIED))
     assert law.kind == "absolute"
     assert law.slope == pytest.approx(0, abs=0.1)
     assert law.weights.get("residual", 0) + law.weights.get("gradient", 0) < 0.1
 
 
 def test_an_added_tone_has_slope_1_and_is_not_pasted():
-    law = learn_law(exemplars(lambda s: s - 40, VARIED))
+    law = fit_appearance_model(exemplars(lambda s: s - 40, VARIED))
     assert law.kind == "additive"
     assert law.slope == pytest.approx(1, abs=0.1)
     assert law.weights.get("hard", 0) + law.weights.get("soft", 0) < 0.1
 
 
 def test_a_shade_is_best_laid_as_a_factor():
-    law = learn_law(exemplars(lambda s: 0.5 * s, VARIED))
+    law = fit_appearance_model(exemplars(lambda s: 0.5 * s, VARIED))
     assert law.scores["ratio"] < min(law.scores["soft"], law.scores["residual"])
 
 
 def test_surroundings_that_are_all_alike_leave_the_law_in_doubt():
-    alike = learn_law(exemplars(lambda _s: 30, (120, 120, 120, 120, 120)))
-    varied = learn_law(exemplars(lambda _s: 30, VARIED))
+    alike = fit_appearance_model(exemplars(lambda _s: 30, (120, 120, 120, 120, 120)))
+    varied = fit_appearance_model(exemplars(lambda _s: 30, VARIED))
     assert alike.doubt > 5 * varied.doubt
 
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_one_or_two_examples_are_enough_to_go_on(count):
-    law = learn_law(exemplars(lambda _s: 30, VARIED[:count]))
+    law = fit_appearance_model(exemplars(lambda _s: 30, VARIED[:count]))
     assert law.doubt >= 0.3 or count > 1
     assert sum(law.weights.values()) == pytest.approx(1)
 
@@ -85,7 +85,7 @@ def test_a_two_level_picture_gets_no_greys():
         one.clean[:, 24:] = 255
         one.patch[:] = one.clean
         one.patch[one.mask] = 255
-    law = learn_law(found)
+    law = fit_appearance_model(found)
     assert law.kind == "two-level"
     assert set(law.weights) <= {"hard", "two-level"}
 
@@ -97,4 +97,4 @@ def test_grey_and_colour_photos_of_one_label_are_compared_in_grey():
         replace(e, **{name: np.repeat(getattr(e, name), 3, axis=2) for name in ("patch", "clean", "thing")})
         for e in found[::2]
     ]
-    assert learn_law([*colour, *found[1::2]]).kind == "absolute"
+    assert fit_appearance_model([*colour, *found[1::2]]).kind == "absolute"

@@ -181,7 +181,7 @@ def test_a_client_that_does_not_read_its_answer_is_cut_after_its_time(
     start_smaller: Callable[..., Web], studio: Studio
 ) -> None:
     web = start_smaller(ANSWER_SECONDS=1.0)
-    link = studio.workshop.links.make(studio.workshop.images.put(b"x" * 20_000_000))  # more than sockets buffer
+    link = studio.services.links.make(studio.services.images.put(b"x" * 20_000_000))  # more than sockets buffer
     with web.line() as line:
         line.sendall(get(link.partition(f":{studio.settings.port}")[2]))
         time.sleep(4)  # a client that does not read
@@ -290,7 +290,7 @@ def test_pictures_of_a_store_that_hangs_leave_webhooks_and_health_alone(
             AWS_SECRET_ACCESS_KEY="b",
         )
         before = web.seconds()
-        link = studio.workshop.links.make("a" * 64).partition(f":{studio.settings.port}")[2]
+        link = studio.services.links.make("a" * 64).partition(f":{studio.settings.port}")[2]
         lines = [web.line() for _ in range(80)]
         try:
             for line in lines:

@@ -92,8 +92,8 @@ def test_no_answer_may_be_framed_sniffed_kept_or_read_by_another_origin(method: 
 
 
 def test_only_a_signed_picture_may_be_read_by_another_origin_and_kept(studio: Studio) -> None:
-    digest = studio.workshop.images.put(encode_png(plate(77)))
-    headers = httpx.get(studio.workshop.links.make(digest)).headers
+    digest = studio.services.images.put(encode_png(plate(77)))
+    headers = httpx.get(studio.services.links.make(digest)).headers
     assert headers["Access-Control-Allow-Origin"] == "*"
     assert "Access-Control-Allow-Credentials" not in headers
     assert headers["Cache-Control"].startswith("private, ")
@@ -185,7 +185,7 @@ def test_a_fault_inside_is_500_without_a_word_of_it_and_the_log_has_it_without_t
     event = {"action": "X", "project": {"id": 1, "token": "a project's token", "title": "my private comment"}}
     secret = {"X-Datagen-Secret": studio.settings.secret_of_webhooks}
     assert httpx.post(f"{base}/webhook", json=event, headers=secret, timeout=30).status_code == 503
-    link = studio.workshop.links.make("a" * 64).replace(studio.settings.own_url, base)
+    link = studio.services.links.make("a" * 64).replace(studio.settings.own_url, base)
     assert httpx.get(link).status_code == 404
     raw(int(elsewhere["PORT"]), f"GET {link} HTTP/9.9\r\nHost: x\r\n\r\n")
     raw(int(elsewhere["PORT"]), f"GET {link} HTTP/1.1\r\nHost: x\r\nContent-Length: {link}\r\n\r\n")

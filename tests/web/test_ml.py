@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from datagen import __version__
-from datagen.domain.inputs import Desk
+from datagen.domain.inputs import ProjectKind
 from studio import Studio, Study
 
 pytest_plugins = ("studio_fixtures",)
@@ -133,7 +133,7 @@ def test_predict_of_a_review_task_gives_the_label_it_was_synthesized_with(studio
     posted = [studio.client.predictions(task["id"])[0]["result"] for task in tasks]
     assert [one["result"] for one in results[:-1]] == posted
     assert results[-1]["result"] == []
-    assert study.projects[Desk.PREVIEWS]
+    assert study.projects[ProjectKind.PREVIEWS]
 
 
 @pytest.mark.parametrize(

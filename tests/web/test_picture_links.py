@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from datagen.imaging.codec import encode_png
-from datagen.store.signed_urls import Links
+from datagen.store.signed_urls import SignedUrls
 from studio import Studio
 
 pytest_plugins = ("studio_fixtures",)
@@ -20,7 +20,7 @@ def data() -> bytes:
 
 
 def test_a_signed_link_needs_no_log_in_and_shows_in_another_origins_canvas(studio: Studio, data: bytes) -> None:
-    link = studio.workshop.links.make(studio.workshop.images.put(data))
+    link = studio.services.links.make(studio.services.images.put(data))
     answer = httpx.get(link, headers={"Origin": studio.server.url})
     assert (answer.status_code, answer.content) == (200, data)
     assert answer.headers["Content-Type"] == "image/png"
@@ -29,11 +29,11 @@ def test_a_signed_link_needs_no_log_in_and_shows_in_another_origins_canvas(studi
 
 
 def test_a_link_without_forged_or_for_another_picture_is_refused(studio: Studio, data: bytes) -> None:
-    digest = studio.workshop.images.put(data)
-    other = studio.workshop.images.put(encode_png(np.full((4, 5), 78, np.uint8)))
-    link = studio.workshop.links.make(digest)
+    digest = studio.services.images.put(data)
+    other = studio.services.images.put(encode_png(np.full((4, 5), 78, np.uint8)))
+    link = studio.services.links.make(digest)
     key = link.partition("?key=")[2]
-    forged = Links(studio.settings.own_url, b"somebody else's key", 365).make(digest)
+    forged = SignedUrls(studio.settings.own_url, b"somebody else's key", 365).make(digest)
     for bad in (
         link.partition("?")[0],
         link[:-2] + ("AA" if not link.endswith("AA") else "BB"),
@@ -47,20 +47,20 @@ def test_a_link_without_forged_or_for_another_picture_is_refused(studio: Studio,
 
 
 def test_an_expired_link_says_so(studio: Studio, data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    digest = studio.workshop.images.put(data)
+    digest = studio.services.images.put(data)
     long_ago = 1_600_000_000.0
     with monkeypatch.context() as then:
         then.setattr("itsdangerous.timed.time.time", lambda: long_ago)
-        old = studio.workshop.links.make(digest)
+        old = studio.services.links.make(digest)
     answer = httpx.get(old)
     assert answer.status_code == 403
     assert answer.json() == {"error": "this link has expired; publish the task again to get a new one"}
 
 
 def test_a_picture_that_is_gone_is_404_with_a_sentence(studio: Studio, data: bytes) -> None:
-    digest = studio.workshop.images.put(data)
-    studio.workshop.images.delete(digest)
-    answer = httpx.get(studio.workshop.links.make(digest))
+    digest = studio.services.images.put(data)
+    studio.services.images.delete(digest)
+    answer = httpx.get(studio.services.links.make(digest))
     assert answer.status_code == 404
     assert "is not in the store" in answer.json()["error"]
 

@@ -18,13 +18,13 @@ import httpx
 import pytest
 from sqlalchemy import select
 
-from datagen.domain.inputs import Desk
+from datagen.domain.inputs import ProjectKind
 from datagen.entrypoints.bootstrap import connection_of
 from datagen.imaging.codec import encode_png
 from datagen.settings import Settings
-from datagen.store.blob_store import ImageStore
+from datagen.store.blob_store import BlobStore
 from datagen.store.database import Database
-from datagen.store.signed_urls import Links
+from datagen.store.signed_urls import SignedUrls
 from datagen.store.study_secrets import study_secret
 from datagen.store.tables import InboxRow
 from datagen.workflow.studies.open import open_study
@@ -204,7 +204,7 @@ def test_provisioning_again_tells_label_studio_the_new_secret_and_password(studi
             "basic_auth_pass": studio.settings.password,
         },
     )
-    made = open_study(studio.workshop, study.name, [], connection_of(changed), engine="composite", preview_size=3)
+    made = open_study(studio.services, study.name, [], connection_of(changed), engine="composite", preview_size=3)
     assert made.created == []
     wanted = study_secret("a new secret of this test", study.row().webhook_salt)
     for project in study.projects.values():
@@ -390,7 +390,7 @@ def test_the_secret_of_one_study_is_changed_alone(studio: Studio) -> None:
     leaked, other = studio.open_study(inputs=False), studio.open_study(inputs=False)
     before, others = studio.secret_of(leaked.id), studio.secret_of(other.id)
     open_study(
-        studio.workshop,
+        studio.services,
         leaked.name,
         [],
         connection_of(studio.settings),
@@ -408,7 +408,7 @@ def test_the_secret_of_one_study_is_changed_alone(studio: Studio) -> None:
     def tell(secret: str) -> int:
         event = {
             "action": "ROTATION",
-            "project": {"id": leaked.projects[Desk.DATASET]},
+            "project": {"id": leaked.projects[ProjectKind.DATASET]},
             "task": {"id": 1, "updated_at": str(time.time_ns())},
         }
         return studio.post_webhook(json.dumps(event).encode(), secret=secret).status_code
@@ -420,12 +420,12 @@ def test_the_key_of_links_is_changed_while_links_are_about_and_a_leaked_one_is_s
     installation: Installation, studio: Studio, tmp_path: Path
 ) -> None:
     settings = settings_of({**studio.environment, "DATAGEN_DATA_DIR": str(tmp_path / "data")})
-    digest = ImageStore(settings.resolved_store_url).put(encode_png(plate(78)))
+    digest = BlobStore(settings.resolved_store_url).put(encode_png(plate(78)))
     kept = tmp_path / "data" / "secrets" / "signing_key"
     old_key = kept.read_text()
 
     def link(key: str) -> str:
-        return Links(installation.url, key.encode(), 365).make(digest)
+        return SignedUrls(installation.url, key.encode(), 365).make(digest)
 
     kept.write_text(f"{old_key}\na-new-key-of-links\n")
     installation.reload()

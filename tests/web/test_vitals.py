@@ -19,7 +19,7 @@ from datagen.operations import health
 from datagen.operations.health import label_studio_health, readiness
 from datagen.operations.readiness import STALE_SECONDS
 from datagen.queue.queues import Queues, connect
-from datagen.store.blob_store import ImageStore
+from datagen.store.blob_store import BlobStore
 from datagen.store.counters import count, counts
 from datagen.store.database import Database
 from datagen.store.tables import BatchRow, InboxRow, OutboxRow, WorkState, now
@@ -67,7 +67,7 @@ def test_parts_that_do_not_answer_are_not_ready(studio: Studio, tmp_path: Path) 
     (tmp_path / "images").write_text("a file in the place of the folder")
     with connect("redis://127.0.0.1:1/0") as nowhere:
         parts = readiness(
-            empty, Queues(nowhere), label_studio_health("http://127.0.0.1:1"), ImageStore(f"file://{tmp_path}/images")
+            empty, Queues(nowhere), label_studio_health("http://127.0.0.1:1"), BlobStore(f"file://{tmp_path}/images")
         )
     assert parts == dict.fromkeys(parts, False) | {"database": True}
     empty.close()
@@ -84,14 +84,14 @@ def test_parts_that_are_frozen_are_not_ready_and_keep_no_other_from_being_asked(
         with monkeypatch.context() as patience:
             patience.setattr(health, "PART_SECONDS", 0.5)
             parts = readiness(
-                rows, Queues(redis), label_studio_health(f"http://{silent}"), ImageStore("s3://pictures/prefix")
+                rows, Queues(redis), label_studio_health(f"http://{silent}"), BlobStore("s3://pictures/prefix")
             )
         assert parts == dict.fromkeys(parts, False)
         mixed = readiness(
-            studio.workshop.database,
+            studio.services.database,
             studio.queues,
             label_studio_health(studio.server.url),
-            ImageStore("s3://pictures/x"),
+            BlobStore("s3://pictures/x"),
         )
     assert [part for part, works in mixed.items() if not works] == ["image_store", "worker", "scheduler"]
     rows.close()
@@ -100,10 +100,10 @@ def test_parts_that_are_frozen_are_not_ready_and_keep_no_other_from_being_asked(
 def test_a_schema_of_another_version_is_not_ready(studio: Studio, tmp_path: Path) -> None:
     old = Database(f"sqlite:///{tmp_path / 'rows.sqlite3'}")
     old.upgrade("0006")
-    parts = readiness(old, studio.queues, label_studio_health(studio.server.url), studio.workshop.images)
+    parts = readiness(old, studio.queues, label_studio_health(studio.server.url), studio.services.images)
     assert (parts["database"], parts["schema"]) == (True, False)
     old.upgrade()
-    assert readiness(old, studio.queues, label_studio_health(studio.server.url), studio.workshop.images)["schema"]
+    assert readiness(old, studio.queues, label_studio_health(studio.server.url), studio.services.images)["schema"]
     old.close()
 
 
@@ -126,7 +126,7 @@ def test_metrics_know_the_parts_and_what_was_given_up(studio: Studio, study: Stu
     assert before["datagen_up", "image_store"] == before["datagen_up", "database"] == 1
     assert before["datagen_up", "worker"] == before["datagen_workers",] == before["datagen_schedulers",] == 0
     waiting_since = now() - timedelta(hours=2)
-    with studio.workshop.database.write() as session:
+    with studio.services.database.write() as session:
         [row] = session.scalars(select(OutboxRow).order_by(OutboxRow.id.desc()).limit(1))
         row.state, row.waiting_since, row.due_at = WorkState.PENDING, waiting_since, now() + timedelta(hours=1)
         [batch] = session.scalars(select(BatchRow).where(BatchRow.study_id == study.id).limit(1))
@@ -137,7 +137,7 @@ def test_metrics_know_the_parts_and_what_was_given_up(studio: Studio, study: Stu
     assert after["datagen_oldest_wait_seconds", "outbox"] >= 7200
     assert after["datagen_failed", "event"] == before["datagen_failed", "event"] + 1
     assert after["datagen_batches", "failed", "round"] == before["datagen_batches", "failed", "round"] + 1
-    with studio.workshop.database.write() as session:
+    with studio.services.database.write() as session:
         session.get_one(OutboxRow, row.id).state = WorkState.DONE
         session.get_one(BatchRow, batch.id).state = state
 
@@ -161,7 +161,7 @@ def test_metrics_count_events_images_and_what_waits(studio: Studio, study: Study
 
 
 def test_counters_add_up(studio: Studio) -> None:
-    before = counts(studio.workshop.database).get("tests", 0)
-    count(studio.workshop.database, "tests")
-    count(studio.workshop.database, "tests", 2)
-    assert counts(studio.workshop.database)["tests"] == before + 3
+    before = counts(studio.services.database).get("tests", 0)
+    count(studio.services.database, "tests")
+    count(studio.services.database, "tests", 2)
+    assert counts(studio.services.database)["tests"] == before + 3

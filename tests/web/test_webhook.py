@@ -16,12 +16,12 @@ import pytest
 from redis import Redis
 from sqlalchemy import func, select
 
-from datagen.domain.inputs import Desk
+from datagen.domain.inputs import ProjectKind
 from datagen.entrypoints.bootstrap import connection_of
 from datagen.label_studio.api.webhook_payload import ACTIONS
 from datagen.store.study_secrets import SHARED, new_salt
 from datagen.store.tables import InboxRow, StudyRow, WorkState
-from datagen.workflow.services import Door, Knock
+from datagen.workflow.services import JobKind, JobRequest
 from datagen.workflow.studies.open import open_study
 from stage.ports import free_port
 from stage.processes import Processes
@@ -59,7 +59,7 @@ def test_an_event_is_stored_before_it_is_answered_and_queued(studio: Studio) -> 
         [8],
     )
     studio.hear_out()
-    assert Knock(Door.EVENT, row.id) in studio.queues.queued()
+    assert JobRequest(JobKind.EVENT, row.id) in studio.queues.queued()
 
 
 def test_the_same_event_twice_is_one_row_even_at_the_same_time(studio: Studio) -> None:
@@ -130,7 +130,7 @@ def test_start_training_needs_more_than_the_secret_that_every_member_reads(
 ) -> None:
     """With it alone a round of any study was built."""
     before, rounds = stored(studio), len(study.batches())
-    body = event(action=action, project={"id": study.projects[Desk.PREVIEWS]})
+    body = event(action=action, project={"id": study.projects[ProjectKind.PREVIEWS]})
     for secret in (studio.secret_of(study.id), studio.settings.secret_of_webhooks):
         answer = studio.post_webhook(body, secret=secret)
         assert answer.status_code == 403
@@ -154,7 +154,9 @@ def test_a_studys_secret_tells_of_its_own_projects_alone(studio: Studio, study: 
                 {"error": "the webhook's secret is not that of this project's study; run: datagen provision STUDY"},
             )
     assert stored(studio) == before
-    answer = studio.post_webhook(event(project={"id": study.projects[Desk.DATASET]}), secret=studio.secret_of(study.id))
+    answer = studio.post_webhook(
+        event(project={"id": study.projects[ProjectKind.DATASET]}), secret=studio.secret_of(study.id)
+    )
     assert answer.status_code == 201
     studio.settle()
 
@@ -162,7 +164,7 @@ def test_a_studys_secret_tells_of_its_own_projects_alone(studio: Studio, study: 
 def test_webhooks_of_an_earlier_release_work_until_their_study_is_provisioned_again(studio: Studio) -> None:
     study = studio.open_study(inputs=False)
     shared = studio.settings.secret_of_webhooks
-    with studio.workshop.database.write() as session:
+    with studio.services.database.write() as session:
         session.get_one(StudyRow, study.id).webhook_salt = SHARED
     for project in study.projects.values():
         for hook in studio.client.webhooks(project):
@@ -170,27 +172,27 @@ def test_webhooks_of_an_earlier_release_work_until_their_study_is_provisioned_ag
             studio.client.update_webhook(hook.id, url, {"X-Datagen-Secret": shared}, ACTIONS)
 
     def tell(secret: str) -> int:
-        body = event(project={"id": study.projects[Desk.DATASET]})
+        body = event(project={"id": study.projects[ProjectKind.DATASET]})
         return studio.post_webhook(body, secret=secret).status_code
 
     assert tell(shared) == 201
-    studio.client.update_project(study.projects[Desk.BACKGROUNDS], {"description": "touched"})
-    assert [one.action for one in study.events(Desk.BACKGROUNDS)] == ["PROJECT_UPDATED"]
-    open_study(studio.workshop, study.name, [], connection_of(studio.settings), engine=None, preview_size=3)
+    studio.client.update_project(study.projects[ProjectKind.BACKGROUNDS], {"description": "touched"})
+    assert [one.action for one in study.events(ProjectKind.BACKGROUNDS)] == ["PROJECT_UPDATED"]
+    open_study(studio.services, study.name, [], connection_of(studio.settings), engine=None, preview_size=3)
     assert (tell(shared), tell(studio.secret_of(study.id))) == (403, 201)
-    studio.client.update_project(study.projects[Desk.BACKGROUNDS], {"description": "touched again"})
-    assert len(study.events(Desk.BACKGROUNDS)) == 2
+    studio.client.update_project(study.projects[ProjectKind.BACKGROUNDS], {"description": "touched again"})
+    assert len(study.events(ProjectKind.BACKGROUNDS)) == 2
     studio.settle()
 
 
 def test_while_a_studys_secret_is_changed_the_one_before_is_let_in(studio: Studio) -> None:
     study = studio.open_study(inputs=False)
     before = studio.secret_of(study.id)
-    with studio.workshop.database.write() as session:  # as the change was begun, and Label Studio was not told yet
+    with studio.services.database.write() as session:  # as the change was begun, and Label Studio was not told yet
         row = session.get_one(StudyRow, study.id)
         row.webhook_salt_previous, row.webhook_salt = row.webhook_salt, new_salt()
     for secret in (before, studio.secret_of(study.id)):
-        body = event(project={"id": study.projects[Desk.DATASET]})
+        body = event(project={"id": study.projects[ProjectKind.DATASET]})
         assert studio.post_webhook(body, secret=secret).status_code == 201
     studio.settle()
 
@@ -199,12 +201,12 @@ def test_label_studio_sends_start_training_with_the_log_in_and_the_rest_with_the
     studio: Studio, study: Study
 ) -> None:
     """What the two rules stand on, seen on the real server."""
-    [backend] = studio.client.backends(study.projects[Desk.PREVIEWS])
+    [backend] = studio.client.backends(study.projects[ProjectKind.PREVIEWS])
     headers = {"Authorization": f"Token {studio.server.token}"}
     url = f"{studio.server.url}/api/ml/{backend.id}/train"
     httpx.post(url, headers=headers, json={}, timeout=30).raise_for_status()
-    studio.client.update_project(study.projects[Desk.PREVIEWS], {"description": uuid.uuid4().hex})
-    assert {"START_TRAINING", "PROJECT_UPDATED"} <= {one.action for one in study.events(Desk.PREVIEWS)}
+    studio.client.update_project(study.projects[ProjectKind.PREVIEWS], {"description": uuid.uuid4().hex})
+    assert {"START_TRAINING", "PROJECT_UPDATED"} <= {one.action for one in study.events(ProjectKind.PREVIEWS)}
     studio.settle()
 
 

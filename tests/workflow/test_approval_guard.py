@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from datagen.domain.lifecycle import Happening, StudyState
+from datagen.domain.lifecycle import StudyEvent, StudyState
 from datagen.errors import NotConfirmed
 from datagen.store.tables import StudyRow
 from studio import ROUND, Studio, Study, said
@@ -21,14 +21,14 @@ def reviewed(studio: Studio, study: Study) -> Iterator[Study]:
     study.review()
     yield study
     if study.row().state == StudyState.GENERATING:
-        study.act(Happening.CANCEL)
+        study.act(StudyEvent.CANCEL)
 
 
 def test_a_round_that_nobody_judged_is_approved_only_when_confirmed(studio: Studio, reviewed: Study) -> None:
     reviewed.decide("approve", count=1, confirmed=False)
     assert f"This approval stands on 0 of {ROUND} previews judged. To go on, tick “I have looked”" in reviewed.page()
     assert reviewed.row().state == StudyState.REVIEWING
-    reviewed.act(Happening.APPROVE, count=1, confirmed=True)
+    reviewed.act(StudyEvent.APPROVE, count=1, confirmed=True)
     assert reviewed.row().state == StudyState.GENERATING
 
 
@@ -36,22 +36,22 @@ def test_a_round_of_mostly_bad_previews_is_approved_only_when_confirmed(studio: 
     reviewed.judge(said("bad"), said("bad"), said("good"))
     studio.settle()
     with pytest.raises(NotConfirmed, match=f"stands on 3 of {ROUND} previews judged, 1 of 3 verdicts good"):
-        reviewed.act(Happening.APPROVE, count=1, confirmed=False)
+        reviewed.act(StudyEvent.APPROVE, count=1, confirmed=False)
 
 
 def test_a_well_judged_round_needs_no_confirmation(studio: Studio, reviewed: Study) -> None:
     reviewed.judge(said("good"), said("good"), said("bad"))
     studio.settle()
-    reviewed.act(Happening.APPROVE, count=1, confirmed=False)
+    reviewed.act(StudyEvent.APPROVE, count=1, confirmed=False)
     assert reviewed.row().state == StudyState.GENERATING
 
 
 def test_the_study_says_which_shares_are_enough(studio: Studio, reviewed: Study) -> None:
-    with studio.workshop.database.write() as session:
+    with studio.services.database.write() as session:
         session.get_one(StudyRow, reviewed.id).least_judged = 0.0
     try:
-        reviewed.act(Happening.APPROVE, count=1, confirmed=False)
+        reviewed.act(StudyEvent.APPROVE, count=1, confirmed=False)
         assert reviewed.row().state == StudyState.GENERATING
     finally:
-        with studio.workshop.database.write() as session:
+        with studio.services.database.write() as session:
             session.get_one(StudyRow, reviewed.id).least_judged = None

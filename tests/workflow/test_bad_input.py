@@ -21,8 +21,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datagen.domain.inputs import Desk, Inputs, Role
-from datagen.domain.lifecycle import Happening
+from datagen.domain.inputs import Inputs, ProjectKind, Role
+from datagen.domain.lifecycle import StudyEvent
 from datagen.errors import InputProblem, NotReady
 from datagen.imaging.codec import encode_png
 from datagen.workflow.inputs.import_files import Added, add_files
@@ -110,12 +110,12 @@ def upload(studio: Studio, project_id: int, files: dict[str, bytes]) -> None:
 @pytest.fixture(scope="module")
 def uploaded(whole_studio: Studio, shared_study: Study) -> tuple[Inputs, str]:
     """What the study holds, and what its decision task says, after all the odd pictures were uploaded."""
-    upload(whole_studio, shared_study.projects[Desk.BACKGROUNDS], odd_pictures())
+    upload(whole_studio, shared_study.projects[ProjectKind.BACKGROUNDS], odd_pictures())
     whole_studio.settle()
     found = read(whole_studio, shared_study), text(shared_study.page())
     whole_studio.client.delete_tasks(
-        shared_study.projects[Desk.BACKGROUNDS],
-        [task.id for task in shared_study.tasks(Desk.BACKGROUNDS) if "datagen_key" not in task.data],
+        shared_study.projects[ProjectKind.BACKGROUNDS],
+        [task.id for task in shared_study.tasks(ProjectKind.BACKGROUNDS) if "datagen_key" not in task.data],
     )
     whole_studio.settle()
     return found
@@ -148,7 +148,7 @@ def added(whole_studio: Studio, shared_study: Study, tmp_path_factory: pytest.Te
     folder = tmp_path_factory.mktemp("odd")
     for name, data in (odd_pictures() | {"plain.png": encode_png(plate(310)), "notes.txt": b"not a picture"}).items():
         (folder / name).write_bytes(data)
-    return add_files(whole_studio.workshop, shared_study.name, Role.BACKGROUND, folder)
+    return add_files(whole_studio.services, shared_study.name, Role.BACKGROUND, folder)
 
 
 @pytest.mark.parametrize("name", FATES)
@@ -168,7 +168,7 @@ def test_a_folder_is_added_as_far_as_it_can_be_and_once(
     usable = sum(isinstance(fate, tuple) for fate in FATES.values()) + 1
     assert (added.new, added.known) == (usable, 0)
     (tmp_path / "plain again.png").write_bytes(encode_png(plate(310)))
-    again = add_files(studio.workshop, study.name, Role.BACKGROUND, tmp_path)
+    again = add_files(studio.services, study.name, Role.BACKGROUND, tmp_path)
     assert (again.new, again.known, again.problems) == (0, 1, ())
 
 
@@ -180,9 +180,9 @@ def given(studio: Studio, study: Study) -> Iterator[list[int]]:
     """Task ids to be deleted when the test is over: its bad input is not the next test's."""
     tasks: list[int] = []
     yield tasks
-    for desk in (Desk.CONCEPTS, Desk.CANVASES, Desk.BACKGROUNDS):
-        there = {task.id for task in study.tasks(desk)}
-        studio.client.delete_tasks(study.projects[desk], sorted(there & set(tasks)))
+    for project_kind in (ProjectKind.CONCEPTS, ProjectKind.CANVASES, ProjectKind.BACKGROUNDS):
+        there = {task.id for task in study.tasks(project_kind)}
+        studio.client.delete_tasks(study.projects[project_kind], sorted(there & set(tasks)))
     studio.settle()
 
 
@@ -231,9 +231,11 @@ def test_the_copy_of_a_task_that_was_drawn_on_is_named_and_counts_once(studio: S
     studio.settle()
     before = read(studio, study)
     assert not before.problems
-    originals = {desk: study.tasks(desk)[0].id for desk in (Desk.CONCEPTS, Desk.CANVASES)}
-    for desk, original in originals.items():
-        study.copy(desk, original)
+    originals = {
+        project_kind: study.tasks(project_kind)[0].id for project_kind in (ProjectKind.CONCEPTS, ProjectKind.CANVASES)
+    }
+    for project_kind, original in originals.items():
+        study.copy(project_kind, original)
     studio.settle()
     after = read(studio, study)
     assert (after.concepts, after.canvases) == (before.concepts, before.canvases)
@@ -242,9 +244,9 @@ def test_the_copy_of_a_task_that_was_drawn_on_is_named_and_counts_once(studio: S
 
 
 def test_a_task_whose_image_is_gone_is_named(studio: Studio, study: Study, given: list[int]) -> None:
-    project = study.projects[Desk.BACKGROUNDS]
+    project = study.projects[ProjectKind.BACKGROUNDS]
     upload(studio, project, {"will-be-gone.png": encode_png(plate(315))})
-    task = study.tasks(Desk.BACKGROUNDS)[-1]
+    task = study.tasks(ProjectKind.BACKGROUNDS)[-1]
     given.append(task.id)
     headers = {"Authorization": f"Token {studio.server.token}"}
     address = f"{studio.server.url}/api/projects/{project}/file-uploads"
@@ -261,7 +263,7 @@ def test_a_task_whose_image_is_gone_is_named(studio: Studio, study: Study, given
 
 
 def test_an_image_elsewhere_is_not_fetched_and_named(studio: Studio, study: Study, given: list[int]) -> None:
-    project = study.projects[Desk.BACKGROUNDS]
+    project = study.projects[ProjectKind.BACKGROUNDS]
     own = f"{studio.settings.own_url}/health"
     given += studio.client.import_tasks(project, [{"data": {"image": own}}, {"data": {"image": ""}}])
     studio.settle()
@@ -291,7 +293,7 @@ def test_with_fewer_inputs_than_the_minimum_it_says_what_is_missing_and_keeps_th
     assert f"Not done: a preview cannot be built yet. Missing: {'; '.join(missing)}." in text(sparse.page())
     assert (sparse.row().state, sparse.specs()) == ("collecting", [])
     with pytest.raises(NotReady, match="1 more concept image"):
-        sparse.act(Happening.BUILD_PREVIEW)
+        sparse.act(StudyEvent.BUILD_PREVIEW)
 
     for role, rest in ((Role.CONCEPT, 5), (Role.CANVAS, 1), (Role.BACKGROUND, 0)):
         sparse.give(role, inputs[role][rest:])
@@ -309,7 +311,7 @@ def test_excluded_backgrounds_count_as_missing(studio: Studio, study: Study) -> 
                 [{"from_name": "use", "to_name": "image", "type": "choices", "value": {"choices": ["exclude"]}}],
             ),
         )
-        for task in study.tasks(Desk.BACKGROUNDS)
+        for task in study.tasks(ProjectKind.BACKGROUNDS)
     ]
     studio.settle()
     assert "6 more background images without the thing (there are 0" in text(study.page())
@@ -342,7 +344,7 @@ def test_a_pack_that_lacks_a_file_is_added_without_it(studio: Studio, study: Stu
             {"data": {}},
         ],
     )
-    found = add_files(studio.workshop, study.name, Role.CONCEPT, file)
+    found = add_files(studio.services, study.name, Role.CONCEPT, file)
     assert (found.new, found.known) == (1, 0)
     missing = "its picture is missing; lay it beside the file, or name its folder with --images"
     assert found.problems == (
@@ -368,7 +370,7 @@ def test_a_task_list_that_cannot_be_read_is_an_error_that_names_it(
 ) -> None:
     (tmp_path / "concept.json").write_text(content, encoding="latin-1")
     with pytest.raises(InputProblem, match=f"concept.json {sentence}"):
-        add_files(studio.workshop, study.name, Role.CONCEPT, tmp_path / "concept.json")
+        add_files(studio.services, study.name, Role.CONCEPT, tmp_path / "concept.json")
 
 
 @pytest.mark.parametrize(
@@ -384,16 +386,16 @@ def test_task_list_beyond_a_limit_is_refused_with_the_limit(
 ) -> None:
     (tmp_path / "concept.json").write_text(content)
     with pytest.raises(InputProblem, match=f"concept.json {sentence}"):
-        add_files(studio.workshop, study.name, Role.CONCEPT, tmp_path / "concept.json")
+        add_files(studio.services, study.name, Role.CONCEPT, tmp_path / "concept.json")
 
 
 def test_a_folder_without_pictures_and_a_path_that_is_not_there_are_errors(
     studio: Studio, study: Study, tmp_path: Path
 ) -> None:
     with pytest.raises(InputProblem, match="has no picture files"):
-        add_files(studio.workshop, study.name, Role.CANVAS, tmp_path)
+        add_files(studio.services, study.name, Role.CANVAS, tmp_path)
     with pytest.raises(InputProblem, match="is neither a folder nor a Label Studio JSON file"):
-        add_files(studio.workshop, study.name, Role.CANVAS, tmp_path / "not-there")
+        add_files(studio.services, study.name, Role.CANVAS, tmp_path / "not-there")
 
 
 def test_the_box_on_a_turned_photo_lands_where_it_was_drawn(studio: Studio, study: Study, given: list[int]) -> None:

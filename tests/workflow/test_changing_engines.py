@@ -10,14 +10,14 @@ from dataclasses import replace
 import pytest
 
 from datagen.domain.decision import Decision
-from datagen.domain.lifecycle import Happening, StudyState
-from datagen.entrypoints.bootstrap import build_workshop
+from datagen.domain.lifecycle import StudyEvent, StudyState
+from datagen.entrypoints.bootstrap import build_services
 from datagen.errors import EngineError, Refused
 from datagen.queue.queues import GPU
 from datagen.store.tables import SpecRow
-from datagen.synthesis.parameter_routing import go_on
+from datagen.synthesis.parameter_routing import remedy
 from datagen.workflow.decisions import submit
-from datagen.workflow.services import Workshop
+from datagen.workflow.services import Services
 from studio import Studio, Study, settings_of
 
 pytest_plugins = ("studio_fixtures",)
@@ -33,17 +33,17 @@ def own_study(studio: Studio) -> Study:
 
 
 @contextmanager
-def with_parameters(studio: Studio, given: Mapping[str, object]) -> Iterator[Workshop]:
+def with_parameters(studio: Studio, given: Mapping[str, object]) -> Iterator[Services]:
     """The workshop of a process that was started with these parameters set."""
     chosen = settings_of({**studio.environment, "DATAGEN_ENGINE_PARAMETERS": json.dumps(given)})
-    workshop = build_workshop(chosen, studio.queues.knock)
-    with closing(workshop.database), closing(workshop.label_studio):
-        yield workshop
+    services = build_services(chosen, studio.queues.enqueue)
+    with closing(services.database), closing(services.label_studio):
+        yield services
 
 
-def build(workshop: Workshop, study: Study) -> SpecRow:
+def build(services: Services, study: Study) -> SpecRow:
     """Build a preview and render it; its version."""
-    submit.decide(workshop, study.id, Decision(action=Happening.BUILD_PREVIEW), "tester")
+    submit.decide(services, study.id, Decision(action=StudyEvent.BUILD_PREVIEW), "tester")
     study.studio.work(GPU)
     study.studio.settle()
     return study.specs()[-1]
@@ -51,29 +51,29 @@ def build(workshop: Workshop, study: Study) -> SpecRow:
 
 def test_a_study_goes_to_diffusion_and_back_with_the_parameters_still_set(studio: Studio, own_study: Study) -> None:
     given = {"weights": "/moved/away", "contrast": 0.8}
-    with with_parameters(studio, given) as workshop:
-        assert build(workshop, own_study).body["parameters"] == {"contrast": 0.8}
+    with with_parameters(studio, given) as services:
+        assert build(services, own_study).body["parameters"] == {"contrast": 0.8}
         assert own_study.row().state == StudyState.REVIEWING, own_study.shown()
 
         own_study.use_engine("diffusion")
         with pytest.raises(Refused, match="names the folder /moved/away, which is not on this machine") as refused:
-            build(workshop, own_study)
+            build(services, own_study)
         assert "the study can go on with the engine “composite”" in str(refused.value)
-        unasked = replace(workshop, engine_problems=lambda engine, parameters: ())
+        unasked = replace(services, engine_problems=lambda engine, parameters: ())
         painted = build(unasked, own_study)  # its weights went away after it was asked
         assert painted.body["parameters"] == {"diffusion": {"weights": "/moved/away"}, "contrast": 0.8}
         assert str(painted.state) == "failed"
         assert own_study.row().state == StudyState.REVIEWING  # of the version before it
 
         own_study.use_engine("composite")
-        assert build(workshop, own_study).body["parameters"] == {"contrast": 0.8}
+        assert build(services, own_study).body["parameters"] == {"contrast": 0.8}
         assert own_study.row().state == StudyState.REVIEWING, own_study.shown()
 
 
 def test_a_failed_version_poisons_none_after_it(studio: Studio, own_study: Study) -> None:
     """Versions were made with {'composite': {'weights': …}}, and every later one inherited it."""
     own_study.review()
-    with studio.workshop.database.write() as session:
+    with studio.services.database.write() as session:
         row = session.get_one(SpecRow, own_study.specs()[-1].id)
         row.body = {**row.body, "parameters": {"composite": {"weights": "/models"}, "size_factor": 1.5}}
     assert own_study.review().body["parameters"] == {"size_factor": 1.5}
@@ -89,15 +89,15 @@ def test_a_failed_version_poisons_none_after_it(studio: Studio, own_study: Study
 def test_wrong_parameters_are_refused_before_anything_is_queued(
     given: Mapping[str, object], sentence: str, studio: Studio, own_study: Study
 ) -> None:
-    with with_parameters(studio, given) as workshop, pytest.raises((Refused, EngineError), match=sentence):
-        build(workshop, own_study)
+    with with_parameters(studio, given) as services, pytest.raises((Refused, EngineError), match=sentence):
+        build(services, own_study)
     assert (own_study.specs(), own_study.row().state) == ([], StudyState.COLLECTING)
 
 
 def test_an_engine_that_is_not_installed_is_refused_before_anything_is_queued(studio: Studio, own_study: Study) -> None:
     own_study.use_engine("no-such-engine")
     with pytest.raises(EngineError, match="no engine named 'no-such-engine' is installed; there are: composite"):
-        build(studio.workshop, own_study)
+        build(studio.services, own_study)
     assert (own_study.specs(), own_study.row().state) == ([], StudyState.COLLECTING)
     own_study.use_engine("composite")
 
@@ -105,28 +105,28 @@ def test_an_engine_that_is_not_installed_is_refused_before_anything_is_queued(st
 def test_every_refusal_of_a_new_version_ends_with_the_way_on(studio: Studio, own_study: Study) -> None:
     """A wrong dtype, and no worker with a GPU, were said without it."""
     own_study.use_engine("diffusion")
-    with with_parameters(studio, {"weights": "/models", "dtype": "bf16"}) as workshop:
-        no_worker = replace(workshop, engine_problems=lambda engine, parameters: ("No worker with a GPU is alive.",))
+    with with_parameters(studio, {"weights": "/models", "dtype": "bf16"}) as services:
+        no_worker = replace(services, engine_problems=lambda engine, parameters: ("No worker with a GPU is alive.",))
         for shop, sentence in (
-            (workshop, "“diffusion.dtype” is 'bf16'; it must be one of: "),
+            (services, "“diffusion.dtype” is 'bf16'; it must be one of: "),
             (no_worker, "No worker"),
         ):
             with pytest.raises(Refused, match=sentence) as refused:
                 build(shop, own_study)
-            assert str(refused.value).endswith(" ".join(go_on("diffusion")))
+            assert str(refused.value).endswith(" ".join(remedy("diffusion")))
     own_study.use_engine("composite")
 
 
-@pytest.mark.parametrize("action", [Happening.REFINE, Happening.APPROVE])
+@pytest.mark.parametrize("action", [StudyEvent.REFINE, StudyEvent.APPROVE])
 def test_a_frozen_version_is_not_told_to_change_settings_that_do_not_reach_it(
-    action: Happening, studio: Studio, own_study: Study
+    action: StudyEvent, studio: Studio, own_study: Study
 ) -> None:
     version = own_study.review()
-    with studio.workshop.database.write() as session:
+    with studio.services.database.write() as session:
         row = session.get_one(SpecRow, version.id)
         row.body = {**row.body, "engine": "diffusion", "parameters": {"diffusion": {"weights": "/moved/away"}}}
-    with with_parameters(studio, {"weights": "/elsewhere"}) as workshop, pytest.raises(Refused) as refused:
-        submit.decide(workshop, own_study.id, Decision(action=action, count=2), "tester")
+    with with_parameters(studio, {"weights": "/elsewhere"}) as services, pytest.raises(Refused) as refused:
+        submit.decide(services, own_study.id, Decision(action=action, count=2), "tester")
     said = str(refused.value)
     assert "names the folder /moved/away, which is not on this machine" in said
     assert f"Version {version.version} was made with the engine “diffusion” and what it names" in said

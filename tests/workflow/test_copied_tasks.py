@@ -16,7 +16,7 @@ from datagen.label_studio.api.models import Annotation, Task
 from datagen.store.tables import BatchKind, BatchRow, SampleRow, ShardRow, SpecRow, StudyRow, VerdictRow, WorkState, now
 from datagen.workflow.reviews import verdict_sync
 from datagen.workflow.reviews.verdict_rows import MOST_VERDICTS, full_samples, keep
-from datagen.workflow.services import Workshop
+from datagen.workflow.services import Services
 from studio import choice, settings_of
 
 #: Four times as many tasks may take so many times as long: work that is quadratic takes sixteen times.
@@ -24,11 +24,11 @@ MOST_RATIO = 9.0
 
 
 @pytest.fixture
-def workshop(tmp_path: Path) -> Iterator[Workshop]:
+def services(tmp_path: Path) -> Iterator[Services]:
     """Rows of one round under review with two samples; nothing but the rows is asked."""
     chosen = settings_of({"DATAGEN_DATA_DIR": str(tmp_path), "LABEL_STUDIO_API_KEY": "a" * 40})
     chosen.make_missing_secrets()
-    made = bootstrap.build_workshop(chosen, lambda _knocks: None)
+    made = bootstrap.build_services(chosen, lambda _job_requests: None)
     made.database.upgrade()
     with made.database.write() as session:
         for row in (
@@ -64,37 +64,39 @@ def task(task_id: int, *, index: int = 0, opinion: str = "good", copied_from: in
     return Task(id=task_id, data={"datagen_key": f"s1-v1-round1-{index}"}, annotations=(annotation,))
 
 
-def seconds(workshop: Workshop, copies: int) -> float:
+def seconds(services: Services, copies: int) -> float:
     """The shortest of three readings of a round in which one task has so many copies."""
     tasks = [task(1), task(2, index=1), *(task(100 + number) for number in range(copies))]
     took = []
     for _ in range(3):
-        with workshop.database.write() as session:
+        with services.database.write() as session:
             session.execute(delete(VerdictRow))
         began = time.perf_counter()
-        keep(workshop, 1, tasks, as_of=1_000_000, expected={1: 1, 2: 2})
+        keep(services, 1, tasks, as_of=1_000_000, expected={1: 1, 2: 2})
         took.append(time.perf_counter() - began)
     return min(took)
 
 
-def test_four_times_as_many_copies_take_about_four_times_as_long(workshop: Workshop) -> None:
-    seconds(workshop, 10)  # what is loaded once is loaded
-    assert seconds(workshop, 4_000) / seconds(workshop, 1_000) < MOST_RATIO
+def test_four_times_as_many_copies_take_about_four_times_as_long(services: Services) -> None:
+    seconds(services, 10)  # what is loaded once is loaded
+    assert seconds(services, 4_000) / seconds(services, 1_000) < MOST_RATIO
 
 
-def test_counting_a_samples_verdicts_takes_time_in_proportion_to_them(workshop: Workshop) -> None:
+def test_counting_a_samples_verdicts_takes_time_in_proportion_to_them(services: Services) -> None:
     def count(copies: int) -> float:
-        with workshop.database.write() as session:
+        with services.database.write() as session:
             session.execute(delete(VerdictRow))
-            shared = {"sample_id": 1, "opinion": Opinion.GOOD, "reviewer": "ann", "said_at": "", "task_id": 1}
+            shared = {"sample_id": 1, "opinion": Opinion.GOOD, "reviewer": "ann", "updated_at": "", "task_id": 1}
             session.execute(
                 insert(VerdictRow), [{"annotation_id": n, "copy_of": 10**6 + n, **shared} for n in range(copies)]
             )
         took = []
         for _ in range(3):
             began = time.perf_counter()
-            with workshop.database.read() as session:
-                counted = session.scalars(select(VerdictRow.annotation_id).where(verdict_sync.counts())).all()
+            with services.database.read() as session:
+                counted = session.scalars(
+                    select(VerdictRow.annotation_id).where(verdict_sync.effective_verdicts())
+                ).all()
             took.append(time.perf_counter() - began)
             assert len(counted) == copies  # each is the only copy of an original that is gone
         return min(took)
@@ -103,16 +105,16 @@ def test_counting_a_samples_verdicts_takes_time_in_proportion_to_them(workshop: 
     assert count(4_000) / count(1_000) < MOST_RATIO
 
 
-def test_verdicts_on_copies_are_kept_up_to_a_bound_and_none_on_the_task_itself_is_lost(workshop: Workshop) -> None:
+def test_verdicts_on_copies_are_kept_up_to_a_bound_and_none_on_the_task_itself_is_lost(services: Services) -> None:
     copies = [task(100 + number, opinion="bad") for number in range(MOST_VERDICTS + 50)]
-    keep(workshop, 1, copies, as_of=1_000_000)
-    keep(workshop, 1, [task(1), task(2, index=1), *copies], as_of=1_000_000, expected={1: 1, 2: 2})
-    with workshop.database.read() as session:
+    keep(services, 1, copies, as_of=1_000_000)
+    keep(services, 1, [task(1), task(2, index=1), *copies], as_of=1_000_000, expected={1: 1, 2: 2})
+    with services.database.read() as session:
         kept = dict(session.execute(select(VerdictRow.opinion, func.count()).group_by(VerdictRow.opinion)).all())
         assert kept == {Opinion.GOOD: 2, Opinion.BAD: MOST_VERDICTS}
         assert full_samples(session, 1) == [0]
-    keep(workshop, 1, [task(1), task(2, index=1)], as_of=1_000_000, expected={1: 1, 2: 2})  # the copies are deleted
-    with workshop.database.read() as session:
+    keep(services, 1, [task(1), task(2, index=1)], as_of=1_000_000, expected={1: 1, 2: 2})  # the copies are deleted
+    with services.database.read() as session:
         assert session.scalars(select(VerdictRow.annotation_id).order_by(VerdictRow.annotation_id)).all() == [
             10_001,
             10_002,
@@ -120,21 +122,21 @@ def test_verdicts_on_copies_are_kept_up_to_a_bound_and_none_on_the_task_itself_i
         assert full_samples(session, 1) == []
 
 
-def test_a_task_of_which_nothing_is_known_keeps_its_verdict_and_its_sample(workshop: Workshop) -> None:
-    keep(workshop, 1, [task(1), task(2, index=1)], as_of=1_000_000, expected={1: 1, 2: 2})
-    keep(workshop, 1, [task(1)], as_of=1_000_000, expected={1: 1, 2: 2}, unreadable=[2])
-    with workshop.database.read() as session:
+def test_a_task_of_which_nothing_is_known_keeps_its_verdict_and_its_sample(services: Services) -> None:
+    keep(services, 1, [task(1), task(2, index=1)], as_of=1_000_000, expected={1: 1, 2: 2})
+    keep(services, 1, [task(1)], as_of=1_000_000, expected={1: 1, 2: 2}, unreadable=[2])
+    with services.database.read() as session:
         assert session.scalars(select(VerdictRow.task_id).order_by(VerdictRow.task_id)).all() == [1, 2]
         assert session.get_one(SampleRow, 2).task_id == 2
-    keep(workshop, 1, [task(1)], as_of=1_000_000, expected={1: 1, 2: 2})
-    with workshop.database.read() as session:
+    keep(services, 1, [task(1)], as_of=1_000_000, expected={1: 1, 2: 2})
+    with services.database.read() as session:
         assert session.scalars(select(VerdictRow.task_id)).all() == [1]
         assert session.get_one(SampleRow, 2).task_id is None
 
 
-def test_what_changed_after_the_reading_began_is_read_again(workshop: Workshop) -> None:
-    with workshop.database.write() as session:
+def test_what_changed_after_the_reading_began_is_read_again(services: Services) -> None:
+    with services.database.write() as session:
         session.get_one(SampleRow, 1).verdict_change = 5
-    assert keep(workshop, 1, [task(1), task(7), task(2, index=1)], as_of=4) == [1, 7]
-    with workshop.database.read() as session:
+    assert keep(services, 1, [task(1), task(7), task(2, index=1)], as_of=4) == [1, 7]
+    with services.database.read() as session:
         assert session.scalars(select(VerdictRow.sample_id)).all() == [2]

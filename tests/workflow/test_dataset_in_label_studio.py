@@ -10,8 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from datagen.domain.inputs import Desk
-from datagen.domain.lifecycle import Happening
+from datagen.domain.inputs import ProjectKind
+from datagen.domain.lifecycle import StudyEvent
 from datagen.store.tables import BatchKind, StudyRow
 from datagen.workflow.sample_mapping import sample_of
 from datagen.workflow.studies.export import export_study
@@ -27,7 +27,7 @@ IMAGES = 2
 def finished(studio: Studio, study: Study) -> Study:
     """A study with a finished run."""
     study.review()
-    study.act(Happening.APPROVE, count=IMAGES, name="spring")
+    study.act(StudyEvent.APPROVE, count=IMAGES, name="spring")
     studio.settle()
     return study
 
@@ -35,8 +35,8 @@ def finished(studio: Studio, study: Study) -> Study:
 def own_export(studio: Studio, study: Study, kind: str) -> bytes:
     """What Label Studio's Export gives for the newest run's tasks."""
     number = str(study.batches(BatchKind.RUN)[-1].number)
-    ids = [task.id for task in study.tasks(Desk.DATASET) if task.data["run"] == number]
-    url = f"{studio.server.url}/api/projects/{study.projects[Desk.DATASET]}/export"
+    ids = [task.id for task in study.tasks(ProjectKind.DATASET) if task.data["run"] == number]
+    url = f"{studio.server.url}/api/projects/{study.projects[ProjectKind.DATASET]}/export"
     headers = {"Authorization": f"Token {studio.server.token}"}
     answer = httpx.get(url, params={"exportType": kind, "ids[]": ids}, headers=headers, timeout=60)
     return answer.raise_for_status().content
@@ -62,15 +62,15 @@ def test_label_studios_own_exports_hold_every_label(studio: Studio, finished: St
 
 
 def test_a_study_may_leave_the_annotations_out(studio: Studio, study: Study) -> None:
-    with studio.workshop.database.write() as session:
+    with studio.services.database.write() as session:
         session.get_one(StudyRow, study.id).annotate_up_to = 0
     study.review()
-    study.act(Happening.APPROVE, count=IMAGES)
+    study.act(StudyEvent.APPROVE, count=IMAGES)
     studio.settle()
-    with studio.workshop.database.write() as session:
+    with studio.services.database.write() as session:
         session.get_one(StudyRow, study.id).annotate_up_to = None
     number = str(study.batches(BatchKind.RUN)[-1].number)
-    made = [task for task in study.tasks(Desk.DATASET) if task.data["run"] == number]
+    made = [task for task in study.tasks(ProjectKind.DATASET) if task.data["run"] == number]
     assert [len(task.annotations) for task in made] == [0] * IMAGES
     assert all(studio.client.predictions(task.id) for task in made)
 
@@ -80,9 +80,9 @@ def test_file_names_and_run_in_the_list_are_those_of_the_export(
 ) -> None:
     run = finished.batches(BatchKind.RUN)[-1]
     out = tmp_path / "dataset.zip"
-    export_study(studio.workshop, finished.name, out, run_number=run.number)
+    export_study(studio.services, finished.name, out, run_number=run.number)
     with zipfile.ZipFile(out) as archive:
         exported = {name.removeprefix("images/") for name in archive.namelist() if name.startswith("images/")}
-    listed = [task.data for task in finished.tasks(Desk.DATASET) if task.data["run"] == str(run.number)]
+    listed = [task.data for task in finished.tasks(ProjectKind.DATASET) if task.data["run"] == str(run.number)]
     assert {one["file"] for one in listed} == exported
     assert {one["run_name"] for one in listed} == {"spring"}

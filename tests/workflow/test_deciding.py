@@ -12,8 +12,8 @@ import httpx
 import pytest
 from sqlalchemy import delete, select
 
-from datagen.domain.inputs import Desk
-from datagen.domain.lifecycle import Happening, StudyState
+from datagen.domain.inputs import ProjectKind
+from datagen.domain.lifecycle import StudyEvent, StudyState
 from datagen.domain.spec import Spec
 from datagen.errors import NotReady
 from datagen.label_studio.api.client import LabelStudio
@@ -21,7 +21,7 @@ from datagen.label_studio.api.models import Task
 from datagen.queue.queues import EVENTS, PUBLISHING
 from datagen.store.tables import BatchKind, BatchRow, DecisionRow, InboxRow, ShardRow, WorkState, now
 from datagen.workflow.decisions import submit
-from datagen.workflow.generation.shard_rendering import Atelier, render_shard
+from datagen.workflow.generation.shard_rendering import FittedEngineCache, render_shard
 from datagen.workflow.studies import export
 from studio import ROUND, Studio, Study, asked, said
 
@@ -37,7 +37,7 @@ def text(page: str) -> str:
 def round_before(study: Study) -> list[Task]:
     """The review tasks of the newest round that is made, in the order of index."""
     number = str(study.batches(BatchKind.ROUND)[-2].number)
-    tasks = [task for task in study.tasks(Desk.PREVIEWS) if task.data["round"] == number]
+    tasks = [task for task in study.tasks(ProjectKind.PREVIEWS) if task.data["round"] == number]
     return sorted(tasks, key=lambda task: int(task.data["index"]))
 
 
@@ -57,7 +57,7 @@ def test_build_preview_freezes_the_inputs_and_brings_a_round_of_review_tasks(stu
     assert all(httpx.get(task.data["image"]).content.startswith(b"\x89PNG") for task in tasks)
     assert all(studio.client.predictions(task.id)[0]["result"] for task in tasks)
     assert "built from 6 concept images, 6 canvas images and 6 background images" in text(study.page())
-    tabs = [view.title for view in studio.client.views(study.projects[Desk.PREVIEWS])]
+    tabs = [view.title for view in studio.client.views(study.projects[ProjectKind.PREVIEWS])]
     assert tabs == ["To review now", "This round: good", "This round: bad", "All rounds"]
 
 
@@ -82,7 +82,7 @@ def test_refine_makes_a_child_with_changed_parameters_and_says_what_changed(stud
 
 def test_approve_freezes_the_version_and_fills_the_dataset(studio: Studio, study: Study) -> None:
     study.review()
-    had = len(study.tasks(Desk.DATASET))
+    had = len(study.tasks(ProjectKind.DATASET))
     study.decide("approve", count=5, name="first <run>")
 
     version, run = study.specs()[-1], study.batches(BatchKind.RUN)[-1]
@@ -90,9 +90,9 @@ def test_approve_freezes_the_version_and_fills_the_dataset(studio: Studio, study
     assert studio.server.email in str(version.decided_by)
     assert (run.name, run.count, str(run.state)) == ("first <run>", 5, "done")
     assert studio.server.email in run.requested_by
-    tasks = [task for task in study.tasks(Desk.DATASET) if task.data["run"] == str(run.number)]
+    tasks = [task for task in study.tasks(ProjectKind.DATASET) if task.data["run"] == str(run.number)]
     assert len(tasks) == 5
-    assert len(study.tasks(Desk.DATASET)) == had + 5
+    assert len(study.tasks(ProjectKind.DATASET)) == had + 5
     assert [int(task.data["index"]) for task in tasks] == list(range(ROUND, ROUND + 5))
     kinds = {region["type"] for region in studio.client.predictions(tasks[0].id)[0]["result"]}
     assert kinds == {"rectanglelabels", "polygonlabels"}
@@ -150,13 +150,13 @@ def test_cancel_during_a_run_keeps_what_is_finished_and_asks_again(
     studio: Studio, study: Study, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     study.review()
-    had = len(study.tasks(Desk.DATASET))
+    had = len(study.tasks(ProjectKind.DATASET))
     study.decide("approve", count=6, settle=False)
     studio.work(EVENTS)
     run = study.batches(BatchKind.RUN)[-1]
-    with studio.workshop.database.write() as session:  # it waited in the queue: that says nothing about the rest
+    with studio.services.database.write() as session:  # it waited in the queue: that says nothing about the rest
         session.get_one(BatchRow, run.id).requested_at = now() - timedelta(hours=9)
-    render_shard(studio.workshop, Atelier(studio.workshop), shards(studio, run)[0].id)
+    render_shard(studio.services, FittedEngineCache(studio.services), shards(studio, run)[0].id)
     studio.work(PUBLISHING)
 
     shown = text(study.page())
@@ -169,11 +169,11 @@ def test_cancel_during_a_run_keeps_what_is_finished_and_asks_again(
     run = study.batches(BatchKind.RUN)[-1]
     assert (str(run.state), study.row().state) == ("cancelled", "accepted")
     assert run.problem == f"cancelled by {study.points()[-2].answered_by}"
-    assert len(study.tasks(Desk.DATASET)) == had + 2
+    assert len(study.tasks(ProjectKind.DATASET)) == had + 2
     assert study.points()[-1].action is None
     assert "Possible now: <b>" in study.page()
     written = export.export_study(
-        studio.workshop, study.name, tmp_path_factory.mktemp("zip") / "kept.zip", run_number=run.number
+        studio.services, study.name, tmp_path_factory.mktemp("zip") / "kept.zip", run_number=run.number
     )
     assert written.samples == 2
 
@@ -218,8 +218,8 @@ def test_cancel_of_a_round_leaves_an_accepted_version_accepted(studio: Studio, s
 def test_cancel_of_the_first_round_begins_anew(studio: Studio) -> None:
     new = studio.open_study()
     studio.settle()
-    new.act(Happening.BUILD_PREVIEW)
-    new.act(Happening.CANCEL)
+    new.act(StudyEvent.BUILD_PREVIEW)
+    new.act(StudyEvent.CANCEL)
     studio.settle()
     assert (new.row().state, str(new.specs()[-1].state)) == ("collecting", "stopped")
     assert "Possible now: <b>build preview</b>, <b>stop</b>." in new.page()
@@ -252,7 +252,7 @@ def test_a_further_run_of_an_accepted_version_continues_its_indices(studio: Stud
 def test_start_training_in_the_projects_menu_builds_a_preview(studio: Studio, study: Study) -> None:
     study.review()
     rounds = len(study.batches(BatchKind.ROUND))
-    backend = studio.client.backends(study.projects[Desk.PREVIEWS])[0]
+    backend = studio.client.backends(study.projects[ProjectKind.PREVIEWS])[0]
     started = httpx.post(
         f"{studio.server.url}/api/ml/{backend.id}/train",
         headers={"Authorization": f"Token {studio.server.token}"},
@@ -268,7 +268,7 @@ def test_start_training_in_the_projects_menu_builds_a_preview(studio: Studio, st
 def test_start_training_without_inputs_says_on_the_decision_task_what_is_missing(studio: Studio) -> None:
     bare = studio.open_study(inputs=False)
     studio.settle()
-    backend = studio.client.backends(bare.projects[Desk.CONCEPTS])[0]
+    backend = studio.client.backends(bare.projects[ProjectKind.CONCEPTS])[0]
     httpx.post(
         f"{studio.server.url}/api/ml/{backend.id}/train",
         headers={"Authorization": f"Token {studio.server.token}"},
@@ -278,14 +278,14 @@ def test_start_training_without_inputs_says_on_the_decision_task_what_is_missing
     studio.settle()
     assert "Not done: a preview cannot be built yet. Missing: 6 more concept images" in text(bare.page())
     with pytest.raises(NotReady, match="6 more background images"):
-        bare.act(Happening.BUILD_PREVIEW)
+        bare.act(StudyEvent.BUILD_PREVIEW)
 
 
 def test_one_answer_told_of_twice_or_read_again_is_acted_on_once(studio: Studio, study: Study) -> None:
     study.review()
     study.decide("build preview")
     state = (study.row().state, len(study.batches()), len(study.specs()), len(study.audit()))
-    answer = next(event for event in reversed(study.events(Desk.DECISIONS)) if event.annotation_ids)
+    answer = next(event for event in reversed(study.events(ProjectKind.DECISIONS)) if event.annotation_ids)
     for _ in range(2):
         studio.replay(answer)
     studio.settle()
@@ -295,7 +295,7 @@ def test_one_answer_told_of_twice_or_read_again_is_acted_on_once(studio: Studio,
 
 def test_a_decision_task_that_somebody_deleted_is_made_again(studio: Studio, study: Study) -> None:
     study.review()
-    studio.client.delete_tasks(study.projects[Desk.DECISIONS], [study.decision_tasks()[-1].id])
+    studio.client.delete_tasks(study.projects[ProjectKind.DECISIONS], [study.decision_tasks()[-1].id])
     study.judge(said("good"))
     studio.settle()
     assert study.counts() == {"good": 1, "bad": 0, "still to review": 2}
@@ -315,7 +315,7 @@ def test_of_the_answers_on_a_decision_task_and_its_copy_the_first_decides(studio
     study.review()
     rounds = len(study.batches())
     task = study.decision_tasks()[-1]
-    [copy] = study.copy(Desk.DECISIONS, task.id, said=False)
+    [copy] = study.copy(ProjectKind.DECISIONS, task.id, said=False)
     for each in (copy, task.id):
         studio.client.annotate(each, asked("refine"))
     studio.settle()
@@ -329,7 +329,7 @@ def test_a_copy_of_a_decision_task_in_another_study_decides_nothing(studio: Stud
     rounds = len(study.batches())
     other = studio.open_study(inputs=False)
     data = study.decision_tasks()[-1].data
-    [elsewhere] = studio.client.import_tasks(other.projects[Desk.DECISIONS], [{"data": data}])
+    [elsewhere] = studio.client.import_tasks(other.projects[ProjectKind.DECISIONS], [{"data": data}])
     studio.client.annotate(elsewhere, asked("refine"))
     studio.settle()
     assert len(study.batches()) == rounds
@@ -342,10 +342,10 @@ def test_an_answer_that_a_copy_brought_along_is_not_acted_on_again_though_the_ta
     task = study.decision_tasks()[-1]
     studio.client.annotate(task.id, asked("stop"))
     studio.settle()
-    [copy] = study.copy(Desk.DECISIONS, task.id)
-    studio.client.delete_tasks(study.projects[Desk.DECISIONS], [task.id])
+    [copy] = study.copy(ProjectKind.DECISIONS, task.id)
+    studio.client.delete_tasks(study.projects[ProjectKind.DECISIONS], [task.id])
     study.review()
-    submit.follow(studio.workshop, study.projects[Desk.DECISIONS], studio.client.task(copy))
+    submit.handle_answer(studio.services, study.projects[ProjectKind.DECISIONS], studio.client.task(copy))
     assert study.row().state == StudyState.REVIEWING
 
 
@@ -356,8 +356,8 @@ def test_an_answer_on_what_took_the_place_of_a_deleted_decision_task_is_acted_on
     study.review()
     rounds = len(study.batches())
     task = study.decision_tasks()[-1]
-    [new] = study.copy(Desk.DECISIONS, task.id, said=False)
-    studio.client.delete_tasks(study.projects[Desk.DECISIONS], [task.id])
+    [new] = study.copy(ProjectKind.DECISIONS, task.id, said=False)
+    studio.client.delete_tasks(study.projects[ProjectKind.DECISIONS], [task.id])
     studio.client.annotate(new, asked("refine"))
     studio.settle()
     assert len(study.batches()) == rounds + 1
@@ -369,14 +369,14 @@ def test_several_answers_told_of_in_one_event_are_acted_on_though_one_of_their_t
     study.review()
     rounds = len(study.batches())
     task = study.decision_tasks()[-1]
-    gone = study.copy(Desk.DECISIONS, task.id, said=False)
-    studio.client.delete_tasks(study.projects[Desk.DECISIONS], gone)
+    gone = study.copy(ProjectKind.DECISIONS, task.id, said=False)
+    studio.client.delete_tasks(study.projects[ProjectKind.DECISIONS], gone)
     annotation = studio.client.annotate(task.id, asked("refine"))
-    with studio.workshop.database.write() as session:  # Label Studio's own event of it
-        session.execute(delete(InboxRow).where(InboxRow.project_id == study.projects[Desk.DECISIONS]))
+    with studio.services.database.write() as session:  # Label Studio's own event of it
+        session.execute(delete(InboxRow).where(InboxRow.project_id == study.projects[ProjectKind.DECISIONS]))
     body = {
         "action": "ANNOTATIONS_CREATED",
-        "project": {"id": study.projects[Desk.DECISIONS]},
+        "project": {"id": study.projects[ProjectKind.DECISIONS]},
         "task": [{"id": gone[0]}, {"id": task.id}],
         "annotation": [{"id": annotation}],
     }
@@ -389,7 +389,7 @@ def test_an_open_decision_whose_task_is_deleted_gets_a_new_one(studio: Studio, s
     study.review()
     rounds = len(study.batches())
     deleted = study.decision_tasks()[-1]
-    studio.client.delete_tasks(study.projects[Desk.DECISIONS], [deleted.id])
+    studio.client.delete_tasks(study.projects[ProjectKind.DECISIONS], [deleted.id])
     studio.settle()
     assert study.decision_tasks()[-1].data["datagen_key"] == deleted.data["datagen_key"]
     study.decide("refine")
@@ -400,7 +400,7 @@ def test_more_answers_than_a_bound_are_not_acted_on_and_say_so(studio: Studio, s
     """Each answer costs a reading of the round: whoever may annotate could keep a worker busy for ever."""
     study.review()
     decision = study.decision_tasks()[-1]
-    with studio.workshop.database.write() as session:
+    with studio.services.database.write() as session:
         point = session.scalars(select(DecisionRow).where(DecisionRow.task_id == decision.id)).one()
         point.answer = {str(-number): "earlier" for number in range(submit.MOST_ANSWERS)}
     versions = len(study.specs())
@@ -414,7 +414,7 @@ def test_a_second_answer_is_refused_before_the_round_is_read_again(studio: Studi
     study.review()
     decision = study.decision_tasks()[-1]
     study.decide("refine")
-    project = study.projects[Desk.PREVIEWS]
+    project = study.projects[ProjectKind.PREVIEWS]
     asked_for: list[str] = []
 
     class Noting(httpx.HTTPTransport):
@@ -424,8 +424,8 @@ def test_a_second_answer_is_refused_before_the_round_is_read_again(studio: Studi
 
     client = LabelStudio(studio.server.url, studio.server.token, transport=Noting())
     studio.client.annotate(decision.id, asked("refine"))
-    submit.follow_tasks(
-        replace(studio.workshop, label_studio=client), study.projects[Desk.DECISIONS], ids=[decision.id]
+    submit.handle_answered_tasks(
+        replace(studio.services, label_studio=client), study.projects[ProjectKind.DECISIONS], ids=[decision.id]
     )
     client.close()
     assert asked_for

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from datagen.domain.lifecycle import Happening
+from datagen.domain.lifecycle import StudyEvent
 from datagen.store.tables import BatchKind
 from studio import Studio, Study, said
 
@@ -15,7 +15,7 @@ pytest_plugins = ["studio_fixtures"]
 def test_an_answered_decision_keeps_the_sheet_of_what_was_decided_on(studio: Studio, study: Study) -> None:
     study.review()
     first, first_version = study.batches(BatchKind.ROUND)[-1], study.specs()[-1].version
-    study.decide(Happening.REFINE)
+    study.decide(StudyEvent.REFINE)
     second, second_version = study.batches(BatchKind.ROUND)[-1], study.specs()[-1].version
     answered, newest = study.decision_tasks()[-2:]
     assert first.sheet is not None
@@ -28,7 +28,7 @@ def test_an_answered_decision_keeps_the_sheet_of_what_was_decided_on(studio: Stu
 
 def test_a_finished_run_shows_its_contact_sheet(studio: Studio, study: Study) -> None:
     study.review()
-    study.act(Happening.APPROVE, count=5, name="spring")
+    study.act(StudyEvent.APPROVE, count=5, name="spring")
     studio.settle()
     run = study.batches(BatchKind.RUN)[-1]
     shown = study.decision_tasks()[-1]
@@ -44,5 +44,5 @@ def test_the_title_says_what_is_decided_on_and_how_it_was_judged(studio: Studio,
     made, version = study.batches(BatchKind.ROUND)[-1], study.specs()[-1].version
     open_title = study.decision_tasks()[-1].data["title"]
     assert open_title.endswith(f"round {made.number}, version {version}, 1 good, 1 bad of {made.count}")
-    study.decide(Happening.REFINE)
+    study.decide(StudyEvent.REFINE)
     assert study.decision_tasks()[-2].data["title"] == f"{open_title} · refine"

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from datagen import cli
 from datagen.cli.console import safe
-from datagen.domain.inputs import Desk, Role
+from datagen.domain.inputs import ProjectKind, Role
 from datagen.entrypoints.bootstrap import connection_of
 from datagen.errors import InputProblem
 from datagen.imaging.codec import encode_png
@@ -51,14 +51,14 @@ class Tags(HTMLParser):
 @pytest.mark.integration
 def test_label_studio_takes_a_label_of_markup_and_holds_it_literally(studio: Studio, label_studio: Server) -> None:
     study = studio.open_study(inputs=False, labels=[LABEL, "$image", "{label}"])
-    for desk, control in (
-        (Desk.CONCEPTS, "concept"),
-        (Desk.CANVASES, "canvas"),
-        (Desk.PREVIEWS, "label"),
-        (Desk.DATASET, "box"),
+    for kind, control in (
+        (ProjectKind.CONCEPTS, "concept"),
+        (ProjectKind.CANVASES, "canvas"),
+        (ProjectKind.PREVIEWS, "label"),
+        (ProjectKind.DATASET, "box"),
     ):
         answer = httpx.get(
-            f"{label_studio.url}/api/projects/{study.projects[desk]}/",
+            f"{label_studio.url}/api/projects/{study.projects[kind]}/",
             headers={"Authorization": f"Token {label_studio.token}"},
             timeout=60,
         ).json()
@@ -86,9 +86,9 @@ def test_a_study_with_a_name_of_markup_is_opened_and_shown_as_it_is(studio: Stud
     name = f"<i>&'\" [red]{studio.settings.port}"
     studio.opened.append(name)
     made = open_study(
-        studio.workshop, name, ["pit"], connection_of(studio.settings), engine="composite", preview_size=3
+        studio.services, name, ["pit"], connection_of(studio.settings), engine="composite", preview_size=3
     )
-    assert studio.client.project(made.projects[Desk.CONCEPTS]).title.startswith(name)
+    assert studio.client.project(made.projects[ProjectKind.CONCEPTS]).title.startswith(name)
     assert any(project.title.startswith(name) for project in studio.client.find_projects(name))
     with studio.as_process():
         shown = CliRunner().invoke(cli.app, ["status", name])
@@ -98,10 +98,10 @@ def test_a_study_with_a_name_of_markup_is_opened_and_shown_as_it_is(studio: Stud
 
 
 @pytest.mark.parametrize("label", ["a\x00b", "a\nb", "\x1b[31m", "\u202e", ""])
-@pytest.mark.parametrize("desk", [Desk.CONCEPTS, Desk.DATASET])
-def test_a_label_that_cannot_be_shown_is_refused(desk: Desk, label: str) -> None:
+@pytest.mark.parametrize("kind", [ProjectKind.CONCEPTS, ProjectKind.DATASET])
+def test_a_label_that_cannot_be_shown_is_refused(kind: ProjectKind, label: str) -> None:
     with pytest.raises(InputProblem):
-        render(desk, [label])
+        render(kind, [label])
 
 
 @pytest.mark.parametrize(

@@ -13,14 +13,14 @@ import httpx
 import pytest
 from sqlalchemy import select
 
-from datagen.domain.inputs import Desk
+from datagen.domain.inputs import ProjectKind
 from datagen.label_studio.api.client import LabelStudio
 from datagen.queue.queues import EVENTS
 from datagen.store import leases
 from datagen.store.tables import BatchKind, InboxRow, InputRow, StudyRow, now
 from datagen.workflow.events import reconciler, webhook_events
 from datagen.workflow.inputs.input_sync import collect, mark_stale
-from datagen.workflow.services import Unit
+from datagen.workflow.services import UnitOfWork
 from stage.ports import free_port
 from studio import Studio, Study, asked, choice, said
 
@@ -30,20 +30,20 @@ pytestmark = pytest.mark.integration
 #: Handles an event like a worker that is killed right after the transaction that began a round.
 KILLED_AT_THE_ROUND = """
 import os, signal, sys
-from datagen.entrypoints.bootstrap import build_workshop, settings
+from datagen.entrypoints.bootstrap import build_services, settings
 from datagen.workflow.events import webhook_events
-from datagen.workflow.services import Door
+from datagen.workflow.services import JobKind
 
 def die_at_a_shard(knocks):
-    if any(knock.door is Door.SHARD for knock in knocks):
+    if any(knock.door is JobKind.SHARD for request in knocks):
         os.kill(os.getpid(), signal.SIGKILL)
 
-events.handle(build_workshop(settings(), die_at_a_shard), int(sys.argv[1]))
+webhook_events.handle(build_services(settings(), die_at_a_shard), int(sys.argv[1]))
 """
 
 
 def due(studio: Studio, event: InboxRow) -> None:
-    with studio.workshop.database.write() as session:
+    with studio.services.database.write() as session:
         session.get_one(InboxRow, event.id).due_at = now()
 
 
@@ -60,7 +60,7 @@ def backgrounds(studio: Studio, study: Study) -> int:
 def test_an_answer_a_change_of_mind_and_a_deletion_at_an_input_desk_are_followed(studio: Studio, study: Study) -> None:
     before = backgrounds(studio, study)
     [copy] = studio.client.import_tasks(
-        study.projects[Desk.BACKGROUNDS], [{"data": dict(study.tasks(Desk.BACKGROUNDS)[0].data)}]
+        study.projects[ProjectKind.BACKGROUNDS], [{"data": dict(study.tasks(ProjectKind.BACKGROUNDS)[0].data)}]
     )
     studio.settle()
     assert backgrounds(studio, study) == before + 1
@@ -70,7 +70,7 @@ def test_an_answer_a_change_of_mind_and_a_deletion_at_an_input_desk_are_followed
     studio.client.update_annotation(answer, [choice("use", "use")])
     studio.settle()
     assert backgrounds(studio, study) == before + 1
-    studio.client.delete_tasks(study.projects[Desk.BACKGROUNDS], [copy])
+    studio.client.delete_tasks(study.projects[ProjectKind.BACKGROUNDS], [copy])
     studio.settle()
     assert backgrounds(studio, study) == before
 
@@ -78,11 +78,11 @@ def test_an_answer_a_change_of_mind_and_a_deletion_at_an_input_desk_are_followed
 def test_an_event_while_label_studio_is_away_is_tried_again_until_it_is_back(studio: Studio, study: Study) -> None:
     study.review()
     study.judge(said("good"))
-    [event] = [one for one in study.events(Desk.PREVIEWS) if str(one.state) == "pending"]
+    [event] = [one for one in study.events(ProjectKind.PREVIEWS) if str(one.state) == "pending"]
     away = LabelStudio(f"http://127.0.0.1:{free_port()}", studio.server.token, read_attempts=1)
     for attempt in range(1, webhook_events.MOST_ATTEMPTS + 3):
         due(studio, event)
-        webhook_events.handle(replace(studio.workshop, label_studio=away), event.id)
+        webhook_events.handle(replace(studio.services, label_studio=away), event.id)
         row = again(studio, event)
         assert (str(row.state), row.attempts) == ("pending", attempt)
         assert "cannot be reached" in row.error
@@ -96,11 +96,11 @@ def test_an_event_while_label_studio_is_away_is_tried_again_until_it_is_back(stu
 def test_an_event_that_is_refused_is_given_up_with_its_reason(studio: Studio, study: Study) -> None:
     study.review()
     study.judge(said("good"))
-    [event] = [one for one in study.events(Desk.PREVIEWS) if str(one.state) == "pending"]
+    [event] = [one for one in study.events(ProjectKind.PREVIEWS) if str(one.state) == "pending"]
     stranger = LabelStudio(studio.server.url, "0" * 40, read_attempts=1)
     for _ in range(webhook_events.MOST_ATTEMPTS):
         due(studio, event)
-        webhook_events.handle(replace(studio.workshop, label_studio=stranger), event.id)
+        webhook_events.handle(replace(studio.services, label_studio=stranger), event.id)
     stranger.close()
     row = again(studio, event)
     assert str(row.state) == "failed"
@@ -111,8 +111,8 @@ def test_an_event_about_what_is_gone_is_done(studio: Studio, study: Study) -> No
     study.review()
     decision = study.decision_tasks()[-1]
     studio.client.annotate(decision.id, asked("build preview"))
-    [event] = [one for one in study.events(Desk.DECISIONS) if str(one.state) == "pending"]
-    studio.client.delete_tasks(study.projects[Desk.DECISIONS], [decision.id])
+    [event] = [one for one in study.events(ProjectKind.DECISIONS) if str(one.state) == "pending"]
+    studio.client.delete_tasks(study.projects[ProjectKind.DECISIONS], [decision.id])
     studio.work(EVENTS)
     assert str(again(studio, event).state) == "done"
     assert study.row().state == "reviewing"
@@ -121,11 +121,13 @@ def test_an_event_about_what_is_gone_is_done(studio: Studio, study: Study) -> No
 
 def start_training(studio: Studio, study: Study) -> InboxRow:
     """Choose it in the menu of the study's Previews project; the event that waits now."""
-    backend = studio.client.backends(study.projects[Desk.PREVIEWS])[0]
+    backend = studio.client.backends(study.projects[ProjectKind.PREVIEWS])[0]
     headers = {"Authorization": f"Token {studio.server.token}"}
     url = f"{studio.server.url}/api/ml/{backend.id}/train"
     httpx.post(url, headers=headers, json={}, timeout=30).raise_for_status()
-    [event] = [one for one in study.events(Desk.PREVIEWS) if one.action == "START_TRAINING" and one.handled_at is None]
+    [event] = [
+        one for one in study.events(ProjectKind.PREVIEWS) if one.action == "START_TRAINING" and one.handled_at is None
+    ]
     return event
 
 
@@ -142,7 +144,7 @@ def test_start_training_builds_one_preview_though_its_worker_was_killed_after_de
     # the round is ready, so that another could be built, when the killed worker's lease has ended
     studio.work_until(lambda: study.row().state == "reviewing", "the round")
     due(studio, event)
-    webhook_events.handle(studio.workshop, event.id)
+    webhook_events.handle(studio.services, event.id)
     studio.settle()
     assert len(study.batches(BatchKind.ROUND)) == rounds + 1
     assert again(studio, event).handled_at is not None
@@ -153,12 +155,12 @@ def test_a_worker_that_lost_its_lease_to_another_builds_no_second_preview(studio
     study.review()
     rounds = len(study.batches(BatchKind.ROUND))
     event = start_training(studio, study)
-    with studio.workshop.database.write() as session:
+    with studio.services.database.write() as session:
         overslept = leases.claim(session, InboxRow, event.id, seconds=-1)
     assert overslept is not None
     studio.settle()  # another worker takes it, and the round is there
     assert len(study.batches(BatchKind.ROUND)) == rounds + 1
-    webhook_events.start_training(studio.workshop, overslept, study.id)
+    webhook_events.start_training(studio.services, overslept, study.id)
     studio.settle()
     assert len(study.batches(BatchKind.ROUND)) == rounds + 1
 
@@ -177,7 +179,7 @@ def test_start_training_that_the_engine_refuses_says_so_on_the_decision_task(stu
 
 def test_our_own_tasks_coming_back_as_events_set_nothing_going(studio: Studio, study: Study) -> None:
     study.review()
-    told = [one for one in study.events(Desk.PREVIEWS) if one.action == "TASKS_CREATED"]
+    told = [one for one in study.events(ProjectKind.PREVIEWS) if one.action == "TASKS_CREATED"]
     assert told
     state = (len(study.batches()), len(study.audit()), study.row().inputs_changed)
     for event in told:
@@ -196,14 +198,14 @@ def test_what_the_webhooks_lost_the_reconciler_finds(studio: Studio, study: Stud
     study.review()
     study.judge(said("bad", "too small"), said("good"))
     studio.client.annotate(study.decision_tasks()[-1].id, asked("refine"))
-    with studio.workshop.database.write() as session:  # as if none had arrived
-        for desk in (Desk.PREVIEWS, Desk.DECISIONS):
-            for event in study.events(desk):
+    with studio.services.database.write() as session:  # as if none had arrived
+        for kind in (ProjectKind.PREVIEWS, ProjectKind.DECISIONS):
+            for event in study.events(kind):
                 session.delete(session.get_one(InboxRow, event.id))
     studio.queues.redis.flushdb()
 
-    reconciler.reconcile(studio.workshop)
-    reconciler.reconcile(studio.workshop)  # the same changes, seen again, are acted on once
+    reconciler.reconcile(studio.services)
+    reconciler.reconcile(studio.services)  # the same changes, seen again, are acted on once
     studio.settle()
 
     child = study.specs()[-1]
@@ -213,7 +215,7 @@ def test_what_the_webhooks_lost_the_reconciler_finds(studio: Studio, study: Stud
 
 def test_task_ids_that_label_studio_gave_out_again_block_nobody(studio: Studio, study: Study) -> None:
     before = backgrounds(studio, study)
-    with studio.workshop.database.write() as session:
+    with studio.services.database.write() as session:
         # another study read these tasks' namesakes before they were deleted, and was not asked since
         other = StudyRow(name=f"gone {uuid.uuid4().hex[:8]}", labels=["pit"], engine="composite", preview_size=1)
         other.inputs_read = other.inputs_changed = 1
@@ -221,6 +223,6 @@ def test_task_ids_that_label_studio_gave_out_again_block_nobody(studio: Studio, 
         session.flush()
         for row in session.scalars(select(InputRow).where(InputRow.study_id == study.id)):
             row.study_id = other.id
-        mark_stale(Unit(session=session), study.id)
+        mark_stale(UnitOfWork(session=session), study.id)
     studio.settle()
     assert backgrounds(studio, study) == before

@@ -12,8 +12,8 @@ import pytest
 from sqlalchemy import select, update
 
 from datagen.domain.decision import Decision
-from datagen.domain.inputs import Desk, Inputs, Role
-from datagen.domain.lifecycle import Happening
+from datagen.domain.inputs import Inputs, ProjectKind, Role
+from datagen.domain.lifecycle import StudyEvent
 from datagen.errors import LabelStudioUnavailable, NotReady
 from datagen.imaging.codec import encode_png
 from datagen.label_studio.api.client import LabelStudio
@@ -22,7 +22,7 @@ from datagen.store.tables import FetchedPictureRow, now
 from datagen.workflow.decisions import submit
 from datagen.workflow.inputs import input_pictures
 from datagen.workflow.inputs.input_sync import refresh
-from datagen.workflow.services import Door, Knock, Limits, Workshop
+from datagen.workflow.services import JobKind, JobRequest, Limits, Services
 from stage.gateway import Answer, Forward, Gateway, Passing
 from studio import Studio, Study, plate
 
@@ -63,10 +63,10 @@ def way(studio: Studio) -> Iterator[Way]:
 
 
 @pytest.fixture
-def workshop(studio: Studio, way: Way) -> Iterator[Workshop]:
+def services(studio: Studio, way: Way) -> Iterator[Services]:
     """The studio's workshop, which reaches Label Studio by the way that is watched."""
     client = LabelStudio(way.gateway.url, studio.server.token, read_attempts=1)
-    yield replace(studio.workshop, label_studio=client, knock=lambda _knocks: None)
+    yield replace(studio.services, label_studio=client, enqueue=lambda _job_requests: None)
     client.close()
 
 
@@ -85,7 +85,7 @@ def stored(studio: Studio, study: Study) -> list[FetchedPictureRow]:
 
 
 def make_due(studio: Studio, study: Study) -> None:
-    with studio.workshop.database.write() as session:
+    with studio.services.database.write() as session:
         of_study = FetchedPictureRow.study_id == study.id, FetchedPictureRow.retry_at.is_not(None)
         session.execute(update(FetchedPictureRow).where(*of_study).values(retry_at=now() - timedelta(seconds=1)))
 
@@ -100,33 +100,33 @@ def fetchers() -> list[str]:
 
 
 def test_a_bad_upload_is_fetched_and_decoded_once_however_often_inputs_are_read(
-    workshop: Workshop, way: Way, given: Study
+    services: Services, way: Way, given: Study
 ) -> None:
     for _ in range(3):
-        inputs = refresh(workshop, given.id, force=True)
+        inputs = refresh(services, given.id, force=True)
         assert inputs.count(Role.BACKGROUND) == 6
         assert "truncated or damaged" in reasons(inputs)["bad.png"]
     assert set(way.fetched.values()) == {1}
 
 
-def test_a_bad_picture_is_tried_anew_when_the_limits_change(workshop: Workshop, way: Way, given: Study) -> None:
-    small = replace(workshop, limits=Limits(image_bytes=3000, image_pixels=10**6))
+def test_a_bad_picture_is_tried_anew_when_the_limits_change(services: Services, way: Way, given: Study) -> None:
+    small = replace(services, limits=Limits(image_bytes=3000, image_pixels=10**6))
     assert refresh(small, given.id, force=True).count(Role.BACKGROUND) == 0
-    inputs = refresh(workshop, given.id, force=True)
+    inputs = refresh(services, given.id, force=True)
     assert inputs.count(Role.BACKGROUND) == 6
     assert way.fetched["p0.png"] == 2
 
 
 def test_a_picture_that_another_address_gives_is_tried_again_after_growing_waits(
-    studio: Studio, workshop: Workshop, way: Way, given: Study
+    studio: Studio, services: Services, way: Way, given: Study
 ) -> None:
     way.treated["p0.png"] = lambda _forward: Answer(503)
     waits = []
     for times in (1, 2, 3):
-        inputs = refresh(workshop, given.id, force=True)
+        inputs = refresh(services, given.id, force=True)
         assert inputs.count(Role.BACKGROUND) == 5
         assert "It is tried again after" in reasons(inputs)["p0.png"]
-        assert refresh(workshop, given.id, force=True) == inputs
+        assert refresh(services, given.id, force=True) == inputs
         assert way.fetched["p0.png"] == times
         (row,) = (row for row in stored(studio, given) if row.retry_at is not None)
         assert row.retry_at is not None
@@ -134,49 +134,49 @@ def test_a_picture_that_another_address_gives_is_tried_again_after_growing_waits
         make_due(studio, given)
     assert waits[0] < waits[1] < waits[2]
     way.treated.clear()
-    assert refresh(workshop, given.id, force=True).count(Role.BACKGROUND) == 6
+    assert refresh(services, given.id, force=True).count(Role.BACKGROUND) == 6
 
 
-def test_bytes_that_failed_before_are_not_decoded_again(studio: Studio, workshop: Workshop, given: Study) -> None:
-    refresh(workshop, given.id, force=True)
-    with studio.workshop.database.write() as session:  # as of an address whose bytes may change
+def test_bytes_that_failed_before_are_not_decoded_again(studio: Studio, services: Services, given: Study) -> None:
+    refresh(services, given.id, force=True)
+    with studio.services.database.write() as session:  # as of an address whose bytes may change
         of_study = FetchedPictureRow.study_id == given.id, FetchedPictureRow.digest.is_(None)
         session.execute(update(FetchedPictureRow).where(*of_study).values(retry_at=now(), problem="as before"))
-    inputs = refresh(workshop, given.id, force=True)
+    inputs = refresh(services, given.id, force=True)
     assert reasons(inputs)["bad.png"].startswith("as before")
 
 
 def test_the_sweeper_has_a_failed_picture_tried_again_when_it_is_due(
-    studio: Studio, workshop: Workshop, way: Way, given: Study
+    studio: Studio, services: Services, way: Way, given: Study
 ) -> None:
     way.treated["p0.png"] = lambda _forward: Answer(503)
-    refresh(workshop, given.id)
-    knock = Knock(Door.INPUTS, given.id)
+    refresh(services, given.id)
+    request = JobRequest(JobKind.INPUTS, given.id)
     studio.queues.redis.flushdb()
-    sweep(studio.workshop.database, studio.queues)
-    assert knock not in studio.queues.queued()
+    sweep(studio.services.database, studio.queues)
+    assert request not in studio.queues.queued()
     make_due(studio, given)
-    sweep(studio.workshop.database, studio.queues)
-    assert knock in studio.queues.queued()
+    sweep(studio.services.database, studio.queues)
+    assert request in studio.queues.queued()
     way.treated.clear()
-    assert refresh(workshop, given.id).count(Role.BACKGROUND) == 6
+    assert refresh(services, given.id).count(Role.BACKGROUND) == 6
 
 
 def test_one_picture_that_cannot_be_had_does_not_stop_the_others_while_label_studio_answers(
-    workshop: Workshop, way: Way, given: Study
+    services: Services, way: Way, given: Study
 ) -> None:
     way.treated["p3.png"] = lambda _forward: None  # the connection is closed without an answer
-    inputs = refresh(workshop, given.id)
+    inputs = refresh(services, given.id)
     assert inputs.count(Role.BACKGROUND) == 5
     assert "cannot be reached" in reasons(inputs)["p3.png"]
 
 
 def test_a_slow_picture_is_given_up_its_thread_ends_and_the_others_are_used(
-    workshop: Workshop, way: Way, given: Study, monkeypatch: pytest.MonkeyPatch
+    services: Services, way: Way, given: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(input_pictures, "FIRST_TRY_SECONDS", 0.5)
     way.treated["p1.png"] = way.treated["p2.png"] = way.hang
-    inputs = refresh(workshop, given.id)
+    inputs = refresh(services, given.id)
     assert inputs.count(Role.BACKGROUND) == 4
     assert "had not arrived after 0.5 s" in reasons(inputs)["p1.png"]
     assert inputs.unread == 0
@@ -184,13 +184,13 @@ def test_a_slow_picture_is_given_up_its_thread_ends_and_the_others_are_used(
 
 
 def test_a_reading_ends_in_its_time_and_the_next_one_goes_on(
-    studio: Studio, workshop: Workshop, way: Way, given: Study, monkeypatch: pytest.MonkeyPatch
+    studio: Studio, services: Services, way: Way, given: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(input_pictures, "READING_SECONDS", 2.0)
     slow = [f"p{n}.png" for n in range(4)]
     way.treated |= dict.fromkeys(slow, way.hang)
 
-    inputs = refresh(workshop, given.id)
+    inputs = refresh(services, given.id)
 
     assert fetchers() == []  # what was given up does not go on
     assert inputs.unread >= 4
@@ -199,7 +199,7 @@ def test_a_reading_ends_in_its_time_and_the_next_one_goes_on(
     assert given.row().inputs_read != given.row().inputs_changed
     fetched = way.fetched.copy()
     way.treated.clear()
-    inputs = refresh(workshop, given.id)
+    inputs = refresh(services, given.id)
     assert (inputs.count(Role.BACKGROUND), inputs.unread) == (6, 0)
     assert kept <= {row.digest for row in stored(studio, given)}
     assert given.row().inputs_read == given.row().inputs_changed
@@ -208,23 +208,23 @@ def test_a_reading_ends_in_its_time_and_the_next_one_goes_on(
 
 
 def test_no_preview_is_built_while_pictures_are_still_being_read(
-    studio: Studio, way: Way, workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+    studio: Studio, way: Way, services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study = studio.open_study()
     monkeypatch.setattr(input_pictures, "READING_SECONDS", 1.0)
     way.treated["0.png"] = way.hang  # of every role, as Label Studio names uploads
     with pytest.raises(NotReady, match="still being read; ask again when this page no longer says so"):
-        submit.decide(workshop, study.id, Decision(action=Happening.BUILD_PREVIEW), "ann")
+        submit.decide(services, study.id, Decision(action=StudyEvent.BUILD_PREVIEW), "ann")
     assert study.specs() == []
     way.treated.clear()
     monkeypatch.undo()
-    submit.decide(workshop, study.id, Decision(action=Happening.BUILD_PREVIEW), "ann")
+    submit.decide(services, study.id, Decision(action=StudyEvent.BUILD_PREVIEW), "ann")
     assert len(study.specs()) == 1
-    study.act(Happening.CANCEL)
+    study.act(StudyEvent.CANCEL)
 
 
 def test_a_reading_that_breaks_off_keeps_what_it_fetched_and_blames_no_picture(
-    studio: Studio, workshop: Workshop, way: Way, given: Study
+    studio: Studio, services: Services, way: Way, given: Study
 ) -> None:
     asked = 0
 
@@ -235,22 +235,22 @@ def test_a_reading_that_breaks_off_keeps_what_it_fetched_and_blames_no_picture(
 
     way.gateway.meddler = go_away
     with pytest.raises(LabelStudioUnavailable):
-        refresh(workshop, given.id)
+        refresh(services, given.id)
     assert fetchers() == []
     rows = stored(studio, given)
     assert rows  # the fifth was asked for when one of the first four was stored
     assert all(not row.problem or "damaged" in row.problem for row in rows)
     way.gateway.meddler = way._pass
-    assert refresh(workshop, given.id).count(Role.BACKGROUND) == 6
+    assert refresh(services, given.id).count(Role.BACKGROUND) == 6
     assert way.fetched.total() == 7 - len(rows)
 
 
 def test_what_is_remembered_goes_with_the_task_and_with_the_study(
-    studio: Studio, workshop: Workshop, given: Study
+    studio: Studio, services: Services, given: Study
 ) -> None:
-    refresh(workshop, given.id)
+    refresh(services, given.id)
     assert len(stored(studio, given)) == 7
-    (first, *_) = given.tasks(Desk.BACKGROUNDS)
-    studio.client.delete_tasks(given.projects[Desk.BACKGROUNDS], [first.id])
-    refresh(workshop, given.id, force=True)
+    (first, *_) = given.tasks(ProjectKind.BACKGROUNDS)
+    studio.client.delete_tasks(given.projects[ProjectKind.BACKGROUNDS], [first.id])
+    refresh(services, given.id, force=True)
     assert len(stored(studio, given)) == 6

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
-from datagen.domain.inputs import CanvasArea, Desk, Inputs, Role
+from datagen.domain.inputs import CanvasArea, Inputs, ProjectKind, Role
 from datagen.imaging.codec import encode_png
 from datagen.store.tables import AuditRow, InputRow
 from datagen.workflow.inputs import input_sync as reading
 from datagen.workflow.inputs.input_sync import collect, mark_stale, refresh
-from datagen.workflow.services import Unit
+from datagen.workflow.services import UnitOfWork
 from studio import ANYWHERE, Studio, Study, plate, polygon
 
 pytest_plugins = ("studio_fixtures",)
@@ -46,7 +46,7 @@ def _drawn(_of_this_module: Studio) -> Study:
 @pytest.fixture
 def drawn(studio: Studio, _drawn: Study) -> Study:
     """A study with three canvases, read."""
-    refresh(studio.workshop, _drawn.id, force=True)
+    refresh(studio.services, _drawn.id, force=True)
     return _drawn
 
 
@@ -67,12 +67,12 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[Role]:
 def test_a_tangled_polygon_is_told_and_the_others_of_its_task_are_used(studio: Studio, drawn: Study) -> None:
     square = [(20.0, 20.0), (60.0, 20.0), (60.0, 60.0)]
     (task,) = drawn.give(Role.CANVAS, [("tangle.png", encode_png(plate(940)), [tangle(450), polygon(square)])])
-    inputs = refresh(studio.workshop, drawn.id, force=True)
+    inputs = refresh(studio.services, drawn.id, force=True)
     (problem,) = inputs.problems
     assert problem.item == f"task {task} (tangle.png)"
     assert "crosses itself more than 200 times; draw it with fewer crossings" in problem.reason
     assert len(next(one for one in inputs.canvases if one.image.name == "tangle.png").areas) == 1
-    studio.client.delete_tasks(drawn.projects[Desk.CANVASES], [task])
+    studio.client.delete_tasks(drawn.projects[ProjectKind.CANVASES], [task])
 
 
 def test_others_write_while_drawings_are_worked_out(
@@ -83,26 +83,26 @@ def test_others_write_while_drawings_are_worked_out(
 
     def writing(*args: Any) -> Any:
         nonlocal wrote
-        with studio.workshop.database.write() as session:  # of another connection: it would wait for an open one
+        with studio.services.database.write() as session:  # of another connection: it would wait for an open one
             session.add(AuditRow(study="none", who="a test", what="wrote"))
         wrote += 1
         return parse(*args)
 
     monkeypatch.setattr(reading, "parse", writing)
-    with studio.workshop.database.write() as session:
+    with studio.services.database.write() as session:
         session.execute(update(InputRow).where(InputRow.study_id == drawn.id).values(parsed=None))
-    refresh(studio.workshop, drawn.id, force=True)
+    refresh(studio.services, drawn.id, force=True)
     assert wrote == 3
 
 
 def test_what_did_not_change_is_not_worked_out_again(studio: Studio, drawn: Study, counted: list[Role]) -> None:
     before = read(studio, drawn)
-    assert refresh(studio.workshop, drawn.id, force=True) == before
+    assert refresh(studio.services, drawn.id, force=True) == before
     assert counted == []
-    task = drawn.tasks(Desk.CANVASES)[0]
+    task = drawn.tasks(ProjectKind.CANVASES)[0]
     assert task.newest is not None
     studio.client.update_annotation(task.newest.id, [polygon([(10.0, 10.0), (50.0, 10.0), (50.0, 50.0)])])
-    assert refresh(studio.workshop, drawn.id, force=True) != before
+    assert refresh(studio.services, drawn.id, force=True) != before
     assert counted == [Role.CANVAS]
     studio.client.update_annotation(task.newest.id, [polygon(ANYWHERE)])
 
@@ -119,12 +119,12 @@ def test_collecting_works_nothing_out(studio: Studio, drawn: Study, monkeypatch:
 
 def test_rows_of_a_version_before_are_used_until_inputs_are_read_again(studio: Studio, drawn: Study) -> None:
     before = read(studio, drawn)
-    results = {task.id: list(task.newest.result) for task in drawn.tasks(Desk.CANVASES) if task.newest}
-    with studio.workshop.database.write() as session:
+    results = {task.id: list(task.newest.result) for task in drawn.tasks(ProjectKind.CANVASES) if task.newest}
+    with studio.services.database.write() as session:
         for row in session.scalars(select(InputRow).where(InputRow.study_id == drawn.id)):
             row.result, row.parsed, row.annotation_id = results[row.task_id], None, None
     assert read(studio, drawn) == before
-    assert refresh(studio.workshop, drawn.id, force=True) == before
+    assert refresh(studio.services, drawn.id, force=True) == before
     assert all(row.parsed and row.annotation_id and row.result == [] for row in rows(studio, drawn))
 
 
@@ -132,12 +132,12 @@ def test_a_reading_that_takes_too_long_goes_on_in_the_next(
     studio: Studio, drawn: Study, counted: list[Role], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = read(studio, drawn)
-    with studio.workshop.database.write() as session:
+    with studio.services.database.write() as session:
         session.execute(update(InputRow).where(InputRow.study_id == drawn.id).values(parsed=None))
-        mark_stale(Unit(session=session), drawn.id)
+        mark_stale(UnitOfWork(session=session), drawn.id)
     monkeypatch.setattr(reading, "PARSING_SECONDS", 0.0)
     for unread in (2, 1, 0):
-        inputs = refresh(studio.workshop, drawn.id)
+        inputs = refresh(studio.services, drawn.id)
         assert (inputs.unread, len(inputs.canvases)) == (unread, 3 - unread)
         assert (drawn.row().inputs_read == drawn.row().inputs_changed) == (unread == 0)
     assert inputs == before
@@ -147,24 +147,24 @@ def test_a_reading_that_takes_too_long_goes_on_in_the_next(
 def test_an_older_reading_writes_nothing_after_a_newer_one(
     studio: Studio, drawn: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    task = drawn.tasks(Desk.CANVASES)[0]
+    task = drawn.tasks(ProjectKind.CANVASES)[0]
     assert task.newest is not None
     annotation = task.newest.id
     small = [polygon([(10.0, 10.0), (30.0, 10.0), (30.0, 30.0)])]
-    with studio.workshop.database.write() as session:
+    with studio.services.database.write() as session:
         session.execute(update(InputRow).where(InputRow.study_id == drawn.id).values(parsed=None))
     parse = reading.parse
 
     def overtaken(*args: Any) -> Any:
         monkeypatch.setattr(reading, "parse", parse)
         studio.client.update_annotation(annotation, small)
-        with studio.workshop.database.write() as session:
-            mark_stale(Unit(session=session), drawn.id)
-        refresh(studio.workshop, drawn.id)
+        with studio.services.database.write() as session:
+            mark_stale(UnitOfWork(session=session), drawn.id)
+        refresh(studio.services, drawn.id)
         return parse(*args)
 
     monkeypatch.setattr(reading, "parse", overtaken)
-    refresh(studio.workshop, drawn.id, force=True)
+    refresh(studio.services, drawn.id, force=True)
 
     (row,) = (row for row in rows(studio, drawn) if row.task_id == task.id)
     assert row.parsed is not None
@@ -175,8 +175,8 @@ def test_an_older_reading_writes_nothing_after_a_newer_one(
 
 def test_rows_are_written_some_at_a_time(studio: Studio, drawn: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     before = read(studio, drawn)
-    with studio.workshop.database.write() as session:
+    with studio.services.database.write() as session:
         session.execute(update(InputRow).where(InputRow.study_id == drawn.id).values(parsed=None))
     monkeypatch.setattr(reading, "TEXT_AT_A_TIME", 1)
-    refresh(studio.workshop, drawn.id, force=True)
+    refresh(studio.services, drawn.id, force=True)
     assert read(studio, drawn) == before

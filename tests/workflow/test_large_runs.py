@@ -12,14 +12,14 @@ import pytest
 from sqlalchemy import event, func, select, update
 
 from datagen.domain.decision import Decision
-from datagen.domain.inputs import Desk
-from datagen.domain.lifecycle import Happening, StudyState
+from datagen.domain.inputs import ProjectKind
+from datagen.domain.lifecycle import StudyEvent, StudyState
 from datagen.entrypoints import bootstrap
 from datagen.errors import NotConfirmed, Refused
 from datagen.store.database import Database
 from datagen.store.tables import BatchKind, BatchRow, ShardRow, SpecRow, StudyRow, WorkState, now
 from datagen.workflow.decisions import spec_versions, submit
-from datagen.workflow.services import Door, Knock, Unit
+from datagen.workflow.services import JobKind, JobRequest, UnitOfWork
 from datagen.workflow.studies.open import open_study
 from datagen.workflow.study_options import StudyOptions
 from studio import Studio, Study, asked
@@ -45,7 +45,7 @@ def database(tmp_path: Path) -> Iterator[Database]:
     made.close()
 
 
-def approve(database: Database, count: int, size: int = 50) -> tuple[int, list[Knock], int]:
+def approve(database: Database, count: int, size: int = 50) -> tuple[int, list[JobRequest], int]:
     """Set a run going; its batch, what was enqueued for it, and how many statements that took."""
     statements: list[str] = []
 
@@ -54,12 +54,12 @@ def approve(database: Database, count: int, size: int = 50) -> tuple[int, list[K
 
     event.listen(database.engine, "before_cursor_execute", note)
     with database.write() as session:
-        unit = Unit(session=session)
+        unit = UnitOfWork(session=session)
         study, spec = session.get_one(StudyRow, 1), session.get_one(SpecRow, 1)
         batch = spec_versions.add_batch(unit, study, spec, BatchKind.RUN, count, who="tester", shard_size=size)
         batch_id = batch.id
     event.remove(database.engine, "before_cursor_execute", note)
-    return batch_id, unit.knocks, len(statements)
+    return batch_id, unit.job_requests, len(statements)
 
 
 def shards(database: Database, batch_id: int) -> list[tuple[int, int]]:
@@ -71,13 +71,13 @@ def shards(database: Database, batch_id: int) -> list[tuple[int, int]]:
 def finish(database: Database, batch_id: int, size: int = 50) -> bool:
     """Finish the oldest shard that waits, as a worker does; False when there is none."""
     with database.write() as session:
-        unit = Unit(session=session)
+        unit = UnitOfWork(session=session)
         waits = (ShardRow.batch_id == batch_id, ShardRow.state == WorkState.PENDING)
         shard = session.scalar(select(ShardRow).where(*waits).order_by(ShardRow.start).limit(1))
         if shard is None:
             return False
         shard.state = WorkState.DONE
-        spec_versions.add_shards(unit, session.get_one(BatchRow, batch_id), size, Door.SHARD)
+        spec_versions.add_shards(unit, session.get_one(BatchRow, batch_id), size, JobKind.SHARD)
         return True
 
 
@@ -121,7 +121,9 @@ def test_a_run_is_not_made_while_samples_are_in_no_shard(database: Database) -> 
 def test_a_cancelled_run_is_cut_no_further(database: Database) -> None:
     batch_id, _, _ = approve(database, 1_000_000)
     with database.write() as session:
-        spec_versions.cancel_batch(Unit(session=session), session.get_one(BatchRow, batch_id), "cancelled by tester")
+        spec_versions.cancel_batch(
+            UnitOfWork(session=session), session.get_one(BatchRow, batch_id), "cancelled by tester"
+        )
     with database.read() as session:
         states = dict(session.execute(select(ShardRow.state, func.count()).group_by(ShardRow.state)).all())
     assert states == {WorkState.CANCELLED: spec_versions.AHEAD}
@@ -133,14 +135,14 @@ def test_a_run_of_more_shards_than_are_cut_ahead_comes_out_whole(
 ) -> None:
     monkeypatch.setattr(spec_versions, "AHEAD", 2)
     study.review()
-    had = len(study.tasks(Desk.DATASET))
+    had = len(study.tasks(ProjectKind.DATASET))
     study.decide("approve", count=9)
     run = study.batches(BatchKind.RUN)[-1]
     assert (run.state, study.row().state) == (WorkState.DONE, StudyState.ACCEPTED)
     assert run.rendered_at is not None
-    tasks = [task for task in study.tasks(Desk.DATASET) if task.data["run"] == str(run.number)]
+    tasks = [task for task in study.tasks(ProjectKind.DATASET) if task.data["run"] == str(run.number)]
     assert sorted(int(task.data["index"]) for task in tasks) == list(range(run.first, run.first + 9))
-    assert len(study.tasks(Desk.DATASET)) == had + 9
+    assert len(study.tasks(ProjectKind.DATASET)) == had + 9
 
 
 @pytest.mark.integration
@@ -149,9 +151,9 @@ def test_a_run_whose_workers_were_killed_comes_out_whole(
 ) -> None:
     monkeypatch.setattr(spec_versions, "AHEAD", 2)
     study.review()
-    study.act(Happening.APPROVE, count=7)
+    study.act(StudyEvent.APPROVE, count=7)
     run = study.batches(BatchKind.RUN)[-1]
-    with studio.workshop.database.write() as session:  # both were claimed, and nobody was heard of since
+    with studio.services.database.write() as session:  # both were claimed, and nobody was heard of since
         session.execute(
             update(ShardRow).where(ShardRow.batch_id == run.id).values(state=WorkState.RUNNING, due_at=now())
         )
@@ -169,10 +171,10 @@ def test_a_run_whose_workers_were_killed_comes_out_whole(
 def careful(studio: Studio, study: Study) -> Iterator[Study]:
     """The study, in which runs of more than two images have to be confirmed."""
     study.review()
-    with studio.workshop.database.write() as session:
+    with studio.services.database.write() as session:
         session.get_one(StudyRow, study.id).confirm_above = 2
     yield study
-    with studio.workshop.database.write() as session:
+    with studio.services.database.write() as session:
         session.get_one(StudyRow, study.id).confirm_above = None
 
 
@@ -202,7 +204,7 @@ def test_a_large_run_starts_once_the_tick_is_set(studio: Studio, careful: Study)
 
 @pytest.mark.integration
 def test_a_run_of_the_number_itself_needs_no_tick(studio: Studio, careful: Study) -> None:
-    careful.act(Happening.APPROVE, count=2)
+    careful.act(StudyEvent.APPROVE, count=2)
     studio.settle()
     assert careful.batches(BatchKind.RUN)[-1].count == 2
 
@@ -211,24 +213,24 @@ def test_a_run_of_the_number_itself_needs_no_tick(studio: Studio, careful: Study
 def test_ten_thousand_is_the_number_of_a_study_that_gave_none(studio: Studio, study: Study) -> None:
     study.review()
     with pytest.raises(NotConfirmed, match=r"10,001 images were asked for; more than 10,000 have to be confirmed\."):
-        study.act(Happening.APPROVE, count=10_001, confirmed=False)
+        study.act(StudyEvent.APPROVE, count=10_001, confirmed=False)
 
 
 @pytest.mark.integration
 def test_what_is_not_possible_need_not_be_confirmed(studio: Studio) -> None:
     study = studio.open_study(inputs=False)
     with pytest.raises(Refused, match="no preview round has been made yet") as refusal:
-        study.act(Happening.APPROVE, count=1_000_000, confirmed=False)
+        study.act(StudyEvent.APPROVE, count=1_000_000, confirmed=False)
     assert not isinstance(refusal.value, NotConfirmed)
 
 
 @pytest.mark.integration
 def test_a_run_larger_than_the_setting_allows_is_refused_though_it_is_confirmed(studio: Studio, study: Study) -> None:
     study.review()
-    workshop = replace(studio.workshop, max_run_images=5)
-    wish = Decision(action=Happening.APPROVE, count=6, confirmed=True)
+    services = replace(studio.services, max_run_images=5)
+    wish = Decision(action=StudyEvent.APPROVE, count=6, confirmed=True)
     with pytest.raises(Refused, match=r"a run makes 1 to 5 \(DATAGEN_MAX_RUN_IMAGES\)"):
-        submit.decide(workshop, study.id, wish, "tester")
+        submit.decide(services, study.id, wish, "tester")
 
 
 @pytest.mark.integration
@@ -237,7 +239,7 @@ def test_provisioning_sets_the_number_and_leaves_it(studio: Studio) -> None:
     connection = bootstrap.connection_of(studio.settings)
     for given, kept in ((2000, 2000), (None, 2000), (0, 0)):
         open_study(
-            studio.workshop,
+            studio.services,
             study.name,
             [],
             connection,

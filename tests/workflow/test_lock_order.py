@@ -16,18 +16,18 @@ from datagen.store.database import Database
 from datagen.store.tables import BatchKind, BatchRow, SampleRow, ShardRow, SpecRow, StudyRow, WorkState
 from datagen.workflow.decisions import spec_versions
 from datagen.workflow.generation import batch_status, shard_rendering
-from datagen.workflow.generation.progress import Teller
+from datagen.workflow.generation.progress import ProgressReporter
 from datagen.workflow.generation.shard_rendering import _Lease
 from datagen.workflow.outages import Outage
-from datagen.workflow.services import Workshop
+from datagen.workflow.services import Services
 from stage.processes import wait_until
 from studio import PATIENCE_S, settings_of
 
-Work = Callable[[Workshop, _Lease], object]
+Work = Callable[[Services, _Lease], object]
 
 
 @pytest.fixture
-def workshop(postgres_url: str, tmp_path: Path) -> Iterator[Workshop]:
+def services(postgres_url: str, tmp_path: Path) -> Iterator[Services]:
     """Rows of one run of two shards; nothing but the rows is asked."""
     given = {
         "DATAGEN_DATA_DIR": str(tmp_path),
@@ -36,7 +36,7 @@ def workshop(postgres_url: str, tmp_path: Path) -> Iterator[Workshop]:
     }
     chosen = settings_of(given)
     chosen.make_missing_secrets()
-    made = bootstrap.build_workshop(chosen, lambda _knocks: None)
+    made = bootstrap.build_services(chosen, lambda _job_requests: None)
     made.database.upgrade()
     state = StudyState.GENERATING
     body = {"engine": "composite"}
@@ -65,9 +65,9 @@ def workshop(postgres_url: str, tmp_path: Path) -> Iterator[Workshop]:
     made.label_studio.close()
 
 
-def held(workshop: Workshop) -> _Lease:
+def held(services: Services) -> _Lease:
     """The first shard, as a worker that renders it has it."""
-    with workshop.database.read() as session:
+    with services.database.read() as session:
         shard, batch, spec = session.get_one(ShardRow, 1), session.get_one(BatchRow, 1), session.get_one(SpecRow, 1)
         return _Lease(row=shard, batch=batch, spec=spec)
 
@@ -78,47 +78,47 @@ def is_waited_for(database: Database) -> bool:
         return bool(session.scalar(text("SELECT EXISTS (SELECT 1 FROM pg_locks WHERE NOT granted)")))
 
 
-def finish(workshop: Workshop, lease: _Lease) -> None:
+def finish(services: Services, lease: _Lease) -> None:
     made = [SampleRow(key="s1-v1-run1-0", batch_id=1, shard_id=1, index=0, body={})]
-    shard_rendering._finish(workshop, lease, made, [], [], None, 1.0)
+    shard_rendering._finish(services, lease, made, [], [], None, 1.0)
 
 
-def tell(workshop: Workshop, lease: _Lease) -> None:
-    teller = Teller(workshop, lease.row, lease.batch, threading.Event())
-    teller.rendering(1)
-    teller.tell()
+def dispatch(services: Services, lease: _Lease) -> None:
+    reporter = ProgressReporter(services, lease.row, lease.batch, threading.Event())
+    reporter.rendering(1)
+    reporter.tell()
 
 
 WORK: dict[str, Work] = {
-    "claim": lambda workshop, _lease: shard_rendering._claim(workshop, 2),
-    "tell": tell,
+    "claim": lambda services, _lease: shard_rendering._claim(services, 2),
+    "dispatch": dispatch,
     "finish": finish,
-    "wait": lambda workshop, lease: shard_rendering._wait(workshop, lease, Outage("the image store", "it is full")),
-    "try again": lambda workshop, lease: shard_rendering._try_again(workshop, lease, RuntimeError("broken")),
-    "fail": lambda workshop, lease: shard_rendering._fail(workshop, lease, "broken"),
+    "wait": lambda services, lease: shard_rendering._wait(services, lease, Outage("the image store", "it is full")),
+    "try again": lambda services, lease: shard_rendering._try_again(services, lease, RuntimeError("broken")),
+    "fail": lambda services, lease: shard_rendering._fail(services, lease, "broken"),
 }
 
 
 @pytest.mark.parametrize("work", WORK.values(), ids=WORK.keys())
-def test_cancelling_a_batch_meets_work_on_its_shards_without_deadlock(workshop: Workshop, work: Work) -> None:
-    lease = held(workshop)
+def test_cancelling_a_batch_meets_work_on_its_shards_without_deadlock(services: Services, work: Work) -> None:
+    lease = held(services)
     with ThreadPoolExecutor(1) as pool:
-        with workshop.unit() as unit:
+        with services.unit() as unit:
             unit.lock_study(1)
             batch = spec_versions.lock_batch(unit, 1)
-            worker = pool.submit(work, workshop, lease)
-            wait_until(lambda: is_waited_for(workshop.database), PATIENCE_S, "The worker's wait", every=0.02)
+            worker = pool.submit(work, services, lease)
+            wait_until(lambda: is_waited_for(services.database), PATIENCE_S, "The worker's wait", every=0.02)
             spec_versions.cancel_batch(unit, batch, "cancelled by tester")
         worker.result(PATIENCE_S)
-    with workshop.database.read() as session:
+    with services.database.read() as session:
         assert list(session.scalars(select(ShardRow.state))) == [WorkState.CANCELLED] * 2
         assert session.scalars(select(SampleRow)).all() == []
 
 
-def test_work_on_a_batch_may_tell_label_studio_while_its_study_is_locked(workshop: Workshop) -> None:
+def test_work_on_a_batch_may_tell_label_studio_while_its_study_is_locked(services: Services) -> None:
     """Its outbox rows refer to the study, whose lock is held by somebody who may wait for the batch."""
-    with ThreadPoolExecutor(1) as pool, workshop.unit() as unit:
+    with ThreadPoolExecutor(1) as pool, services.unit() as unit:
         unit.lock_study(1)
-        pool.submit(finish, workshop, held(workshop)).result(PATIENCE_S)
+        pool.submit(finish, services, held(services)).result(PATIENCE_S)
         batch = spec_versions.lock_batch(unit, 1)
-        assert batch.doing == ""
+        assert batch.status_text == ""

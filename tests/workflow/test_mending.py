@@ -10,15 +10,15 @@ import httpx
 import pytest
 from sqlalchemy import select
 
-from datagen.domain.inputs import Desk, Role
-from datagen.domain.lifecycle import Happening
+from datagen.domain.inputs import ProjectKind, Role
+from datagen.domain.lifecycle import StudyEvent
 from datagen.domain.spec import Spec
 from datagen.errors import Refused, StoreUnavailable
 from datagen.imaging.codec import encode_png
-from datagen.store.blob_store import ImageStore
-from datagen.store.signed_urls import Links
+from datagen.store.blob_store import BlobStore
+from datagen.store.signed_urls import SignedUrls
 from datagen.store.tables import BatchKind, BatchRow, InputRow, OutboxRow, ShardRow, SpecRow, StudyRow, WorkState
-from datagen.workflow.generation.shard_rendering import Atelier, render_shard
+from datagen.workflow.generation.shard_rendering import FittedEngineCache, render_shard
 from datagen.workflow.studies import maintenance
 from datagen.workflow.studies.maintenance import delete_study, mend_links, retry
 from s3 import CREDENTIALS
@@ -35,10 +35,10 @@ def shards_of(study: Study, batch: BatchRow) -> list[ShardRow]:
 
 def test_a_telling_that_was_given_up_is_told_after_a_retry(studio: Studio, study: Study) -> None:
     row = study.outbox()[0]
-    with studio.workshop.database.write() as session:
+    with studio.services.database.write() as session:
         given_up = session.get_one(OutboxRow, row.id)
         given_up.state, given_up.error = WorkState.FAILED, "Label Studio refused"
-    tried = retry(studio.workshop, study.name, "ann")
+    tried = retry(studio.services, study.name, "ann")
     assert (tried.outbox, tried.events, tried.revived, tried.left) == (1, 0, "", "")
     studio.settle()
     with studio.rows() as session:
@@ -50,21 +50,21 @@ def test_a_telling_that_was_given_up_is_told_after_a_retry(studio: Studio, study
 def test_a_failed_run_goes_on_where_it_stood(studio: Studio, study: Study) -> None:
     if study.row().state != "accepted":
         study.review()
-    study.act(Happening.APPROVE, count=3 * SHARD)
+    study.act(StudyEvent.APPROVE, count=3 * SHARD)
     run = study.batches(BatchKind.RUN)[-1]
     first, second, _third = shards_of(study, run)
-    render_shard(studio.workshop, Atelier(studio.workshop), first.id)
+    render_shard(studio.services, FittedEngineCache(studio.services), first.id)
     lost = [ref.digest for ref in Spec.from_json(study.specs()[-1].body).backgrounds]
-    kept = {digest: studio.workshop.images.get(digest) for digest in lost}
+    kept = {digest: studio.services.images.get(digest) for digest in lost}
     for digest in lost:
-        studio.workshop.images.delete(digest)
-    render_shard(studio.workshop, Atelier(studio.workshop), second.id)
+        studio.services.images.delete(digest)
+    render_shard(studio.services, FittedEngineCache(studio.services), second.id)
     assert (str(study.batches()[-1].state), study.row().state) == ("failed", "accepted")
     before = study.samples_of(run)
 
     for data in kept.values():
-        studio.workshop.images.put(data)  # restored from a backup
-    tried = retry(studio.workshop, study.name, "ann")
+        studio.services.images.put(data)  # restored from a backup
+    tried = retry(studio.services, study.name, "ann")
     assert tried.revived == f"run {run.number} goes on: 1 finished shard is kept"
     assert (str(study.batches()[-1].state), study.row().state) == ("running", "generating")
     assert [shard.attempts for shard in shards_of(study, run)] == [1, 0, 0]
@@ -73,7 +73,9 @@ def test_a_failed_run_goes_on_where_it_stood(studio: Studio, study: Study) -> No
     assert (str(study.batches()[-1].state), study.row().state) == ("done", "accepted")
     assert [one.id for one in study.samples_of(run)][:SHARD] == [one.id for one in before]
     assert [one.index for one in study.samples_of(run)] == list(range(run.first, run.first + 3 * SHARD))
-    assert len({task.data["datagen_key"] for task in study.tasks(Desk.DATASET)}) == len(study.tasks(Desk.DATASET))
+    assert len({task.data["datagen_key"] for task in study.tasks(ProjectKind.DATASET)}) == len(
+        study.tasks(ProjectKind.DATASET)
+    )
     assert any(line.startswith("ann: retry (run") for line in study.audit())
     assert sum("<b>retry</b> by ann" in study.page(number) for number in range(-3, 0)) == 1
     assert study.points()[-1].action is None
@@ -83,41 +85,41 @@ def test_a_failed_round_goes_on_and_its_version_is_the_newest_again(studio: Stud
     reviewed = study.review()
     study.judge(said("good"))
     studio.settle()
-    study.act(Happening.REFINE)
-    with studio.workshop.database.write() as session:
+    study.act(StudyEvent.REFINE)
+    with studio.services.database.write() as session:
         spec = session.get_one(SpecRow, study.specs()[-1].id)
         body = dict(spec.body)
         spec.body = {**body, "engine": "no-such-engine"}
     studio.settle()
     assert [str(spec.state) for spec in study.specs()[-2:]] == ["review", "failed"]
 
-    with studio.workshop.database.write() as session:
+    with studio.services.database.write() as session:
         session.get_one(SpecRow, study.specs()[-1].id).body = body  # the engine is installed again
-    assert "0 finished shards are kept" in retry(studio.workshop, study.name, "ann").revived
+    assert "0 finished shards are kept" in retry(studio.services, study.name, "ann").revived
     assert [str(spec.state) for spec in study.specs()[-2:]] == ["refined", "rendering"]
     assert study.row().state == "previewing"
-    study.act(Happening.CANCEL)  # it can be cancelled as before
+    study.act(StudyEvent.CANCEL)  # it can be cancelled as before
     assert [str(spec.state) for spec in study.specs()[-2:]] == ["review", "stopped"]
     assert study.specs()[-2].id == reviewed.id
     studio.settle()
-    assert retry(studio.workshop, study.name, "ann").revived == ""  # it did not fail: somebody cancelled it
+    assert retry(studio.services, study.name, "ann").revived == ""  # it did not fail: somebody cancelled it
 
 
 def test_only_the_newest_round_or_run_is_taken_up_again(studio: Studio, study: Study) -> None:
     study.review()
-    study.act(Happening.BUILD_PREVIEW)
+    study.act(StudyEvent.BUILD_PREVIEW)
     failed = study.batches()[-1]
-    with studio.workshop.database.write() as session:
+    with studio.services.database.write() as session:
         spec = session.get_one(SpecRow, study.specs()[-1].id)
         spec.body = {**spec.body, "engine": "no-such-engine"}
     studio.settle()
-    study.act(Happening.BUILD_PREVIEW)
+    study.act(StudyEvent.BUILD_PREVIEW)
     with pytest.raises(
         Refused, match=f"round {failed.number} failed, but round {failed.number + 1} was begun after it"
     ):
-        retry(studio.workshop, study.name, "ann")
+        retry(studio.services, study.name, "ann")
     studio.settle()
-    tried = retry(studio.workshop, study.name, "ann")  # nothing is missing: another round was made in its place
+    tried = retry(studio.services, study.name, "ann")  # nothing is missing: another round was made in its place
     assert (tried.revived, tried.left) == ("", "")
 
 
@@ -129,18 +131,18 @@ def test_nothing_is_deleted_while_the_image_store_is_unavailable(
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
         for name, value in CREDENTIALS.items():
             monkeypatch.setenv(name, value)
-        nowhere = ImageStore("s3://pictures/prefix", answer_s=0.2)
+        nowhere = BlobStore("s3://pictures/prefix", answer_s=0.2)
         with pytest.raises(StoreUnavailable, match="did not answer in time"):
-            delete_study(replace(studio.workshop, images=nowhere), study.name, "ann", with_projects=False)
+            delete_study(replace(studio.services, images=nowhere), study.name, "ann", with_projects=False)
     assert study.row().name == study.name
 
 
 def test_a_study_with_work_under_way_is_not_deleted(studio: Studio, study: Study) -> None:
     study.review()
-    study.act(Happening.APPROVE, count=4)
+    study.act(StudyEvent.APPROVE, count=4)
     with pytest.raises(Refused, match="datagen cancel"):
-        delete_study(studio.workshop, study.name, "ann", with_projects=False)
-    study.act(Happening.CANCEL)
+        delete_study(studio.services, study.name, "ann", with_projects=False)
+    study.act(StudyEvent.CANCEL)
 
 
 def test_deleting_a_study_keeps_the_pictures_that_another_study_has(
@@ -156,13 +158,13 @@ def test_deleting_a_study_keeps_the_pictures_that_another_study_has(
     with studio.rows() as session:
         shared = session.scalars(select(InputRow.digest).where(InputRow.study_id == kept.id)).all()
 
-    delete_study(studio.workshop, gone.name, "ann", with_projects=True)
+    delete_study(studio.services, gone.name, "ann", with_projects=True)
 
     with studio.rows() as session:
         assert session.scalar(select(StudyRow.id).where(StudyRow.name == gone.name)) is None
     assert studio.client.find_projects(gone.name) == []
-    assert not studio.workshop.images.exists(sample.body["image"]["digest"])
-    assert all(studio.workshop.images.exists(digest) for digest in shared if digest)
+    assert not studio.services.images.exists(sample.body["image"]["digest"])
+    assert all(studio.services.images.exists(digest) for digest in shared if digest)
     assert gone.audit()[-1] == "ann: deleted with its Label Studio projects"
     kept.review()  # it can still be used
 
@@ -177,21 +179,21 @@ def test_a_deletion_that_was_interrupted_is_ended_by_the_next(studio: Studio, mo
     with studio.rows() as session:
         own = InputRow.study_id == gone.id, InputRow.name == "own.png"
         pictures += session.scalars(select(InputRow.digest).where(*own))
-    delete, calls, interrupted_at = studio.workshop.images.delete, itertools.count(1), (2, 5, 8)
+    delete, calls, interrupted_at = studio.services.images.delete, itertools.count(1), (2, 5, 8)
 
     def interrupted(digest: str) -> None:
         if next(calls) in interrupted_at:
             raise KeyboardInterrupt
         delete(digest)
 
-    monkeypatch.setattr(studio.workshop.images, "delete", interrupted)
+    monkeypatch.setattr(studio.services.images, "delete", interrupted)
     for _ in interrupted_at:
         with pytest.raises(KeyboardInterrupt):
-            delete_study(studio.workshop, gone.name, "ann", with_projects=True)
-    delete_study(studio.workshop, gone.name, "ann", with_projects=True)
+            delete_study(studio.services, gone.name, "ann", with_projects=True)
+    delete_study(studio.services, gone.name, "ann", with_projects=True)
     with studio.rows() as session:
         assert session.scalar(select(StudyRow.id).where(StudyRow.name == gone.name)) is None
-    assert [digest for digest in pictures if studio.workshop.images.exists(digest)] == []
+    assert [digest for digest in pictures if studio.services.images.exists(digest)] == []
     assert studio.client.find_projects(gone.name) == []
 
 
@@ -199,24 +201,24 @@ def test_links_that_were_signed_with_a_lost_key_are_signed_anew_and_the_others_l
     studio: Studio, study: Study
 ) -> None:
     study.review()
-    study.act(Happening.APPROVE, count=3)
+    study.act(StudyEvent.APPROVE, count=3)
     studio.settle()
-    stranger = Links(studio.settings.own_url, b"a key that the web process does not have", 365)
-    wrong = [*study.round_tasks()[:2], *study.tasks(Desk.DATASET)[-1:]]
+    stranger = SignedUrls(studio.settings.own_url, b"a key that the web process does not have", 365)
+    wrong = [*study.round_tasks()[:2], *study.tasks(ProjectKind.DATASET)[-1:]]
     for task in wrong:
         digest = str(task.data["image"]).partition(".png")[0].rpartition("/")[2]
         studio.client.update_task_data(task.id, {**task.data, "image": stranger.make(digest)})
     decision = study.decision_tasks()[-1]
     studio.client.update_task_data(decision.id, {**decision.data, "sheet": "http://127.0.0.1:1/images/x.png?key=y"})
-    before = {task.id: task for desk in (Desk.PREVIEWS, Desk.DATASET) for task in study.tasks(desk)}
+    before = {task.id: task for kind in (ProjectKind.PREVIEWS, ProjectKind.DATASET) for task in study.tasks(kind)}
     assert httpx.get(str(before[wrong[0].id].data["image"])).status_code == 403
 
-    found = mend_links(studio.workshop, study.name)
+    found = mend_links(studio.services, study.name)
 
     assert (found.looked_at, found.mended) == (len(before), len(wrong))
     studio.settle()
-    for desk in (Desk.PREVIEWS, Desk.DATASET):
-        for task in study.tasks(desk):
+    for kind in (ProjectKind.PREVIEWS, ProjectKind.DATASET):
+        for task in study.tasks(kind):
             assert httpx.get(str(task.data["image"])).status_code == 200
             if task.id not in [one.id for one in wrong]:
                 assert task == before[task.id]
@@ -224,20 +226,20 @@ def test_links_that_were_signed_with_a_lost_key_are_signed_anew_and_the_others_l
                 assert {**task.data, "image": ""} == {**before[task.id].data, "image": ""}
     for task in study.decision_tasks():
         assert httpx.get(str(task.data["sheet"])).status_code == 200
-    assert mend_links(studio.workshop, study.name).mended == 0
+    assert mend_links(studio.services, study.name).mended == 0
 
 
 def test_links_are_looked_at_a_page_at_a_time(studio: Studio, study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     study.review()
     monkeypatch.setattr(maintenance, "LINKS_AT_ONCE", 2)
-    count = len(study.tasks(Desk.PREVIEWS)) + len(study.tasks(Desk.DATASET))
-    assert mend_links(studio.workshop, study.name).looked_at == count
+    count = len(study.tasks(ProjectKind.PREVIEWS)) + len(study.tasks(ProjectKind.DATASET))
+    assert mend_links(studio.services, study.name).looked_at == count
 
 
 def test_a_task_that_was_deleted_does_not_keep_the_others_from_being_mended(studio: Studio, study: Study) -> None:
     study.review()
     gone, wrong, *_ = study.round_tasks()
     studio.client.update_task_data(wrong.id, {**wrong.data, "image": "http://127.0.0.1:1/x"})
-    studio.client.delete_tasks(study.projects[Desk.PREVIEWS], [gone.id])
-    assert mend_links(studio.workshop, study.name).mended == 1
+    studio.client.delete_tasks(study.projects[ProjectKind.PREVIEWS], [gone.id])
+    assert mend_links(studio.services, study.name).mended == 1
     studio.settle()

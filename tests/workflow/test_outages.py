@@ -13,7 +13,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from sqlalchemy import select, text
 from sqlalchemy.exc import OperationalError
 
-from datagen.domain.lifecycle import Happening
+from datagen.domain.lifecycle import StudyEvent
 from datagen.entrypoints import rq_tasks
 from datagen.errors import (
     BadPicture,
@@ -27,13 +27,13 @@ from datagen.errors import (
 )
 from datagen.queue.recovery import sweep
 from datagen.store import leases
-from datagen.store.blob_store import ImageStore
+from datagen.store.blob_store import BlobStore
 from datagen.store.database import Database
-from datagen.store.tables import BatchKind, BatchRow, Notice, OutboxRow, ShardRow, StudyRow, WorkState, now
+from datagen.store.tables import BatchKind, BatchRow, OutboxKind, OutboxRow, ShardRow, StudyRow, WorkState, now
 from datagen.workflow.backoff import making_proposals, persist, reading_inputs, try_again
-from datagen.workflow.generation.shard_rendering import Atelier, render_shard
+from datagen.workflow.generation.shard_rendering import FittedEngineCache, render_shard
 from datagen.workflow.outages import outage_of, shown
-from datagen.workflow.services import Door, Knock, Workshop
+from datagen.workflow.services import JobKind, JobRequest, Services
 from datagen.workflow.studies.maintenance import retry
 from datagen.workflow.studies.queries import describe
 from stage.postgres_server import cluster
@@ -79,16 +79,16 @@ def test_what_a_library_says_is_not_shown() -> None:
 
 
 @pytest.fixture
-def broken(studio: Studio, tmp_path: Path) -> Workshop:
+def broken(studio: Studio, tmp_path: Path) -> Services:
     """The workshop with an image store in whose place a file lies."""
     (tmp_path / "images").write_text("a file")
-    return replace(studio.workshop, images=ImageStore(f"file://{tmp_path}/images"))
+    return replace(studio.services, images=BlobStore(f"file://{tmp_path}/images"))
 
 
 def run_of(study: Study, count: int) -> tuple[BatchRow, list[ShardRow]]:
     if study.row().state != "accepted":
         study.review()
-    study.act(Happening.APPROVE, count=count)
+    study.act(StudyEvent.APPROVE, count=count)
     run = study.batches(BatchKind.RUN)[-1]
     return run, shards_of(study, run)
 
@@ -99,22 +99,22 @@ def shards_of(study: Study, run: BatchRow) -> list[ShardRow]:
 
 
 def make_due(study: Study, shard: ShardRow) -> None:
-    with study.studio.workshop.database.write() as session:
+    with study.studio.services.database.write() as session:
         session.get_one(ShardRow, shard.id).due_at = now()
 
 
-def test_a_shard_waits_for_the_store_longer_than_it_may_fail(studio: Studio, study: Study, broken: Workshop) -> None:
+def test_a_shard_waits_for_the_store_longer_than_it_may_fail(studio: Studio, study: Study, broken: Services) -> None:
     run, [shard] = run_of(study, SHARD)
     for number in range(1, 9):
         make_due(study, shard)
-        render_shard(broken, Atelier(broken), shard.id)
+        render_shard(broken, FittedEngineCache(broken), shard.id)
         [waits] = shards_of(study, run)
         assert (str(waits.state), waits.waits, leases.failures(waits)) == ("pending", number, 0)
         assert waits.due_at > now()
     words = "waits for the image store: a file is in the place of its folder (Not a directory); tried again at"
     assert words in study.shown()
     assert "left" not in study.shown().partition("synthesized, running")[2].partition("</p>")[0]
-    assert words in describe(studio.workshop.database, study.name)[0]["under_way"]
+    assert words in describe(studio.services.database, study.name)[0]["under_way"]
     make_due(study, shard)
     studio.settle()
     assert str(study.batches()[-1].state) == "done"
@@ -124,30 +124,30 @@ def test_a_shard_waits_for_the_store_longer_than_it_may_fail(studio: Studio, stu
 
 
 def test_after_hours_of_it_the_run_ends_with_what_was_waited_for_and_retry_takes_it_up(
-    studio: Studio, study: Study, broken: Workshop
+    studio: Studio, study: Study, broken: Services
 ) -> None:
     run, [shard] = run_of(study, SHARD)
-    render_shard(broken, Atelier(broken), shard.id)
-    with studio.workshop.database.write() as session:
+    render_shard(broken, FittedEngineCache(broken), shard.id)
+    with studio.services.database.write() as session:
         row = session.get_one(ShardRow, shard.id)
         row.due_at, row.waiting_since = now(), now() - timedelta(hours=25)
-    render_shard(broken, Atelier(broken), shard.id)
+    render_shard(broken, FittedEngineCache(broken), shard.id)
     failed = study.batches()[-1]
     assert failed.problem.startswith("waited 25 hours for the image store: a file is in the place")
     assert f"datagen retry {study.name!r}" in failed.problem
-    assert retry(studio.workshop, study.name, "ann").revived.startswith(f"run {run.number} goes on")
+    assert retry(studio.services, study.name, "ann").revived.startswith(f"run {run.number} goes on")
     studio.settle()
     assert str(study.batches()[-1].state) == "done"
 
 
-def test_many_shards_that_wait_renew_the_page_once(studio: Studio, study: Study, broken: Workshop) -> None:
+def test_many_shards_that_wait_renew_the_page_once(studio: Studio, study: Study, broken: Services) -> None:
     run, made = run_of(study, 4 * SHARD)
     [point] = [point.id for point in study.points() if point.started_id == run.id]
     revisions = []
     for shard in made:
-        render_shard(broken, Atelier(broken), shard.id)
+        render_shard(broken, FittedEngineCache(broken), shard.id)
         revisions.append(
-            next(row.revision for row in study.outbox() if row.kind == Notice.DECISION and row.subject_id == point)
+            next(row.revision for row in study.outbox() if row.kind == OutboxKind.DECISION and row.subject_id == point)
         )
     assert len(set(revisions)) == 1
     for shard in made:
@@ -158,51 +158,51 @@ def test_many_shards_that_wait_renew_the_page_once(studio: Studio, study: Study,
 def test_waiting_is_not_counted_as_refusing(studio: Studio, study: Study) -> None:
     """A row that had waited for Label Studio a few times was given up at its first refusal."""
     row_id = study.outbox()[0].id
-    with studio.workshop.database.write() as session:
+    with studio.services.database.write() as session:
         leases.start_afresh(session.get_one(OutboxRow, row_id))
     faults: list[Exception] = [LabelStudioUnavailable("away")] * 7 + [LabelStudioError("refused")] * 2
     for fault in faults:
-        with studio.workshop.database.write() as session:
+        with studio.services.database.write() as session:
             row = session.get_one(OutboxRow, row_id)
             row.state, row.due_at = WorkState.PENDING, now()
-        with studio.workshop.database.write() as session:
+        with studio.services.database.write() as session:
             claimed = leases.claim(session, OutboxRow, row_id, 60.0)
         assert claimed is not None
-        try_again(studio.workshop, claimed, fault, most_attempts=3)
+        try_again(studio.services, claimed, fault, most_attempts=3)
     with studio.rows() as session:
         row = session.get_one(OutboxRow, row_id)
         assert (str(row.state), leases.failures(row)) == ("pending", 2)
-    with studio.workshop.database.write() as session:
+    with studio.services.database.write() as session:
         row = session.get_one(OutboxRow, row_id)
         leases.start_afresh(row)
         row.state = WorkState.DONE
 
 
-def test_postponed_proposals_are_made_when_the_store_is_back(studio: Studio, study: Study, broken: Workshop) -> None:
+def test_postponed_proposals_are_made_when_the_store_is_back(studio: Studio, study: Study, broken: Services) -> None:
     """They are made once after a reading of the inputs, and an outage then lost them."""
     with making_proposals(broken, study.id):
         broken.images.put(b"x")
     due = study.row().proposals_due_at
     assert due is not None
     assert due > now()
-    assert sweep(studio.workshop.database, studio.queues) == 0
-    with studio.workshop.database.write() as session:
+    assert sweep(studio.services.database, studio.queues) == 0
+    with studio.services.database.write() as session:
         session.get_one(StudyRow, study.id).proposals_due_at = now()
     studio.settle()
     studio.work_until(lambda: study.row().proposals_due_at is None, "The proposals")
 
 
-def test_the_reading_of_inputs_is_postponed_and_shown(studio: Studio, study: Study, broken: Workshop) -> None:
-    with studio.workshop.database.write() as session:
+def test_the_reading_of_inputs_is_postponed_and_shown(studio: Studio, study: Study, broken: Services) -> None:
+    with studio.services.database.write() as session:
         session.get_one(StudyRow, study.id).inputs_changed += 1
     with reading_inputs(broken, study.id):
         broken.images.put(b"x")
-    sweep(studio.workshop.database, studio.queues)
-    assert Knock(Door.INPUTS, study.id) not in studio.queues.queued()  # the wait is not over
+    sweep(studio.services.database, studio.queues)
+    assert JobRequest(JobKind.INPUTS, study.id) not in studio.queues.queued()  # the wait is not over
     assert "Reading the inputs waits for the image store" in study.shown()
-    [problem, *_] = describe(studio.workshop.database, study.name)[0]["problems"]
+    [problem, *_] = describe(studio.services.database, study.name)[0]["problems"]
     assert problem.startswith("reading the inputs waits for the image store")
-    with studio.workshop.database.write() as session:
+    with studio.services.database.write() as session:
         session.get_one(StudyRow, study.id).inputs_due_at = now()
     studio.settle()
     assert (study.row().waits_for, study.row().inputs_waits) == ("", 0)
@@ -210,9 +210,9 @@ def test_the_reading_of_inputs_is_postponed_and_shown(studio: Studio, study: Stu
 
 
 def test_a_sweep_goes_on_while_the_store_is_unavailable(
-    studio: Studio, broken: Workshop, monkeypatch: pytest.MonkeyPatch
+    studio: Studio, broken: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rq_tasks, "workshop", lambda: broken)
+    monkeypatch.setattr(rq_tasks, "services", lambda: broken)
     monkeypatch.setattr(rq_tasks, "queues", lambda: studio.queues)
     rq_tasks.sweep()
 

@@ -12,8 +12,8 @@ import pytest
 from datagen.domain.inputs import ImageRef
 from datagen.errors import BadPicture
 from datagen.imaging.codec import encode_png
-from datagen.imaging.decoder_sandbox import GuardedDecoder
-from datagen.store.blob_store import ImageStore
+from datagen.imaging.decoder_sandbox import DecoderSandbox
+from datagen.store.blob_store import BlobStore
 from datagen.workflow.generation.picture_cache import StoredPictures
 
 #: A decoder that hangs over grey pictures.
@@ -30,26 +30,26 @@ def decode(data, *, max_bytes, max_pixels):
 
 
 @pytest.fixture
-def images(tmp_path: Path) -> ImageStore:
-    return ImageStore(f"file://{tmp_path / 'images'}")
+def images(tmp_path: Path) -> BlobStore:
+    return BlobStore(f"file://{tmp_path / 'images'}")
 
 
 @pytest.fixture
-def hanging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[GuardedDecoder]:
+def hanging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DecoderSandbox]:
     (tmp_path / "hangs.py").write_text(HANGS)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
-    decoder = GuardedDecoder(max_bytes=10**6, max_pixels=10**6, wall_seconds=0.5, decoder="hangs:decode")
+    decoder = DecoderSandbox(max_bytes=10**6, max_pixels=10**6, wall_seconds=0.5, decoder="hangs:decode")
     yield decoder
     decoder.close()
 
 
-def put(images: ImageStore, pixels: np.ndarray) -> ImageRef:
+def put(images: BlobStore, pixels: np.ndarray) -> ImageRef:
     height, width = pixels.shape[:2]
     return ImageRef(digest=images.put(encode_png(pixels)), width=width, height=height, name="x.png")
 
 
 def test_a_picture_that_hangs_when_it_is_decoded_again_is_given_up_and_the_next_is_used(
-    images: ImageStore, hanging: GuardedDecoder
+    images: BlobStore, hanging: DecoderSandbox
 ) -> None:
     grey = put(images, np.full((4, 5), 9, np.uint8))
     colour = np.random.default_rng(2).integers(0, 256, (4, 5, 3), np.uint8)
@@ -59,7 +59,7 @@ def test_a_picture_that_hangs_when_it_is_decoded_again_is_given_up_and_the_next_
     np.testing.assert_array_equal(pictures.load(put(images, colour)), colour)
 
 
-def test_the_most_recently_used_stay_decoded_and_read_only(images: ImageStore, hanging: GuardedDecoder) -> None:
+def test_the_most_recently_used_stay_decoded_and_read_only(images: BlobStore, hanging: DecoderSandbox) -> None:
     refs = [put(images, np.full((10, 10, 3), tone, np.uint8)) for tone in range(3)]
     pictures = StoredPictures(images, hanging, cache_bytes=600)
     first = pictures.load(refs[0])

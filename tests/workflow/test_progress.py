@@ -11,13 +11,13 @@ from types import SimpleNamespace
 import pytest
 from sqlalchemy import select
 
-from datagen.domain.lifecycle import Happening
+from datagen.domain.lifecycle import StudyEvent
 from datagen.domain.spec import Spec
 from datagen.store.tables import BatchKind, ShardRow
 from datagen.synthesis.engine import FitReport, FittedEngine, Progress, Rendered
-from datagen.workflow.generation import progress as telling
+from datagen.workflow.generation import progress as reporting_progress
 from datagen.workflow.generation import shard_rendering
-from datagen.workflow.generation.shard_rendering import Atelier, render_shard
+from datagen.workflow.generation.shard_rendering import FittedEngineCache, render_shard
 from stage.processes import wait_until
 from studio import PATIENCE_S, ROUND, Studio, Study
 
@@ -42,11 +42,11 @@ class Slow:
             yield from self.inner.render([index])
 
 
-class Watched(Atelier):
+class Watched(FittedEngineCache):
     """An atelier whose engine says something while it is fitted, and is watched while it renders."""
 
     def __init__(self, studio: Studio, before_each: Callable[[int], None], said: str = "") -> None:
-        super().__init__(studio.workshop)
+        super().__init__(studio.services)
         self._before_each, self._said = before_each, said
 
     def fitted(self, spec: Spec, progress: Progress) -> FittedEngine:
@@ -58,7 +58,7 @@ class Watched(Atelier):
 def begin_round(study: Study) -> int:
     """A round that nobody has begun to render; its shard."""
     study.review()
-    study.act(Happening.BUILD_PREVIEW)
+    study.act(StudyEvent.BUILD_PREVIEW)
     made = study.batches(BatchKind.ROUND)[-1]
     with study.studio.rows() as session:
         return session.scalars(select(ShardRow.id).where(ShardRow.batch_id == made.id)).one()
@@ -76,7 +76,7 @@ def seen(study: Study, *words: str) -> None:
 def test_the_last_word_of_a_fit_does_not_stand_while_images_are_made(
     studio: Studio, study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(telling, "TELL_SECONDS", 0.02)
+    monkeypatch.setattr(reporting_progress, "TELL_SECONDS", 0.02)
     shard_id = begin_round(study)
 
     def look(number: int) -> None:
@@ -85,7 +85,7 @@ def test_the_last_word_of_a_fit_does_not_stand_while_images_are_made(
         assert "step 20 of 20" not in study.shown()
         assert f"width:{made / ROUND:.1%}" in study.shown()
 
-    render_shard(studio.workshop, Watched(studio, look, "teaching the model: step 20 of 20"), shard_id)
+    render_shard(studio.services, Watched(studio, look, "teaching the model: step 20 of 20"), shard_id)
     studio.settle()
     assert "synthesizing image" not in study.page(-2)
     assert len(study.round_tasks()) == ROUND
@@ -94,7 +94,7 @@ def test_the_last_word_of_a_fit_does_not_stand_while_images_are_made(
 def test_round_in_one_shard_says_how_long_it_has_left(
     studio: Studio, study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(telling, "TELL_SECONDS", 0.02)
+    monkeypatch.setattr(reporting_progress, "TELL_SECONDS", 0.02)
     shard_id = begin_round(study)
 
     def look(number: int) -> None:
@@ -103,7 +103,7 @@ def test_round_in_one_shard_says_how_long_it_has_left(
         else:
             seen(study, f"synthesizing image {number} of {ROUND}, about ", " s left")
 
-    render_shard(studio.workshop, Watched(studio, look), shard_id)
+    render_shard(studio.services, Watched(studio, look), shard_id)
     studio.settle()
     assert str(study.batches(BatchKind.ROUND)[-1].state) == "done"
 
@@ -120,7 +120,7 @@ def test_seconds_of_a_shard_leave_the_fit_out(studio: Studio, study: Study, monk
             clock[0] += 3600
             return super().fitted(spec, progress)
 
-    render_shard(studio.workshop, Teaching(studio, lambda _number: None), shard_id)
+    render_shard(studio.services, Teaching(studio, lambda _number: None), shard_id)
     with studio.rows() as session:
         seconds = session.get_one(ShardRow, shard_id).seconds
     assert seconds is not None
@@ -133,9 +133,9 @@ def test_a_fast_engine_writes_nothing_for_its_images(studio: Studio, study: Stud
 
     def look(_number: int) -> None:
         with studio.rows() as session:
-            assert session.get_one(ShardRow, shard_id).made == 0
+            assert session.get_one(ShardRow, shard_id).rendered_count == 0
 
-    render_shard(studio.workshop, Watched(studio, look), shard_id)
+    render_shard(studio.services, Watched(studio, look), shard_id)
     studio.settle()
     assert study.row().state == "reviewing"
 
@@ -146,7 +146,7 @@ def test_a_shard_that_is_cancelled_ends_before_its_next_image(studio: Studio, st
 
     def cancel(number: int) -> None:
         begun.append(number)
-        study.act(Happening.CANCEL)
+        study.act(StudyEvent.CANCEL)
         renewing = f"lease-shard-{shard_id}"
         wait_until(
             lambda: all(thread.name != renewing for thread in threading.enumerate()),
@@ -155,7 +155,7 @@ def test_a_shard_that_is_cancelled_ends_before_its_next_image(studio: Studio, st
             every=0.02,
         )
 
-    render_shard(studio.workshop, Watched(studio, cancel), shard_id)
+    render_shard(studio.services, Watched(studio, cancel), shard_id)
     assert begun == [1]
     assert study.samples_of(study.batches(BatchKind.ROUND)[-1]) == []
     studio.settle()

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from sqlalchemy import delete, select
 
-from datagen.domain.inputs import Desk, Role
+from datagen.domain.inputs import ProjectKind, Role
 from datagen.imaging.codec import encode_png
-from datagen.imaging.decoder_sandbox import GuardedDecoder
+from datagen.imaging.decoder_sandbox import DecoderSandbox
 from datagen.store.tables import ProposalRow
 from datagen.workflow.generation.picture_cache import StoredPictures
 from datagen.workflow.inputs import suggestions
 from datagen.workflow.inputs.suggestions import propose
-from datagen.workflow.services import Door, Knock
+from datagen.workflow.services import JobKind, JobRequest
 from studio import Studio, Study, box, plate
 
 pytest_plugins = ("studio_fixtures",)
@@ -33,7 +33,7 @@ def kinds(prediction: dict) -> list[str]:
 
 
 def test_the_outline_found_in_a_drawn_box_is_shown_with_the_box(studio: Studio, study: Study) -> None:
-    (prediction,) = opened(studio, study.tasks(Desk.CONCEPTS)[0].id)
+    (prediction,) = opened(studio, study.tasks(ProjectKind.CONCEPTS)[0].id)
     assert kinds(prediction)[0] == "concept"
     assert "outline" in kinds(prediction)
 
@@ -49,7 +49,7 @@ def test_the_learned_area_is_shown_on_a_canvas_nobody_drew_on(studio: Studio) ->
 def test_a_proposal_seen_before_is_renewed_when_what_it_stands_on_changed(studio: Studio) -> None:
     study = studio.open_study()
     studio.settle()
-    task = study.tasks(Desk.CONCEPTS)[0]
+    task = study.tasks(ProjectKind.CONCEPTS)[0]
     before = opened(studio, task.id)[0]["result"]
     assert task.newest is not None
     moved = [{**region, "value": {**region["value"], "width": 20.0}} for region in task.newest.result]
@@ -68,7 +68,7 @@ def proposals(studio: Studio, study: Study) -> dict[int, int]:
 
 
 def forget(studio: Studio, study: Study) -> None:
-    with studio.workshop.database.write() as session:
+    with studio.services.database.write() as session:
         session.execute(delete(ProposalRow).where(ProposalRow.study_id == study.id))
 
 
@@ -78,8 +78,8 @@ def test_a_picture_that_does_not_decode_costs_its_own_proposal_alone(studio: Stu
     (too_large,) = study.give(Role.CONCEPT, [("large.png", large, [box(20, 20, 10, 10)])])
     studio.settle()
     forget(studio, study)
-    small = GuardedDecoder(max_bytes=10**6, max_pixels=128 * 96)
-    propose(studio.workshop, StoredPictures(studio.workshop.images, small), study.id)
+    small = DecoderSandbox(max_bytes=10**6, max_pixels=128 * 96)
+    propose(studio.services, StoredPictures(studio.services.images, small), study.id)
     small.close()
     found = proposals(studio, study)
     assert found.pop(too_large) == 0  # and it is not tried again at every reading
@@ -92,8 +92,8 @@ def test_what_takes_too_long_is_stored_and_another_job_goes_on(studio: Studio, m
     studio.settle()
     forget(studio, study)
     monkeypatch.setattr(suggestions, "PROPOSING_SECONDS", 0.0)
-    pictures = StoredPictures(studio.workshop.images, studio.workshop.decoder)
-    assert propose(studio.workshop, pictures, study.id) == 1
+    pictures = StoredPictures(studio.services.images, studio.services.decoder)
+    assert propose(studio.services, pictures, study.id) == 1
     assert len(proposals(studio, study)) == 1
-    assert Knock(Door.PROPOSALS, study.id) in studio.queues.queued()
-    assert [propose(studio.workshop, pictures, study.id) for _ in range(6)] == [1, 1, 1, 1, 1, 0]
+    assert JobRequest(JobKind.PROPOSALS, study.id) in studio.queues.queued()
+    assert [propose(studio.services, pictures, study.id) for _ in range(6)] == [1, 1, 1, 1, 1, 0]

@@ -8,11 +8,11 @@ import httpx
 import pytest
 from sqlalchemy import func, select, update
 
-from datagen.domain.inputs import Desk, Role
+from datagen.domain.inputs import ProjectKind, Role
 from datagen.domain.lifecycle import StudyState
 from datagen.imaging.codec import encode_png
 from datagen.label_studio.api.client import LabelStudio
-from datagen.store.tables import DeskRow, now
+from datagen.store.tables import ProjectRow, now
 from datagen.workflow.events.reconciler import OVERLAP, reconcile
 from datagen.workflow.inputs.input_sync import collect
 from studio import ANYWHERE, Studio, Study, asked, plate, polygon, said
@@ -37,8 +37,8 @@ def deaf(studio: Studio) -> Study:
 
 def look_at_all(studio: Studio) -> None:
     """Two looks: a desk where nothing was made or deleted is looked at every second time."""
-    reconcile(studio.workshop)
-    reconcile(studio.workshop)
+    reconcile(studio.services)
+    reconcile(studio.services)
 
 
 def canvases(studio: Studio, study: Study) -> int:
@@ -49,21 +49,21 @@ def canvases(studio: Studio, study: Study) -> int:
 def test_verdicts_made_changed_and_deleted_while_nobody_listened_are_found(studio: Studio, deaf: Study) -> None:
     first, second, _ = deaf.judge(said("good"), said("bad", "too small"), said("good"))
     studio.client.update_annotation(second, said("bad", "wrong place"))
-    reconcile(studio.workshop)
+    reconcile(studio.services)
     assert [(str(row.opinion), row.reasons) for row in deaf.verdicts()] == [
         ("good", []),
         ("bad", ["wrong place"]),
         ("good", []),
     ]
     studio.client.delete_annotation(first)
-    reconcile(studio.workshop)
+    reconcile(studio.services)
     assert len(deaf.verdicts()) == 2
 
 
 def test_a_decision_made_while_nobody_listened_is_acted_on_once(studio: Studio, deaf: Study) -> None:
     studio.client.annotate(deaf.decision_tasks()[-1].id, asked("refine"))
-    reconcile(studio.workshop)
-    reconcile(studio.workshop)
+    reconcile(studio.services)
+    reconcile(studio.services)
     studio.settle()
     assert [spec.version for spec in deaf.specs()] == [1, 2]
     assert deaf.row().state is StudyState.REVIEWING
@@ -71,8 +71,8 @@ def test_a_decision_made_while_nobody_listened_is_acted_on_once(studio: Studio, 
 
 def test_an_open_decision_whose_task_was_deleted_unheard_gets_a_new_one(studio: Studio, deaf: Study) -> None:
     before = deaf.decision_tasks()
-    studio.client.delete_tasks(deaf.projects[Desk.DECISIONS], [before[-1].id])
-    reconcile(studio.workshop)
+    studio.client.delete_tasks(deaf.projects[ProjectKind.DECISIONS], [before[-1].id])
+    reconcile(studio.services)
     studio.settle()
     assert [task.data["datagen_key"] for task in deaf.decision_tasks()] == [task.data["datagen_key"] for task in before]
     deaf.decide("refine", settle=False)
@@ -83,11 +83,11 @@ def test_an_open_decision_whose_task_was_deleted_unheard_gets_a_new_one(studio: 
 def test_inputs_added_and_deleted_while_nobody_listened_are_found(studio: Studio, deaf: Study) -> None:
     before = canvases(studio, deaf)
     (added,) = deaf.give(Role.CANVAS, [("late.png", encode_png(plate(555)), [polygon(ANYWHERE)])])
-    reconcile(studio.workshop)
+    reconcile(studio.services)
     studio.settle()
     assert canvases(studio, deaf) == before + 1
-    studio.client.delete_tasks(deaf.projects[Desk.CANVASES], [added])
-    reconcile(studio.workshop)
+    studio.client.delete_tasks(deaf.projects[ProjectKind.CANVASES], [added])
+    reconcile(studio.services)
     studio.settle()
     assert canvases(studio, deaf) == before
 
@@ -95,7 +95,7 @@ def test_inputs_added_and_deleted_while_nobody_listened_are_found(studio: Studio
 def test_a_second_look_at_what_did_not_change_has_nothing_to_do(studio: Studio, deaf: Study) -> None:
     look_at_all(studio)
     assert studio.unfinished() == 0
-    assert all(row.seen_until for row in deaf.desk_rows() if row.desk is not Desk.DATASET)
+    assert all(row.seen_until for row in deaf.project_rows() if row.kind is not ProjectKind.DATASET)
 
 
 @pytest.mark.parametrize("long_ago", [False, True], ids=["just now", "long ago"])
@@ -107,10 +107,10 @@ def test_an_edit_that_no_count_tells_of_is_found_at_the_second_look(
     studio.settle()
     look_at_all(studio)  # the decision task was told anew meanwhile
     if long_ago:
-        with studio.workshop.database.write() as session:
-            session.execute(update(DeskRow).values(looked_at=now() - 2 * OVERLAP))
+        with studio.services.database.write() as session:
+            session.execute(update(ProjectRow).values(looked_at=now() - 2 * OVERLAP))
         look_at_all(studio)
-        assert all(row.seen == "" for row in deaf.desk_rows() if row.desk is not Desk.DATASET)
+        assert all(row.seen == "" for row in deaf.project_rows() if row.kind is not ProjectKind.DATASET)
     studio.client.update_annotation(first, said("bad", "wrong place"))
     look_at_all(studio)
     assert [str(row.opinion) for row in deaf.verdicts()] == ["bad", "good"]
@@ -121,8 +121,8 @@ def test_a_deleted_review_task_that_no_event_told_of_takes_its_verdict_with_it(s
     look_at_all(studio)
     studio.settle()
     assert deaf.counts() == {"good": 2, "bad": 1, "still to review": 0}
-    studio.client.delete_tasks(deaf.projects[Desk.PREVIEWS], [deaf.round_tasks()[0].id])
-    reconcile(studio.workshop)
+    studio.client.delete_tasks(deaf.projects[ProjectKind.PREVIEWS], [deaf.round_tasks()[0].id])
+    reconcile(studio.services)
     studio.settle()
     assert deaf.counts() == {"good": 1, "bad": 1, "still to review": 0}
     assert "<b>1</b> deleted" in deaf.page()
@@ -131,11 +131,11 @@ def test_a_deleted_review_task_that_no_event_told_of_takes_its_verdict_with_it(s
 def test_verdicts_that_were_moved_from_task_to_task_while_nobody_listened_are_kept(studio: Studio, deaf: Study) -> None:
     """“Remove Duplicated Tasks”: it touches no task that is left."""
     task = deaf.round_tasks()[0]
-    [copy] = deaf.copy(Desk.PREVIEWS, task.id, said=False)
+    [copy] = deaf.copy(ProjectKind.PREVIEWS, task.id, said=False)
     deaf.judge(said("good"))
     studio.client.annotate(copy, said("bad", "too small"))
     look_at_all(studio)
-    deaf.remove_duplicates(Desk.PREVIEWS)
+    deaf.remove_duplicates(ProjectKind.PREVIEWS)
     look_at_all(studio)
     assert sorted(str(row.opinion) for row in deaf.verdicts()) == ["bad", "good"]
     assert {row.task_id for row in deaf.verdicts()} == {deaf.round_tasks()[0].id}
@@ -148,14 +148,14 @@ def test_a_deleted_input_is_missed_though_a_skipped_one_is_there(studio: Studio,
     look_at_all(studio)
     studio.settle()
     assert canvases(studio, deaf) == before
-    studio.client.delete_tasks(deaf.projects[Desk.CANVASES], [deaf.tasks(Desk.CANVASES)[0].id])
-    reconcile(studio.workshop)
+    studio.client.delete_tasks(deaf.projects[ProjectKind.CANVASES], [deaf.tasks(ProjectKind.CANVASES)[0].id])
+    reconcile(studio.services)
     studio.settle()
     assert canvases(studio, deaf) == before - 1
 
 
 def test_a_project_that_is_gone_does_not_keep_the_others_from_being_looked_at(studio: Studio, deaf: Study) -> None:
-    studio.client.delete_project(deaf.projects[Desk.CONCEPTS])
+    studio.client.delete_project(deaf.projects[ProjectKind.CONCEPTS])
     deaf.judge(said("good"))
     look_at_all(studio)
     assert [str(row.opinion) for row in deaf.verdicts()] == ["good"]
@@ -184,17 +184,17 @@ def test_what_did_not_change_costs_one_request_and_a_small_one_for_every_second_
     studio.settle()
     look_at_all(studio)
     with studio.rows() as session:
-        desks = session.scalars(select(func.count()).where(DeskRow.desk != Desk.DATASET)).one()
+        projects = session.scalars(select(func.count()).where(ProjectRow.kind != ProjectKind.DATASET)).one()
     counting = Counting()
     client = LabelStudio(studio.server.url, studio.server.token, transport=counting)
-    workshop = replace(studio.workshop, label_studio=client)
+    services = replace(studio.services, label_studio=client)
     for _ in range(2):
-        reconcile(workshop)
+        reconcile(services)
     client.close()
     asked = [url for url in counting.asked if not url.path.endswith("/whoami")]
     listed = [url for url in asked if url.path == "/api/tasks/"]
-    assert len(asked) - len(listed) == 2 * ((desks + 99) // 100)
-    assert len(listed) <= desks + 1
+    assert len(asked) - len(listed) == 2 * ((projects + 99) // 100)
+    assert len(listed) <= projects + 1
     assert {url.params["include"] for url in listed} == {"id,updated_at"}
     looked = {int(url.params["project"]) for url in listed}
-    assert looked >= {project for desk, project in deaf.projects.items() if desk is not Desk.DATASET}
+    assert looked >= {project for kind, project in deaf.projects.items() if kind is not ProjectKind.DATASET}

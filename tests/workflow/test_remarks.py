@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from datagen.domain.lifecycle import Happening
+from datagen.domain.lifecycle import StudyEvent
 from datagen.domain.sample import made_from
 from datagen.domain.spec import Json, Spec
 from datagen.store.tables import BatchRow, DecisionRow, ShardRow, SpecRow
 from datagen.synthesis.engine import FitReport, FittedEngine, Progress, Rendered
 from datagen.workflow.decision_tasks.decision_page import decision_data
 from datagen.workflow.generation import run_warnings
-from datagen.workflow.generation.shard_rendering import Atelier, render_shard
+from datagen.workflow.generation.shard_rendering import FittedEngineCache, render_shard
 from datagen.workflow.studies.export import export_study
 from studio import SHARD, Studio, Study
 
@@ -45,11 +45,11 @@ class Painting:
             yield replace(one, provenance=replace(one.provenance, steps={**one.provenance.steps, **self.files}))
 
 
-class Painter(Atelier):
+class Inpainter(FittedEngineCache):
     """A worker with that engine."""
 
     def __init__(self, studio: Studio, weights: str, fallen: int) -> None:
-        super().__init__(studio.workshop)
+        super().__init__(studio.services)
         self._files: dict[str, Json] = {"weights_sha256": weights, "lora_sha256": LORA, "device": "cpu"}
         self._fallen = fallen
 
@@ -62,48 +62,48 @@ def shards(studio: Studio, batch: BatchRow) -> list[int]:
         return list(session.scalars(select(ShardRow.id).where(ShardRow.batch_id == batch.id).order_by(ShardRow.start)))
 
 
-def run_after_previews(study: Study, *painters: Painter) -> BatchRow:
+def run_after_previews(study: Study, *painters: Inpainter) -> BatchRow:
     """A round by the first painter, approved; a run with a shard by each of the others, in turn."""
     studio, (first, *others) = study.studio, painters
     study.review()
-    study.act(Happening.BUILD_PREVIEW)
-    render_shard(studio.workshop, first, shards(studio, study.batches()[-1])[0])
+    study.act(StudyEvent.BUILD_PREVIEW)
+    render_shard(studio.services, first, shards(studio, study.batches()[-1])[0])
     studio.settle()
-    study.act(Happening.APPROVE, count=SHARD * len(others))
+    study.act(StudyEvent.APPROVE, count=SHARD * len(others))
     run = study.batches()[-1]
     for painter, shard_id in zip(others, shards(studio, run), strict=True):
-        render_shard(studio.workshop, painter, shard_id)
+        render_shard(studio.services, painter, shard_id)
     studio.settle()
     return study.batches()[-1]
 
 
 def test_what_a_run_was_warned_of_is_in_its_report_once(studio: Studio, study: Study, tmp_path: Path) -> None:
-    run = run_after_previews(study, Painter(studio, OLD, 0), Painter(studio, OLD, 2), Painter(studio, OLD, 5))
+    run = run_after_previews(study, Inpainter(studio, OLD, 0), Inpainter(studio, OLD, 2), Inpainter(studio, OLD, 5))
     said = "Note: in 5 of 50 places composite pixels were used"
     assert run.warnings == [said]  # and not again what the version's findings have
     assert said in study.page()
-    export_study(studio.workshop, study.name, tmp_path / "run.zip", run_number=run.number)
+    export_study(studio.services, study.name, tmp_path / "run.zip", run_number=run.number)
     with zipfile.ZipFile(tmp_path / "run.zip") as archive:
         assert said in archive.read("README.txt").decode()
 
 
 def test_a_run_with_other_weights_than_its_previews_says_so(studio: Studio, study: Study) -> None:
-    run = run_after_previews(study, Painter(studio, OLD, 0), Painter(studio, OLD, 0), Painter(studio, NEW, 0))
+    run = run_after_previews(study, Inpainter(studio, OLD, 0), Inpainter(studio, OLD, 0), Inpainter(studio, NEW, 0))
     [said] = run.warnings
     assert said.startswith("Note: not made with the weights of its previews (SHA-256 b2b2b2b2b2b2… in place of a1a1")
     assert said in study.page()
 
 
 def test_a_run_like_its_previews_has_no_warning(studio: Studio, study: Study) -> None:
-    run = run_after_previews(study, Painter(studio, OLD, 0), Painter(studio, OLD, 0))
+    run = run_after_previews(study, Inpainter(studio, OLD, 0), Inpainter(studio, OLD, 0))
     assert run.warnings == []
 
 
 def test_decision_page_shows_warnings_first_and_numbers_behind_a_fold(studio: Studio, study: Study) -> None:
     """A warning that asks for another drawing was folded away between slopes and IoUs."""
     study.review()
-    study.act(Happening.BUILD_PREVIEW)
-    render_shard(studio.workshop, Painter(studio, OLD, 2), shards(studio, study.batches()[-1])[0])
+    study.act(StudyEvent.BUILD_PREVIEW)
+    render_shard(studio.services, Inpainter(studio, OLD, 2), shards(studio, study.batches()[-1])[0])
     studio.settle()
     page = study.page()
     assert "<details open><summary" in page
@@ -121,13 +121,13 @@ def test_decision_page_shows_warnings_first_and_numbers_behind_a_fold(studio: St
 def test_first_warnings_and_changes_are_shown_and_the_rest_behind_a_fold(studio: Studio, study: Study) -> None:
     study.review()
     study.decide("refine")
-    with studio.workshop.database.write() as session:
+    with studio.services.database.write() as session:
         spec = session.scalars(select(SpecRow).order_by(SpecRow.id.desc())).first()
         assert spec is not None
         spec.findings = [f"Note: photo {number}: it is small" for number in range(5)]
         spec.notes = [f"parameter {number} is lowered" for number in range(8)]
         point = session.get_one(DecisionRow, study.points()[-1].id)
-        page = decision_data(session, studio.workshop, point)["html"]
+        page = decision_data(session, studio.services, point)["html"]
     warnings = page.index("Inputs to look at: 5</summary>")
     assert page[:warnings].rindex("<details") == page[:warnings].rindex("<details open")
     assert warnings < page.index("photo 2") < page.index("2 more</summary>", warnings) < page.index("photo 3")

@@ -9,23 +9,23 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import select
 
-from datagen.domain.lifecycle import Happening
+from datagen.domain.lifecycle import StudyEvent
 from datagen.domain.spec import Spec
 from datagen.store import leases
 from datagen.store.tables import BatchKind, BatchRow, SampleRow, ShardRow, SpecRow, WorkState, now
 from datagen.synthesis.engine import FittedEngine, Progress
-from datagen.workflow.generation.shard_rendering import MOST_ATTEMPTS, Atelier, render_shard
+from datagen.workflow.generation.shard_rendering import MOST_ATTEMPTS, FittedEngineCache, render_shard
 from studio import ROUND, SHARD, Studio, Study
 
 pytest_plugins = ("studio_fixtures",)
 pytestmark = pytest.mark.integration
 
 
-class Interrupted(Atelier):
+class Interrupted(FittedEngineCache):
     """A worker to which something happens after it took a shard and before it rendered it."""
 
     def __init__(self, studio: Studio, meanwhile: Callable[[], None]) -> None:
-        super().__init__(studio.workshop)
+        super().__init__(studio.services)
         self._meanwhile = meanwhile
 
     def fitted(self, spec: Spec, progress: Progress) -> FittedEngine:
@@ -37,7 +37,7 @@ def start_run(study: Study, count: int) -> tuple[BatchRow, list[int]]:
     """A run that nobody has begun to render: it and its shards."""
     if study.row().state != "accepted":
         study.review()
-    study.act(Happening.APPROVE, count=count)
+    study.act(StudyEvent.APPROVE, count=count)
     run = study.batches(BatchKind.RUN)[-1]
     with study.studio.rows() as session:
         query = select(ShardRow.id).where(ShardRow.batch_id == run.id).order_by(ShardRow.start)
@@ -54,10 +54,10 @@ def test_many_workers_at_once_render_every_sample_once(studio: Studio, study: St
     faults: list[BaseException] = []
 
     def worker() -> None:
-        atelier = Atelier(studio.workshop)
+        fitted_engines = FittedEngineCache(studio.services)
         try:
             for shard_id in shards:
-                render_shard(studio.workshop, atelier, shard_id)
+                render_shard(studio.services, fitted_engines, shard_id)
         except BaseException as fault:
             faults.append(fault)
 
@@ -78,11 +78,11 @@ def test_a_worker_that_lost_its_lease_writes_nothing(studio: Studio, study: Stud
     run, [shard_id] = start_run(study, SHARD)
 
     def another_takes_it() -> None:
-        with studio.workshop.database.write() as session:
+        with studio.services.database.write() as session:
             session.get_one(ShardRow, shard_id).due_at = now()  # the lease ended: this worker was thought dead
-        render_shard(studio.workshop, Atelier(studio.workshop), shard_id)
+        render_shard(studio.services, FittedEngineCache(studio.services), shard_id)
 
-    render_shard(studio.workshop, Interrupted(studio, another_takes_it), shard_id)
+    render_shard(studio.services, Interrupted(studio, another_takes_it), shard_id)
 
     shard = shard_of(studio, shard_id)
     assert (str(shard.state), shard.attempts) == ("done", 2)
@@ -95,21 +95,21 @@ def test_a_dead_workers_shard_of_a_run_that_has_failed_meanwhile_is_not_taken_up
 ) -> None:
     """A model was loaded, and a fit gone on with, for a run that nobody could have any more."""
     run, [lost, *_] = start_run(study, 2 * SHARD)
-    with studio.workshop.database.write() as session:
+    with studio.services.database.write() as session:
         session.get_one(ShardRow, lost).state = WorkState.RUNNING
         session.get_one(BatchRow, run.id).state = WorkState.FAILED
-    render_shard(studio.workshop, Atelier(studio.workshop), lost)
+    render_shard(studio.services, FittedEngineCache(studio.services), lost)
     assert str(shard_of(studio, lost).state) == "cancelled"
     assert study.samples_of(run) == []
-    with studio.workshop.database.write() as session:
+    with studio.services.database.write() as session:
         session.get_one(BatchRow, run.id).state = WorkState.RUNNING
-    study.act(Happening.CANCEL)
+    study.act(StudyEvent.CANCEL)
     studio.settle()
 
 
 def test_a_shard_cancelled_while_it_is_rendered_writes_nothing(studio: Studio, study: Study) -> None:
     run, [shard_id] = start_run(study, SHARD)
-    render_shard(studio.workshop, Interrupted(studio, lambda: study.act(Happening.CANCEL)), shard_id)
+    render_shard(studio.services, Interrupted(studio, lambda: study.act(StudyEvent.CANCEL)), shard_id)
     assert study.samples_of(run) == []
     assert str(shard_of(studio, shard_id).state) == "cancelled"
     studio.settle()
@@ -118,7 +118,7 @@ def test_a_shard_cancelled_while_it_is_rendered_writes_nothing(studio: Studio, s
 
 def take_engine_away(studio: Studio, study: Study) -> None:
     """Its package is gone between decision and rendering."""
-    with studio.workshop.database.write() as session:
+    with studio.services.database.write() as session:
         spec = session.get_one(SpecRow, study.specs()[-1].id)
         spec.body = {**spec.body, "engine": "no-such-engine"}
 
@@ -127,7 +127,7 @@ def test_an_engine_that_cannot_fit_ends_the_round_with_its_reason_in_the_decisio
     studio: Studio, study: Study
 ) -> None:
     study.review()
-    study.act(Happening.BUILD_PREVIEW)
+    study.act(StudyEvent.BUILD_PREVIEW)
     take_engine_away(studio, study)
     studio.settle()
 
@@ -142,7 +142,7 @@ def test_an_engine_that_cannot_fit_ends_the_round_with_its_reason_in_the_decisio
 def test_a_first_round_that_fails_leaves_nothing_to_review(studio: Studio) -> None:
     new = studio.open_study()
     studio.settle()
-    new.act(Happening.BUILD_PREVIEW)
+    new.act(StudyEvent.BUILD_PREVIEW)
     take_engine_away(studio, new)
     studio.settle()
     assert (str(new.specs()[-1].state), new.row().state) == ("failed", "collecting")
@@ -155,14 +155,14 @@ def test_a_first_round_that_fails_leaves_nothing_to_review(studio: Studio) -> No
 
 def test_a_run_that_cannot_go_on_keeps_what_is_finished_and_says_why(studio: Studio, study: Study) -> None:
     run, shards = start_run(study, 3 * SHARD)
-    render_shard(studio.workshop, Atelier(studio.workshop), shards[0])
+    render_shard(studio.services, FittedEngineCache(studio.services), shards[0])
     lost = [ref.digest for ref in Spec.from_json(study.specs()[-1].body).backgrounds]
-    kept = {digest: studio.workshop.images.get(digest) for digest in lost}
+    kept = {digest: studio.services.images.get(digest) for digest in lost}
     for digest in lost:
-        studio.workshop.images.delete(digest)
-    render_shard(studio.workshop, Atelier(studio.workshop), shards[1])
+        studio.services.images.delete(digest)
+    render_shard(studio.services, FittedEngineCache(studio.services), shards[1])
     for data in kept.values():
-        studio.workshop.images.put(data)
+        studio.services.images.put(data)
     studio.settle()
 
     run = study.batches(BatchKind.RUN)[-1]
@@ -182,10 +182,10 @@ def test_a_fault_of_ours_is_tried_again_and_given_up_with_its_reason(studio: Stu
 
     for attempt in range(1, MOST_ATTEMPTS + 1):
         assert str(study.batches(BatchKind.RUN)[-1].state) == "running"
-        with studio.workshop.database.write() as session:
+        with studio.services.database.write() as session:
             session.get_one(ShardRow, shard_id).due_at = now()
         with pytest.raises(ZeroDivisionError):
-            render_shard(studio.workshop, Interrupted(studio, trip), shard_id)
+            render_shard(studio.services, Interrupted(studio, trip), shard_id)
         assert shard_of(studio, shard_id).attempts == attempt
 
     run = study.batches(BatchKind.RUN)[-1]
@@ -199,11 +199,11 @@ def test_a_fault_of_ours_is_tried_again_and_given_up_with_its_reason(studio: Stu
 
 def test_a_dead_workers_shard_is_taken_by_the_next(studio: Studio, study: Study) -> None:
     run, [shard_id] = start_run(study, SHARD)
-    with studio.workshop.unit() as unit:
+    with studio.services.unit() as unit:
         assert leases.claim(unit.session, ShardRow, shard_id, 60.0) is not None  # and then it died
-    render_shard(studio.workshop, Atelier(studio.workshop), shard_id)
+    render_shard(studio.services, FittedEngineCache(studio.services), shard_id)
     assert study.samples_of(run) == []  # not before the lease ended
-    with studio.workshop.database.write() as session:
+    with studio.services.database.write() as session:
         session.get_one(ShardRow, shard_id).due_at = now()
     studio.settle()
     assert len(study.samples_of(run)) == SHARD
@@ -217,7 +217,7 @@ def test_a_round_is_one_shard_with_a_contact_sheet(studio: Studio, study: Study)
         samples = session.scalars(select(SampleRow).where(SampleRow.batch_id == made.id)).all()
     assert [(shard.start, shard.stop, str(shard.state)) for shard in shards] == [(0, ROUND, "done")]
     assert made.sheet is not None
-    assert studio.workshop.images.get(made.sheet).startswith(b"\x89PNG")
+    assert studio.services.images.get(made.sheet).startswith(b"\x89PNG")
     assert made.sheet in study.decision_tasks()[-1].data["sheet"]
     assert all(str(sample.body["provenance"]["spec_digest"]) == study.specs()[-1].digest for sample in samples)
     assert str(made.state) == WorkState.DONE

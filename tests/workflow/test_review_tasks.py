@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import select
 
-from datagen.domain.inputs import Desk
-from datagen.domain.lifecycle import Happening
+from datagen.domain.inputs import ProjectKind
+from datagen.domain.lifecycle import StudyEvent
 from datagen.imaging.codec import decode
 from datagen.label_studio.api.models import Task
 from datagen.label_studio.mapping.form_answers import is_closing
-from datagen.store.tables import BatchKind, Notice, ShardRow, SpecRow
+from datagen.store.tables import BatchKind, OutboxKind, ShardRow, SpecRow
 from datagen.workflow.generation import contact_sheet
-from datagen.workflow.generation.shard_rendering import Atelier, render_shard
+from datagen.workflow.generation.shard_rendering import FittedEngineCache, render_shard
 from datagen.workflow.outbox import dispatcher
 from datagen.workflow.reviews import review_tasks
 from datagen.workflow.studies.maintenance import retry
@@ -30,7 +30,7 @@ def is_open(task: Task) -> bool:
 def again(study: Study, tasks: list[Task]) -> list[Task]:
     """The same tasks as Label Studio holds them now."""
     ids = [task.id for task in tasks]
-    return [task for task in study.tasks(Desk.PREVIEWS) if task.id in ids]
+    return [task for task in study.tasks(ProjectKind.PREVIEWS) if task.id in ids]
 
 
 def test_a_refined_round_leaves_the_queue_and_the_new_one_waits(studio: Studio, study: Study) -> None:
@@ -38,7 +38,7 @@ def test_a_refined_round_leaves_the_queue_and_the_new_one_waits(studio: Studio, 
     first = study.round_tasks()
     study.judge(said("bad", "too small"))
     studio.settle()
-    study.decide(Happening.REFINE)
+    study.decide(StudyEvent.REFINE)
     second = study.round_tasks()
     assert {task.id for task in first}.isdisjoint(task.id for task in second)
     judged, *others = again(study, first)
@@ -70,7 +70,7 @@ def test_one_image_has_one_number_in_list_form_sheet_and_decision_page(studio: S
     studio.settle()
     assert "image 2: a halo" in study.page()
     made = study.batches(BatchKind.ROUND)[-1]
-    sheet = decode(studio.workshop.images.get(str(made.sheet)), max_bytes=10**7, max_pixels=10**7)
+    sheet = decode(studio.services.images.get(str(made.sheet)), max_bytes=10**7, max_pixels=10**7)
     for place in range(ROUND):  # in the strip above each image its number is written
         left = contact_sheet.GAP + place * (contact_sheet.CELL + contact_sheet.GAP)
         strip = sheet[contact_sheet.GAP : contact_sheet.GAP + contact_sheet.CAPTION, left : left + contact_sheet.CELL]
@@ -81,15 +81,15 @@ def test_tasks_that_count_from_0_are_numbered_anew(studio: Studio, study: Study)
     study.review()
     first = study.round_tasks()[0]
     studio.client.update_task_data(first.id, {**first.data, "index": "0"})
-    review_tasks.update(studio.workshop, study.batches(BatchKind.ROUND)[-1].id)
+    review_tasks.update(studio.services, study.batches(BatchKind.ROUND)[-1].id)
     assert [task.data["index"] for task in again(study, [first])] == ["1"]
 
 
 def test_a_round_whose_successor_was_cancelled_waits_for_verdicts_again(studio: Studio, study: Study) -> None:
     study.review()
     first = study.round_tasks()
-    study.act(Happening.REFINE)
-    study.act(Happening.CANCEL)
+    study.act(StudyEvent.REFINE)
+    study.act(StudyEvent.CANCEL)
     studio.settle()
     assert all(is_open(task) for task in again(study, first))
     assert {task.data["status"] for task in again(study, first)} == {"to review"}
@@ -97,15 +97,15 @@ def test_a_round_whose_successor_was_cancelled_waits_for_verdicts_again(studio: 
 
 def test_tasks_made_after_their_round_was_cancelled_are_closed(studio: Studio, study: Study) -> None:
     study.review()
-    study.act(Happening.BUILD_PREVIEW)
+    study.act(StudyEvent.BUILD_PREVIEW)
     made = study.batches(BatchKind.ROUND)[-1]
     with studio.rows() as session:
         [shard] = session.scalars(select(ShardRow.id).where(ShardRow.batch_id == made.id))
-    render_shard(studio.workshop, Atelier(studio.workshop), shard)
-    study.act(Happening.CANCEL)
+    render_shard(studio.services, FittedEngineCache(studio.services), shard)
+    study.act(StudyEvent.CANCEL)
     told = {(row.kind, row.subject_id): row.id for row in study.outbox()}
-    dispatcher.tell(studio.workshop, told[Notice.REVIEW_TASKS, made.id])  # it has no task yet
-    dispatcher.tell(studio.workshop, told[Notice.SAMPLES, shard])
+    dispatcher.dispatch(studio.services, told[OutboxKind.REVIEW_TASKS, made.id])  # it has no task yet
+    dispatcher.dispatch(studio.services, told[OutboxKind.SAMPLES, shard])
     studio.settle()
     tasks = study.round_tasks()
     assert len(tasks) == ROUND
@@ -116,16 +116,16 @@ def test_tasks_made_after_their_round_was_cancelled_are_closed(studio: Studio, s
 def test_a_round_is_closed_again_when_its_failed_successor_is_taken_up_again(studio: Studio, study: Study) -> None:
     study.review()
     first = study.round_tasks()
-    study.act(Happening.REFINE)
-    with studio.workshop.database.write() as session:
+    study.act(StudyEvent.REFINE)
+    with studio.services.database.write() as session:
         spec = session.get_one(SpecRow, study.specs()[-1].id)
         body = dict(spec.body)
         spec.body = {**body, "engine": "no-such-engine"}
     studio.settle()
     assert all(is_open(task) for task in again(study, first))
-    with studio.workshop.database.write() as session:
+    with studio.services.database.write() as session:
         session.get_one(SpecRow, study.specs()[-1].id).body = body  # the engine is installed again
-    retry(studio.workshop, study.name, "ann")
+    retry(studio.services, study.name, "ann")
     studio.settle()
     assert not any(is_open(task) for task in again(study, first))
     assert {task.data["status"] for task in again(study, first)} == {"closed: refined"}
@@ -136,7 +136,7 @@ def test_a_verdict_that_comes_after_the_decision_is_answered_where_people_look(s
     first = study.round_tasks()
     (given,) = study.judge(said("bad", "too small"))
     studio.settle()
-    study.decide(Happening.REFINE)
+    study.decide(StudyEvent.REFINE)
     number = first[0].data["round"]
     late = studio.client.annotate(first[1].id, said("good"))
     studio.settle()

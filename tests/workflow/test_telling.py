@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from datagen.domain.inputs import Desk
-from datagen.domain.lifecycle import Happening
+from datagen.domain.inputs import ProjectKind
+from datagen.domain.lifecycle import StudyEvent
 from datagen.label_studio.api.client import LabelStudio
 from datagen.queue.queues import EVENTS, SYNTHESIS
-from datagen.store.tables import BatchKind, DecisionRow, Notice, OutboxRow, WorkState, now
-from datagen.workflow.outbox.dispatcher import MOST_REFUSALS, tell
+from datagen.store.tables import BatchKind, DecisionRow, OutboxKind, OutboxRow, WorkState, now
+from datagen.workflow.outbox.dispatcher import MOST_REFUSALS, dispatch
 from datagen.workflow.studies.queries import describe
 from stage.ports import free_port
 from studio import Studio, Study
@@ -43,10 +43,10 @@ class Watched(LabelStudio):
 
 def change(studio: Studio, study: Study, problem: str) -> int:
     """Change what the newest decision task has to say; the outbox row."""
-    with studio.workshop.unit() as unit:
+    with studio.services.unit() as unit:
         unit.session.get_one(DecisionRow, study.points()[-1].id).problem = problem
-        unit.tell(study.id, Notice.DECISION, study.points()[-1].id)
-    newest = (Notice.DECISION, study.points()[-1].id)
+        unit.add_to_outbox(study.id, OutboxKind.DECISION, study.points()[-1].id)
+    newest = (OutboxKind.DECISION, study.points()[-1].id)
     return next(row.id for row in study.outbox() if (row.kind, row.subject_id) == newest)
 
 
@@ -56,18 +56,18 @@ def row_of(studio: Studio, outbox_id: int) -> OutboxRow:
 
 
 def make_due(studio: Studio, outbox_id: int) -> None:
-    with studio.workshop.database.write() as session:
+    with studio.services.database.write() as session:
         session.get_one(OutboxRow, outbox_id).due_at = now()
 
 
 def test_several_changes_are_told_once_and_as_they_are_last(studio: Studio, study: Study) -> None:
     studio.settle()
     client = Watched(studio, lambda: None)
-    workshop = replace(studio.workshop, label_studio=client)
+    services = replace(studio.services, label_studio=client)
     for problem in ("first", "second", "third"):
         outbox_id = change(studio, study, problem)
     for _ in range(3):
-        tell(workshop, outbox_id)
+        dispatch(services, outbox_id)
     client.close()
     assert client.writes == 1
     assert str(row_of(studio, outbox_id).state) == "done"
@@ -79,7 +79,7 @@ def test_a_change_while_it_is_told_is_told_again(studio: Studio, study: Study) -
     changes = iter(["newest"])
     client = Watched(studio, lambda: [change(studio, study, one) for one in changes])  # type: ignore[func-returns-value]
     outbox_id = change(studio, study, "older")
-    tell(replace(studio.workshop, label_studio=client), outbox_id)
+    dispatch(replace(studio.services, label_studio=client), outbox_id)
     client.close()
     assert str(row_of(studio, outbox_id).state) == "pending"
     studio.settle()
@@ -91,26 +91,26 @@ def test_a_change_while_it_is_told_is_told_again(studio: Studio, study: Study) -
 def test_what_is_so_already_is_not_written_again(studio: Studio, study: Study) -> None:
     studio.settle()
     client = Watched(studio, lambda: None)
-    with studio.workshop.unit() as unit:
-        unit.tell(study.id, Notice.DECISION, study.points()[-1].id)
+    with studio.services.unit() as unit:
+        unit.add_to_outbox(study.id, OutboxKind.DECISION, study.points()[-1].id)
     [outbox_id] = [row.id for row in study.outbox() if str(row.state) == "pending"]
-    tell(replace(studio.workshop, label_studio=client), outbox_id)
+    dispatch(replace(studio.services, label_studio=client), outbox_id)
     client.close()
     assert (client.writes, str(row_of(studio, outbox_id).state)) == (0, "done")
 
 
 def test_a_publisher_killed_after_an_import_makes_no_twins(studio: Studio, study: Study) -> None:
     studio.settle()
-    study.act(Happening.BUILD_PREVIEW)
+    study.act(StudyEvent.BUILD_PREVIEW)
     studio.work(EVENTS, SYNTHESIS)
-    [outbox_id] = [row.id for row in study.outbox() if row.kind == Notice.SAMPLES and str(row.state) == "pending"]
+    [outbox_id] = [row.id for row in study.outbox() if row.kind == OutboxKind.SAMPLES and str(row.state) == "pending"]
 
     def die() -> None:
         raise SystemExit
 
     client = Watched(studio, die)
     with pytest.raises(SystemExit):
-        tell(replace(studio.workshop, label_studio=client), outbox_id)
+        dispatch(replace(studio.services, label_studio=client), outbox_id)
     client.close()
     assert str(row_of(studio, outbox_id).state) == "running"
     make_due(studio, outbox_id)  # its lease ends
@@ -128,7 +128,7 @@ def test_while_label_studio_is_away_nothing_is_given_up(studio: Studio, study: S
     outbox_id = change(studio, study, "said while it was away")
     for _ in range(MOST_REFUSALS + 2):
         make_due(studio, outbox_id)
-        tell(replace(studio.workshop, label_studio=away), outbox_id)
+        dispatch(replace(studio.services, label_studio=away), outbox_id)
     away.close()
     row = row_of(studio, outbox_id)
     assert str(row.state) == "pending"
@@ -148,15 +148,15 @@ def test_a_refusal_that_repeats_is_given_up_and_its_reason_shown(studio: Studio)
     studio.settle()
     doomed.decide("build preview", settle=False)
     studio.work(EVENTS, SYNTHESIS)
-    studio.client.delete_project(doomed.projects[Desk.PREVIEWS])
-    [outbox_id] = [row.id for row in doomed.outbox() if row.kind == Notice.SAMPLES]
+    studio.client.delete_project(doomed.projects[ProjectKind.PREVIEWS])
+    [outbox_id] = [row.id for row in doomed.outbox() if row.kind == OutboxKind.SAMPLES]
     for _ in range(MOST_REFUSALS):
         assert row_of(studio, outbox_id).state != WorkState.FAILED
         make_due(studio, outbox_id)
-        tell(studio.workshop, outbox_id)
+        dispatch(studio.services, outbox_id)
     studio.settle()
 
     assert str(row_of(studio, outbox_id).state) == "failed"
     assert "Label Studio refused part of it: Label Studio does not have" in doomed.page()
-    assert any("does not have" in problem for problem in describe(studio.workshop.database, doomed.name)[0]["problems"])
+    assert any("does not have" in problem for problem in describe(studio.services.database, doomed.name)[0]["problems"])
     assert doomed.samples_of(doomed.batches()[-1])[0].task_id is None

@@ -9,24 +9,24 @@ import httpx
 import pytest
 from sqlalchemy import select, update
 
-from datagen.domain.inputs import Desk, Role
-from datagen.domain.lifecycle import Happening
+from datagen.domain.inputs import ProjectKind, Role
+from datagen.domain.lifecycle import StudyEvent
 from datagen.errors import Refused
 from datagen.imaging.codec import encode_png
 from datagen.label_studio.api.client import LabelStudio
 from datagen.label_studio.api.models import Task
 from datagen.label_studio.api.task_listing import MOST_UNREADABLE
 from datagen.label_studio.mapping.form_answers import is_closing
-from datagen.operations.diagnostics.finding import Wrong
+from datagen.operations.diagnostics.finding import CheckFailed
 from datagen.operations.diagnostics.label_studio import check_tasks
-from datagen.store.tables import BatchKind, DeskRow, InputRow, Notice, ShardRow
+from datagen.store.tables import BatchKind, InputRow, OutboxKind, ProjectRow, ShardRow
 from datagen.workflow.events.reconciler import reconcile
 from datagen.workflow.inputs import input_sync as reading
 from datagen.workflow.inputs import unreadable_tasks
 from datagen.workflow.inputs.import_files import add_from_project
 from datagen.workflow.inputs.input_sync import collect, mark_stale, refresh
 from datagen.workflow.reviews import verdict_sync
-from datagen.workflow.services import Unit
+from datagen.workflow.services import UnitOfWork
 from datagen.workflow.studies.maintenance import mend_links
 from datagen.workflow.studies.queries import describe
 from studio import ANYWHERE, Studio, Study, plate, polygon, said
@@ -41,9 +41,9 @@ def post(studio: Studio, path: str, body: object) -> httpx.Response:
     return httpx.post(studio.server.url + path, content=json.dumps(body), headers=headers, timeout=60)
 
 
-def poison(studio: Studio, study: Study, desk: Desk, many: int = 1) -> int:
+def poison(studio: Studio, study: Study, kind: ProjectKind, many: int = 1) -> int:
     """Tasks whose keys hold half a character; the first one's number."""
-    path = f"/api/projects/{study.projects[desk]}/import?return_task_ids=true"
+    path = f"/api/projects/{study.projects[kind]}/import?return_task_ids=true"
     answer = post(studio, path, [{"data": {"image": "/data/upload/x.png", "datagen_key": "x\ud800y"}}] * many)
     return int(answer.raise_for_status().json()["task_ids"][0])
 
@@ -65,9 +65,9 @@ def deafen(studio: Studio, study: Study) -> None:
             studio.client.delete_webhook(webhook.id)
 
 
-def readable(study: Study, desk: Desk) -> dict[int, Task]:
+def readable(study: Study, kind: ProjectKind) -> dict[int, Task]:
     """The tasks of a desk that Label Studio can send, by their ids."""
-    return {task.id: task for task in study.studio.client.tasks(study.projects[desk], unreadable=[])}
+    return {task.id: task for task in study.studio.client.tasks(study.projects[kind], unreadable=[])}
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def poisoned(studio: Studio) -> tuple[Study, int]:
     made = studio.open_study()
     studio.settle()
     deafen(studio, made)
-    return made, poison(studio, made, Desk.CONCEPTS)
+    return made, poison(studio, made, ProjectKind.CONCEPTS)
 
 
 def test_a_poisoned_project_keeps_no_other_study_from_being_looked_at(
@@ -87,8 +87,8 @@ def test_a_poisoned_project_keeps_no_other_study_from_being_looked_at(
     other.review()
     deafen(studio, other)
     other.judge(said("good"))
-    reconcile(studio.workshop)
-    reconcile(studio.workshop)
+    reconcile(studio.services)
+    reconcile(studio.services)
     assert [str(row.opinion) for row in other.verdicts()] == ["good"]
     with studio.rows() as session:
         assert unreadable_tasks.problems_of(session, other.id) == []
@@ -96,13 +96,13 @@ def test_a_poisoned_project_keeps_no_other_study_from_being_looked_at(
 
 def test_it_is_named_where_people_look_until_it_is_mended(studio: Studio, poisoned: tuple[Study, int]) -> None:
     study, task = poisoned
-    project = study.projects[Desk.CONCEPTS]
-    reconcile(studio.workshop)
+    project = study.projects[ProjectKind.CONCEPTS]
+    reconcile(studio.services)
     studio.settle()
     sentence = f"task {task} of project {project} (Concepts)"
     remedy = f"datagen discard '{study.name}' {task}"
-    [described] = describe(studio.workshop.database, study.name)
-    with pytest.raises(Wrong) as found:
+    [described] = describe(studio.services.database, study.name)
+    with pytest.raises(CheckFailed) as found:
         check_tasks(studio.settings, study.name)
     for shown in (described["problems"][0], str(found.value), study.page().replace("&#x27;", "'")):
         assert sentence in shown
@@ -111,13 +111,13 @@ def test_it_is_named_where_people_look_until_it_is_mended(studio: Studio, poison
         assert collect(session, study.row()).count(Role.CONCEPT) == 6
 
     with pytest.raises(Refused, match="can be read"):
-        unreadable_tasks.discard(studio.workshop, study.name, [study.tasks(Desk.CANVASES)[0].id])
+        unreadable_tasks.discard(studio.services, study.name, [study.tasks(ProjectKind.CANVASES)[0].id])
     with pytest.raises(Refused, match=f"no task {2**40}"):
-        unreadable_tasks.discard(studio.workshop, study.name, [2**40])
-    assert unreadable_tasks.discard(studio.workshop, study.name, [task]) == [task]
-    reconcile(studio.workshop)
+        unreadable_tasks.discard(studio.services, study.name, [2**40])
+    assert unreadable_tasks.discard(studio.services, study.name, [task]) == [task]
+    reconcile(studio.services)
     studio.settle()
-    assert describe(studio.workshop.database, study.name)[0]["problems"] == []
+    assert describe(studio.services.database, study.name)[0]["problems"] == []
     assert check_tasks(studio.settings, study.name) == "all could be read"
     assert "Left out" not in study.page()
     assert studio.client.counts([project])[project].tasks == 6
@@ -139,16 +139,16 @@ def test_a_project_full_of_such_tasks_is_left_alone_for_a_while_and_read_once_th
     studio: Studio, poisoned: tuple[Study, int]
 ) -> None:
     study, _ = poisoned
-    project = study.projects[Desk.BACKGROUNDS]
-    first = poison(studio, study, Desk.BACKGROUNDS, many=MOST_UNREADABLE + 1)
-    reconcile(studio.workshop)
+    project = study.projects[ProjectKind.BACKGROUNDS]
+    first = poison(studio, study, ProjectKind.BACKGROUNDS, many=MOST_UNREADABLE + 1)
+    reconcile(studio.services)
     studio.settle()
     assert f"Label Studio cannot send more than {MOST_UNREADABLE} tasks of project {project}" in study.page()
 
     network = Noting()
     client = LabelStudio(studio.server.url, studio.server.token, transport=network)
     for _ in range(2):
-        reconcile(replace(studio.workshop, label_studio=client))
+        reconcile(replace(studio.services, label_studio=client))
     client.close()
     listed = [url for url in network.asked if url.path == "/api/tasks/"]
     assert listed
@@ -156,7 +156,7 @@ def test_a_project_full_of_such_tasks_is_left_alone_for_a_while_and_read_once_th
 
     studio.client.delete_tasks(project, list(range(first, first + MOST_UNREADABLE + 1)))
     study.give(Role.BACKGROUND, [("late.png", encode_png(plate(779)), [])])
-    reconcile(studio.workshop)
+    reconcile(studio.services)
     studio.settle()
     assert "cannot send more than" not in study.page()
     with studio.rows() as session:
@@ -165,9 +165,9 @@ def test_a_project_full_of_such_tasks_is_left_alone_for_a_while_and_read_once_th
 
 def test_inputs_given_beside_it_are_used(studio: Studio, poisoned: tuple[Study, int]) -> None:
     study, _ = poisoned
-    bad = poison(studio, study, Desk.CANVASES)
+    bad = poison(studio, study, ProjectKind.CANVASES)
     study.give(Role.CANVAS, [("late.png", encode_png(plate(777)), [polygon(ANYWHERE)])])
-    reconcile(studio.workshop)
+    reconcile(studio.services)
     studio.settle()
     with studio.rows() as session:
         assert collect(session, study.row()).count(Role.CANVAS) == 7
@@ -181,15 +181,15 @@ def test_a_comment_that_cannot_be_sent_takes_no_verdict_away(studio: Studio, stu
     poisoned = study.round_tasks()[0].id
     answer = post(studio, f"/api/tasks/{poisoned}/annotations/", {"result": said("bad", comment="so \ud800")})
     assert answer.status_code == 500  # it is kept all the same
-    verdict_sync.follow_round(studio.workshop, study.batches(BatchKind.ROUND)[-1].id)
+    verdict_sync.sync_round(studio.services, study.batches(BatchKind.ROUND)[-1].id)
     studio.settle()
     assert [str(row.opinion) for row in study.verdicts()] == ["good", "bad"]
     assert study.counts() == {"good": 1, "bad": 1, "still to review": 1}
     assert f"task {poisoned} of project" in study.page()
 
-    unreadable_tasks.discard(studio.workshop, study.name, [poisoned])
+    unreadable_tasks.discard(studio.services, study.name, [poisoned])
     studio.settle()
-    reconcile(studio.workshop)
+    reconcile(studio.services)
     studio.settle()
     assert [str(row.opinion) for row in study.verdicts()] == ["bad"]
     assert "Left out" not in study.page()
@@ -201,17 +201,17 @@ def test_a_review_task_that_cannot_be_sent_keeps_no_other_from_being_closed_or_s
     study.review()
     spoiled, *others = study.round_tasks()
     spoil(studio, spoiled)
-    left = readable(study, Desk.PREVIEWS)
+    left = readable(study, ProjectKind.PREVIEWS)
     assert spoiled.id not in left
-    assert mend_links(studio.workshop, study.name).looked_at == len(left)
-    study.act(Happening.REFINE)
+    assert mend_links(studio.services, study.name).looked_at == len(left)
+    study.act(StudyEvent.REFINE)
     studio.settle()
-    found = readable(study, Desk.PREVIEWS)
+    found = readable(study, ProjectKind.PREVIEWS)
     for task in others:
         assert [is_closing(one.result) for one in found[task.id].annotations] == [True]
     assert [row.error for row in study.outbox() if row.error] == []
     assert f"task {spoiled.id} of project" in study.page()
-    unreadable_tasks.discard(studio.workshop, study.name, [spoiled.id])
+    unreadable_tasks.discard(studio.services, study.name, [spoiled.id])
 
 
 def test_review_tasks_are_published_once_though_one_of_them_cannot_be_sent(studio: Studio, study: Study) -> None:
@@ -220,45 +220,48 @@ def test_review_tasks_are_published_once_though_one_of_them_cannot_be_sent(studi
     spoil(studio, spoiled)
     made = study.batches(BatchKind.ROUND)[-1]
     before = [row.task_id for row in study.samples_of(made)]
-    count = studio.client.counts([study.projects[Desk.PREVIEWS]])[study.projects[Desk.PREVIEWS]].tasks
-    with studio.workshop.unit() as unit:
+    count = studio.client.counts([study.projects[ProjectKind.PREVIEWS]])[study.projects[ProjectKind.PREVIEWS]].tasks
+    with studio.services.unit() as unit:
         shard = unit.session.scalars(select(ShardRow).where(ShardRow.batch_id == made.id)).one()
-        unit.tell(study.id, Notice.SAMPLES, shard.id)
+        unit.add_to_outbox(study.id, OutboxKind.SAMPLES, shard.id)
     studio.settle()
     assert [row.task_id for row in study.samples_of(made)] == before
-    assert studio.client.counts([study.projects[Desk.PREVIEWS]])[study.projects[Desk.PREVIEWS]].tasks == count
+    assert (
+        studio.client.counts([study.projects[ProjectKind.PREVIEWS]])[study.projects[ProjectKind.PREVIEWS]].tasks
+        == count
+    )
     assert [row.error for row in study.outbox() if row.error] == []
-    unreadable_tasks.discard(studio.workshop, study.name, [spoiled.id])
+    unreadable_tasks.discard(studio.services, study.name, [spoiled.id])
 
 
 def test_an_input_whose_task_cannot_be_sent_any_more_stays_as_it_was_last_read(
     studio: Studio, poisoned: tuple[Study, int]
 ) -> None:
     study, _ = poisoned
-    task = study.tasks(Desk.CANVASES)[0]
+    task = study.tasks(ProjectKind.CANVASES)[0]
     drawn = polygon(ANYWHERE)
     drawn["value"]["polygonlabels"] = ["area\ud800"]
     assert post(studio, f"/api/tasks/{task.id}/annotations/", {"result": [drawn]}).status_code == 500
-    found = refresh(studio.workshop, study.id, force=True)
+    found = refresh(studio.services, study.id, force=True)
     assert (found.count(Role.CANVAS), found.count(Role.CONCEPT)) == (6, 6)
     with studio.rows() as session:
         assert collect(session, study.row()) == found
-    unreadable_tasks.discard(studio.workshop, study.name, [task.id])
-    assert refresh(studio.workshop, study.id, force=True).count(Role.CANVAS) == 5
+    unreadable_tasks.discard(studio.services, study.name, [task.id])
+    assert refresh(studio.services, study.id, force=True).count(Role.CANVAS) == 5
 
 
 def test_a_reading_ends_though_a_project_at_fault_has_inputs_that_were_not_read_yet(
     studio: Studio, poisoned: tuple[Study, int]
 ) -> None:
     study, _ = poisoned
-    poison(studio, study, Desk.BACKGROUNDS, many=MOST_UNREADABLE + 1)
-    with studio.workshop.database.write() as session:
+    poison(studio, study, ProjectKind.BACKGROUNDS, many=MOST_UNREADABLE + 1)
+    with studio.services.database.write() as session:
         row = session.scalars(
             select(InputRow).where(InputRow.study_id == study.id, InputRow.role == Role.BACKGROUND).limit(1)
         ).one()
         row.digest, row.parsed, row.problem = None, None, reading._UNREAD
-        mark_stale(Unit(session=session), study.id)
-    assert refresh(studio.workshop, study.id).unread == 1
+        mark_stale(UnitOfWork(session=session), study.id)
+    assert refresh(studio.services, study.id).unread == 1
     assert study.row().inputs_read == study.row().inputs_changed
 
 
@@ -268,18 +271,20 @@ def test_a_fault_of_ours_at_one_project_is_named_and_the_others_are_looked_at(st
     other.review()
     for one in (broken, other):
         deafen(studio, one)
-    reconcile(studio.workshop)
-    with studio.workshop.database.write() as session:  # what no version of ours writes
-        project = broken.projects[Desk.CONCEPTS]
-        session.execute(update(DeskRow).where(DeskRow.project_id == project).values(seen_until="yesterday", counted=""))
+    reconcile(studio.services)
+    with studio.services.database.write() as session:  # what no version of ours writes
+        project = broken.projects[ProjectKind.CONCEPTS]
+        session.execute(
+            update(ProjectRow).where(ProjectRow.project_id == project).values(seen_until="yesterday", counted="")
+        )
     other.judge(said("good"))
-    reconcile(studio.workshop)
+    reconcile(studio.services)
     assert [str(row.opinion) for row in other.verdicts()] == ["good"]
     studio.settle()
     assert f"Project {project} (Concepts) could not be read for a reason of ours (ValueError)" in broken.page()
-    with studio.workshop.database.write() as session:
-        session.execute(update(DeskRow).where(DeskRow.project_id == project).values(seen_until="", counted=""))
-    reconcile(studio.workshop)
+    with studio.services.database.write() as session:
+        session.execute(update(ProjectRow).where(ProjectRow.project_id == project).values(seen_until="", counted=""))
+    reconcile(studio.services)
     studio.settle()
     assert "for a reason of ours" not in broken.page()
 
@@ -287,9 +292,9 @@ def test_a_fault_of_ours_at_one_project_is_named_and_the_others_are_looked_at(st
 def test_inputs_of_another_project_are_taken_without_it_and_it_is_named(studio: Studio) -> None:
     source = studio.open_study(inputs=False)
     source.give(Role.BACKGROUND, [("plain.png", encode_png(plate(778)), [])])
-    bad = poison(studio, source, Desk.BACKGROUNDS)
+    bad = poison(studio, source, ProjectKind.BACKGROUNDS)
     study = studio.open_study(inputs=False)
-    added = add_from_project(studio.workshop, study.name, Role.BACKGROUND, source.projects[Desk.BACKGROUNDS])
+    added = add_from_project(studio.services, study.name, Role.BACKGROUND, source.projects[ProjectKind.BACKGROUNDS])
     assert added.new == 1
     assert added.problems == (
         f"task {bad}: Label Studio cannot send it (it holds half a character); delete or mend it",

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import select, update
 
-from datagen.domain.inputs import Desk
+from datagen.domain.inputs import ProjectKind
 from datagen.entrypoints import bootstrap
-from datagen.store.tables import BatchKind, InboxRow, Notice, ShardRow, VerdictRow, WorkState
+from datagen.store.tables import BatchKind, InboxRow, OutboxKind, ShardRow, VerdictRow, WorkState
 from datagen.workflow.events import reconciler
 from datagen.workflow.reviews import verdict_sync
 from datagen.workflow.studies.open import open_study
@@ -107,8 +107,8 @@ def test_verdicts_after_the_decision_are_kept_but_do_not_count(studio: Studio, s
 def test_a_verdict_that_no_event_told_of_still_counts_in_the_decision(studio: Studio, study: Study) -> None:
     study.review()
     study.judge(said("bad", "too small"), said("bad", "too small"), said("bad", "too small"))
-    with studio.workshop.database.write() as session:  # as if the webhooks had been lost
-        for event in study.events(Desk.PREVIEWS):
+    with studio.services.database.write() as session:  # as if the webhooks had been lost
+        for event in study.events(ProjectKind.PREVIEWS):
             session.get_one(InboxRow, event.id).state = WorkState.CANCELLED
     studio.queues.redis.flushdb()
 
@@ -122,14 +122,14 @@ def test_the_same_verdict_told_of_twice_is_one(studio: Studio, study: Study) -> 
     study.judge(said("good"))
     studio.settle()
     for _ in range(2):
-        studio.replay(study.events(Desk.PREVIEWS)[-1])
+        studio.replay(study.events(ProjectKind.PREVIEWS)[-1])
     assert kept(study) == [("good", [], "", False)]
 
 
 def read_again(study: Study, *task_ids: int) -> None:
     """As an event of each of these tasks has it, one after the other."""
     for task_id in task_ids:
-        verdict_sync.follow_tasks(study.studio.workshop, study.projects[Desk.PREVIEWS], [task_id])
+        verdict_sync.sync_tasks(study.studio.services, study.projects[ProjectKind.PREVIEWS], [task_id])
 
 
 def test_what_is_said_on_a_copy_of_a_task_does_not_take_the_place_of_what_was_said_on_the_task(
@@ -137,7 +137,7 @@ def test_what_is_said_on_a_copy_of_a_task_does_not_take_the_place_of_what_was_sa
 ) -> None:
     study.review()
     task = study.round_tasks()[0]
-    [copy] = study.copy(Desk.PREVIEWS, task.id, said=False)
+    [copy] = study.copy(ProjectKind.PREVIEWS, task.id, said=False)
     study.judge(said("good"))
     studio.settle()
     assert kept(study) == [("good", [], "", False)]
@@ -155,7 +155,7 @@ def test_what_is_said_on_a_copy_of_a_task_does_not_take_the_place_of_what_was_sa
 def test_a_verdict_on_a_copy_that_is_deleted_there_is_gone(studio: Studio, study: Study) -> None:
     study.review()
     task = study.round_tasks()[0]
-    [copy] = study.copy(Desk.PREVIEWS, task.id, said=False)
+    [copy] = study.copy(ProjectKind.PREVIEWS, task.id, said=False)
     study.judge(said("good"))
     on_copy = studio.client.annotate(copy, said("bad", "edges show"))
     studio.settle()
@@ -169,7 +169,7 @@ def test_a_verdict_that_a_copy_brought_along_counts_once(studio: Studio, study: 
     [original] = study.judge(said("bad", "too small"))
     studio.settle()
     task = study.round_tasks()[0]
-    copies = study.copy(Desk.PREVIEWS, task.id) + study.copy(Desk.PREVIEWS, task.id)
+    copies = study.copy(ProjectKind.PREVIEWS, task.id) + study.copy(ProjectKind.PREVIEWS, task.id)
     read_again(study, *copies)
     studio.settle()
     assert len(kept(study)) == 3
@@ -186,8 +186,8 @@ def test_who_updates_a_verdict_that_a_copy_brought_along_has_said_something(stud
     study.review()
     study.judge(said("bad", "too small"))
     studio.settle()
-    [copy] = study.copy(Desk.PREVIEWS, study.round_tasks()[0].id)
-    [brought] = studio.client.task(copy, study.projects[Desk.PREVIEWS]).annotations
+    [copy] = study.copy(ProjectKind.PREVIEWS, study.round_tasks()[0].id)
+    [brought] = studio.client.task(copy, study.projects[ProjectKind.PREVIEWS]).annotations
     studio.client.update_annotation(brought.id, said("good"))
     studio.settle()
     assert study.counts() == {"good": 1, "bad": 1, "still to review": 2}
@@ -197,11 +197,11 @@ def test_a_verdict_that_is_moved_from_a_copy_to_the_task_is_kept(studio: Studio,
     """“Remove Duplicated Tasks” of the Data Manager."""
     study.review()
     task = study.round_tasks()[0]
-    [copy] = study.copy(Desk.PREVIEWS, task.id, said=False)
+    [copy] = study.copy(ProjectKind.PREVIEWS, task.id, said=False)
     study.judge(said("good"))
     studio.client.annotate(copy, said("bad", "edges show"))
     studio.settle()
-    study.remove_duplicates(Desk.PREVIEWS)
+    study.remove_duplicates(ProjectKind.PREVIEWS)
     studio.settle()
     assert kept(study) == [("good", [], "", False), ("bad", ["edges show"], "", False)]
 
@@ -212,7 +212,7 @@ def test_a_copy_in_another_study_says_nothing_of_the_sample(studio: Studio, stud
     studio.settle()
     other = studio.open_study(inputs=False)
     task = study.round_tasks()[0]
-    [elsewhere] = studio.client.import_tasks(other.projects[Desk.PREVIEWS], [{"data": task.data}])
+    [elsewhere] = studio.client.import_tasks(other.projects[ProjectKind.PREVIEWS], [{"data": task.data}])
     studio.client.annotate(elsewhere, said("bad", "edges show"))
     studio.settle()
     assert kept(study) == [("good", [], "", False)]
@@ -220,14 +220,14 @@ def test_a_copy_in_another_study_says_nothing_of_the_sample(studio: Studio, stud
 
 def delete_tasks(study: Study, *task_ids: int) -> None:
     """In the Data Manager."""
-    study.studio.client.delete_tasks(study.projects[Desk.PREVIEWS], task_ids)
+    study.studio.client.delete_tasks(study.projects[ProjectKind.PREVIEWS], task_ids)
 
 
 def lose_events(study: Study) -> None:
     """As if the webhooks of the Previews project had not arrived."""
     study.studio.hear_out()
-    with study.studio.workshop.database.write() as session:
-        for event in study.events(Desk.PREVIEWS):
+    with study.studio.services.database.write() as session:
+        for event in study.events(ProjectKind.PREVIEWS):
             session.get_one(InboxRow, event.id).state = WorkState.CANCELLED
     study.studio.queues.redis.flushdb()
 
@@ -235,9 +235,9 @@ def lose_events(study: Study) -> None:
 def tell_again(study: Study) -> None:
     """The last look after a telling that took several tries."""
     made = study.batches(BatchKind.ROUND)[-1]
-    with study.studio.workshop.unit() as unit:
+    with study.studio.services.unit() as unit:
         for shard_id in unit.session.scalars(select(ShardRow.id).where(ShardRow.batch_id == made.id)):
-            unit.tell(study.id, Notice.SAMPLES, shard_id)
+            unit.add_to_outbox(study.id, OutboxKind.SAMPLES, shard_id)
     study.studio.settle()
 
 
@@ -289,7 +289,7 @@ def test_a_decision_stands_on_what_was_said_on_tasks_that_were_deleted_since(stu
 def test_of_a_task_and_its_copy_the_one_that_is_left_keeps_its_verdict(studio: Studio, study: Study) -> None:
     study.review()
     task = study.round_tasks()[0]
-    [copy] = study.copy(Desk.PREVIEWS, task.id, said=False)
+    [copy] = study.copy(ProjectKind.PREVIEWS, task.id, said=False)
     study.judge(said("good"))
     studio.client.annotate(copy, said("bad", "edges show"))
     studio.settle()
@@ -304,11 +304,11 @@ def test_a_deleted_task_that_is_imported_again_brings_its_verdict_back(studio: S
     study.judge(said("bad", "too small"))
     studio.settle()
     task = study.round_tasks()[0]
-    [copy] = study.copy(Desk.PREVIEWS, task.id)
+    [copy] = study.copy(ProjectKind.PREVIEWS, task.id)
     delete_tasks(study, task.id, copy)
     studio.settle()
     assert study.counts() == {"good": 0, "bad": 0, "still to review": 2}
-    [again] = studio.client.import_tasks(study.projects[Desk.PREVIEWS], [{"data": task.data}])
+    [again] = studio.client.import_tasks(study.projects[ProjectKind.PREVIEWS], [{"data": task.data}])
     studio.client.annotate(again, said("good"))
     studio.settle()
     assert study.counts() == {"good": 1, "bad": 0, "still to review": 2}
@@ -321,7 +321,7 @@ def test_verdicts_that_an_older_version_noted_without_their_task_go_with_annotat
     study.review()
     first, _, _ = study.judge(said("good"), said("bad", "too small"), said("bad", "edges show"))
     studio.settle()
-    with studio.workshop.database.write() as session:
+    with studio.services.database.write() as session:
         session.execute(update(VerdictRow).values(task_id=None))
     studio.client.delete_annotation(first)
     delete_tasks(study, study.round_tasks()[1].id)
@@ -335,9 +335,9 @@ def test_a_previews_project_that_is_made_anew_gets_the_open_round_and_no_verdict
     study.review()
     study.judge(*[said("bad", "too small")] * 2)
     studio.settle()
-    studio.client.delete_project(study.projects[Desk.PREVIEWS])
+    studio.client.delete_project(study.projects[ProjectKind.PREVIEWS])
     made = open_study(
-        studio.workshop,
+        studio.services,
         study.name,
         ["pit"],
         bootstrap.connection_of(studio.settings),
@@ -368,7 +368,7 @@ def namesake(studio: Studio, study: Study) -> tuple[Study, int]:
     studio.settle()
     study.review()
     [number] = study.judge(said("good"))
-    with studio.workshop.database.write() as session:
+    with studio.services.database.write() as session:
         before = old.verdicts()[0].annotation_id
         session.execute(update(VerdictRow).where(VerdictRow.annotation_id == before).values(annotation_id=number))
     return old, number
@@ -380,7 +380,7 @@ def test_a_number_that_comes_again_in_another_study_makes_a_verdict_of_its_own(
 ) -> None:
     old, number = namesake
     if found_by == "the reconciler":
-        reconciler.reconcile(studio.workshop)
+        reconciler.reconcile(studio.services)
     studio.settle()
     assert kept(study) == [("good", [], "", False)]
     assert kept(old) == [("bad", ["edges show"], "", False)]

@@ -12,7 +12,7 @@ from dotenv import dotenv_values
 
 from datagen import __version__
 from datagen.cli import admin, deciding, running, studies
-from datagen.cli.console import err, out, safe, speaking
+from datagen.cli.console import err, out, report_errors, safe
 from datagen.entrypoints.bootstrap import settings
 from datagen.operations.logging import configure_logging
 from datagen.store.private_folder import close_to_others
@@ -50,7 +50,7 @@ def main(
     for name, value in dotenv_values(".env").items():
         if name in _ENVIRONMENTAL and value:
             os.environ.setdefault(name, value)
-    with speaking():
+    with report_errors():
         for path in close_to_others(settings().data_dir):
             err.print(f"[yellow]Closed to others:[/] {safe(str(path))}", highlight=False, soft_wrap=True)
         configure_logging(
@@ -65,7 +65,7 @@ def _needs_data(command: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(command)
     def checked(**arguments: Any) -> None:
-        with speaking():
+        with report_errors():
             settings().check_database_exists()
         command(**arguments)
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from datagen.cli.console import out, safe, show, speaking
+from datagen.cli.console import out, report_errors, safe, show
 from datagen.domain.wording import counted
 from datagen.entrypoints.bootstrap import settings
 
@@ -16,7 +16,7 @@ def migrate() -> None:
     """Move the database's schema forward."""
     from datagen.store.database import Database
 
-    with speaking():
+    with report_errors():
         Database(settings().resolved_database_url).upgrade()
 
 
@@ -31,7 +31,7 @@ def secrets(
         raise typer.BadParameter("the only action is: accept")
     if not yes:
         typer.confirm("Refuse every machine that has other secrets than this one?", abort=True)
-    with speaking():
+    with report_errors():
         changed = accept(settings())
         if not changed:
             out.print("this machine's secrets and image store are the installation's already", highlight=False)
@@ -46,7 +46,7 @@ def backup(path: Annotated[Path, typer.Argument(help="The zip file to write.")])
     from datagen.store.backup import back_up
     from datagen.store.database import Database
 
-    with speaking():
+    with report_errors():
         database = Database(settings().resolved_database_url)
         database.check_schema()
         counts = back_up(database, path)
@@ -58,7 +58,7 @@ def restore(path: Annotated[Path, typer.Argument(help="A file that “datagen ba
     from datagen.store.backup import restore as fill
     from datagen.store.database import Database
 
-    with speaking():
+    with report_errors():
         counts = fill(Database(settings().resolved_database_url), path)
         show(f"{counted(sum(counts.values()), 'row')} restored")
 
@@ -70,7 +70,7 @@ def doctor(
     from datagen.operations.diagnostics.examine import examine
 
     good = True
-    with speaking():
+    with report_errors():
         for check in examine(settings(), study):
             good = good and check.good
             mark = "[green]ok[/]  " if check.good else "[yellow]wait[/]" if check.skipped else "[red]FAIL[/]"

@@ -61,26 +61,26 @@ def show_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 @contextmanager
-def speaking() -> Iterator[None]:
+def report_errors() -> Iterator[None]:
     """Errors of ours are sentences: print them, without a traceback, and exit with 1."""
     try:
         yield
     except DatagenError as error:
-        complain(str(error))
+        print_error(str(error))
     except ValidationError as error:
         said = [f"the setting {one['loc'][0]}: {one['msg'].removeprefix('Value error, ')}" for one in error.errors()]
-        complain("; ".join(said))
+        print_error("; ".join(said))
     except SQLAlchemyError as error:  # its own text may hold the database's password
         from datagen.store.database import explain
 
-        complain(explain(error))
+        print_error(explain(error))
     except RedisError as error:
         from datagen.queue.queues import explain_redis
 
-        complain(f"{explain_redis(error)} See: datagen doctor")
+        print_error(f"{explain_redis(error)} See: datagen doctor")
 
 
-def complain(sentence: str) -> NoReturn:
+def print_error(sentence: str) -> NoReturn:
     """Say what is wrong and exit with 1."""
     err.print(f"[red]Error:[/] {safe(sentence)}", highlight=False, soft_wrap=True)
     raise typer.Exit(1) from None

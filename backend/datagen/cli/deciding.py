@@ -7,21 +7,21 @@ from typing import Annotated
 
 import typer
 
-from datagen.cli.console import Study, show, speaking
+from datagen.cli.console import Study, report_errors, show
 from datagen.domain.decision import Decision
 from datagen.domain.foreign_text import plain
-from datagen.domain.lifecycle import Happening
-from datagen.entrypoints.bootstrap import workshop
+from datagen.domain.lifecycle import StudyEvent
+from datagen.entrypoints.bootstrap import services
 
 
 def preview(name: Study) -> None:
     """Freeze the inputs as a new version and synthesize a preview round."""
-    _decide(name, Decision(action=Happening.BUILD_PREVIEW))
+    _decide(name, Decision(action=StudyEvent.BUILD_PREVIEW))
 
 
 def refine(name: Study) -> None:
     """Turn the verdicts into a child version and synthesize its preview round."""
-    _decide(name, Decision(action=Happening.REFINE))
+    _decide(name, Decision(action=StudyEvent.REFINE))
 
 
 def approve(
@@ -34,26 +34,26 @@ def approve(
     ] = False,
 ) -> None:
     """Accept the version under review and generate the bulk."""
-    wish = Decision(action=Happening.APPROVE, count=count, name=plain(run_name), note=plain(note), confirmed=confirm)
+    wish = Decision(action=StudyEvent.APPROVE, count=count, name=plain(run_name), note=plain(note), confirmed=confirm)
     _decide(name, wish)
 
 
 def cancel(name: Study) -> None:
     """Cancel the round or run under way; what is finished is kept."""
-    _decide(name, Decision(action=Happening.CANCEL))
+    _decide(name, Decision(action=StudyEvent.CANCEL))
 
 
 def stop(name: Study) -> None:
     """Stop a study; "preview" opens it again."""
-    _decide(name, Decision(action=Happening.STOP))
+    _decide(name, Decision(action=StudyEvent.STOP))
 
 
 def _decide(name: str, wish: Decision) -> None:
     from datagen.workflow.decisions.submit import decide
     from datagen.workflow.services import find_study
 
-    with speaking():
-        shop = workshop()
+    with report_errors():
+        shop = services()
         with shop.database.read() as session:
             study_id = find_study(session, name).id
         decide(shop, study_id, wish, f"{getpass.getuser()} (datagen {wish.action})")

@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 
 from datagen.cli.admin import migrate
-from datagen.cli.console import complain, err, speaking
-from datagen.entrypoints.bootstrap import join_as, settings, workshop
+from datagen.cli.console import err, print_error, report_errors
+from datagen.entrypoints.bootstrap import join_as, services, settings
 from datagen.entrypoints.installation import ProcessRole, join_web
 from datagen.errors import SettingsProblem
 
@@ -23,7 +23,7 @@ def up(
     from datagen.operations.supervisor import commands, supervise
     from datagen.synthesis.engine import needs_gpu
 
-    with speaking():
+    with report_errors():
         migrate()
         join_as(ProcessRole.WEB)  # once, before several processes ask for the secrets
         if os.geteuid() == 0:
@@ -33,7 +33,7 @@ def up(
 
 def web() -> None:
     """Run the web process (gunicorn) alone."""
-    with speaking():
+    with report_errors():
         chosen = settings()
         join_web(chosen)
     bind = f"{chosen.host}:{chosen.port}"
@@ -58,11 +58,11 @@ def worker(
         raise typer.BadParameter("--gpu serves a queue of its own; give either --queue or --gpu")
     if unknown := [name for name in queue or () if name not in ALL_QUEUES]:
         served = f"; “{GPU}” is served by: datagen worker --gpu" if GPU in unknown else ""
-        complain(f"there is no queue named {unknown[0]!r}; there are: {', '.join(ALL_QUEUES)}{served}")
+        print_error(f"there is no queue named {unknown[0]!r}; there are: {', '.join(ALL_QUEUES)}{served}")
     stop_when_cut()
-    with speaking():
+    with report_errors():
         join_as(ProcessRole.PART, waits=True)
-        workshop()
+        services()
         if not gpu:
             run_worker(settings().redis_url, queue or ALL_QUEUES)
             return
@@ -88,7 +88,7 @@ def scheduler() -> None:
     from datagen.operations.parent_watch import stop_when_cut
 
     stop_when_cut()
-    with speaking():
+    with report_errors():
         chosen = settings()
         join_as(ProcessRole.PART, waits=True)
         run_scheduler(chosen.redis_url, sweep_seconds=chosen.sweep_seconds, reconcile_seconds=chosen.reconcile_seconds)

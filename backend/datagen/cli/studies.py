@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from datagen.cli.admin import migrate
-from datagen.cli.console import AsJson, Study, err, print_json, safe, show, show_table, speaking
+from datagen.cli.console import AsJson, Study, err, print_json, report_errors, safe, show, show_table
 from datagen.domain.inputs import Role
 from datagen.domain.wording import by_number, counted
-from datagen.entrypoints.bootstrap import connection_of, join_as, settings, workshop
+from datagen.entrypoints.bootstrap import connection_of, join_as, services, settings
 from datagen.entrypoints.installation import ProcessRole
 
 if TYPE_CHECKING:
@@ -62,12 +62,12 @@ def provision(
     from datagen.workflow.studies.open import open_study
     from datagen.workflow.study_options import StudyOptions
 
-    with speaking():
+    with report_errors():
         migrate()
         chosen = settings()
         join_as(ProcessRole.PROVISION)
         made = open_study(
-            workshop(),
+            services(),
             name,
             label or [],
             connection_of(chosen),
@@ -82,12 +82,12 @@ def provision(
             new_secret=new_secret,
         )
         if as_json:
-            projects = {desk.name.lower(): n for desk, n in made.projects.items()}
+            projects = {kind.name.lower(): n for kind, n in made.projects.items()}
             engines = {"engine": made.engine, "engine_before": made.engine_before}
             print_json({"study": name, "projects": projects, **engines})
             return
         show(name)
-        addresses = [(str(desk), f"{chosen.label_studio_url}/projects/{n}/data") for desk, n in made.projects.items()]
+        addresses = [(str(kind), f"{chosen.label_studio_url}/projects/{n}/data") for kind, n in made.projects.items()]
         show_table(("project", "address"), addresses)
         changed = f"{made.engine_before} → {made.engine}" if made.engine_before else made.engine
         show(f"  engine: {changed}")
@@ -126,12 +126,12 @@ def add(
     if from_project is not None and images is not None:
         raise typer.BadParameter("--images belongs to a PATH")
     aliases = dict(_alias(pair) for pair in label or ())
-    with speaking():
+    with report_errors():
         if from_project is not None:
-            added = add_from_project(workshop(), name, role, from_project, view, aliases=aliases)
+            added = add_from_project(services(), name, role, from_project, view, aliases=aliases)
         else:
             assert path is not None
-            added = add_files(workshop(), name, role, path, images=images, aliases=aliases)
+            added = add_files(services(), name, role, path, images=images, aliases=aliases)
     if as_json:
         counts = {"new": added.new, "known": added.known, "completed": added.completed, "regions": added.regions}
         print_json({**counts, "problems": list(added.problems), "notes": list(added.notes)})
@@ -176,9 +176,9 @@ def status(
     """Show where studies stand."""
     from datagen.workflow.studies.queries import describe
 
-    with speaking():
+    with report_errors():
         with err.status("Reading where the studies stand …"):  # on a terminal alone
-            found = describe(workshop().database, name)
+            found = describe(services().database, name)
         if as_json:
             print_json({"studies": found})
             return
@@ -207,10 +207,10 @@ def export(
     """Write the generated images with masks and labels as a zip."""
     from datagen.workflow.studies.export import export_study, unfinished_runs
 
-    with speaking():
-        for remark in unfinished_runs(workshop(), name, run):
+    with report_errors():
+        for remark in unfinished_runs(services(), name, run):
             err.print(f"[yellow]Not complete:[/] {safe(remark)}", highlight=False, soft_wrap=True)
-        summary = export_study(workshop(), name, to, run_number=run, formats=tuple(formats or ("coco",)))
+        summary = export_study(services(), name, to, run_number=run, formats=tuple(formats or ("coco",)))
         show(f"{to}: {counted(summary.samples, 'image')}, {counted(summary.instances, 'label')}")
 
 
@@ -220,8 +220,8 @@ def discard(
     """Delete tasks that Label Studio cannot send, and so cannot show or delete itself."""
     from datagen.workflow.inputs.unreadable_tasks import discard as delete_unreadable
 
-    with speaking():
-        gone = delete_unreadable(workshop(), name, task)
+    with report_errors():
+        gone = delete_unreadable(services(), name, task)
         show(f"deleted: {by_number(len(gone), 'task', 'tasks')} {', '.join(map(str, gone))}")
 
 
@@ -229,8 +229,8 @@ def retry(name: Study) -> None:
     """Try again what was given up: events, tasks to publish, and the last round or run where it stood."""
     from datagen.workflow.studies.maintenance import retry as try_again
 
-    with speaking():
-        tried = try_again(workshop(), name, getpass.getuser())
+    with report_errors():
+        tried = try_again(services(), name, getpass.getuser())
         show(f"{counted(tried.outbox, 'failed message')} and {counted(tried.events, 'failed event')} tried again")
         if tried.revived:
             show(tried.revived)
@@ -242,8 +242,8 @@ def mend_links(name: Study) -> None:
     """Sign the pictures' links in a study's tasks anew where they do not open any more."""
     from datagen.workflow.studies.maintenance import mend_links as sign_again
 
-    with speaking():
-        found = sign_again(workshop(), name)
+    with report_errors():
+        found = sign_again(services(), name)
         show(f"{name}: {found.mended} of {counted(found.looked_at, 'link')} signed anew")
         show(f"  {counted(found.decisions, 'decision task')} will be written anew by a worker")
 
@@ -257,10 +257,10 @@ def delete(
     from datagen.workflow.services import find_study
     from datagen.workflow.studies.maintenance import delete_study
 
-    with speaking(), workshop().database.read() as session:
+    with report_errors(), services().database.read() as session:
         find_study(session, name)  # there is nothing to confirm without it
     if not yes:
         typer.confirm(f"Delete {name!r} with everything made for it?", abort=True)
-    with speaking():
-        gone = delete_study(workshop(), name, getpass.getuser(), with_projects=projects)
+    with report_errors():
+        gone = delete_study(services(), name, getpass.getuser(), with_projects=projects)
         show(f"{name!r} is deleted, with {counted(gone, 'picture')} that no other study has")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from datagen.domain.lifecycle import Happening
+from datagen.domain.lifecycle import StudyEvent
 from datagen.domain.wording import by_number, counted
 from datagen.errors import Refused
 
@@ -12,14 +12,14 @@ from datagen.errors import Refused
 FEWEST_IMAGES, MOST_IMAGES = 1, 1_000_000
 
 #: The choices on the decision form, in the order shown.
-ACTIONS = (Happening.BUILD_PREVIEW, Happening.REFINE, Happening.APPROVE, Happening.CANCEL, Happening.STOP)
+ACTIONS = (StudyEvent.BUILD_PREVIEW, StudyEvent.REFINE, StudyEvent.APPROVE, StudyEvent.CANCEL, StudyEvent.STOP)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
     """One submitted form: an action, and for *approve* how many images under which name."""
 
-    action: Happening
+    action: StudyEvent
     count: int | None = None
     name: str = ""
     note: str = ""

@@ -23,7 +23,7 @@ class Role(StrEnum):
     BACKGROUND = "background"  #: plain, without the thing
 
 
-class Desk(StrEnum):
+class ProjectKind(StrEnum):
     """The Label Studio projects of a study; the value is the second half of the project's title."""
 
     CONCEPTS = "Concepts"  #: boxes round the thing
@@ -39,7 +39,11 @@ class Desk(StrEnum):
         return _DESK_ROLES.get(self)
 
 
-_DESK_ROLES = {Desk.CONCEPTS: Role.CONCEPT, Desk.CANVASES: Role.CANVAS, Desk.BACKGROUNDS: Role.BACKGROUND}
+_DESK_ROLES = {
+    ProjectKind.CONCEPTS: Role.CONCEPT,
+    ProjectKind.CANVASES: Role.CANVAS,
+    ProjectKind.BACKGROUNDS: Role.BACKGROUND,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

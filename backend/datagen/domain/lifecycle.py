@@ -31,7 +31,7 @@ class SpecState(StrEnum):
     STOPPED = "stopped"  #: it was stopped before a decision
 
 
-class Happening(StrEnum):
+class StudyEvent(StrEnum):
     """What can happen to a study: a person's decision, or the end of work."""
 
     BUILD_PREVIEW = "build preview"  #: freeze the inputs as a new version and synthesize a round
@@ -48,7 +48,7 @@ class Happening(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class Transition:
     """What follows: the study's next state, the current version's next state (None: as it is), a new version or not.
 
     ``back``: the version came to nothing, and the study has a state of its own only where no earlier one has a round:
@@ -61,46 +61,46 @@ class Step:
     back: bool = False
 
 
-_S, _V, _H = StudyState, SpecState, Happening
+_S, _V, _H = StudyState, SpecState, StudyEvent
 
 #: (state, happening) → what follows. A pair that is not here is refused.
-TABLE: dict[tuple[StudyState, Happening], Step] = {
-    (_S.COLLECTING, _H.BUILD_PREVIEW): Step(_S.PREVIEWING, new_version=True),
-    (_S.COLLECTING, _H.STOP): Step(_S.STOPPED),
-    (_S.PREVIEWING, _H.ROUND_READY): Step(_S.REVIEWING, _V.REVIEW),
-    (_S.PREVIEWING, _H.ROUND_FAILED): Step(_S.COLLECTING, _V.FAILED, back=True),
-    (_S.PREVIEWING, _H.CANCEL): Step(_S.COLLECTING, _V.STOPPED, back=True),
-    (_S.PREVIEWING, _H.STOP): Step(_S.STOPPED, _V.STOPPED),
-    (_S.REVIEWING, _H.BUILD_PREVIEW): Step(_S.PREVIEWING, _V.SUPERSEDED, new_version=True),
-    (_S.REVIEWING, _H.REFINE): Step(_S.PREVIEWING, _V.REFINED, new_version=True),
-    (_S.REVIEWING, _H.APPROVE): Step(_S.GENERATING, _V.ACCEPTED),
-    (_S.REVIEWING, _H.STOP): Step(_S.STOPPED, _V.STOPPED),
-    (_S.GENERATING, _H.RUN_FINISHED): Step(_S.ACCEPTED),
-    (_S.GENERATING, _H.RUN_FAILED): Step(_S.ACCEPTED),
-    (_S.GENERATING, _H.CANCEL): Step(_S.ACCEPTED),
-    (_S.GENERATING, _H.STOP): Step(_S.STOPPED),
-    (_S.ACCEPTED, _H.BUILD_PREVIEW): Step(_S.PREVIEWING, new_version=True),
-    (_S.ACCEPTED, _H.REFINE): Step(_S.PREVIEWING, new_version=True),
-    (_S.ACCEPTED, _H.APPROVE): Step(_S.GENERATING),
-    (_S.ACCEPTED, _H.STOP): Step(_S.STOPPED),
-    (_S.STOPPED, _H.BUILD_PREVIEW): Step(_S.PREVIEWING, new_version=True),
+TABLE: dict[tuple[StudyState, StudyEvent], Transition] = {
+    (_S.COLLECTING, _H.BUILD_PREVIEW): Transition(_S.PREVIEWING, new_version=True),
+    (_S.COLLECTING, _H.STOP): Transition(_S.STOPPED),
+    (_S.PREVIEWING, _H.ROUND_READY): Transition(_S.REVIEWING, _V.REVIEW),
+    (_S.PREVIEWING, _H.ROUND_FAILED): Transition(_S.COLLECTING, _V.FAILED, back=True),
+    (_S.PREVIEWING, _H.CANCEL): Transition(_S.COLLECTING, _V.STOPPED, back=True),
+    (_S.PREVIEWING, _H.STOP): Transition(_S.STOPPED, _V.STOPPED),
+    (_S.REVIEWING, _H.BUILD_PREVIEW): Transition(_S.PREVIEWING, _V.SUPERSEDED, new_version=True),
+    (_S.REVIEWING, _H.REFINE): Transition(_S.PREVIEWING, _V.REFINED, new_version=True),
+    (_S.REVIEWING, _H.APPROVE): Transition(_S.GENERATING, _V.ACCEPTED),
+    (_S.REVIEWING, _H.STOP): Transition(_S.STOPPED, _V.STOPPED),
+    (_S.GENERATING, _H.RUN_FINISHED): Transition(_S.ACCEPTED),
+    (_S.GENERATING, _H.RUN_FAILED): Transition(_S.ACCEPTED),
+    (_S.GENERATING, _H.CANCEL): Transition(_S.ACCEPTED),
+    (_S.GENERATING, _H.STOP): Transition(_S.STOPPED),
+    (_S.ACCEPTED, _H.BUILD_PREVIEW): Transition(_S.PREVIEWING, new_version=True),
+    (_S.ACCEPTED, _H.REFINE): Transition(_S.PREVIEWING, new_version=True),
+    (_S.ACCEPTED, _H.APPROVE): Transition(_S.GENERATING),
+    (_S.ACCEPTED, _H.STOP): Transition(_S.STOPPED),
+    (_S.STOPPED, _H.BUILD_PREVIEW): Transition(_S.PREVIEWING, new_version=True),
     # the failed version is the newest again, and the one that took its place stands behind it as before
-    (_S.COLLECTING, _H.RETRY_ROUND): Step(_S.PREVIEWING),
-    (_S.REVIEWING, _H.RETRY_ROUND): Step(_S.PREVIEWING, _V.SUPERSEDED),
-    (_S.ACCEPTED, _H.RETRY_ROUND): Step(_S.PREVIEWING),
-    (_S.ACCEPTED, _H.RETRY_RUN): Step(_S.GENERATING),
+    (_S.COLLECTING, _H.RETRY_ROUND): Transition(_S.PREVIEWING),
+    (_S.REVIEWING, _H.RETRY_ROUND): Transition(_S.PREVIEWING, _V.SUPERSEDED),
+    (_S.ACCEPTED, _H.RETRY_ROUND): Transition(_S.PREVIEWING),
+    (_S.ACCEPTED, _H.RETRY_RUN): Transition(_S.GENERATING),
 }
 
 
-def back_to(earlier: SpecState) -> Step:
+def back_to(earlier: SpecState) -> Transition:
     """Where a study stands again whose newest version came to nothing, by the state of the newest that has a round.
 
     An accepted version stays accepted. Any other takes verdicts again: what it was refined into, superseded or stopped
     for is not there.
     """
     if earlier is SpecState.ACCEPTED:
-        return Step(StudyState.ACCEPTED)
-    return Step(StudyState.REVIEWING, SpecState.REVIEW)
+        return Transition(StudyState.ACCEPTED)
+    return Transition(StudyState.REVIEWING, SpecState.REVIEW)
 
 
 _WHY_NOT = {
@@ -113,13 +113,13 @@ _WHY_NOT = {
 }
 
 
-def follow(state: StudyState, happening: Happening) -> Step:
-    """What follows when ``happening`` meets a study in ``state``.
+def next_transition(state: StudyState, event: StudyEvent) -> Transition:
+    """What follows when ``event`` meets a study in ``state``.
 
     Raises:
         Refused: the table has no such pair; the sentence says what can be done instead.
     """
     try:
-        return TABLE[state, happening]
+        return TABLE[state, event]
     except KeyError:
-        raise Refused(f"“{happening}” is not possible now: {_WHY_NOT[state]}") from None
+        raise Refused(f"“{event}” is not possible now: {_WHY_NOT[state]}") from None

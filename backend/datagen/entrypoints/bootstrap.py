@@ -7,16 +7,16 @@ from datetime import timedelta
 from functools import lru_cache, partial
 
 from datagen.entrypoints.installation import ProcessRole, join, join_when_answered
-from datagen.imaging.decoder_sandbox import GuardedDecoder
+from datagen.imaging.decoder_sandbox import DecoderSandbox
 from datagen.label_studio.api.client import LabelStudio
 from datagen.queue.gpu_availability import engine_problems
 from datagen.queue.queues import Queues, connect
 from datagen.settings import Settings
-from datagen.store.blob_store import ImageStore
+from datagen.store.blob_store import BlobStore
 from datagen.store.database import Database
-from datagen.store.signed_urls import Links
-from datagen.workflow.generation.shard_rendering import Atelier
-from datagen.workflow.services import Knock, Limits, Workshop
+from datagen.store.signed_urls import SignedUrls
+from datagen.workflow.generation.shard_rendering import FittedEngineCache
+from datagen.workflow.services import JobRequest, Limits, Services
 from datagen.workflow.studies.open import Connection
 
 
@@ -26,16 +26,16 @@ def settings() -> Settings:
     return Settings()
 
 
-def build_workshop(chosen: Settings, knock: Callable[[Sequence[Knock]], None]) -> Workshop:
-    """A workshop as the settings say; ``knock`` queues what becomes possible."""
-    return Workshop(
+def build_services(chosen: Settings, enqueue: Callable[[Sequence[JobRequest]], None]) -> Services:
+    """A workshop as the settings say; ``enqueue`` queues what becomes possible."""
+    return Services(
         database=Database(chosen.resolved_database_url),
-        images=ImageStore(chosen.resolved_store_url),
-        decoder=GuardedDecoder(max_bytes=chosen.max_image_bytes, max_pixels=chosen.max_image_pixels),
+        images=BlobStore(chosen.resolved_store_url),
+        decoder=DecoderSandbox(max_bytes=chosen.max_image_bytes, max_pixels=chosen.max_image_pixels),
         label_studio=LabelStudio(chosen.label_studio_url, chosen.api_key),
-        links=Links(chosen.own_url, chosen.signing_keys, chosen.image_link_days),
+        links=SignedUrls(chosen.own_url, chosen.signing_keys, chosen.image_link_days),
         limits=Limits(image_bytes=chosen.max_image_bytes, image_pixels=chosen.max_image_pixels),
-        knock=knock,
+        enqueue=enqueue,
         shard_size=chosen.shard_size,
         max_run_images=chosen.max_run_images,
         lease_seconds=chosen.lease_seconds,
@@ -79,7 +79,7 @@ def join_as(role: ProcessRole, *, waits: bool = False) -> None:
 
 
 @lru_cache(maxsize=1)
-def workshop() -> Workshop:
+def services() -> Services:
     """The process's workshop.
 
     Raises:
@@ -87,7 +87,7 @@ def workshop() -> Workshop:
         SecretProblem: this process does not belong to the installation; see ``installation.join``.
     """
     join_as(ProcessRole.PART)
-    return build_workshop(settings(), queues().knock)
+    return build_services(settings(), queues().enqueue)
 
 
 @lru_cache(maxsize=1)
@@ -97,6 +97,6 @@ def queues() -> Queues:
 
 
 @lru_cache(maxsize=1)
-def atelier() -> Atelier:
+def fitted_engines() -> FittedEngineCache:
     """The process's fitted engines."""
-    return Atelier(workshop())
+    return FittedEngineCache(services())

@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 
 from datagen.errors import SecretProblem, StoreError
 from datagen.settings import SECRET_NAMES, VARIABLES, Settings
-from datagen.store.blob_store import ImageStore
+from datagen.store.blob_store import BlobStore
 from datagen.store.database import Database, explain, is_unavailable
 from datagen.store.fingerprints import SharedSecret, Standing, accepts_others, is_exposed, register, standing
 from datagen.store.tables import SharedSecretRow, StudyRow
@@ -264,9 +264,9 @@ def _join_image_store(database: Database, settings: Settings, role: ProcessRole)
         log.warning("installation.image_store_not_checked", reason=str(fault))
 
 
-def _image_store(settings: Settings) -> ImageStore:
+def _image_store(settings: Settings) -> BlobStore:
     """The image store, for its mark alone: a start, a reload or a command does not wait for one that hangs."""
-    return ImageStore(settings.resolved_store_url, answer_s=MARK_ANSWER_SECONDS, whole_s=MARK_SECONDS)
+    return BlobStore(settings.resolved_store_url, answer_s=MARK_ANSWER_SECONDS, whole_s=MARK_SECONDS)
 
 
 def _registered_mark(session: Session) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import structlog
 
-from datagen.entrypoints.bootstrap import atelier, queues, settings, workshop
+from datagen.entrypoints.bootstrap import fitted_engines, queues, services, settings
 from datagen.errors import LabelStudioUnavailable, StoreUnavailable
 from datagen.queue import recovery
 from datagen.workflow import backoff
@@ -18,44 +18,44 @@ log = structlog.get_logger()
 
 def handle_event(inbox_id: int) -> None:
     """Act on an inbox row."""
-    webhook_events.handle(workshop(), inbox_id)
+    webhook_events.handle(services(), inbox_id)
 
 
 def refresh_inputs(study_id: int) -> None:
     """Read a study's inputs."""
-    with backoff.reading_inputs(workshop(), study_id):
-        input_sync.refresh(workshop(), study_id)
+    with backoff.reading_inputs(services(), study_id):
+        input_sync.refresh(services(), study_id)
 
 
 def render(shard_id: int) -> None:
     """Render a shard."""
-    shard_rendering.render_shard(workshop(), atelier(), shard_id)
+    shard_rendering.render_shard(services(), fitted_engines(), shard_id)
 
 
 def propose(study_id: int) -> None:
     """Make the proposals of a study's input tasks."""
-    with backoff.making_proposals(workshop(), study_id):
-        suggestions.propose(workshop(), atelier().pictures, study_id)
+    with backoff.making_proposals(services(), study_id):
+        suggestions.propose(services(), fitted_engines().pictures, study_id)
 
 
-def tell(outbox_id: int) -> None:
+def publish_outbox_row(outbox_id: int) -> None:
     """Tell Label Studio of an outbox row."""
-    dispatcher.tell(workshop(), outbox_id)
+    dispatcher.dispatch(services(), outbox_id)
 
 
 def reconcile() -> None:
     """Find what webhooks did not tell."""
     try:
-        reconciler.reconcile(workshop())
+        reconciler.reconcile(services())
     except LabelStudioUnavailable as away:
         log.warning("reconciler.postponed", reason=str(away))  # the next look sees the same changes
 
 
 def sweep() -> None:
     """Knock for every row that waits although nobody knocks; delete old events, and what killed writers left."""
-    recovery.sweep(workshop().database, queues())
-    recovery.prune_inbox(workshop().database, settings().inbox_days)
+    recovery.sweep(services().database, queues())
+    recovery.prune_inbox(services().database, settings().inbox_days)
     try:
-        workshop().images.remove_drafts()
+        services().images.remove_drafts()
     except StoreUnavailable as away:
         log.warning("sweep.drafts_left", reason=away.reason)  # the next sweep removes them

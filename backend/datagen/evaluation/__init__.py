@@ -1,1 +1,1 @@
-""""""
+"""Metrics that compare synthesized images and predictions with real ones."""

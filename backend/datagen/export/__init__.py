@@ -1,0 +1,1 @@
+"""Datasets: the archive, one module for each format, and the consistency check."""

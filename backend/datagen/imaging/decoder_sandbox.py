@@ -53,7 +53,7 @@ _CPUCLOCK_SCHED = 2
 _AGAIN = "open it in a picture editor, save it again, and add that"
 
 
-class GuardedDecoder:
+class DecoderSandbox:
     """Decodes pictures in its process and gives their size or pixels; for any number of threads, one picture at a time.
 
     Args:

@@ -1,1 +1,1 @@
-"""The one door to Label Studio: its API, its projects, its payloads, and the way between regions and pixels."""
+"""Everything that depends on Label Studio's API and JSON formats."""

@@ -1,1 +1,1 @@
-""""""
+"""Refinement: new engine parameters from verdicts."""

@@ -34,7 +34,7 @@ _AGAINST_BLEND = frozenset({Reason.WRONG_LOOK, Reason.EDGES_SHOW, Reason.INVISIB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Judged:
+class ReviewedSample:
     """A verdict beside what the engine decided for the sample (``Provenance.steps``)."""
 
     steps: Mapping[str, Json]
@@ -75,7 +75,7 @@ _NOTHING_JUDGED = (
 
 
 def refine(
-    parameters: Mapping[str, Json], judged: Sequence[Judged], ignored: Collection[str] = frozenset()
+    parameters: Mapping[str, Json], judged: Sequence[ReviewedSample], ignored: Collection[str] = frozenset()
 ) -> Refinement:
     """The parameters of the child spec.
 
@@ -212,7 +212,7 @@ def _turned(
     return replace(p, **changes), [f"{asked} ({words} {old:.2f} → {new:.2f}), because {because}."]
 
 
-def _other_mattes(p: CompositeParameters, judged: Sequence[Judged]) -> tuple[CompositeParameters, list[str]]:
+def _other_mattes(p: CompositeParameters, judged: Sequence[ReviewedSample]) -> tuple[CompositeParameters, list[str]]:
     """The next matte for every concept whose label was off more often than its samples were good."""
     off, good, names = Counter[str](), Counter[str](), dict[str, str]()
     for one in judged:
@@ -236,7 +236,7 @@ def _other_mattes(p: CompositeParameters, judged: Sequence[Judged]) -> tuple[Com
     return replace(p, matte_choices=choices), notes
 
 
-def _reweigh(p: CompositeParameters, judged: Sequence[Judged]) -> tuple[CompositeParameters, list[str]]:
+def _reweigh(p: CompositeParameters, judged: Sequence[ReviewedSample]) -> tuple[CompositeParameters, list[str]]:
     """Concepts and blends that were judged badly are used less often, by the share of their verdicts that are good."""
     notes: list[str] = []
     tables = (
@@ -270,7 +270,7 @@ def _reweigh(p: CompositeParameters, judged: Sequence[Judged]) -> tuple[Composit
     return p, notes
 
 
-def _used(one: Judged, step: str) -> dict[str, str]:
+def _used(one: ReviewedSample, step: str) -> dict[str, str]:
     """What a sample's instances used at a step: key → what people know it by."""
     instances = one.steps.get("instances")
     found: dict[str, str] = {}

@@ -1,1 +1,1 @@
-""""""
+"""Logging, metrics, health, process supervision and diagnostics."""

@@ -22,8 +22,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from datagen.errors import DatagenError
 from datagen.label_studio.api.webhook_payload import figure_name
 from datagen.queue import heartbeats
+from datagen.queue.live_workers import live_workers
 from datagen.queue.queues import Queues
-from datagen.store.blob_store import ImageStore
+from datagen.store.blob_store import BlobStore
 from datagen.store.bounded import BoundedCalls
 from datagen.store.counters import counts, pruned_events
 from datagen.store.database import Database
@@ -46,7 +47,11 @@ log = structlog.get_logger()
 BUCKETS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 #: Label Studio answers its health check at once, or it is not ready for anything.
 LABEL_STUDIO_SECONDS = 2.0
-_DOORS: dict[str, type[InboxRow | OutboxRow | ShardRow]] = {"event": InboxRow, "outbox": OutboxRow, "shard": ShardRow}
+_JOB_KINDS: dict[str, type[InboxRow | OutboxRow | ShardRow]] = {
+    "event": InboxRow,
+    "outbox": OutboxRow,
+    "shard": ShardRow,
+}
 
 
 #: Each part is asked for no longer, seconds; all of them at the same time.
@@ -60,15 +65,6 @@ _CALLS = defaultdict[str, BoundedCalls](lambda: BoundedCalls(MOST_QUESTIONS, "re
 _REFUSALS = (SQLAlchemyError, RedisError, httpx.HTTPError, DatagenError, OSError)
 
 
-def live_workers(queues: Queues) -> list[heartbeats.Alive]:
-    """The workers whose heartbeat is fresh.
-
-    Raises:
-        redis.exceptions.RedisError: Redis is away.
-    """
-    return heartbeats.alive(queues.redis, heartbeats.Kind.WORKER)
-
-
 def label_studio_health(url: str) -> httpx.Client:
     """A client that asks Label Studio whether it is well: made once, since making one takes longer than the question.
 
@@ -77,7 +73,7 @@ def label_studio_health(url: str) -> httpx.Client:
     return httpx.Client(base_url=url, timeout=LABEL_STUDIO_SECONDS, limits=httpx.Limits(max_keepalive_connections=0))
 
 
-def readiness(database: Database, queues: Queues, label_studio: httpx.Client, images: ImageStore) -> dict[str, bool]:
+def readiness(database: Database, queues: Queues, label_studio: httpx.Client, images: BlobStore) -> dict[str, bool]:
     """Part → whether it works: database, schema, Redis, Label Studio, image store, a worker, a scheduler.
 
     Each part is asked in a thread of its own and for at most ``PART_SECONDS``, whatever hangs.
@@ -117,12 +113,12 @@ def _ask_schema(database: Database) -> bool:
     return True
 
 
-def _ask_image_store(images: ImageStore) -> bool:
+def _ask_image_store(images: BlobStore) -> bool:
     images.check()
     return True
 
 
-class Figures(Collector):
+class MetricsCollector(Collector):
     """Prometheus figures, worked out when scraped."""
 
     def __init__(self, database: Database, queues: Queues, parts: Callable[[], Mapping[str, bool]]) -> None:
@@ -180,14 +176,14 @@ class Figures(Collector):
 
     def _shards(self) -> Iterator[Metric]:
         shards = GaugeMetricFamily("datagen_shards", "Pieces of synthesis.", labels=("state",))
-        age = GaugeMetricFamily("datagen_oldest_wait_seconds", "Age of the oldest row that waits.", labels=("door",))
+        age = GaugeMetricFamily("datagen_oldest_wait_seconds", "Age of the oldest row that waits.", labels=("kind",))
         with self._database.read() as session:
             for state, number in session.execute(select(ShardRow.state, func.count()).group_by(ShardRow.state)).all():
                 shards.add_metric((str(state),), number)
-            for door, kind in _DOORS.items():
+            for job_kind, kind in _JOB_KINDS.items():
                 waits_since = func.min(func.coalesce(kind.waiting_since, kind.due_at), type_=Instant())
                 since = session.scalar(select(waits_since).where(kind.state == WorkState.PENDING))
-                age.add_metric((door,), max(0.0, (now() - since).total_seconds()) if since else 0.0)
+                age.add_metric((job_kind,), max(0.0, (now() - since).total_seconds()) if since else 0.0)
             took = [
                 one
                 for one in session.scalars(
@@ -203,15 +199,15 @@ class Figures(Collector):
 
     def _rows(self) -> Iterator[Metric]:
         """What an operator is to look after: what was given up, what waits for an outage, how rounds and runs ended."""
-        failed = GaugeMetricFamily("datagen_failed", "What was given up: see “datagen retry”.", labels=("door",))
-        waiting = GaugeMetricFamily("datagen_waiting", "What waits for a part that is unavailable.", labels=("door",))
+        failed = GaugeMetricFamily("datagen_failed", "What was given up: see “datagen retry”.", labels=("kind",))
+        waiting = GaugeMetricFamily("datagen_waiting", "What waits for a part that is unavailable.", labels=("kind",))
         batches = GaugeMetricFamily("datagen_batches", "Preview rounds and runs.", labels=("kind", "state"))
         with self._database.read() as session:
-            for door, kind in _DOORS.items():
+            for job_kind, kind in _JOB_KINDS.items():
                 number = select(func.count()).select_from(kind)
-                failed.add_metric((door,), session.scalar(number.where(kind.state == WorkState.FAILED)) or 0)
+                failed.add_metric((job_kind,), session.scalar(number.where(kind.state == WorkState.FAILED)) or 0)
                 waits = number.where(kind.state == WorkState.PENDING, kind.waiting_since.is_not(None))
-                waiting.add_metric((door,), session.scalar(waits) or 0)
+                waiting.add_metric((job_kind,), session.scalar(waits) or 0)
             rows = session.execute(
                 select(BatchRow.kind, BatchRow.state, func.count()).group_by(BatchRow.kind, BatchRow.state)
             ).all()

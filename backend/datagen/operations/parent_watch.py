@@ -26,7 +26,7 @@ STOP_SECONDS = 10.0
 _VARIABLE = "DATAGEN_LIFELINE"
 
 
-class Lifeline:
+class ParentWatch:
     """The starter's end; it lasts as long as this process."""
 
     def __init__(self) -> None:

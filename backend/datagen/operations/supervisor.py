@@ -16,7 +16,7 @@ from types import FrameType
 
 import structlog
 
-from datagen.operations.parent_watch import STOP_SECONDS, Lifeline
+from datagen.operations.parent_watch import STOP_SECONDS, ParentWatch
 
 log = structlog.get_logger()
 
@@ -72,7 +72,7 @@ def supervise(parts: dict[str, list[str]], stop_seconds: float = STOP_SECONDS) -
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, on_signal)
     running = [_Part(name, command) for name, command in parts.items()]
-    line = Lifeline()
+    line = ParentWatch()
     try:
         while not stop.wait(0.2):
             for part in running:
@@ -85,7 +85,7 @@ def supervise(parts: dict[str, list[str]], stop_seconds: float = STOP_SECONDS) -
         line.close()
 
 
-def _look_after(part: _Part, line: Lifeline) -> None:
+def _look_after(part: _Part, line: ParentWatch) -> None:
     moment = time.monotonic()
     if part.process is not None:
         code = part.process.poll()

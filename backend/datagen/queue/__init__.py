@@ -1,1 +1,1 @@
-""""""
+"""RQ: the queues, the worker, heartbeats, allowed jobs, and recovery of unqueued or abandoned work."""

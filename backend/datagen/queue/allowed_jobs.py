@@ -22,7 +22,7 @@ log = structlog.get_logger()
 #: What a job may call, by its name in Redis: all of ``jobs.tasks``, which is not imported for that.
 KNOWN = frozenset(
     f"datagen.entrypoints.rq_tasks.{name}"
-    for name in ("handle_event", "refresh_inputs", "propose", "render", "tell", "sweep", "reconcile")
+    for name in ("handle_event", "refresh_inputs", "propose", "render", "publish_outbox_row", "sweep", "reconcile")
 )
 
 
@@ -33,7 +33,7 @@ def is_unreadable(fault: Exception) -> bool:
     return not isinstance(fault, (StopRequested, BaseTimeoutException))
 
 
-class KnownJob(Job):
+class AllowedJob(Job):
     """A job of ours; one of somebody else's fails, and what it names is not even imported."""
 
     def refresh(self) -> None:

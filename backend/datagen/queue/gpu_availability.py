@@ -13,11 +13,11 @@ from redis.exceptions import RedisError
 
 from datagen.domain.spec import Json
 from datagen.errors import EngineError
-from datagen.operations.health import live_workers
+from datagen.queue.live_workers import live_workers
 from datagen.queue.queues import GPU, Queues, connect
 from datagen.queue.worker import WORKER_TTL_SECONDS
 from datagen.synthesis.engine import check_engine, needs_gpu, sentence
-from datagen.synthesis.parameter_routing import own_parameters
+from datagen.synthesis.parameter_routing import select_parameters
 
 log = structlog.get_logger()
 
@@ -51,7 +51,7 @@ def log_problems(engine: str, given: Mapping[str, Json]) -> dict[str, Json]:
     """
     parameters: dict[str, Json] = {}
     try:
-        parameters = own_parameters(engine, given)
+        parameters = select_parameters(engine, given)
         problems = check_engine(engine, parameters)
     except EngineError as wrong:
         problems = (sentence(str(wrong)),)

@@ -17,7 +17,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from datagen.queue.queues import connect
-from datagen.store.periodic_thread import beside
+from datagen.store.periodic_thread import run_periodically
 
 log = structlog.get_logger()
 
@@ -81,7 +81,7 @@ def beating(redis_url: str, kind: Kind, process: Alive) -> Iterator[None]:
     with connect(redis_url) as redis:
         send()
         try:
-            with beside(send, BEAT_SECONDS, f"heartbeat-{kind}"):
+            with run_periodically(send, BEAT_SECONDS, f"heartbeat-{kind}"):
                 yield
         finally:
             try:

@@ -15,7 +15,7 @@ from redis.retry import Retry
 from rq import Queue
 from rq.serializers import JSONSerializer
 
-from datagen.workflow.services import Door, Knock
+from datagen.workflow.services import JobKind, JobRequest
 
 log = structlog.get_logger()
 
@@ -41,13 +41,13 @@ class _Route:
 
 
 _ROUTES = {
-    Door.EVENT: _Route(EVENTS, "datagen.entrypoints.rq_tasks.handle_event", 300),
-    Door.INPUTS: _Route(EVENTS, "datagen.entrypoints.rq_tasks.refresh_inputs", 900),
-    Door.PROPOSALS: _Route(SYNTHESIS, "datagen.entrypoints.rq_tasks.propose", 900),
-    Door.OUTBOX: _Route(PUBLISHING, "datagen.entrypoints.rq_tasks.tell", 900),
-    Door.SHARD: _Route(SYNTHESIS, "datagen.entrypoints.rq_tasks.render", 3600),
+    JobKind.EVENT: _Route(EVENTS, "datagen.entrypoints.rq_tasks.handle_event", 300),
+    JobKind.INPUTS: _Route(EVENTS, "datagen.entrypoints.rq_tasks.refresh_inputs", 900),
+    JobKind.PROPOSALS: _Route(SYNTHESIS, "datagen.entrypoints.rq_tasks.propose", 900),
+    JobKind.OUTBOX: _Route(PUBLISHING, "datagen.entrypoints.rq_tasks.publish_outbox_row", 900),
+    JobKind.SHARD: _Route(SYNTHESIS, "datagen.entrypoints.rq_tasks.render", 3600),
     # a model may have to be taught first, and a CPU takes minutes a picture; what hangs, its watchdog ends
-    Door.GPU_SHARD: _Route(GPU, "datagen.entrypoints.rq_tasks.render", 7 * 24 * 3600),
+    JobKind.GPU_SHARD: _Route(GPU, "datagen.entrypoints.rq_tasks.render", 7 * 24 * 3600),
 }
 
 
@@ -76,7 +76,7 @@ def explain_redis(fault: RedisError, where: str = "Redis") -> str:
     return f"{where} does not answer ({type(fault).__name__}). Start it, or set REDIS_URL."
 
 
-_DOORS = frozenset(map(str, Door))
+_JOB_KINDS = frozenset(map(str, JobKind))
 
 
 class Queues:
@@ -87,34 +87,34 @@ class Queues:
         self._away_until = 0.0
         self._queues = {name: Queue(name, connection=redis, serializer=JSONSerializer) for name in (*ALL_QUEUES, GPU)}
 
-    def knock(self, knocks: Sequence[Knock]) -> None:
+    def enqueue(self, job_requests: Sequence[JobRequest]) -> None:
         """Queue a job for each knock. Without Redis the rows wait for the sweeper: a knock is only a hint."""
         if time.monotonic() < self._away_until:
             return
         try:
-            for knock in knocks:
-                route = _ROUTES[knock.door]
+            for request in job_requests:
+                route = _ROUTES[request.job_kind]
                 self._queues[route.queue].enqueue_call(
                     route.function,
-                    job_id=f"{knock.door}-{knock.row_id}-{secrets.token_hex(6)}",
-                    args=(knock.row_id,),
+                    job_id=f"{request.job_kind}-{request.row_id}-{secrets.token_hex(6)}",
+                    args=(request.row_id,),
                     timeout=route.timeout_seconds,
                     result_ttl=RESULT_TTL_SECONDS,
                     failure_ttl=FAILURE_TTL_SECONDS,
                 )
         except RedisError as fault:
             self._away_until = time.monotonic() + AWAY_SECONDS
-            log.warning("queue.unreachable", knocks=len(knocks), reason=type(fault).__name__)
+            log.warning("queue.unreachable", job_requests=len(job_requests), reason=type(fault).__name__)
 
-    def queued(self) -> set[Knock]:
+    def queued(self) -> set[JobRequest]:
         """What waits in the queues, as the knocks that put it there."""
-        waiting: set[Knock] = set()
+        waiting: set[JobRequest] = set()
         for queue in self._queues.values():
             for job_id in queue.job_ids:
-                door, _, rest = job_id.partition("-")
+                job_kind, _, rest = job_id.partition("-")
                 row_id = rest.partition("-")[0]
-                if door in _DOORS and row_id.isdigit():
-                    waiting.add(Knock(Door(door), int(row_id)))
+                if job_kind in _JOB_KINDS and row_id.isdigit():
+                    waiting.add(JobRequest(JobKind(job_kind), int(row_id)))
         return waiting
 
     def depths(self) -> dict[str, int]:

@@ -15,7 +15,7 @@ from sqlalchemy import and_, delete, func, or_, select
 from sqlalchemy.orm import Session
 
 from datagen.label_studio.api.webhook_payload import figure_name
-from datagen.operations.health import live_workers
+from datagen.queue.live_workers import live_workers
 from datagen.queue.queues import GPU, Queues
 from datagen.store.counters import count_pruned
 from datagen.store.database import Database
@@ -30,9 +30,9 @@ from datagen.store.tables import (
     WorkState,
     now,
 )
-from datagen.workflow.decisions.spec_versions import shard_door
+from datagen.workflow.decisions.spec_versions import shard_job_kind
 from datagen.workflow.generation import batch_status
-from datagen.workflow.services import LOCK, Door, Knock, Unit
+from datagen.workflow.services import LOCK, JobKind, JobRequest, UnitOfWork
 
 #: Rows looked at in one sweep, a door; the next sweep takes the rest.
 MOST_ROWS = 50_000
@@ -43,7 +43,7 @@ MOST_HANDLED = 500_000
 #: Failed events are kept so many times as long as handled ones.
 FAILED_DAYS_FACTOR = 4
 
-_DOORS = ((InboxRow, Door.EVENT), (OutboxRow, Door.OUTBOX))
+_JOB_KINDS = ((InboxRow, JobKind.EVENT), (OutboxRow, JobKind.OUTBOX))
 
 
 def sweep(database: Database, queues: Queues) -> int:
@@ -53,16 +53,16 @@ def sweep(database: Database, queues: Queues) -> int:
         redis.exceptions.RedisError: Redis is away; the next sweep tries again.
     """
     moment = now()
-    overdue: list[Knock] = []
+    overdue: list[JobRequest] = []
     with database.read() as session:
-        for kind, door in _DOORS:
+        for kind, job_kind in _JOB_KINDS:
             found = session.scalars(
                 select(kind.id)
                 .where(kind.state.in_([WorkState.PENDING, WorkState.RUNNING]), kind.due_at <= moment)
                 .order_by(kind.id)
                 .limit(MOST_ROWS)
             )
-            overdue += [Knock(door, row_id) for row_id in found]
+            overdue += [JobRequest(job_kind, row_id) for row_id in found]
         shards = list(_shards(session, moment))
         stale = session.scalars(
             select(StudyRow.id).where(
@@ -74,15 +74,18 @@ def sweep(database: Database, queues: Queues) -> int:
             select(FetchedPictureRow.study_id).where(FetchedPictureRow.retry_at <= moment).distinct()
         )
         unread = sorted({*stale, *retries})
-        overdue += [*(shard.knock for shard in shards), *(Knock(Door.INPUTS, study_id) for study_id in unread)]
+        overdue += [
+            *(shard.request for shard in shards),
+            *(JobRequest(JobKind.INPUTS, study_id) for study_id in unread),
+        ]
         postponed = session.scalars(select(StudyRow.id).where(StudyRow.proposals_due_at <= moment))
-        overdue += [Knock(Door.PROPOSALS, study_id) for study_id in postponed]
+        overdue += [JobRequest(JobKind.PROPOSALS, study_id) for study_id in postponed]
     queued = queues.queued()  # after the rows were read: what was knocked for meanwhile is among them
-    knocks = [knock for knock in overdue if knock not in queued]
-    if knocks:
-        queues.knock(knocks)
+    job_requests = [request for request in overdue if request not in queued]
+    if job_requests:
+        queues.enqueue(job_requests)
     _say_what_is_waited_for(database, queues, shards)
-    return len(knocks)
+    return len(job_requests)
 
 
 def prune_inbox(database: Database, days: int) -> int:
@@ -125,52 +128,52 @@ def _outdated(session: Session, days: int) -> Sequence[int]:
 class _Shard(NamedTuple):
     """A shard that is due."""
 
-    knock: Knock
+    request: JobRequest
     batch_id: int
     #: somebody was at it, and was not heard of for as long as a lease
     died: bool
     #: what stands in its batch's decision task
-    doing: str
+    status_text: str
 
 
 def _shards(session: Session, moment: datetime) -> Iterator[_Shard]:
     """The shards that are due, each at the door of its engine's workers."""
     found = session.execute(
-        select(ShardRow.id, ShardRow.state, SpecRow.body["engine"].as_string(), BatchRow.id, BatchRow.doing)
+        select(ShardRow.id, ShardRow.state, SpecRow.body["engine"].as_string(), BatchRow.id, BatchRow.status_text)
         .join(BatchRow, BatchRow.id == ShardRow.batch_id)
         .join(SpecRow, SpecRow.id == BatchRow.spec_id)
         .where(ShardRow.state.in_([WorkState.PENDING, WorkState.RUNNING]), ShardRow.due_at <= moment)
         .order_by(ShardRow.id)
         .limit(MOST_ROWS)
     ).all()
-    doors = {engine: shard_door(engine) for engine in {engine for _, _, engine, _, _ in found}}
-    for row_id, state, engine, batch_id, doing in found:
-        yield _Shard(Knock(doors[engine], row_id), batch_id, state == WorkState.RUNNING, doing)
+    job_kinds = {engine: shard_job_kind(engine) for engine in {engine for _, _, engine, _, _ in found}}
+    for row_id, state, engine, batch_id, status_text in found:
+        yield _Shard(JobRequest(job_kinds[engine], row_id), batch_id, state == WorkState.RUNNING, status_text)
 
 
 def _say_what_is_waited_for(database: Database, queues: Queues, shards: Sequence[_Shard]) -> None:
-    for_gpu = any(shard.knock.door is Door.GPU_SHARD for shard in shards)
+    for_gpu = any(shard.request.job_kind is JobKind.GPU_SHARD for shard in shards)
     no_gpu = for_gpu and not any(GPU in worker.queues for worker in live_workers(queues))
     words: dict[int, str] = {
         shard.batch_id: said
         for shard in shards
-        if (said := _waits_for(shard, no_gpu=no_gpu)) is not None and said != shard.doing
+        if (said := _waits_for(shard, no_gpu=no_gpu)) is not None and said != shard.status_text
     }
     if not words:
         return
     with database.write() as session:
-        unit = Unit(session=session)
+        unit = UnitOfWork(session=session)
         for batch_id, said in sorted(words.items()):
             batch = session.get(BatchRow, batch_id, with_for_update=LOCK)
             if batch is not None:  # its study was not deleted meanwhile
-                batch_status.say(unit, batch, said)
-    queues.knock(unit.knocks)
+                batch_status.set_status(unit, batch, said)
+    queues.enqueue(unit.job_requests)
 
 
 def _waits_for(shard: _Shard, *, no_gpu: bool) -> str | None:
     """What is to stand in its decision task; None: what stands there."""
-    if shard.knock.door is Door.GPU_SHARD and no_gpu:
+    if shard.request.job_kind is JobKind.GPU_SHARD and no_gpu:
         return batch_status.NO_GPU
     if shard.died:
         return batch_status.DIED
-    return "" if shard.doing == batch_status.NO_GPU else None  # there is one now, and its turn will come
+    return "" if shard.status_text == batch_status.NO_GPU else None  # there is one now, and its turn will come

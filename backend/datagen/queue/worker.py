@@ -28,9 +28,9 @@ from rq.utils import now
 
 from datagen.errors import DeviceFault
 from datagen.queue import heartbeats
-from datagen.queue.allowed_jobs import KnownJob, is_unreadable
+from datagen.queue.allowed_jobs import AllowedJob, is_unreadable
 from datagen.queue.queues import ALL_QUEUES
-from datagen.store.periodic_thread import beside
+from datagen.store.periodic_thread import run_periodically
 
 log = structlog.get_logger()
 
@@ -71,7 +71,7 @@ class WarmWorker(SimpleWorker):
         """Run one job with a heartbeat beside it."""
         self.jobs_done += 1
         try:
-            with beside(self._beat, HEARTBEAT_SECONDS, "heartbeat"):
+            with run_periodically(self._beat, HEARTBEAT_SECONDS, "heartbeat"):
                 super().execute_job(job, queue)
         except RedisError as away:  # what became of the work stands in its row; RQ's own notes are of no matter
             log.warning("worker.redis_away", job=job.id, reason=type(away).__name__)
@@ -166,10 +166,10 @@ def run_worker(
 
 def _worker(connection: Redis, queues: Sequence[str], tell: Callable[[Redis], None] | None = None) -> WarmWorker:
     return WarmWorker(
-        [Queue(name, connection=connection, serializer=JSONSerializer, job_class=KnownJob) for name in queues],
+        [Queue(name, connection=connection, serializer=JSONSerializer, job_class=AllowedJob) for name in queues],
         connection=connection,
         serializer=JSONSerializer,
-        job_class=KnownJob,
+        job_class=AllowedJob,
         worker_ttl=WORKER_TTL_SECONDS,
         tell=tell,
     )

@@ -57,7 +57,7 @@ T = TypeVar("T")
 log = structlog.get_logger()
 
 
-class ImageStore:
+class BlobStore:
     """Content-addressed objects under an fsspec URL: ``file:///folder``, ``s3://bucket/prefix``, ``memory://name``.
 
     An object ``abcd…`` lies at ``ab/cd/abcd…``: two levels keep folders small with millions of objects. In a local

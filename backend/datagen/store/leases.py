@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 
 from datagen.domain.foreign_text import plain
 from datagen.store.database import Database
-from datagen.store.periodic_thread import beside
+from datagen.store.periodic_thread import run_periodically
 from datagen.store.tables import InboxRow, OutboxRow, ShardRow, WorkState, now
 
 LeasedRow = InboxRow | OutboxRow | ShardRow
@@ -59,7 +59,7 @@ def claim(session: Session, kind: type[R], row_id: int, seconds: float) -> R | N
     return session.get(kind, row_id, populate_existing=True)
 
 
-def held(session: Session, kind: type[R], row_id: int, token: str | None) -> R | None:
+def get_if_owned(session: Session, kind: type[R], row_id: int, token: str | None) -> R | None:
     """The row, locked until the transaction ends, if the lease is still ours; None when it was lost."""
     row = session.get(kind, row_id, populate_existing=True, with_for_update=True)
     return row if row is not None and row.state == WorkState.RUNNING and row.token == token else None
@@ -67,7 +67,7 @@ def held(session: Session, kind: type[R], row_id: int, token: str | None) -> R |
 
 def renew(session: Session, kind: type[R], row_id: int, token: str | None, seconds: float) -> bool:
     """Make the lease last ``seconds`` from now; False when it was lost."""
-    row = held(session, kind, row_id, token)
+    row = get_if_owned(session, kind, row_id, token)
     if row is None:
         return False
     row.due_at = now() + timedelta(seconds=seconds)
@@ -75,7 +75,7 @@ def renew(session: Session, kind: type[R], row_id: int, token: str | None, secon
 
 
 @contextmanager
-def kept(database: Database, row: R, seconds: float) -> Iterator[threading.Event]:
+def keep_renewed(database: Database, row: R, seconds: float) -> Iterator[threading.Event]:
     """Renew a claimed row's lease while the block lasts; the event is set once it was lost, or cancelled."""
     kind, row_id, token = type(row), row.id, row.token
     lost = threading.Event()
@@ -89,7 +89,7 @@ def kept(database: Database, row: R, seconds: float) -> Iterator[threading.Event
             log.warning("lease.not_renewed", kind=kind.__tablename__, row=row_id, reason=type(fault).__name__)
         return not lost.is_set()
 
-    with beside(renewing, seconds / RENEWALS, f"lease-{kind.__tablename__}-{row_id}"):
+    with run_periodically(renewing, seconds / RENEWALS, f"lease-{kind.__tablename__}-{row_id}"):
         yield lost
 
 

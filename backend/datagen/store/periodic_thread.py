@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def beside(act: Callable[[], bool | None], seconds: float, name: str) -> Iterator[None]:
+def run_periodically(act: Callable[[], bool | None], seconds: float, name: str) -> Iterator[None]:
     """Call ``act`` every so many seconds while the block lasts, in a thread of that name.
 
     It is not called any more once the block has ended, or it has answered False. What it raises ends the thread: it

@@ -29,7 +29,7 @@ class _DaySigner(TimestampSigner):
         return super().get_timestamp() // _DAY_S * _DAY_S
 
 
-class Links:
+class SignedUrls:
     """Makes and checks links; one lives until the end of the day ``days`` after it was made.
 
     Of several keys the last one signs, and each lets a link in: so the key is changed while links of the old one are

@@ -22,7 +22,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
-from datagen.domain.inputs import Desk, Role
+from datagen.domain.inputs import ProjectKind, Role
 from datagen.domain.lifecycle import SpecState, StudyState
 from datagen.domain.verdict import Opinion
 
@@ -60,7 +60,7 @@ class BatchKind(StrEnum):
     RUN = "run"  #: a generation run, into the dataset
 
 
-class Notice(StrEnum):
+class OutboxKind(StrEnum):
     """What Label Studio must be told about."""
 
     SAMPLES = "samples"  #: the samples of a shard, as review or dataset tasks
@@ -78,7 +78,16 @@ def _readable(kind: type[StrEnum]) -> Enum:
 
 
 #: every enumeration that a column holds
-_ENUMERATIONS: tuple[type[StrEnum], ...] = (StudyState, SpecState, Desk, Role, Opinion, WorkState, BatchKind, Notice)
+_ENUMERATIONS: tuple[type[StrEnum], ...] = (
+    StudyState,
+    SpecState,
+    ProjectKind,
+    Role,
+    Opinion,
+    WorkState,
+    BatchKind,
+    OutboxKind,
+)
 _COLUMN_TYPES: dict[Any, Any] = {
     datetime: Instant(),
     dict[str, Any]: JSON(),
@@ -151,17 +160,17 @@ class StudyRow(Row):
     #: the salt before, accepted until every webhook has the new secret; None outside of such a change
     webhook_salt_previous: Mapped[str | None] = mapped_column(String(32), default=None)
 
-    desks: Mapped[list[DeskRow]] = relationship(back_populates="study")
+    projects: Mapped[list[ProjectRow]] = relationship(back_populates="study")
 
 
-class DeskRow(Row):
+class ProjectRow(Row):
     """One Label Studio project of a study."""
 
-    __tablename__ = "desk"
+    __tablename__ = "project"
 
     project_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     study_id: Mapped[int] = mapped_column(ForeignKey("study.id"), index=True)
-    desk: Mapped[Desk]
+    kind: Mapped[ProjectKind]
     #: the newest ``updated_at`` of its tasks that the reconciler saw, as Label Studio writes it
     seen_until: Mapped[str] = mapped_column(String(40), default="")
     #: a digest of what it saw close before that, to know a second time what it saw then; empty once all of it is old
@@ -178,7 +187,7 @@ class DeskRow(Row):
     #: fingerprint of the password that was last written into its ML-backend connection; empty: none was
     login: Mapped[str] = mapped_column(String(64), default="", server_default="")
 
-    study: Mapped[StudyRow] = relationship(back_populates="desks")
+    study: Mapped[StudyRow] = relationship(back_populates="projects")
 
 
 class InputRow(Row):
@@ -198,7 +207,7 @@ class InputRow(Row):
     #: somebody drew or said something about it
     answered: Mapped[bool] = mapped_column(default=False)
     #: when, as Label Studio writes it; empty when nobody did
-    said_at: Mapped[str] = mapped_column(String(40), default="")
+    updated_at: Mapped[str] = mapped_column(String(40), default="")
     #: which annotation says so; None when none does, and in rows of versions before 0008
     annotation_id: Mapped[int | None] = mapped_column(BigInteger, default=None)
     #: what it says as Label Studio has it, in rows of versions before 0008; empty in others
@@ -288,11 +297,11 @@ class BatchRow(Row):
     state: Mapped[WorkState] = mapped_column(default=WorkState.RUNNING)
     sheet: Mapped[str | None] = mapped_column(String(64), default=None)
     #: what is done for it at the moment, or what it waits for: a fit can take minutes, and so can a sample
-    doing: Mapped[str] = mapped_column(String(200), default="", server_default="")
+    status_text: Mapped[str] = mapped_column(String(200), default="", server_default="")
     #: when what waits for an outage is tried again, as ``doing`` says
     retry_at: Mapped[datetime | None] = mapped_column(default=None)
     #: how much of a fit is done, 0 to 1; 0 when none is under way
-    share: Mapped[float] = mapped_column(default=0.0, server_default="0")
+    fit_progress: Mapped[float] = mapped_column(default=0.0, server_default="0")
     #: what the engine warned of while it was rendered, as sentences
     warnings: Mapped[list[str]] = mapped_column(default=list, server_default="[]")
     problem: Mapped[str] = mapped_column(String(1000), default="")
@@ -321,7 +330,7 @@ class ShardRow(Leased, Row):
     start: Mapped[int]
     stop: Mapped[int]
     #: how many of its samples its worker has made so far; they become rows all at once
-    made: Mapped[int] = mapped_column(default=0, server_default="0")
+    rendered_count: Mapped[int] = mapped_column(default=0, server_default="0")
     #: its samples are in the store and in their rows
     rendered_at: Mapped[datetime | None] = mapped_column(default=None)
     #: how long that took, the engine's fit not counted
@@ -377,7 +386,7 @@ class VerdictRow(Row):
     late: Mapped[bool] = mapped_column(default=False)
     #: counts as it was given, and was changed or deleted after the decision about its round
     changed_late: Mapped[bool] = mapped_column(default=False, server_default=false())
-    said_at: Mapped[str] = mapped_column(String(40))
+    updated_at: Mapped[str] = mapped_column(String(40))
 
 
 class DecisionRow(Row):
@@ -431,7 +440,7 @@ class OutboxRow(Leased, Row):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     study_id: Mapped[int] = mapped_column(ForeignKey("study.id"), index=True)
-    kind: Mapped[Notice]
+    kind: Mapped[OutboxKind]
     subject_id: Mapped[int] = mapped_column(BigInteger)
     #: counts the changes; done means done for the revision that was told
     revision: Mapped[int] = mapped_column(default=1)

@@ -1,0 +1,1 @@
+"""Engines that render samples, and what they share. Names no setting, command or environment variable."""

@@ -111,7 +111,7 @@ def check_engine(name: str, parameters: Mapping[str, Json]) -> tuple[str, ...]:
     """What stands in the way of rendering with these parameters on this machine, in sentences; empty: nothing.
 
     Asked before work is queued. An engine answers it with a method ``check(parameters)``, if it has one; that may not
-    load anything heavy. How people go on is not the engine's to say: see ``given.go_on``.
+    load anything heavy. How people go on is not the engine's to say: see ``given.remedy``.
     """
     try:
         check = getattr(load_engine(name), "check", None)

@@ -18,7 +18,7 @@ SETTING = "DATAGEN_ENGINE_PARAMETERS"
 RESTART = "restart “datagen up” and the workers after a change"
 
 
-def own_parameters(engine: str, given: Mapping[str, Json]) -> dict[str, Json]:
+def select_parameters(engine: str, given: Mapping[str, Json]) -> dict[str, Json]:
     """What an engine takes of what is given, as its specs hold it. What is another engine's is left alone.
 
     Raises:
@@ -39,7 +39,7 @@ def own_parameters(engine: str, given: Mapping[str, Json]) -> dict[str, Json]:
     return found
 
 
-def known_parameters(engine: str, parameters: Mapping[str, Json]) -> dict[str, Json]:
+def keep_known_parameters(engine: str, parameters: Mapping[str, Json]) -> dict[str, Json]:
     """What an engine has a name for, of parameters as a spec holds them.
 
     Raises:
@@ -52,7 +52,7 @@ def known_parameters(engine: str, parameters: Mapping[str, Json]) -> dict[str, J
     return {name: value for name, value in parameters.items() if name in tops}
 
 
-def go_on(engine: str) -> tuple[str, ...]:
+def remedy(engine: str) -> tuple[str, ...]:
     """What ends every answer to “what stands in the way of a new version”: where parameters are set, and the way on."""
     keys = sorted({key for key in (_takes(engine) or {}).values() if key})
     what = f"What is named “{keys[0]}.…” is" if keys else "An engine's parameters are"

@@ -14,13 +14,13 @@ from datagen.entrypoints.installation import join_web
 from datagen.operations.health import label_studio_health, readiness
 from datagen.operations.logging import configure_logging
 from datagen.operations.readiness import ReadinessCache
-from datagen.queue.debounce import Bell
+from datagen.queue.debounce import DebouncedNotifier
 from datagen.queue.queues import Queues, connect
 from datagen.settings import Settings
-from datagen.store.blob_store import ImageStore
+from datagen.store.blob_store import BlobStore
 from datagen.store.database import Database
-from datagen.store.signed_urls import Links
-from datagen.web.auth import Gate
+from datagen.store.signed_urls import SignedUrls
+from datagen.web.auth import Authenticator
 from datagen.web.health import READINESS, vitals_blueprint
 from datagen.web.images import pictures_blueprint
 from datagen.web.ml_backend import ml_blueprint
@@ -52,7 +52,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     chosen = settings or Settings()
     reached = connection_of(chosen)
     configure_logging(chosen.log_level, chosen.known_secrets())
-    gate = Gate(
+    authenticator = Authenticator(
         reached.basic_user,
         [reached.basic_pass, chosen.previous_password],
         [reached.webhook_secret, chosen.previous_secret_of_webhooks],
@@ -61,19 +61,19 @@ def create_app(settings: Settings | None = None) -> Flask:
     # webhooks have connections of their own: a slow query of another view never keeps an event waiting for one
     events, database = (Database(chosen.resolved_database_url, statement_seconds=STATEMENT_SECONDS) for _ in range(2))
     queues = Queues(connect(chosen.redis_url))
-    images = ImageStore(chosen.resolved_store_url, answer_s=STORE_ANSWER_SECONDS, whole_s=STORE_SECONDS)
-    links = Links(chosen.own_url, chosen.signing_keys, chosen.image_link_days)
+    images = BlobStore(chosen.resolved_store_url, answer_s=STORE_ANSWER_SECONDS, whole_s=STORE_SECONDS)
+    links = SignedUrls(chosen.own_url, chosen.signing_keys, chosen.image_link_days)
 
     app = Flask(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = chosen.max_webhook_bytes
     bounded_bodies(app)
     plain_errors(app)
     app.after_request(quiet_headers)
-    webhook = webhook_blueprint(gate, events, Bell(queues.knock))
+    webhook = webhook_blueprint(authenticator, events, DebouncedNotifier(queues.enqueue))
     cache = ReadinessCache(partial(readiness, database, queues, label_studio_health(chosen.label_studio_url), images))
     app.extensions[READINESS] = cache
-    vitals = vitals_blueprint(gate, database, queues, cache)
-    for blueprint in (webhook, ml_blueprint(gate, database), pictures_blueprint(images, links), vitals):
+    vitals = vitals_blueprint(authenticator, database, queues, cache)
+    for blueprint in (webhook, ml_blueprint(authenticator, database), pictures_blueprint(images, links), vitals):
         app.register_blueprint(blueprint)
     limiter = Limiter(get_remote_address, app=app, storage_uri="memory://")
     limiter.limit(f"{chosen.webhooks_per_second} per second")(webhook)

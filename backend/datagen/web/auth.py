@@ -18,7 +18,7 @@ from datagen.web.wrong_credentials import WrongCredentials
 _NO_HEADERS: Mapping[str, str] = {}
 
 
-class Gate:
+class Authenticator:
     """Compares what a request brings with what is expected, in constant time.
 
     Of secrets and passwords the current and the previous one are let in, so that they can be changed while running.

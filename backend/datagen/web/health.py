@@ -6,21 +6,23 @@ from flask import Blueprint, Response
 from flask.typing import ResponseReturnValue
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
-from datagen.operations.health import Figures
+from datagen.operations.health import MetricsCollector
 from datagen.operations.readiness import ReadinessCache
 from datagen.queue.queues import Queues
 from datagen.store.database import Database
-from datagen.web.auth import Gate
+from datagen.web.auth import Authenticator
 
 #: Under this name the application keeps its ``ReadinessCache``, for the process to start it.
 READINESS = "datagen_readiness"
 
 
-def vitals_blueprint(gate: Gate, database: Database, queues: Queues, cache: ReadinessCache) -> Blueprint:
+def vitals_blueprint(
+    authenticator: Authenticator, database: Database, queues: Queues, cache: ReadinessCache
+) -> Blueprint:
     """The views; ``/ready`` says only which parts answer, and so needs no log-in."""
     blueprint = Blueprint("vitals", __name__)
     registry = CollectorRegistry()
-    registry.register(Figures(database, queues, lambda: cache.latest().parts))
+    registry.register(MetricsCollector(database, queues, lambda: cache.latest().parts))
 
     @blueprint.get("/ready")
     def ready() -> ResponseReturnValue:
@@ -34,7 +36,7 @@ def vitals_blueprint(gate: Gate, database: Database, queues: Queues, cache: Read
         return {"ready": is_ready, **answer}, 200 if is_ready else 503
 
     @blueprint.get("/metrics")
-    @gate.password_required
+    @authenticator.password_required
     def metrics() -> ResponseReturnValue:
         return Response(generate_latest(registry), mimetype=CONTENT_TYPE_LATEST)
 

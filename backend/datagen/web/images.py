@@ -7,8 +7,8 @@ from flask import Blueprint, Response, request
 from flask.typing import ResponseReturnValue
 
 from datagen.errors import Refused, StoreError, StoreMissing, StoreUnavailable
-from datagen.store.blob_store import ImageStore
-from datagen.store.signed_urls import PREFIX, Links
+from datagen.store.blob_store import BlobStore
+from datagen.store.signed_urls import PREFIX, SignedUrls
 
 log = structlog.get_logger()
 
@@ -17,7 +17,7 @@ RETRY_AFTER_SECONDS = 10
 _LATER = "the image store is unavailable; try again in a moment"
 
 
-def pictures_blueprint(images: ImageStore, links: Links) -> Blueprint:
+def pictures_blueprint(images: BlobStore, links: SignedUrls) -> Blueprint:
     """The view; Label Studio's editor draws pictures on a canvas, and so needs the CORS header."""
     blueprint = Blueprint("pictures", __name__)
 

@@ -13,18 +13,18 @@ from sqlalchemy.orm import Session
 from datagen.errors import Refused
 from datagen.label_studio.api.webhook_payload import START_TRAINING, WebhookEvent
 from datagen.label_studio.projects.provisioning import SECRET_HEADER
-from datagen.queue.debounce import Bell
+from datagen.queue.debounce import DebouncedNotifier
 from datagen.store.database import Database
 from datagen.store.study_secrets import WebhookClaim
-from datagen.store.tables import DeskRow, InboxRow, StudyRow
-from datagen.workflow.services import Door, Knock
+from datagen.store.tables import InboxRow, ProjectRow, StudyRow
+from datagen.workflow.services import JobKind, JobRequest
 
 __all__ = ["SECRET_HEADER", "record"]
 
 log = structlog.get_logger()
 
 
-def record(database: Database, bell: Bell, body: bytes, claim: WebhookClaim | None) -> bool:
+def record(database: Database, notifier: DebouncedNotifier, body: bytes, claim: WebhookClaim | None) -> bool:
     """Store a webhook's event and ring; False when it was here before.
 
     Args:
@@ -57,7 +57,7 @@ def record(database: Database, bell: Bell, body: bytes, claim: WebhookClaim | No
         log.info("event.known", action=event.action, project=event.project_id)
         return False
     log.info("event.stored", inbox=row.id, action=event.action, project=event.project_id)
-    bell.press(Knock(Door.EVENT, row.id))
+    notifier.schedule(JobRequest(JobKind.EVENT, row.id))
     return True
 
 
@@ -69,8 +69,8 @@ def _check_claim(session: Session, claim: WebhookClaim, project_id: int) -> None
     """
     salts = session.execute(
         select(StudyRow.webhook_salt, StudyRow.webhook_salt_previous)
-        .join(DeskRow, DeskRow.study_id == StudyRow.id)
-        .where(DeskRow.project_id == project_id)
+        .join(ProjectRow, ProjectRow.study_id == StudyRow.id)
+        .where(ProjectRow.project_id == project_id)
     ).first()
     if salts is not None and claim.salt not in [salt for salt in salts if salt is not None]:
         raise Refused("the webhook's secret is not that of this project's study; run: datagen provision STUDY")

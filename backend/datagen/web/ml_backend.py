@@ -15,14 +15,14 @@ from flask.typing import ResponseReturnValue
 from datagen import __version__
 from datagen.domain.foreign_text import read_json
 from datagen.store.database import Database
-from datagen.web.auth import Gate
+from datagen.web.auth import Authenticator
 from datagen.web.ml_model import DatagenModel
 
 #: Label Studio sends at most a page of tasks; more is not ours to answer.
 MOST_TASKS = 1000
 
 
-def ml_blueprint(gate: Gate, database: Database) -> Blueprint:
+def ml_blueprint(authenticator: Authenticator, database: Database) -> Blueprint:
     """The protocol's views around one model."""
     blueprint = Blueprint("ml", __name__)
     model = DatagenModel(database=database)
@@ -33,17 +33,17 @@ def ml_blueprint(gate: Gate, database: Database) -> Blueprint:
         return {"status": "UP", "model_class": "Datagen", "version": __version__}
 
     @blueprint.post("/setup")
-    @gate.password_required
+    @authenticator.password_required
     def setup() -> ResponseReturnValue:
         return {"model_version": model.model_version}
 
     @blueprint.get("/versions")
-    @gate.password_required
+    @authenticator.password_required
     def versions() -> ResponseReturnValue:
         return {"versions": [model.model_version]}
 
     @blueprint.post("/predict")
-    @gate.password_required
+    @authenticator.password_required
     def predict() -> ResponseReturnValue:
         try:
             body: Any = read_json(request.get_data(cache=False))

@@ -9,7 +9,7 @@ import structlog
 from sqlalchemy import select
 
 from datagen.domain.foreign_text import plain
-from datagen.domain.inputs import Desk
+from datagen.domain.inputs import ProjectKind
 from datagen.errors import DatagenError
 from datagen.label_studio.mapping.predictions import prediction
 from datagen.store.database import Database
@@ -37,7 +37,7 @@ def predictions_of(database: Database, tasks: Sequence[Mapping[str, Any]]) -> li
 def _of_sample(row: SampleRow) -> dict[str, Any] | None:
     """A sample's labels; None, and a line in the log, where its row cannot be understood: the others are answered."""
     try:
-        return prediction(sample_of(row), Desk.PREVIEWS)
+        return prediction(sample_of(row), ProjectKind.PREVIEWS)
     except (KeyError, TypeError, ValueError, ArithmeticError, DatagenError):
         log.exception("prediction.unusable_row", sample=row.id, key=row.key)
         return None

@@ -8,25 +8,27 @@ from flask.typing import ResponseReturnValue
 from sqlalchemy.exc import SQLAlchemyError
 
 from datagen.errors import InputProblem, Refused
-from datagen.queue.debounce import Bell
+from datagen.queue.debounce import DebouncedNotifier
 from datagen.store.database import Database
-from datagen.web.auth import Gate
+from datagen.web.auth import Authenticator
 from datagen.web.inbox import record
 
 log = structlog.get_logger()
 
 
-def webhook_blueprint(gate: Gate, database: Database, bell: Bell) -> Blueprint:
+def webhook_blueprint(authenticator: Authenticator, database: Database, notifier: DebouncedNotifier) -> Blueprint:
     """The view; the ML backend's "Start Training" arrives here too, with basic auth instead of the secret."""
     blueprint = Blueprint("webhook", __name__)
 
     @blueprint.post("/webhook")
     def webhook() -> ResponseReturnValue:
-        claim = gate.webhook_claim()
-        if claim is None and not gate.has_password():
-            return gate.refusal({"error": "the webhook's secret is missing or wrong; run: datagen provision STUDY"})
+        claim = authenticator.webhook_claim()
+        if claim is None and not authenticator.has_password():
+            return authenticator.refusal(
+                {"error": "the webhook's secret is missing or wrong; run: datagen provision STUDY"}
+            )
         try:
-            new = record(database, bell, request.get_data(), claim)
+            new = record(database, notifier, request.get_data(), claim)
         except InputProblem as problem:
             return {"error": str(problem)}, 400
         except Refused as refusal:

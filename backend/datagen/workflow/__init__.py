@@ -1,1 +1,4 @@
-"""A study's life: what an event means and what follows. Rows and outbox in one transaction, knocks after it."""
+"""A study's life: what an event means and what follows.
+
+Rows and outbox rows are written in one transaction, jobs are enqueued after it.
+"""

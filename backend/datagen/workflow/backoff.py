@@ -25,7 +25,7 @@ from datagen.store.database import is_unavailable
 from datagen.store.tables import InboxRow, OutboxRow, StudyRow, now
 from datagen.workflow import decision_points
 from datagen.workflow.outages import Outage, outage_of, shown
-from datagen.workflow.services import LOCK, Workshop
+from datagen.workflow.services import LOCK, Services
 
 R = TypeVar("R", InboxRow, OutboxRow)
 T = TypeVar("T")
@@ -43,7 +43,7 @@ EXPORT_PATIENCE_SECONDS = 600.0
 PROPOSALS_SECONDS = 900.0
 
 
-def try_again(workshop: Workshop, row: R, fault: Exception, *, most_attempts: int, **about: object) -> None:
+def try_again(services: Services, row: R, fault: Exception, *, most_attempts: int, **about: object) -> None:
     """Postpone a claimed row, or give it up after so many failures; nothing where the lease was lost meanwhile.
 
     ``about`` is what the log line says of it beside its number.
@@ -52,8 +52,8 @@ def try_again(workshop: Workshop, row: R, fault: Exception, *, most_attempts: in
     said = log.bind(**{row.__tablename__: row.id}, **about, attempt=row.attempts, reason=sentence)
 
     def write() -> None:
-        with workshop.unit() as unit:
-            held = leases.held(unit.session, type(row), row.id, row.token)
+        with services.unit() as unit:
+            held = leases.get_if_owned(unit.session, type(row), row.id, row.token)
             if held is None:
                 said.info("work.lease_lost")
             elif outage is not None:
@@ -68,7 +68,7 @@ def try_again(workshop: Workshop, row: R, fault: Exception, *, most_attempts: in
 
     persist(write)
     if isinstance(fault, LabelStudioError):
-        persist(lambda: count(workshop.database, "label_studio_errors"))
+        persist(lambda: count(services.database, "label_studio_errors"))
 
 
 def persist(write: Callable[[], T]) -> T:
@@ -100,7 +100,7 @@ def patiently(read: Callable[[str], bytes]) -> Callable[[str], bytes]:
 
 
 @contextmanager
-def reading_inputs(workshop: Workshop, study_id: int) -> Iterator[None]:
+def reading_inputs(services: Services, study_id: int) -> Iterator[None]:
     """Where an outage ends the reading of a study's inputs, postpone it, and show what it waits for."""
     try:
         yield
@@ -108,11 +108,11 @@ def reading_inputs(workshop: Workshop, study_id: int) -> Iterator[None]:
         if (outage := outage_of(fault)) is None:
             raise
         log.warning("inputs.postponed", study=study_id, waits_for=outage.part, reason=outage.reason)
-        persist(lambda: _postpone_inputs(workshop, study_id, outage))
+        persist(lambda: _postpone_inputs(services, study_id, outage))
 
 
-def _postpone_inputs(workshop: Workshop, study_id: int, outage: Outage) -> None:
-    with workshop.unit() as unit:
+def _postpone_inputs(services: Services, study_id: int, outage: Outage) -> None:
+    with services.unit() as unit:
         study = unit.session.get(StudyRow, study_id, with_for_update=LOCK, populate_existing=True)
         if study is None:
             return
@@ -120,20 +120,20 @@ def _postpone_inputs(workshop: Workshop, study_id: int, outage: Outage) -> None:
         study.inputs_due_at = now() + timedelta(seconds=wait_after(study.inputs_waits))
         if study.waits_for != str(outage):
             study.waits_for = str(outage)[:300]
-            decision_points.tell_open(unit, study_id)
+            decision_points.republish_open_decision(unit, study_id)
 
 
 @contextmanager
-def making_proposals(workshop: Workshop, study_id: int) -> Iterator[None]:
+def making_proposals(services: Services, study_id: int) -> Iterator[None]:
     """Where an outage ends the making of proposals, have it done later: proposals are made once per reading."""
 
     def due(seconds: float | None) -> None:
-        with workshop.unit() as unit:
+        with services.unit() as unit:
             study = unit.session.get(StudyRow, study_id, with_for_update=LOCK, populate_existing=True)
             if study is not None:
                 study.proposals_due_at = None if seconds is None else now() + timedelta(seconds=seconds)
 
-    with workshop.database.read() as session:
+    with services.database.read() as session:
         study = session.get(StudyRow, study_id)
         postponed = study is not None and study.proposals_due_at is not None
     if postponed:

@@ -7,17 +7,17 @@ import re
 from sqlalchemy import and_, func, or_, select
 from sqlalchemy.orm import Session
 
-from datagen.domain.inputs import Desk
-from datagen.store.tables import BatchKind, BatchRow, DecisionRow, DeskRow, Notice, StudyRow, WorkState
-from datagen.workflow.services import Unit
+from datagen.domain.inputs import ProjectKind
+from datagen.store.tables import BatchKind, BatchRow, DecisionRow, OutboxKind, ProjectRow, StudyRow, WorkState
+from datagen.workflow.services import UnitOfWork
 
 _KEY = "decision-{study}-{number}"
 _KEY_PATTERN = re.compile(r"decision-(\d{1,18})-(\d{1,9})")
 
 
-def open_point(unit: Unit, study: StudyRow, batch: BatchRow | None = None) -> DecisionRow:
+def create_decision_point(unit: UnitOfWork, study: StudyRow, batch: BatchRow | None = None) -> DecisionRow:
     """A new decision point that shows ``batch``, else the last there is; one that is open already is used again."""
-    existing = open_decision(unit.session, study.id)
+    existing = get_open_decision(unit.session, study.id)
     if existing is None:
         batch = batch or _last(unit.session, study.id)
         last = unit.session.scalar(select(func.max(DecisionRow.number)).where(DecisionRow.study_id == study.id)) or 0
@@ -26,7 +26,7 @@ def open_point(unit: Unit, study: StudyRow, batch: BatchRow | None = None) -> De
         unit.session.flush()
     elif batch is not None:
         existing.batch_id = batch.id
-    unit.tell(study.id, Notice.DECISION, existing.id)
+    unit.add_to_outbox(study.id, OutboxKind.DECISION, existing.id)
     return existing
 
 
@@ -38,7 +38,7 @@ def _last(session: Session, study_id: int) -> BatchRow | None:
     return session.scalar(found.order_by(BatchRow.id.desc()).limit(1))
 
 
-def open_decision(session: Session, study_id: int) -> DecisionRow | None:
+def get_open_decision(session: Session, study_id: int) -> DecisionRow | None:
     """The decision point that waits for an answer; None while work is under way."""
     return session.scalar(
         select(DecisionRow)
@@ -48,14 +48,14 @@ def open_decision(session: Session, study_id: int) -> DecisionRow | None:
     )
 
 
-def tell_open(unit: Unit, study_id: int) -> None:
+def republish_open_decision(unit: UnitOfWork, study_id: int) -> None:
     """Have the open decision told anew; its task is made again if it is gone."""
-    decision = open_decision(unit.session, study_id)
+    decision = get_open_decision(unit.session, study_id)
     if decision is not None:
-        unit.tell(study_id, Notice.DECISION, decision.id)
+        unit.add_to_outbox(study_id, OutboxKind.DECISION, decision.id)
 
 
-def show_progress(unit: Unit, batch: BatchRow) -> None:
+def republish_decisions(unit: UnitOfWork, batch: BatchRow) -> None:
     """Have every decision that shows this batch told anew."""
     decisions = unit.session.scalars(
         select(DecisionRow.id)
@@ -63,7 +63,7 @@ def show_progress(unit: Unit, batch: BatchRow) -> None:
         .order_by(DecisionRow.id)
     )
     for decision_id in decisions:
-        unit.tell(batch.study_id, Notice.DECISION, decision_id)
+        unit.add_to_outbox(batch.study_id, OutboxKind.DECISION, decision_id)
 
 
 def key_of(decision: DecisionRow) -> str:
@@ -83,6 +83,8 @@ def of_key(session: Session, key: str) -> DecisionRow | None:
     return session.scalar(select(DecisionRow).where(DecisionRow.study_id == study_id, DecisionRow.number == number))
 
 
-def project_of(session: Session, study_id: int, desk: Desk) -> int | None:
+def project_of(session: Session, study_id: int, project_kind: ProjectKind) -> int | None:
     """The Label Studio project of a desk; None before provisioning."""
-    return session.scalar(select(DeskRow.project_id).where(DeskRow.study_id == study_id, DeskRow.desk == desk))
+    return session.scalar(
+        select(ProjectRow.project_id).where(ProjectRow.study_id == study_id, ProjectRow.kind == project_kind)
+    )

@@ -1,6 +1,6 @@
 """What the workflow works with: the outside, handed in; and the unit of work.
 
-Nothing here reads settings or knows RQ: ``jobs`` builds a Workshop and gives it a ``knock``.
+Nothing here reads settings or knows RQ: ``jobs`` builds a Workshop and gives it a ``enqueue``.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from datagen.domain.decision import MOST_IMAGES
 from datagen.domain.foreign_text import plain
 from datagen.domain.spec import Json
 from datagen.errors import Refused
-from datagen.imaging.decoder_sandbox import GuardedDecoder
+from datagen.imaging.decoder_sandbox import DecoderSandbox
 from datagen.label_studio.api.client import LabelStudio
-from datagen.store.blob_store import ImageStore
+from datagen.store.blob_store import BlobStore
 from datagen.store.database import Database
 from datagen.store.leases import start_afresh
-from datagen.store.signed_urls import Links
-from datagen.store.tables import AuditRow, Notice, OutboxRow, StudyRow, WorkState, now
+from datagen.store.signed_urls import SignedUrls
+from datagen.store.tables import AuditRow, OutboxKind, OutboxRow, StudyRow, WorkState, now
 
 
-class Door(StrEnum):
+class JobKind(StrEnum):
     """Whose door is knocked on: what kind of work became possible."""
 
     EVENT = "event"  #: an inbox row waits
@@ -39,10 +39,10 @@ class Door(StrEnum):
     OUTBOX = "outbox"  #: an outbox row waits
 
 
-class Knock(NamedTuple):
+class JobRequest(NamedTuple):
     """Work that became possible: the door and the row's id. Losing a knock delays, and loses nothing."""
 
-    door: Door
+    job_kind: JobKind
     row_id: int
 
 
@@ -55,17 +55,17 @@ class Limits:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Workshop:
+class Services:
     """Everything outside that the workflow touches."""
 
     database: Database
-    images: ImageStore
+    images: BlobStore
     #: for every picture that came from outside, when it comes in and whenever its pixels are needed
-    decoder: GuardedDecoder
+    decoder: DecoderSandbox
     label_studio: LabelStudio
-    links: Links
+    links: SignedUrls
     limits: Limits
-    knock: Callable[[Sequence[Knock]], None]
+    enqueue: Callable[[Sequence[JobRequest]], None]
     #: samples one job renders
     shard_size: int
     #: images of the largest generation run
@@ -80,13 +80,13 @@ class Workshop:
     outage_patience: timedelta = timedelta(hours=24)
 
     @contextmanager
-    def unit(self) -> Iterator[Unit]:
+    def unit(self) -> Iterator[UnitOfWork]:
         """One transaction; what it makes possible is knocked for once it is committed."""
         with self.database.write() as session:
-            unit = Unit(session=session)
+            unit = UnitOfWork(session=session)
             yield unit
-        if unit.knocks:
-            self.knock(unit.knocks)
+        if unit.job_requests:
+            self.enqueue(unit.job_requests)
 
 
 #: How a row is locked: rows that refer to it may be written meanwhile, which PostgreSQL's plain lock does not allow.
@@ -94,7 +94,7 @@ LOCK: dict[str, Any] = {"key_share": True}
 
 
 @dataclass(kw_only=True)
-class Unit:
+class UnitOfWork:
     """One transaction and the knocks that follow it.
 
     Locks are taken in the order study, batch, shard, outbox row, so that no two transactions wait for each other. A
@@ -102,16 +102,16 @@ class Unit:
     """
 
     session: Session
-    _knocks: dict[Knock, None] = field(default_factory=dict)
+    _job_requests: dict[JobRequest, None] = field(default_factory=dict)
 
     @property
-    def knocks(self) -> list[Knock]:
+    def job_requests(self) -> list[JobRequest]:
         """What the transaction makes possible, each once, in order."""
-        return list(self._knocks)
+        return list(self._job_requests)
 
-    def later(self, door: Door, row_id: int) -> None:
+    def enqueue_after_commit(self, job_kind: JobKind, row_id: int) -> None:
         """Knock once the transaction is committed."""
-        self._knocks[Knock(door, row_id)] = None
+        self._job_requests[JobRequest(job_kind, row_id)] = None
 
     def lock_study(self, study_id: int) -> StudyRow:
         """The study, locked until the transaction ends: two decisions about it follow one another.
@@ -124,7 +124,7 @@ class Unit:
             raise Refused("the study is not there any more")
         return study
 
-    def tell(self, study_id: int, kind: Notice, subject_id: int) -> None:
+    def add_to_outbox(self, study_id: int, kind: OutboxKind, subject_id: int) -> None:
         """Have Label Studio told; a second change before the telling is told with the first."""
         row = self.session.scalar(
             select(OutboxRow).where(OutboxRow.kind == kind, OutboxRow.subject_id == subject_id).with_for_update()
@@ -138,7 +138,7 @@ class Unit:
             if row.state != WorkState.RUNNING:  # who is telling finds the newer revision when done, and tells again
                 row.state, row.due_at = WorkState.PENDING, now()
                 start_afresh(row)
-        self.later(Door.OUTBOX, row.id)
+        self.enqueue_after_commit(JobKind.OUTBOX, row.id)
 
     def note(self, study: StudyRow, who: str, what: str) -> None:
         """Keep a line of what was decided by whom."""

@@ -17,8 +17,8 @@ from filelock import FileLock  # noqa: E402
 from datagen.domain.spec import sample_seed  # noqa: E402
 from datagen.errors import DeviceFault, EngineError  # noqa: E402
 from datagen.synthesis.diffusion.engine import DiffusionEngine  # noqa: E402
-from datagen.synthesis.diffusion.inference.inpainter import Painter  # noqa: E402
-from datagen.synthesis.diffusion.inference.pipeline_cache import drop_warm  # noqa: E402
+from datagen.synthesis.diffusion.inference.inpainter import Inpainter  # noqa: E402
+from datagen.synthesis.diffusion.inference.pipeline_cache import drop_cached_pipeline  # noqa: E402
 from datagen.synthesis.engine import load_engine  # noqa: E402
 
 
@@ -62,7 +62,7 @@ def test_masks_boxes_and_outlines_agree(study, engine, parameters, rasterized):
 def test_the_same_spec_and_index_give_the_same_image_in_any_company_and_process(study, kept, parameters):
     spec, shelf = study(kind="colour", parameters=parameters())
     together = list(DiffusionEngine(kept).fit(spec, shelf, ignore).render(range(3)))
-    drop_warm()
+    drop_cached_pipeline()
     [alone] = DiffusionEngine(kept).fit(spec, shelf, ignore).render([2])
     assert np.array_equal(alone.image, together[2].image)
     assert np.array_equal(alone.mask, together[2].mask)
@@ -129,7 +129,7 @@ def test_it_goes_by_composites_contrast_only_where_it_starts_from_a_composite(en
 def test_where_nothing_can_be_seen_composites_pixels_are_used_and_counted(study, engine, parameters, monkeypatch):
     spec, shelf = study(kind="colour", parameters=parameters(fit_steps=0))
     # a model that gives every crop back as it was
-    monkeypatch.setattr(Painter, "paint", lambda self, orders, most: [order.image for order in orders])
+    monkeypatch.setattr(Inpainter, "paint", lambda self, orders, most: [order.image for order in orders])
     fitted = engine.fit(spec, shelf, ignore)
     [one] = fitted.render([0])
     assert painted(one) == ["composite"]

@@ -16,11 +16,11 @@ from peft.utils import get_peft_model_state_dict  # noqa: E402
 from datagen.synthesis.composite.parameters import CompositeParameters  # noqa: E402
 from datagen.synthesis.diffusion.engine import DiffusionEngine  # noqa: E402
 from datagen.synthesis.diffusion.inference import autotune  # noqa: E402
-from datagen.synthesis.diffusion.inference.inpainter import Order, Painter  # noqa: E402
-from datagen.synthesis.diffusion.inference.pipeline_cache import drop_warm  # noqa: E402
+from datagen.synthesis.diffusion.inference.inpainter import Inpainter, Order  # noqa: E402
+from datagen.synthesis.diffusion.inference.pipeline_cache import drop_cached_pipeline  # noqa: E402
 from datagen.synthesis.diffusion.parameters import DiffusionParameters  # noqa: E402
 from datagen.synthesis.diffusion.training.dataset import examples_of, make_lessons  # noqa: E402
-from datagen.synthesis.diffusion.training.trainer import Teacher  # noqa: E402
+from datagen.synthesis.diffusion.training.trainer import Trainer  # noqa: E402
 from datagen.synthesis.diffusion.weights import pipeline_loading  # noqa: E402
 from datagen.synthesis.diffusion.weights.inspection import examine  # noqa: E402
 from datagen.synthesis.diffusion.weights.preflight import check  # noqa: E402
@@ -43,7 +43,7 @@ def paint(pipeline, own=OWN):
     mask[8:20, 8:20] = 1
     image = np.random.default_rng(7).random((32, 32, 3)).astype(np.float32)
     order = Order(image=image, mask=mask, prompt="a photo of sks pit", seed=1)
-    return next(iter(Painter(pipeline, own, 1).paint([order])))
+    return next(iter(Inpainter(pipeline, own, 1).paint([order])))
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def teach(other_family, device, study, tmp_path):
         pipeline = pipeline_loading.load(other_family, own, pipeline_loading.device_of(device), dtype)
         folder = tmp_path / name
         folder.mkdir(exist_ok=True)
-        return Teacher(pipeline, lessons, own, folder, seed=5)
+        return Trainer(pipeline, lessons, own, folder, seed=5)
 
     return make
 
@@ -83,7 +83,7 @@ def test_what_was_taught_paints_the_same_image_in_any_company_and_process(study,
     has_maps = (other_family / "unet").is_dir()
     assert any("attention part of the loss was left out" in said for said in fitted.report.details) != has_maps
     together = list(fitted.render(range(2)))
-    drop_warm()
+    drop_cached_pipeline()
     [alone] = DiffusionEngine(tmp_path).fit(spec, shelf, ignore).render([1])
     assert np.array_equal(alone.image, together[1].image)
     assert alone.provenance == together[1].provenance
@@ -186,7 +186,7 @@ def test_sd3_can_only_paint_and_a_fit_of_it_is_refused_before_it_begins(tiny, st
 
 
 @pytest.mark.parametrize(
-    "lever", [one for one in autotune.LEVERS if one.name != "compiled_blocks"], ids=lambda one: one.name
+    "lever", [one for one in autotune.OPTIMIZATIONS if one.name != "compiled_blocks"], ids=lambda one: one.name
 )
 def test_a_lever_of_this_model_can_be_pulled_and_released(other_family, lever):
     pipeline = load(other_family)

@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("diffusers")
 
 from datagen.errors import DeviceFault, EngineError  # noqa: E402
-from datagen.synthesis.diffusion.inference.inpainter import Order, Painter  # noqa: E402
+from datagen.synthesis.diffusion.inference.inpainter import Inpainter, Order  # noqa: E402
 from datagen.synthesis.diffusion.parameters import DiffusionParameters  # noqa: E402
 from datagen.synthesis.diffusion.weights import pipeline_loading  # noqa: E402
 
@@ -35,7 +35,7 @@ def order(seed):
 
 
 def test_a_crop_is_the_same_alone_and_in_any_company(pipeline):
-    painter = Painter(pipeline, OWN, 4)
+    painter = Inpainter(pipeline, OWN, 4)
     alone = next(iter(painter.paint([order(3)])))
     first = next(iter(painter.paint([order(n) for n in (3, 4, 5, 6)])))
     last = list(painter.paint([order(n) for n in (9, 8, 7, 3)]))[3]
@@ -44,7 +44,7 @@ def test_a_crop_is_the_same_alone_and_in_any_company(pipeline):
 
 
 def test_candidates_for_one_place_are_painted_as_each_alone(pipeline):
-    painter = Painter(pipeline, OWN, 4)
+    painter = Inpainter(pipeline, OWN, 4)
     one, other = order(3), order(4)
     again = replace(one, seed=8)
     together = list(painter.paint([one, again, other, replace(other, seed=9)]))
@@ -55,7 +55,7 @@ def test_candidates_for_one_place_are_painted_as_each_alone(pipeline):
 
 def test_few_orders_are_not_filled_up_to_a_large_batch(pipeline):
     cramped = Cramped(pipeline, 4, RuntimeError("filled up"))
-    painter = Painter(cramped, OWN, 8)
+    painter = Inpainter(cramped, OWN, 8)
     assert len(list(painter.paint([order(n) for n in range(3)], 2))) == 3
     assert (cramped.asked, painter.batch) == ([2, 2], 8)
 
@@ -68,11 +68,11 @@ def test_few_steps_begin_with_all_noise_also_where_a_pipeline_prefers_a_hair_les
         """As SDXL's is declared."""
 
     wanted = SimpleNamespace(__call__=call, device=pipeline.device)
-    assert Painter(wanted, DiffusionParameters(steps=steps), 1)._strength() == strength
+    assert Inpainter(wanted, DiffusionParameters(steps=steps), 1)._strength() == strength
 
 
 def test_another_seed_paints_another_picture(pipeline):
-    painter = Painter(pipeline, OWN, 2)
+    painter = Inpainter(pipeline, OWN, 2)
     one, other = order(3), order(3)
     made = list(painter.paint([one, Order(image=other.image, mask=other.mask, prompt=other.prompt, seed=4)]))
     assert not np.array_equal(*made)
@@ -100,16 +100,16 @@ class Cramped:
 
 def test_out_of_memory_halves_the_batch_and_goes_on(pipeline):
     cramped = Cramped(pipeline, 2, torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"))
-    painter = Painter(cramped, OWN, 8)
+    painter = Inpainter(cramped, OWN, 8)
     made = list(painter.paint([order(n) for n in range(3)]))
     assert (len(made), painter.batch) == (3, 2)
     assert cramped.asked == [8, 4, 2, 2]
-    whole = list(Painter(pipeline, OWN, 2).paint([order(n) for n in range(3)]))
+    whole = list(Inpainter(pipeline, OWN, 2).paint([order(n) for n in range(3)]))
     assert all(np.array_equal(a, b) for a, b in zip(made, whole, strict=True))
 
 
 def test_not_even_one_crop_fits(pipeline):
-    painter = Painter(Cramped(pipeline, 0, torch.OutOfMemoryError("CUDA out of memory")), OWN, 2)
+    painter = Inpainter(Cramped(pipeline, 0, torch.OutOfMemoryError("CUDA out of memory")), OWN, 2)
     with pytest.raises(EngineError, match=r"one crop of 32 pixels does not fit into the device's memory"):
         list(painter.paint([order(1)]))
 
@@ -117,13 +117,13 @@ def test_not_even_one_crop_fits(pipeline):
 def test_a_device_that_fails_is_told_from_a_fault_of_ours(pipeline):
     broken = Cramped(pipeline, 0, RuntimeError("CUDA error: unspecified launch failure"))
     with pytest.raises(DeviceFault, match=r"unspecified launch failure"):
-        list(Painter(broken, OWN, 1).paint([order(1)]))
+        list(Inpainter(broken, OWN, 1).paint([order(1)]))
     with pytest.raises(RuntimeError, match=r"shapes"):
-        list(Painter(Cramped(pipeline, 0, RuntimeError("shapes do not match")), OWN, 1).paint([order(1)]))
+        list(Inpainter(Cramped(pipeline, 0, RuntimeError("shapes do not match")), OWN, 1).paint([order(1)]))
 
 
 def test_numbers_that_are_none_name_the_dtype(pipeline):
     with torch.no_grad():
         next(pipeline.vae.decoder.parameters()).fill_(float("nan"))
     with pytest.raises(EngineError, match=r"set “diffusion.dtype” to “bfloat16” or “float32”"):
-        list(Painter(pipeline, OWN, 1).paint([order(1)]))
+        list(Inpainter(pipeline, OWN, 1).paint([order(1)]))

@@ -18,7 +18,7 @@ from diffusers.utils import convert_state_dict_to_diffusers  # noqa: E402
 from peft.utils import get_peft_model_state_dict  # noqa: E402
 
 from datagen.errors import EngineError  # noqa: E402
-from datagen.synthesis.diffusion.inference.inpainter import Order, Painter  # noqa: E402
+from datagen.synthesis.diffusion.inference.inpainter import Inpainter, Order  # noqa: E402
 from datagen.synthesis.diffusion.parameters import DiffusionParameters  # noqa: E402
 from datagen.synthesis.diffusion.weights import pipeline_loading  # noqa: E402
 from datagen.synthesis.diffusion.weights.inspection import examine  # noqa: E402
@@ -34,7 +34,7 @@ def paint(pipeline):
     mask = np.zeros((32, 32), np.float32)
     mask[8:20, 8:20] = 1
     image = np.full((32, 32, 3), 0.5, np.float32)
-    return next(iter(Painter(pipeline, OWN, 1).paint([Order(image=image, mask=mask, prompt="a sks pit", seed=1)])))
+    return next(iter(Inpainter(pipeline, OWN, 1).paint([Order(image=image, mask=mask, prompt="a sks pit", seed=1)])))
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def test_pictures_are_decoded_one_by_one(tiny):
     pipeline.vae.decoder.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
     mask, image = np.ones((32, 32), np.float32), np.full((32, 32, 3), 0.5, np.float32)
     orders = [Order(image=image, mask=mask, prompt="a sks pit", seed=n) for n in range(3)]
-    list(Painter(pipeline, OWN, 3).paint(orders))
+    list(Inpainter(pipeline, OWN, 3).paint(orders))
     assert sizes == [1, 1, 1]
 
 

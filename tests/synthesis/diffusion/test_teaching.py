@@ -19,7 +19,7 @@ from datagen.synthesis.composite.parameters import CompositeParameters  # noqa: 
 from datagen.synthesis.diffusion.parameters import DiffusionParameters  # noqa: E402
 from datagen.synthesis.diffusion.training import trainer  # noqa: E402
 from datagen.synthesis.diffusion.training.dataset import examples_of, make_lessons  # noqa: E402
-from datagen.synthesis.diffusion.training.trainer import Teacher  # noqa: E402
+from datagen.synthesis.diffusion.training.trainer import Trainer  # noqa: E402
 from datagen.synthesis.diffusion.weights import pipeline_loading  # noqa: E402
 
 from .conftest import SMALL  # noqa: E402
@@ -40,7 +40,7 @@ def teach(tiny, device, study, tmp_path, monkeypatch):
         pipeline = pipeline_loading.load(tiny, own, pipeline_loading.device_of(device), getattr(torch, dtype))
         folder = tmp_path / name
         folder.mkdir(exist_ok=True)
-        teacher = Teacher(pipeline, lessons, own, folder, seed=5)
+        teacher = Trainer(pipeline, lessons, own, folder, seed=5)
         if not judged:
             monkeypatch.setattr(teacher, "judge", lambda: 0.0)
         return teacher

@@ -33,7 +33,9 @@ def test_on_a_cpu_nothing_is_measured(pipeline, tmp_path):
 def test_a_lever_is_kept_when_it_helps_and_released_when_not(pipeline, monkeypatch):
     pulled = []
     levers = [
-        autotune.Lever(name=name, pull=lambda _, n=name: pulled.append(n), release=lambda _, n=name: pulled.remove(n))
+        autotune.Optimization(
+            name=name, pull=lambda _, n=name: pulled.append(n), release=lambda _, n=name: pulled.remove(n)
+        )
         for name in ("helps", "hurts", "helps a little")
     ]
     rates = iter([10.0, 14.0, 9.0, 14.2])
@@ -69,7 +71,7 @@ def test_a_lever_that_fails_is_none_and_a_device_that_fails_ends_the_measuring(p
         raise fault
 
     monkeypatch.setattr(autotune, "images_per_second", lambda *_: 1.0)
-    monkeypatch.setattr(autotune, "LEVERS", [autotune.Lever(name="odd", pull=pull, release=lambda _: None)])
+    monkeypatch.setattr(autotune, "LEVERS", [autotune.Optimization(name="odd", pull=pull, release=lambda _: None)])
     fault = CompilersOwn("recompile limit")
     assert autotune.measure(pipeline, DiffusionParameters(batch=1)).levers == ()
     fault = DeviceFault("the device failed")
@@ -147,7 +149,7 @@ def test_compiled_blocks_take_every_batch_that_memory_may_leave():
 
 def test_a_released_lever_leaves_no_copy_of_the_weights_behind(pipeline):
     before = {name: values.shape for name, values in pipeline.unet.state_dict().items()}
-    [fused] = [lever for lever in autotune.LEVERS if lever.name == "fused_qkv"]
+    [fused] = [lever for lever in autotune.OPTIMIZATIONS if lever.name == "fused_qkv"]
     fused.pull(pipeline)
     assert len(pipeline.unet.state_dict()) > len(before)
     fused.release(pipeline)
@@ -168,7 +170,7 @@ def test_a_lever_that_was_kept_and_does_not_work_here_is_let_go_of(pipeline, mon
         released.append("compiled")
         monkeypatch.undo()
 
-    levers = [autotune.Lever(name="compiled", pull=pull, release=release)]
+    levers = [autotune.Optimization(name="compiled", pull=pull, release=release)]
     monkeypatch.setattr(autotune, "LEVERS", levers)
     kept = autotune.Tuning(batch=2, levers=("compiled",), images_per_second={"batch 2": 1.0})
     assert autotune._pulled(pipeline, OWN, kept) == autotune.Tuning(
@@ -186,7 +188,7 @@ def test_a_step_counts_in_a_measurement_as_often_as_it_is_painted(pipeline, monk
 
 
 @pytest.mark.parametrize(
-    "lever", [one for one in autotune.LEVERS if one.name != "compiled_blocks"], ids=lambda one: one.name
+    "lever", [one for one in autotune.OPTIMIZATIONS if one.name != "compiled_blocks"], ids=lambda one: one.name
 )
 def test_a_lever_of_this_model_can_be_pulled_and_released(pipeline, lever):
     assert autotune.images_per_second(pipeline, OWN, 1) > 0

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from datagen.domain.inputs import Desk, Role
+from datagen.domain.inputs import ProjectKind, Role
 from datagen.imaging.codec import encode_png
 from datagen.label_studio.mapping.region_mapping import LabelNames, boxes_of, map_regions
 from datagen.workflow.inputs.importing.items import Reading
@@ -56,14 +56,16 @@ def read(path: Path, role: Role = Role.CONCEPT) -> Reading:
     return reading
 
 
-def boxes(reading: Reading, desk: Desk = Desk.CONCEPTS, size: tuple[int, int] = (WIDTH, HEIGHT)) -> list[list[Any]]:
+def boxes(
+    reading: Reading, kind: ProjectKind = ProjectKind.CONCEPTS, size: tuple[int, int] = (WIDTH, HEIGHT)
+) -> list[list[Any]]:
     """Of each item the regions as (label, x, y, width, height) in whole pixels; the others are told in ``reading``."""
     found = []
     for item in reading.items:
-        mapped = map_regions(item.draw(*size) if item.draw else None, desk, *size, NAMES)
+        mapped = map_regions(item.draw(*size) if item.draw else None, kind, *size, NAMES)
         for sentence in mapped.problems:
             reading.tell(item.where, sentence)
-        frames = boxes_of(mapped.results, desk, *size, NAMES.labels)
+        frames = boxes_of(mapped.results, kind, *size, NAMES.labels)
         found.append([(label, *(round(n) for n in (b.x, b.y, b.width, b.height))) for label, b in frames])
     return found
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from datagen.domain.inputs import Desk, Role
+from datagen.domain.inputs import ProjectKind, Role
 from datagen.errors import InputProblem
 from datagen.label_studio.mapping import region_limits
 from datagen.workflow.inputs.importing import sources
@@ -68,7 +68,7 @@ def test_coco_s_boxes_polygons_and_both_kinds_of_mask_are_read(thing: dict[str, 
 def test_coco_s_outline_is_the_area_of_a_canvas(segmentation: Any, tmp_path: Path) -> None:
     thing = {"bbox": [0, 0, 200, 100], "segmentation": segmentation}
     reading = read(file(tmp_path, "instances.json", coco(thing)), Role.CANVAS)
-    assert boxes(reading, Desk.CANVASES) == [[THE_BOX]]
+    assert boxes(reading, ProjectKind.CANVASES) == [[THE_BOX]]
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,7 @@ def test_yolo_s_rows_are_read(kind: str, classes: str, tmp_path: Path) -> None:
     file(tmp_path, classes, "names: [scratch, dent]\n" if classes == "data.yaml" else "scratch\ndent\n")
     reading = read(tmp_path)
     assert (boxes(reading), reading.told) == ([[THE_BOX]], [])
-    assert boxes(read(tmp_path, Role.CANVAS), Desk.CANVASES) == [[THE_BOX]]
+    assert boxes(read(tmp_path, Role.CANVAS), ProjectKind.CANVASES) == [[THE_BOX]]
 
 
 def test_yolo_s_labels_beside_the_pictures_and_a_names_table_are_read(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from datagen.domain.geometry import Box
-from datagen.domain.inputs import Desk, Inputs, Role
+from datagen.domain.inputs import Inputs, ProjectKind, Role
 from datagen.workflow.inputs.import_files import Added, add_files
 from datagen.workflow.inputs.input_sync import collect, refresh
 from studio import Studio, Study
@@ -30,7 +30,9 @@ def own(whole_studio: Studio) -> Study:
 @pytest.fixture
 def empty(own: Study) -> Iterator[Study]:
     yield own
-    own.studio.client.delete_tasks(own.projects[Desk.CONCEPTS], [task.id for task in own.tasks(Desk.CONCEPTS)])
+    own.studio.client.delete_tasks(
+        own.projects[ProjectKind.CONCEPTS], [task.id for task in own.tasks(ProjectKind.CONCEPTS)]
+    )
 
 
 def sources(folder: Path) -> list[Path]:
@@ -40,7 +42,7 @@ def sources(folder: Path) -> list[Path]:
 
 
 def read(study: Study) -> Inputs:
-    refresh(study.studio.workshop, study.id, force=True)
+    refresh(study.studio.services, study.id, force=True)
     with study.studio.rows() as session:
         return collect(session, study.row())
 
@@ -51,7 +53,7 @@ def test_an_export_of_this_kind_is_read_or_told(kind: str, empty: Study) -> None
     folder = EXPORTS / kind
     expected = (folder / "EXPECT.txt").read_text()
     added: list[Added] = [
-        add_files(empty.studio.workshop, empty.name, Role.CONCEPT, path) for path in sources(folder) for _ in range(2)
+        add_files(empty.studio.services, empty.name, Role.CONCEPT, path) for path in sources(folder) for _ in range(2)
     ]
     boxes = [region.box for image in read(empty).concepts for region in image.regions]
     sentences = [*added[0].problems, *added[0].notes]

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from datagen.domain.inputs import Desk, Inputs, Role
+from datagen.domain.inputs import Inputs, ProjectKind, Role
 from datagen.errors import LabelStudioUnavailable
 from datagen.label_studio.api.client import LabelStudio
 from datagen.workflow.inputs.import_files import Added, add_files, add_from_project
@@ -33,8 +33,8 @@ def own(_of_this_module: Studio) -> Study:
 @pytest.fixture
 def empty(own: Study) -> Iterator[Study]:
     yield own
-    for desk in (Desk.CONCEPTS, Desk.CANVASES):
-        own.studio.client.delete_tasks(own.projects[desk], [one.id for one in own.tasks(desk)])
+    for kind in (ProjectKind.CONCEPTS, ProjectKind.CANVASES):
+        own.studio.client.delete_tasks(own.projects[kind], [one.id for one in own.tasks(kind)])
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def add(empty: Study, tmp_path: Path) -> Callable[..., Added]:
 
     def add(*tasks: dict[str, Any], **more: Any) -> Added:
         path = file(tmp_path / "photos", "list.json", list(tasks)) if tasks else tmp_path / "photos"
-        added = add_files(empty.studio.workshop, empty.name, Role.CONCEPT, path, **more)
+        added = add_files(empty.studio.services, empty.name, Role.CONCEPT, path, **more)
         (tmp_path / "photos" / "list.json").unlink(missing_ok=True)
         return added
 
@@ -53,7 +53,7 @@ def add(empty: Study, tmp_path: Path) -> Callable[..., Added]:
 
 
 def read(study: Study) -> Inputs:
-    refresh(study.studio.workshop, study.id, force=True)
+    refresh(study.studio.services, study.id, force=True)
     with study.studio.rows() as session:
         return collect(session, study.row())
 
@@ -69,10 +69,10 @@ def places(study: Study) -> dict[str, list[tuple[int, int]]]:
 def test_the_same_again_changes_nothing(empty: Study, add: Callable[..., Added]) -> None:
     first = add(task("a.png"), task("b.png", rectangle(50)))
     assert (first.new, first.known, first.regions) == (2, 0, 2)
-    before = [(one.id, one.annotations) for one in empty.tasks(Desk.CONCEPTS)]
+    before = [(one.id, one.annotations) for one in empty.tasks(ProjectKind.CONCEPTS)]
     again = add(task("a.png"), task("b.png", rectangle(50)))
     assert (again.new, again.known, again.completed, again.regions) == (0, 2, 0, 0)
-    assert [(one.id, one.annotations) for one in empty.tasks(Desk.CONCEPTS)] == before
+    assert [(one.id, one.annotations) for one in empty.tasks(ProjectKind.CONCEPTS)] == before
 
 
 def test_pictures_first_and_what_is_drawn_later(empty: Study, add: Callable[..., Added]) -> None:
@@ -83,7 +83,7 @@ def test_pictures_first_and_what_is_drawn_later(empty: Study, add: Callable[...,
 
 
 def test_pictures_uploaded_by_hand_first_and_what_is_drawn_later(empty: Study, add: Callable[..., Added]) -> None:
-    project = empty.projects[Desk.CONCEPTS]
+    project = empty.projects[ProjectKind.CONCEPTS]
     [address] = empty.studio.client.upload(project, [("plate.png", picture(1))])
     empty.studio.client.import_tasks(project, [{"data": {"image": address}}])
     added = add(task("a.png"))
@@ -105,7 +105,7 @@ def test_an_import_that_was_interrupted_is_completed_by_the_next(
         broken.setattr(LabelStudio, "import_tasks", without_annotations)
         with pytest.raises(LabelStudioUnavailable):
             add(task("a.png"), task("b.png", rectangle(50)))
-    assert len(empty.tasks(Desk.CONCEPTS)) == 2
+    assert len(empty.tasks(ProjectKind.CONCEPTS)) == 2
     added = add(task("a.png"), task("b.png", rectangle(50)))
     assert (added.new, added.completed) == (0, 2)
     assert places(empty) == {"a.png": [(20, 20)], "b.png": [(100, 20)]}
@@ -135,7 +135,7 @@ def test_drawings_that_a_later_export_has_in_addition_are_added_to_those_there(
 def test_what_somebody_changed_or_deleted_since_does_not_come_again(empty: Study, add: Callable[..., Added]) -> None:
     drawn = task("a.png", rectangle(), rectangle(60, label="dent"))
     add(drawn)
-    [there] = empty.tasks(Desk.CONCEPTS)
+    [there] = empty.tasks(ProjectKind.CONCEPTS)
     assert there.newest is not None
     moved = json.loads(json.dumps(there.newest.result[0]))
     moved["value"]["x"] += 3
@@ -147,7 +147,7 @@ def test_what_somebody_changed_or_deleted_since_does_not_come_again(empty: Study
 
 def test_a_thing_drawn_by_hand_is_not_drawn_a_second_time(empty: Study, add: Callable[..., Added]) -> None:
     add()
-    first = next(one for one in empty.tasks(Desk.CONCEPTS) if one.data["name"] == "a.png")
+    first = next(one for one in empty.tasks(ProjectKind.CONCEPTS) if one.data["name"] == "a.png")
     by_hand = {**rectangle(11, 21), "from_name": "concept", "to_name": "image"}
     empty.studio.client.annotate(first.id, [by_hand])
     assert (added := add(task("a.png"))).known == 1
@@ -161,7 +161,7 @@ def test_a_region_in_any_form_is_imported_in_the_form_that_the_project_shows(
     shape["value"]["ellipselabels"] = ["dent"]
     added = add(task("a.png", rectangle(40, 60, -30, -40, label="SCRATCH"), shape), aliases={"bruise": "dent"})
     assert (added.new, added.problems) == (1, ())
-    [there] = empty.tasks(Desk.CONCEPTS)
+    [there] = empty.tasks(ProjectKind.CONCEPTS)
     assert there.newest is not None
     kinds = [(one["from_name"], one["type"]) for one in there.newest.result]
     assert kinds == [("concept", "rectanglelabels"), ("outline", "polygonlabels")]
@@ -177,7 +177,7 @@ def test_a_label_of_theirs_is_taken_as_one_of_ours(empty: Study, add: Callable[.
 def test_pictures_in_label_studio_itself_are_found_and_not_uploaded_again(
     empty: Study, add: Callable[..., Added], tmp_path: Path
 ) -> None:
-    client, project = empty.studio.client, empty.projects[Desk.CANVASES]
+    client, project = empty.studio.client, empty.projects[ProjectKind.CANVASES]
     [address] = client.upload(project, [("there.png", picture(40))])
     added = add(
         task(address),
@@ -191,15 +191,15 @@ def test_pictures_in_label_studio_itself_are_found_and_not_uploaded_again(
     assert any("neither beside the file nor in Label Studio" in reason for reason in reasons)
     assert any("on another server; download it and lay it beside the file" in reason for reason in reasons)
     assert any("its picture is missing; lay it beside the file, or name its folder with --images" in r for r in reasons)
-    assert empty.tasks(Desk.CONCEPTS)[0].data["image"] == address
+    assert empty.tasks(ProjectKind.CONCEPTS)[0].data["image"] == address
 
 
 def test_pictures_in_a_folder_of_their_own_are_found(empty: Study, tmp_path: Path) -> None:
     export = file(tmp_path / "given", "export.json", [task("s3://bucket/key/a.png")])
     file(tmp_path / "elsewhere", "deep/a.png", picture(1))
-    alone = add_files(empty.studio.workshop, empty.name, Role.CONCEPT, export)
+    alone = add_files(empty.studio.services, empty.name, Role.CONCEPT, export)
     assert (alone.usable, len(alone.problems)) == (0, 1)
-    found = add_files(empty.studio.workshop, empty.name, Role.CONCEPT, export, images=tmp_path / "elsewhere")
+    found = add_files(empty.studio.services, empty.name, Role.CONCEPT, export, images=tmp_path / "elsewhere")
     assert (found.new, found.problems) == (1, ())
 
 
@@ -215,7 +215,9 @@ def test_a_project_with_other_controls_and_pictures_is_read_as_its_export_is(
     client = studio.client
     project = client.create_project("foreign controls", {"label_config": CONFIG})
     try:
-        one, two = client.upload(empty.projects[Desk.BACKGROUNDS], [("one.png", picture(51)), ("two.png", picture(52))])
+        one, two = client.upload(
+            empty.projects[ProjectKind.BACKGROUNDS], [("one.png", picture(51)), ("two.png", picture(52))]
+        )
         box = {**rectangle(), "to_name": "pic"}
         ellipse = {"x": 50, "y": 50, "radiusX": 10, "radiusY": 20, "rotation": 0, "ellipselabels": ["dent"]}
         spot = {"x": 5, "y": 5, "width": 1, "keypointlabels": ["dent"]}
@@ -226,12 +228,12 @@ def test_a_project_with_other_controls_and_pictures_is_read_as_its_export_is(
         ]
         [task_id] = client.import_tasks(project.id, [{"data": {"photo": one, "second": two}}])
         client.annotate(task_id, drawn)
-        added = add_from_project(studio.workshop, empty.name, Role.CONCEPT, project.id)
+        added = add_from_project(studio.services, empty.name, Role.CONCEPT, project.id)
         assert (added.new, added.regions) == (2, 2)
         [problem] = added.problems
         assert "a keypoint has no area; draw a box or a polygon round the thing" in problem
         assert places(empty) == {"one.png": [(20, 20)], "two.png": [(80, 30)]}
-        again = add_from_project(studio.workshop, empty.name, Role.CONCEPT, project.id)
+        again = add_from_project(studio.services, empty.name, Role.CONCEPT, project.id)
         assert (again.new, again.known, again.regions) == (0, 2, 0)
 
         exported = httpx.get(
@@ -240,7 +242,7 @@ def test_a_project_with_other_controls_and_pictures_is_read_as_its_export_is(
             headers={"Authorization": f"Token {studio.server.token}"},
             timeout=60,
         ).json()
-        by_file = add_files(studio.workshop, empty.name, Role.CONCEPT, file(tmp_path, "export.json", exported))
+        by_file = add_files(studio.services, empty.name, Role.CONCEPT, file(tmp_path, "export.json", exported))
         assert (by_file.new, by_file.known) == (0, 2)
     finally:
         client.delete_project(project.id)
@@ -252,7 +254,7 @@ def test_values_that_cannot_be_read_are_told_on_a_project_too(empty: Study, stud
     project = client.create_project("odd values", {"label_config": '<View><Image name="pic" value="$photo"/></View>'})
     try:
         odd = [("odd.png", picture(61)), ("odd2.png", picture(62)), ("odd3.png", picture(63))]
-        one, two, three = client.upload(empty.projects[Desk.BACKGROUNDS], odd)
+        one, two, three = client.upload(empty.projects[ProjectKind.BACKGROUNDS], odd)
         null = {**rectangle(None), "to_name": "pic"}
         drafts = [
             {"data": {"photo": one}, "annotations": [{"result": [[rectangle()]]}]},
@@ -266,7 +268,7 @@ def test_values_that_cannot_be_read_are_told_on_a_project_too(empty: Study, stud
             headers={"Authorization": f"Token {studio.server.token}", "Content-Type": "application/json"},
             timeout=30,
         ).raise_for_status()
-        added = add_from_project(studio.workshop, empty.name, Role.CONCEPT, project.id)
+        added = add_from_project(studio.services, empty.name, Role.CONCEPT, project.id)
         assert (added.new, added.regions) == (2, 2)
         assert sorted(reason.partition(";")[0] for reason, _ in added.grouped) == [
             "Label Studio cannot send it (it holds half a character)",
@@ -281,7 +283,7 @@ def test_values_that_cannot_be_read_are_told_on_a_project_too(empty: Study, stud
 def test_rectangles_and_ellipses_are_areas_of_a_canvas(empty: Study, tmp_path: Path) -> None:
     file(tmp_path, "a.png", picture(70))
     path = file(tmp_path, "canvas.json", [task("a.png", rectangle(label="area"))])
-    added = add_files(empty.studio.workshop, empty.name, Role.CANVAS, path)
+    added = add_files(empty.studio.services, empty.name, Role.CANVAS, path)
     assert (added.new, added.regions) == (1, 1)
     [canvas] = read(empty).canvases
     bounds = canvas.areas[0].polygon.bounds

@@ -19,7 +19,7 @@ from datagen.label_studio.api.auth import TokenKind
 from datagen.label_studio.api.downloads import DOWNLOAD_SECONDS, fetch
 from datagen.label_studio.api.http import READ_ATTEMPTS, TIMEOUT, Connection
 from datagen.label_studio.api.models import Backend, Counts, Project, Task, View, Webhook
-from datagen.label_studio.api.task_listing import PAGE, Wanted, list_stamps, list_tab, list_tasks
+from datagen.label_studio.api.task_listing import PAGE, TaskQuery, list_stamps, list_tab, list_tasks
 from datagen.label_studio.api.uploads import upload
 
 #: Label Studio lists no more projects in a page.
@@ -155,7 +155,7 @@ class LabelStudio:
             return list_tab(
                 self._at, project_id, view_id, annotations=annotations, page_size=page_size, unreadable=unreadable
             )
-        wanted = Wanted(ids=ids, batch=batch, updated_since=updated_since)
+        wanted = TaskQuery(ids=ids, batch=batch, updated_since=updated_since)
         return list_tasks(
             self._at, project_id, wanted, annotations=annotations, page_size=page_size, unreadable=unreadable
         )
@@ -168,7 +168,7 @@ class LabelStudio:
         ``updated_since``: see ``tasks``. ``key`` keeps those whose ``data.datagen_key`` is it, also tasks that Label
         Studio cannot send.
         """
-        return list(list_stamps(self._at, project_id, Wanted(updated_since=updated_since, key=key)))
+        return list(list_stamps(self._at, project_id, TaskQuery(updated_since=updated_since, key=key)))
 
     def import_tasks(self, project_id: int, drafts: Sequence[Mapping[str, Any]]) -> list[int]:
         """Make tasks (``data``, ``predictions``, ``annotations``) in one request; their ids, in order.

@@ -26,7 +26,7 @@ from datagen.errors import (
     LabelStudioUnavailable,
 )
 from datagen.label_studio.api.auth import TokenAuth, TokenKind
-from datagen.label_studio.api.transport import Pin, Wire
+from datagen.label_studio.api.transport import AddressPolicy, Wire
 
 #: Connecting is quick or it fails; an import of 1,000 tasks with predictions takes a few seconds on a slow server.
 TIMEOUT = httpx.Timeout(60.0, connect=5.0)
@@ -73,7 +73,7 @@ class Connection:
         api_key: str,
         *,
         transport: httpx.BaseTransport | None = None,
-        pin: Pin | None = None,
+        pin: AddressPolicy | None = None,
         timeout: httpx.Timeout = TIMEOUT,
         read_attempts: int = READ_ATTEMPTS,
     ) -> None:
@@ -81,7 +81,7 @@ class Connection:
             raise LabelStudioError(f"{url!r} is no address of a web server: set LABEL_STUDIO_URL to http://HOST:PORT.")
         self.url = url.rstrip("/")
         self._transport = transport
-        self._pin = pin or Pin()
+        self._pin = pin or AddressPolicy()
         self._timeout = timeout
         self._read_attempts = read_attempts
         self._auth = TokenAuth(api_key, self.url)

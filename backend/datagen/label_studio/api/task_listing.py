@@ -40,7 +40,7 @@ _UNREADABLE = "Such a task holds text that is none (half a character); delete it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class TaskQuery:
     """Which tasks of a project: those of which all that is given holds."""
 
     ids: Sequence[int] | None = None
@@ -55,7 +55,7 @@ class Wanted:
 def list_tasks(
     at: Connection,
     project_id: int,
-    wanted: Wanted,
+    wanted: TaskQuery,
     *,
     annotations: bool,
     page_size: int,
@@ -78,14 +78,14 @@ def list_tasks(
         yield from map(Task.from_json, _list(at, project_id, some, params, unreadable))
 
 
-def list_stamps(at: Connection, project_id: int, wanted: Wanted) -> Iterator[tuple[int, str]]:
+def list_stamps(at: Connection, project_id: int, wanted: TaskQuery) -> Iterator[tuple[int, str]]:
     """The numbers of tasks and when they were touched, see ``stamp``, in the order of the numbers."""
     params = {"project": project_id, "page_size": STAMPS_PAGE, "include": "id,updated_at"}
     return ((int(one["id"]), stamp(one["updated_at"])) for one in _list(at, project_id, wanted, params))
 
 
 def _list(
-    at: Connection, project_id: int, wanted: Wanted, params: dict[str, Any], unreadable: list[int] | None = None
+    at: Connection, project_id: int, wanted: TaskQuery, params: dict[str, Any], unreadable: list[int] | None = None
 ) -> Iterator[dict[str, Any]]:
     last = 0
     while True:
@@ -147,7 +147,7 @@ def _read_around(
     while waiting:
         some = waiting.pop()
         what = f"task {some[0]} of project {project_id}" if len(some) == 1 else f"the tasks of project {project_id}"
-        asked = params | {"query": _as_text(_query(Wanted(ids=some), 0))}
+        asked = params | {"query": _as_text(_query(TaskQuery(ids=some), 0))}
         page = at.get_once("/api/tasks/", what, asked)
         if page is None and len(some) == 1:
             page = at.get_once("/api/tasks/", what, asked)  # a passing fault must not be taken for the task's
@@ -183,7 +183,7 @@ def _params(project_id: int, annotations: bool, page_size: int) -> dict[str, Any
     return params | {"fields": "all"} if annotations else params
 
 
-def _query(wanted: Wanted, after: int) -> dict[str, Any]:
+def _query(wanted: TaskQuery, after: int) -> dict[str, Any]:
     """The Data Manager's query: items picked by id, and filters that all must hold."""
     filters: list[dict[str, Any]] = []
     if after:

@@ -82,7 +82,7 @@ def resolved(host: str, port: int) -> list[Address]:
     return list(dict.fromkeys(ip_address(str(entry[4][0]).partition("%")[0]) for entry in found))
 
 
-class Pin:
+class AddressPolicy:
     """Which addresses a host may have.
 
     None that is link-local, multicast, unspecified or a cloud's metadata service, unless the host was given as that
@@ -145,7 +145,7 @@ def _listed(addresses: Iterable[Address]) -> str:
 class Wire(httpx.BaseTransport):
     """httpx's transport over httpcore's pool, with connections that ``pin`` allows."""
 
-    def __init__(self, pin: Pin) -> None:
+    def __init__(self, pin: AddressPolicy) -> None:
         self._pool = httpcore.ConnectionPool(
             ssl_context=httpx.create_ssl_context(),
             max_connections=100,
@@ -206,7 +206,7 @@ def _as_httpx() -> Iterator[None]:
 class _Backend(httpcore.NetworkBackend):
     """Connects to the addresses that the pin allows, one after the other."""
 
-    def __init__(self, pin: Pin) -> None:
+    def __init__(self, pin: AddressPolicy) -> None:
         self._pin = pin
         self._sockets = httpcore.SyncBackend()
 

@@ -1,1 +1,1 @@
-""""""
+"""Conversion between Label Studio's JSON and domain values: regions, masks, predictions, form answers."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from datagen.domain.decision import ACTIONS, Decision
 from datagen.domain.foreign_text import plain
-from datagen.domain.lifecycle import Happening
+from datagen.domain.lifecycle import StudyEvent
 from datagen.domain.verdict import Opinion, Reason, Verdict
 from datagen.errors import InputProblem
 
@@ -60,7 +60,7 @@ def decision(result: Sequence[Any] | None) -> Decision:
     actions = [_ACTIONS[one] for one in _choices(result, "action") if one in _ACTIONS]
     if len(actions) != 1:
         raise InputProblem(f"no action was chosen; choose {', '.join(f'“{one}”' for one in ACTIONS)} and update.")
-    action: Happening = actions[0]
+    action: StudyEvent = actions[0]
     return Decision(
         action=action,
         count=_count(result),

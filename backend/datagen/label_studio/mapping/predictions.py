@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from datagen.domain.geometry import Box, Polygon, to_percent
-from datagen.domain.inputs import Desk
+from datagen.domain.inputs import ProjectKind
 from datagen.domain.sample import Sample
 
 #: The model version of everything we post. A project that takes tasks with predictions shows this version's.
@@ -19,7 +19,7 @@ MODEL_VERSION = "datagen"
 _DIGITS = 6
 
 
-def prediction(sample: Sample, desk: Desk, score: float | None = None) -> dict[str, Any]:
+def prediction(sample: Sample, project_kind: ProjectKind, score: float | None = None) -> dict[str, Any]:
     """A sample's labels for a desk: the outlines of its masks, and on Dataset also their boxes.
 
     The regions' ids say which instance and which of its outlines they are, so they are the same whenever posted.
@@ -27,7 +27,7 @@ def prediction(sample: Sample, desk: Desk, score: float | None = None) -> dict[s
     width, height = sample.image.width, sample.image.height
     regions: list[dict[str, Any]] = []
     for i, instance in enumerate(sample.instances):
-        if desk is Desk.DATASET:
+        if project_kind is ProjectKind.DATASET:
             regions.append(box_region(f"i{i}b", "box", instance.label, instance.box, width, height))
         regions += (
             polygon_region(f"i{i}o{j}", "label", instance.label, outline, width, height)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from datagen.domain.inputs import Desk
+from datagen.domain.inputs import ProjectKind
 from datagen.errors import BadRegion
 from datagen.label_studio.mapping import brush_masks
 from datagen.label_studio.mapping.region_limits import Allowance
@@ -28,10 +28,10 @@ from datagen.label_studio.mapping.region_shapes import (
 )
 
 #: The controls of a study's projects: type of result → name.
-CONTROLS: dict[Desk, dict[str, str]] = {
-    Desk.CONCEPTS: {"rectanglelabels": "concept", "polygonlabels": "outline", "brushlabels": "brush"},
-    Desk.CANVASES: {"polygonlabels": "canvas"},
-    Desk.BACKGROUNDS: {"choices": "use"},
+CONTROLS: dict[ProjectKind, dict[str, str]] = {
+    ProjectKind.CONCEPTS: {"rectanglelabels": "concept", "polygonlabels": "outline", "brushlabels": "brush"},
+    ProjectKind.CANVASES: {"polygonlabels": "canvas"},
+    ProjectKind.BACKGROUNDS: {"choices": "use"},
 }
 _WORDS = {
     "rectangle": "box",
@@ -60,16 +60,16 @@ class Converted:
     scaled: int = 0
 
 
-def convert(result: Any, desk: Desk, width: int, height: int, left: Allowance) -> Converted:
+def convert(result: Any, project_kind: ProjectKind, width: int, height: int, left: Allowance) -> Converted:
     """The regions that a result holds, for a picture of ``width`` by ``height`` pixels.
 
     A region of the study's own controls is handed on as it is, unless it was drawn on a picture of another shape.
     ``left`` is what painted regions may still use; it is shared with whoever reads the regions.
     """
     parts = parts_of(result)
-    if desk is Desk.BACKGROUNDS:
+    if project_kind is ProjectKind.BACKGROUNDS:
         return Converted(results=tuple(filter(None, map(_use, parts.answers))))
-    controls = CONTROLS.get(desk, {})
+    controls = CONTROLS.get(project_kind, {})
     results: list[dict[str, Any]] = []
     problems = list(parts.problems)
     scaled = 0
@@ -84,9 +84,9 @@ def convert(result: Any, desk: Desk, width: int, height: int, left: Allowance) -
             if control is not None and part.result.get("from_name") == control:
                 results.append(dict(part.result))
                 continue
-            decoded += part.shape == "bitmask" or (part.shape == "brush" and desk is not Desk.CONCEPTS)
+            decoded += part.shape == "bitmask" or (part.shape == "brush" and project_kind is not ProjectKind.CONCEPTS)
             _check_decoded(decoded)
-            results += _shaped(part, desk, width, height, left)
+            results += _shaped(part, project_kind, width, height, left)
         except BadRegion as problem:
             label = f" (“{part.labels[0]}”)" if part.labels else ""
             problems.append(f"{word} {numbers[word]}{label}: {problem}.")
@@ -125,7 +125,9 @@ def region(control: str, kind: str, value: dict[str, Any], labels: Sequence[str]
     return {"from_name": control, "to_name": "image", "type": kind, "value": {**value, kind: list(labels)}}
 
 
-def _shaped(part: RegionPart, desk: Desk, width: int, height: int, left: Allowance) -> list[dict[str, Any]]:
+def _shaped(
+    part: RegionPart, project_kind: ProjectKind, width: int, height: int, left: Allowance
+) -> list[dict[str, Any]]:
     """What one region of another project is for a desk: one result, or several where it has several areas."""
     if part.result.get("image_rotation") not in (None, 0, 360):
         raise BadRegion("it was drawn on the picture turned round; turn the picture back and draw it again")
@@ -133,13 +135,15 @@ def _shaped(part: RegionPart, desk: Desk, width: int, height: int, left: Allowan
         raise BadRegion("a keypoint has no area; draw a box or a polygon round the thing")
     if part.shape not in _WORDS:
         raise BadRegion("it is no region of a picture, and is not used")
-    polygon = CONTROLS[desk]["polygonlabels"]
-    if part.shape == "rectangle" and desk is Desk.CONCEPTS:
+    polygon = CONTROLS[project_kind]["polygonlabels"]
+    if part.shape == "rectangle" and project_kind is ProjectKind.CONCEPTS:
         return [region("concept", "rectanglelabels", upright_extent(part.value, width, height), part.labels)]
-    if part.shape == "brush" and desk is Desk.CONCEPTS:
+    if part.shape == "brush" and project_kind is ProjectKind.CONCEPTS:
         value = {"format": "rle", "rle": part.value.get("rle", part.result.get("rle"))}
         return [region("brush", "brushlabels", value, part.labels)]
-    if part.shape == "bitmask" and desk is Desk.CONCEPTS:  # as one mask, so that a thing with a hole stays one thing
+    if (
+        part.shape == "bitmask" and project_kind is ProjectKind.CONCEPTS
+    ):  # as one mask, so that a thing with a hole stays one thing
         value = {"format": "rle", "rle": brush_masks.encode(_mask(part, width, height, left))}
         return [region("brush", "brushlabels", value, part.labels)]
     return [

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from datagen.domain.geometry import Box, check_corners
-from datagen.domain.inputs import Desk
+from datagen.domain.inputs import ProjectKind
 from datagen.errors import BadRegion
 from datagen.label_studio.mapping import brush_masks
 from datagen.label_studio.mapping.region_conversion import convert
@@ -47,17 +47,17 @@ class LabelNames:
     #: another project's label → one of ``labels``
     aliases: Mapping[str, str]
 
-    def known(self, desk: Desk) -> tuple[str, ...]:
+    def known(self, project_kind: ProjectKind) -> tuple[str, ...]:
         """The labels that regions of a desk may have."""
-        return (AREA, *self.labels) if desk is Desk.CANVASES else self.labels
+        return (AREA, *self.labels) if project_kind is ProjectKind.CANVASES else self.labels
 
-    def chosen(self, given: Sequence[str], desk: Desk) -> str:
+    def chosen(self, given: Sequence[str], project_kind: ProjectKind) -> str:
         """The study's label among those of a region: the same, the same but for case and blanks, or by an alias.
 
         Raises:
             BadRegion: there is none; the sentence names the labels that the study has.
         """
-        known = self.known(desk)
+        known = self.known(project_kind)
         for name in given:
             if name in known:
                 return name
@@ -75,11 +75,11 @@ class LabelNames:
         )
 
 
-def map_regions(result: Any, desk: Desk, width: int, height: int, names: LabelNames) -> Mapped:
+def map_regions(result: Any, project_kind: ProjectKind, width: int, height: int, names: LabelNames) -> Mapped:
     """What a picture's annotation comes to at a desk, region by region; each one is checked as the desk reads it."""
     left = Allowance()
-    converted = convert(result, desk, width, height, left)
-    if desk is Desk.BACKGROUNDS:
+    converted = convert(result, project_kind, width, height, left)
+    if project_kind is ProjectKind.BACKGROUNDS:
         return Mapped(results=tuple({**answer, "id": digest(answer)} for answer in converted.results))
     problems = list(converted.problems)
     results: dict[str, dict[str, Any]] = {}
@@ -93,11 +93,11 @@ def map_regions(result: Any, desk: Desk, width: int, height: int, names: LabelNa
         numbers[word] = numbers.get(word, 0) + 1
         named = f"{word} {numbers[word]}" + (f" (“{given[0]}”)" if given else "")
         try:
-            region = _rebuilt(raw, names.chosen(given, desk), width, height)
+            region = _rebuilt(raw, names.chosen(given, project_kind), width, height)
         except BadRegion as problem:
             problems.append(f"{named}: {problem}.")
             continue
-        read = concept_regions if desk is Desk.CONCEPTS else canvas_areas
+        read = concept_regions if project_kind is ProjectKind.CONCEPTS else canvas_areas
         _, refused = read([region], width, height, names.labels, left)
         if refused:
             problems.append(f"{named}: {refused[0].rpartition('”): ')[2]}")
@@ -114,9 +114,11 @@ def digest(result: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode("utf-8", "replace")).hexdigest()[:10]
 
 
-def boxes_of(results: Sequence[Any], desk: Desk, width: int, height: int, labels: Sequence[str]) -> list[Any]:
+def boxes_of(
+    results: Sequence[Any], project_kind: ProjectKind, width: int, height: int, labels: Sequence[str]
+) -> list[Any]:
     """The label and box of each region that can be read, to see whether two mean the same thing."""
-    if desk is Desk.CONCEPTS:
+    if project_kind is ProjectKind.CONCEPTS:
         regions, _ = concept_regions(results, width, height, labels)
         return [(region.label, region.box) for region in regions]
     areas, _ = canvas_areas(results, width, height, labels)

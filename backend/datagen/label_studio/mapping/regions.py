@@ -28,7 +28,7 @@ from datagen.domain.geometry import (
     rotated_corners,
     to_pixels,
 )
-from datagen.domain.inputs import CanvasArea, ConceptRegion, Desk
+from datagen.domain.inputs import CanvasArea, ConceptRegion, ProjectKind
 from datagen.errors import BadRegion
 from datagen.label_studio.mapping import brush_masks
 from datagen.label_studio.mapping.region_conversion import convert
@@ -68,7 +68,7 @@ def concept_regions(
     stroke belongs to the box of its label that it overlaps most, and overrides; without one it makes its own box.
     """
     left = left or Allowance()
-    converted = convert(result, Desk.CONCEPTS, width, height, left)
+    converted = convert(result, ProjectKind.CONCEPTS, width, height, left)
     result, problems = converted.results, list(converted.problems)
     boxes = _each(result, "concept", labels, problems, lambda one: _box(one, width, height))
     shapes = _each(result, "outline", labels, problems, lambda one: _polygon(one, width, height, left))
@@ -97,7 +97,7 @@ def canvas_areas(
     ``left`` is what the regions may still use where those before them were read already.
     """
     left = left or Allowance()
-    converted = convert(result, Desk.CANVASES, width, height, left)
+    converted = convert(result, ProjectKind.CANVASES, width, height, left)
     result, problems = converted.results, list(converted.problems)
     found = _each(result, "canvas", (AREA, *labels), problems, lambda one: _polygon(one, width, height, left))
     areas = tuple(

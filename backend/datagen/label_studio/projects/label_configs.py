@@ -15,7 +15,7 @@ from importlib.resources import files
 from xml.etree import ElementTree as ET
 
 from datagen.domain.decision import ACTIONS
-from datagen.domain.inputs import Desk
+from datagen.domain.inputs import ProjectKind
 from datagen.domain.verdict import Reason
 from datagen.errors import InputProblem
 from datagen.label_studio.mapping.regions import AREA
@@ -26,7 +26,7 @@ _HUE_STEP = 0.381966
 _FIRST_HUE = 0.08
 
 
-def render(desk: Desk, labels: Sequence[str]) -> str:
+def render(kind: ProjectKind, labels: Sequence[str]) -> str:
     """The label config of a desk for a study with these labels.
 
     Raises:
@@ -39,11 +39,11 @@ def render(desk: Desk, labels: Sequence[str]) -> str:
             raise InputProblem(f"the label {label!r} cannot be shown; use visible characters on one line.")
     several = [label for label in labels if label != AREA] if len(labels) > 1 else []
     values = {
-        "{label}": several if desk is Desk.CANVASES else list(labels),
+        "{label}": several if kind is ProjectKind.CANVASES else list(labels),
         "{reason}": [str(one) for one in Reason],
         "{action}": [str(one) for one in ACTIONS],
     }
-    root = deepcopy(_template(desk))
+    root = deepcopy(_template(kind))
     for parent in list(root.iter()):
         _fill(parent, values)
     return ET.tostring(root, encoding="unicode")
@@ -66,9 +66,9 @@ def same(one: str, other: str) -> bool:
 
 
 @cache
-def _template(desk: Desk) -> ET.Element:
+def _template(kind: ProjectKind) -> ET.Element:
     # the folder is linked into the package, so that it is found in a checkout and in an installed wheel alike
-    text = files("datagen").joinpath("label_config", f"{desk.value.lower()}.xml").read_text(encoding="utf-8")
+    text = files("datagen").joinpath("label_config", f"{kind.value.lower()}.xml").read_text(encoding="utf-8")
     return ET.fromstring(text)  # noqa: S314 - our own file
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from datagen.domain.inputs import MINIMUM_PER_ROLE, RECOMMENDED_BACKGROUNDS, Desk
+from datagen.domain.inputs import MINIMUM_PER_ROLE, RECOMMENDED_BACKGROUNDS, ProjectKind
 
 #: Label Studio's longest title of a project.
 LONGEST_TITLE = 50
@@ -42,7 +42,7 @@ class Tab:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeskPlan:
+class ProjectTemplate:
     """One project of a study, as it is made."""
 
     #: shown above a task that is opened
@@ -154,20 +154,20 @@ def is_former_tab(title: str) -> bool:
     return _FORMER_TAB.fullmatch(title) is not None
 
 
-def title(study: str, desk: Desk) -> str:
+def title(study: str, project_kind: ProjectKind) -> str:
     """The title of a desk's project."""
-    return f"{study} · {desk}"
+    return f"{study} · {project_kind}"
 
 
-def description(desk: Desk) -> str:
+def description(project_kind: ProjectKind) -> str:
     """The description of a desk's project: its place in the order of work, and what to do there."""
-    order = list(Desk)
-    return f"Step {order.index(desk) + 1} of {len(order)}. {PLANS[desk].task}"
+    order = list(ProjectKind)
+    return f"Step {order.index(project_kind) + 1} of {len(order)}. {TEMPLATES[project_kind].task}"
 
 
-def longest_name(desks: Sequence[Desk] = tuple(Desk)) -> int:
+def longest_name(kinds: Sequence[ProjectKind] = tuple(ProjectKind)) -> int:
     """How many characters a study's name may have."""
-    return LONGEST_TITLE - max(len(title("", desk)) for desk in desks)
+    return LONGEST_TITLE - max(len(title("", project_kind)) for project_kind in kinds)
 
 
 _INPUT_TABS = (
@@ -175,8 +175,8 @@ _INPUT_TABS = (
     Tab(title="To draw", filters=_UNTOUCHED, columns=_INPUT_COLUMNS),
 )
 
-PLANS: dict[Desk, DeskPlan] = {
-    Desk.CONCEPTS: DeskPlan(
+TEMPLATES: dict[ProjectKind, ProjectTemplate] = {
+    ProjectKind.CONCEPTS: ProjectTemplate(
         task="Upload photos that show the thing, and draw a box round each example. Next: Canvases.",
         instruction=(
             "<h3>Concepts: photos that show the thing</h3>"
@@ -196,7 +196,7 @@ PLANS: dict[Desk, DeskPlan] = {
         connected=True,
         live=True,
     ),
-    Desk.CANVASES: DeskPlan(
+    ProjectKind.CANVASES: ProjectTemplate(
         task="Upload photos, and draw polygons round the areas where the thing may appear. Next: Backgrounds.",
         instruction=(
             "<h3>Canvases: where the thing may appear</h3>"
@@ -212,7 +212,7 @@ PLANS: dict[Desk, DeskPlan] = {
         connected=True,
         live=True,
     ),
-    Desk.BACKGROUNDS: DeskPlan(
+    ProjectKind.BACKGROUNDS: ProjectTemplate(
         task="Upload photos without the thing: it is synthesized onto them, and they need no labels. Next: Decisions.",
         instruction=(
             "<h3>Backgrounds: photos without the thing</h3>"
@@ -225,7 +225,7 @@ PLANS: dict[Desk, DeskPlan] = {
         tabs=(Tab(title="All", columns=_INPUT_COLUMNS), Tab(title="Excluded", filters=(_answered("exclude"),))),
         empty_allowed=True,
     ),
-    Desk.PREVIEWS: DeskPlan(
+    ProjectKind.PREVIEWS: ProjectTemplate(
         task="Judge each round of synthesized previews: tab To review now, then Label Tasks As Displayed.",
         instruction=(
             "<h3>Previews: is it real enough?</h3>"
@@ -242,7 +242,7 @@ PLANS: dict[Desk, DeskPlan] = {
         tabs=preview_tabs(),
         connected=True,
     ),
-    Desk.DECISIONS: DeskPlan(
+    ProjectKind.DECISIONS: ProjectTemplate(
         task="Open the newest task, see how the study stands, and decide what happens next.",
         instruction=(
             "<h3>Decisions: what happens next?</h3>"
@@ -258,7 +258,7 @@ PLANS: dict[Desk, DeskPlan] = {
         tabs=(Tab(title="Newest first", ordering="-tasks:id", grid=False),),
         skip_allowed=False,
     ),
-    Desk.DATASET: DeskPlan(
+    ProjectKind.DATASET: ProjectTemplate(
         task="The generated images with their labels, as soon as a version is approved in Decisions.",
         instruction=(
             "<h3>Dataset: the result</h3>"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from datagen.domain.inputs import Desk
+from datagen.domain.inputs import ProjectKind
 from datagen.domain.wording import counted
 from datagen.errors import AddressRefused, InputProblem, LabelStudioError, LabelStudioUnavailable
 from datagen.label_studio.api.client import LabelStudio
@@ -17,7 +17,7 @@ from datagen.label_studio.api.models import Backend, Project, View, Webhook
 from datagen.label_studio.api.webhook_payload import ACTIONS
 from datagen.label_studio.mapping.predictions import MODEL_VERSION
 from datagen.label_studio.projects import label_configs, project_templates
-from datagen.label_studio.projects.project_templates import MUST_BE, PLANS, Tab
+from datagen.label_studio.projects.project_templates import MUST_BE, TEMPLATES, Tab
 
 #: The header that carries the shared secret.
 SECRET_HEADER = "X-Datagen-Secret"  # noqa: S105 - the name of a header
@@ -34,10 +34,10 @@ CONNECTED = "CO"
 class Provisioned:
     """What is there now, and what was done for it: a sentence each in ``created``, ``mended`` and ``problems``."""
 
-    projects: dict[Desk, int] = field(default_factory=dict)
-    webhooks: dict[Desk, int] = field(default_factory=dict)
+    projects: dict[ProjectKind, int] = field(default_factory=dict)
+    webhooks: dict[ProjectKind, int] = field(default_factory=dict)
     #: whose ML-backend connection has the given log-in
-    connected: set[Desk] = field(default_factory=set)
+    connected: set[ProjectKind] = field(default_factory=set)
     created: list[str] = field(default_factory=list)
     mended: list[str] = field(default_factory=list)
     unchanged: list[str] = field(default_factory=list)
@@ -55,7 +55,7 @@ def provision(
     ml_url: str,
     basic_user: str,
     basic_pass: str,
-    password_written: Collection[Desk] = (),
+    password_written: Collection[ProjectKind] = (),
 ) -> Provisioned:
     """See that a study's six projects exist with configs, tabs, a verified webhook each, and the ML-backend connection.
 
@@ -75,17 +75,17 @@ def provision(
         )
     done = Provisioned()
     there = _projects_of(client, name)
-    for desk in reversed(Desk):  # Label Studio lists the newest first: people meet them in the order of work
-        project = _ensure_project(client, name, desk, labels, next(iter(there[desk]), None), done)
-        done.problems += [_of_a_twin(desk, project, twin) for twin in there[desk][1:]]
-        done.projects[desk] = project.id
-        _ensure_webhook(client, project.id, desk, webhook_url, secret, done)
-        if PLANS[desk].connected:
-            rewrite = desk not in password_written
-            _ensure_backend(client, project, desk, ml_url, basic_user, basic_pass, done, rewrite=rewrite)
-        done.webhooks[desk] = _verified_webhook(client, project.id, desk, webhook_url, secret, ml_url)
-        _ensure_tabs(client, project.id, PLANS[desk].tabs, str(desk), done)
-    done.projects = {desk: done.projects[desk] for desk in Desk}
+    for kind in reversed(ProjectKind):  # Label Studio lists the newest first: people meet them in the order of work
+        project = _ensure_project(client, name, kind, labels, next(iter(there[kind]), None), done)
+        done.problems += [_of_a_twin(kind, project, twin) for twin in there[kind][1:]]
+        done.projects[kind] = project.id
+        _ensure_webhook(client, project.id, kind, webhook_url, secret, done)
+        if TEMPLATES[kind].connected:
+            rewrite = kind not in password_written
+            _ensure_backend(client, project, kind, ml_url, basic_user, basic_pass, done, rewrite=rewrite)
+        done.webhooks[kind] = _verified_webhook(client, project.id, kind, webhook_url, secret, ml_url)
+        _ensure_tabs(client, project.id, TEMPLATES[kind].tabs, str(kind), done)
+    done.projects = {kind: done.projects[kind] for kind in ProjectKind}
     return done
 
 
@@ -108,63 +108,71 @@ def ensure_preview_tabs(client: LabelStudio, project_id: int, round_number: int)
             client.update_view(found[title].id, project_id, data)
 
 
-def _projects_of(client: LabelStudio, name: str) -> dict[Desk, list[Project]]:
+def _projects_of(client: LabelStudio, name: str) -> dict[ProjectKind, list[Project]]:
     """The study's projects by their exact titles, the oldest first: that one is used."""
-    titles = {project_templates.title(name, desk): desk for desk in Desk}
-    found: dict[Desk, list[Project]] = {desk: [] for desk in Desk}
+    titles = {project_templates.title(name, kind): kind for kind in ProjectKind}
+    found: dict[ProjectKind, list[Project]] = {kind: [] for kind in ProjectKind}
     for project in client.find_projects(f"{name} · "):
-        if (desk := titles.get(project.title)) is not None:
-            found[desk].append(project)
+        if (kind := titles.get(project.title)) is not None:
+            found[kind].append(project)
     return found
 
 
-def _of_a_twin(desk: Desk, used: Project, twin: Project) -> str:
+def _of_a_twin(kind: ProjectKind, used: Project, twin: Project) -> str:
     """A request to make a project can be carried out twice, when its answer was lost on the way; people copy, too."""
     return (
-        f"{desk}: project {twin.id} has the same title as project {used.id}, which is used; what is drawn in "
+        f"{kind}: project {twin.id} has the same title as project {used.id}, which is used; what is drawn in "
         f"{twin.id} is not seen. Rename it, or delete it if it is empty."
     )
 
 
 def _ensure_project(
-    client: LabelStudio, name: str, desk: Desk, labels: Sequence[str], known: Project | None, done: Provisioned
+    client: LabelStudio, name: str, kind: ProjectKind, labels: Sequence[str], known: Project | None, done: Provisioned
 ) -> Project:
-    config = label_configs.render(desk, labels)
+    config = label_configs.render(kind, labels)
     if known is None:
-        options = {**PLANS[desk].options(), "label_config": config, "description": project_templates.description(desk)}
-        project = client.create_project(project_templates.title(name, desk), options)
-        done.created.append(f"{desk}: project {project.id}")
+        options = {
+            **TEMPLATES[kind].options(),
+            "label_config": config,
+            "description": project_templates.description(kind),
+        }
+        project = client.create_project(project_templates.title(name, kind), options)
+        done.created.append(f"{kind}: project {project.id}")
         return project
     project = client.project(known.id)
     wrong = {option: value for option, value in MUST_BE.items() if project.options.get(option) != value}
     if not label_configs.same(str(project.options.get("label_config")), config):
         wrong["label_config"] = config  # type: ignore[assignment]
-    if project.options.get("description") == f"{desk} of the study {name}":  # as version 0.1 described it
-        wrong["description"] = project_templates.description(desk)  # type: ignore[assignment]
+    if project.options.get("description") == f"{kind} of the study {name}":  # as version 0.1 described it
+        wrong["description"] = project_templates.description(kind)  # type: ignore[assignment]
     if not wrong:
-        done.unchanged.append(f"{desk}: project {project.id}")
+        done.unchanged.append(f"{kind}: project {project.id}")
         return project
     project = client.update_project(project.id, wrong)
-    done.mended.append(f"{desk}: {', '.join(sorted(wrong))} of project {project.id}")
+    done.mended.append(f"{kind}: {', '.join(sorted(wrong))} of project {project.id}")
     return project
 
 
-def _ensure_webhook(client: LabelStudio, project_id: int, desk: Desk, url: str, secret: str, done: Provisioned) -> None:
+def _ensure_webhook(
+    client: LabelStudio, project_id: int, kind: ProjectKind, url: str, secret: str, done: Provisioned
+) -> None:
     """One webhook with our header; an old address or secret is replaced in place."""
     headers = {SECRET_HEADER: secret}
     ours = [one for one in client.webhooks(project_id) if SECRET_HEADER in one.headers]
     if not ours:
         made = client.create_webhook(project_id, url, headers, ACTIONS)
-        done.created.append(f"{desk}: webhook {made.id} to {url}")
+        done.created.append(f"{kind}: webhook {made.id} to {url}")
         return
     if _is_right(ours[0], url, headers):
-        done.unchanged.append(f"{desk}: webhook {ours[0].id}")
+        done.unchanged.append(f"{kind}: webhook {ours[0].id}")
         return
     client.update_webhook(ours[0].id, url, headers, ACTIONS)
-    done.mended.append(f"{desk}: webhook {ours[0].id} to {url}")
+    done.mended.append(f"{kind}: webhook {ours[0].id} to {url}")
 
 
-def _verified_webhook(client: LabelStudio, project_id: int, desk: Desk, url: str, secret: str, ml_url: str) -> int:
+def _verified_webhook(
+    client: LabelStudio, project_id: int, kind: ProjectKind, url: str, secret: str, ml_url: str
+) -> int:
     """The id of the one webhook that is right, as listed; doubles of it are deleted.
 
     Connecting an ML backend makes a second webhook, to the backend's ``/webhook`` without any secret.
@@ -174,7 +182,7 @@ def _verified_webhook(client: LabelStudio, project_id: int, desk: Desk, url: str
     right = [one for one in listed if _is_right(one, url, headers)]
     if not right:
         raise LabelStudioError(
-            f"Label Studio does not list the webhook to {url} of the project {desk} ({project_id}) as active with its "
+            f"Label Studio does not list the webhook to {url} of the project {kind} ({project_id}) as active with its "
             "actions, though it took it; run “datagen provision” again."
         )
     without_secret = ml_url.rstrip("/") + "/webhook"
@@ -198,7 +206,7 @@ def _is_right(webhook: Webhook, url: str, headers: Mapping[str, str]) -> bool:
 def _ensure_backend(
     client: LabelStudio,
     project: Project,
-    desk: Desk,
+    kind: ProjectKind,
     url: str,
     user: str,
     password: str,
@@ -211,45 +219,45 @@ def _ensure_backend(
     try:
         if not ours:
             backend = client.create_backend(project.id, url, BACKEND_TITLE, user, password)
-            done.created.append(f"{desk}: ML backend {backend.id} at {url}")
+            done.created.append(f"{kind}: ML backend {backend.id} at {url}")
         elif _answers(ours[0], url, user) and not rewrite:
-            done.unchanged.append(f"{desk}: ML backend {ours[0].id}")
+            done.unchanged.append(f"{kind}: ML backend {ours[0].id}")
         else:
             client.update_backend(ours[0], project.id, url, BACKEND_TITLE, user, password)
-            done.mended.append(f"{desk}: address and log-in of ML backend {ours[0].id} at {url}")
+            done.mended.append(f"{kind}: address and log-in of ML backend {ours[0].id} at {url}")
     except (LabelStudioUnavailable, AddressRefused):
         raise
     except LabelStudioError as refusal:
         done.problems.append(
-            f"{desk}: Label Studio could not connect the ML backend {url} (“Start Training” is missing there). Start "
+            f"{kind}: Label Studio could not connect the ML backend {url} (“Start Training” is missing there). Start "
             f"“datagen up”, see that Label Studio reaches DATAGEN_PUBLIC_URL, and provision again. ({refusal})"
         )
         return
-    done.connected.add(desk)
+    done.connected.add(kind)
     for double in ours[1:]:
         client.delete_backend(double.id)
-    _show_predictions(client, project.id, desk)
+    _show_predictions(client, project.id, kind)
 
 
 def _answers(backend: Backend, url: str, user: str) -> bool:
     return backend.url == url and backend.basic_auth_user == user and backend.state == CONNECTED
 
 
-def _show_predictions(client: LabelStudio, project_id: int, desk: Desk) -> None:
+def _show_predictions(client: LabelStudio, project_id: int, kind: ProjectKind) -> None:
     """Have the project show the connected model's predictions where it is live, else those that came with the tasks."""
     options = client.project(project_id).options
     shown = options.get("model_version")
-    if PLANS[desk].live and shown != BACKEND_TITLE:
+    if TEMPLATES[kind].live and shown != BACKEND_TITLE:
         client.update_project(project_id, {"model_version": BACKEND_TITLE})
-    elif not PLANS[desk].live and shown == BACKEND_TITLE:
+    elif not TEMPLATES[kind].live and shown == BACKEND_TITLE:
         # a version that no prediction has is refused; where none is chosen, the next import chooses its own
         posted = options.get("total_predictions_number")
         client.update_project(project_id, {"model_version": MODEL_VERSION if posted else ""})
 
 
-def _ensure_tabs(client: LabelStudio, project_id: int, tabs: Sequence[Tab], desk: str, done: Provisioned) -> None:
+def _ensure_tabs(client: LabelStudio, project_id: int, tabs: Sequence[Tab], kind: str, done: Provisioned) -> None:
     there = {view.title for view in client.views(project_id)}
     for tab in tabs:
         if tab.title not in there:
             view = client.create_view(project_id, tab.data())
-            done.created.append(f"{desk}: tab “{tab.title}” ({view.id})")
+            done.created.append(f"{kind}: tab “{tab.title}” ({view.id})")

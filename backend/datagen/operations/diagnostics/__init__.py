@@ -1,1 +1,1 @@
-"""``datagen doctor``: every part looked at, each finding a sentence that names the misconfiguration and its fix."""
+"""``datagen doctor``: checks of every component; each finding names the misconfiguration and its fix."""

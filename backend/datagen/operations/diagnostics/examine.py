@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from datagen.errors import DatagenError
 from datagen.operations.diagnostics import label_studio, parts, sharing
-from datagen.operations.diagnostics.finding import Wrong
+from datagen.operations.diagnostics.finding import CheckFailed
 from datagen.settings import Settings
 from datagen.store.bounded import BoundedCalls
 from datagen.store.database import Database
@@ -109,7 +109,7 @@ def _check(look: _Look, settings: Settings, roots: dict[str, str]) -> Check:
     except TimeoutError:
         roots[look.name] = look.name
         return Check(name=look.name, good=False, finding=f"did not answer within {LOOK_SECONDS:g} s; see that it runs")
-    except (Wrong, DatagenError) as wrong:
+    except (CheckFailed, DatagenError) as wrong:
         roots[look.name] = look.name
         return Check(name=look.name, good=False, finding=str(wrong))
 

@@ -3,5 +3,5 @@
 from __future__ import annotations
 
 
-class Wrong(Exception):
+class CheckFailed(Exception):
     """A finding that is bad; its text says what is wrong and how to mend it."""

@@ -1,6 +1,6 @@
 """Label Studio, looked at: the server, the token, and for a study its webhooks and whether an event arrives.
 
-Each look takes the settings and returns a good finding, or raises ``Wrong``.
+Each look takes the settings and returns a good finding, or raises ``CheckFailed``.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from urllib.parse import urlsplit
 import httpx
 from sqlalchemy import func, select
 
-from datagen.domain.inputs import Desk
+from datagen.domain.inputs import ProjectKind
 from datagen.errors import LabelStudioMissing
 from datagen.label_studio.api.client import LabelStudio
 from datagen.label_studio.api.webhook_payload import ACTIONS
-from datagen.label_studio.projects.project_templates import PLANS
+from datagen.label_studio.projects.project_templates import TEMPLATES
 from datagen.label_studio.projects.provisioning import BACKEND_TITLE, CONNECTED, SECRET_HEADER
-from datagen.operations.diagnostics.finding import Wrong
+from datagen.operations.diagnostics.finding import CheckFailed
 from datagen.settings import Settings
 from datagen.store.database import Database
 from datagen.store.fingerprints import fingerprint
 from datagen.store.study_secrets import SHARED, study_secret
-from datagen.store.tables import DeskRow, InboxRow
+from datagen.store.tables import InboxRow, ProjectRow
 from datagen.workflow.inputs.unreadable_tasks import gone, problems_of
 from datagen.workflow.services import find_study
 
@@ -48,7 +48,7 @@ def check_server(settings: Settings) -> str:
             if urlsplit(settings.label_studio_url).hostname in _LOCAL_NAMES
             else ""
         )
-        raise Wrong(
+        raise CheckFailed(
             f"no Label Studio answers at {settings.label_studio_url} ({type(fault).__name__}). "
             f"Start it, or set LABEL_STUDIO_URL.{hint}"
         ) from None
@@ -71,7 +71,7 @@ def check_tasks(settings: Settings, study_name: str) -> str:
     with closing(Database(settings.resolved_database_url)) as database, database.read() as session:
         problems = problems_of(session, find_study(session, study_name).id)
     if problems:
-        raise Wrong(" ".join(problems))
+        raise CheckFailed(" ".join(problems))
     return "all could be read"
 
 
@@ -86,26 +86,26 @@ def check_webhooks(settings: Settings, study_name: str) -> str:
     client = _client(settings)
     mend = f"run: datagen provision {study_name!r}"
     url, master = f"{settings.own_url}/webhook", settings.secret_of_webhooks
-    desks, salt = _desks(settings, study_name)
-    for desk, row in desks.items():
+    kinds, salt = _projects(settings, study_name)
+    for kind, row in kinds.items():
         project_id = row.project_id
-        with _gone_is_wrong(desk, project_id, study_name):
+        with _gone_is_wrong(kind, project_id, study_name):
             ours = [hook for hook in client.webhooks(project_id) if hook.url == url]
         if not ours:
-            raise Wrong(f"project {project_id} ({desk}) has no webhook to {url}; {mend}")
+            raise CheckFailed(f"project {project_id} ({kind}) has no webhook to {url}; {mend}")
         hook = ours[0]
         if not hook.is_active:
-            raise Wrong(f"the webhook of project {project_id} ({desk}) is switched off; {mend}")
+            raise CheckFailed(f"the webhook of project {project_id} ({kind}) is switched off; {mend}")
         if not (hook.send_for_all_actions or set(ACTIONS) <= hook.actions):
-            raise Wrong(f"the webhook of project {project_id} ({desk}) lacks actions; {mend}")
+            raise CheckFailed(f"the webhook of project {project_id} ({kind}) lacks actions; {mend}")
         if hook.headers.get(SECRET_HEADER) != study_secret(master, salt):
-            raise Wrong(f"the webhook of project {project_id} ({desk}) has another secret; {mend}")
+            raise CheckFailed(f"the webhook of project {project_id} ({kind}) has another secret; {mend}")
     if salt == SHARED:
-        raise Wrong(
+        raise CheckFailed(
             "they carry the secret that all studies share, which every member of Label Studio can read; they work. "
             f"To give the study a secret of its own, {mend}"
         )
-    return f"{len(desks)} registered, with secret and actions"
+    return f"{len(kinds)} registered, with secret and actions"
 
 
 def check_backends(settings: Settings, study_name: str) -> str:
@@ -115,34 +115,34 @@ def check_backends(settings: Settings, study_name: str) -> str:
     """
     client = LabelStudio(settings.label_studio_url, settings.api_key)
     mend = f"run: datagen provision {study_name!r}"
-    desks, salt = _desks(settings, study_name)
+    kinds, salt = _projects(settings, study_name)
     login = fingerprint(f"{settings.basic_auth_user}:{settings.password}", salt)
-    connected = {desk: row for desk, row in desks.items() if PLANS[desk].connected}
-    for desk, row in connected.items():
-        with _gone_is_wrong(desk, row.project_id, study_name):
+    connected = {kind: row for kind, row in kinds.items() if TEMPLATES[kind].connected}
+    for kind, row in connected.items():
+        with _gone_is_wrong(kind, row.project_id, study_name):
             ours = [one for one in client.backends(row.project_id) if one.title == BACKEND_TITLE]
-        at = f"project {row.project_id} ({desk})"
+        at = f"project {row.project_id} ({kind})"
         if not ours:
-            raise Wrong(f"{at} has no ML backend, so that “Start Training” is missing there; {mend}")
+            raise CheckFailed(f"{at} has no ML backend, so that “Start Training” is missing there; {mend}")
         if ours[0].url != settings.own_url:
-            raise Wrong(f"the ML backend of {at} is at {ours[0].url} instead of {settings.own_url}; {mend}")
+            raise CheckFailed(f"the ML backend of {at} is at {ours[0].url} instead of {settings.own_url}; {mend}")
         if ours[0].state != CONNECTED:
             why = "it has another password" if "401" in ours[0].error else ours[0].error or "it does not answer"
-            raise Wrong(f"Label Studio cannot use the ML backend of {at}: {why}; {mend}")
+            raise CheckFailed(f"Label Studio cannot use the ML backend of {at}: {why}; {mend}")
         if row.login != login:
-            raise Wrong(f"the ML backend of {at} has the password from before the last change; {mend}")
+            raise CheckFailed(f"the ML backend of {at} has the password from before the last change; {mend}")
     return f"{len(connected)} connected"
 
 
 def check_delivery(settings: Settings, study_name: str) -> str:
     """Have Label Studio send an event, by saving a project as it is, and see it in the inbox."""
     client = _client(settings)
-    project_id = _desks(settings, study_name)[0][Desk.DECISIONS].project_id
+    project_id = _projects(settings, study_name)[0][ProjectKind.DECISIONS].project_id
     with closing(Database(settings.resolved_database_url)) as database:
         began = time.monotonic()
         with database.read() as session:
             before = session.scalar(select(func.max(InboxRow.id))) or 0
-        with _gone_is_wrong(Desk.DECISIONS, project_id, study_name):
+        with _gone_is_wrong(ProjectKind.DECISIONS, project_id, study_name):
             project = client.project(project_id)
         client.update_project(project_id, {"description": project.options.get("description") or ""})
         arrived = select(InboxRow.id).where(InboxRow.id > before, InboxRow.project_id == project_id)
@@ -151,28 +151,28 @@ def check_delivery(settings: Settings, study_name: str) -> str:
                 if session.scalar(arrived.limit(1)) is not None:
                     return f"an event sent through Label Studio arrived after {time.monotonic() - began:.2f} s"
             time.sleep(0.05)
-    raise Wrong(
+    raise CheckFailed(
         f"Label Studio did not deliver an event to {settings.own_url}/webhook within {DELIVERY_SECONDS:g} s. "
         "It must reach that address itself (from inside its container, “localhost” is not this machine): "
         f"set DATAGEN_PUBLIC_URL, and run: datagen provision {study_name!r}"
     )
 
 
-def _desks(settings: Settings, study_name: str) -> tuple[dict[Desk, DeskRow], str]:
+def _projects(settings: Settings, study_name: str) -> tuple[dict[ProjectKind, ProjectRow], str]:
     """A study's project for every desk, and the salt of its webhooks' secret."""
     with closing(Database(settings.resolved_database_url)) as database, database.read() as session:
         study = find_study(session, study_name)
-        rows = session.scalars(select(DeskRow).where(DeskRow.study_id == study.id))
-        desks, salt = {row.desk: row for row in rows}, study.webhook_salt
-    if unknown := [str(desk) for desk in Desk if desk not in desks]:
+        rows = session.scalars(select(ProjectRow).where(ProjectRow.study_id == study.id))
+        projects, salt = {row.kind: row for row in rows}, study.webhook_salt
+    if unknown := [str(kind) for kind in ProjectKind if kind not in projects]:
         are = "project {} is" if len(unknown) == 1 else "projects {} are"
-        raise Wrong(f"its {are.format(', '.join(unknown))} not known here; run: datagen provision {study_name!r}")
-    return desks, salt
+        raise CheckFailed(f"its {are.format(', '.join(unknown))} not known here; run: datagen provision {study_name!r}")
+    return projects, salt
 
 
 @contextmanager
-def _gone_is_wrong(desk: Desk, project_id: int, study_name: str) -> Iterator[None]:
+def _gone_is_wrong(kind: ProjectKind, project_id: int, study_name: str) -> Iterator[None]:
     try:
         yield
     except LabelStudioMissing:
-        raise Wrong(gone(desk, project_id, study_name)) from None
+        raise CheckFailed(gone(kind, project_id, study_name)) from None

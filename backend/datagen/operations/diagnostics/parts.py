@@ -1,6 +1,6 @@
 """Our own parts, looked at: database, image store, Redis, worker, engine, scheduler, web process, image links.
 
-Each look takes the settings and returns a good finding, or raises ``Wrong``.
+Each look takes the settings and returns a good finding, or raises ``CheckFailed``.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from datagen.entrypoints.bootstrap import connection_of
 from datagen.imaging.codec import encode_png
-from datagen.imaging.decoder_sandbox import GuardedDecoder
-from datagen.operations.diagnostics.finding import Wrong
-from datagen.operations.health import live_workers
+from datagen.imaging.decoder_sandbox import DecoderSandbox
+from datagen.operations.diagnostics.finding import CheckFailed
 from datagen.queue import heartbeats
 from datagen.queue.gpu_availability import engine_problems
+from datagen.queue.live_workers import live_workers
 from datagen.queue.queues import ALL_QUEUES, Queues, connect, explain_redis
 from datagen.settings import Settings
-from datagen.store.blob_store import ImageStore
+from datagen.store.blob_store import BlobStore
 from datagen.store.database import Database, explain
-from datagen.store.signed_urls import Links
+from datagen.store.signed_urls import SignedUrls
 from datagen.synthesis.engine import load_engine
-from datagen.synthesis.parameter_routing import go_on, own_parameters
+from datagen.synthesis.parameter_routing import remedy, select_parameters
 from datagen.workflow.decisions.spec_versions import current_spec, parameters_for
 from datagen.workflow.services import find_study
 
@@ -43,7 +43,7 @@ def check_database(settings: Settings) -> str:
         with database.read() as session:
             session.scalar(select(1))
     except SQLAlchemyError as fault:
-        raise Wrong(explain(fault)) from None
+        raise CheckFailed(explain(fault)) from None
     finally:
         database.close()
     return database.engine.dialect.name
@@ -51,7 +51,7 @@ def check_database(settings: Settings) -> str:
 
 def check_image_store(settings: Settings) -> str:
     """It can be written and read."""
-    images = ImageStore(settings.resolved_store_url, answer_s=STORE_ANSWER_SECONDS, whole_s=STORE_SECONDS)
+    images = BlobStore(settings.resolved_store_url, answer_s=STORE_ANSWER_SECONDS, whole_s=STORE_SECONDS)
     probe = f"datagen doctor {time.time_ns()}".encode()
     digest = images.put(probe)
     images.get(digest)
@@ -61,7 +61,7 @@ def check_image_store(settings: Settings) -> str:
 
 def check_decoder(settings: Settings) -> str:
     """Its process starts; what this machine cannot take away from it is a note: the limits hold all the same."""
-    with closing(GuardedDecoder(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)) as decoder:
+    with closing(DecoderSandbox(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)) as decoder:
         missing = decoder.missing_containment()
     if missing:
         return f"limited, but not fully contained on this machine: {'; '.join(missing)} (see docs/security.md)"
@@ -75,7 +75,7 @@ def check_redis(settings: Settings) -> str:
         with connect(settings.redis_url) as redis:
             info = redis.info()
     except RedisError as fault:
-        raise Wrong(explain_redis(fault, f"Redis at {address.hostname}:{address.port or 6379}")) from None
+        raise CheckFailed(explain_redis(fault, f"Redis at {address.hostname}:{address.port or 6379}")) from None
     # Valkey says which Redis it is compatible with, and then its own version
     server = f"Valkey {info['valkey_version']}" if "valkey_version" in info else f"version {info['redis_version']}"
     return f"{server} at {address.hostname}:{address.port or 6379}"
@@ -88,20 +88,20 @@ def check_worker(settings: Settings) -> str:
             alive = live_workers(Queues(redis))
             served = {name for worker in alive for name in worker.queues}
     except RedisError:
-        raise Wrong("not to be seen without Redis; mend Redis first") from None
+        raise CheckFailed("not to be seen without Redis; mend Redis first") from None
     if not alive:
-        raise Wrong("no worker is alive: nothing would be synthesized. Start one: datagen up (or datagen worker)")
+        raise CheckFailed("no worker is alive: nothing would be synthesized. Start one: datagen up (or datagen worker)")
     if unserved := [name for name in ALL_QUEUES if name not in served]:
-        raise Wrong(f"no worker serves {', '.join(unserved)}; start one without --queue: datagen worker")
+        raise CheckFailed(f"no worker serves {', '.join(unserved)}; start one without --queue: datagen worker")
     return f"{len(alive)} alive"
 
 
 def check_engine(settings: Settings) -> str:
     """It is there, and nothing stands in its way."""
     engine = load_engine(settings.engine)
-    parameters = own_parameters(engine.name, settings.engine_parameters)
+    parameters = select_parameters(engine.name, settings.engine_parameters)
     if problems := engine_problems(settings.redis_url, engine.name, parameters):
-        raise Wrong(" ".join([*problems, *go_on(engine.name)]))
+        raise CheckFailed(" ".join([*problems, *remedy(engine.name)]))
     return f"{engine.name}, version {engine.version}"
 
 
@@ -112,7 +112,7 @@ def check_engine_of(settings: Settings, study_name: str) -> str:
         parameters = parameters_for(study, current_spec(session, study.id), settings.engine_parameters)
         engine = study.engine
     if problems := engine_problems(settings.redis_url, engine, parameters):
-        raise Wrong(" ".join([*problems, *go_on(engine)]))
+        raise CheckFailed(" ".join([*problems, *remedy(engine)]))
     if settings.chosen_engine not in (None, engine):
         return f"{engine}; DATAGEN_ENGINE is {settings.chosen_engine}: “datagen provision {study_name!r}” changes it"
     return engine
@@ -123,9 +123,11 @@ def check_scheduler(settings: Settings) -> str:
     try:
         with connect(settings.redis_url) as redis:
             if not heartbeats.alive(redis, heartbeats.Kind.SCHEDULER):
-                raise Wrong("no scheduler is alive: lost jobs would not be found. Start it: datagen up (or scheduler)")
+                raise CheckFailed(
+                    "no scheduler is alive: lost jobs would not be found. Start it: datagen up (or scheduler)"
+                )
     except RedisError:
-        raise Wrong("not to be seen without Redis; mend Redis first") from None
+        raise CheckFailed("not to be seen without Redis; mend Redis first") from None
     return "alive"
 
 
@@ -135,9 +137,11 @@ def check_web(settings: Settings) -> str:
         answer = httpx.get(f"{settings.own_url}/health", timeout=3.0)
         answer.raise_for_status()
         if answer.json().get("model_class") != "Datagen":
-            raise Wrong(f"something else than datagen answers at {settings.own_url}; set PORT or DATAGEN_PUBLIC_URL")
+            raise CheckFailed(
+                f"something else than datagen answers at {settings.own_url}; set PORT or DATAGEN_PUBLIC_URL"
+            )
     except (httpx.HTTPError, ValueError) as fault:
-        raise Wrong(
+        raise CheckFailed(
             f"the web process does not answer at {settings.own_url} ({type(fault).__name__}). "
             "Start it (datagen up), or set DATAGEN_PUBLIC_URL to where Label Studio and browsers reach it."
         ) from None
@@ -150,9 +154,9 @@ def check_login(settings: Settings) -> str:
     try:
         known = httpx.get(f"{settings.own_url}/versions", auth=(reached.basic_user, reached.basic_pass), timeout=3.0)
     except httpx.HTTPError as fault:
-        raise Wrong(f"the web process does not answer at {settings.own_url} ({type(fault).__name__})") from None
+        raise CheckFailed(f"the web process does not answer at {settings.own_url} ({type(fault).__name__})") from None
     if known.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.TOO_MANY_REQUESTS):  # the right one always passes
-        raise Wrong(
+        raise CheckFailed(
             "the web process has another BASIC_AUTH_USER or BASIC_AUTH_PASS: it was started before they were changed. "
             "Send it SIGHUP, or start it again"
         )
@@ -161,27 +165,27 @@ def check_login(settings: Settings) -> str:
 
 def check_image_link(settings: Settings) -> str:
     """The address of a picture loads as Label Studio's editor loads it."""
-    images = ImageStore(settings.resolved_store_url, answer_s=STORE_ANSWER_SECONDS, whole_s=STORE_SECONDS)
+    images = BlobStore(settings.resolved_store_url, answer_s=STORE_ANSWER_SECONDS, whole_s=STORE_SECONDS)
     digest = images.put(encode_png(np.full((2, 2), 128, np.uint8)))
-    link = Links(settings.own_url, settings.signing_keys, settings.image_link_days).make(digest)
+    link = SignedUrls(settings.own_url, settings.signing_keys, settings.image_link_days).make(digest)
     try:
         answer = httpx.get(link, headers={"Origin": settings.label_studio_url}, timeout=5.0)
     except httpx.HTTPError as fault:
-        raise Wrong(f"an image link at {settings.own_url} does not load ({type(fault).__name__})") from None
+        raise CheckFailed(f"an image link at {settings.own_url} does not load ({type(fault).__name__})") from None
     if answer.status_code != httpx.codes.OK:
-        raise Wrong(
+        raise CheckFailed(
             f"an image link answers {answer.status_code}: the web process was started with another signing key or "
             "image store than the installation's; start it again with the same DATAGEN_SIGNING_KEYS, DATAGEN_STORE_URL "
             "and DATAGEN_DATA_DIR as this machine"
         )
     allowed = answer.headers.get("Access-Control-Allow-Origin", "")
     if allowed not in ("*", settings.label_studio_url):
-        raise Wrong(
+        raise CheckFailed(
             "the Access-Control-Allow-Origin header is lost on the way, so that Label Studio's editor shows no image; "
             "let the reverse proxy pass it on"
         )
     if settings.label_studio_url.startswith("https:") and settings.own_url.startswith("http:"):
-        raise Wrong(
+        raise CheckFailed(
             "Label Studio is on https and image links are on http: browsers refuse to mix them. "
             "Put the web process behind https and set DATAGEN_PUBLIC_URL."
         )

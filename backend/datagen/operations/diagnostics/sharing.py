@@ -1,6 +1,6 @@
 """What all processes must share, looked at: the schema, the secrets, the image store's mark.
 
-Each look takes the settings and returns a good finding, or raises ``Wrong``.
+Each look takes the settings and returns a good finding, or raises ``CheckFailed``.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from contextlib import closing
 
 from datagen.entrypoints.installation import exposed, image_store_mismatch, mismatches
-from datagen.operations.diagnostics.finding import Wrong
+from datagen.operations.diagnostics.finding import CheckFailed
 from datagen.settings import Settings
 from datagen.store.database import Database, schema_revisions
 
@@ -24,7 +24,7 @@ def check_secrets(settings: Settings) -> str:
     """This machine has the installation's secrets."""
     with closing(Database(settings.resolved_database_url)) as database:
         if sentences := mismatches(settings, database):
-            raise Wrong("; ".join(sentences))
+            raise CheckFailed("; ".join(sentences))
     return "this machine has the installation's"
 
 
@@ -32,7 +32,7 @@ def check_exposure(settings: Settings) -> str:
     """It is known to nobody but the installation's machines."""
     with closing(Database(settings.resolved_database_url)) as database:
         if exposed(database):
-            raise Wrong(
+            raise CheckFailed(
                 "an earlier release of Datagen sent it with every webhook, where each member of Label Studio can read "
                 "it; it works. Change it as docs/security.md says under “Changing secrets”"
             )
@@ -43,5 +43,5 @@ def check_mark(settings: Settings) -> str:
     """The image store is the installation's."""
     with closing(Database(settings.resolved_database_url)) as database:
         if (sentence := image_store_mismatch(settings, database)) is not None:
-            raise Wrong(sentence)
+            raise CheckFailed(sentence)
     return "it is the installation's"

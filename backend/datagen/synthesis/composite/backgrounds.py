@@ -26,7 +26,7 @@ KEPT_AREAS = 2000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Area:
-    """Where a label may appear on a background, at the reduced scale of ``datagen.synthesis.composite.placement.area_model``; may be empty.
+    """Where a label may appear on a background, at the reduced scale of ``placement.area_model``; may be empty.
 
     ``inside`` [h, w] is true there; ``places`` are numbers of its pixels, to draw from: some more than once.
     """

@@ -17,7 +17,13 @@ from datagen.domain.sample import Instance
 from datagen.domain.spec import Json
 from datagen.synthesis.composite.backgrounds import Backgrounds
 from datagen.synthesis.composite.parameters import CompositeParameters
-from datagen.synthesis.composite.placement_attempt import Even, Ground, Laid, LearnedByLabel, Trial
+from datagen.synthesis.composite.placement_attempt import (
+    LearnedByLabel,
+    PlacedInstance,
+    PlacementAttempt,
+    PlacementCanvas,
+    QuasiRandomDraws,
+)
 from datagen.synthesis.engine import Mask, Picture
 from datagen.synthesis.intensity import from_tones
 from datagen.synthesis.masks import outlines, tight_box
@@ -62,7 +68,7 @@ class Composer:
         order: npt.NDArray[np.int64],
     ) -> None:
         self._labels = list(learned)
-        self._trials = {label: Trial(label, one, parameters) for label, one in learned.items()}
+        self._trials = {label: PlacementAttempt(label, one, parameters) for label, one in learned.items()}
         self._backgrounds = backgrounds
         self._parameters = parameters
         self._order = order
@@ -113,7 +119,7 @@ class Composer:
                     continue
                 inside = np.ones_like(inside)
                 places = np.arange(inside.size, dtype=np.uint16)
-            ground = Ground(
+            ground = PlacementCanvas(
                 ref=self._backgrounds.ref(background),
                 image=image,
                 taken=mask,
@@ -154,10 +160,15 @@ class Composer:
         )
 
     def _lay(
-        self, trial: Trial, ground: Ground, even: Even, chance: np.random.Generator, rejected: Counter[str]
-    ) -> Laid | None:
+        self,
+        trial: PlacementAttempt,
+        ground: PlacementCanvas,
+        even: QuasiRandomDraws,
+        chance: np.random.Generator,
+        rejected: Counter[str],
+    ) -> PlacedInstance | None:
         """An instance that passes every check, else the most visible of those tried, else None."""
-        best: Laid | None = None
+        best: PlacedInstance | None = None
         for attempt in range(TRIES):
             laid = trial.attempt(
                 ground,
@@ -179,7 +190,7 @@ class Composer:
         return best
 
 
-def evenly(turn: int) -> Even:
+def evenly(turn: int) -> QuasiRandomDraws:
     """The even numbers of a sample's instance: whichever run of turns is taken, each of them fills 0..1 evenly."""
     concept, size, blend, place = ((turn * step + 0.5) % 1.0 for step in _STEPS)
-    return Even(concept=concept, size=size, blend=blend, place=place)
+    return QuasiRandomDraws(concept=concept, size=size, blend=blend, place=place)

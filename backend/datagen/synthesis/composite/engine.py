@@ -20,7 +20,7 @@ from datagen.domain.spec import Json, Spec, sample_seed
 from datagen.domain.wording import by_number, counted
 from datagen.errors import EngineError
 from datagen.synthesis.composite import findings
-from datagen.synthesis.composite.appearance.appearance_model import learn_law
+from datagen.synthesis.composite.appearance.appearance_model import fit_appearance_model
 from datagen.synthesis.composite.appearance.pose import learn_pose
 from datagen.synthesis.composite.backgrounds import Backgrounds
 from datagen.synthesis.composite.compositor import Composer
@@ -242,7 +242,7 @@ def _learn(spec: Spec, exemplars: Sequence[Exemplar], lines: _Lines) -> dict[str
         same = [e for e in exemplars if e.label == label]
         if not same:
             continue
-        law, prior = learn_law(same), learn_pose(same)
+        law, prior = fit_appearance_model(same), learn_pose(same)
         learned[label] = Learned(exemplars=same, prior=prior, law=law)
         lines.findings += [findings.tones(label, law), findings.directions(label, prior)]
         lines.details += [findings.tones_by(label, law), findings.directions_by(label, prior)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from datagen.domain.wording import by_number, counted
-from datagen.synthesis.composite.appearance.appearance_model import Law
+from datagen.synthesis.composite.appearance.appearance_model import AppearanceModel
 from datagen.synthesis.composite.appearance.pose import PosePrior
 
 #: An area model that overlaps canvases it has not seen by less than this predicts them badly.
@@ -85,12 +85,12 @@ def soft_edges(label: str) -> str:
     )
 
 
-def tones(label: str, law: Law) -> str:
+def tones(label: str, law: AppearanceModel) -> str:
     """How the label's tone depends on the background."""
     return _TONES[law.kind].format(label=label)
 
 
-def tones_by(label: str, law: Law) -> str:
+def tones_by(label: str, law: AppearanceModel) -> str:
     """The slope of tone over background, and the shares of the blends."""
     blends = ", ".join(f"{name} {100 * weight:.0f} %" for name, weight in law.weights.items())
     return (

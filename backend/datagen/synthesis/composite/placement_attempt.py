@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from datagen.domain.inputs import ImageRef
 from datagen.domain.spec import Json
-from datagen.synthesis.composite.appearance.appearance_model import Law
-from datagen.synthesis.composite.appearance.blending import BLENDS, Laying
+from datagen.synthesis.composite.appearance.appearance_model import AppearanceModel
+from datagen.synthesis.composite.appearance.blending import BLENDS, BlendRegion
 from datagen.synthesis.composite.appearance.pose import RIM_PX, Cutout, Posed, PosePrior, apply_pose, draw_pose, fade
 from datagen.synthesis.composite.appearance.visibility import LEAST_VISIBLE, visible
 from datagen.synthesis.composite.extraction.exemplars import Exemplar
@@ -44,11 +44,11 @@ class Learned:
 
     exemplars: Sequence[Exemplar]
     prior: PosePrior
-    law: Law
+    law: AppearanceModel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ground:
+class PlacementCanvas:
     """What a concept is laid on: the image so far, where others lie already, and the reduced area."""
 
     ref: ImageRef
@@ -59,7 +59,7 @@ class Ground:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Even:
+class QuasiRandomDraws:
     """Numbers in 0..1 that visit concepts, sizes, blends and places evenly over the samples of a spec."""
 
     concept: float
@@ -69,7 +69,7 @@ class Even:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Laid:
+class PlacedInstance:
     """An instance laid on a background: the window it changes, its new tones there and the pixels that are its own."""
 
     top: int
@@ -80,7 +80,7 @@ class Laid:
     steps: dict[str, Json]
 
 
-class Trial:
+class PlacementAttempt:
     """Tries of one label."""
 
     def __init__(self, label: str, learned: Learned, parameters: CompositeParameters) -> None:
@@ -95,21 +95,21 @@ class Trial:
             e.key: _WORST_SHARE * float(e.clean.mean(axis=2).std()) + _WORST_TONES for e in learned.exemplars
         }
 
-    def turn(self, even: Even) -> Exemplar:
+    def turn(self, even: QuasiRandomDraws) -> Exemplar:
         """The exemplar whose turn it is."""
         return self._learned.exemplars[_pick(self._concepts, even.concept)]
 
     def attempt(
         self,
-        ground: Ground,
-        even: Even,
+        ground: PlacementCanvas,
+        even: QuasiRandomDraws,
         chance: np.random.Generator,
         rejected: Counter[str],
         *,
         first: bool,
         faithful: bool,
         patient: bool,
-    ) -> Laid | None:
+    ) -> PlacedInstance | None:
         """One try; None, with the reason counted in ``rejected``, where it cannot be laid.
 
         Args:
@@ -156,7 +156,7 @@ class Trial:
         if np.count_nonzero(seen) < LEAST_VISIBLE * np.count_nonzero(posed.mask):
             rejected["cannot be seen"] += 1
             return None
-        return Laid(
+        return PlacedInstance(
             top=top,
             left=left,
             tones=tones,
@@ -182,7 +182,7 @@ class Trial:
 
     def _corner(
         self,
-        ground: Ground,
+        ground: PlacementCanvas,
         exemplar: Exemplar,
         posed: Posed,
         place: int,
@@ -219,7 +219,7 @@ class Trial:
         return top, left, mismatch
 
     def _own_place(
-        self, ground: Ground, exemplar: Exemplar, posed: Posed, top: int, left: int, mismatch: float
+        self, ground: PlacementCanvas, exemplar: Exemplar, posed: Posed, top: int, left: int, mismatch: float
     ) -> bool:
         """Whether the place is where the concept was photographed: the sample would be a copy of a private photo."""
         if exemplar.key.startswith(ground.ref.digest[:12]):
@@ -239,7 +239,7 @@ class Trial:
         model that is shown one softness alone took the rims of other things for the concept.
         """
         channels = before.shape[2]
-        laying = Laying(
+        laying = BlendRegion(
             background=before,
             patch=channels_as(posed.patch, channels),
             clean=channels_as(posed.clean, channels),

@@ -10,13 +10,12 @@ from typing import ClassVar
 from datagen.domain.spec import Json, Spec
 from datagen.errors import DeviceFault, EngineError
 from datagen.synthesis.composite.parameters import NAMES as COMPOSITE_NAMES
+from datagen.synthesis.diffusion.identity import NAME, VERSION
 from datagen.synthesis.diffusion.parameters import KEY, NAMES, DiffusionParameters
 from datagen.synthesis.diffusion.runtime.devices import PATIENT_SECONDS, cuda_devices, find_device
 from datagen.synthesis.diffusion.weights.preflight import PACKAGES, check
 from datagen.synthesis.engine import FittedEngine, Pictures, Progress
-from datagen.synthesis.parameter_routing import go_on
-
-NAME, VERSION = "diffusion", "1"
+from datagen.synthesis.parameter_routing import remedy
 
 
 class DiffusionEngine:
@@ -65,7 +64,7 @@ class DiffusionEngine:
             if given and own.device != "cpu" and find_device(own.device) is None:
                 # another worker's may be well: this is no fault of the spec
                 raise DeviceFault(f"the GPU {given} that this worker was given is gone, or its driver does not answer")
-            raise EngineError(" ".join([*problems, *go_on(NAME)]))
+            raise EngineError(" ".join([*problems, *remedy(NAME)]))
         try:
             from datagen.synthesis.diffusion.training.fit import fit
         except ModuleNotFoundError as fault:

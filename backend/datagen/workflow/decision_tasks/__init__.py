@@ -1,1 +1,1 @@
-""""""
+"""The decision task: the page that it shows and the sheet beside it."""

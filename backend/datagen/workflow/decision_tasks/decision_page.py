@@ -16,8 +16,8 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from datagen.domain.decision import ACTIONS
-from datagen.domain.inputs import MINIMUM_PER_ROLE, RECOMMENDED_BACKGROUNDS, Desk, Inputs, Role
-from datagen.domain.lifecycle import TABLE, Happening, SpecState, StudyState
+from datagen.domain.inputs import MINIMUM_PER_ROLE, RECOMMENDED_BACKGROUNDS, Inputs, ProjectKind, Role
+from datagen.domain.lifecycle import TABLE, SpecState, StudyEvent, StudyState
 from datagen.domain.verdict import Opinion
 from datagen.domain.wording import by_number, counted, span
 from datagen.store.tables import (
@@ -40,7 +40,7 @@ from datagen.workflow.inputs import unreadable_tasks
 from datagen.workflow.inputs.input_sync import collect
 from datagen.workflow.reviews import verdict_rows, verdict_sync
 from datagen.workflow.sample_mapping import shown_number
-from datagen.workflow.services import Workshop
+from datagen.workflow.services import Services
 from datagen.workflow.study_options import options_of
 
 #: Prefills "Number of images" on the decision form.
@@ -67,7 +67,7 @@ class _Said:
     index: int
 
 
-def decision_data(session: Session, workshop: Workshop, decision: DecisionRow) -> dict[str, str]:
+def decision_data(session: Session, services: Services, decision: DecisionRow) -> dict[str, str]:
     """The data of a decision task: ``html``, ``sheet`` (an address), ``title``."""
     study, batch, started = decision.study, decision.batch, decision.started
     said = _said(session, batch) if batch is not None and batch.kind == BatchKind.ROUND else ()
@@ -105,7 +105,7 @@ def decision_data(session: Session, workshop: Workshop, decision: DecisionRow) -
     parts.append(decision_sheet.caption_of(decision))
     return {
         "html": f'<div style="font-size:14px;line-height:1.4">{"".join(parts)}</div>',
-        "sheet": workshop.links.make(decision_sheet.sheet_of(decision)),
+        "sheet": services.links.make(decision_sheet.sheet_of(decision)),
         "title": _title(decision, said),
     }
 
@@ -153,7 +153,7 @@ def _what_now(state: StudyState, missing: Sequence[str], *, answered: bool) -> s
     possible = [
         f"<b>{action}</b>"
         for action in ACTIONS
-        if (state, action) in TABLE and not (missing and action is Happening.BUILD_PREVIEW)
+        if (state, action) in TABLE and not (missing and action is StudyEvent.BUILD_PREVIEW)
     ]
     press = _ANSWER_AGAIN if answered else "Choose, press <b>Submit</b>, then reload this page to see what came of it."
     return f"<p>Possible now: {', '.join(possible)}. {press}</p>"
@@ -162,13 +162,13 @@ def _what_now(state: StudyState, missing: Sequence[str], *, answered: bool) -> s
 def _inputs(session: Session, study_id: int, inputs: Inputs, *, unfolded: bool) -> str:
     rows = [
         (
-            _link(decision_points.project_of(session, study_id, desk), str(role)),
+            _link(decision_points.project_of(session, study_id, project_kind), str(role)),
             f"{inputs.count(role)}",
             f"at least {MINIMUM_PER_ROLE}"
             + (f", {RECOMMENDED_BACKGROUNDS} recommended" if role is Role.BACKGROUND else ""),
         )
-        for desk in Desk
-        if (role := desk.role) is not None
+        for project_kind in ProjectKind
+        if (role := project_kind.role) is not None
     ]
     parts = [_table(("images", "usable", "needed"), rows)]
     if advice := inputs.advice():
@@ -205,7 +205,7 @@ def _round(session: Session, batch: BatchRow, said: Sequence[_Said]) -> str:
     out = f", <b>{len(deleted)}</b> deleted" if deleted else ""
     is_open = verdict_sync.takes_verdicts(spec.state)
     waits = "still to review" if is_open else "not reviewed"
-    project = decision_points.project_of(session, batch.study_id, Desk.PREVIEWS)
+    project = decision_points.project_of(session, batch.study_id, ProjectKind.PREVIEWS)
     link = _link(project, "review them" if is_open and left else "Previews")
     if is_open and left:
         link += ": tab <b>To review now</b>, then <b>Label Tasks As Displayed</b>"
@@ -260,7 +260,7 @@ def _said(session: Session, batch: BatchRow) -> list[_Said]:
     rows = session.execute(
         select(VerdictRow.opinion, VerdictRow.reasons, VerdictRow.comment, SampleRow.index)
         .join(SampleRow, SampleRow.id == VerdictRow.sample_id)
-        .where(SampleRow.batch_id == batch.id, verdict_sync.counts())
+        .where(SampleRow.batch_id == batch.id, verdict_sync.effective_verdicts())
         .order_by(SampleRow.index)
     )
     return [_Said(*row) for row in rows]
@@ -277,7 +277,7 @@ def _deleted(session: Session, batch: BatchRow) -> set[int]:
 
 
 def _run(session: Session, batch: BatchRow) -> str:
-    project = decision_points.project_of(session, batch.study_id, Desk.DATASET)
+    project = decision_points.project_of(session, batch.study_id, ProjectKind.DATASET)
     made = _published(session, batch)
     of_all = f"{made:,} of {counted(batch.count, 'labelled image')}"
     parts = [
@@ -308,24 +308,30 @@ def _progress(session: Session, batch: BatchRow, button: str) -> str:
     name = f"Preview round {batch.number}" if batch.kind == BatchKind.ROUND else f"Run “{escape(batch.name)}”"
     words = [f"{name}: {made:,} of {batch.count:,} synthesized, {batch.state}"]
     running = batch.state == WorkState.RUNNING
-    if running and not batch_status.is_waiting(batch.doing) and (left := _time_left(session, batch, made)) is not None:
+    if (
+        running
+        and not batch_status.is_waiting(batch.status_text)
+        and (left := _time_left(session, batch, made)) is not None
+    ):
         words.append(f"about {span(left)} left")
     refused = session.scalar(
         select(OutboxRow.error).where(
             OutboxRow.study_id == batch.study_id, OutboxRow.state == WorkState.FAILED, OutboxRow.error != ""
         )
     )
-    if running and batch.doing:
-        words.append(escape(batch.doing))
-    fitting = running and not made and batch.share > 0
-    colour, done = ("#8ab4f8", batch.share) if fitting else ("#1a56b0", made / batch.count)
+    if running and batch.status_text:
+        words.append(escape(batch.status_text))
+    fitting = running and not made and batch.fit_progress > 0
+    colour, done = ("#8ab4f8", batch.fit_progress) if fitting else ("#1a56b0", made / batch.count)
     bar = (
         '<div style="background:#ddd;border-radius:4px;height:10px;width:100%">'
         f'<div style="background:{colour};border-radius:4px;height:10px;width:{min(done, 1):.1%}"></div></div>'
     )
     parts = [f"<p>{', '.join(words)}</p>{bar}", *_warnings(batch)]
-    desk, what = (Desk.PREVIEWS, "Previews") if batch.kind == BatchKind.ROUND else (Desk.DATASET, "Dataset")
-    project = decision_points.project_of(session, batch.study_id, desk)
+    project_kind, what = (
+        (ProjectKind.PREVIEWS, "Previews") if batch.kind == BatchKind.ROUND else (ProjectKind.DATASET, "Dataset")
+    )
+    project = decision_points.project_of(session, batch.study_id, project_kind)
     if running:
         parts.append(
             f"<p>The images come into the project {_link(project, what)}. Reload this page to see how far. "
@@ -349,7 +355,9 @@ def _rendered(session: Session, batch: BatchRow) -> tuple[int, int]:
     stored, at_it = session.execute(
         select(
             func.sum(ShardRow.stop - ShardRow.start).filter(ShardRow.rendered_at.is_not(None)),
-            func.sum(ShardRow.made).filter(ShardRow.rendered_at.is_(None), ShardRow.state == WorkState.RUNNING),
+            func.sum(ShardRow.rendered_count).filter(
+                ShardRow.rendered_at.is_(None), ShardRow.state == WorkState.RUNNING
+            ),
         ).where(ShardRow.batch_id == batch.id)
     ).one()
     return stored or 0, at_it or 0

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from datagen.domain.decision import Decision
 from datagen.domain.inputs import Inputs
-from datagen.domain.lifecycle import Happening, StudyState
+from datagen.domain.lifecycle import StudyEvent, StudyState
 from datagen.domain.spec import Json, Spec
 from datagen.domain.wording import counted
 from datagen.errors import Refused
@@ -21,7 +21,7 @@ from datagen.workflow import decision_points
 from datagen.workflow.decisions import spec_versions
 from datagen.workflow.decisions.transitions import advance, go_back
 from datagen.workflow.reviews import verdict_sync
-from datagen.workflow.services import Unit
+from datagen.workflow.services import UnitOfWork
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,10 +33,10 @@ class Prepared:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Case:
+class DecisionContext:
     """One decision about one study, inside one transaction."""
 
-    unit: Unit
+    unit: UnitOfWork
     study: StudyRow
     wish: Decision
     who: str
@@ -57,11 +57,11 @@ def prepare(
     Raises:
         EngineError: there is no such engine, or something is given that is no engine's.
     """
-    if wish.action not in (Happening.BUILD_PREVIEW, Happening.REFINE):
+    if wish.action not in (StudyEvent.BUILD_PREVIEW, StudyEvent.REFINE):
         return None
     parent = spec_versions.current_spec(session, study.id)
     version = spec_versions.next_version(session, study.id)
-    if wish.action is Happening.BUILD_PREVIEW:
+    if wish.action is StudyEvent.BUILD_PREVIEW:
         parameters = spec_versions.parameters_for(study, parent, engine_parameters)
         spec = spec_versions.spec_from_inputs(study, inputs, version, parameters)
     elif parent is not None:
@@ -72,7 +72,7 @@ def prepare(
     return Prepared(parent_id=parent.id if parent else None, spec=spec)
 
 
-def act(case: Case) -> BatchRow | None:
+def apply(case: DecisionContext) -> BatchRow | None:
     """Do it; returns the round or run that was set going.
 
     Raises:
@@ -81,8 +81,8 @@ def act(case: Case) -> BatchRow | None:
     return _ACTIONS[case.wish.action](case)
 
 
-def _build_preview(case: Case) -> BatchRow:
-    parent = advance(case.unit, case.study, Happening.BUILD_PREVIEW, case.who)
+def _build_preview(case: DecisionContext) -> BatchRow:
+    parent = advance(case.unit, case.study, StudyEvent.BUILD_PREVIEW, case.who)
     version = spec_versions.next_version(case.unit.session, case.study.id)
     parameters = spec_versions.parameters_for(case.study, parent, case.engine_parameters)
     spec = _prepared(case, parent, parameters, version)
@@ -98,8 +98,8 @@ def _build_preview(case: Case) -> BatchRow:
     return _add_round(case, spec, parent, notes)
 
 
-def _refine(case: Case) -> BatchRow:
-    parent = advance(case.unit, case.study, Happening.REFINE, case.who)
+def _refine(case: DecisionContext) -> BatchRow:
+    parent = advance(case.unit, case.study, StudyEvent.REFINE, case.who)
     if parent is None:
         raise Refused("“refine” needs a preview round with verdicts; choose “build preview” first.")
     parameters, notes = _refined(case.unit.session, parent)
@@ -126,7 +126,9 @@ def _refined(session: Session, parent: SpecRow) -> tuple[dict[str, Json], list[s
     return {**refined.parameters, **own}, list(refined.notes)
 
 
-def _prepared(case: Case, parent: SpecRow | None, parameters: Mapping[str, Json], version: int) -> Spec | None:
+def _prepared(
+    case: DecisionContext, parent: SpecRow | None, parameters: Mapping[str, Json], version: int
+) -> Spec | None:
     """The spec that was worked out before; None where something changed since."""
     if case.prepared is None or case.prepared.parent_id != (parent.id if parent else None):
         return None
@@ -134,8 +136,8 @@ def _prepared(case: Case, parent: SpecRow | None, parameters: Mapping[str, Json]
     return spec if (spec.seed, spec.parameters) == (version, parameters) else None
 
 
-def _approve(case: Case) -> BatchRow:
-    spec = advance(case.unit, case.study, Happening.APPROVE, case.who)
+def _approve(case: DecisionContext) -> BatchRow:
+    spec = advance(case.unit, case.study, StudyEvent.APPROVE, case.who)
     if spec is None:
         raise Refused("“approve” needs a preview round; choose “build preview” first.")
     return spec_versions.add_batch(
@@ -151,26 +153,26 @@ def _approve(case: Case) -> BatchRow:
     )
 
 
-def _end(case: Case) -> None:
+def _end(case: DecisionContext) -> None:
     advance(case.unit, case.study, case.wish.action, case.who)
     running = spec_versions.running_batch(case.unit.session, case.study.id)
     if running is not None:
         spec_versions.cancel_batch(case.unit, running, f"cancelled by {case.who}")
-        decision_points.show_progress(case.unit, running)
+        decision_points.republish_decisions(case.unit, running)
     if case.study.state is StudyState.COLLECTING and go_back(case.unit, case.study) is not None:
-        decision_points.open_point(case.unit, case.study)
+        decision_points.create_decision_point(case.unit, case.study)
 
 
-_ACTIONS: dict[Happening, Callable[[Case], BatchRow | None]] = {
-    Happening.BUILD_PREVIEW: _build_preview,
-    Happening.REFINE: _refine,
-    Happening.APPROVE: _approve,
-    Happening.CANCEL: _end,
-    Happening.STOP: _end,
+_ACTIONS: dict[StudyEvent, Callable[[DecisionContext], BatchRow | None]] = {
+    StudyEvent.BUILD_PREVIEW: _build_preview,
+    StudyEvent.REFINE: _refine,
+    StudyEvent.APPROVE: _approve,
+    StudyEvent.CANCEL: _end,
+    StudyEvent.STOP: _end,
 }
 
 
-def _add_round(case: Case, spec: Spec, parent: SpecRow | None, notes: list[str]) -> BatchRow:
+def _add_round(case: DecisionContext, spec: Spec, parent: SpecRow | None, notes: list[str]) -> BatchRow:
     """A version and its preview round, which is one shard: its contact sheet is drawn from what is at hand."""
     row = spec_versions.add_version(case.unit, case.study, spec, parent=parent, who=case.who, notes=notes)
     size = case.study.preview_size

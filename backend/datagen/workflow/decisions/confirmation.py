@@ -13,21 +13,21 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 
 from datagen.domain.decision import Decision
-from datagen.domain.lifecycle import Happening, StudyState, follow
+from datagen.domain.lifecycle import StudyEvent, StudyState, next_transition
 from datagen.domain.verdict import Opinion
 from datagen.domain.wording import by_number, counted
 from datagen.errors import NotConfirmed, StoreError
 from datagen.store.tables import BatchKind, BatchRow, SampleRow, ShardRow, StudyRow, VerdictRow
 from datagen.workflow.decisions.spec_versions import current_spec
 from datagen.workflow.reviews import verdict_sync
-from datagen.workflow.services import Workshop
+from datagen.workflow.services import Services
 from datagen.workflow.study_options import options_of
 
 #: So many images of the newest round are weighed to estimate the disk that a run takes.
 _WEIGHED = 8
 
 
-def check_confirmed(workshop: Workshop, study_id: int, wish: Decision) -> None:
+def check_confirmed(services: Services, study_id: int, wish: Decision) -> None:
     """Let a decision pass that has no grave consequence, or whose consequences are confirmed.
 
     Raises:
@@ -36,12 +36,12 @@ def check_confirmed(workshop: Workshop, study_id: int, wish: Decision) -> None:
     """
     if wish.confirmed:
         return
-    with workshop.database.read() as session:
+    with services.database.read() as session:
         study = session.get(StudyRow, study_id)
     if study is None:
         return  # whoever locks it says so
-    follow(study.state, wish.action)
-    reasons = [reason for check in _CHECKS if (reason := check(workshop, study, wish)) is not None]
+    next_transition(study.state, wish.action)
+    reasons = [reason for check in _CHECKS if (reason := check(services, study, wish)) is not None]
     if reasons:
         command = f"datagen {str(wish.action).replace('build ', '')} {shlex.quote(study.name)}"
         command += f" --count {wish.count}" if wish.count is not None else ""
@@ -50,12 +50,12 @@ def check_confirmed(workshop: Workshop, study_id: int, wish: Decision) -> None:
         )
 
 
-def _large_run(workshop: Workshop, study: StudyRow, wish: Decision) -> str | None:
+def _large_run(services: Services, study: StudyRow, wish: Decision) -> str | None:
     """A run of so many images that it may take days."""
     limit = options_of(study).confirm_above
-    if wish.action is not Happening.APPROVE or wish.count is None or limit is None or wish.count <= limit:
+    if wish.action is not StudyEvent.APPROVE or wish.count is None or limit is None or wish.count <= limit:
         return None
-    measured = _measured(workshop, study.id)
+    measured = _measured(services, study.id)
     sentence = (
         f"{counted(wish.count, 'image')} {by_number(wish.count, 'was', 'were')} asked for; more than {limit:,} "
         f"{by_number(limit, 'has', 'have')} to be confirmed."
@@ -71,12 +71,12 @@ def _large_run(workshop: Workshop, study: StudyRow, wish: Decision) -> str | Non
     return sentence
 
 
-def _little_judged(workshop: Workshop, study: StudyRow, wish: Decision) -> str | None:
+def _little_judged(services: Services, study: StudyRow, wish: Decision) -> str | None:
     """A version of which few previews were judged, or few of the judged ones are good."""
-    if wish.action is not Happening.APPROVE or study.state is not StudyState.REVIEWING:
+    if wish.action is not StudyEvent.APPROVE or study.state is not StudyState.REVIEWING:
         return None  # an accepted version was looked at when it was accepted
     options = options_of(study)
-    with workshop.database.read() as session:
+    with services.database.read() as session:
         spec = current_spec(session, study.id)
         newest = session.scalar(
             select(BatchRow)
@@ -89,7 +89,7 @@ def _little_judged(workshop: Workshop, study: StudyRow, wish: Decision) -> str |
         said = session.execute(
             select(VerdictRow.sample_id, VerdictRow.opinion)
             .join(SampleRow, SampleRow.id == VerdictRow.sample_id)
-            .where(SampleRow.batch_id == newest.id, verdict_sync.counts())
+            .where(SampleRow.batch_id == newest.id, verdict_sync.effective_verdicts())
         ).all()
     judged = len({sample_id for sample_id, _ in said})
     good = sum(1 for _, opinion in said if opinion == Opinion.GOOD)
@@ -109,8 +109,8 @@ class _Measured:
     size: float | None = None
 
 
-def _measured(workshop: Workshop, study_id: int) -> _Measured:
-    with workshop.database.read() as session:
+def _measured(services: Services, study_id: int) -> _Measured:
+    with services.database.read() as session:
         made = ShardRow.rendered_at.is_not(None)
         newest = session.scalar(
             select(func.max(BatchRow.id))
@@ -126,7 +126,7 @@ def _measured(workshop: Workshop, study_id: int) -> _Measured:
         ).one()
         bodies = session.scalars(select(SampleRow.body).where(SampleRow.batch_id == newest).limit(_WEIGHED)).all()
     try:
-        sizes = [sum(len(workshop.images.get(body[part]["digest"])) for part in ("image", "mask")) for body in bodies]
+        sizes = [sum(len(services.images.get(body[part]["digest"])) for part in ("image", "mask")) for body in bodies]
     except StoreError:
         sizes = []  # the question is asked all the same
     return _Measured(
@@ -141,4 +141,4 @@ def _span(hours: float) -> str:
     return f"{hours:.1f} h" if hours < 48 else f"{hours / 24:.1f} days"
 
 
-_CHECKS: Sequence[Callable[[Workshop, StudyRow, Decision], str | None]] = (_little_judged, _large_run)
+_CHECKS: Sequence[Callable[[Services, StudyRow, Decision], str | None]] = (_little_judged, _large_run)

@@ -12,8 +12,8 @@ from datagen.domain.lifecycle import SpecState
 from datagen.domain.spec import Json, Spec
 from datagen.store.tables import BatchKind, BatchRow, ShardRow, SpecRow, StudyRow, WorkState
 from datagen.synthesis.engine import needs_gpu
-from datagen.synthesis.parameter_routing import known_parameters, own_parameters
-from datagen.workflow.services import LOCK, Door, Unit
+from datagen.synthesis.parameter_routing import keep_known_parameters, select_parameters
+from datagen.workflow.services import LOCK, JobKind, UnitOfWork
 
 #: Shards of a batch that wait or run at a time; the next are cut when these are finished. More than all workers of an
 #: installation take at once, and few enough to be written, listed and cancelled within milliseconds.
@@ -50,7 +50,7 @@ def parameters_for(study: StudyRow, parent: SpecRow | None, given: Mapping[str, 
         EngineError: there is no such engine, or something is given that is no engine's.
     """
     before = parent.body["parameters"] if parent is not None and parent.body["engine"] == study.engine else {}
-    return {**known_parameters(study.engine, before), **own_parameters(study.engine, given)}
+    return {**keep_known_parameters(study.engine, before), **select_parameters(study.engine, given)}
 
 
 def next_version(session: Session, study_id: int) -> int:
@@ -59,7 +59,7 @@ def next_version(session: Session, study_id: int) -> int:
 
 
 def add_version(
-    unit: Unit, study: StudyRow, spec: Spec, *, parent: SpecRow | None, who: str, notes: Sequence[str]
+    unit: UnitOfWork, study: StudyRow, spec: Spec, *, parent: SpecRow | None, who: str, notes: Sequence[str]
 ) -> SpecRow:
     """A new version of a study's spec; its seed is its number."""
     row = SpecRow(
@@ -78,7 +78,7 @@ def add_version(
 
 
 def add_batch(
-    unit: Unit,
+    unit: UnitOfWork,
     study: StudyRow,
     spec: SpecRow,
     kind: BatchKind,
@@ -112,11 +112,11 @@ def add_batch(
     )
     session.add(batch)
     session.flush()
-    add_shards(unit, batch, shard_size, shard_door(str(spec.body["engine"])))
+    add_shards(unit, batch, shard_size, shard_job_kind(str(spec.body["engine"])))
     return batch
 
 
-def add_shards(unit: Unit, batch: BatchRow, shard_size: int, door: Door) -> None:
+def add_shards(unit: UnitOfWork, batch: BatchRow, shard_size: int, job_kind: JobKind) -> None:
     """Cut the next shards of a batch, so that ``AHEAD`` of them wait or run, as far as there are samples left.
 
     Whoever finishes a shard calls it in the same transaction: as long as a batch has samples left to cut, one of its
@@ -135,7 +135,7 @@ def add_shards(unit: Unit, batch: BatchRow, shard_size: int, door: Door) -> None
     session.add_all(shards)
     session.flush()
     for shard in shards:
-        unit.later(door, shard.id)
+        unit.enqueue_after_commit(job_kind, shard.id)
 
 
 def is_rendered(session: Session, batch: BatchRow) -> bool:
@@ -164,13 +164,13 @@ def _cut_until(session: Session, batch: BatchRow) -> int:
     return session.scalar(last) or batch.first
 
 
-def shard_door(engine: str) -> Door:
+def shard_job_kind(engine: str) -> JobKind:
     """Whose door is knocked on for a shard of that engine."""
-    return Door.GPU_SHARD if needs_gpu(engine) else Door.SHARD
+    return JobKind.GPU_SHARD if needs_gpu(engine) else JobKind.SHARD
 
 
-def lock_batch(unit: Unit, batch_id: int) -> BatchRow:
-    """The batch, locked until the transaction ends; see ``Unit`` for the order of locks."""
+def lock_batch(unit: UnitOfWork, batch_id: int) -> BatchRow:
+    """The batch, locked until the transaction ends; see ``UnitOfWork`` for the order of locks."""
     return unit.session.get_one(BatchRow, batch_id, populate_existing=True, with_for_update=LOCK)
 
 
@@ -181,7 +181,7 @@ def running_batch(session: Session, study_id: int) -> BatchRow | None:
     )
 
 
-def cancel_batch(unit: Unit, batch: BatchRow, reason: str) -> None:
+def cancel_batch(unit: UnitOfWork, batch: BatchRow, reason: str) -> None:
     """Cancel a batch and those of its shards that are not finished; what is finished is kept."""
     unit.session.refresh(batch, with_for_update=LOCK)  # so that nobody cuts more of it meanwhile
     batch.state, batch.problem = WorkState.CANCELLED, reason[:1000]

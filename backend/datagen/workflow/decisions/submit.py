@@ -13,23 +13,23 @@ from typing import Any
 from sqlalchemy import select
 
 from datagen.domain.decision import Decision
-from datagen.domain.inputs import Desk, Inputs
-from datagen.domain.lifecycle import Happening, StudyState
+from datagen.domain.inputs import Inputs, ProjectKind
+from datagen.domain.lifecycle import StudyEvent, StudyState
 from datagen.domain.wording import by_number, counted
 from datagen.errors import DatagenError, LabelStudioUnavailable, NotReady, Refused
 from datagen.label_studio.api.models import Annotation, Task
 from datagen.label_studio.mapping.form_answers import decision as read_decision
-from datagen.store.tables import BatchKind, BatchRow, DecisionRow, Notice, StudyRow, now
-from datagen.synthesis.parameter_routing import go_on
+from datagen.store.tables import BatchKind, BatchRow, DecisionRow, OutboxKind, StudyRow, now
+from datagen.synthesis.parameter_routing import remedy
 from datagen.workflow import decision_points
 from datagen.workflow.decisions import spec_versions
-from datagen.workflow.decisions.actions import Case, act, prepare
+from datagen.workflow.decisions.actions import DecisionContext, apply, prepare
 from datagen.workflow.decisions.confirmation import check_confirmed
 from datagen.workflow.inputs.input_sync import refresh
 from datagen.workflow.inputs.unreadable_tasks import read_tasks
 from datagen.workflow.outages import outage_of
 from datagen.workflow.reviews import verdict_sync
-from datagen.workflow.services import Unit, Workshop
+from datagen.workflow.services import Services, UnitOfWork
 
 #: Answers on one decision task, and on copies of it, that are acted on; whoever goes on may use the command line.
 MOST_ANSWERS = 100
@@ -38,7 +38,7 @@ _TOO_MANY = (
     "Use the newest decision task, or the command line: datagen cancel, datagen stop."
 )
 #: What may still be asked of a decision that was answered: to end what it set going.
-_AFTERTHOUGHTS = (Happening.CANCEL, Happening.STOP)
+_AFTERTHOUGHTS = (StudyEvent.CANCEL, StudyEvent.STOP)
 #: How to go on with a version that cannot be rendered as it was made: no setting changes it.
 _FROZEN = (
     "Version {version} was made with the engine “{engine}” and what it names, and keeps them whatever is set now: put "
@@ -81,19 +81,19 @@ class _Form:
         raise Refused(f"{did}. Nothing was started again; go on at the newest decision task.")
 
 
-def follow_tasks(workshop: Workshop, project_id: int, **which: Any) -> None:
+def handle_answered_tasks(services: Services, project_id: int, **which: Any) -> None:
     """Act on the answers of decision tasks, read now: ``which`` is what ``LabelStudio.tasks`` takes.
 
     One that is gone or cannot be read does not keep the others from it.
     """
     if which.get("ids") == []:
         return
-    tasks, _ = read_tasks(workshop, project_id, **which)
+    tasks, _ = read_tasks(services, project_id, **which)
     for task in tasks:
-        follow(workshop, project_id, task)
+        next_transition(services, project_id, task)
 
 
-def follow(workshop: Workshop, project_id: int, task: Task) -> None:
+def next_transition(services: Services, project_id: int, task: Task) -> None:
     """Act on the answers of a decision task, just read; each is acted on once.
 
     A refusal becomes the sentence on the decision task. A Label Studio that is away raises: it is tried again.
@@ -102,32 +102,32 @@ def follow(workshop: Workshop, project_id: int, task: Task) -> None:
     that its number was not noted yet. Only the first answer decides, whichever of them it is given on, and what a copy
     brought along from its original is no answer of its own.
     """
-    with workshop.database.read() as session:
+    with services.database.read() as session:
         point = decision_points.of_key(session, str(task.data.get("datagen_key")))
-        if point is None or decision_points.project_of(session, point.study_id, Desk.DECISIONS) != project_id:
+        if point is None or decision_points.project_of(session, point.study_id, ProjectKind.DECISIONS) != project_id:
             return  # not ours, or a copy in another study
     for annotation in sorted(task.annotations, key=lambda one: one.updated_at):
         form = _Form(point_id=point.id, annotation_id=annotation.id, updated_at=annotation.updated_at)
         came_along = str(annotation.copied_from) in (point.answer or {})
         if annotation.was_cancelled or came_along or form.seen(point):
             continue
-        with workshop.database.read() as session:
+        with services.database.read() as session:
             current = session.get(DecisionRow, point.id)
         if current is None:
             return  # deleted meanwhile
         if len(current.answer or {}) >= MOST_ANSWERS and not form.knows(current):
-            _refuse_more(workshop, point.study_id, point.id)
+            _refuse_more(services, point.study_id, point.id)
             return
-        _answer(workshop, point.study_id, form, annotation)
+        _answer(services, point.study_id, form, annotation)
 
 
 def decide(
-    workshop: Workshop,
+    services: Services,
     study_id: int,
     wish: Decision,
     who: str,
     form: _Form | None = None,
-    once: Callable[[Unit], bool] | None = None,
+    once: Callable[[UnitOfWork], bool] | None = None,
 ) -> None:
     """Do what ``wish`` says to a study.
 
@@ -141,35 +141,35 @@ def decide(
         Refused, NotReady: it is not possible now; nothing was changed.
     """
     if form is not None:
-        with workshop.database.read() as session:  # before anything is read for an answer that comes too late
+        with services.database.read() as session:  # before anything is read for an answer that comes too late
             form.check(session.get_one(DecisionRow, form.point_id), wish)
-    inputs = _read_first(workshop, study_id, wish)
-    _check_engine(workshop, study_id, wish)
-    check_confirmed(workshop, study_id, wish)
-    with workshop.database.read() as session:
+    inputs = _read_first(services, study_id, wish)
+    _check_engine(services, study_id, wish)
+    check_confirmed(services, study_id, wish)
+    with services.database.read() as session:
         known = session.get(StudyRow, study_id)
-        prepared = prepare(session, known, wish, inputs, workshop.engine_parameters) if known is not None else None
-    with workshop.unit() as unit:
+        prepared = prepare(session, known, wish, inputs, services.engine_parameters) if known is not None else None
+    with services.unit() as unit:
         if once is not None and not once(unit):
             return
         study = unit.lock_study(study_id)
-        point = decision_points.open_decision(unit.session, study_id)
+        point = decision_points.get_open_decision(unit.session, study_id)
         if form is not None:
             point = unit.session.get_one(DecisionRow, form.point_id, populate_existing=True)
             if form.seen(point):
                 return  # the webhook's event and the reconciler came upon it in the same moment
             form.check(point, wish)
-        case = Case(
+        case = DecisionContext(
             unit=unit,
             study=study,
             wish=wish,
             who=who,
             inputs=inputs,
-            shard_size=workshop.shard_size,
-            engine_parameters=workshop.engine_parameters,
+            shard_size=services.shard_size,
+            engine_parameters=services.engine_parameters,
             prepared=prepared,
         )
-        started = act(case)
+        started = apply(case)
         what = str(wish.action) + (
             f" ({started.kind} {started.number}, {counted(started.count, 'image')})" if started else ""
         )
@@ -181,23 +181,23 @@ def decide(
             if form is not None:
                 form.mark(point)
             point.problem = ""
-            unit.tell(study.id, Notice.DECISION, point.id)
+            unit.add_to_outbox(study.id, OutboxKind.DECISION, point.id)
         if study.state in (StudyState.COLLECTING, StudyState.ACCEPTED, StudyState.STOPPED):
-            decision_points.open_point(unit, study)
+            decision_points.create_decision_point(unit, study)
 
 
-def _refuse_more(workshop: Workshop, study_id: int, point_id: int) -> None:
+def _refuse_more(services: Services, study_id: int, point_id: int) -> None:
     """Say, once, that no more answers are acted on."""
-    with workshop.unit() as unit:
+    with services.unit() as unit:
         unit.lock_study(study_id)
         point = unit.session.get_one(DecisionRow, point_id, populate_existing=True)
         if point.problem != _TOO_MANY:
             point.problem = _TOO_MANY
-            unit.tell(study_id, Notice.DECISION, point_id)
+            unit.add_to_outbox(study_id, OutboxKind.DECISION, point_id)
 
 
 @contextmanager
-def showing_waits(workshop: Workshop, study_id: int, action: Happening, point_id: int | None = None) -> Iterator[None]:
+def showing_waits(services: Services, study_id: int, action: StudyEvent, point_id: int | None = None) -> Iterator[None]:
     """Where an outage ends a decision, show on its task (by default the open one) what it waits for.
 
     The outage is raised on: whoever brought the decision tries it again.
@@ -208,83 +208,83 @@ def showing_waits(workshop: Workshop, study_id: int, action: Happening, point_id
         outage = outage_of(fault)
         if outage is not None and not isinstance(fault, LabelStudioUnavailable):  # no page can be changed without it
             sentence = f"“{action}” {outage}; it is tried again by itself"
-            with workshop.unit() as unit:
+            with services.unit() as unit:
                 unit.lock_study(study_id)
-                point = decision_points.open_decision(unit.session, study_id)
+                point = decision_points.get_open_decision(unit.session, study_id)
                 if point_id is not None:
                     point = unit.session.get_one(DecisionRow, point_id, populate_existing=True)
                 if point is not None and point.problem != sentence:
                     point.problem = sentence[:1000]
-                    unit.tell(study_id, Notice.DECISION, point.id)
+                    unit.add_to_outbox(study_id, OutboxKind.DECISION, point.id)
         raise
 
 
-def _answer(workshop: Workshop, study_id: int, form: _Form, annotation: Annotation) -> None:
+def _answer(services: Services, study_id: int, form: _Form, annotation: Annotation) -> None:
     """Act on one submitted form, once; keep the sentence where it is refused."""
     try:
         wish = read_decision(annotation.result)
-        with showing_waits(workshop, study_id, wish.action, form.point_id):
-            decide(workshop, study_id, wish, annotation.completed_by, form)
+        with showing_waits(services, study_id, wish.action, form.point_id):
+            decide(services, study_id, wish, annotation.completed_by, form)
     except DatagenError as refusal:
         if outage_of(refusal) is not None:
             raise
-        with workshop.unit() as unit:
+        with services.unit() as unit:
             study = unit.lock_study(study_id)
             point = unit.session.get_one(DecisionRow, form.point_id, populate_existing=True)
             if form.seen(point):
                 return
             form.mark(point)
             point.problem = str(refusal)[:1000]
-            unit.tell(study_id, Notice.DECISION, form.point_id)
+            unit.add_to_outbox(study_id, OutboxKind.DECISION, form.point_id)
             unit.note(study, annotation.completed_by, f"refused: {refusal}")
 
 
-def _read_first(workshop: Workshop, study_id: int, wish: Decision) -> Inputs:
+def _read_first(services: Services, study_id: int, wish: Decision) -> Inputs:
     """Read from Label Studio what the decision stands on: the inputs, or every verdict of the version's rounds.
 
     Raises:
         NotReady: inputs are missing.
         Refused: the number of images is none that can be made.
     """
-    if wish.action is Happening.APPROVE:
-        wish.checked_count(workshop.max_run_images)
-    if wish.action is Happening.BUILD_PREVIEW:
-        inputs = refresh(workshop, study_id, force=True)
+    if wish.action is StudyEvent.APPROVE:
+        wish.checked_count(services.max_run_images)
+    if wish.action is StudyEvent.BUILD_PREVIEW:
+        inputs = refresh(services, study_id, force=True)
         if inputs.unread:
             some = f"{counted(inputs.unread, 'input image')} {by_number(inputs.unread, 'is', 'are')}"
             raise NotReady(f"{some} still being read; ask again when this page no longer says so.")
         if missing := inputs.missing():
             raise NotReady("a preview cannot be built yet. Missing: " + "; ".join(missing) + ".")
         return inputs
-    if wish.action in (Happening.REFINE, Happening.APPROVE):
-        with workshop.database.read() as session:
+    if wish.action in (StudyEvent.REFINE, StudyEvent.APPROVE):
+        with services.database.read() as session:
             spec = spec_versions.current_spec(session, study_id)
             of_spec = BatchRow.spec_id == (spec.id if spec else None)
             rounds = session.scalars(select(BatchRow.id).where(of_spec, BatchRow.kind == BatchKind.ROUND)).all()
         for batch_id in rounds:
-            verdict_sync.follow_round(workshop, batch_id)
+            verdict_sync.sync_round(services, batch_id)
     return Inputs()
 
 
-def _check_engine(workshop: Workshop, study_id: int, wish: Decision) -> None:
+def _check_engine(services: Services, study_id: int, wish: Decision) -> None:
     """Refuse what the engine could not render, while nothing is queued.
 
     Raises:
         EngineError: the engine is not there, or a parameter is set that is no engine's.
         Refused: something stands in the way; the sentence says what, and how to go on.
     """
-    if wish.action not in (Happening.BUILD_PREVIEW, Happening.REFINE, Happening.APPROVE):
+    if wish.action not in (StudyEvent.BUILD_PREVIEW, StudyEvent.REFINE, StudyEvent.APPROVE):
         return
-    with workshop.database.read() as session:
+    with services.database.read() as session:
         study = session.get(StudyRow, study_id)
         if study is None:
             return  # whoever locks it says so
         spec = spec_versions.current_spec(session, study_id)
-        if wish.action is Happening.BUILD_PREVIEW or spec is None:
-            engine, parameters = study.engine, spec_versions.parameters_for(study, spec, workshop.engine_parameters)
-            way_on = go_on(engine)
+        if wish.action is StudyEvent.BUILD_PREVIEW or spec is None:
+            engine, parameters = study.engine, spec_versions.parameters_for(study, spec, services.engine_parameters)
+            way_on = remedy(engine)
         else:
             engine, parameters = str(spec.body["engine"]), spec.body["parameters"]
             way_on = (_FROZEN.format(version=spec.version, engine=engine),)
-    if problems := workshop.engine_problems(engine, parameters):
+    if problems := services.engine_problems(engine, parameters):
         raise Refused(" ".join([*problems, *way_on]))

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from sqlalchemy import select
 
-from datagen.domain.lifecycle import Happening, SpecState, back_to, follow
+from datagen.domain.lifecycle import SpecState, StudyEvent, back_to, next_transition
 from datagen.store.tables import BatchKind, BatchRow, DecisionRow, SpecRow, StudyRow, WorkState, now
 from datagen.workflow import decision_points
 from datagen.workflow.decisions import spec_versions
 from datagen.workflow.reviews import review_tasks, verdict_sync
-from datagen.workflow.services import Unit
+from datagen.workflow.services import UnitOfWork
 
 
-def advance(unit: Unit, study: StudyRow, happening: Happening, who: str) -> SpecRow | None:
+def advance(unit: UnitOfWork, study: StudyRow, event: StudyEvent, who: str) -> SpecRow | None:
     """Move the study and its newest version on by a decision; returns that version.
 
     Raises:
         Refused: the table does not have it.
     """
-    step = follow(study.state, happening)
+    step = next_transition(study.state, event)
     spec = spec_versions.current_spec(unit.session, study.id)
     study.state = step.study
     if spec is not None and step.spec is not None:
@@ -27,24 +27,24 @@ def advance(unit: Unit, study: StudyRow, happening: Happening, who: str) -> Spec
     return spec
 
 
-def conclude(unit: Unit, batch: BatchRow, happening: Happening) -> None:
+def conclude(unit: UnitOfWork, batch: BatchRow, event: StudyEvent) -> None:
     """Move the study on because work on ``batch`` ended, and open the next decision point."""
     study = unit.lock_study(batch.study_id)
-    step = follow(study.state, happening)
+    step = next_transition(study.state, event)
     study.state = step.study
     if step.spec is not None:
         unit.session.get_one(SpecRow, batch.spec_id).state = step.spec
-    decision_points.show_progress(unit, batch)
+    decision_points.republish_decisions(unit, batch)
     earlier = go_back(unit, study) if step.back else None
     if earlier is None:
-        decision_points.open_point(unit, study, batch)
+        decision_points.create_decision_point(unit, study, batch)
         return
-    point = decision_points.open_point(unit, study)
+    point = decision_points.create_decision_point(unit, study)
     came_of_it = f"preview round {batch.number} could not be made, so version {earlier.version} is here again"
     point.problem = f"{came_of_it}: {batch.problem}"[:1000]
 
 
-def revive(unit: Unit, study: StudyRow, batch: BatchRow, who: str) -> None:
+def revive(unit: UnitOfWork, study: StudyRow, batch: BatchRow, who: str) -> None:
     """Move the study back to where it stood before ``batch`` failed: its work is under way again.
 
     The open decision point counts as answered with that: it shows the batch's progress from now on, and the next one
@@ -54,7 +54,7 @@ def revive(unit: Unit, study: StudyRow, batch: BatchRow, who: str) -> None:
         Refused: the table does not have it: the study is stopped, or something else is under way.
     """
     is_round = batch.kind == BatchKind.ROUND
-    step = follow(study.state, Happening.RETRY_ROUND if is_round else Happening.RETRY_RUN)
+    step = next_transition(study.state, StudyEvent.RETRY_ROUND if is_round else StudyEvent.RETRY_RUN)
     version = unit.session.get_one(SpecRow, batch.spec_id)
     earlier = spec_versions.current_spec(unit.session, study.id)
     study.state = step.study
@@ -63,21 +63,21 @@ def revive(unit: Unit, study: StudyRow, batch: BatchRow, who: str) -> None:
             began_with = unit.session.scalars(
                 select(DecisionRow.action).where(DecisionRow.started_id == batch.id)
             ).first()
-            earlier.state = SpecState.REFINED if began_with == Happening.REFINE else step.spec
+            earlier.state = SpecState.REFINED if began_with == StudyEvent.REFINE else step.spec
             earlier.decided_by, earlier.decided_at = who, now()
             review_tasks.request(unit, earlier)
         version.state = SpecState.RENDERING
-    batch.state, batch.problem, batch.doing = WorkState.RUNNING, "", ""
-    batch.share, batch.retry_at = 0.0, None
-    point = decision_points.open_decision(unit.session, study.id)
+    batch.state, batch.problem, batch.status_text = WorkState.RUNNING, "", ""
+    batch.fit_progress, batch.retry_at = 0.0, None
+    point = decision_points.get_open_decision(unit.session, study.id)
     if point is not None:
         point.action, point.answered_by, point.answered_at = "retry", who, now()
         point.started_id, point.problem = batch.id, ""
     unit.session.flush()
-    decision_points.show_progress(unit, batch)
+    decision_points.republish_decisions(unit, batch)
 
 
-def go_back(unit: Unit, study: StudyRow) -> SpecRow | None:
+def go_back(unit: UnitOfWork, study: StudyRow) -> SpecRow | None:
     """Put a study whose newest version came to nothing back to the newest that has a round; None where none has."""
     earlier = spec_versions.current_spec(unit.session, study.id)
     if earlier is None:

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from datagen.store.tables import BatchRow, ShardRow, WorkState, now
 from datagen.workflow import decision_points
 from datagen.workflow.outages import Outage
-from datagen.workflow.services import Unit
+from datagen.workflow.services import UnitOfWork
 
 DIED = "its worker died; waiting for another"
 FAILED = "it failed for a reason of ours, which the workers' log has; it is tried again"
@@ -23,33 +23,37 @@ def is_waiting(doing: str) -> bool:
     return doing in _SENTENCES or doing.startswith("waits for ")
 
 
-def say_outage(unit: Unit, batch: BatchRow, outage: Outage, until: datetime) -> None:
+def say_outage(unit: UnitOfWork, batch: BatchRow, outage: Outage, until: datetime) -> None:
     """Have the batch show what it waits for, until when; where that is shown for a time to come, it is left."""
-    if batch.state != WorkState.RUNNING or (batch.doing.startswith(str(outage)) and _is_to_come(batch)):
+    if batch.state != WorkState.RUNNING or (batch.status_text.startswith(str(outage)) and _is_to_come(batch)):
         return
-    batch.doing, batch.share = f"{outage}; tried again at {until:%H:%M:%S} UTC"[:200], 0.0
+    batch.status_text, batch.fit_progress = f"{outage}; tried again at {until:%H:%M:%S} UTC"[:200], 0.0
     batch.retry_at = until
-    decision_points.show_progress(unit, batch)
+    decision_points.republish_decisions(unit, batch)
 
 
-def clear(unit: Unit, batch: BatchRow, shard: ShardRow) -> None:
+def clear(unit: UnitOfWork, batch: BatchRow, shard: ShardRow) -> None:
     """Have what was waited for not stand there any more, because a worker has taken this shard.
 
     An outage stands until the time that it names: others may be about to find it too.
     """
     if not _is_to_come(batch):
-        say(unit, batch, "", besides=shard)
+        set_status(unit, batch, "", besides=shard)
 
 
 def _is_to_come(batch: BatchRow) -> bool:
     return batch.retry_at is not None and batch.retry_at > now()
 
 
-def say(unit: Unit, batch: BatchRow, words: str, besides: ShardRow | None = None) -> None:
+def set_status(unit: UnitOfWork, batch: BatchRow, words: str, besides: ShardRow | None = None) -> None:
     """Have ``words`` stand there, unless a worker is at a shard of the batch ``besides`` this: it says what it does."""
-    if batch.doing != words and batch.state == WorkState.RUNNING and not _is_worked_on(unit.session, batch, besides):
-        batch.doing, batch.share = words, 0.0
-        decision_points.show_progress(unit, batch)
+    if (
+        batch.status_text != words
+        and batch.state == WorkState.RUNNING
+        and not _is_worked_on(unit.session, batch, besides)
+    ):
+        batch.status_text, batch.fit_progress = words, 0.0
+        decision_points.republish_decisions(unit, batch)
 
 
 def _is_worked_on(session: Session, batch: BatchRow, besides: ShardRow | None) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 
 from datagen.domain.sample import Sample
 from datagen.imaging.codec import encode_png
-from datagen.store.blob_store import ImageStore
+from datagen.store.blob_store import BlobStore
 from datagen.synthesis.engine import Picture, Pictures
 
 #: One sample's cell, pixels; five in a row fill a laptop's screen.
@@ -25,7 +25,7 @@ MOST_CELLS = 60
 RUN_CELLS = 20
 
 
-def contact_sheet(images: ImageStore, pictures: Pictures, samples: Sequence[Sample]) -> str:
+def contact_sheet(images: BlobStore, pictures: Pictures, samples: Sequence[Sample]) -> str:
     """Draw the sheet of a round's samples, in their order and numbered from 1, and store it; returns its digest."""
     cells = [_cell(pictures.load(sample.image), sample) for sample in samples[:MOST_CELLS]]
     rows = math.ceil(len(cells) / COLUMNS)

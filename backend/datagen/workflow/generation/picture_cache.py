@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections import OrderedDict
 
 from datagen.domain.inputs import ImageRef
-from datagen.imaging.decoder_sandbox import GuardedDecoder
-from datagen.store.blob_store import ImageStore
+from datagen.imaging.decoder_sandbox import DecoderSandbox
+from datagen.store.blob_store import BlobStore
 from datagen.synthesis.engine import Picture
 
 #: Decoded pictures kept in memory, bytes; fifty backgrounds of one megapixel in colour fit.
@@ -22,7 +22,7 @@ class StoredPictures:
     Inputs are foreign bytes also after they passed once, so every decoding has the bounds of ``decoder``.
     """
 
-    def __init__(self, images: ImageStore, decoder: GuardedDecoder, cache_bytes: int = CACHE_BYTES) -> None:
+    def __init__(self, images: BlobStore, decoder: DecoderSandbox, cache_bytes: int = CACHE_BYTES) -> None:
         self._images = images
         self._decoder = decoder
         self._cache_bytes = cache_bytes

@@ -18,11 +18,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from datagen.domain.wording import span
 from datagen.store import leases
-from datagen.store.periodic_thread import beside
+from datagen.store.periodic_thread import run_periodically
 from datagen.store.tables import BatchRow, ShardRow
 from datagen.workflow import decision_points
 from datagen.workflow.decisions import spec_versions
-from datagen.workflow.services import Workshop
+from datagen.workflow.services import Services
 
 log = structlog.get_logger()
 
@@ -37,18 +37,18 @@ class LeaseLost(Exception):
 class _Moment(NamedTuple):
     """What is done for a shard at one moment."""
 
-    doing: str = ""
+    status_text: str = ""
     #: of a fit
-    share: float = 0.0
+    fit_progress: float = 0.0
     #: of its samples
-    made: int = 0
+    rendered_count: int = 0
 
 
-class Teller:
+class ProgressReporter:
     """Takes down what is done for a shard, and ends that once the shard is no longer ours."""
 
-    def __init__(self, workshop: Workshop, shard: ShardRow, batch: BatchRow, lost: threading.Event) -> None:
-        self._workshop, self._shard, self._batch, self._lost = workshop, shard, batch, lost
+    def __init__(self, services: Services, shard: ShardRow, batch: BatchRow, lost: threading.Event) -> None:
+        self._services, self._shard, self._batch, self._lost = services, shard, batch, lost
         self._now = self._told = _Moment()
         self._began_rendering = 0.0
 
@@ -58,39 +58,39 @@ class Teller:
         Raises:
             LeaseLost: it is to end.
         """
-        self._take(_Moment(f"{what} ({done:.0%})"[:200], share=done))
+        self._take(_Moment(f"{what} ({done:.0%})"[:200], fit_progress=done))
 
-    def rendering(self, made: int) -> None:
-        """Take down that the next sample is on its way after ``made`` of the shard's.
+    def rendering(self, rendered_count: int) -> None:
+        """Take down that the next sample is on its way after ``rendered_count`` of the shard's.
 
         Of a batch that is one shard, this says how long it has left; of others the decision page does.
 
         Raises:
             LeaseLost: it is to end.
         """
-        number = self._shard.start - self._batch.first + made + 1
+        number = self._shard.start - self._batch.first + rendered_count + 1
         words = f"synthesizing image {number:,} of {self._batch.count:,}"
-        if made == 0:
+        if rendered_count == 0:
             self._began_rendering = time.monotonic()
         elif (size := self._shard.stop - self._shard.start) == self._batch.count:
             spent = timedelta(seconds=time.monotonic() - self._began_rendering)
-            words += f", about {span(spent / made * (size - made))} left"
-        self._take(_Moment(words, made=made))
+            words += f", about {span(spent / rendered_count * (size - rendered_count))} left"
+        self._take(_Moment(words, rendered_count=rendered_count))
 
     def tell(self) -> None:
         """Write what is done now, if something else was written last."""
         current = self._now
         if current == self._told:
             return
-        with self._workshop.unit() as unit:
+        with self._services.unit() as unit:
             batch = spec_versions.lock_batch(unit, self._batch.id)
-            shard = leases.held(unit.session, ShardRow, self._shard.id, self._shard.token)
+            shard = leases.get_if_owned(unit.session, ShardRow, self._shard.id, self._shard.token)
             if shard is None:
                 self._lost.set()
                 return
-            shard.made = current.made
-            batch.doing, batch.share = current.doing, current.share
-            decision_points.show_progress(unit, batch)
+            shard.rendered_count = current.rendered_count
+            batch.status_text, batch.fit_progress = current.status_text, current.fit_progress
+            decision_points.republish_decisions(unit, batch)
         self._told = current
 
     def _take(self, current: _Moment) -> None:
@@ -100,15 +100,17 @@ class Teller:
 
 
 @contextmanager
-def telling(workshop: Workshop, shard: ShardRow, batch: BatchRow, lost: threading.Event) -> Iterator[Teller]:
+def reporting_progress(
+    services: Services, shard: ShardRow, batch: BatchRow, lost: threading.Event
+) -> Iterator[ProgressReporter]:
     """A teller that tells while the block lasts; ``lost`` is set once the lease is."""
-    teller = Teller(workshop, shard, batch, lost)
+    reporter = ProgressReporter(services, shard, batch, lost)
 
     def tell() -> None:
         try:
-            teller.tell()
+            reporter.tell()
         except SQLAlchemyError as fault:  # the next time may do
             log.warning("progress.not_told", shard=shard.id, reason=type(fault).__name__)
 
-    with beside(tell, TELL_SECONDS, f"telling-{shard.id}"):
-        yield teller
+    with run_periodically(tell, TELL_SECONDS, f"telling-{shard.id}"):
+        yield reporter

@@ -16,13 +16,13 @@ import structlog
 from sqlalchemy import select
 
 from datagen.domain.inputs import ImageRef
-from datagen.domain.lifecycle import Happening
+from datagen.domain.lifecycle import StudyEvent
 from datagen.domain.sample import Sample
 from datagen.domain.spec import Spec
 from datagen.errors import BadPicture, DeviceFault, EngineError, StoreError
 from datagen.imaging.codec import encode_mask, encode_png
 from datagen.store import leases
-from datagen.store.tables import BatchKind, BatchRow, Notice, SampleRow, ShardRow, SpecRow, WorkState, now
+from datagen.store.tables import BatchKind, BatchRow, OutboxKind, SampleRow, ShardRow, SpecRow, WorkState, now
 from datagen.synthesis.engine import FittedEngine, Progress, Rendered, load_engine
 from datagen.workflow import decision_points, sample_mapping
 from datagen.workflow.backoff import persist, wait_after
@@ -31,9 +31,9 @@ from datagen.workflow.decisions.transitions import conclude
 from datagen.workflow.generation import batch_status, run_warnings
 from datagen.workflow.generation.contact_sheet import RUN_CELLS, contact_sheet
 from datagen.workflow.generation.picture_cache import StoredPictures
-from datagen.workflow.generation.progress import LeaseLost, Teller, telling
+from datagen.workflow.generation.progress import LeaseLost, ProgressReporter, reporting_progress
 from datagen.workflow.outages import Outage, outage_of, shown
-from datagen.workflow.services import Workshop
+from datagen.workflow.services import Services
 
 log = structlog.get_logger()
 
@@ -45,11 +45,11 @@ _WORKERS_DIED = (
 )
 
 
-class Atelier:
+class FittedEngineCache:
     """The engines a process has fitted, the most recently used kept: a fit is made once, not once a shard."""
 
-    def __init__(self, workshop: Workshop, keep: int = 4) -> None:
-        self.pictures = StoredPictures(workshop.images, workshop.decoder)
+    def __init__(self, services: Services, keep: int = 4) -> None:
+        self.pictures = StoredPictures(services.images, services.decoder)
         self._keep = keep
         self._fitted: OrderedDict[str, FittedEngine] = OrderedDict()
 
@@ -76,47 +76,47 @@ class _Lease:
     spec: SpecRow
 
 
-def render_shard(workshop: Workshop, atelier: Atelier, shard_id: int) -> None:
+def render_shard(services: Services, fitted_engines: FittedEngineCache, shard_id: int) -> None:
     """Render one shard, if it still waits; a shard that cannot be rendered ends its batch with the reason."""
-    lease = _claim(workshop, shard_id)
+    lease = _claim(services, shard_id)
     if lease is None:
         return
     if leases.failures(lease.row) > MOST_ATTEMPTS:
         first, last = lease.row.start, lease.row.stop - 1
-        _fail(workshop, lease, _WORKERS_DIED.format(first=first, last=last, times=MOST_ATTEMPTS))
+        _fail(services, lease, _WORKERS_DIED.format(first=first, last=last, times=MOST_ATTEMPTS))
         return
     try:
         with (
-            leases.kept(workshop.database, lease.row, workshop.lease_seconds) as lost,
-            telling(workshop, lease.row, lease.batch, lost) as teller,
+            leases.keep_renewed(services.database, lease.row, services.lease_seconds) as lost,
+            reporting_progress(services, lease.row, lease.batch, lost) as reporter,
         ):
-            fitted = atelier.fitted(Spec.from_json(lease.spec.body), teller.fitting)
+            fitted = fitted_engines.fitted(Spec.from_json(lease.spec.body), reporter.fitting)
             began = time.monotonic()  # a fit is done once, so it says nothing about the images still to come
-            made = list(_render(workshop, lease, fitted, teller))
+            made = list(_render(services, lease, fitted, reporter))
             sheet = None
             if lease.row.start == lease.batch.first:  # a round has one shard; of a run the first images are shown
                 shown = made if lease.batch.kind == BatchKind.ROUND else made[:RUN_CELLS]
                 sheet = contact_sheet(
-                    workshop.images, atelier.pictures, [sample_mapping.sample_of(row) for row in shown]
+                    services.images, fitted_engines.pictures, [sample_mapping.sample_of(row) for row in shown]
                 )
     except LeaseLost:
         log.info("shard.lease_lost", shard=shard_id, batch=lease.batch.id)
         return
     except Exception as fault:
         if (outage := outage_of(fault)) is not None:
-            persist(lambda: _wait(workshop, lease, outage))
+            persist(lambda: _wait(services, lease, outage))
             return
         if isinstance(fault, EngineError | StoreError | BadPicture):
             reason = str(fault)
-            persist(lambda: _fail(workshop, lease, reason))
+            persist(lambda: _fail(services, lease, reason))
             return
-        persist(partial(_try_again, workshop, lease, fault))
+        persist(partial(_try_again, services, lease, fault))
         raise
     report = fitted.report
     warnings = [f"{run_warnings.WARNING}{warning}" for warning in report.warnings]
     details = [f"{run_warnings.DETAIL}{detail}" for detail in report.details]
     seconds = time.monotonic() - began
-    persist(lambda: _finish(workshop, lease, made, [*report.findings, *details, *warnings], warnings, sheet, seconds))
+    persist(lambda: _finish(services, lease, made, [*report.findings, *details, *warnings], warnings, sheet, seconds))
     log.info(
         "shard.rendered",
         shard=shard_id,
@@ -127,27 +127,27 @@ def render_shard(workshop: Workshop, atelier: Atelier, shard_id: int) -> None:
     )
 
 
-def _claim(workshop: Workshop, shard_id: int) -> _Lease | None:
-    with workshop.unit() as unit:
+def _claim(services: Services, shard_id: int) -> _Lease | None:
+    with services.unit() as unit:
         batch_id = unit.session.scalar(select(ShardRow.batch_id).where(ShardRow.id == shard_id))
         if batch_id is None:
             return None
         batch = spec_versions.lock_batch(unit, batch_id)
-        shard = leases.claim(unit.session, ShardRow, shard_id, workshop.lease_seconds)
+        shard = leases.claim(unit.session, ShardRow, shard_id, services.lease_seconds)
         if shard is None:
             return None
         if batch.state != WorkState.RUNNING:  # it failed, or was cancelled, while another worker had this shard
             shard.state = WorkState.CANCELLED
             return None
-        shard.made = 0
+        shard.rendered_count = 0
         batch_status.clear(unit, batch, shard)  # what its last worker said, or that there was none, is over
         return _Lease(row=shard, batch=batch, spec=unit.session.get_one(SpecRow, batch.spec_id))
 
 
-def _render(workshop: Workshop, lease: _Lease, fitted: FittedEngine, teller: Teller) -> Iterator[SampleRow]:
-    teller.rendering(0)
+def _render(services: Services, lease: _Lease, fitted: FittedEngine, reporter: ProgressReporter) -> Iterator[SampleRow]:
+    reporter.rendering(0)
     for number, rendered in enumerate(fitted.render(range(lease.row.start, lease.row.stop)), start=1):
-        sample = _store(workshop, rendered)
+        sample = _store(services, rendered)
         index = sample.provenance.index
         yield SampleRow(
             key=sample_mapping.key_of(lease.batch, lease.spec.version, index),
@@ -157,22 +157,22 @@ def _render(workshop: Workshop, lease: _Lease, fitted: FittedEngine, teller: Tel
             body=sample_mapping.to_body(sample),
         )
         if number < lease.row.stop - lease.row.start:
-            teller.rendering(number)
+            reporter.rendering(number)
 
 
-def _store(workshop: Workshop, rendered: Rendered) -> Sample:
+def _store(services: Services, rendered: Rendered) -> Sample:
     height, width = rendered.mask.shape
     name = f"{rendered.provenance.index:07d}.png"
     return Sample(
-        image=ImageRef(digest=workshop.images.put(encode_png(rendered.image)), width=width, height=height, name=name),
-        mask=ImageRef(digest=workshop.images.put(encode_mask(rendered.mask)), width=width, height=height, name=name),
+        image=ImageRef(digest=services.images.put(encode_png(rendered.image)), width=width, height=height, name=name),
+        mask=ImageRef(digest=services.images.put(encode_mask(rendered.mask)), width=width, height=height, name=name),
         instances=rendered.instances,
         provenance=rendered.provenance,
     )
 
 
 def _finish(
-    workshop: Workshop,
+    services: Services,
     lease: _Lease,
     made: list[SampleRow],
     findings: Sequence[str],
@@ -181,10 +181,12 @@ def _finish(
     seconds: float,
 ) -> None:
     """Write the samples, if the lease is still ours; the last shard of a batch ends its rendering."""
-    door = spec_versions.shard_door(str(lease.spec.body["engine"]))  # looks for installed engines: not under the lock
-    with workshop.unit() as unit:
+    job_kind = spec_versions.shard_job_kind(
+        str(lease.spec.body["engine"])
+    )  # looks for installed engines: not under the lock
+    with services.unit() as unit:
         batch = spec_versions.lock_batch(unit, lease.batch.id)
-        shard = leases.held(unit.session, ShardRow, lease.row.id, lease.row.token)
+        shard = leases.get_if_owned(unit.session, ShardRow, lease.row.id, lease.row.token)
         if shard is None:
             log.info("shard.lease_lost", shard=lease.row.id, batch=lease.batch.id)
             return
@@ -198,27 +200,27 @@ def _finish(
             known = set(spec.findings)
             run_warnings.add(batch, (line[:1000] for line in warnings if line[:1000] not in known))
             run_warnings.add(batch, run_warnings.made_otherwise(unit.session, spec, made))
-        batch.doing, batch.share, batch.retry_at = "", 0.0, None
+        batch.status_text, batch.fit_progress, batch.retry_at = "", 0.0, None
         if batch.state == WorkState.RUNNING:
-            spec_versions.add_shards(unit, batch, workshop.shard_size, door)
+            spec_versions.add_shards(unit, batch, services.shard_size, job_kind)
         unit.session.flush()
         if sheet is not None:
             batch.sheet = sheet
         if spec_versions.is_rendered(unit.session, batch):
             batch.rendered_at = now()
-        unit.tell(batch.study_id, Notice.SAMPLES, shard.id)
-        decision_points.show_progress(unit, batch)
+        unit.add_to_outbox(batch.study_id, OutboxKind.SAMPLES, shard.id)
+        decision_points.republish_decisions(unit, batch)
 
 
-def _wait(workshop: Workshop, lease: _Lease, outage: Outage) -> None:
+def _wait(services: Services, lease: _Lease, outage: Outage) -> None:
     """Give the shard back until the outage may have passed; after hours of that its batch ends with the reason."""
-    with workshop.unit() as unit:
+    with services.unit() as unit:
         batch = spec_versions.lock_batch(unit, lease.batch.id)
-        shard = leases.held(unit.session, ShardRow, lease.row.id, lease.row.token)
+        shard = leases.get_if_owned(unit.session, ShardRow, lease.row.id, lease.row.token)
         if shard is None:
             return
         waited = now() - (shard.waiting_since or now())
-        if waited < workshop.outage_patience:
+        if waited < services.outage_patience:
             until = now() + timedelta(seconds=wait_after(shard.waits + 1))
             leases.wait(shard, str(outage), until)
             batch_status.say_outage(unit, batch, outage, until)
@@ -226,31 +228,31 @@ def _wait(workshop: Workshop, lease: _Lease, outage: Outage) -> None:
             return
         study = batch.study.name
     waited_for = f"waited {waited.total_seconds() / 3600:.0f} hours for {outage.part}: {outage.reason}"
-    _fail(workshop, lease, f"{waited_for}; when it works again, run: datagen retry {study!r}")
+    _fail(services, lease, f"{waited_for}; when it works again, run: datagen retry {study!r}")
 
 
-def _try_again(workshop: Workshop, lease: _Lease, fault: Exception) -> None:
+def _try_again(services: Services, lease: _Lease, fault: Exception) -> None:
     """Give the shard back after a fault of ours; after some of them its batch ends with the reason."""
     failures = leases.failures(lease.row)
     if failures >= MOST_ATTEMPTS:
-        _fail(workshop, lease, f"rendering failed {failures} times, last with {shown(fault)}")
+        _fail(services, lease, f"rendering failed {failures} times, last with {shown(fault)}")
         return
-    with workshop.unit() as unit:
+    with services.unit() as unit:
         batch = spec_versions.lock_batch(unit, lease.batch.id)
-        row = leases.held(unit.session, ShardRow, lease.row.id, lease.row.token)
+        row = leases.get_if_owned(unit.session, ShardRow, lease.row.id, lease.row.token)
         if row is not None:
             # a failed device is this process's alone: another may take the shard at once
             seconds = 0.0 if isinstance(fault, DeviceFault) else wait_after(failures)
             leases.postpone(row, shown(fault), now() + timedelta(seconds=seconds))
-            batch_status.say(unit, batch, batch_status.FAILED)
+            batch_status.set_status(unit, batch, batch_status.FAILED)
 
 
-def _fail(workshop: Workshop, lease: _Lease, reason: str) -> None:
+def _fail(services: Services, lease: _Lease, reason: str) -> None:
     """End the shard's batch: what is finished is kept, the reason stands in the decision task."""
-    with workshop.unit() as unit:
+    with services.unit() as unit:
         unit.lock_study(lease.batch.study_id)
         batch = spec_versions.lock_batch(unit, lease.batch.id)
-        shard = leases.held(unit.session, ShardRow, lease.row.id, lease.row.token)
+        shard = leases.get_if_owned(unit.session, ShardRow, lease.row.id, lease.row.token)
         if shard is None:
             return
         leases.give_up(shard, reason)
@@ -261,5 +263,5 @@ def _fail(workshop: Workshop, lease: _Lease, reason: str) -> None:
             select(ShardRow).where(ShardRow.batch_id == batch.id, ShardRow.state == WorkState.PENDING)
         ):
             other.state = WorkState.CANCELLED
-        conclude(unit, batch, Happening.ROUND_FAILED if batch.kind == BatchKind.ROUND else Happening.RUN_FAILED)
+        conclude(unit, batch, StudyEvent.ROUND_FAILED if batch.kind == BatchKind.ROUND else StudyEvent.RUN_FAILED)
     log.warning("shard.failed", shard=lease.row.id, batch=lease.batch.id, reason=reason)

@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from datagen.domain.inputs import Desk, Role
+from datagen.domain.inputs import ProjectKind, Role
 from datagen.errors import InputProblem, NotReady
 from datagen.label_studio.mapping.region_mapping import LabelNames
 from datagen.label_studio.mapping.regions import AREA
 from datagen.workflow import decision_points
-from datagen.workflow.inputs.importing.items import Reading, Told
+from datagen.workflow.inputs.importing.items import ImportNote, Reading
 from datagen.workflow.inputs.importing.picture_files import PictureFiles
 from datagen.workflow.inputs.importing.picture_suffixes import PICTURE_SUFFIXES, REFUSED_SUFFIXES
 from datagen.workflow.inputs.importing.project_source import read_project
@@ -24,9 +24,13 @@ from datagen.workflow.inputs.importing.sources import EXPORT_SUFFIXES, read_file
 from datagen.workflow.inputs.importing.study_tasks import study_tasks
 from datagen.workflow.inputs.importing.task_import import TaskImport
 from datagen.workflow.inputs.zip_import import unpacked
-from datagen.workflow.services import Workshop, find_study
+from datagen.workflow.services import Services, find_study
 
-_DESKS = {Role.CONCEPT: Desk.CONCEPTS, Role.CANVAS: Desk.CANVASES, Role.BACKGROUND: Desk.BACKGROUNDS}
+_KINDS = {
+    Role.CONCEPT: ProjectKind.CONCEPTS,
+    Role.CANVAS: ProjectKind.CANVASES,
+    Role.BACKGROUND: ProjectKind.BACKGROUNDS,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,12 +61,12 @@ class _Target:
 
     study_id: int
     project_id: int
-    desk: Desk
+    kind: ProjectKind
     labels: tuple[str, ...]
 
 
 def add_files(
-    workshop: Workshop,
+    services: Services,
     study_name: str,
     role: Role,
     path: Path,
@@ -84,7 +88,7 @@ def add_files(
         InputProblem: nothing can be read there.
         NotReady: the study has no such project.
     """
-    target = _target(workshop, study_name, role)
+    target = _target(services, study_name, role)
     names = _names(target, aliases)
     reading = Reading()
     if images is not None and not images.is_dir():
@@ -92,20 +96,20 @@ def add_files(
     further = [images] if images is not None else []
     if path.is_dir():
         read_folder(path, str(path), role, reading, zipped=False)
-        return _imported(workshop, target, role, names, reading, [path, *further])
+        return _imported(services, target, role, names, reading, [path, *further])
     if not path.is_file():
         raise InputProblem(f"{path} is neither a folder nor a Label Studio JSON file, nor a zip of one")
     if path.suffix.lower() != ".zip":
         read_file(path, str(path), role, reading)
-        return _imported(workshop, target, role, names, reading, [path.parent, *further])
-    suffixes, most = PICTURE_SUFFIXES | EXPORT_SUFFIXES, workshop.limits.image_bytes
+        return _imported(services, target, role, names, reading, [path.parent, *further])
+    suffixes, most = PICTURE_SUFFIXES | EXPORT_SUFFIXES, services.limits.image_bytes
     with unpacked(path, suffixes, most, reading.tell, refused=REFUSED_SUFFIXES) as folder:
         read_folder(folder, str(path), role, reading, zipped=True)
-        return _imported(workshop, target, role, names, reading, [folder, *further])
+        return _imported(services, target, role, names, reading, [folder, *further])
 
 
 def add_from_project(
-    workshop: Workshop,
+    services: Services,
     study_name: str,
     role: Role,
     source_project: int,
@@ -117,15 +121,15 @@ def add_from_project(
 
     The new tasks show the same stored pictures; nothing is uploaded again.
     """
-    target = _target(workshop, study_name, role)
+    target = _target(services, study_name, role)
     names = _names(target, aliases)
     reading = Reading()
-    read_project(workshop.label_studio, source_project, view_id, reading)
-    return _imported(workshop, target, role, names, reading, [], on_label_studio=True)
+    read_project(services.label_studio, source_project, view_id, reading)
+    return _imported(services, target, role, names, reading, [], on_label_studio=True)
 
 
 def _imported(
-    workshop: Workshop,
+    services: Services,
     target: _Target,
     role: Role,
     names: LabelNames,
@@ -136,14 +140,14 @@ def _imported(
 ) -> Added:
     """Bring what was read into the study's project."""
     import_ = TaskImport(
-        workshop=workshop,
+        services=services,
         project_id=target.project_id,
-        desk=target.desk,
+        kind=target.kind,
         names=names,
         files=PictureFiles(folders=folders),
         on_label_studio=on_label_studio,
     )
-    outcome = import_.run(reading, study_tasks(workshop, target.project_id, target.study_id, role))
+    outcome = import_.run(reading, study_tasks(services, target.project_id, target.study_id, role))
     return Added(
         new=outcome.new,
         known=outcome.known,
@@ -155,7 +159,7 @@ def _imported(
     )
 
 
-def _grouped(told: Sequence[Told]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+def _grouped(told: Sequence[ImportNote]) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """The reasons, the most frequent first, with their items."""
     groups: dict[str, list[str]] = {}
     for one in told:
@@ -163,18 +167,18 @@ def _grouped(told: Sequence[Told]) -> tuple[tuple[str, tuple[str, ...]], ...]:
     return tuple(sorted(((reason, tuple(items)) for reason, items in groups.items()), key=lambda one: -len(one[1])))
 
 
-def _target(workshop: Workshop, study_name: str, role: Role) -> _Target:
-    with workshop.database.read() as session:
+def _target(services: Services, study_name: str, role: Role) -> _Target:
+    with services.database.read() as session:
         study = find_study(session, study_name)
-        project_id = decision_points.project_of(session, study.id, _DESKS[role])
+        project_id = decision_points.project_of(session, study.id, _KINDS[role])
         study_id, labels = study.id, tuple(study.labels)
     if project_id is None:
-        raise NotReady(f"{study_name!r} has no {_DESKS[role]} project; run: datagen provision {study_name!r}")
-    return _Target(study_id=study_id, project_id=project_id, desk=_DESKS[role], labels=labels)
+        raise NotReady(f"{study_name!r} has no {_KINDS[role]} project; run: datagen provision {study_name!r}")
+    return _Target(study_id=study_id, project_id=project_id, kind=_KINDS[role], labels=labels)
 
 
 def _names(target: _Target, aliases: Mapping[str, str] | None) -> LabelNames:
-    known = (*target.labels, AREA) if target.desk is Desk.CANVASES else target.labels
+    known = (*target.labels, AREA) if target.kind is ProjectKind.CANVASES else target.labels
     for other, own in (aliases or {}).items():
         if own not in known:
             raise InputProblem(f"--label {other}={own}: the study has no label “{own}” (it has: {', '.join(known)})")

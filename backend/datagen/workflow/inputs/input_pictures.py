@@ -26,7 +26,7 @@ from datagen.errors import BadPicture, DatagenError, LabelStudioMissing, StoreEr
 from datagen.label_studio.api.downloads import DOWNLOAD_SECONDS
 from datagen.label_studio.api.transport import deadline
 from datagen.store.tables import FetchedPictureRow, InputRow, now
-from datagen.workflow.services import Unit, Workshop
+from datagen.workflow.services import Services, UnitOfWork
 
 log = structlog.get_logger()
 
@@ -84,7 +84,7 @@ _UNREAD = Fetched(unread=True)
 
 
 def fetch_pictures(
-    workshop: Workshop, study_id: int, urls: Iterable[str], *, hurried: bool = False
+    services: Services, study_id: int, urls: Iterable[str], *, hurried: bool = False
 ) -> Mapping[str, Fetched]:
     """The picture of each address: those known already, and as many of the others as can be fetched in time.
 
@@ -95,17 +95,17 @@ def fetch_pictures(
         LabelStudioUnavailable: Label Studio does not answer.
         StoreError: the image store does not take pictures. What was fetched before is kept in both cases.
     """
-    known, new, again = _sorted(workshop, study_id, sorted(set(urls)))
+    known, new, again = _sorted(services, study_id, sorted(set(urls)))
     found: dict[str, Fetched] = dict(known)
     for one in (*new, *again):
         found[one.url] = Fetched(problem=one.problem) if one.problem else _UNREAD
     if not hurried:
         again = [] if new else again[:FETCHERS]
-    with closing(_brought(workshop, new, again, hurried=hurried)) as brought:
+    with closing(_brought(services, new, again, hurried=hurried)) as brought:
         for one, outcome in brought:
-            found[one.url] = _keep(workshop, study_id, one, outcome)
+            found[one.url] = _keep(services, study_id, one, outcome)
     if again and not hurried:
-        _pause(workshop, study_id)
+        _pause(services, study_id)
     return found
 
 
@@ -115,7 +115,7 @@ def is_due(session: Session, study_id: int) -> bool:
     return bool(session.scalar(select(due)))
 
 
-def forget_others(unit: Unit, study_id: int, urls: Iterable[str]) -> None:
+def forget_others(unit: UnitOfWork, study_id: int, urls: Iterable[str]) -> None:
     """Delete what is remembered of addresses that no task of the study has any more."""
     known = set(unit.session.scalars(select(FetchedPictureRow.address).where(FetchedPictureRow.study_id == study_id)))
     gone = sorted(known - {_address(url) for url in urls})
@@ -127,10 +127,10 @@ def forget_others(unit: Unit, study_id: int, urls: Iterable[str]) -> None:
 
 
 def _sorted(
-    workshop: Workshop, study_id: int, urls: Sequence[str]
+    services: Services, study_id: int, urls: Sequence[str]
 ) -> tuple[dict[str, Fetched], list[_Try], list[_Try]]:
     """What is known of these addresses, those never tried under the present settings, and those to be tried again."""
-    with workshop.database.read() as session:
+    with services.database.read() as session:
         of_study = FetchedPictureRow.study_id == study_id
         rows = {row.address: row for row in session.scalars(select(FetchedPictureRow).where(of_study))}
         # pictures that a version before 0008 fetched
@@ -145,7 +145,7 @@ def _sorted(
     known: dict[str, Fetched] = {}
     new: list[_Try] = []
     again: list[_Try] = []
-    moment, conditions = now(), _conditions(workshop)
+    moment, conditions = now(), _conditions(services)
     for url in urls:
         row = rows.get(_address(url))
         if not url:
@@ -164,7 +164,7 @@ def _sorted(
 
 
 def _brought(
-    workshop: Workshop, new: Sequence[_Try], again: Sequence[_Try], *, hurried: bool
+    services: Services, new: Sequence[_Try], again: Sequence[_Try], *, hurried: bool
 ) -> Generator[tuple[_Try, Fetched | _Failure]]:
     """Fetch pictures side by side, and check one after the other, until the time of a reading is over."""
     patient = not new and not hurried
@@ -176,8 +176,8 @@ def _brought(
     pool = ThreadPoolExecutor(FETCHERS, "fetch-picture")
 
     def fetch(url: str) -> bytes:
-        return workshop.label_studio.fetch(
-            url, max_bytes=workshop.limits.image_bytes, seconds=seconds, cancelled=cancelled
+        return services.label_studio.fetch(
+            url, max_bytes=services.limits.image_bytes, seconds=seconds, cancelled=cancelled
         )
 
     try:
@@ -188,7 +188,7 @@ def _brought(
             done, _ = wait(under_way, max(0.0, until - time.monotonic()), FIRST_COMPLETED)
             for future in done:
                 one = under_way.pop(future)
-                yield one, _checked(workshop, one, future)
+                yield one, _checked(services, one, future)
                 if time.monotonic() > until:
                     break
             if not under_way or time.monotonic() > until:
@@ -198,7 +198,7 @@ def _brought(
         pool.shutdown(cancel_futures=True)
 
 
-def _checked(workshop: Workshop, one: _Try, future: Future[bytes]) -> Fetched | _Failure:
+def _checked(services: Services, one: _Try, future: Future[bytes]) -> Fetched | _Failure:
     """The picture that was fetched, decoded once and stored, or what is wrong with it."""
     content: str | None = None
     try:
@@ -206,8 +206,8 @@ def _checked(workshop: Workshop, one: _Try, future: Future[bytes]) -> Fetched | 
         content = hashlib.sha256(data).hexdigest()
         if content == one.content and one.problem:
             return _Failure(problem=one.problem, content=content)  # the very bytes that failed before
-        width, height = workshop.decoder.size_of(data)
-        return Fetched(digest=workshop.images.put(data), width=width, height=height)
+        width, height = services.decoder.size_of(data)
+        return Fetched(digest=services.images.put(data), width=width, height=height)
     except StoreError:
         raise  # says nothing of the picture: the whole reading is tried again
     except LabelStudioMissing:
@@ -216,19 +216,19 @@ def _checked(workshop: Workshop, one: _Try, future: Future[bytes]) -> Fetched | 
         return _Failure(problem=str(problem), final=_is_upload(one.url), content=content)
     except DatagenError as problem:
         with deadline(ANSWER_SECONDS):
-            workshop.label_studio.version()  # raises where all of Label Studio does not answer, and not this picture
+            services.label_studio.version()  # raises where all of Label Studio does not answer, and not this picture
         return _Failure(problem=str(problem))
 
 
-def _keep(workshop: Workshop, study_id: int, one: _Try, outcome: Fetched | _Failure) -> Fetched:
+def _keep(services: Services, study_id: int, one: _Try, outcome: Fetched | _Failure) -> Fetched:
     """Store what came of a picture."""
-    with workshop.unit() as unit:
+    with services.unit() as unit:
         unit.lock_study(study_id)
         row = unit.session.get(FetchedPictureRow, (study_id, _address(one.url)))
         if row is None:
             row = FetchedPictureRow(study_id=study_id, address=_address(one.url))
             unit.session.add(row)
-        row.conditions = _conditions(workshop)
+        row.conditions = _conditions(services)
         if isinstance(outcome, Fetched):
             row.digest, row.width, row.height = outcome.digest, outcome.width, outcome.height
             row.problem, row.content, row.attempts, row.retry_at = "", None, 0, None
@@ -249,10 +249,10 @@ def _told(row: FetchedPictureRow) -> str:
     return f"{row.problem.rstrip('.')}. It is tried again after {row.retry_at:%Y-%m-%d %H:%M} UTC"
 
 
-def _pause(workshop: Workshop, study_id: int) -> None:
+def _pause(services: Services, study_id: int) -> None:
     """Put off those of the study's failed pictures that were due and not among the few that were tried."""
     moment = now()
-    with workshop.unit() as unit:
+    with services.unit() as unit:
         unit.session.execute(
             update(FetchedPictureRow)
             .where(FetchedPictureRow.study_id == study_id, FetchedPictureRow.retry_at <= moment)
@@ -264,10 +264,10 @@ def _address(url: str) -> str:
     return hashlib.sha256(url.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _conditions(workshop: Workshop) -> str:
+def _conditions(services: Services) -> str:
     """The settings that decide whether a picture can be used."""
-    limits = workshop.limits
-    return f"{limits.image_bytes} bytes, {limits.image_pixels} pixels, {workshop.label_studio.url}"[:300]
+    limits = services.limits
+    return f"{limits.image_bytes} bytes, {limits.image_pixels} pixels, {services.label_studio.url}"[:300]
 
 
 def _is_upload(url: str) -> bool:

@@ -16,12 +16,12 @@ from datagen.domain.wording import counted
 from datagen.errors import LabelStudioFault, LabelStudioMissing
 from datagen.label_studio.api.models import Task
 from datagen.label_studio.mapping.task_inputs import LONGEST_ADDRESS, RawInput, read_tasks
-from datagen.store.tables import DeskRow, InputRow, StudyRow
-from datagen.workflow.decision_points import tell_open
+from datagen.store.tables import InputRow, ProjectRow, StudyRow
+from datagen.workflow.decision_points import republish_open_decision
 from datagen.workflow.inputs import input_pictures, unreadable_tasks
 from datagen.workflow.inputs.input_pictures import Fetched
 from datagen.workflow.inputs.parsed_results import of_row, parse, to_text
-from datagen.workflow.services import Door, Unit, Workshop
+from datagen.workflow.services import JobKind, Services, UnitOfWork
 
 #: Ids in one statement; databases limit its parameters.
 IDS_AT_A_TIME = 10_000
@@ -36,10 +36,10 @@ _UNREAD = "it is still being read"
 #: Columns that say whether a row in the database is the one that was just read.
 _COMPARED = (
     *("study_id", "role", "name", "url", "digest", "width", "height"),
-    *("answered", "said_at", "annotation_id", "problem"),
+    *("answered", "updated_at", "annotation_id", "problem"),
 )
 #: … and those that say whether what was worked out of a drawing is still so.
-_DRAWN = ("role", "digest", "width", "height", "answered", "said_at", "annotation_id")
+_DRAWN = ("role", "digest", "width", "height", "answered", "updated_at", "annotation_id")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +54,7 @@ class _Reading:
     fault: str = ""
 
 
-def refresh(workshop: Workshop, study_id: int, *, force: bool = False) -> Inputs:
+def refresh(services: Services, study_id: int, *, force: bool = False) -> Inputs:
     """Read the study's inputs from Label Studio, where they changed since the last reading (always with ``force``).
 
     The pictures that are new are fetched, checked and stored; one that cannot be used keeps its reason, and the others
@@ -67,38 +67,40 @@ def refresh(workshop: Workshop, study_id: int, *, force: bool = False) -> Inputs
         LabelStudioUnavailable: Label Studio does not answer; nothing was changed.
         LabelStudioError: with ``force``, a project cannot be read.
     """
-    with workshop.database.read() as session:
+    with services.database.read() as session:
         study = session.get_one(StudyRow, study_id)
         is_current = study.inputs_read == study.inputs_changed and not input_pictures.is_due(session, study_id)
         if is_current and not force:
             return collect(session, study)
         as_of = study.inputs_changed  # what changes while we read is a later count, and is read again
-        desks = session.scalars(select(DeskRow).where(DeskRow.study_id == study_id)).all()
+        projects = session.scalars(select(ProjectRow).where(ProjectRow.study_id == study_id)).all()
         before = {row.task_id: row for row in session.scalars(select(InputRow).where(InputRow.study_id == study_id))}
-    readings = [_read(workshop, study.name, desk, role, force=force) for desk in desks if (role := desk.desk.role)]
+    readings = [
+        _read(services, study.name, project, role, force=force) for project in projects if (role := project.kind.role)
+    ]
     found = [(reading.role, raw) for reading in readings for raw in read_tasks(reading.tasks)]
     urls = {raw.image_url for _, raw in found}
-    pictures = input_pictures.fetch_pictures(workshop, study_id, urls, hurried=force)
+    pictures = input_pictures.fetch_pictures(services, study_id, urls, hurried=force)
     rows: list[InputRow] = []
     is_newest = True
     for chunk in _chunks(_rows(study, found, pictures, before)):
         rows += chunk
-        is_newest = is_newest and _write(workshop, study_id, as_of, chunk)
+        is_newest = is_newest and _write(services, study_id, as_of, chunk)
     kept = _kept(before.values(), readings)
     if is_newest:
-        _conclude(workshop, study_id, as_of, rows, kept, urls, readings)
+        _conclude(services, study_id, as_of, rows, kept, urls, readings)
     return _inputs_of(sorted([*rows, *kept], key=lambda row: row.task_id), study.labels)
 
 
-def _read(workshop: Workshop, study_name: str, desk: DeskRow, role: Role, *, force: bool) -> _Reading:
-    project_id = desk.project_id
+def _read(services: Services, study_name: str, project: ProjectRow, role: Role, *, force: bool) -> _Reading:
+    project_id = project.project_id
     try:
-        tasks, unreadable = unreadable_tasks.read_tasks(workshop, project_id)
+        tasks, unreadable = unreadable_tasks.read_tasks(services, project_id)
     except (LabelStudioFault, LabelStudioMissing) as fault:
         if force:
             raise
         is_gone = isinstance(fault, LabelStudioMissing)
-        reason = unreadable_tasks.gone(desk.desk, project_id, study_name) if is_gone else str(fault)
+        reason = unreadable_tasks.gone(project.kind, project_id, study_name) if is_gone else str(fault)
         return _Reading(project_id=project_id, role=role, fault=reason)
     return _Reading(project_id=project_id, role=role, tasks=tasks, unreadable=unreadable)
 
@@ -115,7 +117,7 @@ def _kept(before: Iterable[InputRow], readings: Sequence[_Reading]) -> list[Inpu
     ]
 
 
-def mark_stale(unit: Unit, study_id: int) -> None:
+def mark_stale(unit: UnitOfWork, study_id: int) -> None:
     """Note that inputs changed; the next refresh reads them."""
     unit.lock_study(study_id).inputs_changed += 1
 
@@ -246,7 +248,7 @@ def _row(study_id: int, role: Role, raw: RawInput, picture: Fetched) -> InputRow
         width=picture.width,
         height=picture.height,
         answered=raw.result is not None,
-        said_at=raw.updated_at,
+        updated_at=raw.updated_at,
         annotation_id=raw.annotation_id,
         result=[],
         parsed=None,
@@ -268,10 +270,10 @@ def _chunks(rows: Iterable[InputRow]) -> Iterator[list[InputRow]]:
         yield chunk
 
 
-def _write(workshop: Workshop, study_id: int, as_of: int, rows: Sequence[InputRow]) -> bool:
+def _write(services: Services, study_id: int, as_of: int, rows: Sequence[InputRow]) -> bool:
     """Store those of the rows that are not so in the database; False where a newer reading has begun to write."""
     ids = [row.task_id for row in rows]
-    with workshop.unit() as unit:
+    with services.unit() as unit:
         study = unit.lock_study(study_id)
         if study.inputs_reading > as_of:
             return False
@@ -295,7 +297,7 @@ def _values(row: InputRow) -> tuple[object, ...]:
 
 
 def _conclude(
-    workshop: Workshop,
+    services: Services,
     study_id: int,
     as_of: int,
     rows: Sequence[InputRow],
@@ -310,7 +312,7 @@ def _conclude(
     """
     there = {row.task_id for row in (*rows, *kept)}
     is_unread = any(row.problem == _UNREAD for row in rows)
-    with workshop.unit() as unit:
+    with services.unit() as unit:
         study = unit.lock_study(study_id)
         if study.inputs_reading > as_of:
             return
@@ -319,18 +321,18 @@ def _conclude(
         for start in range(0, len(gone), IDS_AT_A_TIME):
             unit.session.execute(delete(InputRow).where(InputRow.task_id.in_(gone[start : start + IDS_AT_A_TIME])))
         for reading in readings:
-            desk = unit.session.get(DeskRow, reading.project_id)
-            if desk is None:
+            project = unit.session.get(ProjectRow, reading.project_id)
+            if project is None:
                 continue  # made anew meanwhile
             # after a fault None: the reconciler has the tasks read again, once they can be
-            desk.tasks = None if reading.fault else len(reading.tasks) + len(reading.unreadable)
+            project.tasks = None if reading.fault else len(reading.tasks) + len(reading.unreadable)
             if reading.fault:
-                unreadable_tasks.refresh(unit, desk, reading.fault)
+                unreadable_tasks.refresh(unit, project, reading.fault)
         if is_unread:
-            unit.later(Door.INPUTS, study_id)
+            unit.enqueue_after_commit(JobKind.INPUTS, study_id)
         else:
             study.inputs_read = as_of
             study.inputs_waits, study.waits_for = 0, ""
             input_pictures.forget_others(unit, study_id, urls.union(row.url for row in kept))
-            unit.later(Door.PROPOSALS, study_id)
-        tell_open(unit, study_id)
+            unit.enqueue_after_commit(JobKind.PROPOSALS, study_id)
+        republish_open_decision(unit, study_id)

@@ -19,13 +19,13 @@ from datagen.domain.inputs import ConceptImage, Role
 from datagen.errors import BadPicture
 from datagen.label_studio.mapping.predictions import box_region, polygon_region, regions_prediction
 from datagen.label_studio.mapping.regions import AREA
-from datagen.store.tables import InputRow, Notice, ProposalRow, StudyRow
+from datagen.store.tables import InputRow, OutboxKind, ProposalRow, StudyRow
 from datagen.synthesis.composite.extraction.reference_alignment import Templates
 from datagen.synthesis.composite.placement.area_model import AreaModel
 from datagen.synthesis.composite.suggestions import learn_area, propose_areas, propose_outlines
 from datagen.workflow.generation.picture_cache import StoredPictures
 from datagen.workflow.inputs.input_sync import canvas_of, concept_of, image_of
-from datagen.workflow.services import Door, Workshop
+from datagen.workflow.services import JobKind, Services
 
 log = structlog.get_logger()
 
@@ -35,12 +35,12 @@ PROPOSALS_AT_A_TIME = 20
 PROPOSING_SECONDS = 300.0
 
 
-def propose(workshop: Workshop, pictures: StoredPictures, study_id: int) -> int:
+def propose(services: Services, pictures: StoredPictures, study_id: int) -> int:
     """Make the proposals of a study's tasks that lack them or changed; returns how many were made.
 
     They are stored a few at a time; after a while the rest is left to another job.
     """
-    with workshop.database.read() as session:
+    with services.database.read() as session:
         study = session.get_one(StudyRow, study_id)
         rows = session.scalars(
             select(InputRow).where(InputRow.study_id == study_id, InputRow.digest.is_not(None))
@@ -58,11 +58,11 @@ def propose(workshop: Workshop, pictures: StoredPictures, study_id: int) -> int:
         made += 1
         is_late = time.monotonic() > until
         if len(waiting) == PROPOSALS_AT_A_TIME or is_late:
-            _store(workshop, study_id, waiting, go_on=is_late)
+            _store(services, study_id, waiting, remedy=is_late)
             waiting = []
         if is_late:
             return made
-    _store(workshop, study_id, waiting)
+    _store(services, study_id, waiting)
     return made
 
 
@@ -106,17 +106,17 @@ def _area_regions(row: InputRow, model: AreaModel, pictures: StoredPictures) -> 
     ]
 
 
-def _store(workshop: Workshop, study_id: int, made: Sequence[ProposalRow], *, go_on: bool = False) -> None:
-    """Write proposals, and have Label Studio told where it shows older ones; ``go_on`` queues the making of others."""
+def _store(services: Services, study_id: int, made: Sequence[ProposalRow], *, remedy: bool = False) -> None:
+    """Write proposals, and have Label Studio told where it shows older ones; ``remedy`` queues the making of others."""
     if not made:
         return
-    with workshop.unit() as unit:
+    with services.unit() as unit:
         unit.session.execute(delete(ProposalRow).where(ProposalRow.task_id.in_([one.task_id for one in made])))
         unit.session.add_all(made)
         for one in made:
-            unit.tell(study_id, Notice.PROPOSAL, one.task_id)
-        if go_on:
-            unit.later(Door.PROPOSALS, study_id)
+            unit.add_to_outbox(study_id, OutboxKind.PROPOSAL, one.task_id)
+        if remedy:
+            unit.enqueue_after_commit(JobKind.PROPOSALS, study_id)
 
 
 def _outlined(study: StudyRow, rows: Sequence[InputRow]) -> list[tuple[InputRow, ConceptImage]]:

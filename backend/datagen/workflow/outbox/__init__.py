@@ -1,1 +1,1 @@
-""""""
+"""Publishing of outbox rows to Label Studio."""

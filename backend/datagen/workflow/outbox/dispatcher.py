@@ -12,8 +12,8 @@ from datetime import timedelta
 import structlog
 from sqlalchemy import func, select
 
-from datagen.domain.inputs import Desk
-from datagen.domain.lifecycle import Happening
+from datagen.domain.inputs import ProjectKind
+from datagen.domain.lifecycle import StudyEvent
 from datagen.domain.sample import Sample
 from datagen.errors import DatagenError, NotReady
 from datagen.label_studio.mapping.predictions import form_prediction, prediction
@@ -25,7 +25,7 @@ from datagen.store.tables import (
     BatchKind,
     BatchRow,
     DecisionRow,
-    Notice,
+    OutboxKind,
     OutboxRow,
     ProposalRow,
     SampleRow,
@@ -45,7 +45,7 @@ from datagen.workflow.outages import outage_of
 from datagen.workflow.reviews import review_tasks
 from datagen.workflow.reviews.verdict_sync import batch_name
 from datagen.workflow.sample_mapping import sample_of, shown_number
-from datagen.workflow.services import Door, Workshop
+from datagen.workflow.services import JobKind, Services
 from datagen.workflow.study_options import options_of
 
 log = structlog.get_logger()
@@ -57,56 +57,56 @@ MOST_REFUSALS = 8
 LEASES_TO_LAST_LOOK = 2
 
 
-def tell(workshop: Workshop, outbox_id: int) -> None:
+def dispatch(services: Services, outbox_id: int) -> None:
     """Tell Label Studio of one outbox row, if it still waits."""
-    with workshop.unit() as unit:
-        row = leases.claim(unit.session, OutboxRow, outbox_id, workshop.lease_seconds)
+    with services.unit() as unit:
+        row = leases.claim(unit.session, OutboxRow, outbox_id, services.lease_seconds)
     if row is None:
         return
     try:
-        with leases.kept(workshop.database, row, workshop.lease_seconds):
-            _TELLERS[row.kind](workshop, row.subject_id)
+        with leases.keep_renewed(services.database, row, services.lease_seconds):
+            _TELLERS[row.kind](services, row.subject_id)
     except Exception as fault:
-        try_again(workshop, row, fault, most_attempts=MOST_REFUSALS, kind=row.kind)
+        try_again(services, row, fault, most_attempts=MOST_REFUSALS, kind=row.kind)
         if not isinstance(fault, DatagenError) and outage_of(fault) is None:
             raise
         return
-    persist(lambda: _end(workshop, row))
+    persist(lambda: _end(services, row))
 
 
-def _end(workshop: Workshop, row: OutboxRow) -> None:
+def _end(services: Services, row: OutboxRow) -> None:
     """Mark what was told as done, or as to be told again."""
-    with workshop.unit() as unit:
-        current = leases.held(unit.session, OutboxRow, row.id, row.token)
+    with services.unit() as unit:
+        current = leases.get_if_owned(unit.session, OutboxRow, row.id, row.token)
         if current is None:
             return
         current.told_at = now()
         if current.revision != row.revision:  # it changed while we told
             leases.postpone(current, "", now())
             leases.start_afresh(current)
-            unit.later(Door.OUTBOX, current.id)
+            unit.enqueue_after_commit(JobKind.OUTBOX, current.id)
         elif row.attempts > 1:  # an earlier try may have left a request on its way: look once more for what it made
-            leases.postpone(current, "", now() + LEASES_TO_LAST_LOOK * timedelta(seconds=workshop.lease_seconds))
+            leases.postpone(current, "", now() + LEASES_TO_LAST_LOOK * timedelta(seconds=services.lease_seconds))
             leases.start_afresh(current)
         else:
             leases.finish(current)
 
 
-def _tell_samples(workshop: Workshop, shard_id: int) -> None:
+def _tell_samples(services: Services, shard_id: int) -> None:
     """Make the review or dataset tasks of a shard; the last shard of a batch ends the batch."""
-    with workshop.database.read() as session:
+    with services.database.read() as session:
         shard = session.get_one(ShardRow, shard_id)
         batch = shard.batch
         spec, study = batch.spec, batch.study
-        desk = Desk.PREVIEWS if batch.kind == BatchKind.ROUND else Desk.DATASET
-        project_id = _project(workshop, study.id, desk)
+        project_kind = ProjectKind.PREVIEWS if batch.kind == BatchKind.ROUND else ProjectKind.DATASET
+        project_id = _project(services, study.id, project_kind)
         rows = session.scalars(select(SampleRow).where(SampleRow.shard_id == shard_id).order_by(SampleRow.index)).all()
         if shard.published_at is not None:  # somebody deleted the task of a sample that has none any more
             rows = [row for row in rows if row.task_id is not None]
-    drafts = [_draft(workshop, study, spec, batch, row, desk) for row in rows]
-    name = batch_name(batch) if desk is Desk.PREVIEWS else f"{batch_name(batch)}-{shard.start}"
-    task_ids = _ensure_tasks(workshop, project_id, name, drafts)
-    with workshop.unit() as unit:
+    drafts = [_draft(services, study, spec, batch, row, project_kind) for row in rows]
+    name = batch_name(batch) if project_kind is ProjectKind.PREVIEWS else f"{batch_name(batch)}-{shard.start}"
+    task_ids = _ensure_tasks(services, project_id, name, drafts)
+    with services.unit() as unit:
         unit.lock_study(study.id)
         shard = unit.session.get_one(ShardRow, shard_id, populate_existing=True)
         for row in unit.session.scalars(select(SampleRow).where(SampleRow.shard_id == shard_id)):
@@ -116,42 +116,44 @@ def _tell_samples(workshop: Workshop, shard_id: int) -> None:
         unit.session.flush()
         batch = unit.session.get_one(BatchRow, batch.id, populate_existing=True)
         if batch.state != WorkState.RUNNING or not spec_versions.is_published(unit.session, batch):
-            decision_points.show_progress(unit, batch)
+            decision_points.republish_decisions(unit, batch)
             if batch.kind == BatchKind.ROUND and batch.state != WorkState.RUNNING:
-                unit.tell(study.id, Notice.REVIEW_TASKS, batch.id)  # it ended before its tasks were made: they are open
+                unit.add_to_outbox(
+                    study.id, OutboxKind.REVIEW_TASKS, batch.id
+                )  # it ended before its tasks were made: they are open
             return
         batch.state, batch.published_at = WorkState.DONE, now()
         if batch.kind == BatchKind.ROUND:
-            unit.tell(study.id, Notice.TABS, batch.id)
-            conclude(unit, batch, Happening.ROUND_READY)
+            unit.add_to_outbox(study.id, OutboxKind.TABS, batch.id)
+            conclude(unit, batch, StudyEvent.ROUND_READY)
         else:
-            conclude(unit, batch, Happening.RUN_FINISHED)
+            conclude(unit, batch, StudyEvent.RUN_FINISHED)
 
 
-def _ensure_tasks(workshop: Workshop, project_id: int, name: str, drafts: Sequence[TaskDraft]) -> dict[str, int]:
+def _ensure_tasks(services: Services, project_id: int, name: str, drafts: Sequence[TaskDraft]) -> dict[str, int]:
     """Publish drafts; those whose tasks Label Studio cannot send keep the others from nothing."""
     unreadable: list[int] = []
-    task_ids = task_publisher.ensure_tasks(workshop.label_studio, project_id, name, drafts, unreadable=unreadable)
-    unreadable_tasks.note(workshop, project_id, unreadable)
+    task_ids = task_publisher.ensure_tasks(services.label_studio, project_id, name, drafts, unreadable=unreadable)
+    unreadable_tasks.note(services, project_id, unreadable)
     return task_ids
 
 
 def _draft(
-    workshop: Workshop, study: StudyRow, spec: SpecRow, batch: BatchRow, row: SampleRow, desk: Desk
+    services: Services, study: StudyRow, spec: SpecRow, batch: BatchRow, row: SampleRow, project_kind: ProjectKind
 ) -> TaskDraft:
     sample = sample_of(row)
     data = {
-        "image": workshop.links.make(sample.image.digest),
+        "image": services.links.make(sample.image.digest),
         "study": study.name,
         "version": str(spec.version),
         batch.kind.value: str(batch.number),
-        "index": str(shown_number(batch, row.index) if desk is Desk.PREVIEWS else row.index),
+        "index": str(shown_number(batch, row.index) if project_kind is ProjectKind.PREVIEWS else row.index),
         "background": sample.provenance.background.name,
         **_columns(batch, sample),
     }
-    label = prediction(sample, desk)
+    label = prediction(sample, project_kind)
     # Label Studio's own export takes annotations alone
-    annotated = desk is Desk.DATASET and batch.count <= (options_of(study).annotate_up_to or 0)
+    annotated = project_kind is ProjectKind.DATASET and batch.count <= (options_of(study).annotate_up_to or 0)
     annotations = [{"result": label["result"]}] if annotated else []
     return TaskDraft(key=row.key, data=data, predictions=[label], annotations=annotations)
 
@@ -163,59 +165,59 @@ def _columns(batch: BatchRow, sample: Sample) -> dict[str, str]:
     return {"run_name": batch.name, "file": f"{sample.provenance.file_stem}.png"}
 
 
-def _tell_decision(workshop: Workshop, decision_id: int) -> None:
+def _tell_decision(services: Services, decision_id: int) -> None:
     """Make or renew the task of a decision point."""
-    with workshop.database.read() as session:
+    with services.database.read() as session:
         decision = session.get_one(DecisionRow, decision_id)
-        project_id = _project(workshop, decision.study_id, Desk.DECISIONS)
-        data = decision_page.decision_data(session, workshop, decision)
+        project_id = _project(services, decision.study_id, ProjectKind.DECISIONS)
+        data = decision_page.decision_data(session, services, decision)
         sheet = decision_sheet.sheet_to_store(decision)
         key = decision_points.key_of(decision)
     draft = TaskDraft(key=key, data=data, predictions=[form_prediction(count=decision_page.SUGGESTED_COUNT)])
-    task_id = _ensure_tasks(workshop, project_id, key, [draft])[key]
+    task_id = _ensure_tasks(services, project_id, key, [draft])[key]
     if decision.task_id is not None:
-        task_publisher.ensure_task_data(workshop.label_studio, task_id, data)
+        task_publisher.ensure_task_data(services.label_studio, task_id, data)
     if decision.task_id != task_id:  # it is new, or somebody deleted the old one
-        with workshop.unit() as unit:
+        with services.unit() as unit:
             unit.session.get_one(DecisionRow, decision_id).task_id = task_id
     if sheet is not None:
-        workshop.images.put(sheet)
+        services.images.put(sheet)
 
 
-def _tell_tabs(workshop: Workshop, batch_id: int) -> None:
+def _tell_tabs(services: Services, batch_id: int) -> None:
     """Have the tabs of the Previews project show the study's newest round."""
-    with workshop.database.read() as session:
+    with services.database.read() as session:
         batch = session.get_one(BatchRow, batch_id)
         newest = session.scalar(
             select(func.max(BatchRow.number)).where(
                 BatchRow.study_id == batch.study_id, BatchRow.kind == BatchKind.ROUND, BatchRow.state == WorkState.DONE
             )
         )
-    project_id = _project(workshop, batch.study_id, Desk.PREVIEWS)
-    ensure_preview_tabs(workshop.label_studio, project_id, newest or batch.number)
+    project_id = _project(services, batch.study_id, ProjectKind.PREVIEWS)
+    ensure_preview_tabs(services.label_studio, project_id, newest or batch.number)
 
 
-def _project(workshop: Workshop, study_id: int, desk: Desk) -> int:
-    with workshop.database.read() as session:
-        project_id = decision_points.project_of(session, study_id, desk)
+def _project(services: Services, study_id: int, project_kind: ProjectKind) -> int:
+    with services.database.read() as session:
+        project_id = decision_points.project_of(session, study_id, project_kind)
         if project_id is None:
             study = session.get_one(StudyRow, study_id)
-            raise NotReady(f"{study.name!r} has no {desk} project; run: datagen provision {study.name!r}")
+            raise NotReady(f"{study.name!r} has no {project_kind} project; run: datagen provision {study.name!r}")
         return project_id
 
 
-def _tell_proposal(workshop: Workshop, task_id: int) -> None:
+def _tell_proposal(services: Services, task_id: int) -> None:
     """Replace the proposal that Label Studio keeps of a task; where it keeps none, it asks when the task is opened."""
-    with workshop.database.read() as session:
+    with services.database.read() as session:
         proposal = session.get(ProposalRow, task_id)
-    if proposal is not None and workshop.label_studio.predictions(task_id):
-        workshop.label_studio.replace_predictions(task_id, [proposal.prediction])
+    if proposal is not None and services.label_studio.predictions(task_id):
+        services.label_studio.replace_predictions(task_id, [proposal.prediction])
 
 
 _TELLERS = {
-    Notice.SAMPLES: _tell_samples,
-    Notice.DECISION: _tell_decision,
-    Notice.TABS: _tell_tabs,
-    Notice.REVIEW_TASKS: review_tasks.update,
-    Notice.PROPOSAL: _tell_proposal,
+    OutboxKind.SAMPLES: _tell_samples,
+    OutboxKind.DECISION: _tell_decision,
+    OutboxKind.TABS: _tell_tabs,
+    OutboxKind.REVIEW_TASKS: review_tasks.update,
+    OutboxKind.PROPOSAL: _tell_proposal,
 }

@@ -14,16 +14,16 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from datagen.domain.inputs import Desk
+from datagen.domain.inputs import ProjectKind
 from datagen.domain.lifecycle import SpecState
 from datagen.label_studio.api.models import Task
 from datagen.label_studio.mapping.form_answers import closing, is_closing, verdict
-from datagen.store.tables import BatchKind, BatchRow, Notice, SampleRow, SpecRow, VerdictRow
+from datagen.store.tables import BatchKind, BatchRow, OutboxKind, SampleRow, SpecRow, VerdictRow
 from datagen.workflow import decision_points
 from datagen.workflow.inputs.unreadable_tasks import read_tasks
 from datagen.workflow.reviews import verdict_sync
 from datagen.workflow.sample_mapping import shown_number
-from datagen.workflow.services import Unit, Workshop
+from datagen.workflow.services import Services, UnitOfWork
 
 #: Fields of a review task's data that its list shows; they are there from the beginning, so that they are columns.
 EMPTY_COLUMNS: Mapping[str, str] = {"status": "to review", "verdict": "", "reasons": "", "comment": ""}
@@ -51,45 +51,45 @@ class _Round:
     columns: Mapping[str, Mapping[str, str]]
 
 
-def request(unit: Unit, spec: SpecRow) -> None:
+def request(unit: UnitOfWork, spec: SpecRow) -> None:
     """Have the review tasks of a version's rounds brought up to date after this transaction."""
     rounds = unit.session.scalars(
         select(BatchRow.id).where(BatchRow.spec_id == spec.id, BatchRow.kind == BatchKind.ROUND)
     )
     for batch_id in rounds:
-        unit.tell(spec.study_id, Notice.REVIEW_TASKS, batch_id)
+        unit.add_to_outbox(spec.study_id, OutboxKind.REVIEW_TASKS, batch_id)
 
 
-def update(workshop: Workshop, batch_id: int) -> None:
+def update(services: Services, batch_id: int) -> None:
     """Bring the review tasks of a round up to date: their columns, and whether they are closed."""
-    with workshop.database.read() as session:
+    with services.database.read() as session:
         batch = session.get(BatchRow, batch_id)
         found = _read(session, batch) if batch is not None else None
     if found is None:
         return  # deleted meanwhile
-    client = workshop.label_studio
-    tasks, _ = read_tasks(workshop, found.project_id, batch=found.batch_name)
+    client = services.label_studio
+    tasks, _ = read_tasks(services, found.project_id, batch=found.batch_name)
     for task in tasks:
         columns = found.columns.get(str(task.data.get("datagen_key")))
         if columns is None:
             continue  # a copy of a task of ours whose key somebody changed
         if any(task.data.get(name) != value for name, value in columns.items()):
             client.update_task_data(task.id, {**task.data, **columns})
-        _close_or_open(workshop, task, closed=found.closed_because is not None)
+        _close_or_open(services, task, closed=found.closed_because is not None)
 
 
-def _close_or_open(workshop: Workshop, task: Task, *, closed: bool) -> None:
+def _close_or_open(services: Services, task: Task, *, closed: bool) -> None:
     ours = [one.id for one in task.annotations if is_closing(one.result) and verdict(one.result) is None]
     if closed:
         if not any(not one.was_cancelled for one in task.annotations):
-            workshop.label_studio.annotate(task.id, closing())
+            services.label_studio.annotate(task.id, closing())
         return
     for annotation_id in ours:
-        workshop.label_studio.delete_annotation(annotation_id)
+        services.label_studio.delete_annotation(annotation_id)
 
 
 def _read(session: Session, batch: BatchRow) -> _Round | None:
-    project_id = decision_points.project_of(session, batch.study_id, Desk.PREVIEWS)
+    project_id = decision_points.project_of(session, batch.study_id, ProjectKind.PREVIEWS)
     if project_id is None:
         return None
     state = session.get_one(SpecRow, batch.spec_id).state
@@ -109,7 +109,7 @@ def _read(session: Session, batch: BatchRow) -> _Round | None:
         session.scalars(
             select(VerdictRow.annotation_id)
             .join(SampleRow, SampleRow.id == VerdictRow.sample_id)
-            .where(SampleRow.batch_id == batch.id, verdict_sync.counts())
+            .where(SampleRow.batch_id == batch.id, verdict_sync.effective_verdicts())
         )
     )
     return _Round(

@@ -18,10 +18,10 @@ from sqlalchemy.orm import Session, load_only
 from datagen.domain.lifecycle import SpecState
 from datagen.label_studio.api.models import Task
 from datagen.label_studio.mapping.form_answers import verdict
-from datagen.store.tables import BatchRow, Notice, SampleRow, ShardRow, SpecRow, VerdictRow
-from datagen.workflow.decision_points import show_progress, tell_open
+from datagen.store.tables import BatchRow, OutboxKind, SampleRow, ShardRow, SpecRow, VerdictRow
+from datagen.workflow.decision_points import republish_decisions, republish_open_decision
 from datagen.workflow.sample_mapping import LONGEST_KEY
-from datagen.workflow.services import Unit, Workshop
+from datagen.workflow.services import Services, UnitOfWork
 
 log = structlog.get_logger()
 
@@ -48,7 +48,7 @@ class _Reading:
 
 
 def keep(
-    workshop: Workshop,
+    services: Services,
     study_id: int,
     tasks: Sequence[Task],
     as_of: int,
@@ -64,11 +64,11 @@ def keep(
     Raises:
         Refused: the study is not there any more.
     """
-    readings = _by_sample(workshop, study_id, tasks)
+    readings = _by_sample(services, study_id, tasks)
     ids = sorted(readings.keys() | expected.keys())
     outdated: list[int] = []
     for start in range(0, len(ids), SAMPLES_AT_A_TIME):
-        with workshop.unit() as unit:
+        with services.unit() as unit:
             some = ids[start : start + SAMPLES_AT_A_TIME]
             outdated += _keep_some(unit, study_id, some, readings, as_of, expected, unreadable)
     return outdated
@@ -87,7 +87,7 @@ def full_samples(session: Session, batch_id: int) -> list[int]:
     return sorted(set(session.scalars(query)))
 
 
-def _by_sample(workshop: Workshop, study_id: int, tasks: Iterable[Task]) -> dict[int, list[_Reading]]:
+def _by_sample(services: Services, study_id: int, tasks: Iterable[Task]) -> dict[int, list[_Reading]]:
     """What the tasks say, by the sample they show; what is none of this study's is left out."""
     by_key: dict[str, list[Task]] = {}
     for task in tasks:
@@ -96,7 +96,7 @@ def _by_sample(workshop: Workshop, study_id: int, tasks: Iterable[Task]) -> dict
             by_key.setdefault(key, []).append(task)
     keys = list(by_key)
     found: dict[int, list[_Reading]] = {}
-    with workshop.database.read() as session:
+    with services.database.read() as session:
         for start in range(0, len(keys), _KEYS_AT_A_TIME):
             ours = session.execute(
                 select(SampleRow.id, SampleRow.key)
@@ -117,14 +117,14 @@ def _read(task: Task) -> _Reading:
                 "reasons": sorted(given.reasons),
                 "comment": given.comment[:4000],
                 "reviewer": annotation.completed_by,
-                "said_at": annotation.updated_at,
+                "updated_at": annotation.updated_at,
                 "copy_of": annotation.copied_from,
             }
     return _Reading(task.id, verdicts)
 
 
 def _keep_some(
-    unit: Unit,
+    unit: UnitOfWork,
     study_id: int,
     sample_ids: Sequence[int],
     readings: Mapping[int, Sequence[_Reading]],
@@ -153,10 +153,10 @@ def _keep_some(
         for row in changed:
             row.verdict_change = study.verdict_changes
         for batch_id in sorted({row.batch_id for row in changed}):
-            show_progress(unit, unit.session.get_one(BatchRow, batch_id))
-            unit.tell(study_id, Notice.REVIEW_TASKS, batch_id)
+            republish_decisions(unit, unit.session.get_one(BatchRow, batch_id))
+            unit.add_to_outbox(study_id, OutboxKind.REVIEW_TASKS, batch_id)
         if any(sample.late for sample in loaded):
-            tell_open(unit, study_id)  # it says that these verdicts do not count
+            republish_open_decision(unit, study_id)  # it says that these verdicts do not count
     return outdated
 
 

@@ -19,15 +19,15 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, exists, func, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
-from datagen.domain.inputs import Desk
+from datagen.domain.inputs import ProjectKind
 from datagen.domain.lifecycle import SpecState
 from datagen.domain.verdict import Opinion, Reason, Verdict
-from datagen.learning.parameter_refinement import Judged
+from datagen.learning.parameter_refinement import ReviewedSample
 from datagen.store.tables import (
     BatchKind,
     BatchRow,
-    DeskRow,
-    Notice,
+    OutboxKind,
+    ProjectRow,
     SampleRow,
     ShardRow,
     SpecRow,
@@ -38,7 +38,7 @@ from datagen.workflow.decision_points import project_of
 from datagen.workflow.inputs.unreadable_tasks import read_tasks
 from datagen.workflow.reviews.verdict_rows import NOWHERE, OPEN, keep
 from datagen.workflow.sample_mapping import steps_of
-from datagen.workflow.services import Unit, Workshop
+from datagen.workflow.services import Services, UnitOfWork
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,32 +51,32 @@ class LateVerdicts:
     count: int
 
 
-def follow_tasks(workshop: Workshop, project_id: int, task_ids: Sequence[int]) -> None:
+def sync_tasks(services: Services, project_id: int, task_ids: Sequence[int]) -> None:
     """Read these review tasks from Label Studio and keep their verdicts."""
     if task_ids:
-        follow(workshop, project_id, ids=task_ids)
+        sync(services, project_id, ids=task_ids)
 
 
-def follow_annotations(workshop: Workshop, project_id: int, annotation_ids: Sequence[int]) -> None:
+def sync_annotations(services: Services, project_id: int, annotation_ids: Sequence[int]) -> None:
     """The same, for annotations of which an event gave the ids alone: deleted ones."""
-    with workshop.database.read() as session:
+    with services.database.read() as session:
         tasks = session.scalars(
             select(func.coalesce(VerdictRow.task_id, SampleRow.task_id))
             .join(SampleRow, VerdictRow.sample_id == SampleRow.id)
             .join(BatchRow, BatchRow.id == SampleRow.batch_id)
-            .join(DeskRow, DeskRow.study_id == BatchRow.study_id)
+            .join(ProjectRow, ProjectRow.study_id == BatchRow.study_id)
             .where(
-                DeskRow.project_id == project_id,  # a verdict of another study may have the same number
+                ProjectRow.project_id == project_id,  # a verdict of another study may have the same number
                 VerdictRow.annotation_id.in_(annotation_ids),
             )
         ).all()
-    follow_tasks(workshop, project_id, sorted({task_id for task_id in tasks if task_id is not None}))
+    sync_tasks(services, project_id, sorted({task_id for task_id in tasks if task_id is not None}))
 
 
-def follow_deleted(workshop: Workshop, study_id: int, task_ids: Iterable[int]) -> None:
+def sync_deleted(services: Services, study_id: int, task_ids: Iterable[int]) -> None:
     """Take out of their rounds what had one of these tasks, which an event says were deleted."""
     deleted = set(task_ids)
-    with workshop.database.read() as session:
+    with services.database.read() as session:
         on_tasks = session.execute(
             select(SampleRow.batch_id, SampleRow.task_id, VerdictRow.task_id)
             .outerjoin(VerdictRow, VerdictRow.sample_id == SampleRow.id)
@@ -85,31 +85,31 @@ def follow_deleted(workshop: Workshop, study_id: int, task_ids: Iterable[int]) -
         )
         rounds = {batch_id for batch_id, *tasks in on_tasks if deleted.intersection(tasks)}
     for batch_id in sorted(rounds):
-        follow_round(workshop, batch_id)
+        sync_round(services, batch_id)
 
 
-def follow_open_rounds(workshop: Workshop, study_id: int) -> None:
+def sync_open_rounds(services: Services, study_id: int) -> None:
     """Read every review task of the rounds that still take verdicts."""
-    with workshop.database.read() as session:
+    with services.database.read() as session:
         rounds = session.scalars(
             select(BatchRow.id)
             .join(SpecRow, SpecRow.id == BatchRow.spec_id)
             .where(BatchRow.study_id == study_id, BatchRow.kind == BatchKind.ROUND, SpecRow.state.in_(OPEN))
         ).all()
     for batch_id in rounds:
-        follow_round(workshop, batch_id)
+        sync_round(services, batch_id)
 
 
-def follow_round(workshop: Workshop, batch_id: int) -> None:
+def sync_round(services: Services, batch_id: int) -> None:
     """Read every review task of a round, so that a decision stands on all verdicts, also those no event told of.
 
     What was said on a task that is not there any more is gone with it.
     """
     outdated: list[int] | None = None
     while outdated is None or outdated:
-        with workshop.database.read() as session:
+        with services.database.read() as session:
             batch = session.get(BatchRow, batch_id)
-            project_id = project_of(session, batch.study_id, Desk.PREVIEWS) if batch is not None else None
+            project_id = project_of(session, batch.study_id, ProjectKind.PREVIEWS) if batch is not None else None
             if batch is None or project_id is None:
                 return  # deleted meanwhile
             as_of = session.get_one(StudyRow, batch.study_id).verdict_changes
@@ -121,11 +121,11 @@ def follow_round(workshop: Workshop, batch_id: int) -> None:
                     )
                 ).all()
             )
-        tasks, unreadable = read_tasks(workshop, project_id, batch=batch_name(batch))
-        outdated = keep(workshop, batch.study_id, tasks, as_of, expected, unreadable)
+        tasks, unreadable = read_tasks(services, project_id, batch=batch_name(batch))
+        outdated = keep(services, batch.study_id, tasks, as_of, expected, unreadable)
 
 
-def follow(workshop: Workshop, project_id: int, **which: Any) -> None:
+def sync(services: Services, project_id: int, **which: Any) -> None:
     """Read tasks of a Previews project, and make the rows of their verdicts equal to what they hold.
 
     Two workers may read the same task, and the one that read it earlier come to write later. So each change is
@@ -135,14 +135,16 @@ def follow(workshop: Workshop, project_id: int, **which: Any) -> None:
         which: which tasks, as ``LabelStudio.tasks`` takes it.
     """
     while True:
-        with workshop.database.read() as session:
+        with services.database.read() as session:
             study = session.scalar(
-                select(StudyRow).join(DeskRow, DeskRow.study_id == StudyRow.id).where(DeskRow.project_id == project_id)
+                select(StudyRow)
+                .join(ProjectRow, ProjectRow.study_id == StudyRow.id)
+                .where(ProjectRow.project_id == project_id)
             )
         if study is None:
             return  # deleted meanwhile
-        tasks, unreadable = read_tasks(workshop, project_id, **which)
-        outdated = keep(workshop, study.id, tasks, study.verdict_changes, unreadable=unreadable)
+        tasks, unreadable = read_tasks(services, project_id, **which)
+        outdated = keep(services, study.id, tasks, study.verdict_changes, unreadable=unreadable)
         if not outdated:
             return
         which = {"ids": outdated}
@@ -160,7 +162,7 @@ def open_again(session: Session, spec_id: int) -> None:
     session.execute(update(VerdictRow).where(VerdictRow.sample_id.in_(samples)).values(late=False, changed_late=False))
 
 
-def publish_again(unit: Unit, study_id: int) -> None:
+def publish_again(unit: UnitOfWork, study_id: int) -> None:
     """Have the open rounds' review tasks made anew: the project that they were in is another now.
 
     Nobody took back what was said on the old ones, so it counts on.
@@ -178,8 +180,8 @@ def publish_again(unit: Unit, study_id: int) -> None:
     ).all()
     for shard in shards:
         shard.published_at = None
-        unit.tell(study_id, Notice.SAMPLES, shard.id)
-        unit.tell(study_id, Notice.TABS, shard.batch_id)
+        unit.add_to_outbox(study_id, OutboxKind.SAMPLES, shard.id)
+        unit.add_to_outbox(study_id, OutboxKind.TABS, shard.batch_id)
 
 
 def batch_name(batch: BatchRow) -> str:
@@ -187,7 +189,7 @@ def batch_name(batch: BatchRow) -> str:
     return f"{batch.kind}-{batch.study_id}-{batch.number}"
 
 
-def counts() -> ColumnElement[bool]:
+def effective_verdicts() -> ColumnElement[bool]:
     """Which verdicts count: those that came in time, and of an original and its copies the first that there is.
 
     Each question is answered by an index: without it the time is quadratic in a sample's verdicts.
@@ -222,18 +224,18 @@ def late(session: Session, study_id: int) -> list[LateVerdicts]:
     return [LateVerdicts(round_number=number, state=state, count=count) for number, state, count in rows]
 
 
-def judged(session: Session, batch_id: int) -> list[Judged]:
+def judged(session: Session, batch_id: int) -> list[ReviewedSample]:
     """What was said in time of a round's samples, in the samples' order."""
     rows = session.execute(
         select(SampleRow.id, VerdictRow)
         .join(VerdictRow, VerdictRow.sample_id == SampleRow.id)
-        .where(SampleRow.batch_id == batch_id, counts())
+        .where(SampleRow.batch_id == batch_id, effective_verdicts())
         .order_by(SampleRow.index, VerdictRow.annotation_id)
     ).all()
     samples = session.scalars(select(SampleRow).where(SampleRow.batch_id == batch_id))
     steps = {sample.id: steps_of(sample) for sample in samples}
     return [
-        Judged(
+        ReviewedSample(
             steps=steps[sample_id],
             verdict=Verdict(
                 opinion=Opinion(row.opinion), reasons=frozenset(map(Reason, row.reasons)), comment=row.comment

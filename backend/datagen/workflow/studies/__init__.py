@@ -1,1 +1,1 @@
-""""""
+"""Studies as a whole: opening, status, export and maintenance."""

@@ -17,7 +17,7 @@ from datagen.store.database import Database
 from datagen.store.tables import BatchKind, BatchRow, SampleRow, StudyRow
 from datagen.workflow.backoff import patiently
 from datagen.workflow.sample_mapping import sample_of
-from datagen.workflow.services import Workshop, find_study
+from datagen.workflow.services import Services, find_study
 
 #: Rows read at a time, so that memory stays bounded for a million samples.
 ROWS_AT_A_TIME = 500
@@ -26,7 +26,7 @@ MOST_NAMED = 12
 
 
 def export_study(
-    workshop: Workshop, name: str, path: Path, *, run_number: int | None = None, formats: tuple[str, ...] = ("coco",)
+    services: Services, name: str, path: Path, *, run_number: int | None = None, formats: tuple[str, ...] = ("coco",)
 ) -> Summary:
     """Write the samples of a study's runs (or of one) to ``path``.
 
@@ -34,7 +34,7 @@ def export_study(
         NotReady: there is no such run, or nothing was generated yet.
         StoreError: an object is missing or damaged, or a label disagrees with its mask; no file is left behind.
     """
-    with workshop.database.read() as session:
+    with services.database.read() as session:
         study = find_study(session, name)
         wanted = [BatchRow.study_id == study.id, BatchRow.kind == BatchKind.RUN]
         if run_number is not None:
@@ -64,20 +64,20 @@ def export_study(
                 for run in runs
             ],
         }
-    samples = _samples(workshop.database, [run.id for run in runs])
+    samples = _samples(services.database, [run.id for run in runs])
     return write_zip(
-        path, samples, labels=study.labels, read=patiently(workshop.images.get), about=about, formats=formats
+        path, samples, labels=study.labels, read=patiently(services.images.get), about=about, formats=formats
     )
 
 
-def unfinished_runs(workshop: Workshop, name: str, run_number: int | None = None) -> list[str]:
+def unfinished_runs(services: Services, name: str, run_number: int | None = None) -> list[str]:
     """A sentence for each run (or for the one) whose images are not all generated: an export has those that are.
 
     Raises:
         Refused: there is no such study.
     """
     made = select(func.count()).where(SampleRow.batch_id == BatchRow.id).scalar_subquery()
-    with workshop.database.read() as session:
+    with services.database.read() as session:
         study = find_study(session, name)
         runs = session.execute(
             select(BatchRow, made)

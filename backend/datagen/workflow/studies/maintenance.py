@@ -10,7 +10,7 @@ import structlog
 from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.orm import Session
 
-from datagen.domain.inputs import Desk
+from datagen.domain.inputs import ProjectKind
 from datagen.domain.wording import by_number, counted
 from datagen.errors import LabelStudioMissing, Refused
 from datagen.store import leases
@@ -18,12 +18,12 @@ from datagen.store.tables import (
     BatchKind,
     BatchRow,
     DecisionRow,
-    DeskRow,
     FetchedPictureRow,
     InboxRow,
     InputRow,
-    Notice,
+    OutboxKind,
     OutboxRow,
+    ProjectRow,
     ProposalRow,
     SampleRow,
     ShardRow,
@@ -37,7 +37,7 @@ from datagen.workflow.decision_points import project_of
 from datagen.workflow.decisions import spec_versions, transitions
 from datagen.workflow.decisions.spec_versions import running_batch
 from datagen.workflow.inputs.unreadable_tasks import read_tasks
-from datagen.workflow.services import Door, Unit, Workshop, find_study
+from datagen.workflow.services import JobKind, Services, UnitOfWork, find_study
 
 #: Of a batch's shards this many are queued at once; the sweeper queues the others.
 MOST_QUEUED = 1000
@@ -74,7 +74,7 @@ class Retried:
     left: str = ""
 
 
-def retry(workshop: Workshop, name: str, who: str) -> Retried:
+def retry(services: Services, name: str, who: str) -> Retried:
     """Try again what was given up in a study: events, what Label Studio is to be told, and its last round or run.
 
     Of a round or run that failed the shards that are finished are kept. Only the newest can go on: what was decided
@@ -83,32 +83,32 @@ def retry(workshop: Workshop, name: str, who: str) -> Retried:
     Raises:
         Refused: there is no such study, or all that failed is a round or run that cannot go on; the sentence says why.
     """
-    with workshop.unit() as unit:
+    with services.unit() as unit:
         study = unit.lock_study(find_study(unit.session, name).id)
-        projects = select(DeskRow.project_id).where(DeskRow.study_id == study.id)
+        projects = select(ProjectRow.project_id).where(ProjectRow.study_id == study.id)
         outbox = unit.session.scalars(
             select(OutboxRow).where(OutboxRow.study_id == study.id, OutboxRow.state == WorkState.FAILED)
         ).all()
         events = unit.session.scalars(
             select(InboxRow).where(InboxRow.project_id.in_(projects), InboxRow.state == WorkState.FAILED)
         ).all()
-        doors: list[tuple[Door, OutboxRow | InboxRow]] = [(Door.OUTBOX, row) for row in outbox]
-        doors += [(Door.EVENT, row) for row in events]
+        job_kinds: list[tuple[JobKind, OutboxRow | InboxRow]] = [(JobKind.OUTBOX, row) for row in outbox]
+        job_kinds += [(JobKind.EVENT, row) for row in events]
         revived = left = ""
         try:
             revived = _revive(unit, study, who)
         except Refused as refusal:
             left = str(refusal)
-            if not doors:
+            if not job_kinds:
                 raise
-        for door, row in doors:
+        for job_kind, row in job_kinds:
             row.state, row.due_at, row.error = WorkState.PENDING, now(), ""
             leases.start_afresh(row)
-            unit.later(door, row.id)
+            unit.enqueue_after_commit(job_kind, row.id)
         return Retried(outbox=len(outbox), events=len(events), revived=revived, left=left)
 
 
-def _revive(unit: Unit, study: StudyRow, who: str) -> str:
+def _revive(unit: UnitOfWork, study: StudyRow, who: str) -> str:
     """Have the newest round or run go on, if it failed; a sentence that says so, empty where nothing failed.
 
     Raises:
@@ -130,16 +130,16 @@ def _revive(unit: Unit, study: StudyRow, who: str) -> str:
     transitions.revive(unit, study, failed, who)
     unfinished = (ShardRow.batch_id == failed.id, ShardRow.state.in_([WorkState.FAILED, WorkState.CANCELLED]))
     waiting = session.scalars(select(ShardRow.id).where(*unfinished).order_by(ShardRow.id)).all()
-    fresh = {"state": WorkState.PENDING, "token": None, "due_at": now(), "error": "", "made": 0}
+    fresh = {"state": WorkState.PENDING, "token": None, "due_at": now(), "error": "", "rendered_count": 0}
     session.execute(
         update(ShardRow)
         .where(*unfinished)
         .values(**fresh, attempts=0, waits=0, waiting_since=None)
         .execution_options(synchronize_session=False)
     )
-    door = spec_versions.shard_door(str(session.get_one(SpecRow, failed.spec_id).body["engine"]))
+    job_kind = spec_versions.shard_job_kind(str(session.get_one(SpecRow, failed.spec_id).body["engine"]))
     for shard_id in waiting[:MOST_QUEUED]:
-        unit.later(door, shard_id)
+        unit.enqueue_after_commit(job_kind, shard_id)
     done = (ShardRow.batch_id == failed.id, ShardRow.state == WorkState.DONE)
     kept = session.scalar(select(func.count()).where(*done)) or 0
     named = f"{failed.kind} {failed.number}"
@@ -148,7 +148,7 @@ def _revive(unit: Unit, study: StudyRow, who: str) -> str:
     return what
 
 
-def mend_links(workshop: Workshop, name: str) -> MendedLinks:
+def mend_links(services: Services, name: str) -> MendedLinks:
     """Sign the links of review, dataset and decision tasks anew where they do not open any more.
 
     A link does not open when it was signed with a key that is not accepted, has expired, or leads to an address that
@@ -159,23 +159,23 @@ def mend_links(workshop: Workshop, name: str) -> MendedLinks:
         LabelStudioError: Label Studio refuses; the tasks before are mended.
     """
     done = MendedLinks()
-    with workshop.unit() as unit:
+    with services.unit() as unit:
         study_id = find_study(unit.session, name).id
         decisions = unit.session.scalars(select(DecisionRow.id).where(DecisionRow.study_id == study_id)).all()
         for decision_id in decisions:
-            unit.tell(study_id, Notice.DECISION, decision_id)
+            unit.add_to_outbox(study_id, OutboxKind.DECISION, decision_id)
         done.decisions = len(decisions)
         projects = {
-            BatchKind.ROUND: project_of(unit.session, study_id, Desk.PREVIEWS),
-            BatchKind.RUN: project_of(unit.session, study_id, Desk.DATASET),
+            BatchKind.ROUND: project_of(unit.session, study_id, ProjectKind.PREVIEWS),
+            BatchKind.RUN: project_of(unit.session, study_id, ProjectKind.DATASET),
         }
     for kind, project_id in projects.items():
         if project_id is not None:
-            _mend_samples(workshop, study_id, kind, project_id, done)
+            _mend_samples(services, study_id, kind, project_id, done)
     return done
 
 
-def _mend_samples(workshop: Workshop, study_id: int, kind: BatchKind, project_id: int, done: MendedLinks) -> None:
+def _mend_samples(services: Services, study_id: int, kind: BatchKind, project_id: int, done: MendedLinks) -> None:
     digest, last = SampleRow.body["image"]["digest"].as_string(), 0
     page = (
         select(SampleRow.id, SampleRow.task_id, digest)
@@ -185,26 +185,26 @@ def _mend_samples(workshop: Workshop, study_id: int, kind: BatchKind, project_id
         .limit(LINKS_AT_ONCE)
     )
     while True:
-        with workshop.database.read() as session:
+        with services.database.read() as session:
             rows = session.execute(page.where(SampleRow.id > last)).all()
         if not rows:
             return
         last = rows[-1].id
         digests = {task_id: found for _, task_id, found in rows}
-        tasks, _ = read_tasks(workshop, project_id, ids=list(digests), annotations=False)
+        tasks, _ = read_tasks(services, project_id, ids=list(digests), annotations=False)
         for task in tasks:
             done.looked_at += 1
-            if not workshop.links.opens(str(task.data.get("image", "")), digests[task.id]):
+            if not services.links.opens(str(task.data.get("image", "")), digests[task.id]):
                 try:
-                    link = workshop.links.make(digests[task.id])
-                    workshop.label_studio.update_task_data(task.id, {**task.data, "image": link})
+                    link = services.links.make(digests[task.id])
+                    services.label_studio.update_task_data(task.id, {**task.data, "image": link})
                 except LabelStudioMissing:
                     continue  # somebody deleted the task meanwhile
                 done.mended += 1
         log.info("links.mended", study=study_id, looked_at=done.looked_at, mended=done.mended)
 
 
-def delete_study(workshop: Workshop, name: str, who: str, *, with_projects: bool) -> int:
+def delete_study(services: Services, name: str, who: str, *, with_projects: bool) -> int:
     """Delete a study's rows and the pictures that no other study has; returns how many pictures went.
 
     Its lines in the audit stay. ``with_projects`` deletes its Label Studio projects too.
@@ -218,25 +218,25 @@ def delete_study(workshop: Workshop, name: str, who: str, *, with_projects: bool
             the beginning.
         LabelStudioError: a project could not be deleted; run it again.
     """
-    workshop.images.check()
-    with workshop.database.read() as session:
+    services.images.check()
+    with services.database.read() as session:
         study_id = find_study(session, name).id
         _check_idle(session, study_id, name)
         others = _pictures(session, StudyRow.id != study_id)
     deleted: set[str] = set()
-    while (found := _some_samples(workshop, study_id, name)).ids:
-        deleted |= _delete_pictures(workshop, found.pictures - others)
-        _delete_samples(workshop, study_id, name, found.ids)
-    with workshop.database.read() as session:
+    while (found := _some_samples(services, study_id, name)).ids:
+        deleted |= _delete_pictures(services, found.pictures - others)
+        _delete_samples(services, study_id, name, found.ids)
+    with services.database.read() as session:
         _check_idle(session, study_id, name)
-        projects = list(session.scalars(select(DeskRow.project_id).where(DeskRow.study_id == study_id)))
+        projects = list(session.scalars(select(ProjectRow.project_id).where(ProjectRow.study_id == study_id)))
         # others may have begun to use an input meanwhile
         own = _pictures(session, StudyRow.id == study_id) - _pictures(session, StudyRow.id != study_id)
-    deleted |= _delete_pictures(workshop, own)
+    deleted |= _delete_pictures(services, own)
     if with_projects:
         for project_id in projects:
-            workshop.label_studio.delete_project(project_id)
-    with workshop.unit() as unit:
+            services.label_studio.delete_project(project_id)
+    with services.unit() as unit:
         study = unit.lock_study(study_id)
         _check_idle(unit.session, study_id, name)
         unit.note(study, who, "deleted" + (" with its Label Studio projects" if with_projects else ""))
@@ -261,28 +261,28 @@ class _Samples(NamedTuple):
     pictures: set[str]
 
 
-def _some_samples(workshop: Workshop, study_id: int, name: str) -> _Samples:
+def _some_samples(services: Services, study_id: int, name: str) -> _Samples:
     """The oldest samples of a study, as many as one transaction deletes: a million take many seconds."""
     batches = select(BatchRow.id).where(BatchRow.study_id == study_id)
     oldest = select(SampleRow.id, *_DIGESTS).where(SampleRow.batch_id.in_(batches)).order_by(SampleRow.id)
-    with workshop.database.read() as session:
+    with services.database.read() as session:
         _check_idle(session, study_id, name)
         rows = session.execute(oldest.limit(SAMPLES_AT_A_TIME)).all()
     return _Samples(ids=[row_id for row_id, *_ in rows], pictures={digest for _, *pair in rows for digest in pair})
 
 
-def _delete_samples(workshop: Workshop, study_id: int, name: str, ids: Sequence[int]) -> None:
+def _delete_samples(services: Services, study_id: int, name: str, ids: Sequence[int]) -> None:
     """Delete these samples of a study with their verdicts."""
-    with workshop.unit() as unit:
+    with services.unit() as unit:
         unit.lock_study(study_id)
         _check_idle(unit.session, study_id, name)
         unit.session.execute(delete(VerdictRow).where(VerdictRow.sample_id.in_(ids)))
         unit.session.execute(delete(SampleRow).where(SampleRow.id.in_(ids)))
 
 
-def _delete_pictures(workshop: Workshop, digests: set[str]) -> set[str]:
+def _delete_pictures(services: Services, digests: set[str]) -> set[str]:
     for digest in digests:
-        workshop.images.delete(digest)
+        services.images.delete(digest)
     return digests
 
 
@@ -321,7 +321,7 @@ def _delete_rows(session: Session, study_id: int, projects: list[int]) -> None:
         delete(InputRow).where(InputRow.study_id == study_id),
         delete(FetchedPictureRow).where(FetchedPictureRow.study_id == study_id),
         delete(ProposalRow).where(ProposalRow.study_id == study_id),
-        delete(DeskRow).where(DeskRow.study_id == study_id),
+        delete(ProjectRow).where(ProjectRow.study_id == study_id),
         delete(StudyRow).where(StudyRow.id == study_id),
     ):
         session.execute(statement.execution_options(synchronize_session=False))

@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from sqlalchemy import delete, select
 
 from datagen.domain.foreign_text import plain
-from datagen.domain.inputs import Desk
+from datagen.domain.inputs import ProjectKind
 from datagen.domain.wording import counted
 from datagen.errors import InputProblem, Refused
 from datagen.label_studio.projects.provisioning import Provisioned, provision
 from datagen.store.fingerprints import fingerprint
 from datagen.store.study_secrets import SHARED, new_salt, study_secret
-from datagen.store.tables import DecisionRow, DeskRow, StudyRow
+from datagen.store.tables import DecisionRow, ProjectRow, StudyRow
 from datagen.synthesis.engine import load_engine
 from datagen.workflow import decision_points, study_options
 from datagen.workflow.reviews import verdict_sync
-from datagen.workflow.services import LOCK, Door, Workshop
+from datagen.workflow.services import LOCK, JobKind, Services
 from datagen.workflow.study_options import StudyOptions
 
 #: Longest study name: six desks' titles must fit Label Studio's 50 characters.
@@ -40,7 +40,7 @@ class Connection:
 
 
 @dataclass(kw_only=True)
-class Opened(Provisioned):
+class OpenedStudy(Provisioned):
     """What is there in Label Studio, and which engine new versions are made with."""
 
     engine: str
@@ -49,7 +49,7 @@ class Opened(Provisioned):
 
 
 def open_study(
-    workshop: Workshop,
+    services: Services,
     name: str,
     labels: Sequence[str],
     connection: Connection,
@@ -58,7 +58,7 @@ def open_study(
     preview_size: int,
     new_secret: bool = False,
     options: StudyOptions | None = None,
-) -> Opened:
+) -> OpenedStudy:
     """Provision a study in Label Studio and remember it; an existing one is checked and mended.
 
     Its webhooks get a secret of its own, derived from the connection's.
@@ -77,7 +77,7 @@ def open_study(
     name, labels = plain(name).strip(), _checked_labels(labels)
     if not name or len(name) > LONGEST_NAME:
         raise InputProblem(f"the study's name has {counted(len(name), 'character')}; it needs 1 to {LONGEST_NAME}")
-    with workshop.database.read() as session:
+    with services.database.read() as session:
         known = session.scalar(select(StudyRow).where(StudyRow.name == name))
     if known is not None:
         if labels and labels != known.labels:
@@ -87,12 +87,16 @@ def open_study(
         raise InputProblem(f"{name!r} needs at least one label; add --label NAME")
     if engine is not None and (known is None or known.engine != engine):
         load_engine(engine)
-    salt = new_salt() if known is None else _salt_of(workshop, known.id, new_secret=new_secret)
+    salt = new_salt() if known is None else _salt_of(services, known.id, new_secret=new_secret)
     login = fingerprint(f"{connection.basic_user}:{connection.basic_pass}", salt)
-    with workshop.database.read() as session:
-        desks = session.scalars(select(DeskRow).where(DeskRow.study_id == known.id)).all() if known is not None else []
+    with services.database.read() as session:
+        projects = (
+            session.scalars(select(ProjectRow).where(ProjectRow.study_id == known.id)).all()
+            if known is not None
+            else []
+        )
     made = provision(
-        workshop.label_studio,
+        services.label_studio,
         name,
         labels,
         webhook_url=f"{connection.url}/webhook",
@@ -100,10 +104,10 @@ def open_study(
         ml_url=connection.url,
         basic_user=connection.basic_user,
         basic_pass=connection.basic_pass,
-        password_written={desk.desk for desk in desks if desk.login == login},
+        password_written={project.kind for project in projects if project.login == login},
     )
     engine_before = None
-    with workshop.unit() as unit:
+    with services.unit() as unit:
         study = unit.session.scalar(select(StudyRow).where(StudyRow.name == name).with_for_update(**LOCK))
         if study is None:
             study = StudyRow(name=name, labels=labels, engine=engine or DEFAULT_ENGINE, preview_size=preview_size)
@@ -116,33 +120,35 @@ def open_study(
             engine_before, study.engine = study.engine, engine
         if options is not None:
             study_options.keep(study, options)
-        before = decision_points.project_of(unit.session, study.id, Desk.PREVIEWS)
+        before = decision_points.project_of(unit.session, study.id, ProjectKind.PREVIEWS)
         unit.session.execute(
-            delete(DeskRow).where(DeskRow.study_id == study.id, DeskRow.project_id.not_in(made.projects.values()))
+            delete(ProjectRow).where(
+                ProjectRow.study_id == study.id, ProjectRow.project_id.not_in(made.projects.values())
+            )
         )
-        for desk, project_id in made.projects.items():
-            row = unit.session.get(DeskRow, project_id)
+        for project, project_id in made.projects.items():
+            row = unit.session.get(ProjectRow, project_id)
             if row is None:
-                row = DeskRow(project_id=project_id, study_id=study.id, desk=desk)
+                row = ProjectRow(project_id=project_id, study_id=study.id, kind=project)
                 unit.session.add(row)
-            if desk in made.connected:
+            if project in made.connected:
                 row.login = login
         if study.webhook_salt == salt:
             study.webhook_salt_previous = None  # every webhook has the new secret
         if not unit.session.scalar(select(DecisionRow.id).where(DecisionRow.study_id == study.id).limit(1)):
-            decision_points.open_point(unit, study)
+            decision_points.create_decision_point(unit, study)
         else:
-            decision_points.tell_open(unit, study.id)
-        if before not in (None, made.projects[Desk.PREVIEWS]):
+            decision_points.republish_open_decision(unit, study.id)
+        if before not in (None, made.projects[ProjectKind.PREVIEWS]):
             verdict_sync.publish_again(unit, study.id)
         study.inputs_changed += 1
-        unit.later(Door.INPUTS, study.id)
-        return Opened(**vars(made), engine=study.engine, engine_before=engine_before)
+        unit.enqueue_after_commit(JobKind.INPUTS, study.id)
+        return OpenedStudy(**vars(made), engine=study.engine, engine_before=engine_before)
 
 
-def _salt_of(workshop: Workshop, study_id: int, *, new_secret: bool) -> str:
+def _salt_of(services: Services, study_id: int, *, new_secret: bool) -> str:
     """The salt that an existing study's webhooks are to have; noted before any of them has it."""
-    with workshop.unit() as unit:
+    with services.unit() as unit:
         study = unit.lock_study(study_id)
         if new_secret or study.webhook_salt == SHARED:
             if study.webhook_salt_previous is None:  # else the last change was not ended: that one still counts

@@ -38,7 +38,7 @@ def _describe(session: Session, study: StudyRow) -> dict[str, Any]:
             select(VerdictRow.opinion, func.count())
             .join(SampleRow, SampleRow.id == VerdictRow.sample_id)
             .join(BatchRow, BatchRow.id == SampleRow.batch_id)
-            .where(BatchRow.study_id == study.id, verdict_sync.counts())
+            .where(BatchRow.study_id == study.id, verdict_sync.effective_verdicts())
             .group_by(VerdictRow.opinion)
         ).all()
     )
@@ -54,7 +54,9 @@ def _describe(session: Session, study: StudyRow) -> dict[str, Any]:
         "inputs_text": ", ".join(f"{count} {role}" for role, count in counts.items()),
         "verdicts": {"good": good, "bad": bad},
         "verdicts_text": f"{good} good, {bad} bad",
-        "under_way": ": ".join(filter(None, (f"{running.kind} {running.number}", running.doing))) if running else "",
+        "under_way": ": ".join(filter(None, (f"{running.kind} {running.number}", running.status_text)))
+        if running
+        else "",
         "rounds": _count(session, study.id, BatchKind.ROUND),
         "runs": _count(session, study.id, BatchKind.RUN),
         "dataset_tasks": session.scalar(

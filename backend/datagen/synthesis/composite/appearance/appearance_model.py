@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from datagen.synthesis.composite.appearance.blending import BLENDS, Laying
+from datagen.synthesis.composite.appearance.blending import BLENDS, BlendRegion
 from datagen.synthesis.composite.appearance.pose import Cutout, Pose, Posed, apply_pose, bandwidth, fade
 from datagen.synthesis.composite.extraction.exemplars import Exemplar
 from datagen.synthesis.intensity import Bools, Floats, channels_as, is_two_level, spread
@@ -32,7 +32,7 @@ _LEAST_WEIGHT = 0.03
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Law:
+class AppearanceModel:
     """What was measured of one label.
 
     ``slope`` and its standard error ``doubt``; ``kind`` in words; ``contrast_log`` the deviation of the logarithm of
@@ -49,7 +49,7 @@ class Law:
     scores: dict[str, float]
 
 
-def learn_law(exemplars: Sequence[Exemplar]) -> Law:
+def fit_appearance_model(exemplars: Sequence[Exemplar]) -> AppearanceModel:
     """The law of one label's exemplars (at least one)."""
     slope, doubt = _slope(exemplars)
     two_level = sum(is_two_level(e.patch[~e.mask]) for e in exemplars) > len(exemplars) / 2
@@ -64,7 +64,7 @@ def learn_law(exemplars: Sequence[Exemplar]) -> Law:
     else:
         kind = "between absolute and additive"
     errors = _left_out_errors(exemplars, slope, two_level)
-    return Law(
+    return AppearanceModel(
         kind=kind,
         slope=slope,
         doubt=doubt,
@@ -127,14 +127,14 @@ def _left_out_errors(
     return {name: np.array(found) for name, found in errors.items()}
 
 
-def _visit(place: Posed, visitor: Posed, slope: float) -> Laying:
+def _visit(place: Posed, visitor: Posed, slope: float) -> BlendRegion:
     """The visitor laid in the middle of the place's clean surroundings, cut or mirrored out to its size."""
     rows, columns = visitor.mask.shape
     pads = [(max(0, (want - have + 1) // 2),) * 2 for want, have in zip((rows, columns), place.mask.shape, strict=True)]
     ground = np.pad(place.clean, (*pads, (0, 0)), mode="symmetric")
     top, left = (ground.shape[0] - rows) // 2, (ground.shape[1] - columns) // 2
     channels = place.clean.shape[2]
-    return Laying(
+    return BlendRegion(
         background=ground[top : top + rows, left : left + columns],
         patch=channels_as(visitor.patch, channels),
         clean=channels_as(visitor.clean, channels),

@@ -1,7 +1,7 @@
 """The blend bank: ways to lay a concept's pixels over a background, all as plain functions on small windows.
 
-Every blend gets a ``Laying`` and returns the window's new tones [h, w, c]; only those under the mask are used. Which
-blend suits a concept is not decided here: see ``datagen.synthesis.composite.appearance.appearance_model``.
+Every blend gets a ``BlendRegion`` and returns the window's new tones [h, w, c]; only those under the mask are
+used. Which blend suits a concept is not decided here: see ``datagen.synthesis.composite.appearance.appearance_model``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from datagen.synthesis.intensity import Bools, Floats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Laying:
+class BlendRegion:
     """What a blend needs: tones [h, w, c], mask [h, w], ``fade`` and ``opacity`` [h, w, 1] in 0..1.
 
     ``patch`` and ``clean`` are the concept's window with and without it; ``opacity`` is how much of a photographed
@@ -43,39 +43,39 @@ class Laying:
         return np.asarray(self.patch + (1 - self.opacity) * (self.background - self.clean), np.float32)
 
 
-Blend = Callable[[Laying], Floats]
+Blend = Callable[[BlendRegion], Floats]
 
 
-def hard(laying: Laying) -> Floats:
+def hard(laying: BlendRegion) -> Floats:
     """The concept's own tones with a hard edge: what two-level pictures and sharp cuts have."""
     return laying.own
 
 
-def soft(laying: Laying) -> Floats:
+def soft(laying: BlendRegion) -> Floats:
     """The concept's own tones, faded at the edge: for what has an absolute tone, such as a hole."""
     return np.asarray(laying.background + laying.fade * (laying.own - laying.background))
 
 
-def residual(laying: Laying) -> Floats:
+def residual(laying: BlendRegion) -> Floats:
     """The concept's difference from its own clean surroundings, added: for what adds to or takes from what is there."""
     return np.asarray(laying.background + laying.fade * (laying.patch - laying.clean))
 
 
-def ratio(laying: Laying) -> Floats:
+def ratio(laying: BlendRegion) -> Floats:
     """The concept as a factor on what it lies on: for shade, stain, and all that the light is multiplied by."""
     # 8 tones keep a nearly black surrounding from exploding the factor
     factor = np.clip((laying.patch + 8) / (laying.clean + 8), 0.05, 4.0)
     return np.asarray(laying.background * (1 + laying.fade * (factor - 1)))
 
 
-def following(laying: Laying) -> Floats:
+def following(laying: BlendRegion) -> Floats:
     """The concept's tones, shifted by as much as the measured law says that they follow their surroundings'."""
     shift = _smooth(laying.background, laying.mask) - _smooth(laying.clean, laying.mask)
     wanted = laying.own + laying.opacity * laying.slope * shift
     return np.asarray(laying.background + laying.fade * (wanted - laying.background))
 
 
-def gradient(laying: Laying) -> Floats:
+def gradient(laying: BlendRegion) -> Floats:
     """Poisson blending (Pérez et al. 2003), solved as Poisson blending is a membrane (Farbman et al. 2009).
 
     The concept's tones plus the smooth membrane through what the background differs by along the mask's edge. Nothing
@@ -84,7 +84,7 @@ def gradient(laying: Laying) -> Floats:
     return np.asarray(laying.patch + membrane(laying.background - laying.patch, ~laying.mask))
 
 
-def two_level(laying: Laying) -> Floats:
+def two_level(laying: BlendRegion) -> Floats:
     """For pictures of two tones: the other tone wherever the concept has another than its clean surroundings."""
     low, high = (float(v) for v in np.quantile(laying.background, (0.02, 0.98)))
     if high - low < 32:  # a window of one tone: the concept's own window knows the other

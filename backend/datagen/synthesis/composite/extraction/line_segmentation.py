@@ -88,8 +88,8 @@ def _line(tones: Floats, clean: Floats, hole: Bools) -> Bools | None:
     own: Floats = cv2.GaussianBlur(np.ascontiguousarray(difference @ (way / length)), (0, 0), 0.6)
     reach = np.ones((2 * _REACH_PX + 1, 2 * _REACH_PX + 1), np.uint8)
     strongest = cv2.dilate(np.where(line, own, 0).astype(np.float32), reach)
-    beside = cv2.dilate(line.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
-    matte = beside & (own > _BESIDE * strongest) & hole
+    run_periodically = cv2.dilate(line.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    matte = run_periodically & (own > _BESIDE * strongest) & hole
     return matte if matte.any() and _is_long(matte) else None
 
 

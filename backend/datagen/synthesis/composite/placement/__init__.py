@@ -1,1 +1,1 @@
-""""""
+"""Where an instance is placed: learned areas, matching context, hard negatives."""

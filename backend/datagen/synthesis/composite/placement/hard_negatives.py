@@ -82,9 +82,9 @@ def places(area: Bools, near: Bools | None) -> npt.NDArray[np.uint16]:
     everywhere = area.ravel().nonzero()[0].astype(np.uint16)
     if near is None or not (area & near).any():
         return everywhere
-    beside = (area & near).ravel().nonzero()[0].astype(np.uint16)
+    run_periodically = (area & near).ravel().nonzero()[0].astype(np.uint16)
     wanted = BESIDE_SHARE / (1 - BESIDE_SHARE) * len(everywhere)
-    return np.concatenate([everywhere, np.resize(beside, round(wanted))])
+    return np.concatenate([everywhere, np.resize(run_periodically, round(wanted))])
 
 
 def _spread(tones: Sequence[Floats]) -> tuple[Floats, Floats]:

@@ -21,7 +21,7 @@ import torch._inductor.config
 from filelock import FileLock
 
 from datagen.errors import DeviceFault, EngineError
-from datagen.synthesis.diffusion.inference.inpainter import Order, Painter
+from datagen.synthesis.diffusion.inference.inpainter import Inpainter, Order
 from datagen.synthesis.diffusion.parameters import DiffusionParameters
 from datagen.synthesis.diffusion.runtime.artifact_cache import kept_in
 from datagen.synthesis.diffusion.runtime.device_errors import free_memory
@@ -44,7 +44,7 @@ _BLOCKS = frozenset({"ResnetBlock2D"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lever:
+class Optimization:
     """One way to be faster: how it is pulled, and how it is let go of again."""
 
     name: str
@@ -101,10 +101,10 @@ def _forget_compiled(pipeline: Pipeline) -> None:
 
 #: Pulled in this order. Scaled-dot-product attention is no lever here: diffusers uses it by itself. The layout comes
 #: last: uncompiled normalization takes every tensor out of it and back, compiled blocks do not.
-LEVERS = (
-    Lever(name="fused_qkv", pull=lambda pipeline: denoiser(pipeline).fuse_qkv_projections(), release=_unfuse),
-    Lever(name="compiled_blocks", pull=_compile, release=_forget_compiled),
-    Lever(
+OPTIMIZATIONS = (
+    Optimization(name="fused_qkv", pull=lambda pipeline: denoiser(pipeline).fuse_qkv_projections(), release=_unfuse),
+    Optimization(name="compiled_blocks", pull=_compile, release=_forget_compiled),
+    Optimization(
         name="channels_last",
         pull=lambda pipeline: _memory_format(pipeline, torch.channels_last),
         release=lambda pipeline: _memory_format(pipeline, torch.contiguous_format),
@@ -141,12 +141,12 @@ def tune(pipeline: Pipeline, own: DiffusionParameters, folder: Path, weights_dig
 
 def _pulled(pipeline: Pipeline, own: DiffusionParameters, kept: Tuning) -> Tuning:
     """The levers that were kept, pulled, and tried before they are relied on: this machine may lack a compiler."""
-    levers = [lever for lever in LEVERS if lever.name in kept.levers]
+    levers = [lever for lever in OPTIMIZATIONS if lever.name in kept.levers]
     try:
         for lever in levers:
             lever.pull(pipeline)
         if levers:
-            _paint_once(Painter(pipeline, own, kept.batch), own)
+            _paint_once(Inpainter(pipeline, own, kept.batch), own)
     except (DeviceFault, EngineError):
         raise
     except Exception:  # compilers raise kinds of their own
@@ -174,7 +174,7 @@ def measure(pipeline: Pipeline, own: DiffusionParameters) -> Tuning:
     best = rates.get(f"batch {batch}") or images_per_second(pipeline, own, batch) or 0.0
     rates[f"batch {batch}"] = best
     pulled: list[str] = []
-    for lever in LEVERS if own.levers == "measured" else ():
+    for lever in OPTIMIZATIONS if own.levers == "measured" else ():
         try:
             lever.pull(pipeline)
             rate = images_per_second(pipeline, own, batch) or 0.0
@@ -202,7 +202,7 @@ def images_per_second(pipeline: Pipeline, own: DiffusionParameters, batch: int) 
     seconds: list[float] = []
     for steps in (_FEW, _MORE):
         short = DiffusionParameters.from_json({**own.to_json(), "steps": steps, "strength": 1.0})
-        painter = Painter(pipeline, short, batch)
+        painter = Inpainter(pipeline, short, batch)
         if not seconds:
             _paint_once(painter, short)
         taken = [_paint_once(painter, short) for _ in range(_REPEATS)]
@@ -226,7 +226,7 @@ def orders_for(own: DiffusionParameters, count: int) -> list[Order]:
     ]
 
 
-def _paint_once(painter: Painter, own: DiffusionParameters) -> float:
+def _paint_once(painter: Inpainter, own: DiffusionParameters) -> float:
     """The seconds that a full batch takes."""
     orders = orders_for(own, painter.batch)
     began = time.perf_counter()

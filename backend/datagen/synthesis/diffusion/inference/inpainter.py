@@ -34,7 +34,7 @@ class Order:
     seed: int
 
 
-class Painter:
+class Inpainter:
     """A pipeline and the batch it paints at once."""
 
     def __init__(self, pipeline: Pipeline, parameters: DiffusionParameters, batch: int) -> None:

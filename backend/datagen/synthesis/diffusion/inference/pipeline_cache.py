@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from datagen.synthesis.diffusion.inference.autotune import Tuning, tune
-from datagen.synthesis.diffusion.inference.inpainter import Painter
+from datagen.synthesis.diffusion.inference.inpainter import Inpainter
 from datagen.synthesis.diffusion.parameters import DiffusionParameters
 from datagen.synthesis.diffusion.runtime.device_errors import device_faults, free_memory
 from datagen.synthesis.diffusion.weights import pipeline_loading
@@ -22,7 +22,7 @@ class Warm:
     """A painter that is ready, and what it was made ready with."""
 
     key: tuple[object, ...]
-    painter: Painter
+    painter: Inpainter
     device: str
     dtype: str
     tuning: Tuning
@@ -32,7 +32,7 @@ _kept: Warm | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Means:
+class ModelArtifacts:
     """What is painted with: the weights' folder and the LoRA's file with their digests, and where things are kept."""
 
     weights: Path
@@ -42,7 +42,7 @@ class Means:
     folder: Path
 
 
-def warm_painter(means: Means, own: DiffusionParameters) -> Warm:
+def cached_inpainter(means: ModelArtifacts, own: DiffusionParameters) -> Warm:
     """The painter with these means and parameters; the one kept, if it is the same.
 
     Raises:
@@ -57,7 +57,7 @@ def warm_painter(means: Means, own: DiffusionParameters) -> Warm:
         "making the painter ready",
         "the weights fill the device's memory; choose smaller ones with “diffusion.weights”, or end what else uses it",
     ):
-        drop_warm()
+        drop_cached_pipeline()
         device = pipeline_loading.device_of(own.device)
         dtype = pipeline_loading.dtype_of(own.dtype, device)
         pipeline_loading.same_every_time()
@@ -67,7 +67,7 @@ def warm_painter(means: Means, own: DiffusionParameters) -> Warm:
         tuning = tune(pipeline, own, means.folder, means.weights_digest)
     _kept = Warm(
         key=key,
-        painter=Painter(pipeline, own, tuning.batch),
+        painter=Inpainter(pipeline, own, tuning.batch),
         device=pipeline_loading.device_name(device),
         dtype=str(dtype).removeprefix("torch."),
         tuning=tuning,
@@ -75,7 +75,7 @@ def warm_painter(means: Means, own: DiffusionParameters) -> Warm:
     return _kept
 
 
-def drop_warm() -> None:
+def drop_cached_pipeline() -> None:
     """Let go of the pipeline kept, to make room on the device."""
     global _kept
     if _kept is not None:

@@ -18,10 +18,10 @@ from datagen.domain.sample import Instance, Provenance
 from datagen.domain.spec import Json, Spec, sample_seed
 from datagen.domain.wording import by_number, counted
 from datagen.synthesis.composite.parameters import CompositeParameters
-from datagen.synthesis.diffusion.engine import NAME, VERSION
+from datagen.synthesis.diffusion.identity import NAME, VERSION
 from datagen.synthesis.diffusion.inference.inpainter import Order
 from datagen.synthesis.diffusion.inference.mask_measurement import Painted, best, measure
-from datagen.synthesis.diffusion.inference.pipeline_cache import Means, Warm, warm_painter
+from datagen.synthesis.diffusion.inference.pipeline_cache import ModelArtifacts, Warm, cached_inpainter
 from datagen.synthesis.diffusion.models.crops import Place, enlarged, enlarged_mask, place_of, reduced
 from datagen.synthesis.diffusion.parameters import DiffusionParameters
 from datagen.synthesis.diffusion.weights import pipeline_loading
@@ -64,7 +64,7 @@ class FittedDiffusion:
         where: CompositeParameters,
         placing: FittedEngine,
         pictures: Pictures,
-        means: Means,
+        means: ModelArtifacts,
         report: FitReport,
     ) -> None:
         self._spec = spec
@@ -109,7 +109,7 @@ class FittedDiffusion:
             yield from self._render(indices[start : start + together])
 
     def _warm(self) -> Warm:
-        return warm_painter(self._means, self._own)
+        return cached_inpainter(self._means, self._own)
 
     def _render(self, indices: Sequence[int]) -> Iterator[Rendered]:
         placed = list(self._placing.render(indices))
@@ -151,9 +151,9 @@ class FittedDiffusion:
                 orders.append(Order(image=target.start, mask=mask, prompt=target.prompt, seed=seed))
         # the second round is for the few places where nothing could be seen
         most = None if attempt == 0 else self._own.candidates
-        with ThreadPoolExecutor(_MEASURING) as beside:  # while the next batch is painted
+        with ThreadPoolExecutor(_MEASURING) as run_periodically:  # while the next batch is painted
             made = [
-                beside.submit(_measured, target, painted)
+                run_periodically.submit(_measured, target, painted)
                 for target, painted in zip(
                     (target for target in targets for _ in range(self._own.candidates)),
                     warm.painter.paint(orders, most),

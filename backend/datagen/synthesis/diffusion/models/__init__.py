@@ -1,1 +1,1 @@
-""""""
+"""Adapters to model families: denoisers, attention maps, latents, crops."""

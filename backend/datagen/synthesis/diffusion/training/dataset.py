@@ -52,7 +52,7 @@ class Example:
 
 
 def examples_of(spec: Spec, pictures: Pictures, where: CompositeParameters) -> tuple[Example, ...]:
-    """The spec's usable boxes with their mattes; ``datagen.synthesis.composite.extraction.exemplars`` says what was not usable."""
+    """The spec's usable boxes with their mattes; ``composite.extraction.exemplars`` says what was not usable."""
     found: list[Candidate] = []
     photos: dict[str, ImageRef] = {}
     templates = Templates(spec.backgrounds, pictures)

@@ -23,13 +23,13 @@ from datagen.domain.wording import counted
 from datagen.errors import EngineError
 from datagen.synthesis.composite.engine import CompositeEngine
 from datagen.synthesis.composite.parameters import CompositeParameters
-from datagen.synthesis.diffusion.inference.pipeline_cache import Means, drop_warm
+from datagen.synthesis.diffusion.inference.pipeline_cache import ModelArtifacts, drop_cached_pipeline
 from datagen.synthesis.diffusion.inference.renderer import FittedDiffusion
 from datagen.synthesis.diffusion.parameters import DiffusionParameters
 from datagen.synthesis.diffusion.runtime.artifact_cache import is_whole, judgement_of, kept_in, losses_of
 from datagen.synthesis.diffusion.runtime.device_errors import free_memory
 from datagen.synthesis.diffusion.training.dataset import examples_of, make_lessons
-from datagen.synthesis.diffusion.training.trainer import CURVE, LOSSES, Teacher
+from datagen.synthesis.diffusion.training.trainer import CURVE, LOSSES, Trainer
 from datagen.synthesis.diffusion.weights import pipeline_loading
 from datagen.synthesis.diffusion.weights.inspection import digest_of, examine
 from datagen.synthesis.diffusion.weights.pipeline_loading import LORA_FILE
@@ -86,7 +86,7 @@ def fit(spec: Spec, pictures: Pictures, progress: Progress, folder: Path) -> Fit
     else:
         findings.append("The weights are used as they are; no LoRA was fitted (“diffusion.fit_steps” is 0).")
     progress(_TAUGHT, "fitted")
-    means = Means(
+    means = ModelArtifacts(
         weights=weights,
         weights_digest=digest,
         lora=lora,
@@ -148,12 +148,12 @@ def _taught(
             seed = int(key[:15], 16)
             lessons = make_lessons(examples_of(spec, pictures, placed), pictures, own, seed)
             progress(_WEIGHTS, "loading the weights")
-            drop_warm()
+            drop_cached_pipeline()
             device = pipeline_loading.device_of(own.device)
             pipeline_loading.same_every_time()
             pipeline = pipeline_loading.load(weights, own, device, pipeline_loading.dtype_of(own.dtype, device))
             began = time.monotonic()
-            teacher = Teacher(pipeline, lessons, own, home, seed)
+            teacher = Trainer(pipeline, lessons, own, home, seed)
             teacher.run(
                 lambda done, what: progress(_WEIGHTS + (_TAUGHT - _WEIGHTS) * done, f"teaching the model: {what}")
             )

@@ -52,7 +52,7 @@ class Losses:
         noisy, target = self._denoiser.noised(latents, noise, times)
         concept = e.concept[pick].to(self._device)
         shown = [part[pick].to(self._device, dtype) for part in (e.concept_seen, e.boxes_seen)]
-        seen = torch.cat([torch.cat([noisy.to(dtype), beside], dim=1) for beside in shown])
+        seen = torch.cat([torch.cat([noisy.to(dtype), run_periodically], dim=1) for run_periodically in shown])
         said = [self._prompts[e.labels[row]] for row in rows]
         words = _together([one.concept for one in said] + [one.surface for one in said])
         positions = torch.tensor([one.positions for one in said], device=self._device)

@@ -50,7 +50,7 @@ _CHECKPOINT, LOSSES, CURVE = "checkpoint.pt", "losses.json", "loss.png"
 _JUDGED = 8
 
 
-class Teacher:
+class Trainer:
     """One fit: a pipeline, the lessons, and the folder that holds what is done so far."""
 
     def __init__(

@@ -1,1 +1,1 @@
-""""""
+"""Model weights: inspection before loading, the hub, preflight checks, and loading a pipeline."""

@@ -22,7 +22,7 @@ Draw = Callable[[int, int], Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
+class ImportNote:
     """Why something was not used: ``reason`` is the same for all items of its kind, so that they can be counted."""
 
     item: str
@@ -52,14 +52,14 @@ class Reading:
     """What is read of a source, and what is said about the rest."""
 
     items: list[Item] = field(default_factory=list)
-    told: list[Told] = field(default_factory=list)
+    told: list[ImportNote] = field(default_factory=list)
     #: sentences about what was used, or need not be
     notes: list[str] = field(default_factory=list)
     _counted: dict[str, int] = field(default_factory=dict)
 
     def tell(self, item: str, reason: str) -> None:
         """Say that something is not used."""
-        self.told.append(Told(item=plain(item), reason=plain(reason)))
+        self.told.append(ImportNote(item=plain(item), reason=plain(reason)))
 
     def regions(self, drawn: Iterable[tuple[str, Callable[[], Iterable[dict[str, Any]]]]]) -> list[dict[str, Any]]:
         """The regions of each drawing: where it is, and what reads it; one that is no region is told."""

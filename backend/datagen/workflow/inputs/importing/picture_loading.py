@@ -16,7 +16,7 @@ from datagen.workflow.inputs.importing.addresses import is_label_studio_path, is
 from datagen.workflow.inputs.importing.items import Item, clean_name
 from datagen.workflow.inputs.importing.picture_files import PictureFiles
 from datagen.workflow.inputs.importing.picture_suffixes import PICTURE_SUFFIXES
-from datagen.workflow.services import Workshop
+from datagen.workflow.services import Services
 
 #: The suffix that a file of each kind is uploaded with.
 _SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "BMP": ".bmp", "WebP": ".webp", "GIF": ".gif"}
@@ -36,7 +36,7 @@ class Loaded:
     data: bytes = b""
 
 
-def load(workshop: Workshop, item: Item, files: PictureFiles, *, on_label_studio: bool) -> Loaded:
+def load(services: Services, item: Item, files: PictureFiles, *, on_label_studio: bool) -> Loaded:
     """Find, read and check the picture of an item.
 
     Args:
@@ -53,13 +53,13 @@ def load(workshop: Workshop, item: Item, files: PictureFiles, *, on_label_studio
     if path is None and not on_label_studio:
         path = files.find(item.address)
     if path is None:
-        return _from_label_studio(workshop, item, on_label_studio=on_label_studio)
+        return _from_label_studio(services, item, on_label_studio=on_label_studio)
     try:
-        check_bytes(path.stat().st_size, workshop.limits.image_bytes)  # before it is in memory
+        check_bytes(path.stat().st_size, services.limits.image_bytes)  # before it is in memory
         data = path.read_bytes()
     except OSError as fault:
         raise InputProblem(f"its file cannot be read ({fault.strerror})") from None
-    width, height = workshop.decoder.size_of(data)
+    width, height = services.decoder.size_of(data)
     name = item.name or clean_name(path.name)
     return Loaded(
         digest=hashlib.sha256(data).hexdigest(), width=width, height=height, name=_with_suffix(name, data), data=data
@@ -74,16 +74,16 @@ def upload_name(name: str) -> str:
     return path.stem[:100] + path.suffix[:10]
 
 
-def _from_label_studio(workshop: Workshop, item: Item, *, on_label_studio: bool) -> Loaded:
+def _from_label_studio(services: Services, item: Item, *, on_label_studio: bool) -> Loaded:
     address = item.address
-    own = origin(address) is not None and origin(address) == origin(workshop.label_studio.url)
+    own = origin(address) is not None and origin(address) == origin(services.label_studio.url)
     if not (on_label_studio or own or is_label_studio_path(address)):
         if is_on_a_server(address):
             raise InputProblem(f"its picture is on another server; download it and {_BRING}")
         raise InputProblem(f"its picture is missing; {_BRING}")
     try:
-        data = workshop.label_studio.fetch(address, max_bytes=workshop.limits.image_bytes)
-        width, height = workshop.decoder.size_of(data)
+        data = services.label_studio.fetch(address, max_bytes=services.limits.image_bytes)
+        width, height = services.decoder.size_of(data)
     except LabelStudioUnavailable:
         raise
     except LabelStudioMissing:

@@ -18,7 +18,7 @@ from datagen.errors import DatagenError, LabelStudioUnavailable
 from datagen.label_studio.api.models import Task
 from datagen.label_studio.mapping.task_inputs import image_of
 from datagen.store.tables import InputRow
-from datagen.workflow.services import Workshop
+from datagen.workflow.services import Services
 
 #: Digits of a picture's digest in the key of its task.
 KEY_DIGITS = 20
@@ -56,14 +56,14 @@ class StudyTasks:
                 index[key] = task
 
 
-def study_tasks(workshop: Workshop, project_id: int, study_id: int, role: Role) -> StudyTasks:
+def study_tasks(services: Services, project_id: int, study_id: int, role: Role) -> StudyTasks:
     """The tasks of a study's project as they are now."""
-    with workshop.database.read() as session:
+    with services.database.read() as session:
         rows = session.scalars(select(InputRow).where(InputRow.study_id == study_id)).all()
         digests = {row.url: row.digest for row in rows if row.digest}
     found = StudyTasks()
     unknown: list[tuple[StudyTask, str]] = []
-    for task in workshop.label_studio.tasks(project_id, annotations=False):
+    for task in services.label_studio.tasks(project_id, annotations=False):
         address = image_of(task)
         noted = task.data.get(DRAWN)
         imported = frozenset(noted.split()) if isinstance(noted, str) else frozenset()
@@ -72,7 +72,7 @@ def study_tasks(workshop: Workshop, project_id: int, study_id: int, role: Role) 
         found.add(mine, digest, address)
         if not digest and address:
             unknown.append((mine, address))
-    for (mine, address), digest in zip(unknown, _fetched(workshop, [address for _, address in unknown]), strict=True):
+    for (mine, address), digest in zip(unknown, _fetched(services, [address for _, address in unknown]), strict=True):
         found.add(mine, digest, address)
     return found
 
@@ -89,12 +89,12 @@ def _digest_in_key(task: Task, role: Role) -> str:
     return rest if key != rest and is_digest else ""
 
 
-def _fetched(workshop: Workshop, addresses: Iterable[str]) -> list[str]:
+def _fetched(services: Services, addresses: Iterable[str]) -> list[str]:
     """The digests of pictures on Label Studio; empty for one that cannot be fetched."""
 
     def fetch(address: str) -> str:
         try:
-            data = workshop.label_studio.fetch(address, max_bytes=workshop.limits.image_bytes)
+            data = services.label_studio.fetch(address, max_bytes=services.limits.image_bytes)
         except LabelStudioUnavailable:
             raise
         except DatagenError:

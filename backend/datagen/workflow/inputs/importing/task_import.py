@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from datagen.domain.inputs import Desk
+from datagen.domain.inputs import ProjectKind
 from datagen.errors import InputProblem, LabelStudioError, LabelStudioUnavailable
 from datagen.label_studio.mapping.region_mapping import LabelNames, boxes_of, digest, map_regions, overlap
 from datagen.label_studio.projects import task_publisher
@@ -21,7 +21,7 @@ from datagen.workflow.inputs.importing.items import Item, Reading, examples
 from datagen.workflow.inputs.importing.picture_files import PictureFiles
 from datagen.workflow.inputs.importing.picture_loading import Loaded, load, upload_name
 from datagen.workflow.inputs.importing.study_tasks import DRAWN, StudyTask, StudyTasks, key_of
-from datagen.workflow.services import Workshop
+from datagen.workflow.services import Services
 
 #: Pictures in memory at a time.
 BATCH = 50
@@ -58,9 +58,9 @@ class _Entry:
 class TaskImport:
     """Where items go, and by which names."""
 
-    workshop: Workshop
+    services: Services
     project_id: int
-    desk: Desk
+    kind: ProjectKind
     names: LabelNames
     files: PictureFiles
     #: the items' addresses are Label Studio's own
@@ -101,7 +101,7 @@ class TaskImport:
         The rest is left for the next batch once those before it hold so much memory.
         """
         entries: dict[str, _Entry] = {}
-        role = self.desk.role
+        role = self.kind.role
         assert role is not None
         held = count = 0
         for item in items:
@@ -110,7 +110,7 @@ class TaskImport:
             count += 1
             shown = f"{item.where} ({item.address})" if item.address else item.where
             try:
-                picture = load(self.workshop, item, self.files, on_label_studio=self.on_label_studio)
+                picture = load(self.services, item, self.files, on_label_studio=self.on_label_studio)
             except InputProblem as problem:
                 reading.tell(shown, str(problem))
                 continue
@@ -121,7 +121,7 @@ class TaskImport:
             if item.draw is None:
                 continue
             drawn = item.draw(picture.width, picture.height)
-            mapped = map_regions(drawn, self.desk, picture.width, picture.height, self.names)
+            mapped = map_regions(drawn, self.kind, picture.width, picture.height, self.names)
             for sentence in mapped.problems:
                 which, _, reason = sentence.partition(": ")
                 reading.tell(f"{shown}, {which}", reason.removesuffix("."))
@@ -150,7 +150,7 @@ class TaskImport:
             return {}
         uploads = {key: entry.picture for key, entry in entries.items() if not entry.picture.address}
         files = [(upload_name(picture.name), picture.data) for picture in uploads.values()]
-        urls = dict(zip(uploads, self.workshop.label_studio.upload(self.project_id, files), strict=True))
+        urls = dict(zip(uploads, self.services.label_studio.upload(self.project_id, files), strict=True))
         drafts = [
             TaskDraft(
                 key=key,
@@ -164,7 +164,7 @@ class TaskImport:
             for key, entry in entries.items()
         ]
         batch = "added-" + hashlib.sha256("".join(entries).encode()).hexdigest()[:12]
-        return task_publisher.ensure_tasks(self.workshop.label_studio, self.project_id, batch, drafts)
+        return task_publisher.ensure_tasks(self.services.label_studio, self.project_id, batch, drafts)
 
     def _complete(self, there: StudyTask, entry: _Entry, reading: Reading) -> int:
         """Give a task the regions that it never had; how many they were."""
@@ -173,7 +173,7 @@ class TaskImport:
             missing = list(entry.results.values())
         if not missing:
             return 0
-        client = self.workshop.label_studio
+        client = self.services.label_studio
         task = client.task(there.id, self.project_id)
         if task.newest is None:
             client.annotate(there.id, missing)
@@ -196,10 +196,10 @@ class TaskImport:
         """The results that draw something which no region of the annotation draws."""
         known = {digest(result) for result in current}
         size = picture.width, picture.height
-        boxes = boxes_of(current, self.desk, *size, self.names.labels)
+        boxes = boxes_of(current, self.kind, *size, self.names.labels)
         unlike = []
         for result in results:
-            own = boxes_of([result], self.desk, *size, self.names.labels)
+            own = boxes_of([result], self.kind, *size, self.names.labels)
             same = any(
                 label == other and overlap(box, frame) > _SAME_THING for label, box in own for other, frame in boxes
             )
@@ -211,7 +211,7 @@ class TaskImport:
         """Replace what an annotation says; False where Label Studio cannot take it."""
         try:
             json.dumps(results, allow_nan=False, ensure_ascii=False).encode()
-            self.workshop.label_studio.update_annotation(annotation_id, results)
+            self.services.label_studio.update_annotation(annotation_id, results)
         except LabelStudioUnavailable:
             raise
         except (ValueError, LabelStudioError) as fault:
