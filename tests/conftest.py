@@ -17,6 +17,7 @@ from pathlib import Path
 import psycopg
 import pytest
 import structlog
+from hypothesis import settings as hypothesis_settings
 from playwright.sync_api import Browser, sync_playwright
 from redis import Redis
 
@@ -25,6 +26,10 @@ from stage import label_studio_server, postgres_server, redis_server
 from stage.label_studio_server import LabelStudio
 from stage.person import CHROMIUM_FLAGS
 from stage.processes import Processes
+
+# a busy machine is no fault of the code under test
+hypothesis_settings.register_profile("no deadline", deadline=None)
+hypothesis_settings.load_profile("no deadline")
 
 
 @pytest.fixture(autouse=True)

@@ -11,10 +11,9 @@ import threading
 import pytest
 
 from datagen.domain.lifecycle import StudyEvent
+from plant import LEASE_S, Plant, approved, assert_nothing_twice_nothing_missing
 from stage.gateway import Answer, Forward, Passing
 from studio import Study
-
-from .plant import LEASE_S, Plant, approved, assert_nothing_twice_nothing_missing
 
 pytestmark = pytest.mark.integration
 

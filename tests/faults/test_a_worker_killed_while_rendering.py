@@ -8,10 +8,9 @@ import pytest
 
 from datagen.domain.lifecycle import StudyEvent
 from datagen.settings import Settings
+from plant import LEASE_S, SWEEP_S, Plant, approved, assert_nothing_twice_nothing_missing, shards
+from plant_installation import SHARD
 from studio import Study
-
-from .conftest import SHARD
-from .plant import LEASE_S, SWEEP_S, Plant, approved, assert_nothing_twice_nothing_missing, shards
 
 pytestmark = pytest.mark.integration
 

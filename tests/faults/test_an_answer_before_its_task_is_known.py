@@ -11,10 +11,9 @@ import pytest
 from datagen.domain.inputs import ProjectKind
 from datagen.domain.lifecycle import StudyEvent, StudyState
 from datagen.store.tables import BatchKind, InboxRow
+from plant import Plant, assert_nothing_twice_nothing_missing
 from stage.gateway import Answer, Forward, Passing
 from studio import Study, asked, said
-
-from .plant import Plant, assert_nothing_twice_nothing_missing
 
 pytestmark = pytest.mark.integration
 

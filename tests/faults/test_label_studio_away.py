@@ -7,10 +7,9 @@ import pytest
 from datagen.domain.inputs import ProjectKind
 from datagen.domain.lifecycle import StudyEvent
 from datagen.store.tables import OutboxKind, OutboxRow, WorkState
+from plant import Plant, approved, assert_nothing_twice_nothing_missing, shards
 from stage.gateway import Answer, Forward, Passing
 from studio import Study, said
-
-from .plant import Plant, approved, assert_nothing_twice_nothing_missing, shards
 
 pytestmark = pytest.mark.integration
 

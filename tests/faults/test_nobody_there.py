@@ -6,9 +6,8 @@ import pytest
 
 from datagen.domain.inputs import ProjectKind
 from datagen.store.tables import BatchKind
+from plant import Plant, assert_nothing_twice_nothing_missing
 from studio import Study, asked, said
-
-from .plant import Plant, assert_nothing_twice_nothing_missing
 
 pytestmark = pytest.mark.integration
 

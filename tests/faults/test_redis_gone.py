@@ -9,10 +9,9 @@ import pytest
 
 from datagen.domain.inputs import ProjectKind
 from datagen.domain.lifecycle import StudyEvent
+from plant import Plant, approved, assert_nothing_twice_nothing_missing, ready, shards
+from plant_installation import SHARD
 from studio import Study, said
-
-from .conftest import SHARD
-from .plant import Plant, approved, assert_nothing_twice_nothing_missing, ready, shards
 
 pytestmark = pytest.mark.integration
 

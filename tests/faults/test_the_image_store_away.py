@@ -16,13 +16,12 @@ from datagen.domain.lifecycle import StudyEvent, StudyState
 from datagen.imaging.codec import encode_png
 from datagen.store import leases
 from datagen.store.tables import BatchKind, ShardRow, StudyRow, WorkState, now
+from plant import Plant, approved, assert_nothing_twice_nothing_missing, shards
+from plant_installation import installation
 from s3 import BUCKET, S3, s3_server
 from stage.label_studio_server import LabelStudio as Server
 from stage.processes import Processes
 from studio import Study, asked, plate
-
-from .conftest import installation
-from .plant import Plant, approved, assert_nothing_twice_nothing_missing, shards
 
 pytest.importorskip("s3fs", reason="the extra s3 is not installed")
 pytest.importorskip("moto.server", reason="moto[server] is not installed")

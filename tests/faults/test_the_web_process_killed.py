@@ -10,9 +10,8 @@ import pytest
 from datagen.domain.inputs import ProjectKind
 from datagen.settings import Settings
 from datagen.store.tables import InboxRow
+from plant import Plant
 from studio import Study, said
-
-from .plant import Plant
 
 pytestmark = pytest.mark.integration
 

@@ -15,11 +15,10 @@ from datagen.store.tables import BatchKind, OutboxRow, ShardRow
 from datagen.workflow.decisions import submit
 from datagen.workflow.reviews import verdict_sync
 from datagen.workflow.services import JobKind, JobRequest
+from plant import Plant, approved, assert_nothing_twice_nothing_missing, shards
+from plant_installation import SHARD
 from stage.gateway import Answer, Forward, Gateway, Passing
 from studio import Study, asked, said
-
-from .conftest import SHARD
-from .plant import Plant, approved, assert_nothing_twice_nothing_missing, shards
 
 pytestmark = pytest.mark.integration
 

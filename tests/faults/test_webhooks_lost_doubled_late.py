@@ -7,10 +7,9 @@ import threading
 import pytest
 
 from datagen.domain.inputs import ProjectKind
+from plant import Plant
 from stage.gateway import Answer, Forward, Passing
 from studio import Study, said
-
-from .plant import Plant
 
 pytestmark = pytest.mark.integration
 

@@ -1,0 +1,111 @@
+"""The decision and review tasks as people see them: links, both themes, a phone."""
+
+from __future__ import annotations
+
+import io
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, Locator
+
+from datagen.domain.inputs import ProjectKind
+from e2e_steps import decide, newest_decision
+from e2e_study import PATIENCE_S, ROUND, Study
+from stage.label_studio_server import LabelStudio
+from stage.person import Person
+from stage.processes import wait_until
+
+pytestmark = [pytest.mark.browser, pytest.mark.integration]
+
+#: Least contrast of text against its background (WCAG 2.2, 1.4.3).
+LEAST_CONTRAST = 4.5
+#: A common phone, pixels.
+PHONE = (390, 844)
+
+
+@pytest.fixture(scope="module")
+def study(open_study: Callable[[str], Study], whole_pack: Path, chromium: Browser, label_studio: LabelStudio) -> Study:
+    """A study whose first preview round waits for verdicts."""
+    made = open_study(f"pages {uuid.uuid4().hex[:8]}")
+    for role in ("concept", "canvas", "background"):
+        made.servers.datagen("add", made.name, role, str(whole_pack / f"{role}.json"))
+    made.wait(lambda: "Missing" not in str(made.status()) and made.status()["inputs"]["concept"] == 6, "the inputs")
+    person = Person(chromium, label_studio)
+    person.log_in()
+    decide(person, made, "build preview")
+    person.close()
+    made.wait(lambda: made.status()["state"] == "reviewing", "the first preview round")
+    assert len(made.tasks(ProjectKind.PREVIEWS)) == ROUND
+    return made
+
+
+@pytest.fixture
+def somebody(chromium: Browser, label_studio: LabelStudio) -> Iterator[Callable[..., Person]]:
+    """Log somebody in, in a window and theme of the test's choice."""
+    people: list[Person] = []
+
+    def log_in(*, window: tuple[int, int] = (1440, 900), dark: bool = False) -> Person:
+        people.append(Person(chromium, label_studio, window=window, dark=dark))
+        people[-1].log_in()
+        return people[-1]
+
+    yield log_in
+    for person in people:
+        person.close()
+
+
+def test_links_on_a_decision_task_open_by_a_plain_click(study: Study, somebody: Callable[..., Person]) -> None:
+    person = somebody()
+    person.open_task(study.projects[ProjectKind.DECISIONS], newest_decision(study))
+    link = person.summary().get_by_role("link", name="review them")
+    with person.context.expect_page() as opened:
+        link.click()
+    opened.value.wait_for_url(f"**/projects/{study.projects[ProjectKind.PREVIEWS]}/data*")
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_text_on_a_decision_task_is_legible(study: Study, somebody: Callable[..., Person], dark: bool) -> None:
+    person = somebody(dark=dark)
+    person.open_task(study.projects[ProjectKind.DECISIONS], newest_decision(study))
+    assert person.page.evaluate("document.documentElement.dataset.colorScheme") == ("dark" if dark else "light")
+    texts = person.summary().locator("h2, h3, p, summary, li, a, th, td, code, [data-box]")
+    seen = [one for one in texts.all() if one.is_visible() and one.inner_text().strip()]
+    assert len(seen) >= 4
+    # Label Studio fades its editor in
+    wait_until(lambda: contrast(seen[0]) >= LEAST_CONTRAST, PATIENCE_S, "a heading that can be read")
+    for text in seen:
+        assert contrast(text) >= LEAST_CONTRAST, text.inner_text()
+
+
+def test_a_review_task_on_a_phone_shows_the_picture_above_the_verdict(
+    study: Study, somebody: Callable[..., Person]
+) -> None:
+    person = somebody(window=PHONE)
+    person.open_task(study.projects[ProjectKind.PREVIEWS], study.tasks(ProjectKind.PREVIEWS)[0].id)
+    picture = person.page.locator(".konvajs-content").first.bounding_box()
+    verdict = person.page.locator('input[type=checkbox][name="good"]').bounding_box()
+    assert picture is not None
+    assert verdict is not None
+    assert picture["width"] >= 0.5 * PHONE[0]
+    assert verdict["y"] >= picture["y"] + picture["height"]
+
+
+def contrast(element: Locator) -> float:
+    """Contrast of an element's text as it is drawn: the most common colour against the one furthest from it."""
+    picture = np.asarray(Image.open(io.BytesIO(element.screenshot())).convert("RGB")).reshape(-1, 3)
+    colours, counts = np.unique(picture, axis=0, return_counts=True)
+    light = luminance(colours)
+    background = light[counts.argmax()]
+    high, low = np.maximum(light, background), np.minimum(light, background)
+    return float(((high + 0.05) / (low + 0.05)).max())
+
+
+def luminance(colours: np.ndarray) -> np.ndarray:
+    """Relative luminance of sRGB colours [n, 3] uint8, 0 to 1 (WCAG 2.2)."""
+    shares = colours / 255.0
+    linear = np.where(shares <= 0.04045, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4)
+    return linear @ np.array([0.2126, 0.7152, 0.0722])

@@ -1,0 +1,70 @@
+"""Steps of browser tests: decisions, pages and drawings of a study."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import select
+
+from datagen.domain.inputs import ProjectKind
+from datagen.store.tables import SampleRow
+from datagen.workflow.sample_mapping import sample_of
+from e2e_study import Study
+from stage.metal import HEIGHT, WIDTH
+from stage.person import Person, Point
+
+#: How far a drawn corner may lie from where the mouse was, pixels of the image (0.9 of them go into one on the screen).
+TOLERANCE_PX = 2.0
+
+
+#: Images that the person approves.
+APPROVED = 8
+
+
+def drawn(file: Path) -> dict[str, Any]:
+    """The first region of a pack's first image."""
+    value: dict[str, Any] = json.loads(file.read_text())[0]["annotations"][0]["result"][0]["value"]
+    return value
+
+
+def undrawn(study: Study, project_kind: ProjectKind) -> int:
+    """The one task on which nothing is drawn."""
+    (task,) = (task for task in study.tasks(project_kind) if not task.annotations)
+    return task.id
+
+
+def newest_decision(study: Study) -> int:
+    return max(task.id for task in study.tasks(ProjectKind.DECISIONS))
+
+
+def page(study: Study) -> str:
+    """What the newest decision task shows, as HTML."""
+    return str(study.client.task(newest_decision(study)).data["html"])
+
+
+def decide(person: Person, study: Study, action: str) -> None:
+    person.open_task(study.projects[ProjectKind.DECISIONS], newest_decision(study))
+    person.tick(action)
+    person.submit()
+
+
+def predicted(study: Study, task_id: int) -> list[dict[str, Any]]:
+    """The regions that came with a task."""
+    return [one for made in study.client.predictions(task_id) for one in made["result"]]
+
+
+def label_bounds(study: Study, task_id: int) -> tuple[Point, Point]:
+    """The box round the first outline of a preview's label, as the rows hold it, in fractions of the image."""
+    with study.database.read() as session:
+        sample = session.scalars(select(SampleRow).where(SampleRow.task_id == task_id)).one()
+        outline = sample_of(sample).instances[0].outlines[0]
+    xs, ys = zip(*outline.points, strict=True)
+    return (min(xs) / WIDTH, min(ys) / HEIGHT), (max(xs) / WIDTH, max(ys) / HEIGHT)
+
+
+def near(point: Point, wanted: Point, within: float = TOLERANCE_PX) -> None:
+    """Both are fractions of the image; they are compared in its pixels."""
+    off = abs(point[0] - wanted[0]) * WIDTH, abs(point[1] - wanted[1]) * HEIGHT
+    assert max(off) <= within, f"{point} is {off} pixels away from {wanted}"

@@ -1,0 +1,48 @@
+"""A study that a person works on in a real browser."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from datagen.domain.inputs import ProjectKind
+from datagen.label_studio.api.client import LabelStudio as Client
+from datagen.label_studio.api.models import Task
+from datagen.store.database import Database
+from datagen.workflow.studies.queries import describe
+from stage.servers import Servers
+
+#: Samples in a round here: enough to judge some good and some bad.
+ROUND = 4
+
+
+#: Waiting for anything longer than this is a failure.
+PATIENCE_S = 90.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """A study as its command line, its rows and Label Studio's API show it."""
+
+    name: str
+    projects: dict[ProjectKind, int]
+    servers: Servers
+    client: Client
+    database: Database
+
+    def tasks(self, kind: ProjectKind) -> list[Task]:
+        """A desk's tasks, oldest first."""
+        return list(self.client.tasks(self.projects[kind]))
+
+    def status(self) -> dict[str, Any]:
+        """What `datagen status` says of it, without a process for every look."""
+        return describe(self.database, self.name)[0]
+
+    def wait(self, condition: Callable[[], bool], what: str) -> None:
+        """Until it holds."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not condition():
+            assert time.monotonic() < deadline, f"{what} did not happen in {PATIENCE_S:g} s: {self.status()}"
+            time.sleep(0.2)

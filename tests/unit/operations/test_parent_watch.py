@@ -1,0 +1,93 @@
+"""Parts whose starter was killed, and so could not stop them, stop by themselves."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from datagen.operations.parent_watch import STOP_SECONDS
+from stage.processes import born, wait_until
+
+#: A part that is asked to stop, and then finishes what it does: it notes down both.
+PART = """
+import os, signal, sys
+from datagen.operations.parent_watch import stop_when_cut
+def note(word):
+    with open(sys.argv[1], "a") as file:
+        file.write(f"{word}\\n")
+def stop(number, frame):
+    note("asked to stop")
+    if not sys.argv[2:]:
+        note("finished")
+        sys.exit()
+signal.signal(signal.SIGTERM, stop)
+stop_when_cut()
+note(os.getpid())
+while True:
+    signal.pause()
+"""
+
+
+#: Starts what its arguments say, as ``datagen up`` its parts; watched by a starter of its own, if it has one.
+STARTER = """
+import sys
+from datagen.operations.parent_watch import stop_when_cut
+from datagen.operations.supervisor import supervise
+stop_when_cut()
+supervise({"part": sys.argv[1:]})
+"""
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., tuple[subprocess.Popen[bytes], int]]]:
+    """Start a command and wait for the part in it; both numbers."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def run(*command: str) -> tuple[subprocess.Popen[bytes], int]:
+        started.append(subprocess.Popen(command))
+        wait_until(lambda: bool(said(tmp_path)), 30, "the start of the part")
+        return started[-1], int(said(tmp_path)[0])
+
+    yield run
+    for process in started:
+        process.kill()
+        process.wait(timeout=10)
+
+
+def said(folder: Path) -> list[str]:
+    file = folder / "part"
+    return file.read_text().splitlines() if file.exists() else []
+
+
+@pytest.mark.parametrize("starters", [1, 2], ids=["its starter", "the starter of its starter"])
+def test_a_part_is_asked_once_to_stop_and_finishes_when_someone_killed(
+    start: Callable[..., tuple[subprocess.Popen[bytes], int]], tmp_path: Path, starters: int
+) -> None:
+    starter, part = start(*[sys.executable, "-c", STARTER] * starters, sys.executable, "-c", PART, f"{tmp_path}/part")
+    starter.send_signal(signal.SIGKILL)
+    wait_until(lambda: born(part) is None, 30, "the end of the part")
+    assert said(tmp_path)[1:] == ["asked to stop", "finished"]
+
+
+def test_a_part_that_does_not_listen_is_killed(
+    start: Callable[..., tuple[subprocess.Popen[bytes], int]], tmp_path: Path
+) -> None:
+    starter, part = start(sys.executable, "-c", STARTER, sys.executable, "-c", PART, f"{tmp_path}/part", "deaf")
+    starter.send_signal(signal.SIGKILL)
+    wait_until(lambda: born(part) is None, STOP_SECONDS + 20, "the end of the part")
+    assert said(tmp_path)[1:] == ["asked to stop"]
+
+
+def test_a_process_that_was_started_by_itself_goes_on(
+    start: Callable[..., tuple[subprocess.Popen[bytes], int]], tmp_path: Path
+) -> None:
+    process, part = start(sys.executable, "-c", PART, f"{tmp_path}/part")
+    assert process.pid == part
+    process.terminate()
+    process.wait(timeout=30)
+    assert said(tmp_path)[1:] == ["asked to stop", "finished"]

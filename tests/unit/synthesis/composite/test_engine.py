@@ -1,0 +1,334 @@
+"""What the composite engine promises of every sample, and what it says of inputs it cannot use."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from datagen.domain.geometry import Box, Polygon
+from datagen.domain.inputs import CanvasArea, ConceptImage, ConceptRegion
+from datagen.domain.spec import sample_seed
+from datagen.errors import EngineError
+from datagen.synthesis.engine import load_engine
+
+
+def fit(spec, shelf):
+    return load_engine("composite").fit(spec, shelf, lambda fraction, what: None)
+
+
+def same(one, other):
+    return (
+        np.array_equal(one.image, other.image)
+        and np.array_equal(one.mask, other.mask)
+        and one.instances == other.instances
+        and one.provenance == other.provenance
+    )
+
+
+@pytest.mark.parametrize("kind", ["grey", "colour", "deep"])
+def test_nothing_changes_outside_the_mask(study, kind):
+    spec, shelf = study(kind=kind)
+    for sample in fit(spec, shelf).render(range(12)):
+        background = shelf.load(sample.provenance.background)
+        assert sample.image.dtype == background.dtype
+        assert sample.image.shape == background.shape
+        outside = sample.mask == 0
+        assert np.array_equal(sample.image[outside], background[outside])
+        assert not np.array_equal(sample.image, background)
+
+
+def test_boxes_are_tight_and_outlines_give_the_mask_back(study, rasterized):
+    spec, shelf = study(parameters={"instances_max": 3})
+    for sample in fit(spec, shelf).render(range(12)):
+        assert sample.instances
+        assert set(np.unique(sample.mask)) == set(range(len(sample.instances) + 1))
+        for number, instance in enumerate(sample.instances, start=1):
+            mine = sample.mask == number
+            ys, xs = np.nonzero(mine)
+            assert instance.box == Box(xs.min(), ys.min(), np.ptp(xs) + 1, np.ptp(ys) + 1)
+            assert np.array_equal(rasterized(instance.outlines, mine.shape), mine)
+
+
+def test_same_spec_and_index_give_the_same_bytes_whatever_else_is_rendered(study):
+    spec, shelf = study(parameters={"instances_max": 2})
+    whole = list(fit(spec, shelf).render(range(8)))
+    backwards = list(fit(spec, shelf).render([7, 3, 0]))
+    assert [same(a, b) for a, b in zip(backwards, (whole[7], whole[3], whole[0]), strict=True)] == [True] * 3
+    assert whole[3].provenance.seed == sample_seed(spec.digest, 3)
+
+
+def test_another_process_gives_the_same_bytes(study, tmp_path):
+    """Hash randomization, thread counts and import order differ there."""
+    spec, shelf = study()
+    program = tmp_path / "again.py"
+    program.write_text(
+        "import sys, hashlib; sys.path.insert(0, sys.argv[1])\n"
+        "import conftest\nfrom datagen.synthesis.engine import load_engine\n"
+        "spec, shelf = conftest.make_study()\n"
+        "fitted = load_engine('composite').fit(spec, shelf, lambda f, w: None)\n"
+        "print([hashlib.sha256(s.image.tobytes()).hexdigest() for s in fitted.render([2, 5])])\n"
+    )
+    import hashlib
+    from pathlib import Path
+
+    here = Path(__file__).parents[1]
+    said = subprocess.run(
+        [sys.executable, str(program), str(here)], capture_output=True, text=True, check=True, timeout=60
+    ).stdout
+    mine = [hashlib.sha256(s.image.tobytes()).hexdigest() for s in fit(spec, shelf).render([2, 5])]
+    assert said.strip() == str(mine)
+
+
+def test_a_variety_or_seed_changes_every_sample(study):
+    spec, shelf = study()
+    first = list(fit(spec, shelf).render(range(4)))
+    for child in (replace(spec, seed=1), replace(spec, parameters={"variety": 1})):
+        others = list(fit(child, shelf).render(range(4)))
+        assert not any(np.array_equal(a.image, b.image) for a, b in zip(first, others, strict=True))
+
+
+def test_samples_lie_where_the_canvases_say(study):
+    """The polygons cover the bright part of a plate, wherever it begins."""
+    spec, shelf = study()
+    fitted = fit(spec, shelf)
+    assert fitted.report.figures["area IoU: pit"] > 0.9
+    shares = []
+    for sample in fitted.render(range(20)):
+        background = shelf.load(sample.provenance.background)
+        shares.append((background[sample.mask > 0] > 125).mean())
+    assert np.mean(shares) > 0.95
+    assert min(shares) > 0.6
+
+
+def test_every_background_is_used_before_any_is_used_twice(study):
+    spec, shelf = study()
+    used = [sample.provenance.background.name for sample in fit(spec, shelf).render(range(6))]
+    assert sorted(used) == [f"background {n}" for n in range(6)]
+
+
+def test_a_background_is_decoded_once_to_render_and_no_more_than_glanced_at_before(study):
+    spec, shelf = study()
+    fitted = fit(spec, shelf)
+    glances = sum(count for name, count in shelf.loads.items() if name.startswith("background"))
+    assert glances <= len(spec.backgrounds) + len(spec.concepts)
+    shelf.loads.clear()
+    list(fitted.render(range(3)))
+    assert len([n for n in shelf.loads if n.startswith("background")]) < 6
+    list(fitted.render(range(18)))
+    assert all(count == 1 for name, count in shelf.loads.items() if name.startswith("background"))
+
+
+def test_a_box_held_against_a_clean_photo_of_its_part_is_said(study, plates):
+    spec, shelf = study()
+    clean = shelf.add(plates(0), "the plate of concept 0 before it was pitted")
+    found = fit(replace(spec, backgrounds=(clean,)), shelf).report.findings
+    assert any("by comparison with a background that shows the same part without the thing" in line for line in found)
+
+
+def test_every_label_is_synthesized_and_labelled_as_itself(study):
+    spec, shelf = study(labels=("pit", "hole"))
+    seen = {}
+    for sample in fit(spec, shelf).render(range(8)):
+        for instance in sample.instances:
+            seen.setdefault(instance.label, []).append(instance.box.width)
+    assert set(seen) == {"pit", "hole"}
+    assert np.median(seen["hole"]) > np.median(seen["pit"])
+
+
+def test_an_area_drawn_for_one_label_does_not_bind_the_other(study):
+    spec, shelf = study(labels=("pit", "hole"))
+    left_only = tuple(
+        replace(
+            canvas,
+            areas=(
+                replace(canvas.areas[0], label="pit"),
+                CanvasArea(polygon=Polygon(((0, 0), (30, 0), (30, 96), (0, 96))), label="hole"),
+            ),
+        )
+        for canvas in spec.canvases
+    )
+    spec = replace(spec, canvases=left_only)
+    for sample in fit(spec, shelf).render(range(8)):
+        for instance in sample.instances:
+            centre = instance.box.x + instance.box.width / 2
+            assert (centre < 36) == (instance.label == "hole")
+
+
+def test_a_drawn_outline_overrides_the_matte(study):
+    spec, shelf = study()
+    square = Polygon(((78, 30), (88, 30), (88, 40), (78, 40)))
+    concept = spec.concepts[1]
+    region = replace(concept.regions[0], outline=(square,))
+    spec = replace(
+        spec, concepts=(replace(concept, regions=(region,)),), parameters={"size_spread": 0, "direction_spread": 0}
+    )
+    sample = next(iter(fit(spec, shelf).render([0])))
+    assert (sample.mask > 0).sum() == 100
+    assert sample.provenance.steps["instances"][0]["matte"] == "drawn"
+
+
+def test_instances_do_not_overlap(study):
+    spec, shelf = study(parameters={"instances_min": 4, "instances_max": 4})
+    for sample in fit(spec, shelf).render(range(6)):
+        assert len(sample.instances) >= 2
+        assert sum(i.box.area for i in sample.instances) > 0
+        parts = [sample.mask == n for n in range(1, len(sample.instances) + 1)]
+        assert sum(int(p.sum()) for p in parts) == int((sample.mask > 0).sum())
+
+
+def test_wrong_parameters_are_named(study):
+    spec, shelf = study(parameters={"contrast": 9})
+    with pytest.raises(EngineError, match="'contrast' is 9; it must be from"):
+        fit(spec, shelf)
+
+
+def test_no_usable_concept_is_an_error_that_says_what_to_draw(study):
+    spec, shelf = study(concepts=0)
+    with pytest.raises(EngineError, match="draw at least one box"):
+        fit(spec, shelf)
+
+
+def test_no_background_is_an_error(study):
+    spec, shelf = study(backgrounds=0)
+    with pytest.raises(EngineError, match="none of the 0 backgrounds"):
+        fit(spec, shelf)
+
+
+def test_one_concept_is_said_and_used(study):
+    spec, shelf = study(concepts=1)
+    fitted = fit(spec, shelf)
+    assert any("one example only" in line for line in fitted.report.warnings)
+    assert len(list(fitted.render(range(4)))) == 4
+
+
+def test_concepts_that_are_all_the_same_are_said_and_used(study):
+    spec, shelf = study()
+    spec = replace(spec, concepts=(spec.concepts[0],) * 6)
+    fitted = fit(spec, shelf)
+    assert any("6 examples, but only 1 different one" in line for line in fitted.report.warnings)
+    assert len(list(fitted.render(range(4)))) == 4
+
+
+def test_a_background_without_an_area_is_passed_over_by_name(study):
+    spec, shelf = study()
+    dark = shelf.add(np.full((96, 128), 90, np.uint8), "all dark")
+    fitted = fit(replace(spec, backgrounds=(*spec.backgrounds, dark)), shelf)
+    used = {sample.provenance.background.name for sample in fitted.render(range(7))}
+    assert "all dark" not in used
+    assert any("background all dark" in line and "another was used" in line for line in fitted.report.warnings)
+
+
+def test_a_concept_that_fits_nowhere_is_named_and_others_stand_in(study, plates, disc):
+    """It was photographed in the dark, outside the area: inside it no surroundings are like its own."""
+    spec, shelf = study(concepts=3)
+    picture, _ = disc(plates(50), 30, 48, 9)
+    region = ConceptRegion(label="pit", box=Box(19, 37, 23, 23))
+    concept = ConceptImage(image=shelf.add(picture, "in the dark"), regions=(region,))
+    fitted = fit(replace(spec, concepts=(*spec.concepts, concept)), shelf)
+    assert len(list(fitted.render(range(24)))) == 24
+    [said] = [line for line in fitted.report.warnings if "it could not be placed" in line]
+    assert said.startswith("concept in the dark, box 1: ")
+
+
+def test_backgrounds_of_many_sizes_are_all_used(study, plates):
+    spec, shelf = study()
+    sizes = [(60, 300), (300, 60), (200, 200), (64, 64)]
+    refs = tuple(shelf.add(plates(n, height=h, width=w), f"{h} by {w}") for n, (h, w) in enumerate(sizes))
+    fitted = fit(replace(spec, backgrounds=refs), shelf)
+    used = {sample.provenance.background.name for sample in fitted.render(range(8))}
+    assert len(used) >= 3
+
+
+def test_a_concept_is_not_copied_into_its_own_place(study):
+    """The concept's own photo among the backgrounds: the sample must not be that photo again."""
+    spec, shelf = study(parameters={"size_spread": 0, "direction_spread": 0})
+    own = replace(spec, backgrounds=(spec.concepts[0].image,), concepts=(spec.concepts[0],))
+    box = spec.concepts[0].regions[0].box
+    for sample in fit(own, shelf).render(range(10)):
+        instance = sample.instances[0].box
+        apart = abs(instance.x - box.x) > box.width or abs(instance.y - box.y) > box.height
+        assert apart
+
+
+def test_verdicts_change_what_is_rendered(study):
+    """Larger, stronger, softer: the next version's pixels follow its parameters."""
+    spec, shelf = study()
+    plain = list(fit(spec, shelf).render(range(6)))
+    large = list(fit(replace(spec, parameters={"size_factor": 1.5}), shelf).render(range(6)))
+    assert np.mean([(s.mask > 0).sum() for s in large]) > 1.7 * np.mean([(s.mask > 0).sum() for s in plain])
+    faint = list(fit(replace(spec, parameters={"contrast": 0.5, "min_contrast": 0}), shelf).render(range(6)))
+
+    def contrast(samples):
+        return np.mean([s.provenance.steps["instances"][0]["contrast"] for s in samples])
+
+    assert contrast(faint) < 0.7 * contrast(plain)
+    names = [s.provenance.steps["instances"][0]["concept_name"] for s in plain]
+    key = plain[0].provenance.steps["instances"][0]["concept"]
+    unwanted = replace(spec, parameters={"concept_weights": {key: 0.0}})
+    assert names[0] not in [
+        s.provenance.steps["instances"][0]["concept_name"] for s in fit(unwanted, shelf).render(range(12))
+    ]
+
+
+def test_a_background_smaller_than_the_concept_is_left_out_by_name(study, plates):
+    spec, shelf = study()
+    tiny = shelf.add(plates(1, height=12, width=12), "stamp")
+    fitted = fit(replace(spec, backgrounds=(*spec.backgrounds, tiny)), shelf)
+    assert any("background stamp" in line and "too small" in line for line in fitted.report.warnings)
+    assert all(s.provenance.background.name != "stamp" for s in fitted.render(range(10)))
+
+
+def test_canvases_without_polygons_are_said_and_everywhere_is_used(study):
+    spec, shelf = study()
+    spec = replace(spec, canvases=tuple(replace(c, areas=()) for c in spec.canvases))
+    fitted = fit(spec, shelf)
+    assert any("placed anywhere" in line for line in fitted.report.warnings)
+    assert len(list(fitted.render(range(3)))) == 3
+
+
+def test_a_box_over_the_whole_photo_is_said(study):
+    spec, shelf = study()
+    whole = replace(spec.concepts[0], regions=(ConceptRegion(label="pit", box=Box(0, 0, 128, 96)),))
+    fitted = fit(replace(spec, concepts=(whole, *spec.concepts[1:])), shelf)
+    assert any("covers the whole photo" in line and "concept 0" in line for line in fitted.report.warnings)
+    assert len(list(fitted.render(range(12)))) == 12
+
+
+def test_a_box_on_flat_colour_is_said(study):
+    spec, shelf = study()
+    flat = shelf.add(np.full((96, 128), 120, np.uint8), "flat")
+    concept = replace(spec.concepts[0], image=flat)
+    fitted = fit(replace(spec, concepts=(concept, *spec.concepts[1:])), shelf)
+    assert any("concept flat" in line and "nothing in the box stands out" in line for line in fitted.report.warnings)
+    assert len(list(fitted.render(range(12)))) == 12
+
+
+def test_a_label_that_is_not_the_studys_is_said(study):
+    spec, shelf = study()
+    region = replace(spec.concepts[0].regions[0], label="dirt")
+    fitted = fit(replace(spec, concepts=(replace(spec.concepts[0], regions=(region,)), *spec.concepts[1:])), shelf)
+    assert any("'dirt'" in line for line in fitted.report.warnings)
+
+
+def test_colour_concepts_on_grey_backgrounds_and_deep_on_shallow(study):
+    colour, shelf = study(kind="colour")
+    deep, deep_shelf = study(kind="deep")
+    shelf.pictures |= deep_shelf.pictures
+    mixed = replace(colour, backgrounds=deep.backgrounds, canvases=deep.canvases)
+    for sample in fit(mixed, shelf).render(range(6)):
+        assert sample.image.dtype == np.uint16
+        assert sample.provenance.steps["instances"][0]["contrast"] > 2
+
+
+def test_importing_the_engine_brings_no_heavy_package():
+    program = (
+        "import sys, datagen.synthesis.composite.engine\n"
+        "heavy = {'torch', 'matplotlib', 'skimage', 'scipy', 'pandas', 'diffusers'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert said.stdout.strip() == "[]"
