@@ -52,7 +52,7 @@ def worker(
     from datagen.queue.gpu_availability import log_problems, tell_problems
     from datagen.queue.queues import ALL_QUEUES, GPU
     from datagen.queue.worker import GPU_HANG_SECONDS, GPU_JOBS, run_worker
-    from datagen.synthesis.engine import gpus_of, needs_gpu
+    from datagen.synthesis.engine import gpu_engine_names, installed_gpus, needs_gpu
 
     if queue and gpu:
         raise typer.BadParameter("--gpu serves a queue of its own; give either --queue or --gpu")
@@ -67,18 +67,18 @@ def worker(
             run_worker(settings().redis_url, queue or ALL_QUEUES)
             return
         if device is None:
-            supervise(gpu_commands(gpus_of("diffusion")), INNER_STOP_SECONDS)
+            supervise(gpu_commands(installed_gpus()), INNER_STOP_SECONDS)
             return
         if device:
-            if device not in gpus_of("diffusion"):  # it would take work from those that can do it; looked for again
+            if device not in installed_gpus():  # it would take work from those that can do it; looked for again
                 raise SettingsProblem(f"the GPU {device} is gone, or its driver does not answer; see nvidia-smi")
             os.environ["CUDA_VISIBLE_DEVICES"] = device
         chosen = settings()
         if chosen.engine_parameters.get("device") != "cpu":  # where a step may take longer than any hang
             os.environ.setdefault("DATAGEN_HANG_SECONDS", str(GPU_HANG_SECONDS))
-        engine = chosen.engine if needs_gpu(chosen.engine) else "diffusion"
-        own = log_problems(engine, chosen.engine_parameters)
-        tell = partial(tell_problems, engine=engine, parameters=own)
+        engines = [chosen.engine] if needs_gpu(chosen.engine) else gpu_engine_names()
+        parameters = {engine: log_problems(engine, chosen.engine_parameters) for engine in engines}
+        tell = partial(tell_problems, parameters=parameters)
         run_worker(chosen.redis_url, (GPU,), most_jobs=GPU_JOBS, tell=tell)
 
 

@@ -60,15 +60,18 @@ def log_problems(engine: str, given: Mapping[str, Json]) -> dict[str, Json]:
     return parameters
 
 
-def tell_problems(redis: Redis, engine: str, parameters: Mapping[str, Json]) -> None:
-    """Tell machines without this one's GPU what stands in its way, until this worker has been silent for a while.
+def tell_problems(redis: Redis, parameters: Mapping[str, Mapping[str, Json]]) -> None:
+    """Write what prevents rendering on this machine into Redis, for machines without its GPU; the key expires.
+
+    Args:
+        parameters: engine -> the parameters that it would render with.
 
     Raises:
-        redis.exceptions.RedisError: Redis is away.
+        redis.exceptions.RedisError: Redis is unavailable.
     """
-    problems = check_engine(engine, parameters)
-    name = _key(socket.gethostname(), engine, parameters)
-    redis.set(name, json.dumps(problems), ex=int(1.5 * WORKER_TTL_SECONDS))
+    for engine, own in parameters.items():
+        name = _key(socket.gethostname(), engine, own)
+        redis.set(name, json.dumps(check_engine(engine, own)), ex=int(1.5 * WORKER_TTL_SECONDS))
 
 
 def _told(redis: Redis, hosts: Iterable[str], engine: str, parameters: Mapping[str, Json]) -> tuple[str, ...]:

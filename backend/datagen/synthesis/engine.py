@@ -1,15 +1,16 @@
-"""The protocol of an engine: fit a spec once, then render any sample of it by its index.
+"""The engine contract: fit a spec once, then render any sample of it by its index.
 
-Engines are plug-ins: an entry point in the group ``datagen.engines`` names a class without required arguments.
-This room runs in a notebook: numpy in, numpy out; no server, queue or database.
+Engines are plug-ins: an entry point in the group ``datagen.engines`` names a subclass of ``Engine`` whose constructor
+needs no arguments. Everything that the product asks of an engine is declared here, with a default where possible.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -60,88 +61,106 @@ class FitReport:
     figures: dict[str, float] = field(default_factory=dict)
 
 
-class FittedEngine(Protocol):
-    """An engine that has seen a spec's inputs."""
+class FittedEngine(ABC):
+    """An engine after ``fit``: it renders samples of one spec."""
 
     @property
+    @abstractmethod
     def report(self) -> FitReport:
-        """What the fit found."""
-        ...
+        """What the fit found, and what rendering added to it so far."""
 
+    @abstractmethod
     def render(self, indices: Sequence[int]) -> Iterator[Rendered]:
         """The samples of these indices, in order. Same spec, same index: same bytes.
 
         Raises:
             EngineError: a sample cannot be made; the sentence says why.
         """
-        ...
 
 
 #: Called with a fraction from 0 to 1 and what is being done.
 Progress = Callable[[float, str], None]
 
 
-class Engine(Protocol):
-    """What renders samples."""
+class Engine(ABC):
+    """Renders samples. A package of its own derives from this class and registers the entry point."""
 
-    name: str
-    version: str
+    #: the name of the entry point, under which studies choose the engine
+    name: ClassVar[str]
+    #: changes whenever the same spec and index give other bytes
+    version: ClassVar[str]
+    #: the kind of worker that renders this engine's shards
+    device: ClassVar[Literal["cpu", "gpu"]] = "cpu"
+    #: parameter -> the key of a spec's parameters that it stands under, "" for none; None: the engine takes every
+    #: parameter that is given, under the engine's name
+    parameter_keys: ClassVar[Mapping[str, str] | None] = None
 
+    def check(self, parameters: Mapping[str, Json]) -> tuple[str, ...]:  # noqa: ARG002 - for those that override it
+        """Return what prevents rendering with these parameters on this machine, as sentences; empty if nothing does.
+
+        Called before work is queued, so it may not load anything heavy. It does not say where parameters are set: see
+        ``parameter_routing.remedy``.
+        """
+        return ()
+
+    def ignores(self, parameters: Mapping[str, Json]) -> frozenset[str]:  # noqa: ARG002
+        """Return the names of shared parameters that do not change this engine's pixels."""
+        return frozenset()
+
+    def gpus(self) -> tuple[str, ...]:
+        """Return the GPUs of this machine that the engine can use, as CUDA_VISIBLE_DEVICES names them."""
+        return ()
+
+    @abstractmethod
     def fit(self, spec: Spec, pictures: Pictures, progress: Progress) -> FittedEngine:
         """Learn from the spec's inputs.
 
         Raises:
             EngineError: the inputs cannot be learned from at all.
         """
-        ...
 
 
 def needs_gpu(name: str) -> bool:
-    """Whether the engine's work belongs on a worker with a GPU: it then says ``needs = "gpu"``.
-
-    An engine that is not installed here needs nothing here: who renders with it says so.
-    """
+    """Whether the engine's shards belong on a worker with a GPU; False for an engine that is not installed here."""
     try:
-        return getattr(load_engine(name), "needs", "cpu") == "gpu"
+        return load_engine(name).device == "gpu"
     except EngineError:
         return False
 
 
-def check_engine(name: str, parameters: Mapping[str, Json]) -> tuple[str, ...]:
-    """What stands in the way of rendering with these parameters on this machine, in sentences; empty: nothing.
+def gpu_engine_names() -> list[str]:
+    """The installed engines that need a GPU, in order."""
+    return [name for name in engine_names() if needs_gpu(name)]
 
-    Asked before work is queued. An engine answers it with a method ``check(parameters)``, if it has one; that may not
-    load anything heavy. How people go on is not the engine's to say: see ``given.remedy``.
-    """
+
+def installed_gpus() -> tuple[str, ...]:
+    """The GPUs of this machine that an installed engine can use, each once, as CUDA_VISIBLE_DEVICES names them."""
+    return tuple(dict.fromkeys(gpu for name in gpu_engine_names() for gpu in load_engine(name).gpus()))
+
+
+def check_engine(name: str, parameters: Mapping[str, Json]) -> tuple[str, ...]:
+    """What prevents rendering with an engine on this machine, as sentences; an engine that is not installed does."""
     try:
-        check = getattr(load_engine(name), "check", None)
+        return load_engine(name).check(parameters)
     except EngineError as missing:
         return (sentence(str(missing)),)
-    return tuple(check(parameters)) if check is not None else ()
-
-
-def ignored_by(name: str, parameters: Mapping[str, Json]) -> frozenset[str]:
-    """The shared parameters that the engine's pixels do not follow; it says so with ``ignores(parameters)``."""
-    ignores = getattr(load_engine(name), "ignores", None)
-    return frozenset(ignores(parameters)) if ignores is not None else frozenset()
-
-
-def gpus_of(name: str) -> tuple[str, ...]:
-    """The GPUs of this machine that the engine can use, as CUDA_VISIBLE_DEVICES names them; empty for none."""
-    find = getattr(load_engine(name), "gpus", None)
-    return tuple(find()) if find is not None else ()
 
 
 def load_engine(name: str) -> Engine:
     """The engine of that name.
 
     Raises:
-        EngineError: no installed package offers it.
+        EngineError: no installed package offers it, or what is offered is not an engine.
     """
     found = _installed()
     if name not in found:
         raise EngineError(f"no engine named {name!r} is installed; there are: {', '.join(sorted(found)) or 'none'}")
-    engine: Engine = found[name].load()()
+    engine: object = found[name].load()()
+    if not isinstance(engine, Engine):
+        raise EngineError(
+            f"the engine {name!r} is not derived from datagen.synthesis.engine.Engine; "
+            "install a release of its package for this version, or remove it"
+        )
     return engine
 
 

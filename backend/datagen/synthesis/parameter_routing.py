@@ -1,7 +1,6 @@
 """Parameters as they are given for all engines together: which of them an engine takes, and where its specs hold them.
 
-An engine says it with ``takes``: the name of a parameter → the key of a spec's parameters that it stands under, or
-nothing where it stands by itself. Whether a value is right is the engine's ``check`` to say.
+``Engine.parameter_keys`` says it. Whether a value is right is the engine's ``check`` to say.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from collections.abc import Mapping
 
 from datagen.domain.spec import Json
 from datagen.errors import EngineError
-from datagen.synthesis.engine import engine_names, load_engine
+from datagen.synthesis.engine import engine_names, load_engine, needs_gpu
 
 #: Where people give them.
 SETTING = "DATAGEN_ENGINE_PARAMETERS"
@@ -57,18 +56,18 @@ def remedy(engine: str) -> tuple[str, ...]:
     keys = sorted({key for key in (_takes(engine) or {}).values() if key})
     what = f"What is named “{keys[0]}.…” is" if keys else "An engine's parameters are"
     where = f"{what} set in {SETTING}; {RESTART}."
-    if engine == "composite":
+    others = [name for name in engine_names() if name != engine and not needs_gpu(name)]
+    if not others or not needs_gpu(engine):
         return (where,)
     return where, (
-        "Until then the study can go on with the engine “composite”: run “datagen provision NAME --engine composite” "
-        "with its name."
+        f"Until then the study can go on with the engine “{others[0]}”: run “datagen provision NAME --engine "
+        f"{others[0]}” with its name."
     )
 
 
 def _takes(engine: str) -> Mapping[str, str] | None:
     """None for an engine that does not say it: it is given everything, under its name."""
-    takes: Mapping[str, str] | None = getattr(load_engine(engine), "takes", None)
-    return takes
+    return load_engine(engine).parameter_keys
 
 
 def _knows(engine: str, name: str) -> bool:

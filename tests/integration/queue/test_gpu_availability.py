@@ -110,7 +110,7 @@ def test_what_a_gpu_machine_elsewhere_lacks_is_said_before_anything_is_queued(
     own: dict[str, Json] = {"diffusion": {"weights": ""}}
     with monkeypatch.context() as there:
         there.setattr(socket, "gethostname", lambda: "gpu-box")
-        tell = partial(tell_problems, engine="diffusion", parameters=own)
+        tell = partial(tell_problems, parameters={"diffusion": own})
         worker = _worker(Redis.from_url(studio.settings.redis_url), (GPU,), tell)
         worker.register_birth()
         worker.heartbeat(WORKER_TTL_SECONDS)

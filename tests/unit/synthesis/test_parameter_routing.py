@@ -6,7 +6,7 @@ import pytest
 
 from datagen.errors import EngineError
 from datagen.synthesis import parameter_routing
-from datagen.synthesis.engine import check_engine, load_engine
+from datagen.synthesis.engine import Engine, check_engine, load_engine
 from datagen.synthesis.parameter_routing import keep_known_parameters, remedy, select_parameters
 
 BOTH = {"weights": "owner/name", "steps": 8, "contrast": 0.8}
@@ -40,10 +40,13 @@ def test_an_engine_that_is_not_installed_is_named():
         select_parameters("sculpt", {})
 
 
-class Silent:
+class Silent(Engine):
     """An engine that does not say what it takes."""
 
     name, version = "silent", "1"
+
+    def fit(self, spec, pictures, progress):
+        raise EngineError("it renders nothing")
 
 
 @pytest.fixture

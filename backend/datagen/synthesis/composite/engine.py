@@ -30,23 +30,21 @@ from datagen.synthesis.composite.parameters import NAMES, CompositeParameters
 from datagen.synthesis.composite.placement.area_model import ANYWHERE, AreaModel, drawn_area, fit_area
 from datagen.synthesis.composite.placement.hard_negatives import learn_look
 from datagen.synthesis.composite.placement_attempt import Learned
-from datagen.synthesis.engine import FitReport, Pictures, Progress, Rendered, sentence
+from datagen.synthesis.engine import Engine, FitReport, FittedEngine, Pictures, Progress, Rendered, sentence
 
 NAME, VERSION = "composite", "1"
 #: A concept that others stood in for so often, and more often than not, is named in the report.
 _OFTEN = 2
 
 
-class CompositeEngine:
+class CompositeEngine(Engine):
     """Measures the concept, then composes it."""
 
     name = NAME
     version = VERSION
-    #: parameter → the key that it stands under in a spec: none
-    takes: ClassVar[Mapping[str, str]] = dict.fromkeys(NAMES, "")
+    parameter_keys: ClassVar[Mapping[str, str]] = dict.fromkeys(NAMES, "")
 
-    @staticmethod
-    def check(parameters: Mapping[str, Json]) -> tuple[str, ...]:
+    def check(self, parameters: Mapping[str, Json]) -> tuple[str, ...]:
         """What stands in the way of rendering with these parameters: a wrong one; empty when nothing does."""
         try:
             CompositeParameters.from_json(parameters)
@@ -84,7 +82,7 @@ class CompositeEngine:
         return FittedComposite(spec, composer, backgrounds, lines.report())
 
 
-class FittedComposite:
+class FittedComposite(FittedEngine):
     """A spec the engine has learned; renders any of its samples, in any order, on any machine."""
 
     def __init__(self, spec: Spec, composer: Composer, backgrounds: Backgrounds, report: FitReport) -> None:

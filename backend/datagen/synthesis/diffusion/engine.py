@@ -14,11 +14,11 @@ from datagen.synthesis.diffusion.identity import NAME, VERSION
 from datagen.synthesis.diffusion.parameters import KEY, NAMES, DiffusionParameters
 from datagen.synthesis.diffusion.runtime.devices import PATIENT_SECONDS, cuda_devices, find_device
 from datagen.synthesis.diffusion.weights.preflight import PACKAGES, check
-from datagen.synthesis.engine import FittedEngine, Pictures, Progress
+from datagen.synthesis.engine import Engine, FittedEngine, Pictures, Progress
 from datagen.synthesis.parameter_routing import remedy
 
 
-class DiffusionEngine:
+class DiffusionEngine(Engine):
     """Teaches an inpainting model the concept, then has it paint where composite would lay it.
 
     Args:
@@ -28,10 +28,9 @@ class DiffusionEngine:
 
     name = NAME
     version = VERSION
-    #: which kind of worker renders this engine's shards
-    needs = "gpu"
-    #: parameter → the key that it stands under in a spec: ours under one, beside composite's
-    takes: ClassVar[Mapping[str, str]] = {**dict.fromkeys(COMPOSITE_NAMES, ""), **dict.fromkeys(NAMES, KEY)}
+    device = "gpu"
+    #: its own under one key, beside composite's
+    parameter_keys: ClassVar[Mapping[str, str]] = {**dict.fromkeys(COMPOSITE_NAMES, ""), **dict.fromkeys(NAMES, KEY)}
 
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder or Path(os.environ.get("DATAGEN_DATA_DIR", ".datagen")) / "diffusion"
@@ -40,14 +39,12 @@ class DiffusionEngine:
         """What stands in the way of rendering on this machine; empty when nothing does."""
         return check(parameters, self._folder)
 
-    @staticmethod
-    def ignores(parameters: Mapping[str, Json]) -> frozenset[str]:
+    def ignores(self, parameters: Mapping[str, Json]) -> frozenset[str]:
         """Of composite's parameters, those about pixels: it paints, unless it starts from a composite."""
         own, _ = DiffusionParameters.from_spec(parameters)
         return frozenset() if own.refine_composite else frozenset({"contrast", "edge_softness"})
 
-    @staticmethod
-    def gpus() -> tuple[str, ...]:
+    def gpus(self) -> tuple[str, ...]:
         """The NVIDIA GPUs of this machine, as CUDA_VISIBLE_DEVICES names them: each has a worker of its own."""
         return tuple(device.id for device in cuda_devices(PATIENT_SECONDS))
 

@@ -16,7 +16,7 @@ from datagen.domain.wording import counted
 from datagen.errors import Refused
 from datagen.learning.parameter_refinement import refine
 from datagen.store.tables import BatchKind, BatchRow, SpecRow, StudyRow
-from datagen.synthesis.engine import ignored_by
+from datagen.synthesis.engine import load_engine
 from datagen.workflow import decision_points
 from datagen.workflow.decisions import spec_versions
 from datagen.workflow.decisions.transitions import advance, go_back
@@ -122,7 +122,7 @@ def _refined(session: Session, parent: SpecRow) -> tuple[dict[str, Json], list[s
     own = {name: given for name, given in before.items() if name == engine}
     shared = {name: value for name, value in before.items() if name not in own}
     judged = verdict_sync.judged(session, round_id) if round_id is not None else []
-    refined = refine(shared, judged, ignored_by(engine, before))
+    refined = refine(shared, judged, load_engine(engine).ignores(before))
     return {**refined.parameters, **own}, list(refined.notes)
 
 

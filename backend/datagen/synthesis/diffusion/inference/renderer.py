@@ -54,7 +54,7 @@ class _Target:
     chosen: int | None = None
 
 
-class FittedDiffusion:
+class FittedDiffusion(FittedEngine):
     """A spec the model was taught; renders any of its samples, in any order."""
 
     def __init__(

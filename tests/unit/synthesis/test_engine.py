@@ -1,0 +1,88 @@
+"""The engine contract: what an engine must bring, what it need not, and what is refused."""
+
+from __future__ import annotations
+
+from importlib.metadata import EntryPoint
+
+import pytest
+
+from datagen.errors import EngineError
+from datagen.synthesis import engine as contract
+from datagen.synthesis.engine import (
+    Engine,
+    check_engine,
+    engine_names,
+    gpu_engine_names,
+    installed_gpus,
+    load_engine,
+    needs_gpu,
+)
+
+
+class Own(Engine):
+    """An engine of another package with the least that the contract asks for."""
+
+    name, version = "own", "1"
+
+    def fit(self, spec, pictures, progress):
+        raise EngineError("it renders nothing")
+
+
+class OnTwoGpus(Own):
+    """An engine that renders on GPUs."""
+
+    device = "gpu"
+
+    def gpus(self):
+        return ("GPU-1", "GPU-2")
+
+
+class NoEngine:
+    """Something else under the entry point."""
+
+
+@pytest.fixture
+def install(monkeypatch):
+    """Install engines beside nothing else; each under a name."""
+
+    def offer(**classes):
+        points = {
+            name: EntryPoint(name=name, value=f"{__name__}:{one.__name__}", group="datagen.engines")
+            for name, one in classes.items()
+        }
+        monkeypatch.setattr(EntryPoint, "load", lambda point: classes[point.name])
+        monkeypatch.setattr(contract, "_installed", lambda: points)
+
+    return offer
+
+
+def test_an_engine_need_only_fit(install):
+    install(own=Own)
+    engine = load_engine("own")
+    assert (engine.device, engine.parameter_keys) == ("cpu", None)
+    assert (engine.check({}), engine.ignores({}), engine.gpus()) == ((), frozenset(), ())
+
+
+def test_an_engine_without_fit_cannot_be_made():
+    with pytest.raises(TypeError, match="abstract"):
+        type("Unfit", (Engine,), {"name": "unfit", "version": "1"})()
+
+
+def test_what_is_not_derived_from_the_contract_is_refused_with_a_sentence(install):
+    install(other=NoEngine)
+    with pytest.raises(EngineError, match=r"the engine 'other' is not derived from datagen\.synthesis\.engine\.Engine"):
+        load_engine("other")
+    assert check_engine("other", {})[0].startswith("The engine 'other' is not derived")
+
+
+def test_the_gpus_of_all_engines_are_named_once(install):
+    install(own=Own, one=OnTwoGpus, two=OnTwoGpus)
+    assert gpu_engine_names() == ["one", "two"]
+    assert installed_gpus() == ("GPU-1", "GPU-2")
+
+
+def test_an_engine_that_is_not_installed_needs_nothing_here(install):
+    install(own=Own)
+    assert engine_names() == ["own"]
+    assert not needs_gpu("sculpt")
+    assert check_engine("sculpt", {}) == ("No engine named 'sculpt' is installed; there are: own.",)
