@@ -35,6 +35,7 @@ def test_what_cannot_be_a_token_is_refused_at_once(token: str) -> None:
         (jwt(token_type="refresh", exp=time.time() - 100), "has expired"),
         (jwt(token_type="refresh", exp=time.time() + 86_400), "was revoked"),
     ],
+    ids=["an access token", "an expired one", "a revoked one"],
 )
 def test_a_refused_personal_token_says_why(token: str, sentence: str) -> None:
     refuse = httpx.MockTransport(lambda request: httpx.Response(401, json={"detail": "Token is invalid"}))

@@ -67,15 +67,15 @@ def test_another_process_gives_the_same_bytes(study, tmp_path):
     program = tmp_path / "again.py"
     program.write_text(
         "import sys, hashlib; sys.path.insert(0, sys.argv[1])\n"
-        "import conftest\nfrom datagen.synthesis.engine import load_engine\n"
-        "spec, shelf = conftest.make_study()\n"
+        "import synthesis_studies\nfrom datagen.synthesis.engine import load_engine\n"
+        "spec, shelf = synthesis_studies.make_study()\n"
         "fitted = load_engine('composite').fit(spec, shelf, lambda f, w: None)\n"
         "print([hashlib.sha256(s.image.tobytes()).hexdigest() for s in fitted.render([2, 5])])\n"
     )
     import hashlib
     from pathlib import Path
 
-    here = Path(__file__).parents[1]
+    here = Path(__file__).parents[3] / "support"
     said = subprocess.run(
         [sys.executable, str(program), str(here)], capture_output=True, text=True, check=True, timeout=60
     ).stdout
