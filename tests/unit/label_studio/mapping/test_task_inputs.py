@@ -9,6 +9,7 @@ import pytest
 from datagen.domain.inputs import ProjectKind
 from datagen.label_studio.api.models import Task
 from datagen.label_studio.mapping.region_conversion import convert
+from datagen.label_studio.mapping.region_limits import Allowance
 from datagen.label_studio.mapping.regions import concept_regions
 from datagen.label_studio.mapping.task_inputs import image_of
 from drawn import box, choice, polygon
@@ -37,9 +38,9 @@ def test_what_was_drawn_elsewhere_is_read_at_our_desks() -> None:
         {"type": ["junk"]},
     )
     regions, problems = concept_regions(
-        convert(elsewhere, ProjectKind.CONCEPTS, 200, 100).results[:1], 200, 100, ["dent"]
+        convert(elsewhere, ProjectKind.CONCEPTS, 200, 100, Allowance()).results[:1], 200, 100, ["dent"]
     )
     assert (len(regions), problems) == (1, ())
-    converted = convert(elsewhere[:3], ProjectKind.CANVASES, 200, 100)
+    converted = convert(elsewhere[:3], ProjectKind.CANVASES, 200, 100, Allowance())
     assert [one["from_name"] for one in converted.results] == ["canvas", "canvas"]
-    assert convert(elsewhere[:3], ProjectKind.BACKGROUNDS, 200, 100).results == ()
+    assert convert(elsewhere[:3], ProjectKind.BACKGROUNDS, 200, 100, Allowance()).results == ()

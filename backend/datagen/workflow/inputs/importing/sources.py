@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from datagen.domain.inputs import Role
+from datagen.domain.wording import counted
 from datagen.errors import InputProblem
 from datagen.workflow.inputs.importing import csv_tasks, voc_files, yolo_folders
 from datagen.workflow.inputs.importing.coco_files import looks_like_coco, read_coco
@@ -167,7 +168,7 @@ def _exports(files: Sequence[Path], folder: Path, zip_name: str, role: Role, rea
     if len(candidates) > _MOST_CANDIDATES:
         reading.tell(
             clean_name(folder.name),
-            f"of its {len(candidates):,} files that may hold tasks the first {_MOST_CANDIDATES:,} are read; split it",
+            f"it has {counted(len(candidates), 'file')} that may hold tasks; only {_MOST_CANDIDATES:,} are read; split it",
         )
     return found
 

@@ -404,7 +404,7 @@ def test_of_very_many_files_that_may_be_exports_the_rest_is_told(
         file(tmp_path, str(number), json.dumps(body))
     reading = read(tmp_path)
     assert len(reading.items) == 3
-    assert "of its 5 files that may hold tasks the first 3 are read; split it" in reading.told[0].reason
+    assert "it has 5 files that may hold tasks; only 3 are read; split it" in reading.told[0].reason
 
 
 def test_exports_of_a_folder_are_bounded_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
