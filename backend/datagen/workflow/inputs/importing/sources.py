@@ -168,7 +168,8 @@ def _exports(files: Sequence[Path], folder: Path, zip_name: str, role: Role, rea
     if len(candidates) > _MOST_CANDIDATES:
         reading.tell(
             clean_name(folder.name),
-            f"it has {counted(len(candidates), 'file')} that may hold tasks; only {_MOST_CANDIDATES:,} are read; split it",
+            f"it has {counted(len(candidates), 'file')} that may hold tasks; only {_MOST_CANDIDATES:,} are read; "
+            "split it",
         )
     return found
 
