@@ -41,7 +41,11 @@ def test_blanks_round_a_pasted_token_do_no_harm(label_studio: Server) -> None:
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("token", ["f" * 40, jwt(token_type="refresh", exp=time.time() + 1000), "Token abc"])
+@pytest.mark.parametrize(
+    "token",
+    ["f" * 40, jwt(token_type="refresh", exp=time.time() + 1000), "Token abc"],
+    ids=["legacy", "personal", "none"],
+)
 def test_a_wrong_token_names_the_setting_and_not_itself(label_studio: Server, token: str) -> None:
     with (
         closing(LabelStudio(label_studio.url, token)) as client,
