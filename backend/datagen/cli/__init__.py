@@ -87,6 +87,7 @@ for command in (
     _needs_data(deciding.approve),
     _needs_data(deciding.cancel),
     _needs_data(deciding.stop),
+    _needs_data(studies.audit),
     _needs_data(studies.export),
     _needs_data(studies.retry),
     _needs_data(studies.discard),

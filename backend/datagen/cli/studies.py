@@ -196,6 +196,24 @@ def status(
                 err.print(f"[yellow]{safe(one['study'])}:[/] {safe(problem)}", highlight=False, soft_wrap=True)
 
 
+def audit(
+    name: Study,
+    count: Annotated[int, typer.Option(min=1, max=100_000, help="So many of the newest lines.")] = 100,
+    as_json: AsJson = False,
+) -> None:
+    """Show who decided what in a study, and when; also of a study that was deleted."""
+    from datagen.workflow.studies.audit import audit_lines
+
+    with report_errors():
+        lines = audit_lines(services().database, name, count)
+        if as_json:
+            print_json({"study": name, "audit": lines})
+        elif not lines:
+            show(f"nothing was decided in {name!r} yet")
+        else:
+            show_table(("at", "who", "what"), [[line["at"], line["who"], line["what"]] for line in lines])
+
+
 def export(
     name: Study,
     to: Annotated[Path, typer.Option("--out", help="The zip file to write.")],

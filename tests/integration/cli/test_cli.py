@@ -29,10 +29,10 @@ from studio import Studio, Study, plate
 pytest_plugins = ("studio_fixtures",)
 pytestmark = pytest.mark.integration
 
-ImportNote = subprocess.CompletedProcess[str]
+Finished = subprocess.CompletedProcess[str]
 
 
-def datagen(environment: dict[str, str], folder: Path, *arguments: str) -> ImportNote:
+def datagen(environment: dict[str, str], folder: Path, *arguments: str) -> Finished:
     """Run the command as a person does, with these settings and no others."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("DATAGEN_", "LABEL_STUDIO_"))}
     return subprocess.run(
@@ -46,7 +46,7 @@ def datagen(environment: dict[str, str], folder: Path, *arguments: str) -> Impor
     )
 
 
-def refused(told: ImportNote) -> str:
+def refused(told: Finished) -> str:
     """The one sentence of a command that failed."""
     assert told.returncode == 1, told.stdout + told.stderr
     assert "Traceback" not in told.stderr
