@@ -34,8 +34,8 @@ from datagen.workflow.services import JobKind, Services
 
 log = structlog.get_logger()
 
-#: The time before the newest update seen from which tasks are requested again, and the time after its first sight until
-#: which they are. Label Studio stamps a change before it commits it, so a slow commit becomes visible after a faster,
+#: Tasks updated up to this long before the newest update seen are requested again, until this long after that update
+#: was first seen. Label Studio stamps a change before it commits it, so a slow commit becomes visible after a faster,
 #: later one. If Label Studio runs on several machines, their clocks differ.
 OVERLAP = timedelta(seconds=15)
 #: A project that could not be read is skipped for this long, unless something is created or deleted in it.

@@ -212,7 +212,10 @@ def effective_verdicts() -> ColumnElement[bool]:
 
 
 def late(session: Session, study_id: int) -> list[LateVerdicts]:
-    """Return the late verdicts of a study, which do not count: one entry for each round, the oldest round first."""
+    """Count the verdicts given, changed or deleted after the decision about their round; these changes do not count.
+
+    Return one entry for each round that has such verdicts, the oldest round first.
+    """
     rows = session.execute(
         select(BatchRow.number, SpecRow.state, func.count())
         .select_from(VerdictRow)
