@@ -1,4 +1,4 @@
-"""A study's life: what an event means and what follows.
+"""The workflow of a study: it handles events and carries out decisions.
 
-Rows and outbox rows are written in one transaction, jobs are enqueued after it.
+Rows and outbox rows are written in one transaction. Jobs are enqueued after the transaction commits.
 """

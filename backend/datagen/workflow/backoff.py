@@ -1,10 +1,10 @@
-"""What becomes of work that failed: tried again after a growing, jittered wait, or given up.
+"""Retry of failed work: an exponential backoff with jitter, until the work is given up.
 
-The wait is a time in a row, so that it outlives the process. That is why it is not ``stamina``'s, which serves calls
-inside one process: it sleeps between tries, and has no public function for how long.
+The due time is stored in a row, so that it survives the process. ``stamina`` serves calls inside one process: it sleeps
+between attempts and has no public function for the length of the wait. It therefore cannot compute the due time.
 
-Work that waits for an outage (see ``outages``) is tried again without end: nothing is wrong with it. Rounds and runs
-alone end after hours (``rendering``), because people wait for those.
+Work interrupted by an outage (see ``outages``) is retried without limit, because the work itself is valid. Only rounds
+and runs are given up after hours (``generation.shard_rendering``), because people wait for their results.
 """
 
 from __future__ import annotations
@@ -32,38 +32,38 @@ T = TypeVar("T")
 
 log = structlog.get_logger()
 
-#: The wait doubles with each try from the first of these to the second, seconds; up to half of it is taken off at
-#: random, so that rows that failed together do not come back together.
+#: The first and the longest wait, seconds. The wait doubles with each attempt; a random share of up to half is
+#: subtracted, so that rows that failed together are not retried together.
 FIRST_WAIT, LONGEST_WAIT = 2.0, 60.0
-#: What was worked out is tried to be written for so long while the database is unavailable, seconds.
+#: Seconds for which writing a result is retried while the database is unavailable.
 PERSIST_SECONDS = 120.0
-#: An export waits so long for each picture of an image store that is unavailable, seconds.
+#: Seconds for which an export retries reading each picture while the image store is unavailable.
 EXPORT_PATIENCE_SECONDS = 600.0
-#: Making proposals takes no longer, seconds.
+#: Upper bound of the time that making proposals takes, seconds.
 PROPOSALS_SECONDS = 900.0
 
 
 def try_again(services: Services, row: R, fault: Exception, *, most_attempts: int, **about: object) -> None:
-    """Postpone a claimed row, or give it up after so many failures; nothing where the lease was lost meanwhile.
+    """Postpone a claimed row, or give it up after ``most_attempts`` failures.
 
-    ``about`` is what the log line says of it beside its number.
+    Do nothing if the lease was lost meanwhile. ``about`` holds further fields of the log line.
     """
     outage, sentence = outage_of(fault), shown(fault)
-    said = log.bind(**{row.__tablename__: row.id}, **about, attempt=row.attempts, reason=sentence)
+    row_log = log.bind(**{row.__tablename__: row.id}, **about, attempt=row.attempts, reason=sentence)
 
     def write() -> None:
         with services.unit() as unit:
             held = leases.get_if_owned(unit.session, type(row), row.id, row.token)
             if held is None:
-                said.info("work.lease_lost")
+                row_log.info("work.lease_lost")
             elif outage is not None:
-                said.warning("work.postponed", waits_for=outage.part)
+                row_log.warning("work.postponed", waits_for=outage.part)
                 leases.wait(held, sentence, now() + timedelta(seconds=wait_after(held.waits + 1)))
             elif leases.failures(held) >= most_attempts:
-                said.warning("work.given_up")
+                row_log.warning("work.given_up")
                 leases.give_up(held, sentence)
             else:
-                said.warning("work.postponed")
+                row_log.warning("work.postponed")
                 leases.postpone(held, sentence, now() + timedelta(seconds=wait_after(leases.failures(held))))
 
     persist(write)
@@ -72,10 +72,11 @@ def try_again(services: Services, row: R, fault: Exception, *, most_attempts: in
 
 
 def persist(write: Callable[[], T]) -> T:
-    """Run a transaction, and again while the database is unavailable, for ``PERSIST_SECONDS``.
+    """Run a transaction; retry it for ``PERSIST_SECONDS`` while the database is unavailable.
 
     Raises:
-        sqlalchemy.exc.SQLAlchemyError: it was unavailable to the end; the row's lease ends then, which frees the work.
+        sqlalchemy.exc.SQLAlchemyError: the database was unavailable until the end. The row's lease expires then, so
+            that another worker can claim the work.
     """
     for attempt in stamina.retry_context(
         on=is_unavailable, attempts=None, timeout=PERSIST_SECONDS, wait_initial=0.5, wait_max=5.0
@@ -86,7 +87,7 @@ def persist(write: Callable[[], T]) -> T:
 
 
 def patiently(read: Callable[[str], bytes]) -> Callable[[str], bytes]:
-    """``read`` for work that nobody can postpone (an export): it waits for an image store that is unavailable."""
+    """Wrap ``read`` to retry while the image store is unavailable; for work that cannot be postponed (an export)."""
 
     def waiting_read(digest: str) -> bytes:
         for attempt in stamina.retry_context(
@@ -101,7 +102,7 @@ def patiently(read: Callable[[str], bytes]) -> Callable[[str], bytes]:
 
 @contextmanager
 def reading_inputs(services: Services, study_id: int) -> Iterator[None]:
-    """Where an outage ends the reading of a study's inputs, postpone it, and show what it waits for."""
+    """Context manager that postpones the reading of a study's inputs after an outage, and shows the outage."""
     try:
         yield
     except Exception as fault:
@@ -125,9 +126,12 @@ def _postpone_inputs(services: Services, study_id: int, outage: Outage) -> None:
 
 @contextmanager
 def making_proposals(services: Services, study_id: int) -> Iterator[None]:
-    """Where an outage ends the making of proposals, have it done later: proposals are made once per reading."""
+    """Context manager that postpones the making of proposals after an outage.
 
-    def due(seconds: float | None) -> None:
+    Proposals are made once per reading of the inputs, so no later reading would make up for them.
+    """
+
+    def set_due(seconds: float | None) -> None:
         with services.unit() as unit:
             study = unit.session.get(StudyRow, study_id, with_for_update=LOCK, populate_existing=True)
             if study is not None:
@@ -137,23 +141,23 @@ def making_proposals(services: Services, study_id: int) -> Iterator[None]:
         study = session.get(StudyRow, study_id)
         postponed = study is not None and study.proposals_due_at is not None
     if postponed:
-        due(PROPOSALS_SECONDS)  # the sweeper starts no second one meanwhile
+        set_due(PROPOSALS_SECONDS)  # keeps the recovery from starting a second one meanwhile
     try:
         yield
     except Exception as fault:
         outage = outage_of(fault)
         if outage is None:
             if postponed:
-                persist(lambda: due(None))
+                persist(lambda: set_due(None))
             raise
         log.warning("proposals.postponed", study=study_id, waits_for=outage.part, reason=outage.reason)
-        persist(lambda: due(wait_after(6)))
+        persist(lambda: set_due(wait_after(6)))
         return
     if postponed:
-        persist(lambda: due(None))
+        persist(lambda: set_due(None))
 
 
 def wait_after(attempt: int) -> float:
-    """Seconds until the try after this one, which is the first where ``attempt`` is 1."""
-    full = min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** min(attempt - 1, 16))  # no attempt makes a number without end
-    return full * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, keeps no secret
+    """Return the seconds to wait after attempt number ``attempt``, counted from 1."""
+    full = min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** min(attempt - 1, 16))  # the bound avoids an overflow
+    return full * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, not for security

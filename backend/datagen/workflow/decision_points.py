@@ -1,4 +1,7 @@
-"""Decision points: where a study waits for a person. Opening and finding them; acting on them is ``deciding``."""
+"""Decision points: the points at which a study waits for a person.
+
+This module creates and finds them. ``decisions.submit`` acts on their answers.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +19,13 @@ _KEY_PATTERN = re.compile(r"decision-(\d{1,18})-(\d{1,9})")
 
 
 def create_decision_point(unit: UnitOfWork, study: StudyRow, batch: BatchRow | None = None) -> DecisionRow:
-    """A new decision point that shows ``batch``, else the last there is; one that is open already is used again."""
+    """Return the open decision point, or create one if none is open.
+
+    It shows ``batch``. A new one without ``batch`` shows the study's last batch that can be shown.
+    """
     existing = get_open_decision(unit.session, study.id)
     if existing is None:
-        batch = batch or _last(unit.session, study.id)
+        batch = batch or _last_shown_batch(unit.session, study.id)
         last = unit.session.scalar(select(func.max(DecisionRow.number)).where(DecisionRow.study_id == study.id)) or 0
         existing = DecisionRow(study_id=study.id, number=last + 1, batch_id=batch.id if batch else None)
         unit.session.add(existing)
@@ -30,16 +36,16 @@ def create_decision_point(unit: UnitOfWork, study: StudyRow, batch: BatchRow | N
     return existing
 
 
-def _last(session: Session, study_id: int) -> BatchRow | None:
-    """The newest round that was made or run that ended, whatever came of it; None: only the inputs can be shown."""
-    made = BatchRow.state == WorkState.DONE
+def _last_shown_batch(session: Session, study_id: int) -> BatchRow | None:
+    """Return the newest completed round or ended run, whatever its result; None if only the inputs can be shown."""
+    completed = BatchRow.state == WorkState.DONE
     ended = and_(BatchRow.kind == BatchKind.RUN, BatchRow.state != WorkState.RUNNING)
-    found = select(BatchRow).where(BatchRow.study_id == study_id, or_(made, ended))
-    return session.scalar(found.order_by(BatchRow.id.desc()).limit(1))
+    query = select(BatchRow).where(BatchRow.study_id == study_id, or_(completed, ended))
+    return session.scalar(query.order_by(BatchRow.id.desc()).limit(1))
 
 
 def get_open_decision(session: Session, study_id: int) -> DecisionRow | None:
-    """The decision point that waits for an answer; None while work is under way."""
+    """Return the decision point that waits for an answer; None while work is in progress."""
     return session.scalar(
         select(DecisionRow)
         .where(DecisionRow.study_id == study_id, DecisionRow.action.is_(None))
@@ -49,14 +55,14 @@ def get_open_decision(session: Session, study_id: int) -> DecisionRow | None:
 
 
 def republish_open_decision(unit: UnitOfWork, study_id: int) -> None:
-    """Have the open decision told anew; its task is made again if it is gone."""
+    """Publish the open decision again; its task is created again if it no longer exists."""
     decision = get_open_decision(unit.session, study_id)
     if decision is not None:
         unit.add_to_outbox(study_id, OutboxKind.DECISION, decision.id)
 
 
 def republish_decisions(unit: UnitOfWork, batch: BatchRow) -> None:
-    """Have every decision that shows this batch told anew."""
+    """Publish every decision that shows this batch again."""
     decisions = unit.session.scalars(
         select(DecisionRow.id)
         .where((DecisionRow.batch_id == batch.id) | (DecisionRow.started_id == batch.id))
@@ -67,14 +73,14 @@ def republish_decisions(unit: UnitOfWork, batch: BatchRow) -> None:
 
 
 def key_of(decision: DecisionRow) -> str:
-    """Our key in the task's data, by which the task is found again."""
+    """Return the key in the task's data, which identifies the task of a decision."""
     return _KEY.format(study=decision.study_id, number=decision.number)
 
 
 def of_key(session: Session, key: str) -> DecisionRow | None:
-    """The decision point of a task's key; None where it is none of ours.
+    """Return the decision point of a task's key; None if the key belongs to no decision point.
 
-    By its key, not by the task's number: a task may be answered before its number was noted down.
+    The key identifies it instead of the task's id: a task may be answered before its id is stored.
     """
     parts = _KEY_PATTERN.fullmatch(key)
     if parts is None:
@@ -84,7 +90,7 @@ def of_key(session: Session, key: str) -> DecisionRow | None:
 
 
 def project_of(session: Session, study_id: int, project_kind: ProjectKind) -> int | None:
-    """The Label Studio project of a desk; None before provisioning."""
+    """Return the id of a study's Label Studio project of that kind; None before provisioning."""
     return session.scalar(
         select(ProjectRow.project_id).where(ProjectRow.study_id == study_id, ProjectRow.kind == project_kind)
     )

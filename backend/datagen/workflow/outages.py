@@ -1,8 +1,8 @@
-"""Whether a fault may pass by itself: the one place that decides between waiting and giving up.
+"""Outages: the only module that decides whether a fault is transient.
 
-An outage is that something outside (image store, database, Redis, Label Studio) does not answer, refuses for now or is
-full. Nothing is wrong with the work then: it is postponed, and what it waits for is shown. Every other fault is one of
-the work itself, and is tried again a few times at most.
+In an outage an external service (image store, database, Redis, Label Studio) does not respond, refuses temporarily or
+is full. The work itself is valid: it is postponed, and the service it waits for is shown. Every other fault is a fault
+of the work itself, and is retried a few times at most.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from datagen.store.database import explain, is_unavailable
 
 
 class Outage(NamedTuple):
-    """What is waited for, and why; its text is for pages, and names no address, path or statement."""
+    """The unavailable service and the reason; its text is for pages, and contains no address, path or statement."""
 
     part: str
     reason: str
@@ -27,7 +27,7 @@ class Outage(NamedTuple):
 
 
 def outage_of(fault: BaseException) -> Outage | None:
-    """The outage behind a fault; None where waiting would not help."""
+    """Return the outage that caused a fault; None if waiting would not help."""
     match fault:
         case StoreUnavailable():
             return Outage("the image store", fault.reason)
@@ -41,7 +41,10 @@ def outage_of(fault: BaseException) -> Outage | None:
 
 
 def shown(fault: BaseException) -> str:
-    """A fault as a sentence for rows and pages; what libraries say may hold addresses, paths and statements."""
+    """Return a fault as a sentence for rows and pages.
+
+    The messages of libraries are left out: they may contain addresses, paths and statements.
+    """
     if isinstance(fault, DatagenError):
         return str(fault)
     if isinstance(fault, SQLAlchemyError):

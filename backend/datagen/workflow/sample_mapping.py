@@ -1,4 +1,4 @@
-"""Samples as rows: their key, and the domain value in a row's body."""
+"""The mapping of samples to rows: a sample's key, and the domain value in a row's body."""
 
 from __future__ import annotations
 
@@ -12,44 +12,46 @@ from datagen.domain.sample import Instance, Provenance, Sample
 from datagen.domain.spec import Json
 from datagen.store.tables import BatchRow, SampleRow
 
-#: Characters of a key; see ``SampleRow.key``.
+#: Longest key, in characters; see ``SampleRow.key``.
 LONGEST_KEY = 120
 
 
 def key_of(batch: BatchRow, version: int, index: int) -> str:
-    """Our key in the data of a sample's task: one sample, one key, for ever."""
+    """Return the key in the data of a sample's task; it is unique to the sample and never changes."""
     return f"s{batch.study_id}-v{version}-{batch.kind}{batch.number}-{index}"
 
 
 def shown_number(batch: BatchRow, index: int) -> int:
-    """The number under which people see a sample in its round's list, review task and contact sheet; from 1 on."""
+    """Return the sample's number in its round's task list, review task and contact sheet, counted from 1."""
     return index - batch.first + 1
 
 
 def to_body(sample: Sample) -> dict[str, Any]:
-    """The sample as JSON values."""
+    """Return the sample as JSON values."""
     return asdict(sample)
 
 
 def steps_of(row: SampleRow) -> Mapping[str, Json]:
-    """What the engine decided for a sample (``Provenance.steps``); its labels, which may be many, are not read."""
+    """Return the engine's choices for a sample (``Provenance.steps``); the labels, which may be many, are not read."""
     steps: Mapping[str, Json] = row.body["provenance"]["steps"]
     return steps
 
 
 def sample_of(row: SampleRow) -> Sample:
-    """The sample that ``to_body`` wrote."""
+    """Return the sample that ``to_body`` wrote."""
     body = row.body
     return Sample(
         image=ImageRef(**body["image"]),
         mask=ImageRef(**body["mask"]),
         instances=tuple(
             Instance(
-                label=one["label"],
-                box=Box(**one["box"]),
-                outlines=tuple(Polygon(tuple((x, y) for x, y in outline["points"])) for outline in one["outlines"]),
+                label=instance["label"],
+                box=Box(**instance["box"]),
+                outlines=tuple(
+                    Polygon(tuple((x, y) for x, y in outline["points"])) for outline in instance["outlines"]
+                ),
             )
-            for one in body["instances"]
+            for instance in body["instances"]
         ),
         provenance=Provenance(
             **{

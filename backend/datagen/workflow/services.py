@@ -1,6 +1,6 @@
-"""What the workflow works with: the outside, handed in; and the unit of work.
+"""The external services that the workflow uses, passed in as one object; and the unit of work.
 
-Nothing here reads settings or knows RQ: ``jobs`` builds a Workshop and gives it a ``enqueue``.
+This module reads no settings and does not depend on RQ: the caller builds ``Services`` and passes in ``enqueue``.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from datagen.store.tables import AuditRow, OutboxKind, OutboxRow, StudyRow, Work
 
 
 class JobKind(StrEnum):
-    """Whose door is knocked on: what kind of work became possible."""
+    """The kind of a job."""
 
-    EVENT = "event"  #: an inbox row waits
+    EVENT = "event"  #: an inbox row is pending
     INPUTS = "inputs"  #: a study's inputs changed
     PROPOSALS = "proposals"  #: a study's inputs were read, so proposals may be due
-    SHARD = "shard"  #: a shard waits
-    GPU_SHARD = "gpu_shard"  #: a shard waits whose engine needs a GPU
-    OUTBOX = "outbox"  #: an outbox row waits
+    SHARD = "shard"  #: a shard is pending
+    GPU_SHARD = "gpu_shard"  #: a shard is pending whose engine needs a GPU
+    OUTBOX = "outbox"  #: an outbox row is pending
 
 
 class JobRequest(NamedTuple):
-    """Work that became possible: the door and the row's id. Losing a knock delays, and loses nothing."""
+    """A job to enqueue: its kind and the row's id. A lost job delays the work on its row, but loses no work."""
 
     job_kind: JobKind
     row_id: int
@@ -48,7 +48,7 @@ class JobRequest(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What an input picture may be."""
+    """The largest input picture that is accepted."""
 
     image_bytes: int
     image_pixels: int
@@ -56,32 +56,32 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class Services:
-    """Everything outside that the workflow touches."""
+    """All external services and settings that the workflow uses."""
 
     database: Database
     images: BlobStore
-    #: for every picture that came from outside, when it comes in and whenever its pixels are needed
+    #: decodes every picture from outside, on import and whenever its pixels are needed
     decoder: DecoderSandbox
     label_studio: LabelStudio
     links: SignedUrls
     limits: Limits
     enqueue: Callable[[Sequence[JobRequest]], None]
-    #: samples one job renders
+    #: number of samples that one job renders
     shard_size: int
-    #: images of the largest generation run
+    #: number of images of the largest generation run
     max_run_images: int = MOST_IMAGES
-    #: as they are set, for all engines together: each takes those that it has a name for
+    #: parameters from the settings, for all engines together; each engine takes those that it declares
     engine_parameters: Mapping[str, Json] = field(default_factory=dict)
-    #: what stands in the way of rendering with an engine and parameters, asked before work is queued
+    #: returns the problems that prevent rendering with an engine and parameters; called before work is queued
     engine_problems: Callable[[str, Mapping[str, Json]], Sequence[str]] = lambda _engine, _parameters: ()
-    #: a worker that was not heard of for so long is taken for dead, and its work is free again
+    #: a worker without a heartbeat for this long is considered dead, and another may claim its work
     lease_seconds: float
-    #: a round or run that waits for an image store or another outage is given up after so long
+    #: a round or run that waits for an image store or another outage is given up after this long
     outage_patience: timedelta = timedelta(hours=24)
 
     @contextmanager
     def unit(self) -> Iterator[UnitOfWork]:
-        """One transaction; what it makes possible is knocked for once it is committed."""
+        """Run one transaction, and enqueue its jobs after it commits."""
         with self.database.write() as session:
             unit = UnitOfWork(session=session)
             yield unit
@@ -89,16 +89,17 @@ class Services:
             self.enqueue(unit.job_requests)
 
 
-#: How a row is locked: rows that refer to it may be written meanwhile, which PostgreSQL's plain lock does not allow.
+#: The lock mode of rows: rows that refer to a locked row may still be written, which PostgreSQL's default lock mode
+#: does not allow.
 LOCK: dict[str, Any] = {"key_share": True}
 
 
 @dataclass(kw_only=True)
 class UnitOfWork:
-    """One transaction and the knocks that follow it.
+    """One transaction and the jobs to enqueue after it commits.
 
-    Locks are taken in the order study, batch, shard, outbox row, so that no two transactions wait for each other. A
-    transaction leaves out those that it does not need.
+    Locks are taken in the order study, batch, shard, outbox row, so that no two transactions deadlock. A transaction
+    omits the locks that it does not need.
     """
 
     session: Session
@@ -106,18 +107,18 @@ class UnitOfWork:
 
     @property
     def job_requests(self) -> list[JobRequest]:
-        """What the transaction makes possible, each once, in order."""
+        """The jobs to enqueue, in order and without duplicates."""
         return list(self._job_requests)
 
     def enqueue_after_commit(self, job_kind: JobKind, row_id: int) -> None:
-        """Knock once the transaction is committed."""
+        """Enqueue the job after the transaction commits."""
         self._job_requests[JobRequest(job_kind, row_id)] = None
 
     def lock_study(self, study_id: int) -> StudyRow:
-        """The study, locked until the transaction ends: two decisions about it follow one another.
+        """Return the study, locked until the transaction ends; this serializes the decisions about it.
 
         Raises:
-            Refused: it is not there any more.
+            Refused: the study does not exist any more.
         """
         study = self.session.get(StudyRow, study_id, with_for_update=LOCK, populate_existing=True)
         if study is None:
@@ -125,7 +126,7 @@ class UnitOfWork:
         return study
 
     def add_to_outbox(self, study_id: int, kind: OutboxKind, subject_id: int) -> None:
-        """Have Label Studio told; a second change before the telling is told with the first."""
+        """Add an outbox row, to be published to Label Studio; changes before the publication share one row."""
         row = self.session.scalar(
             select(OutboxRow).where(OutboxRow.kind == kind, OutboxRow.subject_id == subject_id).with_for_update()
         )
@@ -135,21 +136,21 @@ class UnitOfWork:
             self.session.flush()
         else:
             row.revision += 1
-            if row.state != WorkState.RUNNING:  # who is telling finds the newer revision when done, and tells again
+            if row.state != WorkState.RUNNING:  # a running worker sees the newer revision at its end and repeats it
                 row.state, row.due_at = WorkState.PENDING, now()
                 start_afresh(row)
         self.enqueue_after_commit(JobKind.OUTBOX, row.id)
 
     def note(self, study: StudyRow, who: str, what: str) -> None:
-        """Keep a line of what was decided by whom."""
+        """Add a line to the audit log: the person and the decision."""
         self.session.add(AuditRow(study=study.name, who=who, what=what[:1000]))
 
 
 def find_study(session: Session, name: str) -> StudyRow:
-    """The study of that name.
+    """Return the study of that name.
 
     Raises:
-        Refused: there is none; the sentence lists those that are.
+        Refused: there is no such study; the message lists the existing ones.
     """
     study = session.scalar(select(StudyRow).where(StudyRow.name == plain(name)))
     if study is None:

@@ -1,1 +1,1 @@
-"""The decision task: the page that it shows and the sheet beside it."""
+"""The decision task: its page and its contact sheet."""

@@ -1,6 +1,6 @@
-"""What a decision task shows: inputs and what is missing, the round's verdicts, a run's progress, what went wrong.
+"""The page of a decision task: the inputs and what is missing, a round's verdicts, a run's progress, and problems.
 
-All text from outside is escaped: names, comments and reasons come from people and files.
+All text from outside is escaped, because names, comments and reasons come from people and files.
 """
 
 from __future__ import annotations
@@ -45,21 +45,22 @@ from datagen.workflow.study_options import options_of
 
 #: Prefills "Number of images" on the decision form.
 SUGGESTED_COUNT = 200
-#: Label Studio takes an answer again only once its form was changed.
+#: Label Studio accepts an answer again only after its form was changed.
 _ANSWER_AGAIN = (
     "Change the answer, then press <b>Update</b>. To try the same again, untick and tick the answer, then press "
     "<b>Update</b>."
 )
-#: So many warnings about inputs, and changes, are shown unfolded; more would push the contact sheet off the screen.
+#: Number of warnings about inputs, and of changes, that are shown unfolded; more would push the contact sheet off the
+#: screen.
 FEW_WARNINGS = 3
 FEW_CHANGES = 6
-#: Of a long list this many items are shown, and then how many more there are.
+#: Number of items of a list that are shown; the number of further items follows them.
 LONGEST_LIST = 12
 
 
 @dataclass(frozen=True, slots=True)
-class _Said:
-    """A verdict that came in time, and the index of its sample."""
+class _EffectiveVerdict:
+    """A verdict that counts, and the index of its sample."""
 
     opinion: Opinion
     reasons: list[str]
@@ -68,9 +69,9 @@ class _Said:
 
 
 def decision_data(session: Session, services: Services, decision: DecisionRow) -> dict[str, str]:
-    """The data of a decision task: ``html``, ``sheet`` (an address), ``title``."""
+    """Return the data of a decision task: ``html``, ``sheet`` (an address), ``title``."""
     study, batch, started = decision.study, decision.batch, decision.started
-    said = _said(session, batch) if batch is not None and batch.kind == BatchKind.ROUND else ()
+    verdicts = _effective_verdicts(session, batch) if batch is not None and batch.kind == BatchKind.ROUND else ()
     parts = [f'<h2 style="margin:0 0 8px">{escape(study.name)} · decision {decision.number}</h2>']
     if decision.problem:
         parts.append(_refusal(f"<b>Not done:</b> {escape(decision.problem)}"))
@@ -86,7 +87,7 @@ def decision_data(session: Session, services: Services, decision: DecisionRow) -
     if started is not None:
         parts.append(_progress(session, started, button="Update" if decision.answer else "Submit"))
     if batch is not None:
-        parts.append(_round(session, batch, said) if batch.kind == BatchKind.ROUND else _run(session, batch))
+        parts.append(_round(session, batch, verdicts) if batch.kind == BatchKind.ROUND else _run(session, batch))
     inputs, missing = Inputs(), tuple[str, ...]()
     if decision.action is None:
         inputs = collect(session, study)
@@ -96,21 +97,21 @@ def decision_data(session: Session, services: Services, decision: DecisionRow) -
             )
         if missing := inputs.missing():
             parts.append(_box("#fff4e5", "#8a5300", "<b>Missing:</b>" + _list(missing)))
-        parts.append(_what_now(study.state, missing, answered=bool(decision.answer)))
+        parts.append(_possible_actions(study.state, missing, answered=bool(decision.answer)))
     parts += _late_verdicts(session, study.id)
     if batch is not None and batch.kind == BatchKind.ROUND:
-        parts.append(_round_details(session, batch, said))
+        parts.append(_round_details(session, batch, verdicts))
     if decision.action is None:
         parts.append(_inputs(session, study.id, inputs, unfolded=batch is None or bool(missing or inputs.problems)))
     parts.append(decision_sheet.caption_of(decision))
     return {
         "html": f'<div style="font-size:14px;line-height:1.4">{"".join(parts)}</div>',
         "sheet": services.links.make(decision_sheet.sheet_of(decision)),
-        "title": _title(decision, said),
+        "title": _title(decision, verdicts),
     }
 
 
-#: What became of a version, in the words of the decision about it.
+#: The outcome of a version, in the words of the decision about it.
 _DECIDED = {
     SpecState.REFINED: "it was refined",
     SpecState.SUPERSEDED: "a preview was built anew",
@@ -121,7 +122,7 @@ _DECIDED = {
 
 
 def _late_verdicts(session: Session, study_id: int) -> list[str]:
-    """A sentence for each round on which something was said after its decision."""
+    """Return a box with a sentence for each round whose verdicts changed after its decision, if there are any."""
     sentences = [
         f"{counted(late.count, 'verdict')} on round {late.round_number} came or changed after {_DECIDED[late.state]}; "
         f"{by_number(late.count, 'it is', 'they are')} kept, and {by_number(late.count, 'does', 'do')} not count."
@@ -130,26 +131,26 @@ def _late_verdicts(session: Session, study_id: int) -> list[str]:
     return [_box("#fff4e5", "#8a5300", _list(sentences))] if sentences else []
 
 
-def _title(decision: DecisionRow, said: Sequence[_Said]) -> str:
-    """What the list of decision tasks says of one: what it shows, how that was judged, and what was decided."""
+def _title(decision: DecisionRow, verdicts: Sequence[_EffectiveVerdict]) -> str:
+    """Return the title in the list of decision tasks: the batch, its verdicts, and the decision."""
     parts = [f"Decision {decision.number}"]
     batch = decision.batch
     if batch is None:
         parts.append("inputs")
     elif batch.kind == BatchKind.RUN:
-        made = f"{counted(batch.count, 'image')}, {batch.state}"
-        parts.append(f"run “{batch.name}”, version {batch.spec.version}, {made}")
+        size = f"{counted(batch.count, 'image')}, {batch.state}"
+        parts.append(f"run “{batch.name}”, version {batch.spec.version}, {size}")
     else:
-        good = _good(said)
-        judged = f"{good} good, {len(said) - good} bad of {batch.count}"
+        good = _count_good(verdicts)
+        judged = f"{good} good, {len(verdicts) - good} bad of {batch.count}"
         parts.append(f"round {batch.number}, version {batch.spec.version}, {judged}")
     if decision.action is not None:
         parts.append(str(decision.action))
     return " · ".join(parts)
 
 
-def _what_now(state: StudyState, missing: Sequence[str], *, answered: bool) -> str:
-    """The answers that the study's state allows: the form shows all of them, always."""
+def _possible_actions(state: StudyState, missing: Sequence[str], *, answered: bool) -> str:
+    """Return the answers that the study's state allows, because the form always offers all answers."""
     possible = [
         f"<b>{action}</b>"
         for action in ACTIONS
@@ -173,15 +174,15 @@ def _inputs(session: Session, study_id: int, inputs: Inputs, *, unfolded: bool) 
     parts = [_table(("images", "usable", "needed"), rows)]
     if advice := inputs.advice():
         parts.append(_list(advice))
-    parts += _undrawn(session, study_id)
+    parts += _unlabelled_images(session, study_id)
     if inputs.problems:
         parts.append("<b>Not used</b> (everything else is):" + _list(map(str, inputs.problems)))
     counts = ", ".join(f"{inputs.count(role)} {role}" for role in Role)
     return _fold(f"Inputs: {counts}", "".join(parts), unfolded=unfolded)
 
 
-def _undrawn(session: Session, study_id: int) -> list[str]:
-    """A sentence where something is still to be drawn on uploaded images: nothing else says that they are not used."""
+def _unlabelled_images(session: Session, study_id: int) -> list[str]:
+    """Return a sentence about uploaded images without labels, if any; it is the only notice that they are unused."""
     counts = dict(
         session.execute(
             select(InputRow.role, func.count())
@@ -193,36 +194,36 @@ def _undrawn(session: Session, study_id: int) -> list[str]:
     return [f"<p>Nothing is drawn yet on {' and '.join(named)}, so they are not used.</p>"] if named else []
 
 
-def _round(session: Session, batch: BatchRow, said: Sequence[_Said]) -> str:
-    """A preview round: its version, and how much of it was judged how; of one that was not made, why."""
+def _round(session: Session, batch: BatchRow, verdicts: Sequence[_EffectiveVerdict]) -> str:
+    """Return the part about a preview round: its version and verdicts, or the reason why it was not completed."""
     spec = session.get_one(SpecRow, batch.spec_id)
     head = f'<h3 style="margin:8px 0 4px">Preview round {batch.number}, version {spec.version}</h3>'
     if batch.state in (WorkState.FAILED, WorkState.CANCELLED):
         return head + _refusal(escape(batch.problem))
-    deleted = _deleted(session, batch)
-    good = _good(said)
-    left = max(batch.count - len({row.index for row in said} | deleted), 0)
-    out = f", <b>{len(deleted)}</b> deleted" if deleted else ""
+    deleted = _deleted_samples(session, batch)
+    good = _count_good(verdicts)
+    left = max(batch.count - len({verdict.index for verdict in verdicts} | deleted), 0)
+    deleted_count = f", <b>{len(deleted)}</b> deleted" if deleted else ""
     is_open = verdict_sync.takes_verdicts(spec.state)
-    waits = "still to review" if is_open else "not reviewed"
+    left_text = "still to review" if is_open else "not reviewed"
     project = decision_points.project_of(session, batch.study_id, ProjectKind.PREVIEWS)
     link = _link(project, "review them" if is_open and left else "Previews")
     if is_open and left:
         link += ": tab <b>To review now</b>, then <b>Label Tasks As Displayed</b>"
     parts = [
         head,
-        f'<p style="margin:4px 0"><b>{good}</b> good, <b>{len(said) - good}</b> bad, <b>{left}</b> {waits}{out}'
-        f" · {link}</p>",
+        f'<p style="margin:4px 0"><b>{good}</b> good, <b>{len(verdicts) - good}</b> bad, <b>{left}</b> {left_text}'
+        f"{deleted_count} · {link}</p>",
     ]
-    if reasons := Counter(reason for row in said for reason in row.reasons):
+    if reasons := Counter(reason for verdict in verdicts for reason in verdict.reasons):
         named = ", ".join(f"{name} ({count})" for name, count in reasons.most_common())
         parts.append(f'<p style="margin:4px 0">What was wrong: {escape(named)}</p>')
     if full := verdict_rows.full_samples(session, batch.id):
         numbers = [str(shown_number(batch, index)) for index in full]
-        which = ", ".join(numbers[:LONGEST_LIST]) + (" and more" if len(full) > LONGEST_LIST else "")
+        images = ", ".join(numbers[:LONGEST_LIST]) + (" and more" if len(full) > LONGEST_LIST else "")
         parts.append(
             _refusal(
-                f"Of image {which} the first {verdict_rows.MOST_VERDICTS} verdicts on its task, or on copies of it, "
+                f"Of image {images} the first {verdict_rows.MOST_VERDICTS} verdicts on its task, or on copies of it, "
                 "are counted and no more. Delete copies of review tasks in the project Previews."
             )
         )
@@ -231,15 +232,17 @@ def _round(session: Session, batch: BatchRow, said: Sequence[_Said]) -> str:
     return "".join(parts)
 
 
-def _round_details(session: Session, batch: BatchRow, said: Sequence[_Said]) -> str:
-    """What one may want to read of a round: what changed, what people wrote, what the engine found."""
+def _round_details(session: Session, batch: BatchRow, verdicts: Sequence[_EffectiveVerdict]) -> str:
+    """Return the details of a round: the changes of its version, the reviewers' comments, the engine's findings."""
     spec = session.get_one(SpecRow, batch.spec_id)
     parts = []
     if spec.notes:
-        first = spec.parent_id is None
+        is_first = spec.parent_id is None
         changes = _first(spec.notes, FEW_CHANGES)
-        parts.append(_fold(f"What changed in version {spec.version}", changes, unfolded=not first))
-    if comments := [f"image {shown_number(batch, row.index)}: {row.comment}" for row in said if row.comment]:
+        parts.append(_fold(f"What changed in version {spec.version}", changes, unfolded=not is_first))
+    if comments := [
+        f"image {shown_number(batch, verdict.index)}: {verdict.comment}" for verdict in verdicts if verdict.comment
+    ]:
         parts.append(_fold(f"Comments: {len(comments)}", _list(comments)))
     lines = run_warnings.by_purpose(spec.findings)
     if lines.warnings:
@@ -251,23 +254,23 @@ def _round_details(session: Session, batch: BatchRow, said: Sequence[_Said]) -> 
     return "".join(parts)
 
 
-def _good(said: Sequence[_Said]) -> int:
-    return sum(1 for row in said if row.opinion == Opinion.GOOD)
+def _count_good(verdicts: Sequence[_EffectiveVerdict]) -> int:
+    return sum(1 for verdict in verdicts if verdict.opinion == Opinion.GOOD)
 
 
-def _said(session: Session, batch: BatchRow) -> list[_Said]:
-    """The verdicts on a round that came in time, in the samples' order."""
+def _effective_verdicts(session: Session, batch: BatchRow) -> list[_EffectiveVerdict]:
+    """Return the verdicts on a round that count, in the samples' order."""
     rows = session.execute(
         select(VerdictRow.opinion, VerdictRow.reasons, VerdictRow.comment, SampleRow.index)
         .join(SampleRow, SampleRow.id == VerdictRow.sample_id)
         .where(SampleRow.batch_id == batch.id, verdict_sync.effective_verdicts())
         .order_by(SampleRow.index)
     )
-    return [_Said(*row) for row in rows]
+    return [_EffectiveVerdict(*row) for row in rows]
 
 
-def _deleted(session: Session, batch: BatchRow) -> set[int]:
-    """Which samples of a round have no review task any more, because somebody deleted it; their indices."""
+def _deleted_samples(session: Session, batch: BatchRow) -> set[int]:
+    """Return the indices of a round's samples whose review task a person deleted."""
     query = (
         select(SampleRow.index)
         .join(ShardRow, ShardRow.id == SampleRow.shard_id)
@@ -278,11 +281,11 @@ def _deleted(session: Session, batch: BatchRow) -> set[int]:
 
 def _run(session: Session, batch: BatchRow) -> str:
     project = decision_points.project_of(session, batch.study_id, ProjectKind.DATASET)
-    made = _published(session, batch)
-    of_all = f"{made:,} of {counted(batch.count, 'labelled image')}"
+    published = _count_published(session, batch)
+    published_of_all = f"{published:,} of {counted(batch.count, 'labelled image')}"
     parts = [
         f"<h3>Run “{escape(batch.name)}”: {escape(str(batch.state))}</h3>",
-        f"<p>{of_all} {by_number(made, 'is', 'are')} in the {_link(project, 'Dataset project')}. "
+        f"<p>{published_of_all} {by_number(published, 'is', 'are')} in the {_link(project, 'Dataset project')}. "
         f"Export: <code>datagen export {escape(shlex.quote(batch.study.name))} --out dataset.zip</code>"
         f"{_or_label_studios_export(batch)}</p>",
         *_warnings(batch),
@@ -293,56 +296,56 @@ def _run(session: Session, batch: BatchRow) -> str:
 
 
 def _or_label_studios_export(batch: BatchRow) -> str:
-    """The other way to export, where the run's labels are annotations, which Label Studio's own export takes."""
+    """Return the hint at Label Studio's own export, which contains annotations only; empty for unannotated runs."""
     annotated = batch.count <= (options_of(batch.study).annotate_up_to or 0)
     return ", or <b>Export</b> in that project" if annotated else ""
 
 
 def _progress(session: Session, batch: BatchRow, button: str) -> str:
-    """How far a batch is and how long it has left; why it stands still, if it does; where to go on when it is done.
+    """Return the part about a batch's progress: the time left, the reason for a wait, and links to its samples.
 
-    ``button`` is what Label Studio shows on the task: one that somebody answered is updated.
+    ``button`` is the name of Label Studio's button: “Update” on a task with an answer, else “Submit”.
     """
-    stored, at_it = _rendered(session, batch)
-    made = stored + at_it
+    stored, in_progress = _count_rendered(session, batch)
+    rendered = stored + in_progress
     name = f"Preview round {batch.number}" if batch.kind == BatchKind.ROUND else f"Run “{escape(batch.name)}”"
-    words = [f"{name}: {made:,} of {batch.count:,} synthesized, {batch.state}"]
+    words = [f"{name}: {rendered:,} of {batch.count:,} synthesized, {batch.state}"]
     running = batch.state == WorkState.RUNNING
     if (
         running
         and not batch_status.is_waiting(batch.status_text)
-        and (left := _time_left(session, batch, made)) is not None
+        and (left := _time_left(session, batch, rendered)) is not None
     ):
         words.append(f"about {span(left)} left")
-    refused = session.scalar(
+    refusal = session.scalar(
         select(OutboxRow.error).where(
             OutboxRow.study_id == batch.study_id, OutboxRow.state == WorkState.FAILED, OutboxRow.error != ""
         )
     )
     if running and batch.status_text:
         words.append(escape(batch.status_text))
-    fitting = running and not made and batch.fit_progress > 0
-    colour, done = ("#8ab4f8", batch.fit_progress) if fitting else ("#1a56b0", made / batch.count)
+    fitting = running and not rendered and batch.fit_progress > 0
+    colour, share = ("#8ab4f8", batch.fit_progress) if fitting else ("#1a56b0", rendered / batch.count)
     bar = (
         '<div style="background:#ddd;border-radius:4px;height:10px;width:100%">'
-        f'<div style="background:{colour};border-radius:4px;height:10px;width:{min(done, 1):.1%}"></div></div>'
+        f'<div style="background:{colour};border-radius:4px;height:10px;width:{min(share, 1):.1%}"></div></div>'
     )
     parts = [f"<p>{', '.join(words)}</p>{bar}", *_warnings(batch)]
-    project_kind, what = (
+    project_kind, title = (
         (ProjectKind.PREVIEWS, "Previews") if batch.kind == BatchKind.ROUND else (ProjectKind.DATASET, "Dataset")
     )
     project = decision_points.project_of(session, batch.study_id, project_kind)
     if running:
         parts.append(
-            f"<p>The images come into the project {_link(project, what)}. Reload this page to see how far. "
+            f"<p>The images come into the project {_link(project, title)}. Reload this page to see how far. "
             f"To end it, tick <b>cancel</b> in this task, then press <b>{button}</b>.</p>"
         )
     else:
-        parts.append(f"<p>See the project {_link(project, what)}; go on at the newest decision task.</p>")
+        parts.append(f"<p>See the project {_link(project, title)}; go on at the newest decision task.</p>")
     if batch.problem:
         parts.append(_refusal(escape(batch.problem)))
-    if refused:
-        parts.append(_refusal(f"Label Studio refused part of it: {escape(refused)}"))
+    if refusal:
+        parts.append(_refusal(f"Label Studio refused part of it: {escape(refusal)}"))
     return "".join(parts)
 
 
@@ -350,9 +353,9 @@ def _warnings(batch: BatchRow) -> list[str]:
     return [_box("#fff4e5", "#8a5300", _list(batch.warnings))] if batch.warnings else []
 
 
-def _rendered(session: Session, batch: BatchRow) -> tuple[int, int]:
-    """How many samples are stored, and how many more the workers that are at it have made."""
-    stored, at_it = session.execute(
+def _count_rendered(session: Session, batch: BatchRow) -> tuple[int, int]:
+    """Return the number of stored samples, and the number of samples rendered so far in running shards."""
+    stored, in_progress = session.execute(
         select(
             func.sum(ShardRow.stop - ShardRow.start).filter(ShardRow.rendered_at.is_not(None)),
             func.sum(ShardRow.rendered_count).filter(
@@ -360,34 +363,35 @@ def _rendered(session: Session, batch: BatchRow) -> tuple[int, int]:
             ),
         ).where(ShardRow.batch_id == batch.id)
     ).one()
-    return stored or 0, at_it or 0
+    return stored or 0, in_progress or 0
 
 
-def _time_left(session: Session, batch: BatchRow, made: int) -> timedelta | None:
-    """How long the other samples take, by what its stored ones took; None before a shard is stored, and at the end.
+def _time_left(session: Session, batch: BatchRow, rendered: int) -> timedelta | None:
+    """Return the estimated time for the remaining samples; None before the first shard is stored, and at the end.
 
-    By the seconds of rendering alone: a batch may have waited in the queue, for an outage, or for a fit before.
+    The estimate uses the rendering time of the stored shards only, because a batch may also have waited in the queue,
+    for an outage, or for a fit.
     """
     seconds, images = session.execute(
         select(func.sum(ShardRow.seconds), func.sum(ShardRow.stop - ShardRow.start)).where(
             ShardRow.batch_id == batch.id, ShardRow.seconds.is_not(None)
         )
     ).one()
-    if not images or seconds is None or made >= batch.count:
+    if not images or seconds is None or rendered >= batch.count:
         return None
-    at_once = max(_shards_under_way(session, batch), 1)
-    return timedelta(seconds=seconds / images * (batch.count - made) / at_once)
+    running_shards = max(_count_running_shards(session, batch), 1)
+    return timedelta(seconds=seconds / images * (batch.count - rendered) / running_shards)
 
 
-def _shards_under_way(session: Session, batch: BatchRow) -> int:
-    """How many of its shards a worker holds."""
+def _count_running_shards(session: Session, batch: BatchRow) -> int:
+    """Return the number of the batch's shards that a worker holds a lease on."""
     query = select(func.count()).where(
         ShardRow.batch_id == batch.id, ShardRow.state == WorkState.RUNNING, ShardRow.due_at > now()
     )
     return session.scalar(query) or 0
 
 
-def _published(session: Session, batch: BatchRow) -> int:
+def _count_published(session: Session, batch: BatchRow) -> int:
     return (
         session.scalar(
             select(func.coalesce(func.sum(ShardRow.stop - ShardRow.start), 0)).where(
@@ -403,13 +407,13 @@ def _link(project_id: int | None, text: str) -> str:
 
 
 def _fold(title: str, html: str, *, unfolded: bool = False) -> str:
-    """A part that opens on a click, so that the contact sheet below is not pushed off the screen."""
+    """Return a part that unfolds on a click, so that it does not push the contact sheet off the screen."""
     title_style = 'style="cursor:pointer;font-weight:bold;margin:4px 0"'
     return f"<details{' open' if unfolded else ''}><summary {title_style}>{escape(title)}</summary>{html}</details>"
 
 
 def _first(lines: Sequence[str], many: int) -> str:
-    """The first ``many`` lines, and the others behind a fold."""
+    """Return the first ``many`` lines as a list, and the others folded."""
     others = lines[many:]
     return _list(lines[:many]) + (_fold(f"{len(others)} more", _list(others)) if others else "")
 
@@ -431,7 +435,7 @@ def _list(items: Iterable[str]) -> str:
 
 
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
-    """A table; its cells are HTML already."""
+    """Return an HTML table; its cells must be HTML already."""
     style = 'style="padding:2px 14px 2px 0;text-align:left"'
     cells = "".join(f"<th {style}>{cell}</th>" for cell in head)
     body = "".join("<tr>" + "".join(f"<td {style}>{cell}</td>" for cell in row) + "</tr>" for row in rows)

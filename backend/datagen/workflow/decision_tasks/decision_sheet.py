@@ -1,4 +1,4 @@
-"""The picture on a decision task: the contact sheet of what is decided on, or a notice; and the line that names it."""
+"""The picture on a decision task, which is a contact sheet or a notice, and the caption of that picture."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from datagen.workflow.generation.contact_sheet import MOST_CELLS, notice_sheet
 
 
 def sheet_of(decision: DecisionRow) -> str:
-    """The digest of the picture that a decision task shows."""
+    """Return the digest of the picture that a decision task shows."""
     subject = _subject(decision)
     if subject is not None and subject.sheet is not None:
         return subject.sheet
@@ -18,16 +18,17 @@ def sheet_of(decision: DecisionRow) -> str:
 
 
 def sheet_to_store(decision: DecisionRow) -> bytes | None:
-    """The notice that a decision task shows instead of a contact sheet; None where it has one.
+    """Return the notice that a decision task shows instead of a contact sheet; None if it has a contact sheet.
 
-    It is stored once the task is told: what is waited for is shown also while the image store is unavailable.
+    The notice is stored after the task is published, so that the page shows an outage even while the image store is
+    unavailable.
     """
     subject = _subject(decision)
     return None if subject is not None and subject.sheet is not None else notice_sheet(_notice(subject))
 
 
 def caption_of(decision: DecisionRow) -> str:
-    """A line of HTML that says what the picture below it shows; empty where it is a notice."""
+    """Return the caption of the contact sheet below it as HTML; empty if the picture is a notice."""
     subject = _subject(decision)
     if subject is None or subject.sheet is None:
         return ""
@@ -40,7 +41,7 @@ def caption_of(decision: DecisionRow) -> str:
 
 
 def _subject(decision: DecisionRow) -> BatchRow | None:
-    """What the decision is about: the round or run it shows; at the first decision the round that it set going."""
+    """Return the round or run that the decision shows; for the first decision, the round that it started."""
     return decision.batch if decision.batch is not None else decision.started
 
 

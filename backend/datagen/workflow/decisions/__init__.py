@@ -1,1 +1,1 @@
-"""Decisions of people: checks, confirmation, state transitions and new spec versions."""
+"""People's decisions: checks, confirmation, state transitions and new spec versions."""

@@ -1,4 +1,4 @@
-"""What each decision does to a study, as rows: a new version and its round, a run, an end."""
+"""The rows that each decision writes: a new version and its preview round, a run, or the end of work."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from datagen.workflow.services import UnitOfWork
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """A version's spec, worked out before the transaction that may add it: its digest takes time."""
+    """A version's spec, computed before the transaction that may add it, because its digest takes time."""
 
     parent_id: int | None
     spec: Spec
@@ -40,22 +40,22 @@ class DecisionContext:
     study: StudyRow
     wish: Decision
     who: str
-    #: for *build preview*: what the study was given
+    #: for *build preview*: the study's inputs
     inputs: Inputs
     shard_size: int
-    #: as they are set now, for all engines together
+    #: parameters from the current settings, for all engines together
     engine_parameters: Mapping[str, Json]
-    #: the new version's spec; None for what makes no version
+    #: the new version's spec; None for a decision that creates no version
     prepared: Prepared | None = None
 
 
 def prepare(
     session: Session, study: StudyRow, wish: Decision, inputs: Inputs, engine_parameters: Mapping[str, Json]
 ) -> Prepared | None:
-    """Work out the spec that a decision will add, unless something changes before it does.
+    """Compute the spec that a decision will add, unless the study changes before that.
 
     Raises:
-        EngineError: there is no such engine, or something is given that is no engine's.
+        EngineError: there is no such engine, or a given parameter belongs to no engine.
     """
     if wish.action not in (StudyEvent.BUILD_PREVIEW, StudyEvent.REFINE):
         return None
@@ -68,15 +68,15 @@ def prepare(
         spec = replace(Spec.from_json(parent.body), parameters=_refined(session, parent)[0], seed=version)
     else:
         return None
-    assert spec.digest  # worked out and kept, with the body
+    assert spec.digest  # computes and caches the digest and the body
     return Prepared(parent_id=parent.id if parent else None, spec=spec)
 
 
 def apply(case: DecisionContext) -> BatchRow | None:
-    """Do it; returns the round or run that was set going.
+    """Carry out the decision, and return the round or run that it started.
 
     Raises:
-        Refused: the state of the study does not allow it.
+        Refused: the state of the study does not allow the decision.
     """
     return _ACTIONS[case.wish.action](case)
 
@@ -111,15 +111,15 @@ def _refine(case: DecisionContext) -> BatchRow:
 
 
 def _refined(session: Session, parent: SpecRow) -> tuple[dict[str, Json], list[str]]:
-    """The parameters of a version's child after the verdicts on its newest round, and what changed, as sentences."""
+    """Return the parameters of a version refined by the verdicts on its newest round, and the changes as sentences."""
     round_id = session.scalars(
         select(BatchRow.id)
         .where(BatchRow.spec_id == parent.id, BatchRow.kind == BatchKind.ROUND)
         .order_by(BatchRow.number.desc())
     ).first()
     engine, before = str(parent.body["engine"]), parent.body["parameters"]
-    # what is an engine's own stands under its name, and is no matter of verdicts
-    own = {name: given for name, given in before.items() if name == engine}
+    # an engine's own parameters are nested under its name; verdicts do not change them
+    own = {name: value for name, value in before.items() if name == engine}
     shared = {name: value for name, value in before.items() if name not in own}
     judged = verdict_sync.judged(session, round_id) if round_id is not None else []
     refined = refine(shared, judged, load_engine(engine).ignores(before))
@@ -129,7 +129,7 @@ def _refined(session: Session, parent: SpecRow) -> tuple[dict[str, Json], list[s
 def _prepared(
     case: DecisionContext, parent: SpecRow | None, parameters: Mapping[str, Json], version: int
 ) -> Spec | None:
-    """The spec that was worked out before; None where something changed since."""
+    """Return the spec that ``prepare`` computed; None if the study changed since."""
     if case.prepared is None or case.prepared.parent_id != (parent.id if parent else None):
         return None
     spec = case.prepared.spec
@@ -173,7 +173,7 @@ _ACTIONS: dict[StudyEvent, Callable[[DecisionContext], BatchRow | None]] = {
 
 
 def _add_round(case: DecisionContext, spec: Spec, parent: SpecRow | None, notes: list[str]) -> BatchRow:
-    """A version and its preview round, which is one shard: its contact sheet is drawn from what is at hand."""
+    """Add a version and its preview round of one shard, so that one job has all samples for the contact sheet."""
     row = spec_versions.add_version(case.unit, case.study, spec, parent=parent, who=case.who, notes=notes)
     size = case.study.preview_size
     return spec_versions.add_batch(case.unit, case.study, row, BatchKind.ROUND, size, who=case.who, shard_size=size)

@@ -1,4 +1,4 @@
-"""Spec versions and batches: what a decision sets going, as rows."""
+"""Rows of spec versions, batches and shards, which decisions add."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ from datagen.synthesis.engine import needs_gpu
 from datagen.synthesis.parameter_routing import keep_known_parameters, select_parameters
 from datagen.workflow.services import LOCK, JobKind, UnitOfWork
 
-#: Shards of a batch that wait or run at a time; the next are cut when these are finished. More than all workers of an
-#: installation take at once, and few enough to be written, listed and cancelled within milliseconds.
+#: Number of shards of a batch that are pending or running at a time; finished shards are followed by new ones. It is
+#: more than all workers of an installation claim at once, and small enough to write, list and cancel the shards within
+#: milliseconds.
 AHEAD = 200
 _UNFINISHED = (WorkState.PENDING, WorkState.RUNNING)
 
 
 def current_spec(session: Session, study_id: int) -> SpecRow | None:
-    """The newest version of a study's spec whose preview round is made or being made; None before the first."""
+    """Return the newest spec version whose preview round is done or running; None before the first."""
     of_study = (BatchRow.study_id == study_id, BatchRow.kind == BatchKind.ROUND)
     rounds = select(BatchRow.spec_id).where(*of_study, BatchRow.state.in_([WorkState.RUNNING, WorkState.DONE]))
     return session.scalar(select(SpecRow).where(SpecRow.id.in_(rounds)).order_by(SpecRow.version.desc()).limit(1))
 
 
 def spec_from_inputs(study: StudyRow, inputs: Inputs, version: int, parameters: Mapping[str, Json]) -> Spec:
-    """The inputs frozen as a spec. The version is its seed: a later round shows new samples."""
+    """Return the inputs frozen as a spec. The version is its seed, so that a later round shows new samples."""
     return Spec(
         labels=tuple(study.labels),
         concepts=inputs.concepts,
@@ -42,26 +43,26 @@ def spec_from_inputs(study: StudyRow, inputs: Inputs, version: int, parameters: 
 
 
 def parameters_for(study: StudyRow, parent: SpecRow | None, given: Mapping[str, Json]) -> dict[str, Json]:
-    """What a new version's parameters are before anyone judged it: its parent's, and over them what is given now.
+    """Return the initial parameters of a new version: its parent's, overridden by the given ones.
 
-    Of both only what the study's engine has a name for: what is another engine's is left alone.
+    Only parameters that the study's engine declares are included; those of other engines are ignored.
 
     Raises:
-        EngineError: there is no such engine, or something is given that is no engine's.
+        EngineError: there is no such engine, or a given parameter belongs to no engine.
     """
     before = parent.body["parameters"] if parent is not None and parent.body["engine"] == study.engine else {}
     return {**keep_known_parameters(study.engine, before), **select_parameters(study.engine, given)}
 
 
 def next_version(session: Session, study_id: int) -> int:
-    """The number of a study's next spec version."""
+    """Return the number of a study's next spec version."""
     return (session.scalar(select(func.max(SpecRow.version)).where(SpecRow.study_id == study_id)) or 0) + 1
 
 
 def add_version(
     unit: UnitOfWork, study: StudyRow, spec: Spec, *, parent: SpecRow | None, who: str, notes: Sequence[str]
 ) -> SpecRow:
-    """A new version of a study's spec; its seed is its number."""
+    """Add and return a new version of a study's spec; its number is the spec's seed."""
     row = SpecRow(
         study_id=study.id,
         version=spec.seed,
@@ -89,9 +90,9 @@ def add_batch(
     name: str = "",
     note: str = "",
 ) -> BatchRow:
-    """A round or run of ``count`` samples, cut into shards (see ``add_shards``).
+    """Add and return a round or run of ``count`` samples, divided into shards (see ``add_shards``).
 
-    Its indices follow those this version has made already.
+    Its sample indices follow those of the version's earlier batches.
     """
     session = unit.session
     number = session.scalar(
@@ -117,21 +118,22 @@ def add_batch(
 
 
 def add_shards(unit: UnitOfWork, batch: BatchRow, shard_size: int, job_kind: JobKind) -> None:
-    """Cut the next shards of a batch, so that ``AHEAD`` of them wait or run, as far as there are samples left.
+    """Add the next shards of a batch, until ``AHEAD`` of them are pending or running or no samples are left.
 
-    Whoever finishes a shard calls it in the same transaction: as long as a batch has samples left to cut, one of its
-    shards is unfinished, so that it goes on whoever is killed. Two at a time cut the same shard for one of them only.
+    The transaction that finishes a shard also calls this function. A batch with samples left therefore always has an
+    unfinished shard, and continues even if a process is killed. Of two concurrent calls that add the same shard, only
+    one succeeds.
     """
     session = unit.session
     session.flush()
-    start, end = _cut_until(session, batch), batch.first + batch.count
+    start, end = _sharded_until(session, batch), batch.first + batch.count
     if start >= end:
         return
     unfinished = session.scalar(
         select(func.count()).where(ShardRow.batch_id == batch.id, ShardRow.state.in_(_UNFINISHED))
     )
     starts = range(start, end, shard_size)[: max(AHEAD - (unfinished or 0), 0)]
-    shards = [ShardRow(batch_id=batch.id, start=one, stop=min(one + shard_size, end)) for one in starts]
+    shards = [ShardRow(batch_id=batch.id, start=first, stop=min(first + shard_size, end)) for first in starts]
     session.add_all(shards)
     session.flush()
     for shard in shards:
@@ -139,51 +141,51 @@ def add_shards(unit: UnitOfWork, batch: BatchRow, shard_size: int, job_kind: Job
 
 
 def is_rendered(session: Session, batch: BatchRow) -> bool:
-    """Whether every sample of a batch is made."""
-    other = [state for state in WorkState if state is not WorkState.DONE]
-    return _is_cut(session, batch) and not session.scalar(
-        select(exists().where(ShardRow.batch_id == batch.id, ShardRow.state.in_(other)))
+    """Return whether every sample of a batch is rendered."""
+    not_done = [state for state in WorkState if state is not WorkState.DONE]
+    return _is_sharded(session, batch) and not session.scalar(
+        select(exists().where(ShardRow.batch_id == batch.id, ShardRow.state.in_(not_done)))
     )
 
 
 def is_published(session: Session, batch: BatchRow) -> bool:
-    """Whether every sample of a batch is a task in Label Studio."""
-    return _is_cut(session, batch) and not session.scalar(
+    """Return whether every sample of a batch is published as a task in Label Studio."""
+    return _is_sharded(session, batch) and not session.scalar(
         select(exists().where(ShardRow.batch_id == batch.id, ShardRow.published_at.is_(None)))
     )
 
 
-def _is_cut(session: Session, batch: BatchRow) -> bool:
-    """Whether every sample of a batch is in a shard."""
-    return _cut_until(session, batch) >= batch.first + batch.count
+def _is_sharded(session: Session, batch: BatchRow) -> bool:
+    """Return whether every sample of a batch is in a shard."""
+    return _sharded_until(session, batch) >= batch.first + batch.count
 
 
-def _cut_until(session: Session, batch: BatchRow) -> int:
-    """The first sample of a batch that is in no shard yet."""
+def _sharded_until(session: Session, batch: BatchRow) -> int:
+    """Return the index of the first sample of a batch that is in no shard yet."""
     last = select(ShardRow.stop).where(ShardRow.batch_id == batch.id).order_by(ShardRow.start.desc()).limit(1)
     return session.scalar(last) or batch.first
 
 
 def shard_job_kind(engine: str) -> JobKind:
-    """Whose door is knocked on for a shard of that engine."""
+    """Return the kind of the jobs that render shards with that engine."""
     return JobKind.GPU_SHARD if needs_gpu(engine) else JobKind.SHARD
 
 
 def lock_batch(unit: UnitOfWork, batch_id: int) -> BatchRow:
-    """The batch, locked until the transaction ends; see ``UnitOfWork`` for the order of locks."""
+    """Return the batch, locked until the transaction ends; see ``UnitOfWork`` for the order of locks."""
     return unit.session.get_one(BatchRow, batch_id, populate_existing=True, with_for_update=LOCK)
 
 
 def running_batch(session: Session, study_id: int) -> BatchRow | None:
-    """The batch under way; a study has at most one."""
+    """Return the running batch of a study, which has at most one; None if no batch is running."""
     return session.scalar(
         select(BatchRow).where(BatchRow.study_id == study_id, BatchRow.state == WorkState.RUNNING).limit(1)
     )
 
 
 def cancel_batch(unit: UnitOfWork, batch: BatchRow, reason: str) -> None:
-    """Cancel a batch and those of its shards that are not finished; what is finished is kept."""
-    unit.session.refresh(batch, with_for_update=LOCK)  # so that nobody cuts more of it meanwhile
+    """Cancel a batch and its unfinished shards; finished shards are kept."""
+    unit.session.refresh(batch, with_for_update=LOCK)  # keeps other workers from adding shards meanwhile
     batch.state, batch.problem = WorkState.CANCELLED, reason[:1000]
     unfinished = unit.session.scalars(
         select(ShardRow).where(ShardRow.batch_id == batch.id, ShardRow.state.in_(_UNFINISHED))

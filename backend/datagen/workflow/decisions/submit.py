@@ -1,6 +1,6 @@
-"""Acting on a decision: what a person asked for, checked against the state machine, as rows.
+"""Handling of decisions: a person's decision is checked against the state machine and written as rows.
 
-What a decision needs from Label Studio is read before the transaction opens; the transaction is short.
+The data that a decision needs from Label Studio is read before the transaction begins, so that it stays short.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ from datagen.workflow.outages import outage_of
 from datagen.workflow.reviews import verdict_sync
 from datagen.workflow.services import Services, UnitOfWork
 
-#: Answers on one decision task, and on copies of it, that are acted on; whoever goes on may use the command line.
+#: Number of answers on one decision task and its copies that are handled; the command line has no such limit.
 MOST_ANSWERS = 100
 _TOO_MANY = (
     f"More than {MOST_ANSWERS} answers were given on this decision task; no more are acted on. "
     "Use the newest decision task, or the command line: datagen cancel, datagen stop."
 )
-#: What may still be asked of a decision that was answered: to end what it set going.
-_AFTERTHOUGHTS = (StudyEvent.CANCEL, StudyEvent.STOP)
-#: How to go on with a version that cannot be rendered as it was made: no setting changes it.
+#: Actions that are still allowed on an answered decision; they end the work that it started.
+_ENDING_ACTIONS = (StudyEvent.CANCEL, StudyEvent.STOP)
+#: The remedy for a version that cannot be rendered with its frozen parameters, which no setting changes.
 _FROZEN = (
     "Version {version} was made with the engine “{engine}” and what it names, and keeps them whatever is set now: put "
     "back what is missing, or choose “build preview” for a version with the engine and the parameters as they are now."
@@ -48,43 +48,46 @@ _FROZEN = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Form:
-    """A submitted decision task: which point, which annotation, as of when."""
+    """A submitted decision task: the decision point, the annotation, and the time of its update."""
 
     point_id: int
     annotation_id: int
     updated_at: str
 
     def seen(self, point: DecisionRow) -> bool:
-        """Whether it was acted on already."""
+        """Return whether this version of the annotation was handled already."""
         return (point.answer or {}).get(str(self.annotation_id)) == self.updated_at
 
     def knows(self, point: DecisionRow) -> bool:
-        """Whether an earlier answer of the same annotation was acted on."""
+        """Return whether any version of the annotation was handled already."""
         return str(self.annotation_id) in (point.answer or {})
 
     def mark(self, point: DecisionRow) -> None:
-        """Remember that it was acted on."""
+        """Record that this version of the annotation was handled."""
         point.answer = {**(point.answer or {}), str(self.annotation_id): self.updated_at}
 
     def check(self, point: DecisionRow, wish: Decision) -> None:
-        """Let an answered decision be answered again only to end what it set going.
+        """Accept a further answer to an answered decision only if it ends the work that the decision started.
 
         Raises:
-            Refused: for anything else.
+            Refused: the decision is answered, and the new answer is any other action.
         """
-        if point.action is None or wish.action in _AFTERTHOUGHTS:
+        if point.action is None or wish.action in _ENDING_ACTIONS:
             return
         when = f"{point.answered_at:%Y-%m-%d %H:%M} UTC" if point.answered_at else "earlier"
-        did = f"“{point.action}” was decided here by {point.answered_by} at {when}"
+        outcome = f"“{point.action}” was decided here by {point.answered_by} at {when}"
         if (run := point.started) is not None and run.kind == BatchKind.RUN:
-            did += f": version {run.spec.version} is accepted and its run “{run.name}” is {run.state}"
-        raise Refused(f"{did}. Nothing was started again; go on at the newest decision task.")
+            outcome += f": version {run.spec.version} is accepted and its run “{run.name}” is {run.state}"
+        raise Refused(f"{outcome}. Nothing was started again; go on at the newest decision task.")
 
 
 def handle_answered_tasks(services: Services, project_id: int, **which: Any) -> None:
-    """Act on the answers of decision tasks, read now: ``which`` is what ``LabelStudio.tasks`` takes.
+    """Read decision tasks from Label Studio and handle their answers.
 
-    One that is gone or cannot be read does not keep the others from it.
+    A task that is deleted or cannot be read does not prevent the handling of the others.
+
+    Args:
+        which: the selection of tasks, as keyword arguments of ``LabelStudio.tasks``.
     """
     if which.get("ids") == []:
         return
@@ -94,22 +97,23 @@ def handle_answered_tasks(services: Services, project_id: int, **which: Any) -> 
 
 
 def next_transition(services: Services, project_id: int, task: Task) -> None:
-    """Act on the answers of a decision task, just read; each is acted on once.
+    """Handle the answers of a decision task; each answer is handled once.
 
-    A refusal becomes the sentence on the decision task. A Label Studio that is away raises: it is tried again.
+    A refusal is shown on the decision task. If Label Studio is unavailable, the error propagates, and the caller
+    retries.
 
-    A copy of the task is as good as the task: who answers it cannot tell, and the task itself may be gone, or be so new
-    that its number was not noted yet. Only the first answer decides, whichever of them it is given on, and what a copy
-    brought along from its original is no answer of its own.
+    Answers on a copy of the task are handled like those on the original: a person cannot distinguish them, and the
+    original may be deleted, or be so new that its id is not stored yet. Only the first answer decides, on whichever of
+    them it is given. An annotation that a copy inherited from its original is not a separate answer.
     """
     with services.database.read() as session:
         point = decision_points.of_key(session, str(task.data.get("datagen_key")))
         if point is None or decision_points.project_of(session, point.study_id, ProjectKind.DECISIONS) != project_id:
-            return  # not ours, or a copy in another study
-    for annotation in sorted(task.annotations, key=lambda one: one.updated_at):
+            return  # not a decision task, or a copy in another study
+    for annotation in sorted(task.annotations, key=lambda annotation: annotation.updated_at):
         form = _Form(point_id=point.id, annotation_id=annotation.id, updated_at=annotation.updated_at)
-        came_along = str(annotation.copied_from) in (point.answer or {})
-        if annotation.was_cancelled or came_along or form.seen(point):
+        is_inherited = str(annotation.copied_from) in (point.answer or {})
+        if annotation.was_cancelled or is_inherited or form.seen(point):
             continue
         with services.database.read() as session:
             current = session.get(DecisionRow, point.id)
@@ -129,26 +133,28 @@ def decide(
     form: _Form | None = None,
     once: Callable[[UnitOfWork], bool] | None = None,
 ) -> None:
-    """Do what ``wish`` says to a study.
+    """Carry out the decision ``wish`` on a study.
 
     Args:
-        form: the submitted decision task it came with, if it came with one.
-        once: says inside the transaction whether it is still to be done, and notes there that it was; for a wish that
-            comes without a form and may come twice.
+        form: the submitted decision task that contains the decision, if any.
+        once: returns, inside the transaction, whether the decision is still to be carried out, and records that it
+            was; for a decision without a form that may arrive twice.
 
     Raises:
-        NotConfirmed: its consequences have to be confirmed first.
-        Refused, NotReady: it is not possible now; nothing was changed.
+        NotConfirmed: the consequences of the decision must be confirmed first.
+        Refused, NotReady: the decision is not possible now; nothing was changed.
     """
     if form is not None:
-        with services.database.read() as session:  # before anything is read for an answer that comes too late
+        with services.database.read() as session:  # refuses a late answer before anything is read
             form.check(session.get_one(DecisionRow, form.point_id), wish)
-    inputs = _read_first(services, study_id, wish)
+    inputs = _read_prerequisites(services, study_id, wish)
     _check_engine(services, study_id, wish)
     check_confirmed(services, study_id, wish)
     with services.database.read() as session:
-        known = session.get(StudyRow, study_id)
-        prepared = prepare(session, known, wish, inputs, services.engine_parameters) if known is not None else None
+        snapshot = session.get(StudyRow, study_id)
+        prepared = (
+            prepare(session, snapshot, wish, inputs, services.engine_parameters) if snapshot is not None else None
+        )
     with services.unit() as unit:
         if once is not None and not once(unit):
             return
@@ -157,7 +163,7 @@ def decide(
         if form is not None:
             point = unit.session.get_one(DecisionRow, form.point_id, populate_existing=True)
             if form.seen(point):
-                return  # the webhook's event and the reconciler came upon it in the same moment
+                return  # the webhook event and the reconciler handled it at the same time
             form.check(point, wish)
         case = DecisionContext(
             unit=unit,
@@ -170,10 +176,10 @@ def decide(
             prepared=prepared,
         )
         started = apply(case)
-        what = str(wish.action) + (
+        audit_entry = str(wish.action) + (
             f" ({started.kind} {started.number}, {counted(started.count, 'image')})" if started else ""
         )
-        unit.note(study, who, what)
+        unit.note(study, who, audit_entry)
         if point is not None:
             if point.action is None:
                 point.action, point.answered_by, point.answered_at = wish.action, who, now()
@@ -187,7 +193,7 @@ def decide(
 
 
 def _refuse_more(services: Services, study_id: int, point_id: int) -> None:
-    """Say, once, that no more answers are acted on."""
+    """Show on the decision task, once, that no more answers are handled."""
     with services.unit() as unit:
         unit.lock_study(study_id)
         point = unit.session.get_one(DecisionRow, point_id, populate_existing=True)
@@ -198,15 +204,17 @@ def _refuse_more(services: Services, study_id: int, point_id: int) -> None:
 
 @contextmanager
 def showing_waits(services: Services, study_id: int, action: StudyEvent, point_id: int | None = None) -> Iterator[None]:
-    """Where an outage ends a decision, show on its task (by default the open one) what it waits for.
+    """Context manager that shows an outage that interrupts a decision on the decision task, by default the open one.
 
-    The outage is raised on: whoever brought the decision tries it again.
+    The error propagates, and the caller retries the decision.
     """
     try:
         yield
     except DatagenError as fault:
         outage = outage_of(fault)
-        if outage is not None and not isinstance(fault, LabelStudioUnavailable):  # no page can be changed without it
+        if outage is not None and not isinstance(
+            fault, LabelStudioUnavailable
+        ):  # without Label Studio no page can be updated
             sentence = f"“{action}” {outage}; it is tried again by itself"
             with services.unit() as unit:
                 unit.lock_study(study_id)
@@ -220,7 +228,7 @@ def showing_waits(services: Services, study_id: int, action: StudyEvent, point_i
 
 
 def _answer(services: Services, study_id: int, form: _Form, annotation: Annotation) -> None:
-    """Act on one submitted form, once; keep the sentence where it is refused."""
+    """Handle one submitted form, once; store the message of a refusal."""
     try:
         wish = read_decision(annotation.result)
         with showing_waits(services, study_id, wish.action, form.point_id):
@@ -239,20 +247,20 @@ def _answer(services: Services, study_id: int, form: _Form, annotation: Annotati
             unit.note(study, annotation.completed_by, f"refused: {refusal}")
 
 
-def _read_first(services: Services, study_id: int, wish: Decision) -> Inputs:
-    """Read from Label Studio what the decision stands on: the inputs, or every verdict of the version's rounds.
+def _read_prerequisites(services: Services, study_id: int, wish: Decision) -> Inputs:
+    """Read the data that the decision needs from Label Studio: the inputs, or every verdict of the version's rounds.
 
     Raises:
-        NotReady: inputs are missing.
-        Refused: the number of images is none that can be made.
+        NotReady: inputs are missing or still being read.
+        Refused: the number of images is missing or out of range.
     """
     if wish.action is StudyEvent.APPROVE:
         wish.checked_count(services.max_run_images)
     if wish.action is StudyEvent.BUILD_PREVIEW:
         inputs = refresh(services, study_id, force=True)
         if inputs.unread:
-            some = f"{counted(inputs.unread, 'input image')} {by_number(inputs.unread, 'is', 'are')}"
-            raise NotReady(f"{some} still being read; ask again when this page no longer says so.")
+            unread = f"{counted(inputs.unread, 'input image')} {by_number(inputs.unread, 'is', 'are')}"
+            raise NotReady(f"{unread} still being read; ask again when this page no longer says so.")
         if missing := inputs.missing():
             raise NotReady("a preview cannot be built yet. Missing: " + "; ".join(missing) + ".")
         return inputs
@@ -267,24 +275,24 @@ def _read_first(services: Services, study_id: int, wish: Decision) -> Inputs:
 
 
 def _check_engine(services: Services, study_id: int, wish: Decision) -> None:
-    """Refuse what the engine could not render, while nothing is queued.
+    """Refuse a decision that the engine could not render, before any job is queued.
 
     Raises:
-        EngineError: the engine is not there, or a parameter is set that is no engine's.
-        Refused: something stands in the way; the sentence says what, and how to go on.
+        EngineError: the engine does not exist, or a parameter is set that belongs to no engine.
+        Refused: a problem prevents rendering; the message names it and the remedy.
     """
     if wish.action not in (StudyEvent.BUILD_PREVIEW, StudyEvent.REFINE, StudyEvent.APPROVE):
         return
     with services.database.read() as session:
         study = session.get(StudyRow, study_id)
         if study is None:
-            return  # whoever locks it says so
+            return  # locking the study raises the error
         spec = spec_versions.current_spec(session, study_id)
         if wish.action is StudyEvent.BUILD_PREVIEW or spec is None:
             engine, parameters = study.engine, spec_versions.parameters_for(study, spec, services.engine_parameters)
-            way_on = remedy(engine)
+            remedies = remedy(engine)
         else:
             engine, parameters = str(spec.body["engine"]), spec.body["parameters"]
-            way_on = (_FROZEN.format(version=spec.version, engine=engine),)
+            remedies = (_FROZEN.format(version=spec.version, engine=engine),)
     if problems := services.engine_problems(engine, parameters):
-        raise Refused(" ".join([*problems, *way_on]))
+        raise Refused(" ".join([*problems, *remedies]))

@@ -1,4 +1,4 @@
-"""Moving a study and its version along the state machine's table, by a decision or by the end of work."""
+"""State transitions of a study and its version, caused by a decision or by the end of work."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from datagen.workflow.services import UnitOfWork
 
 
 def advance(unit: UnitOfWork, study: StudyRow, event: StudyEvent, who: str) -> SpecRow | None:
-    """Move the study and its newest version on by a decision; returns that version.
+    """Apply the transition of a decision to the study and its newest version, and return that version.
 
     Raises:
-        Refused: the table does not have it.
+        Refused: the table of transitions does not contain it.
     """
     step = next_transition(study.state, event)
     spec = spec_versions.current_spec(unit.session, study.id)
@@ -28,7 +28,7 @@ def advance(unit: UnitOfWork, study: StudyRow, event: StudyEvent, who: str) -> S
 
 
 def conclude(unit: UnitOfWork, batch: BatchRow, event: StudyEvent) -> None:
-    """Move the study on because work on ``batch`` ended, and open the next decision point."""
+    """Apply the transition for the end of work on ``batch``, and create the next decision point."""
     study = unit.lock_study(batch.study_id)
     step = next_transition(study.state, event)
     study.state = step.study
@@ -40,18 +40,18 @@ def conclude(unit: UnitOfWork, batch: BatchRow, event: StudyEvent) -> None:
         decision_points.create_decision_point(unit, study, batch)
         return
     point = decision_points.create_decision_point(unit, study)
-    came_of_it = f"preview round {batch.number} could not be made, so version {earlier.version} is here again"
-    point.problem = f"{came_of_it}: {batch.problem}"[:1000]
+    outcome = f"preview round {batch.number} could not be made, so version {earlier.version} is here again"
+    point.problem = f"{outcome}: {batch.problem}"[:1000]
 
 
 def revive(unit: UnitOfWork, study: StudyRow, batch: BatchRow, who: str) -> None:
-    """Move the study back to where it stood before ``batch`` failed: its work is under way again.
+    """Return the study to its state before ``batch`` failed, and mark the batch as running again.
 
-    The open decision point counts as answered with that: it shows the batch's progress from now on, and the next one
-    opens when the batch ends.
+    The open decision point is answered with “retry”. It then shows the progress of the batch, and the next decision
+    point is created when the batch ends.
 
     Raises:
-        Refused: the table does not have it: the study is stopped, or something else is under way.
+        Refused: the table of transitions does not contain it: the study is stopped, or other work is in progress.
     """
     is_round = batch.kind == BatchKind.ROUND
     step = next_transition(study.state, StudyEvent.RETRY_ROUND if is_round else StudyEvent.RETRY_RUN)
@@ -78,7 +78,10 @@ def revive(unit: UnitOfWork, study: StudyRow, batch: BatchRow, who: str) -> None
 
 
 def go_back(unit: UnitOfWork, study: StudyRow) -> SpecRow | None:
-    """Put a study whose newest version came to nothing back to the newest that has a round; None where none has."""
+    """Return a study whose newest version failed to its newest version with a round, and return that version.
+
+    Return None if no version has a round.
+    """
     earlier = spec_versions.current_spec(unit.session, study.id)
     if earlier is None:
         return None

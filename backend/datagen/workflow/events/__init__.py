@@ -1,1 +1,1 @@
-"""Webhook events, and the reconciler that finds those that were lost."""
+"""Webhook events, and the reconciler that finds changes whose events were lost."""

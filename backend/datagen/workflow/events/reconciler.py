@@ -1,9 +1,10 @@
-"""The reconciler: finds what was made, changed or deleted in Label Studio while nobody listened.
+"""The reconciler: finds what was created, changed or deleted in Label Studio if the webhook event was lost.
 
-A webhook is sent once and may be lost. How much there is in all projects is one question; where that changed, something
-was made or deleted, and the desk is looked at. What was edited changes no count, but tasks remember when they were
-touched, so every other desk is looked at every second time: asked for the numbers of the tasks touched since the last
-look, and only those that were are read. The cost grows with what changed, not with what exists.
+A webhook is sent once and may be lost. One request returns the counts of all projects. If the counts of a project
+changed, something was created or deleted, and the project is checked. An edit changes no count, but a task stores the
+time of its last update. Every other project is therefore checked in every second pass. A check requests the ids of the
+tasks updated since the last check, and reads only those tasks. The cost grows with the number of changes, not with the
+number of tasks.
 """
 
 from __future__ import annotations
@@ -33,42 +34,43 @@ from datagen.workflow.services import JobKind, Services
 
 log = structlog.get_logger()
 
-#: Looked at again behind the newest change seen, until so long after it was first seen: Label Studio stamps a change
-#: before it commits it, a slow commit comes to light after a faster, later one, and where it runs on several machines
-#: their clocks differ.
+#: Tasks updated up to this long before the newest update seen are requested again, until this long after that update
+#: was first seen. Label Studio stamps a change before it commits it, so a slow commit becomes visible after a faster,
+#: later one. If Label Studio runs on several machines, their clocks differ.
 OVERLAP = timedelta(seconds=15)
-#: A project that Label Studio fails at is left alone for so long, unless something is made or deleted there.
+#: A project that could not be read is skipped for this long, unless something is created or deleted in it.
 FAULT_PAUSE = timedelta(seconds=60)
 _OUR_FAULT = (
     "Project {project} ({desk}) could not be read for a reason of ours ({fault}); the workers' log has it. "
     "It is tried again; its inputs, verdicts and decisions of the last moments may be missing until then."
 )
-#: Nothing is to be looked at again.
+#: The value of ``ProjectRow.seen`` if no update needs to be requested again.
 _SETTLED = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Seen:
-    """What a look saw of a desk: fields of its row."""
+class _CheckResult:
+    """The result of a check of a project: new values for the fields of its row."""
 
     project_id: int
     seen_until: str
     seen: str
     counted: str
-    #: None: as it was
+    #: None: unchanged
     tasks: int | None = None
-    #: why it could not be looked at, as a sentence
+    #: the reason why the project could not be checked, as a sentence
     fault: str = ""
 
 
 def reconcile(services: Services) -> None:
-    """Look at every desk that people write at; one that cannot be read is named where people look, the others go on.
+    """Check every project in which people create, edit or delete tasks.
 
-    A desk where nothing was made or deleted is looked at every second time.
+    A project without creations or deletions is checked in every second pass. A project that cannot be read is named on
+    the decision task, and the other projects are checked all the same.
 
     Raises:
-        LabelStudioUnavailable: Label Studio is away; the next look sees the same changes.
-        OperationalError, InterfaceError: the database is away.
+        LabelStudioUnavailable: Label Studio is unavailable; the next pass finds the same changes.
+        OperationalError, InterfaceError: the database is unavailable.
     """
     moment = now()
     with services.database.read() as session:
@@ -84,39 +86,39 @@ def reconcile(services: Services) -> None:
     if not projects:
         return
     counts = services.label_studio.counts([project_row.project_id for project_row in projects])
-    seen: list[_Seen] = []
+    results: list[_CheckResult] = []
     try:
         for project_row in _due(projects, counts, moment):
-            there = counts[project_row.project_id]
+            current = counts[project_row.project_id]
             try:
-                seen.append(_look(services, project_row, there, moment))
+                results.append(_check(services, project_row, current, moment))
             except (LabelStudioUnavailable, OperationalError, InterfaceError):
                 raise
             except LabelStudioFault as fault:
                 log.warning(
                     "reconciler.fault", study=project_row.study_id, kind=str(project_row.kind), reason=str(fault)
                 )
-                seen.append(_failed(project_row, str(there), str(fault)))
+                results.append(_failed(project_row, str(current), str(fault)))
             except (LabelStudioError, StoreUnavailable) as refusal:
                 log.warning(
                     "reconciler.refused", study=project_row.study_id, kind=str(project_row.kind), reason=str(refusal)
                 )
-                seen.append(_failed(project_row, project_row.counted, str(refusal)))
-            except Exception as fault:  # of ours: told in the log and at the study, and the other desks go on
+                results.append(_failed(project_row, project_row.counted, str(refusal)))
+            except Exception as fault:  # a bug: it is logged and shown at the study, and the other projects are checked
                 log.exception("reconciler.failed", study=project_row.study_id, kind=str(project_row.kind))
                 sentence = _OUR_FAULT.format(
                     project=project_row.project_id, kind=project_row.kind, fault=type(fault).__name__
                 )
-                seen.append(_failed(project_row, str(there), sentence))
+                results.append(_failed(project_row, str(current), sentence))
     finally:
-        _note(services, seen, moment)
+        _store(services, results, moment)
 
 
 def _due(projects: Sequence[ProjectRow], counts: Mapping[int, Counts], moment: datetime) -> list[ProjectRow]:
-    """The desks to look at now: where something was made or deleted, and half of the others.
+    """Return the projects to check now: those with creations or deletions, and half of the others.
 
-    Of the others those that the last look left out, and more only where that is less than half of them; none that
-    could not be looked at a moment ago.
+    The half consists of the projects that the last pass omitted, and of more if these are less than half. Projects that
+    could not be read less than ``FAULT_PAUSE`` ago are left out.
     """
     for project_row in projects:
         if project_row.project_id not in counts:
@@ -126,22 +128,25 @@ def _due(projects: Sequence[ProjectRow], counts: Mapping[int, Counts], moment: d
                 kind=str(project_row.kind),
                 project=project_row.project_id,
             )
-    there = [project_row for project_row in projects if project_row.project_id in counts]
-    changed = [project_row for project_row in there if project_row.counted != str(counts[project_row.project_id])]
+    existing = [project_row for project_row in projects if project_row.project_id in counts]
+    changed = [project_row for project_row in existing if project_row.counted != str(counts[project_row.project_id])]
     quiet = [
         project_row
-        for project_row in there
-        if project_row.counted == str(counts[project_row.project_id]) and not _pauses(project_row, moment)
+        for project_row in existing
+        if project_row.counted == str(counts[project_row.project_id]) and not _is_paused(project_row, moment)
     ]
     never = datetime.min.replace(tzinfo=UTC)
-    last = max((project_row.looked_at or never for project_row in there), default=never)
+    last = max((project_row.looked_at or never for project_row in existing), default=never)
     quiet.sort(key=lambda project_row: project_row.looked_at or never)
-    left_out = sum(1 for project_row in quiet if (project_row.looked_at or never) < last)
-    return changed + quiet[: max(left_out, (len(quiet) + 1) // 2)]
+    omitted = sum(1 for project_row in quiet if (project_row.looked_at or never) < last)
+    return changed + quiet[: max(omitted, (len(quiet) + 1) // 2)]
 
 
-def _pauses(project: ProjectRow, moment: datetime) -> bool:
-    """Whether a desk could not be looked at a moment ago; one of which only some tasks could not goes on."""
+def _is_paused(project: ProjectRow, moment: datetime) -> bool:
+    """Return whether the last check of a project failed less than ``FAULT_PAUSE`` ago.
+
+    A check that failed to read only some tasks does not count as failed.
+    """
     return (
         unreadable_tasks.is_fault(project)
         and project.looked_at is not None
@@ -149,14 +154,15 @@ def _pauses(project: ProjectRow, moment: datetime) -> bool:
     )
 
 
-def _look(services: Services, project: ProjectRow, counts: Counts, moment: datetime) -> _Seen:
-    """Act on what was touched at one desk since the last look as on events; what is to be remembered of it."""
+def _check(services: Services, project: ProjectRow, counts: Counts, moment: datetime) -> _CheckResult:
+    """Handle the tasks of a project that were updated since the last check, like events; return the result."""
     since = _since(project)
     stamps = services.label_studio.stamps(project.project_id, updated_since=since) if counts.tasks else []
-    until = max((when for _, when in stamps), default="")
+    until = max((updated_at for _, updated_at in stamps), default="")
     until = max(until, project.seen_until)
     is_new = bool(stamps) and _digest(stamps, since) != project.seen
-    # what makes or deletes touches a task; where none was, tasks went, or Label Studio came back from a backup
+    # creating a task, and creating or deleting an annotation, updates a task; if the counts changed without an updated
+    # task, tasks were deleted or Label Studio was restored from a backup
     reread = counts.tasks != project.tasks or (str(counts) != project.counted and not is_new)
     reread = unreadable_tasks.recheck(services, project) or reread
     match project.kind:
@@ -172,52 +178,55 @@ def _look(services: Services, project: ProjectRow, counts: Counts, moment: datet
                 with services.unit() as unit:
                     decision_points.republish_open_decision(unit, project.study_id)
         case _:
-            touched = read_tasks(services, project.project_id, updated_since=since)[0] if is_new else ()
-            _check_inputs(services, project, touched, reread=reread)
+            updated = read_tasks(services, project.project_id, updated_since=since)[0] if is_new else ()
+            _check_inputs(services, project, updated, reread=reread)
     if is_new:
         seen = _digest(stamps, _before(until))
     else:
         was_long_ago = project.looked_at is not None and moment - project.looked_at >= OVERLAP
         seen = _SETTLED if was_long_ago else project.seen
-    return _Seen(
+    return _CheckResult(
         project_id=project.project_id,
         seen_until=until,
         seen=seen,
         counted=str(counts),
-        tasks=counts.tasks if project.kind.role is None else None,  # of inputs, whoever reads them all says how many
+        tasks=counts.tasks if project.kind.role is None else None,  # a full reading of inputs sets it
     )
 
 
-def _failed(project: ProjectRow, counted: str, fault: str) -> _Seen:
-    """What was touched meanwhile is to be seen by the next look; ``counted`` says whether that comes at once."""
-    return _Seen(
+def _failed(project: ProjectRow, counted: str, fault: str) -> _CheckResult:
+    """Return the result of a failed check, so that the next check finds the same updates.
+
+    The next pass checks the project at once if ``counted`` differs from the counts then.
+    """
+    return _CheckResult(
         project_id=project.project_id, seen_until=project.seen_until, seen=project.seen, counted=counted, fault=fault
     )
 
 
-def _note(services: Services, seen: Sequence[_Seen], moment: datetime) -> None:
-    if not seen:
+def _store(services: Services, results: Sequence[_CheckResult], moment: datetime) -> None:
+    if not results:
         return
     with services.unit() as unit:
-        for one in seen:
-            project = unit.session.get(ProjectRow, one.project_id)
+        for result in results:
+            project = unit.session.get(ProjectRow, result.project_id)
             if project is None:
                 continue  # deleted meanwhile
-            project.seen_until, project.seen, project.counted = one.seen_until, one.seen, one.counted
-            project.tasks = project.tasks if one.tasks is None else one.tasks
+            project.seen_until, project.seen, project.counted = result.seen_until, result.seen, result.counted
+            project.tasks = project.tasks if result.tasks is None else result.tasks
             project.looked_at = moment
-            unreadable_tasks.refresh(unit, project, one.fault)
+            unreadable_tasks.refresh(unit, project, result.fault)
 
 
-def _check_inputs(services: Services, project: ProjectRow, touched: Sequence[Task], *, reread: bool) -> None:
-    """Have the inputs read again where a task is new, was answered anew, or is gone."""
-    if not (touched or reread):
+def _check_inputs(services: Services, project: ProjectRow, updated: Sequence[Task], *, reread: bool) -> None:
+    """Enqueue a reading of the inputs if a task is new, has a new answer, or was deleted."""
+    if not (updated or reread):
         return
     with services.database.read() as session:
-        of_desk = (InputRow.study_id == project.study_id, InputRow.role == project.kind.role)
-        known = dict(session.execute(select(InputRow.task_id, InputRow.updated_at).where(*of_desk)).all())
-    changed = [task.id for task in touched if not _is_skip(task) and known.get(task.id) != _said_at(task)]
-    skipped = [task.id for task in touched if _is_skip(task) and task.id in known]
+        of_project = (InputRow.study_id == project.study_id, InputRow.role == project.kind.role)
+        known = dict(session.execute(select(InputRow.task_id, InputRow.updated_at).where(*of_project)).all())
+    changed = [task.id for task in updated if not _is_skip(task) and known.get(task.id) != _answered_at(task)]
+    skipped = [task.id for task in updated if _is_skip(task) and task.id in known]
     if not (changed or skipped or reread):
         return
     log.info("reconciler.inputs", study=project.study_id, kind=str(project.kind), changed=len(changed), all=reread)
@@ -226,7 +235,7 @@ def _check_inputs(services: Services, project: ProjectRow, touched: Sequence[Tas
         unit.enqueue_after_commit(JobKind.INPUTS, project.study_id)
 
 
-def _said_at(task: Task) -> str:
+def _answered_at(task: Task) -> str:
     return task.newest.updated_at if task.newest else ""
 
 
@@ -235,18 +244,18 @@ def _is_skip(task: Task) -> bool:
 
 
 def _since(project: ProjectRow) -> str | None:
-    """From when on tasks are asked for; None: all."""
+    """Return the time since which updated tasks are requested; None for all tasks."""
     if not project.seen_until:
         return None
     return _before(project.seen_until, -timedelta(microseconds=1) if project.seen == _SETTLED else OVERLAP)
 
 
-def _before(when: str, span: timedelta = OVERLAP) -> str:
-    # the one form that Label Studio's filters take
-    return (datetime.fromisoformat(when) - span).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+def _before(timestamp: str, span: timedelta = OVERLAP) -> str:
+    # the only format that Label Studio's filters accept
+    return (datetime.fromisoformat(timestamp) - span).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def _digest(stamps: Sequence[tuple[int, str]], since: str | None) -> str:
-    """Of what was touched from ``since`` on."""
-    some = sorted(one for one in stamps if since is None or one[1] >= since)
-    return hashlib.sha256(json.dumps(some).encode()).hexdigest()
+    """Return a digest of the stamps (task id, time of update) from ``since`` on."""
+    recent = sorted(stamp for stamp in stamps if since is None or stamp[1] >= since)
+    return hashlib.sha256(json.dumps(recent).encode()).hexdigest()

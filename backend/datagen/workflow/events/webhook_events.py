@@ -1,4 +1,7 @@
-"""What an event from Label Studio means: which desk it came from, and what follows. The truth is read, not believed."""
+"""Handling of webhook events from Label Studio, by the kind of their project.
+
+An event only triggers a reading: the data is read from Label Studio, and not taken from the event.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +26,7 @@ from datagen.workflow.services import JobKind, Services, UnitOfWork
 
 log = structlog.get_logger()
 
-#: An event that failed so often for other reasons than an absent Label Studio is given up; the reconciler reads the
-#: truth anyway.
+#: An event is given up after this many failures other than outages; the reconciler reads the same data later.
 MOST_ATTEMPTS = 5
 
 TASKS_DELETED = "TASKS_DELETED"
@@ -32,14 +34,14 @@ _TASK_ACTIONS = ("TASKS_CREATED", TASKS_DELETED)
 
 
 def handle(services: Services, inbox_id: int) -> None:
-    """Act on one event, if it still waits."""
+    """Handle one event, if it is still pending."""
     with services.unit() as unit:
         row = leases.claim(unit.session, InboxRow, inbox_id, services.lease_seconds)
     if row is None:
         return
     try:
         with leases.keep_renewed(services.database, row, services.lease_seconds):
-            _act(services, row)
+            _handle_event(services, row)
     except LabelStudioMissing as gone:
         log.info("event.outdated", inbox=inbox_id, action=row.action, reason=str(gone))
     except Exception as fault:
@@ -47,15 +49,15 @@ def handle(services: Services, inbox_id: int) -> None:
         if not isinstance(fault, DatagenError) and outage_of(fault) is None:
             raise
         return
-    persist(lambda: _end_alone(services, row))
+    persist(lambda: _finish_in_transaction(services, row))
     log.info("event.handled", inbox=inbox_id, action=row.action, project=row.project_id)
 
 
-def _act(services: Services, row: InboxRow) -> None:
+def _handle_event(services: Services, row: InboxRow) -> None:
     with services.database.read() as session:
         project_row = session.get(ProjectRow, row.project_id) if row.project_id is not None else None
     if project_row is None:
-        return  # a project that is not ours (any more)
+        return  # the project belongs to no study (any more)
     if row.action == START_TRAINING:
         start_training(services, row, project_row.study_id)
         return
@@ -74,20 +76,20 @@ def _act(services: Services, row: InboxRow) -> None:
             submit.handle_answered_tasks(services, project_row.project_id, ids=row.task_ids)
         case ProjectKind.DECISIONS if row.action == TASKS_DELETED:
             with services.unit() as unit:
-                decision_points.republish_open_decision(
-                    unit, project_row.study_id
-                )  # somebody may wait for the task that was deleted
+                # the deleted task may be the one of the open decision
+                decision_points.republish_open_decision(unit, project_row.study_id)
         case _:
-            pass  # our own tasks, coming back as events
+            pass  # events of tasks that the workers create
 
 
 def start_training(services: Services, row: InboxRow, study_id: int) -> None:
-    """ "Start Training" in a project's menu is "build preview"; a refusal is shown on the open decision task.
+    """Handle "Start Training" in a project's menu as "build preview"; a refusal is shown on the open decision task.
 
-    Unlike a form it leaves nothing behind by which it could be known again. So the event ends in the very transaction
-    that acts on it: whoever is killed, or loses the lease, has either done both or nothing.
+    Unlike a form, the event leaves no record by which a repetition could be detected. It is therefore marked as handled
+    in the same transaction that carries out the decision: a worker that is killed or loses its lease has done both or
+    neither.
     """
-    once = partial(_end, row)
+    once = partial(_finish, row)
     try:
         with submit.showing_waits(services, study_id, StudyEvent.BUILD_PREVIEW):
             submit.decide(services, study_id, Decision(action=StudyEvent.BUILD_PREVIEW), "Start Training", once=once)
@@ -104,13 +106,13 @@ def start_training(services: Services, row: InboxRow, study_id: int) -> None:
                 unit.add_to_outbox(study_id, OutboxKind.DECISION, point.id)
 
 
-def _end_alone(services: Services, row: InboxRow) -> None:
+def _finish_in_transaction(services: Services, row: InboxRow) -> None:
     with services.unit() as unit:
-        _end(row, unit)
+        _finish(row, unit)
 
 
-def _end(row: InboxRow, unit: UnitOfWork) -> bool:
-    """Mark an event as handled; False when it was before, or when it is somebody else's by now."""
+def _finish(row: InboxRow, unit: UnitOfWork) -> bool:
+    """Mark an event as handled; return False if it was handled before or the lease was lost."""
     held = leases.get_if_owned(unit.session, InboxRow, row.id, row.token)
     if held is None:
         return False

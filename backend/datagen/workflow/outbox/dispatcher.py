@@ -1,7 +1,7 @@
-"""Telling Label Studio what the outbox says: review tasks, dataset tasks, decision tasks, tabs.
+"""The outbox dispatcher: publishes review tasks, dataset tasks, decision tasks, tabs and proposals to Label Studio.
 
-What is told is read from the rows when it is told, so a late telling tells the newest. Every telling can be killed at
-any line and run again: tasks are looked up by our key before they are made.
+The rows are read at the time of publication, so that a late publication contains the newest state. Every publication
+is idempotent: a task is looked up by its key before it is created, so a killed publication can be repeated.
 """
 
 from __future__ import annotations
@@ -50,22 +50,22 @@ from datagen.workflow.study_options import options_of
 
 log = structlog.get_logger()
 
-#: A telling that Label Studio refused so often is given up, with its reason for people to see.
+#: A publication is given up after this many failures; its reason is shown to people.
 MOST_REFUSALS = 8
-#: What took more than one try is looked at again after so many leases: a request whose sender was killed, or gave up
-#: waiting, lives on in Label Studio, and may make its tasks after those of the next try.
+#: A publication that took more than one attempt is repeated after this many lease durations: Label Studio may continue
+#: a request whose client was killed or timed out, and create its tasks after those of the next attempt.
 LEASES_TO_LAST_LOOK = 2
 
 
 def dispatch(services: Services, outbox_id: int) -> None:
-    """Tell Label Studio of one outbox row, if it still waits."""
+    """Publish one outbox row to Label Studio, if it is still pending."""
     with services.unit() as unit:
         row = leases.claim(unit.session, OutboxRow, outbox_id, services.lease_seconds)
     if row is None:
         return
     try:
         with leases.keep_renewed(services.database, row, services.lease_seconds):
-            _TELLERS[row.kind](services, row.subject_id)
+            _PUBLISHERS[row.kind](services, row.subject_id)
     except Exception as fault:
         try_again(services, row, fault, most_attempts=MOST_REFUSALS, kind=row.kind)
         if not isinstance(fault, DatagenError) and outage_of(fault) is None:
@@ -75,25 +75,25 @@ def dispatch(services: Services, outbox_id: int) -> None:
 
 
 def _end(services: Services, row: OutboxRow) -> None:
-    """Mark what was told as done, or as to be told again."""
+    """Mark an outbox row as done, or as due again."""
     with services.unit() as unit:
         current = leases.get_if_owned(unit.session, OutboxRow, row.id, row.token)
         if current is None:
             return
         current.told_at = now()
-        if current.revision != row.revision:  # it changed while we told
+        if current.revision != row.revision:  # it changed during the publication
             leases.postpone(current, "", now())
             leases.start_afresh(current)
             unit.enqueue_after_commit(JobKind.OUTBOX, current.id)
-        elif row.attempts > 1:  # an earlier try may have left a request on its way: look once more for what it made
+        elif row.attempts > 1:  # a request of an earlier attempt may still create tasks: check once more
             leases.postpone(current, "", now() + LEASES_TO_LAST_LOOK * timedelta(seconds=services.lease_seconds))
             leases.start_afresh(current)
         else:
             leases.finish(current)
 
 
-def _tell_samples(services: Services, shard_id: int) -> None:
-    """Make the review or dataset tasks of a shard; the last shard of a batch ends the batch."""
+def _publish_samples(services: Services, shard_id: int) -> None:
+    """Create the review or dataset tasks of a shard; the last shard of a batch ends the batch."""
     with services.database.read() as session:
         shard = session.get_one(ShardRow, shard_id)
         batch = shard.batch
@@ -101,7 +101,7 @@ def _tell_samples(services: Services, shard_id: int) -> None:
         project_kind = ProjectKind.PREVIEWS if batch.kind == BatchKind.ROUND else ProjectKind.DATASET
         project_id = _project(services, study.id, project_kind)
         rows = session.scalars(select(SampleRow).where(SampleRow.shard_id == shard_id).order_by(SampleRow.index)).all()
-        if shard.published_at is not None:  # somebody deleted the task of a sample that has none any more
+        if shard.published_at is not None:  # a published sample without a task: a person deleted the task
             rows = [row for row in rows if row.task_id is not None]
     drafts = [_draft(services, study, spec, batch, row, project_kind) for row in rows]
     name = batch_name(batch) if project_kind is ProjectKind.PREVIEWS else f"{batch_name(batch)}-{shard.start}"
@@ -118,9 +118,8 @@ def _tell_samples(services: Services, shard_id: int) -> None:
         if batch.state != WorkState.RUNNING or not spec_versions.is_published(unit.session, batch):
             decision_points.republish_decisions(unit, batch)
             if batch.kind == BatchKind.ROUND and batch.state != WorkState.RUNNING:
-                unit.add_to_outbox(
-                    study.id, OutboxKind.REVIEW_TASKS, batch.id
-                )  # it ended before its tasks were made: they are open
+                # the round ended before its tasks were created, so they are still open
+                unit.add_to_outbox(study.id, OutboxKind.REVIEW_TASKS, batch.id)
             return
         batch.state, batch.published_at = WorkState.DONE, now()
         if batch.kind == BatchKind.ROUND:
@@ -131,7 +130,7 @@ def _tell_samples(services: Services, shard_id: int) -> None:
 
 
 def _ensure_tasks(services: Services, project_id: int, name: str, drafts: Sequence[TaskDraft]) -> dict[str, int]:
-    """Publish drafts; those whose tasks Label Studio cannot send keep the others from nothing."""
+    """Publish drafts as tasks; a task that Label Studio cannot send does not prevent the others."""
     unreadable: list[int] = []
     task_ids = task_publisher.ensure_tasks(services.label_studio, project_id, name, drafts, unreadable=unreadable)
     unreadable_tasks.note(services, project_id, unreadable)
@@ -152,21 +151,21 @@ def _draft(
         **_columns(batch, sample),
     }
     label = prediction(sample, project_kind)
-    # Label Studio's own export takes annotations alone
+    # Label Studio's own export contains annotations only
     annotated = project_kind is ProjectKind.DATASET and batch.count <= (options_of(study).annotate_up_to or 0)
     annotations = [{"result": label["result"]}] if annotated else []
     return TaskDraft(key=row.key, data=data, predictions=[label], annotations=annotations)
 
 
 def _columns(batch: BatchRow, sample: Sample) -> dict[str, str]:
-    """What the task list shows beside what the form shows."""
+    """Return the data that only the task list shows, not the form."""
     if batch.kind == BatchKind.ROUND:
         return dict(review_tasks.EMPTY_COLUMNS)
     return {"run_name": batch.name, "file": f"{sample.provenance.file_stem}.png"}
 
 
-def _tell_decision(services: Services, decision_id: int) -> None:
-    """Make or renew the task of a decision point."""
+def _publish_decision(services: Services, decision_id: int) -> None:
+    """Create or update the task of a decision point."""
     with services.database.read() as session:
         decision = session.get_one(DecisionRow, decision_id)
         project_id = _project(services, decision.study_id, ProjectKind.DECISIONS)
@@ -177,15 +176,15 @@ def _tell_decision(services: Services, decision_id: int) -> None:
     task_id = _ensure_tasks(services, project_id, key, [draft])[key]
     if decision.task_id is not None:
         task_publisher.ensure_task_data(services.label_studio, task_id, data)
-    if decision.task_id != task_id:  # it is new, or somebody deleted the old one
+    if decision.task_id != task_id:  # the task is new, or a person deleted the old one
         with services.unit() as unit:
             unit.session.get_one(DecisionRow, decision_id).task_id = task_id
     if sheet is not None:
         services.images.put(sheet)
 
 
-def _tell_tabs(services: Services, batch_id: int) -> None:
-    """Have the tabs of the Previews project show the study's newest round."""
+def _publish_tabs(services: Services, batch_id: int) -> None:
+    """Make the tabs of the Previews project show the study's newest round."""
     with services.database.read() as session:
         batch = session.get_one(BatchRow, batch_id)
         newest = session.scalar(
@@ -206,18 +205,21 @@ def _project(services: Services, study_id: int, project_kind: ProjectKind) -> in
         return project_id
 
 
-def _tell_proposal(services: Services, task_id: int) -> None:
-    """Replace the proposal that Label Studio keeps of a task; where it keeps none, it asks when the task is opened."""
+def _publish_proposal(services: Services, task_id: int) -> None:
+    """Replace the proposal that Label Studio stores for a task.
+
+    If it stores none, it requests the proposal when the task is opened.
+    """
     with services.database.read() as session:
         proposal = session.get(ProposalRow, task_id)
     if proposal is not None and services.label_studio.predictions(task_id):
         services.label_studio.replace_predictions(task_id, [proposal.prediction])
 
 
-_TELLERS = {
-    OutboxKind.SAMPLES: _tell_samples,
-    OutboxKind.DECISION: _tell_decision,
-    OutboxKind.TABS: _tell_tabs,
+_PUBLISHERS = {
+    OutboxKind.SAMPLES: _publish_samples,
+    OutboxKind.DECISION: _publish_decision,
+    OutboxKind.TABS: _publish_tabs,
     OutboxKind.REVIEW_TASKS: review_tasks.update,
-    OutboxKind.PROPOSAL: _tell_proposal,
+    OutboxKind.PROPOSAL: _publish_proposal,
 }

@@ -1,1 +1,1 @@
-"""Verdicts: reading them from Label Studio, and the review tasks that ask for them."""
+"""Verdicts, which are read from Label Studio, and the review tasks on which they are given."""

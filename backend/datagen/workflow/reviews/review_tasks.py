@@ -1,9 +1,9 @@
-"""Review tasks as their round stands: which of them wait for a verdict, and what their list shows.
+"""Updates of review tasks: their closing annotations, and the columns of their list.
 
-Label Studio hands out every task without an annotation, whatever tab a person stands on. So the tasks of a round that
-takes no more verdicts are closed by an annotation of ours, which is no verdict. A person may judge a closed task all
-the same: that verdict comes too late, is kept, and the decision task says so. Where a round takes verdicts again, our
-annotations are deleted. Running it again changes nothing.
+Label Studio assigns every task without an annotation, whichever tab a person has open. A task of a round that accepts
+no more verdicts is therefore closed by an annotation without a verdict. A person may still judge a closed task: that
+verdict is late, it is kept, and the decision task shows this. If a round accepts verdicts again, the closing
+annotations are deleted. The update is idempotent.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from datagen.workflow.reviews import verdict_sync
 from datagen.workflow.sample_mapping import shown_number
 from datagen.workflow.services import Services, UnitOfWork
 
-#: Fields of a review task's data that its list shows; they are there from the beginning, so that they are columns.
+#: Fields of a review task's data that the list shows as columns; a new task contains them, so that the columns exist.
 EMPTY_COLUMNS: Mapping[str, str] = {"status": "to review", "verdict": "", "reasons": "", "comment": ""}
-#: Longest comment in the list; the whole of it is in the annotation.
+#: Longest comment in the list, in characters; the annotation holds the full comment.
 _LONGEST_COMMENT = 200
-#: Why a round takes no more verdicts.
+#: The status that names why a round accepts no more verdicts.
 _CLOSED_BECAUSE = {
     SpecState.REFINED: "closed: refined",
     SpecState.SUPERSEDED: "closed: built anew",
@@ -41,18 +41,18 @@ _CLOSED_BECAUSE = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Round:
-    """A round as its rows say."""
+    """The state of a round according to its rows."""
 
     project_id: int
     batch_name: str
-    #: None while the round takes verdicts
+    #: None while the round accepts verdicts
     closed_because: str | None
-    #: by the sample's key
+    #: values of the columns, by the sample's key
     columns: Mapping[str, Mapping[str, str]]
 
 
 def request(unit: UnitOfWork, spec: SpecRow) -> None:
-    """Have the review tasks of a version's rounds brought up to date after this transaction."""
+    """Add outbox rows that update the review tasks of a version's rounds after this transaction."""
     rounds = unit.session.scalars(
         select(BatchRow.id).where(BatchRow.spec_id == spec.id, BatchRow.kind == BatchKind.ROUND)
     )
@@ -61,30 +61,34 @@ def request(unit: UnitOfWork, spec: SpecRow) -> None:
 
 
 def update(services: Services, batch_id: int) -> None:
-    """Bring the review tasks of a round up to date: their columns, and whether they are closed."""
+    """Update the review tasks of a round: their columns and their closing annotations."""
     with services.database.read() as session:
         batch = session.get(BatchRow, batch_id)
-        found = _read(session, batch) if batch is not None else None
-    if found is None:
+        round_state = _read(session, batch) if batch is not None else None
+    if round_state is None:
         return  # deleted meanwhile
     client = services.label_studio
-    tasks, _ = read_tasks(services, found.project_id, batch=found.batch_name)
+    tasks, _ = read_tasks(services, round_state.project_id, batch=round_state.batch_name)
     for task in tasks:
-        columns = found.columns.get(str(task.data.get("datagen_key")))
+        columns = round_state.columns.get(str(task.data.get("datagen_key")))
         if columns is None:
-            continue  # a copy of a task of ours whose key somebody changed
+            continue  # a copy of a review task whose key a person changed
         if any(task.data.get(name) != value for name, value in columns.items()):
             client.update_task_data(task.id, {**task.data, **columns})
-        _close_or_open(services, task, closed=found.closed_because is not None)
+        _close_or_open(services, task, closed=round_state.closed_because is not None)
 
 
 def _close_or_open(services: Services, task: Task, *, closed: bool) -> None:
-    ours = [one.id for one in task.annotations if is_closing(one.result) and verdict(one.result) is None]
+    closing_ids = [
+        annotation.id
+        for annotation in task.annotations
+        if is_closing(annotation.result) and verdict(annotation.result) is None
+    ]
     if closed:
-        if not any(not one.was_cancelled for one in task.annotations):
+        if not any(not annotation.was_cancelled for annotation in task.annotations):
             services.label_studio.annotate(task.id, closing())
         return
-    for annotation_id in ours:
+    for annotation_id in closing_ids:
         services.label_studio.delete_annotation(annotation_id)
 
 
@@ -93,8 +97,8 @@ def _read(session: Session, batch: BatchRow) -> _Round | None:
     if project_id is None:
         return None
     state = session.get_one(SpecRow, batch.spec_id).state
-    because = None if verdict_sync.takes_verdicts(state) else _CLOSED_BECAUSE[state]
-    said: dict[str, list[VerdictRow]] = {}
+    closed_because = None if verdict_sync.takes_verdicts(state) else _CLOSED_BECAUSE[state]
+    verdicts: dict[str, list[VerdictRow]] = {}
     numbers: dict[str, int] = {}
     rows = session.execute(
         select(SampleRow.key, SampleRow.index, VerdictRow)
@@ -104,8 +108,8 @@ def _read(session: Session, batch: BatchRow) -> _Round | None:
     )
     for key, index, row in rows:
         numbers[key] = shown_number(batch, index)
-        said.setdefault(key, []).extend([row] if row is not None else [])
-    counted = set(
+        verdicts.setdefault(key, []).extend([row] if row is not None else [])
+    effective = set(
         session.scalars(
             select(VerdictRow.annotation_id)
             .join(SampleRow, SampleRow.id == VerdictRow.sample_id)
@@ -115,19 +119,22 @@ def _read(session: Session, batch: BatchRow) -> _Round | None:
     return _Round(
         project_id=project_id,
         batch_name=verdict_sync.batch_name(batch),
-        closed_because=because,
+        closed_because=closed_because,
         columns={
-            # tasks that an earlier version made count from 0
-            key: {"index": str(numbers[key]), **_columns(given, counted, because)}
-            for key, given in said.items()
+            # tasks created by an earlier version count from 0
+            key: {"index": str(numbers[key]), **_columns(sample_verdicts, effective, closed_because)}
+            for key, sample_verdicts in verdicts.items()
         },
     )
 
 
-def _columns(given: Sequence[VerdictRow], counted: set[int], closed_because: str | None) -> dict[str, str]:
-    """What the list shows of one sample; a late verdict is named as such."""
-    in_time = [row for row in given if row.annotation_id in counted]
-    late = [row for row in given if row.late]
+def _columns(verdicts: Sequence[VerdictRow], effective: set[int], closed_because: str | None) -> dict[str, str]:
+    """Return the columns of one sample in the list; a late verdict is marked as late.
+
+    ``effective`` holds the annotation ids of the verdicts that count.
+    """
+    in_time = [row for row in verdicts if row.annotation_id in effective]
+    late = [row for row in verdicts if row.late]
     if any(row.changed_late for row in in_time):
         status = "reviewed; changed too late, counts as it was"
     elif in_time:

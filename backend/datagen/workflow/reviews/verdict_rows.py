@@ -1,7 +1,8 @@
-"""Making the rows of verdicts equal to what review tasks hold; which tasks are read, and when, is for ``verdicts``.
+"""Synchronization of the verdict rows with the contents of review tasks; ``verdict_sync`` selects and reads the tasks.
 
-Whoever may write tasks may copy a review task a thousand times. So what the tasks say is parsed before the transaction
-opens, a transaction writes some samples and is linear in their verdicts, and of a sample not more than a bound is kept.
+A person who may write tasks may copy a review task a thousand times. The tasks are therefore parsed before the
+transaction begins, each transaction writes a few samples in time linear in their verdicts, and the number of verdicts
+kept per sample is bounded.
 """
 
 from __future__ import annotations
@@ -25,23 +26,24 @@ from datagen.workflow.services import Services, UnitOfWork
 
 log = structlog.get_logger()
 
-#: A round whose spec is in one of these states still takes verdicts; in any other they come too late to count.
+#: The states of a spec in which its rounds accept verdicts; a verdict given in any other state is late and does not
+#: count.
 OPEN = (SpecState.RENDERING, SpecState.REVIEW)
-#: The task of what was said on one that nobody deleted and that is not there any more; Label Studio counts from 1.
+#: The task id of verdicts whose task was lost but not deleted by a person; ids of Label Studio begin at 1.
 NOWHERE = 0
-#: Verdicts that are kept of a sample: so many that were given on its own task, and so many on all copies of it.
+#: Number of verdicts that are kept per sample: this many on its own task, and this many on all copies together.
 MOST_VERDICTS = 100
-#: Samples whose verdicts are written in one transaction.
+#: Number of samples whose verdicts are written in one transaction.
 SAMPLES_AT_A_TIME = 25
-#: The columns that say what a verdict is; the others say whose and when.
-_SAID = ("opinion", "reasons", "comment")
-#: Keys in one statement; databases limit its parameters.
+#: The columns with the content of a verdict; the others hold its author and time.
+_CONTENT_COLUMNS = ("opinion", "reasons", "comment")
+#: Number of keys in one statement; databases limit its parameters.
 _KEYS_AT_A_TIME = 500
 
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """What one review task holds: the columns of a verdict by the number of its annotation."""
+    """The verdicts of one review task: the columns of each verdict by the id of its annotation."""
 
     task_id: int
     verdicts: Mapping[int, Mapping[str, Any]]
@@ -55,27 +57,30 @@ def keep(
     expected: Mapping[int, int | None] = MappingProxyType({}),
     unreadable: Collection[int] = (),
 ) -> list[int]:
-    """Keep what these tasks hold, but for samples whose verdicts changed after ``as_of``: their tasks are returned.
+    """Write the verdicts of these tasks, except for samples whose verdicts changed after ``as_of``.
+
+    Return the ids of the tasks of those samples.
 
     Args:
-        expected: sample → task, where the tasks are all of a round's: one that is not among them is gone.
-        unreadable: tasks that are there and of which nothing is known.
+        expected: task id by sample id, if ``tasks`` are all tasks of a round; an expected task that is missing among
+            them was deleted.
+        unreadable: ids of tasks that exist but cannot be read.
 
     Raises:
-        Refused: the study is not there any more.
+        Refused: the study does not exist any more.
     """
-    readings = _by_sample(services, study_id, tasks)
+    readings = _readings_by_sample(services, study_id, tasks)
     ids = sorted(readings.keys() | expected.keys())
     outdated: list[int] = []
     for start in range(0, len(ids), SAMPLES_AT_A_TIME):
         with services.unit() as unit:
-            some = ids[start : start + SAMPLES_AT_A_TIME]
-            outdated += _keep_some(unit, study_id, some, readings, as_of, expected, unreadable)
+            sample_ids = ids[start : start + SAMPLES_AT_A_TIME]
+            outdated += _keep_samples(unit, study_id, sample_ids, readings, as_of, expected, unreadable)
     return outdated
 
 
 def full_samples(session: Session, batch_id: int) -> list[int]:
-    """The indices of a round's samples of which no more verdicts are kept."""
+    """Return the indices of a round's samples that have reached the limit of verdicts."""
     on_own = or_(VerdictRow.task_id.is_(None), VerdictRow.task_id == SampleRow.task_id)
     query = (
         select(SampleRow.index)
@@ -87,35 +92,35 @@ def full_samples(session: Session, batch_id: int) -> list[int]:
     return sorted(set(session.scalars(query)))
 
 
-def _by_sample(services: Services, study_id: int, tasks: Iterable[Task]) -> dict[int, list[_Reading]]:
-    """What the tasks say, by the sample they show; what is none of this study's is left out."""
+def _readings_by_sample(services: Services, study_id: int, tasks: Iterable[Task]) -> dict[int, list[_Reading]]:
+    """Return the readings of the tasks by sample id, without tasks that show no sample of this study."""
     by_key: dict[str, list[Task]] = {}
     for task in tasks:
         key = task.data.get("datagen_key")
         if isinstance(key, str) and len(key) <= LONGEST_KEY:
             by_key.setdefault(key, []).append(task)
     keys = list(by_key)
-    found: dict[int, list[_Reading]] = {}
+    readings: dict[int, list[_Reading]] = {}
     with services.database.read() as session:
         for start in range(0, len(keys), _KEYS_AT_A_TIME):
-            ours = session.execute(
+            samples = session.execute(
                 select(SampleRow.id, SampleRow.key)
                 .join(BatchRow, BatchRow.id == SampleRow.batch_id)
                 .where(SampleRow.key.in_(keys[start : start + _KEYS_AT_A_TIME]), BatchRow.study_id == study_id)
             )
-            found |= {sample_id: [_read(task) for task in by_key[key]] for sample_id, key in ours}
-    return found
+            readings |= {sample_id: [_read(task) for task in by_key[key]] for sample_id, key in samples}
+    return readings
 
 
 def _read(task: Task) -> _Reading:
     verdicts: dict[int, Mapping[str, Any]] = {}
     for annotation in task.annotations:
-        given = None if annotation.was_cancelled else verdict(annotation.result)
-        if given is not None:
+        answer = None if annotation.was_cancelled else verdict(annotation.result)
+        if answer is not None:
             verdicts[annotation.id] = {
-                "opinion": given.opinion,
-                "reasons": sorted(given.reasons),
-                "comment": given.comment[:4000],
+                "opinion": answer.opinion,
+                "reasons": sorted(answer.reasons),
+                "comment": answer.comment[:4000],
                 "reviewer": annotation.completed_by,
                 "updated_at": annotation.updated_at,
                 "copy_of": annotation.copied_from,
@@ -123,7 +128,7 @@ def _read(task: Task) -> _Reading:
     return _Reading(task.id, verdicts)
 
 
-def _keep_some(
+def _keep_samples(
     unit: UnitOfWork,
     study_id: int,
     sample_ids: Sequence[int],
@@ -137,15 +142,15 @@ def _keep_some(
     changed: list[SampleRow] = []
     loaded = list(_load(unit.session, sample_ids))
     for sample in loaded:
-        read = readings.get(sample.row.id, ())
-        there = [reading.task_id for reading in read]
+        sample_readings = readings.get(sample.row.id, ())
+        read_task_ids = [reading.task_id for reading in sample_readings]
         task_id = expected.get(sample.row.id)
         if sample.row.verdict_change > as_of:
-            outdated += there if task_id is None else [*there, task_id]
+            outdated += read_task_ids if task_id is None else [*read_task_ids, task_id]
             continue
-        changes = [sample.keep(reading) for reading in read]
+        changes = [sample.keep(reading) for reading in sample_readings]
         if sample.row.id in expected:
-            changes.append(sample.forget(task_id, there, unreadable))
+            changes.append(sample.forget(task_id, read_task_ids, unreadable))
         if any(changes):
             changed.append(sample.row)
     if changed:
@@ -156,17 +161,17 @@ def _keep_some(
             republish_decisions(unit, unit.session.get_one(BatchRow, batch_id))
             unit.add_to_outbox(study_id, OutboxKind.REVIEW_TASKS, batch_id)
         if any(sample.late for sample in loaded):
-            republish_open_decision(unit, study_id)  # it says that these verdicts do not count
+            republish_open_decision(unit, study_id)  # its page shows that these verdicts do not count
     return outdated
 
 
 def _load(session: Session, sample_ids: Sequence[int]) -> Iterator[_SampleVerdicts]:
-    """These samples with their verdicts, in three statements; a sample's labels are left where they are."""
+    """Yield these samples with their verdicts, using a fixed number of statements and without loading the labels."""
     rows: dict[int, list[VerdictRow]] = {sample_id: [] for sample_id in sample_ids}
     for row in session.scalars(select(VerdictRow).where(VerdictRow.sample_id.in_(sample_ids))):
         rows[row.sample_id].append(row)
     columns = (SampleRow.batch_id, SampleRow.shard_id, SampleRow.task_id, SampleRow.verdict_change)
-    found = session.execute(
+    samples = session.execute(
         select(SampleRow, SpecRow.state, ShardRow.published_at)
         .options(load_only(*columns))
         .join(BatchRow, BatchRow.id == SampleRow.batch_id)
@@ -175,7 +180,7 @@ def _load(session: Session, sample_ids: Sequence[int]) -> Iterator[_SampleVerdic
         .where(SampleRow.id.in_(sample_ids))
         .order_by(SampleRow.id)
     ).all()
-    for sample, state, published_at in found:
+    for sample, state, published_at in samples:
         yield _SampleVerdicts(
             session, sample, rows[sample.id], late=state not in OPEN, published=published_at is not None
         )
@@ -185,8 +190,8 @@ class _SampleVerdicts:
     """The verdicts of one sample, inside a transaction.
 
     Args:
-        late: what is said now comes too late: a decision stands on what was said before it.
-        published: its task was made, so that one without a task lost it to somebody who deleted it.
+        late: the decision about the round is made, so verdicts given now are late.
+        published: the sample's task was created; if it has no task now, a person deleted the task.
     """
 
     def __init__(
@@ -197,59 +202,65 @@ class _SampleVerdicts:
         self._session = session
         self._published = published
         self._full = False
-        self._rows = {one.annotation_id: one for one in rows}
+        self._rows = {verdict_row.annotation_id: verdict_row for verdict_row in rows}
         self._on_task: dict[int | None, set[int]] = {}
-        for one in self._rows.values():
-            self._on_task.setdefault(one.task_id, set()).add(one.annotation_id)
+        for verdict_row in self._rows.values():
+            self._on_task.setdefault(verdict_row.task_id, set()).add(verdict_row.annotation_id)
 
     def keep(self, reading: _Reading) -> bool:
-        """Make what was said on one task equal to what it holds; whether anything changed."""
+        """Make the verdict rows of one task equal to its reading; return whether anything changed."""
         changed = False
         if self.row.task_id is None and self._published:
-            self.row.task_id, changed = reading.task_id, True  # it was deleted, and somebody imported it again
+            self.row.task_id, changed = reading.task_id, True  # the task was deleted, and a person imported it again
         for annotation_id, values in reading.verdicts.items():
             row = self._rows.get(annotation_id)
             if row is None:
                 changed = self._add(annotation_id, reading.task_id, values) or changed
                 continue
             self._move(row, reading.task_id)  # “Remove Duplicated Tasks” moves annotations from one task to another
-            if self.late and not row.late:  # a decision stands on what it said then
-                says_otherwise = any(getattr(row, name) != values[name] for name in _SAID)
-                changed = changed or row.changed_late != says_otherwise
-                row.changed_late = says_otherwise
+            if self.late and not row.late:  # the decision was based on its content at that time
+                differs = any(getattr(row, name) != values[name] for name in _CONTENT_COLUMNS)
+                changed = changed or row.changed_late != differs
+                row.changed_late = differs
             elif any(getattr(row, name) != value for name, value in values.items()):
                 for name, value in values.items():
                     setattr(row, name, value)
                 changed = True
-        gone = [one for one in self._of_task(reading.task_id) if one not in reading.verdicts]
-        return self._delete(gone) or changed
+        deleted = [
+            annotation_id
+            for annotation_id in self._annotations_on_task(reading.task_id)
+            if annotation_id not in reading.verdicts
+        ]
+        return self._delete(deleted) or changed
 
-    def forget(self, task_id: int | None, there: Sequence[int], unreadable: Collection[int]) -> bool:
-        """Forget what was said on tasks that are neither ``there`` nor ``unreadable``; whether anything changed."""
-        known = {*there, *unreadable}
-        gone = [
+    def forget(self, task_id: int | None, read_task_ids: Sequence[int], unreadable: Collection[int]) -> bool:
+        """Delete the verdicts on tasks that are neither read nor ``unreadable``; return whether anything changed."""
+        existing = {*read_task_ids, *unreadable}
+        deleted = [
             annotation_id
             for annotation_id, row in self._rows.items()
-            if (on := self._task_of(row)) is not None and on != NOWHERE and on not in known
+            if (verdict_task := self._task_of(row)) is not None
+            and verdict_task != NOWHERE
+            and verdict_task not in existing
         ]
-        changed = self._delete(gone)
-        if self.row.task_id == task_id and task_id not in known:
-            self.row.task_id, changed = min(there, default=None), True
+        changed = self._delete(deleted)
+        if self.row.task_id == task_id and task_id not in existing:
+            self.row.task_id, changed = min(read_task_ids, default=None), True
         return changed
 
     def _task_of(self, row: VerdictRow) -> int | None:
-        """The task a verdict was said on; an early version noted none, and looked at the sample's own alone."""
+        """Return the task of a verdict. Rows of an early version store none, and belong to the sample's own task."""
         return self.row.task_id if row.task_id is None else row.task_id
 
-    def _of_task(self, task_id: int | None) -> list[int]:
-        """The annotations whose verdicts were said on a task."""
-        unnoted = self._on_task.get(None, set()) if task_id == self.row.task_id else set()
-        return [*self._on_task.get(task_id, ()), *unnoted]
+    def _annotations_on_task(self, task_id: int | None) -> list[int]:
+        """Return the ids of the annotations whose verdicts were given on a task."""
+        without_task = self._on_task.get(None, set()) if task_id == self.row.task_id else set()
+        return [*self._on_task.get(task_id, ()), *without_task]
 
     def _add(self, annotation_id: int, task_id: int, values: Mapping[str, Any]) -> bool:
-        own = {self.row.task_id, None}  # see _task_of
-        on_own = sum(len(self._on_task.get(one, ())) for one in own)
-        if (on_own if task_id in own else len(self._rows) - on_own) >= MOST_VERDICTS:
+        own_tasks = {self.row.task_id, None}  # see _task_of
+        on_own = sum(len(self._on_task.get(own_task, ())) for own_task in own_tasks)
+        if (on_own if task_id in own_tasks else len(self._rows) - on_own) >= MOST_VERDICTS:
             if not self._full:
                 log.warning("verdict.too_many", sample=self.row.id, task=task_id)
             self._full = True
@@ -267,7 +278,10 @@ class _SampleVerdicts:
             row.task_id = task_id
 
     def _delete(self, annotation_ids: Iterable[int]) -> bool:
-        """Delete these verdicts, and mark those that a decision stands on as changed; whether anything changed."""
+        """Delete these verdicts, but only mark those that a decision is based on as changed late.
+
+        Return whether anything changed.
+        """
         changed = False
         for annotation_id in annotation_ids:
             row = self._rows[annotation_id]

@@ -1,13 +1,15 @@
-"""Verdicts: kept exactly as Label Studio holds them, whatever was made, changed, deleted or skipped there.
+"""Synchronization of verdicts with Label Studio.
 
-A review task may have copies: people export and import, and Label Studio on SQLite may run an import twice. What
-people say counts on whichever of them they say it, because the copy looks no different to them; so a verdict belongs to
-its task, and a reading of one task says nothing of what was said on another. What a copy brought along from its
-original is no second verdict: it counts where the original does not, and from when somebody updates it. Every verdict
-counts once. Of a sample a bounded number is kept, see ``verdict_rows``.
+The rows equal the annotations in Label Studio, whether these were created, changed, deleted or skipped there.
 
-Who deletes a review task takes its sample out of the round: what was said on it stops counting, as when an annotation
-is deleted, the sample is not to be reviewed any more, and its task is not made again.
+A review task may have copies: people export and import tasks, and Label Studio on SQLite may run an import twice. A
+verdict counts on the original and on every copy, because a person cannot distinguish them. A verdict therefore belongs
+to its task, and reading one task does not affect the verdicts on another. A verdict that a copy inherited from its
+original is not a second verdict: it counts only if the original does not, or from its first update on. Every verdict
+counts once. The number of verdicts kept per sample is bounded; see ``verdict_rows``.
+
+Deleting a review task removes its sample from the round: its verdicts no longer count, as after the deletion of an
+annotation; the sample needs no review any more; and its task is not created again.
 """
 
 from __future__ import annotations
@@ -46,19 +48,19 @@ class LateVerdicts:
     """Verdicts that were given, changed or deleted after the decision about their round."""
 
     round_number: int
-    #: what became of the round's version
+    #: the state of the round's version
     state: SpecState
     count: int
 
 
 def sync_tasks(services: Services, project_id: int, task_ids: Sequence[int]) -> None:
-    """Read these review tasks from Label Studio and keep their verdicts."""
+    """Read these review tasks from Label Studio and write their verdicts."""
     if task_ids:
         sync(services, project_id, ids=task_ids)
 
 
 def sync_annotations(services: Services, project_id: int, annotation_ids: Sequence[int]) -> None:
-    """The same, for annotations of which an event gave the ids alone: deleted ones."""
+    """Read the review tasks of these annotations; for events that contain annotation ids only (deletions)."""
     with services.database.read() as session:
         tasks = session.scalars(
             select(func.coalesce(VerdictRow.task_id, SampleRow.task_id))
@@ -66,7 +68,7 @@ def sync_annotations(services: Services, project_id: int, annotation_ids: Sequen
             .join(BatchRow, BatchRow.id == SampleRow.batch_id)
             .join(ProjectRow, ProjectRow.study_id == BatchRow.study_id)
             .where(
-                ProjectRow.project_id == project_id,  # a verdict of another study may have the same number
+                ProjectRow.project_id == project_id,  # a verdict of another study may have the same annotation id
                 VerdictRow.annotation_id.in_(annotation_ids),
             )
         ).all()
@@ -74,22 +76,22 @@ def sync_annotations(services: Services, project_id: int, annotation_ids: Sequen
 
 
 def sync_deleted(services: Services, study_id: int, task_ids: Iterable[int]) -> None:
-    """Take out of their rounds what had one of these tasks, which an event says were deleted."""
+    """Read the rounds of these tasks, which were deleted according to an event; this removes their samples."""
     deleted = set(task_ids)
     with services.database.read() as session:
-        on_tasks = session.execute(
+        rows = session.execute(
             select(SampleRow.batch_id, SampleRow.task_id, VerdictRow.task_id)
             .outerjoin(VerdictRow, VerdictRow.sample_id == SampleRow.id)
             .join(BatchRow, BatchRow.id == SampleRow.batch_id)
             .where(BatchRow.study_id == study_id, BatchRow.kind == BatchKind.ROUND)
         )
-        rounds = {batch_id for batch_id, *tasks in on_tasks if deleted.intersection(tasks)}
+        rounds = {batch_id for batch_id, *row_task_ids in rows if deleted.intersection(row_task_ids)}
     for batch_id in sorted(rounds):
         sync_round(services, batch_id)
 
 
 def sync_open_rounds(services: Services, study_id: int) -> None:
-    """Read every review task of the rounds that still take verdicts."""
+    """Read every review task of the rounds that still accept verdicts."""
     with services.database.read() as session:
         rounds = session.scalars(
             select(BatchRow.id)
@@ -101,9 +103,9 @@ def sync_open_rounds(services: Services, study_id: int) -> None:
 
 
 def sync_round(services: Services, batch_id: int) -> None:
-    """Read every review task of a round, so that a decision stands on all verdicts, also those no event told of.
+    """Read every review task of a round, so that a decision uses all verdicts, including those whose event was lost.
 
-    What was said on a task that is not there any more is gone with it.
+    The verdicts on a task that no longer exists are deleted.
     """
     outdated: list[int] | None = None
     while outdated is None or outdated:
@@ -113,7 +115,7 @@ def sync_round(services: Services, batch_id: int) -> None:
             if batch is None or project_id is None:
                 return  # deleted meanwhile
             as_of = session.get_one(StudyRow, batch.study_id).verdict_changes
-            # a task that is made while we read is not among those we read, and is not gone for all that
+            # a task created during the reading is not among the tasks read, but must not be taken for deleted
             expected = dict(
                 session.execute(
                     select(SampleRow.id, SampleRow.task_id).where(
@@ -126,13 +128,13 @@ def sync_round(services: Services, batch_id: int) -> None:
 
 
 def sync(services: Services, project_id: int, **which: Any) -> None:
-    """Read tasks of a Previews project, and make the rows of their verdicts equal to what they hold.
+    """Read tasks of a Previews project, and make the verdict rows equal to their annotations.
 
-    Two workers may read the same task, and the one that read it earlier come to write later. So each change is
-    counted, and what changed after a reading began is read again.
+    Two workers may read the same task, and the earlier reader may write later. Each change is therefore counted, and
+    the tasks of samples that changed after the reading began are read again.
 
     Args:
-        which: which tasks, as ``LabelStudio.tasks`` takes it.
+        which: the selection of tasks, as keyword arguments of ``LabelStudio.tasks``.
     """
     while True:
         with services.database.read() as session:
@@ -151,21 +153,21 @@ def sync(services: Services, project_id: int, **which: Any) -> None:
 
 
 def takes_verdicts(state: SpecState) -> bool:
-    """Whether what is said of a version in that state counts."""
+    """Return whether verdicts on a version in that state count."""
     return state in OPEN
 
 
 def open_again(session: Session, spec_id: int) -> None:
-    """Count what was said of a version after a decision of which nothing came: it takes verdicts again."""
+    """Make the late verdicts on a version count, because its decision failed and it accepts verdicts again."""
     rounds = select(BatchRow.id).where(BatchRow.spec_id == spec_id, BatchRow.kind == BatchKind.ROUND)
     samples = select(SampleRow.id).where(SampleRow.batch_id.in_(rounds))
     session.execute(update(VerdictRow).where(VerdictRow.sample_id.in_(samples)).values(late=False, changed_late=False))
 
 
 def publish_again(unit: UnitOfWork, study_id: int) -> None:
-    """Have the open rounds' review tasks made anew: the project that they were in is another now.
+    """Create the review tasks of the open rounds again, after their project was replaced.
 
-    Nobody took back what was said on the old ones, so it counts on.
+    The verdicts on the old tasks continue to count, because no person deleted them.
     """
     session = unit.session
     rounds = select(BatchRow.id).where(BatchRow.study_id == study_id, BatchRow.kind == BatchKind.ROUND)
@@ -185,14 +187,14 @@ def publish_again(unit: UnitOfWork, study_id: int) -> None:
 
 
 def batch_name(batch: BatchRow) -> str:
-    """The ``batch`` in the data of a batch's tasks."""
+    """Return the value of ``batch`` in the data of a batch's tasks."""
     return f"{batch.kind}-{batch.study_id}-{batch.number}"
 
 
 def effective_verdicts() -> ColumnElement[bool]:
-    """Which verdicts count: those that came in time, and of an original and its copies the first that there is.
+    """Return the condition for verdicts that count: they are not late, and are the first of an original and its copies.
 
-    Each question is answered by an index: without it the time is quadratic in a sample's verdicts.
+    An index serves each subquery; without it the time would be quadratic in a sample's verdicts.
     """
     original, copy = aliased(VerdictRow), aliased(VerdictRow)
     of_original = exists().where(
@@ -210,7 +212,10 @@ def effective_verdicts() -> ColumnElement[bool]:
 
 
 def late(session: Session, study_id: int) -> list[LateVerdicts]:
-    """What was said of a study's rounds after their decision, and does not count; the oldest round first."""
+    """Count the verdicts given, changed or deleted after the decision about their round; these changes do not count.
+
+    Return one entry for each round that has such verdicts, the oldest round first.
+    """
     rows = session.execute(
         select(BatchRow.number, SpecRow.state, func.count())
         .select_from(VerdictRow)
@@ -225,7 +230,7 @@ def late(session: Session, study_id: int) -> list[LateVerdicts]:
 
 
 def judged(session: Session, batch_id: int) -> list[ReviewedSample]:
-    """What was said in time of a round's samples, in the samples' order."""
+    """Return the verdicts that count on a round's samples, in the samples' order."""
     rows = session.execute(
         select(SampleRow.id, VerdictRow)
         .join(VerdictRow, VerdictRow.sample_id == SampleRow.id)
