@@ -154,9 +154,8 @@ def _salt_of(services: Services, study_id: int, *, new_secret: bool) -> str:
     with services.unit() as unit:
         study = unit.lock_study(study_id)
         if new_secret or study.webhook_salt == SHARED:
-            if (
-                study.webhook_salt_previous is None
-            ):  # otherwise the last change is incomplete: its previous salt stays valid
+            # if it is set, the last change is incomplete, and its previous salt stays valid
+            if study.webhook_salt_previous is None:
                 study.webhook_salt_previous = study.webhook_salt
             study.webhook_salt = new_salt()
             if new_secret:
