@@ -41,7 +41,7 @@ def say_outage(unit: UnitOfWork, batch: BatchRow, outage: Outage, until: datetim
 def clear(unit: UnitOfWork, batch: BatchRow, shard: ShardRow) -> None:
     """Clear the batch's status, because a worker has claimed this shard.
 
-    The status of an outage stays until the time that it names, because other shards may be waiting for it too.
+    The status of an outage stays until the time that it names, because other workers may be about to meet it too.
     """
     if not _has_future_retry(batch):
         set_status(unit, batch, "", besides=shard)

@@ -33,8 +33,8 @@ class StoredPictures:
         """Return the picture, read-only: [h, w] or [h, w, 3], uint8 or uint16.
 
         Raises:
-            StoreError: its object is missing or damaged, or the decoding process cannot be started.
-            BadPicture: it does not decode.
+            StoreError: the picture's object is missing or damaged, or the decoding process cannot be started.
+            BadPicture: the picture does not decode.
         """
         if ref.digest in self._cached:
             self._cached.move_to_end(ref.digest)

@@ -138,18 +138,18 @@ def _wrong_utf_8_marks(directory: _CentralDirectory) -> list[int]:
     One such name makes Python's zipfile refuse the whole file; without the mark, the name is decoded with the code page
     of old zips.
     """
-    data, positions, at = directory.data, [], 0
-    while data[at : at + 4] == b"PK\x01\x02" and at + _ENTRY_BYTES <= len(data):
-        name, extra, comment = struct.unpack_from("<HHH", data, at + 28)
+    data, positions, offset = directory.data, [], 0
+    while data[offset : offset + 4] == b"PK\x01\x02" and offset + _ENTRY_BYTES <= len(data):
+        name, extra, comment = struct.unpack_from("<HHH", data, offset + 28)
         try:
-            data[at + _ENTRY_BYTES : at + _ENTRY_BYTES + name].decode()
+            data[offset + _ENTRY_BYTES : offset + _ENTRY_BYTES + name].decode()
         except UnicodeDecodeError:
-            if data[at + 9] & _IS_UTF_8:
+            if data[offset + 9] & _IS_UTF_8:
                 positions += [
-                    directory.start + at + 9,
-                    directory.first + struct.unpack_from("<I", data, at + 42)[0] + 7,
+                    directory.start + offset + 9,
+                    directory.first + struct.unpack_from("<I", data, offset + 42)[0] + 7,
                 ]
-        at += _ENTRY_BYTES + name + extra + comment
+        offset += _ENTRY_BYTES + name + extra + comment
     return positions
 
 
@@ -162,14 +162,16 @@ class _PatchedFile(io.FileIO):
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Return the next ``size`` bytes, or all remaining ones."""
-        at = self.tell()
+        offset = self.tell()
         data = super().read(-1 if size is None else size) or b""
-        positions = self._positions[bisect_left(self._positions, at) : bisect_left(self._positions, at + len(data))]
+        positions = self._positions[
+            bisect_left(self._positions, offset) : bisect_left(self._positions, offset + len(data))
+        ]
         if not positions:
             return data
         patched = bytearray(data)
         for position in positions:
-            patched[position - at] &= ~_IS_UTF_8
+            patched[position - offset] &= ~_IS_UTF_8
         return bytes(patched)
 
 

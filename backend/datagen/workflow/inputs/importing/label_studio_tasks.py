@@ -117,15 +117,15 @@ def flat_tasks(records: Sequence[Any], called: str, reading: Reading, noun: str 
             reading.tell(where, "it is no task")
             continue
         data = _flat_data(record)
-        shown = pictures_of(data)
+        pictures = pictures_of(data)
         identity = record.get("id")
-        key = f"{identity} {[picture.address for picture in shown]}" if identity not in (None, "") else where
+        key = f"{identity} {[picture.address for picture in pictures]}" if identity not in (None, "") else where
         task = tasks.setdefault(key, RawTask(where=where, data=data))
-        drawn = [region for name, value in record.items() for region in _flat_regions(str(name), value)]
-        has_annotation = record.get("annotation_id") not in (None, "") or drawn
+        regions = [region for name, value in record.items() for region in _flat_regions(str(name), value)]
+        has_annotation = record.get("annotation_id") not in (None, "") or regions
         if has_annotation:
             stamps = {name: record.get(name) for name in ("updated_at", "created_at")}
-            task.annotations.append({"id": record.get("annotation_id"), "result": drawn, **stamps})
+            task.annotations.append({"id": record.get("annotation_id"), "result": regions, **stamps})
     return list(tasks.values())
 
 

@@ -109,11 +109,11 @@ class TaskImport:
             if used_bytes > BATCH_BYTES:
                 break
             count += 1
-            shown = f"{item.where} ({item.address})" if item.address else item.where
+            item_name = f"{item.where} ({item.address})" if item.address else item.where
             try:
                 picture = load(self.services, item, self.files, on_label_studio=self.on_label_studio)
             except InputProblem as problem:
-                reading.tell(shown, str(problem))
+                reading.tell(item_name, str(problem))
                 continue
             key = key_of(role, picture.digest)
             entry = entries.setdefault(key, _Entry(picture=picture, wheres=[]))
@@ -125,7 +125,7 @@ class TaskImport:
             mapped = map_regions(regions, self.kind, picture.width, picture.height, self.names)
             for sentence in mapped.problems:
                 which, _, reason = sentence.partition(": ")
-                reading.tell(f"{shown}, {which}", reason.removesuffix("."))
+                reading.tell(f"{item_name}, {which}", reason.removesuffix("."))
             if mapped.scaled:
                 reading.count(
                     "regions drawn on a copy of their picture in another size, used in proportion: {n}",
