@@ -88,7 +88,7 @@ def assigned(
     """
     by_picture: list[list[Any]] = [[] for _ in pictures]
     entries = result if isinstance(result, list) else [result] if isinstance(result, Mapping) else []
-    matcher = _PictureMatcher(pictures, config)
+    matcher = _Places(pictures, config)
     unassigned_count = 0
     for entry in entries[:MOST_RESULTS]:
         index = matcher.of(entry) if isinstance(entry, Mapping) else None
@@ -107,7 +107,7 @@ def assigned(
     return by_picture, problems
 
 
-class _PictureMatcher:
+class _Places:
     """Finds the picture that a region was drawn on, among those of its task."""
 
     def __init__(self, pictures: Sequence[TaskPicture], config: Mapping[str, str] | None) -> None:
