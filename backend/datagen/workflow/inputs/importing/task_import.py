@@ -72,10 +72,10 @@ class TaskImport:
         outcome = Outcome()
         start = 0
         while start < len(reading.items):
-            start += self._import_batch(reading.items[start : start + BATCH], reading, tasks, outcome)
+            start += self._batch(reading.items[start : start + BATCH], reading, tasks, outcome)
         return outcome
 
-    def _import_batch(self, items: Sequence[Item], reading: Reading, tasks: StudyTasks, outcome: Outcome) -> int:
+    def _batch(self, items: Sequence[Item], reading: Reading, tasks: StudyTasks, outcome: Outcome) -> int:
         """Import as many of the first items as fit into memory; return their number."""
         entries, count = self._entries(items, reading)
         missing = {key: entry for key, entry in entries.items() if self._task(entry, tasks) is None}
