@@ -1,4 +1,7 @@
-"""What a batch waits for while nobody works on it: said in its decision task, in place of what its last worker said."""
+"""Status of a batch that no worker is rendering: what it waits for.
+
+The decision task shows this status instead of the last progress that a worker reported.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +21,17 @@ NO_GPU = "waits for a worker with a GPU: start one with â€œdatagen worker --gpuâ
 _SENTENCES = frozenset({DIED, FAILED, NO_GPU})
 
 
-def is_waiting(doing: str) -> bool:
-    """Whether a batch's ``doing`` says that nobody works on it: no time that is left can be told then."""
-    return doing in _SENTENCES or doing.startswith("waits for ")
+def is_waiting(status_text: str) -> bool:
+    """Return whether a batch's status text says that no worker is rendering it; no remaining time is known then."""
+    return status_text in _SENTENCES or status_text.startswith("waits for ")
 
 
 def say_outage(unit: UnitOfWork, batch: BatchRow, outage: Outage, until: datetime) -> None:
-    """Have the batch show what it waits for, until when; where that is shown for a time to come, it is left."""
-    if batch.state != WorkState.RUNNING or (batch.status_text.startswith(str(outage)) and _is_to_come(batch)):
+    """Show an outage and the time of the next attempt as the batch's status.
+
+    Nothing changes if the status shows the same outage already and its next attempt is still ahead.
+    """
+    if batch.state != WorkState.RUNNING or (batch.status_text.startswith(str(outage)) and _has_future_retry(batch)):
         return
     batch.status_text, batch.fit_progress = f"{outage}; tried again at {until:%H:%M:%S} UTC"[:200], 0.0
     batch.retry_at = until
@@ -33,34 +39,37 @@ def say_outage(unit: UnitOfWork, batch: BatchRow, outage: Outage, until: datetim
 
 
 def clear(unit: UnitOfWork, batch: BatchRow, shard: ShardRow) -> None:
-    """Have what was waited for not stand there any more, because a worker has taken this shard.
+    """Clear the batch's status, because a worker has claimed this shard.
 
-    An outage stands until the time that it names: others may be about to find it too.
+    The status of an outage stays until the time that it names, because other workers may be about to meet it too.
     """
-    if not _is_to_come(batch):
+    if not _has_future_retry(batch):
         set_status(unit, batch, "", besides=shard)
 
 
-def _is_to_come(batch: BatchRow) -> bool:
+def _has_future_retry(batch: BatchRow) -> bool:
     return batch.retry_at is not None and batch.retry_at > now()
 
 
 def set_status(unit: UnitOfWork, batch: BatchRow, words: str, besides: ShardRow | None = None) -> None:
-    """Have ``words`` stand there, unless a worker is at a shard of the batch ``besides`` this: it says what it does."""
+    """Set the batch's status text, unless a worker is rendering one of its shards and reports progress itself.
+
+    The shard ``besides`` is not considered.
+    """
     if (
         batch.status_text != words
         and batch.state == WorkState.RUNNING
-        and not _is_worked_on(unit.session, batch, besides)
+        and not _has_active_worker(unit.session, batch, besides)
     ):
         batch.status_text, batch.fit_progress = words, 0.0
         decision_points.republish_decisions(unit, batch)
 
 
-def _is_worked_on(session: Session, batch: BatchRow, besides: ShardRow | None) -> bool:
-    at_it = exists().where(
+def _has_active_worker(session: Session, batch: BatchRow, besides: ShardRow | None) -> bool:
+    claimed_shard = exists().where(
         ShardRow.batch_id == batch.id,
         ShardRow.id != (besides.id if besides else 0),
         ShardRow.state == WorkState.RUNNING,
         ShardRow.due_at > now(),
     )
-    return bool(session.scalar(select(at_it)))
+    return bool(session.scalar(select(claimed_shard)))

@@ -1,6 +1,6 @@
-"""Input pictures on their way to an engine: from Label Studio into the image store once, from there decoded once.
+"""Cache of decoded pictures for engines. Each picture is read from the image store and decoded once.
 
-Does not decide which inputs count: see ``inputs``.
+This module does not decide which inputs are used: see ``inputs``.
 """
 
 from __future__ import annotations
@@ -12,37 +12,37 @@ from datagen.imaging.decoder_sandbox import DecoderSandbox
 from datagen.store.blob_store import BlobStore
 from datagen.synthesis.engine import Picture
 
-#: Decoded pictures kept in memory, bytes; fifty backgrounds of one megapixel in colour fit.
+#: Size of the cache, bytes; it holds fifty backgrounds of one megapixel in colour.
 CACHE_BYTES = 256 * 2**20
 
 
 class StoredPictures:
-    """Decodes pictures of the image store; the most recently used stay decoded.
+    """Decodes pictures of the image store and caches the most recently used ones.
 
-    Inputs are foreign bytes also after they passed once, so every decoding has the bounds of ``decoder``.
+    Inputs stay untrusted after their first check, so every picture is decoded within the limits of ``decoder``.
     """
 
     def __init__(self, images: BlobStore, decoder: DecoderSandbox, cache_bytes: int = CACHE_BYTES) -> None:
         self._images = images
         self._decoder = decoder
         self._cache_bytes = cache_bytes
-        self._kept: OrderedDict[str, Picture] = OrderedDict()
-        self._bytes = 0
+        self._cached: OrderedDict[str, Picture] = OrderedDict()
+        self._used_bytes = 0
 
     def load(self, ref: ImageRef) -> Picture:
-        """The picture, read-only: [h, w] or [h, w, 3], uint8 or uint16.
+        """Return the picture, read-only: [h, w] or [h, w, 3], uint8 or uint16.
 
         Raises:
-            StoreError: its object is missing or damaged, or the decoding process cannot be started.
-            BadPicture: it does not decode.
+            StoreError: the picture's object is missing or damaged, or the decoding process cannot be started.
+            BadPicture: the picture does not decode.
         """
-        if ref.digest in self._kept:
-            self._kept.move_to_end(ref.digest)
-            return self._kept[ref.digest]
+        if ref.digest in self._cached:
+            self._cached.move_to_end(ref.digest)
+            return self._cached[ref.digest]
         picture = self._decoder.decode(self._images.get(ref.digest))
-        self._kept[ref.digest] = picture
-        self._bytes += picture.nbytes
-        while self._bytes > self._cache_bytes and len(self._kept) > 1:
-            _, dropped = self._kept.popitem(last=False)
-            self._bytes -= dropped.nbytes
+        self._cached[ref.digest] = picture
+        self._used_bytes += picture.nbytes
+        while self._used_bytes > self._cache_bytes and len(self._cached) > 1:
+            _, dropped = self._cached.popitem(last=False)
+            self._used_bytes -= dropped.nbytes
         return picture

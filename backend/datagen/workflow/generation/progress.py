@@ -1,7 +1,7 @@
-"""How far a shard is: kept in memory by its worker, and written for people to see from time to time, beside the work.
+"""Progress of a shard: kept in memory by its worker and written to the database at intervals by a separate thread.
 
-Beside it, because an engine may take minutes between two words: what it does now is then said all the same, and an
-engine that is fast writes no row for every image.
+With a separate thread, the progress of an engine that takes minutes between two reports is written in time, and a fast
+engine does not write a row for every image.
 """
 
 from __future__ import annotations
@@ -26,61 +26,61 @@ from datagen.workflow.services import Services
 
 log = structlog.get_logger()
 
-#: What is being done is told to Label Studio at most so often, seconds.
+#: Seconds between two writes of the progress, which is then published to Label Studio.
 TELL_SECONDS = 5.0
 
 
 class LeaseLost(Exception):
-    """Somebody else holds the shard now, or nobody wants it any more."""
+    """Another worker owns the shard now, or the shard was cancelled."""
 
 
-class _Moment(NamedTuple):
-    """What is done for a shard at one moment."""
+class _Progress(NamedTuple):
+    """Progress of a shard at one moment."""
 
     status_text: str = ""
-    #: of a fit
+    #: progress of the fit, 0 to 1
     fit_progress: float = 0.0
-    #: of its samples
+    #: rendered samples of the shard
     rendered_count: int = 0
 
 
 class ProgressReporter:
-    """Takes down what is done for a shard, and ends that once the shard is no longer ours."""
+    """Records the progress of a shard; raises ``LeaseLost`` once this worker does not own the shard any more."""
 
     def __init__(self, services: Services, shard: ShardRow, batch: BatchRow, lost: threading.Event) -> None:
         self._services, self._shard, self._batch, self._lost = services, shard, batch, lost
-        self._now = self._told = _Moment()
-        self._began_rendering = 0.0
+        self._current = self._written = _Progress()
+        self._rendering_since = 0.0
 
     def fitting(self, done: float, what: str) -> None:
-        """Take down how far the fit is.
+        """Record the progress of the fit.
 
         Raises:
-            LeaseLost: it is to end.
+            LeaseLost: rendering is to stop.
         """
-        self._take(_Moment(f"{what} ({done:.0%})"[:200], fit_progress=done))
+        self._record(_Progress(f"{what} ({done:.0%})"[:200], fit_progress=done))
 
     def rendering(self, rendered_count: int) -> None:
-        """Take down that the next sample is on its way after ``rendered_count`` of the shard's.
+        """Record that ``rendered_count`` samples of the shard are rendered and the next one was begun.
 
-        Of a batch that is one shard, this says how long it has left; of others the decision page does.
+        For a batch of one shard, the status text includes the remaining time; for others, the decision page shows it.
 
         Raises:
-            LeaseLost: it is to end.
+            LeaseLost: rendering is to stop.
         """
         number = self._shard.start - self._batch.first + rendered_count + 1
-        words = f"synthesizing image {number:,} of {self._batch.count:,}"
+        status_text = f"synthesizing image {number:,} of {self._batch.count:,}"
         if rendered_count == 0:
-            self._began_rendering = time.monotonic()
+            self._rendering_since = time.monotonic()
         elif (size := self._shard.stop - self._shard.start) == self._batch.count:
-            spent = timedelta(seconds=time.monotonic() - self._began_rendering)
-            words += f", about {span(spent / rendered_count * (size - rendered_count))} left"
-        self._take(_Moment(words, rendered_count=rendered_count))
+            elapsed = timedelta(seconds=time.monotonic() - self._rendering_since)
+            status_text += f", about {span(elapsed / rendered_count * (size - rendered_count))} left"
+        self._record(_Progress(status_text, rendered_count=rendered_count))
 
     def tell(self) -> None:
-        """Write what is done now, if something else was written last."""
-        current = self._now
-        if current == self._told:
+        """Write the current progress, unless it was written last."""
+        current = self._current
+        if current == self._written:
             return
         with self._services.unit() as unit:
             batch = spec_versions.lock_batch(unit, self._batch.id)
@@ -91,26 +91,26 @@ class ProgressReporter:
             shard.rendered_count = current.rendered_count
             batch.status_text, batch.fit_progress = current.status_text, current.fit_progress
             decision_points.republish_decisions(unit, batch)
-        self._told = current
+        self._written = current
 
-    def _take(self, current: _Moment) -> None:
+    def _record(self, current: _Progress) -> None:
         if self._lost.is_set():
             raise LeaseLost
-        self._now = current
+        self._current = current
 
 
 @contextmanager
 def reporting_progress(
     services: Services, shard: ShardRow, batch: BatchRow, lost: threading.Event
 ) -> Iterator[ProgressReporter]:
-    """A teller that tells while the block lasts; ``lost`` is set once the lease is."""
+    """Write progress every ``TELL_SECONDS`` until the block ends; set ``lost`` once the lease is lost."""
     reporter = ProgressReporter(services, shard, batch, lost)
 
-    def tell() -> None:
+    def write_progress() -> None:
         try:
             reporter.tell()
-        except SQLAlchemyError as fault:  # the next time may do
+        except SQLAlchemyError as fault:  # the next write may succeed
             log.warning("progress.not_told", shard=shard.id, reason=type(fault).__name__)
 
-    with run_periodically(tell, TELL_SECONDS, f"telling-{shard.id}"):
+    with run_periodically(write_progress, TELL_SECONDS, f"telling-{shard.id}"):
         yield reporter

@@ -1,4 +1,4 @@
-"""What people should know of a run before they use it, beside what its version's previews showed already."""
+"""Warnings of a run that people need before they use its images, beyond those of its version's previews."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from datagen.domain.sample import made_from
 from datagen.store.tables import BatchKind, BatchRow, SampleRow, SpecRow
 from datagen.workflow.sample_mapping import steps_of
 
-#: How the lines of a version's findings begin that are warnings, and those that are methods and numbers.
+#: Prefixes of a version's findings: of warnings, and of details (methods and numbers).
 WARNING, DETAIL = "Note: ", "Details: "
-_OTHERWISE = (
+_CHANGED_RESOURCE = (
     "Note: not made with the {what} of its previews (SHA-256 {new} in place of {old}), so it may look otherwise. Look "
     "at some of the images before you use them; or put the former files back and approve again."
 )
-#: Lines that are kept with a batch: each shard may add some, and all of them are written again.
+#: Largest number of warnings of a batch: each shard may add some, and the whole list is written each time.
 MOST_REMARKS = 50
 _NUMBERS = re.compile(r"\b\d[\d,.]*\b")
 
 
 def add(batch: BatchRow, lines: Iterable[str]) -> None:
-    """Keep these with a batch; a line that says the same with other numbers takes the place of the earlier."""
+    """Add warnings to a batch. A line that differs from an earlier one only in its numbers replaces it."""
     kept = {_NUMBERS.sub("#", line): line for line in batch.warnings}
     for line in lines:
-        if (alike := _NUMBERS.sub("#", line)) in kept or len(kept) < MOST_REMARKS:
-            kept[alike] = line
-    if (said := [*kept.values()]) != batch.warnings:
-        batch.warnings = said
+        if (pattern := _NUMBERS.sub("#", line)) in kept or len(kept) < MOST_REMARKS:
+            kept[pattern] = line
+    if (warnings := [*kept.values()]) != batch.warnings:
+        batch.warnings = warnings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sorted:
-    """A version's findings by what they are for, without the words that they begin with."""
+    """A version's findings by purpose, without their prefixes."""
 
     warnings: Sequence[str]
     findings: Sequence[str]
@@ -44,18 +44,18 @@ class Sorted:
 
 
 def by_purpose(lines: Iterable[str]) -> Sorted:
-    """Sort a version's findings: what to look at, what it means, and the methods and numbers behind it."""
-    found: dict[str, list[str]] = {WARNING: [], DETAIL: [], "": []}
+    """Sort a version's findings into warnings, findings, and details (methods and numbers)."""
+    by_prefix: dict[str, list[str]] = {WARNING: [], DETAIL: [], "": []}
     for line in lines:
-        beginning = next((one for one in (WARNING, DETAIL) if line.startswith(one)), "")
-        found[beginning].append(line.removeprefix(beginning))
-    return Sorted(warnings=found[WARNING], findings=found[""], details=found[DETAIL])
+        prefix = next((prefix for prefix in (WARNING, DETAIL) if line.startswith(prefix)), "")
+        by_prefix[prefix].append(line.removeprefix(prefix))
+    return Sorted(warnings=by_prefix[WARNING], findings=by_prefix[""], details=by_prefix[DETAIL])
 
 
-def made_otherwise(session: Session, spec: SpecRow, made: Sequence[SampleRow]) -> list[str]:
-    """A line for each thing that these samples were made from and the version's previews were not.
+def made_otherwise(session: Session, spec: SpecRow, samples: Sequence[SampleRow]) -> list[str]:
+    """Return a warning for each resource of these samples that differs from that of the version's previews.
 
-    What a spec names by a folder or a cached result may be replaced there after somebody approved what it made.
+    A spec refers to some resources by a folder or a cached result, whose content may change after the approval.
     """
     preview = session.scalar(
         select(SampleRow)
@@ -64,13 +64,14 @@ def made_otherwise(session: Session, spec: SpecRow, made: Sequence[SampleRow]) -
         .order_by(SampleRow.id)
         .limit(1)
     )
-    if preview is None or not made:
+    if preview is None or not samples:
         return []
-    before, after = (made_from(steps_of(row)) for row in (preview, made[0]))  # of one shard all are made alike
+    # all samples of a shard use the same resources
+    before, after = (made_from(steps_of(row)) for row in (preview, samples[0]))
     return [
-        _OTHERWISE.format(what=what, new=_short(after[what]), old=_short(before[what]))
-        for what in sorted(before.keys() & after.keys())
-        if before[what] != after[what]
+        _CHANGED_RESOURCE.format(what=resource, new=_short(after[resource]), old=_short(before[resource]))
+        for resource in sorted(before.keys() & after.keys())
+        if before[resource] != after[resource]
     ]
 
 

@@ -1,6 +1,6 @@
-"""Rendering a shard: fit, render, store, and hand the samples to the publisher, in that order.
+"""Rendering a shard: fit the engine, render, store, and add the samples to the outbox, in that order.
 
-A shard can be rendered again anywhere, by anyone: same spec, same index, same bytes.
+Rendering is deterministic: any worker produces the same bytes from the same spec and index.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from datagen.workflow.services import Services
 
 log = structlog.get_logger()
 
-#: A shard that failed so often for reasons of ours, or killed so many workers, is given up.
+#: A shard is given up after this many failures that are internal errors or killed its worker.
 MOST_ATTEMPTS = 5
 _WORKERS_DIED = (
     "rendering samples {first} to {last} killed its worker {times} times; see the end of the workers' log, and give "
@@ -46,7 +46,7 @@ _WORKERS_DIED = (
 
 
 class FittedEngineCache:
-    """The engines a process has fitted, the most recently used kept: a fit is made once, not once a shard."""
+    """Cache of the most recently used fitted engines of a process, so that shards of one spec share a fit."""
 
     def __init__(self, services: Services, keep: int = 4) -> None:
         self.pictures = StoredPictures(services.images, services.decoder)
@@ -54,10 +54,10 @@ class FittedEngineCache:
         self._fitted: OrderedDict[str, FittedEngine] = OrderedDict()
 
     def fitted(self, spec: Spec, progress: Progress) -> FittedEngine:
-        """The spec's engine, fitted; ``progress`` is told of a fit and may raise to stop it.
+        """Return the spec's engine, fitted. A fit calls ``progress``, which may raise to stop it.
 
         Raises:
-            EngineError: it cannot be fitted.
+            EngineError: the engine cannot be fitted.
         """
         if spec.digest not in self._fitted:
             self._fitted[spec.digest] = load_engine(spec.engine).fit(spec, self.pictures, progress)
@@ -69,7 +69,7 @@ class FittedEngineCache:
 
 @dataclass(frozen=True, kw_only=True)
 class _Lease:
-    """The shard that is ours for now, as plain values."""
+    """The claimed shard with its batch and spec, as plain values."""
 
     row: ShardRow
     batch: BatchRow
@@ -77,7 +77,7 @@ class _Lease:
 
 
 def render_shard(services: Services, fitted_engines: FittedEngineCache, shard_id: int) -> None:
-    """Render one shard, if it still waits; a shard that cannot be rendered ends its batch with the reason."""
+    """Render a shard if it is still pending. If it cannot be rendered, its batch fails with the reason."""
     lease = _claim(services, shard_id)
     if lease is None:
         return
@@ -91,13 +91,13 @@ def render_shard(services: Services, fitted_engines: FittedEngineCache, shard_id
             reporting_progress(services, lease.row, lease.batch, lost) as reporter,
         ):
             fitted = fitted_engines.fitted(Spec.from_json(lease.spec.body), reporter.fitting)
-            began = time.monotonic()  # a fit is done once, so it says nothing about the images still to come
-            made = list(_render(services, lease, fitted, reporter))
+            began = time.monotonic()  # excludes the fit, which happens once: the duration predicts that of other shards
+            samples = list(_render(services, lease, fitted, reporter))
             sheet = None
-            if lease.row.start == lease.batch.first:  # a round has one shard; of a run the first images are shown
-                shown = made if lease.batch.kind == BatchKind.ROUND else made[:RUN_CELLS]
+            if lease.row.start == lease.batch.first:  # a round has one shard; the sheet of a run shows its first images
+                sheet_samples = samples if lease.batch.kind == BatchKind.ROUND else samples[:RUN_CELLS]
                 sheet = contact_sheet(
-                    services.images, fitted_engines.pictures, [sample_mapping.sample_of(row) for row in shown]
+                    services.images, fitted_engines.pictures, [sample_mapping.sample_of(row) for row in sheet_samples]
                 )
     except LeaseLost:
         log.info("shard.lease_lost", shard=shard_id, batch=lease.batch.id)
@@ -116,13 +116,15 @@ def render_shard(services: Services, fitted_engines: FittedEngineCache, shard_id
     warnings = [f"{run_warnings.WARNING}{warning}" for warning in report.warnings]
     details = [f"{run_warnings.DETAIL}{detail}" for detail in report.details]
     seconds = time.monotonic() - began
-    persist(lambda: _finish(services, lease, made, [*report.findings, *details, *warnings], warnings, sheet, seconds))
+    persist(
+        lambda: _finish(services, lease, samples, [*report.findings, *details, *warnings], warnings, sheet, seconds)
+    )
     log.info(
         "shard.rendered",
         shard=shard_id,
         batch=lease.batch.id,
         version=lease.spec.version,
-        samples=len(made),
+        samples=len(samples),
         seconds=round(seconds, 3),
     )
 
@@ -136,11 +138,11 @@ def _claim(services: Services, shard_id: int) -> _Lease | None:
         shard = leases.claim(unit.session, ShardRow, shard_id, services.lease_seconds)
         if shard is None:
             return None
-        if batch.state != WorkState.RUNNING:  # it failed, or was cancelled, while another worker had this shard
+        if batch.state != WorkState.RUNNING:  # it failed or was cancelled while another worker owned this shard
             shard.state = WorkState.CANCELLED
             return None
         shard.rendered_count = 0
-        batch_status.clear(unit, batch, shard)  # what its last worker said, or that there was none, is over
+        batch_status.clear(unit, batch, shard)  # the previous status is outdated
         return _Lease(row=shard, batch=batch, spec=unit.session.get_one(SpecRow, batch.spec_id))
 
 
@@ -174,23 +176,22 @@ def _store(services: Services, rendered: Rendered) -> Sample:
 def _finish(
     services: Services,
     lease: _Lease,
-    made: list[SampleRow],
+    samples: list[SampleRow],
     findings: Sequence[str],
     warnings: Sequence[str],
     sheet: str | None,
     seconds: float,
 ) -> None:
-    """Write the samples, if the lease is still ours; the last shard of a batch ends its rendering."""
-    job_kind = spec_versions.shard_job_kind(
-        str(lease.spec.body["engine"])
-    )  # looks for installed engines: not under the lock
+    """Write the samples, if this worker still owns the shard; the last shard of a batch ends its rendering."""
+    # before the lock, because it searches the installed engines
+    job_kind = spec_versions.shard_job_kind(str(lease.spec.body["engine"]))
     with services.unit() as unit:
         batch = spec_versions.lock_batch(unit, lease.batch.id)
         shard = leases.get_if_owned(unit.session, ShardRow, lease.row.id, lease.row.token)
         if shard is None:
             log.info("shard.lease_lost", shard=lease.row.id, batch=lease.batch.id)
             return
-        unit.session.add_all(made)
+        unit.session.add_all(samples)
         leases.finish(shard)
         shard.rendered_at, shard.seconds = now(), seconds
         spec = unit.session.get_one(SpecRow, lease.spec.id)
@@ -199,7 +200,7 @@ def _finish(
         if batch.kind == BatchKind.RUN:
             known = set(spec.findings)
             run_warnings.add(batch, (line[:1000] for line in warnings if line[:1000] not in known))
-            run_warnings.add(batch, run_warnings.made_otherwise(unit.session, spec, made))
+            run_warnings.add(batch, run_warnings.made_otherwise(unit.session, spec, samples))
         batch.status_text, batch.fit_progress, batch.retry_at = "", 0.0, None
         if batch.state == WorkState.RUNNING:
             spec_versions.add_shards(unit, batch, services.shard_size, job_kind)
@@ -213,7 +214,10 @@ def _finish(
 
 
 def _wait(services: Services, lease: _Lease, outage: Outage) -> None:
-    """Give the shard back until the outage may have passed; after hours of that its batch ends with the reason."""
+    """Release the shard until the next attempt after an outage.
+
+    Once the shard has waited for ``outage_patience``, its batch fails with the reason.
+    """
     with services.unit() as unit:
         batch = spec_versions.lock_batch(unit, lease.batch.id)
         shard = leases.get_if_owned(unit.session, ShardRow, lease.row.id, lease.row.token)
@@ -232,7 +236,7 @@ def _wait(services: Services, lease: _Lease, outage: Outage) -> None:
 
 
 def _try_again(services: Services, lease: _Lease, fault: Exception) -> None:
-    """Give the shard back after a fault of ours; after some of them its batch ends with the reason."""
+    """Release the shard after an internal error; after ``MOST_ATTEMPTS`` of them, its batch fails with the reason."""
     failures = leases.failures(lease.row)
     if failures >= MOST_ATTEMPTS:
         _fail(services, lease, f"rendering failed {failures} times, last with {shown(fault)}")
@@ -241,14 +245,14 @@ def _try_again(services: Services, lease: _Lease, fault: Exception) -> None:
         batch = spec_versions.lock_batch(unit, lease.batch.id)
         row = leases.get_if_owned(unit.session, ShardRow, lease.row.id, lease.row.token)
         if row is not None:
-            # a failed device is this process's alone: another may take the shard at once
+            # a device fault concerns this process alone: another worker may claim the shard at once
             seconds = 0.0 if isinstance(fault, DeviceFault) else wait_after(failures)
             leases.postpone(row, shown(fault), now() + timedelta(seconds=seconds))
             batch_status.set_status(unit, batch, batch_status.FAILED)
 
 
 def _fail(services: Services, lease: _Lease, reason: str) -> None:
-    """End the shard's batch: what is finished is kept, the reason stands in the decision task."""
+    """Fail the shard's batch. Finished shards are kept, and the decision task shows the reason."""
     with services.unit() as unit:
         unit.lock_study(lease.batch.study_id)
         batch = spec_versions.lock_batch(unit, lease.batch.id)

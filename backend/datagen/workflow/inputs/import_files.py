@@ -1,8 +1,8 @@
-"""Adding inputs from outside Label Studio's upload form: files, folders, zips, or another Label Studio project.
+"""Adding inputs from files, folders, zips, or another Label Studio project instead of Label Studio's upload form.
 
-One pipeline, whatever the source: pictures with what is drawn on them are read, each picture is found, its regions are
-mapped to the study's controls and labels, and tasks of the study's project are made or completed. Adding the same
-again changes nothing. The parts are in ``importing/``.
+All sources share one pipeline: it reads pictures with their drawings, finds each picture, maps its regions to the
+study's controls and labels, and creates or completes tasks of the study's project. Adding the same input again changes
+nothing. The steps are in ``importing/``.
 """
 
 from __future__ import annotations
@@ -35,29 +35,29 @@ _KINDS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Added:
-    """What came of it: new tasks, those that were there already, and a sentence for each thing that was not used."""
+    """Result of an import: numbers of new and known tasks, and a sentence for each item that was not used."""
 
     new: int
     known: int
     problems: tuple[str, ...]
-    #: tasks that were there and got drawings they lacked
+    #: existing tasks that received missing drawings
     completed: int = 0
-    #: regions that were submitted
+    #: submitted regions
     regions: int = 0
-    #: sentences about what was used, or need not be
+    #: sentences that are not problems
     notes: tuple[str, ...] = ()
-    #: the problems by their reason: the reason, and the items it is true of
+    #: the problems by reason: each reason with its items
     grouped: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     @property
     def usable(self) -> int:
-        """How many pictures could be used."""
+        """Number of usable pictures."""
         return self.new + self.known + self.completed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Target:
-    """The study's project that inputs go into."""
+    """The study's project that receives the inputs."""
 
     study_id: int
     project_id: int
@@ -74,38 +74,38 @@ def add_files(
     images: Path | None = None,
     aliases: Mapping[str, str] | None = None,
 ) -> Added:
-    """Add the pictures of a folder or zip, or those that an export names, with what is drawn on them.
+    """Add the pictures of a folder or zip, or those that an export names, with their drawings.
 
     Args:
-        workshop: what inputs are read and sent with.
-        study_name: whose inputs they become.
-        role: what they are for.
+        services: the services that read and send inputs.
+        study_name: the study that receives the inputs.
+        role: the inputs' role in the study.
         path: a folder, a zip, or an export of Label Studio, COCO, Pascal VOC or YOLO.
-        images: a further folder in which pictures are looked for.
-        aliases: labels of the export that mean one of the study's.
+        images: an additional folder that is searched for pictures.
+        aliases: maps labels of the export to labels of the study.
 
     Raises:
-        InputProblem: nothing can be read there.
-        NotReady: the study has no such project.
+        InputProblem: the path or an option cannot be used.
+        NotReady: the study has no project for this role.
     """
-    target = _target(services, study_name, role)
-    names = _names(target, aliases)
+    target = _find_target(services, study_name, role)
+    names = _label_names(target, aliases)
     reading = Reading()
     if images is not None and not images.is_dir():
         raise InputProblem(f"{images} is no folder; --images names the folder in which the pictures lie")
-    further = [images] if images is not None else []
+    image_folders = [images] if images is not None else []
     if path.is_dir():
         read_folder(path, str(path), role, reading, zipped=False)
-        return _imported(services, target, role, names, reading, [path, *further])
+        return _import(services, target, role, names, reading, [path, *image_folders])
     if not path.is_file():
         raise InputProblem(f"{path} is neither a folder nor a Label Studio JSON file, nor a zip of one")
     if path.suffix.lower() != ".zip":
         read_file(path, str(path), role, reading)
-        return _imported(services, target, role, names, reading, [path.parent, *further])
+        return _import(services, target, role, names, reading, [path.parent, *image_folders])
     suffixes, most = PICTURE_SUFFIXES | EXPORT_SUFFIXES, services.limits.image_bytes
     with unpacked(path, suffixes, most, reading.tell, refused=REFUSED_SUFFIXES) as folder:
         read_folder(folder, str(path), role, reading, zipped=True)
-        return _imported(services, target, role, names, reading, [folder, *further])
+        return _import(services, target, role, names, reading, [folder, *image_folders])
 
 
 def add_from_project(
@@ -117,18 +117,18 @@ def add_from_project(
     *,
     aliases: Mapping[str, str] | None = None,
 ) -> Added:
-    """Add the tasks of another Label Studio project (or of one of its tabs), with what was drawn on them.
+    """Add the tasks of another Label Studio project (or of one of its tabs), with their drawings.
 
-    The new tasks show the same stored pictures; nothing is uploaded again.
+    The new tasks refer to the same stored pictures; no picture is uploaded again.
     """
-    target = _target(services, study_name, role)
-    names = _names(target, aliases)
+    target = _find_target(services, study_name, role)
+    names = _label_names(target, aliases)
     reading = Reading()
     read_project(services.label_studio, source_project, view_id, reading)
-    return _imported(services, target, role, names, reading, [], on_label_studio=True)
+    return _import(services, target, role, names, reading, [], on_label_studio=True)
 
 
-def _imported(
+def _import(
     services: Services,
     target: _Target,
     role: Role,
@@ -138,7 +138,7 @@ def _imported(
     *,
     on_label_studio: bool = False,
 ) -> Added:
-    """Bring what was read into the study's project."""
+    """Import the items of a reading into the study's project."""
     import_ = TaskImport(
         services=services,
         project_id=target.project_id,
@@ -155,19 +155,19 @@ def _imported(
         regions=outcome.regions,
         problems=tuple(map(str, reading.told)),
         notes=tuple(reading.all_notes()),
-        grouped=_grouped(reading.told),
+        grouped=_group_by_reason(reading.told),
     )
 
 
-def _grouped(told: Sequence[ImportNote]) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """The reasons, the most frequent first, with their items."""
+def _group_by_reason(notes: Sequence[ImportNote]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Return the reasons, the most frequent first, with their items."""
     groups: dict[str, list[str]] = {}
-    for one in told:
-        groups.setdefault(one.reason, []).append(one.item)
-    return tuple(sorted(((reason, tuple(items)) for reason, items in groups.items()), key=lambda one: -len(one[1])))
+    for note in notes:
+        groups.setdefault(note.reason, []).append(note.item)
+    return tuple(sorted(((reason, tuple(items)) for reason, items in groups.items()), key=lambda group: -len(group[1])))
 
 
-def _target(services: Services, study_name: str, role: Role) -> _Target:
+def _find_target(services: Services, study_name: str, role: Role) -> _Target:
     with services.database.read() as session:
         study = find_study(session, study_name)
         project_id = decision_points.project_of(session, study.id, _KINDS[role])
@@ -177,7 +177,7 @@ def _target(services: Services, study_name: str, role: Role) -> _Target:
     return _Target(study_id=study_id, project_id=project_id, kind=_KINDS[role], labels=labels)
 
 
-def _names(target: _Target, aliases: Mapping[str, str] | None) -> LabelNames:
+def _label_names(target: _Target, aliases: Mapping[str, str] | None) -> LabelNames:
     known = (*target.labels, AREA) if target.kind is ProjectKind.CANVASES else target.labels
     for other, own in (aliases or {}).items():
         if own not in known:

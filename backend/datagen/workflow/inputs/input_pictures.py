@@ -1,8 +1,8 @@
-"""Fetching input pictures from Label Studio: in bounded time, each stored as it comes, failures remembered.
+"""Fetching input pictures from Label Studio within a time limit. Pictures and failures are stored one by one.
 
-A picture that could not be used is not fetched again until its address or the settings change, or a growing interval
-is over. Under an upload's address the bytes never change; under others, bytes that failed once are not decoded again.
-What a reading leaves is fetched by the next one, which begins where this one ended.
+A picture that could not be used is fetched again when its address or the settings change, or after a growing interval.
+The bytes at an upload's address never change; at other addresses, bytes that failed once are not decoded again.
+The next reading continues with the pictures that a reading did not fetch.
 """
 
 from __future__ import annotations
@@ -30,26 +30,26 @@ from datagen.workflow.services import Services, UnitOfWork
 
 log = structlog.get_logger()
 
-#: Pictures fetched at a time: Label Studio's development server answers a few at once, and no more faster.
+#: Pictures fetched at the same time; more are not faster with Label Studio's development server.
 FETCHERS = 4
-#: One reading begins no picture after this, seconds; the next one goes on.
+#: A reading begins no picture after this many seconds; the next reading continues.
 READING_SECONDS = 30.0
-#: A picture's first try may take this long, seconds, so that a slow one does not hold up the others; another try, which
-#: nobody waits for, as long as a download may take.
+#: Time limit of a picture's first attempt, seconds, so that a slow one does not delay the others. Later attempts in the
+#: background have the time limit of a download.
 FIRST_TRY_SECONDS = 20.0
-#: A Label Studio that does not say its version within this time, seconds, does not answer at all.
+#: Label Studio is considered unavailable if it does not return its version within this time, seconds.
 ANSWER_SECONDS = 10.0
-#: The wait after the first failure, and the longest; each is four times the one before.
+#: The shortest and the longest wait after a failure; each wait is four times the previous one.
 FIRST_WAIT, LONGEST_WAIT = timedelta(minutes=1), timedelta(days=1)
-#: Failed pictures of a study are tried again a few at a time, and then not for this long.
+#: Failed pictures of a study are retried a few at a time, with this pause in between.
 RETRY_PAUSE = timedelta(minutes=5)
-#: Rows in one statement; databases limit its parameters.
+#: Rows in one statement; databases limit the number of its parameters.
 _ROWS_AT_A_TIME = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fetched:
-    """A picture in the image store, or why there is none: a ``problem``, or it is not fetched yet (``unread``)."""
+    """A picture in the image store, or the ``problem`` with it; ``unread`` if it is not fetched yet."""
 
     digest: str | None = None
     width: int = 0
@@ -59,23 +59,23 @@ class Fetched:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Try:
-    """A picture to be fetched."""
+class _Attempt:
+    """A picture to fetch."""
 
     url: str
-    #: how often it was tried in vain
+    #: number of failed attempts
     attempts: int = 0
-    #: the bytes that could not be used the last time, and why
+    #: SHA-256 of the bytes that could not be used in the last attempt, and the reason
     content: str | None = None
     problem: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Failure:
-    """Why a picture cannot be used."""
+    """The reason why a picture cannot be used."""
 
     problem: str
-    #: whether another try cannot come to anything else
+    #: whether another attempt would have the same result
     final: bool = False
     content: str | None = None
 
@@ -86,55 +86,59 @@ _UNREAD = Fetched(unread=True)
 def fetch_pictures(
     services: Services, study_id: int, urls: Iterable[str], *, hurried: bool = False
 ) -> Mapping[str, Fetched]:
-    """The picture of each address: those known already, and as many of the others as can be fetched in time.
+    """Return the picture of each address: those fetched before, and as many others as can be fetched in time.
+
+    Pictures that were fetched before an exception are kept.
 
     Args:
-        hurried: somebody waits: a failed picture that is tried again gets no more time than a new one.
+        hurried: the caller is waiting for the result, so retries get no more time than first attempts.
 
     Raises:
         LabelStudioUnavailable: Label Studio does not answer.
-        StoreError: the image store does not take pictures. What was fetched before is kept in both cases.
+        StoreError: the image store does not accept pictures.
     """
-    known, new, again = _sorted(services, study_id, sorted(set(urls)))
-    found: dict[str, Fetched] = dict(known)
-    for one in (*new, *again):
-        found[one.url] = Fetched(problem=one.problem) if one.problem else _UNREAD
+    known, new, retries = _classify(services, study_id, sorted(set(urls)))
+    pictures: dict[str, Fetched] = dict(known)
+    for attempt in (*new, *retries):
+        pictures[attempt.url] = Fetched(problem=attempt.problem) if attempt.problem else _UNREAD
     if not hurried:
-        again = [] if new else again[:FETCHERS]
-    with closing(_brought(services, new, again, hurried=hurried)) as brought:
-        for one, outcome in brought:
-            found[one.url] = _keep(services, study_id, one, outcome)
-    if again and not hurried:
-        _pause(services, study_id)
-    return found
+        retries = [] if new else retries[:FETCHERS]
+    with closing(_fetch_all(services, new, retries, hurried=hurried)) as fetched:
+        for attempt, outcome in fetched:
+            pictures[attempt.url] = _store_result(services, study_id, attempt, outcome)
+    if retries and not hurried:
+        _postpone_due(services, study_id)
+    return pictures
 
 
 def is_due(session: Session, study_id: int) -> bool:
-    """Whether a failed picture of the study is to be tried again."""
+    """Return whether a failed picture of the study is due for another attempt."""
     due = exists().where(FetchedPictureRow.study_id == study_id, FetchedPictureRow.retry_at <= now())
     return bool(session.scalar(select(due)))
 
 
 def forget_others(unit: UnitOfWork, study_id: int, urls: Iterable[str]) -> None:
-    """Delete what is remembered of addresses that no task of the study has any more."""
+    """Delete the rows of addresses that no task of the study has any more."""
     known = set(unit.session.scalars(select(FetchedPictureRow.address).where(FetchedPictureRow.study_id == study_id)))
-    gone = sorted(known - {_address(url) for url in urls})
-    for start in range(0, len(gone), _ROWS_AT_A_TIME):
-        some = gone[start : start + _ROWS_AT_A_TIME]
+    obsolete = sorted(known - {_address(url) for url in urls})
+    for start in range(0, len(obsolete), _ROWS_AT_A_TIME):
+        addresses = obsolete[start : start + _ROWS_AT_A_TIME]
         unit.session.execute(
-            delete(FetchedPictureRow).where(FetchedPictureRow.study_id == study_id, FetchedPictureRow.address.in_(some))
+            delete(FetchedPictureRow).where(
+                FetchedPictureRow.study_id == study_id, FetchedPictureRow.address.in_(addresses)
+            )
         )
 
 
-def _sorted(
+def _classify(
     services: Services, study_id: int, urls: Sequence[str]
-) -> tuple[dict[str, Fetched], list[_Try], list[_Try]]:
-    """What is known of these addresses, those never tried under the present settings, and those to be tried again."""
+) -> tuple[dict[str, Fetched], list[_Attempt], list[_Attempt]]:
+    """Return the known results, the first attempts under the current settings, and the retries that are due."""
     with services.database.read() as session:
         of_study = FetchedPictureRow.study_id == study_id
         rows = {row.address: row for row in session.scalars(select(FetchedPictureRow).where(of_study))}
-        # pictures that a version before 0008 fetched
-        earlier = {
+        # pictures fetched before migration 0008
+        stored_inputs = {
             url: Fetched(digest=digest, width=width, height=height)
             for url, digest, width, height in session.execute(
                 select(InputRow.url, InputRow.digest, InputRow.width, InputRow.height).where(
@@ -143,35 +147,35 @@ def _sorted(
             )
         }
     known: dict[str, Fetched] = {}
-    new: list[_Try] = []
-    again: list[_Try] = []
-    moment, conditions = now(), _conditions(services)
+    new: list[_Attempt] = []
+    retries: list[_Attempt] = []
+    time_now, conditions = now(), _conditions(services)
     for url in urls:
         row = rows.get(_address(url))
         if not url:
             known[url] = Fetched(problem="its task has no image; upload one")
         elif row is not None and row.digest is not None:
             known[url] = Fetched(digest=row.digest, width=row.width, height=row.height)
-        elif url in earlier:
-            known[url] = earlier[url]
+        elif url in stored_inputs:
+            known[url] = stored_inputs[url]
         elif row is None or row.conditions != conditions:
-            new.append(_Try(url=url))
-        elif row.retry_at is not None and row.retry_at <= moment:
-            again.append(_Try(url=url, attempts=row.attempts, content=row.content, problem=row.problem))
+            new.append(_Attempt(url=url))
+        elif row.retry_at is not None and row.retry_at <= time_now:
+            retries.append(_Attempt(url=url, attempts=row.attempts, content=row.content, problem=row.problem))
         else:
-            known[url] = Fetched(problem=_told(row))
-    return known, new, again
+            known[url] = Fetched(problem=_problem_text(row))
+    return known, new, retries
 
 
-def _brought(
-    services: Services, new: Sequence[_Try], again: Sequence[_Try], *, hurried: bool
-) -> Generator[tuple[_Try, Fetched | _Failure]]:
-    """Fetch pictures side by side, and check one after the other, until the time of a reading is over."""
-    patient = not new and not hurried
-    seconds = DOWNLOAD_SECONDS if patient else FIRST_TRY_SECONDS
-    until = time.monotonic() + (DOWNLOAD_SECONDS if patient else READING_SECONDS)
-    waiting = iter((*new, *again))
-    under_way: dict[Future[bytes], _Try] = {}
+def _fetch_all(
+    services: Services, new: Sequence[_Attempt], retries: Sequence[_Attempt], *, hurried: bool
+) -> Generator[tuple[_Attempt, Fetched | _Failure]]:
+    """Fetch pictures concurrently and yield each one checked, until the time limit of a reading is reached."""
+    is_background = not new and not hurried
+    seconds = DOWNLOAD_SECONDS if is_background else FIRST_TRY_SECONDS
+    until = time.monotonic() + (DOWNLOAD_SECONDS if is_background else READING_SECONDS)
+    pending = iter((*new, *retries))
+    attempts: dict[Future[bytes], _Attempt] = {}
     cancelled = threading.Event()
     pool = ThreadPoolExecutor(FETCHERS, "fetch-picture")
 
@@ -182,81 +186,81 @@ def _brought(
 
     try:
         while True:
-            # no more are begun than are waited for, so that memory holds few of them
-            while len(under_way) < FETCHERS and (one := next(waiting, None)) is not None:
-                under_way[pool.submit(fetch, one.url)] = one
-            done, _ = wait(under_way, max(0.0, until - time.monotonic()), FIRST_COMPLETED)
+            # at most FETCHERS are begun and not yet checked, so that memory holds few of them
+            while len(attempts) < FETCHERS and (attempt := next(pending, None)) is not None:
+                attempts[pool.submit(fetch, attempt.url)] = attempt
+            done, _ = wait(attempts, max(0.0, until - time.monotonic()), FIRST_COMPLETED)
             for future in done:
-                one = under_way.pop(future)
-                yield one, _checked(services, one, future)
+                attempt = attempts.pop(future)
+                yield attempt, _check(services, attempt, future)
                 if time.monotonic() > until:
                     break
-            if not under_way or time.monotonic() > until:
+            if not attempts or time.monotonic() > until:
                 return
     finally:
         cancelled.set()
         pool.shutdown(cancel_futures=True)
 
 
-def _checked(services: Services, one: _Try, future: Future[bytes]) -> Fetched | _Failure:
-    """The picture that was fetched, decoded once and stored, or what is wrong with it."""
+def _check(services: Services, attempt: _Attempt, future: Future[bytes]) -> Fetched | _Failure:
+    """Decode and store a fetched picture, or return the reason why it cannot be used."""
     content: str | None = None
     try:
         data = future.result()
         content = hashlib.sha256(data).hexdigest()
-        if content == one.content and one.problem:
-            return _Failure(problem=one.problem, content=content)  # the very bytes that failed before
+        if content == attempt.content and attempt.problem:
+            return _Failure(problem=attempt.problem, content=content)  # the same bytes failed before
         width, height = services.decoder.size_of(data)
         return Fetched(digest=services.images.put(data), width=width, height=height)
     except StoreError:
-        raise  # says nothing of the picture: the whole reading is tried again
+        raise  # does not concern the picture: the whole reading is retried
     except LabelStudioMissing:
         return _Failure(problem="its image is gone; upload it again")
     except BadPicture as problem:
-        return _Failure(problem=str(problem), final=_is_upload(one.url), content=content)
+        return _Failure(problem=str(problem), final=_is_upload(attempt.url), content=content)
     except DatagenError as problem:
         with deadline(ANSWER_SECONDS):
-            services.label_studio.version()  # raises where all of Label Studio does not answer, and not this picture
+            services.label_studio.version()  # raises if Label Studio itself is unavailable, not only this picture
         return _Failure(problem=str(problem))
 
 
-def _keep(services: Services, study_id: int, one: _Try, outcome: Fetched | _Failure) -> Fetched:
-    """Store what came of a picture."""
+def _store_result(services: Services, study_id: int, attempt: _Attempt, outcome: Fetched | _Failure) -> Fetched:
+    """Store the result of fetching a picture."""
     with services.unit() as unit:
         unit.lock_study(study_id)
-        row = unit.session.get(FetchedPictureRow, (study_id, _address(one.url)))
+        row = unit.session.get(FetchedPictureRow, (study_id, _address(attempt.url)))
         if row is None:
-            row = FetchedPictureRow(study_id=study_id, address=_address(one.url))
+            row = FetchedPictureRow(study_id=study_id, address=_address(attempt.url))
             unit.session.add(row)
         row.conditions = _conditions(services)
         if isinstance(outcome, Fetched):
             row.digest, row.width, row.height = outcome.digest, outcome.width, outcome.height
             row.problem, row.content, row.attempts, row.retry_at = "", None, 0, None
             return outcome
-        wait_for = min(FIRST_WAIT * 4 ** min(one.attempts, 10), LONGEST_WAIT)
+        wait_for = min(FIRST_WAIT * 4 ** min(attempt.attempts, 10), LONGEST_WAIT)
         row.digest, row.width, row.height = None, 0, 0
-        row.content, row.attempts = outcome.content, one.attempts + 1
+        row.content, row.attempts = outcome.content, attempt.attempts + 1
         row.retry_at = None if outcome.final else now() + wait_for
         row.problem = plain(outcome.problem)[:1000]
         log.info("picture.not_used", study=study_id, attempts=row.attempts, final=outcome.final, reason=row.problem)
-        return Fetched(problem=_told(row))
+        return Fetched(problem=_problem_text(row))
 
 
-def _told(row: FetchedPictureRow) -> str:
-    """Why a picture cannot be used, and when it is tried again."""
+def _problem_text(row: FetchedPictureRow) -> str:
+    """Return the reason why a picture cannot be used, with the time of the next attempt."""
     if row.retry_at is None:
         return row.problem
     return f"{row.problem.rstrip('.')}. It is tried again after {row.retry_at:%Y-%m-%d %H:%M} UTC"
 
 
-def _pause(services: Services, study_id: int) -> None:
-    """Put off those of the study's failed pictures that were due and not among the few that were tried."""
-    moment = now()
+def _postpone_due(services: Services, study_id: int) -> None:
+    """Postpone the study's failed pictures that are due and were not retried in this reading."""
+    time_now = now()
     with services.unit() as unit:
         unit.session.execute(
             update(FetchedPictureRow)
-            .where(FetchedPictureRow.study_id == study_id, FetchedPictureRow.retry_at <= moment)
-            .values(retry_at=moment + RETRY_PAUSE)
+            .where(FetchedPictureRow.study_id == study_id, FetchedPictureRow.retry_at <= time_now)
+            .values(retry_at=time_now + RETRY_PAUSE)
         )
 
 
@@ -265,13 +269,13 @@ def _address(url: str) -> str:
 
 
 def _conditions(services: Services) -> str:
-    """The settings that decide whether a picture can be used."""
+    """Return the settings that determine whether a picture can be used, as text."""
     limits = services.limits
     return f"{limits.image_bytes} bytes, {limits.image_pixels} pixels, {services.label_studio.url}"[:300]
 
 
 def _is_upload(url: str) -> bool:
-    """Whether Label Studio never changes what is at an address: each upload gets one of its own."""
+    """Return whether an address is an upload's: each upload has its own address, so its bytes never change."""
     try:
         return "/data/upload/" in urlsplit(url).path
     except ValueError:

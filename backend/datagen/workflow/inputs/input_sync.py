@@ -1,4 +1,4 @@
-"""A study's inputs: what Label Studio holds of them, kept as rows, and the usable ones as domain values."""
+"""Synchronization of a study's inputs: tasks of Label Studio are stored as rows, usable rows become domain values."""
 
 from __future__ import annotations
 
@@ -23,45 +23,46 @@ from datagen.workflow.inputs.input_pictures import Fetched
 from datagen.workflow.inputs.parsed_results import of_row, parse, to_text
 from datagen.workflow.services import JobKind, Services, UnitOfWork
 
-#: Ids in one statement; databases limit its parameters.
+#: Ids in one statement; databases limit the number of its parameters.
 IDS_AT_A_TIME = 10_000
-#: Rows, and characters of what was drawn, that one transaction writes.
+#: Rows, and characters of parsed results, written in one transaction.
 ROWS_AT_A_TIME, TEXT_AT_A_TIME = 200, 2**20
-#: One reading works out no more drawings after this, seconds; the next one goes on.
+#: A reading parses no result after this many seconds; the next reading continues.
 PARSING_SECONDS = 30.0
-#: Corners of all drawings of a study together: they are all part of every version of its spec.
+#: Largest number of corners of all drawings of a study, because every version of its spec contains all of them.
 MOST_CORNERS = 1_000_000
-#: Stands in the row of an input whose picture or drawing is not read yet.
+#: Problem of an input whose picture or drawing is not read yet.
 _UNREAD = "it is still being read"
-#: Columns that say whether a row in the database is the one that was just read.
+#: Columns whose values determine whether a stored row equals the row just read.
 _COMPARED = (
     *("study_id", "role", "name", "url", "digest", "width", "height"),
     *("answered", "updated_at", "annotation_id", "problem"),
 )
-#: … and those that say whether what was worked out of a drawing is still so.
-_DRAWN = ("role", "digest", "width", "height", "answered", "updated_at", "annotation_id")
+#: Columns whose values determine whether the parsed result of a row is current.
+_PARSED_FROM = ("role", "digest", "width", "height", "answered", "updated_at", "annotation_id")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Reading:
-    """The tasks of one project, or why they could not be read."""
+    """The tasks of one project, or the reason why they could not be read."""
 
     project_id: int
     role: Role
     tasks: Sequence[Task] = ()
-    #: the numbers of those that Label Studio cannot send
+    #: ids of the tasks that Label Studio cannot send
     unreadable: Sequence[int] = ()
     fault: str = ""
 
 
 def refresh(services: Services, study_id: int, *, force: bool = False) -> Inputs:
-    """Read the study's inputs from Label Studio, where they changed since the last reading (always with ``force``).
+    """Read the study's inputs from Label Studio if they changed since the last reading (always with ``force``).
 
-    The pictures that are new are fetched, checked and stored; one that cannot be used keeps its reason, and the others
-    are used. The open decision then shows what is there and what is missing. What cannot be read in the time of one
-    reading is counted as ``unread``, and the next reading, which is queued, goes on with it.
+    New pictures are fetched, checked and stored. A picture that cannot be used is stored with the reason; the others
+    are used. The open decision then shows the available and the missing inputs. Inputs beyond the time limit of a
+    reading are counted as ``unread``, and the next reading, which is enqueued, continues with them.
 
-    A project that cannot be read is named there too, and its inputs stay as they were; with ``force`` it raises.
+    A project that cannot be read is shown in the decision too, and its inputs are unchanged; with ``force``, the
+    exception is raised.
 
     Raises:
         LabelStudioUnavailable: Label Studio does not answer; nothing was changed.
@@ -72,27 +73,31 @@ def refresh(services: Services, study_id: int, *, force: bool = False) -> Inputs
         is_current = study.inputs_read == study.inputs_changed and not input_pictures.is_due(session, study_id)
         if is_current and not force:
             return collect(session, study)
-        as_of = study.inputs_changed  # what changes while we read is a later count, and is read again
+        as_of = study.inputs_changed  # a change during the reading increments the counter, so it is read again
         projects = session.scalars(select(ProjectRow).where(ProjectRow.study_id == study_id)).all()
-        before = {row.task_id: row for row in session.scalars(select(InputRow).where(InputRow.study_id == study_id))}
+        stored_rows = {
+            row.task_id: row for row in session.scalars(select(InputRow).where(InputRow.study_id == study_id))
+        }
     readings = [
-        _read(services, study.name, project, role, force=force) for project in projects if (role := project.kind.role)
+        _read_project(services, study.name, project, role, force=force)
+        for project in projects
+        if (role := project.kind.role)
     ]
-    found = [(reading.role, raw) for reading in readings for raw in read_tasks(reading.tasks)]
-    urls = {raw.image_url for _, raw in found}
+    raw_inputs = [(reading.role, raw) for reading in readings for raw in read_tasks(reading.tasks)]
+    urls = {raw.image_url for _, raw in raw_inputs}
     pictures = input_pictures.fetch_pictures(services, study_id, urls, hurried=force)
     rows: list[InputRow] = []
     is_newest = True
-    for chunk in _chunks(_rows(study, found, pictures, before)):
+    for chunk in _chunks(_rows(study, raw_inputs, pictures, stored_rows)):
         rows += chunk
         is_newest = is_newest and _write(services, study_id, as_of, chunk)
-    kept = _kept(before.values(), readings)
+    kept = _unchanged_rows(stored_rows.values(), readings)
     if is_newest:
-        _conclude(services, study_id, as_of, rows, kept, urls, readings)
+        _finish(services, study_id, as_of, rows, kept, urls, readings)
     return _inputs_of(sorted([*rows, *kept], key=lambda row: row.task_id), study.labels)
 
 
-def _read(services: Services, study_name: str, project: ProjectRow, role: Role, *, force: bool) -> _Reading:
+def _read_project(services: Services, study_name: str, project: ProjectRow, role: Role, *, force: bool) -> _Reading:
     project_id = project.project_id
     try:
         tasks, unreadable = unreadable_tasks.read_tasks(services, project_id)
@@ -105,52 +110,52 @@ def _read(services: Services, study_name: str, project: ProjectRow, role: Role, 
     return _Reading(project_id=project_id, role=role, tasks=tasks, unreadable=unreadable)
 
 
-def _kept(before: Iterable[InputRow], readings: Sequence[_Reading]) -> list[InputRow]:
-    """Rows that stay as they were: of projects that could not be read, and of tasks that Label Studio cannot send."""
+def _unchanged_rows(stored_rows: Iterable[InputRow], readings: Sequence[_Reading]) -> list[InputRow]:
+    """Return the unchanged rows: of projects that could not be read, and of tasks that Label Studio cannot send."""
     failed = {reading.role for reading in readings if reading.fault}
     unsendable = {(reading.role, task_id) for reading in readings for task_id in reading.unreadable}
     return [
         row
-        for row in before
-        # of an unsendable task that was not read yet nothing is known
+        for row in stored_rows
+        # an unsendable task that was not read yet has no known content
         if row.role in failed or ((row.role, row.task_id) in unsendable and row.problem != _UNREAD)
     ]
 
 
 def mark_stale(unit: UnitOfWork, study_id: int) -> None:
-    """Note that inputs changed; the next refresh reads them."""
+    """Record that inputs changed; the next refresh reads them."""
     unit.lock_study(study_id).inputs_changed += 1
 
 
 def collect(session: Session, study: StudyRow) -> Inputs:
-    """The study's inputs as last read: what can be used, and what cannot and why."""
+    """Return the study's inputs as last read: the usable ones, and the problems with the others."""
     rows = session.scalars(select(InputRow).where(InputRow.study_id == study.id).order_by(InputRow.task_id))
     return _inputs_of(rows, study.labels)
 
 
 def image_of(row: InputRow) -> ImageRef:
-    """The picture of an input that has one."""
+    """Return the picture of an input; its row must have one."""
     assert row.digest is not None
     return ImageRef(digest=row.digest, width=row.width, height=row.height, name=row.name)
 
 
 def concept_of(row: InputRow, labels: Sequence[str]) -> tuple[ConceptImage | None, Sequence[str]]:
-    """A concept task's usable boxes (None: it has none), and a sentence for each that is not."""
+    """Return a concept task's usable boxes (None if it has none), and a sentence for each unusable one."""
     parsed = of_row(row, labels)
     return (ConceptImage(image=image_of(row), regions=parsed.regions) if parsed.regions else None), parsed.problems
 
 
 def canvas_of(row: InputRow, labels: Sequence[str]) -> tuple[CanvasImage | None, Sequence[str]]:
-    """A canvas task's usable areas (None: it has none), and a sentence for each that is not."""
+    """Return a canvas task's usable areas (None if it has none), and a sentence for each unusable one."""
     parsed = of_row(row, labels)
     return (CanvasImage(image=image_of(row), areas=parsed.areas) if parsed.areas else None), parsed.problems
 
 
 def _inputs_of(rows: Iterable[InputRow], labels: Sequence[str]) -> Inputs:
-    """The inputs that rows hold, in order of their tasks.
+    """Return the inputs of rows, in order of their tasks.
 
-    The copy of a task where something is drawn is no second input: the same drawn on the same picture counts once, or
-    what is learned from it would be tried on that very picture.
+    A copy of a task with drawings is not a second input: identical drawings on one picture count once. Otherwise a
+    picture would be used both for learning and for testing.
     """
     concepts: list[ConceptImage] = []
     canvases: list[CanvasImage] = []
@@ -158,36 +163,36 @@ def _inputs_of(rows: Iterable[InputRow], labels: Sequence[str]) -> Inputs:
     problems: list[Problem] = []
     unread: Counter[Role] = Counter()
     corners = 0
-    first: dict[tuple[object, ...], int] = {}  # what an input comes to → the first task that does
+    first_tasks: dict[tuple[object, ...], int] = {}  # role, picture and drawing → its first task
     for row in rows:
         reasons: Sequence[str] = ()
-        found: ConceptImage | CanvasImage | ImageRef | None = None
+        usable: ConceptImage | CanvasImage | ImageRef | None = None
         drawn: tuple[object, ...] = ()
         if row.problem == _UNREAD:
             unread[row.role] += 1
         elif row.digest is None:
             reasons = (row.problem,)
         elif row.role is Role.CONCEPT:
-            found, reasons = concept_of(row, labels)
-            drawn = found.regions if found else ()
+            usable, reasons = concept_of(row, labels)
+            drawn = usable.regions if usable else ()
         elif row.role is Role.CANVAS:
-            found, reasons = canvas_of(row, labels)
-            drawn = found.areas if found else ()
+            usable, reasons = canvas_of(row, labels)
+            drawn = usable.areas if usable else ()
         elif of_row(row, labels).used:
-            found = image_of(row)
-        if drawn and (original := first.setdefault((row.role, row.digest, drawn), row.task_id)) != row.task_id:
-            found, reasons = None, (f"it is the same as task {original}, and counts once",)
-        if found is not None and (corners := corners + _corners(found)) > MOST_CORNERS:
-            corners -= _corners(found)
-            found = None
+            usable = image_of(row)
+        if drawn and (original := first_tasks.setdefault((row.role, row.digest, drawn), row.task_id)) != row.task_id:
+            usable, reasons = None, (f"it is the same as task {original}, and counts once",)
+        if usable is not None and (corners := corners + _corner_count(usable)) > MOST_CORNERS:
+            corners -= _corner_count(usable)
+            usable = None
             reasons = (f"with the drawings before it, there are more than {MOST_CORNERS:,} corners; draw with fewer",)
-        match found:
+        match usable:
             case ConceptImage():
-                concepts.append(found)
+                concepts.append(usable)
             case CanvasImage():
-                canvases.append(found)
+                canvases.append(usable)
             case ImageRef():
-                backgrounds.append(found)
+                backgrounds.append(usable)
         item = f"task {row.task_id} ({row.name})"
         problems += (Problem(role=row.role, item=item, reason=reason) for reason in reasons)
     for role, count in sorted(unread.items()):
@@ -202,38 +207,38 @@ def _inputs_of(rows: Iterable[InputRow], labels: Sequence[str]) -> Inputs:
     )
 
 
-def _corners(found: ConceptImage | CanvasImage | ImageRef) -> int:
-    """Corners of what was drawn on a picture."""
-    match found:
+def _corner_count(drawing: ConceptImage | CanvasImage | ImageRef) -> int:
+    """Return the number of corners of the drawings on a picture."""
+    match drawing:
         case ConceptImage():
-            return sum(len(polygon.points) for region in found.regions for polygon in region.outline)
+            return sum(len(polygon.points) for region in drawing.regions for polygon in region.outline)
         case CanvasImage():
-            return sum(len(area.polygon.points) for area in found.areas)
+            return sum(len(area.polygon.points) for area in drawing.areas)
         case ImageRef():
             return 0
 
 
 def _rows(
     study: StudyRow,
-    found: Sequence[tuple[Role, RawInput]],
+    raw_inputs: Sequence[tuple[Role, RawInput]],
     pictures: Mapping[str, Fetched],
-    before: Mapping[int, InputRow],
+    stored_rows: Mapping[int, InputRow],
 ) -> Iterator[InputRow]:
-    """A row for each input; what was drawn is worked out where it changed, until the time for that is over."""
+    """Yield a row for each input. Changed drawings are parsed for at most ``PARSING_SECONDS``."""
     until = time.monotonic() + PARSING_SECONDS
-    parsed = 0
-    for role, raw in found:
+    parsed_count = 0
+    for role, raw in raw_inputs:
         picture = pictures[raw.image_url]
         row = _row(study.id, role, raw, picture)
         if picture.digest is not None:
-            earlier = before.get(raw.task_id)
-            if earlier is not None and all(getattr(earlier, name) == getattr(row, name) for name in _DRAWN):
+            earlier = stored_rows.get(raw.task_id)
+            if earlier is not None and all(getattr(earlier, name) == getattr(row, name) for name in _PARSED_FROM):
                 row.parsed = earlier.parsed
-            if row.parsed is None and parsed and time.monotonic() > until:
+            if row.parsed is None and parsed_count and time.monotonic() > until:
                 row.problem = _UNREAD
             elif row.parsed is None:
                 row.parsed = to_text(parse(role, raw.result or (), row.width, row.height, study.labels))
-                parsed += 1
+                parsed_count += 1
         yield row
 
 
@@ -257,7 +262,7 @@ def _row(study_id: int, role: Role, raw: RawInput, picture: Fetched) -> InputRow
 
 
 def _chunks(rows: Iterable[InputRow]) -> Iterator[list[InputRow]]:
-    """Rows for one transaction each."""
+    """Split rows into chunks of one transaction each."""
     chunk: list[InputRow] = []
     characters = 0
     for row in rows:
@@ -271,7 +276,7 @@ def _chunks(rows: Iterable[InputRow]) -> Iterator[list[InputRow]]:
 
 
 def _write(services: Services, study_id: int, as_of: int, rows: Sequence[InputRow]) -> bool:
-    """Store those of the rows that are not so in the database; False where a newer reading has begun to write."""
+    """Store the rows that differ from those in the database; return False if a newer reading has begun to write."""
     ids = [row.task_id for row in rows]
     with services.unit() as unit:
         study = unit.lock_study(study_id)
@@ -279,14 +284,14 @@ def _write(services: Services, study_id: int, as_of: int, rows: Sequence[InputRo
             return False
         study.inputs_reading = as_of
         compared = [getattr(InputRow, name) for name in _COMPARED]
-        there = {
+        stored_values = {
             task_id: tuple(values)
             for task_id, *values in unit.session.execute(
                 select(InputRow.task_id, *compared, InputRow.parsed.is_(None)).where(InputRow.task_id.in_(ids))
             )
         }
-        changed = [row for row in rows if there.get(row.task_id) != (*_values(row), row.parsed is None)]
-        # Label Studio on SQLite gives ids of deleted tasks out again: another study may still have them in its rows
+        changed = [row for row in rows if stored_values.get(row.task_id) != (*_values(row), row.parsed is None)]
+        # Label Studio on SQLite reuses the ids of deleted tasks: rows of another study may still have them
         unit.session.execute(delete(InputRow).where(InputRow.task_id.in_([row.task_id for row in changed])))
         unit.session.add_all(changed)
     return True
@@ -296,7 +301,7 @@ def _values(row: InputRow) -> tuple[object, ...]:
     return tuple(getattr(row, name) for name in _COMPARED)
 
 
-def _conclude(
+def _finish(
     services: Services,
     study_id: int,
     as_of: int,
@@ -305,26 +310,28 @@ def _conclude(
     urls: set[str],
     readings: Sequence[_Reading],
 ) -> None:
-    """End a reading: remove what is gone from Label Studio, and note that all is read, or have it gone on with.
+    """Finish a reading: delete the rows of deleted tasks, then record the reading as complete or enqueue the next one.
 
-    ``kept`` are rows that this reading could not read, so another one at once could not either: the reconciler has
-    their projects read again, once they can be.
+    ``kept`` are rows of tasks that this reading could not read. An immediate next reading would fail too, so the
+    reconciler schedules it once their projects are readable.
     """
-    there = {row.task_id for row in (*rows, *kept)}
+    read_ids = {row.task_id for row in (*rows, *kept)}
     is_unread = any(row.problem == _UNREAD for row in rows)
     with services.unit() as unit:
         study = unit.lock_study(study_id)
         if study.inputs_reading > as_of:
             return
         stored = unit.session.scalars(select(InputRow.task_id).where(InputRow.study_id == study_id))
-        gone = [task_id for task_id in stored if task_id not in there]
-        for start in range(0, len(gone), IDS_AT_A_TIME):
-            unit.session.execute(delete(InputRow).where(InputRow.task_id.in_(gone[start : start + IDS_AT_A_TIME])))
+        deleted_ids = [task_id for task_id in stored if task_id not in read_ids]
+        for start in range(0, len(deleted_ids), IDS_AT_A_TIME):
+            unit.session.execute(
+                delete(InputRow).where(InputRow.task_id.in_(deleted_ids[start : start + IDS_AT_A_TIME]))
+            )
         for reading in readings:
             project = unit.session.get(ProjectRow, reading.project_id)
             if project is None:
-                continue  # made anew meanwhile
-            # after a fault None: the reconciler has the tasks read again, once they can be
+                continue  # the project was created again meanwhile
+            # None after a fault: the reconciler has the tasks read again once they are readable
             project.tasks = None if reading.fault else len(reading.tasks) + len(reading.unreadable)
             if reading.fault:
                 unreadable_tasks.refresh(unit, project, reading.fault)

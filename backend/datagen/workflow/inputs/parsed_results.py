@@ -1,6 +1,6 @@
-"""What was drawn on an input, as domain values and sentences: worked out once, and kept as text in the input's row.
+"""Parsed annotation results of inputs: domain values and problems, computed once and stored as text in the input's row.
 
-Working out polygons takes time, so it is done before a transaction begins; a row is read without any geometry.
+Parsing polygons is slow, so it happens before a transaction begins; reading a row involves no geometry.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from datagen.label_studio.mapping.form_answers import background_use
 from datagen.label_studio.mapping.regions import canvas_areas, concept_regions
 from datagen.store.tables import InputRow
 
-#: A sentence is cut to this many characters.
+#: Problems are truncated to this many characters.
 _LONGEST_PROBLEM = 600
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parsed:
-    """What an annotation says: ``regions`` of a concept or ``areas`` of a canvas; whether a background is used."""
+    """A parsed annotation: ``regions`` of a concept, ``areas`` of a canvas, or whether a background is ``used``."""
 
     regions: tuple[ConceptRegion, ...] = ()
     areas: tuple[CanvasArea, ...] = ()
@@ -32,25 +32,25 @@ class Parsed:
 
 
 def parse(role: Role, result: Sequence[Any], width: int, height: int, labels: Sequence[str]) -> Parsed:
-    """Work out what an annotation's result says about a picture of ``width`` by ``height`` pixels."""
+    """Parse an annotation's result for a picture of ``width`` by ``height`` pixels."""
     match role:
         case Role.CONCEPT:
             regions, problems = concept_regions(result, width, height, labels)
-            return Parsed(regions=regions, problems=_cut(problems))
+            return Parsed(regions=regions, problems=_truncated(problems))
         case Role.CANVAS:
             areas, problems = canvas_areas(result, width, height, labels)
-            return Parsed(areas=areas, problems=_cut(problems))
+            return Parsed(areas=areas, problems=_truncated(problems))
         case Role.BACKGROUND:
             return Parsed(used=background_use(result))
 
 
 def to_text(parsed: Parsed) -> str:
-    """The text of a row's ``parsed``."""
+    """Return the text for the ``parsed`` column of a row."""
     return json.dumps(asdict(parsed), separators=(",", ":"))
 
 
 def of_row(row: InputRow, labels: Sequence[str]) -> Parsed:
-    """What an input's row says; of a row that an earlier version wrote it is worked out here, with bounded work."""
+    """Return the parsed result of an input's row; a row of an earlier version is parsed here, with bounded effort."""
     if row.parsed is None:
         return parse(row.role, row.result, row.width, row.height, labels)
     body = json.loads(row.parsed)
@@ -62,5 +62,5 @@ def of_row(row: InputRow, labels: Sequence[str]) -> Parsed:
     )
 
 
-def _cut(problems: Sequence[str]) -> tuple[str, ...]:
+def _truncated(problems: Sequence[str]) -> tuple[str, ...]:
     return tuple(plain(problem[:_LONGEST_PROBLEM]) for problem in problems)

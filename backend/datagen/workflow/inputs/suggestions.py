@@ -1,6 +1,6 @@
-"""Proposals shown to annotators at the input desks: made by a worker when inputs changed, looked up by the web process.
+"""Proposals for annotators in the input projects: created by a worker after inputs changed, read by the web process.
 
-They are a convenience: a lost one is made again when the inputs are read the next time.
+Proposals are optional: a lost one is created again after the next reading of the inputs.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from datagen.workflow.services import JobKind, Services
 
 log = structlog.get_logger()
 
-#: Proposals that one transaction stores.
+#: Proposals stored in one transaction.
 PROPOSALS_AT_A_TIME = 20
-#: One job makes no more proposals after this, seconds; another goes on.
+#: A job creates no proposal after this many seconds; another job continues.
 PROPOSING_SECONDS = 300.0
 
 
 def propose(services: Services, pictures: StoredPictures, study_id: int) -> int:
-    """Make the proposals of a study's tasks that lack them or changed; returns how many were made.
+    """Create the missing and outdated proposals of a study's tasks, and return their number.
 
-    They are stored a few at a time; after a while the rest is left to another job.
+    They are stored in small transactions. After ``PROPOSING_SECONDS``, another job creates the remaining ones.
     """
     with services.database.read() as session:
         study = session.get_one(StudyRow, study_id)
@@ -51,46 +51,53 @@ def propose(services: Services, pictures: StoredPictures, study_id: int) -> int:
             ).all()
         )
     until = time.monotonic() + PROPOSING_SECONDS
-    made = 0
-    waiting: list[ProposalRow] = []
-    for row in _made(pictures, study, rows, bases):
-        waiting.append(row)
-        made += 1
+    count = 0
+    unstored: list[ProposalRow] = []
+    for row in _new_proposals(pictures, study, rows, bases):
+        unstored.append(row)
+        count += 1
         is_late = time.monotonic() > until
-        if len(waiting) == PROPOSALS_AT_A_TIME or is_late:
-            _store(services, study_id, waiting, remedy=is_late)
-            waiting = []
+        if len(unstored) == PROPOSALS_AT_A_TIME or is_late:
+            _store(services, study_id, unstored, remedy=is_late)
+            unstored = []
         if is_late:
-            return made
-    _store(services, study_id, waiting)
-    return made
+            return count
+    _store(services, study_id, unstored)
+    return count
 
 
-def _made(
+def _new_proposals(
     pictures: StoredPictures, study: StudyRow, rows: Sequence[InputRow], bases: Mapping[int, str]
 ) -> Iterator[ProposalRow]:
-    """The proposals that are to be made, one after the other; a picture that does not decode costs its own alone."""
+    """Yield the missing and outdated proposals; a picture that does not decode gets an empty one."""
     templates = Templates([image_of(row) for row in rows if row.role is Role.BACKGROUND], pictures)
-    for row, concept in _outlined(study, rows):
+    for row, concept in _tasks_without_outlines(study, rows):
         basis = _basis(row.digest, row.parsed or row.result)
         if bases.get(row.task_id) != basis:
-            regions = _or_none(row, partial(_outline_regions, concept, pictures, templates))
+            regions = _regions_or_none(row, partial(_outline_regions, concept, pictures, templates))
             yield _row(study.id, row, basis, regions)
-    drawn = [(row, canvas) for row in rows if row.role is Role.CANVAS and (canvas := canvas_of(row, study.labels)[0])]
-    blank = [row for row in rows if row.role is Role.CANVAS and not row.answered]
-    learned = _basis(*(part for row, _ in drawn for part in (row.digest, row.parsed or row.result)))
-    waiting = [row for row in blank if bases.get(row.task_id) != _basis(learned, row.digest)]
-    model = learn_area([canvas for _, canvas in drawn], pictures) if waiting and drawn else None
+    outlined_canvases = [
+        (row, canvas) for row in rows if row.role is Role.CANVAS and (canvas := canvas_of(row, study.labels)[0])
+    ]
+    unanswered = [row for row in rows if row.role is Role.CANVAS and not row.answered]
+    model_basis = _basis(*(part for row, _ in outlined_canvases for part in (row.digest, row.parsed or row.result)))
+    outdated = [row for row in unanswered if bases.get(row.task_id) != _basis(model_basis, row.digest)]
+    model = (
+        learn_area([canvas for _, canvas in outlined_canvases], pictures) if outdated and outlined_canvases else None
+    )
     if model is None:
         return
-    for row in waiting:
+    for row in outdated:
         yield _row(
-            study.id, row, _basis(learned, row.digest), _or_none(row, partial(_area_regions, row, model, pictures))
+            study.id,
+            row,
+            _basis(model_basis, row.digest),
+            _regions_or_none(row, partial(_area_regions, row, model, pictures)),
         )
 
 
-def _or_none(row: InputRow, find: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    """What is proposed for a task; nothing where a picture does not decode, so that it is not tried again for ever."""
+def _regions_or_none(row: InputRow, find: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Return the proposed regions of a task; none if its picture does not decode, so that it is not retried forever."""
     try:
         return find()
     except BadPicture as problem:
@@ -99,46 +106,48 @@ def _or_none(row: InputRow, find: Callable[[], list[dict[str, Any]]]) -> list[di
 
 
 def _area_regions(row: InputRow, model: AreaModel, pictures: StoredPictures) -> list[dict[str, Any]]:
-    """The areas that are proposed for a canvas."""
+    """Return the proposed areas of a canvas."""
     areas = propose_areas(model, pictures.load(image_of(row)))
     return [
         polygon_region(f"a{number}", "canvas", AREA, area, row.width, row.height) for number, area in enumerate(areas)
     ]
 
 
-def _store(services: Services, study_id: int, made: Sequence[ProposalRow], *, remedy: bool = False) -> None:
-    """Write proposals, and have Label Studio told where it shows older ones; ``remedy`` queues the making of others."""
-    if not made:
+def _store(services: Services, study_id: int, proposals: Sequence[ProposalRow], *, remedy: bool = False) -> None:
+    """Store proposals and publish them through the outbox; ``remedy`` enqueues a job for the remaining ones."""
+    if not proposals:
         return
     with services.unit() as unit:
-        unit.session.execute(delete(ProposalRow).where(ProposalRow.task_id.in_([one.task_id for one in made])))
-        unit.session.add_all(made)
-        for one in made:
-            unit.add_to_outbox(study_id, OutboxKind.PROPOSAL, one.task_id)
+        unit.session.execute(
+            delete(ProposalRow).where(ProposalRow.task_id.in_([proposal.task_id for proposal in proposals]))
+        )
+        unit.session.add_all(proposals)
+        for proposal in proposals:
+            unit.add_to_outbox(study_id, OutboxKind.PROPOSAL, proposal.task_id)
         if remedy:
             unit.enqueue_after_commit(JobKind.PROPOSALS, study_id)
 
 
-def _outlined(study: StudyRow, rows: Sequence[InputRow]) -> list[tuple[InputRow, ConceptImage]]:
-    """The concept tasks with boxes that nobody outlined by hand."""
-    found = []
+def _tasks_without_outlines(study: StudyRow, rows: Sequence[InputRow]) -> list[tuple[InputRow, ConceptImage]]:
+    """Return the concept tasks that have a box without a manual outline."""
+    tasks = []
     for row in rows:
         if row.role is Role.CONCEPT:
             concept, _ = concept_of(row, study.labels)
             if concept is not None and any(not region.outline for region in concept.regions):
-                found.append((row, concept))
-    return found
+                tasks.append((row, concept))
+    return tasks
 
 
 def _outline_regions(concept: ConceptImage, pictures: StoredPictures, templates: Templates) -> list[dict[str, Any]]:
-    """The boxes as they were drawn, each with the outline found in it: ready to be corrected and submitted."""
+    """Return the boxes as drawn, each with its proposed outline, ready to be corrected and submitted."""
     width, height = concept.image.width, concept.image.height
     regions: list[dict[str, Any]] = []
-    for number, one in enumerate(propose_outlines(concept, pictures.load(concept.image), templates)):
-        regions.append(box_region(f"b{number}", "concept", one.label, one.box, width, height))
+    for number, region in enumerate(propose_outlines(concept, pictures.load(concept.image), templates)):
+        regions.append(box_region(f"b{number}", "concept", region.label, region.box, width, height))
         regions += (
-            polygon_region(f"b{number}o{part}", "outline", one.label, polygon, width, height)
-            for part, polygon in enumerate(one.outline)
+            polygon_region(f"b{number}o{part}", "outline", region.label, polygon, width, height)
+            for part, polygon in enumerate(region.outline)
         )
     return regions
 

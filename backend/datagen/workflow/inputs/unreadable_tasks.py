@@ -1,6 +1,6 @@
-"""Tasks that Label Studio holds and cannot send: remembered, named where people look, and deleted on request.
+"""Tasks that Label Studio stores but cannot send: recorded, shown on the decision page, and deleted on request.
 
-A reading leaves them out and goes on. Nothing is known of what they say, so nothing that was known is forgotten either.
+A reading skips them. Their current content is unknown, so what was read from them before is kept.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from datagen.workflow.services import Services, UnitOfWork, find_study
 
 log = structlog.get_logger()
 
-#: How the sentence begins where some tasks of a project could not be read, and the others were.
+#: Beginning of a project's problem if some of its tasks could not be read.
 _BEGINNING = "Left out, because Label Studio cannot send it:"
 
 
 def read_tasks(services: Services, project_id: int, **which: Any) -> tuple[list[Task], list[int]]:
-    """Tasks of a project, and the ids of those that Label Studio cannot send, which are remembered.
+    """Return tasks of a project and the ids of those that Label Studio cannot send, which are recorded.
 
     Args:
-        workshop: what they are read with.
+        services: the services with the Label Studio client.
         project_id: the project.
-        which: which tasks, as ``LabelStudio.tasks`` takes it.
+        which: filters of the tasks, passed on to ``LabelStudio.tasks``.
     """
     unreadable: list[int] = []
     tasks = list(services.label_studio.tasks(project_id, unreadable=unreadable, **which))
@@ -42,41 +42,41 @@ def read_tasks(services: Services, project_id: int, **which: Any) -> tuple[list[
 
 
 def note(services: Services, project_id: int, task_ids: Iterable[int]) -> None:
-    """Remember that these tasks of a project could not be read, beside those known before."""
-    found = set(task_ids)
-    if not found:
+    """Add these tasks to the recorded unreadable tasks of a project."""
+    new_ids = set(task_ids)
+    if not new_ids:
         return
     with services.unit() as unit:
         project_row = unit.session.get(ProjectRow, project_id, with_for_update=True)
-        if project_row is None or found <= set(project_row.unreadable):
+        if project_row is None or new_ids <= set(project_row.unreadable):
             return
-        log.warning("tasks.unreadable", study=project_row.study_id, project=project_id, tasks=sorted(found))
-        project_row.unreadable = sorted(found.union(project_row.unreadable))
+        log.warning("tasks.unreadable", study=project_row.study_id, project=project_id, tasks=sorted(new_ids))
+        project_row.unreadable = sorted(new_ids.union(project_row.unreadable))
         refresh(unit, project_row)
 
 
 def recheck(services: Services, project: ProjectRow) -> bool:
-    """Ask again for the tasks that could not be read; whether one of them can be by now, or is gone.
+    """Request the unreadable tasks again; return whether one of them is readable now or was deleted.
 
     Raises:
-        LabelStudioFault: they are too many.
+        LabelStudioFault: too many tasks are unreadable.
     """
     if not project.unreadable:
         return False
-    still: list[int] = []
-    list(services.label_studio.tasks(project.project_id, ids=project.unreadable, unreadable=still))
-    if len(still) == len(project.unreadable):
+    still_unreadable: list[int] = []
+    list(services.label_studio.tasks(project.project_id, ids=project.unreadable, unreadable=still_unreadable))
+    if len(still_unreadable) == len(project.unreadable):
         return False
     with services.unit() as unit:
-        current = unit.session.get(ProjectRow, project.project_id, with_for_update=True)
-        if current is not None:
-            current.unreadable = sorted(set(current.unreadable) - (set(project.unreadable) - set(still)))
-            refresh(unit, current)
+        row = unit.session.get(ProjectRow, project.project_id, with_for_update=True)
+        if row is not None:
+            row.unreadable = sorted(set(row.unreadable) - (set(project.unreadable) - set(still_unreadable)))
+            refresh(unit, row)
     return True
 
 
 def refresh(unit: UnitOfWork, project: ProjectRow, fault: str = "") -> None:
-    """Have a project's sentence say what is known now: ``fault`` is why nothing at all of it could be read."""
+    """Update a project's problem; ``fault`` is the reason if no task of the project could be read."""
     sentence = (fault or _sentence(unit.session, project))[:1000]
     if project.problem != sentence:
         project.problem = sentence
@@ -84,12 +84,12 @@ def refresh(unit: UnitOfWork, project: ProjectRow, fault: str = "") -> None:
 
 
 def is_fault(project: ProjectRow) -> bool:
-    """Whether nothing at all of a project could be read, when it was looked at last."""
+    """Return whether the last reading of a project failed completely."""
     return bool(project.problem) and not project.problem.startswith(_BEGINNING)
 
 
 def gone(kind: ProjectKind, project_id: int, study_name: str) -> str:
-    """The sentence that says that one of a study's projects was deleted, and what to do."""
+    """Return a sentence about a deleted project of a study, with the command that creates a new one."""
     return (
         f"project {project_id} ({kind}) is not in Label Studio any more: somebody deleted it. To make a new, empty "
         f"one, run: datagen provision {shlex.quote(study_name)}"
@@ -97,32 +97,32 @@ def gone(kind: ProjectKind, project_id: int, study_name: str) -> str:
 
 
 def problems_of(session: Session, study_id: int) -> list[str]:
-    """A sentence for each project of a study that cannot be read, or not all of it."""
+    """Return a sentence for each project of a study that is not, or only partly, readable."""
     query = select(ProjectRow.problem).where(ProjectRow.study_id == study_id, ProjectRow.problem != "")
     return list(session.scalars(query.order_by(ProjectRow.project_id)))
 
 
 def discard(services: Services, name: str, task_ids: Sequence[int]) -> list[int]:
-    """Delete those of these tasks that Label Studio cannot send; it cannot show them either, so nobody can do it there.
+    """Delete unreadable tasks, which cannot be deleted in Label Studio because it cannot show them; return their ids.
 
     Raises:
-        Refused: one of them can be read, or is in no project of the study; nothing was deleted.
+        Refused: a task can be read, or is in no project of the study; nothing was deleted.
     """
     with services.database.read() as session:
         study = find_study(session, name)
         projects = list(session.scalars(select(ProjectRow.project_id).where(ProjectRow.study_id == study.id)))
-    found: dict[int, list[int]] = {}
+    by_project: dict[int, list[int]] = {}
     for project_id in projects:
         unreadable: list[int] = []
         for task in services.label_studio.tasks(project_id, ids=task_ids, unreadable=unreadable):
             raise Refused(f"task {task.id} of project {project_id} can be read; delete it in Label Studio.")
-        found[project_id] = unreadable
-    known = {task_id for some in found.values() for task_id in some}
-    if unknown := sorted(set(task_ids) - known):
+        by_project[project_id] = unreadable
+    unreadable_ids = {task_id for ids in by_project.values() for task_id in ids}
+    if unknown := sorted(set(task_ids) - unreadable_ids):
         raise Refused(f"{name!r} has no task {', '.join(map(str, unknown))} in any of its projects.")
-    for project_id, some in found.items():
-        services.label_studio.delete_tasks(project_id, some)
-    return sorted(known)
+    for project_id, ids in by_project.items():
+        services.label_studio.delete_tasks(project_id, ids)
+    return sorted(unreadable_ids)
 
 
 def _sentence(session: Session, project: ProjectRow) -> str:

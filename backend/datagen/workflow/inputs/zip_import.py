@@ -1,7 +1,7 @@
-"""Inputs that come as a zip: unpacked into a temporary folder, as far as they can be trusted.
+"""Unpacking zip files with inputs safely into a temporary folder.
 
-A zip is written by whoever made it: its names may point anywhere, and its sizes may lie. So names are checked before
-anything is written, sizes while it is. Only pictures and JSON files come out; what else lies in it is passed over.
+A zip is untrusted: its names may lead out of the folder, and its declared sizes may be wrong. Names are checked before
+a file is written, sizes while it is written. Only files with the wanted suffixes are unpacked; others are skipped.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from pathlib import Path, PurePosixPath
 from datagen.domain.foreign_text import is_showable
 from datagen.errors import InputProblem
 
-#: More entries than a study has use for.
+#: Largest number of entries of a zip.
 MOST_ENTRIES = 20_000
-#: Bytes of all files together, unpacked.
+#: Largest unpacked size of all files together, bytes.
 MOST_BYTES = 8 * 2**30
-#: Unpacked over packed size: pictures are packed already, and even a plain bitmap rarely goes beyond.
+#: Largest ratio of unpacked to packed size: pictures are compressed already, and even a plain bitmap rarely exceeds it.
 HIGHEST_RATIO = 200
-#: Below this size the ratio of a file says nothing, bytes …
+#: The ratio of a file is not checked below this size, bytes …
 SMALL_BYTES = 2**20
-#: … nor that of all files together below this: a few plain bitmaps.
+#: … nor the ratio of all files together below this size (a few plain bitmaps), bytes.
 SMALL_TOGETHER_BYTES = 64 * 2**20
-#: Bytes of a zip's table of contents: a kilobyte an entry is plenty.
-_MOST_CONTENTS_BYTES = MOST_ENTRIES * 1024
+#: Largest central directory of a zip, bytes: one kilobyte per entry.
+_MOST_DIRECTORY_BYTES = MOST_ENTRIES * 1024
 _DEEPEST, _LONGEST_NAME = 16, 255
-#: Bytes of a name with its folders; systems take 4,096, and the temporary folder is in front of it.
+#: Longest name with its folders, bytes; systems accept 4,096, including the path of the temporary folder.
 _LONGEST_PATH = 1_000
-#: Bytes of an entry in the table of contents, in front of its name; the bit that marks a name as UTF-8, in the tenth.
+#: Bytes of a central directory entry before its name; the bit of its tenth byte that marks the name as UTF-8.
 _ENTRY_BYTES, _IS_UTF_8 = 46, 0x08
 _ARCHIVES = frozenset({".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst", ".jar"})
 _ENCRYPTED = 0x1
@@ -53,17 +53,17 @@ def unpacked(
     *,
     refused: frozenset[str] = frozenset(),
 ) -> Iterator[Path]:
-    """A temporary folder with the zip's files of these suffixes; it is gone afterwards.
+    """Yield a temporary folder with the zip's files of these suffixes; it is deleted when the block ends.
 
-    Each entry that cannot be used, and each with a suffix of ``refused``, is passed to ``tell`` with the reason; the
-    others are there, under their own names.
+    ``tell`` is called with the name and the reason for each entry that cannot be used or has a suffix of ``refused``.
+    The others are unpacked under their own names.
 
     Raises:
-        InputProblem: the file is no zip, or too much of one.
+        InputProblem: the file is not a zip, or exceeds a limit.
     """
     with ExitStack() as opened:
         try:
-            file = opened.enter_context(_Unmarked(path, _wrong_marks(_contents(path))))
+            file = opened.enter_context(_PatchedFile(path, _wrong_utf_8_marks(_central_directory(path))))
             archive = opened.enter_context(zipfile.ZipFile(file))
         except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile) as fault:
             raise InputProblem(f"{path} is not a zip file that can be read ({fault}); pack it again") from None
@@ -71,12 +71,12 @@ def unpacked(
         entries = archive.infolist()
         if len(entries) > MOST_ENTRIES:
             raise InputProblem(f"{path} has {len(entries):,} entries, at most {MOST_ENTRIES:,} are taken; split it")
-        _check_together(path, [entry for entry in entries if _is_used(entry, suffixes)], Path(folder))
+        _check_total_size(path, [entry for entry in entries if _is_used(entry, suffixes)], Path(folder))
         for entry in entries:
-            if entry.is_dir() or _is_chaff(entry.filename):
+            if entry.is_dir() or _is_metadata(entry.filename):
                 continue
             try:
-                target = _place(entry, Path(folder), suffixes, refused)
+                target = _target_path(entry, Path(folder), suffixes, refused)
                 if target is not None:
                     _unpack(archive, entry, target, max_file_bytes)
             except InputProblem as problem:
@@ -85,25 +85,29 @@ def unpacked(
 
 
 def shown(name: str) -> str:
-    """A name as it is, but on one line and without what a terminal would obey."""
+    """Return a name on one line, with the control characters escaped."""
     return "".join(
-        one if is_showable(one) else one.encode("unicode_escape", "surrogatepass").decode() for one in name[:200]
+        letter if is_showable(letter) else letter.encode("unicode_escape", "surrogatepass").decode()
+        for letter in name[:200]
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Contents:
-    """A zip's table of contents, where it begins, and where its first entry's offset is counted from."""
+class _CentralDirectory:
+    """A zip's central directory, its position in the file, and the position that entry offsets are relative to."""
 
     data: bytes
     start: int
     first: int
 
 
-def _contents(path: Path) -> _Contents:
-    """The table of contents, if it is of a size to be read: Python's zipfile reads the whole of it at once.
+def _central_directory(path: Path) -> _CentralDirectory:
+    """Return the central directory after checking its size, because Python's zipfile reads the whole of it at once.
 
-    The end record stands in the last 64 KiB; the format's extension beyond 4 GiB or 65,535 entries is not needed here.
+    The end record lies in the last 64 KiB. Zip64, for more than 4 GiB or 65,535 entries, is not supported.
+
+    Raises:
+        InputProblem: the file cannot be read, is damaged, or exceeds a limit.
     """
     try:
         with path.open("rb") as file:
@@ -112,93 +116,109 @@ def _contents(path: Path) -> _Contents:
             tail = file.read()
     except OSError as fault:
         raise InputProblem(f"{path} cannot be read: {fault.strerror}") from None
-    at = tail.rfind(b"PK\x05\x06")
-    if at < 0 or len(tail) < at + 22:
+    end_record = tail.rfind(b"PK\x05\x06")
+    if end_record < 0 or len(tail) < end_record + 22:
         raise InputProblem(f"{path} is not a zip file, or its end is missing; pack it again")
-    contents = int.from_bytes(tail[at + 12 : at + 16], "little")
-    if b"PK\x06\x07" in tail[max(0, at - 20) : at] or contents > _MOST_CONTENTS_BYTES:
+    directory_bytes = int.from_bytes(tail[end_record + 12 : end_record + 16], "little")
+    if b"PK\x06\x07" in tail[max(0, end_record - 20) : end_record] or directory_bytes > _MOST_DIRECTORY_BYTES:
         raise InputProblem(f"{path} has too many entries or is larger than 4 GiB; split it")
-    start = size - len(tail) + at - contents
+    start = size - len(tail) + end_record - directory_bytes
     if start < 0:
         raise InputProblem(f"{path} is damaged: its table of contents is missing; pack it again")
-    # entries count from where the zip began before anything was put in front of it
-    first = start - int.from_bytes(tail[at + 16 : at + 20], "little")
+    # offsets are relative to the zip's own beginning; other data may precede it in the file
+    first = start - int.from_bytes(tail[end_record + 16 : end_record + 20], "little")
     with path.open("rb") as file:
         file.seek(start)
-        return _Contents(data=file.read(contents), start=start, first=first)
+        return _CentralDirectory(data=file.read(directory_bytes), start=start, first=first)
 
 
-def _wrong_marks(contents: _Contents) -> list[int]:
-    """The places in the file where a name is marked as UTF-8 that is none, in the contents and before the entry.
+def _wrong_utf_8_marks(directory: _CentralDirectory) -> list[int]:
+    """Return the file positions of wrong UTF-8 marks of names, in the central directory and in the local headers.
 
-    At one such name Python's zipfile refuses the whole file; unmarked, it is read in the code page of old zips.
+    One such name makes Python's zipfile refuse the whole file; without the mark, the name is decoded with the code page
+    of old zips.
     """
-    data, places, at = contents.data, [], 0
-    while data[at : at + 4] == b"PK\x01\x02" and at + _ENTRY_BYTES <= len(data):
-        name, extra, comment = struct.unpack_from("<HHH", data, at + 28)
+    data, positions, offset = directory.data, [], 0
+    while data[offset : offset + 4] == b"PK\x01\x02" and offset + _ENTRY_BYTES <= len(data):
+        name, extra, comment = struct.unpack_from("<HHH", data, offset + 28)
         try:
-            data[at + _ENTRY_BYTES : at + _ENTRY_BYTES + name].decode()
+            data[offset + _ENTRY_BYTES : offset + _ENTRY_BYTES + name].decode()
         except UnicodeDecodeError:
-            if data[at + 9] & _IS_UTF_8:
-                places += [contents.start + at + 9, contents.first + struct.unpack_from("<I", data, at + 42)[0] + 7]
-        at += _ENTRY_BYTES + name + extra + comment
-    return places
+            if data[offset + 9] & _IS_UTF_8:
+                positions += [
+                    directory.start + offset + 9,
+                    directory.first + struct.unpack_from("<I", data, offset + 42)[0] + 7,
+                ]
+        offset += _ENTRY_BYTES + name + extra + comment
+    return positions
 
 
-class _Unmarked(io.FileIO):
-    """A zip's file that reads as if the marks at some places were not set."""
+class _PatchedFile(io.FileIO):
+    """A zip's file that is read with the UTF-8 marks at the given positions cleared."""
 
-    def __init__(self, path: Path, places: Iterable[int]) -> None:
+    def __init__(self, path: Path, positions: Iterable[int]) -> None:
         super().__init__(path)
-        self._places = sorted(places)
+        self._positions = sorted(positions)
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """The next ``size`` bytes, or all that are left."""
-        at = self.tell()
+        """Return the next ``size`` bytes, or all remaining ones."""
+        offset = self.tell()
         data = super().read(-1 if size is None else size) or b""
-        places = self._places[bisect_left(self._places, at) : bisect_left(self._places, at + len(data))]
-        if not places:
+        positions = self._positions[
+            bisect_left(self._positions, offset) : bisect_left(self._positions, offset + len(data))
+        ]
+        if not positions:
             return data
-        other = bytearray(data)
-        for place in places:
-            other[place - at] &= ~_IS_UTF_8
-        return bytes(other)
+        patched = bytearray(data)
+        for position in positions:
+            patched[position - offset] &= ~_IS_UTF_8
+        return bytes(patched)
 
 
 def _is_used(entry: zipfile.ZipInfo, suffixes: frozenset[str]) -> bool:
     suffix = PurePosixPath(entry.orig_filename).suffix.lower()
-    return suffix in suffixes and not entry.is_dir() and not _is_chaff(entry.filename)
+    return suffix in suffixes and not entry.is_dir() and not _is_metadata(entry.filename)
 
 
-def _check_together(path: Path, used: list[zipfile.ZipInfo], folder: Path) -> None:
-    """That all files together are of a size to be unpacked; none gives more than it announces, see ``_unpack``."""
-    announced = sum(entry.file_size for entry in used)
-    if announced > MOST_BYTES:
+def _check_total_size(path: Path, used: list[zipfile.ZipInfo], folder: Path) -> None:
+    """Check the total size of all used files; ``_unpack`` checks that none exceeds its declared size.
+
+    Raises:
+        InputProblem: the files together exceed a limit, or the free space of the disk.
+    """
+    declared_size = sum(entry.file_size for entry in used)
+    if declared_size > MOST_BYTES:
         raise InputProblem(f"{path} unpacks to more than {MOST_BYTES / 2**30:g} GiB; split it")
-    # over the file's own size: what entries say of theirs may be the same bytes again and again
-    if announced > max(SMALL_TOGETHER_BYTES, HIGHEST_RATIO * path.stat().st_size):
+    # relative to the size of the zip file, because several entries may refer to the same bytes
+    if declared_size > max(SMALL_TOGETHER_BYTES, HIGHEST_RATIO * path.stat().st_size):
         raise InputProblem(
-            f"{path} unpacks to {announced:,} bytes, more than {HIGHEST_RATIO} times its size, as bombs do; "
+            f"{path} unpacks to {declared_size:,} bytes, more than {HIGHEST_RATIO} times its size, as bombs do; "
             "pack other files, or give the folder itself"
         )
-    if announced > (free := shutil.disk_usage(folder).free):
+    if declared_size > (free := shutil.disk_usage(folder).free):
         raise InputProblem(
-            f"{path} unpacks to {announced:,} bytes, and {folder.parent} has room for {free:,}; "
+            f"{path} unpacks to {declared_size:,} bytes, and {folder.parent} has room for {free:,}; "
             "set TMPDIR to a folder with more room"
         )
 
 
-def _is_chaff(name: str) -> bool:
-    """What macOS and Windows put beside the pictures."""
+def _is_metadata(name: str) -> bool:
+    """Return whether an entry is a metadata file of macOS or Windows."""
     parts = PurePosixPath(name).parts
     return bool(parts) and (
         "__MACOSX" in parts or parts[-1].startswith("._") or parts[-1] in {"Thumbs.db", ".DS_Store"}
     )
 
 
-def _place(entry: zipfile.ZipInfo, folder: Path, suffixes: frozenset[str], refused: frozenset[str]) -> Path | None:
-    """Where an entry goes below ``folder``; None for a file that is passed over."""
-    name = entry.orig_filename  # as it stands in the file: Python cuts the other one at a NUL
+def _target_path(
+    entry: zipfile.ZipInfo, folder: Path, suffixes: frozenset[str], refused: frozenset[str]
+) -> Path | None:
+    """Return the path of an entry below ``folder``; None for a file that is skipped.
+
+    Raises:
+        InputProblem: the entry cannot be used.
+    """
+    name = entry.orig_filename  # the complete name: ``filename`` ends at a NUL
     parts = name.split("/")
     if not all(map(is_showable, name)):
         raise InputProblem("its name has characters that cannot be shown; rename it")
@@ -226,7 +246,11 @@ def _place(entry: zipfile.ZipInfo, folder: Path, suffixes: frozenset[str], refus
 
 
 def _unpack(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path, max_bytes: int) -> None:
-    """Write one entry, and not more than it announced."""
+    """Write one entry, at most with its declared size.
+
+    Raises:
+        InputProblem: the entry cannot be unpacked.
+    """
     if entry.flag_bits & _ENCRYPTED:
         raise InputProblem("it is encrypted; pack it without a password")
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):

@@ -1,4 +1,4 @@
-"""Exporting a study's generated images: which samples, and everything that is to be known of them."""
+"""Exporting a study's generated images: selects the samples and describes their runs."""
 
 from __future__ import annotations
 
@@ -19,33 +19,33 @@ from datagen.workflow.backoff import patiently
 from datagen.workflow.sample_mapping import sample_of
 from datagen.workflow.services import Services, find_study
 
-#: Rows read at a time, so that memory stays bounded for a million samples.
+#: Rows read in one transaction, so that memory stays bounded for a million samples.
 ROWS_AT_A_TIME = 500
-#: Runs that a refusal lists.
+#: Largest number of runs that an error message lists.
 MOST_NAMED = 12
 
 
 def export_study(
     services: Services, name: str, path: Path, *, run_number: int | None = None, formats: tuple[str, ...] = ("coco",)
 ) -> Summary:
-    """Write the samples of a study's runs (or of one) to ``path``.
+    """Write the samples of all runs of a study, or of one run, to ``path``.
 
     Raises:
-        NotReady: there is no such run, or nothing was generated yet.
+        NotReady: there is no such run, or no image is generated yet.
         StoreError: an object is missing or damaged, or a label disagrees with its mask; no file is left behind.
     """
     with services.database.read() as session:
         study = find_study(session, name)
-        wanted = [BatchRow.study_id == study.id, BatchRow.kind == BatchKind.RUN]
+        conditions = [BatchRow.study_id == study.id, BatchRow.kind == BatchKind.RUN]
         if run_number is not None:
-            wanted.append(BatchRow.number == run_number)
-        runs = session.scalars(select(BatchRow).where(*wanted).order_by(BatchRow.number)).all()
+            conditions.append(BatchRow.number == run_number)
+        runs = session.scalars(select(BatchRow).where(*conditions).order_by(BatchRow.number)).all()
         if not runs:
             raise _no_such_run(session, study, run_number)
         if not session.scalar(select(SampleRow.id).where(SampleRow.batch_id.in_([run.id for run in runs])).limit(1)):
             which = f"run {run_number} of {name!r}" if run_number is not None else f"the runs of {name!r}"
             raise NotReady(f"nothing of {which} is generated yet; see: datagen status {shlex.quote(name)}")
-        about = {
+        description = {
             "study": study.name,
             "runs": [
                 {
@@ -66,21 +66,21 @@ def export_study(
         }
     samples = _samples(services.database, [run.id for run in runs])
     return write_zip(
-        path, samples, labels=study.labels, read=patiently(services.images.get), about=about, formats=formats
+        path, samples, labels=study.labels, read=patiently(services.images.get), about=description, formats=formats
     )
 
 
 def unfinished_runs(services: Services, name: str, run_number: int | None = None) -> list[str]:
-    """A sentence for each run (or for the one) whose images are not all generated: an export has those that are.
+    """Return a sentence for each run (or the given one) that is incomplete: an export has only its generated images.
 
     Raises:
         Refused: there is no such study.
     """
-    made = select(func.count()).where(SampleRow.batch_id == BatchRow.id).scalar_subquery()
+    generated_count = select(func.count()).where(SampleRow.batch_id == BatchRow.id).scalar_subquery()
     with services.database.read() as session:
         study = find_study(session, name)
         runs = session.execute(
-            select(BatchRow, made)
+            select(BatchRow, generated_count)
             .where(BatchRow.study_id == study.id, BatchRow.kind == BatchKind.RUN)
             .order_by(BatchRow.number)
         ).all()
@@ -100,24 +100,24 @@ def _no_such_run(session: Session, study: StudyRow, number: int | None) -> NotRe
     ).all()
     if not runs:
         return NotReady(f"{study.name!r} has no generation run yet; approve a version first")
-    there = ", ".join(f"{run.number} ({run.name})" for run in runs[:MOST_NAMED])
+    known_runs = ", ".join(f"{run.number} ({run.name})" for run in runs[:MOST_NAMED])
     more = f" and {len(runs) - MOST_NAMED} more" if len(runs) > MOST_NAMED else ""
-    return NotReady(f"{study.name!r} has no run {number}; there are: {there}{more}")
+    return NotReady(f"{study.name!r} has no run {number}; there are: {known_runs}{more}")
 
 
 def _samples(database: Database, run_ids: list[int]) -> Iterator[Sample]:
-    """Every sample of these runs in the order of run and index; read in pages, each in a transaction of its own."""
+    """Yield every sample of these runs in the order of run and index, read in pages of one transaction each."""
     for run_id in run_ids:
-        last = -1
+        last_index = -1
         while True:
             with database.read() as session:
                 rows = session.scalars(
                     select(SampleRow)
-                    .where(SampleRow.batch_id == run_id, SampleRow.index > last)
+                    .where(SampleRow.batch_id == run_id, SampleRow.index > last_index)
                     .order_by(SampleRow.index)
                     .limit(ROWS_AT_A_TIME)
                 ).all()
             if not rows:
                 break
             yield from map(sample_of, rows)
-            last = rows[-1].index
+            last_index = rows[-1].index

@@ -1,4 +1,4 @@
-"""Running again what was given up, signing links anew, and deleting a study."""
+"""Maintenance of a study: retrying failed work, renewing signed links, and deleting the study."""
 
 from __future__ import annotations
 
@@ -39,49 +39,50 @@ from datagen.workflow.decisions.spec_versions import running_batch
 from datagen.workflow.inputs.unreadable_tasks import read_tasks
 from datagen.workflow.services import JobKind, Services, UnitOfWork, find_study
 
-#: Of a batch's shards this many are queued at once; the sweeper queues the others.
+#: Largest number of a batch's shards queued at once; ``datagen.queue.recovery`` queues the others.
 MOST_QUEUED = 1000
 
 log = structlog.get_logger()
 
-#: Samples that one transaction deletes.
+#: Samples deleted in one transaction.
 SAMPLES_AT_A_TIME = 2_000
 #: The digests of a sample's image and mask.
 _DIGESTS = (SampleRow.body["image"]["digest"].as_string(), SampleRow.body["mask"]["digest"].as_string())
-#: Tasks whose links are looked at in one request to Label Studio.
+#: Tasks whose links are checked with one request to Label Studio.
 LINKS_AT_ONCE = 100
 
 
 @dataclass(kw_only=True)
 class MendedLinks:
-    """What became of the links in a study's tasks."""
+    """Numbers of checked and renewed links in a study's tasks."""
 
     looked_at: int = 0
     mended: int = 0
-    #: decision tasks that the outbox writes anew
+    #: decision tasks that are published again through the outbox
     decisions: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retried:
-    """What is tried again: how many outbox and inbox rows, and what became of a failed round or run, as a sentence."""
+    """Result of a retry: the numbers of outbox and inbox rows, and a sentence about a failed round or run."""
 
     outbox: int
     events: int
-    #: the round or run that goes on; empty where none does
+    #: the round or run that is resumed; empty if there is none
     revived: str = ""
-    #: why a failed round or run does not go on; empty where none is left behind
+    #: why a failed round or run is not resumed; empty if there is none
     left: str = ""
 
 
 def retry(services: Services, name: str, who: str) -> Retried:
-    """Try again what was given up in a study: events, what Label Studio is to be told, and its last round or run.
+    """Retry the failed work of a study: events, outbox rows, and its newest round or run.
 
-    Of a round or run that failed the shards that are finished are kept. Only the newest can go on: what was decided
-    after an older one failed stands on its failure.
+    The finished shards of a failed round or run are kept. Only the newest round or run can be resumed, because later
+    decisions depend on the failure of an older one.
 
     Raises:
-        Refused: there is no such study, or all that failed is a round or run that cannot go on; the sentence says why.
+        Refused: there is no such study, or its only failed work is a round or run that cannot be resumed; the message
+            gives the reason.
     """
     with services.unit() as unit:
         study = unit.lock_study(find_study(unit.session, name).id)
@@ -109,10 +110,10 @@ def retry(services: Services, name: str, who: str) -> Retried:
 
 
 def _revive(unit: UnitOfWork, study: StudyRow, who: str) -> str:
-    """Have the newest round or run go on, if it failed; a sentence that says so, empty where nothing failed.
+    """Resume the newest round or run if it failed, and return a sentence about it; return "" if nothing failed.
 
     Raises:
-        Refused: one failed and cannot go on.
+        Refused: a round or run failed and cannot be resumed.
     """
     session = unit.session
     batches = select(BatchRow).where(BatchRow.study_id == study.id).order_by(BatchRow.id.desc()).limit(1)
@@ -122,41 +123,43 @@ def _revive(unit: UnitOfWork, study: StudyRow, who: str) -> str:
         return ""
     if newest.id != failed.id:
         if newest.kind == failed.kind and newest.state == WorkState.DONE:
-            return ""  # another one was made in its place
+            return ""  # it was replaced
         raise Refused(
             f"{failed.kind} {failed.number} failed, but {newest.kind} {newest.number} was begun after it, so it is not "
             "taken up again; go on at the newest decision task"
         )
     transitions.revive(unit, study, failed, who)
     unfinished = (ShardRow.batch_id == failed.id, ShardRow.state.in_([WorkState.FAILED, WorkState.CANCELLED]))
-    waiting = session.scalars(select(ShardRow.id).where(*unfinished).order_by(ShardRow.id)).all()
-    fresh = {"state": WorkState.PENDING, "token": None, "due_at": now(), "error": "", "rendered_count": 0}
+    unfinished_ids = session.scalars(select(ShardRow.id).where(*unfinished).order_by(ShardRow.id)).all()
+    pending_values = {"state": WorkState.PENDING, "token": None, "due_at": now(), "error": "", "rendered_count": 0}
     session.execute(
         update(ShardRow)
         .where(*unfinished)
-        .values(**fresh, attempts=0, waits=0, waiting_since=None)
+        .values(**pending_values, attempts=0, waits=0, waiting_since=None)
         .execution_options(synchronize_session=False)
     )
     job_kind = spec_versions.shard_job_kind(str(session.get_one(SpecRow, failed.spec_id).body["engine"]))
-    for shard_id in waiting[:MOST_QUEUED]:
+    for shard_id in unfinished_ids[:MOST_QUEUED]:
         unit.enqueue_after_commit(job_kind, shard_id)
     done = (ShardRow.batch_id == failed.id, ShardRow.state == WorkState.DONE)
-    kept = session.scalar(select(func.count()).where(*done)) or 0
-    named = f"{failed.kind} {failed.number}"
-    what = f"{named} goes on: {counted(kept, 'finished shard')} {by_number(kept, 'is', 'are')} kept"
-    unit.note(study, who, f"retry ({what})")
-    return what
+    kept_count = session.scalar(select(func.count()).where(*done)) or 0
+    batch_name = f"{failed.kind} {failed.number}"
+    sentence = (
+        f"{batch_name} goes on: {counted(kept_count, 'finished shard')} {by_number(kept_count, 'is', 'are')} kept"
+    )
+    unit.note(study, who, f"retry ({sentence})")
+    return sentence
 
 
 def mend_links(services: Services, name: str) -> MendedLinks:
-    """Sign the links of review, dataset and decision tasks anew where they do not open any more.
+    """Renew the signed links of review, dataset and decision tasks that are not valid any more.
 
-    A link does not open when it was signed with a key that is not accepted, has expired, or leads to an address that
-    is not ours any more. Running it again changes nothing; when it is killed, the next run goes on where it stood.
+    A link is invalid if its signing key is not accepted, if it has expired, or if its address is not this server's.
+    The operation is idempotent; after an interruption, the next call completes it.
 
     Raises:
         Refused: there is no such study.
-        LabelStudioError: Label Studio refuses; the tasks before are mended.
+        LabelStudioError: Label Studio refuses an update; the links of earlier tasks are renewed.
     """
     done = MendedLinks()
     with services.unit() as unit:
@@ -190,7 +193,7 @@ def _mend_samples(services: Services, study_id: int, kind: BatchKind, project_id
         if not rows:
             return
         last = rows[-1].id
-        digests = {task_id: found for _, task_id, found in rows}
+        digests = {task_id: image_digest for _, task_id, image_digest in rows}
         tasks, _ = read_tasks(services, project_id, ids=list(digests), annotations=False)
         for task in tasks:
             done.looked_at += 1
@@ -199,24 +202,24 @@ def _mend_samples(services: Services, study_id: int, kind: BatchKind, project_id
                     link = services.links.make(digests[task.id])
                     services.label_studio.update_task_data(task.id, {**task.data, "image": link})
                 except LabelStudioMissing:
-                    continue  # somebody deleted the task meanwhile
+                    continue  # the task was deleted meanwhile
                 done.mended += 1
         log.info("links.mended", study=study_id, looked_at=done.looked_at, mended=done.mended)
 
 
 def delete_study(services: Services, name: str, who: str, *, with_projects: bool) -> int:
-    """Delete a study's rows and the pictures that no other study has; returns how many pictures went.
+    """Delete a study's rows and the pictures that no other study uses, and return the number of deleted pictures.
 
-    Its lines in the audit stay. ``with_projects`` deletes its Label Studio projects too.
+    The study's audit rows are kept. ``with_projects`` deletes its Label Studio projects too.
 
-    Pictures and projects are deleted before the rows that name them: whatever ends it early, running it again deletes
+    Pictures and projects are deleted before the rows that refer to them, so after an interruption another call deletes
     the rest.
 
     Raises:
-        Refused: work is under way; cancel it first.
-        StoreUnavailable: the image store does not answer; run it again. Nothing was changed where it did not answer at
-            the beginning.
-        LabelStudioError: a project could not be deleted; run it again.
+        Refused: the study has work under way; cancel it first.
+        StoreUnavailable: the image store does not answer; call again. Nothing is changed if it did not answer at the
+            beginning.
+        LabelStudioError: a project could not be deleted; call again.
     """
     services.images.check()
     with services.database.read() as session:
@@ -224,13 +227,13 @@ def delete_study(services: Services, name: str, who: str, *, with_projects: bool
         _check_idle(session, study_id, name)
         others = _pictures(session, StudyRow.id != study_id)
     deleted: set[str] = set()
-    while (found := _some_samples(services, study_id, name)).ids:
-        deleted |= _delete_pictures(services, found.pictures - others)
-        _delete_samples(services, study_id, name, found.ids)
+    while (samples := _oldest_samples(services, study_id, name)).ids:
+        deleted |= _delete_pictures(services, samples.pictures - others)
+        _delete_samples(services, study_id, name, samples.ids)
     with services.database.read() as session:
         _check_idle(session, study_id, name)
         projects = list(session.scalars(select(ProjectRow.project_id).where(ProjectRow.study_id == study_id)))
-        # others may have begun to use an input meanwhile
+        # another study may use one of the inputs by now
         own = _pictures(session, StudyRow.id == study_id) - _pictures(session, StudyRow.id != study_id)
     deleted |= _delete_pictures(services, own)
     if with_projects:
@@ -245,24 +248,24 @@ def delete_study(services: Services, name: str, who: str, *, with_projects: bool
 
 
 def _check_idle(session: Session, study_id: int, name: str) -> None:
-    """Let a study be deleted that has no work under way.
+    """Check that a study has no work under way.
 
     Raises:
-        Refused: it has; cancel it first.
+        Refused: the study has work under way; cancel it first.
     """
     if running_batch(session, study_id) is not None:
         raise Refused(f"{name!r} has work under way; run: datagen cancel {name!r}")
 
 
 class _Samples(NamedTuple):
-    """Some samples of a study: their ids, and the digests of their images and masks."""
+    """Ids of some samples of a study, and the digests of their images and masks."""
 
     ids: list[int]
     pictures: set[str]
 
 
-def _some_samples(services: Services, study_id: int, name: str) -> _Samples:
-    """The oldest samples of a study, as many as one transaction deletes: a million take many seconds."""
+def _oldest_samples(services: Services, study_id: int, name: str) -> _Samples:
+    """Return the oldest ``SAMPLES_AT_A_TIME`` samples of a study; deleting a million in one transaction is slow."""
     batches = select(BatchRow.id).where(BatchRow.study_id == study_id)
     oldest = select(SampleRow.id, *_DIGESTS).where(SampleRow.batch_id.in_(batches)).order_by(SampleRow.id)
     with services.database.read() as session:
@@ -272,7 +275,7 @@ def _some_samples(services: Services, study_id: int, name: str) -> _Samples:
 
 
 def _delete_samples(services: Services, study_id: int, name: str, ids: Sequence[int]) -> None:
-    """Delete these samples of a study with their verdicts."""
+    """Delete the given samples of a study and their verdicts."""
     with services.unit() as unit:
         unit.lock_study(study_id)
         _check_idle(unit.session, study_id, name)
@@ -287,7 +290,7 @@ def _delete_pictures(services: Services, digests: set[str]) -> set[str]:
 
 
 def _pictures(session: Session, of_study: ColumnElement[bool]) -> set[str]:
-    """The digests that the studies of a condition refer to."""
+    """Return the digests of all pictures of the studies that match a condition."""
     studies = select(StudyRow.id).where(of_study)
     inputs = select(InputRow.digest).where(InputRow.digest.is_not(None), InputRow.study_id.in_(studies))
     fetched = select(FetchedPictureRow.digest).where(
@@ -296,18 +299,18 @@ def _pictures(session: Session, of_study: ColumnElement[bool]) -> set[str]:
     sheets = select(BatchRow.sheet).where(BatchRow.sheet.is_not(None), BatchRow.study_id.in_(studies))
     samples = select(*_DIGESTS).join(BatchRow, BatchRow.id == SampleRow.batch_id).where(BatchRow.study_id.in_(studies))
     specs = select(SpecRow.body).where(SpecRow.study_id.in_(studies))
-    found = {digest for query in (inputs, fetched, sheets) for digest in session.scalars(query) if digest}
-    found |= {digest for pair in session.execute(samples) for digest in pair}
+    digests = {digest for query in (inputs, fetched, sheets) for digest in session.scalars(query) if digest}
+    digests |= {digest for pair in session.execute(samples) for digest in pair}
     for body in session.scalars(specs):
-        images = [*(one["image"] for one in (*body["concepts"], *body["canvases"])), *body["backgrounds"]]
-        found |= {image["digest"] for image in images}
-    return found
+        images = [*(drawn["image"] for drawn in (*body["concepts"], *body["canvases"])), *body["backgrounds"]]
+        digests |= {image["digest"] for image in images}
+    return digests
 
 
 def _delete_rows(session: Session, study_id: int, projects: list[int]) -> None:
     batches = select(BatchRow.id).where(BatchRow.study_id == study_id)
     samples = select(SampleRow.id).where(SampleRow.batch_id.in_(batches))
-    # who points goes before what is pointed at
+    # referring rows are deleted before the rows they refer to
     session.execute(update(SpecRow).where(SpecRow.study_id == study_id).values(parent_id=None))
     for statement in (
         delete(VerdictRow).where(VerdictRow.sample_id.in_(samples)),

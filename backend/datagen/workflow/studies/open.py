@@ -1,4 +1,7 @@
-"""Opening a study: its Label Studio projects, its rows, its first decision point. Run again, it mends."""
+"""Opening a study: creates its Label Studio projects, its rows and its first decision point.
+
+Opening an existing study repairs what is missing.
+"""
 
 from __future__ import annotations
 
@@ -21,17 +24,17 @@ from datagen.workflow.reviews import verdict_sync
 from datagen.workflow.services import LOCK, JobKind, Services
 from datagen.workflow.study_options import StudyOptions
 
-#: Longest study name: six desks' titles must fit Label Studio's 50 characters.
+#: Longest study name: the titles of its six projects must fit Label Studio's 50 characters.
 LONGEST_NAME = 36
 
 
-#: The engine of a study for which none was chosen.
+#: Engine of a study that is opened without a choice of engine.
 DEFAULT_ENGINE = "composite"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Connection:
-    """How Label Studio reaches us."""
+    """Address and credentials that Label Studio uses to connect to this server."""
 
     url: str
     webhook_secret: str
@@ -41,10 +44,10 @@ class Connection:
 
 @dataclass(kw_only=True)
 class OpenedStudy(Provisioned):
-    """What is there in Label Studio, and which engine new versions are made with."""
+    """Provisioned projects of a study, and the engine of its new versions."""
 
     engine: str
-    #: the engine until now, where it is another; None where it stays, and for a new study
+    #: the previous engine; None if the engine is unchanged or the study is new
     engine_before: str | None
 
 
@@ -59,18 +62,18 @@ def open_study(
     new_secret: bool = False,
     options: StudyOptions | None = None,
 ) -> OpenedStudy:
-    """Provision a study in Label Studio and remember it; an existing one is checked and mended.
+    """Provision a study in Label Studio and store it; an existing study is checked and repaired.
 
-    Its webhooks get a secret of its own, derived from the connection's.
+    The study's webhooks get a secret of their own, derived from the connection's secret.
 
     Args:
-        new_secret: give its webhooks another secret than they have; the one they have is accepted until all of them
-            have the new one.
-        engine: what new versions are made with; None leaves an existing study's as it is.
-        options: what the study sets for itself; None leaves all as it is.
+        new_secret: replace the secret of the study's webhooks; the old one is accepted until every webhook has the new
+            one.
+        engine: the engine of new versions; None keeps an existing study's engine.
+        options: the study's own settings; None keeps all of them.
 
     Raises:
-        InputProblem: the name or a label cannot be used.
+        InputProblem: the name or a label cannot be used, or no label is given for a new study.
         EngineError: there is no such engine.
         Refused: the study exists with other labels.
     """
@@ -95,7 +98,7 @@ def open_study(
             if known is not None
             else []
         )
-    made = provision(
+    provisioned = provision(
         services.label_studio,
         name,
         labels,
@@ -120,18 +123,18 @@ def open_study(
             engine_before, study.engine = study.engine, engine
         if options is not None:
             study_options.keep(study, options)
-        before = decision_points.project_of(unit.session, study.id, ProjectKind.PREVIEWS)
+        previews_before = decision_points.project_of(unit.session, study.id, ProjectKind.PREVIEWS)
         unit.session.execute(
             delete(ProjectRow).where(
-                ProjectRow.study_id == study.id, ProjectRow.project_id.not_in(made.projects.values())
+                ProjectRow.study_id == study.id, ProjectRow.project_id.not_in(provisioned.projects.values())
             )
         )
-        for project, project_id in made.projects.items():
+        for project, project_id in provisioned.projects.items():
             row = unit.session.get(ProjectRow, project_id)
             if row is None:
                 row = ProjectRow(project_id=project_id, study_id=study.id, kind=project)
                 unit.session.add(row)
-            if project in made.connected:
+            if project in provisioned.connected:
                 row.login = login
         if study.webhook_salt == salt:
             study.webhook_salt_previous = None  # every webhook has the new secret
@@ -139,19 +142,20 @@ def open_study(
             decision_points.create_decision_point(unit, study)
         else:
             decision_points.republish_open_decision(unit, study.id)
-        if before not in (None, made.projects[ProjectKind.PREVIEWS]):
+        if previews_before not in (None, provisioned.projects[ProjectKind.PREVIEWS]):
             verdict_sync.publish_again(unit, study.id)
         study.inputs_changed += 1
         unit.enqueue_after_commit(JobKind.INPUTS, study.id)
-        return OpenedStudy(**vars(made), engine=study.engine, engine_before=engine_before)
+        return OpenedStudy(**vars(provisioned), engine=study.engine, engine_before=engine_before)
 
 
 def _salt_of(services: Services, study_id: int, *, new_secret: bool) -> str:
-    """The salt that an existing study's webhooks are to have; noted before any of them has it."""
+    """Return the salt of an existing study's webhooks; a new salt is stored before any webhook uses it."""
     with services.unit() as unit:
         study = unit.lock_study(study_id)
         if new_secret or study.webhook_salt == SHARED:
-            if study.webhook_salt_previous is None:  # else the last change was not ended: that one still counts
+            # if it is set, the last change is incomplete, and its previous salt stays valid
+            if study.webhook_salt_previous is None:
                 study.webhook_salt_previous = study.webhook_salt
             study.webhook_salt = new_salt()
             if new_secret:
@@ -160,10 +164,10 @@ def _salt_of(services: Services, study_id: int, *, new_secret: bool) -> str:
 
 
 def _checked_labels(labels: Sequence[str]) -> list[str]:
-    """The labels without doubles, in order.
+    """Return the labels in order, without duplicates.
 
     Raises:
-        InputProblem: one is empty or too long.
+        InputProblem: a label is empty or too long.
     """
     cleaned = list(dict.fromkeys(plain(label).strip() for label in labels))
     for label in cleaned:

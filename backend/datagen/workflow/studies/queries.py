@@ -1,4 +1,4 @@
-"""Where studies stand, as plain values for the command line."""
+"""Status of studies as plain values for the command line."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from datagen.workflow.services import find_study
 
 
 def describe(database: Database, name: str | None = None) -> list[dict[str, Any]]:
-    """Every study (or one) as a flat description.
+    """Return a flat description of every study, or of one.
 
     Raises:
         Refused: there is no study of that name.
@@ -44,7 +44,9 @@ def _describe(session: Session, study: StudyRow) -> dict[str, Any]:
     )
     good, bad = opinions.get(Opinion.GOOD, 0), opinions.get(Opinion.BAD, 0)
     counts = {str(role): inputs.count(role) for role in Role}
-    stuck = session.scalars(select(OutboxRow.error).where(OutboxRow.study_id == study.id, OutboxRow.error != "")).all()
+    outbox_errors = session.scalars(
+        select(OutboxRow.error).where(OutboxRow.study_id == study.id, OutboxRow.error != "")
+    ).all()
     return {
         "study": study.name,
         "engine": study.engine,
@@ -65,16 +67,16 @@ def _describe(session: Session, study: StudyRow) -> dict[str, Any]:
             .where(BatchRow.study_id == study.id, BatchRow.kind == BatchKind.RUN, ShardRow.published_at.is_not(None))
         ),
         "problems": [
-            *_reading(study),
+            *_sync_problems(study),
             *unreadable_tasks.problems_of(session, study.id),
             *inputs.missing(),
             *map(str, inputs.problems),
-            *stuck,
+            *outbox_errors,
         ],
     }
 
 
-def _reading(study: StudyRow) -> list[str]:
+def _sync_problems(study: StudyRow) -> list[str]:
     return [f"reading the inputs {study.waits_for}; it is tried again"] if study.waits_for else []
 
 

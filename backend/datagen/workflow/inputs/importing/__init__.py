@@ -1,1 +1,1 @@
-"""Adding inputs from outside: one pipeline from a source to tasks of the study's project."""
+"""Import of inputs: one pipeline from a source to tasks of the study's project."""

@@ -1,6 +1,6 @@
-"""What an address in an export may be called on disk: the paths to look for, most exact first.
+"""Possible paths on disk of an address in an export, most exact first.
 
-Pure: an address goes in, relative paths come out. None of them is opened here.
+The functions are pure; no path is opened here.
 """
 
 from __future__ import annotations
@@ -10,37 +10,37 @@ import re
 from collections.abc import Iterator
 from urllib.parse import parse_qs, unquote, unquote_plus, urlsplit
 
-#: How Label Studio names an upload: eight hexadecimal digits before the name it was given.
+#: Prefix that Label Studio adds to the name of an upload: eight hexadecimal digits.
 _UPLOAD_PREFIX = re.compile(r"^[0-9a-f]{8}-(?=.)")
 _DRIVE = re.compile(r"^[A-Za-z]:(?=[\\/])")
 _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 def paths_of(address: str) -> list[tuple[str, ...]]:
-    """The relative paths that an address may have on disk, as parts; without “.” and “..”, each once."""
-    found: dict[tuple[str, ...], None] = {}
+    """Return the relative paths that an address may have on disk, as distinct tuples of parts without “.” and “..”."""
+    paths: dict[tuple[str, ...], None] = {}
     for text in _texts(address, depth=2):
         parts = tuple(part for part in text.split("/") if part not in ("", ".", "..")) if "\0" not in text else ()
         if parts:
-            found.setdefault(parts)
-    for parts in list(found):
+            paths.setdefault(parts)
+    for parts in list(paths):
         if shorter := _UPLOAD_PREFIX.sub("", parts[-1]):
-            found.setdefault((*parts[:-1], shorter))
-    return list(found)
+            paths.setdefault((*parts[:-1], shorter))
+    return list(paths)
 
 
 def is_on_a_server(address: str) -> bool:
-    """Whether an address names a place elsewhere, such as ``s3://…``, and not a file or a path on Label Studio."""
+    """Return whether an address is on another server (such as ``s3://…``), not a file or a path on Label Studio."""
     return bool(_SCHEME.match(address)) and not address.lower().startswith("file://")
 
 
 def is_label_studio_path(address: str) -> bool:
-    """Whether an address is a path that Label Studio serves files at."""
+    """Return whether an address is a path at which Label Studio serves files."""
     return address.startswith(("/data/upload/", "/data/local-files/", "/tasks/", "/storage-data/", "/data/avatars/"))
 
 
 def _texts(address: str, depth: int) -> Iterator[str]:
-    """The address as it is, and everything that is encoded in it."""
+    """Yield the address itself and every path that is encoded in it."""
     text = address.strip()
     yield from _spellings(text)
     if not depth:
@@ -61,11 +61,11 @@ def _texts(address: str, depth: int) -> Iterator[str]:
 
 
 def _spellings(text: str) -> Iterator[str]:
-    """A path as it is and decoded, with slashes of either kind."""
-    for one in (text, unquote(text), unquote_plus(text)):
-        yield one
-        if "\\" in one:
-            yield _DRIVE.sub("", one).replace("\\", "/")
+    """Yield a path as it is and percent-decoded, with backslashes and with slashes."""
+    for spelling in (text, unquote(text), unquote_plus(text)):
+        yield spelling
+        if "\\" in spelling:
+            yield _DRIVE.sub("", spelling).replace("\\", "/")
 
 
 def _from_base64(text: str) -> str:

@@ -16,12 +16,12 @@ from datagen.workflow.inputs.importing import coco_rle
 from datagen.workflow.inputs.importing.items import MOST_ITEMS, Item, Reading
 from datagen.workflow.inputs.importing.pixel_regions import box, numbers, pairs, polygon, whole_size
 
-#: Annotations of one picture.
+#: Largest number of annotations read of one picture.
 _MOST_ON_ONE = 2_000
 
 
 def looks_like_coco(value: Any) -> bool:
-    """Whether a JSON value is a COCO file."""
+    """Return whether a JSON value is the content of a COCO file."""
     return (
         isinstance(value, Mapping)
         and isinstance(value.get("images"), list)
@@ -31,17 +31,17 @@ def looks_like_coco(value: Any) -> bool:
 
 
 def read_coco(value: Mapping[str, Any], called: str, role: Role, reading: Reading) -> None:
-    """Add the pictures that a COCO file names, with what is drawn on them.
+    """Add the pictures that a COCO file names, with their drawings.
 
     Raises:
-        InputProblem: it names no picture.
+        InputProblem: the file names no picture.
     """
     images = value["images"]
     if not images:
         raise InputProblem(f"{called} names no picture: its list of images is empty")
     names = _categories(value.get("categories"))
     by_image: dict[str, list[tuple[int, Mapping[str, Any]]]] = {}
-    seen: dict[str, int] = {}
+    first_by_id: dict[str, int] = {}
     for number, entry in enumerate(value.get("annotations") or [], start=1):
         if not isinstance(entry, Mapping):
             reading.tell(f"{called}, annotation {number}", "it is no object")
@@ -56,17 +56,19 @@ def read_coco(value: Mapping[str, Any], called: str, role: Role, reading: Readin
         if not isinstance(name, str) or not name.strip():
             reading.tell(where, "it has no file_name")
             continue
-        if image.get("id") is not None and (first := seen.setdefault(str(image["id"]), number)) != number:
+        if image.get("id") is not None and (first := first_by_id.setdefault(str(image["id"]), number)) != number:
             reading.tell(where, f"it has the id of image {first}, which gets what is drawn; number the images anew")
         listed = by_image.pop(str(image.get("id")), [])
         if len(listed) > _MOST_ON_ONE:
             reading.tell(where, f"it has more than {_MOST_ON_ONE:,} annotations; the rest is not read")
-        drawn = [(count, entry) for count, entry in listed[:_MOST_ON_ONE] if _is_one_thing(entry, called, reading)]
+        annotations = [
+            (count, entry) for count, entry in listed[:_MOST_ON_ONE] if _is_single_instance(entry, called, reading)
+        ]
         size = whole_size(image.get("width"), image.get("height"))
-        draw = partial(_regions, called, drawn, names, size, role, reading) if drawn else None
+        draw = partial(_regions, called, annotations, names, size, role, reading) if annotations else None
         reading.items.append(Item(where=where, address=name.strip(), draw=draw))
-    for lost in by_image.values():
-        for count, _ in lost:
+    for unmatched in by_image.values():
+        for count, _ in unmatched:
             reading.tell(f"{called}, annotation {count}", "its image_id names no image of the file")
 
 
@@ -80,18 +82,21 @@ def _regions(
     width: int,
     height: int,
 ) -> list[dict[str, Any]]:
-    """What is drawn on one picture."""
+    """Return the regions of one picture."""
     size = declared or (width, height)
     left = Allowance()
     categories = (str(entry.get("category_id")) for _, entry in drawn)
     labels = [names.get(category, category[:100]) for category in categories]
     return reading.regions(
-        (f"{called}, annotation {number} (“{label}”)", partial(_thing, entry, label, size, (width, height), role, left))
+        (
+            f"{called}, annotation {number} (“{label}”)",
+            partial(_annotation_regions, entry, label, size, (width, height), role, left),
+        )
         for (number, entry), label in zip(drawn, labels, strict=True)
     )
 
 
-def _thing(
+def _annotation_regions(
     entry: Mapping[str, Any],
     label: str,
     size: tuple[int, int],
@@ -99,18 +104,21 @@ def _thing(
     role: Role,
     left: Allowance,
 ) -> list[dict[str, Any]]:
-    """The box of one annotation and its outline; of a canvas the outline alone, where it has one.
+    """Return the box and the outline of one annotation; for a canvas only the outline, if there is one.
 
     Args:
-        entry: as it stands in the file.
-        label: of its category.
-        size: of the picture, as the file says it.
-        actual: of the picture itself.
-        role: what the picture is for.
-        left: what the masks of the picture may still use.
+        entry: the annotation in the file.
+        label: the name of its category.
+        size: the picture's size (width, height) as declared in the file.
+        actual: the picture's actual size.
+        role: the picture's role in the study.
+        left: the remaining allowance for the masks of the picture.
+
+    Raises:
+        BadRegion: the annotation cannot be used.
     """
     declared = {"original_width": size[0], "original_height": size[1]}
-    check_size(declared, {}, *actual)  # before a mask is unpacked to the size that the file says
+    check_size(declared, {}, *actual)  # before a mask is unpacked to the declared size
     outlines = [polygon(points, label, size) for points in _outlines(entry.get("segmentation"), size, left)]
     frame = entry.get("bbox")
     if frame in (None, []) and not outlines:
@@ -142,13 +150,13 @@ def _outlines(segmentation: Any, size: tuple[int, int], left: Allowance) -> list
         left.take("painted", brush_masks.extent(mask))
         return [list(part.points) for stroke in brush_masks.outlines(mask) for part in stroke]
     if isinstance(segmentation, list) and isinstance(segmentation[0], int | float):
-        segmentation = [segmentation]  # one polygon without the list round it
+        segmentation = [segmentation]  # one polygon without the enclosing list
     if not isinstance(segmentation, list):
         raise BadRegion("its segmentation is neither a list of polygons nor a mask")
     return [pairs(numbers(part, 6, "segmentation"), "segmentation") for part in segmentation]
 
 
-def _is_one_thing(entry: Mapping[str, Any], called: str, reading: Reading) -> bool:
+def _is_single_instance(entry: Mapping[str, Any], called: str, reading: Reading) -> bool:
     if entry.get("iscrowd") in (1, True):
         reading.tell(f"{called}, annotation {entry.get('id')}", "it marks a crowd (iscrowd 1), not one thing")
         return False
@@ -156,8 +164,8 @@ def _is_one_thing(entry: Mapping[str, Any], called: str, reading: Reading) -> bo
 
 
 def _categories(categories: Any) -> dict[str, str]:
-    found = {}
+    names = {}
     for entry in categories if isinstance(categories, list) else []:
         if isinstance(entry, Mapping) and isinstance(entry.get("name"), str):
-            found[str(entry.get("id"))] = plain(entry["name"])[:100]
-    return found
+            names[str(entry.get("id"))] = plain(entry["name"])[:100]
+    return names

@@ -1,7 +1,8 @@
-"""COCO's run-length masks, of both kinds: lists of counts, and the compressed text.
+"""Decoder for both forms of COCO's run-length masks: lists of counts, and compressed text.
 
-Runs go down the columns, beginning with pixels outside. The compressed text writes five bits a character, least
-significant first, and each count after the second as the difference to the one two before (cocodataset.org, maskApi).
+Runs go down the columns and begin with pixels outside the mask. The compressed text has five bits per character, the
+least significant first. From the fourth count on, it holds the difference to the count two before (cocodataset.org,
+maskApi).
 """
 
 from __future__ import annotations
@@ -14,17 +15,17 @@ import numpy.typing as npt
 
 from datagen.errors import BadRegion
 
-#: Pixels of a mask.
+#: Largest number of pixels of a mask.
 _MOST_PIXELS = 200_000_000
-#: Characters of a compressed mask, and counts of a plain one.
+#: Largest number of characters of a compressed mask, and of counts of a plain one.
 _MOST_COUNTS = 8 * 2**20
 
 
 def decode(rle: Mapping[str, Any], size: tuple[int, int]) -> npt.NDArray[np.bool_]:
-    """The mask [height, width] of a picture of ``size`` (width, height).
+    """Return the mask [height, width] of a picture of ``size`` (width, height).
 
     Raises:
-        BadRegion: it is damaged, or of another size.
+        BadRegion: the mask is damaged, too large, or of another size.
     """
     width, height = size
     if rle.get("size") != [height, width]:
@@ -34,14 +35,14 @@ def decode(rle: Mapping[str, Any], size: tuple[int, int]) -> npt.NDArray[np.bool
     counts = rle.get("counts")
     if isinstance(counts, bytes):
         counts = counts.decode("ascii", "replace")
-    runs = _uncompressed(counts) if isinstance(counts, str) else _checked(counts)
+    runs = _decompressed_runs(counts) if isinstance(counts, str) else _checked_runs(counts)
     if sum(runs) != width * height:
         raise BadRegion("its mask is damaged: the runs do not fill the picture")
     flat = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
     return np.asarray(flat.reshape(width, height).T)
 
 
-def _checked(counts: Any) -> list[int]:
+def _checked_runs(counts: Any) -> list[int]:
     if not isinstance(counts, list) or not counts or len(counts) > _MOST_COUNTS:
         raise BadRegion("its mask has no runs")
     if not all(type(count) is int and 0 <= count <= _MOST_PIXELS for count in counts):
@@ -49,7 +50,7 @@ def _checked(counts: Any) -> list[int]:
     return counts
 
 
-def _uncompressed(text: str) -> list[int]:
+def _decompressed_runs(text: str) -> list[int]:
     if not text or len(text) > _MOST_COUNTS:
         raise BadRegion("its mask has no runs")
     runs: list[int] = []
@@ -68,4 +69,4 @@ def _uncompressed(text: str) -> list[int]:
             value += runs[-2]
         runs.append(value)
         value, shift = 0, 0
-    return _checked(runs if not shift else None)
+    return _checked_runs(runs if not shift else None)

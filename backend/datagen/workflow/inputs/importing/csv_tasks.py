@@ -1,4 +1,4 @@
-"""CSV and TSV files that Label Studio exports: one row an annotation, regions as JSON text in a column a control."""
+"""CSV and TSV exports of Label Studio: one row per annotation, regions as JSON text in one column per control."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from typing import Any
 from datagen.errors import InputProblem
 from datagen.workflow.inputs.importing.task_pictures import PICTURE_LIKE
 
-#: Characters of one field: a brush mask is long.
+#: Longest field, characters; brush masks are long.
 _LONGEST_FIELD = 16 * 2**20
 _MOST_ROWS = 200_000
-#: A row that is shorter is filled up to the columns of the first one.
+#: Largest number of columns; shorter rows are filled up to the columns of the first one.
 _MOST_COLUMNS = 1_000
 _PICTURE_IN_CELL = re.compile(rf"({'|'.join(map(re.escape, sorted(PICTURE_LIKE)))})\s*(?:[,;\t\"\n]|$)", re.IGNORECASE)
 
 
 def records_of(text: str, called: str) -> list[dict[str, Any]]:
-    """The rows of a file as flat records.
+    """Return the rows of a file as flat records.
 
     Raises:
-        InputProblem: it is no table, or has no rows.
+        InputProblem: the text is not a table, is too large, or has no rows.
     """
     first = text.partition("\n")[0]
     delimiter = max(",\t;", key=first.count)
-    before = csv.field_size_limit(_LONGEST_FIELD)
+    previous_limit = csv.field_size_limit(_LONGEST_FIELD)
     try:
         reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=False)
         if len(reader.fieldnames or ()) > _MOST_COLUMNS:
@@ -40,14 +40,14 @@ def records_of(text: str, called: str) -> list[dict[str, Any]]:
     except csv.Error as fault:
         raise InputProblem(f"{called} is no table that can be read: {fault}") from None
     finally:
-        csv.field_size_limit(before)
+        csv.field_size_limit(previous_limit)
     if not records:
         raise InputProblem(f"{called} names no picture: it has no rows")
     return records
 
 
 def rows_over_lines(records: Sequence[Mapping[str, Any]]) -> Iterator[int]:
-    """The numbers of the rows with a cell that names a picture and goes over several lines, as after a stray quote."""
+    """Yield the numbers of rows with a multi-line cell that names a picture, a sign of an unclosed quote."""
     for number, record in enumerate(records, start=1):
         for value in record.values():
             text = value.strip() if isinstance(value, str) else ""

@@ -1,7 +1,7 @@
-"""Tasks as Label Studio exports them, as items: of each the newest annotation that is no skip.
+"""Tasks of Label Studio exports as items, each with its newest annotation that is not a skip.
 
-Reads today's JSON and the old one (``completions``), JSON-MIN, tasks of a CSV file, a single task, and the annotations
-that a target storage holds. Every malformed task costs itself alone, and is named.
+Reads the current JSON and the old one (``completions``), JSON-MIN, tasks of a CSV file, a single task, and annotations
+of a target storage. A malformed task is reported and skipped; the others are read.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ from datagen.label_studio.api.models import stamp
 from datagen.workflow.inputs.importing.items import MOST_ITEMS, Draw, Item, Reading, clean_name, fixed
 from datagen.workflow.inputs.importing.task_pictures import TaskPicture, assigned, further_pictures, pictures_of
 
-#: Keys of a flat record (JSON-MIN, CSV) that are no data of the task.
+#: Keys of a flat record (JSON-MIN, CSV) that are not part of the task's data.
 _FLAT_KEYS = frozenset(
     {"id", "annotator", "annotation_id", "created_at", "updated_at", "lead_time", "agreement", "predictions", "drafts"}
 )
 _SKIPPED = "it was only ever skipped, so it is left out"
-_MOST_CELL = 16 * 2**20
+_LONGEST_CELL = 16 * 2**20
 
 
 @dataclass(kw_only=True)
 class RawTask:
-    """A task of whatever form."""
+    """A task of any export format."""
 
     where: str
     data: dict[str, Any]
-    #: as they stand
+    #: as in the export, not validated
     annotations: list[Any] = field(default_factory=list)
     predictions: int = 0
     drafts: int = 0
 
 
 def looks_like_tasks(value: Any) -> bool:
-    """Whether a JSON value is a list of tasks, one task, or one annotation of a target storage."""
+    """Return whether a JSON value is a list of tasks, one task, or one annotation of a target storage."""
     first = value[0] if isinstance(value, list) and value else value
     if isinstance(value, list) and not value:
         return True
@@ -53,15 +53,15 @@ def looks_like_tasks(value: Any) -> bool:
 
 
 def is_stored_annotation(value: Any) -> bool:
-    """Whether a JSON value is an annotation with its task inside, as a target storage holds one in a file."""
+    """Return whether a JSON value is an annotation that contains its task, as in a file of a target storage."""
     return isinstance(value, Mapping) and "result" in value and isinstance(value.get("task"), Mapping)
 
 
 def read_tasks(value: Any, called: str, reading: Reading) -> None:
-    """Add the pictures that a parsed export names, with what is drawn on them.
+    """Add the pictures that a parsed export names, with their drawings.
 
     Raises:
-        InputProblem: it is no export of Label Studio's, or names nothing.
+        InputProblem: the value is not a Label Studio export, or contains no task.
     """
     if isinstance(value, Mapping) and not looks_like_tasks(value):
         raise InputProblem(
@@ -79,7 +79,7 @@ def read_tasks(value: Any, called: str, reading: Reading) -> None:
 
 
 def add_tasks(tasks: Iterable[RawTask], reading: Reading, config: Mapping[str, str] | None = None) -> None:
-    """Add the pictures of these tasks; ``config`` says which key of the data an object tag shows, by its name."""
+    """Add the pictures of tasks; ``config`` maps the name of an object tag to the key of the data that it shows."""
     for task in tasks:
         if len(reading.items) >= MOST_ITEMS:
             reading.tell(task.where, f"more than {MOST_ITEMS:,} pictures are not read at once; split the file")
@@ -94,22 +94,22 @@ def add_tasks(tasks: Iterable[RawTask], reading: Reading, config: Mapping[str, s
         for entry in task.annotations:
             if not isinstance(entry, Mapping):
                 reading.notes.append(f"{task.where}: one of its annotations cannot be read, because it is no object")
-        counted = [entry for entry in valid if not _truthy(entry.get("was_cancelled", entry.get("skipped")))]
-        if valid and not counted:
+        submitted = [entry for entry in valid if not _truthy(entry.get("was_cancelled", entry.get("skipped")))]
+        if valid and not submitted:
             reading.tell(task.where, _SKIPPED)
             continue
-        if not counted and task.predictions:
+        if not submitted and task.predictions:
             reading.count("tasks with predictions only, added without drawings because nobody confirmed them: {n}")
-        if not counted and task.drafts:
+        if not submitted and task.drafts:
             reading.count("tasks with a draft that nobody submitted, added without drawings: {n}")
-        if len(counted) > 1:
+        if len(submitted) > 1:
             reading.count("tasks with several annotations, of which the newest is used: {n}")
-        newest = max(enumerate(counted), key=lambda pair: _age(*pair), default=(0, None))[1]
+        newest = max(enumerate(submitted), key=lambda pair: _age_key(*pair), default=(0, None))[1]
         _add_pictures(task, pictures, newest, reading, config)
 
 
 def flat_tasks(records: Sequence[Any], called: str, reading: Reading, noun: str = "task") -> list[RawTask]:
-    """Tasks of flat records (JSON-MIN, CSV): those of one task, a record for each annotation, are put together."""
+    """Return the tasks of flat records (JSON-MIN, CSV); records of several annotations of one task are merged."""
     tasks: dict[str, RawTask] = {}
     for number, record in enumerate(records, start=1):
         where = f"{called}, {noun} {number}"
@@ -117,15 +117,15 @@ def flat_tasks(records: Sequence[Any], called: str, reading: Reading, noun: str 
             reading.tell(where, "it is no task")
             continue
         data = _flat_data(record)
-        shown = pictures_of(data)
+        pictures = pictures_of(data)
         identity = record.get("id")
-        key = f"{identity} {[picture.address for picture in shown]}" if identity not in (None, "") else where
+        key = f"{identity} {[picture.address for picture in pictures]}" if identity not in (None, "") else where
         task = tasks.setdefault(key, RawTask(where=where, data=data))
-        drawn = [region for name, value in record.items() for region in _flat_regions(str(name), value)]
-        has_annotation = record.get("annotation_id") not in (None, "") or drawn
+        regions = [region for name, value in record.items() for region in _flat_regions(str(name), value)]
+        has_annotation = record.get("annotation_id") not in (None, "") or regions
         if has_annotation:
             stamps = {name: record.get(name) for name in ("updated_at", "created_at")}
-            task.annotations.append({"id": record.get("annotation_id"), "result": drawn, **stamps})
+            task.annotations.append({"id": record.get("annotation_id"), "result": regions, **stamps})
     return list(tasks.values())
 
 
@@ -143,7 +143,7 @@ def _raw_tasks(entries: Sequence[Any], called: str, reading: Reading) -> Iterabl
             continue
         else:
             reading.tell(where, "it has no data that names a picture")
-        flat.append(None)  # keeps the numbers right
+        flat.append(None)  # keeps the numbering
     if any(entry is not None for entry in flat):
         for task in flat_tasks([{} if entry is None else entry for entry in flat], called, reading):
             number = int(task.where.rpartition(" ")[2])
@@ -154,9 +154,9 @@ def _raw_tasks(entries: Sequence[Any], called: str, reading: Reading) -> Iterabl
 def _raw_task(entry: Mapping[str, Any], where: str) -> RawTask:
     annotations: list[Any] = []
     for name in ("annotations", "completions"):
-        found = entry.get(name)
-        annotations += found if isinstance(found, list) else [found] if found is not None else []
-    if not annotations and "result" in entry:  # a task with its regions at its side
+        entries = entry.get(name)
+        annotations += entries if isinstance(entries, list) else [entries] if entries is not None else []
+    if not annotations and "result" in entry:  # a task with a result of its own
         annotations = [{"result": entry["result"]}]
     return RawTask(
         where=where,
@@ -174,17 +174,17 @@ def _add_pictures(
     reading: Reading,
     config: Mapping[str, str] | None,
 ) -> None:
-    """One item a picture, with the regions that were drawn on it."""
-    given = task.data.get("name")
-    name = clean_name(given).strip() if isinstance(given, str) and len(pictures) == 1 else ""
+    """Add one item per picture, with its regions."""
+    data_name = task.data.get("name")
+    name = clean_name(data_name).strip() if isinstance(data_name, str) and len(pictures) == 1 else ""
     if newest is None:
         results: list[Draw | None] = [None] * len(pictures)
     elif len(pictures) == 1:
         results = [fixed(newest.get("result"))]
     else:
-        sorted_out, lost = assigned(newest.get("result"), pictures, config)
-        results = [fixed(regions) for regions in sorted_out]
-        for sentence in lost:
+        by_picture, problems = assigned(newest.get("result"), pictures, config)
+        results = [fixed(regions) for regions in by_picture]
+        for sentence in problems:
             reading.tell(task.where, sentence)
     if newest is not None and newest.get("result") is None:
         reading.tell(task.where, "its annotation has no result")
@@ -198,8 +198,8 @@ def _flat_data(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _flat_regions(control: str, value: Any) -> list[dict[str, Any]]:
-    """The regions in a field of a flat record: a list of values, or the same as JSON text."""
-    if isinstance(value, str) and value.lstrip()[:1] == "[" and len(value) <= _MOST_CELL:
+    """Return the regions in a field of a flat record, which is a list of values or its JSON text."""
+    if isinstance(value, str) and value.lstrip()[:1] == "[" and len(value) <= _LONGEST_CELL:
         try:
             value = json.loads(value)
         except (ValueError, RecursionError):
@@ -225,15 +225,15 @@ def _is_region_value(entry: Mapping[str, Any]) -> bool:
     )
 
 
-def _age(position: int, annotation: Mapping[str, Any]) -> tuple[str, int, int]:
-    """What orders annotations by age: when they were changed last, else their number, else their place in the list."""
+def _age_key(position: int, annotation: Mapping[str, Any]) -> tuple[str, int, int]:
+    """Return a sort key for the age of annotations: time of the last change, then id, then position in the list."""
     number = annotation.get("id")
-    when = _when(annotation.get("updated_at")) or _when(annotation.get("created_at"))
+    when = _sortable_time(annotation.get("updated_at")) or _sortable_time(annotation.get("created_at"))
     return when, number if isinstance(number, int) and not isinstance(number, bool) else 0, position
 
 
-def _when(value: Any) -> str:
-    """A time as text that sorts; old exports have seconds since 1970."""
+def _sortable_time(value: Any) -> str:
+    """Return a time as sortable text, "" if it is invalid; old exports have seconds since 1970."""
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1e11:
         return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     try:

@@ -1,7 +1,7 @@
-"""Finding the picture that an address means: beside the source's file, or in the folder of ``--images``.
+"""Finding the file that an address refers to: beside the source's file, or in the folder of ``--images``.
 
-Only files below these folders are found: links that lead out of them are not followed. A folder is listed once, and
-only when a picture does not lie exactly where its address says.
+Only files below these folders are found; links that lead out of them are not followed. A folder is listed once, and
+only if a picture is not at the exact path of its address.
 """
 
 from __future__ import annotations
@@ -17,46 +17,46 @@ from datagen.errors import InputProblem
 from datagen.workflow.inputs.importing.addresses import paths_of
 from datagen.workflow.inputs.importing.items import examples, folded
 
-#: Files that a folder is searched for; beyond it, people have given the wrong one.
+#: Largest number of files in a folder; a larger folder is probably the wrong one.
 MOST_FILES = 200_000
 _DEEPEST = 24
-#: Files of one name that are compared by their bytes, and the size up to which they are.
+#: Largest number of files of one name that are compared by their bytes, and their largest size, bytes.
 _MOST_ALIKE, _MOST_COMPARED_BYTES = 11, 64 * 2**20
-#: What archives and systems put beside people's files.
-_PASSED_OVER = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini", "node_modules"})
-#: What Label Studio (Django) takes out of an upload's name; blanks become underscores.
+#: Metadata files and folders of archives and systems, which are skipped.
+_METADATA_NAMES = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini", "node_modules"})
+#: Characters that Label Studio (Django) removes from an upload's name; blanks become underscores.
 _INVALID = re.compile(r"[^-\w.]")
 
 
 @dataclass
 class LeftOut:
-    """What was not read of a folder."""
+    """Links and folders that were not read."""
 
-    #: links to what lies outside of it, or to nothing
+    #: broken links, and links that lead out of the folder
     links: list[Path] = field(default_factory=list)
     #: folders that cannot be listed
     unlisted: list[OSError] = field(default_factory=list)
 
 
 def files_below(folder: Path, *, most: int = MOST_FILES, left_out: LeftOut | None = None) -> Iterator[Path]:
-    """The regular files below a folder in the order of their names; hidden ones and links to elsewhere are left out.
+    """Yield the regular files below a folder in the order of their names, without hidden files and links out of it.
 
-    The links, and folders that cannot be listed, are noted in ``left_out``.
+    These links, and folders that cannot be listed, are recorded in ``left_out``.
 
     Raises:
-        InputProblem: there are more than ``most``.
+        InputProblem: there are more than ``most`` files.
     """
     root = folder.resolve()
     count = 0
     left_out = left_out if left_out is not None else LeftOut()
-    for place, folders, names in os.walk(folder, onerror=left_out.unlisted.append):
-        depth = len(Path(place).relative_to(folder).parts)
-        below = [Path(place, name) for name in sorted([*folders, *names]) if not _is_passed_over(name)]
-        left_out.links += [path for path in below if _leads_out(path, root)]
-        folders[:] = sorted(name for name in folders if not _is_passed_over(name)) if depth < _DEEPEST else []
+    for parent, folders, names in os.walk(folder, onerror=left_out.unlisted.append):
+        depth = len(Path(parent).relative_to(folder).parts)
+        entries = [Path(parent, name) for name in sorted([*folders, *names]) if not _is_skipped(name)]
+        left_out.links += [path for path in entries if _leads_out(path, root)]
+        folders[:] = sorted(name for name in folders if not _is_skipped(name)) if depth < _DEEPEST else []
         for name in sorted(names):
-            path = Path(place, name)
-            if _is_passed_over(name) or not _is_inside(path, root):
+            path = Path(parent, name)
+            if _is_skipped(name) or not _is_inside(path, root):
                 continue
             count += 1
             if count > most:
@@ -66,11 +66,11 @@ def files_below(folder: Path, *, most: int = MOST_FILES, left_out: LeftOut | Non
 
 @dataclass(frozen=True, slots=True, order=True)
 class _Listed:
-    """A file below one of the folders, in the order of its path read from its end."""
+    """A file below one of the folders, ordered by its reversed path."""
 
-    #: the parts of its path below the folder as they are compared, the name first
+    #: the normalized parts of its path below the folder, the name first
     reversed: tuple[str, ...]
-    #: its place in the listing
+    #: its position in the listing
     number: int
     path: Path = field(compare=False)
     shown: str = field(compare=False)
@@ -78,37 +78,37 @@ class _Listed:
 
 @dataclass
 class PictureFiles:
-    """The files below some folders, by their names."""
+    """Index of the files below some folders by name."""
 
     folders: Sequence[Path]
-    #: by the name of the file as it is, and as Label Studio stores it
+    #: by the file's own name, and by the name under which Label Studio stores it
     _indices: list[list[_Listed]] = field(default_factory=list)
     _listed: bool = False
 
     def find(self, address: str) -> Path | None:
-        """The file that an address means; None: there is none.
+        """Return the file that an address refers to; None if there is none.
 
         Raises:
-            InputProblem: several files may be meant.
+            InputProblem: the address is ambiguous.
         """
-        wanted = paths_of(address)
+        candidates = paths_of(address)
         for folder in self.folders:
             root = folder.resolve()
-            for parts in wanted:
+            for parts in candidates:
                 path = folder.joinpath(*parts)
                 try:
                     if path.is_file() and _is_inside(path, root):
                         return path
                 except (OSError, ValueError):  # a name too long for the system, for example
                     continue
-        self._list()
+        self._build_indices()
         for index, name_of in zip(self._indices, (folded, _stored_name), strict=True):
-            for parts in wanted:
-                if (found := _nearest(index, _reversed(parts, name_of))) is not None:
-                    return found
+            for parts in candidates:
+                if (nearest := _nearest(index, _reversed(parts, name_of))) is not None:
+                    return nearest
         return None
 
-    def _list(self) -> None:
+    def _build_indices(self) -> None:
         if self._listed:
             return
         self._listed = True
@@ -128,29 +128,29 @@ def _reversed(parts: Sequence[str], name_of: Callable[[str], str]) -> tuple[str,
 
 
 def _nearest(index: Sequence[_Listed], wanted: tuple[str, ...]) -> Path | None:
-    """The file of that name whose folders are most like those wanted; None: none has the name.
+    """Return the file with the wanted name whose folders match best; None if no file has this name.
 
-    The files that have most in common with a path, read from the end, stand together where it would stand itself.
+    In the order of reversed paths, the files with the longest common suffix are adjacent to the wanted path's position.
 
     Raises:
-        InputProblem: several are.
+        InputProblem: several files match equally well.
     """
-    at = bisect_left(index, wanted, key=lambda file: file.reversed)
-    best = max((_common(file.reversed, wanted) for file in index[max(0, at - 1) : at + 1]), default=0)
+    position = bisect_left(index, wanted, key=lambda file: file.reversed)
+    best = max((_common(file.reversed, wanted) for file in index[max(0, position - 1) : position + 1]), default=0)
     if not best or not wanted[0]:
         return None
     first = bisect_left(index, wanted[:best], key=lambda file: file.reversed)
-    alike = [file for file in index[first : first + _MOST_ALIKE + 1] if file.reversed[:best] == wanted[:best]]
-    alike.sort(key=lambda file: file.number)
-    nearest = list(dict.fromkeys(file.path.resolve() for file in alike))
-    if len(alike) > _MOST_ALIKE or (len(nearest) > 1 and not _are_the_same(nearest)):
-        names = examples(file.shown for file in alike)
+    matches = [file for file in index[first : first + _MOST_ALIKE + 1] if file.reversed[:best] == wanted[:best]]
+    matches.sort(key=lambda file: file.number)
+    resolved = list(dict.fromkeys(file.path.resolve() for file in matches))
+    if len(matches) > _MOST_ALIKE or (len(resolved) > 1 and not _have_same_bytes(resolved)):
+        names = examples(file.shown for file in matches)
         raise InputProblem(f"several files may be meant ({names}); give the folder of the right ones with --images")
-    return alike[0].path
+    return matches[0].path
 
 
-def _are_the_same(paths: Sequence[Path]) -> bool:
-    """Whether files hold the same bytes, so that it does not matter which is taken."""
+def _have_same_bytes(paths: Sequence[Path]) -> bool:
+    """Return whether all files have the same bytes."""
     first, *others = paths
     try:
         size = first.stat().st_size
@@ -158,15 +158,15 @@ def _are_the_same(paths: Sequence[Path]) -> bool:
             return False
         data = first.read_bytes()
         return all(other.read_bytes() == data for other in others)
-    except OSError:  # what cannot be read is not known to be the same
+    except OSError:  # an unreadable file is not known to be the same
         return False
 
 
-def _common(one: Iterable[str], other: Iterable[str]) -> int:
-    """How many parts two paths have in common, from their beginnings."""
+def _common(first: Iterable[str], second: Iterable[str]) -> int:
+    """Return the length of the common prefix of two sequences of parts."""
     count = 0
-    for part, wanted in zip(one, other, strict=False):
-        if part != wanted:
+    for part, counterpart in zip(first, second, strict=False):
+        if part != counterpart:
             break
         count += 1
     return count
@@ -176,12 +176,12 @@ def _stored_name(name: str) -> str:
     return folded(_INVALID.sub("", name.strip().replace(" ", "_")))
 
 
-def _is_passed_over(name: str) -> bool:
-    return name.startswith(".") or name in _PASSED_OVER
+def _is_skipped(name: str) -> bool:
+    return name.startswith(".") or name in _METADATA_NAMES
 
 
 def _is_inside(path: Path, root: Path) -> bool:
-    """Whether it is a regular file below ``root``, whatever links lead to it."""
+    """Return whether a path is a regular file below ``root`` after all links are resolved."""
     try:
         resolved = path.resolve()
         return resolved.is_file() and resolved.is_relative_to(root)
@@ -190,7 +190,7 @@ def _is_inside(path: Path, root: Path) -> bool:
 
 
 def _leads_out(path: Path, root: Path) -> bool:
-    """Whether it is a link to what lies outside of ``root``, or to nothing."""
+    """Return whether a path is a broken link or a link out of ``root``."""
     try:
         return path.is_symlink() and not (path.exists() and path.resolve().is_relative_to(root))
     except (OSError, RuntimeError, ValueError):

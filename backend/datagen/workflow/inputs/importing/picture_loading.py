@@ -1,4 +1,4 @@
-"""The bytes of an item's picture: from a file, or from Label Studio itself where the source names an address there."""
+"""Loading the picture of an item from a file, or from Label Studio if the source names an address there."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from datagen.workflow.inputs.importing.picture_files import PictureFiles
 from datagen.workflow.inputs.importing.picture_suffixes import PICTURE_SUFFIXES
 from datagen.workflow.services import Services
 
-#: The suffix that a file of each kind is uploaded with.
+#: Suffix of an uploaded file by its kind.
 _SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "BMP": ".bmp", "WebP": ".webp", "GIF": ".gif"}
-_BRING = "lay it beside the file, or name its folder with --images"
+_REMEDY = "lay it beside the file, or name its folder with --images"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
-    """A picture that can be used."""
+    """A usable picture."""
 
     digest: str
     width: int
     height: int
     name: str
-    #: its address on Label Studio, where it lies there already
+    #: its address on Label Studio, if it is stored there already
     address: str = ""
     data: bytes = b""
 
@@ -40,13 +40,13 @@ def load(services: Services, item: Item, files: PictureFiles, *, on_label_studio
     """Find, read and check the picture of an item.
 
     Args:
-        workshop: its decoder and limits check the picture.
-        item: names the picture.
-        files: the folders to look in.
-        on_label_studio: the address is one of Label Studio's own, so no folder is looked in.
+        services: the decoder and the limits that check the picture.
+        item: the item that names the picture.
+        files: the folders to search.
+        on_label_studio: the address is one of Label Studio's own, so no folder is searched.
 
     Raises:
-        InputProblem: there is none, or it cannot be used; the sentence says how to bring it.
+        InputProblem: the picture is missing or cannot be used; the message names the remedy.
         LabelStudioUnavailable: Label Studio did not answer.
     """
     path = item.file
@@ -55,7 +55,7 @@ def load(services: Services, item: Item, files: PictureFiles, *, on_label_studio
     if path is None:
         return _from_label_studio(services, item, on_label_studio=on_label_studio)
     try:
-        check_bytes(path.stat().st_size, services.limits.image_bytes)  # before it is in memory
+        check_bytes(path.stat().st_size, services.limits.image_bytes)  # before the file is read into memory
         data = path.read_bytes()
     except OSError as fault:
         raise InputProblem(f"its file cannot be read ({fault.strerror})") from None
@@ -67,10 +67,10 @@ def load(services: Services, item: Item, files: PictureFiles, *, on_label_studio
 
 
 def upload_name(name: str) -> str:
-    """A name that Label Studio stores a file under: its last part, without what a path or server may misread."""
+    """Return the name for an upload: the last part of a path, without characters that are special in paths or URLs."""
     last = name.replace("\\", "/").rpartition("/")[2]
-    kept = "".join(letter if letter.isprintable() and letter not in '<>:"|?*#%' else "_" for letter in last)
-    path = PurePosixPath(kept or "picture.png")
+    sanitized = "".join(letter if letter.isprintable() and letter not in '<>:"|?*#%' else "_" for letter in last)
+    path = PurePosixPath(sanitized or "picture.png")
     return path.stem[:100] + path.suffix[:10]
 
 
@@ -79,8 +79,8 @@ def _from_label_studio(services: Services, item: Item, *, on_label_studio: bool)
     own = origin(address) is not None and origin(address) == origin(services.label_studio.url)
     if not (on_label_studio or own or is_label_studio_path(address)):
         if is_on_a_server(address):
-            raise InputProblem(f"its picture is on another server; download it and {_BRING}")
-        raise InputProblem(f"its picture is missing; {_BRING}")
+            raise InputProblem(f"its picture is on another server; download it and {_REMEDY}")
+        raise InputProblem(f"its picture is missing; {_REMEDY}")
     try:
         data = services.label_studio.fetch(address, max_bytes=services.limits.image_bytes)
         width, height = services.decoder.size_of(data)
@@ -90,10 +90,10 @@ def _from_label_studio(services: Services, item: Item, *, on_label_studio: bool)
         raise InputProblem(
             "its picture is gone from Label Studio; upload it again"
             if on_label_studio
-            else f"its picture is neither beside the file nor in Label Studio; {_BRING}"
+            else f"its picture is neither beside the file nor in Label Studio; {_REMEDY}"
         ) from None
     except LabelStudioError as refusal:
-        raise InputProblem(f"Label Studio does not give its picture ({refusal}); {_BRING}") from None
+        raise InputProblem(f"Label Studio does not give its picture ({refusal}); {_REMEDY}") from None
     except BadPicture as problem:
         raise InputProblem(f"its picture in Label Studio cannot be used: {problem}") from None
     name = item.name or name_of(Task(id=0, data={"image": address}))
@@ -102,10 +102,10 @@ def _from_label_studio(services: Services, item: Item, *, on_label_studio: bool)
 
 
 def _with_suffix(name: str, data: bytes) -> str:
-    """A name whose suffix Label Studio takes.
+    """Return a name with a suffix that Label Studio accepts.
 
     Raises:
-        InputProblem: it takes no file of this kind.
+        InputProblem: Label Studio does not accept files of this kind.
     """
     if Path(name).suffix.lower() in PICTURE_SUFFIXES:
         return name

@@ -1,4 +1,4 @@
-"""Which files are pictures by their names: those that Label Studio takes, and those that it does not."""
+"""Suffixes of picture files that Label Studio accepts, and of those that it does not."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from pathlib import Path
 from datagen.errors import BadPicture
 from datagen.imaging.file_signatures import kind_of
 
-#: Files of a folder that Label Studio takes as pictures.
+#: Suffixes of picture files that Label Studio accepts.
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif"})
-#: What people mean as a picture too, and must hear why it is left out; any other file is passed over.
+#: Suffixes of files that are meant as pictures but not accepted, which is reported; any other file is skipped.
 REFUSED_SUFFIXES = frozenset(
     {".svg", ".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2", ".jxl", ".psd", ".pdf", ".dcm", ".exr", ".npy", ".zip"}
 )
 
 
 def refusal(path: Path) -> str:
-    """Why a file that is meant as a picture is left out."""
+    """Return the reason why a file that is meant as a picture is not used."""
     try:
         with path.open("rb") as opened:
             beginning = opened.read(4096)

@@ -1,4 +1,4 @@
-"""Boxes and polygons in pixels (COCO, Pascal VOC) or in shares of a picture (YOLO), in Label Studio's form."""
+"""Conversion of boxes and polygons in pixels to Label Studio's regions, for COCO, Pascal VOC and YOLO."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 
 from datagen.errors import BadRegion
 
-#: Corners of one polygon of a file.
+#: Largest number of corners of a polygon.
 MOST_CORNERS = 10_000
 
 
 def box(x: float, y: float, across: float, down: float, label: str, size: tuple[int, int]) -> dict[str, Any]:
-    """A box of pixels on a picture of ``size``."""
+    """Return the region of a box in pixels on a picture of ``size``."""
     width, height = size
     value = {
         "x": 100 * x / width,
@@ -27,35 +27,35 @@ def box(x: float, y: float, across: float, down: float, label: str, size: tuple[
 
 
 def polygon(points: Sequence[tuple[float, float]], label: str, size: tuple[int, int]) -> dict[str, Any]:
-    """A polygon of pixels on a picture of ``size``."""
+    """Return the region of a polygon in pixels on a picture of ``size``."""
     width, height = size
     corners = [[100 * x / width, 100 * y / height] for x, y in points]
     return _region("polygonlabels", {"points": corners, "closed": True, "polygonlabels": [label]}, size)
 
 
 def numbers(values: Any, least: int, what: str) -> list[float]:
-    """A list of finite numbers.
+    """Return a list of finite numbers.
 
     Raises:
-        BadRegion: it is none, or shorter than ``least``.
+        BadRegion: the value is not such a list, is shorter than ``least``, or too long.
     """
     if not isinstance(values, list | tuple) or len(values) < least:
         raise BadRegion(f"its {what} is no list of {least} numbers or more")
     if len(values) > 2 * MOST_CORNERS:
         raise BadRegion(f"its {what} has more than {MOST_CORNERS:,} corners; simplify it")
-    found = []
+    checked = []
     for value in values:
         if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e9:
             raise BadRegion(f"its {what} has a value that is no number")
-        found.append(float(value))
-    return found
+        checked.append(float(value))
+    return checked
 
 
 def pairs(flat: Sequence[float], what: str) -> list[tuple[float, float]]:
-    """x, y, x, y, … as points.
+    """Return x, y, x, y, … as points.
 
     Raises:
-        BadRegion: one has no y.
+        BadRegion: the number of coordinates is odd.
     """
     if len(flat) % 2:
         raise BadRegion(f"its {what} has an odd number of coordinates")
@@ -63,7 +63,7 @@ def pairs(flat: Sequence[float], what: str) -> list[tuple[float, float]]:
 
 
 def whole_size(width: Any, height: Any) -> tuple[int, int] | None:
-    """A picture's size as a file says it; None where it says none."""
+    """Return a picture's size as declared in a file; None if there is no valid one."""
     sides = []
     for side in (width, height):
         try:

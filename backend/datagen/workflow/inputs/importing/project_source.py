@@ -1,4 +1,4 @@
-"""The tasks of another Label Studio project as items, with the label config that says which picture a tag shows."""
+"""Tasks of another Label Studio project as items; its label config assigns regions to pictures."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from datagen.workflow.inputs.importing.label_studio_tasks import RawTask, add_ta
 
 
 def read_project(client: LabelStudio, project_id: int, view_id: int | None, reading: Reading) -> None:
-    """Add the pictures of a project, or of one of its tabs, with what was drawn on them.
+    """Add the pictures of a project, or of one of its tabs, with their drawings.
 
     Raises:
         LabelStudioMissing: there is no such project or tab.
@@ -44,32 +44,35 @@ def read_project(client: LabelStudio, project_id: int, view_id: int | None, read
 
 
 def _tasks(client: LabelStudio, project_id: int, view_id: int | None, reading: Reading) -> Iterator[Task]:
-    """The tasks of a project, page by page; one that Label Studio cannot send is told, and the others are read.
+    """Yield the tasks of a project, page by page. Tasks that Label Studio cannot send are reported and skipped.
 
     Raises:
-        LabelStudioFault: too many of them cannot be sent.
+        LabelStudioFault: too many tasks cannot be sent.
     """
     unreadable: list[int] = []
-    told = 0
+    reported_count = 0
     for task in chain(client.tasks(project_id, view_id=view_id, unreadable=unreadable), [None]):
-        for task_id in unreadable[told:]:
+        for task_id in unreadable[reported_count:]:
             reading.tell(
                 f"task {task_id}", "Label Studio cannot send it (it holds half a character); delete or mend it"
             )
-        told = len(unreadable)
+        reported_count = len(unreadable)
         if task is not None:
             yield task
 
 
 def object_tags(label_config: str) -> dict[str, str]:
-    """The key of the data that each object tag of a label config shows, by the tag's name; empty for one without."""
+    """Return the key of the data that each object tag of a label config shows, by the tag's name.
+
+    The result is empty if the label config cannot be parsed.
+    """
     try:
         root = fromstring(label_config)
     except (ParseError, DefusedXmlException, ValueError):
         return {}
-    found = {}
+    keys_by_tag = {}
     for tag in root.iter():
         value = tag.get("value") or tag.get("valueList") or ""
         if value.startswith("$") and (name := tag.get("name")):
-            found[name] = value[1:]
-    return found
+            keys_by_tag[name] = value[1:]
+    return keys_by_tag

@@ -1,7 +1,7 @@
-"""What a path given to ``datagen add`` is, and reading it: a file of one of the formats, or a folder that holds one.
+"""Detecting and reading the format of a path given to ``datagen add``: a file, or a folder with an export.
 
-A folder is read as the one export that lies in it (Label Studio's JSON, JSONL, CSV, COCO, Pascal VOC, YOLO), else as
-its pictures. A zip is such a folder once it is unpacked.
+A folder is read as the one export in it (Label Studio's JSON, JSONL, CSV, COCO, Pascal VOC, YOLO), else as its
+pictures. A zip is unpacked and read as a folder.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ from datagen.workflow.inputs.importing.picture_suffixes import PICTURE_SUFFIXES,
 from datagen.workflow.inputs.importing.text_files import MOST_TEXT_BYTES, parse_json, read_text
 
 _JSON, _LINES, _TABLES = frozenset({".json"}), frozenset({".jsonl", ".ndjson"}), frozenset({".csv", ".tsv"})
-#: Files that may say what is drawn on the pictures beside them.
+#: Suffixes of files that may contain the drawings on the pictures beside them.
 EXPORT_SUFFIXES = _JSON | _LINES | _TABLES | {".xml", ".txt", ".yaml", ".yml"}
-#: Files of a folder that are opened to see whether they are exports.
+#: Largest number of a folder's files that are opened to detect exports.
 _MOST_CANDIDATES = 20_000
-#: Bytes of the exports of a folder together: all of them are in memory before the first is read.
+#: Largest total size of a folder's exports, bytes: all are in memory before the first one is read.
 _MOST_KEPT_BYTES = 2 * MOST_TEXT_BYTES
-#: The keys of the file that Label Studio lays beside its exports of YOLO.
-_NOTES_KEYS = frozenset({"categories", "info"})
+#: Keys of the JSON file that Label Studio adds to its YOLO exports.
+_YOLO_NOTES_KEYS = frozenset({"categories", "info"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Export:
-    """An export that was found, parsed and ready to be read."""
+    """A detected and parsed export."""
 
-    #: “tasks”, “annotation” (of a target storage), “coco”, or “other” for JSON of no form that is known
+    #: “tasks”, “annotation” (of a target storage), “coco”, or “other” for JSON of an unknown format
     kind: str
     path: Path
     called: str
@@ -51,10 +51,10 @@ class _Export:
 
 
 def read_file(path: Path, called: str, role: Role, reading: Reading) -> None:
-    """Read one file of whatever format.
+    """Read one file of any supported format.
 
     Raises:
-        InputProblem: it is of none.
+        InputProblem: the format is not supported.
     """
     suffix = path.suffix.lower()
     if suffix in PICTURE_SUFFIXES:
@@ -67,25 +67,25 @@ def read_file(path: Path, called: str, role: Role, reading: Reading) -> None:
         files = list(files_below(path.parent))
         yolo_folders.read_yolo(files, _pictures(files), path.parent, reading)
     else:
-        export = _opened(path, called, role)
+        export = _open_export(path, called, role)
         if export is None:
             raise InputProblem(f"{called} is not a list of tasks, as Label Studio exports it, nor a COCO file")
         export.read(reading)
 
 
 def read_folder(folder: Path, called: str, role: Role, reading: Reading, *, zipped: bool) -> None:
-    """Read a folder: the export in it, else its pictures.
+    """Read the export in a folder, else its pictures.
 
     Raises:
-        InputProblem: it holds several exports, or nothing that can be used.
+        InputProblem: the folder contains several exports, or nothing usable.
     """
     left_out = LeftOut()
     files = list(files_below(folder, left_out=left_out))
-    links = _tell_left_out(left_out, folder, reading)
+    links = _report_left_out(left_out, folder, reading)
     exports = _exports(files, folder, called if zipped else "", role, reading)
-    own = [export for export in exports if export.path.stem.lower() == role]
-    if own or (exports and (zipped or role is not Role.BACKGROUND)):
-        for export in _chosen(own or exports, called, role, folder):
+    role_exports = [export for export in exports if export.path.stem.lower() == role]
+    if role_exports or (exports and (zipped or role is not Role.BACKGROUND)):
+        for export in _choose(role_exports or exports, called, role, folder):
             export.read(reading)
         return
     if exports:
@@ -94,7 +94,7 @@ def read_folder(folder: Path, called: str, role: Role, reading: Reading, *, zipp
     pictures = _pictures(files)
     if role is not Role.BACKGROUND:
         documents = [path for path in files if path.suffix.lower() == ".xml"]
-        if any(map(_is_voc, documents)):  # the damaged ones among the others are told, each by its name
+        if any(map(_is_voc, documents)):  # damaged ones among the others are reported by name
             voc_files.read_voc([(path, str(path.relative_to(folder))) for path in documents], role, reading)
             return
         if yolo_folders.is_yolo(files, pictures, folder):
@@ -110,8 +110,8 @@ def read_folder(folder: Path, called: str, role: Role, reading: Reading, *, zipp
         raise InputProblem(f"{called} has no picture files ({', '.join(sorted(PICTURE_SUFFIXES))}){links}")
 
 
-def _tell_left_out(left_out: LeftOut, folder: Path, reading: Reading) -> str:
-    """Say what was not read of a folder; the end of a sentence on its links, for where nothing else was found."""
+def _report_left_out(left_out: LeftOut, folder: Path, reading: Reading) -> str:
+    """Report what was not read of a folder; return a note on skipped links as the end of an error message."""
     for fault in left_out.unlisted:
         path = Path(str(fault.filename))
         name = clean_name(str(path.relative_to(folder) if path.is_relative_to(folder) else path))
@@ -124,8 +124,12 @@ def _tell_left_out(left_out: LeftOut, folder: Path, reading: Reading) -> str:
     return f"; {note}"
 
 
-def _chosen(exports: Sequence[_Export], called: str, role: Role, folder: Path) -> Sequence[_Export]:
-    """The exports of a folder that are read together."""
+def _choose(exports: Sequence[_Export], called: str, role: Role, folder: Path) -> Sequence[_Export]:
+    """Return the exports of a folder that are read together.
+
+    Raises:
+        InputProblem: the exports cannot be combined.
+    """
     kinds = {export.kind for export in exports}
     if len(exports) == 1 or kinds in ({"coco"}, {"annotation"}):
         return exports
@@ -134,51 +138,55 @@ def _chosen(exports: Sequence[_Export], called: str, role: Role, folder: Path) -
 
 
 def _exports(files: Sequence[Path], folder: Path, zip_name: str, role: Role, reading: Reading) -> list[_Export]:
-    """Every file of a folder that is an export. What only looks like one is told."""
-    found: list[_Export] = []
+    """Return all exports of a folder; a candidate that is not an export is reported.
+
+    Raises:
+        InputProblem: the only candidate, or the one named after the role, cannot be used.
+    """
+    exports: list[_Export] = []
     candidates = [path for path in files if path.suffix.lower() in _JSON | _LINES | _TABLES]
     candidates += [path for path in files if not path.suffix and _begins_with_brace(path)]
-    kept = 0
+    used_bytes = 0
     for path in candidates[:_MOST_CANDIDATES]:
-        inside = str(path.relative_to(folder))
-        if kept + path.stat().st_size > _MOST_KEPT_BYTES:
+        relative_path = str(path.relative_to(folder))
+        if used_bytes + path.stat().st_size > _MOST_KEPT_BYTES:
             reading.tell(
-                clean_name(inside),
+                clean_name(relative_path),
                 f"with the files before it, it has more than {_MOST_KEPT_BYTES:,} bytes; add it on its own",
             )
             continue
         try:
-            export = _opened(path, f"{path.name} in {zip_name}" if zip_name else str(path), role)
+            export = _open_export(path, f"{path.name} in {zip_name}" if zip_name else str(path), role)
         except InputProblem as problem:
             if path.stem.lower() == role or len(candidates) == 1:
                 raise
-            reading.tell(clean_name(inside), str(problem))
+            reading.tell(clean_name(relative_path), str(problem))
             continue
         if export is not None and export.kind != "other":
-            found.append(export)
-            kept += path.stat().st_size
+            exports.append(export)
+            used_bytes += path.stat().st_size
         elif path.stem.lower() == role:
-            raise InputProblem(f"{inside} is not a list of tasks, as Label Studio exports it, nor a COCO file")
-        elif role is Role.BACKGROUND or path.stem.lower() in tuple(Role):  # not asked for
+            raise InputProblem(f"{relative_path} is not a list of tasks, as Label Studio exports it, nor a COCO file")
+        elif role is Role.BACKGROUND or path.stem.lower() in tuple(Role):  # not for this role
             continue
         elif path.suffix.lower() in _TABLES:
-            reading.tell(clean_name(inside), "no row of it names a picture, so it is not used")
+            reading.tell(clean_name(relative_path), "no row of it names a picture, so it is not used")
         elif export is not None and path.suffix:
-            reading.tell(clean_name(inside), "it is neither a list of tasks nor a COCO file, so it is not used")
+            reading.tell(clean_name(relative_path), "it is neither a list of tasks nor a COCO file, so it is not used")
     if len(candidates) > _MOST_CANDIDATES:
         reading.tell(
             clean_name(folder.name),
             f"it has {counted(len(candidates), 'file')} that may hold tasks; only {_MOST_CANDIDATES:,} are read; "
             "split it",
         )
-    return found
+    return exports
 
 
-def _opened(path: Path, called: str, role: Role) -> _Export | None:
-    """A file as an export, parsed; None: it is none.
+def _open_export(path: Path, called: str, role: Role) -> _Export | None:
+    """Return a file as a parsed export; None if it is not an export.
 
     Raises:
-        InputProblem: it cannot be parsed.
+        InputProblem: the file cannot be parsed.
     """
     text = read_text(path, called, max_bytes=MOST_TEXT_BYTES)
     suffix = path.suffix.lower()
@@ -193,12 +201,12 @@ def _opened(path: Path, called: str, role: Role) -> _Export | None:
         return _Export(
             kind="coco", path=path, called=called, read=lambda reading: read_coco(value, path.name, role, reading)
         )
-    if isinstance(value, Mapping) and value.keys() == _NOTES_KEYS:
+    if isinstance(value, Mapping) and value.keys() == _YOLO_NOTES_KEYS:
         return None
-    named = looks_like_tasks(value)
-    if isinstance(value, list):  # an empty one counts where its name says what it is
-        named = path.stem.lower() in tuple(Role) or any(looks_like_tasks([entry]) for entry in value)
-    kind = "annotation" if is_stored_annotation(value) else "tasks" if named else "other"
+    is_tasks = looks_like_tasks(value)
+    if isinstance(value, list):  # an empty list is accepted if the file is named after a role
+        is_tasks = path.stem.lower() in tuple(Role) or any(looks_like_tasks([entry]) for entry in value)
+    kind = "annotation" if is_stored_annotation(value) else "tasks" if is_tasks else "other"
     return _Export(kind=kind, path=path, called=called, read=lambda reading: read_tasks(value, called, reading))
 
 
@@ -219,7 +227,7 @@ def _table(text: str, path: Path, called: str) -> _Export | None:
 
 
 def _is_lines(text: str) -> bool:
-    """Whether a text is an object a line, whatever its file is called."""
+    """Return whether a text has one JSON object per line, independent of the file's suffix."""
     lines = text.lstrip().split("\n", 2)
     if len(lines) < 2 or not lines[0].rstrip().endswith("}") or not lines[1].lstrip().startswith("{"):
         return False
@@ -253,7 +261,7 @@ def _is_voc(path: Path) -> bool:
 
 
 def _begins_with_brace(path: Path) -> bool:
-    """Whether a file without a suffix may be an annotation of a target storage."""
+    """Return whether a file without a suffix may be an annotation of a target storage."""
     try:
         with path.open("rb") as file:
             return file.read(64).lstrip().startswith(b"{")

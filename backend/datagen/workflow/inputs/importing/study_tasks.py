@@ -1,7 +1,7 @@
-"""The tasks that a study's project holds already: by the bytes of their picture, and by its address.
+"""Existing tasks of a study's project, indexed by the digest and the address of their picture.
 
-A picture is known by the SHA-256 of its file. Tasks that this product made carry it in their key; the pictures of the
-others (uploaded by hand, taken from another project) are looked up among the inputs that were read, or fetched.
+A picture is identified by the SHA-256 of its file. The key of an imported task contains the digest. For other tasks
+(uploaded by hand, copied from another project) the digest is taken from the input rows, or the picture is fetched.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from datagen.label_studio.mapping.task_inputs import image_of
 from datagen.store.tables import InputRow
 from datagen.workflow.services import Services
 
-#: Digits of a picture's digest in the key of its task.
+#: Number of digits of a picture's digest in the key of its task.
 KEY_DIGITS = 20
 #: The key of a task's data that holds the digests of the regions that were imported into it.
 DRAWN = "datagen_drawn"
@@ -32,7 +32,7 @@ class StudyTask:
     """A task of the study's project."""
 
     id: int
-    #: as Label Studio counts, skips included
+    #: number of annotations as counted by Label Studio, including skips
     annotations: int
     #: digests of the regions imported so far
     imported: frozenset[str] = frozenset()
@@ -40,45 +40,47 @@ class StudyTask:
 
 @dataclass(kw_only=True)
 class StudyTasks:
-    """Every task of the project, by picture."""
+    """Index of a project's tasks by picture."""
 
     _by_digest: dict[str, StudyTask] = field(default_factory=dict)
     _by_address: dict[str, StudyTask] = field(default_factory=dict)
 
     def find(self, digest: str, address: str = "") -> StudyTask | None:
-        """The task that shows a picture, by the SHA-256 of its bytes or by its address on Label Studio."""
+        """Return the task of a picture, by the SHA-256 of its bytes or by its address on Label Studio."""
         return self._by_digest.get(digest[:KEY_DIGITS]) or (self._by_address.get(address) if address else None)
 
     def add(self, task: StudyTask, digest: str = "", address: str = "") -> None:
-        """Note a task; of two that show the same picture the one with annotations counts, else the first."""
+        """Add a task. Of two tasks with the same picture, the one with annotations is kept, else the first."""
         for index, key in ((self._by_digest, digest[:KEY_DIGITS]), (self._by_address, address)):
             if key and (key not in index or (task.annotations and not index[key].annotations)):
                 index[key] = task
 
 
 def study_tasks(services: Services, project_id: int, study_id: int, role: Role) -> StudyTasks:
-    """The tasks of a study's project as they are now."""
+    """Return the current tasks of a study's project."""
     with services.database.read() as session:
         rows = session.scalars(select(InputRow).where(InputRow.study_id == study_id)).all()
         digests = {row.url: row.digest for row in rows if row.digest}
-    found = StudyTasks()
-    unknown: list[tuple[StudyTask, str]] = []
+    existing = StudyTasks()
+    without_digest: list[tuple[StudyTask, str]] = []
     for task in services.label_studio.tasks(project_id, annotations=False):
         address = image_of(task)
-        noted = task.data.get(DRAWN)
-        imported = frozenset(noted.split()) if isinstance(noted, str) else frozenset()
-        mine = StudyTask(id=task.id, annotations=task.total_annotations, imported=imported)
+        recorded = task.data.get(DRAWN)
+        imported = frozenset(recorded.split()) if isinstance(recorded, str) else frozenset()
+        study_task = StudyTask(id=task.id, annotations=task.total_annotations, imported=imported)
         digest = _digest_in_key(task, role) or digests.get(address, "")
-        found.add(mine, digest, address)
+        existing.add(study_task, digest, address)
         if not digest and address:
-            unknown.append((mine, address))
-    for (mine, address), digest in zip(unknown, _fetched(services, [address for _, address in unknown]), strict=True):
-        found.add(mine, digest, address)
-    return found
+            without_digest.append((study_task, address))
+    for (study_task, address), digest in zip(
+        without_digest, _fetch_digests(services, [address for _, address in without_digest]), strict=True
+    ):
+        existing.add(study_task, digest, address)
+    return existing
 
 
 def key_of(role: Role, digest: str) -> str:
-    """The key of the task that shows a picture."""
+    """Return the key of a picture's task."""
     return f"{role}-{digest[:KEY_DIGITS]}"
 
 
@@ -89,8 +91,8 @@ def _digest_in_key(task: Task, role: Role) -> str:
     return rest if key != rest and is_digest else ""
 
 
-def _fetched(services: Services, addresses: Iterable[str]) -> list[str]:
-    """The digests of pictures on Label Studio; empty for one that cannot be fetched."""
+def _fetch_digests(services: Services, addresses: Iterable[str]) -> list[str]:
+    """Return the digests of pictures on Label Studio; empty for one that cannot be fetched."""
 
     def fetch(address: str) -> str:
         try:
@@ -98,7 +100,7 @@ def _fetched(services: Services, addresses: Iterable[str]) -> list[str]:
         except LabelStudioUnavailable:
             raise
         except DatagenError:
-            return ""  # a task whose picture cannot be had matches no other by its bytes
+            return ""  # a task without a readable picture matches no picture by its bytes
         return hashlib.sha256(data).hexdigest()
 
     with ThreadPoolExecutor(_FETCHERS) as pool:

@@ -1,7 +1,8 @@
-"""Items into a study's project: pictures that are new become tasks, drawings that are missing are added to theirs.
+"""Importing items into a study's project: new pictures become tasks, missing drawings are added to existing tasks.
 
-Idempotent on what was drawn: a task without annotation gets it, one with annotation gets the regions that it never
-had. What was imported is noted in the task, so a region that somebody changed or deleted since does not come again.
+The import is idempotent: a task without an annotation gets one, and a task with an annotation gets the regions that
+were never imported into it. Imported regions are recorded in the task's data, so a region that was changed or deleted
+since is not imported again.
 """
 
 from __future__ import annotations
@@ -23,31 +24,31 @@ from datagen.workflow.inputs.importing.picture_loading import Loaded, load, uplo
 from datagen.workflow.inputs.importing.study_tasks import DRAWN, StudyTask, StudyTasks, key_of
 from datagen.workflow.services import Services
 
-#: Pictures in memory at a time.
+#: Largest number of items in a batch.
 BATCH = 50
-#: Bytes in memory, of pictures and masks, after which no further picture is read for a batch.
+#: Size of a batch's pictures and masks in memory, bytes, after which no further picture is read for it.
 BATCH_BYTES = 64 * 2**20
-#: Bytes of an item of a list.
+#: Bytes of a list element.
 _ITEM_BYTES = 8
-#: Two regions of one label that overlap more than this mean the same thing.
+#: Two regions of one label with a larger overlap mark the same thing.
 _SAME_THING = 0.5
 
 
 @dataclass(kw_only=True)
 class Outcome:
-    """What became of the items."""
+    """Result of an import."""
 
     new: int = 0
     known: int = 0
-    #: tasks that were there and got drawings they lacked
+    #: existing tasks that received missing drawings
     completed: int = 0
-    #: regions submitted, with new tasks and with old ones
+    #: submitted regions of new and existing tasks
     regions: int = 0
 
 
 @dataclass(kw_only=True)
 class _Entry:
-    """One picture of a batch, and what all items that name it draw on it."""
+    """A picture of a batch with the drawings of all items that name it."""
 
     picture: Loaded
     wheres: list[str]
@@ -56,18 +57,18 @@ class _Entry:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskImport:
-    """Where items go, and by which names."""
+    """Imports items into a project of a study."""
 
     services: Services
     project_id: int
     kind: ProjectKind
     names: LabelNames
     files: PictureFiles
-    #: the items' addresses are Label Studio's own
+    #: whether the items' addresses are Label Studio's own
     on_label_studio: bool = False
 
     def run(self, reading: Reading, tasks: StudyTasks) -> Outcome:
-        """Import every item; what is not used is told in ``reading``."""
+        """Import every item; unused ones are reported in ``reading``."""
         outcome = Outcome()
         start = 0
         while start < len(reading.items):
@@ -75,62 +76,62 @@ class TaskImport:
         return outcome
 
     def _batch(self, items: Sequence[Item], reading: Reading, tasks: StudyTasks, outcome: Outcome) -> int:
-        """Import the first of the items; how many they were."""
+        """Import as many of the first items as fit into memory; return their number."""
         entries, count = self._entries(items, reading)
         missing = {key: entry for key, entry in entries.items() if self._task(entry, tasks) is None}
-        made = self._make(missing)
+        created = self._create(missing)
         for key, entry in entries.items():
-            if (task_id := made.get(key)) is not None:
+            if (task_id := created.get(key)) is not None:
                 imported = frozenset(entry.results)
                 task = StudyTask(id=task_id, annotations=int(bool(imported)), imported=imported)
                 tasks.add(task, entry.picture.digest, entry.picture.address)
                 outcome.new += 1
                 outcome.regions += len(entry.results)
                 continue
-            there = self._task(entry, tasks)
-            assert there is not None
-            added = self._complete(there, entry, reading)
+            existing = self._task(entry, tasks)
+            assert existing is not None
+            added = self._complete(existing, entry, reading)
             outcome.regions += added
             outcome.completed += bool(added)
             outcome.known += not added
         return count
 
     def _entries(self, items: Sequence[Item], reading: Reading) -> tuple[dict[str, _Entry], int]:
-        """The pictures of a batch that can be used, by the key of their task, and how many items were read for them.
+        """Return the usable pictures of a batch by the key of their task, and the number of items that were read.
 
-        The rest is left for the next batch once those before it hold so much memory.
+        Reading stops once the pictures and masks exceed ``BATCH_BYTES``; the next batch continues.
         """
         entries: dict[str, _Entry] = {}
         role = self.kind.role
         assert role is not None
-        held = count = 0
+        used_bytes = count = 0
         for item in items:
-            if held > BATCH_BYTES:
+            if used_bytes > BATCH_BYTES:
                 break
             count += 1
-            shown = f"{item.where} ({item.address})" if item.address else item.where
+            item_name = f"{item.where} ({item.address})" if item.address else item.where
             try:
                 picture = load(self.services, item, self.files, on_label_studio=self.on_label_studio)
             except InputProblem as problem:
-                reading.tell(shown, str(problem))
+                reading.tell(item_name, str(problem))
                 continue
             key = key_of(role, picture.digest)
             entry = entries.setdefault(key, _Entry(picture=picture, wheres=[]))
             entry.wheres.append(item.where)
-            held += len(picture.data)
+            used_bytes += len(picture.data)
             if item.draw is None:
                 continue
-            drawn = item.draw(picture.width, picture.height)
-            mapped = map_regions(drawn, self.kind, picture.width, picture.height, self.names)
+            regions = item.draw(picture.width, picture.height)
+            mapped = map_regions(regions, self.kind, picture.width, picture.height, self.names)
             for sentence in mapped.problems:
                 which, _, reason = sentence.partition(": ")
-                reading.tell(f"{shown}, {which}", reason.removesuffix("."))
+                reading.tell(f"{item_name}, {which}", reason.removesuffix("."))
             if mapped.scaled:
                 reading.count(
                     "regions drawn on a copy of their picture in another size, used in proportion: {n}",
                     mapped.scaled,
                 )
-            held += _ITEM_BYTES * sum(len(result["value"].get("rle", ())) for result in mapped.results)
+            used_bytes += _ITEM_BYTES * sum(len(result["value"].get("rle", ())) for result in mapped.results)
             entry.results |= {
                 str(result["id"]): result for result in mapped.results if result["id"] not in entry.results
             }
@@ -144,8 +145,8 @@ class TaskImport:
     def _task(self, entry: _Entry, tasks: StudyTasks) -> StudyTask | None:
         return tasks.find(entry.picture.digest, entry.picture.address)
 
-    def _make(self, entries: dict[str, _Entry]) -> dict[str, int]:
-        """Make a task of each picture, with its drawings in the same request; key → task id."""
+    def _create(self, entries: dict[str, _Entry]) -> dict[str, int]:
+        """Create a task for each picture, with its drawings in the same request; return task ids by key."""
         if not entries:
             return {}
         uploads = {key: entry.picture for key, entry in entries.items() if not entry.picture.address}
@@ -166,49 +167,51 @@ class TaskImport:
         batch = "added-" + hashlib.sha256("".join(entries).encode()).hexdigest()[:12]
         return task_publisher.ensure_tasks(self.services.label_studio, self.project_id, batch, drafts)
 
-    def _complete(self, there: StudyTask, entry: _Entry, reading: Reading) -> int:
-        """Give a task the regions that it never had; how many they were."""
-        missing = [result for id_, result in entry.results.items() if id_ not in there.imported]
-        if not there.annotations:
+    def _complete(self, task: StudyTask, entry: _Entry, reading: Reading) -> int:
+        """Add the regions that were never imported into a task; return their number."""
+        missing = [result for id_, result in entry.results.items() if id_ not in task.imported]
+        if not task.annotations:
             missing = list(entry.results.values())
         if not missing:
             return 0
         client = self.services.label_studio
-        task = client.task(there.id, self.project_id)
-        if task.newest is None:
-            client.annotate(there.id, missing)
+        current_task = client.task(task.id, self.project_id)
+        if current_task.newest is None:
+            client.annotate(task.id, missing)
         else:
-            current = list(task.newest.result)
-            missing = self._unlike(missing, current, entry.picture)
-            if not missing or not self._extend(task.newest.id, [*current, *missing], entry, reading):
+            current_results = list(current_task.newest.result)
+            missing = self._additional(missing, current_results, entry.picture)
+            if not missing or not self._extend(current_task.newest.id, [*current_results, *missing], entry, reading):
                 return 0
             reading.notes.append(
-                f"{entry.wheres[0]}: task {there.id} held other drawings already; regions added to them: {len(missing)}"
+                f"{entry.wheres[0]}: task {task.id} held other drawings already; regions added to them: {len(missing)}"
             )
-        there.annotations += 1
-        there.imported |= frozenset(entry.results)
-        client.update_task_data(there.id, {**task.data, DRAWN: " ".join(sorted(there.imported))})
+        task.annotations += 1
+        task.imported |= frozenset(entry.results)
+        client.update_task_data(task.id, {**current_task.data, DRAWN: " ".join(sorted(task.imported))})
         return len(missing)
 
-    def _unlike(
+    def _additional(
         self, results: Sequence[dict[str, Any]], current: Sequence[Any], picture: Loaded
     ) -> list[dict[str, Any]]:
-        """The results that draw something which no region of the annotation draws."""
-        known = {digest(result) for result in current}
+        """Return the results that mark something which no region of the annotation marks."""
+        known_digests = {digest(result) for result in current}
         size = picture.width, picture.height
-        boxes = boxes_of(current, self.kind, *size, self.names.labels)
-        unlike = []
+        current_boxes = boxes_of(current, self.kind, *size, self.names.labels)
+        additional = []
         for result in results:
-            own = boxes_of([result], self.kind, *size, self.names.labels)
-            same = any(
-                label == other and overlap(box, frame) > _SAME_THING for label, box in own for other, frame in boxes
+            own_boxes = boxes_of([result], self.kind, *size, self.names.labels)
+            is_known = any(
+                label == other_label and overlap(box, other_box) > _SAME_THING
+                for label, box in own_boxes
+                for other_label, other_box in current_boxes
             )
-            if digest(result) not in known and not same:
-                unlike.append(result)
-        return unlike
+            if digest(result) not in known_digests and not is_known:
+                additional.append(result)
+        return additional
 
     def _extend(self, annotation_id: int, results: Sequence[Any], entry: _Entry, reading: Reading) -> bool:
-        """Replace what an annotation says; False where Label Studio cannot take it."""
+        """Replace the result of an annotation; return False if Label Studio does not accept it."""
         try:
             json.dumps(results, allow_nan=False, ensure_ascii=False).encode()
             self.services.label_studio.update_annotation(annotation_id, results)

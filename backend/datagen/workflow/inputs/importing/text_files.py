@@ -1,6 +1,6 @@
-"""Text files as other programs write them: with a byte order mark, in UTF-16, in an old Windows code page.
+"""Reading text files of other programs: with a byte order mark, in UTF-16, or in an old Windows code page.
 
-Bounded in size and nesting; what JSON cannot carry (NaN, half a character) is read, and left to whoever uses it.
+Size and nesting are limited. Invalid JSON values (NaN, unpaired surrogates) are read and left to the caller.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Any
 
 from datagen.errors import InputProblem
 
-#: Largest task list, bytes: about a hundred thousand boxes. Python's objects take some twenty times that.
+#: Largest task list, bytes: about a hundred thousand boxes. Its Python objects need about twenty times as much memory.
 MOST_TEXT_BYTES = 64 * 2**20
-#: Digits of a whole number; Python refuses to read more than 4,300, and with it the whole file.
+#: Largest number of digits of an integer; Python refuses a whole file with more than 4,300 digits in one.
 _MOST_DIGITS = 300
 
-_MARKS = (
+_BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -28,10 +28,10 @@ _MARKS = (
 
 
 def read_text(path: Path, called: str, *, max_bytes: int = MOST_TEXT_BYTES) -> str:
-    """The text of a file.
+    """Return the text of a file.
 
     Raises:
-        InputProblem: it cannot be read, is too large, or is no text.
+        InputProblem: the file cannot be read, is too large, or is not text.
     """
     try:
         size = path.stat().st_size
@@ -45,41 +45,41 @@ def read_text(path: Path, called: str, *, max_bytes: int = MOST_TEXT_BYTES) -> s
 
 
 def decoded(data: bytes, called: str) -> str:
-    """Text by its byte order mark, else UTF-8, else UTF-16 without a mark, else Windows' Western code page.
+    """Decode text by its byte order mark, else as UTF-16 without a mark, UTF-8, or Windows-1252.
 
     Raises:
-        InputProblem: it is none of these.
+        InputProblem: the text cannot be decoded.
     """
-    for mark, encoding in _MARKS:
+    for mark, encoding in _BYTE_ORDER_MARKS:
         if data.startswith(mark):
-            return _decoded(data, encoding, called)
+            return _decode_as(data, encoding, called)
     if data[:2].count(0) == 1:  # UTF-16 of text that begins with an ASCII character
-        return _decoded(data, "utf-16-be" if data[0] == 0 else "utf-16-le", called)
+        return _decode_as(data, "utf-16-be" if data[0] == 0 else "utf-16-le", called)
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:
-        return _decoded(data, "cp1252", called)
+        return _decode_as(data, "cp1252", called)
 
 
 def parse_json(text: str, called: str) -> Any:
-    """The value of a JSON text. NaN and infinities become such numbers.
+    """Return the value of a JSON text; NaN and infinities become floats.
 
     Raises:
-        InputProblem: it is no JSON, or nested too deeply.
+        InputProblem: the text is not JSON, or nested too deeply.
     """
     try:
-        return json.loads(text, parse_int=_whole)
+        return json.loads(text, parse_int=_parse_integer)
     except RecursionError:
         raise InputProblem(f"{called} is not a JSON file that can be read: it is nested too deeply") from None
     except ValueError as fault:
         raise InputProblem(f"{called} is not a JSON file that can be read: {fault}") from None
 
 
-def _whole(digits: str) -> int | float:
+def _parse_integer(digits: str) -> int | float:
     return int(digits) if len(digits) <= _MOST_DIGITS else math.inf
 
 
-def _decoded(data: bytes, encoding: str, called: str) -> str:
+def _decode_as(data: bytes, encoding: str, called: str) -> str:
     try:
         return data.decode(encoding)
     except UnicodeDecodeError as fault:

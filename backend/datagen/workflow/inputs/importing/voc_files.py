@@ -1,7 +1,7 @@
 """Pascal VOC annotations as items: one XML file a picture, boxes and polygons (Everingham et al. 2010).
 
-Corners are whole pixels counted from 1, both of them inside the box, as the development kit says; other programs count
-from 0, and their boxes then begin a pixel early.
+Corners are whole pixels counted from 1, and both corners lie inside the box, as in the VOC development kit. Boxes of
+programs that count from 0 begin one pixel early.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _MOST_OBJECTS = 2_000
 
 
 def parsed(path: Path, called: str) -> Element | None:
-    """The root of a VOC annotation; None for XML of another kind.
+    """Return the root of a VOC annotation; None for XML of another kind.
 
     Raises:
-        InputProblem: it is no XML, too large, or defines entities.
+        InputProblem: the file is not XML, is too large, or defines entities.
     """
     text = read_text(path, called, max_bytes=MOST_XML_BYTES)
     try:
@@ -44,7 +44,7 @@ def parsed(path: Path, called: str) -> Element | None:
 
 
 def read_voc(files: Sequence[tuple[Path, str]], role: Role, reading: Reading) -> None:
-    """Add the pictures of these XML files (path, and what it is called), with what is drawn on them."""
+    """Add the pictures of XML files, given as (path, displayed name), with their drawings."""
     for path, called in files:
         try:
             root = parsed(path, called)
@@ -76,12 +76,12 @@ def _regions(
     size = declared or (width, height)
     labels = [plain(entry.findtext("name") or "").strip()[:100] for entry in objects]
     return reading.regions(
-        (f"{called}, object {number} (“{label}”)", partial(_thing, entry, label, size, role))
+        (f"{called}, object {number} (“{label}”)", partial(_object_regions, entry, label, size, role))
         for number, (entry, label) in enumerate(zip(objects, labels, strict=True), start=1)
     )
 
 
-def _thing(entry: Element, label: str, size: tuple[int, int], role: Role) -> Iterator[dict[str, Any]]:
+def _object_regions(entry: Element, label: str, size: tuple[int, int], role: Role) -> Iterator[dict[str, Any]]:
     outline, frame = entry.find("polygon"), entry.find("bndbox")
     corners = _corners(outline) if outline is not None else []
     if frame is None and not corners:
@@ -98,7 +98,7 @@ def _thing(entry: Element, label: str, size: tuple[int, int], role: Role) -> Ite
 
 
 def _corners(outline: Element) -> list[tuple[float, float]]:
-    """The corners of a polygon: ``pt`` with x and y (LabelMe), or ``x1 y1 x2 y2 …`` (V7, Roboflow)."""
+    """Return the corners of a polygon: ``pt`` with x and y (LabelMe), or ``x1 y1 x2 y2 …`` (V7, Roboflow)."""
     points = outline.findall("pt")
     if points:
         _check_corners(len(points))
@@ -106,14 +106,14 @@ def _corners(outline: Element) -> list[tuple[float, float]]:
     texts: dict[str, str | None] = {}
     for child in outline:
         texts.setdefault(child.tag, child.text)
-    found: list[tuple[float, float]] = []
-    while (x := f"x{len(found) + 1}") in texts:
-        _check_corners(len(found) + 1)
-        y = f"y{len(found) + 1}"
-        found.append((_finite(texts[x], x), _finite(texts.get(y), y)))
-    if len(found) < 3:
+    corners: list[tuple[float, float]] = []
+    while (x := f"x{len(corners) + 1}") in texts:
+        _check_corners(len(corners) + 1)
+        y = f"y{len(corners) + 1}"
+        corners.append((_finite(texts[x], x), _finite(texts.get(y), y)))
+    if len(corners) < 3:
         raise BadRegion("its polygon has no corners that can be read")
-    return found
+    return corners
 
 
 def _check_corners(count: int) -> None:
@@ -127,9 +127,9 @@ def _number(parent: Element, name: str) -> float:
 
 def _finite(text: str | None, name: str) -> float:
     try:
-        found = float(text or "")
+        number = float(text or "")
     except ValueError:
-        found = float("nan")
-    if not abs(found) < 1e9:
+        number = float("nan")
+    if not abs(number) < 1e9:
         raise BadRegion(f"its {name} is not a number")
-    return found
+    return number

@@ -1,7 +1,7 @@
-"""YOLO folders as items: a text file a picture, with boxes, polygons or turned boxes in shares of the picture.
+"""YOLO folders as items: one text file per picture, with boxes, polygons or rotated boxes in fractions of its size.
 
-Labels lie beside the pictures or in ``labels/`` where the pictures lie in ``images/``; classes are named in
-``data.yaml`` or ``classes.txt``.
+Label files lie beside the pictures, or in ``labels/`` for pictures in ``images/``. ``data.yaml`` or ``classes.txt``
+names the classes.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from datagen.workflow.inputs.importing.text_files import read_text
 _MOST_TEXT_BYTES = 8 * 2**20
 _MOST_ROWS = 2_000
 _MOST_CLASSES = 10_000
-#: Digits of a class's number.
+#: Largest number of digits of a class's number.
 _MOST_DIGITS = 9
 _CLASS_FILES = ("classes.txt", "obj.names", "predefined_classes.txt", "labels.txt")
 _YAML_SUFFIXES = (".yaml", ".yml")
-#: Shares may leave the picture by a little; far beyond, they are pixels.
-_FARTHEST_SHARE = 2.0
+#: Largest distance of a coordinate from the picture, as a fraction of its size; larger values are pixels.
+_FARTHEST_FRACTION = 2.0
 
 
 class _PlainTexts(yaml.BaseLoader):  # type: ignore[misc]  # yaml has no types
-    """Reads every scalar as the text that stands there, and refuses aliases.
+    """YAML loader that reads every scalar as text and refuses aliases.
 
-    A class may be called “no” or “007”, a number in base 60 costs the square of its length, and a merge of aliases of
-    merges doubles at every line of the file.
+    A class may be called “no” or “007”. Parsing a number in base 60 takes quadratic time in its length, and nested
+    merges of aliases double in size with every line of the file.
     """
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
@@ -45,37 +45,37 @@ class _PlainTexts(yaml.BaseLoader):  # type: ignore[misc]  # yaml has no types
 
 
 def label_files(files: Sequence[Path], pictures: Sequence[Path], root: Path) -> dict[Path, Path]:
-    """The label file of each picture that has one."""
+    """Return the label file of each picture that has one."""
     texts = {_parts(path, root): path for path in files if path.suffix.lower() == ".txt"}
     for path in files:
         if path.name.lower() in _CLASS_FILES:
             texts.pop(_parts(path, root), None)
-    found: dict[Path, Path] = {}
+    label_file_of: dict[Path, Path] = {}
     for picture in pictures:
         parts = _parts(picture.with_suffix(".txt"), root)
         swapped = tuple("labels" if part == "images" else part for part in parts)
-        for wanted in (parts, swapped):
-            if wanted in texts:
-                found[picture] = texts[wanted]
+        for candidate in (parts, swapped):
+            if candidate in texts:
+                label_file_of[picture] = texts[candidate]
                 break
-    return found
+    return label_file_of
 
 
 def is_yolo(files: Sequence[Path], pictures: Sequence[Path], root: Path) -> bool:
-    """Whether a folder is one of YOLO's: a label file beside pictures reads as one, or classes are named."""
+    """Return whether a folder is in YOLO format: pictures have label files, and one is valid or classes are named."""
     paired = label_files(files, pictures, root)
     for path in list(paired.values())[:20]:
         try:
-            rows = read_text(path, path.name, max_bytes=_MOST_TEXT_BYTES).split("\n", 1)[0].split()
+            words = read_text(path, path.name, max_bytes=_MOST_TEXT_BYTES).split("\n", 1)[0].split()
         except InputProblem:
             continue
-        if len(rows) >= 5 and all(map(_is_number, rows)):
+        if len(words) >= 5 and all(map(_is_number, words)):
             return True
     return bool(paired) and bool(_class_files(files))
 
 
 def read_yolo(files: Sequence[Path], pictures: Sequence[Path], root: Path, reading: Reading) -> None:
-    """Add the pictures of a folder, with what its label files draw on them."""
+    """Add the pictures of a folder, with the drawings of their label files."""
     names, has_keypoints = _classes(files, root, reading)
     paired = label_files(files, pictures, root)
     if not names:
@@ -89,8 +89,11 @@ def read_yolo(files: Sequence[Path], pictures: Sequence[Path], root: Path, readi
         else:
             draw = partial(_regions, text, str(text.relative_to(root)), names, has_keypoints, reading)
         reading.items.append(Item(where=called, file=picture, name=called, draw=draw))
-    taken = {picture.with_suffix("") for picture in pictures}  # training lays a cache (.npy) beside each picture
-    refused = [path for path in files if path.suffix.lower() in REFUSED_SUFFIXES and path.with_suffix("") not in taken]
+    # training writes a cache (.npy) beside each picture
+    picture_stems = {picture.with_suffix("") for picture in pictures}
+    refused = [
+        path for path in files if path.suffix.lower() in REFUSED_SUFFIXES and path.with_suffix("") not in picture_stems
+    ]
     for path in refused:
         reading.tell(str(path.relative_to(root)), refusal(path))
     used = {*paired.values(), *label_files(files, refused, root).values()}
@@ -110,45 +113,45 @@ def _regions(
     if len(rows) > _MOST_ROWS:
         reading.tell(called, f"it has more than {_MOST_ROWS:,} rows; the rest is not read")
     return reading.regions(
-        (f"{called}, row {number}", partial(_row, row.split(), names, has_keypoints, (width, height)))
+        (f"{called}, row {number}", partial(_row_regions, row.split(), names, has_keypoints, (width, height)))
         for number, row in enumerate(rows[:_MOST_ROWS], start=1)
         if row.strip()
     )
 
 
-def _row(
+def _row_regions(
     words: Sequence[str], names: dict[int, str], has_keypoints: bool, size: tuple[int, int]
 ) -> Iterator[dict[str, Any]]:
     if not all(map(_is_number, words)) or len(words) < 5:
         raise BadRegion("it is no row of YOLO's: a class and at least four numbers")
-    number, *shares = (float(word) for word in words)
+    number, *fractions = (float(word) for word in words)
     if number != int(number) or number < 0:
         raise BadRegion("its class is no whole number")
     label = names.get(int(number), str(int(number)))
-    if len(shares) > 2 * MOST_CORNERS:
+    if len(fractions) > 2 * MOST_CORNERS:
         raise BadRegion(f"its polygon has more than {MOST_CORNERS:,} corners")
-    if not all(-_FARTHEST_SHARE <= share <= 1 + _FARTHEST_SHARE for share in shares):
+    if not all(-_FARTHEST_FRACTION <= fraction <= 1 + _FARTHEST_FRACTION for fraction in fractions):
         raise BadRegion("its numbers are no shares of the picture (0 to 1)")
     width, height = size
-    if has_keypoints or len(shares) in (4, 5):  # the fifth is how sure a model was
-        x, y, across, down = shares[:4]
+    if has_keypoints or len(fractions) in (4, 5):  # the fifth value is a model's confidence
+        x, y, across, down = fractions[:4]
         yield box((x - across / 2) * width, (y - down / 2) * height, across * width, down * height, label, size)
         return
-    if len(shares) % 2:
+    if len(fractions) % 2:
         raise BadRegion("it has an odd number of coordinates, so it is neither a box nor a polygon")
-    points = [(x * width, y * height) for x, y in zip(shares[::2], shares[1::2], strict=True)]
+    points = [(x * width, y * height) for x, y in zip(fractions[::2], fractions[1::2], strict=True)]
     yield polygon(points, label, size)
 
 
 def _classes(files: Sequence[Path], root: Path, reading: Reading) -> tuple[dict[int, str], bool]:
-    """The names of the classes by their number, and whether rows hold keypoints."""
-    for path in sorted(_class_files(files), key=lambda one: (len(one.parts), one.suffix.lower() == ".txt")):
+    """Return the names of the classes by number, and whether rows contain keypoints."""
+    for path in sorted(_class_files(files), key=lambda file: (len(file.parts), file.suffix.lower() == ".txt")):
         called = str(path.relative_to(root))
         try:
             text = read_text(path, called, max_bytes=2**20)
             if path.suffix.lower() in _YAML_SUFFIXES:
-                body = yaml.load(text, Loader=_PlainTexts)  # noqa: S506 (it makes texts, lists and mappings alone)
-                if isinstance(body, dict) and (names := _named(body.get("names"))):
+                body = yaml.load(text, Loader=_PlainTexts)  # noqa: S506 (it creates only texts, lists and mappings)
+                if isinstance(body, dict) and (names := _names_by_number(body.get("names"))):
                     return names, "kpt_shape" in body
                 continue
             lines = [plain(line).strip()[:100] for line in text.splitlines()[:_MOST_CLASSES]]
@@ -160,15 +163,15 @@ def _classes(files: Sequence[Path], root: Path, reading: Reading) -> tuple[dict[
     return {}, False
 
 
-def _named(names: Any) -> dict[int, str]:
+def _names_by_number(names: Any) -> dict[int, str]:
     listed = dict(enumerate(names)) if isinstance(names, list) else names
     if not isinstance(listed, dict):
         return {}
-    found = {}
+    names_by_number = {}
     for number, name in list(listed.items())[:_MOST_CLASSES]:
         if str(number).isdecimal() and len(str(number)) <= _MOST_DIGITS and isinstance(name, str):
-            found[int(number)] = plain(name)[:100]
-    return found
+            names_by_number[int(number)] = plain(name)[:100]
+    return names_by_number
 
 
 def _class_files(files: Sequence[Path]) -> list[Path]:
