@@ -93,10 +93,10 @@ def handle_answered_tasks(services: Services, project_id: int, **which: Any) -> 
         return
     tasks, _ = read_tasks(services, project_id, **which)
     for task in tasks:
-        next_transition(services, project_id, task)
+        handle_answer(services, project_id, task)
 
 
-def next_transition(services: Services, project_id: int, task: Task) -> None:
+def handle_answer(services: Services, project_id: int, task: Task) -> None:
     """Handle the answers of a decision task; each answer is handled once.
 
     A refusal is shown on the decision task. If Label Studio is unavailable, the error propagates, and the caller

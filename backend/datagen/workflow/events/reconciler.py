@@ -41,7 +41,7 @@ OVERLAP = timedelta(seconds=15)
 #: A project that could not be read is skipped for this long, unless something is created or deleted in it.
 FAULT_PAUSE = timedelta(seconds=60)
 _OUR_FAULT = (
-    "Project {project} ({desk}) could not be read for a reason of ours ({fault}); the workers' log has it. "
+    "Project {project} ({kind}) could not be read for a reason of ours ({fault}); the workers' log has it. "
     "It is tried again; its inputs, verdicts and decisions of the last moments may be missing until then."
 )
 #: The value of ``ProjectRow.seen`` if no update needs to be requested again.
