@@ -91,20 +91,20 @@ def _outlined(inside: npt.NDArray[np.bool_], outlines: tuple[Polygon, ...], left
     COCO and YOLO contain too; a hole that is filled then is a disagreement.
     """
     pad = OUTLINE_SLACK_PX + 1
-    mask_area = np.pad(inside, pad).astype(np.uint8)
-    outlined_area = np.zeros_like(mask_area)
+    mask_pixels = np.pad(inside, pad).astype(np.uint8)
+    outline_pixels = np.zeros_like(mask_pixels)
     polygons = []
     for outline in (*outlines, *holes.rings(inside, left, top)):
         # fillPoly's origin is the centre of the first pixel, that of outlines its corner
         points = np.asarray(outline.points, np.float64) + np.array([pad - left - 0.5, pad - top - 0.5])
         polygons.append(np.clip(np.rint(points * 2**_FRACTION_BITS), -(2**30), 2**30).astype(np.int32))
     if polygons:
-        cv2.fillPoly(outlined_area, polygons, 1, shift=_FRACTION_BITS)
+        cv2.fillPoly(outline_pixels, polygons, 1, shift=_FRACTION_BITS)
     # fillPoly also fills touched pixels, half a pixel too much; the tolerance of one pixel includes that
     kernel = np.ones((2 * OUTLINE_SLACK_PX + 1,) * 2, np.uint8)
     return (
-        not (outlined_area > cv2.dilate(mask_area, kernel)).any()
-        and not (mask_area > cv2.dilate(outlined_area, kernel)).any()
+        not (outline_pixels > cv2.dilate(mask_pixels, kernel)).any()
+        and not (mask_pixels > cv2.dilate(outline_pixels, kernel)).any()
     )
 
 

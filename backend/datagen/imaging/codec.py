@@ -1,4 +1,4 @@
-"""Decoding of picture files into pixels, and encoding of pixels as PNG. No other module decodes or encodes pictures.
+"""Decoding of picture files into pixels, and encoding of pixels as PNG. No other module decodes untrusted pictures.
 
 A file's size is checked before its pixels are decoded. The pixels have the orientation that Label Studio shows, so that
 its percentage coordinates refer to the right pixels. Colour profiles are not applied: libraries that load the images
@@ -92,7 +92,7 @@ def decode(data: bytes, *, max_bytes: int, max_pixels: int) -> Pixels:
         [h, w] grey or [h, w, 3] RGB, uint8 or uint16.
 
     Raises:
-        BadPicture: the file is of another kind, exceeds a limit, is truncated or is damaged; the sentence names the fix.
+        BadPicture: the file is of another kind, exceeds a limit, is truncated or damaged; the sentence names the fix.
     """
     check_bytes(len(data), max_bytes)
     kind = kind_of(data)

@@ -197,9 +197,8 @@ class _Deadline:
         if self._most_cpu is not None and (used := _cpu_used(self._pid)) is not None:
             if used >= self._most_cpu:
                 raise TimeoutError
-            wait = min(
-                wait, max(self._most_cpu - used, _SHORTEST_LOOK)
-            )  # it has one thread: no faster than the wall clock
+            # the process has one thread: its processor time advances no faster than the wall clock
+            wait = min(wait, max(self._most_cpu - used, _SHORTEST_LOOK))
         if wait <= 0:
             raise TimeoutError
         return wait

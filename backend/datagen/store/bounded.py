@@ -1,6 +1,6 @@
 """Time-outs for calls that cannot be interrupted, such as a read from a network mount whose server is down.
 
-Each call runs in its own thread. A call that never returns occupies its thread for ever, so their number is bounded.
+Each call runs in its own thread. A call that never returns occupies its thread forever, so their number is bounded.
 """
 
 from __future__ import annotations

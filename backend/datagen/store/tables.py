@@ -472,7 +472,7 @@ class SharedSecretRow(Row):
 
 
 class AuditRow(Row):
-    """One entry of the audit log. It is kept after its study is deleted, so it has the study's name, not a foreign key."""
+    """One entry of the audit log. It outlasts its study, so it contains the study's name, not a foreign key."""
 
     __tablename__ = "audit"
 
