@@ -1,24 +1,24 @@
-"""The error tree. An error's text is a sentence that names the item and the fix: it is shown as it is.
+"""The exception hierarchy. An error's text is a sentence that names the item and the fix; it is shown unchanged.
 
 ::
 
-    DatagenError                     shown to a person as it is written
-    ├── InputProblem                 something a person gave cannot be used; the rest still can
-    │   ├── BadRegion                a box or polygon with no usable area
-    │   └── BadPicture               a file that is not a picture we accept
-    ├── NotReady                     a study lacks what the request needs
+    DatagenError                     base class; its text is shown to the user unchanged
+    ├── InputProblem                 one input of the user cannot be used; the other inputs can
+    │   ├── BadRegion                a box or polygon without a usable area
+    │   └── BadPicture               a file that is not an accepted picture
+    ├── NotReady                     the study lacks something that the request needs
     ├── Refused                      the state of the study does not allow the request
-    │   └── NotConfirmed             it does, and the request has to be confirmed first
+    │   └── NotConfirmed             the state allows the request, which has to be confirmed first
     ├── EngineError                  an engine cannot fit or render this spec
-    ├── DeviceFault                  a GPU failed: what uses it has to start anew, the work can be done again
+    ├── DeviceFault                  a GPU failed: its process has to restart, the work can be repeated
     ├── SettingsProblem              a setting is missing or wrong
-    │   └── SecretProblem            a secret is missing, or another one than the installation's
-    ├── SchemaProblem                the database's schema is not the one that this version works with
-    ├── LabelStudioError             Label Studio answered with a refusal
-    │   ├── AddressRefused           its SSRF protection, or its name server, refuses an address of ours
-    │   ├── LabelStudioUnavailable   it did not answer, or asks to come back later: worth a retry
-    │   ├── LabelStudioFault         it is up, and fails at this one thing: others can still be asked for
-    │   └── LabelStudioMissing       what was asked for is not there (any more)
+    │   └── SecretProblem            a secret is missing, or differs from the installation's
+    ├── SchemaProblem                the database's schema is not the one that this version requires
+    ├── LabelStudioError             Label Studio refused a request
+    │   ├── AddressRefused           its SSRF protection or its DNS resolver refuses an address of Datagen
+    │   ├── LabelStudioUnavailable   it did not answer, or asked for a retry later: worth a retry
+    │   ├── LabelStudioFault         it is up and fails at this one request: other requests may succeed
+    │   └── LabelStudioMissing       the requested object does not exist (any more)
     └── StoreError                   an object of the image store, a backup or an export cannot be used
         ├── StoreMissing             the object is not in the store
         └── StoreUnavailable         the store did not answer, refused or is full: worth a retry
@@ -26,15 +26,15 @@
 
 
 class DatagenError(Exception):
-    """Base of every error of ours; ``str(error)`` is a sentence for the person who sees it."""
+    """Base class of all errors of Datagen; ``str(error)`` is a sentence for the user."""
 
 
 class InputProblem(DatagenError):
-    """Something a person gave cannot be used; the others still are."""
+    """One input of the user cannot be used; the other inputs still are."""
 
 
 class BadRegion(InputProblem):
-    """A box or polygon with no usable area inside its image."""
+    """A box or polygon without a usable area inside its image."""
 
 
 class BadPicture(InputProblem):
@@ -42,7 +42,7 @@ class BadPicture(InputProblem):
 
 
 class NotReady(DatagenError):
-    """A study lacks what the request needs."""
+    """The study lacks something that the request needs."""
 
 
 class Refused(DatagenError):
@@ -50,7 +50,7 @@ class Refused(DatagenError):
 
 
 class NotConfirmed(Refused):
-    """The request has consequences that a person has to confirm first; the sentence names them."""
+    """The request has consequences that the user has to confirm first; the sentence names them."""
 
 
 class EngineError(DatagenError):
@@ -58,7 +58,7 @@ class EngineError(DatagenError):
 
 
 class DeviceFault(DatagenError):
-    """A GPU failed, and no longer works for this process; another process can do the work again."""
+    """A GPU failed and is unusable for this process; another process can repeat the work."""
 
 
 class SettingsProblem(DatagenError):
@@ -66,31 +66,31 @@ class SettingsProblem(DatagenError):
 
 
 class SecretProblem(SettingsProblem):
-    """A secret is missing, or is another one than the other processes of the installation have."""
+    """A secret is missing, or differs from the one that the installation's other processes have."""
 
 
 class SchemaProblem(DatagenError):
-    """The database's schema is not the one that this version of the code works with."""
+    """The database's schema is not the one that this version of the code requires."""
 
 
 class LabelStudioError(DatagenError):
-    """Label Studio answered with a refusal."""
+    """Label Studio refused a request."""
 
 
 class AddressRefused(LabelStudioError):
-    """Label Studio refuses to connect to an address of ours."""
+    """Label Studio refuses to connect to an address of Datagen."""
 
 
 class LabelStudioUnavailable(LabelStudioError):
-    """Label Studio did not answer, or asks to come back later: worth a retry."""
+    """Label Studio did not answer, or asked for a retry later: worth a retry."""
 
 
 class LabelStudioFault(LabelStudioError):
-    """Label Studio answers its health check, and fails at this one thing: a fault of that task or project."""
+    """Label Studio answers its health check and fails at this request: the task or project is at fault."""
 
 
 class LabelStudioMissing(LabelStudioError):
-    """What was asked for is not in Label Studio (any more)."""
+    """The requested object is not in Label Studio (any more)."""
 
 
 class StoreError(DatagenError):
@@ -102,10 +102,10 @@ class StoreMissing(StoreError):
 
 
 class StoreUnavailable(StoreError):
-    """The image store did not answer, refused the request or is full: nothing is wrong with the object.
+    """The image store did not answer, refused the request or is full; the object is not at fault.
 
-    ``reason`` says why in a few words. Neither it nor the sentence names a bucket, an endpoint or a path: both are
-    shown on pages.
+    ``reason`` is the cause in a few words. Neither ``reason`` nor the sentence names a bucket, an endpoint or a path,
+    because both are shown on pages.
     """
 
     def __init__(self, sentence: str, reason: str) -> None:

@@ -1,7 +1,7 @@
-"""A set of samples as one zip: images, masks, manifest and the formats asked for, checked on their way out.
+"""A set of samples as one zip: images, masks, manifest and the requested formats, checked while they are written.
 
-Goes through the samples once and keeps none of them: what must be written last waits in temporary files. Only the zip's
-own table of contents grows with the set, because the format wants it at the end.
+The samples are streamed once and not kept in memory: entries that have to be written last are collected in temporary
+files. Only the zip's central directory grows with the set, because the zip format stores it at the end.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ from datagen.domain.sample import Sample
 from datagen.errors import InputProblem, StoreError
 from datagen.export import coco, consistency_check, manifest, masks, readme, voc, yolo
 
-#: What may be asked for beside images, masks and manifest.
+#: Formats that may be requested in addition to images, masks and manifest.
 FORMATS = ("coco", "yolo", "yolo-segment", "voc", "semantic")
 
-#: Samples whose objects are read ahead: an object store answers in tens of milliseconds, but many at a time.
+#: Samples whose objects are read ahead: an object store takes tens of milliseconds, but serves many reads at a time.
 READ_AHEAD = 16
 
-#: One date for every entry, the earliest a zip can tell: the same samples give the same bytes.
+#: Date of every entry, the earliest of the zip format; constant, so that equal samples give equal bytes.
 _DATE = (1980, 1, 1, 0, 0, 0)
 
-#: Unix permissions of every entry: a file that all may read.
+#: Unix permissions of every entry: a regular file that everyone may read.
 _PERMISSIONS = 0o100644 << 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """What was written."""
+    """Counts and size of a written archive."""
 
     samples: int
     instances: int
-    #: instances by label, in the study's order; labels without any included
+    #: instances by label, in the study's order, including labels without instances
     by_label: Mapping[str, int]
     #: size of the zip
     size_bytes: int
@@ -59,28 +59,27 @@ def write_zip(
     about: Mapping[str, Any],
     formats: Collection[str] = ("coco",),
 ) -> Summary:
-    """Write ``samples`` to the zip ``path``: beside it first, and renamed when all is well.
+    """Write ``samples`` to the zip ``path``: first to a draft in the same folder, which is renamed on success.
 
     Args:
-        path: the file; one that is there already is replaced. Missing folders are made.
-        samples: in any order; each once.
-        labels: the study's, in order.
-        read: gives a stored object's bytes by its digest, from any thread.
-        about: JSON values that describe the whole; ``runs`` (spec_digest, first_index, number, name, approved_by,
-            approved_at) ties each sample to the run that made it.
-        formats: of ``FORMATS``.
+        path: the file; an existing one is replaced. Missing folders are created.
+        samples: the samples in any order, each once.
+        labels: the study's labels, in order.
+        read: returns a stored object's bytes by its digest; it is called from several threads.
+        about: JSON values that describe the export; ``runs`` (spec_digest, first_index, number, name, approved_by,
+            approved_at) links each sample to the run that rendered it.
+        formats: members of ``FORMATS``.
 
     Raises:
-        InputProblem: a format is unknown, or two exclude each other.
-        StoreError: an object is missing or damaged, a label disagrees with its mask, a sample comes twice, or the file
-            cannot be written. No file is left behind, and one that was there is as it was; folders that were
-            missing are removed again.
+        InputProblem: a format is unknown, or two formats exclude each other.
+        StoreError: an object is missing or damaged, a label disagrees with its mask, a sample is repeated, or the file
+            cannot be written. The draft and newly created folders are removed, and an existing file is unchanged.
     """
     _check_formats(formats, labels)
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     if path.is_dir():
         raise StoreError(f"{path} is a folder; name the file to write, e.g. {path / 'dataset.zip'}")
-    with _folders_of(path):
+    with _parent_folders(path):
         try:
             with draft.open("xb") as file:
                 counts = _write(file, path.parent, samples, labels=labels, read=read, about=about, formats=formats)
@@ -97,13 +96,13 @@ def write_zip(
 
 
 @contextmanager
-def _folders_of(path: Path) -> Iterator[None]:
-    """Make the folders that a file lies in; those that were missing are removed again where the block fails.
+def _parent_folders(path: Path) -> Iterator[None]:
+    """Create a file's missing parent folders; remove them again if the block fails.
 
     Raises:
-        StoreError: they cannot be made.
+        StoreError: the folders cannot be created.
     """
-    missing = [folder for folder in path.parents if not folder.exists()]  # the innermost first
+    missing = [folder for folder in path.parents if not folder.exists()]  # innermost first
     try:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -112,7 +111,7 @@ def _folders_of(path: Path) -> Iterator[None]:
         yield
     except BaseException:
         for folder in missing:
-            with suppress(OSError):  # it was not made, or somebody else put something into it meanwhile
+            with suppress(OSError):  # it was not created, or another process has added files to it
                 folder.rmdir()
         raise
 
@@ -185,9 +184,9 @@ def _write(
 
         _add_pieces(archive, "manifest.jsonl", _read_back(lines))
         if "coco" in formats:
-            listed = (line.rstrip("\n") for line in _read_back(images))
-            drawn = (line.rstrip("\n") for line in _read_back(annotations))
-            _add_pieces(archive, "coco.json", coco.document(about, labels, listed, drawn))
+            image_entries = (line.rstrip("\n") for line in _read_back(images))
+            annotation_entries = (line.rstrip("\n") for line in _read_back(annotations))
+            _add_pieces(archive, "coco.json", coco.document(about, labels, image_entries, annotation_entries))
         if not {"yolo", "yolo-segment"}.isdisjoint(formats):
             _add(archive, "data.yaml", yolo.data_yaml(labels).encode())
         text = readme.text(about, images=counts.samples, instances=counts.instances, formats=formats)
@@ -196,38 +195,42 @@ def _write(
 
 
 def _objects(samples: Iterable[Sample], read: Callable[[str], bytes]) -> Generator[tuple[Sample, bytes, bytes]]:
-    """Each sample with the bytes of its image and mask, in order; a few are read ahead."""
-    waiting: deque[tuple[Sample, Future[bytes], Future[bytes]]] = deque()
+    """Yield each sample with the bytes of its image and mask, in order; ``READ_AHEAD`` samples are read ahead."""
+    pending: deque[tuple[Sample, Future[bytes], Future[bytes]]] = deque()
     with ThreadPoolExecutor(READ_AHEAD, thread_name_prefix="export") as pool:
         try:
             for sample in samples:
-                waiting.append((sample, pool.submit(read, sample.image.digest), pool.submit(read, sample.mask.digest)))
-                if len(waiting) > READ_AHEAD:
-                    first, image, mask = waiting.popleft()
+                pending.append((sample, pool.submit(read, sample.image.digest), pool.submit(read, sample.mask.digest)))
+                if len(pending) > READ_AHEAD:
+                    first, image, mask = pending.popleft()
                     yield first, image.result(), mask.result()
-            while waiting:
-                first, image, mask = waiting.popleft()
+            while pending:
+                first, image, mask = pending.popleft()
                 yield first, image.result(), mask.result()
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-def _check_object(data: bytes, ref: ImageRef, what: str) -> None:
-    """That the bytes are those that the sample means, and a PNG of its size (IHDR comes first in every PNG)."""
+def _check_object(data: bytes, ref: ImageRef, description: str) -> None:
+    """Check that the bytes match the sample's digest and are a PNG of its size (IHDR is the first chunk of a PNG).
+
+    Raises:
+        StoreError: they do not match.
+    """
     if hashlib.sha256(data).hexdigest() != ref.digest:
-        raise StoreError(f"the {what} is damaged: its checksum is not {ref.digest}; restore it, or run it again")
+        raise StoreError(f"the {description} is damaged: its checksum is not {ref.digest}; restore it, or run it again")
     if data[:8] != b"\x89PNG\r\n\x1a\n":
-        raise StoreError(f"the {what} is not a PNG file; generate the run again")
+        raise StoreError(f"the {description} is not a PNG file; generate the run again")
     size = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
     if size != (ref.width, ref.height):
         raise StoreError(
-            f"the {what} is {size[0]} by {size[1]} pixels, its record says {ref.width} by {ref.height}; "
+            f"the {description} is {size[0]} by {size[1]} pixels, its record says {ref.width} by {ref.height}; "
             "generate the run again"
         )
 
 
 def _channels(png: bytes) -> int:
-    """1 for grey, 3 for colour, by the colour type in IHDR."""
+    """Return the number of channels by the colour type in IHDR: 1 for grey, 3 for colour."""
     return 3 if png[25] & 2 else 1
 
 
@@ -251,12 +254,12 @@ def _entry(name: str) -> zipfile.ZipInfo:
 
 
 def _add(archive: zipfile.ZipFile, name: str, data: bytes, *, packed: bool = False) -> None:
-    """One entry; ``packed`` data (PNG) is not packed again."""
+    """Add one entry; ``packed`` data (PNG) is stored without further compression."""
     archive.writestr(_entry(name), data, zipfile.ZIP_STORED if packed else zipfile.ZIP_DEFLATED)
 
 
 def _add_pieces(archive: zipfile.ZipFile, name: str, pieces: Iterable[str]) -> None:
-    """One entry of any size, piece by piece."""
+    """Add one entry of any size, in pieces."""
     entry = _entry(name)
     entry.compress_type = zipfile.ZIP_DEFLATED
     with archive.open(entry, "w", force_zip64=True) as stream:

@@ -1,6 +1,6 @@
-"""The last look before a sample leaves: do its labels say what its mask's pixels say?
+"""Check before the export of a sample that its labels agree with its mask.
 
-Compares values; reads no file and mends nothing. A sample that disagrees is a fault of whoever made it.
+The check compares values; it reads no files and corrects nothing. A disagreement is a fault of the sample's engine.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ from datagen.export import holes
 #: [h, w] uint8: 0 outside, i + 1 inside instance i.
 Mask = npt.NDArray[np.uint8]
 
-#: Instances that a mask of eight bits can tell apart.
+#: Most instances that an 8-bit mask can distinguish.
 MOST_INSTANCES = 255
 
-#: How far a box's side may lie from the mask's, pixels: room for a JSON round trip, not for a mistake.
+#: Tolerance of a box's sides, pixels: for the rounding of a JSON round trip.
 BOX_SLACK_PX = 0.01
 
-#: How far an outline may run from the edge of its mask, pixels: it may be simplified, but by no more than this.
+#: Tolerance of an outline's distance from the edge of its mask, pixels: for the simplification of outlines.
 OUTLINE_SLACK_PX = 1
 
-#: ``cv2.fillPoly`` takes whole numbers; with this many binary places they are fine enough.
+#: Fractional bits of the fixed-point coordinates for ``cv2.fillPoly``.
 _FRACTION_BITS = 8
 
 
 def check(sample: Sample, name: str, mask: Mask, *, labels: Collection[str]) -> tuple[int, ...]:
-    """The area of each instance in pixels, once everything agrees.
+    """Check that a sample's labels agree with its mask, and return the area of each instance in pixels.
 
     Args:
-        sample: what the labels say.
-        name: how the sample is called in an error.
-        mask: what the pixels say.
-        labels: the study's; no other may occur.
+        sample: the sample with its labels.
+        name: the sample's name in errors.
+        mask: the sample's instance mask.
+        labels: the study's labels; no others may occur.
 
     Raises:
-        StoreError: the two disagree; the sentence names the sample, the instance and both sides.
+        StoreError: labels and mask disagree; the sentence names the sample, the instance and both values.
     """
     if mask.shape != (sample.image.height, sample.image.width):
         raise _disagreement(name, f"its mask is {mask.shape[1]} by {mask.shape[0]} pixels, its image {_size(sample)}")
@@ -53,63 +53,71 @@ def check(sample: Sample, name: str, mask: Mask, *, labels: Collection[str]) -> 
     highest = int(mask.max(initial=0))
     if highest > count:
         raise _disagreement(name, f"its mask marks an instance {highest}, its labels name {count}")
-    places = ndimage.find_objects(mask, max_label=count)
+    windows = ndimage.find_objects(mask, max_label=count)
     areas = []
-    for i, (instance, place) in enumerate(zip(sample.instances, places, strict=True)):
-        which = f"instance {i + 1} ({instance.label})"
+    for i, (instance, window) in enumerate(zip(sample.instances, windows, strict=True)):
+        instance_name = f"instance {i + 1} ({instance.label})"
         if instance.label not in labels:
-            raise _disagreement(name, f"{which} has a label that the study does not: {', '.join(labels)}")
-        if place is None:
-            raise _disagreement(name, f"{which} has no pixel in the mask")
-        rows, columns = place
-        tight = Box(columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start)
-        if not _close(tight, instance.box):
-            raise _disagreement(name, f"{which} has the box {_spoken(instance.box)}, its pixels {_spoken(tight)}")
-        inside = mask[place] == i + 1
+            raise _disagreement(name, f"{instance_name} has a label that the study does not: {', '.join(labels)}")
+        if window is None:
+            raise _disagreement(name, f"{instance_name} has no pixel in the mask")
+        rows, columns = window
+        mask_box = Box(columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start)
+        if not _close(mask_box, instance.box):
+            raise _disagreement(
+                name, f"{instance_name} has the box {_format_box(instance.box)}, its pixels {_format_box(mask_box)}"
+            )
+        inside = mask[window] == i + 1
         if not _outlined(inside, instance.outlines, columns.start, rows.start):
             raise _disagreement(
-                name, f"the outline of {which} runs more than {OUTLINE_SLACK_PX} pixel from the edge of its pixels"
+                name,
+                f"the outline of {instance_name} runs more than {OUTLINE_SLACK_PX} pixel from the edge of its pixels",
             )
         areas.append(int(np.count_nonzero(inside)))
     return tuple(areas)
 
 
-def _close(one: Box, other: Box) -> bool:
-    sides = zip((one.x, one.y, one.right, one.bottom), (other.x, other.y, other.right, other.bottom), strict=True)
+def _close(first: Box, second: Box) -> bool:
+    sides = zip(
+        (first.x, first.y, first.right, first.bottom), (second.x, second.y, second.right, second.bottom), strict=True
+    )
     return all(abs(a - b) <= BOX_SLACK_PX for a, b in sides)
 
 
 def _outlined(inside: npt.NDArray[np.bool_], outlines: tuple[Polygon, ...], left: int, top: int) -> bool:
-    """Whether the polygons cover ``inside`` [h, w], whose corner lies at (left, top), up to the slack.
+    """Return whether the polygons cover ``inside`` [h, w], whose corner lies at (left, top), within the tolerance.
 
-    An outline cannot have a hole: the rings of the holes, which COCO and YOLO write with it, are filled together with
-    the outlines by the even-odd rule, and a hole that this does not leave open is a disagreement.
+    Outlines cannot have holes. The outlines are filled by the even-odd rule together with the rings of the holes, which
+    COCO and YOLO contain too; a hole that is filled then is a disagreement.
     """
     pad = OUTLINE_SLACK_PX + 1
-    solid = np.pad(inside, pad).astype(np.uint8)
-    drawn = np.zeros_like(solid)
-    lines = []
+    mask_pixels = np.pad(inside, pad).astype(np.uint8)
+    outline_pixels = np.zeros_like(mask_pixels)
+    polygons = []
     for outline in (*outlines, *holes.rings(inside, left, top)):
-        # fillPoly counts from the middle of the first pixel, outlines from its corner
+        # fillPoly's origin is the centre of the first pixel, that of outlines its corner
         points = np.asarray(outline.points, np.float64) + np.array([pad - left - 0.5, pad - top - 0.5])
-        lines.append(np.clip(np.rint(points * 2**_FRACTION_BITS), -(2**30), 2**30).astype(np.int32))
-    if lines:
-        cv2.fillPoly(drawn, lines, 1, shift=_FRACTION_BITS)
-    # fillPoly fills what an outline touches, half a pixel too much: the slack of one pixel takes that in
+        polygons.append(np.clip(np.rint(points * 2**_FRACTION_BITS), -(2**30), 2**30).astype(np.int32))
+    if polygons:
+        cv2.fillPoly(outline_pixels, polygons, 1, shift=_FRACTION_BITS)
+    # fillPoly also fills touched pixels, half a pixel too much; the tolerance of one pixel includes that
     kernel = np.ones((2 * OUTLINE_SLACK_PX + 1,) * 2, np.uint8)
-    return not (drawn > cv2.dilate(solid, kernel)).any() and not (solid > cv2.dilate(drawn, kernel)).any()
+    return (
+        not (outline_pixels > cv2.dilate(mask_pixels, kernel)).any()
+        and not (mask_pixels > cv2.dilate(outline_pixels, kernel)).any()
+    )
 
 
 def _size(sample: Sample) -> str:
     return f"{sample.image.width} by {sample.image.height}"
 
 
-def _spoken(box: Box) -> str:
+def _format_box(box: Box) -> str:
     return f"({box.x:g}, {box.y:g}) to ({box.right:g}, {box.bottom:g})"
 
 
-def _disagreement(name: str, what: str) -> StoreError:
+def _disagreement(name: str, detail: str) -> StoreError:
     return StoreError(
-        f"sample {name} is not exported, because its labels disagree with its pixels: {what}. "
+        f"sample {name} is not exported, because its labels disagree with its pixels: {detail}. "
         "This is a fault of the engine that made it: report it, and generate the run again"
     )

@@ -1,7 +1,7 @@
-"""The holes of an instance, which its outlines leave out: as the rings round them.
+"""Holes of instances, as rings around them; outlines do not include holes.
 
-Outlines and rings together, filled by the even-odd rule, cover the instance's pixels: each part is what its outline
-encloses without what its rings enclose, and what lies within a hole is enclosed once more.
+Outlines and rings together, filled by the even-odd rule, cover the instance's pixels: a ring excludes the hole inside
+an outline, and the outline of a part inside a hole includes that part again.
 """
 
 from __future__ import annotations
@@ -17,37 +17,35 @@ from datagen.domain.geometry import Polygon
 
 
 def rings(inside: npt.NDArray[np.bool_], left: int = 0, top: int = 0) -> tuple[Polygon, ...]:
-    """The rings round every hole of the pixels ``inside`` [h, w], whose corner lies at (left, top), in pixels.
+    """Return the rings of all holes of the pixels ``inside`` [h, w], whose corner lies at (left, top), in pixels.
 
-    A ring runs half-way between the pixels inside and outside (marching squares). Pixels that touch at a corner belong
-    together, as they do for the outlines, so a hole does not leak through a corner.
+    A ring runs half-way between the pixels inside and outside (marching squares). Pixels that touch at a corner are
+    connected (8-connectivity), as in the outlines, so a hole is not open at a corner.
     """
     count, parts, stats, _ = cv2.connectedComponentsWithStats(inside.astype(np.uint8), connectivity=8)
-    found = []
+    polygons = []
     for number in range(1, count):
         x, y, width, height, _ = (int(value) for value in stats[number])
         part = parts[y : y + height, x : x + width] == number
-        hollow = ndimage.binary_fill_holes(part) & ~part
-        if not hollow.any():
+        hole_pixels = ndimage.binary_fill_holes(part) & ~part
+        if not hole_pixels.any():
             continue
-        contours = find_contours(np.pad(hollow, 1).astype(np.float64), 0.5, fully_connected="low")  # type: ignore[no-untyped-call]
+        contours = find_contours(np.pad(hole_pixels, 1).astype(np.float64), 0.5, fully_connected="low")  # type: ignore[no-untyped-call]
         for contour in contours:
-            ring = ShapelyPolygon([(column, row) for row, column in contour]).simplify(
-                0
-            )  # straight lines need no corners
-            # a contour's 0 is the middle of the padding's first pixel, half a pixel outside of the window's edge
+            ring = ShapelyPolygon([(column, row) for row, column in contour]).simplify(0)  # removes collinear points
+            # a contour's origin is the centre of the padding's first pixel, half a pixel outside of the window
             corners = ((px + left + x - 0.5, py + top + y - 0.5) for px, py in ring.exterior.coords[:-1])
-            found.append(Polygon(tuple((float(px), float(py)) for px, py in corners)))
-    return tuple(found)
+            polygons.append(Polygon(tuple((float(px), float(py)) for px, py in corners)))
+    return tuple(polygons)
 
 
 def of_instances(mask: npt.NDArray[np.uint8], count: int) -> tuple[tuple[Polygon, ...], ...]:
-    """The rings of each of ``count`` instances of a mask [h, w], where instance i has the value i + 1."""
-    found: list[tuple[Polygon, ...]] = []
-    for number, place in enumerate(ndimage.find_objects(mask, max_label=count), start=1):
-        if place is None:
-            found.append(())
+    """Return the rings of each of ``count`` instances of a mask [h, w], where instance i has the value i + 1."""
+    polygons: list[tuple[Polygon, ...]] = []
+    for number, window in enumerate(ndimage.find_objects(mask, max_label=count), start=1):
+        if window is None:
+            polygons.append(())
         else:
-            rows, columns = place
-            found.append(rings(mask[place] == number, columns.start, rows.start))
-    return tuple(found)
+            rows, columns = window
+            polygons.append(rings(mask[window] == number, columns.start, rows.start))
+    return tuple(polygons)

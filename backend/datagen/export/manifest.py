@@ -1,4 +1,4 @@
-"""The manifest: one JSON line a sample, the answer to "where does this come from" for every pixel of it."""
+"""The manifest: one JSON line per sample, with the provenance of all its pixels."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from datagen.domain.sample import Sample
 
 
 def line(sample: Sample, *, files: Mapping[str, str], areas: Sequence[int], about: Mapping[str, Any]) -> str:
-    """One line, without its end.
+    """Return one line, without the newline.
 
     Args:
         sample: the sample.
-        files: its paths in the set by what they are: image, mask, …
-        areas: its instances' areas in pixels.
-        about: what is known of the whole export; of its ``runs`` the one that made the sample is named.
+        files: the sample's paths in the set by kind: image, mask, …
+        areas: the areas of the sample's instances in pixels.
+        about: the description of the export; the line names the one of its ``runs`` that rendered the sample.
     """
     provenance = sample.provenance
     body = {
@@ -50,15 +50,15 @@ def line(sample: Sample, *, files: Mapping[str, str], areas: Sequence[int], abou
 
 
 def _run(sample: Sample, about: Mapping[str, Any]) -> dict[str, Any]:
-    """The run that made the sample and who approved it; None each where ``about`` does not tell.
+    """Return the run that rendered the sample, and its approval; values that ``about`` does not contain are None.
 
-    Runs of one spec share its digest and follow each other by index, from each one's ``first_index`` on.
+    Runs of one spec have the same digest and consecutive ranges of indices, each from the run's ``first_index``.
     """
-    made_it = None
+    matching_run = None
     for run in sorted(about.get("runs", ()), key=lambda run: int(run.get("first_index", 0))):
         if run["spec_digest"] == sample.provenance.spec_digest and run.get("first_index", 0) <= sample.provenance.index:
-            made_it = run
-    run = made_it or {}
+            matching_run = run
+    run = matching_run or {}
     return {
         "run": run.get("number"),
         "run_name": run.get("name"),

@@ -1,7 +1,7 @@
-"""Masks as PNG: the instance mask as it was stored, and a semantic one where it is asked for.
+"""Masks as PNG: the stored instance mask, and a semantic mask if requested.
 
-In ``masks/`` a pixel says which instance it belongs to (0 none, i + 1 instance i of the manifest's list), in
-``semantic/`` which label (0 none, else the COCO category's number).
+In ``masks/`` a pixel's value identifies its instance (0 none, i + 1 instance i of the manifest's list), in
+``semantic/`` its label (0 none, else the id of the COCO category).
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from datagen.domain.sample import Sample
 from datagen.errors import StoreError
 from datagen.export.consistency_check import Mask
 
-#: Labels that fit into a semantic mask of eight bits.
+#: Most labels of an 8-bit semantic mask.
 MOST_LABELS = 255
 
 
 def instance_mask(data: bytes, name: str) -> Mask:
-    """The stored mask's pixels, [h, w] uint8.
+    """Return the stored mask's pixels, [h, w] uint8.
 
     Raises:
-        StoreError: it is no PNG of one channel with eight bits; ``name`` says whose mask.
+        StoreError: the mask is not an 8-bit PNG with one channel; the sentence contains the sample's ``name``.
     """
     mask = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
     if mask is None or mask.ndim != 2 or mask.dtype != np.uint8:
@@ -33,7 +33,7 @@ def instance_mask(data: bytes, name: str) -> Mask:
 
 
 def semantic_png(sample: Sample, mask: Mask, labels: Sequence[str]) -> bytes:
-    """The mask with every instance's number replaced by its label's, as PNG; at most 255 labels."""
+    """Return the mask as PNG with each instance's number replaced by its label's number; at most 255 labels."""
     numbers = np.zeros(256, np.uint8)
     for i, instance in enumerate(sample.instances):
         numbers[i + 1] = labels.index(instance.label) + 1

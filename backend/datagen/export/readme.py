@@ -1,4 +1,4 @@
-"""README.txt of an export: what lies where, for whoever opens the zip in a year."""
+"""README.txt of an export: a description of its files and their limits."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _BY_FORMAT = {
     "semantic": (("semantic/", "label masks, PNG: 0 outside, else the label's number in the list below"),),
 }
 
-#: What each file cannot say; ``masks/`` says all of it.
+#: Information that each format loses; ``masks/`` contains all of it.
 _LOSSES = {
     "coco": "coco.json: a polygon follows the pixels' edge; what has a hole is a run-length mask, pixel for pixel.",
     "yolo": "labels/: boxes alone, no shapes.",
@@ -45,11 +45,11 @@ def text(
     instances: Mapping[str, int],
     formats: Collection[str],
 ) -> str:
-    """The text; ``instances`` has how many there are of each of the study's labels, in their order."""
+    """Return the text; ``instances`` has the number of instances of each of the study's labels, in order."""
     entries = [*_ALWAYS, *(entry for name in formats for entry in _BY_FORMAT[name])]
     width = max(len(path) for path, _ in entries)
     lines = ["Synthesized images with labels, made by Datagen for Label Studio.", ""]
-    lines += [f"{path:<{width}}  {what}" for path, what in entries]
+    lines += [f"{path:<{width}}  {description}" for path, description in entries]
     lines += ["", f"Images: {images:,}", "Labels (number, name, instances):"]
     lines += [f"  {i + 1}  {label}  {count:,}" for i, (label, count) in enumerate(instances.items())]
     lines += ["", "What a file cannot hold (masks/ holds all of it, up to 255 things in an image):"]

@@ -1,6 +1,6 @@
-"""Pascal VOC: one ``Annotations/NAME.xml`` an image (Everingham et al. 2010, the VOC development kit).
+"""Pascal VOC: one ``Annotations/NAME.xml`` per image (Everingham et al. 2010, the VOC development kit).
 
-Boxes only. As in the kit, corners are whole pixels counted from 1, both of them inside the box.
+Boxes only. As in the development kit, corners are whole pixels counted from 1, and both are inside the box.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from datagen.domain.sample import Sample
 
 
 def annotation(sample: Sample, file_name: str, *, channels: int) -> bytes:
-    """The file of one image; ``file_name`` is its path in the set, with forward slashes, ``channels`` 1 or 3."""
+    """Return the file of one image; ``file_name`` is its path in the set with forward slashes, ``channels`` 1 or 3."""
     folder, name = posixpath.split(file_name)
     root = ET.Element("annotation")
     _add(root, "folder", folder)

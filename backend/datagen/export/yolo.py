@@ -1,9 +1,10 @@
-"""YOLO as Ultralytics reads it: ``labels/NAME.txt`` beside ``images/NAME.png``, and ``data.yaml``.
+"""YOLO in the variant of Ultralytics: ``labels/NAME.txt`` for each ``images/NAME.png``, and ``data.yaml``.
 
-One row an instance: its class (from 0, in the study's order) and shares of the image's width and height. Boxes and
-polygons cannot both lie in ``labels/``, so they are two formats. An instance in several parts becomes one polygon, its
-parts joined by a way there and back, as Ultralytics itself joins COCO's; a hole is joined in the same way, and stays
-open because Ultralytics fills by the even-odd rule (``cv2.fillPoly``).
+Each row is an instance: its class (from 0, in the study's order), then coordinates as fractions of the image's width
+and height. Boxes and polygons cannot share the folder ``labels/``, so they are two formats. An instance with several
+parts becomes one polygon, whose parts are joined by a segment in both directions, as Ultralytics joins the parts of
+COCO polygons. Holes are joined in the same way, and stay open because Ultralytics fills by the even-odd rule
+(``cv2.fillPoly``).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from datagen.export.consistency_check import Mask
 
 
 def box_rows(sample: Sample, labels: Sequence[str]) -> str:
-    """``class x_centre y_centre width height`` a row; empty for an image without the thing."""
+    """Return rows of ``class x_centre y_centre width height``; empty for an image without instances."""
     width, height = sample.image.width, sample.image.height
     rows = []
     for instance in sample.instances:
@@ -33,22 +34,22 @@ def box_rows(sample: Sample, labels: Sequence[str]) -> str:
 
 
 def polygon_rows(sample: Sample, labels: Sequence[str], mask: Mask) -> str:
-    """``class x1 y1 x2 y2 …`` a row; empty for an image without the thing. ``mask`` is the sample's, for the holes."""
+    """Return rows of ``class x1 y1 x2 y2 …``; empty for an image without instances. Holes are taken from ``mask``."""
     width, height = sample.image.width, sample.image.height
     rows = []
-    hollow = holes.of_instances(mask, len(sample.instances))
-    for instance, rings in zip(sample.instances, hollow, strict=True):
+    rings_by_instance = holes.of_instances(mask, len(sample.instances))
+    for instance, rings in zip(sample.instances, rings_by_instance, strict=True):
         corners = joined((*instance.outlines, *rings))
-        numbers = [share for x, y in corners for share in (x / width, y / height)]
+        numbers = [fraction for x, y in corners for fraction in (x / width, y / height)]
         rows.append(_row(labels.index(instance.label), numbers))
     return "".join(rows)
 
 
 def data_yaml(labels: Sequence[str]) -> str:
-    """The file that names the folders and the classes.
+    """Return the file with the folders and the classes.
 
-    It names no ``path``: Ultralytics takes the folder that the file lies in, from any working directory, while a
-    relative ``path`` would be looked for below the working directory and its own settings.
+    It has no ``path``: Ultralytics then uses the file's own folder, from any working directory. It would search a
+    relative ``path`` below the working directory and the folder in Ultralytics' settings.
     """
     names = "".join(f"  {i}: {json.dumps(label, ensure_ascii=False)}\n" for i, label in enumerate(labels))
     return (
@@ -61,14 +62,15 @@ def data_yaml(labels: Sequence[str]) -> str:
 
 
 def joined(outlines: Sequence[Polygon]) -> tuple[Point, ...]:
-    """One closed line through all outlines: each further one is entered and left at its corner nearest to the line.
+    """Return one closed line through all outlines; each further one is joined at its corner nearest to the line.
 
-    The ways between have no width, so they enclose nothing.
+    The joining segments run in both directions, so they enclose no area.
     """
     line = list(outlines[0].points)
     for outline in outlines[1:]:
-        there, here = np.asarray(outline.points, np.float64), np.asarray(line, np.float64)
-        gaps, nearest = cKDTree(here).query(there)  # all pairs of large outlines would not fit into memory
+        outline_points, line_points = np.asarray(outline.points, np.float64), np.asarray(line, np.float64)
+        # a matrix of all pairs of large outlines would not fit into memory
+        gaps, nearest = cKDTree(line_points).query(outline_points)
         enter = int(np.argmin(gaps))
         leave = int(nearest[enter])
         tour = [*outline.points[enter:], *outline.points[: enter + 1]]
@@ -76,5 +78,5 @@ def joined(outlines: Sequence[Polygon]) -> tuple[Point, ...]:
     return tuple(line)
 
 
-def _row(number: int, shares: Sequence[float]) -> str:
-    return f"{number} {' '.join(f'{min(max(share, 0.0), 1.0):.6f}' for share in shares)}\n"
+def _row(number: int, fractions: Sequence[float]) -> str:
+    return f"{number} {' '.join(f'{min(max(fraction, 0.0), 1.0):.6f}' for fraction in fractions)}\n"

@@ -1,1 +1,1 @@
-"""Bytes to pixels and back: decoder with limits, its sandbox, encoders, file signatures."""
+"""Decoding and encoding of pictures: decoder with limits, its sandbox, encoders, file signatures."""

@@ -1,8 +1,8 @@
-"""From a file's bytes to pixels, and from pixels to PNG: the one place where pictures are decoded and encoded.
+"""Decoding of picture files into pixels, and encoding of pixels as PNG. No other module decodes untrusted pictures.
 
-A file's size is checked before one pixel is decoded. Pixels come out as Label Studio shows them, so that its
-percentages fall on the right ones. Colour profiles are not applied: those who train on the images (OpenCV, torchvision)
-ignore them too.
+A file's size is checked before its pixels are decoded. The pixels have the orientation that Label Studio shows, so that
+its percentage coordinates refer to the right pixels. Colour profiles are not applied: libraries that load the images
+for training (OpenCV, torchvision) ignore them too.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from datagen.imaging.file_signatures import kind_of
 #: [h, w] grey or [h, w, 3] RGB, uint8 or uint16.
 Pixels = npt.NDArray[Any]
 
-#: One opener a kind. Not ``Image.open``: its own size limit is one setting a process, ours comes with the call.
+#: Pillow's class for each kind. ``Image.open`` is not used: its size limit is global, ours is an argument.
 _OPENERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
     "JPEG": JpegImageFile,
     "PNG": PngImageFile,
@@ -42,14 +42,14 @@ _OPENERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
     "GIF": GifImageFile,
 }
 
-#: Kinds whose EXIF orientation a browser obeys; measured in Chromium, which shows a WebP as stored and no TIFF at all.
+#: Kinds whose EXIF orientation browsers apply; measured in Chromium, which ignores it in WebP and shows no TIFF.
 _TURNED_BY_EXIF = frozenset({"JPEG", "PNG"})
 
-#: EXIF and TIFF share these tags.
+#: Tags that EXIF and TIFF share.
 _ORIENTATION, _BITS_PER_SAMPLE = 0x0112, 0x0102
 
-#: How stored pixels are turned to stand upright, by their orientation; 1 (and nonsense) means that they do.
-_UPRIGHT: dict[int, Callable[[Pixels], Pixels]] = {
+#: Functions that turn stored pixels upright, by orientation; 1 and invalid values mean that they are upright.
+_TURNS: dict[int, Callable[[Pixels], Pixels]] = {
     2: np.fliplr,
     3: lambda pixels: np.rot90(pixels, 2),
     4: np.flipud,
@@ -60,65 +60,65 @@ _UPRIGHT: dict[int, Callable[[Pixels], Pixels]] = {
 }
 
 #: Orientations that swap width and height.
-_LYING = frozenset({5, 6, 7, 8})
+_SWAPPING_SIDES = frozenset({5, 6, 7, 8})
 
-#: PNG's colour types without colour, at byte 25: grey, and grey with alpha.
+#: PNG's colour types (byte 25) without colour: grey, and grey with alpha.
 _PNG_GREY_TYPES = (0, 4)
 
-#: What a JPEG decoder says after the last row. Cameras write a few such bytes; many of them are rows that the header
-#: does not announce.
+#: The JPEG decoder's warning about bytes after the last row. Cameras write a few such bytes; many such bytes are rows
+#: that the header does not declare.
 _SURPLUS = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
 _MOST_SURPLUS_BYTES, _MOST_SURPLUS_SHARE = 64, 1 / 64
 
-#: Rows of a picture that are laid on white at a time, to bound the memory of its wider numbers.
+#: Rows of a picture that are composited over white at a time, to bound the memory of the 64-bit intermediates.
 _BAND_ROWS = 256
 
-#: Runs of what is left after each row is predicted from the row above. Of OpenCV's strategies and filters it is the
-#: fastest that does well on photographs, two-level images and masks: 2 to 5 times as fast as Pillow at level 1, and on
-#: photographs a tenth faster and a tenth to a fifth smaller than OpenCV's default.
+#: Run-length encoding of the residuals after prediction of each row from the row above. Of OpenCV's strategies and
+#: filters, it is the fastest that compresses photographs, two-level images and masks well: 2 to 5 times as fast as
+#: Pillow at level 1, and on photographs a tenth faster and a tenth to a fifth smaller than OpenCV's default.
 _RUNS = (*(cv2.IMWRITE_PNG_COMPRESSION, 1), *(cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE))
 _PNG_SETTINGS = (*_RUNS, *(cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP))
-#: A mask is runs of equal numbers already: unpredicted, it takes about half the time.
+#: A mask already consists of runs of equal numbers: without prediction, encoding takes about half the time.
 _MASK_SETTINGS = (*_RUNS, *(cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE))
 
 
 def decode(data: bytes, *, max_bytes: int, max_pixels: int) -> Pixels:
-    """The pixels of a JPEG, PNG, BMP, WebP, TIFF or single-frame GIF file, upright and read-only.
+    """Return the pixels of a JPEG, PNG, BMP, WebP, TIFF or single-frame GIF file, upright and read-only.
 
-    Palette and CMYK become RGB, one bit becomes 0 and 255, 16 bits stay 16 bits. What is transparent is laid on white,
-    the page that a browser shows it on: merely dropping the alpha would bring out whatever lies hidden under it.
+    Palette and CMYK become RGB, one bit becomes 0 and 255, 16 bits stay 16 bits. Transparent pictures are composited
+    over white, the background in browsers: dropping the alpha channel would reveal the colours of transparent pixels.
 
     Returns:
         [h, w] grey or [h, w, 3] RGB, uint8 or uint16.
 
     Raises:
-        BadPicture: it is none of these, beyond a limit, truncated or damaged; the sentence says what to do.
+        BadPicture: the file is of another kind, exceeds a limit, is truncated or damaged; the sentence names the fix.
     """
     check_bytes(len(data), max_bytes)
     kind = kind_of(data)
-    with _damage_told(kind):
+    with _damage_as_bad_picture(kind):
         picture = _OPENERS[kind](io.BytesIO(data))
         _check_pixels(picture, max_pixels)
         _check_frames(picture, kind)
         orientation = _orientation(picture, kind)
         if isinstance(picture, JpegImageFile):
-            pixels = _decoded_jpeg(picture, data)
+            pixels = _decode_jpeg(picture, data)
         elif _is_sixteen_bit_png_or_colour_tiff(picture, data):
-            pixels = _decoded_by_opencv(picture, data)
+            pixels = _decode_by_opencv(picture, data)
         else:
-            pixels = _decoded_by_pillow(picture, data)
-    if orientation in _UPRIGHT:
-        pixels = _UPRIGHT[orientation](pixels)
+            pixels = _decode_by_pillow(picture, data)
+    if orientation in _TURNS:
+        pixels = _TURNS[orientation](pixels)
     pixels = np.ascontiguousarray(pixels)
     pixels.flags.writeable = False
     return pixels
 
 
 def check_bytes(count: int, max_bytes: int) -> None:
-    """Let a file pass that is not too large.
+    """Check the size of a file.
 
     Raises:
-        BadPicture: it is.
+        BadPicture: the file has more than ``max_bytes`` bytes.
     """
     if count > max_bytes:
         raise BadPicture(
@@ -128,23 +128,23 @@ def check_bytes(count: int, max_bytes: int) -> None:
 
 
 def read_size(data: bytes) -> tuple[int, int]:
-    """Width and height in pixels of the upright picture, from the file's header; nothing is decoded.
+    """Return width and height in pixels of the upright picture from the file's header, without decoding its pixels.
 
     Raises:
-        BadPicture: the file is no picture of an accepted kind, or its header is damaged.
+        BadPicture: the file is not a picture of an accepted kind, or its header is damaged.
     """
     kind = kind_of(data)
-    with _damage_told(kind):
+    with _damage_as_bad_picture(kind):
         picture = _OPENERS[kind](io.BytesIO(data))
         width, height = picture.size
-        return (height, width) if _orientation(picture, kind) in _LYING else (width, height)
+        return (height, width) if _orientation(picture, kind) in _SWAPPING_SIDES else (width, height)
 
 
 def encode_png(image: Pixels) -> bytes:
-    """A lossless PNG of [h, w] grey or [h, w, 3] RGB, uint8 or uint16; the same pixels always give the same bytes.
+    """Return a lossless PNG of [h, w] grey or [h, w, 3] RGB, uint8 or uint16; equal pixels give equal bytes.
 
     Raises:
-        ValueError: another shape or type; that is a fault of the caller, not of a person's file.
+        ValueError: the array has another shape or type; this is an error of the caller, not of a user's file.
     """
     if image.dtype not in (np.uint8, np.uint16) or not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)):
         raise ValueError(f"no PNG of {image.dtype}{list(image.shape)}: give [h, w] or [h, w, 3], uint8 or uint16")
@@ -152,10 +152,10 @@ def encode_png(image: Pixels) -> bytes:
 
 
 def encode_mask(mask: npt.NDArray[np.uint8]) -> bytes:
-    """A lossless PNG of a mask [h, w] of instance numbers; the same mask always gives the same bytes.
+    """Return a lossless PNG of a mask [h, w] of instance numbers; equal masks give equal bytes.
 
     Raises:
-        ValueError: another shape or type; that is a fault of the caller.
+        ValueError: the array has another shape or type; this is an error of the caller.
     """
     if mask.dtype != np.uint8 or mask.ndim != 2:
         raise ValueError(f"no mask is {mask.dtype}{list(mask.shape)}: give [h, w] of uint8")
@@ -170,10 +170,10 @@ def _png(ordered: Pixels, settings: tuple[int, ...]) -> bytes:
 
 
 @contextlib.contextmanager
-def _damage_told(kind: str) -> Iterator[None]:
-    """Whatever a decoder raises over a damaged file, as the sentence that a person needs.
+def _damage_as_bad_picture(kind: str) -> Iterator[None]:
+    """Convert any error that a decoder raises for a damaged file into BadPicture with a sentence for the user.
 
-    Pillow's plug-ins let the errors of their parsing through (struct, zlib, index, key, syntax, …), OpenCV has its own.
+    Pillow's plug-ins do not catch their parsing errors (struct, zlib, index, key, syntax, …); OpenCV has its own.
     """
     try:
         yield
@@ -199,14 +199,14 @@ def _check_pixels(picture: Image.Image, max_pixels: int) -> None:
 
 def _check_frames(picture: Image.Image, kind: str) -> None:
     if getattr(picture, "is_animated", False):
-        several = "a TIFF file with several pages" if kind == "TIFF" else f"an animated {kind} with several frames"
-        raise BadPicture(f"the file is {several}; save the one you mean as PNG and add that")
+        description = "a TIFF file with several pages" if kind == "TIFF" else f"an animated {kind} with several frames"
+        raise BadPicture(f"the file is {description}; save the one you mean as PNG and add that")
 
 
 def _orientation(picture: Image.Image, kind: str) -> int:
-    """Which way up the pixels are stored, 1 to 8; TIFF's own tag is obeyed by the decoders themselves.
+    """Return the orientation of the stored pixels, 1 to 8; the decoders themselves apply TIFF's own tag.
 
-    Read from the EXIF block alone: Pillow would also take it from XMP, which browsers do not.
+    It is read from the EXIF block only: Pillow would also read it from XMP, which browsers ignore.
     """
     block = picture.info.get("exif")
     if kind not in _TURNED_BY_EXIF or not block:
@@ -216,44 +216,44 @@ def _orientation(picture: Image.Image, kind: str) -> int:
         exif.load(block)
         return int(exif.get(_ORIENTATION, 1))
     except (SyntaxError, ValueError, TypeError, OSError, ArithmeticError, LookupError):
-        return 1  # a browser, too, shows a picture with a broken EXIF block as it is stored
+        return 1  # browsers also ignore a broken EXIF block
 
 
 def _is_sixteen_bit_png_or_colour_tiff(picture: Image.Image, data: bytes) -> bool:
-    """Whether Pillow would halve the depth: it has no 16-bit colour, nor 16-bit grey with alpha."""
+    """Return whether Pillow would reduce 16 bits to 8: it has no 16-bit colour or 16-bit grey with alpha."""
     if isinstance(picture, PngImageFile):
         return data[24] == 16  # the depth in IHDR, which always comes first
     bits = picture.tag_v2.get(_BITS_PER_SAMPLE, ()) if isinstance(picture, TiffImageFile) else ()
     return len(bits) > 1 and set(bits) == {16}
 
 
-def _decoded_by_opencv(picture: Image.Image, data: bytes) -> Pixels:
+def _decode_by_opencv(picture: Image.Image, data: bytes) -> Pixels:
     grey = False
     if isinstance(picture, PngImageFile):
         grey = data[25] in _PNG_GREY_TYPES
-        picture.verify()  # every chunk and its checksum: OpenCV would fill in what is missing
+        picture.verify()  # checks every chunk's checksum: OpenCV would fill in missing data
     decoded = cast("Pixels | None", cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED))
     if decoded is None:
         raise ValueError("its pixels do not decode")
     if decoded.ndim == 3:
         colour = decoded[..., 0] if grey else decoded[..., 2::-1]
-        return _on_white(colour, decoded[..., 3]) if decoded.shape[2] == 4 else colour
+        return _composite_over_white(colour, decoded[..., 3]) if decoded.shape[2] == 4 else colour
     return decoded
 
 
-def _decoded_jpeg(picture: JpegImageFile, data: bytes) -> Pixels:
-    """The same pixels as Pillow's, which are libjpeg-turbo's too, but its warnings count: missing rows are one."""
+def _decode_jpeg(picture: JpegImageFile, data: bytes) -> Pixels:
+    """Return the same pixels as Pillow (both use libjpeg-turbo), but fail on warnings, such as missing rows."""
     height, width, _, _ = simplejpeg.decode_jpeg_header(data)
     if (width, height) != picture.size:
         raise ValueError(f"it has two sizes, {width} by {height} and {picture.width} by {picture.height}")
     if picture.mode not in ("L", "RGB"):  # CMYK: Pillow knows which are stored inverted
-        _heeding_warnings(data, "CMYK", min_height=1, min_width=1, min_factor=8)
-        return _decoded_by_pillow(picture, data)
-    pixels = _heeding_warnings(data, "GRAY" if picture.mode == "L" else "RGB")
+        _decode_jpeg_strictly(data, "CMYK", min_height=1, min_width=1, min_factor=8)
+        return _decode_by_pillow(picture, data)
+    pixels = _decode_jpeg_strictly(data, "GRAY" if picture.mode == "L" else "RGB")
     return pixels[..., 0] if picture.mode == "L" else pixels
 
 
-def _heeding_warnings(data: bytes, colours: str, **scale: int) -> Pixels:
+def _decode_jpeg_strictly(data: bytes, colours: str, **scale: int) -> Pixels:
     try:
         return cast("Pixels", simplejpeg.decode_jpeg(data, colours, **scale))
     except ValueError as warning:
@@ -263,7 +263,7 @@ def _heeding_warnings(data: bytes, colours: str, **scale: int) -> Pixels:
     return cast("Pixels", simplejpeg.decode_jpeg(data, colours, strict=False, **scale))
 
 
-def _decoded_by_pillow(picture: Image.Image, data: bytes) -> Pixels:
+def _decode_by_pillow(picture: Image.Image, data: bytes) -> Pixels:
     if isinstance(picture, TiffImageFile):
         check_tiff_rows(picture)
     picture.load()
@@ -272,7 +272,7 @@ def _decoded_by_pillow(picture: Image.Image, data: bytes) -> Pixels:
     if picture.has_transparency_data:
         pixels = np.asarray(picture.convert("LA" if picture.mode in ("1", "L", "LA", "La") else "RGBA"))
         colour = pixels[..., 0] if pixels.shape[2] == 2 else pixels[..., :3]
-        return _on_white(colour, pixels[..., -1])
+        return _composite_over_white(colour, pixels[..., -1])
     match picture.mode:
         case "L" | "RGB":
             return np.asarray(picture)
@@ -286,8 +286,8 @@ def _decoded_by_pillow(picture: Image.Image, data: bytes) -> Pixels:
             raise BadPicture(f"the picture's pixels are of type {mode}; save it as grey or RGB with 8 or 16 bits")
 
 
-def _on_white(colour: Pixels, alpha: Pixels) -> Pixels:
-    """``colour`` [h, w(, 3)] over white by ``alpha`` [h, w], rounded; both of one unsigned type, not premultiplied."""
+def _composite_over_white(colour: Pixels, alpha: Pixels) -> Pixels:
+    """Composite ``colour`` [h, w(, 3)] over white by ``alpha`` [h, w]; one unsigned type, not premultiplied."""
     white = np.uint64(np.iinfo(colour.dtype).max)
     flat = np.empty_like(colour)
     for top in range(0, len(colour), _BAND_ROWS):

@@ -1,7 +1,7 @@
-"""Whether a file holds all the rows that its header announces, where Pillow fills missing ones with zeros.
+"""Checks that a file contains all rows that its header declares; Pillow fills missing rows with zeros.
 
-PNG and TIFF only: a short JPEG is a warning of its decoder (see ``decode``), and the decoders of BMP, GIF, WebP and of
-16-bit colour refuse by themselves.
+PNG and TIFF only: the JPEG decoder warns of a truncated file (see ``codec.decode``), and the decoders of BMP, GIF, WebP
+and of 16-bit colour raise errors.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from PIL.TiffImagePlugin import TiffImageFile
 _SIGNATURE_BYTES, _HEADER = 8, slice(16, 29)
 _BLOCK = 2**20
 _TIFF_WIDTH, _TIFF_HEIGHT = 256, 257
-#: PNG's samples a pixel, by colour type.
+#: PNG's samples per pixel, by colour type.
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 #: Adam7's seven passes: first column and row, then the steps between them.
 _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 
 
 def check_png_rows(picture: Image.Image, data: bytes) -> None:
-    """Let a loaded PNG pass whose packed rows are all there.
+    """Check that a loaded PNG contains all rows.
 
-    Missing rows are black in what Pillow loaded, and the last of them is one of the last two of the picture: only where
-    one of those is black is the data unpacked again to count it.
+    Pillow loads missing rows as black, and the last missing row is one of the picture's last two rows. The data is
+    decompressed again and counted only if one of these two rows is black.
 
     Raises:
         ValueError: rows are missing.
@@ -34,7 +34,7 @@ def check_png_rows(picture: Image.Image, data: bytes) -> None:
     last = [picture.crop((0, row, width, row + 1)) for row in range(max(0, height - 2), height)]
     if all(row.getbbox(alpha_only=False) for row in last):
         return
-    expected = _packed_bytes(data)
+    expected = _uncompressed_bytes(data)
     unpacked = 0
     inflate = zlib.decompressobj()
     for chunk in _image_chunks(data):
@@ -47,10 +47,10 @@ def check_png_rows(picture: Image.Image, data: bytes) -> None:
 
 
 def check_tiff_rows(picture: TiffImageFile) -> None:
-    """Let an opened TIFF pass whose strips or tiles reach its lower right corner.
+    """Check that the strips or tiles of an opened TIFF reach its lower right corner.
 
     Raises:
-        ValueError: they do not.
+        ValueError: they do not reach it.
     """
     boxes = [tile.extents for tile in picture.tile if tile.extents is not None]
     right, bottom = (max((box[side] for box in boxes), default=0) for side in (2, 3))
@@ -59,8 +59,8 @@ def check_tiff_rows(picture: TiffImageFile) -> None:
         raise ValueError(f"its pixels are {right} by {bottom}, its header says {width} by {height}")
 
 
-def _packed_bytes(data: bytes) -> int:
-    """Bytes of a PNG's rows before they are compressed, with the byte that begins each."""
+def _uncompressed_bytes(data: bytes) -> int:
+    """Return the size of a PNG's uncompressed rows in bytes, including the filter byte of each row."""
     header = data[_HEADER]
     width, height = int.from_bytes(header[:4], "big"), int.from_bytes(header[4:8], "big")
     depth, colour_type, interlaced = header[8], header[9], header[12]
@@ -72,10 +72,10 @@ def _packed_bytes(data: bytes) -> int:
 
 
 def _image_chunks(data: bytes) -> Iterator[bytes]:
-    """What is in a PNG's IDAT chunks."""
-    at = _SIGNATURE_BYTES
-    while at + 8 <= len(data):
-        length = int.from_bytes(data[at : at + 4], "big")
-        if data[at + 4 : at + 8] == b"IDAT":
-            yield data[at + 8 : at + 8 + length]
-        at += 12 + length
+    """Yield the data of a PNG's IDAT chunks."""
+    offset = _SIGNATURE_BYTES
+    while offset + 8 <= len(data):
+        length = int.from_bytes(data[offset : offset + 4], "big")
+        if data[offset + 4 : offset + 8] == b"IDAT":
+            yield data[offset + 8 : offset + 8 + length]
+        offset += 12 + length

@@ -1,9 +1,10 @@
-"""What a process gives up before it decodes foreign bytes: files, network, other processes, and raising its own limits.
+"""Restrictions of a process before it decodes untrusted bytes: no files, no network, no other processes, fixed limits.
 
-Every step is the kernel's and needs no privilege: hard resource limits, ``no_new_privs``, Landlock (no file can be
-opened, no TCP port reached, no process outside signalled), and a seccomp filter that allows the system calls that
-computing needs and refuses all others with EPERM. Root's process takes a user id that nobody else has. The steps
-cannot be taken back. Linux on x86-64 and ARM64; elsewhere only the resource limits apply, and ``contain`` says so.
+The kernel enforces every restriction, and none needs privileges: hard resource limits, ``no_new_privs``, Landlock (the
+process cannot open files, connect to TCP ports or signal outside processes), and a seccomp filter that allows the
+system calls that computing needs and refuses all others with EPERM. A process of root takes an unused user id. The
+restrictions are irrevocable. They require Linux on x86-64 or ARM64; on other systems only the resource limits apply,
+and ``contain`` returns a sentence about it.
 
 Why ctypes and no package: docs/decisions/0011.
 """
@@ -21,9 +22,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-#: User ids that no user, container or service is given: https://systemd.io/UIDS-GIDS
+#: User ids that are not assigned to users, containers or services: https://systemd.io/UIDS-GIDS
 _UNUSED_IDS = range(1_879_048_192, 2_147_483_647)
-#: … and where the process's user namespace has none of those.
+#: User id if the process's user namespace contains none of those.
 _NOBODY = 65_534
 _CAP_KILL = 5
 #: Standard input, output and error.
@@ -32,15 +33,15 @@ _DESCRIPTORS = 3
 _PR_SET_DUMPABLE, _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS = 4, 22, 38
 _SECCOMP_MODE_FILTER = 2
 
-#: Landlock's two system calls that are needed have these numbers on every architecture.
+#: Numbers of the two required system calls of Landlock, the same on every architecture.
 _LANDLOCK_CREATE_RULESET, _LANDLOCK_RESTRICT_SELF = 444, 446
 _LANDLOCK_VERSION = 1
-#: What Landlock can deny, by the version of its interface that brought it: on files, TCP, and outside the process.
+#: Rights that Landlock can deny, with the ABI version that introduced them: files, TCP, scopes outside the process.
 _FILE_RIGHTS = ((1, 0x1FFF), (2, 1 << 13), (3, 1 << 14), (5, 1 << 15))
 _TCP_RIGHTS = ((4, 0b11),)
 _SCOPES = ((6, 0b11),)  # abstract sockets, signals
 
-#: AUDIT_ARCH and the numbers of the allowed system calls. No ``sigaction`` or ``sigprocmask``: SIGXCPU stays deadly.
+#: AUDIT_ARCH and the allowed system calls. No ``sigaction`` or ``sigprocmask``: SIGXCPU must end the process.
 _ALLOWED = {
     "x86_64": (
         0xC000003E,
@@ -68,14 +69,16 @@ _ALLOW, _REFUSE, _KILL = 0x7FFF0000, 0x00050000 | errno.EPERM, 0x80000000
 
 
 def contain(*, memory_bytes: int, cpu_seconds: int) -> list[str]:
-    """Give up everything but computing, the open descriptors, and memory; call it with one thread, after all imports.
+    """Restrict the process to computing, its open descriptors and bounded memory.
+
+    The process must have one thread and must have finished all imports.
 
     Args:
-        memory_bytes: address space that may be added to what is mapped now.
-        cpu_seconds: processor time that may be added to what was used; for the rest of the process's life.
+        memory_bytes: address space that the process may map in addition to the current mappings.
+        cpu_seconds: processor time that the process may use in addition to the time used so far.
 
     Returns:
-        What this machine cannot take away, a sentence each; empty where the process is contained.
+        The restrictions that this machine does not support, a sentence each; empty if the process is contained.
     """
     missing = [*_limit(memory_bytes, cpu_seconds), *_change_user()]
     if sys.platform != "linux":
@@ -87,7 +90,7 @@ def contain(*, memory_bytes: int, cpu_seconds: int) -> list[str]:
     _prctl(libc, _PR_SET_DUMPABLE, 0)
     for name, restrict in (
         ("Landlock", restrict_by_landlock),
-        ("a limit of open files", _open_no_more),
+        ("a limit of open files", _limit_descriptors),
         ("seccomp", filter_system_calls),
     ):
         try:
@@ -98,18 +101,18 @@ def contain(*, memory_bytes: int, cpu_seconds: int) -> list[str]:
 
 
 def restrict_by_landlock(libc: ctypes.CDLL) -> None:
-    """Deny everything that the kernel's Landlock can deny.
+    """Deny all rights that the kernel's Landlock can deny.
 
     Raises:
-        OSError: the kernel has no Landlock, or it is switched off.
+        OSError: the kernel has no Landlock, or Landlock is disabled.
     """
     version = _syscall(libc, _LANDLOCK_CREATE_RULESET, None, ctypes.c_size_t(0), _LANDLOCK_VERSION)
 
-    def known(rights: tuple[tuple[int, int], ...]) -> int:
+    def supported(rights: tuple[tuple[int, int], ...]) -> int:
         return sum(bits for since, bits in rights if since <= version)
 
-    # an older kernel takes the longer struct as long as what it does not know is zero
-    attributes = struct.pack("=QQQ", known(_FILE_RIGHTS), known(_TCP_RIGHTS), known(_SCOPES))
+    # an older kernel accepts the longer struct if the fields unknown to it are zero
+    attributes = struct.pack("=QQQ", supported(_FILE_RIGHTS), supported(_TCP_RIGHTS), supported(_SCOPES))
     ruleset = _syscall(libc, _LANDLOCK_CREATE_RULESET, attributes, ctypes.c_size_t(len(attributes)), 0)
     try:
         _syscall(libc, _LANDLOCK_RESTRICT_SELF, ruleset, 0)
@@ -118,19 +121,19 @@ def restrict_by_landlock(libc: ctypes.CDLL) -> None:
 
 
 def filter_system_calls(libc: ctypes.CDLL) -> None:
-    """Refuse every system call that computing does not need, and memory that can be executed.
+    """Refuse every system call that computing does not need, and executable memory.
 
     Raises:
-        OSError: the kernel has no seccomp filters, or another architecture.
+        OSError: the kernel has no seccomp filters, or the architecture is not supported.
     """
     program = _filter(platform.machine())
     code = ctypes.create_string_buffer(program, len(program))
-    described = struct.pack("@HP", len(program) // 8, ctypes.addressof(code))
-    _prctl(libc, _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, described)
+    program_header = struct.pack("@HP", len(program) // 8, ctypes.addressof(code))
+    _prctl(libc, _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, program_header)
 
 
 def _filter(machine: str) -> bytes:
-    """The filter as BPF instructions of 8 bytes each."""
+    """Return the filter as BPF instructions of 8 bytes each."""
     if machine not in _ALLOWED or struct.calcsize("P") != 8:
         raise OSError(errno.ENOSYS, f"no filter is written for {machine}")
     architecture, plain, without_exec = _ALLOWED[machine]
@@ -141,7 +144,7 @@ def _filter(machine: str) -> bytes:
     ]
     for at, number in enumerate(numbers):
         left = len(numbers) - at - 1
-        to_allow, to_check = left + 3, left + 1  # what follows: refuse, check (2), allow, refuse
+        to_allow, to_check = left + 3, left + 1  # the instructions that follow: refuse, check (2), allow, refuse
         program.append((_IF_EQUAL, to_allow if number in plain.values() else to_check, 0, number))
     program += [(_RETURN, 0, 0, _REFUSE), (_LOAD, 0, 0, _AT_PROTECTION), (_IF_SET, 1, 0, _PROT_EXEC)]
     program += [(_RETURN, 0, 0, _ALLOW), (_RETURN, 0, 0, _REFUSE)]
@@ -149,11 +152,11 @@ def _filter(machine: str) -> bytes:
 
 
 def _limit(memory_bytes: int, cpu_seconds: int) -> list[str]:
-    """Set hard limits, which only root can raise: no file, process or descriptor more, no core, bounded memory."""
-    used = resource.getrusage(resource.RUSAGE_SELF)
+    """Set hard limits, which only root can raise: no new files or processes, no core dumps, bounded memory and time."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
     limits = {
         "RLIMIT_AS": _mapped_bytes() + memory_bytes,
-        "RLIMIT_CPU": int(used.ru_utime + used.ru_stime) + 1 + cpu_seconds,
+        "RLIMIT_CPU": int(usage.ru_utime + usage.ru_stime) + 1 + cpu_seconds,
         **dict.fromkeys(("RLIMIT_FSIZE", "RLIMIT_CORE", "RLIMIT_NPROC", "RLIMIT_MEMLOCK", "RLIMIT_MSGQUEUE"), 0),
     }
     missing = []
@@ -169,13 +172,13 @@ def _limit(memory_bytes: int, cpu_seconds: int) -> list[str]:
     return missing
 
 
-def _open_no_more(_libc: ctypes.CDLL) -> None:
-    """Keep standard input, output and error, and let no descriptor come to them."""
+def _limit_descriptors(_libc: ctypes.CDLL) -> None:
+    """Allow no descriptors besides standard input, output and error."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (_DESCRIPTORS, _DESCRIPTORS))
 
 
 def _change_user() -> list[str]:
-    """Take a user id that nobody else has, without groups, where the process is root's."""
+    """Change to an unused user id without groups if the process runs as root."""
     if os.geteuid() != 0 or sys.platform != "linux":
         return []
     try:
@@ -183,28 +186,28 @@ def _change_user() -> list[str]:
         if not int(status.split("CapEff:")[1].split()[0], 16) >> _CAP_KILL & 1:
             return ["the decoder stays root's: this root may not end processes of others (CAP_KILL)"]
         os.setgroups([])
-        _take_id(os.setresgid)
-        _take_id(os.setresuid)
+        _set_unused_id(os.setresgid)
+        _set_unused_id(os.setresuid)
     except OSError as refusal:
         return [f"the decoder stays root's: {refusal.strerror}; use a user of its own"]
     return []
 
 
-def _take_id(change: Callable[[int, int, int], None]) -> None:
+def _set_unused_id(change: Callable[[int, int, int], None]) -> None:
     chosen = secrets.choice(_UNUSED_IDS)
     try:
         change(chosen, chosen, chosen)
     except OSError as refusal:
-        if refusal.errno != errno.EINVAL:  # a user namespace without such an id
+        if refusal.errno != errno.EINVAL:  # the user namespace does not map such an id
             raise
         change(_NOBODY, _NOBODY, _NOBODY)
 
 
 def _mapped_bytes() -> int:
-    """Address space in use: Python's and the decoders' own."""
+    """Return the current address space in bytes: that of Python and the decoders."""
     try:
         return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    except FileNotFoundError:  # no /proc (macOS), where the limit is not heeded anyway
+    except FileNotFoundError:  # no /proc (macOS), where the limit has no effect anyway
         return 2**32
 
 

@@ -1,7 +1,7 @@
-"""The process that decodes pictures for ``guarded``: ``python -m datagen.imaging.decoder_process``.
+"""The process that decodes pictures for ``decoder_sandbox``: ``python -m datagen.imaging.decoder_process``.
 
-It imports and warms up all that decoding needs, gives up everything else (see ``containment``), and then answers one
-picture after another on the socket that is its standard input. It ends when that socket is closed.
+The process imports and warms up everything that decoding needs, drops all other rights (see ``containment``), and then
+answers requests, one picture at a time, on the socket that is its standard input. It ends when the socket is closed.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from datagen.imaging.framing import PIXELS, receive, send
 
 
 def _serve(decoder: str, max_bytes: int, max_pixels: int, cpu_seconds: int, memory_bytes: int) -> None:
-    """Decode what comes over the line on standard input, until it is closed."""
+    """Decode the pictures from the socket on standard input until it is closed."""
     line = socket.socket(fileno=0)
     module, _, function = decoder.partition(":")
     decode: Callable[..., Any] = getattr(importlib.import_module(module), function)
     _warm_up()
     os.environ.clear()
-    os.dup2(1, 2)  # to /dev/null: decoders write there what files say
+    os.dup2(1, 2)  # to /dev/null: decoders write content of files to standard error
     missing = contain(memory_bytes=memory_bytes, cpu_seconds=cpu_seconds)
     send(line, json.dumps({"missing": missing}).encode())
     while True:
@@ -62,8 +62,8 @@ def _serve(decoder: str, max_bytes: int, max_pixels: int, cpu_seconds: int, memo
 
 
 def _warm_up() -> None:
-    """Decode a small picture of each kind and form: what libraries load or look up at first use is there then."""
-    warnings.simplefilter("ignore")  # showing one would look for source files
+    """Decode a small picture of each kind and form, so that libraries load everything before files are inaccessible."""
+    warnings.simplefilter("ignore")  # showing a warning would open source files
     cv2.setNumThreads(1)
     for data in _small_pictures():
         decode_here(data, max_bytes=len(data), max_pixels=1024)
@@ -94,13 +94,13 @@ def _small_pictures() -> Iterator[bytes]:
         file = io.BytesIO()
         picture.save(file, kind, **options)
         yield file.getvalue()
-    deep = np.asarray(colour).astype(np.uint16) * 257
-    yield encode_png(deep[..., 0])
-    yield encode_png(deep)
-    yield cv2.imencode(".png", np.dstack((deep, deep[..., 0])))[1].tobytes()
-    yield cv2.imencode(".tiff", deep)[1].tobytes()
+    sixteen_bit = np.asarray(colour).astype(np.uint16) * 257
+    yield encode_png(sixteen_bit[..., 0])
+    yield encode_png(sixteen_bit)
+    yield cv2.imencode(".png", np.dstack((sixteen_bit, sixteen_bit[..., 0])))[1].tobytes()
+    yield cv2.imencode(".tiff", sixteen_bit)[1].tobytes()
 
 
 if __name__ == "__main__":
     _serve(sys.argv[1], *map(int, sys.argv[2:]))
-    os._exit(0)  # the interpreter's own end would ask for what is refused
+    os._exit(0)  # the interpreter's regular exit makes system calls that are refused

@@ -1,11 +1,11 @@
-"""Decoding of a picture that came from outside: in a process of its own, contained, bounded in time and memory.
+"""Decoding of untrusted pictures in a separate, contained process with bounded time and memory.
 
-The limits before decoding (bytes, kind, pixels: see ``decode``) stop what is too large by its own account; this stops
-what a decoder does beyond that: a loop without end, memory without bound, a crash in C, code that a picture brings.
-The process has no file, no network and no secret (see ``containment``) and is kept for the next picture; one that dies
-is started anew. What it answers is bounded and checked like any foreign data.
+The limits before decoding (bytes, kind, pixels: see ``codec.decode``) reject files that declare too large a size. The
+sandbox protects against faults of a decoder: endless loops, unbounded memory, crashes in C, and execution of code from
+a picture. The process has no access to files, network or secrets (see ``containment``) and is reused for the next
+picture; after a crash a new one is started. Its answers are bounded and validated like other untrusted data.
 
-The other end is ``decoder_process``.
+``decoder_process`` is the program of that process.
 """
 
 from __future__ import annotations
@@ -26,43 +26,43 @@ from datagen.errors import BadPicture, StoreError
 from datagen.imaging.codec import Pixels, check_bytes
 from datagen.imaging.framing import PIXELS, SIZE, receive, receive_into, send
 
-#: Processor time for one picture, seconds: 100 million pixels need about 5, whatever the kind.
+#: Processor time for one picture, seconds: 100 million pixels need about 5, for every kind.
 CPU_SECONDS = 30
-#: The same by the clock, on a machine that has other things to do.
+#: Wall-clock time for one picture, seconds; longer, because the machine may be busy.
 WALL_SECONDS = 120.0
-#: Memory for a picture, bytes a pixel: 16-bit RGBA, its colours, and those turned upright, with some room.
+#: Memory for a picture, bytes per pixel: 16-bit RGBA, its colours, the upright colours, and a margin.
 BYTES_PER_PIXEL = 24
-#: … and for the small ones.
+#: Memory in addition to that of the pixels, bytes; it suffices for small pictures.
 BASE_MEMORY = 256 * 2**20
-#: Starting Python and the decoders takes a second; a machine that swaps needs patience.
+#: Time-out for the start of the process, seconds; it takes about one, but longer on a machine that swaps.
 START_SECONDS = 60.0
-#: A process is replaced once it used its share of a picture so often; the kernel ends it at one share more.
+#: A process is replaced after this many times ``cpu_seconds``; the kernel ends it one ``cpu_seconds`` later.
 SHARES_A_PROCESS = 10
-#: What the process is told of our surroundings: where programs and packages are, and no secret. It forgets even that.
+#: Environment variables that the process inherits: paths of programs and packages, no secrets. It clears them too.
 _KEPT_VARIABLES = ("PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH")
-#: Its decoders would start threads that one picture does not need.
+#: Environment variables that disable the decoders' threads, which one picture does not need.
 _SINGLE = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "OPENCV_FOR_THREADS_NUM": "1"}
-#: Bytes of an answer without its pixels, and characters of a sentence in it that are passed on: decoders quote files.
+#: Most bytes of an answer without its pixels, and most characters of its sentence: decoders quote from files.
 _MOST_ANSWER_BYTES, _MOST_SENTENCE = 2**16, 1000
-#: Types that pixels may have.
+#: Allowed types of pixels.
 _PIXEL_TYPES = {"uint8": np.uint8, "uint16": np.uint16}
-#: The processor time of another process is looked at no more often than this, seconds.
+#: Shortest interval between reads of the process's processor time, seconds.
 _SHORTEST_LOOK = 0.1
-#: The clock of a process's processor time, see clock_getcpuclockid(3): it needs no permission.
+#: Clock id for a process's processor time, see clock_getcpuclockid(3); reading it needs no permission.
 _CPUCLOCK_SCHED = 2
-_AGAIN = "open it in a picture editor, save it again, and add that"
+_SAVE_AGAIN = "open it in a picture editor, save it again, and add that"
 
 
 class DecoderSandbox:
-    """Decodes pictures in its process and gives their size or pixels; for any number of threads, one picture at a time.
+    """Decodes pictures in its process and returns their size or pixels. Thread-safe; decodes one picture at a time.
 
     Args:
-        max_bytes: as for ``decode``.
-        max_pixels: as for ``decode``.
+        max_bytes: as for ``codec.decode``.
+        max_pixels: as for ``codec.decode``.
         cpu_seconds: processor time for one picture.
-        wall_seconds: the same by the clock.
-        memory_bytes: memory for one picture; by default what the largest allowed one needs.
-        decoder: ``module:function`` with the arguments of ``decode``.
+        wall_seconds: wall-clock time for one picture.
+        memory_bytes: memory for one picture; by default enough for the largest allowed one.
+        decoder: ``module:function`` with the arguments of ``codec.decode``.
     """
 
     def __init__(
@@ -79,29 +79,29 @@ class DecoderSandbox:
         self._cpu_seconds = cpu_seconds
         self._wall_seconds = wall_seconds
         self._memory_bytes = memory_bytes or BASE_MEMORY + BYTES_PER_PIXEL * max_pixels
-        life = (SHARES_A_PROCESS + 1) * cpu_seconds
-        self._arguments = [decoder, max_bytes, max_pixels, life, self._memory_bytes]
+        lifetime_cpu_seconds = (SHARES_A_PROCESS + 1) * cpu_seconds
+        self._arguments = [decoder, max_bytes, max_pixels, lifetime_cpu_seconds, self._memory_bytes]
         self._lock = threading.Lock()
         self._process: _Process | None = None
 
     def size_of(self, data: bytes) -> tuple[int, int]:
-        """Width and height in pixels of the upright picture, which decodes as a whole within the bounds.
+        """Decode a picture within the limits and return width and height of the upright picture in pixels.
 
         Raises:
-            BadPicture: it does not; the sentence says why and what to do.
+            BadPicture: the picture does not decode; the sentence names the cause and the fix.
             StoreError: the process cannot be started.
         """
         answer = self._answer(data, with_pixels=False)
         return answer.width, answer.height
 
     def decode(self, data: bytes) -> Pixels:
-        """The pixels of a picture, decoded within the bounds; the same as those of ``decode.decode``.
+        """Decode a picture within the limits and return the same pixels as ``codec.decode``.
 
         Returns:
             Read-only [h, w] grey or [h, w, 3] RGB, uint8 or uint16.
 
         Raises:
-            BadPicture: it does not decode; the sentence says why and what to do.
+            BadPicture: the picture does not decode; the sentence names the cause and the fix.
             StoreError: the process cannot be started.
         """
         pixels = self._answer(data, with_pixels=True).pixels
@@ -110,7 +110,7 @@ class DecoderSandbox:
         return pixels
 
     def missing_containment(self) -> list[str]:
-        """What this machine cannot take away from the process that decodes, a sentence each.
+        """Return the restrictions of the process that this machine does not support, a sentence each.
 
         Raises:
             StoreError: the process cannot be started.
@@ -130,35 +130,35 @@ class DecoderSandbox:
         with self._lock:
             try:
                 return self._ask(data, with_pixels)
-            except _Died:
-                # the picture's fault, or somebody else's who ended the process: the second time it is the picture's
+            except _ProcessFailed:
+                # the picture or an outside signal may have ended the process: a second failure is the picture's fault
                 return self._ask_again(data, with_pixels)
 
     def _ask_again(self, data: bytes, with_pixels: bool) -> _Answer:
         try:
             return self._ask(data, with_pixels)
-        except _Died:
-            raise BadPicture(f"the decoder broke down over the picture; {_AGAIN}") from None
+        except _ProcessFailed:
+            raise BadPicture(f"the decoder broke down over the picture; {_SAVE_AGAIN}") from None
 
     def _ask(self, data: bytes, with_pixels: bool) -> _Answer:
         process = self._running()
         try:
-            patience = _Patience(process.pid, self._cpu_seconds, self._wall_seconds)
-            return process.ask(data, self._max_pixels, with_pixels, patience)
+            deadline = _Deadline(process.pid, self._cpu_seconds, self._wall_seconds)
+            return process.ask(data, self._max_pixels, with_pixels, deadline)
         except TimeoutError:
             process.end()
             self._process = None
             raise BadPicture(
-                f"decoding the picture took more than {self._cpu_seconds} s; make it smaller, or {_AGAIN}"
+                f"decoding the picture took more than {self._cpu_seconds} s; make it smaller, or {_SAVE_AGAIN}"
             ) from None
         except (OSError, ValueError, RecursionError):
             process.end()
             self._process = None
-            raise _Died from None
+            raise _ProcessFailed from None
 
     def _running(self) -> _Process:
-        """The process; a new one after a fork, or when the last one is used up."""
-        if self._process is not None and self._process.owner != os.getpid():  # it is the parent's
+        """Return the process; start a new one after a fork, or if the current one has used up its processor time."""
+        if self._process is not None and self._process.owner != os.getpid():  # it belongs to the parent
             self._process = None
         if self._process is not None and (_cpu_used(self._process.pid) or 0) > SHARES_A_PROCESS * self._cpu_seconds:
             self._process.end()
@@ -174,12 +174,12 @@ class _Answer(NamedTuple):
     pixels: Pixels | None
 
 
-class _Died(Exception):
-    """The process ended over a picture, or answers nonsense."""
+class _ProcessFailed(Exception):
+    """The process ended during a picture, or its answer is invalid."""
 
 
-class _Patience:
-    """How long to wait for a process at a picture: until its processor time or the time by the clock is used up."""
+class _Deadline:
+    """Deadline of a process for a picture: its processor time or the wall-clock time, whichever is used up first."""
 
     def __init__(self, pid: int, cpu_seconds: float, wall_seconds: float) -> None:
         self._pid = pid
@@ -188,79 +188,80 @@ class _Patience:
         self._most_cpu = None if used is None else used + cpu_seconds
 
     def next_wait(self) -> float:
-        """Seconds to wait before asking again.
+        """Return the seconds to wait before the next call of this method.
 
         Raises:
-            TimeoutError: its time is used up.
+            TimeoutError: the time is used up.
         """
         wait = self._until - time.monotonic()
         if self._most_cpu is not None and (used := _cpu_used(self._pid)) is not None:
             if used >= self._most_cpu:
                 raise TimeoutError
-            wait = min(wait, max(self._most_cpu - used, _SHORTEST_LOOK))  # it has one thread: no faster than the clock
+            # the process has one thread: its processor time advances no faster than the wall clock
+            wait = min(wait, max(self._most_cpu - used, _SHORTEST_LOOK))
         if wait <= 0:
             raise TimeoutError
         return wait
 
 
 class _Process:
-    """The process and the line to it. It ends when the line does, so none outlives its owner."""
+    """The process and its socket. The process ends when the socket is closed, so it does not outlive its owner."""
 
     def __init__(self, arguments: list[Any]) -> None:
         self.owner = os.getpid()
-        self._line, theirs = socket.socketpair()
-        with theirs:
+        self._line, child_end = socket.socketpair()
+        with child_end:
             self._popen = subprocess.Popen(  # noqa: S603
                 [sys.executable, "-m", "datagen.imaging.decoder_process", *map(str, arguments)],
-                stdin=theirs.fileno(),
+                stdin=child_end.fileno(),
                 stdout=subprocess.DEVNULL,
                 env={name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ} | _SINGLE,
-                start_new_session=True,  # Ctrl-C in the terminal is for its owner
+                start_new_session=True,  # Ctrl-C in the terminal must reach its owner only
             )
         self.pid = self._popen.pid
         self._finalizer = weakref.finalize(self, _end, self._popen, self._line, self.owner)
         try:
-            patience = _Patience(self.pid, START_SECONDS, START_SECONDS)
-            ready = json.loads(receive(self._line, _MOST_ANSWER_BYTES, patience.next_wait))
+            deadline = _Deadline(self.pid, START_SECONDS, START_SECONDS)
+            ready = json.loads(receive(self._line, _MOST_ANSWER_BYTES, deadline.next_wait))
         except OSError:
             raise StoreError(
                 f"the process that decodes pictures does not start (exit code {self.end()}); see the end of the log"
             ) from None
-        #: What the machine cannot take away from it.
+        #: The restrictions that the machine does not support, as sentences.
         self.missing = [str(sentence) for sentence in ready["missing"]]
 
-    def ask(self, data: bytes, max_pixels: int, with_pixels: bool, patience: _Patience) -> _Answer:
-        """The answer for one picture, with its pixels where they are asked for.
+    def ask(self, data: bytes, max_pixels: int, with_pixels: bool, deadline: _Deadline) -> _Answer:
+        """Send one picture and return the answer, with the pixels if they are requested.
 
         Raises:
-            BadPicture: what the process says of it.
-            TimeoutError: there is none within its time.
+            BadPicture: the process reports a problem of the picture.
+            TimeoutError: the process did not answer within the deadline.
             OSError: the process ended.
-            ValueError: the answer is none.
+            ValueError: the answer is invalid.
         """
-        self._line.settimeout(patience.next_wait())
+        self._line.settimeout(deadline.next_wait())
         send(self._line, PIXELS if with_pixels else SIZE)
         send(self._line, data)
-        said = json.loads(receive(self._line, _MOST_ANSWER_BYTES, patience.next_wait))
-        answer = _checked(said, max_pixels, with_pixels)
+        message = json.loads(receive(self._line, _MOST_ANSWER_BYTES, deadline.next_wait))
+        answer = _parse_answer(message, max_pixels, with_pixels)
         if answer.pixels is not None:
-            receive_into(self._line, answer.pixels.data.cast("B"), patience.next_wait)
+            receive_into(self._line, answer.pixels.data.cast("B"), deadline.next_wait)
         return answer
 
     def end(self) -> int:
-        """End it and say how it ended."""
+        """End the process and return its exit code."""
         self._finalizer()
         return int(self._popen.returncode or 0)
 
 
-def _checked(said: Any, max_pixels: int, with_pixels: bool) -> _Answer:
-    """What the process says of a picture, with room for its pixels where they are to follow.
+def _parse_answer(message: Any, max_pixels: int, with_pixels: bool) -> _Answer:
+    """Return the parsed answer, with an uninitialized array for the pixels if they follow.
 
     Raises:
-        BadPicture: it says that it is one.
-        ValueError: it is no answer, or beyond the limits.
+        BadPicture: the message reports a problem of the picture.
+        ValueError: the message is not a valid answer, or its size exceeds the limits.
     """
-    match said:
+    match message:
         case {"problem": str(problem)}:
             raise BadPicture(problem[:_MOST_SENTENCE])
         case {"width": int(width), "height": int(height), "channels": int(channels), "type": str(kind)}:
@@ -276,7 +277,7 @@ def _checked(said: Any, max_pixels: int, with_pixels: bool) -> _Answer:
 
 
 def _cpu_used(pid: int) -> float | None:
-    """Processor time of a process of ours, seconds; None where the system does not tell."""
+    """Return the processor time of a child process in seconds; None if the system does not provide it."""
     try:
         return time.clock_gettime((~pid << 3) | _CPUCLOCK_SCHED)
     except OSError:
@@ -288,7 +289,7 @@ def _end(popen: subprocess.Popen[bytes], line: socket.socket, owner: int) -> Non
     if os.getpid() != owner:
         return
     try:
-        popen.wait(0.2)  # it dies by itself, of what befell it or of the closed line
+        popen.wait(0.2)  # it ends by itself, after a failure or because the socket is closed
     except subprocess.TimeoutExpired:
         popen.kill()
         popen.wait()

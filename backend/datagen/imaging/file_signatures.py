@@ -1,14 +1,14 @@
-"""What a file is, by its first bytes: the pictures that are accepted, and a sentence for each thing that is not one.
+"""File kinds by their signatures: the accepted pictures, and a sentence for each kind that is refused.
 
-Reads the bytes only; nothing here decodes. What people add by mistake is named, because "not a picture" helps nobody
-who sees the picture in front of them.
+This module compares bytes and decodes nothing. The error for a refused file names its kind: "not a picture" would not
+help users whose other programs show the file as a picture.
 """
 
 from __future__ import annotations
 
 from datagen.errors import BadPicture
 
-#: Accepted kinds by how they begin; WebP is told apart in ``kind_of``, its signature has a length in the middle.
+#: Accepted kinds by signature; ``kind_of`` recognizes WebP, whose signature contains a length.
 _ACCEPTED = {
     b"\xff\xd8\xff": "JPEG",
     b"\x89PNG\r\n\x1a\n": "PNG",
@@ -23,7 +23,7 @@ _ACCEPTED = {
 
 _EXPORT = "export it as PNG or JPEG and add that"
 
-#: Refused kinds by how they begin: what it is, and what to do.
+#: Refused kinds by signature: the description and the remedy.
 _REFUSED = {
     b"%PDF": ("a PDF document", "export the picture in it as PNG and add that"),
     b"PK\x03\x04": ("a ZIP archive or an office document", "unpack it and add the pictures in it"),
@@ -43,7 +43,7 @@ _REFUSED = {
     b"version https://git-lfs": ("a Git LFS pointer, not the picture itself", "run “git lfs pull” and add it again"),
 }
 
-#: The same for text, after blanks and in lower case.
+#: The same for text files, without leading white space and in lower case.
 _REFUSED_TEXT = {
     b"<svg": ("an SVG drawing, which has no pixels", _EXPORT),
     b"<!doctype html": (
@@ -57,7 +57,7 @@ _REFUSED_TEXT = {
     b"[": ("JSON text", "the address may ask for a log-in, or this is a task list: add the picture itself"),
 }
 
-#: ISO media files name their brand at byte 8.
+#: The same for ISO media files, by the brand at byte 8.
 _REFUSED_BRANDS = {
     b"heic": ("an HEIC photo, as iPhones save them", _EXPORT),
     b"heix": ("an HEIC photo, as iPhones save them", _EXPORT),
@@ -67,10 +67,10 @@ _REFUSED_BRANDS = {
 
 
 def kind_of(data: bytes) -> str:
-    """The kind of an accepted picture: JPEG, PNG, BMP, WebP, TIFF or GIF.
+    """Return the kind of an accepted picture: JPEG, PNG, BMP, WebP, TIFF or GIF.
 
     Raises:
-        BadPicture: it is something else; the sentence names it and says what to do.
+        BadPicture: the file is of another kind; the sentence names the kind and the fix.
     """
     if not data:
         raise BadPicture("the file is empty; add it again")
@@ -79,14 +79,14 @@ def kind_of(data: bytes) -> str:
             return kind
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WebP"
-    what, remedy = _refused(data)
-    raise BadPicture(f"the file is {what}, not a JPEG, PNG, BMP, WebP, TIFF or GIF picture; {remedy}")
+    description, remedy = _describe_refused(data)
+    raise BadPicture(f"the file is {description}, not a JPEG, PNG, BMP, WebP, TIFF or GIF picture; {remedy}")
 
 
-def _refused(data: bytes) -> tuple[str, str]:
-    for start, answer in _REFUSED.items():
+def _describe_refused(data: bytes) -> tuple[str, str]:
+    for start, refusal in _REFUSED.items():
         if data.startswith(start):
-            return answer
+            return refusal
     if data[4:8] == b"ftyp":
         return _REFUSED_BRANDS.get(data[8:12], ("a video", "save the frames you mean as PNG and add those"))
     if data[:4] == b"RIFF":
@@ -96,7 +96,7 @@ def _refused(data: bytes) -> tuple[str, str]:
     text = data[:2048].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if text.startswith((b"<?xml", b"<!")) and b"<svg" in text:
         return _REFUSED_TEXT[b"<svg"]
-    for start, answer in _REFUSED_TEXT.items():
+    for start, refusal in _REFUSED_TEXT.items():
         if text.startswith(start):
-            return answer
+            return refusal
     return f"of an unknown kind (it begins with {data[:8].hex(' ')})", _EXPORT

@@ -1,11 +1,11 @@
-"""Messages to and from the process that decodes: on a stream socket, eight bytes of length, then the message."""
+"""Messages to and from the decoder process, on a stream socket: eight bytes of length, then the message."""
 
 from __future__ import annotations
 
 import socket
 from collections.abc import Callable
 
-#: What the decoder's process is asked before each picture: its size, or its pixels too.
+#: Requests to the decoder process, sent before each picture: for its size, or for size and pixels.
 SIZE, PIXELS = b"size", b"pixels"
 _LENGTH_BYTES = 8
 _SMALL = 2**16
@@ -15,10 +15,10 @@ def send(line: socket.socket, data: bytes) -> None:
     """Send one message.
 
     Raises:
-        OSError: the other end is closed, or the socket's time is up.
+        OSError: the other end is closed, or the socket timed out.
     """
     head = len(data).to_bytes(_LENGTH_BYTES, "big")
-    if len(data) <= _SMALL:  # in one piece, which wakes the other end once
+    if len(data) <= _SMALL:  # in one call, which wakes the receiver only once
         line.sendall(head + data)
     else:
         line.sendall(head)
@@ -30,13 +30,13 @@ def receive(line: socket.socket, most: int, next_wait: Callable[[], float] | Non
 
     Args:
         line: the socket.
-        most: bytes; a longer message is not read, and no memory is taken for it.
-        next_wait: how long to wait for the next bytes, seconds; called again whenever that time is up, and before each
-            read, so that a sender that drips is bounded too. It raises TimeoutError to give up. By default there is
-            no bound.
+        most: largest accepted message, bytes; a longer one is not read, and no memory is allocated for it.
+        next_wait: returns the seconds to wait for the next bytes. It is called before each read and after each
+            time-out, so a sender of single bytes is bounded too. It raises TimeoutError to end the wait. Without it,
+            there is no time-out.
 
     Raises:
-        OSError: the other end is closed, the message is longer, or ``next_wait`` gave up (TimeoutError).
+        OSError: the other end is closed, the message is longer, or ``next_wait`` raised TimeoutError.
     """
     head = bytearray(_LENGTH_BYTES)
     receive_into(line, memoryview(head), next_wait)
@@ -52,7 +52,7 @@ def receive_into(line: socket.socket, view: memoryview, next_wait: Callable[[], 
     """Fill ``view`` with the next bytes, as ``receive`` does.
 
     Raises:
-        OSError: the other end is closed, or ``next_wait`` gave up (TimeoutError).
+        OSError: the other end is closed, or ``next_wait`` raised TimeoutError.
     """
     while len(view):
         if next_wait is not None:

@@ -1,1 +1,1 @@
-"""What must survive: rows (SQLAlchemy, Alembic) and pictures (fsspec). Decides nothing."""
+"""Persistent data: database rows (SQLAlchemy, Alembic) and pictures (fsspec). It contains no workflow logic."""

@@ -1,8 +1,9 @@
 """Backup and restore of the rows: every table as JSON lines in one zip, read in one transaction.
 
-The same file restores into SQLite and into PostgreSQL, and so also moves a study from the one to the other. It holds
-the tables as its schema has them, so a newer release restores it too: into that schema, which then moves forward.
-Pictures are not in it: the image store is a folder or a bucket, written once and never changed, which any tool copies.
+The same file restores into SQLite and into PostgreSQL, so it also moves studies from one to the other. The file holds
+the tables in the schema of the release that wrote it. A newer release restores them into that schema and then upgrades
+the schema. A backup contains no pictures: the image store is a folder or a bucket whose objects never change, so any
+tool can copy it.
 """
 
 from __future__ import annotations
@@ -29,36 +30,37 @@ from datagen.store.tables import SharedSecretRow
 
 #: Rows read or written at a time.
 _PAGE = 1000
-_ABOUT = "backup.json"
-#: Bytes of what is read at once from a backup: what it says of itself, and a row.
-_MOST_ABOUT_BYTES, _MOST_ROW_BYTES = 2**20, 64 * 2**20
-#: Alembic's own table: its one value is in what the backup says of itself.
-_NOT_OURS = "alembic_version"
+_METADATA_ENTRY = "backup.json"
+#: Most bytes that are read from a backup at once: for its metadata, and for a row.
+_MOST_METADATA_BYTES, _MOST_ROW_BYTES = 2**20, 64 * 2**20
+#: Alembic's own table; its one value is part of the backup's metadata.
+_ALEMBIC_TABLE = "alembic_version"
 
 
 def back_up(database: Database, path: Path) -> dict[str, int]:
-    """Write every row to ``path``; table → how many. Writers go on meanwhile, and are not in it.
+    """Write every row to ``path`` and return the number of rows by table.
 
-    The file is new and its owner's alone, written beside ``path`` and renamed: a killed backup leaves no half of one,
-    and a link at ``path`` is replaced, not followed.
+    Concurrent writers are not blocked; their changes are not in the backup. The file is created with permissions for
+    its owner only, next to ``path``, and then renamed: a killed backup leaves no partial file at ``path``, and a
+    symbolic link at ``path`` is replaced, not followed.
 
     Raises:
         StoreError: the file cannot be written, or the database has no tables.
     """
-    with _fresh_file(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+    with _new_file(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         return _write(database, archive)
 
 
 def restore(database: Database, path: Path) -> dict[str, int]:
-    """Fill an empty database from a backup, all of it or nothing; table → how many.
+    """Fill an empty database from a backup, completely or not at all, and return the number of rows by table.
 
     Raises:
-        StoreError: the file is no backup, damaged, or of a newer release; or the database has rows.
+        StoreError: the file is not a backup, is damaged, or is from a newer release; or the database has rows.
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            about = _about(archive, path)
-            _make_room(database, about["revision"])
+            about = _read_metadata(archive, path)
+            _prepare_schema(database, about["revision"])
             try:
                 with database.engine.begin() as connection:
                     counts = _fill(connection, archive, path, about["rows"])
@@ -72,7 +74,7 @@ def restore(database: Database, path: Path) -> dict[str, int]:
 
 
 @contextlib.contextmanager
-def _fresh_file(path: Path) -> Iterator[IO[bytes]]:
+def _new_file(path: Path) -> Iterator[IO[bytes]]:
     if path.is_dir():
         raise StoreError(f"{path} is a folder; name the file to write, e.g. {path / 'rows.zip'}")
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
@@ -93,7 +95,7 @@ def _fresh_file(path: Path) -> Iterator[IO[bytes]]:
 def _write(database: Database, archive: zipfile.ZipFile) -> dict[str, int]:
     counts: dict[str, int] = {}
     with database.engine.connect() as connection:
-        if connection.dialect.name == "postgresql":  # SQLite's reader sees one moment as it is
+        if connection.dialect.name == "postgresql":  # SQLite's read transactions are snapshots anyway
             connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
         revision = MigrationContext.configure(connection).get_current_revision()
         if revision is None:
@@ -101,33 +103,35 @@ def _write(database: Database, archive: zipfile.ZipFile) -> dict[str, int]:
         for table in _tables(connection):
             with archive.open(f"{table.name}.jsonl", "w", force_zip64=True) as file:
                 counts[table.name] = 0
-                for line in _lines(connection, table):
+                for line in _row_lines(connection, table):
                     file.write(line)
                     counts[table.name] += 1
     about = {"version": __version__, "revision": revision, "rows": counts}
-    archive.writestr(_ABOUT, json.dumps(about))
+    archive.writestr(_METADATA_ENTRY, json.dumps(about))
     return counts
 
 
 def _tables(connection: Connection) -> list[Table]:
-    """The tables as they are in the database, those that others refer to first."""
-    there = MetaData()
-    there.reflect(connection)
-    return [table for table in there.sorted_tables if table.name != _NOT_OURS]
+    """Return the tables as reflected from the database, in the order of their foreign keys."""
+    metadata = MetaData()
+    metadata.reflect(connection)
+    return [table for table in metadata.sorted_tables if table.name != _ALEMBIC_TABLE]
 
 
-def _about(archive: zipfile.ZipFile, path: Path) -> Any:
-    """What a backup says of itself: its version, its schema's revision, and the rows of each table."""
+def _read_metadata(archive: zipfile.ZipFile, path: Path) -> Any:
+    """Return a backup's metadata: its version, its schema's revision, and the number of rows of each table."""
     try:
-        with archive.open(_ABOUT) as file:
-            about: Any = json.loads(file.read(_MOST_ABOUT_BYTES))
+        with archive.open(_METADATA_ENTRY) as file:
+            about: Any = json.loads(file.read(_MOST_METADATA_BYTES))
     except (KeyError, ValueError, RecursionError):
         about = None
     match about:
         case {"revision": str(revision), "rows": dict()}:
             pass
         case _:
-            raise StoreError(f"{path} is not a backup made by “datagen backup”: it has no {_ABOUT} that can be read")
+            raise StoreError(
+                f"{path} is not a backup made by “datagen backup”: it has no {_METADATA_ENTRY} that can be read"
+            )
     if revision not in schema_revisions():
         by = f"Datagen {about['version']}" if "version" in about else "another release of Datagen"
         raise StoreError(
@@ -137,21 +141,21 @@ def _about(archive: zipfile.ZipFile, path: Path) -> Any:
     return about
 
 
-def _make_room(database: Database, revision: str) -> None:
-    """Give an empty database the backup's schema, older or newer than the one it has."""
+def _prepare_schema(database: Database, revision: str) -> None:
+    """Migrate an empty database to the backup's schema, up or down."""
     with database.engine.connect() as connection:
-        there = MigrationContext.configure(connection).get_current_revision()
+        current = MigrationContext.configure(connection).get_current_revision()
         for table in _tables(connection):
             if table.name == SharedSecretRow.__tablename__:
-                continue  # a process that was started registered its secrets; those of the backup take their place
+                continue  # a started process registered its secrets; the backup's rows replace them
             if connection.scalar(select(func.count()).select_from(table)):
                 raise StoreError(f"the database has rows in {table.name!r}; restore into an empty one")
     known = schema_revisions()
-    if there is not None and there not in known:
+    if current is not None and current not in known:
         raise StoreError(
-            f"the database has the schema {there!r} of a newer Datagen; restore with that, or into another"
+            f"the database has the schema {current!r} of a newer Datagen; restore with that, or into another"
         )
-    if there is not None and known.index(there) > known.index(revision):
+    if current is not None and known.index(current) > known.index(revision):
         database.downgrade(revision)
     database.upgrade(revision)
 
@@ -171,11 +175,11 @@ def _fill(connection: Connection, archive: zipfile.ZipFile, path: Path, expected
                 counts[table.name] += _insert(connection, table, page, path)
         if counts[table.name] != expected.get(table.name):
             raise StoreError(f"{path} lacks rows of {table.name!r}: it is damaged; use another backup")
-        _continue_numbers(connection, table)
+        _advance_sequence(connection, table)
     return counts
 
 
-def _lines(connection: Connection, table: Table) -> Iterator[bytes]:
+def _row_lines(connection: Connection, table: Table) -> Iterator[bytes]:
     rows = connection.execution_options(yield_per=_PAGE).execute(select(table).order_by(*table.primary_key)).mappings()
     for row in rows:
         yield json.dumps(dict(row), default=_to_json, separators=(",", ":")).encode() + b"\n"
@@ -187,7 +191,7 @@ def _to_json(value: object) -> str:
 
 
 def _pages(file: IO[bytes], table: Table, path: Path) -> Iterator[list[dict[str, Any]]]:
-    """The rows of a table, some at a time."""
+    """Yield the rows of a table in lists of at most ``_PAGE``."""
     page: list[dict[str, Any]] = []
     columns = set(table.columns.keys())
     times = {column.name for column in table.columns if isinstance(column.type, DateTime)}
@@ -208,7 +212,7 @@ def _pages(file: IO[bytes], table: Table, path: Path) -> Iterator[list[dict[str,
 
 
 def _from_json(row: Any, columns: set[str], times: set[str]) -> dict[str, Any]:
-    """A row as it was written; ``columns`` are the table's, and ``times`` those of them that hold a moment."""
+    """Return a row with its times parsed; ``columns`` are the table's, ``times`` are those that hold times."""
     if not isinstance(row, dict):
         raise TypeError("not an object")
     if unknown := row.keys() - columns:
@@ -219,7 +223,7 @@ def _from_json(row: Any, columns: set[str], times: set[str]) -> dict[str, Any]:
 def _insert(connection: Connection, table: Table, page: list[dict[str, Any]], path: Path) -> int:
     try:
         connection.execute(insert(table), page)
-    except OperationalError:  # the database's own trouble
+    except OperationalError:  # the database failed, not the backup
         raise
     except (StatementError, ArithmeticError) as fault:
         raise StoreError(
@@ -229,15 +233,15 @@ def _insert(connection: Connection, table: Table, page: list[dict[str, Any]], pa
     return len(page)
 
 
-def _continue_numbers(connection: Connection, table: Table) -> None:
-    """Have PostgreSQL's sequence go on behind the restored ids; a key without a sequence is left as it is."""
+def _advance_sequence(connection: Connection, table: Table) -> None:
+    """Set PostgreSQL's sequence to the highest restored id; do nothing for a key without a sequence."""
     keys = list(table.primary_key)
     if connection.dialect.name == "postgresql" and len(keys) == 1 and isinstance(keys[0].type, Integer):
-        ours = keys[0].name
+        key_name = keys[0].name
         connection.execute(
             text(
-                f"SELECT setval(pg_get_serial_sequence('{table.name}', '{ours}'), "  # noqa: S608 - our own names
-                f"GREATEST((SELECT COALESCE(MAX({ours}), 0) FROM {table.name}), 1)) "
-                f"WHERE pg_get_serial_sequence('{table.name}', '{ours}') IS NOT NULL"
+                f"SELECT setval(pg_get_serial_sequence('{table.name}', '{key_name}'), "  # noqa: S608 - our own names
+                f"GREATEST((SELECT COALESCE(MAX({key_name}), 0) FROM {table.name}), 1)) "
+                f"WHERE pg_get_serial_sequence('{table.name}', '{key_name}') IS NOT NULL"
             )
         )

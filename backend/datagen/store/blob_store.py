@@ -1,7 +1,7 @@
 """The image store: bytes under their own SHA-256, in a local folder or in an object store.
 
-An object never changes once it is there, so any process may write, read and cache it without asking another. The
-store knows bytes, not pictures: see ``datagen.imaging.codec``. It keeps no list of who needs what; rows do.
+An object never changes once it is stored, so any process may write, read and cache it without coordination. The store
+handles bytes; for pictures see ``datagen.imaging.codec``. It keeps no references to its objects; database rows do.
 """
 
 from __future__ import annotations
@@ -27,29 +27,29 @@ from datagen.errors import StoreError, StoreMissing, StoreUnavailable
 from datagen.store.bounded import BoundedCalls
 from datagen.store.refusals import TOO_LATE, Refusal, is_absence, refusal_of
 
-#: How an object is asked for: nothing else becomes a path, so no address can climb out of the store.
+#: Format of an object's digest. Nothing else becomes a path, which prevents path traversal out of the store.
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
-#: Folder in a local store for what is being written; what lies here was never promised to anybody.
+#: Folder in a local store for unfinished writes; nothing refers to a file in it.
 _DRAFTS = "drafts"
 
-#: A draft older than this belongs to a writer that was killed: no write takes an hour.
+#: Seconds after which a draft is considered abandoned by a killed writer: no write takes an hour.
 DRAFT_LIFETIME_S = 3600.0
 
-#: The file that marks a store as an installation's, and how much of it is read at most.
+#: Name of the file that identifies the installation of a store, and the most bytes that are read from it.
 _MARK, _LONGEST_MARK = "installation", 64
-#: S3 accepts a connection within this, seconds, or it is unavailable.
+#: Time-out for a connection to S3, seconds.
 CONNECT_S = 3.0
-#: S3 sends something within this, seconds; a request that got no answer is sent once more.
+#: Time-out for a read from S3, seconds; a request without an answer is sent once more.
 ANSWER_S = 10.0
-#: One operation on any kind of store is given up after this, seconds: a large picture passes at 0.5 MiB/s.
+#: Time-out for one operation on any kind of store, seconds: enough for a large picture at 0.5 MiB/s.
 WHOLE_S = 120.0
-#: After an operation was given up, the store is not asked again for this long, seconds: each would wait as long.
+#: Seconds after a time-out during which operations fail at once: each would wait for the time-out again.
 RESPITE_S = 5.0
-#: Operations at a time in one process, those included that were given up and have not returned.
+#: Concurrent operations in one process, including those that timed out and have not returned.
 MOST_CALLS = 64
 
-#: Schemes of S3's driver.
+#: URL schemes of the S3 driver.
 _S3 = ("s3", "s3a")
 
 T = TypeVar("T")
@@ -60,15 +60,15 @@ log = structlog.get_logger()
 class BlobStore:
     """Content-addressed objects under an fsspec URL: ``file:///folder``, ``s3://bucket/prefix``, ``memory://name``.
 
-    An object ``abcd…`` lies at ``ab/cd/abcd…``: two levels keep folders small with millions of objects. In a local
-    folder it is written beside and renamed; an object store's put is whole or absent already. Nothing is flushed to the
-    disk's platter: after a power cut an object may be short, which ``get`` notices and the next ``put`` of it mends.
+    An object ``abcd…`` is stored at ``ab/cd/abcd…``: two levels keep folders small with millions of objects. In a local
+    folder an object is written to a draft and renamed; an object store's put is atomic. Writes are not followed by an
+    fsync: after a power cut an object may be truncated, which ``get`` detects and the next ``put`` of it repairs.
 
-    Nothing waits for the store without end: see ``ANSWER_S`` and ``WHOLE_S``, which ``answer_s`` and ``whole_s`` change
-    for a process that cannot wait so long.
+    Every operation has a time-out: see ``ANSWER_S`` and ``WHOLE_S``. ``answer_s`` and ``whole_s`` replace them for a
+    process that needs shorter ones.
 
     Raises:
-        StoreError: the URL is not one that the installed packages can open.
+        StoreError: the installed packages cannot open the URL.
     """
 
     def __init__(self, url: str, *, answer_s: float = ANSWER_S, whole_s: float = WHOLE_S) -> None:
@@ -76,15 +76,15 @@ class BlobStore:
         self._answer_s, self._whole_s = answer_s, whole_s
         self._opened: tuple[int, AbstractFileSystem, str] | None = None
         self._calls = BoundedCalls(MOST_CALLS, "image-store")
-        #: until when it is not asked again, and why
+        #: until when operations fail at once, and the cause
         self._unavailable: tuple[float, Refusal] | None = None
         self._filesystem()
 
     def put(self, data: bytes) -> str:
-        """Keep ``data`` and return its digest (SHA-256, hex). The same bytes twice are stored once.
+        """Store ``data`` and return its digest (SHA-256, hex). Equal bytes are stored once.
 
         Raises:
-            StoreUnavailable: the store cannot be written now.
+            StoreUnavailable: the store cannot be written at the moment.
         """
         digest = digest_of(data)
         filesystem, root = self._filesystem()
@@ -106,16 +106,16 @@ class BlobStore:
                     filesystem.rm_file(draft)
                 raise
 
-        self._ask(write, f"image {digest} cannot be stored")
+        self._run(write, f"image {digest} cannot be stored")
         return digest
 
     def get(self, digest: str) -> bytes:
-        """The bytes of an object, checked against its digest.
+        """Return the bytes of an object, verified against its digest.
 
         Raises:
-            StoreMissing: it is not there.
-            StoreUnavailable: the store cannot be read now.
-            StoreError: it is not what was stored.
+            StoreMissing: the object does not exist.
+            StoreUnavailable: the store cannot be read at the moment.
+            StoreError: the object's bytes do not match its digest.
         """
         filesystem, root = self._filesystem()
         path = _path(root, digest)
@@ -135,7 +135,7 @@ class BlobStore:
                 return None
             return data
 
-        data = self._ask(read, f"image {digest} cannot be read")
+        data = self._run(read, f"image {digest} cannot be read")
         if data is None:
             raise StoreMissing(
                 f"image {digest} is not in the store; restore it from a backup, or add the picture again"
@@ -148,20 +148,20 @@ class BlobStore:
         return data
 
     def exists(self, digest: str) -> bool:
-        """Whether an object is there; its bytes are not read.
+        """Return whether an object exists, without reading its bytes.
 
         Raises:
-            StoreUnavailable: the store cannot be asked now.
+            StoreUnavailable: the store cannot be read at the moment.
         """
         filesystem, root = self._filesystem()
         path = _path(root, digest)
-        return self._ask(lambda: _size(filesystem, path), f"image {digest} cannot be looked up") is not None
+        return self._run(lambda: _size(filesystem, path), f"image {digest} cannot be looked up") is not None
 
     def delete(self, digest: str) -> None:
-        """Remove an object; one that is not there is as good as removed.
+        """Remove an object; do nothing if it does not exist.
 
         Raises:
-            StoreUnavailable: the store cannot be written now.
+            StoreUnavailable: the store cannot be written at the moment.
         """
         filesystem, root = self._filesystem()
         path = _path(root, digest)
@@ -173,20 +173,20 @@ class BlobStore:
                 if not is_absence(absent):
                     raise
 
-        self._ask(remove, f"image {digest} cannot be deleted")
+        self._run(remove, f"image {digest} cannot be deleted")
 
     def check(self) -> None:
-        """Look an object up, to see that the store answers; nothing is written.
+        """Check that the store answers, by looking up an object; nothing is written.
 
         Raises:
-            StoreUnavailable: it does not.
+            StoreUnavailable: the store does not answer.
         """
         filesystem, root = self._filesystem()
         path = _path(root, digest_of(b""))
-        self._ask(lambda: _size(filesystem, path), "the image store cannot be used")
+        self._run(lambda: _size(filesystem, path), "the image store cannot be used")
 
     def mark(self) -> str | None:
-        """The mark by which processes see that they have the same store; None if it has none.
+        """Return the mark that shows whether processes use the same store; None if the store has no mark.
 
         Raises:
             StoreError: the store cannot be read.
@@ -195,30 +195,30 @@ class BlobStore:
 
         def read() -> bytes:
             try:
-                found: bytes = filesystem.cat_file(f"{root}/{_MARK}", start=0, end=_LONGEST_MARK)
+                content: bytes = filesystem.cat_file(f"{root}/{_MARK}", start=0, end=_LONGEST_MARK)
             except FileNotFoundError as absent:
                 if not is_absence(absent):
                     raise
                 return b""
-            return found
+            return content
 
-        return self._ask(read, "the store's mark cannot be read").decode("ascii", "replace").strip() or None
+        return self._run(read, "the store's mark cannot be read").decode("ascii", "replace").strip() or None
 
     def write_mark(self, mark: str) -> str:
-        """Mark the store, and return the mark.
+        """Write the store's mark and return it.
 
         Raises:
             StoreError: the store cannot be written.
         """
         filesystem, root = self._filesystem()
-        self._ask(lambda: filesystem.pipe_file(f"{root}/{_MARK}", mark.encode()), "the store cannot be marked")
+        self._run(lambda: filesystem.pipe_file(f"{root}/{_MARK}", mark.encode()), "the store cannot be marked")
         return mark
 
     def remove_drafts(self, older_than_s: float = DRAFT_LIFETIME_S) -> int:
-        """Remove what killed writers left in a local store, and say how many; an object store keeps no drafts.
+        """Remove the drafts of killed writers from a local store and return their number; object stores have none.
 
         Raises:
-            StoreUnavailable: the store cannot be written now.
+            StoreUnavailable: the store cannot be written at the moment.
         """
         filesystem, root = self._filesystem()
         if not isinstance(filesystem, LocalFileSystem):
@@ -229,18 +229,21 @@ class BlobStore:
             with contextlib.suppress(FileNotFoundError):
                 for draft in filesystem.ls(f"{root}/{_DRAFTS}", detail=True):
                     if time.time() - draft["mtime"] > older_than_s:
-                        with contextlib.suppress(FileNotFoundError):  # another sweeper was quicker
+                        with contextlib.suppress(FileNotFoundError):  # another process removed it first
                             filesystem.rm_file(draft["name"])
                             removed += 1
             return removed
 
-        return self._ask(remove, "drafts cannot be removed")
+        return self._run(remove, "drafts cannot be removed")
 
-    def _ask(self, operation: Callable[[], T], what: str) -> T:
-        """Run an operation on the store within its time.
+    def _run(self, operation: Callable[[], T], what: str) -> T:
+        """Run an operation on the store within its time-out.
 
-        Drivers raise errors of their own packages (botocore's, for one) that share no base with OSError: whatever they
-        raise means that the store is unavailable.
+        Drivers raise errors of their own packages (for example botocore's) that are not subclasses of OSError: any
+        error of a driver means that the store is unavailable.
+
+        Raises:
+            StoreUnavailable: the operation failed or timed out, or one timed out less than ``RESPITE_S`` ago.
         """
         if self._unavailable is not None and time.monotonic() < self._unavailable[0]:
             raise _unavailable(what, self._unavailable[1])
@@ -252,35 +255,35 @@ class BlobStore:
                 raise
             except Exception as fault:
                 log.warning("store.unavailable", what=what, error=f"{type(fault).__name__}: {fault}")
-                raise _unavailable(what, self._remembered(refusal_of(fault))) from fault
+                raise _unavailable(what, self._note_refusal(refusal_of(fault))) from fault
 
         try:
             return self._calls.call(translated, self._whole_s)
         except TimeoutError as late:
             log.warning("store.unavailable", what=what, error=str(late))
-            raise _unavailable(what, self._remembered(TOO_LATE)) from late
+            raise _unavailable(what, self._note_refusal(TOO_LATE)) from late
 
-    def _remembered(self, refusal: Refusal) -> Refusal:
+    def _note_refusal(self, refusal: Refusal) -> Refusal:
         if refusal is TOO_LATE:
             self._unavailable = (time.monotonic() + RESPITE_S, refusal)
         return refusal
 
     def _filesystem(self) -> tuple[AbstractFileSystem, str]:
-        """The filesystem and the root in it, opened once a process: S3's connections do not survive a fork."""
+        """Return the filesystem and its root, opened once per process: S3's connections do not survive a fork."""
         if self._opened is None or self._opened[0] != os.getpid():
             self._opened = (os.getpid(), *_open(self._url, self._answer_s))
         return self._opened[1], self._opened[2]
 
 
 def digest_of(data: bytes) -> str:
-    """The digest under which these bytes are kept."""
+    """Return the digest under which these bytes are stored."""
     return hashlib.sha256(data).hexdigest()
 
 
 def _open(url: str, answer_s: float) -> tuple[AbstractFileSystem, str]:
     scheme = url.partition("://")[0] if "://" in url else "file"
     try:
-        # Another process may have written an object a moment ago: a cached listing would deny it.
+        # A cached listing would not contain an object that another process has just written.
         filesystem, root = url_to_fs(
             url, use_listings_cache=False, skip_instance_cache=True, **_time_outs(scheme, answer_s)
         )
@@ -297,18 +300,18 @@ def _open(url: str, answer_s: float) -> tuple[AbstractFileSystem, str]:
     if isinstance(filesystem, LocalFileSystem):
         filesystem.auto_mkdir = True
     if scheme in _S3:
-        filesystem.retries = 1  # its own five tries come on top of botocore's
+        filesystem.retries = 1  # the driver's default of five multiplies botocore's own
     return filesystem, root.rstrip("/")
 
 
 def _time_outs(scheme: str, answer_s: float) -> dict[str, Any]:
-    """A driver's options that keep it from waiting for minutes; the time-outs that fsspec is configured with win."""
+    """Return driver options that bound its waiting; time-outs in fsspec's configuration take precedence."""
     if scheme not in _S3:
         return {}
-    ours = {"connect_timeout": CONNECT_S, "read_timeout": answer_s, "retries": {"total_max_attempts": 2}}
+    time_outs = {"connect_timeout": CONNECT_S, "read_timeout": answer_s, "retries": {"total_max_attempts": 2}}
     return {
-        "config_kwargs": ours | conf.get("s3", {}).get("config_kwargs", {}),
-        "max_concurrency": 1,  # pictures are small: read in one request, without asking for their size before
+        "config_kwargs": time_outs | conf.get("s3", {}).get("config_kwargs", {}),
+        "max_concurrency": 1,  # pictures are small: read in one request, without a request for their size
     }
 
 
@@ -319,7 +322,7 @@ def _path(root: str, digest: str) -> str:
 
 
 def _size(filesystem: AbstractFileSystem, path: str) -> int | None:
-    """How many bytes an object has; None when it is not there."""
+    """Return an object's size in bytes; None if it does not exist."""
     try:
         return int(filesystem.info(path)["size"])
     except FileNotFoundError as absent:
@@ -329,7 +332,7 @@ def _size(filesystem: AbstractFileSystem, path: str) -> int | None:
 
 
 def _is_empty(folder: str) -> bool:
-    """Whether a local folder is not there or holds nothing: a mount point without its disk looks like this."""
+    """Return whether a local folder is missing or empty, as a mount point without its disk is."""
     try:
         return not any(Path(folder).iterdir())
     except FileNotFoundError:

@@ -1,6 +1,6 @@
-"""Calls that are given up after some seconds, though nothing can interrupt them: a read from a dead network mount.
+"""Time-outs for calls that cannot be interrupted, such as a read from a network mount whose server is down.
 
-Each call runs in a thread of its own. A call that never returns keeps its thread, so their number is bounded.
+Each call runs in its own thread. A call that never returns occupies its thread forever, so their number is bounded.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ T = TypeVar("T")
 
 
 class BoundedCalls:
-    """Runs calls and stops waiting for those that take too long; at most ``most`` run at a time."""
+    """Runs calls with a time-out; at most ``most`` run concurrently."""
 
     def __init__(self, most: int, name: str) -> None:
         self._free = threading.BoundedSemaphore(most)
         self._name = name
 
     def call(self, function: Callable[[], T], seconds: float) -> T:
-        """The function's result, or whatever it raises.
+        """Call the function and return its result; its exceptions propagate.
 
         Raises:
-            TimeoutError: it did not return within ``seconds``, or too many calls before it still have not.
+            TimeoutError: the function did not return within ``seconds``, or too many earlier calls are still running.
         """
         deadline = time.monotonic() + seconds
         if not self._free.acquire(timeout=seconds):
@@ -36,7 +36,7 @@ class BoundedCalls:
         def run() -> None:
             try:
                 results.append(function())
-            except BaseException as fault:  # raised again by the caller, below
+            except BaseException as fault:  # raised again in the caller's thread, below
                 faults.append(fault)
             finally:
                 self._free.release()
@@ -44,7 +44,7 @@ class BoundedCalls:
 
         try:
             threading.Thread(target=run, name=self._name, daemon=True).start()
-        except Exception:  # the system has no thread left: nothing runs that would free the place
+        except Exception:  # no thread could be started, so none releases the semaphore
             self._free.release()
             raise
         if not returned.wait(deadline - time.monotonic()):

@@ -1,6 +1,6 @@
-"""Counters that outlive processes: what happened so often, by name. For figures, never for decisions.
+"""Persistent counters of events, by name. They are for metrics only; no decision depends on them.
 
-Events that are deleted go on counting: ``pruned_events:<action>:<state>`` says how many there were.
+Deleted inbox events remain counted: ``pruned_events:<action>:<state>`` is the number of events that were deleted.
 """
 
 from __future__ import annotations
@@ -24,30 +24,30 @@ def count(database: Database, name: str, amount: int = 1) -> None:
 
 
 def count_pruned(session: Session, events: Iterable[tuple[str, str]]) -> None:
-    """Keep count of events that were deleted: the action of each, as figures name it, and its state."""
+    """Count deleted events; each is given as its action, as the metrics name it, and its state."""
     for (action, state), number in Counter(events).items():
         _add(session, f"{_PRUNED}{action}:{state}", number)
 
 
 def pruned_events(database: Database) -> dict[tuple[str, str], int]:
-    """How many events were deleted, by action and state."""
-    names = _values(database, CounterRow.name.startswith(_PRUNED, autoescape=True))
-    parts = ((name.removeprefix(_PRUNED).rpartition(":"), value) for name, value in names.items())
+    """Return the number of deleted events by action and state."""
+    values = _values(database, CounterRow.name.startswith(_PRUNED, autoescape=True))
+    parts = ((name.removeprefix(_PRUNED).rpartition(":"), value) for name, value in values.items())
     return {(action, state): value for (action, _, state), value in parts}
 
 
 def _add(session: Session, name: str, amount: int) -> None:
-    added = session.execute(update(CounterRow).where(CounterRow.name == name).values(value=CounterRow.value + amount))
-    if added.rowcount == 0:  # type: ignore[attr-defined]
+    updated = session.execute(update(CounterRow).where(CounterRow.name == name).values(value=CounterRow.value + amount))
+    if updated.rowcount == 0:  # type: ignore[attr-defined]
         session.add(CounterRow(name=name, value=amount))
         session.flush()
 
 
 def counts(database: Database) -> dict[str, int]:
-    """Every counter but those of deleted events."""
+    """Return every counter except those of deleted events."""
     return _values(database, ~CounterRow.name.startswith(_PRUNED, autoescape=True))
 
 
-def _values(database: Database, which: ColumnElement[bool]) -> dict[str, int]:
+def _values(database: Database, condition: ColumnElement[bool]) -> dict[str, int]:
     with database.read() as session:
-        return {row.name: row.value for row in session.scalars(select(CounterRow).where(which))}
+        return {row.name: row.value for row in session.scalars(select(CounterRow).where(condition))}

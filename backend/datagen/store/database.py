@@ -1,4 +1,4 @@
-"""The door to the rows: reading sessions, writing sessions, migrations. SQLite by default, PostgreSQL for a team."""
+"""Database access: read sessions, write sessions and migrations. SQLite by default, PostgreSQL for a team."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from sqlalchemy.orm import Session
 
 from datagen.errors import SchemaProblem
 
-#: SQLite waits this long for another writer before it gives up; writers hold the lock for milliseconds.
+#: Seconds for which SQLite waits for another writer; writers hold the lock for milliseconds.
 SQLITE_BUSY_SECONDS = 30
-#: PostgreSQL accepts a connection within this, seconds.
+#: Time-out for a connection to PostgreSQL, seconds.
 CONNECT_SECONDS = 5
-#: PostgreSQL ends a statement after this, seconds, and one that waits for a lock after half of it.
+#: PostgreSQL's time-out for a statement, seconds; the time-out for a lock is half of it.
 STATEMENT_SECONDS = 120
-#: The number of the lock that an upgrade takes in PostgreSQL: any, as long as it is always the same.
+#: Key of the advisory lock that an upgrade takes in PostgreSQL; arbitrary, but the same in every release.
 UPGRADE_LOCK = 7_301_926
 _MIGRATIONS = Path(__file__).parent / "migrations"
-#: What is to be done about an error of the database, by what its driver says (lower case).
+#: Remedies for errors of the database, by words of the driver's message (lower case).
 _REMEDIES = {
     "password authentication failed": "It refuses the user or the password: correct them in DATAGEN_DATABASE_URL",
     "no password supplied": "It wants a password: write it into DATAGEN_DATABASE_URL, after the user's name and “:”",
@@ -37,21 +37,21 @@ _REMEDIES = {
     "disk is full": "The disk is full: make room in DATAGEN_DATA_DIR",
     "file is not a database": "The file that DATAGEN_DATABASE_URL names is no SQLite database: correct the address",
 }
-#: PostgreSQL's settings that bound a statement, with the share of its seconds.
+#: PostgreSQL's settings that bound a statement, with their shares of its time-out.
 _BOUNDS = {"statement_timeout": 1.0, "lock_timeout": 0.5}
 
 
 class Database:
-    """One engine and its two kinds of session.
+    """One engine with two kinds of session.
 
-    A *write* takes SQLite's write lock at its beginning (``BEGIN IMMEDIATE``): a transaction that begins as a
-    reader and turns writer fails at once when another wrote in between, however long it is willing to wait.
+    A *write* session takes SQLite's write lock at its beginning (``BEGIN IMMEDIATE``): a transaction that begins as a
+    reader and writes later fails at once if another one wrote in between, regardless of the busy time-out.
     """
 
     def __init__(self, url: str, *, statement_seconds: int = STATEMENT_SECONDS) -> None:
-        """``statement_seconds`` bounds each statement on PostgreSQL, on the server and, should that hang, here."""
+        """``statement_seconds`` bounds each statement on PostgreSQL: on the server and, if that hangs, here."""
         parsed = make_url(url)
-        # hide_parameters: an error that is logged must not tell what people wrote
+        # hide_parameters: a logged error must not contain users' data
         if parsed.get_backend_name() == "sqlite":
             if parsed.database and parsed.database != ":memory:":
                 Path(parsed.database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -66,70 +66,70 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Session]:
-        """A session that commits at the end, or rolls back on an error."""
+        """Yield a session that commits at the end, or rolls back on an error."""
         with Session(self._writing, expire_on_commit=False) as session, session.begin():
             yield session
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """A session for reading."""
+        """Yield a session for reading."""
         with Session(self.engine, expire_on_commit=False) as session:
             yield session
 
     @contextmanager
     def write_alone(self, lock: int) -> Iterator[Session]:
-        """A writing session that no other process is in at the same time, for the same ``lock``."""
+        """Yield a write session that is mutually exclusive across processes with others of the same ``lock``."""
         with self.write() as session:
-            _take_turns(session.connection(), lock)
+            _acquire_lock(session.connection(), lock)
             yield session
 
     def check_schema(self) -> None:
-        """See that the schema is the one that this version of the code works with.
+        """Check that the schema is the one that this version of the code requires.
 
         Raises:
-            SchemaProblem: it is older or newer, or there is none; the sentence names the fix.
+            SchemaProblem: the schema is older, newer or missing; the sentence names the fix.
             sqlalchemy.exc.SQLAlchemyError: the database does not answer.
         """
         known = schema_revisions()
         with self.engine.connect() as connection:
-            found = _revisions_in(connection)
-        if not found:
+            revisions = _revisions_in(connection)
+        if not revisions:
             raise SchemaProblem("the database has no tables yet; run: datagen migrate")
-        _refuse_unknown(found)
-        if known[-1] not in found:
+        _refuse_unknown(revisions)
+        if known[-1] not in revisions:
             raise SchemaProblem(
-                f"the database's schema ({', '.join(sorted(found))}) is older than this version of Datagen, which "
+                f"the database's schema ({', '.join(sorted(revisions))}) is older than this version of Datagen, which "
                 f"needs {known[-1]}; stop every process, then run: datagen migrate"
             )
 
     def upgrade(self, revision: str = "head") -> None:
-        """Move the schema forward; a database that is there already keeps its rows.
+        """Upgrade the schema; existing rows are kept.
 
-        Others may write meanwhile, and several processes upgrade at once: they wait for one another.
+        Other processes may write meanwhile. Concurrent upgrades wait for each other.
 
         Raises:
             SchemaProblem: the schema is newer than this version of the code.
         """
-        from alembic import command  # here alone: it takes a quarter of a second that no other use needs
+        from alembic import command  # imported here because it takes a quarter of a second, which other uses save
 
-        self._move(command.upgrade, revision)
+        self._migrate(command.upgrade, revision)
 
     def downgrade(self, revision: str) -> None:
-        """Move the schema back; what only the newer one can hold is lost."""
+        """Downgrade the schema; data that only the newer schema can hold is lost."""
         from alembic import command
 
-        self._move(command.downgrade, revision)
+        self._migrate(command.downgrade, revision)
 
-    def _move(self, move: Callable[[Any, str], None], revision: str) -> None:
+    def _migrate(self, migrate: Callable[[Any, str], None], revision: str) -> None:
         config = _alembic_config()
         with self._writing.connect() as connection, _unbounded(connection), connection.begin():
-            _take_turns(connection, UPGRADE_LOCK)
+            _acquire_lock(connection, UPGRADE_LOCK)
             _refuse_unknown(_revisions_in(connection))
             config.attributes["connection"] = connection
-            move(config, revision)
+            migrate(config, revision)
 
     def close(self) -> None:
-        """Give all connections back."""
+        """Close all connections of the pool."""
         self.engine.dispose()
 
 
@@ -142,12 +142,12 @@ def _alembic_config() -> Any:
 
 
 def schema_revisions() -> list[str]:
-    """Every revision of the schema that this version knows, in order: the migrations' files begin with them."""
+    """Return every schema revision that this version knows, in order, from the names of the migrations' files."""
     return sorted(path.name.partition("_")[0] for path in (_MIGRATIONS / "versions").glob("[0-9]*.py"))
 
 
 def explain(fault: SQLAlchemyError) -> str:
-    """A sentence that says what is wrong with the database and how to mend it; nothing that was read or written."""
+    """Return a sentence with the database's fault and its remedy; it contains no data of statements or rows."""
     driver = str(fault.orig).lower() if isinstance(fault, DBAPIError) else ""
     for words, remedy in _REMEDIES.items():
         if words in driver:
@@ -172,31 +172,31 @@ def explain(fault: SQLAlchemyError) -> str:
 
 
 def _revisions_in(connection: Connection) -> set[str]:
-    """The revisions of the schema in a database; none where it has no tables of ours."""
+    """Return the schema revisions of a database; empty if it has no tables of Datagen."""
     if not inspect(connection).has_table("alembic_version"):
         return set()
     return set(connection.execute(text("SELECT version_num FROM alembic_version")).scalars())
 
 
-def _refuse_unknown(found: set[str]) -> None:
+def _refuse_unknown(revisions: set[str]) -> None:
     known = schema_revisions()
-    if unknown := found - set(known):
+    if unknown := revisions - set(known):
         raise SchemaProblem(
             f"the database's schema ({', '.join(sorted(unknown))}) is newer than this version of Datagen, which "
             f"knows {known[-1]}; install the version that the other machines have"
         )
 
 
-def _take_turns(connection: Connection, lock: int) -> None:
-    """Wait for whoever holds this lock, and hold it until the transaction ends; SQLite has one writer anyway."""
+def _acquire_lock(connection: Connection, lock: int) -> None:
+    """Acquire an advisory lock until the transaction ends; on SQLite do nothing, because it has a single writer."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": lock})
 
 
 def is_unavailable(fault: BaseException) -> bool:
-    """Whether an error says that the database did not answer, and nothing of what was asked.
+    """Return whether an error means that the database is unavailable, not that the statement is wrong.
 
-    A full disk and a lock that was not got in time count as that too: both pass.
+    A full disk and a time-out for a lock count as unavailable too, because both are temporary.
     """
     if isinstance(fault, DBAPIError) and fault.connection_invalidated:
         return True
@@ -205,7 +205,7 @@ def is_unavailable(fault: BaseException) -> bool:
 
 @contextmanager
 def _unbounded(connection: Connection) -> Iterator[None]:
-    """Let statements take as long as they take: an upgrade of many rows, or the wait for another one."""
+    """Lift the time-outs of statements in the block, for an upgrade of many rows or the wait for another upgrade."""
     driver = connection.connection.driver_connection
     if connection.dialect.name != "postgresql" or driver is None:
         yield
@@ -217,7 +217,7 @@ def _unbounded(connection: Connection) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        connection.invalidate()  # without bounds it is of no use to others, and may be broken
+        connection.invalidate()  # it has no time-outs and may be broken: the pool must not reuse it
         raise
     with connection.begin():
         _set(connection, before)
@@ -230,13 +230,13 @@ def _set(connection: Connection, values: dict[str, Any]) -> None:
 
 
 def _connect_bounded(seconds: int, _dialect: Any, _record: Any, arguments: list[Any], options: dict[str, Any]) -> Any:
-    """Connect with bounds on everything that may hang."""
-    from datagen.store.postgresql import BoundedConnection  # here alone: SQLite needs no psycopg
+    """Connect with time-outs on everything that may hang."""
+    from datagen.store.postgresql import BoundedConnection  # imported here because SQLite needs no psycopg
 
     connection = BoundedConnection.connect(*arguments, **{"connect_timeout": CONNECT_SECONDS, **options})
     connection.answer_seconds = 1.25 * seconds + 1
     try:
-        # not as start-up options: connection poolers refuse those
+        # not as start-up options, which connection poolers refuse
         for name, share in _BOUNDS.items():
             connection.execute("SELECT set_config(%s, %s, false)", (name, str(int(1000 * share * seconds))))
         connection.commit()
@@ -247,10 +247,10 @@ def _connect_bounded(seconds: int, _dialect: Any, _record: Any, arguments: list[
 
 
 def _sqlite_connected(connection: SqliteConnection, _record: Any) -> None:
-    connection.isolation_level = None  # transactions begin where we say, see _sqlite_begins
+    connection.isolation_level = None  # _sqlite_begins begins the transactions, not the driver
     cursor = connection.cursor()
     cursor.execute("PRAGMA journal_mode = WAL")
-    cursor.execute("PRAGMA synchronous = FULL")  # what was answered for survives a power cut too
+    cursor.execute("PRAGMA synchronous = FULL")  # acknowledged writes survive a power cut
     cursor.execute("PRAGMA foreign_keys = ON")
     cursor.close()
 

@@ -1,7 +1,7 @@
-"""Fingerprints of what all processes of an installation must share, kept in its database.
+"""Fingerprints of the secrets that all processes of an installation must share, stored in its database.
 
-A fingerprint is a salted scrypt hash: it tells whether two processes have the same secret, and not what the secret is.
-Of a secret that was changed several values may be accepted; the newest one is the current one.
+A fingerprint is a salted scrypt hash: it shows whether two processes have the same secret without revealing the secret.
+While a secret is being changed, several values may be accepted; the newest one is the current one.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from sqlalchemy.orm import Session
 
 from datagen.store.tables import SharedSecretRow
 
-#: Cost of scrypt: 16 MiB and some 40 ms a hash, so that a password is not guessed from a backup's rows.
+#: Cost of scrypt: 16 MiB and some 40 ms per hash, so that a password cannot be guessed from a backup's rows.
 _COST, _BLOCK = 2**14, 8
 
 
 @dataclass(frozen=True, slots=True)
 class SharedSecret:
-    """A secret as one process has it: every value that it accepts, the newest last; none where it lacks it."""
+    """A secret in one process: every value that the process accepts, the newest last; empty if it has none."""
 
     name: str
     values: tuple[str, ...] = field(repr=False)
@@ -35,43 +35,43 @@ class Standing(StrEnum):
 
     UNREGISTERED = "unregistered"  #: nothing is registered under this name
     MISSING = "missing"  #: the process has no value
-    CURRENT = "current"  #: it is the current one
-    PREVIOUS = "previous"  #: it is accepted, and there is a newer one
-    NEWER = "newer"  #: it is unknown, and the process also has the current one: it was changed here
-    OTHER = "other"  #: it is unknown, and so are the others
+    CURRENT = "current"  #: the value is the current one
+    PREVIOUS = "previous"  #: the value is accepted, but a newer one is registered
+    NEWER = "newer"  #: the value is not registered, but the process also has the current one: it was changed here
+    OTHER = "other"  #: the value is not registered, and the process does not have the current one
 
 
 def standing(session: Session, secret: SharedSecret) -> Standing:
-    """Compare a process's secret with the registered fingerprints."""
+    """Return how a process's secret compares with the registered fingerprints."""
     rows = _rows(session, secret.name)
     if not rows:
         return Standing.UNREGISTERED
     if not secret.values:
         return Standing.MISSING
     accepted = {row.fingerprint: row.is_current for row in rows}
-    newest = accepted.get(fingerprint(secret.values[-1], rows[0].salt))
-    if newest is not None:
-        return Standing.CURRENT if newest else Standing.PREVIOUS
+    newest_is_current = accepted.get(fingerprint(secret.values[-1], rows[0].salt))
+    if newest_is_current is not None:
+        return Standing.CURRENT if newest_is_current else Standing.PREVIOUS
     if any(accepted.get(fingerprint(value, rows[0].salt)) for value in secret.values[:-1]):
         return Standing.NEWER
     return Standing.OTHER
 
 
 def register(session: Session, secret: SharedSecret, *, exposed: bool = False) -> None:
-    """Have exactly this process's values accepted, the newest as the current one. Writes nothing that is so already.
+    """Register exactly this process's values, the newest as the current one; rows that are up to date stay unchanged.
 
-    ``exposed`` marks values that were sent in webhooks' headers by an earlier release.
+    ``exposed`` marks values that an earlier release sent in webhooks' headers.
     """
     rows = {row.fingerprint: row for row in _rows(session, secret.name)}
     salt = next((row.salt for row in rows.values()), secrets.token_hex(16))
-    wanted = dict.fromkeys(fingerprint(value, salt) for value in secret.values)
-    newest = [*wanted][-1]
+    digests = dict.fromkeys(fingerprint(value, salt) for value in secret.values)
+    newest = [*digests][-1]
     for digest, row in rows.items():
-        if digest not in wanted:
+        if digest not in digests:
             session.delete(row)
         elif row.is_current != (digest == newest):
             row.is_current = digest == newest
-    for digest in wanted:
+    for digest in digests:
         if digest not in rows:
             session.add(
                 SharedSecretRow(
@@ -81,20 +81,20 @@ def register(session: Session, secret: SharedSecret, *, exposed: bool = False) -
 
 
 def accepts_others(session: Session, secret: SharedSecret) -> bool:
-    """Whether other values are registered than the ones that the process has."""
+    """Return whether the registered values differ from the process's values."""
     rows = _rows(session, secret.name)
     salt = next((row.salt for row in rows), "")
     return {row.fingerprint for row in rows} != {fingerprint(value, salt) for value in secret.values}
 
 
 def is_exposed(session: Session, name: str) -> bool:
-    """Whether the current value was sent in webhooks' headers by an earlier release."""
+    """Return whether an earlier release sent the current value in webhooks' headers."""
     return any(row.exposed for row in _rows(session, name) if row.is_current)
 
 
 @lru_cache(maxsize=64)  # a start compares the same few values several times
 def fingerprint(value: str, salt: str) -> str:
-    """The fingerprint of a value (64 hexadecimal digits)."""
+    """Return the fingerprint of a value (64 hexadecimal digits)."""
     return hashlib.scrypt(value.encode(), salt=salt.encode(), n=_COST, r=_BLOCK, p=1, dklen=32).hex()
 
 

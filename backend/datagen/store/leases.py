@@ -1,9 +1,9 @@
-"""Leases: one process at a time works on a row, and a dead one's work becomes free when its lease ends.
+"""Leases: one process at a time works on a row, and the row of a dead process becomes free when its lease expires.
 
-A lease is short, and renewed by a thread beside the work for as long as its process lives: what takes hours is not
-taken from who is at it, and what a killed process left is free soon. Claiming hands out a fencing token (as in
-Kleppmann, *Designing Data-Intensive Applications*, chapter 8): whoever finds another token in the row on coming back
-has lost it, and must not write what it made.
+A lease is short, and a background thread renews it as long as the process runs: work of hours keeps its lease, and the
+work of a killed process becomes free soon. Claiming a row issues a fencing token (as in Kleppmann, *Designing
+Data-Intensive Applications*, chapter 8): a process that later finds another token in the row has lost the lease and
+must not write its result.
 """
 
 from __future__ import annotations
@@ -30,43 +30,43 @@ R = TypeVar("R", InboxRow, OutboxRow, ShardRow)
 
 log = structlog.get_logger()
 
-#: An error's text is kept up to this length; the whole of it is in the log.
+#: Longest error text that is stored in a row, characters; the log contains all of it.
 LONGEST_ERROR = 1000
-#: How often a lease is renewed in its time: a database that is away for most of it does no harm.
+#: Renewals per duration of a lease: the database may be unavailable for most of that time without harm.
 RENEWALS = 6
 
 
 def claim(session: Session, kind: type[R], row_id: int, seconds: float) -> R | None:
-    """The row, now ours for ``seconds``; None when it is done, not due yet, or somebody else's."""
-    moment = now()
+    """Claim a row for ``seconds`` and return it; None if it is done, not due yet, or leased by another process."""
+    current_time = now()
     free = or_(
-        and_(kind.state == WorkState.PENDING, kind.due_at <= moment),
-        and_(kind.state == WorkState.RUNNING, kind.due_at <= moment),
+        and_(kind.state == WorkState.PENDING, kind.due_at <= current_time),
+        and_(kind.state == WorkState.RUNNING, kind.due_at <= current_time),
     )
-    taken = session.execute(
+    claimed = session.execute(
         update(kind)
         .where(kind.id == row_id, free)
         .values(
             state=WorkState.RUNNING,
             token=secrets.token_hex(16),
-            due_at=moment + timedelta(seconds=seconds),
+            due_at=current_time + timedelta(seconds=seconds),
             attempts=kind.attempts + 1,
         )
         .execution_options(synchronize_session=False)
     )
-    if taken.rowcount != 1:  # type: ignore[attr-defined]
+    if claimed.rowcount != 1:  # type: ignore[attr-defined]
         return None
     return session.get(kind, row_id, populate_existing=True)
 
 
 def get_if_owned(session: Session, kind: type[R], row_id: int, token: str | None) -> R | None:
-    """The row, locked until the transaction ends, if the lease is still ours; None when it was lost."""
+    """Return the row, locked until the transaction ends; None if the lease with this token was lost."""
     row = session.get(kind, row_id, populate_existing=True, with_for_update=True)
     return row if row is not None and row.state == WorkState.RUNNING and row.token == token else None
 
 
 def renew(session: Session, kind: type[R], row_id: int, token: str | None, seconds: float) -> bool:
-    """Make the lease last ``seconds`` from now; False when it was lost."""
+    """Extend the lease to ``seconds`` from now and return True; return False if it was lost."""
     row = get_if_owned(session, kind, row_id, token)
     if row is None:
         return False
@@ -76,11 +76,11 @@ def renew(session: Session, kind: type[R], row_id: int, token: str | None, secon
 
 @contextmanager
 def keep_renewed(database: Database, row: R, seconds: float) -> Iterator[threading.Event]:
-    """Renew a claimed row's lease while the block lasts; the event is set once it was lost, or cancelled."""
+    """Renew a claimed row's lease until the block ends; the event is set once the lease is lost or cancelled."""
     kind, row_id, token = type(row), row.id, row.token
     lost = threading.Event()
 
-    def renewing() -> bool:
+    def renew_lease() -> bool:
         try:
             with database.write() as session:
                 if not renew(session, kind, row_id, token, seconds):
@@ -89,37 +89,37 @@ def keep_renewed(database: Database, row: R, seconds: float) -> Iterator[threadi
             log.warning("lease.not_renewed", kind=kind.__tablename__, row=row_id, reason=type(fault).__name__)
         return not lost.is_set()
 
-    with run_periodically(renewing, seconds / RENEWALS, f"lease-{kind.__tablename__}-{row_id}"):
+    with run_periodically(renew_lease, seconds / RENEWALS, f"lease-{kind.__tablename__}-{row_id}"):
         yield lost
 
 
 def finish(row: LeasedRow) -> None:
-    """Mark a held row as done."""
+    """Mark a claimed row as done."""
     row.state, row.token, row.error, row.waiting_since = WorkState.DONE, None, "", None
 
 
 def postpone(row: LeasedRow, error: str, until: datetime) -> None:
-    """Give a held row back, to be tried again at ``until``."""
+    """Release a claimed row, to be retried at ``until``."""
     row.state, row.token, row.due_at, row.error = WorkState.PENDING, None, until, plain(error)[:LONGEST_ERROR]
 
 
 def wait(row: LeasedRow, error: str, until: datetime) -> None:
-    """Give a held row back because something outside is unavailable; the attempt does not count as a failure."""
+    """Release a claimed row because another service is unavailable; the attempt does not count as a failure."""
     postpone(row, error, until)
     row.waits += 1
     row.waiting_since = row.waiting_since or now()
 
 
 def failures(row: LeasedRow) -> int:
-    """How many attempts on a row, the one under way included, were not ended by an outage."""
+    """Return the number of attempts on a row that no outage ended, including the current attempt."""
     return row.attempts - row.waits
 
 
 def start_afresh(row: LeasedRow) -> None:
-    """Count a row's attempts from nothing again."""
+    """Reset a row's counts of attempts and waits."""
     row.attempts, row.waits, row.waiting_since = 0, 0, None
 
 
 def give_up(row: LeasedRow, error: str) -> None:
-    """Mark a held row as failed, with the reason for people to see."""
+    """Mark a claimed row as failed, with the reason that users see."""
     row.state, row.token, row.error = WorkState.FAILED, None, plain(error)[:LONGEST_ERROR]

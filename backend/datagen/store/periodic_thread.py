@@ -1,4 +1,4 @@
-"""Something that is done from time to time beside longer work: a lease renewed, progress told, a sign of life given."""
+"""Periodic calls in a background thread during longer work: renewing a lease, writing progress, sending a heartbeat."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from contextlib import contextmanager
 
 @contextmanager
 def run_periodically(act: Callable[[], bool | None], seconds: float, name: str) -> Iterator[None]:
-    """Call ``act`` every so many seconds while the block lasts, in a thread of that name.
+    """Call ``act`` every ``seconds`` until the block ends, in a thread called ``name``.
 
-    It is not called any more once the block has ended, or it has answered False. What it raises ends the thread: it
-    catches its own faults.
+    The calls stop once the block has ended or ``act`` has returned False. An exception of ``act`` ends the thread, so
+    ``act`` has to handle its own errors.
     """
     done = threading.Event()
 
-    def again_and_again() -> None:
+    def repeat() -> None:
         while not done.wait(seconds):
             if act() is False:
                 return
 
-    thread = threading.Thread(target=again_and_again, name=name, daemon=True)
+    thread = threading.Thread(target=repeat, name=name, daemon=True)
     thread.start()
     try:
         yield

@@ -1,7 +1,7 @@
-"""A connection to PostgreSQL that does not wait without end for a server that hangs.
+"""A connection to PostgreSQL with a time-out for servers that hang.
 
-The server's own ``statement_timeout`` ends what is slow. A server that is frozen, or was cut off without a word, ends
-nothing, and psycopg would wait for it for as long as the system keeps the connection open.
+The server's own ``statement_timeout`` ends slow statements. A server that is frozen or disconnected silently enforces
+no time-out, and psycopg would wait for it as long as the operating system keeps the connection open.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import psycopg
 
 
 class BoundedConnection(psycopg.Connection[Any]):
-    """psycopg's connection; one that got no answer within ``answer_seconds`` (None: any time) is closed."""
+    """psycopg's connection, closed if the server does not answer within ``answer_seconds`` (None: no limit)."""
 
     answer_seconds: float | None = None
 
@@ -22,31 +22,35 @@ class BoundedConnection(psycopg.Connection[Any]):
         """Wait for the answer to a statement; psycopg calls this.
 
         Raises:
-            psycopg.OperationalError: it did not come in time.
+            psycopg.OperationalError: the answer did not arrive in time.
         """
         if self.answer_seconds is None:
             return super().wait(gen, *args, **kwargs)
         try:
-            return super().wait(_until(gen, time.monotonic() + self.answer_seconds), *args, **kwargs)
+            return super().wait(_with_deadline(gen, time.monotonic() + self.answer_seconds), *args, **kwargs)
         except _TooLate:
-            self.close()  # what it was asked may still come to be answered
+            self.close()  # a late answer would be taken for the next statement's
             raise psycopg.OperationalError(
                 f"the server did not answer within {self.answer_seconds:g} s; the connection was closed"
             ) from None
 
 
 class _TooLate(Exception):
-    """The answer did not come in time."""
+    """The answer did not arrive in time."""
 
 
-def _until(waiting: Any, deadline: float) -> Generator[Any, Any, Any]:
-    """Pass a generator of psycopg's through; it is resumed several times a second, whether something came or not."""
+def _with_deadline(generator: Any, deadline: float) -> Generator[Any, Any, Any]:
+    """Delegate to a generator of psycopg, which resumes it several times a second even without data.
+
+    Raises:
+        _TooLate: the deadline passed without an answer.
+    """
     try:
-        wanted = next(waiting)
+        events = next(generator)
         while True:
-            ready = yield wanted
+            ready = yield events
             if not ready and time.monotonic() > deadline:
                 raise _TooLate
-            wanted = waiting.send(ready)
+            events = generator.send(ready)
     except StopIteration as end:
         return end.value

@@ -1,7 +1,7 @@
-"""The data folder is its owner's alone, also one that was made open: by hand, by a mount, or by an older release.
+"""Permissions of the data folder: only its owner may use it, even if it was created open to others.
 
-New files are closed by the process's umask. This closes what is there already, and refuses a folder that others could
-have put something into.
+A folder may have been created open by hand, by a mount, or by an older release. The process's umask restricts new
+files. This module restricts existing ones, and refuses a folder to which others could have added files.
 """
 
 from __future__ import annotations
@@ -12,44 +12,46 @@ from pathlib import Path
 
 from datagen.errors import SettingsProblem
 
-#: What Datagen keeps in its data folder, by pattern.
-_OURS = ("datagen.sqlite3", "datagen.sqlite3-*", "secrets", "images", "diffusion")
-#: A folder of this name is Datagen's, whatever else lies in it.
+#: Glob patterns of Datagen's entries in the data folder.
+_OWN_PATTERNS = ("datagen.sqlite3", "datagen.sqlite3-*", "secrets", "images", "diffusion")
+#: A folder of this name belongs to Datagen, regardless of its other content.
 _DEFAULT_NAME = ".datagen"
-_OTHERS, _OTHERS_WRITE = 0o077, 0o022
+_GROUP_AND_OTHERS, _GROUP_AND_OTHERS_WRITE = 0o077, 0o022
 
 
 def close_to_others(folder: Path) -> list[Path]:
-    """Take from group and others what they may do with an existing data folder and with what Datagen keeps in it.
+    """Remove the permissions of group and others from an existing data folder and from Datagen's entries in it.
 
-    A folder that holds other things too stays readable as it is; only what is Datagen's is closed then.
+    A folder with other content keeps its own permissions; only Datagen's entries in it are restricted.
 
     Returns:
-        What was closed.
+        The paths whose permissions were changed.
 
     Raises:
-        SettingsProblem: others can write to it and it holds other things too, it belongs to another user, or its mode
-            cannot be changed.
+        SettingsProblem: others can write to the folder and it has other content, the folder or an entry belongs to
+            another user, or a mode cannot be changed.
     """
     try:
         info = folder.stat()
     except FileNotFoundError:
-        return []  # it is made closed
+        return []  # it will be created with restricted permissions
     if not stat.S_ISDIR(info.st_mode):
         raise SettingsProblem(f"DATAGEN_DATA_DIR is {folder}, which is not a folder; name another")
     owners = {os.geteuid(), info.st_uid} if os.geteuid() == 0 else {os.geteuid()}
     _check_owner(folder, info, owners)
-    ours = [path for pattern in _OURS for path in folder.glob(pattern) if not path.is_symlink()]
-    whole = folder.name == _DEFAULT_NAME or {path.name for path in folder.iterdir()} == {path.name for path in ours}
-    if not whole and info.st_mode & _OTHERS_WRITE:
+    own_entries = [path for pattern in _OWN_PATTERNS for path in folder.glob(pattern) if not path.is_symlink()]
+    is_exclusive = folder.name == _DEFAULT_NAME or {path.name for path in folder.iterdir()} == {
+        path.name for path in own_entries
+    }
+    if not is_exclusive and info.st_mode & _GROUP_AND_OTHERS_WRITE:
         raise SettingsProblem(
             f"others can write to DATAGEN_DATA_DIR {folder} (mode {stat.S_IMODE(info.st_mode):o}), so its secrets may "
             f"be theirs: name a folder of Datagen's own, e.g. {folder / 'datagen'}, or run: chmod 700 {folder}"
         )
-    kept = [*ours, *(path for path in (folder / "secrets").glob("*") if not path.is_symlink())]
-    for path in kept:
+    entries = [*own_entries, *(path for path in (folder / "secrets").glob("*") if not path.is_symlink())]
+    for path in entries:
         _check_owner(path, path.lstat(), owners)
-    return [path for path in ([folder] if whole else []) + kept if _close(path)]
+    return [path for path in ([folder] if is_exclusive else []) + entries if _restrict(path)]
 
 
 def _check_owner(path: Path, info: os.stat_result, owners: set[int]) -> None:
@@ -60,14 +62,14 @@ def _check_owner(path: Path, info: os.stat_result, owners: set[int]) -> None:
         )
 
 
-def _close(path: Path) -> bool:
-    """Whether the path was open to others, and is not any more."""
+def _restrict(path: Path) -> bool:
+    """Remove the permissions of others from a path; return whether it had any."""
     try:
         mode = stat.S_IMODE(path.lstat().st_mode)
-        if not mode & _OTHERS:
+        if not mode & _GROUP_AND_OTHERS:
             return False
-        path.chmod(mode & ~_OTHERS)
-    except FileNotFoundError:  # SQLite's own files come and go
+        path.chmod(mode & ~_GROUP_AND_OTHERS)
+    except FileNotFoundError:  # SQLite creates and removes its auxiliary files
         return False
     except OSError as refusal:
         raise SettingsProblem(

@@ -1,7 +1,7 @@
-"""Why a storage driver failed, in a few words that name no bucket, endpoint or path, and what mends it.
+"""Causes and remedies of a storage driver's errors, in a few words that name no bucket, endpoint or path.
 
-Drivers raise errors of their own packages (botocore's, aiohttp's) that are not installed everywhere, so errors are
-recognized by the names of their classes, by their error number, and by the code that an S3 server answered.
+Drivers raise errors of packages that are not installed everywhere (botocore, aiohttp), so errors are recognized by the
+names of their classes, by their error number, and by the error code that an S3 server returned.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 
 class Refusal(NamedTuple):
-    """Why it failed, and what a person can do."""
+    """The cause of a failure and its remedy for the user."""
 
     reason: str
     remedy: str
@@ -25,9 +25,9 @@ _RIGHTS = "give Datagen's user or credentials the right to read, write, list and
 _CREDENTIALS = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY to credentials that the store accepts"
 _ROOM = "make room in it"
 
-#: It accepted a connection or a call, and nothing came of it.
+#: The store accepted a connection or a call and did not answer in time.
 TOO_LATE = Refusal("it did not answer in time", _REACH)
-#: Codes that S3 servers answer.
+#: Refusals by error code of S3 servers.
 _CODES = {
     "NoSuchBucket": Refusal(
         "its bucket does not exist", "create the bucket, or set DATAGEN_STORE_URL to one that exists"
@@ -35,7 +35,7 @@ _CODES = {
     "InvalidBucketName": Refusal("its bucket's name is not valid", "set DATAGEN_STORE_URL to a bucket that exists"),
     "AccessDenied": Refusal("access is denied", _RIGHTS),
     "AllAccessDisabled": Refusal("access is denied", _RIGHTS),
-    # to a HEAD, which has no body that could hold a code
+    # the answer to a HEAD request, which has no body and so no error code
     "403": Refusal("access is denied", f"{_CREDENTIALS}, and {_RIGHTS}"),
     "InvalidAccessKeyId": Refusal("it does not know the access key", _CREDENTIALS),
     "SignatureDoesNotMatch": Refusal("it does not accept the secret key", _CREDENTIALS),
@@ -46,7 +46,7 @@ _CODES = {
     "XMinioStorageFull": Refusal("it is full", _ROOM),
     "QuotaExceeded": Refusal("it is full", _ROOM),
 }
-#: Error numbers of the system.
+#: Refusals by error number of the operating system.
 _NUMBERS = {
     errno.ENOSPC: Refusal("it is full ({})", _ROOM),
     errno.EDQUOT: Refusal("it is full ({})", _ROOM),
@@ -64,7 +64,7 @@ _NUMBERS = {
     errno.ENOTDIR: Refusal("a file is in the place of its folder ({})", "set DATAGEN_STORE_URL to a folder"),
     errno.EMFILE: Refusal("this process has too many open files ({})", "raise its limit of open files"),
 }
-#: Classes of botocore's, aiohttp's and Python's errors, the special ones first.
+#: Refusals by class name of botocore's, aiohttp's and Python's errors; subclasses first.
 _CLASSES = {
     "ReadTimeoutError": TOO_LATE,
     "ConnectTimeoutError": TOO_LATE,
@@ -78,21 +78,21 @@ _CLASSES = {
     "ConnectionClosedError": Refusal("it closed the connection", _REACH),
     "EndpointConnectionError": Refusal("it cannot be reached", _REACH),
 }
-#: Of a code that a server answered only this is repeated.
+#: Format of an error code; a server's code in another format is ignored.
 _CODE = re.compile(r"[A-Za-z0-9]{1,40}")
 
 
 def refusal_of(fault: BaseException) -> Refusal:
-    """Why a driver failed and what mends it."""
-    for one in _chain(fault):
-        if (code := _code(one)) is not None:
-            return _answered(code, _status(one))
+    """Return the cause and the remedy of a driver's error."""
+    for error in _chain(fault):
+        if (code := _code(error)) is not None:
+            return _refusal_of_code(code, _status(error))
     chain = list(_chain(fault))
-    for one in chain:
-        if isinstance(one, OSError) and one.errno in _NUMBERS:
-            reason, remedy = _NUMBERS[one.errno]
-            return Refusal(reason.format(os.strerror(one.errno)), remedy)
-    names = {kind.__name__ for one in chain for kind in type(one).__mro__}
+    for error in chain:
+        if isinstance(error, OSError) and error.errno in _NUMBERS:
+            reason, remedy = _NUMBERS[error.errno]
+            return Refusal(reason.format(os.strerror(error.errno)), remedy)
+    names = {kind.__name__ for error in chain for kind in type(error).__mro__}
     for name, refusal in _CLASSES.items():
         if name in names:
             return refusal
@@ -102,11 +102,11 @@ def refusal_of(fault: BaseException) -> Refusal:
 
 
 def is_absence(fault: FileNotFoundError) -> bool:
-    """Whether an object alone is missing; False when its whole bucket is."""
-    return all(_code(one) != "NoSuchBucket" for one in _chain(fault))
+    """Return whether only an object is missing; False if its whole bucket is missing."""
+    return all(_code(error) != "NoSuchBucket" for error in _chain(fault))
 
 
-def _answered(code: str, status: int | None) -> Refusal:
+def _refusal_of_code(code: str, status: int | None) -> Refusal:
     if code in _CODES:
         return _CODES[code]
     words = [str(word) for word in (status, code) if word is not None and str(word) != "None"]
@@ -114,13 +114,13 @@ def _answered(code: str, status: int | None) -> Refusal:
 
 
 def _chain(fault: BaseException) -> Iterator[BaseException]:
-    """The error and what it was raised from."""
+    """Yield the error, then its causes and contexts."""
     seen: set[int] = set()
-    one: BaseException | None = fault
-    while one is not None and id(one) not in seen:
-        seen.add(id(one))
-        yield one
-        one = one.__cause__ or one.__context__
+    error: BaseException | None = fault
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _response(fault: BaseException) -> dict[str, Any]:
@@ -135,6 +135,6 @@ def _code(fault: BaseException) -> str | None:
 
 
 def _status(fault: BaseException) -> int | None:
-    about = _response(fault).get("ResponseMetadata")
-    status = about.get("HTTPStatusCode") if isinstance(about, dict) else None
+    metadata = _response(fault).get("ResponseMetadata")
+    status = metadata.get("HTTPStatusCode") if isinstance(metadata, dict) else None
     return status if isinstance(status, int) else None

@@ -1,4 +1,4 @@
-"""Signed, expiring links to pictures: who has the link may see the picture, until it expires."""
+"""Signed, expiring links to pictures: a link grants access to one picture until it expires."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from itsdangerous import BadSignature, TimestampSigner, URLSafeTimedSerializer
 from datagen.domain.wording import counted
 from datagen.errors import Refused
 
-#: The links' first path segment below the web process's own address.
+#: First path segment of the links, below the web process's base URL.
 PREFIX = "images"
 
 _DAY_S = 86_400
-#: Days by which the clock of the machine that made a link may be ahead: across midnight, or a wrong time zone.
+#: Days by which the clock of the machine that signed a link may be ahead: around midnight, or a wrong time zone.
 _DAYS_AHEAD = 1
 
 
 class _DaySigner(TimestampSigner):
-    """Stamps the day instead of the second: the same picture has the same link all day.
+    """Signer with a time stamp of the day instead of the second: a picture's link stays the same all day.
 
-    So a task that is told again is found as it is and left alone, and browsers find the picture in their cache.
+    A task that is published again is therefore unchanged and not rewritten, and browsers use their cached picture.
     """
 
     def get_timestamp(self) -> int:
-        """The beginning of this day (UTC), in seconds since the epoch."""
+        """Return the beginning of the current day (UTC), in seconds since the epoch."""
         return super().get_timestamp() // _DAY_S * _DAY_S
 
 
 class SignedUrls:
-    """Makes and checks links; one lives until the end of the day ``days`` after it was made.
+    """Creates and verifies links; a link is valid until the end of the day ``days`` after its creation.
 
-    Of several keys the last one signs, and each lets a link in: so the key is changed while links of the old one are
-    still about.
+    If there are several keys, the last one signs and each one verifies. This allows a change of the key while links
+    that the old key signed are still in use.
     """
 
     def __init__(self, own_url: str, key: bytes | Sequence[bytes], days: int) -> None:
@@ -42,11 +42,11 @@ class SignedUrls:
         self._days = days
 
     def make(self, digest: str) -> str:
-        """The address of a stored picture."""
+        """Return a link to a stored picture."""
         return f"{self._base}/{digest}.png?key={self._signer.dumps(digest[:16])}"
 
     def opens(self, link: str, digest: str) -> bool:
-        """Whether a link leads to us and shows this picture."""
+        """Return whether a link is a valid link of this installation to this picture."""
         address, _, key = link.partition("?key=")
         if address != f"{self._base}/{digest}.png":
             return False
@@ -57,10 +57,10 @@ class SignedUrls:
         return True
 
     def check(self, digest: str, key: str) -> None:
-        """Let a good link pass.
+        """Verify the key of a link to a picture.
 
         Raises:
-            Refused: the link was not made by us for this picture, has expired, or is dated more than a day ahead.
+            Refused: the key was not signed for this picture, has expired, or is dated more than a day ahead.
         """
         try:
             signed, made_at = self._signer.loads(key, return_timestamp=True)

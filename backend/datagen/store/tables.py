@@ -1,4 +1,4 @@
-"""The tables. A row is the truth of what is to be done; a queued job is only the knock on the door."""
+"""The tables. Rows are the source of truth; a queued job only triggers work on a row."""
 
 from __future__ import annotations
 
@@ -28,56 +28,56 @@ from datagen.domain.verdict import Opinion
 
 
 def now() -> datetime:
-    """This moment, in UTC."""
+    """Return the current time in UTC."""
     return datetime.now(UTC)
 
 
 class Instant(TypeDecorator[datetime]):
-    """A moment in UTC; SQLite forgets time zones, so it is put back on reading."""
+    """A time in UTC. SQLite does not store time zones, so the time zone is added on reading."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        """Give a naive value its time zone back."""
+        """Return the value with the time zone UTC if it has none."""
         return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
 
 
 class WorkState(StrEnum):
-    """Where a piece of work stands: an event, a shard, something to publish, a batch."""
+    """State of a unit of work: an inbox event, a shard, an outbox entry or a batch."""
 
-    PENDING = "pending"  #: to be done
-    RUNNING = "running"  #: somebody is at it until the lease ends
+    PENDING = "pending"  #: not started
+    RUNNING = "running"  #: a process works on it until the lease expires
     DONE = "done"  #: finished
-    FAILED = "failed"  #: given up; the reason stands beside it
-    CANCELLED = "cancelled"  #: nobody wants it any more
+    FAILED = "failed"  #: not retried any more; the row contains the reason
+    CANCELLED = "cancelled"  #: no longer needed
 
 
 class BatchKind(StrEnum):
-    """What a batch of samples is for."""
+    """Purpose of a batch of samples."""
 
-    ROUND = "round"  #: a preview round, to be judged
-    RUN = "run"  #: a generation run, into the dataset
+    ROUND = "round"  #: a preview round for review
+    RUN = "run"  #: a generation run for the dataset
 
 
 class OutboxKind(StrEnum):
-    """What Label Studio must be told about."""
+    """Kind of a change that has to be published to Label Studio."""
 
     SAMPLES = "samples"  #: the samples of a shard, as review or dataset tasks
     DECISION = "decision"  #: a decision point, as a task
     TABS = "tabs"  #: the saved tabs of a preview round
-    REVIEW_TASKS = "review_tasks"  #: the verdicts in a round's task list, and which of its tasks wait for one
-    PROPOSAL = "proposal"  #: what is proposed for an input task, where an older proposal may be shown
+    REVIEW_TASKS = "review_tasks"  #: the verdicts in a round's task list, and the tasks without a verdict
+    PROPOSAL = "proposal"  #: the proposal for an input task, which may still show an older one
 
 
-def _readable(kind: type[StrEnum]) -> Enum:
-    """An enumeration stored as its value in a plain column: people can read it, and a new value needs no migration."""
+def _enumeration_column(kind: type[StrEnum]) -> Enum:
+    """Return a type that stores an enumeration's value as text: readable, and new values need no migration."""
     return Enum(
         kind, native_enum=False, create_constraint=False, length=20, values_callable=lambda e: [m.value for m in e]
     )
 
 
-#: every enumeration that a column holds
+#: every enumeration that is the type of a column
 _ENUMERATIONS: tuple[type[StrEnum], ...] = (
     StudyState,
     SpecState,
@@ -95,7 +95,7 @@ _COLUMN_TYPES: dict[Any, Any] = {
     list[int]: JSON(),
     list[dict[str, Any]]: JSON(),
 }
-_COLUMN_TYPES |= {kind: _readable(kind) for kind in _ENUMERATIONS}
+_COLUMN_TYPES |= {kind: _enumeration_column(kind) for kind in _ENUMERATIONS}
 
 
 class Row(DeclarativeBase):
@@ -105,19 +105,19 @@ class Row(DeclarativeBase):
 
 
 class Leased:
-    """Work that one process at a time does, for as long as its lease lasts.
+    """Columns of work that one process at a time does under a lease.
 
-    ``token`` is the fence: who lost the lease finds another token there, and writes nothing.
+    ``token`` is the fencing token: a process that lost the lease finds another token and must not write its result.
     """
 
     state: Mapped[WorkState] = mapped_column(default=WorkState.PENDING)
     attempts: Mapped[int] = mapped_column(default=0)
     token: Mapped[str | None] = mapped_column(String(32), default=None)
-    #: running: when the lease ends; pending: not to be tried before
+    #: running: when the lease expires; pending: the earliest time of the next attempt
     due_at: Mapped[datetime] = mapped_column(default=now)
-    #: how many of the attempts only found that something outside was unavailable
+    #: number of attempts that ended because another service was unavailable
     waits: Mapped[int] = mapped_column(default=0, server_default="0")
-    #: when it first found that
+    #: when the first of them ended
     waiting_since: Mapped[datetime | None] = mapped_column(default=None)
     error: Mapped[str] = mapped_column(String(1000), default="")
 
@@ -133,31 +133,31 @@ class StudyRow(Row):
     state: Mapped[StudyState] = mapped_column(default=StudyState.COLLECTING)
     engine: Mapped[str] = mapped_column(String(50))
     preview_size: Mapped[int]
-    #: counts the events that said that inputs changed
+    #: number of events that announced changes of inputs
     inputs_changed: Mapped[int] = mapped_column(default=1)
-    #: the count when they were last read: another one means that they are to be read again
+    #: ``inputs_changed`` at the last reading of the inputs: they are read again once the two differ
     inputs_read: Mapped[int] = mapped_column(default=0)
-    #: the count at the beginning of the newest reading that wrote rows: an older one writes none after it
+    #: ``inputs_changed`` at the start of the newest reading that wrote rows; an older reading may not write after it
     inputs_reading: Mapped[int] = mapped_column(default=0, server_default="0")
-    #: how often the reading of inputs was postponed, until when, and what it waits for; see ``workflow.outages``
+    #: number of times that the reading of inputs was postponed, its next time, and its reason; see ``workflow.outages``
     inputs_waits: Mapped[int] = mapped_column(default=0, server_default="0")
     inputs_due_at: Mapped[datetime | None] = mapped_column(default=None)
     waits_for: Mapped[str] = mapped_column(String(300), default="", server_default="")
-    #: when postponed proposals are made; None: none were postponed
+    #: when postponed proposals are computed; None: no proposals are postponed
     proposals_due_at: Mapped[datetime | None] = mapped_column(default=None)
-    #: counts the times that verdicts were found changed
+    #: number of times that changes of verdicts were detected
     verdict_changes: Mapped[int] = mapped_column(default=0)
-    #: a run of more images has to be confirmed; None: the product's own number
+    #: largest run that needs no confirmation, in images; None: the product's default
     confirm_above: Mapped[int | None] = mapped_column(default=None)
-    #: … and an approval of a round of which a smaller share was judged, or is good; None: see ``study_options``
+    #: smallest shares of judged and of good samples for an approval without confirmation; None: see ``study_options``
     least_judged: Mapped[float | None] = mapped_column(default=None)
     least_good: Mapped[float | None] = mapped_column(default=None)
-    #: largest run whose labels are annotations in Label Studio too; None: see ``study_options``
+    #: largest run whose labels are also published as annotations, in images; None: see ``study_options``
     annotate_up_to: Mapped[int | None] = mapped_column(default=None)
     created_at: Mapped[datetime] = mapped_column(default=now)
-    #: its webhooks' secret is derived from this; empty: they carry the secret that all studies share
+    #: salt of its webhooks' secret; empty: the webhooks contain the secret that all studies share
     webhook_salt: Mapped[str] = mapped_column(String(32), default="", server_default="")
-    #: the salt before, accepted until every webhook has the new secret; None outside of such a change
+    #: the previous salt, accepted until every webhook has the new secret; None if no change is in progress
     webhook_salt_previous: Mapped[str | None] = mapped_column(String(32), default=None)
 
     projects: Mapped[list[ProjectRow]] = relationship(back_populates="study")
@@ -171,27 +171,27 @@ class ProjectRow(Row):
     project_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     study_id: Mapped[int] = mapped_column(ForeignKey("study.id"), index=True)
     kind: Mapped[ProjectKind]
-    #: the newest ``updated_at`` of its tasks that the reconciler saw, as Label Studio writes it
+    #: the newest ``updated_at`` of its tasks that the reconciler has read, in Label Studio's format
     seen_until: Mapped[str] = mapped_column(String(40), default="")
-    #: a digest of what it saw close before that, to know a second time what it saw then; empty once all of it is old
+    #: digest of the changes that the reconciler read close before that, to recognize them; empty once all are old
     seen: Mapped[str] = mapped_column(String(64), default="unknown", server_default="unknown")
-    #: how much there was when it looked last
+    #: counts of the project at the reconciler's last look
     counted: Mapped[str] = mapped_column(String(100), default="", server_default="")
-    #: how many tasks there were when all of them were last read
+    #: number of tasks when all of them were last read
     tasks: Mapped[int | None] = mapped_column(default=None)
     looked_at: Mapped[datetime | None] = mapped_column(default=None)
-    #: why it, or part of it, cannot be read, as a sentence; empty when all of it can
+    #: why all or part of the project cannot be read, as a sentence; empty if it can
     problem: Mapped[str] = mapped_column(String(1000), default="", server_default="")
-    #: its tasks that Label Studio cannot send
+    #: ids of tasks that Label Studio fails to return
     unreadable: Mapped[list[int]] = mapped_column(default=list, server_default="[]")
-    #: fingerprint of the password that was last written into its ML-backend connection; empty: none was
+    #: fingerprint of the password last written to its ML-backend connection; empty: none was written
     login: Mapped[str] = mapped_column(String(64), default="", server_default="")
 
     study: Mapped[StudyRow] = relationship(back_populates="projects")
 
 
 class InputRow(Row):
-    """One input task as last read from Label Studio: its picture, its regions, and what is wrong with it."""
+    """One input task as last read from Label Studio: its picture, its regions, and its problems."""
 
     __tablename__ = "input"
 
@@ -200,59 +200,59 @@ class InputRow(Row):
     role: Mapped[Role]
     name: Mapped[str] = mapped_column(String(500))
     url: Mapped[str] = mapped_column(String(2000))
-    #: the picture in the image store; None when it could not be used
+    #: digest of the picture in the image store; None if the picture is unusable
     digest: Mapped[str | None] = mapped_column(String(64), default=None)
     width: Mapped[int] = mapped_column(default=0)
     height: Mapped[int] = mapped_column(default=0)
-    #: somebody drew or said something about it
+    #: whether the task has an answer: a region or a choice of an annotator
     answered: Mapped[bool] = mapped_column(default=False)
-    #: when, as Label Studio writes it; empty when nobody did
+    #: when it was answered, in Label Studio's format; empty if it was not
     updated_at: Mapped[str] = mapped_column(String(40), default="")
-    #: which annotation says so; None when none does, and in rows of versions before 0008
+    #: the annotation with the answer; None if there is none, and in rows of versions before 0008
     annotation_id: Mapped[int | None] = mapped_column(BigInteger, default=None)
-    #: what it says as Label Studio has it, in rows of versions before 0008; empty in others
+    #: the annotation's result in Label Studio's format, in rows of versions before 0008; empty in others
     result: Mapped[list[dict[str, Any]]] = mapped_column(default=list)
-    #: the same as domain values with the sentences about what cannot be used, as JSON (see ``parsed_results``): worked
-    #: out before the row is written. None where it is to be worked out of ``result``, and where there is no picture
+    #: the result as domain values, with the sentences about its unusable parts, as JSON (see ``parsed_results``);
+    #: computed before the row is written. None if it has to be computed from ``result``, or if there is no picture
     parsed: Mapped[str | None] = mapped_column(Text, default=None)
-    #: why the picture cannot be used; empty when it can
+    #: why the picture is unusable; empty if it is usable
     problem: Mapped[str] = mapped_column(String(1000), default="")
 
 
 class FetchedPictureRow(Row):
-    """What came of fetching a picture that a study's tasks name by this address: the picture, or why it is none."""
+    """Result of fetching a picture from an address in a study's tasks: the picture, or the problem."""
 
     __tablename__ = "fetched_picture"
 
     study_id: Mapped[int] = mapped_column(ForeignKey("study.id"), primary_key=True)
-    #: SHA-256 (hex) of the address, which may be longer than what an index takes
+    #: SHA-256 (hex) of the address, which may be too long for an index
     address: Mapped[str] = mapped_column(String(64), primary_key=True)
-    #: the picture in the image store; None when it could not be used
+    #: digest of the picture in the image store; None if the picture is unusable
     digest: Mapped[str | None] = mapped_column(String(64), default=None)
     width: Mapped[int] = mapped_column(default=0)
     height: Mapped[int] = mapped_column(default=0)
-    #: why the picture cannot be used; empty when it can
+    #: why the picture is unusable; empty if it is usable
     problem: Mapped[str] = mapped_column(String(1000), default="")
-    #: SHA-256 (hex) of the bytes that could not be used; None when none came
+    #: SHA-256 (hex) of the unusable bytes; None if none were received
     content: Mapped[str | None] = mapped_column(String(64), default=None)
-    #: the settings under which that is so: under others it is tried anew
+    #: the settings of the attempt: under other settings the picture is fetched again
     conditions: Mapped[str] = mapped_column(String(300))
-    #: times that it was tried in vain
+    #: number of failed attempts
     attempts: Mapped[int] = mapped_column(default=0)
-    #: when it is tried again; None: not before address or settings change
+    #: time of the next attempt; None: no attempt until the address or the settings change
     retry_at: Mapped[datetime | None] = mapped_column(default=None, index=True)
 
 
 class ProposalRow(Row):
-    """What is proposed to the annotator of an input task, and what it was worked out from."""
+    """The proposal for the annotator of an input task, and the digest of its inputs."""
 
     __tablename__ = "proposal"
 
     task_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     study_id: Mapped[int] = mapped_column(ForeignKey("study.id"), index=True)
-    #: a digest of everything the proposal depends on
+    #: digest of everything that the proposal depends on
     basis: Mapped[str] = mapped_column(String(64))
-    #: as Label Studio's /predict wants it
+    #: in the format of an answer to Label Studio's /predict
     prediction: Mapped[dict[str, Any]]
 
 
@@ -269,9 +269,9 @@ class SpecRow(Row):
     state: Mapped[SpecState] = mapped_column(default=SpecState.RENDERING)
     digest: Mapped[str] = mapped_column(String(64))
     body: Mapped[dict[str, Any]]
-    #: what changed against the parent, as sentences
+    #: changes from the parent, as sentences
     notes: Mapped[list[str]] = mapped_column(default=list)
-    #: what the engine found when it fitted, as sentences
+    #: the engine's findings from its fit, as sentences
     findings: Mapped[list[str]] = mapped_column(default=list)
     created_by: Mapped[str] = mapped_column(String(200))
     created_at: Mapped[datetime] = mapped_column(default=now)
@@ -280,7 +280,7 @@ class SpecRow(Row):
 
 
 class BatchRow(Row):
-    """What is rendered together: a preview round or a generation run, samples ``first`` to ``first + count - 1``."""
+    """A preview round or a generation run, with the samples ``first`` to ``first + count - 1``."""
 
     __tablename__ = "batch"
     __table_args__ = (UniqueConstraint("study_id", "kind", "number"),)
@@ -296,13 +296,13 @@ class BatchRow(Row):
     count: Mapped[int]
     state: Mapped[WorkState] = mapped_column(default=WorkState.RUNNING)
     sheet: Mapped[str | None] = mapped_column(String(64), default=None)
-    #: what is done for it at the moment, or what it waits for: a fit can take minutes, and so can a sample
+    #: the current activity, or the reason for waiting: a fit can take minutes, and so can a sample
     status_text: Mapped[str] = mapped_column(String(200), default="", server_default="")
-    #: when what waits for an outage is tried again, as ``doing`` says
+    #: when work that an outage delays is retried, as ``status_text`` shows
     retry_at: Mapped[datetime | None] = mapped_column(default=None)
-    #: how much of a fit is done, 0 to 1; 0 when none is under way
+    #: progress of the current fit, 0 to 1; 0 if no fit is in progress
     fit_progress: Mapped[float] = mapped_column(default=0.0, server_default="0")
-    #: what the engine warned of while it was rendered, as sentences
+    #: the engine's warnings during rendering, as sentences
     warnings: Mapped[list[str]] = mapped_column(default=list, server_default="[]")
     problem: Mapped[str] = mapped_column(String(1000), default="")
     requested_by: Mapped[str] = mapped_column(String(200))
@@ -329,20 +329,20 @@ class ShardRow(Leased, Row):
     batch_id: Mapped[int] = mapped_column(ForeignKey("batch.id"))
     start: Mapped[int]
     stop: Mapped[int]
-    #: how many of its samples its worker has made so far; they become rows all at once
+    #: number of samples rendered so far; their rows are written together at the end
     rendered_count: Mapped[int] = mapped_column(default=0, server_default="0")
-    #: its samples are in the store and in their rows
+    #: when its samples were in the image store and their rows were written
     rendered_at: Mapped[datetime | None] = mapped_column(default=None)
-    #: how long that took, the engine's fit not counted
+    #: seconds that the rendering took, without the engine's fit
     seconds: Mapped[float | None] = mapped_column(default=None)
-    #: its samples are tasks in Label Studio
+    #: when its samples were tasks in Label Studio
     published_at: Mapped[datetime | None] = mapped_column(default=None)
 
     batch: Mapped[BatchRow] = relationship()
 
 
 class SampleRow(Row):
-    """One synthesized image: its objects in the image store, its labels, where it comes from, its task."""
+    """One synthesized image: its objects in the image store, its labels, its provenance and its task."""
 
     __tablename__ = "sample"
     __table_args__ = (UniqueConstraint("batch_id", "index"),)
@@ -353,19 +353,19 @@ class SampleRow(Row):
     shard_id: Mapped[int] = mapped_column(ForeignKey("shard.id"), index=True)
     index: Mapped[int]
     body: Mapped[dict[str, Any]]
-    #: None once its shard is published: somebody deleted the task
+    #: None after its shard was published: the task was deleted in Label Studio
     task_id: Mapped[int | None] = mapped_column(BigInteger, default=None, index=True)
-    #: the study's count when its verdicts were last found changed: a reading begun before that is outdated
+    #: the study's ``verdict_changes`` when a change of its verdicts was last detected; a reading begun before is stale
     verdict_change: Mapped[int] = mapped_column(default=0)
 
     batch: Mapped[BatchRow] = relationship()
 
 
 class VerdictRow(Row):
-    """One reviewer's answer to one sample, as Label Studio holds it now.
+    """One reviewer's verdict on one sample, as last read from Label Studio.
 
-    Its sample is part of its key: Label Studio gives numbers of deleted annotations out again (where it imports into
-    SQLite; everywhere after a restore), and a verdict that a decision stands on outlives its annotation.
+    The key includes the sample, because Label Studio reuses ids of deleted annotations (after imports into SQLite, and
+    on any database after a restore) and a verdict that a decision is based on is kept after the annotation is deleted.
     """
 
     __tablename__ = "verdict"
@@ -373,24 +373,24 @@ class VerdictRow(Row):
 
     annotation_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     sample_id: Mapped[int] = mapped_column(ForeignKey("sample.id"), primary_key=True, index=True)
-    #: the task it was said on: people copy tasks, so a sample may have several. 0: one that was lost with its project;
-    #: None: the sample's own, where a version wrote it that knew no others
+    #: the task of the annotation; a sample may have several, because tasks can be copied. 0: a task that was lost with
+    #: its project; None: the sample's own task, in rows of versions that supported no others
     task_id: Mapped[int | None] = mapped_column(BigInteger, default=None, index=True)
-    #: the annotation it is an untouched copy of; it counts only where that one does not
+    #: the annotation of which it is an unchanged copy; it counts only if the original does not
     copy_of: Mapped[int | None] = mapped_column(BigInteger, default=None)
     opinion: Mapped[Opinion]
     reasons: Mapped[list[str]] = mapped_column(default=list)
     comment: Mapped[str] = mapped_column(String(4000), default="")
     reviewer: Mapped[str] = mapped_column(String(200))
-    #: came after the decision about its round: kept, but nothing was built on it
+    #: whether it was given after the decision about its round: it is stored but did not affect the decision
     late: Mapped[bool] = mapped_column(default=False)
-    #: counts as it was given, and was changed or deleted after the decision about its round
+    #: whether its annotation was changed or deleted after the decision about its round: the original verdict counts
     changed_late: Mapped[bool] = mapped_column(default=False, server_default=false())
     updated_at: Mapped[str] = mapped_column(String(40))
 
 
 class DecisionRow(Row):
-    """One decision point: a task at the Decisions desk, and what was answered."""
+    """One decision point: a task of the Decisions project, and its answer."""
 
     __tablename__ = "decision"
     __table_args__ = (UniqueConstraint("study_id", "number"),)
@@ -398,17 +398,17 @@ class DecisionRow(Row):
     id: Mapped[int] = mapped_column(primary_key=True)
     study_id: Mapped[int] = mapped_column(ForeignKey("study.id"))
     number: Mapped[int]
-    #: the round or run it shows; None for the first, which shows the inputs
+    #: the round or run that it shows; None for the first decision, which shows the inputs
     batch_id: Mapped[int | None] = mapped_column(ForeignKey("batch.id"), default=None)
-    #: what the answer set going, whose progress it shows from then on
+    #: the round or run that the answer started; the decision then shows its progress
     started_id: Mapped[int | None] = mapped_column(ForeignKey("batch.id"), default=None)
     task_id: Mapped[int | None] = mapped_column(BigInteger, default=None, index=True)
-    #: the form as last acted on, so that the same answer seen twice is acted on once
+    #: the form's answer that was last applied, so that the same answer is applied only once
     answer: Mapped[dict[str, Any] | None] = mapped_column(default=None)
     action: Mapped[str | None] = mapped_column(String(20), default=None)
     answered_by: Mapped[str | None] = mapped_column(String(200), default=None)
     answered_at: Mapped[datetime | None] = mapped_column(default=None)
-    #: why the last answer was not acted on, as a sentence
+    #: why the last answer was not applied, as a sentence
     problem: Mapped[str] = mapped_column(String(1000), default="")
 
     study: Mapped[StudyRow] = relationship()
@@ -417,7 +417,7 @@ class DecisionRow(Row):
 
 
 class InboxRow(Leased, Row):
-    """One event from Label Studio, unique by what happened."""
+    """One event from Label Studio, unique by its fingerprint."""
 
     __tablename__ = "inbox"
     __table_args__ = (Index("inbox_by_state", "state", "due_at"),)
@@ -433,7 +433,7 @@ class InboxRow(Leased, Row):
 
 
 class OutboxRow(Leased, Row):
-    """Something Label Studio must be told; what exactly is read from the other rows when it is told."""
+    """A change to publish to Label Studio; its content is read from the other rows when it is published."""
 
     __tablename__ = "outbox"
     __table_args__ = (UniqueConstraint("kind", "subject_id"), Index("outbox_by_state", "state", "due_at"))
@@ -442,13 +442,13 @@ class OutboxRow(Leased, Row):
     study_id: Mapped[int] = mapped_column(ForeignKey("study.id"), index=True)
     kind: Mapped[OutboxKind]
     subject_id: Mapped[int] = mapped_column(BigInteger)
-    #: counts the changes; done means done for the revision that was told
+    #: number of changes; the state done refers to the revision that was published
     revision: Mapped[int] = mapped_column(default=1)
     told_at: Mapped[datetime | None] = mapped_column(default=None)
 
 
 class CounterRow(Row):
-    """How often something happened, for figures."""
+    """A counter of events, for metrics."""
 
     __tablename__ = "counter"
 
@@ -464,15 +464,15 @@ class SharedSecretRow(Row):
     name: Mapped[str] = mapped_column(String(40), primary_key=True)
     fingerprint: Mapped[str] = mapped_column(String(64), primary_key=True)
     salt: Mapped[str] = mapped_column(String(32), default="")
-    #: the newest of the accepted values; the others stem from before the last change
+    #: whether it is the newest of the accepted values; the others precede the last change
     is_current: Mapped[bool] = mapped_column(default=True)
-    #: an earlier release sent it in webhooks' headers, where every member of Label Studio reads it
+    #: whether an earlier release sent it in webhooks' headers, which every member of Label Studio can read
     exposed: Mapped[bool] = mapped_column(default=False, server_default=false())
     registered_at: Mapped[datetime] = mapped_column(default=now)
 
 
 class AuditRow(Row):
-    """One line of what was decided by whom; it outlives the study, and so names it instead of pointing at it."""
+    """One entry of the audit log. It outlasts its study, so it contains the study's name, not a foreign key."""
 
     __tablename__ = "audit"
 
