@@ -30,7 +30,7 @@ log = structlog.get_logger()
 REQUEST_SECONDS, ANSWER_SECONDS = 30.0, 60.0
 #: A connection without a request is closed after this time, seconds.
 IDLE_SECONDS = 10.0
-#: Maximum number of open connections; more than the sum of all pools' waiting requests.
+#: Maximum number of open connections; more than the waiting requests of all pools except AT_ONCE.
 MOST_CONNECTIONS = 480
 #: Maximum bytes of requests and responses buffered for all connections together (above 1 MiB each is in a file).
 MOST_BUFFERED = 256 * 2**20
@@ -64,7 +64,7 @@ class _View(_Answer, WSGITask):  # type: ignore[misc]
 
 
 class _Refusal(_Answer, ErrorTask):  # type: ignore[misc]
-    """A refusal of the server's own, in the form of the views' refusals."""
+    """An error response of the server itself, in the form of the views' refusals."""
 
     def execute(self) -> None:
         error = self.request.error

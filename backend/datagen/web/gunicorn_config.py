@@ -47,7 +47,7 @@ def when_ready(arbiter: Any) -> None:
 
 
 def post_fork(_arbiter: Any, worker: Any) -> None:
-    """Called in each new worker: watch the parent for gunicorn's master, which forks and so must have no threads."""
+    """Called in each new worker: watch the starter for gunicorn's master, which forks and must have no threads."""
 
     def stop() -> None:
         if os.getppid() == worker.ppid:
