@@ -1,1 +1,1 @@
-"""The web process: checks, stores and answers. Nothing heavy happens here, and nothing is decided here."""
+"""The web process: it checks, stores and answers requests. It does no heavy work and takes no workflow decisions."""

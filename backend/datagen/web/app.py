@@ -1,4 +1,4 @@
-"""The Flask application, put together."""
+"""Application factory of the Flask web process."""
 
 from __future__ import annotations
 
@@ -30,10 +30,12 @@ from datagen.web.wrong_credentials import WrongCredentials
 
 
 def joined_app() -> Flask:
-    """The application of a web process that belongs to the installation; what gunicorn loads, at SIGHUP again.
+    """The application, after a check that this process belongs to the installation.
+
+    gunicorn loads it at the start, and again at SIGHUP.
 
     Raises:
-        SchemaProblem, SecretProblem: it does not; the sentence names the fix.
+        SchemaProblem, SecretProblem: The process does not belong to the installation; the message names the fix.
     """
     chosen = Settings()
     configure_logging(chosen.log_level, chosen.known_secrets())
@@ -41,14 +43,14 @@ def joined_app() -> Flask:
     return create_app(chosen)
 
 
-#: A request for a picture does not wait longer for the image store: until it first answers, and in all.
+#: Time limits of an image request on the image store: until the first answer, and in all, seconds.
 STORE_ANSWER_SECONDS, STORE_SECONDS = 3.0, 10.0
-#: … nor for one statement of PostgreSQL's.
+#: Time limit of one PostgreSQL statement, seconds.
 STATEMENT_SECONDS = 10
 
 
 def create_app(settings: Settings | None = None) -> Flask:
-    """The web process's application."""
+    """The Flask application of the web process."""
     chosen = settings or Settings()
     reached = connection_of(chosen)
     configure_logging(chosen.log_level, chosen.known_secrets())
@@ -58,7 +60,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         [reached.webhook_secret, chosen.previous_secret_of_webhooks],
         WrongCredentials(chosen.wrong_credentials_per_minute),
     )
-    # webhooks have connections of their own: a slow query of another view never keeps an event waiting for one
+    # webhooks have their own connection pool, so slow queries of other views cannot delay an event
     events, database = (Database(chosen.resolved_database_url, statement_seconds=STATEMENT_SECONDS) for _ in range(2))
     queues = Queues(connect(chosen.redis_url))
     images = BlobStore(chosen.resolved_store_url, answer_s=STORE_ANSWER_SECONDS, whole_s=STORE_SECONDS)
@@ -77,7 +79,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         app.register_blueprint(blueprint)
     limiter = Limiter(get_remote_address, app=app, storage_uri="memory://")
     limiter.limit(f"{chosen.webhooks_per_second} per second")(webhook)
-    # it asks database and Redis; /ready, beside it, asks nobody
+    # /metrics queries the database and Redis; /ready answers from a cache and needs no limit
     limited: Any = limiter.limit("20 per second")(app.view_functions["vitals.metrics"])
     app.view_functions["vitals.metrics"] = limited
     return app

@@ -1,4 +1,4 @@
-"""Who may come in: Label Studio with the webhooks' secret, people and the ML-backend connection with basic auth."""
+"""Request authentication: a secret for Label Studio's webhooks, basic auth for people and the ML-backend connection."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ _NO_HEADERS: Mapping[str, str] = {}
 
 
 class Authenticator:
-    """Compares what a request brings with what is expected, in constant time.
+    """Compares the credentials of a request with the expected ones, in constant time.
 
-    Of secrets and passwords the current and the previous one are let in, so that they can be changed while running.
+    The current and the previous secret and password are accepted, so that they can be changed without downtime.
     """
 
     def __init__(
         self, user: str, passwords: Sequence[str], webhook_secrets: Sequence[str], wrong: WrongCredentials
     ) -> None:
         self._user = user.encode()
-        self._passwords = [one.encode() for one in passwords if one]
-        self._secrets = [one for one in webhook_secrets if one]
+        self._passwords = [password.encode() for password in passwords if password]
+        self._secrets = [secret for secret in webhook_secrets if secret]
         self._wrong = wrong
 
     def webhook_claim(self) -> WebhookClaim | None:
-        """Whose webhook secret the request carries; None if it carries none that is genuine."""
+        """The claim of the request's webhook secret; None without a genuine secret."""
         return read_claim(request.headers.get(SECRET_HEADER, ""), self._secrets)
 
     def has_password(self) -> bool:
         """Whether the request carries the right user name and password."""
         try:
             given = request.authorization
-        except ValueError:  # werkzeug's, for a header that is not ASCII
+        except ValueError:  # raised by werkzeug for a header that is not ASCII
             return False
         if given is None or given.type != "basic":
             return False
@@ -49,7 +49,7 @@ class Authenticator:
         return user_fits and password_fits
 
     def password_required(self, view: Callable[..., Any]) -> Callable[..., Any]:
-        """Let a view be seen with basic auth only."""
+        """Decorate a view so that it requires basic auth."""
 
         @wraps(view)
         def guarded(*args: Any, **kwargs: Any) -> Any:
@@ -63,7 +63,7 @@ class Authenticator:
         return guarded
 
     def refusal(self, answer: dict[str, Any], headers: Mapping[str, str] = _NO_HEADERS) -> ResponseReturnValue:
-        """``answer`` with 401; 429 in its place where too many wrong credentials came from this address."""
+        """``answer`` with status 401, or an error with 429 after too many wrong credentials from this address."""
         given = request.headers.get("Authorization", "") + "\n" + request.headers.get(SECRET_HEADER, "")
         penalty = self._wrong.note(request.remote_addr or "", given) if given.strip() else None
         if penalty is None:
@@ -76,5 +76,5 @@ class Authenticator:
 
 
 def _is_one_of(given: bytes, expected: Sequence[bytes]) -> bool:
-    """Compares with each, whatever the earlier ones gave: how long it takes tells nothing."""
-    return bool(sum(hmac.compare_digest(given, one) for one in expected))
+    """Whether ``given`` equals an expected value. All are compared, so the duration reveals nothing."""
+    return bool(sum(hmac.compare_digest(given, value) for value in expected))

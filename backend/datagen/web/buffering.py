@@ -1,8 +1,8 @@
-"""waitress's server as Datagen needs it: a request takes a thread only when all of it has arrived.
+"""A waitress server that gives a request a thread only when the whole request has been received.
 
-The main thread reads requests and writes answers, so a client that sends or reads slowly costs a connection and no
-thread. Connections are bounded in time, in number and in what they make the process hold; where a bound is reached, the
-connection that has been slow for longest, or holds most, is closed, and never one whose request is being answered.
+The main thread reads requests and writes responses, so a client that sends or reads slowly occupies a connection but
+no thread. Connections are limited in duration, number and buffered bytes. At a limit the oldest connection, or the one
+with the most buffered bytes, is closed. A connection whose request is being answered is never closed.
 """
 
 from __future__ import annotations
@@ -25,21 +25,22 @@ from datagen.web.view_pools import Busy, ViewPools
 
 log = structlog.get_logger()
 
-#: From a request's first byte to its last; from an answer's first byte to its last (10 MiB pass at 0.2 MiB/s), seconds.
+#: Time limits from a request's first byte to its last, and from a response's first byte to its last (10 MiB need
+#: 0.2 MiB/s), seconds.
 REQUEST_SECONDS, ANSWER_SECONDS = 30.0, 60.0
-#: A connection without a request is closed after this, seconds.
+#: A connection without a request is closed after this time, seconds.
 IDLE_SECONDS = 10.0
-#: Connections at a time; more than all pools may have waiting.
+#: Maximum number of open connections; more than the waiting requests of all pools except AT_ONCE.
 MOST_CONNECTIONS = 480
-#: Bytes of requests and answers that all connections together may have buffered (above 1 MiB each is in a file).
+#: Maximum bytes of requests and responses buffered for all connections together (above 1 MiB each is in a file).
 MOST_BUFFERED = 256 * 2**20
-#: Requests that were no HTTP are logged together, at most this often, seconds.
+#: Minimum time between two log lines about refused requests, seconds.
 LOG_EVERY_SECONDS = 10.0
 _BUFFER = 2**20
 
 
 class _Answer(Task):  # type: ignore[misc]
-    """What answers of views and the server's own refusals have in common."""
+    """Base class of view responses and the server's own refusals."""
 
     def build_response_header(self) -> bytes:
         self.channel.since = time.monotonic()
@@ -59,11 +60,11 @@ class _View(_Answer, WSGITask):  # type: ignore[misc]
 
     def _delay(self, seconds: float) -> None:
         self.channel.held_until = time.monotonic() + seconds
-        self.set_close_on_finish()  # what else was sent on this connection is not looked at
+        self.set_close_on_finish()  # further requests on this connection are ignored
 
 
 class _Refusal(_Answer, ErrorTask):  # type: ignore[misc]
-    """A refusal of the server's own, in the form of the views' refusals."""
+    """An error response of the server itself, in the form of the views' refusals."""
 
     def execute(self) -> None:
         error = self.request.error
@@ -84,33 +85,33 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
     task_class, error_task_class, parser_class = _View, _Refusal, BoundedParser
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        #: since when it does what it does now: waits for a request, receives one, sends an answer
+        #: start of the current phase (waiting for a request, receiving one, sending a response), ``time.monotonic``
         self.since = time.monotonic()
-        #: its answer is not sent before
+        #: the response is not sent before this time, ``time.monotonic``
         self.held_until = 0.0
         super().__init__(*args, **kwargs)
 
     def buffered(self) -> int:
-        """Bytes that this process holds for it."""
+        """Bytes that this process has buffered for the connection."""
         receiving = self.request.body_bytes_received if self.request is not None else 0
         return int(receiving + self.total_outbufs_len)
 
     def is_slow(self, now: float) -> bool:
-        """Whether its time is over."""
+        """Whether the time limit of the current phase is exceeded."""
         if self.requests:
-            return False  # a view works on it, within time limits of its own
+            return False  # a view is processing it, within its own time limits
         if self.total_outbufs_len:
             return now > max(self.since, self.held_until) + ANSWER_SECONDS
         return now > self.since + (IDLE_SECONDS if self.request is None else REQUEST_SECONDS)
 
     def received(self, data: bytes) -> bool:
-        """Take bytes that arrived, of one request at a time."""
+        """Process received bytes, of one request at a time."""
         if self.request is None:
             self.since = time.monotonic()
         before = self.buffered() // _BUFFER
         taken: bool = super().received(data)
         with self.requests_lock:
-            if len(self.requests) > 1:  # nobody who waits for an answer sends the next request
+            if len(self.requests) > 1:  # a client that waits for a response does not pipeline
                 for request in self.requests[1:]:
                     request.close()
                 del self.requests[1:]
@@ -120,14 +121,14 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
         return taken
 
     def service(self) -> None:
-        """Answer the first request, in a thread."""
+        """Answer the first request; runs in a pool's thread."""
         super().service()
         self.since = time.monotonic()
         if self.total_outbufs_len > _BUFFER:
             self.server.trigger.pull_trigger(self.server.make_room)
 
     def writable(self) -> bool:
-        """Whether something is to be sent or closed now."""
+        """Whether there are bytes to send, or the connection is to be closed, now."""
         return bool(super().writable()) and (self.will_close or time.monotonic() >= self.held_until)
 
     def _flush_some(self, do_close: bool = True) -> bool:
@@ -135,16 +136,16 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
 
 
 class BufferingServer(TcpWSGIServer):  # type: ignore[misc]
-    """Serves on a socket that is listening already; its owner calls ``turn`` again and again."""
+    """Server on a socket that is already listening; its owner calls ``turn`` in a loop."""
 
     channel_class = _Channel
 
     def __init__(self, application: Any, listening: Any, max_body: int, pools: ViewPools | None = None) -> None:
         adjustments = Adjustments(
-            ident=None,  # no version, no name
+            ident=None,  # no Server header
             max_request_header_size=LONGEST_HEAD,
-            max_request_body_size=max_body + 1,  # waitress refuses what is as long as that
-            connection_limit=2**31,  # waitress would stop accepting; see make_room
+            max_request_body_size=max_body + 1,  # waitress refuses a body of exactly this length
+            connection_limit=2**31,  # at its limit waitress would stop accepting; see handle_accept
             cleanup_interval=1,
             asyncore_use_poll=True,
             outbuf_high_watermark=2**62,  # a thread never waits for a client; see MOST_BUFFERED
@@ -169,19 +170,19 @@ class BufferingServer(TcpWSGIServer):  # type: ignore[misc]
         self.accepting = True
 
     def turn(self, seconds: float) -> None:
-        """Wait for at most so long for something to happen, and deal with it."""
+        """Wait at most ``seconds`` for socket events, and handle them."""
         wasyncore.loop(timeout=seconds, use_poll=True, map=self._sockets, count=1)
 
     def handle_accept(self) -> None:
-        """Take a new connection; over the bound, the oldest that no view works on is closed."""
+        """Accept a connection; above the limit, close the oldest one that no view is processing."""
         super().handle_accept()
         if len(self.active_channels) > MOST_CONNECTIONS:
-            oldest = next((one for one in self.active_channels.values() if not one.requests), None)
+            oldest = next((channel for channel in self.active_channels.values() if not channel.requests), None)
             if oldest is not None:
                 oldest.handle_close()
 
     def maintenance(self, _now: float) -> None:
-        """Close the connections whose time is over; called about once a second."""
+        """Close connections over their time limit; called about once a second."""
         moment = time.monotonic()
         for channel in [*self.active_channels.values()]:
             if channel.is_slow(moment):
@@ -189,18 +190,21 @@ class BufferingServer(TcpWSGIServer):  # type: ignore[misc]
         self.make_room()
 
     def make_room(self) -> None:
-        """Close the connections that hold most until all are within the bound; those that a view works on stay."""
+        """Close the connections with the most buffered bytes until the total is within MOST_BUFFERED.
+
+        A connection that a view is processing stays open.
+        """
         buffered = {channel: channel.buffered() for channel in self.active_channels.values()}
-        together = sum(buffered.values())
-        if together <= MOST_BUFFERED:
+        total = sum(buffered.values())
+        if total <= MOST_BUFFERED:
             return
-        for channel in sorted(buffered, key=lambda one: buffered[one], reverse=True):
-            if not channel.requests and together > MOST_BUFFERED:
-                together -= buffered[channel]
+        for channel in sorted(buffered, key=lambda channel: buffered[channel], reverse=True):
+            if not channel.requests and total > MOST_BUFFERED:
+                total -= buffered[channel]
                 channel.handle_close()
 
     def note_refusal(self, address: str, code: int) -> None:
-        """Log what was refused before a view saw it, without its content and not one by one."""
+        """Count a request refused before it reached a view, and log the count at intervals, without any content."""
         self._refused += 1
         now = time.monotonic()
         if now - self._refusal_logged >= LOG_EVERY_SECONDS:
@@ -208,10 +212,10 @@ class BufferingServer(TcpWSGIServer):  # type: ignore[misc]
             self._refused, self._refusal_logged = 0, now
 
     def drain(self, seconds: float, linger: float, alive: Callable[[], None]) -> None:
-        """Accept no connection any more, and return when every request that was begun is answered.
+        """Stop accepting connections, and return when every request already begun is answered.
 
-        Connections without a request stay for ``linger`` seconds: what was sent before the client could know is
-        answered. All is over after ``seconds``. ``alive`` is called meanwhile.
+        Connections without a request stay open for ``linger`` seconds, so that a request already under way is
+        answered. Return after ``seconds`` at the latest. ``alive`` is called repeatedly while this waits.
         """
         self.draining, self.accepting = True, False
         self.del_channel()

@@ -1,4 +1,4 @@
-"""``/ready`` and ``/metrics``: what operators and container engines ask. ``/health`` (alive) is the ML protocol's."""
+"""``/ready`` and ``/metrics`` for operators and container engines. ``/health`` (liveness) is part of ``ml_backend``."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from datagen.queue.queues import Queues
 from datagen.store.database import Database
 from datagen.web.auth import Authenticator
 
-#: Under this name the application keeps its ``ReadinessCache``, for the process to start it.
+#: Key of the ``ReadinessCache`` in ``app.extensions``; the worker process starts it.
 READINESS = "datagen_readiness"
 
 
 def vitals_blueprint(
     authenticator: Authenticator, database: Database, queues: Queues, cache: ReadinessCache
 ) -> Blueprint:
-    """The views; ``/ready`` says only which parts answer, and so needs no log-in."""
+    """Blueprint of both views; ``/ready`` reveals only which parts answer, and so needs no log-in."""
     blueprint = Blueprint("vitals", __name__)
     registry = CollectorRegistry()
     registry.register(MetricsCollector(database, queues, lambda: cache.latest().parts))
 
     @blueprint.get("/ready")
     def ready() -> ResponseReturnValue:
-        look = cache.latest()
-        answer = {"parts": dict(look.parts), "age_seconds": round(look.age, 1)}
-        if look.stale:
-            answer["error"] = f"the parts were last asked {look.age:.0f} s ago; one of them does not answer in time"
-        elif not look.parts:
+        latest = cache.latest()
+        answer = {"parts": dict(latest.parts), "age_seconds": round(latest.age, 1)}
+        if latest.stale:
+            answer["error"] = f"the parts were last asked {latest.age:.0f} s ago; one of them does not answer in time"
+        elif not latest.parts:
             answer["error"] = "the parts are being asked for the first time; ask again in a few seconds"
-        is_ready = bool(look.parts) and all(look.parts.values()) and not look.stale
+        is_ready = bool(latest.parts) and all(latest.parts.values()) and not latest.stale
         return {"ready": is_ready, **answer}, 200 if is_ready else 503
 
     @blueprint.get("/metrics")

@@ -1,4 +1,4 @@
-"""``/images/<digest>.png``: synthesized pictures, for who has a signed link."""
+"""``/images/<digest>.png``: synthesized images, served to requests with a signed link."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from datagen.store.signed_urls import PREFIX, SignedUrls
 
 log = structlog.get_logger()
 
-#: When a browser may ask again for a picture of a store that is unavailable, seconds.
+#: ``Retry-After`` of an image request while the image store is unavailable, seconds.
 RETRY_AFTER_SECONDS = 10
 _LATER = "the image store is unavailable; try again in a moment"
 
 
 def pictures_blueprint(images: BlobStore, links: SignedUrls) -> Blueprint:
-    """The view; Label Studio's editor draws pictures on a canvas, and so needs the CORS header."""
+    """Blueprint of the view; Label Studio's editor draws images on a canvas, and so needs the CORS header."""
     blueprint = Blueprint("pictures", __name__)
 
     @blueprint.get(f"/{PREFIX}/<string(length=64):digest>.png")
@@ -30,8 +30,8 @@ def pictures_blueprint(images: BlobStore, links: SignedUrls) -> Blueprint:
             return {"error": str(refusal)}, 403
         except StoreMissing as missing:
             return {"error": str(missing)}, 404
-        except StoreUnavailable as away:
-            log.warning("picture.store_unavailable", reason=away.reason)
+        except StoreUnavailable as unavailable:
+            log.warning("picture.store_unavailable", reason=unavailable.reason)
             return {"error": _LATER}, 503, {"Retry-After": str(RETRY_AFTER_SECONDS)}
         except StoreError as damaged:
             log.exception("picture.damaged", digest=digest, reason=str(damaged))
@@ -40,7 +40,7 @@ def pictures_blueprint(images: BlobStore, links: SignedUrls) -> Blueprint:
             data,
             mimetype="image/png",
             headers={
-                "Access-Control-Allow-Origin": "*",  # the link is the permission; no cookie is involved
+                "Access-Control-Allow-Origin": "*",  # the signed link authorizes the request; no cookie is used
                 "Cache-Control": "private, max-age=31536000, immutable",
                 "X-Content-Type-Options": "nosniff",
             },

@@ -1,6 +1,6 @@
-"""Intake: a webhook becomes one inbox row before it is answered; the same event twice is one row.
+"""Inbox: a webhook is stored as one inbox row before it is answered; a duplicate event adds no row.
 
-Who brings a webhook's secret may tell of its own study alone, and may not start anything.
+A webhook's secret is valid only for events of its own study, and not for “Start Training”.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ log = structlog.get_logger()
 
 
 def record(database: Database, notifier: DebouncedNotifier, body: bytes, claim: WebhookClaim | None) -> bool:
-    """Store a webhook's event and ring; False when it was here before.
+    """Store a webhook's event and schedule its job; False if the event was stored before.
 
     Args:
-        claim: whose webhook secret the request has; None: it has the basic-auth password instead.
+        claim: The claim of the request's webhook secret; None if it carries the basic-auth password instead.
 
     Raises:
-        InputProblem: the body is not an event of Label Studio's.
-        Refused: the request's secret does not suffice for this event.
-        sqlalchemy.exc.SQLAlchemyError: the database is away; nothing was stored.
+        InputProblem: The body is not an event of Label Studio.
+        Refused: The request's secret is not valid for this event.
+        sqlalchemy.exc.SQLAlchemyError: The database is unavailable; nothing was stored.
     """
     event = WebhookEvent.parse(body)
     if claim is not None and event.action == START_TRAINING:
@@ -62,10 +62,10 @@ def record(database: Database, notifier: DebouncedNotifier, body: bytes, claim: 
 
 
 def _check_claim(session: Session, claim: WebhookClaim, project_id: int) -> None:
-    """Let a study's secret tell of its own projects, and of those that are of no study (yet, or any more).
+    """Check that a study's secret is used for a project of that study, or for one that belongs to no study.
 
     Raises:
-        Refused: the project belongs to another study.
+        Refused: The project belongs to another study.
     """
     salts = session.execute(
         select(StudyRow.webhook_salt, StudyRow.webhook_salt_previous)

@@ -1,8 +1,8 @@
-"""The ML-backend protocol, as Label Studio speaks it: /health, /setup, /predict, /versions.
+"""Label Studio's ML-backend protocol: /health, /setup, /predict, /versions.
 
-"Start Training" arrives as a webhook.
+"Start Training" is received as a webhook.
 
-``label_studio_ml``'s own server is not used: it drops START_TRAINING, answers GET /versions with 405, and has no auth.
+The server of ``label_studio_ml`` is not used: it drops START_TRAINING, answers GET /versions with 405, and has no auth.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from datagen.store.database import Database
 from datagen.web.auth import Authenticator
 from datagen.web.ml_model import DatagenModel
 
-#: Label Studio sends at most a page of tasks; more is not ours to answer.
+#: Maximum number of tasks in a request; Label Studio sends at most a page.
 MOST_TASKS = 1000
 
 
 def ml_blueprint(authenticator: Authenticator, database: Database) -> Blueprint:
-    """The protocol's views around one model."""
+    """Blueprint of the protocol's views, with one model."""
     blueprint = Blueprint("ml", __name__)
     model = DatagenModel(database=database)
 

@@ -1,4 +1,4 @@
-"""The model behind the ML-backend connection: what was worked out before is looked up, nothing is computed."""
+"""The model of the ML-backend connection: it looks up stored predictions and computes nothing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from datagen.web.prediction_lookup import predictions_of
 
 @contextmanager
 def _without_torch() -> Iterator[None]:
-    """``label_studio_ml.model`` imports torch when it is installed; the web process must not pay for that."""
+    """Context manager that hides torch: ``label_studio_ml.model`` would import it, which the web process avoids."""
     absent = object()
     known = sys.modules.get("torch", absent)
     sys.modules["torch"] = None  # type: ignore[assignment]
@@ -30,7 +30,7 @@ with _without_torch():
 
 
 class DatagenModel(LabelStudioMLBase):  # type: ignore[misc]
-    """Review tasks get the labels they were synthesized with, input tasks what is proposed for them."""
+    """Review tasks get the labels of their samples; input tasks get their proposals."""
 
     def __init__(self, database: Database, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -38,9 +38,9 @@ class DatagenModel(LabelStudioMLBase):  # type: ignore[misc]
         self.model_version = "datagen"
 
     def predict(self, tasks: Sequence[dict[str, Any]], **_kwargs: Any) -> list[dict[str, Any]]:
-        """One prediction a task, in order; without regions for a task that nothing is known of."""
+        """One prediction for each task, in order; without regions for an unknown task."""
         return predictions_of(self._database, tasks)
 
     def fit(self, *_args: Any, **_kwargs: Any) -> dict[str, Any]:
-        """Training is the workflow's "build preview", reached through the webhook."""
+        """Do nothing: training is the workflow's "build preview", started by the webhook."""
         return {}

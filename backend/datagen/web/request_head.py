@@ -1,9 +1,9 @@
 """The head of an HTTP request, checked in time linear in its length before waitress parses it.
 
-waitress matches the request line and each header with patterns that take quadratic time for some heads (a request line
-of 16 KiB takes 20 s, with the interpreter's lock held). A head that passes here, with the blanks round values removed,
-is one that those patterns match at once. Refused as well is what Label Studio and browsers never send and what differs
-from server to server: bodies without a length, continued header lines, control characters.
+waitress matches the request line and each header with regular expressions that take quadratic time for some heads (a
+request line of 16 KiB takes 20 s, with the GIL held). They match a head that passes these checks, with the blanks
+around values removed, in linear time. The checks also refuse input that Label Studio and browsers never send and that
+servers interpret differently: bodies without a length, continued header lines, control characters.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ import string
 from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.utilities import BadRequest, Error, RequestHeaderFieldsTooLarge
 
-#: Bytes of a request line, of the whole head, and header fields; an image link's line has about 250 bytes.
+#: Maximum bytes of a request line, bytes of the whole head, and number of header fields. The request line of an image
+#: link has about 250 bytes.
 LONGEST_LINE, LONGEST_HEAD, MOST_FIELDS = 4094, 32 * 1024, 50
 
 _TOKEN = (string.ascii_letters + string.digits + "!#$%&'*+-.^_`|~").encode()
 _VERSIONS = (b"HTTP/1.0", b"HTTP/1.1")
-#: Of a value: every byte but control characters; the tab is allowed.
+#: Control characters that a value must not contain; the tab is allowed.
 _CONTROLS = bytes(code for code in (*range(32), 127) if code != ord("\t"))
 
 
@@ -31,18 +32,18 @@ class _LengthRequired(Error):  # type: ignore[misc]
 
 
 class BoundedParser(HTTPRequestParser):  # type: ignore[misc]
-    """waitress's parser behind those checks."""
+    """waitress's parser, preceded by the checks of this module."""
 
-    #: What the checks found, in place of waitress's “Bad Request”.
+    #: The error of the checks, used in place of waitress's “Bad Request”.
     refusal: Error | None = None
     empty: bool
 
     def received(self, data: bytes) -> int:
-        """Take more of the request; the number of bytes taken."""
+        """Parse more bytes of the request, and return the number of bytes consumed."""
         taken: int = super().received(data)
         if self.refusal is not None:
             self.error = self.refusal
-        elif self.empty:  # blank lines in place of a request, which could go on for ever
+        elif self.empty:  # blank lines in place of a request could continue forever
             self.empty, self.error = False, BadRequest("")
         return taken
 
@@ -50,7 +51,7 @@ class BoundedParser(HTTPRequestParser):  # type: ignore[misc]
         """Parse the head.
 
         Raises:
-            ParsingError: it is refused.
+            ParsingError: The head is refused.
         """
         line, _, rest = header_plus.partition(b"\r\n")
         self._check_request_line(line)
@@ -59,7 +60,7 @@ class BoundedParser(HTTPRequestParser):  # type: ignore[misc]
             self._refuse(RequestHeaderFieldsTooLarge(""))
         plain = [self._plain_field(field) for field in fields]
         try:
-            super().parse_header(b"".join(one + b"\r\n" for one in (line, *plain)))
+            super().parse_header(b"".join(part + b"\r\n" for part in (line, *plain)))
         except ValueError as fault:  # a URI that urllib cannot split, a length of thousands of digits
             raise ParsingError("not a valid request") from fault
 

@@ -1,4 +1,4 @@
-"""What every answer has in common: errors as one sentence of JSON, and headers that take liberties away."""
+"""Common parts of all responses: errors as JSON with one sentence, and restrictive security headers."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 log = structlog.get_logger()
 
-#: Where a view finds, in WSGI's environment, the function that holds its answer back: ``delay(seconds)``.
+#: Key in the WSGI environment of the function that delays the response: ``delay(seconds)``.
 DELAY = "datagen.delay_answer"
 
-#: Nothing here is a page: nothing may be framed, run or sniffed, and no address (it may hold a link's key) passed on.
+#: No response is a page, so framing, scripts and content sniffing are forbidden. No referrer is sent, because a URL may
+#: contain a link's key.
 QUIET_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -25,33 +26,33 @@ QUIET_HEADERS = {
 
 
 def quiet_headers(response: Response) -> Response:
-    """The headers of every answer; a view that set one itself knows better."""
+    """Add the headers of every response; a header that the view has set is kept."""
     for name, value in QUIET_HEADERS.items():
         response.headers.setdefault(name, value)
     return response
 
 
 def bounded_bodies(app: Flask) -> None:
-    """Have a body that announces too much refused before a view sees it, whether the view would read it or not.
+    """Refuse a body whose Content-Length is too large before the view runs, even if the view would not read it.
 
-    One that announces nothing (chunked) is cut by Flask while it is read.
+    Flask limits a body without Content-Length (chunked) while it is read.
     """
-    most: int = app.config["MAX_CONTENT_LENGTH"]
+    max_bytes: int = app.config["MAX_CONTENT_LENGTH"]
 
     @app.before_request
     def check_length() -> None:
-        if (request.content_length or 0) > most:
+        if (request.content_length or 0) > max_bytes:
             raise RequestEntityTooLarge
 
 
 def plain_errors(app: Flask) -> None:
-    """Have refusals of Flask's and faults of ours answered without a page, a trace or a version."""
+    """Answer HTTP errors and unhandled exceptions with JSON, without a page, a traceback or a version."""
 
     @app.errorhandler(HTTPException)
     def refused(error: HTTPException) -> ResponseReturnValue:
         headers = {"Allow": ", ".join(sorted(allowed))} if (allowed := getattr(error, "valid_methods", None)) else {}
         if error.code == HTTPStatus.TOO_MANY_REQUESTS:
-            headers["Retry-After"] = "1"  # rates count seconds
+            headers["Retry-After"] = "1"  # rate limits are per second
         return {"error": error.name.lower()}, error.code or 500, headers
 
     @app.errorhandler(Exception)

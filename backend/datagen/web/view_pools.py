@@ -1,8 +1,8 @@
-"""Threads for the views, in pools apart: views that wait for other parts never hold those that answer at once.
+"""Separate thread pools for the views: those that wait for other services cannot block those that answer at once.
 
-Label Studio gives a webhook one second, and a container engine its health check; pictures may wait for a slow object
-store, predictions for a slow database. Each kind of view has threads of its own and a bound on the requests that wait
-for one; a request over the bound is answered with 503.
+Label Studio allows a webhook one second, and a container engine limits its health check. Images may wait for a slow
+object store, and predictions for a slow database. Each kind of view has its own threads and a limit on the number of
+waiting requests. A request over the limit is answered with 503.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from typing import Any
 from waitress.task import ThreadedTaskDispatcher
 from waitress.utilities import Error
 
-# it warns of each request that waits; what waits is bounded here
+# waitress warns about each waiting request; their number is limited here
 logging.getLogger("waitress.queue").setLevel(logging.ERROR)
 
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """Threads of a pool, and how many requests may wait for one of them."""
+    """Number of threads in a pool, and maximum number of requests that wait for one."""
 
     threads: int
     waiting: int
 
 
-#: What is not named in ``POOL_OF`` is answered at once: health, readiness, refusals, addresses that do not exist.
+#: Pool of every path that is not in ``POOL_OF``: health, readiness, refusals, unknown paths.
 AT_ONCE = "at once"
 POOLS = {
     AT_ONCE: Pool(threads=2, waiting=1024),
@@ -36,7 +36,7 @@ POOLS = {
     "ml": Pool(threads=3, waiting=24),
     "metrics": Pool(threads=1, waiting=8),
 }
-#: First part of the path → pool.
+#: First segment of the path → pool.
 POOL_OF = {
     "webhook": "webhook",
     "images": "pictures",
@@ -48,13 +48,13 @@ POOL_OF = {
 
 
 class Busy(Error):  # type: ignore[misc]
-    """Too many requests of this kind wait."""
+    """Too many requests for this pool are waiting."""
 
     code, reason = 503, "Service Unavailable"
 
 
 class ViewPools:
-    """Hands each request to the pool of its view; waitress's dispatcher, several times."""
+    """Dispatches each request to the pool of its view; each pool is a waitress dispatcher."""
 
     def __init__(self, pools: Mapping[str, Pool] = POOLS) -> None:
         self._pools = pools
@@ -63,7 +63,7 @@ class ViewPools:
             self._dispatchers[name].set_thread_count(pool.threads)
 
     def add_task(self, channel: Any) -> None:
-        """Queue the channel's first request; called with every request in turn."""
+        """Queue the channel's first request; called once for every request."""
         request = channel.requests[0]
         name = AT_ONCE if request.error else pool_of(request.path)
         if len(self._dispatchers[name].queue) >= self._pools[name].waiting:
@@ -72,7 +72,7 @@ class ViewPools:
         self._dispatchers[name].add_task(channel)
 
     def shutdown(self) -> None:
-        """End the threads; what still waits is dropped."""
+        """Stop the threads; waiting requests are dropped."""
         for dispatcher in self._dispatchers.values():
             dispatcher.shutdown(timeout=0)
 

@@ -1,4 +1,4 @@
-"""``/webhook``: check, store, answer. What an event means is decided by the workflow."""
+"""``/webhook``: check, store, answer. The workflow interprets the event."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ log = structlog.get_logger()
 
 
 def webhook_blueprint(authenticator: Authenticator, database: Database, notifier: DebouncedNotifier) -> Blueprint:
-    """The view; the ML backend's "Start Training" arrives here too, with basic auth instead of the secret."""
+    """Blueprint of the view; the ML backend's "Start Training" is also sent here, with basic auth, not the secret."""
     blueprint = Blueprint("webhook", __name__)
 
     @blueprint.post("/webhook")

@@ -1,7 +1,7 @@
-"""gunicorn's worker around the buffering server.
+"""gunicorn worker that runs the buffering server.
 
-gunicorn keeps what it is good at: it holds the listening socket, starts a new worker when the old one died or SIGHUP
-asks for changed settings, and ends a worker that stands still. See docs/decisions/0010-requests-are-buffered.md.
+gunicorn holds the listening socket, starts a new worker when the old one has exited or SIGHUP asks for changed
+settings, and kills a worker that hangs. See docs/decisions/0010-requests-are-buffered.md.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from gunicorn.workers.base import Worker
 
 from datagen.web.buffering import BufferingServer
 
-#: The longest wait for something to happen; gunicorn hears once a turn that the worker is alive, seconds.
+#: Longest wait for socket events, seconds. The worker sends gunicorn a heartbeat after each wait.
 TURN_SECONDS = 0.5
-#: An ending worker leaves connections without a request open for this, seconds: a request may be on its way.
+#: Time for which a stopping worker keeps connections without a request open, seconds: a request may be under way.
 LINGER_SECONDS = 1.0
-#: Connections, and a file for each large request and answer (see ``buffering``).
+#: Limit on open files: connections, and a file for each large request and response (see ``buffering``).
 OPEN_FILES = 1024
 
 
 class BufferingWorker(Worker):  # type: ignore[misc]
-    """One process that reads whole requests before a thread takes them."""
+    """Worker process that receives whole requests before a thread processes them."""
 
     _server: BufferingServer | None = None
 
     def run(self) -> None:
-        """Serve until gunicorn asks for an end; then answer what was begun."""
+        """Serve until gunicorn asks the worker to stop; then answer the requests already begun."""
         _allow_files(OPEN_FILES)
         [listener] = self.sockets
         listening: socket.socket = listener.sock
@@ -40,14 +40,14 @@ class BufferingWorker(Worker):  # type: ignore[misc]
         server.drain(self.cfg.graceful_timeout, LINGER_SECONDS, self.notify)
 
     def handle_exit(self, sig: int, frame: Any) -> None:
-        """SIGTERM: end in order, now and not after the turn."""
+        """Handle SIGTERM: shut down gracefully, without waiting for the current turn to end."""
         super().handle_exit(sig, frame)
         if self._server is not None:
             self._server.pull_trigger()
 
 
 def _allow_files(number: int) -> None:
-    """Raise this process's own bound on open files, as far as the system allows."""
+    """Raise this process's soft limit on open files, as far as the hard limit allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < number:
         allowed = number if hard == resource.RLIM_INFINITY else min(number, hard)

@@ -1,8 +1,8 @@
-"""Wrong passwords and secrets: counted by address, answered with 429 above a number a minute, and slowed down.
+"""Rate limit of wrong passwords and secrets: counted per address; above a number a minute, 429 and a delay.
 
-The right credential is compared first and always passes: Label Studio, people and an attacker may all come from the
-address of one proxy. Only answers to *guesses* are held back. A Label Studio that still sends the secret from before a
-change sends the same one again and again; holding that answer back would only make its annotators wait.
+Credentials are checked first, and correct ones always pass: Label Studio, people and an attacker may share the address
+of one proxy. Only responses to *guesses* are delayed. A Label Studio that still uses a replaced secret sends the same
+one repeatedly; a delay would only make its annotators wait.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ import structlog
 
 log = structlog.get_logger()
 
-#: Wrong credentials are counted for this long from the first, seconds.
+#: Length of the counting window from the first wrong credential, seconds.
 WINDOW_SECONDS = 60.0
-#: Each guess over the number is answered so much later than the one before, up to the second, seconds.
+#: Increase of the delay with each guess above the limit, and longest delay, seconds.
 STEP_SECONDS, LONGEST_DELAY_SECONDS = 0.25, 5.0
-#: Addresses remembered, and of each so many wrong credentials (their digests).
+#: Maximum number of addresses remembered, and of digests of wrong credentials for each.
 MOST_ADDRESSES, MOST_DIGESTS = 4096, 32
 
 
 @dataclass(frozen=True, slots=True)
 class Penalty:
-    """What follows from a wrong credential over the number: both in seconds."""
+    """Consequence of a wrong credential above the limit; both fields in seconds."""
 
     retry_after: int
     delay: float
@@ -46,7 +46,7 @@ class _Count:
 
 
 class WrongCredentials:
-    """Counts of this process; safe for threads."""
+    """Counter of wrong credentials in this process; thread-safe."""
 
     def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._most, self._clock = most, clock
@@ -55,7 +55,7 @@ class WrongCredentials:
         self._guard = threading.Lock()
 
     def note(self, address: str, credential: str) -> Penalty | None:
-        """Count one wrong credential; None while the address is within the number."""
+        """Count one wrong credential; None while the address is within the limit."""
         digest = hashlib.blake2b(credential.encode(errors="replace"), key=self._key, digest_size=8).digest()
         network = _network(address)
         now = self._clock()
@@ -87,7 +87,7 @@ class WrongCredentials:
 
 
 def _network(address: str) -> str:
-    """An IPv4 address, or the /64 of an IPv6 address: whoever has one has all of it."""
+    """An IPv4 address, or the /64 of an IPv6 address, because a host usually controls its whole /64."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

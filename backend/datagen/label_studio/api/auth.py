@@ -1,8 +1,8 @@
-"""Both kinds of Label Studio token, told apart by asking the server.
+"""Authentication with both kinds of Label Studio token; a request to the server determines the kind.
 
 A *legacy token* goes into ``Authorization: Token …`` as it is. A *personal access token* is a JWT refresh token: it
-is exchanged for a short-lived access token (five minutes), which goes into ``Authorization: Bearer …``. No token is
-ever part of an error or a log line.
+is exchanged for a short-lived access token (five minutes), which goes into ``Authorization: Bearer …``. Errors and log
+lines never contain a token.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ import httpx
 
 from datagen.errors import LabelStudioError
 
-#: An access token is renewed this many seconds before it ends, so that none ends on the way.
+#: An access token is renewed this long before it expires, so that it does not expire during a request, seconds.
 _EARLY_S = 30.0
-#: How long an access token is taken to live when it does not say so itself.
+#: Assumed lifetime of an access token without an expiry time, seconds.
 _ASSUMED_LIFE_S = 240.0
 
 _REFRESH = "/api/token/refresh"
@@ -28,19 +28,19 @@ _WHOAMI = "/api/current-user/whoami"
 
 
 class TokenKind(StrEnum):
-    """What kind of token was given; the value is the name Label Studio shows."""
+    """Kind of a token; the value is the name that Label Studio shows."""
 
     LEGACY = "legacy token"
     PERSONAL = "personal access token"
 
 
 class TokenAuth(httpx.Auth):
-    """Puts the right header on each request, finds out once which kind of token it has, and renews what ends.
+    """httpx authentication that detects the kind of token once, and renews access tokens before they expire.
 
-    One object may serve many threads: asking and renewing happen under a lock.
+    Thread-safe: detection and renewal hold a lock.
 
     Raises:
-        LabelStudioError: the token is empty, or cannot be one.
+        LabelStudioError: The token is empty or contains invalid characters.
     """
 
     def __init__(self, api_key: str, base_url: str) -> None:
@@ -58,7 +58,7 @@ class TokenAuth(httpx.Auth):
 
     @property
     def kind(self) -> TokenKind | None:
-        """The kind of token; None until a request was made."""
+        """The kind of token; None before the first request."""
         return self._kind
 
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
@@ -72,7 +72,7 @@ class TokenAuth(httpx.Auth):
         request.headers["Authorization"] = used
         response = yield request
         if response.status_code == httpx.codes.UNAUTHORIZED and self._kind is TokenKind.PERSONAL:
-            # ended early (the server's clock, a restart with another key): renew once, and ask again once
+            # expired early (the server's clock, a restart with another key): renew once, and retry once
             with self._lock:
                 if self._header() == used:
                     yield from self._renew()
@@ -83,7 +83,7 @@ class TokenAuth(httpx.Auth):
         return f"Token {self._api_key}" if self._kind is TokenKind.LEGACY else f"Bearer {self._access}"
 
     def _find_kind(self) -> Generator[httpx.Request, httpx.Response, None]:
-        """Try the more likely kind first; what the server accepts decides."""
+        """Determine the kind: try the more likely one first; the server accepts or refuses it."""
         if _claims(self._api_key):
             yield from self._renew()
             self._kind = TokenKind.PERSONAL
@@ -107,7 +107,7 @@ class TokenAuth(httpx.Auth):
         if not response.is_success:
             raise httpx.HTTPStatusError("refresh", request=request, response=response)
         self._access = str(response.json()["access"])
-        issued, ends = _life(self._access)
+        issued, ends = _lifetime(self._access)
         self._good_until = time.monotonic() + max(ends - issued - _EARLY_S, 1.0)
 
 
@@ -144,7 +144,7 @@ def _why_refused(token: str) -> str:
 
 
 def _claims(token: str) -> dict[str, str | float]:
-    """What a JWT says of itself, unverified (the server verifies); empty when it is none."""
+    """The claims of a JWT, unverified (the server verifies them); empty if the token is not a JWT."""
     parts = token.split(".")
     if len(parts) != 3:
         return {}
@@ -155,8 +155,8 @@ def _claims(token: str) -> dict[str, str | float]:
     return body if isinstance(body, dict) else {}
 
 
-def _life(access: str) -> tuple[float, float]:
-    """When an access token was issued and when it ends, in seconds since the epoch, by the server's clock."""
+def _lifetime(access: str) -> tuple[float, float]:
+    """The issue and expiry times of an access token, in seconds since the epoch, by the server's clock."""
     claims = _claims(access)
     issued = float(claims.get("iat", 0.0))
     return issued, float(claims.get("exp", issued + _ASSUMED_LIFE_S))

@@ -1,8 +1,8 @@
-"""Bringing a picture from Label Studio, and from nowhere else.
+"""Download of images from Label Studio, and from no other server.
 
-A task's image address is written by whoever made the task, so it is not trusted: scheme, host and port must be those
-of the configured Label Studio, on every redirect anew, and the token goes there alone. What the name resolves to is
-checked by the connection, see ``wire``. Size and time are bounded while the bytes come, whatever was announced.
+The author of a task chooses its image address, so the address is not trusted: scheme, host and port must be those of
+the configured Label Studio, also after every redirect, and the token is sent only there. ``transport`` checks the
+addresses that the name resolves to. Size and time are limited during the download, whatever the headers announce.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from datagen.errors import InputProblem, LabelStudioMissing
 from datagen.label_studio.api.http import Connection, origin
 from datagen.label_studio.api.transport import deadline, is_over
 
-#: A picture has arrived within this, redirects included, seconds; 64 MiB then need 0.5 MiB/s.
+#: Time limit of a download including redirects, seconds; 64 MiB need 0.5 MiB/s.
 DOWNLOAD_SECONDS = 120.0
-#: Label Studio's storage proxy redirects once; anything long is a loop.
+#: Maximum number of redirects; Label Studio's storage proxy redirects once.
 _MOST_REDIRECTS = 5
-#: Bytes of an error answer that are read: the sentence in it is short.
+#: Bytes of an error response that are read; its message is short.
 _MOST_ERROR_BYTES = 8 * 2**10
 
 
@@ -32,18 +32,18 @@ def fetch(
     seconds: float = DOWNLOAD_SECONDS,
     cancelled: threading.Event | None = None,
 ) -> bytes:
-    """The bytes at an address of Label Studio, or a path on it.
+    """The bytes at a URL of Label Studio, or at a path on it.
 
-    Stops as soon as they are more than ``max_bytes``, or have not all come within ``seconds``, or another thread sets
-    ``cancelled``.
+    The download stops at more than ``max_bytes``, after ``seconds``, or when another thread sets ``cancelled``.
 
     Raises:
-        InputProblem: another origin's address, more bytes than that, or too slow; names which.
-        LabelStudioMissing: the file is gone.
+        InputProblem: The URL has another origin, the file is too large, or the download is too slow; the message says
+            which.
+        LabelStudioMissing: The file does not exist.
         LabelStudioUnavailable: Label Studio did not answer.
-        LabelStudioError: it refuses.
+        LabelStudioError: Label Studio refuses the request.
     """
-    url = _own(connection.url, connection.url + "/", url_or_path.strip())
+    url = _same_origin_url(connection.url, connection.url + "/", url_or_path.strip())
     with deadline(seconds, cancelled):
         return _follow(connection, url, max_bytes, seconds)
 
@@ -52,15 +52,18 @@ def _follow(connection: Connection, start: str, max_bytes: int, seconds: float) 
     url = start
     for _ in range(_MOST_REDIRECTS + 1):
         try:
-            # uncompressed: a small body could unfold into any number of bytes between two looks at the size
+            # uncompressed: a small body could expand to any number of bytes between two checks of the size
             with connection.http.stream("GET", url, headers={"Accept-Encoding": "identity"}) as response:
                 if response.has_redirect_location:
-                    url = _own(connection.url, url, response.headers["location"])
+                    url = _same_origin_url(connection.url, url, response.headers["location"])
                     continue
                 if not response.is_success:
                     _check(connection, _shortened(response), url)
                 return _read(response, max_bytes, url)
-        except (httpx.InvalidURL, UnicodeError) as error:  # characters that none may have, half a surrogate pair
+        except (
+            httpx.InvalidURL,
+            UnicodeError,
+        ) as error:  # characters that a URL cannot contain, or half a surrogate pair
             raise InputProblem(f"{_short(url)} is no address; import the image again.") from error
         except httpx.HTTPError as error:
             if is_over():
@@ -72,12 +75,16 @@ def _follow(connection: Connection, start: str, max_bytes: int, seconds: float) 
     raise InputProblem(f"{_short(start)} redirects more than {_MOST_REDIRECTS} times; import the image again.")
 
 
-def _own(base: str, here: str, there: str) -> str:
-    """The address that ``there`` is, seen from ``here``, if it has the scheme, host and port of Label Studio."""
+def _same_origin_url(base: str, current: str, target: str) -> str:
+    """``target`` resolved against ``current``, if it has the scheme, host and port of Label Studio.
+
+    Raises:
+        InputProblem: It has another origin.
+    """
     try:
-        url = urljoin(here, there)
+        url = urljoin(current, target)
     except ValueError:
-        url = there
+        url = target
     if origin(url) != origin(base):
         raise InputProblem(
             f"{_short(url)} is not on Label Studio ({base}), and images are fetched from nowhere else. Upload the "
@@ -87,7 +94,7 @@ def _own(base: str, here: str, there: str) -> str:
 
 
 def _shortened(response: httpx.Response) -> httpx.Response:
-    """An error answer with the beginning of its body, whatever its length."""
+    """A copy of an error response with the beginning of its body only."""
     body = b""
     for part in response.iter_bytes():
         body += part
@@ -100,8 +107,8 @@ def _shortened(response: httpx.Response) -> httpx.Response:
 
 
 def _check(connection: Connection, response: httpx.Response, url: str) -> None:
-    # Label Studio 1.23 answers 500 for an upload whose row is gone (it asks None for its permissions), which must
-    # not look like a server that is worth another try
+    # Label Studio 1.23 answers 500 for an upload whose row was deleted (it checks the permissions of None), which must
+    # not be treated as a server fault that is retried
     if response.status_code == 500 and "'NoneType' object has no attribute 'has_permission'" in response.text:
         raise LabelStudioMissing(f"{_short(url)} is gone from Label Studio; upload the image again.")
     connection.check(response, f"the image {_short(url)}")
@@ -130,6 +137,6 @@ def _read(response: httpx.Response, max_bytes: int, url: str) -> bytes:
 
 
 def _short(url: str) -> str:
-    """An address for people: no query (it may be signed), nothing that cannot be shown, not long."""
+    """A URL for messages: without query (it may be signed), unprintable characters replaced, at most 120 characters."""
     text = "".join(letter if letter.isprintable() else "?" for letter in url.partition("?")[0])
     return text if len(text) <= 120 else "…" + text[-119:]

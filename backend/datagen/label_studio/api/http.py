@@ -1,7 +1,7 @@
-"""HTTP to one Label Studio: one request, its answer as JSON, and every failure as a sentence of ours.
+"""HTTP connection to one Label Studio server: requests, responses as JSON, and failures as our errors.
 
-Knows nothing of projects or tasks: see ``client``. Bodies and tokens are never logged; of a refusal only Label
-Studio's own reason is repeated.
+It has no knowledge of projects or tasks: see ``client``. Bodies and tokens are never logged; an error repeats only
+Label Studio's own reason.
 """
 
 from __future__ import annotations
@@ -28,43 +28,44 @@ from datagen.errors import (
 from datagen.label_studio.api.auth import TokenAuth, TokenKind
 from datagen.label_studio.api.transport import AddressPolicy, Wire
 
-#: Connecting is quick or it fails; an import of 1,000 tasks with predictions takes a few seconds on a slow server.
+#: Time limits of a request, seconds. A connection is made quickly or not at all; an import of 1,000 tasks with
+#: predictions takes a few seconds on a slow server.
 TIMEOUT = httpx.Timeout(60.0, connect=5.0)
-#: A read is tried this often before it fails: a restart or a locked SQLite is over in moments; longer waits are the
-#: outbox's business.
+#: Attempts of a read. They cover a restart or a locked SQLite database, which take moments; the outbox handles longer
+#: outages.
 READ_ATTEMPTS = 3
-#: The health check, seconds: what is up answers at once.
+#: Time limit of the health check, seconds: a running server answers at once.
 _HEALTH_TIMEOUT = httpx.Timeout(5.0)
-#: Besides /health, which Label Studio answers without its database.
-_ASKS_THE_DATABASE = "/api/current-user/whoami"
-#: … unless that took so long already, seconds: a server that hangs would hold a job past its own time.
+#: Path that needs the database; Label Studio answers /health without it.
+_DATABASE_PATH = "/api/current-user/whoami"
+#: A read is not retried after this time, seconds: a server that hangs would make a job exceed its own time limit.
 READ_SECONDS = 30.0
-#: Of a refusal's text not more than this is repeated.
+#: Characters of a refusal's reason that are repeated.
 _REASON_CHARS = 500
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-#: How Label Studio says that its SSRF protection refuses an address.
+#: Phrases with which Label Studio's SSRF protection refuses an address.
 _SSRF_WORDS = ("local or private", "reserved network address")
-#: Label Studio's reasons hold links for its own pages.
+#: Label Studio's reasons contain HTML links to its own pages.
 _MARKUP = re.compile(r"</?[a-z][^<>]*>")
 
 
 class _Failed(LabelStudioUnavailable):
-    """Label Studio failed at one request (500; other 5xx come from a proxy before it): it may be up nonetheless."""
+    """Label Studio failed at one request (500; other 5xx come from a proxy in front of it), but may be up."""
 
     how = "fails (500) at"
 
 
 class _TookTooLong(_Failed):
-    """It was connected to, and did not answer one request in time."""
+    """Label Studio accepted the connection, but did not answer one request in time."""
 
     how = "does not answer in time for"
 
 
 class Connection:
-    """An authenticated door to ``url``. May be shared by threads, and used on both sides of a fork.
+    """Authenticated connection to ``url``. Thread-safe, and usable in both processes after a fork.
 
     Raises:
-        LabelStudioError: ``url`` is no address, or the token cannot be one.
+        LabelStudioError: ``url`` is not a web address, or the token is invalid.
     """
 
     def __init__(
@@ -91,12 +92,12 @@ class Connection:
 
     @property
     def token_kind(self) -> TokenKind | None:
-        """The kind of token; None until a request was made."""
+        """The kind of token; None before the first request."""
         return self._auth.kind
 
     @property
     def http(self) -> httpx.Client:
-        """The HTTP client of this process: after a fork a new one, because sockets must not be shared."""
+        """The HTTP client of this process; a new one after a fork, because sockets must not be shared."""
         with self._lock:
             if self._http is None or self._pid != os.getpid():
                 self._pid = os.getpid()
@@ -106,30 +107,30 @@ class Connection:
                     timeout=self._timeout,
                     transport=self._transport or Wire(self._pin),
                     follow_redirects=False,
-                    # a session cookie would win over the token, and then every POST would lack its CSRF token
+                    # a session cookie would take precedence over the token, and every POST would then lack a CSRF token
                     cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=[])),
                 )
             return self._http
 
     def close(self) -> None:
-        """Give the sockets back; the next request opens new ones."""
+        """Close the sockets; the next request opens new ones."""
         with self._lock:
             if self._http is not None and self._pid == os.getpid():
                 self._http.close()
             self._http = None
 
     def get(self, path: str, what: str, params: Mapping[str, Any] | None = None) -> Any:
-        """The JSON at ``path``; ``what`` names it in an error. Tried again where that may help.
+        """The JSON at ``path``; ``what`` names it in an error. Retried if a retry may succeed.
 
         Raises:
-            LabelStudioUnavailable: no answer, or one that asks to come back later.
-            LabelStudioFault: it fails at this, or takes too long for it, though it is up.
-            LabelStudioMissing: there is no such thing.
-            LabelStudioError: a refusal.
+            LabelStudioUnavailable: Label Studio did not answer, or asked for a later retry.
+            LabelStudioFault: Label Studio fails at this request, or takes too long for it, though it is up.
+            LabelStudioMissing: Label Studio does not have it.
+            LabelStudioError: Label Studio refuses the request.
         """
         try:
             for attempt in stamina.retry_context(
-                on=_is_worth_a_retry, attempts=self._read_attempts, wait_initial=0.1, wait_max=2.0, timeout=READ_SECONDS
+                on=_is_retryable, attempts=self._read_attempts, wait_initial=0.1, wait_max=2.0, timeout=READ_SECONDS
             ):
                 with attempt:
                     return self.json(self.send("GET", path, what, params=params))
@@ -140,7 +141,7 @@ class Connection:
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     def get_once(self, path: str, what: str, params: Mapping[str, Any] | None = None) -> Any:
-        """The JSON at ``path``, asked for once; None where Label Studio fails itself (500). Else raises as ``get``."""
+        """The JSON at ``path``, requested once; None if Label Studio answers 500. Otherwise raises like ``get``."""
         try:
             return self.json(self.send("GET", path, what, params=params))
         except _Failed as failed:
@@ -149,25 +150,23 @@ class Connection:
             return None
 
     def is_up(self) -> bool:
-        """Whether Label Studio answers its health check, and a question for which it must read its database."""
+        """Whether Label Studio answers its health check, and a request that needs its database."""
         try:
-            return all(
-                self.http.get(path, timeout=_HEALTH_TIMEOUT).is_success for path in ("/health", _ASKS_THE_DATABASE)
-            )
+            return all(self.http.get(path, timeout=_HEALTH_TIMEOUT).is_success for path in ("/health", _DATABASE_PATH))
         except httpx.HTTPError:
             return False
 
     def write(
         self, method: str, path: str, what: str, body: Any = None, params: Mapping[str, Any] | None = None
     ) -> Any:
-        """Send JSON once; the answer's JSON, or None when it has none. Raises as ``get`` does; never tries again."""
+        """Send JSON once; return the response's JSON, or None if it is empty. Raises like ``get``; never retries."""
         return self.json(self.send(method, path, what, params=params, json=body))
 
     def send(self, method: str, path: str, what: str, **request: Any) -> httpx.Response:
-        """One request, whole answer; raises as ``get`` does."""
+        """Send one request and return the whole response; raises like ``get``."""
         try:
             response = self.http.request(method, path, **request)
-        except httpx.HTTPStatusError as error:  # the answer to a question about the token
+        except httpx.HTTPStatusError as error:  # a request of ``TokenAuth`` failed
             response = error.response
         except httpx.HTTPError as error:
             raise self.unavailable(error) from error
@@ -175,10 +174,10 @@ class Connection:
         return response
 
     def unavailable(self, error: httpx.HTTPError) -> LabelStudioUnavailable:
-        """What to raise when no answer came."""
+        """The error to raise for a request without a response."""
         slow = isinstance(error, httpx.TimeoutException)
         how = "did not answer in time" if slow else "cannot be reached"
-        # why no connection was made, in words: the address may be one that is never connected to
+        # a ConnectError has a reason in words, because ``AddressPolicy`` may have refused the address
         why = f"{type(error).__name__}: {error}" if isinstance(error, httpx.ConnectError) else type(error).__name__
         kind = _TookTooLong if isinstance(error, httpx.ReadTimeout) else LabelStudioUnavailable
         return kind(
@@ -187,7 +186,7 @@ class Connection:
         )
 
     def check(self, response: httpx.Response, what: str) -> None:
-        """Raise our error for an answer that is none of 2xx."""
+        """Raise the matching error for a response that is not 2xx."""
         status = response.status_code
         if response.is_success:
             return
@@ -208,7 +207,7 @@ class Connection:
                 f"Label Studio refuses the token for {what} (401): {reason} Set LABEL_STUDIO_API_KEY to a token of a "
                 "user of this Label Studio."
             )
-        if status == 400 and "Select a valid choice" in reason:  # its filters say so of a project that is gone
+        if status == 400 and "Select a valid choice" in reason:  # a filter's answer for a deleted project
             raise LabelStudioMissing(f"Label Studio at {self.url} does not have {what}: {reason}")
         if status == 403 and any(words in reason for words in _SSRF_WORDS):
             raise AddressRefused(
@@ -230,10 +229,10 @@ class Connection:
         raise LabelStudioError(f"Label Studio refuses {what} ({status}): {reason}")
 
     def json(self, response: httpx.Response) -> Any:
-        """The JSON of an answer, its text plain (see ``foreign_text``); None for an empty one.
+        """The JSON of a response, with sanitized text (see ``foreign_text``); None for an empty response.
 
         Raises:
-            LabelStudioError: it is no JSON.
+            LabelStudioError: The response is not JSON.
         """
         if not response.content:
             return None
@@ -245,13 +244,13 @@ class Connection:
             ) from error
 
 
-def _is_worth_a_retry(fault: Exception) -> bool:
-    """Who waited for the whole time already does not wait for it again."""
+def _is_retryable(fault: Exception) -> bool:
+    """Whether a failed read is retried: not after it has used its whole time limit."""
     return isinstance(fault, LabelStudioUnavailable) and not isinstance(fault, _TookTooLong)
 
 
 def origin(url: str) -> tuple[str, str, int | None] | None:
-    """Scheme, host and port of a web address; None for what is none, or carries a log-in."""
+    """Scheme, host and port of a web address; None if it is not one, or contains a log-in."""
     try:
         parts = urlsplit(url)
         port = parts.port or _DEFAULT_PORTS.get(parts.scheme)
@@ -263,17 +262,17 @@ def origin(url: str) -> tuple[str, str, int | None] | None:
 
 
 def _reason(response: httpx.Response) -> str:
-    """Label Studio's own words, one line, without our request in them."""
+    """Label Studio's reason for a refusal in one line, without parts of the request."""
     try:
         body = read_json(response.content)
     except ValueError:
         return "no reason given."
     if not isinstance(body, dict):
         return "no reason given."
-    found = body.get("validation_errors") or body.get("detail") or "no reason given"
-    if isinstance(found, dict):
-        found = "; ".join(f"{field}: {_flat(why)}" for field, why in found.items())
-    text = " ".join(_MARKUP.sub("", _flat(found)).split())[:_REASON_CHARS].strip()
+    reason = body.get("validation_errors") or body.get("detail") or "no reason given"
+    if isinstance(reason, dict):
+        reason = "; ".join(f"{field}: {_flat(why)}" for field, why in reason.items())
+    text = " ".join(_MARKUP.sub("", _flat(reason)).split())[:_REASON_CHARS].strip()
     return text if text.endswith(".") else text + "."
 
 

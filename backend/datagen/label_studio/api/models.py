@@ -1,7 +1,7 @@
-"""What Label Studio holds, as plain values: tasks with their annotations, projects, webhooks, tabs, backends.
+"""Values of Label Studio's API: tasks with their annotations, projects, webhooks, tabs, backends.
 
-Read tolerantly: only what we use is taken, and what may be missing has a default. Text is plain by then: see
-``Connection``.
+Parsing is tolerant: only the fields in use are read, and optional fields have defaults. ``Connection`` has already
+sanitized the text.
 """
 
 from __future__ import annotations
@@ -13,33 +13,33 @@ from typing import Any
 
 from datagen.label_studio.api.nested_results import flattened
 
-#: Characters of a person's name and address that are kept; a column holds no more.
+#: Characters of a user's name and e-mail address that are kept; a database column holds no more.
 LONGEST_NAME = 200
-#: A region or an answer as Label Studio keeps it; see ``regions`` and ``answers`` for its meaning.
+#: Regions and answers in Label Studio's form; ``regions`` and ``form_answers`` interpret them.
 Result = tuple[dict[str, Any], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Annotation:
-    """What one person submitted for a task (or skipped: ``was_cancelled``)."""
+    """One user's submission for a task, or skip (``was_cancelled``)."""
 
     id: int
     result: Result
     was_cancelled: bool
-    #: name and e-mail of who submitted it, or ``user N``; of one that somebody else updated since, that person
+    #: name and e-mail of the submitter, or ``user N``; ``user N`` of the last updater if that is another user
     completed_by: str
     #: see ``stamp``; changes with every update
     updated_at: str
     created_at: str
-    #: the number of the annotation that this is an untouched copy of: it came along when its task was imported from an
-    #: export. Who updates a copy has said something, and it is a copy no longer.
+    #: id of the original annotation if this is an unmodified copy, imported with its task from an export. A copy that a
+    #: user has updated counts as that user's annotation, not as a copy.
     copied_from: int | None = None
-    #: entries of the result that are no objects, so that nothing can be read of them
+    #: number of entries of the result that are not objects and cannot be read
     unreadable: int = 0
 
     @staticmethod
     def from_json(body: Mapping[str, Any]) -> Annotation:
-        """From the API's form, or a webhook's."""
+        """Parse the API's or a webhook's form."""
         entries = list(flattened(body.get("result")))
         result = tuple(entry for entry in entries if isinstance(entry, dict))
         return Annotation(
@@ -47,7 +47,7 @@ class Annotation:
             result=result,
             unreadable=len(entries) - len(result),
             was_cancelled=bool(body.get("was_cancelled")),
-            completed_by=_who(body)[:LONGEST_NAME],
+            completed_by=_author(body)[:LONGEST_NAME],
             updated_at=stamp(body.get("updated_at")),
             created_at=stamp(body.get("created_at")),
             copied_from=_copied_from(body),
@@ -61,7 +61,7 @@ class Task:
     id: int
     data: dict[str, Any]
     annotations: tuple[Annotation, ...] = ()
-    #: how many Label Studio counts; without being asked for what they say
+    #: number that Label Studio counts; the predictions themselves are not requested
     total_predictions: int = 0
     #: skipped ones included
     total_annotations: int = 0
@@ -70,19 +70,19 @@ class Task:
 
     @property
     def newest(self) -> Annotation | None:
-        """The annotation that counts: the one submitted or updated last that is no skip."""
-        counted = [one for one in self.annotations if not one.was_cancelled]
-        return max(counted, key=lambda one: (one.updated_at, one.id), default=None)
+        """The effective annotation: the one submitted or updated last that is not a skip."""
+        submitted = [annotation for annotation in self.annotations if not annotation.was_cancelled]
+        return max(submitted, key=lambda annotation: (annotation.updated_at, annotation.id), default=None)
 
     @staticmethod
     def from_json(body: Mapping[str, Any]) -> Task:
-        """From the API's form."""
-        annotations = (Annotation.from_json(one) for one in _listed(body.get("annotations")))
+        """Parse the API's form."""
+        annotations = (Annotation.from_json(entry) for entry in _listed(body.get("annotations")))
         data = body.get("data")
         return Task(
             id=int(body["id"]),
             data=data if isinstance(data, dict) else {},
-            annotations=tuple(sorted(annotations, key=lambda one: one.id)),
+            annotations=tuple(sorted(annotations, key=lambda annotation: annotation.id)),
             total_predictions=int(body.get("total_predictions") or 0),
             total_annotations=int(body.get("total_annotations") or 0) + int(body.get("cancelled_annotations") or 0),
             updated_at=stamp(body.get("updated_at")),
@@ -91,16 +91,16 @@ class Task:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
-    """How much there is in a project: what changes when something is made or deleted, and not when it is edited."""
+    """Object counts of a project; they change when objects are created or deleted, but not when they are edited."""
 
     tasks: int
-    #: annotations that are no skips
+    #: annotations that are not skips
     annotations: int
     skips: int
 
     @staticmethod
     def from_json(body: Mapping[str, Any]) -> Counts:
-        """From the API's form."""
+        """Parse the API's form."""
         names = ("task_number", "total_annotations_number", "skipped_annotations_number")
         tasks, annotations, skips = (int(body.get(name) or 0) for name in names)
         return Counts(tasks=tasks, annotations=annotations, skips=skips)
@@ -111,7 +111,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Project:
-    """One project; ``options`` is everything the API says of it."""
+    """One project; ``options`` is the whole API object."""
 
     id: int
     title: str
@@ -119,13 +119,13 @@ class Project:
 
     @staticmethod
     def from_json(body: Mapping[str, Any]) -> Project:
-        """From the API's form."""
+        """Parse the API's form."""
         return Project(id=int(body["id"]), title=str(body.get("title") or ""), options=dict(body))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Webhook:
-    """One webhook of a project; the values of its headers are secrets and not part of its ``repr``."""
+    """One webhook of a project; the values of its headers are secrets and are left out of its ``repr``."""
 
     id: int
     project_id: int | None
@@ -138,7 +138,7 @@ class Webhook:
 
     @staticmethod
     def from_json(body: Mapping[str, Any]) -> Webhook:
-        """From the API's form."""
+        """Parse the API's form."""
         return Webhook(
             id=int(body["id"]),
             project_id=body.get("project"),
@@ -157,12 +157,12 @@ class View:
 
     id: int
     title: str
-    #: filters, ordering, hidden columns and the like, in the API's form
+    #: filters, ordering, hidden columns and so on, in the API's form
     data: dict[str, Any]
 
     @staticmethod
     def from_json(body: Mapping[str, Any]) -> View:
-        """From the API's form."""
+        """Parse the API's form."""
         data = dict(body.get("data") or {})
         return View(id=int(body["id"]), title=str(data.get("title") or ""), data=data)
 
@@ -174,14 +174,14 @@ class Backend:
     id: int
     url: str
     title: str
-    #: two letters: ``CO`` is connected, ``DI`` disconnected, ``ER`` an error
+    #: two letters: ``CO`` connected, ``DI`` disconnected, ``ER`` error
     state: str
     error: str
     basic_auth_user: str | None
 
     @staticmethod
     def from_json(body: Mapping[str, Any]) -> Backend:
-        """From the API's form."""
+        """Parse the API's form."""
         return Backend(
             id=int(body["id"]),
             url=str(body["url"]),
@@ -197,29 +197,29 @@ def _listed(value: object) -> list[Any]:
 
 
 def stamp(when: object) -> str:
-    """A time of Label Studio's as ISO 8601 in UTC with microseconds, so that text in order is time in order.
+    """A time of Label Studio as ISO 8601 in UTC with microseconds, so that the text sorts by time; empty for no time.
 
-    Label Studio leaves the microseconds out when they are 0, and wants them in filters all the same.
+    Label Studio omits microseconds of 0, but requires them in filters.
     """
     if not isinstance(when, str) or not when:
         return ""
-    read = datetime.fromisoformat(when)
-    read = read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC)
-    return read.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    time = datetime.fromisoformat(when)
+    time = time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    return time.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def _copied_from(body: Mapping[str, Any]) -> int | None:
-    """Label Studio notes the number that an imported annotation had, and who updated it since: nobody, at first."""
+    """The id of the original of an imported annotation that no user has updated since; None otherwise."""
     number = body.get("import_id")
     return int(number) if isinstance(number, int) and body.get("updated_by") is None else None
 
 
-def _who(body: Mapping[str, Any]) -> str:
-    """Who says what an annotation holds, in whichever form the API says it."""
+def _author(body: Mapping[str, Any]) -> str:
+    """The author of an annotation's current content, from any of the API's forms."""
     by, updated_by = body.get("completed_by"), body.get("updated_by")
     submitted_by = by.get("id") if isinstance(by, Mapping) else by
     if isinstance(updated_by, int) and isinstance(submitted_by, int) and updated_by != submitted_by:
-        return f"user {updated_by}"  # Label Studio names nobody but who submitted it
+        return f"user {updated_by}"  # Label Studio sends only the submitter's name
     named = str(body.get("created_username") or "").rpartition(",")[0].strip()
     if named:
         return named

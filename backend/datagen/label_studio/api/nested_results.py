@@ -1,4 +1,4 @@
-"""An annotation's result as a flat list: programs write lists in lists, and JSON as text."""
+"""An annotation's result as a flat list: other programs write nested lists, and JSON as text."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-#: Lists in lists, and text that holds JSON, are followed this deep.
+#: Maximum depth of nested lists and of JSON texts that are expanded.
 _DEEPEST = 4
 #: Characters of a textual result that are parsed.
 _MOST_TEXT = 16 * 2**20
 
 
 def flattened(result: Any, depth: int = _DEEPEST) -> Iterator[Any]:
-    """Every entry of a result, in order; what cannot be taken apart comes as it is."""
+    """Yield every entry of a result in order; an entry that cannot be expanded is yielded unchanged."""
     if isinstance(result, str) and depth and len(result) <= _MOST_TEXT and result.lstrip()[:1] in ("[", "{"):
         try:
             result = json.loads(result)

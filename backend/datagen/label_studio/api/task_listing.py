@@ -1,8 +1,8 @@
-"""Listing tasks: which fields of them, which of them, page by page.
+"""Listing of tasks, page by page, with selected fields and filters.
 
-Label Studio takes text into a task or an annotation that it then cannot send (half a surrogate pair), and answers 500
-to every page that such a task is on. Numbers can still be listed, and other tasks picked by their numbers: so a page
-that fails is halved until the tasks that cannot be sent are known, and the others are read.
+Label Studio accepts text in a task or an annotation that it then cannot send (half a surrogate pair), and answers 500
+for every page with such a task. Ids can still be listed, and other tasks selected by id. A page that fails is therefore
+bisected until the unreadable tasks are identified and the others are read.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from datagen.errors import LabelStudioFault, LabelStudioMissing, LabelStudioUnav
 from datagen.label_studio.api.http import Connection
 from datagen.label_studio.api.models import Task, stamp
 
-#: Fields of a task and, because the API applies the same list to what is nested, of its annotations.
+#: Fields of a task, and of its annotations, because the API applies one list to nested objects as well.
 _TASK_FIELDS = ("id", "data", "updated_at", "total_predictions", "total_annotations", "cancelled_annotations")
 _ANNOTATION_FIELDS = (
     "annotations",
@@ -30,25 +30,25 @@ _ANNOTATION_FIELDS = (
 )
 #: Tasks in a page.
 PAGE = 200
-#: Ids in one question: they stand in its address, and web servers refuse one of more than 8 KB.
+#: Ids in a request: they are part of its URL, and web servers refuse a URL of more than 8 KB.
 IDS_AT_A_TIME = 500
-#: Tasks of one listing that may be unreadable; each takes about twenty requests to find.
+#: Maximum number of unreadable tasks in a listing; identifying one takes about twenty requests.
 MOST_UNREADABLE = 10
-#: Tasks in a page where only their numbers and when they were touched are asked for.
+#: Tasks in a page of ids and update times only.
 STAMPS_PAGE = 2000
 _UNREADABLE = "Such a task holds text that is none (half a character); delete it and import it again without that."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskQuery:
-    """Which tasks of a project: those of which all that is given holds."""
+    """Query for the tasks of a project that match every given filter."""
 
     ids: Sequence[int] | None = None
-    #: ``data.batch`` is this
+    #: value of ``data.batch``
     batch: str | None = None
-    #: ``data.datagen_key`` is this
+    #: value of ``data.datagen_key``
     key: str | None = None
-    #: made or touched then or later, ISO 8601
+    #: earliest time of creation or update, ISO 8601
     updated_since: str | None = None
 
 
@@ -61,12 +61,13 @@ def list_tasks(
     page_size: int,
     unreadable: list[int] | None = None,
 ) -> Iterator[Task]:
-    """Tasks in the order of their ids; the ids of those that Label Studio cannot send are added to ``unreadable``.
+    """Tasks sorted by id; the ids of tasks that Label Studio cannot send are added to ``unreadable``.
 
-    Pages begin after the last id seen, so that none is missed when tasks come and go meanwhile.
+    Each page starts after the last id of the previous one, so that no task is missed if tasks are created or deleted
+    during the listing.
 
     Raises:
-        LabelStudioFault: tasks cannot be sent, and ``unreadable`` is None, or they are more than MOST_UNREADABLE.
+        LabelStudioFault: There are unreadable tasks and ``unreadable`` is None, or more than MOST_UNREADABLE of them.
     """
     params = _params(project_id, annotations, page_size)
     if wanted.ids is None:
@@ -74,14 +75,14 @@ def list_tasks(
         return
     ids = sorted(set(wanted.ids))
     for start in range(0, len(ids), IDS_AT_A_TIME):
-        some = replace(wanted, ids=ids[start : start + IDS_AT_A_TIME])
-        yield from map(Task.from_json, _list(at, project_id, some, params, unreadable))
+        part = replace(wanted, ids=ids[start : start + IDS_AT_A_TIME])
+        yield from map(Task.from_json, _list(at, project_id, part, params, unreadable))
 
 
 def list_stamps(at: Connection, project_id: int, wanted: TaskQuery) -> Iterator[tuple[int, str]]:
-    """The numbers of tasks and when they were touched, see ``stamp``, in the order of the numbers."""
+    """The ids of tasks and their update times (see ``stamp``), sorted by id."""
     params = {"project": project_id, "page_size": STAMPS_PAGE, "include": "id,updated_at"}
-    return ((int(one["id"]), stamp(one["updated_at"])) for one in _list(at, project_id, wanted, params))
+    return ((int(task["id"]), stamp(task["updated_at"])) for task in _list(at, project_id, wanted, params))
 
 
 def _list(
@@ -89,16 +90,16 @@ def _list(
 ) -> Iterator[dict[str, Any]]:
     last = 0
     while True:
-        asked = params | {"query": _as_text(_query(wanted, last))}
+        page_params = params | {"query": _as_text(_query(wanted, last))}
         what = f"the tasks of project {project_id}"
         try:
-            page = at.get("/api/tasks/", what, asked)["tasks"]
+            page = at.get("/api/tasks/", what, page_params)["tasks"]
         except LabelStudioFault:
-            # Label Studio sends numbers, whatever the tasks hold
-            ids = [int(one["id"]) for one in at.get("/api/tasks/", what, asked | {"include": "id"})["tasks"]]
+            # Label Studio can list ids, whatever the tasks contain
+            ids = [int(task["id"]) for task in at.get("/api/tasks/", what, page_params | {"include": "id"})["tasks"]]
             yield from _read_around(at, project_id, ids, params, unreadable)
         else:
-            ids = [int(one["id"]) for one in page]
+            ids = [int(task["id"]) for task in page]
             yield from page
         last = max(ids, default=last)
         if len(ids) < params["page_size"]:
@@ -114,25 +115,26 @@ def list_tab(
     page_size: int,
     unreadable: list[int] | None = None,
 ) -> Iterator[Task]:
-    """The tasks that a tab shows, in its own order, and so by the pages' numbers; see ``list_tasks``."""
+    """The tasks of a tab in the tab's order, and therefore by page number; see ``list_tasks``."""
     params = _params(project_id, annotations, page_size) | {"view": view_id}
     number = 1
     while True:
         what = f"page {number} of the tasks in tab {view_id} of project {project_id}"
-        asked = params | {"page": number}
+        page_params = params | {"page": number}
         try:
-            page = at.get("/api/tasks/", what, asked)
+            page = at.get("/api/tasks/", what, page_params)
             tasks = page["tasks"]
         except LabelStudioMissing:
             if number == 1:
                 raise
-            return  # tasks were deleted meanwhile: there is no such page any more
+            return  # tasks were deleted during the listing: the page no longer exists
         except LabelStudioFault:
-            page = at.get("/api/tasks/", what, asked | {"include": "id"})
-            ids = [int(one["id"]) for one in page["tasks"]]
-            plainly = {name: value for name, value in params.items() if name != "view"}
-            found = {int(one["id"]): one for one in _read_around(at, project_id, ids, plainly, unreadable)}
-            tasks = [found[one] for one in ids if one in found]
+            page = at.get("/api/tasks/", what, page_params | {"include": "id"})
+            ids = [int(task["id"]) for task in page["tasks"]]
+            params_without_view = {name: value for name, value in params.items() if name != "view"}
+            readable = _read_around(at, project_id, ids, params_without_view, unreadable)
+            by_id = {int(task["id"]): task for task in readable}
+            tasks = [by_id[task_id] for task_id in ids if task_id in by_id]
         yield from map(Task.from_json, tasks)
         if number * page_size >= page["total"]:
             return
@@ -142,22 +144,22 @@ def list_tab(
 def _read_around(
     at: Connection, project_id: int, ids: Sequence[int], params: dict[str, Any], unreadable: list[int] | None
 ) -> Iterator[dict[str, Any]]:
-    """Those of a page's tasks that Label Studio can send; see ``list_tasks`` for the others."""
-    waiting = [list(ids)] if ids else []  # the part to be read next is the last
-    while waiting:
-        some = waiting.pop()
-        what = f"task {some[0]} of project {project_id}" if len(some) == 1 else f"the tasks of project {project_id}"
-        asked = params | {"query": _as_text(_query(TaskQuery(ids=some), 0))}
-        page = at.get_once("/api/tasks/", what, asked)
-        if page is None and len(some) == 1:
-            page = at.get_once("/api/tasks/", what, asked)  # a passing fault must not be taken for the task's
+    """The tasks of a page that Label Studio can send; see ``list_tasks`` for the others."""
+    pending = [list(ids)] if ids else []  # a stack: the next part is the last element
+    while pending:
+        part = pending.pop()
+        what = f"task {part[0]} of project {project_id}" if len(part) == 1 else f"the tasks of project {project_id}"
+        part_params = params | {"query": _as_text(_query(TaskQuery(ids=part), 0))}
+        page = at.get_once("/api/tasks/", what, part_params)
+        if page is None and len(part) == 1:
+            page = at.get_once("/api/tasks/", what, part_params)  # a transient fault must not mark the task unreadable
         if page is not None:
             yield from page["tasks"]
-        elif len(some) > 1:
-            middle = len(some) // 2
-            waiting += [some[middle:], some[:middle]]
+        elif len(part) > 1:
+            middle = len(part) // 2
+            pending += [part[middle:], part[:middle]]
         else:
-            _note_unreadable(at, project_id, some[0], unreadable)
+            _note_unreadable(at, project_id, part[0], unreadable)
 
 
 def _note_unreadable(at: Connection, project_id: int, task_id: int, unreadable: list[int] | None) -> None:
@@ -169,8 +171,8 @@ def _note_unreadable(at: Connection, project_id: int, task_id: int, unreadable: 
     unreadable.append(task_id)
     if len(unreadable) > MOST_UNREADABLE:
         named = f"{MOST_UNREADABLE} tasks of project {project_id}"
-        some = ", ".join(map(str, sorted(unreadable)))
-        raise LabelStudioFault(f"Label Studio cannot send more than {named}, among them {some}. {_UNREADABLE}")
+        listed = ", ".join(map(str, sorted(unreadable)))
+        raise LabelStudioFault(f"Label Studio cannot send more than {named}, among them {listed}. {_UNREADABLE}")
 
 
 def _as_text(query: dict[str, Any]) -> str:
@@ -184,7 +186,7 @@ def _params(project_id: int, annotations: bool, page_size: int) -> dict[str, Any
 
 
 def _query(wanted: TaskQuery, after: int) -> dict[str, Any]:
-    """The Data Manager's query: items picked by id, and filters that all must hold."""
+    """A query of the Data Manager: items selected by id, and filters combined with “and”."""
     filters: list[dict[str, Any]] = []
     if after:
         filters.append(_filter("id", "greater", "Number", after))

@@ -1,8 +1,8 @@
-"""The wire to Label Studio: its name is resolved, the address is checked, and that very address is connected to.
+"""Transport to Label Studio: it resolves the host name, checks the address, and connects to exactly that address.
 
-Nothing is resolved between the check and the connection, so a name server that changes its mind (DNS rebinding) gains
-nothing. No proxy of the environment is used: the token goes to Label Studio alone. A ``deadline`` bounds an exchange as
-a whole, however slowly its bytes drip; a read's own time-out begins anew with every byte.
+The name is not resolved again between the check and the connection, which prevents DNS rebinding. Proxy settings of the
+environment are ignored, so that the token is sent to Label Studio only. A ``deadline`` limits the duration of a whole
+exchange; the time-out of a read restarts with every byte received.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ import httpcore
 import httpx
 
 Address = IPv4Address | IPv6Address
-#: Host and port → addresses, as the name server gives them.
+#: Host and port → addresses, in the resolver's order.
 Resolver = Callable[[str, int], list[Address]]
 
-#: Where clouds serve a machine's own credentials, beside what is link-local.
+#: Metadata services of clouds, which serve a machine's credentials, besides link-local addresses.
 _METADATA = frozenset(
     map(ip_address, ("169.254.169.254", "fd00:ec2::254", "100.100.100.200", "168.63.129.16", "192.0.0.192"))
 )
-#: Linux's option for acknowledging at once; None elsewhere.
-_QUICK: int | None = getattr(socket, "TCP_QUICKACK", None)
-#: A read that another thread may cancel looks after so many seconds whether it was.
+#: Linux's socket option for immediate acknowledgement; None on other systems.
+_QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
+#: Interval at which a cancellable read checks for cancellation, seconds.
 _CANCEL_SECONDS = 0.2
 
 
 class _Deadline(NamedTuple):
-    """When the exchange under way must be over, by ``time.monotonic``, or at once when ``cancelled`` is set."""
+    """End of the current exchange by ``time.monotonic``; setting ``cancelled`` ends it at once."""
 
     until: float
     cancelled: threading.Event | None
@@ -45,7 +45,7 @@ _deadline: ContextVar[_Deadline | None] = ContextVar("deadline", default=None)
 
 
 class Reach(StrEnum):
-    """How far away an address is."""
+    """Network scope of an address."""
 
     MACHINE = "this machine"
     NETWORK = "the local network"
@@ -54,9 +54,9 @@ class Reach(StrEnum):
 
 @contextmanager
 def deadline(seconds: float, cancelled: threading.Event | None = None) -> Iterator[None]:
-    """Whatever is read and written in here by this thread ends within ``seconds``, with a time-out of httpx's.
+    """Context manager that limits all reads and writes of this thread to ``seconds`` together.
 
-    ``cancelled`` lets another thread end it at once.
+    After that they raise a time-out of httpx. Another thread may set ``cancelled`` to end them at once.
     """
     token = _deadline.set(_Deadline(time.monotonic() + seconds, cancelled))
     try:
@@ -66,7 +66,7 @@ def deadline(seconds: float, cancelled: threading.Event | None = None) -> Iterat
 
 
 def is_over() -> bool:
-    """Whether the deadline around has passed, or what it bounds was cancelled."""
+    """Whether the current deadline has passed or was cancelled."""
     current = _deadline.get()
     return current is not None and (time.monotonic() >= current.until or _is_cancelled())
 
@@ -77,17 +77,17 @@ def _is_cancelled() -> bool:
 
 
 def resolved(host: str, port: int) -> list[Address]:
-    """What the system's resolver says."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(ip_address(str(entry[4][0]).partition("%")[0]) for entry in found))
+    """The addresses that the system's resolver returns, without duplicates."""
+    entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(ip_address(str(entry[4][0]).partition("%")[0]) for entry in entries))
 
 
 class AddressPolicy:
-    """Which addresses a host may have.
+    """Policy for the addresses that a host name may resolve to.
 
-    None that is link-local, multicast, unspecified or a cloud's metadata service, unless the host was given as that
-    address. And a name that meant the internet at first may not come to mean this machine or the local network, nor
-    the other way round: what the name first meant is kept for the life of the process.
+    Link-local, multicast and unspecified addresses and metadata services of clouds are refused, unless the host is
+    given as an address. The scope of a name is pinned for the life of the process: a name that first resolved to the
+    internet may not resolve to this machine or the local network later, nor the other way round.
     """
 
     def __init__(self, resolve: Resolver = resolved) -> None:
@@ -95,34 +95,34 @@ class AddressPolicy:
         self._first: dict[str, frozenset[Reach]] = {}
 
     def addresses(self, host: str, port: int) -> list[Address]:
-        """The addresses that may be connected to, in the resolver's order.
+        """The allowed addresses of a host, in the resolver's order.
 
         Raises:
-            httpcore.ConnectError: the name is unknown, or means nothing that may be connected to; says which.
+            httpcore.ConnectError: The name is unknown, or has no allowed address; the message says which.
         """
         try:
-            return [ip_address(host)]  # given as an address: nothing was resolved
+            return [ip_address(host)]  # the host is an address: nothing to resolve
         except ValueError:
             pass
         try:
-            found = self._resolve(host, port)
+            addresses = self._resolve(host, port)
         except OSError as error:
             raise httpcore.ConnectError(f"the name {host} is not known ({error})") from error
-        decent = [one for one in found if not _forbidden(one)]
-        if not decent:
-            raise httpcore.ConnectError(f"{host} means {_listed(found)}, which nothing is fetched from")
-        first = self._first.setdefault(host, frozenset(map(_reach, decent)))
-        same = [one for one in decent if _reach(one) in first]
+        permitted = [address for address in addresses if not _forbidden(address)]
+        if not permitted:
+            raise httpcore.ConnectError(f"{host} means {_listed(addresses)}, which nothing is fetched from")
+        first = self._first.setdefault(host, frozenset(map(_reach, permitted)))
+        same = [address for address in permitted if _reach(address) in first]
         if not same:
             raise httpcore.ConnectError(
-                f"{host} now means {_listed(decent)}, and meant {' and '.join(sorted(first))} before; "
+                f"{host} now means {_listed(permitted)}, and meant {' and '.join(sorted(first))} before; "
                 "if that is right, start this process again"
             )
         return same
 
 
 def _plain(address: Address) -> Address:
-    """An IPv4 address dressed as IPv6 is the IPv4 address."""
+    """The IPv4 address of an IPv4-mapped IPv6 address; any other address unchanged."""
     return address.ipv4_mapped or address if isinstance(address, IPv6Address) else address
 
 
@@ -143,7 +143,7 @@ def _listed(addresses: Iterable[Address]) -> str:
 
 
 class Wire(httpx.BaseTransport):
-    """httpx's transport over httpcore's pool, with connections that ``pin`` allows."""
+    """httpx transport on an httpcore pool that connects only to addresses that ``pin`` allows."""
 
     def __init__(self, pin: AddressPolicy) -> None:
         self._pool = httpcore.ConnectionPool(
@@ -178,7 +178,7 @@ class Wire(httpx.BaseTransport):
         )
 
     def close(self) -> None:
-        """Give the sockets back."""
+        """Close the sockets."""
         self._pool.close()
 
 
@@ -196,7 +196,7 @@ class _Body(httpx.SyncByteStream):
 
 @contextmanager
 def _as_httpx() -> Iterator[None]:
-    """httpcore's errors as httpx's: they have the same names."""
+    """Context manager that raises httpcore's errors as the httpx errors of the same names."""
     try:
         yield
     except (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError, httpcore.ProxyError) as error:
@@ -204,7 +204,7 @@ def _as_httpx() -> Iterator[None]:
 
 
 class _Backend(httpcore.NetworkBackend):
-    """Connects to the addresses that the pin allows, one after the other."""
+    """Network backend that tries the addresses allowed by the policy, one after the other."""
 
     def __init__(self, pin: AddressPolicy) -> None:
         self._pin = pin
@@ -218,27 +218,31 @@ class _Backend(httpcore.NetworkBackend):
         local_address: str | None = None,
         socket_options: Any = None,
     ) -> httpcore.NetworkStream:
-        """A connection to the first address that answers."""
+        """A connection to the first address that accepts one."""
         failed: httpcore.ConnectError | httpcore.ConnectTimeout | None = None
         for address in self._pin.addresses(host, port):
             try:
                 stream = self._sockets.connect_tcp(
-                    str(address), port, _left(timeout, httpcore.ConnectTimeout), local_address, socket_options
+                    str(address),
+                    port,
+                    _remaining_timeout(timeout, httpcore.ConnectTimeout),
+                    local_address,
+                    socket_options,
                 )
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 failed = error
             else:
                 return _Stream(stream)
-        assert failed is not None  # the pin never gives an empty list
+        assert failed is not None  # the policy never returns an empty list
         raise failed
 
 
 class _Stream(httpcore.NetworkStream):
-    """A connection that heeds the deadline, and acknowledges at once.
+    """Connection with a deadline and immediate acknowledgement (TCP_QUICKACK).
 
-    Label Studio's own server writes the head of an answer and then its body, and sends the second only once the first
-    is acknowledged. A kept connection puts that off by 40 ms, which was more than most requests take. Linux forgets
-    what is set here, so it is set before every read; other systems have no such setting.
+    Label Studio's own server writes the head of a response and then its body, and sends the body only after the head
+    is acknowledged. On a kept-alive connection the acknowledgement is delayed by 40 ms, longer than most requests take.
+    Linux resets the option, so it is set before every read; other systems have no such option.
     """
 
     def __init__(self, stream: httpcore.NetworkStream) -> None:
@@ -246,25 +250,25 @@ class _Stream(httpcore.NetworkStream):
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         connection = self._stream.get_extra_info("socket")
-        if _QUICK is not None and connection is not None:
+        if _QUICKACK is not None and connection is not None:
             try:
-                connection.setsockopt(socket.IPPROTO_TCP, _QUICK, 1)
-            except OSError as error:  # it was closed meanwhile
+                connection.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
+            except OSError as error:  # the socket was closed in the meantime
                 raise httpcore.ReadError(str(error)) from error
         current = _deadline.get()
         if current is None or current.cancelled is None:
-            return self._stream.read(max_bytes, _left(timeout, httpcore.ReadTimeout))
+            return self._stream.read(max_bytes, _remaining_timeout(timeout, httpcore.ReadTimeout))
         given_up_at = time.monotonic() + timeout if timeout is not None else current.until
         while True:
-            left = _left(max(0.001, given_up_at - time.monotonic()), httpcore.ReadTimeout)
+            left = _remaining_timeout(max(0.001, given_up_at - time.monotonic()), httpcore.ReadTimeout)
             try:
                 return self._stream.read(max_bytes, min(_CANCEL_SECONDS, left or _CANCEL_SECONDS))
-            except httpcore.ReadTimeout:  # nothing was read, so that reading may go on
+            except httpcore.ReadTimeout:  # nothing was read, so the read can continue
                 if time.monotonic() >= min(given_up_at, current.until):
                     raise
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._stream.write(buffer, _left(timeout, httpcore.WriteTimeout))
+        self._stream.write(buffer, _remaining_timeout(timeout, httpcore.WriteTimeout))
 
     def close(self) -> None:
         self._stream.close()
@@ -272,18 +276,20 @@ class _Stream(httpcore.NetworkStream):
     def start_tls(
         self, ssl_context: Any, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.NetworkStream:
-        return _Stream(self._stream.start_tls(ssl_context, server_hostname, _left(timeout, httpcore.ConnectTimeout)))
+        return _Stream(
+            self._stream.start_tls(ssl_context, server_hostname, _remaining_timeout(timeout, httpcore.ConnectTimeout))
+        )
 
     def get_extra_info(self, info: str) -> Any:
         return self._stream.get_extra_info(info)
 
 
-def _left(timeout: float | None, out_of_time: type[httpcore.TimeoutException]) -> float | None:
-    """The time-out of one step, cut by the deadline around."""
+def _remaining_timeout(timeout: float | None, out_of_time: type[httpcore.TimeoutException]) -> float | None:
+    """The time-out of one step, limited by the current deadline."""
     current = _deadline.get()
     if current is None:
         return timeout
-    left = current.until - time.monotonic()
-    if left <= 0 or _is_cancelled():
+    remaining = current.until - time.monotonic()
+    if remaining <= 0 or _is_cancelled():
         raise out_of_time("the time for the whole of it is over")
-    return left if timeout is None else min(timeout, left)
+    return remaining if timeout is None else min(timeout, remaining)

@@ -1,4 +1,4 @@
-"""Uploading files into a Label Studio project, in requests it can take. Makes no task of them."""
+"""Upload of files into a Label Studio project, in requests within its limits. Creates no tasks."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Iterator, Sequence
 
 from datagen.label_studio.api.http import Connection
 
-#: Label Studio answers 500 to more than 100 files in a request, or 250 MB; a request is kept well below both.
+#: Maximum files and bytes in a request. Label Studio answers 500 above 100 files or 250 MB.
 _MOST_FILES = 100
 _MOST_BYTES = 64 * 2**20
 
 
 def upload(connection: Connection, project_id: int, files: Sequence[tuple[str, bytes]]) -> list[str]:
-    """Store ``files`` (name, bytes); their ``/data/upload/…`` paths, in order.
+    """Store ``files`` (name, bytes), and return their ``/data/upload/…`` paths in order.
 
     Raises:
-        LabelStudioError: e.g. a kind of file that it refuses, such as TIFF or one of no bytes.
+        LabelStudioError: Label Studio refuses a file, for example a TIFF or an empty file.
     """
     paths: list[str] = []
     for batch in _batches(files):
@@ -35,8 +35,8 @@ def upload(connection: Connection, project_id: int, files: Sequence[tuple[str, b
         listed = connection.get(
             f"/api/projects/{project_id}/file-uploads", what, {"ids": json.dumps(ids), "page_size": len(ids)}
         )
-        by_id = {int(one["id"]): "/data/" + str(one["file"]).lstrip("/") for one in listed}
-        paths += [by_id[one] for one in ids]
+        by_id = {int(entry["id"]): "/data/" + str(entry["file"]).lstrip("/") for entry in listed}
+        paths += [by_id[upload_id] for upload_id in ids]
     return paths
 
 

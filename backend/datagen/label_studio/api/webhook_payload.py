@@ -1,6 +1,7 @@
-"""What a webhook of Label Studio's says: an action, a project, ids. A hint: the truth is asked for later.
+"""Parser of Label Studio's webhook bodies: an action, a project, ids.
 
-Of a body nothing else is kept: Label Studio puts the project's token and passwords into it.
+An event is only a hint; the current state is read from Label Studio's API later. Nothing else of a body is kept,
+because Label Studio includes the project's token and passwords in it.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from typing import Any
 from datagen.domain.foreign_text import plain
 from datagen.errors import InputProblem
 
-#: What a project's webhook is registered for. PROJECT_UPDATED is how ``doctor`` sees a delivery; LABEL_LINK_CREATED is
-#: left out because Label Studio 1.23 fails to make labels while someone listens for it.
+#: Actions that a project's webhook is registered for. ``doctor`` uses PROJECT_UPDATED to check a delivery.
+#: LABEL_LINK_CREATED is left out because Label Studio 1.23 fails to create labels while a webhook subscribes to it.
 ACTIONS = (
     "TASKS_CREATED",
     "TASKS_DELETED",
@@ -26,57 +27,59 @@ ACTIONS = (
     "ANNOTATIONS_DELETED",
     "PROJECT_UPDATED",
 )
-#: “Start Training” in a project's menu; comes from the ML-backend connection.
+#: “Start Training” in a project's menu; sent by the ML-backend connection.
 START_TRAINING = "START_TRAINING"
-#: What an action is called in figures if it is none of those we know: a figure must not grow with what others send.
+#: Metric label of every unknown action, so that the number of metric series does not depend on received input.
 OTHER_ACTION = "other"
 
 
 def figure_name(action: str) -> str:
-    """What an event's action is called in figures."""
+    """The metric label of an event's action."""
     return action if action in (*ACTIONS, START_TRAINING) else OTHER_ACTION
 
 
-#: Any action is accepted as a word, so that a newer Label Studio does no harm; not more than this is kept of it.
+#: Characters of an action that are kept. Any action is accepted, for compatibility with a newer Label Studio.
 LONGEST_ACTION = 40
-#: … and of a time.
+#: Characters of a timestamp that are kept.
 _MOST_CHARS = 64
-#: No real id is larger, and no database column holds one.
+#: Largest id that is accepted; a database column holds no larger one.
 _LARGEST_ID = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebhookEvent:
-    """What happened, as far as it was told."""
+    """The kept parts of a webhook body."""
 
     action: str
     project_id: int
     task_ids: tuple[int, ...] = ()
     annotation_ids: tuple[int, ...] = ()
-    #: SHA-256 (hex) of what happened: the same when the same delivery comes twice, another when an annotation was
-    #: updated again. Two clicks on “Start Training” look alike, and so do two deletions where an id was given out
-    #: again in between, so each reading of one has a fingerprint of its own.
+    #: SHA-256 (hex) of the event: equal for a repeated delivery, different after another update of an annotation.
+    #: Two clicks on “Start Training” have equal bodies, and so have two deletions if an id was reused in between. The
+    #: fingerprint of these actions is therefore different each time a body is parsed.
     fingerprint: str
 
     @staticmethod
     def parse(body: bytes | str | Mapping[str, Any]) -> WebhookEvent:
-        """Read a webhook's body.
+        """Parse a webhook's body.
 
         Raises:
-            InputProblem: it is empty, no JSON, or no webhook of Label Studio's.
+            InputProblem: The body is empty, is not JSON, or is not a webhook body of Label Studio.
         """
-        said = body if isinstance(body, Mapping) else _json(body)
-        action = said.get("action")
+        payload = body if isinstance(body, Mapping) else _json(body)
+        action = payload.get("action")
         if not isinstance(action, str) or not action.strip():
             raise InputProblem("the webhook's body names no action; it is not one of Label Studio's.")
-        project = said.get("project")
+        project = payload.get("project")
         project_id = _id(project.get("id") if isinstance(project, Mapping) else project)
         if project_id is None:
             raise InputProblem("the webhook's body names no project; switch “Send payload” on for the webhook.")
-        annotations = _listed(said.get("annotation")) + _listed(said.get("annotations"))
-        tasks = _listed(said.get("task")) + _listed(said.get("tasks"))
+        annotations = _listed(payload.get("annotation")) + _listed(payload.get("annotations"))
+        tasks = _listed(payload.get("task")) + _listed(payload.get("tasks"))
         action = plain(action).strip()[:LONGEST_ACTION]
-        task_ids = _ids([*tasks, *(one["task"] for one in annotations if isinstance(one, Mapping) and "task" in one)])
+        task_ids = _ids(
+            [*tasks, *(entry["task"] for entry in annotations if isinstance(entry, Mapping) and "task" in entry)]
+        )
         annotation_ids = _ids(annotations)
         return WebhookEvent(
             action=action,
@@ -98,38 +101,40 @@ def _json(body: bytes | str) -> Mapping[str, Any]:
     if not body.strip():
         raise InputProblem("the webhook's body is empty; switch “Send payload” on for the webhook.")
     try:
-        said = json.loads(body)  # not walked through: the one text that is kept of it is made plain above
+        payload = json.loads(
+            body
+        )  # not sanitized as a whole: the only kept text, the action, is sanitized in ``parse``
     except (ValueError, RecursionError):
         raise InputProblem("the webhook's body is not JSON; it is not one of Label Studio's.") from None
-    if not isinstance(said, Mapping):
+    if not isinstance(payload, Mapping):
         raise InputProblem("the webhook's body is no JSON object; it is not one of Label Studio's.")
-    return said
+    return payload
 
 
 def _listed(value: Any) -> list[Any]:
-    """One thing or several, as Label Studio sends either; None for nothing."""
+    """A value of Label Studio as a list: None is empty, a single object becomes one element."""
     if value is None:
         return []
     return list(value) if isinstance(value, list) else [value]
 
 
-def _ids(things: Iterable[Any]) -> tuple[int, ...]:
-    """The ids of objects or bare ids, each once, in order of size."""
-    found = (_id(one.get("id") if isinstance(one, Mapping) else one) for one in things)
-    return tuple(sorted({one for one in found if one is not None}))
+def _ids(entries: Iterable[Any]) -> tuple[int, ...]:
+    """The ids of objects, or bare ids, without duplicates and sorted."""
+    ids = (_id(entry.get("id") if isinstance(entry, Mapping) else entry) for entry in entries)
+    return tuple(sorted({id_ for id_ in ids if id_ is not None}))
 
 
 def _id(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _LARGEST_ID else None
 
 
-def _stamps(things: Iterable[Any]) -> list[str]:
-    """When each thing last changed, where that is told.
+def _stamps(entries: Iterable[Any]) -> list[str]:
+    """The ``updated_at`` values of objects.
 
-    An id alone can come twice: Label Studio on SQLite gives the ids of its newest tasks again once those are deleted.
+    An id alone is not unique over time: Label Studio on SQLite reuses the ids of its newest tasks after their deletion.
     """
-    return sorted(str(one.get("updated_at"))[:_MOST_CHARS] for one in things if isinstance(one, Mapping))
+    return sorted(str(entry.get("updated_at"))[:_MOST_CHARS] for entry in entries if isinstance(entry, Mapping))
 
 
-def _digest(*what: Any) -> str:
-    return hashlib.sha256(json.dumps(what, separators=(",", ":")).encode()).hexdigest()
+def _digest(*parts: Any) -> str:
+    return hashlib.sha256(json.dumps(parts, separators=(",", ":")).encode()).hexdigest()

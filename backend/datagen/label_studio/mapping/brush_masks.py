@@ -1,7 +1,7 @@
-"""A brush mask as Label Studio keeps it (run-length encoded RGBA) as outlines in pixels, with bounded work.
+"""Conversion of Label Studio's brush masks (run-length encoded RGBA) to outlines in pixels, with bounded work.
 
-The format is that of the SDK's ``label_studio_sdk.converter.brush``, whose ``decode_rle`` makes an object of every
-bit: here runs are read from the bytes, so that the work grows with the file and the picture alone.
+The format is that of the SDK's ``label_studio_sdk.converter.brush``, whose ``decode_rle`` creates an object for every
+bit. This module reads runs from the bytes, so that the work is proportional to the sizes of the file and the image.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ from skimage.measure import find_contours
 from datagen.domain.geometry import MOST_HOLES, SMALLEST_AREA_PX, Polygon, polygons_of
 from datagen.errors import BadRegion
 
-#: A mask of more bytes than this is no drawing; decoding takes up to a second a megabyte.
+#: Maximum encoded size of a mask; decoding takes up to a second a megabyte.
 MOST_RLE_BYTES = 4 * 2**20
 #: A mask with more separate strokes than this is refused.
 MOST_STROKES = 200
 #: A mask whose strokes have more holes than this, pinholes left out, is refused; see ``geometry.MOST_HOLES``.
 _MOST_HOLES = MOST_HOLES
-#: The outlines of a mask have at most so many pixels' edges: a stroke as fine as dust is no drawing.
+#: Maximum length of a mask's outlines in pixel edges; a mask of dust-like specks is refused.
 MOST_EDGES = 200_000
-#: The upright boxes round a mask's strokes, each of which is traced, together as a multiple of the box round all.
+#: Maximum total area of the strokes' bounding boxes, each of which is traced, as a multiple of the mask's bounding box.
 _MOST_TIMES_TRACED = 3
 _HEADER_BYTES = 4
-#: Label Studio's masks have eight bits a value.
+#: Bits of a value in Label Studio's masks.
 _VALUE_BITS = 8
 
 _Mask = npt.NDArray[np.bool_]
 
 
 def decode(rle: Any, width: int, height: int) -> _Mask:
-    """The mask [height, width] of a brush region painted on a picture of that size.
+    """The mask [height, width] of a brush region on an image of that size.
 
     Raises:
-        BadRegion: it is no such mask, is of another size, or is empty.
+        BadRegion: The data is not a mask, or the mask has another size or is empty.
     """
     data = bytes_of(rle)
     if int.from_bytes(data[:_HEADER_BYTES], "big") != width * height * 4:
@@ -53,10 +53,10 @@ def decode(rle: Any, width: int, height: int) -> _Mask:
 
 
 def encode(mask: _Mask) -> list[int]:
-    """A mask [h, w] as Label Studio keeps it.
+    """A mask [h, w] in Label Studio's encoding.
 
     Raises:
-        BadRegion: it has more edges than are accepted.
+        BadRegion: The mask has more than MOST_EDGES edges.
     """
     from label_studio_sdk.converter.brush import mask2rle
 
@@ -66,47 +66,47 @@ def encode(mask: _Mask) -> list[int]:
 
 
 def outlines(mask: _Mask) -> tuple[tuple[Polygon, ...], ...]:
-    """For each connected stroke of a mask [h, w] its outlines in pixels, holes cut out; specks are left out.
+    """The outlines in pixels of each connected stroke of a mask [h, w], without its holes; specks are left out.
 
     The outline runs half-way between the pixels inside and outside (marching squares, Lorensen & Cline 1987, in two
     dimensions).
 
     Raises:
-        BadRegion: it has more strokes, holes or edges than are accepted.
+        BadRegion: The mask exceeds the limit of strokes, holes or edges.
     """
     x, y, across, down = cv2.boundingRect(mask.astype(np.uint8))
     mask = _bounded(np.pad(mask[y : y + down, x : x + across], 1))
     x, y = x - 1, y - 1
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
-    strokes = [one for one in range(1, count) if stats[one, cv2.CC_STAT_AREA] >= SMALLEST_AREA_PX]
+    strokes = [label for label in range(1, count) if stats[label, cv2.CC_STAT_AREA] >= SMALLEST_AREA_PX]
     _check_strokes(stats[strokes], mask.size)
-    found: list[tuple[Polygon, ...]] = []
-    for one in strokes:
-        left, top, width, height, _ = (int(v) for v in stats[one])
-        stroke = np.pad(labels[top : top + height, left : left + width] == one, 1)
-        # a contour's 0 is the middle of the padding's first pixel, half a pixel outside of the window's edge
+    outlined: list[tuple[Polygon, ...]] = []
+    for label in strokes:
+        left, top, width, height, _ = (int(v) for v in stats[label])
+        stroke = np.pad(labels[top : top + height, left : left + width] == label, 1)
+        # coordinate 0 of a contour is the centre of the first padding pixel, half a pixel outside the window
         rings = [
-            # corners on a straight line say nothing, and would cost as much as the others in all that follows
+            # corners on a straight line are redundant, and would cost as much as the others in later steps
             ShapelyPolygon([(x + left + column - 0.5, y + top + row - 0.5) for row, column in ring]).simplify(0)
             for ring in find_contours(stroke.astype(np.float64), 0.5, fully_connected="high")  # type: ignore[no-untyped-call]
         ]
         parts = polygons_of(reduce(symmetric_difference, rings).simplify(0))
         if parts:
-            found.append(parts)
-    return tuple(found)
+            outlined.append(parts)
+    return tuple(outlined)
 
 
 def extent(mask: _Mask) -> int:
-    """Pixels of the upright box round what is painted: the work of tracing it grows with them."""
+    """Number of pixels in the bounding box of the painted area; the work of tracing is proportional to it."""
     _, _, across, down = cv2.boundingRect(mask.astype(np.uint8))
     return int(across * down)
 
 
 def check_edges(mask: _Mask) -> None:
-    """Let a mask [h, w] pass whose outlines are short: the work on it grows with them.
+    """Check that the outlines of a mask [h, w] are short, because the work on it grows with their length.
 
     Raises:
-        BadRegion: they are not.
+        BadRegion: They are longer than MOST_EDGES.
     """
     edges = int(np.count_nonzero(mask[1:] != mask[:-1]) + np.count_nonzero(mask[:, 1:] != mask[:, :-1]))
     if edges > MOST_EDGES:
@@ -117,20 +117,20 @@ def check_edges(mask: _Mask) -> None:
 
 
 def _bounded(mask: _Mask) -> _Mask:
-    """The mask [h, w], whose rim is false, if its outlines are short and its holes few.
+    """The mask [h, w], whose border is false, after a check of its outlines and holes.
 
-    Where the holes are many only because of pinholes, it comes without these.
+    If only pinholes make the number of holes too large, they are filled.
 
     Raises:
-        BadRegion: they are not.
+        BadRegion: The outlines are longer than MOST_EDGES, or there are more than _MOST_HOLES holes besides pinholes.
     """
     check_edges(mask)
     count, labels, stats, _ = cv2.connectedComponentsWithStats((~mask).astype(np.uint8), connectivity=4)
     if count - 1 <= _MOST_HOLES:
         return mask
     is_hole = np.ones(count, bool)
-    is_hole[0] = False  # what is painted
-    is_hole[labels[0, 0]] = False  # the ground round it, which the rim of the mask belongs to
+    is_hole[0] = False  # the painted area
+    is_hole[labels[0, 0]] = False  # the outside, which includes the border of the mask
     is_pinhole = is_hole & (stats[:, cv2.CC_STAT_AREA] < SMALLEST_AREA_PX)
     if (holes := int((is_hole & ~is_pinhole).sum())) > _MOST_HOLES:
         raise BadRegion(
@@ -141,10 +141,10 @@ def _bounded(mask: _Mask) -> _Mask:
 
 
 def _check_strokes(stats: npt.NDArray[Any], pixels: int) -> None:
-    """Let strokes pass (rows of OpenCV's statistics) that are few and do not lie in one another many times over.
+    """Check that strokes (rows of OpenCV's statistics) are few and their bounding boxes do not overlap too much.
 
     Raises:
-        BadRegion: they do not.
+        BadRegion: There are too many strokes, or their bounding boxes overlap too much.
     """
     if len(stats) > MOST_STROKES:
         raise BadRegion(
@@ -157,10 +157,10 @@ def _check_strokes(stats: npt.NDArray[Any], pixels: int) -> None:
 
 
 def bytes_of(rle: Any) -> bytes:
-    """The bytes of a run-length encoded mask, which JSON has as a list of numbers.
+    """The bytes of a run-length encoded mask, which is a list of numbers in JSON.
 
     Raises:
-        BadRegion: it is none.
+        BadRegion: It is not a list of bytes of an accepted length.
     """
     if (
         not isinstance(rle, Sequence)
@@ -171,15 +171,15 @@ def bytes_of(rle: Any) -> bytes:
         raise BadRegion("the brush mask cannot be read; paint it again")
     try:
         return bytes(rle)
-    except ValueError:  # a number beyond a byte
+    except ValueError:  # a number outside the range of a byte
         raise BadRegion("the brush mask cannot be read; paint it again") from None
 
 
 def _values(data: bytes, count: int) -> npt.NDArray[np.uint8]:
-    """The ``count`` values of a mask: after its header, runs of one value and stretches of different ones.
+    """The ``count`` values of a mask, decoded from runs of one value and sequences of literal values after the header.
 
     Raises:
-        BadRegion: it ends too early, or has values of another size.
+        BadRegion: The data ends too early, or has values of another size.
     """
     bits = _Bits(data, at=8 * _HEADER_BYTES)
     value_bits = bits.read(5) + 1
@@ -197,7 +197,7 @@ def _values(data: bytes, count: int) -> npt.NDArray[np.uint8]:
 
 
 class _Bits:
-    """Reads a byte string bit by bit, the highest first."""
+    """Reads a byte string bit by bit, most significant bit first."""
 
     def __init__(self, data: bytes, at: int) -> None:
         self._data, self._at = data, at

@@ -1,6 +1,6 @@
-"""What people answered in a form, as domain values: the use of a background, a verdict, a decision.
+"""Form answers as domain values: the use of a background, a verdict, a decision.
 
-Answers are picked by the name of their control, never by position. For what was drawn see ``regions``.
+Answers are selected by the name of their control, never by position. ``regions`` reads drawn regions.
 """
 
 from __future__ import annotations
@@ -14,50 +14,51 @@ from datagen.domain.lifecycle import StudyEvent
 from datagen.domain.verdict import Opinion, Reason, Verdict
 from datagen.errors import InputProblem
 
-#: The two answers on the Backgrounds desk.
+#: The two answers in the Backgrounds project.
 USE, EXCLUDE = "use", "exclude"
 
-_OPINIONS = {str(one): one for one in Opinion}
-_REASONS = {str(one): one for one in Reason}
-_ACTIONS = {str(one): one for one in ACTIONS}
+_OPINIONS = {str(opinion): opinion for opinion in Opinion}
+_REASONS = {str(reason): reason for reason in Reason}
+_ACTIONS = {str(action): action for action in ACTIONS}
 
 
 def background_use(result: Sequence[Any] | None) -> bool:
-    """Whether a background is to be used: yes, unless somebody chose *exclude*."""
+    """Whether a background is used: true unless *exclude* was chosen."""
     return EXCLUDE not in _choices(result, "use")
 
 
-#: The control and its choice by which a review task that is not to be judged any more is closed.
+#: Control and choice that mark a review task as closed, so that it is no longer reviewed.
 _STATUS, _CLOSED = "status", "closed"
 
 
 def closing() -> list[dict[str, Any]]:
-    """The result of an annotation that takes a review task out of the queue and is no verdict."""
+    """The result of an annotation that removes a review task from the queue without a verdict."""
     value = {"choices": [_CLOSED]}
     return [{"id": "closed", "from_name": _STATUS, "to_name": "image", "type": "choices", "value": value}]
 
 
 def is_closing(result: Sequence[Any] | None) -> bool:
-    """Whether an annotation is such a one: see ``closing``."""
+    """Whether a result is that of a closing annotation, see ``closing``."""
     return _CLOSED in _choices(result, _STATUS)
 
 
 def verdict(result: Sequence[Any] | None) -> Verdict | None:
-    """What a reviewer said; None where neither *good* nor *bad* was chosen (or both were)."""
-    opinions = [_OPINIONS[one] for one in _choices(result, "verdict") if one in _OPINIONS]
+    """The verdict of a reviewer; None if neither *good* nor *bad* was chosen, or both."""
+    opinions = [_OPINIONS[choice] for choice in _choices(result, "verdict") if choice in _OPINIONS]
     if len(opinions) != 1:
         return None
-    reasons: frozenset[Reason] = frozenset(_REASONS[one] for one in _choices(result, "reasons") if one in _REASONS)
+    chosen = (choice for choice in _choices(result, "reasons") if choice in _REASONS)
+    reasons: frozenset[Reason] = frozenset(_REASONS[choice] for choice in chosen)
     return Verdict(opinion=opinions[0], reasons=reasons, comment=_text(result, "comment"))
 
 
 def decision(result: Sequence[Any] | None) -> Decision:
-    """What was asked for at the Decisions desk.
+    """The decision submitted in the Decisions project.
 
     Raises:
-        InputProblem: no action was chosen, or the number of images is none.
+        InputProblem: Not exactly one action was chosen, or the number of images is not a whole number.
     """
-    actions = [_ACTIONS[one] for one in _choices(result, "action") if one in _ACTIONS]
+    actions = [_ACTIONS[choice] for choice in _choices(result, "action") if choice in _ACTIONS]
     if len(actions) != 1:
         raise InputProblem(f"no action was chosen; choose {', '.join(f'“{one}”' for one in ACTIONS)} and update.")
     action: StudyEvent = actions[0]
@@ -82,7 +83,7 @@ def _count(result: Sequence[Any] | None) -> int | None:
 
 def _choices(result: Sequence[Any] | None, control: str) -> list[str]:
     chosen = [value.get("choices") for value in _values(result, control)]
-    return [one for choices in chosen if isinstance(choices, list) for one in choices if isinstance(one, str)]
+    return [choice for choices in chosen if isinstance(choices, list) for choice in choices if isinstance(choice, str)]
 
 
 def _text(result: Sequence[Any] | None, control: str) -> str:
@@ -90,11 +91,11 @@ def _text(result: Sequence[Any] | None, control: str) -> str:
     lines: list[str] = []
     for value in _values(result, control):
         text = value.get("text")
-        lines += [one for one in (text if isinstance(text, list) else [text]) if isinstance(one, str)]
+        lines += [line for line in (text if isinstance(text, list) else [text]) if isinstance(line, str)]
     return plain("\n".join(line.strip() for line in lines if line.strip()))
 
 
 def _values(result: Sequence[Any] | None, control: str) -> list[Mapping[str, Any]]:
     """The values of one control's results."""
-    ours = [one for one in result or () if isinstance(one, Mapping) and one.get("from_name") == control]
-    return [value for one in ours if isinstance(value := one.get("value"), Mapping)]
+    entries = [entry for entry in result or () if isinstance(entry, Mapping) and entry.get("from_name") == control]
+    return [value for entry in entries if isinstance(value := entry.get("value"), Mapping)]

@@ -1,6 +1,6 @@
-"""What we post about an image as Label Studio's predictions: labels of a sample, and numbers to begin a form with.
+"""Predictions in Label Studio's form: labels of a sample, and initial values of a form.
 
-Pure: values in, the API's form out. Label Studio does not check predictions; the tests do, with the SDK.
+All functions are pure. Label Studio does not validate predictions; the tests validate them with the SDK.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from datagen.domain.geometry import Box, Polygon, to_percent
 from datagen.domain.inputs import ProjectKind
 from datagen.domain.sample import Sample
 
-#: The model version of everything we post. A project that takes tasks with predictions shows this version's.
+#: Model version of all our predictions. A project that imports tasks with predictions shows this version.
 MODEL_VERSION = "datagen"
 
-#: Digits of a percentage: a ten-thousandth of a pixel on a picture 10,000 pixels wide.
+#: Decimal places of a percentage: a ten-thousandth of a pixel on an image 10,000 pixels wide.
 _DIGITS = 6
 
 
 def prediction(sample: Sample, project_kind: ProjectKind, score: float | None = None) -> dict[str, Any]:
-    """A sample's labels for a desk: the outlines of its masks, and on Dataset also their boxes.
+    """The labels of a sample for a project kind: the outlines of its masks, and in Dataset also their boxes.
 
-    The regions' ids say which instance and which of its outlines they are, so they are the same whenever posted.
+    The ids of the regions are derived from the indices of the instance and the outline, so they are deterministic.
     """
     width, height = sample.image.width, sample.image.height
     regions: list[dict[str, Any]] = []
@@ -37,14 +37,14 @@ def prediction(sample: Sample, project_kind: ProjectKind, score: float | None = 
 
 
 def polygon_region(id_: str, control: str, label: str, polygon: Polygon, width: int, height: int) -> dict[str, Any]:
-    """A polygon on a picture of ``width`` by ``height`` pixels."""
+    """A polygon on an image of ``width`` by ``height`` pixels."""
     points = [[_percent(x, width), _percent(y, height)] for x, y in polygon.points]
     value = {"points": points, "closed": True, "polygonlabels": [label]}
     return _region(id_, control, "polygonlabels", value, width, height)
 
 
 def box_region(id_: str, control: str, label: str, box: Box, width: int, height: int) -> dict[str, Any]:
-    """An upright box on a picture of ``width`` by ``height`` pixels."""
+    """An upright box on an image of ``width`` by ``height`` pixels."""
     value = {
         "x": _percent(box.x, width),
         "y": _percent(box.y, height),
@@ -57,12 +57,12 @@ def box_region(id_: str, control: str, label: str, box: Box, width: int, height:
 
 
 def regions_prediction(regions: Sequence[dict[str, Any]], score: float | None = None) -> dict[str, Any]:
-    """A prediction of these regions, for example proposed outlines or areas."""
+    """A prediction with these regions, for example proposed outlines or areas."""
     return _posted(list(regions), score)
 
 
 def form_prediction(*, count: int | None = None, name: str = "") -> dict[str, Any]:
-    """What the form on the Decisions desk begins with."""
+    """A prediction with the initial values of the form in the Decisions project."""
     result: list[dict[str, Any]] = []
     if count is not None:
         result.append(_answer("count", "number", {"number": count}))

@@ -1,7 +1,8 @@
-"""Regions of any Label Studio project under the controls of a study's own: one reader, whatever the region came from.
+"""Conversion of regions of any Label Studio project into results of the controls of a study's project.
 
-Regions are chosen by their type, never by the name of their control. What has an area is converted (an ellipse becomes
-a polygon, a rectangle on a canvas becomes an area); what has none becomes a sentence. Labels are left as they are.
+Regions are selected by type, never by the name of their control. Shapes with an area are converted: an ellipse becomes
+a polygon, and a rectangle on a canvas becomes an area. A shape without an area is reported as a problem. Labels are
+unchanged.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from datagen.label_studio.mapping.region_shapes import (
     vector_corners,
 )
 
-#: The controls of a study's projects: type of result → name.
+#: Controls of a study's projects: type of result → name of the control.
 CONTROLS: dict[ProjectKind, dict[str, str]] = {
     ProjectKind.CONCEPTS: {"rectanglelabels": "concept", "polygonlabels": "outline", "brushlabels": "brush"},
     ProjectKind.CANVASES: {"polygonlabels": "canvas"},
@@ -43,28 +44,28 @@ _WORDS = {
     "bitmask": "bitmask",
 }
 _USES = ("use", "exclude")
-#: Painted regions of one annotation that are decoded.
+#: Maximum number of painted regions decoded for one annotation.
 MOST_PAINTED = 200
-#: Two sides of a picture are in the same proportion up to this.
+#: Relative tolerance of an image's aspect ratio.
 _PROPORTION = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Converted:
-    """The regions of an annotation, as results of a study's controls."""
+    """The regions of an annotation, converted to results of a study's controls."""
 
     results: tuple[dict[str, Any], ...]
-    #: a sentence for each region without use
+    #: a sentence for each unusable region
     problems: tuple[str, ...] = ()
-    #: how many regions were drawn on a copy of the picture in another size, and scaled
+    #: number of regions that were drawn on a copy of the image in another size and were scaled
     scaled: int = 0
 
 
 def convert(result: Any, project_kind: ProjectKind, width: int, height: int, left: Allowance) -> Converted:
-    """The regions that a result holds, for a picture of ``width`` by ``height`` pixels.
+    """The regions of a result, converted for an image of ``width`` by ``height`` pixels.
 
-    A region of the study's own controls is handed on as it is, unless it was drawn on a picture of another shape.
-    ``left`` is what painted regions may still use; it is shared with whoever reads the regions.
+    A region of the study's own controls is returned unchanged, unless it was drawn on an image with another aspect
+    ratio. ``left`` is the allowance of painted regions; the reader of the converted regions uses the same allowance.
     """
     parts = parts_of(result)
     if project_kind is ProjectKind.BACKGROUNDS:
@@ -94,16 +95,16 @@ def convert(result: Any, project_kind: ProjectKind, width: int, height: int, lef
 
 
 def check_size(result: Mapping[str, Any], value: Mapping[str, Any], width: int, height: int) -> bool:
-    """Whether a region was drawn on a larger or smaller copy of the picture.
+    """Whether a region was drawn on a larger or smaller copy of the image.
 
     Raises:
-        BadRegion: the picture it was drawn on was turned, or has another shape than this one.
+        BadRegion: The image that it was drawn on was rotated, or has another aspect ratio.
     """
     across, down = (_side(result, value, name) for name in ("original_width", "original_height"))
     if not across or not down or (across, down) == (width, height):
         return False
     here = f"this picture is {width} × {height} pixels"
-    # a side of a scaled copy may be rounded up or down by a pixel
+    # the sides of a scaled copy may be rounded by up to a pixel
     if abs(across * height - down * width) <= max(_PROPORTION * across * height, across, height, down, width):
         return True
     if abs(across * width - down * height) <= max(_PROPORTION * across * width, across, height, down, width):
@@ -128,7 +129,11 @@ def region(control: str, kind: str, value: dict[str, Any], labels: Sequence[str]
 def _shaped(
     part: RegionPart, project_kind: ProjectKind, width: int, height: int, left: Allowance
 ) -> list[dict[str, Any]]:
-    """What one region of another project is for a desk: one result, or several where it has several areas."""
+    """The results of one region of another project for this project kind: several if it has several areas.
+
+    Raises:
+        BadRegion: The region cannot be converted.
+    """
     if part.result.get("image_rotation") not in (None, 0, 360):
         raise BadRegion("it was drawn on the picture turned round; turn the picture back and draw it again")
     if part.shape == "keypoint":
@@ -141,9 +146,8 @@ def _shaped(
     if part.shape == "brush" and project_kind is ProjectKind.CONCEPTS:
         value = {"format": "rle", "rle": part.value.get("rle", part.result.get("rle"))}
         return [region("brush", "brushlabels", value, part.labels)]
-    if (
-        part.shape == "bitmask" and project_kind is ProjectKind.CONCEPTS
-    ):  # as one mask, so that a thing with a hole stays one thing
+    if part.shape == "bitmask" and project_kind is ProjectKind.CONCEPTS:
+        # converted to one mask, so that an object with a hole stays one object
         value = {"format": "rle", "rle": brush_masks.encode(_mask(part, width, height, left))}
         return [region("brush", "brushlabels", value, part.labels)]
     return [
@@ -153,7 +157,7 @@ def _shaped(
 
 
 def _corners(part: RegionPart, width: int, height: int, left: Allowance) -> list[list[list[float]]]:
-    """The polygons in percent that cover what a region covers."""
+    """The polygons, in percent, that cover the area of a region."""
     match part.shape:
         case "rectangle":
             return [rectangle_corners(part.value, width, height)]
@@ -187,7 +191,7 @@ def _mask(part: RegionPart, width: int, height: int, left: Allowance) -> npt.NDA
 
 
 def _use(answer: Mapping[str, Any]) -> dict[str, Any] | None:
-    """A background's answer: “use” or “exclude”, whatever its control is called; None for every other answer."""
+    """The “use” or “exclude” answer of a background, from a control of any name; None for every other answer."""
     value = answer.get("value")
     chosen = value.get("choices") if isinstance(value, Mapping) else None
     known = [word for word in _USES if isinstance(chosen, list) and word in chosen]
@@ -197,7 +201,7 @@ def _use(answer: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _side(result: Mapping[str, Any], value: Mapping[str, Any], name: str) -> int:
-    found = result.get(name, value.get(name))
-    if isinstance(found, bool) or not isinstance(found, int | float) or not 0 < found < 1e9:
+    side = result.get(name, value.get(name))
+    if isinstance(side, bool) or not isinstance(side, int | float) or not 0 < side < 1e9:
         return 0
-    return int(found)
+    return int(side)

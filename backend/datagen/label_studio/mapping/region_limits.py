@@ -1,27 +1,27 @@
-"""How much of one annotation is read: the numbers, and what is left of them while its regions are read in order.
+"""Limits on the work that one annotation causes, and the allowance that remains while its regions are read in order.
 
-Each bound is on work that an annotation causes. A region beyond one is told as a problem, the others are used.
+A region that exceeds a limit is reported as a problem; the other regions are used.
 """
 
 from __future__ import annotations
 
 from datagen.errors import BadRegion
 
-#: Regions that are read of one control of an annotation; the rest is left out, and said.
+#: Regions read for one control of an annotation; the others are left out, and their number is reported.
 MOST_REGIONS = 1_000
-#: Sentences about regions of one annotation; how many more there are is said.
+#: Sentences about regions of one annotation; the number of further problems is reported.
 MOST_PROBLEMS = 20
-#: Corners that are read of one annotation's polygons together.
+#: Corners read from all polygons of one annotation together.
 MOST_CORNERS_READ_IN_ALL = 400_000
-#: Corners of one annotation's outlines or areas together, and parts that they fall into.
+#: Corners and parts of all outlines or areas of one annotation together.
 MOST_CORNERS_IN_ALL = 50_000
 MOST_PARTS_IN_ALL = 1_000
-#: Brush masks of one annotation together: bytes as Label Studio keeps them, pixels of their pictures, and pixels of the
-#: upright boxes round what is painted, which is what tracing outlines costs.
+#: All brush masks of one annotation together: encoded bytes, pixels of their images, and pixels of the bounding boxes
+#: of the painted areas, which determine the cost of tracing outlines.
 MOST_BRUSH_BYTES_IN_ALL = 4 * 2**20
 MOST_BRUSH_PIXELS_IN_ALL = 500_000_000
 MOST_PAINTED_PIXELS_IN_ALL = 40_000_000
-#: Pixels of the pictures of one annotation's bitmasks, which become brush masks and are then counted as these too.
+#: Pixels of the images of all bitmasks of one annotation. Bitmasks become brush masks, and then count as these too.
 MOST_BITMASK_PIXELS_IN_ALL = 500_000_000
 
 _WHAT = {
@@ -36,10 +36,10 @@ _WHAT = {
 
 
 class Allowance:
-    """What the regions of one annotation may still use.
+    """Remaining amounts of the limits for one annotation.
 
-    A region that is refused has used nothing, so that a smaller one after it is still read. But finding out that it is
-    too large is work as well: once that comes to as much again as may be used, no further region is looked at.
+    A refused region uses nothing, so that a smaller region after it is still read. Measuring a refused region is work
+    too: when the refused amounts exceed a limit, no further region is read.
     """
 
     def __init__(self) -> None:
@@ -47,26 +47,26 @@ class Allowance:
         self._refused = dict.fromkeys(_WHAT, 0)
 
     def check(self) -> None:
-        """Let another region be looked at.
+        """Check that another region may be read.
 
         Raises:
-            BadRegion: regions before it were refused too often.
+            BadRegion: The refused amounts of earlier regions exceed a limit.
         """
-        for what, (most, _, _) in _WHAT.items():
-            if self._refused[what] > most:
-                raise self._refusal(what)
+        for limit, (most, _, _) in _WHAT.items():
+            if self._refused[limit] > most:
+                raise self._refusal(limit)
 
-    def take(self, what: str, amount: int) -> None:
-        """Use some of it.
+    def take(self, limit: str, amount: int) -> None:
+        """Use an amount of a limit.
 
         Raises:
-            BadRegion: so much is not left.
+            BadRegion: The remaining amount is too small.
         """
-        if self._used[what] + amount > _WHAT[what][0]:
-            self._refused[what] += amount
-            raise self._refusal(what)
-        self._used[what] += amount
+        if self._used[limit] + amount > _WHAT[limit][0]:
+            self._refused[limit] += amount
+            raise self._refusal(limit)
+        self._used[limit] += amount
 
-    def _refusal(self, what: str) -> BadRegion:
-        most, named, fix = _WHAT[what]
+    def _refusal(self, limit: str) -> BadRegion:
+        most, named, fix = _WHAT[limit]
         return BadRegion(f"with the regions before it, it has more than {most:,} {named}; {fix}")

@@ -1,6 +1,6 @@
-"""Regions of another project as annotations of a study's: controls, labels and numbers that its project can hold.
+"""Mapping of another project's regions to annotations of a study's project: its controls, labels and numbers.
 
-Every result is built anew from what is known, so nothing else of a foreign annotation is ever sent to Label Studio.
+Every result is rebuilt from known fields, so no other content of a foreign annotation is sent to Label Studio.
 """
 
 from __future__ import annotations
@@ -22,40 +22,42 @@ from datagen.label_studio.mapping.region_parts import labels_of
 from datagen.label_studio.mapping.region_shapes import corner, upright_extent
 from datagen.label_studio.mapping.regions import AREA, canvas_areas, concept_regions
 
-#: Regions of one picture that are imported.
+#: Maximum number of regions imported for one image.
 MOST_REGIONS = 1_000
 _WORDS = {"rectanglelabels": "box", "polygonlabels": "polygon", "brushlabels": "brush mask"}
-#: Digits of a percentage.
+#: Decimal places of a percentage.
 _DIGITS = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mapped:
-    """An annotation for a study's project."""
+    """A mapped annotation for a study's project."""
 
     results: tuple[dict[str, Any], ...]
-    #: a sentence for each region without use
+    #: a sentence for each unusable region
     problems: tuple[str, ...] = ()
     scaled: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelNames:
-    """A study's labels, and which labels of other projects mean one of them."""
+    """A study's labels, and the aliases that map other projects' labels to them."""
 
     labels: tuple[str, ...]
     #: another project's label → one of ``labels``
     aliases: Mapping[str, str]
 
     def known(self, project_kind: ProjectKind) -> tuple[str, ...]:
-        """The labels that regions of a desk may have."""
+        """The labels that regions of a project kind may have."""
         return (AREA, *self.labels) if project_kind is ProjectKind.CANVASES else self.labels
 
     def chosen(self, given: Sequence[str], project_kind: ProjectKind) -> str:
-        """The study's label among those of a region: the same, the same but for case and blanks, or by an alias.
+        """The study's label for a region's labels.
+
+        An equal label or an alias takes precedence over a label that is equal in its letters and digits, without case.
 
         Raises:
-            BadRegion: there is none; the sentence names the labels that the study has.
+            BadRegion: There is none; the message names the study's labels.
         """
         known = self.known(project_kind)
         for name in given:
@@ -64,7 +66,7 @@ class LabelNames:
             if (alias := self.aliases.get(name)) in known:
                 return str(alias)
         for name in given:
-            alike = [label for label in known if _like(label) == _like(name)]
+            alike = [label for label in known if _normalized(label) == _normalized(name)]
             if len(alike) == 1:
                 return alike[0]
         if not given:
@@ -76,7 +78,7 @@ class LabelNames:
 
 
 def map_regions(result: Any, project_kind: ProjectKind, width: int, height: int, names: LabelNames) -> Mapped:
-    """What a picture's annotation comes to at a desk, region by region; each one is checked as the desk reads it."""
+    """Map an image's annotation to a project kind; each region is checked with the reader of that kind."""
     left = Allowance()
     converted = convert(result, project_kind, width, height, left)
     if project_kind is ProjectKind.BACKGROUNDS:
@@ -107,17 +109,17 @@ def map_regions(result: Any, project_kind: ProjectKind, width: int, height: int,
 
 
 def digest(result: Mapping[str, Any]) -> str:
-    """Ten hexadecimal digits of what a result draws: the same for the same region, whoever wrote it down."""
+    """Ten hexadecimal digits of a hash of a result's drawing: equal for equal regions of any origin."""
     value = result.get("value")
-    drawn = {key: _rounded(found) for key, found in value.items()} if isinstance(value, Mapping) else {}
-    said = [result.get("from_name"), {key: drawn[key] for key in sorted(drawn, key=str) if key not in _UNDRAWN}]
-    return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode("utf-8", "replace")).hexdigest()[:10]
+    drawn = {key: _rounded(entry) for key, entry in value.items()} if isinstance(value, Mapping) else {}
+    content = [result.get("from_name"), {key: drawn[key] for key in sorted(drawn, key=str) if key not in _UNDRAWN}]
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode("utf-8", "replace")).hexdigest()[:10]
 
 
 def boxes_of(
     results: Sequence[Any], project_kind: ProjectKind, width: int, height: int, labels: Sequence[str]
 ) -> list[Any]:
-    """The label and box of each region that can be read, to see whether two mean the same thing."""
+    """The label and box of each readable region, to find regions that mark the same object."""
     if project_kind is ProjectKind.CONCEPTS:
         regions, _ = concept_regions(results, width, height, labels)
         return [(region.label, region.box) for region in regions]
@@ -126,19 +128,23 @@ def boxes_of(
 
 
 def overlap(one: Box, other: Box) -> float:
-    """How much two boxes have in common: intersection over union, 0 to 1."""
+    """Intersection over union of two boxes, 0 to 1."""
     across = min(one.right, other.right) - max(one.x, other.x)
     down = min(one.bottom, other.bottom) - max(one.y, other.y)
     shared = max(across, 0.0) * max(down, 0.0)
-    together = one.area + other.area - shared
-    return shared / together if together > 0 else 0.0
+    union = one.area + other.area - shared
+    return shared / union if union > 0 else 0.0
 
 
 _UNDRAWN = frozenset({"closed", "format"})
 
 
 def _rebuilt(raw: Mapping[str, Any], label: str, width: int, height: int) -> dict[str, Any]:
-    """A result with the known parts of ``raw`` and nothing else."""
+    """A result with the known fields of ``raw`` only.
+
+    Raises:
+        BadRegion: A field is missing or cannot be used.
+    """
     kind, value = str(raw["type"]), raw.get("value")
     if not isinstance(value, Mapping):
         raise BadRegion("it has no value; draw it again")
@@ -165,16 +171,16 @@ def _rebuilt(raw: Mapping[str, Any], label: str, width: int, height: int) -> dic
     return {"id": digest(result), **result}
 
 
-def _points(found: Any) -> list[list[float]]:
+def _points(points: Any) -> list[list[float]]:
     """The corners of a polygon in percent."""
-    if not isinstance(found, list):
+    if not isinstance(points, list):
         raise BadRegion("the polygon has no corners; draw it again")
-    check_corners(len(found))
-    return [[round(number, _DIGITS) for number in corner(point)] for point in found]
+    check_corners(len(points))
+    return [[round(number, _DIGITS) for number in corner(point)] for point in points]
 
 
 def _rounded(value: Any) -> Any:
-    """Numbers as they compare: a thousandth of a percent is no difference."""
+    """A value with its numbers rounded to a thousandth of a percent for comparison."""
     if isinstance(value, bool) or not isinstance(value, int | float | list | tuple):
         return value
     if isinstance(value, list | tuple):
@@ -182,5 +188,5 @@ def _rounded(value: Any) -> Any:
     return round(float(value), 3) if math.isfinite(value) else str(value)
 
 
-def _like(name: str) -> str:
+def _normalized(name: str) -> str:
     return "".join(letter for letter in name.casefold() if letter.isalnum())

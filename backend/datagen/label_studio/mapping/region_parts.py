@@ -1,7 +1,7 @@
-"""The results of an annotation of any project as regions: nested and textual lists read, labels joined to their shapes.
+"""Parser of the results of any project's annotation into regions: it reads nested and textual lists, and joins labels.
 
 Label Studio writes a region of ``RectangleLabels`` as one result, and a region of ``Rectangle`` with ``Labels`` as two
-results with one id. Nothing here knows a study's controls: see ``region_conversion``.
+results with the same id. This module is independent of a study's controls: see ``region_conversion``.
 """
 
 from __future__ import annotations
@@ -13,27 +13,27 @@ from typing import Any
 from datagen.domain.foreign_text import plain
 from datagen.label_studio.api.nested_results import flattened
 
-#: Results of one annotation that are read.
+#: Maximum number of results read from one annotation.
 MOST_RESULTS = 5_000
 
-#: Labels of one region that are looked at.
+#: Maximum number of labels read from one region.
 MOST_LABELS = 100
 
-#: Shapes that a result can have, by its type with the suffix "labels" taken off.
+#: Shapes of a result: its type without the suffix "labels".
 SHAPES = frozenset({"rectangle", "ellipse", "polygon", "brush", "magicwand", "bitmask", "keypoint", "vector"})
-#: Types of results that answer a question and draw nothing.
+#: Types of results that are form answers and draw nothing.
 ANSWERS = frozenset(
     {"choices", "textarea", "rating", "number", "taxonomy", "datetime", "pairwise", "ranker", "relation", "chatmessage"}
 )
-#: A shape by a key that only its values have; for results that name no type, as in JSON-MIN.
+#: Shape by a key that is unique to its values; for results without a type, as in JSON-MIN.
 _BY_KEY = {"radiusX": "ellipse", "points": "polygon", "rle": "brush", "imageDataURL": "bitmask", "vertices": "vector"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegionPart:
-    """One region: its shape, its value, the labels given to it, and the whole result it was read from."""
+    """One region: its shape, value and labels, and the whole result that it was read from."""
 
-    #: one of ``SHAPES``; another word for what is none of them
+    #: one of ``SHAPES``, or another word for an unknown shape
     shape: str
     value: Mapping[str, Any]
     labels: tuple[str, ...]
@@ -42,17 +42,17 @@ class RegionPart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """What an annotation holds."""
+    """The parsed results of an annotation."""
 
     regions: tuple[RegionPart, ...]
-    #: results that answer questions, as they stand
+    #: form answers, unchanged
     answers: tuple[Mapping[str, Any], ...]
-    #: a sentence for each result that cannot be read at all
+    #: a sentence for each unreadable result
     problems: tuple[str, ...]
 
 
 def parts_of(result: Any) -> Parts:
-    """The regions and answers of an annotation's result; every result of another form becomes a sentence."""
+    """The regions and answers of an annotation's result; every unreadable entry becomes a sentence in ``problems``."""
     problems: list[str] = []
     flat: list[Mapping[str, Any]] = []
     for number, entry in enumerate(flattened(result), start=1):
@@ -69,11 +69,11 @@ def parts_of(result: Any) -> Parts:
 
 
 def labels_of(value: Mapping[str, Any], kind: str) -> tuple[str, ...]:
-    """The labels that a value holds, under its own type's name or any other that ends in "labels"."""
+    """The labels of a value, under the key of its own type or another key that ends in "labels"."""
     own = [value[kind]] if kind in value else []
-    others = [found for key, found in value.items() if isinstance(key, str) and key.endswith("labels") and key != kind]
-    for found in (*own, *others):
-        listed = [found] if isinstance(found, str) else found
+    others = [entry for key, entry in value.items() if isinstance(key, str) and key.endswith("labels") and key != kind]
+    for entry in (*own, *others):
+        listed = [entry] if isinstance(entry, str) else entry
         if not isinstance(listed, list):
             continue
         if names := [plain(name)[:100] for name in listed[:MOST_LABELS] if isinstance(name, str)]:
@@ -82,7 +82,7 @@ def labels_of(value: Mapping[str, Any], kind: str) -> tuple[str, ...]:
 
 
 def _joined(results: Sequence[Mapping[str, Any]]) -> Iterable[RegionPart]:
-    """Each shape once, with the labels of its "labels" result where it has none of its own."""
+    """Yield each shape once, with its own labels or else those of the "labels" result with its id."""
     named: dict[str, tuple[str, ...]] = {}
     for result in results:
         if _type(result) == "labels" and (names := labels_of(_value(result), "labels")):
@@ -106,7 +106,7 @@ def _shape(kind: str, value: Mapping[str, Any]) -> str:
         if key in value:
             return shape
     if "width" in value and "height" in value:
-        # JSON-MIN gives a keypoint a width alone
+        # in JSON-MIN a keypoint has a width only
         return "rectangle"
     return "keypoint" if "x" in value and "y" in value else "unknown"
 

@@ -1,7 +1,7 @@
-"""Shapes of other controls as the two that a study's projects have, box and polygon; values stay percentages.
+"""Conversion of other controls' shapes to boxes and polygons, the shapes of a study's projects; values stay in percent.
 
-Label Studio turns a rectangle clockwise about its top left corner and an ellipse about its centre, in pixels: so both
-need the picture's size. Pure: values in, values out.
+Label Studio rotates a rectangle clockwise about its top left corner and an ellipse about its centre, in pixels, so both
+conversions need the image's size. All functions are pure.
 """
 
 from __future__ import annotations
@@ -19,32 +19,32 @@ from PIL.PngImagePlugin import PngImageFile
 from datagen.domain.geometry import Box, Point, rotated_corners, to_percent, to_pixels
 from datagen.errors import BadRegion
 
-#: Corners of the polygon that stands for an ellipse: it runs within a thousandth of its radius from it.
+#: Corners of the polygon that approximates an ellipse, with an error below a thousandth of its radius.
 _ELLIPSE_CORNERS = 72
 #: Corners between two vertices of a Bézier curve.
 _CURVE_CORNERS = 16
-#: Vertices that a vector may have.
+#: Maximum number of vertices of a vector.
 _MOST_VERTICES = 10_000
-#: Percentages and degrees beyond this are no drawing.
+#: Largest magnitude of a percentage or an angle in degrees that is accepted.
 _LARGEST = 1e6
-#: Characters of a bitmask's data URL.
+#: Maximum number of characters of a bitmask's data URL.
 _MOST_URL_CHARS = 16 * 2**20
 
 
 def number(value: Mapping[str, Any], name: str, default: float | None = None) -> float:
-    """A finite number of a value.
+    """A finite number in a region's value.
 
     Raises:
-        BadRegion: it is missing, no number, or far beyond any drawing.
+        BadRegion: It is missing, not a number, or too large.
     """
     return finite(value.get(name, default), name)
 
 
 def finite(found: Any, name: str) -> float:
-    """A percentage or an angle; true and false, and what is far beyond any drawing, are none.
+    """A percentage or an angle as a float; booleans and numbers that are too large are refused.
 
     Raises:
-        BadRegion: it is no such number.
+        BadRegion: It is not such a number.
     """
     if isinstance(found, bool) or not isinstance(found, int | float) or not abs(found) <= _LARGEST:
         raise BadRegion(f"its {name} is not a number; draw it again")
@@ -55,7 +55,7 @@ def corner(found: Any) -> tuple[float, float]:
     """A corner of a polygon in percent.
 
     Raises:
-        BadRegion: it is no pair of finite numbers.
+        BadRegion: It is not a pair of finite numbers.
     """
     if not isinstance(found, list | tuple) or len(found) != 2:
         raise BadRegion("the polygon has a corner that is no pair of numbers; draw it again")
@@ -63,12 +63,12 @@ def corner(found: Any) -> tuple[float, float]:
 
 
 def upright_extent(value: Mapping[str, Any], width: int, height: int) -> dict[str, float]:
-    """A rectangle's x, y, width, height and rotation in percent, with the extent made positive.
+    """A rectangle's x, y, width and height in percent and rotation in degrees, with a positive width and height.
 
-    A rectangle drawn to the left or upwards by another program has a negative width or height.
+    Other programs may write a negative width or height for a rectangle drawn to the left or upwards.
 
     Raises:
-        BadRegion: a number is missing.
+        BadRegion: A number is missing.
     """
     x, y = number(value, "x"), number(value, "y")
     across, down = number(value, "width"), number(value, "height")
@@ -85,7 +85,7 @@ def rectangle_corners(value: Mapping[str, Any], width: int, height: int) -> list
     """The four corners of a rectangle in percent.
 
     Raises:
-        BadRegion: a number is missing, or it has no area.
+        BadRegion: A number is missing, or the rectangle has no area.
     """
     extent = upright_extent(value, width, height)
     if extent["width"] <= 0 or extent["height"] <= 0:
@@ -100,25 +100,25 @@ def rectangle_corners(value: Mapping[str, Any], width: int, height: int) -> list
 
 
 def ellipse_corners(value: Mapping[str, Any], width: int, height: int) -> list[list[float]]:
-    """A polygon in percent that covers what an ellipse covers.
+    """A polygon in percent that approximates an ellipse.
 
     Raises:
-        BadRegion: a number is missing, or it has no area.
+        BadRegion: A number is missing, or the ellipse has no area.
     """
-    middle = to_pixels(number(value, "x"), width), to_pixels(number(value, "y"), height)
+    centre = to_pixels(number(value, "x"), width), to_pixels(number(value, "y"), height)
     across = abs(to_pixels(number(value, "radiusX"), width))
     down = abs(to_pixels(number(value, "radiusY"), height))
     if across <= 0 or down <= 0:
         raise BadRegion("the ellipse has no area; draw it again")
-    turned = math.radians(number(value, "rotation", 0.0))
-    cos, sin = math.cos(turned), math.sin(turned)
-    # corners on the ellipse would cover too little: at this radius the areas are equal
-    grown = math.sqrt(2 * math.pi / (_ELLIPSE_CORNERS * math.sin(2 * math.pi / _ELLIPSE_CORNERS)))
+    rotation = math.radians(number(value, "rotation", 0.0))
+    cos, sin = math.cos(rotation), math.sin(rotation)
+    # a polygon with its corners on the ellipse has a smaller area; with this scale the areas are equal
+    scale = math.sqrt(2 * math.pi / (_ELLIPSE_CORNERS * math.sin(2 * math.pi / _ELLIPSE_CORNERS)))
     points: list[Point] = []
     for step in range(_ELLIPSE_CORNERS):
         angle = 2 * math.pi * step / _ELLIPSE_CORNERS
-        dx, dy = grown * across * math.cos(angle), grown * down * math.sin(angle)
-        points.append((middle[0] + dx * cos - dy * sin, middle[1] + dx * sin + dy * cos))
+        dx, dy = scale * across * math.cos(angle), scale * down * math.sin(angle)
+        points.append((centre[0] + dx * cos - dy * sin, centre[1] + dx * sin + dy * cos))
     return percentages(points, width, height)
 
 
@@ -126,7 +126,7 @@ def vector_corners(value: Mapping[str, Any]) -> list[list[float]]:
     """The corners of a closed vector in percent; its Bézier curves become short straight lines.
 
     Raises:
-        BadRegion: it is an open line, which has no area, or its vertices cannot be read.
+        BadRegion: It is an open line, which has no area, or its vertices cannot be read.
     """
     vertices = value.get("vertices")
     if not isinstance(vertices, list) or not all(isinstance(vertex, Mapping) for vertex in vertices):
@@ -137,13 +137,13 @@ def vector_corners(value: Mapping[str, Any]) -> list[list[float]]:
         raise BadRegion(f"the vector has more than {_MOST_VERTICES:,} vertices; draw it with fewer")
     corners: list[list[float]] = []
     for start, end in zip(vertices, [*vertices[1:], *vertices[:1]], strict=True):
-        a, d = _place(start), _place(end)
+        a, d = _vertex_point(start), _vertex_point(end)
         out, into = start.get("controlPoint2"), end.get("controlPoint1")
         if not isinstance(out, Mapping) and not isinstance(into, Mapping):
             corners.append([*a])
             continue
-        b = _place(out) if isinstance(out, Mapping) else a
-        c = _place(into) if isinstance(into, Mapping) else d
+        b = _vertex_point(out) if isinstance(out, Mapping) else a
+        c = _vertex_point(into) if isinstance(into, Mapping) else d
         for step in range(_CURVE_CORNERS):
             t = step / _CURVE_CORNERS
             weights = ((1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t**2 * (1 - t), t**3)
@@ -152,10 +152,10 @@ def vector_corners(value: Mapping[str, Any]) -> list[list[float]]:
 
 
 def bitmask(value: Mapping[str, Any], width: int, height: int) -> npt.NDArray[np.bool_]:
-    """The mask [height, width] of a bitmask region, which is a PNG in a data URL: true where it is not transparent.
+    """The mask [height, width] of a bitmask region, a PNG in a data URL: true where alpha is above 127.
 
     Raises:
-        BadRegion: it is no PNG, of another size, or empty.
+        BadRegion: It is not a PNG, has another size, or is empty.
     """
     url = value.get("imageDataURL")
     head, comma, body = url.partition(",") if isinstance(url, str) else ("", "", "")
@@ -165,7 +165,7 @@ def bitmask(value: Mapping[str, Any], width: int, height: int) -> npt.NDArray[np
         picture = PngImageFile(io.BytesIO(base64.b64decode(body, validate=True)))
         fits = picture.size == (width, height)
         mask = np.asarray(picture.convert("RGBA") if fits else [[[0] * 4]], np.uint8)[:, :, 3] > 127
-    except Exception as damage:  # a decoder lets any error of its parsing through
+    except Exception as damage:  # the decoder may raise any exception
         raise BadRegion(f"the bitmask is damaged ({type(damage).__name__}); paint it again") from None
     if not fits:
         raise BadRegion(f"the bitmask is of another size than the picture ({width} × {height}); paint it again")
@@ -179,5 +179,5 @@ def percentages(points: Sequence[Point], width: int, height: int) -> list[list[f
     return [[to_percent(x, width), to_percent(y, height)] for x, y in points]
 
 
-def _place(vertex: Mapping[str, Any]) -> tuple[float, float]:
+def _vertex_point(vertex: Mapping[str, Any]) -> tuple[float, float]:
     return number(vertex, "x"), number(vertex, "y")

@@ -1,9 +1,9 @@
-"""What people drew, as domain values: results of an annotation → boxes, outlines and areas in pixels.
+"""Drawn regions as domain values: results of an annotation → boxes, outlines and areas in pixels.
 
-Results are picked by the name of their control, never by position: a submitted annotation also carries the predictions
-it began from. Regions of other controls are converted first, see ``region_conversion``. Nothing an annotation holds
-raises: a region that cannot be used becomes a sentence, the others are kept. However much an annotation holds, the work
-is bounded: see ``region_limits``.
+Results are selected by the name of their control, never by position, because a submitted annotation also contains the
+predictions that it started from. Regions of other controls are converted first, see ``region_conversion``. No content
+of an annotation raises an error: an unusable region is reported as a sentence, and the others are kept. The work for
+one annotation is bounded, see ``region_limits``.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ from datagen.label_studio.mapping.region_shapes import corner, upright_extent
 #: The label of a canvas polygon where every concept may appear.
 AREA = "area"
 
-#: Overlaps of outlines with boxes are worked out exactly up to so much work, and after that by the upright boxes round
-#: the outlines. A pair costs as much as this many corners, and then its own.
+#: Overlaps of outlines with boxes are computed exactly up to this amount of work, measured in corners, and from the
+#: outlines' bounding boxes after that. The work of a pair is _PAIR_WORK plus the number of its corners.
 _MOST_OVERLAP_WORK, _PAIR_WORK = 1_000_000, 50
 
 Shape = TypeVar("Shape")
@@ -60,96 +60,99 @@ class _Drawn:
 def concept_regions(
     result: Sequence[Any] | None, width: int, height: int, labels: Sequence[str], left: Allowance | None = None
 ) -> tuple[tuple[ConceptRegion, ...], tuple[str, ...]]:
-    """The examples drawn on a picture of ``width`` by ``height`` pixels, and a sentence for each region without use.
+    """The examples drawn on an image of ``width`` by ``height`` pixels, and a sentence for each unusable region.
 
-    ``left`` is what the regions may still use where those before them were read already.
+    ``left`` is the remaining allowance if earlier regions of the annotation were already read.
 
-    A turned box becomes the upright box round its corners, with the turned one as its outline. An outline or a brush
-    stroke belongs to the box of its label that it overlaps most, and overrides; without one it makes its own box.
+    A rotated box becomes its bounding box, with the rotated box as the outline. An outline or a brush stroke belongs to
+    the box of its label with the largest overlap and replaces that box's outline. Without an overlap it forms a box of
+    its own.
     """
     left = left or Allowance()
     converted = convert(result, ProjectKind.CONCEPTS, width, height, left)
     result, problems = converted.results, list(converted.problems)
-    boxes = _each(result, "concept", labels, problems, lambda one: _box(one, width, height))
-    shapes = _each(result, "outline", labels, problems, lambda one: _polygon(one, width, height, left))
-    shapes += _each(result, "brush", labels, problems, lambda one: _strokes(one, width, height, left))
-    own: list[list[Polygon]] = [[] for _ in boxes]
-    alone: list[ConceptRegion] = []
+    boxes = _read_each(result, "concept", labels, problems, lambda drawn: _box(drawn, width, height))
+    shapes = _read_each(result, "outline", labels, problems, lambda drawn: _polygon(drawn, width, height, left))
+    shapes += _read_each(result, "brush", labels, problems, lambda drawn: _strokes(drawn, width, height, left))
+    outlines: list[list[Polygon]] = [[] for _ in boxes]
+    unboxed: list[ConceptRegion] = []
     overlaps = _Overlaps([(drawn.label, box) for drawn, (box, _) in boxes])
-    for drawn, parts in ((drawn, parts) for drawn, found in shapes for parts in found):
+    for drawn, parts in ((drawn, parts) for drawn, region in shapes for parts in region):
         best = overlaps.best(drawn.label, parts)
         if best is not None:
-            own[best] += parts
+            outlines[best] += parts
         else:
-            alone.append(ConceptRegion(label=drawn.label, box=_round(parts), outline=parts))
+            unboxed.append(ConceptRegion(label=drawn.label, box=_bounding_box(parts), outline=parts))
     boxed = [
-        ConceptRegion(label=drawn.label, box=_round(outline, box), outline=tuple(outline) or turned)
-        for (drawn, (box, turned)), outline in zip(boxes, own, strict=True)
+        ConceptRegion(label=drawn.label, box=_bounding_box(outline, box), outline=tuple(outline) or turned)
+        for (drawn, (box, turned)), outline in zip(boxes, outlines, strict=True)
     ]
-    return (*boxed, *alone), _told(problems)
+    return (*boxed, *unboxed), _limited(problems)
 
 
 def canvas_areas(
     result: Sequence[Any] | None, width: int, height: int, labels: Sequence[str], left: Allowance | None = None
 ) -> tuple[tuple[CanvasArea, ...], tuple[str, ...]]:
-    """Where concepts may appear on a picture of ``width`` by ``height`` pixels, and a sentence for each bad polygon.
+    """The areas for concepts on an image of ``width`` by ``height`` pixels, and a sentence for each unusable region.
 
-    ``left`` is what the regions may still use where those before them were read already.
+    ``left`` is the remaining allowance if earlier regions of the annotation were already read.
     """
     left = left or Allowance()
     converted = convert(result, ProjectKind.CANVASES, width, height, left)
     result, problems = converted.results, list(converted.problems)
-    found = _each(result, "canvas", (AREA, *labels), problems, lambda one: _polygon(one, width, height, left))
+    polygons = _read_each(
+        result, "canvas", (AREA, *labels), problems, lambda drawn: _polygon(drawn, width, height, left)
+    )
     areas = tuple(
         CanvasArea(polygon=part, label=None if drawn.label == AREA else drawn.label)
-        for drawn, shapes in found
+        for drawn, shapes in polygons
         for parts in shapes
         for part in parts
     )
-    return areas, _told(problems)
+    return areas, _limited(problems)
 
 
-def _each(
+def _read_each(
     result: Sequence[Any] | None,
     control: str,
     labels: Sequence[str],
     problems: list[str],
     read: Callable[[_Drawn], Shape],
 ) -> list[tuple[_Drawn, Shape]]:
-    """Every usable region of one control with what ``read`` makes of it; of the others a sentence in ``problems``."""
-    found: list[tuple[_Drawn, Shape]] = []
-    ours = [one for one in result or () if isinstance(one, Mapping) and one.get("from_name") == control]
-    for number, one in enumerate(ours[:MOST_REGIONS], start=1):
+    """Every usable region of one control with the value that ``read`` returns; adds a sentence for each other one."""
+    usable: list[tuple[_Drawn, Shape]] = []
+    entries = [entry for entry in result or () if isinstance(entry, Mapping) and entry.get("from_name") == control]
+    for number, entry in enumerate(entries[:MOST_REGIONS], start=1):
         named = f"{_WORDS[control]} {number}"
         try:
-            drawn = _drawn(one, control, labels)
+            drawn = _drawn(entry, control, labels)
             named = f"{named} (“{drawn.label}”)"
-            found.append((drawn, read(drawn)))
+            usable.append((drawn, read(drawn)))
         except BadRegion as problem:
             problems.append(f"{named}: {problem}.")
-    if len(ours) > MOST_REGIONS:
+    if len(entries) > MOST_REGIONS:
         problems.insert(
             0,
-            f"it has {len(ours):,} of the kind “{_WORDS[control]}”: the first {MOST_REGIONS:,} are read, the others "
+            f"it has {len(entries):,} of the kind “{_WORDS[control]}”: the first {MOST_REGIONS:,} are read, the others "
             "are left out; draw fewer.",
         )
-    return found
+    return usable
 
 
-def _told(problems: Sequence[str]) -> tuple[str, ...]:
-    """The first of the sentences, and how many more there are."""
+def _limited(problems: Sequence[str]) -> tuple[str, ...]:
+    """The first MOST_PROBLEMS sentences, and a sentence with the number of further ones."""
     more = len(problems) - MOST_PROBLEMS
     if more <= 0:
         return tuple(problems)
     return (*problems[:MOST_PROBLEMS], f"{more:,} more regions cannot be used, for reasons like these.")
 
 
-def _drawn(one: Mapping[str, Any], control: str, labels: Sequence[str]) -> _Drawn:
-    value = one.get("value")
+def _drawn(entry: Mapping[str, Any], control: str, labels: Sequence[str]) -> _Drawn:
+    value = entry.get("value")
     kind = _KINDS[control]
-    if not isinstance(value, Mapping) or one.get("type") != kind:
+    if not isinstance(value, Mapping) or entry.get("type") != kind:
         raise BadRegion(f"it is no {_WORDS[control]} (no “{kind}” with a value); draw it again")
-    if one.get("image_rotation") not in (None, 0, 360):
+    if entry.get("image_rotation") not in (None, 0, 360):
         raise BadRegion("it was drawn on the picture turned round; turn the picture back and draw it again")
     names = value.get(kind)
     if not isinstance(names, list) or not names:
@@ -164,7 +167,7 @@ def _drawn(one: Mapping[str, Any], control: str, labels: Sequence[str]) -> _Draw
 
 
 def _box(drawn: _Drawn, width: int, height: int) -> tuple[Box, tuple[Polygon, ...]]:
-    """The upright box inside the picture, and the turned one's outline where it is turned."""
+    """The upright box inside the image, and the outline of the rotated box if it is rotated."""
     extent = upright_extent(drawn.value, width, height)
     raw = Box(
         to_pixels(extent["x"], width),
@@ -179,36 +182,38 @@ def _box(drawn: _Drawn, width: int, height: int) -> tuple[Box, tuple[Polygon, ..
         outline = clip_polygon(rotated_corners(raw, degrees), width, height)
     except BadRegion as problem:
         raise BadRegion(str(problem).replace("polygon", "box")) from None
-    return _round(outline), outline
+    return _bounding_box(outline), outline
 
 
 def _polygon(drawn: _Drawn, width: int, height: int, left: Allowance) -> list[tuple[Polygon, ...]]:
-    """What one drawn polygon covers inside the picture: one shape, maybe of several parts."""
+    """The area of one polygon inside the image: one shape, possibly of several parts."""
     left.check()
     corners = drawn.value.get("points")
     if not isinstance(corners, list):
         raise BadRegion("the polygon has no corners; draw it again")
     check_corners(len(corners))
     left.take("corners read", len(corners))
-    return _taken([clip_polygon([_point(corner(found), width, height) for found in corners], width, height)], left)
+    return _within_allowance(
+        [clip_polygon([_point(corner(entry), width, height) for entry in corners], width, height)], left
+    )
 
 
 def _strokes(drawn: _Drawn, width: int, height: int, left: Allowance) -> list[tuple[Polygon, ...]]:
-    """The strokes of a brush mask: one shape each."""
+    """The shapes of a brush mask, one for each stroke."""
     left.check()
     rle = drawn.value.get("rle")
     left.take("brush bytes", len(rle) if isinstance(rle, list) else 0)
     left.take("brush pixels", width * height)
     mask = brush_masks.decode(rle, width, height)
     left.take("painted", brush_masks.extent(mask))
-    found = brush_masks.outlines(mask)
-    if not found:
+    strokes = brush_masks.outlines(mask)
+    if not strokes:
         raise BadRegion(f"no stroke covers {SMALLEST_AREA_PX:g} square pixels; paint it larger")
-    return _taken(list(found), left)
+    return _within_allowance(list(strokes), left)
 
 
-def _taken(shapes: list[tuple[Polygon, ...]], left: Allowance) -> list[tuple[Polygon, ...]]:
-    """The shapes of a region, if the annotation may still have so many corners and parts."""
+def _within_allowance(shapes: list[tuple[Polygon, ...]], left: Allowance) -> list[tuple[Polygon, ...]]:
+    """The shapes of a region, after their corners and parts are taken from the allowance."""
     parts = [part for shape in shapes for part in shape]
     left.take("parts", len(parts))
     left.take("corners", sum(len(part.points) for part in parts))
@@ -221,7 +226,7 @@ def _point(percent: tuple[float, float], width: int, height: int) -> Point:
 
 
 class _Overlaps:
-    """Finds the box that a shape overlaps most, among those of its label."""
+    """Finds the box with the largest overlap with a shape, among the boxes of its label."""
 
     def __init__(self, boxes: Sequence[tuple[str, Box]]) -> None:
         self._labels = np.array([label for label, _ in boxes], object)
@@ -230,11 +235,11 @@ class _Overlaps:
         self._work_left = _MOST_OVERLAP_WORK
 
     def best(self, label: str, parts: Sequence[Polygon]) -> int | None:
-        """The number of that box, the first of several; None where it overlaps none."""
-        around = _round(parts)
+        """The index of that box, the first among equals; None if the shape overlaps no box."""
+        extent = _bounding_box(parts)
         left, top, right, bottom = self._edges.T
-        across = np.minimum(right, around.right) - np.maximum(left, around.x)
-        down = np.minimum(bottom, around.bottom) - np.maximum(top, around.y)
+        across = np.minimum(right, extent.right) - np.maximum(left, extent.x)
+        down = np.minimum(bottom, extent.bottom) - np.maximum(top, extent.y)
         near = np.flatnonzero((self._labels == label) & (across > 0) & (down > 0))
         self._work_left -= len(near) * sum(_PAIR_WORK + len(part.points) for part in parts)
         if self._work_left >= 0:
@@ -245,8 +250,8 @@ class _Overlaps:
         return int(near[np.argmax(areas)]) if len(near) and np.max(areas) > 0 else None
 
 
-def _round(parts: Sequence[Polygon], *boxes: Box) -> Box:
-    """The upright box round the parts and boxes."""
+def _bounding_box(parts: Sequence[Polygon], *boxes: Box) -> Box:
+    """The bounding box of the parts and boxes."""
     corners = [point for part in parts for point in part.points]
     corners += [point for box in boxes for point in ((box.x, box.y), (box.right, box.bottom))]
     return bounds(corners)

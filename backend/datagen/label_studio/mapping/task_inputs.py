@@ -1,6 +1,6 @@
-"""Where a study's inputs come from: the tasks of a desk, or of any other project and tab, as plain values.
+"""Reader of a study's inputs from the tasks of its projects, or of any other project and tab.
 
-Reads; decides nothing: whether an input can be used is for the workflow to find out.
+The workflow decides whether an input can be used.
 """
 
 from __future__ import annotations
@@ -14,35 +14,35 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from datagen.domain.foreign_text import plain
 from datagen.label_studio.api.models import Result, Task
 
-#: How an upload is named on disk: eight hexadecimal digits before the name it was given.
+#: Length of the prefix of an uploaded file's name on disk: eight hexadecimal digits, then a dash and the original name.
 _PREFIX_LENGTH = 8
 
-#: Characters of an image's address that are kept: a column holds no more, and no server takes one that long.
+#: Characters of an image's URL that are kept: a database column holds no more, and servers refuse longer URLs.
 LONGEST_ADDRESS = 2000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RawInput:
-    """One image that people gave, and what they drew on it or answered."""
+    """One input image, and the newest annotation of it."""
 
     task_id: int
-    #: an address, or a path on Label Studio; empty when the task has no image
+    #: a URL, or a path on Label Studio; empty if the task has no image
     image_url: str
-    #: the file's name as people know it
+    #: the file's original name
     name: str
-    #: the newest annotation's result; None when nobody submitted one
+    #: the newest annotation's result; None without an annotation
     result: Result | None
-    #: who submitted it
+    #: the annotation's author
     completed_by: str = ""
     updated_at: str = ""
-    #: which annotation it is; None when nobody submitted one
+    #: the newest annotation's id; None without an annotation
     annotation_id: int | None = None
 
 
 def read_tasks(tasks: Iterable[Task]) -> Iterator[RawInput]:
-    """The inputs in these tasks: of each task the newest annotation that is no skip.
+    """Yield the input of each task, with the newest annotation that is not a skip.
 
-    A task that was only ever skipped is left out.
+    A task with skips only is left out.
     """
     for task in tasks:
         newest = task.newest
@@ -60,11 +60,11 @@ def read_tasks(tasks: Iterable[Task]) -> Iterator[RawInput]:
 
 
 def image_of(task: Task) -> str:
-    """The address of a task's image: ``image`` in its data, else the only value there that looks like one."""
+    """The URL of a task's image: ``image`` in its data, else the only value in its data that looks like a URL."""
     if isinstance(task.data.get("image"), str):
         return str(task.data["image"]).strip()
-    looks = [value for value in task.data.values() if isinstance(value, str) and _looks_like_address(value)]
-    return looks[0].strip() if len(looks) == 1 else ""
+    addresses = [value for value in task.data.values() if isinstance(value, str) and _looks_like_address(value)]
+    return addresses[0].strip() if len(addresses) == 1 else ""
 
 
 def _looks_like_address(value: str) -> bool:
@@ -72,16 +72,16 @@ def _looks_like_address(value: str) -> bool:
 
 
 def name_of(task: Task) -> str:
-    """What the task says its name is, else the file's name as people know it, else the task's number."""
+    """The ``name`` in the task's data, else the file's original name, else “task” and the task's id."""
     given = task.data.get("name")
     if isinstance(given, str) and given.strip():
         return plain(given).strip()
     try:
         address = urlsplit(image_of(task))
-    except ValueError:  # an address that is none: fetching it will say so
+    except ValueError:  # not a valid URL: the download will report it
         return f"task {task.id}"
     query = parse_qs(address.query)
-    if address.path.endswith("/resolve/") and "fileuri" in query:  # a storage's object, by way of Label Studio
+    if address.path.endswith("/resolve/") and "fileuri" in query:  # an object in a storage, served by Label Studio
         path = _decoded(query["fileuri"][0])
     else:
         path = query.get("d", [unquote(address.path)])[0]

@@ -1,4 +1,4 @@
-"""What each desk is in Label Studio: its instruction, its options, its tabs, whether it asks us for predictions."""
+"""Templates of the Label Studio projects of a study: instructions, options, tabs and ML-backend connections."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from datagen.domain.inputs import MINIMUM_PER_ROLE, RECOMMENDED_BACKGROUNDS, ProjectKind
 
-#: Label Studio's longest title of a project.
+#: Maximum length of a project title in Label Studio.
 LONGEST_TITLE = 50
 
 
@@ -21,11 +21,11 @@ class Tab:
     filters: tuple[dict[str, Any], ...] = ()
     ordering: str = "tasks:id"
     grid: bool = True
-    #: columns shown beside the default ones: fields of the task's data, or Label Studio's own (``tasks:…``)
+    #: columns shown in addition to the default ones: fields of the task's data, or built-in columns (``tasks:…``)
     columns: tuple[str, ...] = ()
 
     def data(self) -> dict[str, Any]:
-        """The API's form."""
+        """The tab in the API's form."""
         shown = {name if name.startswith("tasks:") else f"tasks:data.{name}" for name in self.columns}
         hidden = [name for name in _HIDDEN if name not in shown]
         return {
@@ -34,32 +34,32 @@ class Tab:
             "target": "tasks",
             "gridWidth": 4,
             "gridFitImagesToWidth": False,
-            # columns that cost a query each and say nothing here
+            # columns that cost a query each and have no use here
             "hiddenColumns": {"explore": hidden, "labeling": hidden},
-            "filters": {"conjunction": "and", "items": [dict(one) for one in self.filters]},
+            "filters": {"conjunction": "and", "items": [dict(item) for item in self.filters]},
             "ordering": [self.ordering],
         }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectTemplate:
-    """One project of a study, as it is made."""
+    """Settings of a project of a study at its creation."""
 
-    #: shown above a task that is opened
+    #: shown above an open task
     instruction: str
-    #: shown in the list of projects: what to do there
+    #: summary of the work in this project, shown in the list of projects
     task: str
     colour: str
     tabs: tuple[Tab, ...]
-    #: Label Studio asks our ML backend: “Start Training” works there, and its predictions are shown
+    #: whether the project has an ML-backend connection, for “Start Training” and for predictions
     connected: bool = False
-    #: predictions come from the backend when a task is opened, instead of with the task
+    #: whether the backend supplies predictions when a task is opened, instead of with the import of the task
     live: bool = False
     empty_allowed: bool = False
     skip_allowed: bool = True
 
     def options(self) -> dict[str, Any]:
-        """The API's options of a new project, label config and title apart."""
+        """The API's options of a new project, without label config and title."""
         return {
             "expert_instruction": self.instruction,
             "show_instruction": True,
@@ -72,7 +72,7 @@ class ProjectTemplate:
         }
 
 
-#: Without this nobody sees the label of a preview; mended when somebody switched it off.
+#: Options that provisioning restores: without this one the labels of a preview are not shown.
 MUST_BE = {"show_collab_predictions": True}
 
 _HIDDEN = (
@@ -92,7 +92,7 @@ _HIDDEN = (
     "tasks:data.datagen_key",
     "tasks:data.datagen_drawn",
     "tasks:data.batch",
-    # the grid shows values without their names: these would be bare numbers under each picture
+    # the grid shows values without names, so these columns would be bare numbers under each image
     "tasks:data.study",
     "tasks:data.version",
     "tasks:data.round",
@@ -115,16 +115,19 @@ def _filter(field: str, operator: str, kind: str, value: object) -> dict[str, An
 
 
 def _answered(choice: str) -> dict[str, Any]:
-    """Annotations are searched as JSON text: with the key, so that a comment that holds the word is not found."""
+    """Filter for annotations with a choice.
+
+    Label Studio searches the JSON text, so the filter includes the key: a comment with the word does not match.
+    """
     return _filter("annotations_results", "contains", "String", f'"choices": ["{choice}"]')
 
 
-#: What the list of all review tasks shows of each.
+#: Columns of the list of all review tasks.
 _REVIEW_COLUMNS = ("round", "version", "index", "status", "verdict", "reasons", "comment", "background")
-#: What the list of the dataset shows of each image.
+#: Columns of the list of the dataset's images.
 _DATASET_COLUMNS = ("file", "run", "run_name", "version", "index", "background")
 
-#: The file that an input was uploaded as.
+#: Column with the uploaded file of an input.
 _INPUT_COLUMNS = ("tasks:file_upload",)
 
 _NOT_SUBMITTED = _filter("total_annotations", "equal", "Number", 0)
@@ -132,9 +135,9 @@ _UNTOUCHED = (_NOT_SUBMITTED, _filter("cancelled_annotations", "equal", "Number"
 
 
 def preview_tabs(round_number: int | None = None) -> tuple[Tab, ...]:
-    """The tabs of the Previews project, the same few whatever the number of rounds; the newest round is shown.
+    """The tabs of the Previews project, filtered by the newest round; their number does not grow with the rounds.
 
-    A skipped task has no verdict: it stays in the first tab, as it stays among those still to review.
+    A skipped task has no verdict, so it stays in the first tab as a task to review.
     """
     of_round = () if round_number is None else (_filter("data.round", "equal", "String", str(round_number)),)
     return (
@@ -145,28 +148,28 @@ def preview_tabs(round_number: int | None = None) -> tuple[Tab, ...]:
     )
 
 
-#: Tabs that versions before 0.2 made: three in all, and three for each round.
+#: Titles of tabs created by versions before 0.2: three in all, and three for each round.
 _FORMER_TAB = re.compile(r"(To review|Good|Bad|Round \d{1,9} · (to review|good|bad))")
 
 
 def is_former_tab(title: str) -> bool:
-    """Whether a tab of the Previews project was made by an earlier version of Datagen and is replaced by now."""
+    """Whether a tab of the Previews project was created by an earlier version of Datagen and is obsolete."""
     return _FORMER_TAB.fullmatch(title) is not None
 
 
 def title(study: str, project_kind: ProjectKind) -> str:
-    """The title of a desk's project."""
+    """The title of a study's project."""
     return f"{study} · {project_kind}"
 
 
 def description(project_kind: ProjectKind) -> str:
-    """The description of a desk's project: its place in the order of work, and what to do there."""
+    """The description of a project: its number in the order of work, and a summary of the work."""
     order = list(ProjectKind)
     return f"Step {order.index(project_kind) + 1} of {len(order)}. {TEMPLATES[project_kind].task}"
 
 
 def longest_name(kinds: Sequence[ProjectKind] = tuple(ProjectKind)) -> int:
-    """How many characters a study's name may have."""
+    """Maximum length of a study's name."""
     return LONGEST_TITLE - max(len(title("", project_kind)) for project_kind in kinds)
 
 

@@ -1,7 +1,7 @@
-"""A study's projects in Label Studio: made, checked and mended. Run again it changes nothing that is as it must be.
+"""Provisioning of a study's projects in Label Studio: create, check and repair them. Provisioning is idempotent.
 
-What people may have changed to their taste (instructions, colours, the order of tasks, their own tabs) is left alone;
-what the product stands on (label config, predictions shown, webhook, connection, our tabs) is mended.
+Settings that users may change (instructions, colours, the order of tasks, their own tabs) are left unchanged. Settings
+that Datagen requires (label config, predictions shown, webhook, connection, its own tabs) are repaired.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ from datagen.label_studio.projects.project_templates import MUST_BE, TEMPLATES, 
 #: The header that carries the shared secret.
 SECRET_HEADER = "X-Datagen-Secret"  # noqa: S105 - the name of a header
 
-#: Title of our ML-backend connection. Not the model version of what we post with tasks: a project that shows a
-#: *connected* model's predictions shows none while the web process is down.
+#: Title of our ML-backend connection. It differs from the model version of imported predictions: a project set to a
+#: *connected* model shows no predictions while the web process is down.
 BACKEND_TITLE = "Datagen"
 
-#: Label Studio's word for a connection that answers.
+#: Label Studio's state of a connected ML backend.
 CONNECTED = "CO"
 
 
 @dataclass(kw_only=True)
 class Provisioned:
-    """What is there now, and what was done for it: a sentence each in ``created``, ``mended`` and ``problems``."""
+    """Result of provisioning. ``created``, ``mended`` and ``problems`` contain a sentence for each item."""
 
     projects: dict[ProjectKind, int] = field(default_factory=dict)
     webhooks: dict[ProjectKind, int] = field(default_factory=dict)
-    #: whose ML-backend connection has the given log-in
+    #: project kinds whose ML-backend connection has the given log-in
     connected: set[ProjectKind] = field(default_factory=set)
     created: list[str] = field(default_factory=list)
     mended: list[str] = field(default_factory=list)
     unchanged: list[str] = field(default_factory=list)
-    #: what could not be done, and the fix; the rest works
+    #: failed steps with their fixes; the other steps were completed
     problems: list[str] = field(default_factory=list)
 
 
@@ -57,27 +57,29 @@ def provision(
     basic_pass: str,
     password_written: Collection[ProjectKind] = (),
 ) -> Provisioned:
-    """See that a study's six projects exist with configs, tabs, a verified webhook each, and the ML-backend connection.
+    """Ensure that a study's six projects exist with configs, tabs, a verified webhook each, and ML-backend connections.
 
-    Label Studio does not show a connection's password: it is written wherever it is not known to be this one already
-    (``password_written``).
+    Label Studio does not return a connection's password. It is written to every connection except those of the kinds
+    in ``password_written``, which are known to have this password.
 
-    A connection that Label Studio cannot make (our web process is not running yet) is a problem in the result, not an
-    error; everything else is.
+    If Label Studio cannot create a connection (for example because our web process is not running yet), the result
+    contains a problem. Every other failure is an error.
 
     Raises:
-        InputProblem: the name or a label cannot be used.
-        LabelStudioError: a refusal, e.g. of the webhook's address; the sentence names the fix.
+        InputProblem: The name or a label cannot be used.
+        LabelStudioError: Label Studio refuses a request, e.g. the webhook's address; the message names the fix.
     """
     if not 1 <= len(name) <= project_templates.longest_name():
         raise InputProblem(
             f"the study's name has {counted(len(name), 'character')}; it needs 1 to {project_templates.longest_name()}."
         )
     done = Provisioned()
-    there = _projects_of(client, name)
-    for kind in reversed(ProjectKind):  # Label Studio lists the newest first: people meet them in the order of work
-        project = _ensure_project(client, name, kind, labels, next(iter(there[kind]), None), done)
-        done.problems += [_of_a_twin(kind, project, twin) for twin in there[kind][1:]]
+    existing = _projects_of(client, name)
+    for kind in reversed(
+        ProjectKind
+    ):  # Label Studio lists the newest project first, so this order shows them in the order of work
+        project = _ensure_project(client, name, kind, labels, next(iter(existing[kind]), None), done)
+        done.problems += [_duplicate_problem(kind, project, duplicate) for duplicate in existing[kind][1:]]
         done.projects[kind] = project.id
         _ensure_webhook(client, project.id, kind, webhook_url, secret, done)
         if TEMPLATES[kind].connected:
@@ -90,39 +92,42 @@ def provision(
 
 
 def ensure_preview_tabs(client: LabelStudio, project_id: int, round_number: int) -> None:
-    """See that the Previews project's tabs show that round, and that those of earlier versions of Datagen are gone.
+    """Ensure that the Previews project's tabs show this round, and delete tabs of earlier versions of Datagen.
 
-    Label Studio deletes every tab of a project that lost its last task, so missing ones are made again.
+    Label Studio deletes all tabs of a project with its last task, so missing tabs are created again.
     """
     wanted = {tab.title: tab.data() for tab in project_templates.preview_tabs(round_number)}
-    found: dict[str, View] = {}
+    existing: dict[str, View] = {}
     for view in client.views(project_id):
-        if view.title in wanted and view.title not in found:
-            found[view.title] = view
+        if view.title in wanted and view.title not in existing:
+            existing[view.title] = view
         elif project_templates.is_former_tab(view.title):
             client.delete_view(view.id)
     for title, data in wanted.items():
-        if title not in found:
+        if title not in existing:
             client.create_view(project_id, data)
-        elif found[title].data.get("filters") != data["filters"]:
-            client.update_view(found[title].id, project_id, data)
+        elif existing[title].data.get("filters") != data["filters"]:
+            client.update_view(existing[title].id, project_id, data)
 
 
 def _projects_of(client: LabelStudio, name: str) -> dict[ProjectKind, list[Project]]:
-    """The study's projects by their exact titles, the oldest first: that one is used."""
+    """The study's projects by exact title, oldest first; the oldest is used."""
     titles = {project_templates.title(name, kind): kind for kind in ProjectKind}
-    found: dict[ProjectKind, list[Project]] = {kind: [] for kind in ProjectKind}
+    projects: dict[ProjectKind, list[Project]] = {kind: [] for kind in ProjectKind}
     for project in client.find_projects(f"{name} · "):
         if (kind := titles.get(project.title)) is not None:
-            found[kind].append(project)
-    return found
+            projects[kind].append(project)
+    return projects
 
 
-def _of_a_twin(kind: ProjectKind, used: Project, twin: Project) -> str:
-    """A request to make a project can be carried out twice, when its answer was lost on the way; people copy, too."""
+def _duplicate_problem(kind: ProjectKind, used: Project, duplicate: Project) -> str:
+    """The problem of a second project with the same title.
+
+    Label Studio may execute a request twice if its response was lost, and users copy projects.
+    """
     return (
-        f"{kind}: project {twin.id} has the same title as project {used.id}, which is used; what is drawn in "
-        f"{twin.id} is not seen. Rename it, or delete it if it is empty."
+        f"{kind}: project {duplicate.id} has the same title as project {used.id}, which is used; what is drawn in "
+        f"{duplicate.id} is not seen. Rename it, or delete it if it is empty."
     )
 
 
@@ -156,12 +161,12 @@ def _ensure_project(
 def _ensure_webhook(
     client: LabelStudio, project_id: int, kind: ProjectKind, url: str, secret: str, done: Provisioned
 ) -> None:
-    """One webhook with our header; an old address or secret is replaced in place."""
+    """Ensure one webhook with our header; an outdated address or secret is updated in place."""
     headers = {SECRET_HEADER: secret}
-    ours = [one for one in client.webhooks(project_id) if SECRET_HEADER in one.headers]
+    ours = [webhook for webhook in client.webhooks(project_id) if SECRET_HEADER in webhook.headers]
     if not ours:
-        made = client.create_webhook(project_id, url, headers, ACTIONS)
-        done.created.append(f"{kind}: webhook {made.id} to {url}")
+        webhook = client.create_webhook(project_id, url, headers, ACTIONS)
+        done.created.append(f"{kind}: webhook {webhook.id} to {url}")
         return
     if _is_right(ours[0], url, headers):
         done.unchanged.append(f"{kind}: webhook {ours[0].id}")
@@ -173,23 +178,23 @@ def _ensure_webhook(
 def _verified_webhook(
     client: LabelStudio, project_id: int, kind: ProjectKind, url: str, secret: str, ml_url: str
 ) -> int:
-    """The id of the one webhook that is right, as listed; doubles of it are deleted.
+    """The id of the correct webhook, as Label Studio lists it; its duplicates are deleted.
 
-    Connecting an ML backend makes a second webhook, to the backend's ``/webhook`` without any secret.
+    Connecting an ML backend creates a second webhook, to the backend's ``/webhook`` and without a secret.
     """
     headers = {SECRET_HEADER: secret}
     listed = client.webhooks(project_id)
-    right = [one for one in listed if _is_right(one, url, headers)]
-    if not right:
+    matching = [webhook for webhook in listed if _is_right(webhook, url, headers)]
+    if not matching:
         raise LabelStudioError(
             f"Label Studio does not list the webhook to {url} of the project {kind} ({project_id}) as active with its "
             "actions, though it took it; run “datagen provision” again."
         )
     without_secret = ml_url.rstrip("/") + "/webhook"
-    for one in listed:
-        if one is not right[0] and (SECRET_HEADER in one.headers or one.url in (url, without_secret)):
-            client.delete_webhook(one.id)
-    return right[0].id
+    for webhook in listed:
+        if webhook is not matching[0] and (SECRET_HEADER in webhook.headers or webhook.url in (url, without_secret)):
+            client.delete_webhook(webhook.id)
+    return matching[0].id
 
 
 def _is_right(webhook: Webhook, url: str, headers: Mapping[str, str]) -> bool:
@@ -214,13 +219,13 @@ def _ensure_backend(
     *,
     rewrite: bool,
 ) -> None:
-    """The connection on which “Start Training” arrives, and which predictions the project shows."""
-    ours = [one for one in client.backends(project.id) if one.title == BACKEND_TITLE]
+    """Ensure the ML-backend connection, which sends “Start Training”, and the project's choice of predictions."""
+    ours = [backend for backend in client.backends(project.id) if backend.title == BACKEND_TITLE]
     try:
         if not ours:
             backend = client.create_backend(project.id, url, BACKEND_TITLE, user, password)
             done.created.append(f"{kind}: ML backend {backend.id} at {url}")
-        elif _answers(ours[0], url, user) and not rewrite:
+        elif _is_connected(ours[0], url, user) and not rewrite:
             done.unchanged.append(f"{kind}: ML backend {ours[0].id}")
         else:
             client.update_backend(ours[0], project.id, url, BACKEND_TITLE, user, password)
@@ -234,30 +239,30 @@ def _ensure_backend(
         )
         return
     done.connected.add(kind)
-    for double in ours[1:]:
-        client.delete_backend(double.id)
+    for duplicate in ours[1:]:
+        client.delete_backend(duplicate.id)
     _show_predictions(client, project.id, kind)
 
 
-def _answers(backend: Backend, url: str, user: str) -> bool:
+def _is_connected(backend: Backend, url: str, user: str) -> bool:
     return backend.url == url and backend.basic_auth_user == user and backend.state == CONNECTED
 
 
 def _show_predictions(client: LabelStudio, project_id: int, kind: ProjectKind) -> None:
-    """Have the project show the connected model's predictions where it is live, else those that came with the tasks."""
+    """Select the connected model's predictions if the template is ``live``, else those imported with the tasks."""
     options = client.project(project_id).options
     shown = options.get("model_version")
     if TEMPLATES[kind].live and shown != BACKEND_TITLE:
         client.update_project(project_id, {"model_version": BACKEND_TITLE})
     elif not TEMPLATES[kind].live and shown == BACKEND_TITLE:
-        # a version that no prediction has is refused; where none is chosen, the next import chooses its own
+        # Label Studio refuses a version without predictions; with no version set, the next import sets its own
         posted = options.get("total_predictions_number")
         client.update_project(project_id, {"model_version": MODEL_VERSION if posted else ""})
 
 
 def _ensure_tabs(client: LabelStudio, project_id: int, tabs: Sequence[Tab], kind: str, done: Provisioned) -> None:
-    there = {view.title for view in client.views(project_id)}
+    existing = {view.title for view in client.views(project_id)}
     for tab in tabs:
-        if tab.title not in there:
+        if tab.title not in existing:
             view = client.create_view(project_id, tab.data())
             done.created.append(f"{kind}: tab “{tab.title}” ({view.id})")

@@ -1,7 +1,8 @@
-"""The only code that writes tasks: what must be there is there once, however often it is killed and run again.
+"""Idempotent creation of tasks; no other code writes tasks. An interrupted run can be repeated without duplicates.
 
-Label Studio's imports are not idempotent and know no key of ours, so our key lives in the task's data, and what exists
-of a batch is looked up before anything is made. Nothing here is retried: the outbox runs the whole again.
+Label Studio's imports are not idempotent and have no field for an external key. The key is therefore stored in the
+task's data, and the existing tasks of a batch are read before any are created. Requests are not retried here: the
+outbox repeats the whole operation.
 """
 
 from __future__ import annotations
@@ -20,16 +21,16 @@ from datagen.label_studio.api.models import Task
 
 log = structlog.get_logger()
 
-#: Label Studio imports fastest at about this many tasks a request (1,330/s with predictions).
+#: Tasks in an import request; Label Studio imports fastest at about this number (1,330/s with predictions).
 _MOST_TASKS = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskDraft:
-    """A task that is to exist: its key is unique among all tasks of its project, for ever."""
+    """A task to be created; its key is unique among all tasks of its project, also over time."""
 
     key: str
-    #: what the label config shows; ``datagen_key`` and ``batch`` are added
+    #: values that the label config shows; ``datagen_key`` and ``batch`` are added
     data: Mapping[str, Any]
     predictions: Sequence[Mapping[str, Any]] = ()
     annotations: Sequence[Mapping[str, Any]] = field(default=())
@@ -43,41 +44,41 @@ def ensure_tasks(
     *,
     unreadable: list[int] | None = None,
 ) -> dict[str, int]:
-    """See that each draft exists as exactly one task of ``batch``; key → task id.
+    """Ensure that each draft exists as exactly one task of ``batch``; return key → task id.
 
-    One task of a key is kept: of twins (an import that Label Studio ran twice) the one that somebody annotated, else
-    the oldest; the others are deleted unless somebody annotated them too. Annotations that came with the draft are
-    nobody's. What is there is left as it is, but for predictions that an import lost on its way.
+    Duplicates of a key (after an import that Label Studio ran twice) are reduced to one task: the one that a user
+    annotated, else the oldest. The others are deleted unless a user annotated them too. The draft's own annotations do
+    not count as a user's. Existing tasks are left unchanged, except that predictions lost in an import are added.
 
-    A task of the batch that Label Studio cannot send (see ``listing``) is left as it is, and its id added to
-    ``unreadable``; the draft that it was made from is not made a second time.
+    A task of the batch that Label Studio cannot send (see ``task_listing``) is left unchanged, and its id is added to
+    ``unreadable``. Its draft is not created again.
 
     Raises:
-        LabelStudioError and its kinds: what was done so far stays, and running it again ends it.
+        LabelStudioError and its subclasses: The work done so far is kept; another run completes it.
     """
     keys = {draft.key for draft in drafts}
     if len(keys) != len(drafts):
         raise ValueError("two drafts have the same key")
     wanted = {draft.key: draft for draft in drafts}
-    there, left_out = _keep_one_each(client, project_id, batch, wanted)
+    existing, unsendable = _deduplicated_tasks(client, project_id, batch, wanted)
     if unreadable is not None:
-        unreadable += left_out
-    unseen = _find_by_key(client, project_id, [key for key in wanted if key not in there], left_out)
-    missing = [draft for draft in drafts if draft.key not in there and draft.key not in unseen]
+        unreadable += unsendable
+    unsendable_ids = _find_by_key(client, project_id, [key for key in wanted if key not in existing], unsendable)
+    missing = [draft for draft in drafts if draft.key not in existing and draft.key not in unsendable_ids]
     for start in range(0, len(missing), _MOST_TASKS):
         client.import_tasks(project_id, [_body(draft, batch) for draft in missing[start : start + _MOST_TASKS]])
-    if missing:  # what an import answered is no proof of what it did
-        there, _ = _keep_one_each(client, project_id, batch, wanted)
-        if gone := [draft.key for draft in missing if draft.key not in there]:
+    if missing:  # the response of an import does not prove its result
+        existing, _ = _deduplicated_tasks(client, project_id, batch, wanted)
+        if lost := [draft.key for draft in missing if draft.key not in existing]:
             raise LabelStudioError(
-                f"Label Studio lacks {counted(len(gone), 'task')} of {batch} after the import; run it again."
+                f"Label Studio lacks {counted(len(lost), 'task')} of {batch} after the import; run it again."
             )
         for draft in missing:
-            _ensure_annotations(client, there[draft.key], draft)
+            _ensure_annotations(client, existing[draft.key], draft)
     for key, draft in wanted.items():
-        if key in there:
-            _ensure_predictions(client, there[key], draft)
-    return {key: there[key].id if key in there else unseen[key] for key in wanted}
+        if key in existing:
+            _ensure_predictions(client, existing[key], draft)
+    return {key: existing[key].id if key in existing else unsendable_ids[key] for key in wanted}
 
 
 def ensure_task_data(
@@ -86,12 +87,12 @@ def ensure_task_data(
     data: Mapping[str, Any],
     predictions: Sequence[Mapping[str, Any]] | None = None,
 ) -> None:
-    """See that a task's data (``datagen_key`` and ``batch`` kept) and, where given, its predictions are these.
+    """Ensure that a task has this data (``datagen_key`` and ``batch`` are kept) and, if given, these predictions.
 
-    What is so already is not written again, so nobody who has the task open is disturbed.
+    Equal data and predictions are not written again, so that users who have the task open are not disturbed.
 
     Raises:
-        LabelStudioMissing: somebody deleted the task.
+        LabelStudioMissing: The task was deleted.
     """
     task = client.task(task_id)
     wanted = {name: task.data[name] for name in ("datagen_key", "batch") if name in task.data} | dict(data)
@@ -102,10 +103,10 @@ def ensure_task_data(
 
 
 def _ensure_predictions(client: LabelStudio, task: Task, draft: TaskDraft) -> None:
-    """Give a task its predictions, if it lacks them.
+    """Add a task's predictions if they are missing.
 
-    Label Studio on SQLite runs a request again that met a locked database, and an import that is run again makes its
-    tasks without their predictions and annotations: the first run had taken them out of the request's data.
+    Label Studio on SQLite repeats a request that failed on a locked database. A repeated import creates its tasks
+    without predictions and annotations, because the first run has removed them from the request's data.
     """
     if task.total_predictions < len(draft.predictions) and not _same(client.predictions(task.id), draft.predictions):
         log.warning("publisher.predictions_lost", task=task.id, key=draft.key)
@@ -113,7 +114,7 @@ def _ensure_predictions(client: LabelStudio, task: Task, draft: TaskDraft) -> No
 
 
 def _ensure_annotations(client: LabelStudio, task: Task, draft: TaskDraft) -> None:
-    """Give a task that was just made its annotations, if it lacks them; see ``_ensure_predictions``."""
+    """Add a new task's annotations if they are missing; see ``_ensure_predictions``."""
     if draft.annotations and not task.total_annotations:
         log.warning("publisher.annotations_lost", task=task.id, key=draft.key)
         for annotation in draft.annotations:
@@ -121,68 +122,70 @@ def _ensure_annotations(client: LabelStudio, task: Task, draft: TaskDraft) -> No
 
 
 def _find_by_key(client: LabelStudio, project_id: int, keys: Sequence[str], task_ids: Sequence[int]) -> dict[str, int]:
-    """Which of these tasks have these keys; key → task id.
+    """The tasks among ``task_ids`` that have these keys, as key → task id.
 
-    Label Studio cannot send what the tasks hold, but can filter by it.
+    Label Studio cannot send the data of these tasks, but can filter by it.
     """
-    found: dict[str, int] = {}
+    id_by_key: dict[str, int] = {}
     for key in keys if task_ids else ():
         with_key = {task_id for task_id, _ in client.stamps(project_id, key=key)}
-        if of_these := with_key.intersection(task_ids):
-            found[key] = min(of_these)
-    return found
+        if matching := with_key.intersection(task_ids):
+            id_by_key[key] = min(matching)
+    return id_by_key
 
 
-def _keep_one_each(
+def _deduplicated_tasks(
     client: LabelStudio, project_id: int, batch: str, drafts: Mapping[str, TaskDraft]
 ) -> tuple[dict[str, Task], list[int]]:
-    """The tasks of a batch by their key, and the ids of those that Label Studio cannot send.
+    """The tasks of a batch by key, and the ids of tasks that Label Studio cannot send.
 
-    Twins that nobody annotated are deleted.
+    Duplicates that no user annotated are deleted.
     """
-    found: dict[str, list[Task]] = {}
-    left_out: list[int] = []
-    for task in client.tasks(project_id, batch=batch, annotations=False, unreadable=left_out):
-        found.setdefault(str(task.data.get("datagen_key")), []).append(task)
-    twins = [task.id for tasks in found.values() if len(tasks) > 1 for task in tasks]
-    if not twins:
-        return {key: tasks[0] for key, tasks in found.items()}, left_out
-    unsendable: list[int] = []  # because of an annotation: without annotations they were sent
+    by_key: dict[str, list[Task]] = {}
+    unsendable: list[int] = []
+    for task in client.tasks(project_id, batch=batch, annotations=False, unreadable=unsendable):
+        by_key.setdefault(str(task.data.get("datagen_key")), []).append(task)
+    duplicates = [task.id for tasks in by_key.values() if len(tasks) > 1 for task in tasks]
+    if not duplicates:
+        return {key: tasks[0] for key, tasks in by_key.items()}, unsendable
+    bad_annotations: list[int] = []  # unreadable because of an annotation: without annotations they were sent
     annotated = {
         task.id
-        for task in client.tasks(project_id, ids=twins, unreadable=unsendable)
-        if _somebody_annotated(task, drafts.get(str(task.data.get("datagen_key"))))
-    }.union(unsendable)
-    kept = {key: min(tasks, key=lambda one: (one.id not in annotated, one.id)) for key, tasks in found.items()}
-    client.delete_tasks(project_id, sorted(set(twins) - annotated - {task.id for task in kept.values()}))
-    return kept, left_out
+        for task in client.tasks(project_id, ids=duplicates, unreadable=bad_annotations)
+        if _is_annotated_by_user(task, drafts.get(str(task.data.get("datagen_key"))))
+    }.union(bad_annotations)
+    kept = {key: min(tasks, key=lambda task: (task.id not in annotated, task.id)) for key, tasks in by_key.items()}
+    client.delete_tasks(project_id, sorted(set(duplicates) - annotated - {task.id for task in kept.values()}))
+    return kept, unsendable
 
 
 def _body(draft: TaskDraft, batch: str) -> dict[str, Any]:
     body: dict[str, Any] = {
         "data": {**draft.data, "datagen_key": draft.key, "batch": batch},
-        "predictions": [dict(one) for one in draft.predictions],
+        "predictions": [dict(prediction) for prediction in draft.predictions],
     }
     if draft.annotations:
-        body["annotations"] = [dict(one) for one in draft.annotations]
+        body["annotations"] = [dict(annotation) for annotation in draft.annotations]
     return body
 
 
-def _somebody_annotated(task: Task, draft: TaskDraft | None) -> bool:
+def _is_annotated_by_user(task: Task, draft: TaskDraft | None) -> bool:
     """Whether a task has an annotation that did not come with its draft."""
-    ours = [_drawn(annotation["result"]) for annotation in draft.annotations] if draft else []
-    return any(one.was_cancelled or _drawn(one.result) not in ours for one in task.annotations)
+    ours = [_comparable(annotation["result"]) for annotation in draft.annotations] if draft else []
+    return any(
+        annotation.was_cancelled or _comparable(annotation.result) not in ours for annotation in task.annotations
+    )
 
 
-def _drawn(result: Iterable[Mapping[str, Any]]) -> str:
-    """What a result says, in a form that can be compared: JSON, without the ids of its regions."""
+def _comparable(result: Iterable[Mapping[str, Any]]) -> str:
+    """A result in comparable form: JSON without the ids of its regions."""
     return json.dumps(
         [[entry.get(name) for name in ("from_name", "to_name", "type", "value")] for entry in result], sort_keys=True
     )
 
 
-def _same(there: Iterable[Mapping[str, Any]], wanted: Iterable[Mapping[str, Any]]) -> bool:
-    def told(one: Mapping[str, Any]) -> tuple[Any, ...]:
-        return (one.get("model_version"), one.get("score"), one.get("result"))
+def _same(existing: Iterable[Mapping[str, Any]], wanted: Iterable[Mapping[str, Any]]) -> bool:
+    def content(prediction: Mapping[str, Any]) -> tuple[Any, ...]:
+        return (prediction.get("model_version"), prediction.get("score"), prediction.get("result"))
 
-    return [told(one) for one in there] == [told(one) for one in wanted]
+    return [content(prediction) for prediction in existing] == [content(prediction) for prediction in wanted]
