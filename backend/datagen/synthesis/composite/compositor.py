@@ -30,8 +30,7 @@ from datagen.synthesis.masks import outlines, tight_box
 
 #: Attempts for one instance on one background; the requirements are lowered in the last quarter.
 TRIES = 24
-#: Attempts with the scheduled concept; later ones draw a random one, so that one difficult concept cannot fail an
-#: image.
+#: Attempts with the scheduled concept; later ones draw one at random, so that a difficult one cannot fail an image.
 _SCHEDULED_ATTEMPTS = 5
 #: Backgrounds tried for a sample if its own has no area or nothing can be placed on it.
 _BACKGROUNDS = 4
