@@ -2,8 +2,7 @@
 
 On structured pictures this aligns a concept with the edge on which it occurs. On plain texture all places match
 equally, and the choice stays uniform. A place is sampled from those that fit about as well as the best. Structure
-dominates the
-match: a difference in mean tone has little weight, because the blends compensate for it.
+dominates: a difference in mean tone has little weight, because the blends compensate for it.
 """
 
 from __future__ import annotations
@@ -21,7 +20,8 @@ from datagen.synthesis.intensity import Bools, Floats, plain, to_tones
 
 #: Half the side, in reduced pixels, of the neighbourhood searched round a place drawn from the area.
 REACH_PX = 48
-#: Cut-outs are reduced until their shorter side has about this many pixels, enough to detect an edge; and the limit.
+#: Cut-outs are reduced until their shorter side has about this many pixels, enough to detect an edge, but at most by
+#: this factor.
 _SEEN_PX, _MOST_REDUCED = 14, 4
 #: Tolerance of a mismatch above the best, in tones.
 _TOLERANCE = 3.0
@@ -160,7 +160,7 @@ def _variance(values: Floats) -> float:
 
 
 def _means(mean: Any, ground: Floats, wanted: Floats) -> Floats:
-    """Return window means of ``ground``, or of its squares, at the top left corners; windows are as large as ``wanted``."""
+    """Return means of ``ground``, or of its squares, over windows as large as ``wanted``, at their top left corners."""
     size = wanted.shape[::-1]
     return np.asarray(mean(ground, cv2.CV_32F, size, anchor=(0, 0), borderType=cv2.BORDER_REPLICATE))
 
