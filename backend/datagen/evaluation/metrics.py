@@ -67,7 +67,7 @@ class BoxScore:
         """Add one image: the detected boxes with their scores, and the true boxes. Each true box can be hit once."""
         free = list(truths)
         self._truths += len(free)
-        for box, score in sorted(found, key=lambda one: -one[1]):
+        for box, score in sorted(found, key=lambda scored: -scored[1]):
             overlaps = [box_iou(box, truth) for truth in free]
             hit = bool(overlaps) and max(overlaps) >= self._iou
             if hit:
@@ -78,7 +78,7 @@ class BoxScore:
         """Return the area under monotone precision over recall; 0 without true or detected boxes."""
         if not self._truths or not self._calls:
             return 0.0
-        hits = np.cumsum([hit for _, hit in sorted(self._calls, key=lambda one: -one[0])])
+        hits = np.cumsum([hit for _, hit in sorted(self._calls, key=lambda scored: -scored[0])])
         precision = np.maximum.accumulate((hits / np.arange(1, len(hits) + 1))[::-1])[::-1]
         return float((np.diff(hits / self._truths, prepend=0.0) * precision).sum())
 

@@ -100,7 +100,7 @@ class Templates:
             other = self._thumb(ref)
             if other is not None:
                 scored.append((_likeness(thumb, other), ref))
-        scored.sort(key=lambda one: (-one[0], one[1].digest))
+        scored.sort(key=lambda pair: (-pair[0], pair[1].digest))
         for likeness, ref in scored[:_LOOKED_AT]:
             if likeness < _ALIKE:
                 break
