@@ -123,8 +123,12 @@ class PlacementAttempt:
                 last attempts.
         """
         p, law = self._parameters, self._learned.law
-        concept_at, blend_at, pick = chance.random(), chance.random(), chance.random()
-        noise, contrast_noise = chance.normal(size=2)
+        concept_at, blend_at, pick, (noise, contrast_noise) = (
+            chance.random(),
+            chance.random(),
+            chance.random(),
+            chance.normal(size=2),
+        )
         place_at, jitter, sharper = chance.random(), chance.random(2), chance.random()
         exemplar = self.turn(even) if faithful else self._learned.exemplars[_pick(self._concepts, concept_at)]
         pose = draw_pose(
