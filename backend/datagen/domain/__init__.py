@@ -1,1 +1,1 @@
-"""What the product is about, as plain typed values and pure functions. Imports nothing of ours but ``errors``."""
+"""The domain model: plain typed values and pure functions. Imports nothing of the product but ``errors``."""

@@ -1,8 +1,9 @@
-"""How often a polygon crosses itself, found with bounded work, before anything whose cost grows with the crossings.
+"""A bounded check for polygons that cross themselves too often, made before any step whose cost grows with crossings.
 
 Splitting a polygon at its crossings takes time that grows faster than their number: 450 random corners cross some
-20,000 times and take more than a minute. Pairs of sides whose upright boxes meet come from a tree (STR-packed R-tree,
-Leutenegger et al. 1997); their number is bounded by a multiple of the corners, so the work is n log n.
+20,000 times and take more than a minute. Candidate pairs are the sides whose axis-aligned bounding boxes meet. They
+come from an STR-packed R-tree (Leutenegger et al. 1997). Their number is bounded by a multiple of the corners, so the
+work is O(n log n).
 """
 
 from __future__ import annotations
@@ -16,20 +17,20 @@ import shapely
 
 from datagen.errors import BadRegion
 
-#: More often than this no hand crosses its own outline; splitting takes less than a second up to here.
+#: Largest number of crossings accepted. Hand-drawn outlines have fewer; splitting so many takes less than a second.
 MOST_CROSSINGS = 200
-#: Pairs of sides that may lie near each other: this many in any polygon, and this many more for each corner.
+#: Largest number of candidate pairs: this many for any polygon, and this many more for each corner.
 _PAIRS, _PAIRS_A_CORNER = 250_000, 50
-#: Sides looked up in the tree at a time, to bound the memory of their pairs.
-_AT_A_TIME = 64
-#: What is as good as zero, relative to the square of the largest coordinate: rounding must not hide a crossing.
-_NOTHING = 1e-15
+#: Sides queried in the tree per call, which bounds the memory of their pairs.
+_SIDES_PER_QUERY = 64
+#: Tolerance for zero, relative to the square of the largest coordinate: rounding must not hide a crossing.
+_ZERO_TOLERANCE = 1e-15
 
 _Floats = npt.NDArray[np.float64]
 
 
 def check_crossings(points: Sequence[tuple[float, float]]) -> None:
-    """Let a polygon pass that does not cross or touch itself too often; its corners are finite pixels.
+    """Check that a polygon does not cross or touch itself too often. Its corners must be finite, in pixels.
 
     Raises:
         BadRegion: it crosses itself more than ``MOST_CROSSINGS`` times, or very many of its sides lie close together.
@@ -43,8 +44,8 @@ def check_crossings(points: Sequence[tuple[float, float]]) -> None:
     tree = shapely.STRtree(sides)
     count, pairs, most_pairs = len(sides), 0, _PAIRS + _PAIRS_A_CORNER * len(sides)
     crossings = 0
-    for start in range(0, count, _AT_A_TIME):
-        first, second = tree.query(sides[start : start + _AT_A_TIME])
+    for start in range(0, count, _SIDES_PER_QUERY):
+        first, second = tree.query(sides[start : start + _SIDES_PER_QUERY])
         first = first + start
         pairs += len(first)
         if pairs > most_pairs:
@@ -61,17 +62,18 @@ def check_crossings(points: Sequence[tuple[float, float]]) -> None:
 
 
 def _cross(starts: _Floats, ends: _Floats, first: npt.NDArray[Any], second: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-    """Which pairs of sides, whose upright boxes meet, cross or touch."""
+    """Return which pairs of sides cross or touch; the bounding boxes of each pair meet."""
     a, b, c, d = starts[first], ends[first], starts[second], ends[second]
-    nothing = _NOTHING * float(np.abs(starts).max()) ** 2
-    return _astride(a, b, c, d, nothing) & _astride(c, d, a, b, nothing)
+    tolerance = _ZERO_TOLERANCE * float(np.abs(starts).max()) ** 2
+    return _on_opposite_sides(a, b, c, d, tolerance) & _on_opposite_sides(c, d, a, b, tolerance)
 
 
-def _astride(a: _Floats, b: _Floats, c: _Floats, d: _Floats, nothing: float) -> npt.NDArray[np.bool_]:
-    """Whether ``c`` and ``d`` lie on different sides of the line through ``a`` and ``b``, or on it."""
-    left, right = _turn(a, b, c), _turn(a, b, d)
-    return ~(((left > nothing) & (right > nothing)) | ((left < -nothing) & (right < -nothing)))
+def _on_opposite_sides(a: _Floats, b: _Floats, c: _Floats, d: _Floats, tolerance: float) -> npt.NDArray[np.bool_]:
+    """Return whether ``c`` and ``d`` lie on different sides of the line through ``a`` and ``b``, or on it."""
+    left, right = _orientation(a, b, c), _orientation(a, b, d)
+    return ~(((left > tolerance) & (right > tolerance)) | ((left < -tolerance) & (right < -tolerance)))
 
 
-def _turn(a: _Floats, b: _Floats, c: _Floats) -> _Floats:
+def _orientation(a: _Floats, b: _Floats, c: _Floats) -> _Floats:
+    """Return the cross product of ``b - a`` and ``c - a``, whose sign is the side of the line on which ``c`` lies."""
     return (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0])

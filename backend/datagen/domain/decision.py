@@ -1,4 +1,4 @@
-"""A decision: what the person at the Decisions desk asked for, checked."""
+"""A decision submitted in the Decisions project, and the check of its values."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datagen.domain.lifecycle import StudyEvent
 from datagen.domain.wording import by_number, counted
 from datagen.errors import Refused
 
-#: How many images one generation run may have.
+#: Smallest and largest number of images in one generation run.
 FEWEST_IMAGES, MOST_IMAGES = 1, 1_000_000
 
 #: The choices on the decision form, in the order shown.
@@ -17,20 +17,20 @@ ACTIONS = (StudyEvent.BUILD_PREVIEW, StudyEvent.REFINE, StudyEvent.APPROVE, Stud
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """One submitted form: an action, and for *approve* how many images under which name."""
+    """One submitted form: an action and, for *approve*, the number of images and the name of the run."""
 
     action: StudyEvent
     count: int | None = None
     name: str = ""
     note: str = ""
-    #: the consequences that have to be confirmed are
+    #: whether the consequences that need confirmation are confirmed
     confirmed: bool = False
 
     def checked_count(self, most: int = MOST_IMAGES) -> int:
-        """The number of images to generate.
+        """Return the number of images to generate.
 
         Raises:
-            Refused: none was given, or it is outside 1 to ``most``.
+            Refused: no number was given, or it is outside 1 to ``most``.
         """
         if self.count is None:
             raise Refused("“approve” needs the number of images; fill it in and update the decision.")

@@ -1,8 +1,8 @@
-"""Boxes and polygons in pixels, and their way from and to Label Studio's percentages.
+"""Boxes and polygons in pixels, and their conversion from and to Label Studio's percentages.
 
 Pixels are continuous: x runs from 0 (left edge) to the image's width, y from 0 (top) to its height.
 Label Studio gives percentages of the *oriented* image, with a clockwise ``rotation`` in degrees about a
-region's top left corner. Nothing here knows about payloads: see ``datagen.label_studio.mapping.regions``.
+region's top left corner. Payloads are converted in ``datagen.label_studio.mapping.regions``.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ from datagen.errors import BadRegion
 
 Point = tuple[float, float]
 
-#: A region that covers less than this many square pixels of its image cannot be seen, let alone learned from.
+#: Smallest area of a usable region, in square pixels of its image.
 SMALLEST_AREA_PX = 4.0
 
-#: No hand draws a corner this far from an image; beyond it, areas are no longer numbers.
+#: Largest absolute coordinate of a corner, in pixels: with larger ones, computed areas are meaningless.
 FARTHEST_PX = 1e9
 
-#: A polygon with more corners than this is not read at all.
+#: Largest number of corners of a polygon that is read.
 MOST_CORNERS_READ = 200_000
-#: A polygon with more corners than this is thinned to it. Drawn by hand it has dozens, from a model some thousands.
+#: A polygon with more corners than this is thinned to it. Hand-drawn polygons have dozens, a model's some thousands.
 MOST_CORNERS = 5_000
-#: Thinning may move an outline by this many pixels at first, and by this share of the image's longer side at most.
+#: Thinning moves an outline by this many pixels at first, and by at most this fraction of the image's longer side.
 _THINNING_PX, _THINNING_SHARE = 0.5, 1 / 250
-#: A region that falls into more parts than this, or has more holes, is refused: each hole cuts the parts anew.
+#: Largest numbers of parts and holes of a region: removing each hole splits the parts again.
 MOST_PARTS = 200
 MOST_HOLES = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """An upright box: left, top, width and height in pixels.
+    """An axis-aligned box: left, top, width and height in pixels.
 
-    Whatever numbers it is given are kept as floats, so that equal boxes have one JSON form and one digest.
+    All values are stored as floats, so that equal boxes have one JSON form and one digest.
     """
 
     x: float
@@ -56,12 +56,12 @@ class Box:
 
     @property
     def right(self) -> float:
-        """The x of its right edge, in pixels."""
+        """The x coordinate of the right edge, in pixels."""
         return self.x + self.width
 
     @property
     def bottom(self) -> float:
-        """The y of its bottom edge, in pixels."""
+        """The y coordinate of the bottom edge, in pixels."""
         return self.y + self.height
 
     @property
@@ -74,7 +74,7 @@ class Box:
 class Polygon:
     """A simple, closed polygon: at least three corners in pixels, the last not repeated.
 
-    Its coordinates are kept as floats, for the reason that a box's are.
+    Coordinates are stored as floats, so that equal polygons have one JSON form and one digest.
     """
 
     points: tuple[Point, ...]
@@ -89,28 +89,28 @@ class Polygon:
 
     @property
     def bounds(self) -> Box:
-        """The smallest upright box round it."""
+        """The bounding box."""
         return bounds(self.points)
 
 
 def bounds(points: Sequence[Point]) -> Box:
-    """The smallest upright box round ``points`` (at least one)."""
+    """Return the bounding box of ``points`` (at least one)."""
     xs, ys = [x for x, _ in points], [y for _, y in points]
     return Box(min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys))
 
 
 def to_pixels(value_percent: float, extent_px: int) -> float:
-    """A percentage of an extent as pixels."""
+    """Convert a percentage of an extent to pixels."""
     return value_percent * extent_px / 100.0
 
 
 def to_percent(value_px: float, extent_px: int) -> float:
-    """Pixels as a percentage of an extent."""
+    """Convert pixels to a percentage of an extent."""
     return value_px * 100.0 / extent_px
 
 
 def rotated_corners(upright: Box, degrees: float) -> tuple[Point, Point, Point, Point]:
-    """The corners of a box turned clockwise by ``degrees`` about its top left corner, as Label Studio turns it."""
+    """Return the corners of a box rotated clockwise by ``degrees`` about its top left corner, as in Label Studio."""
     angle = math.radians(degrees)
     cos, sin = math.cos(angle), math.sin(angle)
     turned = [
@@ -121,10 +121,10 @@ def rotated_corners(upright: Box, degrees: float) -> tuple[Point, Point, Point, 
 
 
 def clip_box(raw: Box, width: int, height: int) -> Box:
-    """The part of ``raw`` inside an image of ``width`` by ``height`` pixels.
+    """Return the part of ``raw`` inside an image of ``width`` by ``height`` pixels.
 
     Raises:
-        BadRegion: it has no area, is not finite, or lies outside the image.
+        BadRegion: the box has no area, is not finite, lies outside the image, or covers less than SMALLEST_AREA_PX.
     """
     if not all(math.isfinite(v) for v in (raw.x, raw.y, raw.width, raw.height)):
         raise BadRegion("the box has a coordinate that is not a number; draw it again")
@@ -141,15 +141,16 @@ def clip_box(raw: Box, width: int, height: int) -> Box:
 
 
 def clip_polygon(points: Sequence[Point], width: int, height: int) -> tuple[Polygon, ...]:
-    """The simple polygons that ``points`` cover inside an image of ``width`` by ``height`` pixels.
+    """Return the simple polygons that ``points`` cover inside an image of ``width`` by ``height`` pixels.
 
-    A polygon that crosses itself is split into simple parts (even-odd rule, as Label Studio fills it), and
-    what leaves the image is cut off: so one drawn polygon can give several. Holes are bridged into the outline.
+    A polygon that crosses itself is split into simple parts (even-odd rule, as Label Studio fills it), and is clipped
+    to the image. One drawn polygon can therefore give several. A part with holes is split into parts without holes.
 
-    The work is bounded: a polygon of very many corners is thinned, one of very many crossings, parts or holes refused.
+    The work is bounded: a polygon with very many corners is thinned; very many crossings, parts or holes are refused.
 
     Raises:
-        BadRegion: fewer than three corners, not finite, no area, all of it outside the image, or beyond a bound.
+        BadRegion: the polygon has fewer than three corners, is not finite, has no area, lies outside the image, or
+            exceeds a bound.
     """
     check_corners(len(points))
     if len(set(points)) < 3:
@@ -174,7 +175,7 @@ def clip_polygon(points: Sequence[Point], width: int, height: int) -> tuple[Poly
 
 
 def check_corners(count: int) -> None:
-    """Let a polygon pass that has few enough corners to be read.
+    """Check that a polygon has at most ``MOST_CORNERS_READ`` corners.
 
     Raises:
         BadRegion: it has more.
@@ -186,12 +187,12 @@ def check_corners(count: int) -> None:
 
 
 def _thinned(points: Sequence[Point], extent: int) -> Sequence[Point]:
-    """At most ``MOST_CORNERS`` of the corners: of consecutive ones in the same small square only the first."""
-    square = _THINNING_PX
-    while square <= max(_THINNING_PX, extent * _THINNING_SHARE):
+    """Return at most ``MOST_CORNERS`` corners: of consecutive corners in one grid cell, only the first is kept."""
+    cell_size = _THINNING_PX
+    while cell_size <= max(_THINNING_PX, extent * _THINNING_SHARE):
         kept, last = [], None
         for x, y in points:
-            cell = (x // square, y // square)
+            cell = (x // cell_size, y // cell_size)
             if cell != last:
                 kept.append((x, y))
             last = cell
@@ -199,7 +200,7 @@ def _thinned(points: Sequence[Point], extent: int) -> Sequence[Point]:
             if len(kept) < 3:
                 raise BadRegion(f"the polygon covers less than {SMALLEST_AREA_PX:g} square pixels; draw it larger")
             return kept
-        square *= 2
+        cell_size *= 2
     raise BadRegion(
         f"the polygon has {len(points):,} corners, and more than {MOST_CORNERS:,} even where its outline is drawn "
         "coarser; draw it again with fewer"
@@ -207,10 +208,10 @@ def _thinned(points: Sequence[Point], extent: int) -> Sequence[Point]:
 
 
 def polygons_of(shape: shapely.Geometry) -> tuple[Polygon, ...]:
-    """The simple polygons that together cover ``shape``, largest first; parts too small to be seen are dropped.
+    """Return the simple polygons that together cover ``shape``, largest first; too small parts are dropped.
 
     Raises:
-        BadRegion: it has more parts or holes than are accepted.
+        BadRegion: the shape has more parts than MOST_PARTS or more holes than MOST_HOLES.
     """
     pieces = [piece for piece in _pieces(shape) if piece.area >= SMALLEST_AREA_PX]
     holes = sum(len(piece.interiors) for piece in pieces)
@@ -226,20 +227,20 @@ def polygons_of(shape: shapely.Geometry) -> tuple[Polygon, ...]:
 
 
 def _pieces(shape: shapely.Geometry) -> list[ShapelyPolygon]:
-    """The polygons of a shape, with their holes; lines and points are dropped."""
+    """Return the polygons of a shape, with their holes; lines and points are dropped."""
     if isinstance(shape, ShapelyPolygon):
         return [shape]
     if isinstance(shape, MultiPolygon) or shape.geom_type == "GeometryCollection":
-        return [piece for one in shape.geoms for piece in _pieces(one)]
+        return [piece for part in shape.geoms for piece in _pieces(part)]
     return []
 
 
 def _simple_parts(shape: shapely.Geometry) -> list[ShapelyPolygon]:
-    """Every polygon without holes that together cover ``shape``; lines and points are dropped."""
+    """Return polygons without holes that together cover ``shape``; lines and points are dropped."""
     if isinstance(shape, ShapelyPolygon):
         if not shape.interiors:
             return [shape]
-        # cut through the first hole: two parts with one hole less, until none is left
+        # cut through the first hole, which leaves two parts with fewer holes; repeat until none is left
         left, top, right, bottom = shape.bounds
         cut = shape.interiors[0].centroid.x
         halves = (shape.intersection(box(left, top, cut, bottom)), shape.intersection(box(cut, top, right, bottom)))

@@ -1,4 +1,4 @@
-"""What people give a study: concept images with boxes, canvas images with polygons, plain backgrounds."""
+"""The inputs of a study: concept images with boxes, canvas images with polygons, and plain backgrounds."""
 
 from __future__ import annotations
 
@@ -9,37 +9,37 @@ from typing import Any
 
 from datagen.domain.geometry import Box, Polygon
 
-#: Fewer than this of any role and no preview is built: leave-one-out estimates have nothing to stand on.
+#: Minimum number of images of each role for a preview: leave-one-out estimates are meaningless with fewer.
 MINIMUM_PER_ROLE = 6
-#: Below this many backgrounds the set repeats itself; it is said, not refused.
+#: With fewer backgrounds the dataset repeats itself; the study gets advice but is not refused.
 RECOMMENDED_BACKGROUNDS = 50
 
 
 class Role(StrEnum):
-    """What an input image is for; the value is the word people read."""
+    """The purpose of an input image; the value is the word shown to users."""
 
-    CONCEPT = "concept"  #: shows the thing, with boxes round it
+    CONCEPT = "concept"  #: shows the concept, with boxes round it
     CANVAS = "canvas"  #: shows where it may appear, with polygons
-    BACKGROUND = "background"  #: plain, without the thing
+    BACKGROUND = "background"  #: plain, without the concept
 
 
 class ProjectKind(StrEnum):
     """The Label Studio projects of a study; the value is the second half of the project's title."""
 
-    CONCEPTS = "Concepts"  #: boxes round the thing
+    CONCEPTS = "Concepts"  #: boxes round the concept
     CANVASES = "Canvases"  #: polygons where it may appear
-    BACKGROUNDS = "Backgrounds"  #: look, exclude
-    PREVIEWS = "Previews"  #: good or bad
-    DECISIONS = "Decisions"  #: what happens next
-    DATASET = "Dataset"  #: the result
+    BACKGROUNDS = "Backgrounds"  #: backgrounds to view and exclude
+    PREVIEWS = "Previews"  #: previews to judge good or bad
+    DECISIONS = "Decisions"  #: choice of the next action
+    DATASET = "Dataset"  #: the generated dataset
 
     @property
     def role(self) -> Role | None:
-        """The role of the images on this desk; None where they are ours."""
-        return _DESK_ROLES.get(self)
+        """The role of the images in this project; None where the product creates them."""
+        return _PROJECT_ROLES.get(self)
 
 
-_DESK_ROLES = {
+_PROJECT_ROLES = {
     ProjectKind.CONCEPTS: Role.CONCEPT,
     ProjectKind.CANVASES: Role.CANVAS,
     ProjectKind.BACKGROUNDS: Role.BACKGROUND,
@@ -48,9 +48,9 @@ _DESK_ROLES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageRef:
-    """A picture in the image store, decoded once and found fit.
+    """A picture in the image store that was decoded and validated.
 
-    ``digest`` is the SHA-256 (hex) of the stored bytes; ``name`` is what people know it by.
+    ``digest`` is the SHA-256 (hex) of the stored bytes; ``name`` is the name shown to users.
     """
 
     digest: str
@@ -61,7 +61,7 @@ class ImageRef:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConceptRegion:
-    """One example of the thing: its label, the box round it, and its outline where somebody drew one."""
+    """One example of the concept: its label, its box and, where one was drawn, its outline."""
 
     label: str
     box: Box
@@ -69,21 +69,21 @@ class ConceptRegion:
 
     @staticmethod
     def from_json(body: Mapping[str, Any]) -> ConceptRegion:
-        """From the form that ``dataclasses.asdict`` gives, after a round trip by JSON."""
-        outline = tuple(_polygon(one) for one in body["outline"])
+        """Build from the output of ``dataclasses.asdict``, after a JSON round trip."""
+        outline = tuple(_polygon(polygon) for polygon in body["outline"])
         return ConceptRegion(label=body["label"], box=Box(**body["box"]), outline=outline)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CanvasArea:
-    """A place where the thing may appear; ``label`` is None where every label of the study may."""
+    """An area where a concept may appear; ``label`` is None where every label of the study may appear."""
 
     polygon: Polygon
     label: str | None = None
 
     @staticmethod
     def from_json(body: Mapping[str, Any]) -> CanvasArea:
-        """From the form that ``dataclasses.asdict`` gives, after a round trip by JSON."""
+        """Build from the output of ``dataclasses.asdict``, after a JSON round trip."""
         return CanvasArea(polygon=_polygon(body["polygon"]), label=body["label"])
 
 
@@ -105,7 +105,7 @@ class CanvasImage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """An input that cannot be used, and why: ``item`` names it the way the person who gave it knows it."""
+    """An input that cannot be used, and the reason; ``item`` is the name under which the user supplied it."""
 
     role: Role
     item: str
@@ -117,17 +117,17 @@ class Problem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inputs:
-    """Everything usable that a study was given, and what was not usable."""
+    """All usable inputs of a study, and the problems of the unusable ones."""
 
     concepts: tuple[ConceptImage, ...] = ()
     canvases: tuple[CanvasImage, ...] = ()
     backgrounds: tuple[ImageRef, ...] = ()
     problems: tuple[Problem, ...] = ()
-    #: input images that are not read yet: whether they can be used is not known
+    #: number of input images that are not validated yet
     unread: int = 0
 
     def count(self, role: Role) -> int:
-        """How many usable images of a role there are."""
+        """Return the number of usable images of a role."""
         match role:
             case Role.CONCEPT:
                 return len(self.concepts)
@@ -137,7 +137,7 @@ class Inputs:
                 return len(self.backgrounds)
 
     def missing(self) -> tuple[str, ...]:
-        """A sentence for each role that has fewer than the minimum; empty when a preview can be built."""
+        """Return a sentence for each role with fewer images than the minimum; empty when a preview can be built."""
         return tuple(
             f"{MINIMUM_PER_ROLE - have} more {role} image{'s' if MINIMUM_PER_ROLE - have > 1 else ''} "
             f"{_WHAT_COUNTS[role]} (there {'is' if have == 1 else 'are'} {have}, at least {MINIMUM_PER_ROLE} needed)"
@@ -146,7 +146,7 @@ class Inputs:
         )
 
     def advice(self) -> tuple[str, ...]:
-        """What would make the result better though nothing forbids going on."""
+        """Return recommendations that would improve the result but are not required."""
         have = len(self.backgrounds)
         if MINIMUM_PER_ROLE <= have < RECOMMENDED_BACKGROUNDS:
             return (f"{have} backgrounds will do; {RECOMMENDED_BACKGROUNDS} are recommended, for variety.",)

@@ -1,4 +1,4 @@
-"""A spec: everything that decides what a sample looks like, frozen, versioned, and known by its digest."""
+"""A spec: the frozen, versioned definition of a study's samples, identified by its digest."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import Any
 
 from datagen.domain.inputs import CanvasArea, CanvasImage, ConceptImage, ConceptRegion, ImageRef
 
-#: What a parameter may hold: JSON, so that a spec has one canonical form.
+#: Type of a parameter's value: JSON, so that a spec has one canonical form.
 Json = str | int | float | bool | None | list["Json"] | dict[str, "Json"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Spec:
-    """The inputs, the engine and its parameters. Same spec, same index: same bytes.
+    """The inputs, the engine and its parameters. The same spec and index give the same bytes.
 
-    ``labels`` are the study's, in order; ``parameters`` are the engine's own, checked by it.
+    ``labels`` are the study's labels, in order. ``parameters`` are the engine's; the engine checks them.
     """
 
     labels: tuple[str, ...]
@@ -31,7 +31,7 @@ class Spec:
     seed: int = 0
 
     def to_json(self) -> dict[str, Any]:
-        """The canonical form as JSON values; ``Spec.from_json`` reads it back. Not to be changed: it is made once."""
+        """Return the canonical form as JSON values, as read by ``Spec.from_json``. It is cached: do not modify it."""
         return self._body
 
     @cached_property
@@ -40,7 +40,7 @@ class Spec:
 
     @staticmethod
     def from_json(body: Mapping[str, Any]) -> Spec:
-        """The spec that ``to_json`` wrote (JSON round trip included)."""
+        """Build a spec from the output of ``to_json``, also after a JSON round trip."""
         return Spec(
             labels=tuple(body["labels"]),
             concepts=tuple(
@@ -71,5 +71,5 @@ class Spec:
 
 
 def sample_seed(digest: str, index: int) -> int:
-    """The seed of one sample: 64 bits from the spec's digest and the sample's index, on any machine."""
+    """Return a sample's seed: 64 bits from the spec's digest and the sample's index, the same on any machine."""
     return int.from_bytes(hashlib.sha256(f"{digest}:{index}".encode()).digest()[:8], "big")

@@ -1,4 +1,4 @@
-"""What a reviewer says of a preview: good or bad, why, and a comment."""
+"""A reviewer's verdict on a preview: an opinion, reasons and a comment."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from enum import StrEnum
 
 
 class Opinion(StrEnum):
-    """The two answers; the value is the choice people click."""
+    """The two possible opinions; the value is the choice shown in Label Studio."""
 
     GOOD = "good"
     BAD = "bad"
 
 
 class Reason(StrEnum):
-    """What was wrong; the value is the choice people click."""
+    """A reason for a bad verdict; the value is the choice shown in Label Studio."""
 
     INVISIBLE = "cannot be seen"
     TOO_STRONG = "too strong"
@@ -29,7 +29,7 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """One reviewer's answer to one preview."""
+    """One reviewer's verdict on one preview."""
 
     opinion: Opinion
     reasons: frozenset[Reason] = frozenset()

@@ -1,4 +1,4 @@
-"""Counts in sentences: the noun and the verb in the number that the count asks for."""
+"""Formatting of counts and durations in sentences, with the noun and verb in singular or plural."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from datetime import timedelta
 
 
 def by_number(count: int, singular: str, plural: str) -> str:
-    """The word that goes with a count: ``by_number(1, "is", "are")`` is "is"."""
+    """Return the singular or plural word for a count: ``by_number(1, "is", "are")`` is "is"."""
     return singular if count == 1 else plural
 
 
 def counted(count: int, singular: str, plural: str = "") -> str:
-    """A count with its noun: "1 study", "2 studies", "1,000 images".
+    """Return a count with its noun: "1 study", "2 studies", "1,000 images".
 
     Args:
-        count: How many; from a thousand on with separators.
+        count: The number; formatted with thousands separators.
         singular: The noun for one.
         plural: The noun for every other number; by default ``singular`` with an "s".
     """
@@ -22,7 +22,7 @@ def counted(count: int, singular: str, plural: str = "") -> str:
 
 
 def span(duration: timedelta) -> str:
-    """A duration in the unit that suits it: "12 s", "7 min", "2.5 h"."""
+    """Return a duration in seconds, minutes or hours, whichever fits: "12 s", "7 min", "2.5 h"."""
     seconds = int(duration.total_seconds())
     if seconds < 90:
         return f"{seconds} s"

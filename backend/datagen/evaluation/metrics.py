@@ -1,8 +1,8 @@
-"""Figures that tell how good synthesized images are, without downloaded weights; plain functions on numpy.
+"""Quality metrics for synthesized images, as plain functions on numpy without downloaded weights.
 
-Downstream precision (pixel and box AP) is the truth. Beside it, on hand-crafted features of crops: a classifier
-two-sample test (Lopez-Paz & Oquab, ICLR 2017), coverage (Naeem et al., ICML 2020) and the nearest concept's distance.
-None of these figures is FID, KID or LPIPS, and none is called so.
+The primary metric is the precision of a downstream model (pixel and box AP). Additional metrics use hand-crafted
+features of crops: a classifier two-sample test (Lopez-Paz & Oquab, ICLR 2017), coverage (Naeem et al., ICML 2020) and
+the distance to the nearest concept. None of these metrics is FID, KID or LPIPS.
 """
 
 from __future__ import annotations
@@ -17,36 +17,36 @@ import numpy.typing as npt
 from datagen.domain.geometry import Box
 from datagen.synthesis.intensity import channels_as, to_tones
 
-#: Bins of a likelihood's histogram: average precision from it is exact to about a thousandth.
+#: Bins of a likelihood's histogram; average precision computed from it is accurate to about a thousandth.
 _BINS = 4096
 #: Ridge of the two-sample classifier, per sample.
 _RIDGE = 1e-2
-#: Orders in which the groups are dealt to the five folds; the mean over them depends less on the luck of one.
+#: Number of random assignments of groups to the five folds; the mean over them has less variance than one.
 _FOLDINGS = 5
-#: Side in pixels of the crop the features see.
+#: Side in pixels of the crop from which features are computed.
 _CROP_PX = 48
-#: Two crops whose fine texture correlates at least so much show one thing: exposures of one part reach .85 and more,
-#: different parts stay under .7, whatever their shape.
+#: Crops whose fine texture correlates at least this much show the same object: exposures of one part reach .85 and
+#: more, different parts stay below .7, whatever their shape.
 _SAME_TEXTURE = 0.8
-#: Pixels by which the crops of one thing may be shifted, and the blur that parts fine texture from shape.
+#: Largest shift in pixels between crops of the same object, and the blur that separates fine texture from shape.
 _SHIFT_PX, _SHAPE_BLUR = 4, 3.0
 
 
 class PixelScore:
-    """Average precision over all pixels of many images, without holding them."""
+    """Average precision over all pixels of many images, which are not kept in memory."""
 
     def __init__(self) -> None:
         self._positive = np.zeros(_BINS, np.int64)
         self._negative = np.zeros(_BINS, np.int64)
 
     def add(self, likelihood: npt.NDArray[Any], truth: npt.NDArray[np.bool_]) -> None:
-        """One image: likelihood 0 to 1 and the true mask, both [h, w]."""
+        """Add one image: the likelihood from 0 to 1 and the true mask, both [h, w]."""
         bins = np.clip((likelihood * _BINS).astype(np.int64), 0, _BINS - 1)
         self._positive += np.bincount(bins[truth], minlength=_BINS)
         self._negative += np.bincount(bins[~truth], minlength=_BINS)
 
     def average_precision(self) -> float:
-        """The area under precision over recall (step-wise, as scikit-learn's); 0 where nothing is positive."""
+        """Return the area under precision over recall (step-wise, as in scikit-learn); 0 without positive pixels."""
         hits = np.cumsum(self._positive[::-1])
         calls = hits + np.cumsum(self._negative[::-1])
         if not hits[-1]:
@@ -56,7 +56,7 @@ class PixelScore:
 
 
 class BoxScore:
-    """Average precision of boxes at an intersection over union, over many images."""
+    """Average precision of boxes at a threshold of intersection over union, over many images."""
 
     def __init__(self, iou: float = 0.5) -> None:
         self._iou = iou
@@ -64,10 +64,10 @@ class BoxScore:
         self._truths = 0
 
     def add(self, found: Sequence[tuple[Box, float]], truths: Sequence[Box]) -> None:
-        """One image: the boxes found with their scores, and the true ones. Each true box can be hit once."""
+        """Add one image: the detected boxes with their scores, and the true boxes. Each true box can be hit once."""
         free = list(truths)
         self._truths += len(free)
-        for box, score in sorted(found, key=lambda one: -one[1]):
+        for box, score in sorted(found, key=lambda scored: -scored[1]):
             overlaps = [box_iou(box, truth) for truth in free]
             hit = bool(overlaps) and max(overlaps) >= self._iou
             if hit:
@@ -75,16 +75,16 @@ class BoxScore:
             self._calls.append((score, hit))
 
     def average_precision(self) -> float:
-        """The area under precision over recall, precision made monotone; 0 where nothing is to be found."""
+        """Return the area under monotone precision over recall; 0 without true or detected boxes."""
         if not self._truths or not self._calls:
             return 0.0
-        hits = np.cumsum([hit for _, hit in sorted(self._calls, key=lambda one: -one[0])])
+        hits = np.cumsum([hit for _, hit in sorted(self._calls, key=lambda scored: -scored[0])])
         precision = np.maximum.accumulate((hits / np.arange(1, len(hits) + 1))[::-1])[::-1]
         return float((np.diff(hits / self._truths, prepend=0.0) * precision).sum())
 
 
 def box_iou(one: Box, other: Box) -> float:
-    """Intersection over union of two boxes."""
+    """Return the intersection over union of two boxes."""
     across = min(one.right, other.right) - max(one.x, other.x)
     down = min(one.bottom, other.bottom) - max(one.y, other.y)
     if across <= 0 or down <= 0:
@@ -94,25 +94,25 @@ def box_iou(one: Box, other: Box) -> float:
 
 
 def mask_iou(one: npt.NDArray[np.bool_], other: npt.NDArray[np.bool_]) -> float:
-    """Intersection over union of two masks; 1 where both are empty."""
+    """Return the intersection over union of two masks; 1 if both are empty."""
     either = int((one | other).sum())
     return int((one & other).sum()) / either if either else 1.0
 
 
 def found_boxes(likelihood: npt.NDArray[Any], threshold: float = 0.5) -> list[tuple[Box, float]]:
-    """The connected parts of a likelihood map above a threshold, as boxes with their highest likelihood."""
+    """Return the connected parts of a likelihood map above a threshold, as boxes with their highest likelihood."""
     count, parts, stats, _ = cv2.connectedComponentsWithStats((likelihood > threshold).astype(np.uint8))
-    found = []
+    boxes = []
     for part in range(1, count):
         x, y, w, h, area = (int(v) for v in stats[part])
         if area >= 4:
             window = parts[y : y + h, x : x + w] == part
-            found.append((Box(x, y, w, h), float(likelihood[y : y + h, x : x + w][window].max())))
-    return found
+            boxes.append((Box(x, y, w, h), float(likelihood[y : y + h, x : x + w][window].max())))
+    return boxes
 
 
 def crop_round(image: npt.NDArray[Any], box: Box, side: float) -> npt.NDArray[np.float32]:
-    """The square of ``side`` pixels round a box's middle, mirrored beyond borders, as tones [48, 48, c]."""
+    """Return the square of ``side`` pixels round a box's centre, mirrored beyond borders, as tones [48, 48, c]."""
     half = int(np.ceil(side / 2))
     x, y = int(box.x + box.width / 2), int(box.y + box.height / 2)
     top, left = max(0, y - half), max(0, x - half)
@@ -128,7 +128,7 @@ def crop_round(image: npt.NDArray[Any], box: Box, side: float) -> npt.NDArray[np
 
 
 def features(crop: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Hand-crafted features of a crop: tones in rings, gradients by direction and ring, texture, spectrum."""
+    """Return hand-crafted features of a crop: tones in rings, gradients by direction and ring, texture, spectrum."""
     tones = channels_as(crop, 3)
     plain = tones.mean(axis=2)
     side = plain.shape[0]
@@ -154,13 +154,13 @@ def features(crop: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 
 
 def things(crops: Sequence[npt.NDArray[np.float32]]) -> list[int]:
-    """Which crops show one and the same thing, photographed again: a number for each, equal where they do.
+    """Return a group number for each crop; crops of the same object, photographed repeatedly, have equal numbers.
 
-    Judged by the fine texture, that no two things share, wherever it lies within a few pixels: photographs of a part at
-    several exposures are one thing, two round holes are not.
+    Crops are compared by their fine texture, which is unique to an object, over shifts of a few pixels. Photographs of
+    a part at several exposures are the same object; two round holes are not.
 
     Args:
-        crops: as ``crop_round`` makes them, [48, 48, c].
+        crops: output of ``crop_round``, [48, 48, c].
     """
     size = 2 ** int(np.ceil(np.log2(_CROP_PX + 2 * _SHIFT_PX)))
     whole, inner = [], []
@@ -173,30 +173,31 @@ def things(crops: Sequence[npt.NDArray[np.float32]]) -> list[int]:
     number = list(range(len(crops)))
     patterns = np.conj(np.stack(inner)) if inner else np.zeros(0)
     area = (_CROP_PX - 2 * _SHIFT_PX) ** 2
-    for at, one in enumerate(whole):
-        likeness = np.fft.irfft2(one * patterns, (size, size))[:, : 2 * _SHIFT_PX + 1, : 2 * _SHIFT_PX + 1] / area
+    for index, spectrum in enumerate(whole):
+        likeness = np.fft.irfft2(spectrum * patterns, (size, size))[:, : 2 * _SHIFT_PX + 1, : 2 * _SHIFT_PX + 1] / area
         for other in np.flatnonzero(likeness.max(axis=(1, 2)) >= _SAME_TEXTURE):
-            kept, gone = sorted((number[at], number[int(other)]))
-            number = [kept if n == gone else n for n in number]
+            group, merged = sorted((number[index], number[int(other)]))
+            number = [group if n == merged else n for n in number]
     return number
 
 
 def c2st_auroc(
     real: npt.NDArray[np.float32], made: npt.NDArray[np.float32], groups_real: Sequence[str], groups_made: Sequence[str]
 ) -> float:
-    """How well a linear classifier tells made from real on groups it has not seen; 0.5 is not at all.
+    """Return the AUROC of a linear classifier of synthesized versus real samples on unseen groups; 0.5 is chance.
 
     Args:
-        real, made: features [n, k].
-        groups_real, groups_made: the thing each shows; one thing, real or made, is never split between learning and
-            judging. Exposures of one part left in several folds would teach the classifier the parts instead.
+        real, made: features [n, k] of real and of synthesized samples.
+        groups_real, groups_made: the object that each sample shows. An object, real or synthesized, is never split
+            between training and test folds: with exposures of one part in several folds, the classifier would learn
+            the parts instead.
     """
     both = np.concatenate([real, made]).astype(np.float64)
     truth = np.concatenate([np.zeros(len(real)), np.ones(len(made))])
     names = [*groups_real, *groups_made]
-    found = [_folded_auroc(both, truth, names, order) for order in range(_FOLDINGS)]
-    judged = [auroc for auroc in found if auroc is not None]
-    return float(np.mean(judged)) if judged else 0.5
+    aurocs = [_folded_auroc(both, truth, names, order) for order in range(_FOLDINGS)]
+    valid = [auroc for auroc in aurocs if auroc is not None]
+    return float(np.mean(valid)) if valid else 0.5
 
 
 def _folded_auroc(
@@ -207,20 +208,20 @@ def _folded_auroc(
     folds = np.array([fold_of[name] for name in names])
     guesses = np.zeros(len(both))
     for fold in range(5):
-        seen, held = folds != fold, folds == fold
-        if not held.any() or len(set(truth[seen])) < 2:
+        train, test = folds != fold, folds == fold
+        if not test.any() or len(set(truth[train])) < 2:
             continue
-        mean, scale = both[seen].mean(axis=0), both[seen].std(axis=0) + 1e-9
+        mean, scale = both[train].mean(axis=0), both[train].std(axis=0) + 1e-9
         x = np.clip((both - mean) / scale, -5, 5)
-        guesses[held] = _ridge_classifier(x[seen], truth[seen], x[held])
-    # ranks within folds: the folds' classifiers have scales of their own
+        guesses[test] = _ridge_classifier(x[train], truth[train], x[test])
+    # ranks are compared within folds only, because the scores of different classifiers have different scales
     scores = [_auroc(guesses[folds == f], truth[folds == f]) for f in range(5)]
     weights = [int((truth[folds == f] == 0).sum() * (truth[folds == f] == 1).sum()) for f in range(5)]
     return float(np.average(scores, weights=weights)) if sum(weights) else None
 
 
 def coverage(real: npt.NDArray[np.float32], made: npt.NDArray[np.float32], nearest: int = 5) -> float:
-    """The share of real samples with a made one within the distance of their own ``nearest``-th real neighbour."""
+    """Return the share of real samples with a synthesized one within the distance of their ``nearest``-th real one."""
     mean, scale = real.mean(axis=0), real.std(axis=0) + 1e-9
     a, b = (real - mean) / scale, (made - mean) / scale
     own = np.sort(_distances(a, a), axis=1)[:, min(nearest, len(a) - 1)]
@@ -228,7 +229,7 @@ def coverage(real: npt.NDArray[np.float32], made: npt.NDArray[np.float32], neare
 
 
 def nearest_distance(real: npt.NDArray[np.float32], made: npt.NDArray[np.float32]) -> float:
-    """How near, on the median, a made sample lies to its nearest real one, in the median distance between real ones."""
+    """Return the median distance from synthesized to nearest real samples, relative to that between real samples."""
     mean, scale = real.mean(axis=0), real.std(axis=0) + 1e-9
     a, b = (real - mean) / scale, (made - mean) / scale
     among = _distances(a, a)
@@ -239,7 +240,7 @@ def nearest_distance(real: npt.NDArray[np.float32], made: npt.NDArray[np.float32
 def _ridge_classifier(
     x: npt.NDArray[np.float64], truth: npt.NDArray[np.float64], unseen: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float64]:
-    """Logistic regression by Newton's steps with a ridge; classes weigh alike."""
+    """Return scores of ridge logistic regression, fitted with Newton's method and balanced class weights."""
     x1, u1 = (np.hstack([v, np.ones((len(v), 1))]) for v in (x, unseen))
     weights = np.zeros(x1.shape[1])
     balance = np.where(truth > 0, 0.5 / truth.mean(), 0.5 / (1 - truth.mean()))

@@ -1,7 +1,7 @@
-"""The engine contract: fit a spec once, then render any sample of it by its index.
+"""The engine interface: fit a spec once, then render any of its samples by index.
 
 Engines are plug-ins: an entry point in the group ``datagen.engines`` names a subclass of ``Engine`` whose constructor
-needs no arguments. Everything that the product asks of an engine is declared here, with a default where possible.
+needs no arguments. The interface declares every call that the product makes, with a default where possible.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ Mask = npt.NDArray[np.uint8]
 
 
 class Pictures(Protocol):
-    """Where an engine gets pixels from; decoding is the caller's business, and so is caching."""
+    """Source of an engine's pixels; the implementation decodes and caches."""
 
     def load(self, ref: ImageRef) -> Picture:
-        """The picture's pixels; the caller must not write into them."""
+        """Return the picture's pixels; the caller must not modify them."""
         ...
 
 
@@ -49,10 +49,10 @@ class Rendered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitReport:
-    """What an engine found out, as lines for people.
+    """The result of a fit, as lines for people and figures.
 
-    ``findings`` say what it means for the previews and what a person may do; ``details`` have the methods and numbers
-    behind them; ``warnings`` name the image, why, and what was done instead.
+    ``findings`` describe the effect on the previews and what the user can do. ``details`` contain the methods and
+    numbers behind them. ``warnings`` name the image, the problem and the fallback used.
     """
 
     findings: tuple[str, ...] = ()
@@ -62,43 +62,43 @@ class FitReport:
 
 
 class FittedEngine(ABC):
-    """An engine after ``fit``: it renders samples of one spec."""
+    """An engine after ``fit``; renders samples of one spec."""
 
     @property
     @abstractmethod
     def report(self) -> FitReport:
-        """What the fit found, and what rendering added to it so far."""
+        """The report of the fit, with additions from rendering so far."""
 
     @abstractmethod
     def render(self, indices: Sequence[int]) -> Iterator[Rendered]:
-        """The samples of these indices, in order. Same spec, same index: same bytes.
+        """Yield the samples of these indices, in order. The same spec and index give the same bytes.
 
         Raises:
-            EngineError: a sample cannot be made; the sentence says why.
+            EngineError: a sample cannot be rendered; the message names the reason.
         """
 
 
-#: Called with a fraction from 0 to 1 and what is being done.
+#: Callback with a fraction from 0 to 1 and a description of the current step.
 Progress = Callable[[float, str], None]
 
 
 class Engine(ABC):
-    """Renders samples. A package of its own derives from this class and registers the entry point."""
+    """Base class of engines. A plug-in package derives from it and registers the entry point."""
 
-    #: the name of the entry point, under which studies choose the engine
+    #: the name of the entry point, by which studies choose the engine
     name: ClassVar[str]
-    #: changes whenever the same spec and index give other bytes
+    #: changed whenever the same spec and index give different bytes
     version: ClassVar[str]
     #: the kind of worker that renders this engine's shards
     device: ClassVar[Literal["cpu", "gpu"]] = "cpu"
-    #: parameter -> the key of a spec's parameters that it stands under, "" for none; None: the engine takes every
-    #: parameter that is given, under the engine's name
+    #: parameter -> the key of the spec's parameters that contains it, "" for the top level; None: the engine accepts
+    #: every parameter, under the engine's name
     parameter_keys: ClassVar[Mapping[str, str] | None] = None
 
     def check(self, parameters: Mapping[str, Json]) -> tuple[str, ...]:  # noqa: ARG002 - for those that override it
         """Return what prevents rendering with these parameters on this machine, as sentences; empty if nothing does.
 
-        Called before work is queued, so it may not load anything heavy. It does not say where parameters are set: see
+        Called before work is queued, so it must be cheap. The sentences do not name where parameters are set: see
         ``parameter_routing.remedy``.
         """
         return ()
@@ -113,15 +113,15 @@ class Engine(ABC):
 
     @abstractmethod
     def fit(self, spec: Spec, pictures: Pictures, progress: Progress) -> FittedEngine:
-        """Learn from the spec's inputs.
+        """Fit the engine to the spec's inputs.
 
         Raises:
-            EngineError: the inputs cannot be learned from at all.
+            EngineError: the inputs cannot be used for a fit.
         """
 
 
 def needs_gpu(name: str) -> bool:
-    """Whether the engine's shards belong on a worker with a GPU; False for an engine that is not installed here."""
+    """Return whether the engine's shards need a worker with a GPU; False for an engine that is not installed."""
     try:
         return load_engine(name).device == "gpu"
     except EngineError:
@@ -129,17 +129,17 @@ def needs_gpu(name: str) -> bool:
 
 
 def gpu_engine_names() -> list[str]:
-    """The installed engines that need a GPU, in order."""
+    """Return the names of installed engines that need a GPU, sorted."""
     return [name for name in engine_names() if needs_gpu(name)]
 
 
 def installed_gpus() -> tuple[str, ...]:
-    """The GPUs of this machine that an installed engine can use, each once, as CUDA_VISIBLE_DEVICES names them."""
+    """Return the GPUs of this machine that installed engines can use, each once, as CUDA_VISIBLE_DEVICES names them."""
     return tuple(dict.fromkeys(gpu for name in gpu_engine_names() for gpu in load_engine(name).gpus()))
 
 
 def check_engine(name: str, parameters: Mapping[str, Json]) -> tuple[str, ...]:
-    """What prevents rendering with an engine on this machine, as sentences; an engine that is not installed does."""
+    """Return what prevents rendering with an engine on this machine, as sentences, including a missing installation."""
     try:
         return load_engine(name).check(parameters)
     except EngineError as missing:
@@ -147,15 +147,15 @@ def check_engine(name: str, parameters: Mapping[str, Json]) -> tuple[str, ...]:
 
 
 def load_engine(name: str) -> Engine:
-    """The engine of that name.
+    """Load the engine of that name.
 
     Raises:
-        EngineError: no installed package offers it, or what is offered is not an engine.
+        EngineError: no installed package provides it, or the entry point is not an ``Engine``.
     """
-    found = _installed()
-    if name not in found:
-        raise EngineError(f"no engine named {name!r} is installed; there are: {', '.join(sorted(found)) or 'none'}")
-    engine: object = found[name].load()()
+    installed = _installed()
+    if name not in installed:
+        raise EngineError(f"no engine named {name!r} is installed; there are: {', '.join(sorted(installed)) or 'none'}")
+    engine: object = installed[name].load()()
     if not isinstance(engine, Engine):
         raise EngineError(
             f"the engine {name!r} is not derived from datagen.synthesis.engine.Engine; "
@@ -165,7 +165,7 @@ def load_engine(name: str) -> Engine:
 
 
 def engine_names() -> list[str]:
-    """The engines that are installed here, in order."""
+    """Return the names of all installed engines, sorted."""
     return sorted(_installed())
 
 
@@ -174,5 +174,5 @@ def _installed() -> dict[str, EntryPoint]:
 
 
 def sentence(text: str) -> str:
-    """A message as a sentence beside others: with a capital and a full stop."""
+    """Return a message with an initial capital and a full stop."""
     return text[0].upper() + text[1:] + ("" if text.endswith((".", "!")) else ".")

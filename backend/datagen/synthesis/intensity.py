@@ -1,6 +1,6 @@
-"""One range of tones for pictures of every kind: float32 [h, w, c], 0 to 255 whatever the depth, of small windows only.
+"""Conversion of picture windows to tones: float32 [h, w, c] from 0 to 255, whatever the bit depth.
 
-A full frame is never turned into floats: an 8k × 8k photo would take 768 MB. Callers cut the region of interest first.
+Full frames must not be converted: an 8k × 8k photo would take 768 MB. Callers crop the region of interest first.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-#: float32 by convention; OpenCV's stubs promise less than it does, and casts at every call would say nothing
+#: float32 by convention; OpenCV's type stubs are too general, and casts at every call would add nothing
 Floats = npt.NDArray[Any]
 Bools = npt.NDArray[np.bool_]
 
 #: uint16 value / this = tone
 _DEPTH = {np.dtype(np.uint8): 1.0, np.dtype(np.uint16): 257.0}
-#: A picture counts as two-level when this share of its tones lies near its darkest or brightest.
+#: A picture counts as two-level when this share of its tones is near its darkest or brightest tone.
 _TWO_LEVEL_SHARE = 0.93
-#: Near is this share of the way from one to the other.
+#: A tone is near a level if it is within this share of the distance between the two levels.
 NEAR_A_LEVEL = 0.12
 #: luminance of R, G, B (ITU-R BT.601)
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 def to_tones(window: npt.NDArray[Any]) -> Floats:
-    """A window of a picture ([h, w] or [h, w, 3], uint8 or uint16) as tones [h, w, c]."""
+    """Convert a window of a picture ([h, w] or [h, w, 3], uint8 or uint16) to tones [h, w, c]."""
     tones = window.astype(np.float32)
     if window.dtype != np.uint8:
         tones /= _DEPTH[window.dtype]
@@ -34,7 +34,7 @@ def to_tones(window: npt.NDArray[Any]) -> Floats:
 
 
 def from_tones(tones: Floats, like: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Tones [h, w, c] rounded into the depth and shape of the window ``like``."""
+    """Convert tones [h, w, c] to the bit depth and shape of the window ``like``, rounded."""
     top = float(np.iinfo(like.dtype).max)
     scaled = tones if like.dtype == np.uint8 else tones * np.float32(_DEPTH[like.dtype])
     rounded = np.asarray(np.clip(np.rint(scaled), 0, top), like.dtype)
@@ -42,7 +42,7 @@ def from_tones(tones: Floats, like: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def channels_as(tones: Floats, channels: int) -> Floats:
-    """Tones with 1 or 3 channels: grey is repeated, colour becomes its luminance."""
+    """Convert tones to 1 or 3 channels: grey is repeated, colour becomes its luminance."""
     if tones.shape[2] == channels:
         return tones
     if channels == 1:
@@ -51,9 +51,9 @@ def channels_as(tones: Floats, channels: int) -> Floats:
 
 
 def plain(tones: Floats) -> Floats:
-    """The mean over the channels of tones [h, w, c] as [h, w], contiguous.
+    """Return the mean over the channels of tones [h, w, c], as a contiguous [h, w].
 
-    Added plane by plane: numpy's mean over an axis this short takes six times as long.
+    The planes are added one by one: numpy's mean over such a short axis takes six times as long.
     """
     if tones.shape[2] == 1:
         return np.ascontiguousarray(tones[:, :, 0])
@@ -61,19 +61,19 @@ def plain(tones: Floats) -> Floats:
 
 
 def grey(picture: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """A picture's grey version in its own depth, [h, w]; a grey one is returned as it is."""
+    """Convert a picture to grey [h, w] of the same bit depth; a grey picture is returned unchanged."""
     return picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
 
 
 def spread(values: Floats) -> float:
-    """A robust standard deviation: 1.4826 times the median absolute deviation (0 for no values)."""
+    """Return a robust standard deviation: 1.4826 times the median absolute deviation (0 for no values)."""
     if values.size == 0:
         return 0.0
     return float(1.4826 * _median(np.abs(values - _median(values))))
 
 
 def is_two_level(tones: Floats) -> bool:
-    """Whether tones [n, c] are of two kinds only, and both are there."""
+    """Return whether tones [n, c] have only two levels, and both occur."""
     plain = tones.mean(axis=1)
     if not plain.size:
         return False
@@ -84,7 +84,7 @@ def is_two_level(tones: Floats) -> bool:
 
 
 def _median(values: Floats) -> Any:
-    """``np.median`` of at least one number, without its checks: on small windows they take longer than the median."""
+    """Return ``np.median`` of at least one number, without its checks, which dominate the time on small windows."""
     half, odd = divmod(values.size, 2)
     if odd:
         return np.partition(values, half, axis=None)[half]

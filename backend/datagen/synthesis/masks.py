@@ -1,8 +1,8 @@
-"""A mask's label geometry: its tight box and the polygons whose rasterization gives the mask back.
+"""Label geometry of a mask: its tight box, and the polygons whose rasterization reproduces the mask.
 
 A polygon runs through the midpoints of the cracks between inner and outer pixels, so that a pixel's centre is inside
 exactly when the pixel is in the mask (marching squares at level 0.5 on a binary image, Lorensen & Cline 1987 in two
-dimensions). Holes are not drawn: a polygon has none.
+dimensions). Holes are not represented.
 """
 
 from __future__ import annotations
@@ -15,44 +15,44 @@ import numpy.typing as npt
 
 from datagen.domain.geometry import Box, Polygon
 
-#: How far, in pixels, a simplified outline may run from the exact one. A pixel's centre is never nearer than 0.35
-#: to the exact outline, so below that the centres stay on their side.
+#: Largest distance in pixels between a simplified outline and the exact one. A pixel's centre is never nearer than 0.35
+#: to the exact outline, so with a smaller distance every centre stays on its side.
 TOLERANCE_PX = 0.3
 
-# Directions of travel along cracks with the mask at the right hand: 0 right, 1 down, 2 left, 3 up.
+# Directions of travel along cracks with the mask on the right side: 0 right, 1 down, 2 left, 3 up.
 _STEP = np.array(((1, 0), (0, 1), (-1, 0), (0, -1)), np.float64)
 
 
 def tight_box(mask: npt.NDArray[np.bool_]) -> Box:
-    """The smallest box of whole pixels round the true pixels of ``mask`` [h, w], which has at least one."""
+    """Return the smallest box of whole pixels round the true pixels (at least one) of ``mask`` [h, w]."""
     return Box(*cv2.boundingRect(np.ascontiguousarray(mask).view(np.uint8)))
 
 
 def outlines(mask: npt.NDArray[np.bool_], offset: tuple[int, int] = (0, 0)) -> tuple[Polygon, ...]:
-    """The outer outline of every 8-connected part of ``mask`` [h, w], largest first, in pixels.
+    """Return the outer outline of every 8-connected part of ``mask`` [h, w], largest first, in pixels.
 
     Args:
         mask: true inside.
-        offset: x and y of the mask's top left corner in the image whose pixels are meant.
+        offset: x and y of the mask's top left corner in the image to which the outlines refer.
     """
     solid = np.zeros((mask.shape[0] + 2, mask.shape[1] + 2), np.uint8)
     solid[1:-1, 1:-1] = mask
     count, parts, stats, _ = cv2.connectedComponentsWithStats(solid, connectivity=8)
-    found: list[tuple[int, Polygon]] = []
+    polygons: list[tuple[int, Polygon]] = []
     for part in range(1, count):
         x, y, w, h, area = (int(v) for v in stats[part])
         window = parts[y - 1 : y + h + 1, x - 1 : x + w + 1] == part
         points = _simplified(_trace(window), window)
-        # the paddings of 1 by the window and by ``solid`` are taken back
+        # subtract the paddings of 1 by the window and by ``solid``
         points += (x - 2 + offset[0], y - 2 + offset[1])
-        found.append((area, Polygon(tuple((px, py) for px, py in points.tolist()))))
-    found.sort(key=lambda item: (-item[0], item[1].points))
-    return tuple(polygon for _, polygon in found)
+        polygons.append((area, Polygon(tuple((px, py) for px, py in points.tolist()))))
+    polygons.sort(key=lambda item: (-item[0], item[1].points))
+    return tuple(polygon for _, polygon in polygons)
 
 
 def _trace(window: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
-    """The outer crack midpoints [n, 2], clockwise, of the one part in ``window``, whose rim is false."""
-    # corners and pixels are numbers in a row of all of them, which is faster to walk than pairs are
+    """Return the outer crack midpoints [n, 2], clockwise, of the single part in ``window``, whose rim is false."""
+    # corners and pixels are flat indices, which are faster to step through than pairs
     inside, width = window.tobytes(), window.shape[1]
     step = (1, width, -1, -width)
     # the two pixels ahead of a corner, left and right of the heading
@@ -76,7 +76,7 @@ def _trace(window: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
 
 
 def _simplified(points: npt.NDArray[np.float64], window: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
-    """Fewer corners, the same pixels: Douglas-Peucker, kept only where it stays true to the part in ``window``."""
+    """Return fewer corners by Douglas-Peucker if they cover the same pixels of ``window``; else ``points``."""
     exact = points.astype(np.float32)
     short = cv2.approxPolyDP(exact[:, None], TOLERANCE_PX, True)[:, 0]
     return short.astype(np.float64) if len(short) >= 3 and _same_pixels(short, exact, window) else points
@@ -85,14 +85,14 @@ def _simplified(points: npt.NDArray[np.float64], window: npt.NDArray[np.bool_]) 
 def _same_pixels(short: npt.NDArray[Any], exact: npt.NDArray[Any], window: npt.NDArray[np.bool_]) -> bool:
     shape = (window.shape[0], window.shape[1])
     covered = rasterize(short, shape)
-    # the exact outline covers the part and the holes in it: most parts have none
+    # most parts have no holes; the exact outline covers a part including its holes
     return np.array_equal(covered, window) or np.array_equal(covered, rasterize(exact, shape))
 
 
 def rasterize(points: npt.NDArray[Any], shape: tuple[int, int]) -> npt.NDArray[np.bool_]:
-    """Which pixel centres of a frame [h, w] a polygon covers, by the even-odd rule.
+    """Return which pixel centres of a frame [h, w] a polygon covers, by the even-odd rule.
 
-    ``cv2.fillPoly`` also fills the pixels an outline merely touches, and so makes every mask a pixel too large.
+    ``cv2.fillPoly`` also fills the pixels that an outline only touches, which makes every mask a pixel too large.
 
     Args:
         points: corners [n, 2], x and y in pixels of the frame; they may lie outside it.

@@ -1,6 +1,6 @@
-"""Parameters as they are given for all engines together: which of them an engine takes, and where its specs hold them.
+"""Selection of an engine's parameters from the setting that holds the parameters of all engines.
 
-``Engine.parameter_keys`` says it. Whether a value is right is the engine's ``check`` to say.
+``Engine.parameter_keys`` defines which parameters an engine accepts. ``Engine.check`` validates their values.
 """
 
 from __future__ import annotations
@@ -11,65 +11,65 @@ from datagen.domain.spec import Json
 from datagen.errors import EngineError
 from datagen.synthesis.engine import engine_names, load_engine, needs_gpu
 
-#: Where people give them.
+#: The setting that holds the parameters.
 SETTING = "DATAGEN_ENGINE_PARAMETERS"
-#: Settings are read once a process.
+#: Advice after a change: settings are read once per process.
 RESTART = "restart “datagen up” and the workers after a change"
 
 
 def select_parameters(engine: str, given: Mapping[str, Json]) -> dict[str, Json]:
-    """What an engine takes of what is given, as its specs hold it. What is another engine's is left alone.
+    """Return the given parameters that the engine accepts, structured as in its specs; others are ignored.
 
     Raises:
-        EngineError: there is no such engine, or one of the names is no engine's.
+        EngineError: there is no such engine, or no engine accepts one of the names.
     """
-    takes = _takes(engine)
-    if takes is None:
+    keys = _parameter_keys(engine)
+    if keys is None:
         return {engine: dict(given)} if given else {}
-    if unknown := [name for name in given if not any(_knows(other, name) for other in engine_names())]:
+    if unknown := [name for name in given if not any(_accepts(other, name) for other in engine_names())]:
         raise EngineError(
             f"{SETTING} names {unknown[0]!r}, which is no engine's parameter; those of {engine} are: "
-            f"{', '.join(sorted(takes))}. Correct it, and {RESTART}."
+            f"{', '.join(sorted(keys))}. Correct it, and {RESTART}."
         )
-    found: dict[str, Json] = {name: given[name] for name, key in takes.items() if not key and name in given}
-    for key in dict.fromkeys(filter(None, takes.values())):
-        under = {name: given[name] for name, where in takes.items() if where == key and name in given}
-        found |= {key: under} if under else {}
-    return found
+    selected: dict[str, Json] = {name: given[name] for name, key in keys.items() if not key and name in given}
+    for key in dict.fromkeys(filter(None, keys.values())):
+        under = {name: given[name] for name, parent in keys.items() if parent == key and name in given}
+        selected |= {key: under} if under else {}
+    return selected
 
 
 def keep_known_parameters(engine: str, parameters: Mapping[str, Json]) -> dict[str, Json]:
-    """What an engine has a name for, of parameters as a spec holds them.
+    """Return the spec parameters whose names the engine knows.
 
     Raises:
         EngineError: there is no such engine.
     """
-    takes = _takes(engine)
-    if takes is None:
+    keys = _parameter_keys(engine)
+    if keys is None:
         return dict(parameters)
-    tops = {key or name for name, key in takes.items()}
+    tops = {key or name for name, key in keys.items()}
     return {name: value for name, value in parameters.items() if name in tops}
 
 
 def remedy(engine: str) -> tuple[str, ...]:
-    """What ends every answer to “what stands in the way of a new version”: where parameters are set, and the way on."""
-    keys = sorted({key for key in (_takes(engine) or {}).values() if key})
-    what = f"What is named “{keys[0]}.…” is" if keys else "An engine's parameters are"
-    where = f"{what} set in {SETTING}; {RESTART}."
+    """Return the closing sentences of a report of parameter problems: where parameters are set, and an alternative."""
+    keys = sorted({key for key in (_parameter_keys(engine) or {}).values() if key})
+    subject = f"What is named “{keys[0]}.…” is" if keys else "An engine's parameters are"
+    advice = f"{subject} set in {SETTING}; {RESTART}."
     others = [name for name in engine_names() if name != engine and not needs_gpu(name)]
     if not others or not needs_gpu(engine):
-        return (where,)
-    return where, (
+        return (advice,)
+    return advice, (
         f"Until then the study can go on with the engine “{others[0]}”: run “datagen provision NAME --engine "
         f"{others[0]}” with its name."
     )
 
 
-def _takes(engine: str) -> Mapping[str, str] | None:
-    """None for an engine that does not say it: it is given everything, under its name."""
+def _parameter_keys(engine: str) -> Mapping[str, str] | None:
+    """Return the engine's ``parameter_keys``; None for an engine that accepts every parameter, under its name."""
     return load_engine(engine).parameter_keys
 
 
-def _knows(engine: str, name: str) -> bool:
-    takes = _takes(engine)
-    return takes is None or name in takes
+def _accepts(engine: str, name: str) -> bool:
+    keys = _parameter_keys(engine)
+    return keys is None or name in keys

@@ -1,6 +1,6 @@
-"""Backgrounds while rendering: each decoded once as long as memory allows, with its area beside it.
+"""Cache of backgrounds for rendering: decoded pictures within a memory limit, and the areas predicted on them.
 
-Thousands may be given; none is loaded before a sample needs it.
+A spec can have thousands of backgrounds; each is loaded when a sample first needs it.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from datagen.synthesis.composite.placement.hard_negatives import Look, near_look
 from datagen.synthesis.engine import Picture, Pictures
 from datagen.synthesis.intensity import Bools
 
-#: Decoded backgrounds are kept up to this many bytes, and at least one.
+#: Bytes of decoded backgrounds kept in memory; at least one is kept.
 KEPT_BYTES = 192 * 2**20
-#: Reduced areas are up to 65 kB each and dear to compute: more of them are kept.
+#: Number of reduced areas kept; each has up to 65 kB and is expensive to compute.
 KEPT_AREAS = 2000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Area:
-    """Where a label may appear on a background, at the reduced scale of ``placement.area_model``; may be empty.
+    """The area where a label may appear, at the reduced scale of ``placement.area_model``; may be empty.
 
-    ``inside`` [h, w] is true there; ``places`` are numbers of its pixels, to draw from: some more than once.
+    ``inside`` [h, w] is true in the area. ``places`` are flat pixel indices to draw from; some occur more than once.
     """
 
     inside: Bools
@@ -58,11 +58,11 @@ class Backgrounds:
         return len(self._refs)
 
     def ref(self, number: int) -> ImageRef:
-        """What background ``number`` is known by."""
+        """Return the image reference of background ``number``."""
         return self._refs[number]
 
     def picture(self, number: int) -> Picture:
-        """Its pixels; the caller must not write into them."""
+        """Return the background's pixels; the caller must not modify them."""
         if number in self._kept:
             self._kept.move_to_end(number)
             return self._kept[number]
@@ -75,7 +75,7 @@ class Backgrounds:
         return picture
 
     def area(self, number: int, label: str) -> Area:
-        """Where the label may appear on it; the caller must not write into it."""
+        """Return the area where the label may appear on the background; the caller must not modify it."""
         key = (number, label)
         if key not in self._areas:
             model, look, picture = self._models[label], self._looks.get(label), self.picture(number)

@@ -1,7 +1,7 @@
-"""One sample: its background, its instances, its labels; decided by the sample's own index and seed.
+"""Composition of one sample: its background, instances and labels, determined by the sample's index and seed.
 
-Tries are made until one passes; why tries were turned down is counted. The image is written in one place only, under
-the mask, so that nothing else can change.
+Placement attempts are repeated until one passes, and the reasons of rejections are counted. Pixels are written in a
+single statement, only under the mask, so that no other pixel can change.
 """
 
 from __future__ import annotations
@@ -28,21 +28,22 @@ from datagen.synthesis.engine import Mask, Picture
 from datagen.synthesis.intensity import from_tones
 from datagen.synthesis.masks import outlines, tight_box
 
-#: Tries for one instance on one background; in the last quarter the demands are lowered.
+#: Attempts for one instance on one background; the requirements are lowered in the last quarter.
 TRIES = 24
-#: Tries made with the concept whose turn it is; later ones draw another, so that a fussy one cannot spoil an image.
-_FAITHFUL = 5
-#: Backgrounds tried for a sample whose own has no area, or on which nothing can be laid.
+#: Attempts with the scheduled concept; later ones draw one at random, so that a difficult one cannot fail an image.
+_SCHEDULED_ATTEMPTS = 5
+#: Backgrounds tried for a sample if its own has no area or nothing can be placed on it.
 _BACKGROUNDS = 4
-#: Multiples of these, less whole numbers, fill 0..1 evenly from the first few on, each by itself and all together: they
-#: are the numbers that fractions come least close to (continued fractions of 1s, 2s, 1s and 2s, and 3s). A sequence
-#: that is even in four dimensions alone is not: the R4 of Roberts 2018 begins with nearly 6/7.
+#: Steps of the quasi-random sequence (fractional parts of multiples). Each sequence is evenly distributed in 0..1 from
+#: its first values on, and so are all four together: the steps are badly approximable by fractions (continued fractions
+#: of 1s, 2s, 1s and 2s, and 3s). A sequence designed for four dimensions is not even in each: the R4 sequence of
+#: Roberts 2018 begins with nearly 6/7.
 _STEPS = ((5**0.5 - 1) / 2, 2**0.5 - 1, 3**0.5 - 1, (13**0.5 - 3) / 2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Composed:
-    """A sample's pixels and labels, and what was decided on the way; no instances where nothing could be laid."""
+    """A sample's pixels, labels and rendering decisions; without instances if nothing could be placed."""
 
     image: Picture
     mask: Mask
@@ -50,14 +51,14 @@ class Composed:
     background: int
     steps: dict[str, Json]
     rejected: Counter[str]
-    #: backgrounds (by number) that were passed over, and why
+    #: backgrounds (by number) that were skipped, and the reason
     passed_over: dict[int, str]
-    #: of each concept whose turn it was, in words, whether another was laid in its stead
+    #: each scheduled concept, as shown to users, and whether another was placed instead
     turns: tuple[tuple[str, bool], ...]
 
 
 class Composer:
-    """Makes samples from what was learned; holds nothing that depends on which samples it made before."""
+    """Composes samples from the learned models; keeps no state that depends on earlier samples."""
 
     def __init__(
         self,
@@ -68,29 +69,31 @@ class Composer:
         order: npt.NDArray[np.int64],
     ) -> None:
         self._labels = list(learned)
-        self._trials = {label: PlacementAttempt(label, one, parameters) for label, one in learned.items()}
+        self._attempts = {
+            label: PlacementAttempt(label, label_model, parameters) for label, label_model in learned.items()
+        }
         self._backgrounds = backgrounds
         self._parameters = parameters
         self._order = order
 
     def compose(self, index: int, seed: int) -> Composed:
-        """The sample of an index; the same whatever was composed before."""
+        """Return the sample of an index; it does not depend on earlier calls."""
         chance = np.random.default_rng(seed)
         rejected: Counter[str] = Counter()
         passed_over: dict[int, str] = {}
-        made: Composed | None = None
+        composed: Composed | None = None
         for attempt in range(min(_BACKGROUNDS, len(self._order))):
             hop = 0 if attempt == 0 else int(chance.integers(1, len(self._order)))
             background = int(self._order[(index + hop) % len(self._order)])
             last = attempt == min(_BACKGROUNDS, len(self._order)) - 1
-            made = self._on(background, index, chance, rejected, passed_over, anywhere=last)
-            if made.instances:
-                return made
+            composed = self._compose_on(background, index, chance, rejected, passed_over, anywhere=last)
+            if composed.instances:
+                return composed
             passed_over.setdefault(background, "nothing could be placed on it")
-        assert made is not None
-        return made
+        assert composed is not None
+        return composed
 
-    def _on(
+    def _compose_on(
         self,
         background: int,
         index: int,
@@ -100,7 +103,7 @@ class Composer:
         *,
         anywhere: bool,
     ) -> Composed:
-        """The sample on one background; without instances where none can be laid."""
+        """Return the sample on one background; without instances if none can be placed."""
         picture = self._backgrounds.picture(background)
         height, width = picture.shape[:2]
         image, mask = picture.copy(), np.zeros((height, width), np.uint8)
@@ -119,35 +122,35 @@ class Composer:
                     continue
                 inside = np.ones_like(inside)
                 places = np.arange(inside.size, dtype=np.uint16)
-            ground = PlacementCanvas(
+            canvas = PlacementCanvas(
                 ref=self._backgrounds.ref(background),
                 image=image,
                 taken=mask,
                 area=inside,
                 places=places,
             )
-            trial, even = self._trials[label], evenly(index + number * 7919)
-            laid = self._lay(trial, ground, even, chance, rejected)
-            if laid is None:
+            placement, draws = self._attempts[label], evenly(index + number * 7919)
+            placed = self._place_instance(placement, canvas, draws, chance, rejected)
+            if placed is None:
                 continue
-            expected = trial.turn(even)
-            turns.append((expected.in_words, laid.steps["concept"] != expected.key))
+            expected = placement.turn(draws)
+            turns.append((expected.in_words, placed.steps["concept"] != expected.key))
             window = (
-                slice(laid.top, laid.top + laid.mask.shape[0]),
-                slice(laid.left, laid.left + laid.mask.shape[1]),
+                slice(placed.top, placed.top + placed.mask.shape[0]),
+                slice(placed.left, placed.left + placed.mask.shape[1]),
             )
-            # the one place where pixels are written: under the mask
-            image[window][laid.mask] = from_tones(laid.tones, image[window])[laid.mask]
-            mask[window][laid.mask] = len(instances) + 1
-            box = tight_box(laid.mask)
+            # the only statement that writes pixels: under the mask
+            image[window][placed.mask] = from_tones(placed.tones, image[window])[placed.mask]
+            mask[window][placed.mask] = len(instances) + 1
+            box = tight_box(placed.mask)
             instances.append(
                 Instance(
                     label=label,
-                    box=Box(box.x + laid.left, box.y + laid.top, box.width, box.height),
-                    outlines=outlines(laid.mask, (laid.left, laid.top)),
+                    box=Box(box.x + placed.left, box.y + placed.top, box.width, box.height),
+                    outlines=outlines(placed.mask, (placed.left, placed.top)),
                 )
             )
-            steps.append(dict(laid.steps))
+            steps.append(dict(placed.steps))
         return Composed(
             image=image,
             mask=mask,
@@ -159,34 +162,34 @@ class Composer:
             turns=tuple(turns),
         )
 
-    def _lay(
+    def _place_instance(
         self,
-        trial: PlacementAttempt,
-        ground: PlacementCanvas,
-        even: QuasiRandomDraws,
+        placement: PlacementAttempt,
+        canvas: PlacementCanvas,
+        draws: QuasiRandomDraws,
         chance: np.random.Generator,
         rejected: Counter[str],
     ) -> PlacedInstance | None:
-        """An instance that passes every check, else the most visible of those tried, else None."""
+        """Return an instance that passes every check, else the most visible one of all attempts, else None."""
         best: PlacedInstance | None = None
         for attempt in range(TRIES):
-            laid = trial.attempt(
-                ground,
-                even,
+            placed = placement.attempt(
+                canvas,
+                draws,
                 chance,
                 rejected,
                 first=attempt == 0,
-                faithful=attempt < _FAITHFUL,
+                faithful=attempt < _SCHEDULED_ATTEMPTS,
                 patient=attempt < TRIES * 3 // 4,
             )
-            if laid is None:
+            if placed is None:
                 continue
-            laid.steps["tries"] = attempt + 1
-            if laid.contrast >= self._parameters.min_contrast:
-                return laid
+            placed.steps["tries"] = attempt + 1
+            if placed.contrast >= self._parameters.min_contrast:
+                return placed
             rejected["cannot be seen"] += 1
-            if best is None or laid.contrast > best.contrast:
-                best = laid
+            if best is None or placed.contrast > best.contrast:
+                best = placed
         return best
 
 

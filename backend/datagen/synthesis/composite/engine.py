@@ -1,8 +1,8 @@
-"""The ``composite`` engine: cut the concept out of its boxes, learn where it belongs, lay it down, label it exactly.
+"""The ``composite`` engine: cuts concepts out of their boxes, learns their areas, and places and labels them exactly.
 
-Runs on a CPU with no weights. Fitting reads the concepts and canvases, and glances at backgrounds of a concept's own
-size for a clean photo of the same part; otherwise backgrounds are read while rendering. What it found and what it could
-not use are lines of its report.
+It runs on a CPU and needs no model weights. Fitting reads the concepts and canvases. It also searches the backgrounds
+of a concept photo's size for a clean photo of the same part; other backgrounds are read during rendering. The report
+lists the findings and the inputs that could not be used.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ from datagen.synthesis.composite.placement_attempt import Learned
 from datagen.synthesis.engine import Engine, FitReport, FittedEngine, Pictures, Progress, Rendered, sentence
 
 NAME, VERSION = "composite", "1"
-#: A concept that others stood in for so often, and more often than not, is named in the report.
-_OFTEN = 2
+#: A concept replaced at least this often, and in more than half of its images, is named in the report.
+_LEAST_REPLACED = 2
 
 
 class CompositeEngine(Engine):
-    """Measures the concept, then composes it."""
+    """Fits models of the concepts and composes samples from them."""
 
     name = NAME
     version = VERSION
     parameter_keys: ClassVar[Mapping[str, str]] = dict.fromkeys(NAMES, "")
 
     def check(self, parameters: Mapping[str, Json]) -> tuple[str, ...]:
-        """What stands in the way of rendering with these parameters: a wrong one; empty when nothing does."""
+        """Return a sentence for an invalid parameter; empty if all are valid."""
         try:
             CompositeParameters.from_json(parameters)
         except EngineError as wrong:
@@ -53,22 +53,22 @@ class CompositeEngine(Engine):
         return ()
 
     def fit(self, spec: Spec, pictures: Pictures, progress: Progress) -> FittedComposite:
-        """Learn mattes, area and blends from the spec's inputs.
+        """Fit mattes, areas and blends to the spec's inputs.
 
         Raises:
-            EngineError: a parameter is wrong, no box can be cut out, or no background can hold a concept.
+            EngineError: a parameter is invalid, no box can be cut out, or no background can hold a concept.
         """
         parameters = CompositeParameters.from_json(spec.parameters)
-        lines = _Lines()
+        lines = _ReportLines()
         exemplars = _exemplars(spec, pictures, parameters, progress, lines)
         progress(0.6, "learning where the concept may appear")
         models = _areas(spec, pictures, lines)
         progress(0.9, "looking through the backgrounds")
         refs = _usable_backgrounds(spec, exemplars, parameters, lines.warnings)
         learned = _learn(spec, exemplars, lines)
-        looks = {label: learn_look(one.exemplars) for label, one in learned.items()}
+        looks = {label: learn_look(label_model.exemplars) for label, label_model in learned.items()}
         backgrounds = Backgrounds(refs, pictures, models, looks, parameters.place_strictness)
-        # the order of backgrounds belongs to the spec, so that each is used once before any is used twice
+        # the order of backgrounds is fixed by the spec, so that each is used once before any is used twice
         order = np.random.default_rng(sample_seed(spec.digest, -1)).permutation(len(refs))
         composer = Composer(
             learned=learned,
@@ -83,7 +83,7 @@ class CompositeEngine(Engine):
 
 
 class FittedComposite(FittedEngine):
-    """A spec the engine has learned; renders any of its samples, in any order, on any machine."""
+    """A fitted spec; renders any of its samples, in any order, on any machine."""
 
     def __init__(self, spec: Spec, composer: Composer, backgrounds: Backgrounds, report: FitReport) -> None:
         self._spec = spec
@@ -93,12 +93,12 @@ class FittedComposite(FittedEngine):
         self._rejected: Counter[str] = Counter()
         self._passed_over: dict[str, str] = {}
         self._turns: Counter[str] = Counter()
-        self._stood_in: Counter[str] = Counter()
+        self._replaced_counts: Counter[str] = Counter()
         self._rendered = 0
 
     @property
     def report(self) -> FitReport:
-        """What the fit found, and what rendering has turned down so far, counted."""
+        """The report of the fit, with the counts of placements rejected by rendering so far."""
         counts = tuple(
             f"{counted(count, 'placement')} {by_number(count, 'was', 'were')} tried and dropped: {reason}."
             for reason, count in sorted(self._rejected.items())
@@ -112,8 +112,8 @@ class FittedComposite(FittedEngine):
         stood_in = tuple(
             f"{concept}: it could not be placed in {times} of {counted(self._turns[concept], 'image')}, and another "
             "example was used there. Draw canvases on photos like its surroundings, or draw a closer box."
-            for concept, times in sorted(self._stood_in.items())
-            if times >= _OFTEN and times > self._turns[concept] / 2
+            for concept, times in sorted(self._replaced_counts.items())
+            if times >= _LEAST_REPLACED and times > self._turns[concept] / 2
         )
         return FitReport(
             findings=self._fit.findings,
@@ -123,36 +123,36 @@ class FittedComposite(FittedEngine):
         )
 
     def render(self, indices: Sequence[int]) -> Iterator[Rendered]:
-        """The samples of these indices, in order.
+        """Yield the samples of these indices, in order.
 
         Raises:
-            EngineError: an index is negative, or no instance fits on the sample's background.
+            EngineError: an index is negative, or no instance could be placed for a sample.
         """
         for index in indices:
             if index < 0:
                 raise EngineError(f"sample {index} does not exist; indices begin at 0")
             seed = sample_seed(self._spec.digest, index)
-            made = self._composer.compose(index, seed)
-            self._rejected.update(made.rejected)
-            for number, why in made.passed_over.items():
-                self._passed_over[self._backgrounds.ref(number).name] = why
-            self._turns.update(concept for concept, _ in made.turns)
-            self._stood_in.update(concept for concept, other in made.turns if other)
+            composed = self._composer.compose(index, seed)
+            self._rejected.update(composed.rejected)
+            for number, reason_skipped in composed.passed_over.items():
+                self._passed_over[self._backgrounds.ref(number).name] = reason_skipped
+            self._turns.update(concept for concept, _ in composed.turns)
+            self._replaced_counts.update(concept for concept, replaced in composed.turns if replaced)
             self._rendered += 1
-            ref = self._backgrounds.ref(made.background)
-            if not made.instances:
+            ref = self._backgrounds.ref(composed.background)
+            if not composed.instances:
                 raise EngineError(
                     f"no example could be placed on background {ref.name}: "
                     + (
-                        ", ".join(f"{reason} ({counted(n, 'time')})" for reason, n in made.rejected.items())
+                        ", ".join(f"{reason} ({counted(n, 'time')})" for reason, n in composed.rejected.items())
                         or "no reason kept"
                     )
                     + ". Exclude that background, or widen the area on the canvases."
                 )
             yield Rendered(
-                image=made.image,
-                mask=made.mask,
-                instances=made.instances,
+                image=composed.image,
+                mask=composed.mask,
+                instances=composed.instances,
                 provenance=Provenance(
                     spec_digest=self._spec.digest,
                     index=index,
@@ -160,14 +160,14 @@ class FittedComposite(FittedEngine):
                     engine=NAME,
                     engine_version=VERSION,
                     background=ref,
-                    steps=made.steps,
+                    steps=composed.steps,
                 ),
             )
 
 
 @dataclass(kw_only=True)
-class _Lines:
-    """The report of a fit, while it is written."""
+class _ReportLines:
+    """Builder of a fit's report."""
 
     findings: list[str] = field(default_factory=list)
     details: list[str] = field(default_factory=list)
@@ -175,7 +175,7 @@ class _Lines:
     figures: dict[str, float] = field(default_factory=dict)
 
     def report(self) -> FitReport:
-        """What was written so far."""
+        """Return the report of all lines so far."""
         return FitReport(
             findings=tuple(self.findings),
             details=tuple(self.details),
@@ -185,27 +185,27 @@ class _Lines:
 
 
 def _exemplars(
-    spec: Spec, pictures: Pictures, parameters: CompositeParameters, progress: Progress, lines: _Lines
+    spec: Spec, pictures: Pictures, parameters: CompositeParameters, progress: Progress, lines: _ReportLines
 ) -> list[Exemplar]:
-    found: list[Candidate] = []
+    all_candidates: list[Candidate] = []
     templates = Templates(spec.backgrounds, pictures)
     for number, concept in enumerate(spec.concepts):
         progress(0.6 * number / len(spec.concepts), f"cutting out {concept.image.name}")
-        made, said = candidates(concept, pictures.load(concept.image), templates)
-        lines.warnings += said
-        for one in made:
-            if one.label in spec.labels:
-                found.append(one)
+        of_concept, warnings = candidates(concept, pictures.load(concept.image), templates)
+        lines.warnings += warnings
+        for candidate in of_concept:
+            if candidate.label in spec.labels:
+                all_candidates.append(candidate)
             else:
                 lines.warnings.append(
-                    f"concept {one.name}: its label {one.label!r} is not one of the study's "
+                    f"concept {candidate.name}: its label {candidate.label!r} is not one of the study's "
                     f"({', '.join(spec.labels)}); the box was left out. Relabel it, or add the label."
                 )
-    known = sum(one.clean.method == "template" for one in found)
-    if known:
-        lines.findings.append(findings.of_same_part(known, len(found)))
-    exemplars, said = choose(found, parameters.matte_choices)
-    lines.warnings += said
+    of_same_part = sum(candidate.clean.method == "template" for candidate in all_candidates)
+    if of_same_part:
+        lines.findings.append(findings.of_same_part(of_same_part, len(all_candidates)))
+    exemplars, warnings = choose(all_candidates, parameters.matte_choices)
+    lines.warnings += warnings
     if not exemplars:
         raise EngineError("no concept image has a usable box; draw at least one box round the thing, with its label.")
     for label in spec.labels:
@@ -233,8 +233,8 @@ def _exemplars(
     return list(exemplars)
 
 
-def _learn(spec: Spec, exemplars: Sequence[Exemplar], lines: _Lines) -> dict[str, Learned]:
-    """Law and pose of every label that has exemplars, and what they are in words."""
+def _learn(spec: Spec, exemplars: Sequence[Exemplar], lines: _ReportLines) -> dict[str, Learned]:
+    """Fit appearance and pose of every label that has exemplars, and add their findings to the report."""
     learned: dict[str, Learned] = {}
     for label in spec.labels:
         same = [e for e in exemplars if e.label == label]
@@ -249,18 +249,18 @@ def _learn(spec: Spec, exemplars: Sequence[Exemplar], lines: _Lines) -> dict[str
     return learned
 
 
-def _areas(spec: Spec, pictures: Pictures, lines: _Lines) -> dict[str, AreaModel]:
-    """The area model of every label; labels whose canvases are the same share one."""
+def _areas(spec: Spec, pictures: Pictures, lines: _ReportLines) -> dict[str, AreaModel]:
+    """Fit the area model of every label; labels with the same canvas polygons share one."""
     models: dict[str, AreaModel] = {}
-    made: dict[tuple[tuple[int, ...], ...], AreaModel] = {}
-    shown = [pictures.load(canvas.image) for canvas in spec.canvases]
+    fitted: dict[tuple[tuple[int, ...], ...], AreaModel] = {}
+    canvas_pictures = [pictures.load(canvas.image) for canvas in spec.canvases]
     for label in spec.labels:
         chosen = tuple(
             tuple(n for n, area in enumerate(canvas.areas) if area.label in (None, label)) for canvas in spec.canvases
         )
-        if chosen not in made:
+        if chosen not in fitted:
             drawn = []
-            for canvas, picture, numbers in zip(spec.canvases, shown, chosen, strict=True):
+            for canvas, picture, numbers in zip(spec.canvases, canvas_pictures, chosen, strict=True):
                 polygons = [canvas.areas[n].polygon for n in numbers]
                 mask = drawn_area(polygons, *picture.shape[:2])
                 if mask.any():
@@ -269,8 +269,8 @@ def _areas(spec: Spec, pictures: Pictures, lines: _Lines) -> dict[str, AreaModel
                     lines.warnings.append(
                         f"canvas {canvas.image.name}: no polygon for {label!r} covers anything; it was left out."
                     )
-            made[chosen] = fit_area(drawn) if drawn else ANYWHERE
-            model = made[chosen]
+            fitted[chosen] = fit_area(drawn) if drawn else ANYWHERE
+            model = fitted[chosen]
             if not drawn:
                 lines.warnings.append(
                     f"label {label!r}: no canvas has a polygon for it; it is placed anywhere. Draw where it may appear."
@@ -283,8 +283,8 @@ def _areas(spec: Spec, pictures: Pictures, lines: _Lines) -> dict[str, AreaModel
             else:
                 lines.findings.append(findings.area(label, model.mode, model.iou))
                 lines.details.append(findings.area_by(label, model.mode, model.iou))
-        models[label] = made[chosen]
-        iou = made[chosen].iou
+        models[label] = fitted[chosen]
+        iou = fitted[chosen].iou
         if iou is not None:
             lines.figures[f"area IoU: {label}"] = iou
     return models
@@ -293,7 +293,7 @@ def _areas(spec: Spec, pictures: Pictures, lines: _Lines) -> dict[str, AreaModel
 def _usable_backgrounds(
     spec: Spec, exemplars: Sequence[Exemplar], parameters: CompositeParameters, warnings: list[str]
 ) -> list[ImageRef]:
-    """The backgrounds that can hold at least the smallest concept of every label."""
+    """Return the backgrounds that can hold at least the smallest concept of every label."""
     need_w, need_h = 0.0, 0.0
     for label in {e.label for e in exemplars}:
         boxes = [e.box for e in exemplars if e.label == label]

@@ -1,6 +1,6 @@
-"""What a fit of the ``composite`` engine found, as sentences: what it means for the previews, and what a person may do.
+"""Sentences for the findings of a ``composite`` fit: the effect on the previews, and what the user can do.
 
-The functions whose names end in ``_by`` give the methods and numbers behind a sentence, for whoever wants to read them.
+Functions whose names end in ``_by`` return the methods and numbers behind a sentence.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from datagen.domain.wording import by_number, counted
 from datagen.synthesis.composite.appearance.appearance_model import AppearanceModel
 from datagen.synthesis.composite.appearance.pose import PosePrior
 
-#: An area model that overlaps canvases it has not seen by less than this predicts them badly.
+#: An area model whose IoU with unseen canvases is below this predicts them badly.
 _POOR_OVERLAP = 0.6
 
 _TONES = {
@@ -55,7 +55,7 @@ _AREAS = {
 
 
 def of_same_part(known: int, boxes: int) -> str:
-    """For how many boxes a background shows the same part without the thing."""
+    """Return the number of boxes for which a background shows the same part without the concept."""
     return (
         f"{known} of {counted(boxes, 'example')} {by_number(known, 'was', 'were')} cut out by comparison with a "
         "background that shows the same part without the thing, which is the closest way. Add such backgrounds for "
@@ -64,7 +64,7 @@ def of_same_part(known: int, boxes: int) -> str:
 
 
 def cut_out(label: str, examples: int) -> str:
-    """How many examples of a label are used."""
+    """Return the number of examples of a label that are used."""
     return (
         f"{label}: {counted(examples, 'example')} {by_number(examples, 'is', 'are')} used. Where labels are off in the "
         "previews, draw the outline of the example, which replaces the automatic cut-out."
@@ -72,13 +72,13 @@ def cut_out(label: str, examples: int) -> str:
 
 
 def cut_out_by(label: str, methods: Mapping[str, int]) -> str:
-    """The methods that cut the examples out, the most frequent first."""
+    """Return the methods that cut the examples out, most frequent first."""
     ranked = sorted(methods.items(), key=lambda item: (-item[1], item[0]))
     return f"{label}: cut out by " + ", ".join(f"{method} ({count})" for method, count in ranked) + "."
 
 
 def soft_edges(label: str) -> str:
-    """That labels reach to the boxes."""
+    """Return the finding that a label's masks extend to the boxes."""
     return (
         f"{label}: its edges are soft, so its labels reach as far as the boxes you drew. Draw outlines if labels "
         "should lie closer."
@@ -86,12 +86,12 @@ def soft_edges(label: str) -> str:
 
 
 def tones(label: str, law: AppearanceModel) -> str:
-    """How the label's tone depends on the background."""
+    """Return how the label's tone depends on the background."""
     return _TONES[law.kind].format(label=label)
 
 
 def tones_by(label: str, law: AppearanceModel) -> str:
-    """The slope of tone over background, and the shares of the blends."""
+    """Return the slope of tone over background, and the shares of the blends."""
     blends = ", ".join(f"{name} {100 * weight:.0f} %" for name, weight in law.weights.items())
     return (
         f"{label}: of a difference between two backgrounds, the share {law.slope:.2f} ± {law.doubt:.2f} appears in its "
@@ -100,22 +100,22 @@ def tones_by(label: str, law: AppearanceModel) -> str:
 
 
 def directions(label: str, prior: PosePrior) -> str:
-    """How the label is turned."""
+    """Return how the label is rotated."""
     return _DIRECTIONS[prior.mode].format(label=label)
 
 
 def directions_by(label: str, prior: PosePrior) -> str:
-    """Why it is turned so, and how much its size varies."""
+    """Return the reason for the rotation mode, and the variation in size."""
     return f"{label}: direction: {prior.mode} ({prior.reason}); sizes vary by {100 * prior.size_log:.0f} %."
 
 
 def area(label: str, mode: str, overlap: float) -> str:
-    """From what the area was learned, and whether it predicts canvases that it has not seen.
+    """Return the basis of the area model, and whether it predicts unseen canvases.
 
     Args:
         label: The label.
         mode: The mode of its area model.
-        overlap: The model's intersection over union with the canvases left out.
+        overlap: The model's intersection over union with held-out canvases.
     """
     if mode not in _AREAS:
         return (
@@ -129,5 +129,5 @@ def area(label: str, mode: str, overlap: float) -> str:
 
 
 def area_by(label: str, mode: str, overlap: float) -> str:
-    """The mode of the area model and its intersection over union."""
+    """Return the mode of the area model and its intersection over union."""
     return f"{label}: area by {mode}; on canvases left out it overlaps what was drawn with an IoU of {overlap:.2f}."

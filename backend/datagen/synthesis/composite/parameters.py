@@ -1,7 +1,7 @@
-"""The composite engine's parameters: what a spec may turn, by how much, and what it changes in the picture.
+"""The composite engine's parameters: their ranges, defaults and effects.
 
-Checked on the way in, so that a wrong one is a sentence and never a silent default. Does not choose values: the
-engine learns from the inputs, these move what it learned, and ``datagen.learning.parameter_refinement`` moves these.
+Values are validated on input: an invalid one raises an error and is never replaced by a default. The parameters adjust
+what the engine learns from the inputs; ``datagen.learning.parameter_refinement`` adjusts the parameters.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, fields
 from datagen.domain.spec import Json
 from datagen.errors import EngineError
 
-#: The smallest and largest value of every number, ends included.
+#: Smallest and largest value of every numeric parameter, inclusive.
 RANGES: dict[str, tuple[float, float]] = {
     "size_factor": (0.2, 5.0),
     "size_spread": (0.0, 3.0),
@@ -28,48 +28,48 @@ RANGES: dict[str, tuple[float, float]] = {
     "variety": (0, 2**31),
 }
 _WHOLE = frozenset({"instances_min", "instances_max", "variety"})
-#: A weight in ``concept_weights`` and ``blend_weights`` lies in this range; 0 means never.
+#: Range of the weights in ``concept_weights`` and ``blend_weights``; 0 means never used.
 WEIGHT_RANGE = (0.0, 100.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompositeParameters:
-    """Every knob with its default: the defaults leave what was learned from the inputs as it is."""
+    """Every parameter with its default; the defaults leave the learned values unchanged."""
 
     #: multiplies the size of every concept
     size_factor: float = 1.0
-    #: multiplies the spread of sizes seen among the concepts; 0 gives each its own size exactly
+    #: multiplies the spread of the concepts' sizes; 0 keeps each concept's own size
     size_spread: float = 1.0
-    #: multiplies the spread of directions seen among the concepts; 0 leaves each as it was photographed
+    #: multiplies the spread of the concepts' directions; 0 keeps each as photographed
     direction_spread: float = 1.0
-    #: multiplies the difference between the concept and what it lies on
+    #: multiplies the difference between the concept and its background
     contrast: float = 1.0
     #: width in pixels over which the concept fades into the background at the edge of its mask
     edge_softness: float = 1.0
-    #: 0 places wherever the canvas polygons might reach, 1 only where they surely do
+    #: 0 places wherever the area is possible, 1 only where it is certain
     place_strictness: float = 0.5
-    #: 0 ignores what surrounds the concept, 1 places only where the surroundings look like those in its photo
+    #: 0 ignores the surroundings, 1 places only where they look like those in the concept's photo
     context_strictness: float = 0.5
-    #: a sample whose contrast-to-noise ratio in the mask is lower is rejected and tried again
+    #: minimum contrast-to-noise ratio in the mask; a placement with a lower one is rejected and retried
     min_contrast: float = 2.0
     #: fewest and most instances in one image
     instances_min: int = 1
     instances_max: int = 1
     #: changes every sample's seed and nothing else
     variety: int = 0
-    #: how often a concept is used, by its key ("<first 12 of the image's digest>:<region>"); 1 where not named
+    #: weight of a concept, by its key ("<first 12 of the image's digest>:<region>"); 1 by default
     concept_weights: Mapping[str, float] = field(default_factory=dict)
-    #: how often a blend is used, by its name; multiplies the weight learned from the concepts; 1 where not named
+    #: weight of a blend, by its name; multiplies the weight learned from the concepts; 1 by default
     blend_weights: Mapping[str, float] = field(default_factory=dict)
-    #: which of a concept's mattes is used, by its key: 0 the best, 1 the second best, …; 0 where not named
+    #: index of the matte used for a concept, by its key: 0 the best, 1 the second best, …; 0 by default
     matte_choices: Mapping[str, int] = field(default_factory=dict)
 
     @staticmethod
     def from_json(body: Mapping[str, Json]) -> CompositeParameters:
-        """The parameters a spec holds; what it does not name has its default.
+        """Build parameters from a spec; missing ones get their default.
 
         Raises:
-            EngineError: a name is unknown, or a value has the wrong kind or is out of range.
+            EngineError: a name is unknown, or a value has the wrong type or is out of range.
         """
         known = {f.name for f in fields(CompositeParameters)}
         if unknown := sorted(set(body) - known):
@@ -95,12 +95,12 @@ class CompositeParameters:
         return parameters
 
     def to_json(self) -> dict[str, Json]:
-        """The mapping ``from_json`` reads; only what differs from the defaults, so that specs stay small."""
-        plain = CompositeParameters()
-        return {k: v for k, v in asdict(self).items() if v != getattr(plain, k)}
+        """Return the mapping that ``from_json`` reads, with non-default values only, so that specs stay small."""
+        defaults = CompositeParameters()
+        return {k: v for k, v in asdict(self).items() if v != getattr(defaults, k)}
 
 
-#: Every parameter's name.
+#: The names of all parameters.
 NAMES = tuple(f.name for f in fields(CompositeParameters))
 
 

@@ -1,6 +1,6 @@
-"""One try at laying one concept on one background: pose → place → blend → check, and why it was turned down.
+"""One attempt to place a concept on a background: pose → place → blend → check, with the reason of a rejection.
 
-A try never writes into the image; it returns the window it would change.
+An attempt never writes to the image; it returns the changed window.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from datagen.synthesis.composite.placement.context_match import fitting_place
 from datagen.synthesis.engine import Mask, Picture
 from datagen.synthesis.intensity import Bools, Floats, channels_as, plain, to_tones
 
-#: Share of the mask that must lie inside the area, and what is put up with in the last tries.
+#: Share of the mask that must lie inside the area, and the share required in the last attempts.
 _INSIDE_SHARE, _INSIDE_SHARE_AT_LAST = 0.9, 0.5
-#: A place whose mismatch exceeds this share of the surroundings' own spread, plus these tones, does not fit.
+#: Largest accepted mismatch of a place: this share of the surroundings' own spread, plus this many tones.
 _WORST_SHARE, _WORST_TONES = 0.65, 15.0
-#: A sample that shows less than this share of the concept's own contrast cannot be seen, whatever the noise.
+#: A change below this share of the concept's own contrast counts as invisible, whatever the noise.
 _OWN_CONTRAST_SHARE = 0.2
-#: Surroundings with this much texture that fit to within this many tones are the concept's own place.
+#: Surroundings with at least this texture and less than this mismatch, in tones, are the concept's original place.
 _COPY_TEXTURE, _COPY_TONES = 6.0, 1.5
-#: Pixels kept free between two instances.
+#: Minimum gap in pixels between two instances.
 _GAP_PX = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Learned:
-    """What was learned of one label: its exemplars, how they lie and how they look."""
+    """The fitted models of one label: its exemplars, pose prior and appearance model."""
 
     exemplars: Sequence[Exemplar]
     prior: PosePrior
@@ -49,7 +49,7 @@ class Learned:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlacementCanvas:
-    """What a concept is laid on: the image so far, where others lie already, and the reduced area."""
+    """The target of a placement: the image so far, the mask of earlier instances, and the reduced area."""
 
     ref: ImageRef
     image: Picture
@@ -60,7 +60,7 @@ class PlacementCanvas:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuasiRandomDraws:
-    """Numbers in 0..1 that visit concepts, sizes, blends and places evenly over the samples of a spec."""
+    """Quasi-random numbers in 0..1 that cover concepts, sizes, blends and places evenly over the samples of a spec."""
 
     concept: float
     size: float
@@ -70,7 +70,7 @@ class QuasiRandomDraws:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlacedInstance:
-    """An instance laid on a background: the window it changes, its new tones there and the pixels that are its own."""
+    """An instance placed on a background: the changed window, its new tones, and the instance's mask."""
 
     top: int
     left: int
@@ -81,7 +81,7 @@ class PlacedInstance:
 
 
 class PlacementAttempt:
-    """Tries of one label."""
+    """Placement attempts for one label."""
 
     def __init__(self, label: str, learned: Learned, parameters: CompositeParameters) -> None:
         self._label, self._learned, self._parameters = label, learned, parameters
@@ -90,13 +90,13 @@ class PlacementAttempt:
         self._blend_names = list(weights)
         self._blends = _cumulative([w * parameters.blend_weights.get(name, 1.0) for name, w in weights.items()])
         self._cutouts = {e.key: Cutout(e) for e in learned.exemplars}
-        #: how unlike its own surroundings a place may be: as unlike as places in its own photo are, and some
-        self._worst = {
+        #: largest accepted mismatch of a place, by exemplar: derived from the spread within its own photo
+        self._largest_mismatch = {
             e.key: _WORST_SHARE * float(e.clean.mean(axis=2).std()) + _WORST_TONES for e in learned.exemplars
         }
 
     def turn(self, even: QuasiRandomDraws) -> Exemplar:
-        """The exemplar whose turn it is."""
+        """Return the scheduled exemplar."""
         return self._learned.exemplars[_pick(self._concepts, even.concept)]
 
     def attempt(
@@ -110,21 +110,27 @@ class PlacementAttempt:
         faithful: bool,
         patient: bool,
     ) -> PlacedInstance | None:
-        """One try; None, with the reason counted in ``rejected``, where it cannot be laid.
+        """Make one attempt. Return None and count the reason in ``rejected`` if it fails.
 
         Args:
-            ground: what it is laid on.
-            even: the sample's even numbers; its size is kept over all tries, so that rejection does not favour a size.
-            chance: the sample's generator; every try draws the same count of numbers from it.
-            rejected: reasons, counted.
-            first: whether place and blend are the even ones, too.
-            faithful: whether the concept is.
-            patient: whether surroundings must fit and the area must hold nearly all; not in the last tries.
+            ground: the target of the placement.
+            even: the sample's quasi-random numbers; all attempts use its size, so that rejection does not bias sizes.
+            chance: the sample's generator; every attempt draws the same count of numbers from it.
+            rejected: counts of rejection reasons.
+            first: whether place and blend are taken from ``even``, too.
+            faithful: whether the concept is taken from ``even``.
+            patient: whether the surroundings must fit and the area must contain nearly all of the mask; false in the
+                last attempts.
         """
         p, law = self._parameters, self._learned.law
-        drawn, blend_at, pick, (noise, loud) = chance.random(), chance.random(), chance.random(), chance.normal(size=2)
+        concept_at, blend_at, pick, (noise, contrast_noise) = (
+            chance.random(),
+            chance.random(),
+            chance.random(),
+            chance.normal(size=2),
+        )
         place_at, jitter, sharper = chance.random(), chance.random(2), chance.random()
-        exemplar = self.turn(even) if faithful else self._learned.exemplars[_pick(self._concepts, drawn)]
+        exemplar = self.turn(even) if faithful else self._learned.exemplars[_pick(self._concepts, concept_at)]
         pose = draw_pose(
             self._learned.prior,
             chance,
@@ -135,13 +141,13 @@ class PlacementAttempt:
         )
         blend = self._blend_names[_pick(self._blends, even.blend if first else blend_at)]
         slope = float(min(max(law.slope + noise * law.doubt, 0.0), 1.0))
-        contrast_factor = p.contrast * float(np.exp(min(max(loud, -2.0), 2.0) * law.contrast_log))
+        contrast_factor = p.contrast * float(np.exp(min(max(contrast_noise, -2.0), 2.0) * law.contrast_log))
         posed = apply_pose(self._cutouts[exemplar.key], pose, crisp=law.two_level)
         if posed is None:
             rejected["too small to be seen"] += 1
             return None
         place = int(ground.places[int((even.place if first else place_at) * len(ground.places))])
-        corner = self._corner(ground, exemplar, posed, place, jitter, pick, patient, rejected)
+        corner = self._find_corner(ground, exemplar, posed, place, jitter, pick, patient, rejected)
         if corner is None:
             return None
         top, left, mismatch = corner
@@ -151,8 +157,8 @@ class PlacementAttempt:
             return None
         before = to_tones(ground.image[window])
         tones = self._blended(before, posed, blend, slope, contrast_factor, sharper)
-        own = float(np.sqrt(plain(np.square(posed.patch - posed.clean))[posed.mask].mean()))
-        seen, contrast = visible(before, tones, posed.mask, least=_OWN_CONTRAST_SHARE * own * contrast_factor)
+        own_contrast = float(np.sqrt(plain(np.square(posed.patch - posed.clean))[posed.mask].mean()))
+        seen, contrast = visible(before, tones, posed.mask, least=_OWN_CONTRAST_SHARE * own_contrast * contrast_factor)
         if np.count_nonzero(seen) < LEAST_VISIBLE * np.count_nonzero(posed.mask):
             rejected["cannot be seen"] += 1
             return None
@@ -160,7 +166,7 @@ class PlacementAttempt:
             top=top,
             left=left,
             tones=tones,
-            mask=_trimmed(seen, posed.mask) if law.two_level else posed.mask,
+            mask=_visible_mask(seen, posed.mask) if law.two_level else posed.mask,
             contrast=contrast,
             steps={
                 "label": self._label,
@@ -180,7 +186,7 @@ class PlacementAttempt:
             },
         )
 
-    def _corner(
+    def _find_corner(
         self,
         ground: PlacementCanvas,
         exemplar: Exemplar,
@@ -191,37 +197,37 @@ class PlacementAttempt:
         patient: bool,
         rejected: Counter[str],
     ) -> tuple[int, int, float] | None:
-        """Top and left of the window, and how far off its surroundings are; None, counted, where there is no place."""
+        """Return top and left of the window and the mismatch; None, with the reason counted, if there is no place."""
         size, full = posed.mask.shape, ground.image.shape[:2]
-        spot = _spot(place, jitter, ground.area.shape, full, size)
+        spot = _window_corner(place, jitter, ground.area.shape, full, size)
         if spot is None:
             rejected["larger than the background"] += 1
             return None
         (top, left), mismatch = spot, 0.0
         strictness = self._parameters.context_strictness
         if patient and strictness > 0:
-            worst = self._worst[exemplar.key]
-            found = fitting_place(ground.image, posed, spot, strictness, ground.area, pick, worst)
-            if found is None:
+            largest_mismatch = self._largest_mismatch[exemplar.key]
+            match = fitting_place(ground.image, posed, spot, strictness, ground.area, pick, largest_mismatch)
+            if match is None:
                 rejected["surroundings do not fit"] += 1
                 return None
-            top, left, mismatch = found.top, found.left, found.mismatch
-            if not found.inside:
+            top, left, mismatch = match.top, match.left, match.mismatch
+            if not match.inside:
                 rejected["leaves the area"] += 1
                 return None
         share = _share_inside(posed.mask, top, left, ground.area, full)
         if share < (_INSIDE_SHARE if patient else _INSIDE_SHARE_AT_LAST):
             rejected["leaves the area"] += 1
             return None
-        if self._own_place(ground, exemplar, posed, top, left, mismatch):
+        if self._is_original_place(ground, exemplar, posed, top, left, mismatch):
             rejected["copies a concept in its own place"] += 1
             return None
         return top, left, mismatch
 
-    def _own_place(
+    def _is_original_place(
         self, ground: PlacementCanvas, exemplar: Exemplar, posed: Posed, top: int, left: int, mismatch: float
     ) -> bool:
-        """Whether the place is where the concept was photographed: the sample would be a copy of a private photo."""
+        """Return whether the place is the concept's original one: the sample would copy a private photo."""
         if exemplar.key.startswith(ground.ref.digest[:12]):
             box = exemplar.box
             rows, columns = posed.mask.shape
@@ -233,13 +239,13 @@ class PlacementAttempt:
     def _blended(
         self, before: Floats, posed: Posed, blend: str, slope: float, contrast: float, sharper: float
     ) -> Floats:
-        """The window's new tones [h, w, c].
+        """Return the window's new tones [h, w, c].
 
-        ``sharper`` is from 0, an edge as photographed, to 1, one that fades twice over: photos differ in focus, and a
-        model that is shown one softness alone took the rims of other things for the concept.
+        ``sharper`` ranges from 0, an edge as photographed, to 1, an edge faded twice. Photos differ in focus: a model
+        trained with a single edge softness mistook the rims of other objects for the concept.
         """
         channels = before.shape[2]
-        laying = BlendRegion(
+        region = BlendRegion(
             background=before,
             patch=channels_as(posed.patch, channels),
             clean=channels_as(posed.clean, channels),
@@ -248,18 +254,18 @@ class PlacementAttempt:
             opacity=posed.opacity,
             slope=slope,
         )
-        changed = (BLENDS[blend](laying) - before) * np.float32(contrast)
+        changed = (BLENDS[blend](region) - before) * np.float32(contrast)
         return np.asarray(np.minimum(np.maximum(before + changed, 0), 255), np.float32)
 
 
-def _trimmed(seen: Bools, mask: Bools) -> Bools:
-    """The mask where the picture changed: what had the concept's tone already is not labelled as it."""
+def _visible_mask(seen: Bools, mask: Bools) -> Bools:
+    """Return the mask where the picture changed: pixels that already had the concept's tone are not labelled."""
     solid = cv2.morphologyEx(seen.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
     return np.asarray((solid > 0) & mask)
 
 
 def _cumulative(weights: Sequence[float]) -> list[float]:
-    """Cumulative shares; weights that are all zero count as equal."""
+    """Return cumulative shares; weights that are all zero count as equal."""
     values = np.asarray(weights, np.float64)
     values = values if values.sum() > 0 else np.ones_like(values)
     shares: list[float] = (np.cumsum(values) / values.sum()).tolist()
@@ -270,15 +276,15 @@ def _pick(shares: Sequence[float], at: float) -> int:
     return min(bisect_right(shares, at), len(shares) - 1)
 
 
-def _spot(
+def _window_corner(
     place: int, jitter: npt.NDArray[np.float64], seen: tuple[int, ...], full: tuple[int, ...], size: tuple[int, ...]
 ) -> tuple[int, int] | None:
-    """Top and left of a window centred on a place of the reduced area, moved into the image; None: too big."""
+    """Return top and left of a window centred on a place and shifted into the image; None if it is too large."""
     row, column = divmod(int(place), seen[1])
     centre_y, centre_x = (row + jitter[0]) * full[0] / seen[0], (column + jitter[1]) * full[1] / seen[1]
     if size[0] > full[0] or size[1] > full[1]:
         return None
-    # the rim stays inside, too: surroundings on every side are what makes a mask not cut off
+    # the rim stays inside, too: a mask with surroundings on every side is not cut off
     return (
         int(min(max(centre_y - size[0] / 2, 0), full[0] - size[0])),
         int(min(max(centre_x - size[1] / 2, 0), full[1] - size[1])),
@@ -286,7 +292,7 @@ def _spot(
 
 
 def _share_inside(mask: Bools, top: int, left: int, area: Bools, full: tuple[int, ...]) -> float:
-    """The share of the mask's pixels that lie in the reduced area."""
+    """Return the share of the mask's pixels that lie in the reduced area."""
     ys, xs = mask.nonzero()
     step = max(1, len(ys) // 256)
     rows = (ys[::step] + top) * area.shape[0] // full[0]

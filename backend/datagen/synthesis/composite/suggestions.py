@@ -1,7 +1,7 @@
-"""Proposals for annotators: the outline that would be cut out of each box, and the area that would be learned.
+"""Suggestions for annotators: the outline cut out of each box, and the area learned from the canvases.
 
-What is proposed is what the engine would use, so that a wrong matte or area is seen, and can be corrected, before
-anything is synthesized.
+Suggestions are what the engine would use, so that annotators can see and correct a wrong matte or area before anything
+is synthesized.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from datagen.synthesis.engine import Picture, Pictures
 from datagen.synthesis.intensity import Bools
 from datagen.synthesis.masks import outlines
 
-#: A person moves corners by hand: an outline may run this far from the exact one to have fewer of them, pixels.
+#: Simplification tolerance of outlines in pixels; fewer corners are easier to edit by hand.
 _TOLERANCE_PX = 0.7
-#: Parts of a proposed area that cover less than this share of the photo are crumbs.
+#: Parts of a suggested area that cover less than this share of the photo are dropped.
 _SMALLEST_SHARE = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProposedOutline:
-    """The outline found in one box; empty where nothing stands out in it."""
+    """The outline found in one box; empty if nothing stands out in it."""
 
     label: str
     box: Box
@@ -39,22 +39,24 @@ class ProposedOutline:
 def propose_outlines(
     concept: ConceptImage, picture: Picture, templates: Templates | None = None
 ) -> tuple[ProposedOutline, ...]:
-    """What would be cut out of each box of a concept photo that nobody outlined by hand."""
+    """Return the cut-out of each box of a concept photo that has no drawn outline."""
     boxes = {region.box for region in concept.regions if not region.outline}
     exemplars, _ = cut_out(concept, picture, {}, templates)
     return tuple(
         ProposedOutline(
-            label=one.label,
-            box=one.box,
-            outline=() if one.method == "box" else _few_corners(outlines(one.mask, (one.frame.left, one.frame.top))),
+            label=exemplar.label,
+            box=exemplar.box,
+            outline=()
+            if exemplar.method == "box"
+            else _few_corners(outlines(exemplar.mask, (exemplar.frame.left, exemplar.frame.top))),
         )
-        for one in exemplars
-        if one.box in boxes
+        for exemplar in exemplars
+        if exemplar.box in boxes
     )
 
 
 def learn_area(canvases: Sequence[CanvasImage], pictures: Pictures) -> AreaModel | None:
-    """The area learned from all polygons of these canvases, whatever their label; None where none covers anything."""
+    """Fit the area to all polygons of these canvases, whatever their label; None if no polygon covers a pixel."""
     drawn: list[tuple[Picture, Bools]] = []
     for canvas in canvases:
         picture = pictures.load(canvas.image)
@@ -65,7 +67,7 @@ def learn_area(canvases: Sequence[CanvasImage], pictures: Pictures) -> AreaModel
 
 
 def propose_areas(model: AreaModel, picture: Picture) -> tuple[Polygon, ...]:
-    """Where the model would place the thing on a photo nobody drew on, as polygons in its pixels."""
+    """Return the area that the model predicts on a photo without polygons, as polygons in its pixels."""
     height, width = picture.shape[:2]
     allowed = model.allowed(model.likelihood(picture), 0.5).astype(np.uint8)
     opened = np.asarray(cv2.morphologyEx(allowed, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)))
@@ -83,6 +85,6 @@ def _few_corners(polygons: Sequence[Polygon]) -> tuple[Polygon, ...]:
 
 
 def _simplified(points: tuple[Point, ...]) -> tuple[Point, ...]:
-    """Fewer corners (Douglas-Peucker), at least three."""
+    """Return fewer corners (Douglas-Peucker), at least three."""
     short = cv2.approxPolyDP(np.asarray(points, np.float32)[:, None], _TOLERANCE_PX, True)[:, 0]
     return tuple((float(x), float(y)) for x, y in short) if len(short) >= 3 else points

@@ -1,1 +1,1 @@
-"""How a placed instance looks: contrast, blending, pose and visibility."""
+"""Appearance of a placed instance: contrast, blending, pose and visibility."""

@@ -1,8 +1,8 @@
-"""The concept's law of appearance, measured: how its tone depends on what it lies on, and which blends obey that.
+"""Appearance model of a concept: how its tone depends on the background, and which blends reproduce that.
 
-The slope of the concepts' tones over their surroundings' tells the law: 0 is absolute (a hole is dark wherever it is),
-1 additive. Where the surroundings of the few concepts do not differ enough, that is said. Blends are then scored by
-leaving one concept out: every other concept is laid in its place, on its clean surroundings, and compared with it.
+The slope of the concepts' tones over their surroundings' tones determines the kind: 0 is absolute (a hole is dark on
+any background), 1 is additive. The kind is "undetermined" if the surroundings of the concepts do not differ enough.
+Blends are scored by leaving one concept out: other concepts are placed on its clean surroundings and compared with it.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from datagen.synthesis.composite.appearance.pose import Cutout, Pose, Posed, app
 from datagen.synthesis.composite.extraction.exemplars import Exemplar
 from datagen.synthesis.intensity import Bools, Floats, channels_as, is_two_level, spread
 
-#: Places and concepts tried for the blends' scores; with more the fit takes longer and says no more.
+#: Numbers of places and of concepts per place for the blends' scores; more make the fit slower but not better.
 _PLACES, _VISITORS = 12, 4
-#: Blends that need two-level pictures, and those that make greys such pictures do not have.
+#: Blends that need two-level pictures, and blends that produce greys, which such pictures do not have.
 _NEEDS_TWO_LEVELS = frozenset({"two-level"})
 _MAKES_GREYS = frozenset({"soft", "residual", "ratio", "following", "gradient"})
-#: Deviation of the logarithm of the contrast where a single example says nothing about it, and its bounds.
+#: Deviation of the logarithm of the contrast for a single example, and its bounds for several.
 _CONTRAST_LOG_ALONE = 0.05
 _CONTRAST_LOG_RANGE = (0.0, 0.2)
-#: A blend whose weight would be smaller is not used.
+#: Minimum weight of a blend that is used.
 _LEAST_WEIGHT = 0.03
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppearanceModel:
-    """What was measured of one label.
+    """The appearance model of one label.
 
-    ``slope`` and its standard error ``doubt``; ``kind`` in words; ``contrast_log`` the deviation of the logarithm of
-    the concepts' contrast; ``weights`` of the blends, summing to 1; ``scores`` the leave-one-concept-out errors behind
-    them (in standard deviations of the concepts; lower is better).
+    ``slope`` has the standard error ``doubt``; ``kind`` names it in words. ``contrast_log`` is the deviation of the
+    logarithm of the concepts' contrast. ``weights`` are the blends' weights, summing to 1. ``scores`` are their
+    leave-one-concept-out errors (in standard deviations of the concepts; lower is better).
     """
 
     kind: str
@@ -50,7 +50,7 @@ class AppearanceModel:
 
 
 def fit_appearance_model(exemplars: Sequence[Exemplar]) -> AppearanceModel:
-    """The law of one label's exemplars (at least one)."""
+    """Fit the appearance model to one label's exemplars (at least one)."""
     slope, doubt = _slope(exemplars)
     two_level = sum(is_two_level(e.patch[~e.mask]) for e in exemplars) > len(exemplars) / 2
     if two_level:
@@ -71,18 +71,18 @@ def fit_appearance_model(exemplars: Sequence[Exemplar]) -> AppearanceModel:
         two_level=two_level,
         contrast_log=0.0 if two_level else _contrast_log(exemplars),
         weights=_weights(errors),
-        scores={name: float(np.mean(found)) for name, found in errors.items() if len(found)},
+        scores={name: float(np.mean(blend_errors)) for name, blend_errors in errors.items() if len(blend_errors)},
     )
 
 
 def _slope(exemplars: Sequence[Exemplar]) -> tuple[float, float]:
-    """Slope of the concepts' tones over their surroundings', shrunk to one half by what the few cannot tell."""
+    """Return slope and standard error of the concepts' tones over their surroundings', with a prior slope of 1/2."""
     inside = np.array([e.patch[core(e.mask)].mean(axis=0).mean() for e in exemplars])
     under = np.array([e.clean[core(e.mask)].mean(axis=0).mean() for e in exemplars])
     if len(exemplars) < 3:
         return 0.5, 1.0
     x, y = under - under.mean(), inside - inside.mean()
-    # a prior slope of 1/2 ± 1/2 and a tone's scatter of at least 2: nothing is certain from nothing
+    # a prior slope of 1/2 ± 1/2 and a scatter of at least 2 tones keep the estimate of few exemplars uncertain
     raw = float((x @ y) / max(x @ x, 1e-6))
     scatter = max(float(np.square(y - raw * x).sum()) / max(len(x) - 2, 1), 4.0)
     trust = float(x @ x) / scatter + 4.0
@@ -98,7 +98,7 @@ def _contrast_log(exemplars: Sequence[Exemplar]) -> float:
 def _left_out_errors(
     exemplars: Sequence[Exemplar], slope: float, two_level: bool
 ) -> dict[str, npt.NDArray[np.float64]]:
-    """Of every blend the errors over pairs of a place and a visitor, paired over blends; empty for one exemplar."""
+    """Return each blend's errors over the same pairs of a place and a visiting concept; empty for one exemplar."""
     usable = [
         name
         for name in BLENDS
@@ -107,28 +107,28 @@ def _left_out_errors(
     places = list(exemplars)[:_PLACES]
     if len(places) < 2:
         return {name: np.zeros(0) for name in usable}
-    still = Pose(degrees=0.0, scale=1.0, mirrored=False)
-    posed = [p for p in (apply_pose(Cutout(e), still, crisp=two_level) for e in places) if p is not None]
+    identity = Pose(degrees=0.0, scale=1.0, mirrored=False)
+    posed = [p for p in (apply_pose(Cutout(e), identity, crisp=two_level) for e in places) if p is not None]
     channels = min(p.patch.shape[2] for p in posed)  # grey and colour photos are compared in grey
     posed = [replace(p, patch=channels_as(p.patch, channels), clean=channels_as(p.clean, channels)) for p in posed]
     truths = np.array([_features(p.patch, p.mask) for p in posed])
     scale = truths.std(axis=0) + 4.0
     errors: dict[str, list[float]] = {name: [] for name in usable}
-    for at, place in enumerate(posed):
+    for index, place in enumerate(posed):
         for step in range(1, min(_VISITORS, len(posed) - 1) + 1):
-            visitor = posed[(at + step * max(1, len(posed) // (_VISITORS + 1))) % len(posed)]
+            visitor = posed[(index + step * max(1, len(posed) // (_VISITORS + 1))) % len(posed)]
             if visitor is place:
                 continue
-            laying = _visit(place, visitor, slope)
+            region = _visit(place, visitor, slope)
             for name in usable:
-                after = np.where(laying.mask[:, :, None], BLENDS[name](laying), laying.background)
-                made = _features(np.clip(after, 0, 255), laying.mask)
-                errors[name].append(float(np.abs((made - truths[at]) / scale).mean()))
-    return {name: np.array(found) for name, found in errors.items()}
+                after = np.where(region.mask[:, :, None], BLENDS[name](region), region.background)
+                features = _features(np.clip(after, 0, 255), region.mask)
+                errors[name].append(float(np.abs((features - truths[index]) / scale).mean()))
+    return {name: np.array(values) for name, values in errors.items()}
 
 
 def _visit(place: Posed, visitor: Posed, slope: float) -> BlendRegion:
-    """The visitor laid in the middle of the place's clean surroundings, cut or mirrored out to its size."""
+    """Return the visitor centred on the place's clean surroundings, cropped or padded by mirroring to its size."""
     rows, columns = visitor.mask.shape
     pads = [(max(0, (want - have + 1) // 2),) * 2 for want, have in zip((rows, columns), place.mask.shape, strict=True)]
     ground = np.pad(place.clean, (*pads, (0, 0)), mode="symmetric")
@@ -146,21 +146,23 @@ def _visit(place: Posed, visitor: Posed, slope: float) -> BlendRegion:
 
 
 def _weights(errors: dict[str, npt.NDArray[np.float64]]) -> dict[str, float]:
-    """Weights that fall with a blend's error beyond the best's, in units of what the pairs leave in doubt."""
-    means = {name: float(found.mean()) if len(found) else 0.0 for name, found in errors.items()}
+    """Return weights that decrease with a blend's excess error over the best, in units of its standard error."""
+    means = {name: float(blend_errors.mean()) if len(blend_errors) else 0.0 for name, blend_errors in errors.items()}
     best = min(means, key=lambda name: (means[name], name))
-    raw = {}
-    for name, found in errors.items():
-        gap = found - errors[best]
-        doubt = float(gap.std() / np.sqrt(len(gap))) if len(gap) else 1.0
-        raw[name] = float(np.exp(-(means[name] - means[best]) / (2 * doubt + 0.05 * means[best] + 1e-6)))
-    total = sum(raw.values())
-    kept = {name: weight / total for name, weight in raw.items() if weight / total >= _LEAST_WEIGHT}
+    raw_weights = {}
+    for name, blend_errors in errors.items():
+        gap = blend_errors - errors[best]
+        standard_error = float(gap.std() / np.sqrt(len(gap))) if len(gap) else 1.0
+        raw_weights[name] = float(
+            np.exp(-(means[name] - means[best]) / (2 * standard_error + 0.05 * means[best] + 1e-6))
+        )
+    total = sum(raw_weights.values())
+    kept = {name: weight / total for name, weight in raw_weights.items() if weight / total >= _LEAST_WEIGHT}
     return {name: weight / sum(kept.values()) for name, weight in kept.items()}
 
 
 def _features(tones: Floats, mask: Bools) -> npt.NDArray[np.float64]:
-    """What a concept in its place looks like: tones inside, the step at its edge, the edge's sharpness, texture."""
+    """Return features of a placed concept: tones inside, the step at its edge, the edge's sharpness, texture."""
     kernel = np.ones((3, 3), np.uint8)
     solid = mask.astype(np.uint8)
     inner = mask & ~cv2.erode(solid, kernel, iterations=2).astype(bool)
@@ -170,18 +172,18 @@ def _features(tones: Floats, mask: Bools) -> npt.NDArray[np.float64]:
     edge = cv2.morphologyEx(solid, cv2.MORPH_GRADIENT, kernel) > 0
     steep = np.hypot(cv2.Sobel(plain, cv2.CV_32F, 1, 0), cv2.Sobel(plain, cv2.CV_32F, 0, 1)) / 8
     fine = plain - cv2.blur(plain, (3, 3))
-    found = [*tones[middle].mean(axis=0), *np.quantile(plain[mask], (0.1, 0.9))]
-    found += [float(plain[inner].mean() - plain[outer].mean()) if outer.any() else 0.0]
-    found += [
+    features = [*tones[middle].mean(axis=0), *np.quantile(plain[mask], (0.1, 0.9))]
+    features += [float(plain[inner].mean() - plain[outer].mean()) if outer.any() else 0.0]
+    features += [
         float(steep[edge].mean()),
         float(np.quantile(steep[edge], 0.9)),
         spread(fine[mask]),
         float(fine[mask].std()),
     ]
-    return np.array(found, np.float64)
+    return np.array(features, np.float64)
 
 
 def core(mask: Bools) -> Bools:
-    """The mask without its rim, where that leaves anything."""
+    """Return the mask without its rim, or the whole mask if nothing else is left."""
     inner = cv2.erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
     return inner if inner.any() else mask

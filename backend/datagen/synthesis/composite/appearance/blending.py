@@ -1,7 +1,7 @@
-"""The blend bank: ways to lay a concept's pixels over a background, all as plain functions on small windows.
+"""Blend functions: methods to combine a concept's pixels with a background, on small windows.
 
-Every blend gets a ``BlendRegion`` and returns the window's new tones [h, w, c]; only those under the mask are
-used. Which blend suits a concept is not decided here: see ``datagen.synthesis.composite.appearance.appearance_model``.
+Every blend takes a ``BlendRegion`` and returns the window's new tones [h, w, c]; only those under the mask are used.
+``datagen.synthesis.composite.appearance.appearance_model`` chooses the blends that suit a concept.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from datagen.synthesis.intensity import Bools, Floats
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlendRegion:
-    """What a blend needs: tones [h, w, c], mask [h, w], ``fade`` and ``opacity`` [h, w, 1] in 0..1.
+    """The input of a blend: tones [h, w, c], mask [h, w], ``fade`` and ``opacity`` [h, w, 1] in 0..1.
 
-    ``patch`` and ``clean`` are the concept's window with and without it; ``opacity`` is how much of a photographed
-    pixel is the concept: through the rest shines what it was photographed on. ``fade`` is how far the concept is let
-    in at the mask's edge. ``slope`` is how far the concept's tone follows its surroundings', from 0 (not at all) to 1
-    (wholly).
+    ``patch`` and ``clean`` are the concept's window with and without the concept. ``opacity`` is the concept's share of
+    a photographed pixel; the rest is its original background. ``fade`` is the blending weight of the concept, which
+    decreases at the mask's edge. ``slope`` is the degree to which the concept's tone follows its surroundings, from 0
+    (not at all) to 1 (fully).
     """
 
     background: Floats
@@ -36,9 +36,9 @@ class BlendRegion:
 
     @property
     def own(self) -> Floats:
-        """The concept's tones [h, w, c], with the new background in place of the old where that shines through.
+        """The concept's tones [h, w, c], with the new background in place of the original one in mixed pixels.
 
-        The compositing equation with a known background on both sides (Smith and Blinn 1996): no halo of the old one.
+        This is the compositing equation with known backgrounds (Smith and Blinn 1996); it avoids halos of the original.
         """
         return np.asarray(self.patch + (1 - self.opacity) * (self.background - self.clean), np.float32)
 
@@ -46,52 +46,52 @@ class BlendRegion:
 Blend = Callable[[BlendRegion], Floats]
 
 
-def hard(laying: BlendRegion) -> Floats:
-    """The concept's own tones with a hard edge: what two-level pictures and sharp cuts have."""
-    return laying.own
+def hard(region: BlendRegion) -> Floats:
+    """Use the concept's tones with a hard edge, as in two-level pictures and sharp cuts."""
+    return region.own
 
 
-def soft(laying: BlendRegion) -> Floats:
-    """The concept's own tones, faded at the edge: for what has an absolute tone, such as a hole."""
-    return np.asarray(laying.background + laying.fade * (laying.own - laying.background))
+def soft(region: BlendRegion) -> Floats:
+    """Use the concept's tones, faded at the edge: for concepts with an absolute tone, such as holes."""
+    return np.asarray(region.background + region.fade * (region.own - region.background))
 
 
-def residual(laying: BlendRegion) -> Floats:
-    """The concept's difference from its own clean surroundings, added: for what adds to or takes from what is there."""
-    return np.asarray(laying.background + laying.fade * (laying.patch - laying.clean))
+def residual(region: BlendRegion) -> Floats:
+    """Add the concept's difference from its clean surroundings: for concepts that lighten or darken a background."""
+    return np.asarray(region.background + region.fade * (region.patch - region.clean))
 
 
-def ratio(laying: BlendRegion) -> Floats:
-    """The concept as a factor on what it lies on: for shade, stain, and all that the light is multiplied by."""
-    # 8 tones keep a nearly black surrounding from exploding the factor
-    factor = np.clip((laying.patch + 8) / (laying.clean + 8), 0.05, 4.0)
-    return np.asarray(laying.background * (1 + laying.fade * (factor - 1)))
+def ratio(region: BlendRegion) -> Floats:
+    """Multiply the background by the concept's factor: for shade, stains and other attenuation of light."""
+    # an offset of 8 tones bounds the factor on nearly black surroundings
+    factor = np.clip((region.patch + 8) / (region.clean + 8), 0.05, 4.0)
+    return np.asarray(region.background * (1 + region.fade * (factor - 1)))
 
 
-def following(laying: BlendRegion) -> Floats:
-    """The concept's tones, shifted by as much as the measured law says that they follow their surroundings'."""
-    shift = _smooth(laying.background, laying.mask) - _smooth(laying.clean, laying.mask)
-    wanted = laying.own + laying.opacity * laying.slope * shift
-    return np.asarray(laying.background + laying.fade * (wanted - laying.background))
+def following(region: BlendRegion) -> Floats:
+    """Shift the concept's tones by the slope times the difference between new and original surroundings."""
+    shift = _mean_tone(region.background, region.mask) - _mean_tone(region.clean, region.mask)
+    wanted = region.own + region.opacity * region.slope * shift
+    return np.asarray(region.background + region.fade * (wanted - region.background))
 
 
-def gradient(laying: BlendRegion) -> Floats:
-    """Poisson blending (Pérez et al. 2003), solved as Poisson blending is a membrane (Farbman et al. 2009).
+def gradient(region: BlendRegion) -> Floats:
+    """Apply Poisson blending (Pérez et al. 2003), computed by a membrane (Farbman et al. 2009).
 
-    The concept's tones plus the smooth membrane through what the background differs by along the mask's edge. Nothing
-    is eroded, and the window's own border needs no margin.
+    The result is the concept's tones plus a smooth membrane through the background's differences along the mask's edge.
+    No erosion is needed, and the window's border needs no margin.
     """
-    return np.asarray(laying.patch + membrane(laying.background - laying.patch, ~laying.mask))
+    return np.asarray(region.patch + membrane(region.background - region.patch, ~region.mask))
 
 
-def two_level(laying: BlendRegion) -> Floats:
-    """For pictures of two tones: the other tone wherever the concept has another than its clean surroundings."""
-    low, high = (float(v) for v in np.quantile(laying.background, (0.02, 0.98)))
-    if high - low < 32:  # a window of one tone: the concept's own window knows the other
-        low, high = (float(v) for v in np.quantile(laying.patch, (0.02, 0.98)))
+def two_level(region: BlendRegion) -> Floats:
+    """Swap the two tones of a two-level picture where the concept's tone differs from its clean surroundings."""
+    low, high = (float(v) for v in np.quantile(region.background, (0.02, 0.98)))
+    if high - low < 32:  # a window of a single tone: take both tones from the concept's window
+        low, high = (float(v) for v in np.quantile(region.patch, (0.02, 0.98)))
     middle = 0.5 * (low + high)
-    differs = (laying.patch > middle) != (laying.clean > middle)
-    return np.where(differs, np.where(laying.patch > middle, high, low), laying.background).astype(np.float32)
+    differs = (region.patch > middle) != (region.clean > middle)
+    return np.where(differs, np.where(region.patch > middle, high, low), region.background).astype(np.float32)
 
 
 BLENDS: dict[str, Blend] = {
@@ -105,7 +105,7 @@ BLENDS: dict[str, Blend] = {
 }
 
 
-def _smooth(tones: Floats, mask: Bools) -> Floats:
-    """The mean tone of the mask's place, [1, 1, c]: what a concept's tone may follow, without texture."""
+def _mean_tone(tones: Floats, mask: Bools) -> Floats:
+    """Return the mean tone at the mask, [1, 1, c]: the surroundings' tone without texture."""
     weight = cv2.dilate(mask.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
     return np.asarray(tones[weight].mean(axis=0)[None, None], np.float32)

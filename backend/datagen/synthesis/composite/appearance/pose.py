@@ -1,8 +1,8 @@
-"""How a concept is turned, mirrored and scaled before it is laid down, learned from how the concepts lie.
+"""Rotation, mirroring and scaling of a concept before placement, with a prior learned from the examples.
 
-The prior looks at two directions: that of the surroundings (brush marks, traces) and that of the things themselves. One
-direction shared by all is kept; two at right angles allow quarter turns; none at all allows any turn. Sizes and
-proportions vary by the kernel-density bandwidth of those seen.
+The prior uses two directions: that of the surroundings (brush marks, traces) and that of the concepts themselves. A
+single shared direction is kept; two directions at right angles allow quarter turns; no shared direction allows any
+turn. Sizes and proportions vary by the kernel-density bandwidth of the examples.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from datagen.synthesis.composite.extraction.background_inpainting import grain_d
 from datagen.synthesis.composite.extraction.exemplars import Exemplar
 from datagen.synthesis.intensity import Bools, Floats
 
-#: Pixels of surroundings kept round a posed mask: what the context match compares and a blend needs.
+#: Pixels of surroundings kept round a posed mask, for the context match and the blends.
 RIM_PX = 5
 #: Doubled-angle resultant above which directions count as shared; a uniform sample of 8 exceeds .6 in 5 % of cases.
 _SHARED = 0.6
-#: A thing at least this much longer than wide has a direction.
+#: Smallest ratio of length to width of a concept that has a direction.
 _ELONGATED = 1.4
-#: Smallest and largest standard deviation of a turn, in degrees, where a direction is kept.
+#: Smallest and largest standard deviation of a rotation, in degrees, when a direction is kept.
 _TURN_RANGE = (6.0, 25.0)
-#: Standard deviation of the logarithm of the size where a single example says nothing about sizes.
+#: Standard deviation of the logarithm of the size for a single example, and its range for several.
 _SIZE_LOG_ALONE = 0.15
 _SIZE_LOG_RANGE = (0.05, 0.25)
 #: The same for the proportions: the logarithm of longer over wider.
@@ -39,7 +39,7 @@ _NORMAL = NormalDist()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PosePrior:
-    """How poses are drawn: ``mode`` is "kept", "quarter turns" or "any turn"; ``degrees`` the turn's deviation.
+    """Distribution of poses: ``mode`` is "kept", "quarter turns" or "any turn"; ``degrees`` is the turn's deviation.
 
     ``size_log`` and ``stretch_log`` are the deviations of the logarithms of size and proportions.
     """
@@ -53,9 +53,9 @@ class PosePrior:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pose:
-    """Clockwise turn in degrees, scale, and whether mirrored left to right before turning.
+    """Clockwise rotation in degrees, scale, and whether the photo is mirrored left to right before rotation.
 
-    ``stretch`` is how much wider than high the photo is made before that, its area kept.
+    ``stretch`` is the factor of width over height applied before rotation; the area is kept.
     """
 
     degrees: float
@@ -68,7 +68,7 @@ class Pose:
 class Posed:
     """A cut-out in its pose: ``patch`` and ``clean`` [h, w, c], ``mask`` [h, w] with a rim of RIM_PX false pixels.
 
-    ``opacity`` [h, w, 1] in 0..1, or 1 where it is that throughout.
+    ``opacity`` is [h, w, 1] in 0..1, or the number 1 if every pixel is opaque.
     """
 
     patch: Floats
@@ -78,7 +78,7 @@ class Posed:
 
 
 def learn_pose(exemplars: Sequence[Exemplar]) -> PosePrior:
-    """The prior of one label's exemplars."""
+    """Fit the pose prior to one label's exemplars."""
     sizes = [0.5 * float(np.log(max(int(e.mask.sum()), 1))) for e in exemplars]
     vary = partial(
         PosePrior,
@@ -90,9 +90,9 @@ def learn_pose(exemplars: Sequence[Exemplar]) -> PosePrior:
     for directions, whose in ((around, "their surroundings"), (own, "the things")):
         if len(directions) < max(2, len(exemplars) / 2):
             continue
-        # the fourth-order mean names a pair of axes; each of the two must be there more than once
+        # the fourth-order mean gives a pair of axes; each axis must occur at least twice
         axis = 0.25 * float(np.angle(np.exp(4j * directions).mean()))
-        across = _off(directions, axis) > np.deg2rad(60)
+        across = _angles_to_axis(directions, axis) > np.deg2rad(60)
         if _resultant(directions, 4) >= _SHARED and min(across.sum(), (~across).sum()) >= 2:
             return vary(
                 mode="quarter turns",
@@ -101,17 +101,17 @@ def learn_pose(exemplars: Sequence[Exemplar]) -> PosePrior:
             )
         if _resultant(directions, 2) >= _SHARED:
             main = 0.5 * float(np.angle(np.exp(2j * directions).mean()))
-            degrees = float(np.clip(np.rad2deg(1.4826 * np.median(_off(directions, main))), *_TURN_RANGE))
+            degrees = float(np.clip(np.rad2deg(1.4826 * np.median(_angles_to_axis(directions, main))), *_TURN_RANGE))
             return vary(mode="kept", degrees=degrees, reason=f"{whose} share one direction, ± {degrees:.0f}°")
     return vary(mode="any turn", degrees=180.0, reason="no direction is shared")
 
 
 def bandwidth(seen: Sequence[float], alone: float, within: tuple[float, float]) -> float:
-    """The deviation that fills the gaps between the values seen without reaching far beyond them (Silverman's rule).
+    """Return the deviation that fills gaps between the values without extending far beyond them (Silverman's rule).
 
     Args:
-        seen: the values, one an exemplar.
-        alone: what is returned where there is but one.
+        seen: the values, one per exemplar.
+        alone: the result for fewer than two values.
         within: the smallest and largest deviation returned.
     """
     if len(seen) < 2:
@@ -128,9 +128,9 @@ def draw_pose(
     size_spread: float,
     direction_spread: float,
 ) -> Pose:
-    """A pose at random; a spread of 0 leaves size, or direction, side and proportions, as photographed.
+    """Draw a random pose. A spread of 0 keeps the size, or direction, mirroring and proportions, as photographed.
 
-    ``size_at`` in 0..1 says which size among those likely: the caller spreads it evenly.
+    ``size_at`` in 0..1 is the quantile of the size; the caller distributes it evenly.
     """
     turn, side, quarter, wider = chance.normal(), chance.random(), int(chance.integers(4)), chance.normal()
     noise = _NORMAL.inv_cdf(min(max(size_at, 0.02), 0.98))
@@ -141,41 +141,41 @@ def draw_pose(
     degrees = min(max(turn, -2.0), 2.0) * min(prior.degrees, 90.0) * direction_spread
     match prior.mode:
         case "any turn":
-            # reviewers who want less of it get a turn about the photographed direction
+            # with less spread, rotations stay about the photographed direction
             degrees = float(chance.uniform(-180, 180)) * min(1.0, direction_spread)
         case "quarter turns":
-            # a resampled two-level picture has greys it never had: exact quarters only
+            # exact quarter turns only: resampling adds greys to a two-level picture
             degrees = 90.0 * quarter if direction_spread >= 0.25 else 0.0
         case _:
-            # upside down keeps a direction, too
+            # a rotation by 180 degrees keeps the direction, too
             degrees += 180.0 if quarter >= 2 and direction_spread >= 0.5 else 0.0
     return Pose(degrees=degrees, scale=scale, mirrored=side < 0.5, stretch=stretch)
 
 
 class Cutout:
-    """An exemplar made ready for being posed many times."""
+    """An exemplar prepared for repeated posing."""
 
     def __init__(self, exemplar: Exemplar) -> None:
         ys, xs = np.nonzero(exemplar.mask)
         self.centre = np.array([xs.mean(), ys.mean()])
         corners = np.array([[x, y] for x in (xs.min(), xs.max()) for y in (ys.min(), ys.max())], np.float64).T
-        #: the corners of the mask's box as seen from its centre [2, 4]
+        #: the corners of the mask's box relative to the mask's centre [2, 4]
         self.corners = corners - self.centre[:, None]
         self.mask = exemplar.mask.astype(np.float32)
         self.mixed = bool(exemplar.opacity.min() < 1)
         self.channels = exemplar.patch.shape[2]
         behind = [exemplar.opacity[:, :, None], exemplar.clean] if self.mixed else [exemplar.clean]
-        # OpenCV warps up to four channels at once; the clean ones come last, the opacity before them
+        # OpenCV warps up to four channels at once; the clean channels come last, preceded by the opacity
         split = 2 * self.channels + self.mixed > 4
         parts = [[exemplar.thing], behind] if split else [[exemplar.thing, *behind]]
         self.layers = [np.concatenate(part, axis=2) for part in parts]
 
 
 def apply_pose(cutout: Cutout, pose: Pose, *, crisp: bool = False) -> Posed | None:
-    """The cut-out in that pose; None where nothing of the mask is left at that size.
+    """Return the cut-out in that pose; None if the mask is empty at that size.
 
-    ``crisp`` takes the nearest pixel instead of a mean, and each for wholly the concept or not at all: a two-level
-    picture has no tones between.
+    ``crisp`` uses the nearest pixel instead of interpolation and full opacity, because a two-level picture has no
+    intermediate tones.
     """
     angle = np.deg2rad(pose.degrees)
     cos, sin = round(float(np.cos(angle)), 12) * pose.scale, round(float(np.sin(angle)), 12) * pose.scale
@@ -185,7 +185,7 @@ def apply_pose(cutout: Cutout, pose: Pose, *, crisp: bool = False) -> Posed | No
     spread = linear @ cutout.corners
     low, end = np.floor(spread.min(axis=1)) - 1, np.ceil(spread.max(axis=1)) + 2
     width, height = (int(v) for v in end - low)
-    # a whole shift: mirrored or turned by a quarter, pixels land on pixels and are not resampled
+    # an integer shift: with mirroring or quarter turns, pixels map to pixels without resampling
     matrix = np.empty((2, 3))
     matrix[:, :2], matrix[:, 2] = linear, np.rint(-linear @ cutout.centre - low)
     whole = cv2.warpAffine(cutout.mask, matrix, (width, height), flags=cv2.INTER_LINEAR) >= 0.5
@@ -207,13 +207,13 @@ def apply_pose(cutout: Cutout, pose: Pose, *, crisp: bool = False) -> Posed | No
 
 
 def fade(posed: Posed, softness: float) -> Floats:
-    """How far the concept is let in, [h, w, 1]: it rises over ``softness`` pixels inwards from the mask's edge."""
+    """Return the blending weight, [h, w, 1]: it rises over ``softness`` pixels inwards from the mask's edge."""
     depth = cv2.distanceTransform(posed.mask.astype(np.uint8), cv2.DIST_L2, 3)
     return np.asarray(np.minimum(depth / (softness + 0.5), 1), np.float32)[:, :, None]
 
 
 def _slenderness(mask: Bools) -> float:
-    """The logarithm of how much longer than wide a mask is."""
+    """Return the logarithm of a mask's length over its width."""
     if np.count_nonzero(mask) < 3:
         return 0.0
     spreads, _ = _spreads(mask)
@@ -222,7 +222,7 @@ def _slenderness(mask: Bools) -> float:
 
 
 def _axis(mask: Bools) -> tuple[float, bool]:
-    """The direction of a mask's longer axis, radians, and whether it is long enough to have one."""
+    """Return the direction of a mask's longer axis in radians, and whether the mask is elongated."""
     if np.count_nonzero(mask) < 3:
         return 0.0, False
     spreads, axes = _spreads(mask)
@@ -230,26 +230,28 @@ def _axis(mask: Bools) -> tuple[float, bool]:
 
 
 def _spreads(mask: Bools) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """The variances [2] of a mask's pixels along its shorter and its longer axis, and the axes as columns [2, 2]."""
+    """Return the variances [2] of a mask's pixels along its shorter and longer axis, and the axes as columns [2, 2]."""
     ys, xs = np.nonzero(mask)
-    found = np.linalg.eigh(np.cov(np.stack([xs, ys])) + 1e-6 * np.eye(2))
-    return found.eigenvalues, found.eigenvectors
+    eigen = np.linalg.eigh(np.cov(np.stack([xs, ys])) + 1e-6 * np.eye(2))
+    return eigen.eigenvalues, eigen.eigenvectors
 
 
 def _texture_direction(exemplar: Exemplar) -> tuple[float, bool]:
-    """The direction along which the surroundings run, radians, and whether they have one."""
-    found = grain_direction(exemplar.patch, ~cv2.dilate(exemplar.mask.astype(np.uint8), np.ones((5, 5))).astype(bool))
-    return (0.0, False) if found is None else (float(np.arctan2(found[1], found[0])), True)
+    """Return the direction of the surroundings' texture in radians, and whether there is one."""
+    direction = grain_direction(
+        exemplar.patch, ~cv2.dilate(exemplar.mask.astype(np.uint8), np.ones((5, 5))).astype(bool)
+    )
+    return (0.0, False) if direction is None else (float(np.arctan2(direction[1], direction[0])), True)
 
 
-def _directions(found: Sequence[tuple[float, bool]]) -> npt.NDArray[np.float64]:
-    return np.array([angle for angle, certain in found if certain])
+def _directions(measured: Sequence[tuple[float, bool]]) -> npt.NDArray[np.float64]:
+    return np.array([angle for angle, certain in measured if certain])
 
 
 def _resultant(directions: npt.NDArray[np.float64], fold: int) -> float:
     return float(np.abs(np.exp(1j * fold * directions).mean()))
 
 
-def _off(directions: npt.NDArray[np.float64], axis: float) -> npt.NDArray[np.float64]:
-    """How far, from 0 to a quarter turn in radians, directions are off an axis."""
+def _angles_to_axis(directions: npt.NDArray[np.float64], axis: float) -> npt.NDArray[np.float64]:
+    """Return the angles between directions and an axis, from 0 to π/2."""
     return np.asarray(np.abs((directions - axis + np.pi / 2) % np.pi - np.pi / 2))

@@ -1,4 +1,4 @@
-"""Whether a change can be seen: contrast to noise, and which pixels of a mask visibly changed."""
+"""Visibility of a change: its contrast-to-noise ratio, and the pixels of a mask that changed visibly."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ import numpy as np
 
 from datagen.synthesis.intensity import Bools, Floats, plain, spread
 
-#: Noise counts as at least this many tones: no eye sees less, and a flat background has none at all.
+#: Minimum noise in tones: smaller changes are invisible to the eye, and a flat background has no noise.
 _LEAST_NOISE = 2.0
-#: A pixel changed visibly when it did by this many times the noise.
+#: Smallest visible change of a pixel, in multiples of the noise.
 _SEEN = 2.0
-#: Share of a mask that must have changed visibly.
+#: Minimum share of a mask that must change visibly.
 LEAST_VISIBLE = 0.4
 
 
 def visible(before: Floats, after: Floats, mask: Bools, least: float = 0.0) -> tuple[Bools, float]:
-    """Which pixels of the mask changed visibly, and the contrast-to-noise ratio of the change within it.
+    """Return which pixels of the mask changed visibly, and the contrast-to-noise ratio of the change within it.
 
-    Noise is what a small blur takes from the background; contrast is the change's root mean square.
+    Noise is the part of the background that a small blur removes. Contrast is the change's root mean square.
 
     Args:
         before, after: the window's tones [h, w, c].
         mask: the concept's pixels [h, w], at least one.
-        least: a change of fewer tones than this is not visible either.
+        least: smallest visible change in tones, whatever the noise.
     """
     noise = max(spread(before - cv2.blur(before, (5, 5)).reshape(before.shape)), _LEAST_NOISE)
     change = np.sqrt(plain(np.square(after - before)))

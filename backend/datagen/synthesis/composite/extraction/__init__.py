@@ -1,1 +1,1 @@
-"""Cutting an example out of its photo: mattes, outlines, the background behind it."""
+"""Extraction of examples from their photos: mattes, outlines and the background behind them."""

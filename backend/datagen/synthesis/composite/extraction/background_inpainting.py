@@ -1,11 +1,11 @@
-"""What a photo would look like without the thing in the box: a clean fill, and how well it can be trusted.
+"""Background inpainting: fills a box as if the concept were absent, and estimates the error of the fill.
 
-Three fills are tried. *Twin*: the place elsewhere in the same photo whose surroundings look most like the surroundings
-of the box (exemplar-based filling, Criminisi et al. 2004, with the whole box as one patch), its tones shifted by a
-smooth membrane so that they meet the rim. *Grain*: on a texture that runs in one direction, every line of it carried
-on through the box. *Membrane*: the rim's tones interpolated smoothly inwards (pull-push, Gortler et al. 1996). The one
-is kept that best predicts a ring just outside the box, unseen. Where an aligned clean photo (``template``) predicts the
-ring about as well, it is preferred: it alone has seen what is in the box.
+Three fills are tried. *Twin*: the place in the same photo whose surroundings are most similar to those of the box
+(exemplar-based filling, Criminisi et al. 2004, with the whole box as one patch); its tones are shifted by a smooth
+membrane to match the rim. *Grain*: on a texture with one direction, every line is continued through the box.
+*Membrane*: the rim's tones are interpolated smoothly inwards (pull-push, Gortler et al. 1996). The fill that best
+predicts a held-out ring just outside the box is kept. An aligned clean photo (``template``) that predicts the ring
+about as well is preferred, because it alone shows the actual background inside the box.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ import numpy.typing as npt
 from datagen.domain.geometry import Box
 from datagen.synthesis.intensity import NEAR_A_LEVEL, Bools, Floats, grey, is_two_level, to_tones
 
-#: Half the side, in box sides, of the neighbourhood searched for a twin: enough for a texture to recur.
+#: Half the side, in box sides, of the neighbourhood searched for a twin; textures repeat within it.
 _REACH = 6.0
-#: No search further than this many pixels each way: the search's time is quadratic in it.
+#: Largest search distance in pixels in each direction; the search time is quadratic in it.
 _REACH_PX = 160
-#: A texture this coherent (0 none, 1 parallel lines) has a direction.
+#: Minimum coherence (0 none, 1 parallel lines) of a texture that has a direction.
 COHERENT = 0.35
-#: A template is believed when it misses the ring by no more than this many times what the best fill does, or tones.
+#: A template is used if its error on the ring is at most this many times that of the best fill, or this many tones.
 _TEMPLATE_SHARE, _TEMPLATE_TONES = 1.5, 6.0
-#: Known pixels averaged on either side of a line through the hole.
+#: Number of known pixels averaged on either side of a line through the hole.
 _LINE_PX = 4
 
 
@@ -54,7 +54,7 @@ class Frame:
 
 
 def around(box: Box, margin: float, width: int, height: int) -> Frame:
-    """The whole pixels within ``margin`` pixels of ``box``, inside an image of that size."""
+    """Return the whole pixels within ``margin`` pixels of ``box``, clipped to an image of that size."""
     return Frame(
         left=max(0, int(np.floor(box.x - margin))),
         top=max(0, int(np.floor(box.y - margin))),
@@ -64,7 +64,7 @@ def around(box: Box, margin: float, width: int, height: int) -> Frame:
 
 
 def inside(box: Box, frame: Frame) -> Bools:
-    """Which pixels of ``frame`` the box touches, [h, w]."""
+    """Return which pixels of ``frame`` the box touches, [h, w]."""
     rows, columns = frame.shape
     hole = np.zeros((rows, columns), bool)
     hole[
@@ -75,7 +75,7 @@ def inside(box: Box, frame: Frame) -> Bools:
 
 
 def membrane(values: Floats, known: Bools) -> Floats:
-    """``values`` [h, w, c] with the unknown pixels filled smoothly from the known ones (pull-push)."""
+    """Return ``values`` [h, w, c] with the unknown pixels filled smoothly from the known ones (pull-push)."""
     if known.all():
         return values
     if not known.any():
@@ -102,10 +102,10 @@ def membrane(values: Floats, known: Bools) -> Floats:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clean:
-    """A window without its thing: ``tones`` [h, w, c], and how far off the fill was on a ring it had not seen.
+    """A window without its concept: ``tones`` [h, w, c], and the error of the fill on a held-out ring.
 
-    ``error`` is the median over that ring's pixels of the distance in tones, all channels together, ``worst`` what one
-    pixel in ten exceeds.
+    ``error`` is the median over the ring's pixels of the distance in tones, over all channels together; ``worst`` is
+    the 90th percentile.
     """
 
     tones: Floats
@@ -117,13 +117,13 @@ class Clean:
 def clean_fill(
     picture: npt.NDArray[Any], box: Box, frame: Frame, taken: Sequence[Box], template: Floats | None = None
 ) -> Clean:
-    """``frame`` as it would be without the thing in ``box``.
+    """Return ``frame`` as it would be without the concept in ``box``.
 
     Args:
         picture: the whole photo.
-        box: what is filled; inside ``frame``.
+        box: the area to fill; inside ``frame``.
         frame: the window returned.
-        taken: every box of the photo: no twin is taken from there.
+        taken: all boxes of the photo; twins do not overlap them.
         template: the frame as an aligned clean photo shows it, tones [h, w, c].
     """
     tones = to_tones(picture[frame.slices])
@@ -135,7 +135,7 @@ def clean_fill(
     known = ~hole & ~others
     if not known.any():
         return Clean(tones=tones, error=0.0, worst=0.0, method="none")
-    # both fills are judged on a ring that neither was allowed to see
+    # every fill is evaluated on a ring that is held out
     ring = cv2.dilate(hole.astype(np.uint8), np.ones((7, 7), np.uint8)).astype(bool) & known
     blind = known & ~ring if (known & ~ring).any() else known
     fills: dict[str, Callable[[Bools], Floats]] = {"membrane": lambda seen: membrane(tones, seen)}
@@ -145,12 +145,12 @@ def clean_fill(
     direction = grain_direction(tones, known)
     if direction is not None:
         fills["grain"] = lambda seen: along_grain(tones, seen, direction)
-    usual: Callable[[Floats], Any] = np.median
+    average: Callable[[Floats], Any] = np.median
     if is_two_level(tones[known]):
-        # the median pixel of such a picture is right by any fill: only the mean tells where the edge was missed
-        fills, usual = {name: _without_greys(fill, tones, known) for name, fill in fills.items()}, np.mean
+        # any fill predicts the median pixel of such a picture; only the mean shows a missed edge
+        fills, average = {name: _without_greys(fill, tones, known) for name, fill in fills.items()}, np.mean
     misses = {name: _distance(fill(blind), tones, ring) for name, fill in fills.items()}
-    best = min(misses, key=lambda name: (usual(misses[name]), name))
+    best = min(misses, key=lambda name: (average(misses[name]), name))
     if template is not None:
         fills["template"] = lambda seen: template + membrane(tones - template, seen)
         misses["template"] = _distance(fills["template"](blind), tones, ring)
@@ -162,12 +162,12 @@ def clean_fill(
 
 
 def grain_direction(tones: Floats, known: Bools) -> tuple[float, float] | None:
-    """The unit vector (x, y) along which the texture of the known pixels runs; None where it has no direction."""
+    """Return the unit vector (x, y) of the texture's direction in the known pixels; None if it has none."""
     plain = np.ascontiguousarray(tones.mean(axis=2))
     dx, dy = (cv2.Sobel(plain, cv2.CV_32F, *order, ksize=3) for order in ((1, 0), (0, 1)))
     sure = cv2.erode(known.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
     dx, dy = dx[sure], dy[sure]
-    # gradients count by their strength, not its square: one strong border is not the texture
+    # gradients are weighted by strength, not by its square, so that one strong border does not dominate
     weight = 1 / (np.hypot(dx, dy) + 1.0)
     xx, yy, xy = (float((a * b * weight).sum()) for a, b in ((dx, dx), (dy, dy), (dx, dy)))
     if float(np.hypot(xx - yy, 2 * xy)) < COHERENT * (xx + yy + 1e-6):
@@ -177,33 +177,33 @@ def grain_direction(tones: Floats, known: Bools) -> tuple[float, float] | None:
 
 
 def along_grain(tones: Floats, known: Bools, direction: tuple[float, float]) -> Floats:
-    """``tones`` with every unknown pixel taken from the known ones on its line, both ways, the nearer counting more.
+    """Return ``tones`` with unknown pixels interpolated along the texture's lines, nearer known pixels weighted more.
 
-    Lines of the texture go on through the hole; what does not reach a known pixel on either side keeps the membrane.
+    Pixels whose line reaches no known pixel on either side keep the membrane.
     """
     filled = membrane(tones, known)
     ys, xs = (v.astype(np.float32) for v in np.nonzero(~known))
     total = np.zeros((len(ys), tones.shape[2]), np.float32)
     weights = np.zeros(len(ys), np.float32)
     height, width = known.shape
-    for way in (1.0, -1.0):
-        got, count = np.zeros_like(total), np.zeros(len(ys), np.float32)
+    for sign in (1.0, -1.0):
+        sums, count = np.zeros_like(total), np.zeros(len(ys), np.float32)
         reach = np.zeros(len(ys), np.float32)
         for step in range(1, height + width):
-            px, py = xs + way * step * direction[0], ys + way * step * direction[1]
+            px, py = xs + sign * step * direction[0], ys + sign * step * direction[1]
             column, row = np.rint(px).astype(int), np.rint(py).astype(int)
             within = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-            wanting = within & (count < _LINE_PX)
-            if not wanting.any():
+            incomplete = within & (count < _LINE_PX)
+            if not incomplete.any():
                 break
-            hit = np.flatnonzero(wanting)
+            hit = np.flatnonzero(incomplete)
             hit = hit[known[row[hit], column[hit]]]
-            got[hit] += tones[row[hit], column[hit]]
+            sums[hit] += tones[row[hit], column[hit]]
             count[hit] += 1
             reach[hit[reach[hit] == 0]] = step
-        met = count > 0
-        weight = np.where(met, 1 / (reach + _LINE_PX), 0).astype(np.float32)
-        total[met] += (got[met] / count[met][:, None]) * weight[met][:, None]
+        has_known = count > 0
+        weight = np.where(has_known, 1 / (reach + _LINE_PX), 0).astype(np.float32)
+        total[has_known] += (sums[has_known] / count[has_known][:, None]) * weight[has_known][:, None]
         weights += weight
     reached = weights > 0
     rows, columns = ys[reached].astype(int), xs[reached].astype(int)
@@ -212,7 +212,7 @@ def along_grain(tones: Floats, known: Bools, direction: tuple[float, float]) -> 
 
 
 def _without_greys(fill: Callable[[Bools], Floats], tones: Floats, known: Bools) -> Callable[[Bools], Floats]:
-    """The fill for a picture of two tones: what lies between the two has the one that it is nearer to."""
+    """Return the fill for a two-level picture: intermediate tones are replaced by the nearer of the two."""
     plain = tones[known].mean(axis=1)
     bright = plain > 0.5 * (plain.min() + plain.max())
     low, high = tones[known][~bright].mean(axis=0), tones[known][bright].mean(axis=0)
@@ -220,7 +220,7 @@ def _without_greys(fill: Callable[[Bools], Floats], tones: Floats, known: Bools)
 
     def of_two_tones(seen: Bools) -> Floats:
         filled = fill(seen)
-        # how far along the way from the dark tone to the bright one
+        # position between the dark tone (0) and the bright one (1)
         share = ((filled - low) @ (high - low) / span)[:, :, None]
         between = np.abs(share - 0.5) < 0.5 - NEAR_A_LEVEL
         return np.where(between, np.where(share > 0.5, high, low), filled).astype(np.float32)
@@ -229,12 +229,12 @@ def _without_greys(fill: Callable[[Bools], Floats], tones: Floats, known: Bools)
 
 
 def _distance(guess: Floats, truth: Floats, ring: Bools) -> Floats:
-    """How far off each pixel of the ring is, in tones, [n]; one zero where the ring is empty."""
+    """Return the error of each pixel of the ring in tones, [n]; a single zero if the ring is empty."""
     return np.sqrt(np.square(guess - truth).sum(axis=2))[ring] if ring.any() else np.zeros(1, np.float32)
 
 
 def _twin(picture: npt.NDArray[Any], frame: Frame, known: Bools, taken: Sequence[Box]) -> Floats | None:
-    """The window elsewhere whose known pixels are most like those of ``frame``; None where there is no room."""
+    """Return another window whose known pixels are most similar to those of ``frame``; None if there is no room."""
     height, width = picture.shape[:2]
     rows, columns = frame.shape
     reach_x, reach_y = (int(min(_REACH_PX, _REACH * side)) for side in (columns, rows))
@@ -248,7 +248,7 @@ def _twin(picture: npt.NDArray[Any], frame: Frame, known: Bools, taken: Sequence
     cost[~np.isfinite(cost)] = np.inf
     hole_rows, hole_columns = np.flatnonzero((~known).any(axis=1)), np.flatnonzero((~known).any(axis=0))
     for box in taken:
-        # the hole's image at the candidate must not touch a box
+        # the hole at the candidate position must not touch a box
         y0 = int(np.floor(box.y)) - top - int(hole_rows[-1])
         x0 = int(np.floor(box.x)) - left - int(hole_columns[-1])
         y1 = int(np.ceil(box.bottom)) - top - int(hole_rows[0])

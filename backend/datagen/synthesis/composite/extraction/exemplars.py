@@ -1,4 +1,4 @@
-"""Exemplars: each concept box as a cut-out with its matte, its clean surroundings, and a key that people can trace."""
+"""Exemplars: cut-outs of concept boxes with matte, clean surroundings, and a traceable key."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from datagen.synthesis.composite.extraction.reference_alignment import Templates
 from datagen.synthesis.engine import Picture
 from datagen.synthesis.intensity import Bools, Floats, is_two_level, to_tones
 
-#: Pixels of surroundings kept round a box, at least, and as a share of its longer side.
+#: Margin kept round a box: at least this many pixels, and this share of its longer side.
 _MARGIN_PX, _MARGIN_SHARE = 8.0, 0.6
-#: Surroundings beyond this many pixels say nothing about the thing and cost time.
+#: Largest margin in pixels; wider ones add time but no information.
 _MARGIN_MOST_PX = 64.0
-#: An edge at least this many pixels wide, on the median of a label's concepts, is soft, …
+#: Minimum width in pixels of a soft edge, as the median of a label's concepts.
 SOFT_EDGE_PX = 3.5
-#: … if the mattes fill at least this share of their boxes: a line fills little of its box, and the pixels beside it are
-#: not its edge.
+#: Minimum share of their boxes that the mattes of soft concepts fill: a line fills little of its box, and the pixels
+#: beside it are not its edge.
 _COMPACT_SHARE = 0.3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exemplar:
-    """One example of the thing, cut out.
+    """One example of a concept, cut out.
 
-    ``patch`` and ``clean`` are tones [h, w, c] of the window ``frame`` of its photo, with and without the thing, and
-    ``thing`` has nothing but the thing on the clean window; ``mask`` [h, w] is true on it; ``opacity`` [h, w] in 0..1
-    is how much of a pixel it is, below 1 at its edge only.
+    ``patch`` and ``clean`` are tones [h, w, c] of the window ``frame`` of its photo, with and without the concept.
+    ``thing`` is the clean window with the concept and no other change. ``mask`` [h, w] is true on the concept.
+    ``opacity`` [h, w] in 0..1 is the concept's share of a pixel, below 1 only at its edge.
     """
 
     key: str
@@ -50,7 +50,7 @@ class Exemplar:
 
     @property
     def in_words(self) -> str:
-        """What people know it by."""
+        """The name shown to users."""
         return _in_words(self.name, self.key)
 
 
@@ -59,13 +59,13 @@ def _in_words(name: str, key: str) -> str:
 
 
 def exemplar_key(concept: ConceptImage, region: int) -> str:
-    """What parameters and provenance call an exemplar: the start of its photo's digest and the region's number."""
+    """Return an exemplar's key in parameters and provenance: its photo's digest (12 digits) and region index."""
     return f"{concept.image.digest[:12]}:{region}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A box with every matte made of what is in it, best first."""
+    """A box with all mattes of its content, best first."""
 
     key: str
     name: str
@@ -81,32 +81,32 @@ class Candidate:
 def cut_out(
     concept: ConceptImage, picture: Picture, choices: Mapping[str, int], templates: Templates | None = None
 ) -> tuple[tuple[Exemplar, ...], tuple[str, ...]]:
-    """The exemplars of one concept photo by itself, and a sentence for every region that needed a way out.
+    """Return the exemplars of a single concept photo, and a sentence for every region that needed a fallback.
 
     Args:
         concept: the photo and its regions.
         picture: its pixels.
-        choices: which matte to use, by key, where not the best (``CompositeParameters.matte_choices``).
-        templates: where clean photos of the same part are looked for; None looks for none.
+        choices: index of the matte to use, by key; the best by default (``CompositeParameters.matte_choices``).
+        templates: the search for clean photos of the same part; None disables it.
     """
-    found, said = candidates(concept, picture, templates)
-    made, more = choose(found, choices)
-    return made, said + more
+    boxes, warnings = candidates(concept, picture, templates)
+    exemplars, choice_warnings = choose(boxes, choices)
+    return exemplars, warnings + choice_warnings
 
 
 def candidates(
     concept: ConceptImage, picture: Picture, templates: Templates | None = None
 ) -> tuple[tuple[Candidate, ...], tuple[str, ...]]:
-    """Every usable box of a concept photo with its mattes, and a sentence for every one that needed a way out.
+    """Return every usable box of a concept photo with its mattes, and a sentence for every box that needed a fallback.
 
     Args:
         concept: the photo and its regions.
         picture: its pixels.
-        templates: where clean photos of the same part are looked for; None looks for none.
+        templates: the search for clean photos of the same part; None disables it.
     """
     height, width = picture.shape[:2]
-    made: list[Candidate] = []
-    said: list[str] = []
+    usable: list[Candidate] = []
+    warnings: list[str] = []
     boxes = [region.box for region in concept.regions]
     undrawn = templates is not None and any(not region.outline for region in concept.regions)
     template = templates.aligned(picture, boxes, concept.image.name) if templates and undrawn else None
@@ -114,7 +114,7 @@ def candidates(
         where = f"concept {concept.image.name}, box {number + 1}"
         box = region.box
         if box.right <= 0 or box.bottom <= 0 or box.x >= width or box.y >= height or min(box.width, box.height) < 1:
-            said.append(f"{where}: the box covers no pixel of the photo; it was left out. Draw it again.")
+            warnings.append(f"{where}: the box covers no pixel of the photo; it was left out. Draw it again.")
             continue
         margin = min(_MARGIN_MOST_PX, max(_MARGIN_PX, _MARGIN_SHARE * max(box.width, box.height)))
         frame = around(box, margin, width, height)
@@ -125,16 +125,16 @@ def candidates(
         )
         drawn = drawn_matte(region.outline, frame)
         if region.outline and not drawn:
-            said.append(
+            warnings.append(
                 f"{where}: the drawn outline covers no pixel, so the thing was cut out from its box. Draw the "
                 "outline again."
             )
         if hole.mean() > 0.999:
-            said.append(
+            warnings.append(
                 f"{where}: the box covers the whole photo, so nothing shows what lies round the thing; "
                 "its clean surroundings are guessed. Draw the box closer."
             )
-        made.append(
+        usable.append(
             Candidate(
                 key=exemplar_key(concept, number),
                 name=concept.image.name,
@@ -147,48 +147,55 @@ def candidates(
                 ranked=(drawn,) if drawn else mattes(tones, clean, hole),
             )
         )
-    return tuple(made), tuple(said)
+    return tuple(usable), tuple(warnings)
 
 
 def choose(found: Sequence[Candidate], choices: Mapping[str, int]) -> tuple[tuple[Exemplar, ...], tuple[str, ...]]:
-    """One matte for every candidate, the candidates of a label agreeing with one another; and sentences."""
+    """Choose a matte for every candidate, by agreement within its label. Return the exemplars and sentences."""
     ranked: dict[str, tuple[Matte, ...]] = {}
     soft: set[str] = set()
     two_level: set[str] = set()
-    for label in {one.label for one in found}:
-        same = [one for one in found if one.label == label]
-        if sum(is_two_level(one.patch[~one.hole]) for one in same) > len(same) / 2:
+    for label in {candidate.label for candidate in found}:
+        of_label = [candidate for candidate in found if candidate.label == label]
+        if sum(is_two_level(candidate.patch[~candidate.hole]) for candidate in of_label) > len(of_label) / 2:
             two_level.add(label)
-        mattes_of = agreed([one.ranked for one in same], [one.hole for one in same])
-        shares = [of_one[0].mask.sum() / one.hole.sum() for one, of_one in zip(same, mattes_of, strict=True)]
-        edges = [of_one[0].edge for of_one in mattes_of]
+        mattes_of = agreed([candidate.ranked for candidate in of_label], [candidate.hole for candidate in of_label])
+        shares = [
+            candidate_mattes[0].mask.sum() / candidate.hole.sum()
+            for candidate, candidate_mattes in zip(of_label, mattes_of, strict=True)
+        ]
+        edges = [candidate_mattes[0].edge for candidate_mattes in mattes_of]
         if float(np.median(edges)) >= SOFT_EDGE_PX and float(np.median(shares)) >= _COMPACT_SHARE:
             soft.add(label)
-        for one, of_one in zip(same, mattes_of, strict=True):
-            found_none = of_one[0].method in ("drawn", "box")
-            ranked[one.key] = of_one if found_none or label not in soft else to_the_box(of_one, one.hole)
-    made: list[Exemplar] = []
-    said: list[str] = []
-    for one in found:
-        matte = ranked[one.key][min(choices.get(one.key, 0), len(ranked[one.key]) - 1)]
+        for candidate, candidate_mattes in zip(of_label, mattes_of, strict=True):
+            fixed = candidate_mattes[0].method in ("drawn", "box")
+            ranked[candidate.key] = (
+                candidate_mattes if fixed or label not in soft else to_the_box(candidate_mattes, candidate.hole)
+            )
+    exemplars: list[Exemplar] = []
+    warnings: list[str] = []
+    for candidate in found:
+        matte = ranked[candidate.key][min(choices.get(candidate.key, 0), len(ranked[candidate.key]) - 1)]
         if matte.method == "box":
-            said.append(
-                f"{_in_words(one.name, one.key)}: nothing in the box stands out from its "
+            warnings.append(
+                f"{_in_words(candidate.name, candidate.key)}: nothing in the box stands out from its "
                 "surroundings; the ellipse inside the box is used as its label. Draw its outline, or remove the box."
             )
-        opacity, thing = np.ones(matte.mask.shape, np.float32), one.patch
-        if one.label not in two_level:  # a picture of two tones has no mixed ones
-            measured = ranked[one.key][1] if matte.method.endswith("to the box") else matte
-            opacity, thing = unmixed(one.patch, one.clean.tones, matte.mask, measured.mask, soft=one.label in soft)
-        made.append(
+        opacity, thing = np.ones(matte.mask.shape, np.float32), candidate.patch
+        if candidate.label not in two_level:  # a picture of two tones has no mixed pixels
+            measured = ranked[candidate.key][1] if matte.method.endswith("to the box") else matte
+            opacity, thing = unmixed(
+                candidate.patch, candidate.clean.tones, matte.mask, measured.mask, soft=candidate.label in soft
+            )
+        exemplars.append(
             Exemplar(
-                key=one.key,
-                name=one.name,
-                label=one.label,
-                box=one.box,
-                frame=one.frame,
-                patch=one.patch,
-                clean=one.clean.tones,
+                key=candidate.key,
+                name=candidate.name,
+                label=candidate.label,
+                box=candidate.box,
+                frame=candidate.frame,
+                patch=candidate.patch,
+                clean=candidate.clean.tones,
                 mask=matte.mask,
                 thing=thing,
                 opacity=opacity,
@@ -196,4 +203,4 @@ def choose(found: Sequence[Candidate], choices: Mapping[str, int]) -> tuple[tupl
                 score=matte.score,
             )
         )
-    return tuple(made), tuple(said)
+    return tuple(exemplars), tuple(warnings)

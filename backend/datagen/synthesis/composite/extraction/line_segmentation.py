@@ -1,8 +1,8 @@
-"""Thin lines, such as cracks and scratches, told from texture by how long they run.
+"""Line segmentation: separates thin lines, such as cracks and scratches, from texture by their length.
 
-Pixel by pixel a faint crack is no stronger than the grain it lies on; added up along its own direction it is. So the
-picture is filtered by short bars at every direction but that of the grain (oriented second-derivative filters, Freeman
-and Adelson 1991), and what is stronger than all that lies outside the box is a line.
+A single pixel of a faint crack is no stronger than the grain around it, but its sum along the crack's direction is. The
+picture is therefore filtered with short bars in every direction except that of the grain (oriented second-derivative
+filters, Freeman and Adelson 1991). A response stronger than those outside the box is a line.
 """
 
 from __future__ import annotations
@@ -16,52 +16,52 @@ import numpy.typing as npt
 from datagen.synthesis.composite.extraction.background_inpainting import grain_direction
 from datagen.synthesis.intensity import Bools, Floats
 
-#: Deviations of a bar along and across, pixels, and in how many directions it is laid.
+#: Deviations of a bar along and across, in pixels, and the number of directions.
 _ALONG_PX, _ACROSS_PX, _DIRECTIONS = 5.0, 1.0, 16
-#: Directions within this many degrees of the grain are the grain's.
+#: Directions within this many degrees of the grain are not filtered.
 _OF_THE_GRAIN = 15.0
-#: A line begins where it is stronger than the first share of what lies outside the box, and goes on above the second.
+#: Quantiles of the strength outside the box above which a line starts, and above which it continues.
 _BEGINS, _FOLLOWED = 0.998, 0.97
-#: Texture reaches the first at no more than this many times the second: beyond are edges of the part, or holes in it.
+#: Largest ratio of the first to the second for texture; larger values come from edges of the part or holes in it.
 _TEXTURE_MOST = 2.0
-#: Both are at least these shares of the line's own strength.
+#: Lower bounds of both, as shares of the line's own strength.
 _OWN_BEGINS, _OWN_FOLLOWED = 0.65, 0.35
-#: A pixel beside a line belongs to it when it differs by this share of the strongest within reach.
+#: A pixel beside a line belongs to it if it differs by this share of the largest difference within this reach.
 _BESIDE, _REACH_PX = 0.35, 3
-#: A line's area over the square of its half width: 4 for each time that it is longer than wide; a disc has π.
+#: Minimum area of a line over the square of its half width: about 4 times length over width; a disc has π.
 _LONG = 12.0
-#: Pixels round the box that are looked at.
+#: Pixels round the box that are analysed.
 _ROUND_PX = 24
-#: Fewer pixels outside the box than this do not tell what the texture does.
+#: Minimum number of pixels outside the box for statistics of the texture.
 _LEAST_OUTSIDE = 50
 
 
 def line_matte(tones: Floats, clean: Floats, hole: Bools) -> Bools | None:
-    """The thin lines in ``hole`` [h, w], or None where there are none that the texture round it does not have, too.
+    """Return the thin lines in ``hole`` [h, w]; None if there are none stronger than the surrounding texture.
 
     Args:
         tones: the window as photographed, [h, w, c], 0 to 255.
-        clean: the same window without the thing.
+        clean: the same window without the concept.
         hole: true inside the box, [h, w].
     """
     near = round_the(hole)
     matte = np.zeros(hole.shape, bool)
-    found = _line(tones[near], clean[near], hole[near])
-    if found is None:
+    line = _line(tones[near], clean[near], hole[near])
+    if line is None:
         return None
-    matte[near] = found
+    matte[near] = line
     return matte
 
 
 def hysteresis(weak: Bools, strong: Bools) -> Bools:
-    """The parts of ``weak`` that hold a pixel of ``strong`` (Canny's second step)."""
+    """Return the parts of ``weak`` that contain a pixel of ``strong`` (Canny's second step)."""
     _, parts = cv2.connectedComponents(weak.astype(np.uint8), connectivity=8)
     kept = np.unique(parts[strong & weak])
     return np.isin(parts, kept[kept > 0])
 
 
 def round_the(hole: Bools) -> tuple[slice, slice]:
-    """The rows and columns of the box and of as much round it as tells what the texture does."""
+    """Return the rows and columns of the box and of a margin that is sufficient for the texture's statistics."""
     rows, columns = np.flatnonzero(hole.any(axis=1)), np.flatnonzero(hole.any(axis=0))
     return (
         slice(max(0, rows[0] - _ROUND_PX), rows[-1] + 1 + _ROUND_PX),
@@ -71,13 +71,13 @@ def round_the(hole: Bools) -> tuple[slice, slice]:
 
 def _line(tones: Floats, clean: Floats, hole: Bools) -> Bools | None:
     difference = tones - clean
-    size = np.sqrt(np.square(difference).sum(axis=2))
-    way = difference[hole & (size >= np.quantile(size[hole], 0.93))].mean(axis=0)
-    length = float(np.linalg.norm(way))
+    distance = np.sqrt(np.square(difference).sum(axis=2))
+    tone_direction = difference[hole & (distance >= np.quantile(distance[hole], 0.93))].mean(axis=0)
+    length = float(np.linalg.norm(tone_direction))
     outside = cv2.dilate(hole.astype(np.uint8), np.ones((5, 5), np.uint8)) == 0
     if length < 1 or np.count_nonzero(outside) < _LEAST_OUTSIDE:
         return None
-    strength = _strength(np.ascontiguousarray(tones @ (way / length)), grain_direction(tones, ~hole))
+    strength = _strength(np.ascontiguousarray(tones @ (tone_direction / length)), grain_direction(tones, ~hole))
     peak = float(np.quantile(strength[hole], 0.97))
     begins, followed = (float(v) for v in np.quantile(strength[outside], (_BEGINS, _FOLLOWED)))
     begins = min(begins, _TEXTURE_MOST * followed)
@@ -85,16 +85,18 @@ def _line(tones: Floats, clean: Floats, hole: Bools) -> Bools | None:
     line = hysteresis(weak, (strength > max(begins, _OWN_BEGINS * peak)) & hole)
     if not line.any():
         return None
-    own: Floats = cv2.GaussianBlur(np.ascontiguousarray(difference @ (way / length)), (0, 0), 0.6)
+    line_difference: Floats = cv2.GaussianBlur(
+        np.ascontiguousarray(difference @ (tone_direction / length)), (0, 0), 0.6
+    )
     reach = np.ones((2 * _REACH_PX + 1, 2 * _REACH_PX + 1), np.uint8)
-    strongest = cv2.dilate(np.where(line, own, 0).astype(np.float32), reach)
-    run_periodically = cv2.dilate(line.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
-    matte = run_periodically & (own > _BESIDE * strongest) & hole
+    strongest = cv2.dilate(np.where(line, line_difference, 0).astype(np.float32), reach)
+    beside = cv2.dilate(line.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    matte = beside & (line_difference > _BESIDE * strongest) & hole
     return matte if matte.any() and _is_long(matte) else None
 
 
 def _is_long(matte: Bools) -> bool:
-    """Whether it is much longer than wide; the outline of something round is not, with what it goes round."""
+    """Return whether the matte is much longer than wide, with enclosed areas filled: a ring is not a line."""
     whole = cv2.morphologyEx(matte.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8))
     contours, _ = cv2.findContours(whole, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     cv2.drawContours(whole, contours, -1, 1, cv2.FILLED)
@@ -103,27 +105,27 @@ def _is_long(matte: Bools) -> bool:
 
 
 def _strength(plain: Floats, grain: tuple[float, float] | None) -> Floats:
-    """The strongest answer of any bar that does not run with the grain, [h, w]."""
-    answers = [
+    """Return the strongest response, [h, w], of the bars that are not parallel to the grain."""
+    responses = [
         cv2.filter2D(plain, cv2.CV_32F, bar, borderType=cv2.BORDER_REFLECT_101)
         for (x, y), bar in _bars()
         if grain is None or abs(x * grain[1] - y * grain[0]) >= np.sin(np.deg2rad(_OF_THE_GRAIN))
     ]
-    return np.asarray(np.max(answers, axis=0))
+    return np.asarray(np.max(responses, axis=0))
 
 
 @cache
 def _bars() -> tuple[tuple[tuple[float, float], npt.NDArray[np.float32]], ...]:
-    """Each direction (x, y) with its bar: a line less what is beside it; sums to 0."""
+    """Return each direction (x, y) with its bar filter: a narrow line minus a wider one; it sums to 0."""
     reach = int(np.ceil(2.5 * _ALONG_PX))
     y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1].astype(np.float32)
     bars = []
     for angle in np.pi * np.arange(_DIRECTIONS) / _DIRECTIONS:
-        ahead = (float(np.cos(angle)), float(np.sin(angle)))
-        along, across = x * ahead[0] + y * ahead[1], y * ahead[0] - x * ahead[1]
+        direction = (float(np.cos(angle)), float(np.sin(angle)))
+        along, across = x * direction[0] + y * direction[1], y * direction[0] - x * direction[1]
         line, wide = (
             np.exp(-0.5 * (along / _ALONG_PX) ** 2 - 0.5 * (across / deviation) ** 2)
             for deviation in (_ACROSS_PX, 2.5 * _ACROSS_PX)
         )
-        bars.append((ahead, (line / line.sum() - wide / wide.sum()).astype(np.float32)))
+        bars.append((direction, (line / line.sum() - wide / wide.sum()).astype(np.float32)))
     return tuple(bars)

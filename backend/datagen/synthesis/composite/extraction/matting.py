@@ -1,7 +1,8 @@
-"""From a box to the thing in it: several mattes, each scored, the best first.
+"""Matting: segments the concept in a box by several methods and ranks the mattes by score.
 
-No method wins everywhere (a round hole suits GrabCut, a faint crack the line, a circuit the two levels), so all are
-run and judged by the contrast along the boundary they draw. An outline drawn by the annotator needs none of this.
+No method is best for all concepts (GrabCut suits round holes, line segmentation faint cracks, the two-level method
+circuits). All are therefore run and scored by the contrast along their boundary. An outline drawn by the annotator is
+used without matting.
 """
 
 from __future__ import annotations
@@ -19,38 +20,37 @@ from datagen.synthesis.composite.extraction.line_segmentation import hysteresis,
 from datagen.synthesis.intensity import Bools, Floats, spread
 from datagen.synthesis.masks import rasterize
 
-#: A matte that covers less of its box than this is a speck, one that covers more is the box itself.
+#: Smallest and largest share of its box that a matte may cover; beyond, it is a speck or the box itself.
 LEAST_SHARE, MOST_SHARE = 0.04, 0.97
-#: What differs in a box that holds a line covers no more than this share of it.
+#: Largest share of its box that the difference covers if the box contains a line.
 _LINE_FILLS = 0.35
-#: A fringe narrower than this many pixels is the blur of the lens; a wider one is part of the thing.
+#: Minimum width in pixels of a fringe that is part of the concept; a narrower one is the blur of the lens.
 _FRINGE_PX = 2
-#: A ring belongs to the fringe when this share of it differs visibly.
+#: Minimum share of a ring that must differ visibly for the ring to belong to the fringe.
 _FRINGE_ROUND = 0.6
-#: The fringe ends where the difference falls under this share of the peak, or to this many times what
-#: the clean fill is off by at its worst.
+#: The fringe ends where the difference falls below this share of the peak, or below this many times the ``worst`` error
+#: of the clean fill.
 _FRINGE_PEAK, _FRINGE_WORST = 0.1, 0.8
-#: A pixel that differs by at least this share of what the thing differs by is wholly the thing.
+#: A pixel with at least this share of the concept's difference is fully opaque.
 _WHOLLY = 0.6
-#: A pixel that differs the thing's way by this share of what the thing differs by is kept as it is, fringe and all.
+#: A pixel with at least this share of the concept's difference, in the same direction, is kept unchanged.
 _SAME_WAY = 0.05
-#: Pixels of a sharp edge that may show some of what is behind.
+#: Width in pixels of a sharp edge in which pixels may be mixed with the background.
 _MIXED_PX = 2
-#: Scale in pixels of what noise does to a matte's edge.
+#: Scale in pixels of the noise in a matte's edge.
 _TEETH_PX = 1.5
-#: Beyond this contrast two boundaries are equally clear, and their fit in the box decides.
+#: Contrast above which boundaries count as equally clear, so that their fit in the box decides.
 _CLEAR = 5.0
-#: On a picture of two tones, the other tone is exact to the pixel where other methods smooth: its matte scores so many
-#: times as much.
+#: Score factor of the two-level matte: on a picture of two tones it is exact to the pixel, where other methods smooth.
 _EXACT = 3.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Matte:
-    """Which pixels of a window are the thing.
+    """A mask of the concept's pixels in a window.
 
-    ``score`` is how sharply the boundary parts inside from outside, in standard deviations of the two sides; ``edge``
-    the width in pixels over which the thing's difference from its surroundings falls from 75 % to 25 %.
+    ``score`` is the contrast across the boundary, in standard deviations of the two sides. ``edge`` is the width in
+    pixels over which the concept's difference from its surroundings falls from 75 % to 25 %.
     """
 
     method: str
@@ -60,7 +60,7 @@ class Matte:
 
 
 def drawn_matte(outline: Sequence[Polygon], frame: Frame) -> Matte | None:
-    """The matte of an outline drawn by the annotator (image pixels); None where it covers no pixel of the window."""
+    """Return the matte of a drawn outline in image pixels; None if it covers no pixel of the window."""
     mask = np.zeros(frame.shape, bool)
     for polygon in outline:
         mask |= rasterize(np.asarray(polygon.points) - (frame.left, frame.top), frame.shape)
@@ -68,21 +68,21 @@ def drawn_matte(outline: Sequence[Polygon], frame: Frame) -> Matte | None:
 
 
 def mattes(tones: Floats, clean: Clean, hole: Bools) -> tuple[Matte, ...]:
-    """The mattes of what is in ``hole``, best first; at least one.
+    """Return the mattes of the concept in ``hole``, best first; at least one.
 
     Args:
         tones: the window as photographed, [h, w, c], 0 to 255.
-        clean: the same window without the thing.
+        clean: the same window without the concept.
         hole: true inside the box, [h, w].
     """
     difference = np.sqrt(np.square(tones - clean.tones).sum(axis=2))
     noise = _noise(tones, clean, hole)
     residual = _residual(difference, noise, clean.worst, hole)
     hint = _ellipse(hole, 0.75) if residual is None else residual
-    # a line fills little of its box: where much differs, none is looked for
+    # a line fills little of its box: if much differs, lines are not searched
     filled = residual is not None and residual.sum() > _LINE_FILLS * hole.sum()
     line = None if filled else line_matte(tones, clean.tones, hole)
-    made = {
+    masks = {
         "line": None if line is None else _solid(line),
         "residual": residual,
         "grabcut": _grabcut(tones, hole, hint),
@@ -90,38 +90,38 @@ def mattes(tones: Floats, clean: Clean, hole: Bools) -> tuple[Matte, ...]:
         "two-level": _two_level(tones, clean.tones, hole),
         "template difference": _template_difference(tones, clean, hole) if clean.method == "template" else None,
     }
-    found = []
-    for name, mask in made.items():
+    ranked = []
+    for name, mask in masks.items():
         if mask is None:
             continue
         grown = mask if name == "two-level" else _grown(mask, difference, clean.worst, hole)
-        if name not in ("line", "two-level"):  # noise has cut no teeth into these, and they have parts as thin
+        if name not in ("line", "two-level"):  # these have no noisy edges, and they have thin parts
             rounded = _solid(_rounded(grown))
             grown = grown if rounded is None else rounded
         if LEAST_SHARE <= grown.sum() / hole.sum() <= MOST_SHARE:
-            # a matte is judged before it takes in its fringe: the softer the edge, the less contrast at its end
+            # the contrast is measured without the fringe: a softer edge has less contrast at its end
             clear = min(_contrast(difference, mask, noise), _CLEAR)
             score = clear * _fits(mask, hole) * (_EXACT if name == "two-level" else 1.0)
-            found.append(Matte(method=name, mask=grown, score=score, edge=_edge_width(difference, mask, hole)))
-    if not found:
+            ranked.append(Matte(method=name, mask=grown, score=score, edge=_edge_width(difference, mask, hole)))
+    if not ranked:
         return (Matte(method="box", mask=_ellipse(hole), score=0.0),)
-    return tuple(sorted(found, key=lambda matte: (-matte.score, matte.method)))
+    return tuple(sorted(ranked, key=lambda matte: (-matte.score, matte.method)))
 
 
 def agreed(candidates: Sequence[tuple[Matte, ...]], holes: Sequence[Bools]) -> list[tuple[Matte, ...]]:
-    """The candidates of several boxes of one label, ranked again by how well they agree with one another.
+    """Return the candidates of several boxes of one label, ranked again by their agreement.
 
-    People draw boxes round the same thing alike: a matte that fills its box much more, or much less, than the others'
-    mattes fill theirs loses score.
+    Annotators draw boxes round the same concept consistently. A matte that fills its box much more or much less than is
+    typical for the label therefore loses score.
     """
-    first = [ranked[0] for ranked in candidates]
-    shares = [m.mask.sum() / h.sum() for m, h in zip(first, holes, strict=True) if m.method not in ("box", "drawn")]
+    best = [ranked[0] for ranked in candidates]
+    shares = [m.mask.sum() / h.sum() for m, h in zip(best, holes, strict=True) if m.method not in ("box", "drawn")]
     if len(shares) < 3:
         return list(candidates)
-    usual = float(np.median(shares))
+    typical = float(np.median(shares))
 
     def score(matte: Matte, hole: Bools) -> float:
-        off = float(np.log(max(matte.mask.sum() / hole.sum(), 1e-3) / usual))
+        off = float(np.log(max(matte.mask.sum() / hole.sum(), 1e-3) / typical))
         return matte.score * float(np.exp(-0.5 * (off / 0.7) ** 2))
 
     return [
@@ -131,9 +131,9 @@ def agreed(candidates: Sequence[tuple[Matte, ...]], holes: Sequence[Bools]) -> l
 
 
 def to_the_box(ranked: Sequence[Matte], hole: Bools) -> tuple[Matte, ...]:
-    """The mattes of a thing without a sharp edge, with one that reaches to its box put first.
+    """Return the mattes of a concept with soft edges, preceded by one that extends to the box.
 
-    Where such a thing ends cannot be read from its pixels; the box is what the annotator says of it.
+    The extent of such a concept cannot be measured from its pixels; the annotator's box defines it.
     """
     best = ranked[0]
     reaching = Matte(
@@ -143,40 +143,40 @@ def to_the_box(ranked: Sequence[Matte], hole: Bools) -> tuple[Matte, ...]:
 
 
 def unmixed(tones: Floats, clean: Floats, mask: Bools, measured: Bools, *, soft: bool) -> tuple[Floats, Floats]:
-    """How much of each pixel is the thing, [h, w] in 0..1, and the window [h, w, c] with nothing but it that is new.
+    """Return the concept's opacity, [h, w] in 0..1, and the clean window with only the concept added, [h, w, c].
 
-    At an edge the lens mixes the thing with what is behind it. Pixels that are wholly the thing say how it looks, and
-    the tones are carried on from them to the others; between those tones and the clean ones lies a mixed pixel, and
-    where (the compositing equation with a known background, Smith and Blinn 1996). What differs the other way, such as
-    a halo or a miss of the clean fill, is no part of the thing.
+    At an edge the lens mixes the concept with its background. The tones of fully opaque pixels are extrapolated to the
+    others. A mixed pixel lies between these tones and the clean ones, at a position that is its opacity (the
+    compositing equation with a known background, Smith and Blinn 1996). A difference in the opposite direction, such as
+    a halo or an error of the clean fill, is not part of the concept.
 
     Args:
         tones: the window as photographed, [h, w, c].
-        clean: the same window without the thing.
-        mask: what is labelled as the thing.
-        measured: what of it stands out by its pixels.
-        soft: whether its edges are; then only its core is wholly the thing, else all but a rim of the mask.
+        clean: the same window without the concept.
+        mask: the pixels labelled as the concept.
+        measured: the pixels of the mask that were segmented.
+        soft: whether its edges are soft; then only its core is fully opaque, else the mask except for a rim.
     """
     difference = tones - clean
-    size: Floats = cv2.GaussianBlur(np.sqrt(np.square(difference).sum(axis=2)), (0, 0), 1.0 if soft else 0.6)
+    distance: Floats = cv2.GaussianBlur(np.sqrt(np.square(difference).sum(axis=2)), (0, 0), 1.0 if soft else 0.6)
     if soft:
-        whole = measured & (size >= _WHOLLY * float(np.quantile(size[mask], 0.9)))
+        opaque = measured & (distance >= _WHOLLY * float(np.quantile(distance[mask], 0.9)))
     else:
-        side = 4 * _MIXED_PX + 1  # the mixed pixels, and as many beyond them
-        near = cv2.dilate(np.where(mask, size, 0), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)))
+        side = 4 * _MIXED_PX + 1  # the mixed pixels, and the same number beyond them
+        near = cv2.dilate(np.where(mask, distance, 0), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)))
         depth = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 3)
-        whole = mask & ((depth > _MIXED_PX) | (size >= _WHOLLY * near))
-    if not whole.any():
+        opaque = mask & ((depth > _MIXED_PX) | (distance >= _WHOLLY * near))
+    if not opaque.any():
         return np.ones(mask.shape, np.float32), tones
-    wholly = membrane(tones, whole) - clean
-    share = (difference * wholly).sum(axis=2) / np.maximum(np.square(wholly).sum(axis=2), 1.0)
-    kept = np.where(whole, 1, np.clip(cv2.GaussianBlur(share, (0, 0), 1.0) / _SAME_WAY, 0, 1))
-    opacity = np.where(whole, 1, np.clip(share, 0, 1))
+    full_difference = membrane(tones, opaque) - clean
+    share = (difference * full_difference).sum(axis=2) / np.maximum(np.square(full_difference).sum(axis=2), 1.0)
+    kept = np.where(opaque, 1, np.clip(cv2.GaussianBlur(share, (0, 0), 1.0) / _SAME_WAY, 0, 1))
+    opacity = np.where(opaque, 1, np.clip(share, 0, 1))
     return opacity.astype(np.float32), np.asarray(clean + kept[:, :, None] * difference, np.float32)
 
 
 def _edge_width(difference: Floats, mask: Bools, hole: Bools) -> float:
-    """Pixels between the outermost rings of the mask's distance that show 75 % and 25 % of the difference."""
+    """Return the distance in pixels between the outermost rings of 75 % and 25 % of the difference."""
     outside = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 5)
     depth = np.where(mask, 0.5 - cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 5), outside - 0.5)
     rings = np.floor(depth[hole]).astype(int)
@@ -189,14 +189,14 @@ def _edge_width(difference: Floats, mask: Bools, hole: Bools) -> float:
 
 
 def _noise(tones: Floats, clean: Clean, hole: Bools) -> float:
-    """What a difference must exceed to mean anything: the fill's own error, and half the texture round the box."""
+    """Return the noise level of a difference: the larger of the fill's error and half the texture round the box."""
     texture = np.sqrt(np.square(tones - cv2.blur(tones, (5, 5)).reshape(tones.shape)).sum(axis=2))
     rough = float(np.median(texture[~hole])) if (~hole).any() else 0.0
     return max(clean.error, 0.5 * rough, 1.0)
 
 
 def _residual(difference: Floats, noise: float, worst: float, hole: Bools) -> Bools | None:
-    """What differs from the clean fill: hysteresis between the fill's worst misses and half the peak."""
+    """Return the pixels that differ from the clean fill: hysteresis from its ``worst`` error to half the peak."""
     smooth: Floats = cv2.GaussianBlur(difference, (0, 0), 0.8)
     peak = float(np.quantile(smooth[hole], 0.95))
     if peak < 2 * noise:
@@ -207,9 +207,10 @@ def _residual(difference: Floats, noise: float, worst: float, hole: Bools) -> Bo
 
 
 def _template_difference(tones: Floats, clean: Clean, hole: Bools) -> Bools | None:
-    """What differs from a clean photo of the same part, however faintly: what lies under the thing is known.
+    """Return the pixels that differ, even faintly, from a clean photo of the same part.
 
-    A pixel differs by as much as it lies beyond all clean tones next to it, so that an edge a pixel off is no thing.
+    A pixel's difference is its distance from the range of the neighbouring clean tones, so that edges misaligned by a
+    pixel do not count.
     """
     kernel = np.ones((3, 3), np.uint8)
     low, high = (f(clean.tones, kernel).reshape(clean.tones.shape) for f in (cv2.erode, cv2.dilate))
@@ -222,34 +223,34 @@ def _template_difference(tones: Floats, clean: Clean, hole: Bools) -> Bools | No
         return None
     strong = (difference > max(0.4 * peak, 2 * least)) & hole
     kept = hysteresis((difference > max(0.15 * peak, least)) & hole, strong)
-    # the pixel that the tolerance took from the thing's rim, where it still differs plainly
+    # restore the rim pixels that the tolerance removed if they differ clearly
     plain = np.sqrt(np.square(tones - clean.tones).sum(axis=2)) > max(0.5 * peak, least)
     return _solid(kept | (cv2.dilate(kept.astype(np.uint8), kernel).astype(bool) & plain & hole))
 
 
 def _grown(mask: Bools, difference: Floats, worst: float, hole: Bools) -> Bools:
-    """The matte out to where the thing can no longer be told from its surroundings: a soft edge belongs to it.
+    """Return the matte extended by its soft edge, up to where the concept is indistinguishable from its surroundings.
 
-    A soft edge goes all round: it grows pixel by pixel while most of the next ring differs visibly, so that a line of
-    the texture that happens to touch the thing does not count, and no further than half the thing's own radius.
+    The matte grows pixel by pixel while most of the next ring differs visibly, so that a line of the texture that
+    touches the concept does not count. It grows by at most half the concept's own radius.
     """
     smooth: Floats = cv2.GaussianBlur(difference, (0, 0), 0.8)
     visible = (smooth > max(_FRINGE_PEAK * float(np.quantile(smooth[mask], 0.75)), _FRINGE_WORST * worst)) & hole
-    away = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 5)
+    distance = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 5)
     fringe = 0
     for step in range(1, int(0.5 * np.sqrt(mask.sum() / np.pi)) + 1):
-        ring = (away > step - 1) & (away <= step) & hole
+        ring = (distance > step - 1) & (distance <= step) & hole
         if not ring.any() or visible[ring].mean() < _FRINGE_ROUND:
             break
         fringe = step
     if fringe < _FRINGE_PX:
         return mask
-    solid = _solid(mask | (visible & (away <= fringe)))
+    solid = _solid(mask | (visible & (distance <= fringe)))
     return mask if solid is None else solid
 
 
 def _rounded(mask: Bools) -> Bools:
-    """The matte without the teeth that noise cuts into its edge; thin parts, which would go with them, are kept."""
+    """Return the matte with its noisy edge smoothed; thin parts, which smoothing would remove, are kept."""
     smooth = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), _TEETH_PX) >= 0.5
     solid = mask.astype(np.uint8)
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
@@ -258,12 +259,12 @@ def _rounded(mask: Bools) -> Bools:
 
 
 def _fits(mask: Bools, hole: Bools) -> float:
-    """From 0 to 1: how well the matte sits in its box, as people draw boxes: centred, reaching near its sides, whole.
+    """Return from 0 to 1 how well the matte fits its box: centred, extending near the sides, in one piece.
 
-    The tightness prior of Lempitsky et al. (ICCV 2009), softened: boxes have margins.
+    This is the tightness prior of Lempitsky et al. (ICCV 2009), relaxed because boxes have margins.
     """
     _, _, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
-    # one thing is one piece: fragments are texture
+    # a concept is one connected part; fragments are texture
     fit = float(stats[1:, cv2.CC_STAT_AREA].max()) / float(mask.sum())
     for axis in (0, 1):
         own, box = np.flatnonzero(mask.any(axis=axis)), np.flatnonzero(hole.any(axis=axis))
@@ -275,7 +276,7 @@ def _fits(mask: Bools, hole: Bools) -> float:
 
 
 def _grabcut(tones: Floats, hole: Bools, hint: Bools) -> Bools | None:
-    """GrabCut (Rother et al. 2004): surely not outside the box, perhaps where ``hint`` says."""
+    """Return the matte by GrabCut (Rother et al. 2004): background outside the box, probable concept in ``hint``."""
     near, mask = round_the(hole), np.zeros(hole.shape, bool)
     tones, hole, hint = tones[near], hole[near], hint[near]
     if hole.all() or min(hole.shape) < 5:
@@ -287,7 +288,7 @@ def _grabcut(tones: Floats, hole: Bools, hint: Bools) -> Bools | None:
     view = np.ascontiguousarray(np.repeat(view, 3, axis=2) if view.shape[2] == 1 else view)
     state = np.where(hole, cv2.GC_PR_BGD, cv2.GC_BGD).astype(np.uint8)
     state[hint] = cv2.GC_PR_FGD
-    # its k-means draws from OpenCV's generator
+    # its k-means uses OpenCV's random generator
     cv2.setRNGSeed(7)
     models = np.zeros((2, 1, 65), np.float64)
     cv2.grabCut(view, state, (0, 0, 0, 0), models[0], models[1], 4, cv2.GC_INIT_WITH_MASK)
@@ -296,7 +297,7 @@ def _grabcut(tones: Floats, hole: Bools, hint: Bools) -> Bools | None:
 
 
 def _two_level(tones: Floats, clean: Floats, hole: Bools) -> Bools | None:
-    """Where a picture of two tones shows the other tone than the clean fill does, specks opened away."""
+    """Return where the tone of a two-level picture differs from the clean fill's, without specks."""
     plain, without = tones.mean(axis=2), clean.mean(axis=2)
     low, high = (float(v) for v in np.quantile(plain, (0.02, 0.98)))
     middle = 0.5 * (low + high)
@@ -310,7 +311,7 @@ def _two_level(tones: Floats, clean: Floats, hole: Bools) -> Bools | None:
 
 
 def _solid(mask: Bools) -> Bools | None:
-    """``mask`` without specks (parts under a tenth of the largest) and without holes; None where nothing is left."""
+    """Return ``mask`` without specks (parts under a tenth of the largest) and holes; None if nothing is left."""
     count, parts, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     if count <= 1:
         return None
@@ -325,7 +326,7 @@ def _solid(mask: Bools) -> Bools | None:
 
 
 def _ellipse(hole: Bools, scale: float = 1.0) -> Bools:
-    """The ellipse inscribed in the box, scaled: what is left to say when nothing stands out in it."""
+    """Return the ellipse inscribed in the box, scaled: the fallback if nothing stands out in the box."""
     ys, xs = np.nonzero(hole)
     centre_y, centre_x = (ys.min() + ys.max()) / 2, (xs.min() + xs.max()) / 2
     half_y, half_x = scale * (np.ptp(ys) + 1) / 2, scale * (np.ptp(xs) + 1) / 2
@@ -335,7 +336,7 @@ def _ellipse(hole: Bools, scale: float = 1.0) -> Bools:
 
 
 def _contrast(difference: Floats, mask: Bools, noise: float) -> float:
-    """How well the difference parts inside from outside along the boundary, in deviations of the two sides."""
+    """Return the contrast of the difference across the boundary, in deviations of the two sides."""
     kernel = np.ones((5, 5), np.uint8)
     solid = mask.astype(np.uint8)
     inner = mask & ~cv2.erode(solid, kernel).astype(bool)

@@ -1,9 +1,9 @@
-"""An aligned clean image: among the backgrounds, a photo of the same part without the thing in it.
+"""Reference alignment: finds, among the backgrounds, a photo of the same part without the concept, and aligns it.
 
-Where there is one, what lies under the thing is known and need not be guessed, and the thing is what differs from it.
-Backgrounds of the photo's own size are compared as thumbnails, the likest are aligned by their phases (Kuglin & Hines
-1975) and by the enhanced correlation coefficient (Evangelidis & Psarakis, PAMI 2008), and one is believed only if it is
-low in difference everywhere but in the boxes. Most studies have none; then nothing is changed.
+With such a photo, the background behind the concept is known, and the concept is the difference from it. Backgrounds of
+the photo's size are compared as thumbnails. The most similar ones are aligned by phase correlation (Kuglin & Hines
+1975) and by the enhanced correlation coefficient (Evangelidis & Psarakis, PAMI 2008). An alignment is accepted only if
+the photos correlate everywhere outside the boxes. Most studies have no such photo and use the fills alone.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from datagen.synthesis.composite.extraction.background_inpainting import Frame
 from datagen.synthesis.engine import Picture, Pictures
 from datagen.synthesis.intensity import Bools, Floats, channels_as, grey, to_tones
 
-#: Photos taken alike have sizes this nearly alike.
+#: Largest relative difference in size between photos that are compared.
 _SIZE_TOLERANCE = 0.03
-#: Pixels of backgrounds decoded for the search: a fit on large photos must not wait for it.
+#: Budget of decoded background pixels for the search; it bounds the time of a fit on large photos.
 _DECODED_PX = 24 * 2**20
-#: Longest side of a thumbnail and of what is aligned, pixels.
+#: Longest side in pixels of a thumbnail, and of the pictures that are aligned.
 _THUMB_PX, _ALIGNED_PX = 32, 160
-#: Correlation of thumbnails below which two photos are not of one part, and how many are looked at closely.
+#: Minimum correlation of thumbnails of the same part, and the number of candidates that are aligned.
 _ALIKE, _LOOKED_AT = 0.75, 1
-#: Correlation outside the boxes that an aligned photo must reach, of its tones and of its fine structure alone: two
-#: parts of one kind may be lit alike and have their borders in one place, but not the same grain and traces.
+#: Minimum correlation outside the boxes of an aligned photo, of its tones and of its fine structure alone: two parts of
+#: one kind may have the same lighting and borders, but not the same grain and traces.
 _SAME_TONES, _SAME_STRUCTURE = 0.85, 0.6
-#: Blur that parts fine structure from light, pixels of what is aligned.
+#: Blur that separates fine structure from lighting, in pixels of the aligned pictures.
 _LIGHT_BLUR = 3.0
-#: Steps of the alignment and what it may still gain to go on.
+#: Maximum number of iterations of the alignment, and the minimum gain per iteration.
 _ECC = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 25, 1e-4)
 
 
@@ -49,12 +49,12 @@ class Template:
     matrix: npt.NDArray[np.float64]
 
     def window(self, frame: Frame, channels: int) -> Floats:
-        """The concept photo's window as the clean photo shows it, tones [h, w, c]; mirrored beyond its borders."""
+        """Return the concept photo's window in the clean photo, tones [h, w, c]; mirrored beyond its borders."""
         matrix = self.matrix.copy()
         matrix[:, 2] += matrix[:, :2] @ np.array([frame.left, frame.top], np.float64)
         rows, columns = frame.shape
         corners = matrix[:, :2] @ np.array([[0, columns, 0, columns], [0, 0, rows, rows]]) + matrix[:, 2:]
-        # only what the window needs is turned into floats
+        # convert only the pixels that the window needs to floats
         left, top = (max(0, int(v) - 2) for v in np.floor(corners.min(axis=1)))
         right, bottom = (int(v) + 3 for v in np.ceil(corners.max(axis=1)))
         cut = self.picture[top:bottom, left:right]
@@ -72,20 +72,20 @@ class Template:
 
 
 class Templates:
-    """The backgrounds of a study, searched for clean photos of the concepts' parts."""
+    """Search of a study's backgrounds for clean photos of the concepts' parts."""
 
     def __init__(self, refs: Sequence[ImageRef], pictures: Pictures) -> None:
         self._refs, self._pictures = tuple(refs), pictures
         self._thumbs: dict[str, Floats] = {}
-        self._left = _DECODED_PX
+        self._budget = _DECODED_PX
 
     def aligned(self, picture: Picture, boxes: Sequence[Box], name: str) -> Template | None:
-        """The background that shows the same part as ``picture``, things aside; None where none surely does.
+        """Return the background that shows the part in ``picture``, compared outside ``boxes``; None if none matches.
 
         Args:
             picture: the concept photo.
-            boxes: where things lie in it; they are not compared.
-            name: its name: backgrounds named alike are looked at first.
+            boxes: the concepts' boxes; their pixels are not compared.
+            name: its name; backgrounds with similar names are examined first.
         """
         height, width = picture.shape[:2]
         alike = [
@@ -100,7 +100,7 @@ class Templates:
             other = self._thumb(ref)
             if other is not None:
                 scored.append((_likeness(thumb, other), ref))
-        scored.sort(key=lambda one: (-one[0], one[1].digest))
+        scored.sort(key=lambda pair: (-pair[0], pair[1].digest))
         for likeness, ref in scored[:_LOOKED_AT]:
             if likeness < _ALIKE:
                 break
@@ -112,20 +112,20 @@ class Templates:
 
     def _thumb(self, ref: ImageRef) -> Floats | None:
         if ref.digest not in self._thumbs:
-            if ref.width * ref.height > self._left:
+            if ref.width * ref.height > self._budget:
                 return None
-            self._left -= ref.width * ref.height
+            self._budget -= ref.width * ref.height
             self._thumbs[ref.digest] = _small(self._pictures.load(ref), _THUMB_PX)
         return self._thumbs[ref.digest]
 
 
 def _shared_start(one: str, other: str) -> int:
-    """Characters two names begin with alike."""
+    """Return the length of the common prefix of two names."""
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
 def _small(picture: npt.NDArray[Any], longest: int) -> Floats:
-    """Grey tones [h, w], reduced to the longest side."""
+    """Return grey tones [h, w], reduced to the longest side."""
     shrink = min(1.0, longest / max(picture.shape[:2]))
     size = (max(1, round(picture.shape[1] * shrink)), max(1, round(picture.shape[0] * shrink)))
     small = picture if shrink == 1 else cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
@@ -133,7 +133,7 @@ def _small(picture: npt.NDArray[Any], longest: int) -> Floats:
 
 
 def _likeness(one: Floats, other: Floats) -> float:
-    """The highest correlation of two thumbnails over all small shifts, -1 to 1."""
+    """Return the highest correlation, -1 to 1, of two thumbnails over all small shifts."""
     rows, columns = (min(a, b) for a, b in zip(one.shape, other.shape, strict=True))
     margin = max(1, min(rows, columns) // 8)
     inner = one[margin : rows - margin, margin : columns - margin]
@@ -145,44 +145,48 @@ def _likeness(one: Floats, other: Floats) -> float:
 
 
 def _alignment(picture: Picture, clean: Picture, boxes: Sequence[Box]) -> npt.NDArray[np.float64] | None:
-    """The matrix from the photo's pixels to the clean one's; None where they do not show one part."""
-    one, other = _small(picture, _ALIGNED_PX), _small(clean, _ALIGNED_PX)
-    shape = (min(one.shape[0], other.shape[0]), min(one.shape[1], other.shape[1]))
-    one, other = one[: shape[0], : shape[1]], other[: shape[0], : shape[1]]
+    """Return the matrix from the photo's pixels to the clean photo's; None if they do not show the same part."""
+    photo, reference = _small(picture, _ALIGNED_PX), _small(clean, _ALIGNED_PX)
+    shape = (min(photo.shape[0], reference.shape[0]), min(photo.shape[1], reference.shape[1]))
+    photo, reference = photo[: shape[0], : shape[1]], reference[: shape[0], : shape[1]]
     if min(shape) < 16:
         return None
     scale = max(picture.shape[:2]) / max(_small(picture, _ALIGNED_PX).shape)
     outside = np.full(shape, 255, np.uint8)
     for box in boxes:
-        # a pixel more on each side: the thing's blur
+        # one more pixel on each side for the concept's blur
         rows = slice(max(0, int(box.y / scale) - 1), int(box.bottom / scale) + 2)
         columns = slice(max(0, int(box.x / scale) - 1), int(box.right / scale) + 2)
         outside[rows, columns] = 0
     if not outside.any():
         return None
     (dx, dy), _ = cv2.phaseCorrelate(
-        one.astype(np.float64), other.astype(np.float64), cv2.createHanningWindow(shape[::-1], cv2.CV_64F)
+        photo.astype(np.float64), reference.astype(np.float64), cv2.createHanningWindow(shape[::-1], cv2.CV_64F)
     )
     matrix: Floats = np.array([[1, 0, dx], [0, 1, dy]], np.float32)
     try:
-        _, matrix = cv2.findTransformECC(one, other, matrix, cv2.MOTION_EUCLIDEAN, _ECC, outside, 5)
+        _, matrix = cv2.findTransformECC(photo, reference, matrix, cv2.MOTION_EUCLIDEAN, _ECC, outside, 5)
     except cv2.error:
-        return None  # it did not converge: not the same part
+        return None  # no convergence: not the same part
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    moved: Floats = cv2.warpAffine(other, matrix, shape[::-1], flags=flags, borderValue=float("nan"))
-    seen: Bools = (outside > 0) & np.isfinite(moved)
-    if seen.mean() < 0.5:
+    moved: Floats = cv2.warpAffine(reference, matrix, shape[::-1], flags=flags, borderValue=float("nan"))
+    compared: Bools = (outside > 0) & np.isfinite(moved)
+    if compared.mean() < 0.5:
         return None
-    if _correlation(one, moved, seen) < _SAME_TONES:
+    if _correlation(photo, moved, compared) < _SAME_TONES:
         return None
-    filled = np.where(np.isfinite(moved), moved, one)
-    fine, other_fine = (tones - cv2.GaussianBlur(tones, (0, 0), _LIGHT_BLUR) for tones in (one, filled))
-    if _correlation(fine, other_fine, seen) < _SAME_STRUCTURE:
+    filled = np.where(np.isfinite(moved), moved, photo)
+    fine, other_fine = (tones - cv2.GaussianBlur(tones, (0, 0), _LIGHT_BLUR) for tones in (photo, filled))
+    if _correlation(fine, other_fine, compared) < _SAME_STRUCTURE:
         return None
-    found = np.asarray(matrix, np.float64)
-    # pixel centres lie half a pixel in, at both scales
-    found[:, 2] = scale * (found[:, 2] + 0.5 * found[:, :2].sum(axis=1) - 0.5) - 0.5 * found[:, :2].sum(axis=1) + 0.5
-    return found
+    full_matrix = np.asarray(matrix, np.float64)
+    # pixel centres have an offset of half a pixel at both scales
+    full_matrix[:, 2] = (
+        scale * (full_matrix[:, 2] + 0.5 * full_matrix[:, :2].sum(axis=1) - 0.5)
+        - 0.5 * full_matrix[:, :2].sum(axis=1)
+        + 0.5
+    )
+    return full_matrix
 
 
 def _correlation(one: Floats, other: Floats, where: Bools) -> float:

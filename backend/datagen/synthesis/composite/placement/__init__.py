@@ -1,1 +1,1 @@
-"""Where an instance is placed: learned areas, matching context, hard negatives."""
+"""Placement of an instance: learned areas, context match and hard negatives."""

@@ -1,9 +1,9 @@
-"""Where the concept may appear on a photo nobody drew on: the area learned from the canvas polygons.
+"""Area model: predicts where a concept may appear on a photo, learned from the canvas polygons.
 
-Three models (position, appearance, both) are fitted to the drawn canvases, each left out once; the one that best
-predicts the canvas it has not seen is kept, by the intersection over union with what was drawn. A model is ridge
-regression on random rectified features (Rahimi & Recht, NIPS 2008): its normal equations add up over canvases, so
-leaving one out costs one small solve. Works at a reduced scale; nothing here holds floats of a full frame.
+Three models (position, appearance, both) are evaluated by leaving out each canvas once. The model with the highest mean
+intersection over union with the polygons of the canvas left out is kept. A model is ridge regression on random
+rectified features (Rahimi & Recht, NIPS 2008). Its normal equations are sums over canvases, so leaving one out costs
+one small solve. All computation is at a reduced scale; full frames are never converted to floats.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ import numpy.typing as npt
 from datagen.domain.geometry import Polygon
 from datagen.synthesis.intensity import Bools, Floats, channels_as, to_tones
 
-#: Longest side, in pixels, of the picture the model sees.
+#: Longest side, in pixels, of the reduced picture.
 SEEN_PX = 128
-#: Random features of a model; more did not predict left-out canvases better on the bench.
+#: Number of random features of a model; more did not predict left-out canvases better in the benchmark.
 _FEATURES = 64
-#: Ridge, as a share of the mean diagonal of the normal equations: a few canvases must not be learned by heart.
+#: Ridge, as a share of the mean diagonal of the normal equations; it prevents overfitting to a few canvases.
 _RIDGE = 1e-3
 _THRESHOLDS = np.arange(0.2, 0.81, 0.05)
-#: How far strictness 0 and 1 move the threshold from the one that predicts best.
+#: Distance by which strictness 0 and 1 move the threshold from the best one.
 _STRICTNESS_SPAN = 0.35
-#: Columns of ``_look``'s features that tell the place; the others tell the appearance.
+#: Number of ``_pixel_features``' columns for the position; the others describe the appearance.
 _PLACE_COLUMNS = 6
 MODES = ("position", "appearance", "both")
 
@@ -37,7 +37,7 @@ MODES = ("position", "appearance", "both")
 class AreaModel:
     """A fitted predictor of the area.
 
-    ``iou`` is the mean leave-one-out intersection over union, None where one canvas alone was given.
+    ``iou`` is the mean leave-one-out intersection over union; None for a single canvas.
     """
 
     mode: str
@@ -49,21 +49,21 @@ class AreaModel:
     channels: int
 
     def likelihood(self, picture: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-        """How likely each pixel of the reduced picture is inside, 0 to 255, [h, w] with the longest side SEEN_PX."""
+        """Return each pixel's likelihood in the reduced picture, 0 to 255, [h, w] with the longest side SEEN_PX."""
         if self.mode == "anywhere":
             return np.full(seen_shape(*picture.shape[:2]), 255, np.uint8)
-        raw = _look(picture, self.channels)
+        raw = _pixel_features(picture, self.channels)
         hidden = _hidden(_columns(raw, self.mode), self.mean, self.scale)
         guess: Floats = cv2.GaussianBlur((hidden @ self.weights).reshape(raw.shape[:2]), (0, 0), 1.0)
         return np.asarray(np.clip(np.rint(guess * 255), 0, 255), np.uint8)
 
     def allowed(self, likelihood: npt.NDArray[np.uint8], strictness: float) -> Bools:
-        """The area at a strictness from 0 (wherever it might be) to 1 (only where it surely is)."""
+        """Return the area at a strictness from 0 (wherever possible) to 1 (only where certain)."""
         threshold = np.clip(self.threshold + (strictness - 0.5) * 2 * _STRICTNESS_SPAN, 0.02, 0.98)
         return np.asarray(likelihood >= threshold * 255)
 
 
-#: The model of a study whose canvases say nothing: everywhere alike.
+#: The model of a study without informative canvases: every pixel is allowed.
 ANYWHERE = AreaModel(
     mode="anywhere",
     iou=None,
@@ -76,13 +76,13 @@ ANYWHERE = AreaModel(
 
 
 def seen_shape(height: int, width: int) -> tuple[int, int]:
-    """Height and width of the reduced picture."""
+    """Return height and width of the reduced picture."""
     shrink = min(1.0, SEEN_PX / max(height, width))
     return max(1, round(height * shrink)), max(1, round(width * shrink))
 
 
 def drawn_area(polygons: Sequence[Polygon], height: int, width: int) -> Bools:
-    """The polygons of one canvas as a mask of the reduced picture."""
+    """Return the polygons of one canvas as a mask of the reduced picture."""
     rows, columns = seen_shape(height, width)
     mask = np.zeros((rows, columns), np.uint8)
     for polygon in polygons:
@@ -92,9 +92,9 @@ def drawn_area(polygons: Sequence[Polygon], height: int, width: int) -> Bools:
 
 
 def fit_area(canvases: Sequence[tuple[npt.NDArray[Any], Bools]]) -> AreaModel:
-    """The best model of the area, given at least one canvas: its picture and ``drawn_area`` of its polygons."""
+    """Return the best model for at least one canvas, given as its picture and the ``drawn_area`` of its polygons."""
     channels = min(1 if picture.ndim == 2 else 3 for picture, _ in canvases)
-    looks = [_look(picture, channels) for picture, _ in canvases]
+    looks = [_pixel_features(picture, channels) for picture, _ in canvases]
     truths = [truth.ravel().astype(np.float32) for _, truth in canvases]
     best: AreaModel | None = None
     for mode in MODES:
@@ -102,7 +102,7 @@ def fit_area(canvases: Sequence[tuple[npt.NDArray[Any], Bools]]) -> AreaModel:
         if best is None or (model.iou or 0.0) > (best.iou or 0.0):
             best = model
     assert best is not None
-    # a model that predicts worse than "anywhere" has learned nothing
+    # a model that predicts worse than "anywhere" is useless
     anywhere = float(np.mean([truth.mean() for truth in truths]))
     if len(canvases) > 1 and anywhere > (best.iou or 0.0):
         return AreaModel(**{**_fields(ANYWHERE), "iou": anywhere})
@@ -111,10 +111,10 @@ def fit_area(canvases: Sequence[tuple[npt.NDArray[Any], Bools]]) -> AreaModel:
 
 def _fit_mode(mode: str, looks: Sequence[Floats], truths: Sequence[Floats], channels: int) -> AreaModel:
     columns = [_columns(look, mode) for look in looks]
-    every = np.concatenate([c[:: max(1, len(c) // 2000)] for c in columns])
-    mean, scale = every.mean(axis=0), every.std(axis=0) + 1e-3
+    sampled = np.concatenate([c[:: max(1, len(c) // 2000)] for c in columns])
+    mean, scale = sampled.mean(axis=0), sampled.std(axis=0) + 1e-3
     hidden = [_hidden(c, mean, scale) for c in columns]
-    # each canvas counts alike, whatever its size
+    # every canvas has the same weight, whatever its size
     grams = [(h.T @ h).astype(np.float64) / len(h) for h in hidden]
     sums = [(h.T @ t).astype(np.float64) / len(h) for h, t in zip(hidden, truths, strict=True)]
     gram, total = np.sum(grams, axis=0), np.sum(sums, axis=0)
@@ -125,11 +125,11 @@ def _fit_mode(mode: str, looks: Sequence[Floats], truths: Sequence[Floats], chan
         guesses = [h @ _solve(gram - g, total - s) for h, g, s in zip(hidden, grams, sums, strict=True)]
         weights = _solve(gram, total)
     scores = [float(np.mean([_iou(g >= cut, t) for g, t in zip(guesses, truths, strict=True)])) for cut in _THRESHOLDS]
-    at = int(np.argmax(scores))
+    best = int(np.argmax(scores))
     return AreaModel(
         mode=mode,
-        iou=scores[at] if len(looks) > 1 else None,
-        threshold=float(_THRESHOLDS[at]),
+        iou=scores[best] if len(looks) > 1 else None,
+        threshold=float(_THRESHOLDS[best]),
         mean=mean,
         scale=scale,
         weights=weights,
@@ -149,7 +149,7 @@ def _iou(guess: Bools, truth: Floats) -> float:
 
 
 def _hidden(columns: Floats, mean: Floats, scale: Floats) -> Floats:
-    """Random rectified features [n, _FEATURES] of standardized columns [n, k]; the last is the constant."""
+    """Return random rectified features [n, _FEATURES] of standardized columns [n, k]; the last is constant."""
     chance = np.random.default_rng(columns.shape[1])
     slopes = chance.normal(size=(columns.shape[1], _FEATURES - 1)).astype(np.float32)
     offsets = chance.normal(size=_FEATURES - 1).astype(np.float32)
@@ -170,8 +170,8 @@ def _columns(look: Floats, mode: str) -> Floats:
             return flat
 
 
-def _look(picture: npt.NDArray[Any], channels: int) -> Floats:
-    """What the model sees of each pixel of the reduced picture: [h, w, k] float32, places first."""
+def _pixel_features(picture: npt.NDArray[Any], channels: int) -> Floats:
+    """Return the features of each pixel of the reduced picture: [h, w, k] float32, position first."""
     height, width = picture.shape[:2]
     rows, columns = seen_shape(height, width)
     small = (

@@ -1,8 +1,8 @@
-"""Where in a neighbourhood a cut-out fits: the place whose pixels look like the concept's own clean surroundings.
+"""Context match: finds places in a neighbourhood whose pixels look like the concept's own clean surroundings.
 
-On structured pictures this snaps a concept to the edge it grows on; on plain texture every place is alike, and the
-choice stays even. Places are sampled among those that fit about as well as the best, never the best alone. What counts
-is the structure: a difference of the mean tone alone counts little, because the blends follow it.
+On structured pictures this aligns a concept with the edge on which it occurs. On plain texture all places match
+equally, and the choice stays uniform. A place is sampled from those that fit about as well as the best. Structure
+dominates: a difference in mean tone has little weight, because the blends compensate for it.
 """
 
 from __future__ import annotations
@@ -20,32 +20,32 @@ from datagen.synthesis.intensity import Bools, Floats, plain, to_tones
 
 #: Half the side, in reduced pixels, of the neighbourhood searched round a place drawn from the area.
 REACH_PX = 48
-#: Cut-outs are reduced until their shorter side has about this many pixels: enough to tell an edge from none.
+#: Cut-outs are reduced until their shorter side has about this many pixels, enough to detect an edge, but at most by
+#: this factor.
 _SEEN_PX, _MOST_REDUCED = 14, 4
-#: Places this many tones worse than the best are as good as it, …
+#: Tolerance of a mismatch above the best, in tones.
 _TOLERANCE = 3.0
-#: … and so are those within this share of it, …
+#: Additional tolerance, as a share of the best mismatch.
 _SHARE = 0.08
-#: … or within this one where even the best is as far off as a plain place would be: surroundings that are found
-#: nowhere again, such as the noise of a texture, do not tell where the concept belongs; going by them chose the
-#: plainest places.
+#: The same share if the best mismatch is no better than that of a plain place. Surroundings without a match, such as
+#: the noise of a texture, do not indicate where the concept belongs; a strict match then selects the plainest places.
 _SHARE_OF_CHANCE = 1.0
-#: How sharply the one passes into the other: surroundings found again half as well as that are not chance yet.
+#: Exponent of the transition between the two shares: at half the mismatch of a plain place, the first still applies.
 _SHARPNESS = 6
-#: What the square of a difference in mean tone weighs beside the mean square of the difference in structure.
+#: Weight of the squared difference in mean tone, relative to the mean square of the difference in structure.
 _MEAN_WEIGHT = 0.15
-#: What rounding may add to a mismatch, in tones, at most.
+#: Largest rounding error of a mismatch, in tones.
 _ROUNDING = 0.5
-#: Up to so many places are compared one by one; OpenCV takes up to fifty times as long over so few.
+#: Up to this many places are compared directly; OpenCV takes up to fifty times as long for so few.
 _FEW_PLACES = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where a cut-out's window lies, and how unlike its own surroundings the best place near by is.
+    """The place of a cut-out's window, and the mismatch of the best place in its neighbourhood.
 
-    ``mismatch`` is a root mean square, in tones; ``inside`` is false where no fitting place has its middle in the area,
-    and top and left mean nothing then.
+    ``mismatch`` is a root mean square, in tones. ``inside`` is false if no fitting place has its centre in the area;
+    top and left are meaningless then.
     """
 
     top: int
@@ -63,18 +63,18 @@ def fitting_place(
     pick: float,
     worst: float = math.inf,
 ) -> Place | None:
-    """A place round ``spot`` where the background fits the cut-out's clean surroundings, and that is in the area.
+    """Return a place near ``spot`` in the area where the background fits the cut-out's clean surroundings.
 
-    None where even the best place's mismatch is larger than ``worst``.
+    Return None if the best place's mismatch is larger than ``worst``.
 
     Args:
         picture: the background, [h, w] or [h, w, c].
         posed: the cut-out; its window must fit into the picture.
-        spot: top and left of where its corner would be.
-        strictness: above 0 and up to 1: how nearly as good as the best a place must be.
-        area: the reduced area, true where the window's middle may be.
-        pick: in 0..1, which of the places is taken.
-        worst: the largest mismatch that is put up with, in tones.
+        spot: top and left of the window before the search.
+        strictness: above 0 and up to 1; larger values require a mismatch closer to the best.
+        area: the reduced area, true where the window's centre may be.
+        pick: in 0..1, selects one of the fitting places.
+        worst: the largest accepted mismatch, in tones.
     """
     rows, columns = posed.mask.shape
     height, width = picture.shape[:2]
@@ -94,25 +94,25 @@ def fitting_place(
     lefts = np.minimum(x0 + np.arange(good.shape[1]) * grain, width - columns)
     seen_rows = (tops + rows // 2) * area.shape[0] // height
     good &= area[seen_rows[:, None], (lefts + columns // 2) * area.shape[1] // width]
-    found = good.ravel().nonzero()[0]
-    if not len(found):
+    fitting = good.ravel().nonzero()[0]
+    if not len(fitting):
         return Place(top=top, left=left, mismatch=best, inside=False)
-    y, x = divmod(int(found[int(pick * len(found))]), good.shape[1])
+    y, x = divmod(int(fitting[int(pick * len(fitting))]), good.shape[1])
     top, left = settled(picture, posed, int(tops[y]), int(lefts[x]), grain)
     return Place(top=top, left=left, mismatch=best, inside=True)
 
 
 def _tolerance(best: float, spread: float) -> float:
-    """How much worse than the best a place may be and is as good, in tones.
+    """Return the tolerance of a mismatch above the best, in tones.
 
-    ``spread`` is the surroundings' own: the mismatch of a plain place.
+    ``spread`` is the deviation of the surroundings, which is the mismatch of a plain place.
     """
     chance = min(best / spread, 1.0) ** _SHARPNESS if spread > 0 else 1.0
     return _TOLERANCE + (_SHARE + (_SHARE_OF_CHANCE - _SHARE) * chance) * best
 
 
 def settled(picture: npt.NDArray[Any], posed: Posed, top: int, left: int, grain: int) -> tuple[int, int]:
-    """The corner within ``grain`` pixels of (top, left) that fits best: to the pixel, large cut-outs to two."""
+    """Return the best corner within ``grain`` pixels of (top, left), to 1 pixel, or to 2 for large cut-outs."""
     if grain <= 1:
         return top, left
     rows, columns = posed.mask.shape
@@ -127,9 +127,9 @@ def settled(picture: npt.NDArray[Any], posed: Posed, top: int, left: int, grain:
 
 
 def _mismatch(search: Floats, wanted: Floats, worst: float = math.inf) -> Floats | None:
-    """Root mean square difference of ``wanted`` from every window of ``search``, the means' share weighed down.
+    """Return the root mean square difference of ``wanted`` from every window of ``search``, with means weighted less.
 
-    None where every window's is larger than ``worst`` for its mean tone alone: that is known before they are compared.
+    Return None if every window exceeds ``worst`` by its mean tone alone, which is checked before the comparison.
     """
     rows, columns = wanted.shape
     middle = float(wanted.mean())
@@ -154,19 +154,19 @@ def _mismatch(search: Floats, wanted: Floats, worst: float = math.inf) -> Floats
 
 
 def _variance(values: Floats) -> float:
-    off = values - values.mean()
-    off *= off
-    return float(off.mean())
+    deviations = values - values.mean()
+    deviations *= deviations
+    return float(deviations.mean())
 
 
 def _means(mean: Any, ground: Floats, wanted: Floats) -> Floats:
-    """The means of ``ground``, or of its squares, over windows of the size of ``wanted``, at their top left corners."""
+    """Return means of ``ground``, or of its squares, over windows as large as ``wanted``, at their top left corners."""
     size = wanted.shape[::-1]
     return np.asarray(mean(ground, cv2.CV_32F, size, anchor=(0, 0), borderType=cv2.BORDER_REPLICATE))
 
 
 def _products(ground: Floats, wanted: Floats) -> Floats:
-    """The sum of products of ``wanted`` with every window of ``ground``."""
+    """Return the sum of products of ``wanted`` with every window of ``ground``."""
     places = (ground.shape[0] - wanted.shape[0] + 1) * (ground.shape[1] - wanted.shape[1] + 1)
     if places > _FEW_PLACES:
         return cv2.matchTemplate(ground, wanted, cv2.TM_CCORR)
