@@ -111,6 +111,8 @@ def check_webhooks(settings: Settings, study_name: str) -> str:
 def check_backends(settings: Settings, study_name: str) -> str:
     """Check that Label Studio reaches the ML-backend connections, and that they have the current password.
 
+    Connections with the previous password work now, but would fail after the next change of the password.
+
     Label Studio requests the health of each connection, and sets it up, when their list is requested.
     """
     client = LabelStudio(settings.label_studio_url, settings.api_key)
