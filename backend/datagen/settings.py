@@ -20,12 +20,12 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from datagen.domain.wording import counted
 from datagen.errors import SecretProblem, SettingsProblem
 
-#: In a shell the quotes outside keep those inside; in .env too.
+#: The outer quotes preserve the inner ones, in a shell and in .env.
 _EXAMPLE = """e.g. DATAGEN_ENGINE_PARAMETERS='{"weights": "/models/sd15-inpainting"}', with both kinds of quotes"""
 
-#: Characters of a password or secret of Datagen's; one from “openssl rand -hex 32” has 64.
+#: Minimum length of Datagen's passwords and secrets, characters; one from “openssl rand -hex 32” has 64.
 SHORTEST_SECRET = 16
-#: What all processes of an installation share: the file in the secrets folder, what it is called, its variable.
+#: The secrets that all processes of an installation share: file in the secrets folder → title, and → variable.
 SECRET_NAMES = {
     "webhook_secret": "webhook secret",
     "basic_auth_pass": "basic-auth password",
@@ -129,7 +129,8 @@ class Settings(BaseSettings):
         validation_alias=_named("DATAGEN_ENGINE"),
         description="Engine of new studies, and of those that are provisioned again while it is set.",
     )
-    # not decoded by pydantic-settings: it mixes the environment's and .env's, and has no sentence for broken JSON
+    # not decoded by pydantic-settings, which merges the values of the environment and .env, and whose error for
+    # malformed JSON is not helpful
     engine_parameters: Annotated[dict[str, JsonValue], NoDecode] = Field(
         {},
         validation_alias=_named("DATAGEN_ENGINE_PARAMETERS"),
@@ -375,7 +376,7 @@ class Settings(BaseSettings):
         found |= {part for url in (self.database_url, self.redis_url) if (part := urlsplit(url).password)}
         for file in self._secrets_folder.glob("[!.]*"):
             found |= set(file.read_text().split())
-        found.add(os.environ.get("HF_TOKEN", ""))  # the hub's client reads it from there
+        found.add(os.environ.get("HF_TOKEN", ""))  # the Hugging Face Hub's client reads it from the environment
         return found - {""}
 
     @property
@@ -391,7 +392,7 @@ class Settings(BaseSettings):
         if name == "signing_key":
             for key in kept.split():
                 _check_length(key, f"a line of {path}", SettingsProblem)
-        elif kept and name != "label_studio_api_key":  # that one is Label Studio's
+        elif kept and name != "label_studio_api_key":  # this token is Label Studio's, and may be short
             _check_length(kept, f"the content of {path}", SettingsProblem)
         return kept
 
@@ -415,7 +416,7 @@ class Settings(BaseSettings):
         try:
             path.hardlink_to(draft)
         except FileExistsError:
-            pass  # another process made it first: its secret counts
+            pass  # another process created the file first, and its secret is used
         finally:
             draft.unlink()
 

@@ -1,4 +1,4 @@
-"""The ``datagen`` command: its options, and its commands in the order that ``--help`` shows them in."""
+"""The ``datagen`` command: its options, and its commands in the order of ``--help``."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from datagen.entrypoints.bootstrap import settings
 from datagen.operations.logging import configure_logging
 from datagen.store.private_folder import close_to_others
 
-#: What libraries and engines read from the environment alone, and a .env may name too.
+#: Variables that libraries and engines read only from the environment; they may be set in .env too.
 _ENVIRONMENTAL = ("HF_TOKEN", "HF_HUB_OFFLINE", "HF_ENDPOINT", "HF_HOME", "DATAGEN_HANG_SECONDS")
 
-#: Commands that run until they are stopped: their log is read by programs.
+#: Commands that run until they are stopped; their log is JSON, for programs to read.
 _SERVICES = frozenset({"up", "web", "worker", "scheduler"})
 
 app = typer.Typer(
@@ -45,7 +45,7 @@ def main(
     ] = False,
 ) -> None:
     """Read the settings; they come from the environment, see the README."""
-    if ctx.invoked_subcommand != "export":  # an export is for others too
+    if ctx.invoked_subcommand != "export":  # an export may be read by other users
         os.umask(0o077)
     for name, value in dotenv_values(".env").items():
         if name in _ENVIRONMENTAL and value:
@@ -56,12 +56,12 @@ def main(
         configure_logging(
             settings().log_level, settings().known_secrets(), for_a_person=ctx.invoked_subcommand not in _SERVICES
         )
-        # what an engine keeps between processes (fits, measurements) lies in the data folder: a .env may name it
+        # engines store fits and measurements in the data folder, which .env may set
         os.environ["DATAGEN_DATA_DIR"] = str(settings().data_dir.absolute())
 
 
 def _needs_data(command: Callable[..., None]) -> Callable[..., None]:
-    """A command that reads what is there: in a folder without any it says so, and makes no data folder."""
+    """Decorate a command that needs a database: without one it reports an error and creates no data folder."""
 
     @wraps(command)
     def checked(**arguments: Any) -> None:

@@ -1,4 +1,4 @@
-"""Commands for who runs the product: the schema, backups, and what is wrong."""
+"""Commands for administrators: the schema, the secrets, backups and diagnostics."""
 
 from __future__ import annotations
 

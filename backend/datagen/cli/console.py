@@ -1,4 +1,4 @@
-"""What every command has in common: how it speaks on the terminal, and the parameters that several have."""
+"""Terminal output, error reports and parameters that several commands share."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ out, err = Console(), Console(stderr=True)
 Study = Annotated[str, typer.Argument(help="The study's name.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
 
-#: What a terminal would obey, as escapes that it shows.
+#: Escapes of terminal control characters, except line ends.
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if code != ord("\n")}
 
 
 def safe(text: str) -> str:
-    """Text from outside, to be shown as it is: no markup of rich's and no control of the terminal's."""
+    """Return untrusted text without effect on the terminal: rich's markup and control characters are escaped."""
     return escape(text.translate(_CONTROLS))
 
 
 def show(text: str) -> None:
-    """Print text from outside as it is; the terminal wraps a line that is longer than it is wide."""
+    """Print untrusted text verbatim; the terminal wraps long lines."""
     out.print(safe(text), highlight=False, soft_wrap=True)
 
 
 def show_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table; where the terminal is too narrow for it, each row as a block of lines.
+    """Print a table; if the terminal is too narrow for it, print each row as a block of lines.
 
     Args:
         heads: The columns' names.
-        rows: For each row its cells, the first of which names the row.
+        rows: The cells of each row; the first cell names the row.
     """
     widths = [max(map(cell_len, column)) for column in zip(heads, *rows, strict=True)]
     borders = 3 * len(heads) + 1
@@ -62,15 +62,18 @@ def show_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 @contextmanager
 def report_errors() -> Iterator[None]:
-    """Errors of ours are sentences: print them, without a traceback, and exit with 1."""
+    """Context manager that prints expected errors as sentences, without a traceback, and exits with 1."""
     try:
         yield
     except DatagenError as error:
         print_error(str(error))
     except ValidationError as error:
-        said = [f"the setting {one['loc'][0]}: {one['msg'].removeprefix('Value error, ')}" for one in error.errors()]
-        print_error("; ".join(said))
-    except SQLAlchemyError as error:  # its own text may hold the database's password
+        sentences = [
+            f"the setting {problem['loc'][0]}: {problem['msg'].removeprefix('Value error, ')}"
+            for problem in error.errors()
+        ]
+        print_error("; ".join(sentences))
+    except SQLAlchemyError as error:  # the error's own text may contain the database's password
         from datagen.store.database import explain
 
         print_error(explain(error))
@@ -81,11 +84,11 @@ def report_errors() -> Iterator[None]:
 
 
 def print_error(sentence: str) -> NoReturn:
-    """Say what is wrong and exit with 1."""
+    """Print an error and exit with 1."""
     err.print(f"[red]Error:[/] {safe(sentence)}", highlight=False, soft_wrap=True)
     raise typer.Exit(1) from None
 
 
 def print_json(value: Any) -> None:
-    """For other programs to read."""
+    """Print a value as JSON, for other programs to read."""
     sys.stdout.write(json.dumps(value) + "\n")

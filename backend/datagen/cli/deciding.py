@@ -1,4 +1,4 @@
-"""Commands that decide about a study, as its decision task does."""
+"""Commands that submit a decision about a study, as its decision task does."""
 
 from __future__ import annotations
 
@@ -34,8 +34,10 @@ def approve(
     ] = False,
 ) -> None:
     """Accept the version under review and generate the bulk."""
-    wish = Decision(action=StudyEvent.APPROVE, count=count, name=plain(run_name), note=plain(note), confirmed=confirm)
-    _decide(name, wish)
+    decision = Decision(
+        action=StudyEvent.APPROVE, count=count, name=plain(run_name), note=plain(note), confirmed=confirm
+    )
+    _decide(name, decision)
 
 
 def cancel(name: Study) -> None:
@@ -48,13 +50,12 @@ def stop(name: Study) -> None:
     _decide(name, Decision(action=StudyEvent.STOP))
 
 
-def _decide(name: str, wish: Decision) -> None:
+def _decide(name: str, decision: Decision) -> None:
     from datagen.workflow.decisions.submit import decide
     from datagen.workflow.services import find_study
 
     with report_errors():
-        shop = services()
-        with shop.database.read() as session:
+        with services().database.read() as session:
             study_id = find_study(session, name).id
-        decide(shop, study_id, wish, f"{getpass.getuser()} (datagen {wish.action})")
-        show(f"{name}: “{wish.action}” is under way; see the Decisions project or: datagen status")
+        decide(services(), study_id, decision, f"{getpass.getuser()} (datagen {decision.action})")
+        show(f"{name}: “{decision.action}” is under way; see the Decisions project or: datagen status")

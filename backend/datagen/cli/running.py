@@ -1,4 +1,4 @@
-"""Commands that run the product's parts: all of them on one machine, or each by itself."""
+"""Commands that run Datagen's parts: all of them on one machine, or each one alone."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def up(
 
     with report_errors():
         migrate()
-        join_as(ProcessRole.WEB)  # once, before several processes ask for the secrets
+        join_as(ProcessRole.WEB)  # once, before several processes need the secrets
         if os.geteuid() == 0:
             err.print("[yellow]Running as root:[/] a fault in a decoder would be root's; use a user of its own.")
         supervise(commands(workers or os.cpu_count() or 1, gpu=needs_gpu(settings().engine)))
@@ -70,11 +70,12 @@ def worker(
             supervise(gpu_commands(installed_gpus()), INNER_STOP_SECONDS)
             return
         if device:
-            if device not in installed_gpus():  # it would take work from those that can do it; looked for again
+            # without its GPU the worker would take work that others can do; the supervisor restarts it for a new check
+            if device not in installed_gpus():
                 raise SettingsProblem(f"the GPU {device} is gone, or its driver does not answer; see nvidia-smi")
             os.environ["CUDA_VISIBLE_DEVICES"] = device
         chosen = settings()
-        if chosen.engine_parameters.get("device") != "cpu":  # where a step may take longer than any hang
+        if chosen.engine_parameters.get("device") != "cpu":  # on a CPU a step may take longer than this limit
             os.environ.setdefault("DATAGEN_HANG_SECONDS", str(GPU_HANG_SECONDS))
         engines = [chosen.engine] if needs_gpu(chosen.engine) else gpu_engine_names()
         parameters = {engine: log_problems(engine, chosen.engine_parameters) for engine in engines}

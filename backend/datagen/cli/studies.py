@@ -1,4 +1,4 @@
-"""Commands about a study: making it, giving it inputs, seeing where it stands, taking what it made, ending it."""
+"""Commands about a study: provisioning, inputs, status, export, repair and deletion."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from datagen.workflow.inputs.import_files import Added
 
 
-#: Items that are named for each reason; ``--json`` names all.
+#: Number of items shown for each reason; ``--json`` shows all.
 EXAMPLES = 3
-#: Notes that are shown.
+#: Number of notes shown; ``--json`` shows all.
 MOST_NOTES = 20
 
 
@@ -66,7 +66,7 @@ def provision(
         migrate()
         chosen = settings()
         join_as(ProcessRole.PROVISION)
-        made = open_study(
+        opened = open_study(
             services(),
             name,
             label or [],
@@ -82,19 +82,19 @@ def provision(
             new_secret=new_secret,
         )
         if as_json:
-            projects = {kind.name.lower(): n for kind, n in made.projects.items()}
-            engines = {"engine": made.engine, "engine_before": made.engine_before}
+            projects = {kind.name.lower(): n for kind, n in opened.projects.items()}
+            engines = {"engine": opened.engine, "engine_before": opened.engine_before}
             print_json({"study": name, "projects": projects, **engines})
             return
         show(name)
-        addresses = [(str(kind), f"{chosen.label_studio_url}/projects/{n}/data") for kind, n in made.projects.items()]
+        addresses = [(str(kind), f"{chosen.label_studio_url}/projects/{n}/data") for kind, n in opened.projects.items()]
         show_table(("project", "address"), addresses)
-        changed = f"{made.engine_before} → {made.engine}" if made.engine_before else made.engine
+        changed = f"{opened.engine_before} → {opened.engine}" if opened.engine_before else opened.engine
         show(f"  engine: {changed}")
-        for word, lines in (("made", made.created), ("mended", made.mended)):
+        for word, lines in (("made", opened.created), ("mended", opened.mended)):
             for line in lines:
                 show(f"  {word} {line}")
-        for line in made.problems:
+        for line in opened.problems:
             err.print(f"[yellow]Not done:[/] {safe(line)}", highlight=False, soft_wrap=True)
 
 
@@ -149,7 +149,7 @@ def _alias(pair: str) -> tuple[str, str]:
 
 
 def _show(added: Added) -> None:
-    """Print what was read, and what was not and why."""
+    """Print what was added, and what was not used and why."""
     counts = [
         f"{counted(added.new, 'image')} added",
         f"{added.known} {by_number(added.known, 'was', 'were')} there already",
@@ -177,12 +177,12 @@ def status(
     from datagen.workflow.studies.queries import describe
 
     with report_errors():
-        with err.status("Reading where the studies stand …"):  # on a terminal alone
-            found = describe(services().database, name)
+        with err.status("Reading where the studies stand …"):  # shown only on a terminal
+            studies = describe(services().database, name)
         if as_json:
-            print_json({"studies": found})
+            print_json({"studies": studies})
             return
-        if not found:
+        if not studies:
             show("There are no studies yet. Make one: datagen provision NAME --label LABEL")
             return
         keys = (
@@ -190,10 +190,10 @@ def status(
             *("inputs_text", "verdicts_text", "under_way", "dataset_tasks"),
         )
         heads = ("study", "engine", "state", "version", "inputs", "verdicts", "under way", "dataset images")
-        show_table(heads, [[str(one[key]) for key in keys] for one in found])
-        for one in found:
-            for problem in one["problems"]:
-                err.print(f"[yellow]{safe(one['study'])}:[/] {safe(problem)}", highlight=False, soft_wrap=True)
+        show_table(heads, [[str(study[key]) for key in keys] for study in studies])
+        for study in studies:
+            for problem in study["problems"]:
+                err.print(f"[yellow]{safe(study['study'])}:[/] {safe(problem)}", highlight=False, soft_wrap=True)
 
 
 def audit(
@@ -239,8 +239,8 @@ def discard(
     from datagen.workflow.inputs.unreadable_tasks import discard as delete_unreadable
 
     with report_errors():
-        gone = delete_unreadable(services(), name, task)
-        show(f"deleted: {by_number(len(gone), 'task', 'tasks')} {', '.join(map(str, gone))}")
+        deleted = delete_unreadable(services(), name, task)
+        show(f"deleted: {by_number(len(deleted), 'task', 'tasks')} {', '.join(map(str, deleted))}")
 
 
 def retry(name: Study) -> None:
@@ -261,9 +261,9 @@ def mend_links(name: Study) -> None:
     from datagen.workflow.studies.maintenance import mend_links as sign_again
 
     with report_errors():
-        found = sign_again(services(), name)
-        show(f"{name}: {found.mended} of {counted(found.looked_at, 'link')} signed anew")
-        show(f"  {counted(found.decisions, 'decision task')} will be written anew by a worker")
+        signed = sign_again(services(), name)
+        show(f"{name}: {signed.mended} of {counted(signed.looked_at, 'link')} signed anew")
+        show(f"  {counted(signed.decisions, 'decision task')} will be written anew by a worker")
 
 
 def delete(
@@ -276,9 +276,9 @@ def delete(
     from datagen.workflow.studies.maintenance import delete_study
 
     with report_errors(), services().database.read() as session:
-        find_study(session, name)  # there is nothing to confirm without it
+        find_study(session, name)  # an unknown name is reported before the confirmation
     if not yes:
         typer.confirm(f"Delete {name!r} with everything made for it?", abort=True)
     with report_errors():
-        gone = delete_study(services(), name, getpass.getuser(), with_projects=projects)
-        show(f"{name!r} is deleted, with {counted(gone, 'picture')} that no other study has")
+        pictures = delete_study(services(), name, getpass.getuser(), with_projects=projects)
+        show(f"{name!r} is deleted, with {counted(pictures, 'picture')} that no other study has")

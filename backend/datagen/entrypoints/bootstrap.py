@@ -1,4 +1,4 @@
-"""From settings to a workshop: the one place where the outside is put together, once a process."""
+"""Builds the services of a process from its settings, once per process."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from datagen.workflow.studies.open import Connection
 
 @lru_cache(maxsize=1)
 def settings() -> Settings:
-    """The process's settings, read once."""
+    """Return the process's settings, which are read once."""
     return Settings()
 
 
 def build_services(chosen: Settings, enqueue: Callable[[Sequence[JobRequest]], None]) -> Services:
-    """A workshop as the settings say; ``enqueue`` queues what becomes possible."""
+    """Return services that are configured by the settings and enqueue jobs with ``enqueue``."""
     return Services(
         database=Database(chosen.resolved_database_url),
         images=BlobStore(chosen.resolved_store_url),
@@ -46,7 +46,7 @@ def build_services(chosen: Settings, enqueue: Callable[[Sequence[JobRequest]], N
 
 
 def connection_of(chosen: Settings) -> Connection:
-    """How Label Studio reaches the web process."""
+    """Return the address and credentials with which Label Studio reaches the web process."""
     return Connection(
         url=chosen.own_url,
         webhook_secret=chosen.secret_of_webhooks,
@@ -57,16 +57,16 @@ def connection_of(chosen: Settings) -> Connection:
 
 @lru_cache(maxsize=1)
 def joined_roles() -> set[ProcessRole]:
-    """The roles in which this process has joined the installation."""
+    """Return the roles in which this process has joined the installation."""
     return set()
 
 
 def join_as(role: ProcessRole, *, waits: bool = False) -> None:
-    """Join the installation, unless this process has; who joined in another role may also work as a part.
+    """Join the installation, unless this process has joined already; any other role includes ``ProcessRole.PART``.
 
     Args:
         role: What this process does with the secrets.
-        waits: Whether to wait for a database that does not answer.
+        waits: Whether to wait for an unavailable database.
 
     Raises:
         SchemaProblem, SecretProblem, sqlalchemy.exc.SQLAlchemyError: see ``installation.join``.
@@ -80,7 +80,7 @@ def join_as(role: ProcessRole, *, waits: bool = False) -> None:
 
 @lru_cache(maxsize=1)
 def services() -> Services:
-    """The process's workshop.
+    """Return the process's services.
 
     Raises:
         SchemaProblem: the database's schema is not this version's.
@@ -92,11 +92,11 @@ def services() -> Services:
 
 @lru_cache(maxsize=1)
 def queues() -> Queues:
-    """The process's queues."""
+    """Return the process's queues."""
     return Queues(connect(settings().redis_url))
 
 
 @lru_cache(maxsize=1)
 def fitted_engines() -> FittedEngineCache:
-    """The process's fitted engines."""
+    """Return the process's fitted engines."""
     return FittedEngineCache(services())

@@ -1,4 +1,4 @@
-"""The functions that RQ runs, by name; each takes a row's id and calls the workflow."""
+"""The functions that RQ runs by name. A job's function takes a row's id and calls the workflow."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ log = structlog.get_logger()
 
 
 def handle_event(inbox_id: int) -> None:
-    """Act on an inbox row."""
+    """Handle an inbox row."""
     webhook_events.handle(services(), inbox_id)
 
 
@@ -33,29 +33,29 @@ def render(shard_id: int) -> None:
 
 
 def propose(study_id: int) -> None:
-    """Make the proposals of a study's input tasks."""
+    """Compute the proposals for a study's input tasks."""
     with backoff.making_proposals(services(), study_id):
         suggestions.propose(services(), fitted_engines().pictures, study_id)
 
 
 def publish_outbox_row(outbox_id: int) -> None:
-    """Tell Label Studio of an outbox row."""
+    """Publish an outbox row in Label Studio."""
     dispatcher.dispatch(services(), outbox_id)
 
 
 def reconcile() -> None:
-    """Find what webhooks did not tell."""
+    """Find changes in Label Studio for which no webhook arrived."""
     try:
         reconciler.reconcile(services())
-    except LabelStudioUnavailable as away:
-        log.warning("reconciler.postponed", reason=str(away))  # the next look sees the same changes
+    except LabelStudioUnavailable as error:
+        log.warning("reconciler.postponed", reason=str(error))  # the next run finds the same changes
 
 
 def sweep() -> None:
-    """Knock for every row that waits although nobody knocks; delete old events, and what killed writers left."""
+    """Enqueue rows that are due but not queued; delete old events, and drafts that killed writers left."""
     recovery.sweep(services().database, queues())
     recovery.prune_inbox(services().database, settings().inbox_days)
     try:
         services().images.remove_drafts()
-    except StoreUnavailable as away:
-        log.warning("sweep.drafts_left", reason=away.reason)  # the next sweep removes them
+    except StoreUnavailable as error:
+        log.warning("sweep.drafts_left", reason=error.reason)  # the next run removes them

@@ -1,4 +1,4 @@
-"""What runs by the clock: RQ's cron queues the sweep and the reconciler's look."""
+"""The scheduler: RQ's cron enqueues the recovery scan and the reconciler periodically."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from datagen.queue.queues import EVENTS
 
 log = structlog.get_logger()
 
-#: A scheduler that lost Redis looks for it again so often, seconds.
+#: Wait before a scheduler reconnects to Redis, seconds.
 RECONNECT_SECONDS = 1.0
-#: Redis answers within this, seconds, or the scheduler connects anew.
+#: Timeout of Redis operations, seconds; afterwards the scheduler reconnects.
 REDIS_SECONDS = 5.0
-#: What the periodic jobs return is nothing; RQ forgets it after this.
+#: RQ keeps the empty results of the periodic jobs for this long, seconds.
 RESULT_TTL_SECONDS = 5
 
 
 class JsonCron(CronScheduler):
-    """RQ's cron, with jobs as JSON: RQ 2.12 has no setting for it and would pickle them."""
+    """RQ's cron with jobs serialized as JSON; RQ 2.12 has no setting for that and would pickle them."""
 
     def enqueue_jobs(self) -> list[CronJob]:
-        """Queue what is due; a job whose last one still waits is not queued twice."""
+        """Enqueue the jobs that are due; skip a job whose previous run still waits in the queue."""
         due = [job for job in self.get_jobs() if job.should_run()]
         for job in due:
             queue = Queue(job.queue_name, connection=self.connection, serializer=JSONSerializer)
@@ -44,7 +44,7 @@ class JsonCron(CronScheduler):
         return due
 
     def register_death(self, pipeline: Pipeline | None = None) -> None:
-        """Say that it ends; a Redis that was emptied has forgotten it already."""
+        """Remove the scheduler from RQ's registry; it may be missing already if Redis was emptied."""
         try:
             super().register_death(pipeline)
         except SchedulerNotFound:
@@ -52,19 +52,19 @@ class JsonCron(CronScheduler):
 
 
 def run_scheduler(redis_url: str, *, sweep_seconds: int, reconcile_seconds: int) -> None:
-    """Queue the periodic jobs until told to stop; while Redis is unavailable or holds nonsense, try again.
+    """Enqueue the periodic jobs until a stop request; if Redis is unavailable or its data is unreadable, try again.
 
     Raises:
-        redis.exceptions.AuthenticationError: Redis wants another password.
+        redis.exceptions.AuthenticationError: Redis rejects the password.
     """
     connection = Redis.from_url(redis_url, socket_timeout=REDIS_SECONDS, socket_connect_timeout=REDIS_SECONDS)
-    with suppress(StopRequested):  # told to stop while it waits
+    with suppress(StopRequested):  # a stop request during the wait
         while not _run(connection, redis_url, sweep_seconds=sweep_seconds, reconcile_seconds=reconcile_seconds):
             time.sleep(RECONNECT_SECONDS)
 
 
 def _run(connection: Redis, redis_url: str, *, sweep_seconds: int, reconcile_seconds: int) -> bool:
-    """Run a scheduler of a new name until it ends: True if it was told to, False if something failed."""
+    """Run a scheduler under a new name until it ends; return True after a stop request, False after an error."""
     scheduler = JsonCron(connection=connection, logging_level="WARNING")
     scheduler.register(sweep, EVENTS, interval=sweep_seconds)
     scheduler.register(reconcile, EVENTS, interval=reconcile_seconds)
@@ -74,9 +74,9 @@ def _run(connection: Redis, redis_url: str, *, sweep_seconds: int, reconcile_sec
         with heartbeats.beating(redis_url, heartbeats.Kind.SCHEDULER, process):
             scheduler.start()  # type: ignore[no-untyped-call]
     except AuthenticationError:
-        raise  # waiting does not mend a password
-    except RedisError as away:
-        log.warning("scheduler.redis_away", reason=type(away).__name__)
+        raise  # a retry does not correct a password
+    except RedisError as error:
+        log.warning("scheduler.redis_away", reason=type(error).__name__)
     except StopRequested:
         return True
     except Exception:

@@ -1,6 +1,6 @@
-"""Signs of life: which parts answer, and the figures that operators watch, read from rows and queues when asked.
+"""Health and metrics: the readiness of each part, and Prometheus metrics computed from rows and queues on request.
 
-Figures from rows survive restarts, and are the same whichever process is asked.
+Metrics from rows survive restarts, and every process returns the same values.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ log = structlog.get_logger()
 
 #: Upper bounds of the histograms, seconds.
 BUCKETS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
-#: Label Studio answers its health check at once, or it is not ready for anything.
+#: Timeout of Label Studio's health check, seconds: a server that is ready answers at once.
 LABEL_STUDIO_SECONDS = 2.0
 _JOB_KINDS: dict[str, type[InboxRow | OutboxRow | ShardRow]] = {
     "event": InboxRow,
@@ -54,81 +54,81 @@ _JOB_KINDS: dict[str, type[InboxRow | OutboxRow | ShardRow]] = {
 }
 
 
-#: Each part is asked for no longer, seconds; all of them at the same time.
+#: Timeout of the check of one part, seconds; all parts are checked at the same time.
 PART_SECONDS = 3.0
-#: Of questions that were given up, and have not returned, so many a part are borne with.
+#: Maximum number of checks per part that timed out and have not returned.
 MOST_QUESTIONS = 2
 
 _CALLS = defaultdict[str, BoundedCalls](lambda: BoundedCalls(MOST_QUESTIONS, "readiness"))
 
-#: What a part that does not answer raises.
-_REFUSALS = (SQLAlchemyError, RedisError, httpx.HTTPError, DatagenError, OSError)
+#: The errors that the check of an unavailable part raises.
+_CHECK_ERRORS = (SQLAlchemyError, RedisError, httpx.HTTPError, DatagenError, OSError)
 
 
 def label_studio_health(url: str) -> httpx.Client:
-    """A client that asks Label Studio whether it is well: made once, since making one takes longer than the question.
+    """Return a client for Label Studio's health check; create it once, as its creation takes longer than a check.
 
-    It keeps no connection: a server that closes one in the moment of the next question would count as unavailable.
+    The client keeps no connection open: a server that closed it just before the next check would count as unavailable.
     """
     return httpx.Client(base_url=url, timeout=LABEL_STUDIO_SECONDS, limits=httpx.Limits(max_keepalive_connections=0))
 
 
 def readiness(database: Database, queues: Queues, label_studio: httpx.Client, images: BlobStore) -> dict[str, bool]:
-    """Part → whether it works: database, schema, Redis, Label Studio, image store, a worker, a scheduler.
+    """Return part → whether it works: database, schema, Redis, Label Studio, image store, a worker, a scheduler.
 
-    Each part is asked in a thread of its own and for at most ``PART_SECONDS``, whatever hangs.
+    Each part is checked in its own thread for at most ``PART_SECONDS``, even if a check hangs.
     """
-    questions: dict[str, Callable[[], object]] = {
-        "database": partial(_ask_database, database),
-        "schema": partial(_ask_schema, database),
+    checks: dict[str, Callable[[], object]] = {
+        "database": partial(_check_database, database),
+        "schema": partial(_check_schema, database),
         "redis": lambda: queues.redis.ping(),
         "label_studio": lambda: label_studio.get("/health").is_success,
-        "image_store": partial(_ask_image_store, images),
+        "image_store": partial(_check_image_store, images),
         "worker": partial(live_workers, queues),
         "scheduler": lambda: heartbeats.alive(queues.redis, heartbeats.Kind.SCHEDULER),
     }
-    answers = dict.fromkeys(questions, False)
+    results = dict.fromkeys(checks, False)
 
-    def ask(part: str) -> None:
+    def check(part: str) -> None:
         try:
-            answers[part] = bool(_CALLS[part].call(questions[part], PART_SECONDS))
-        except _REFUSALS as refusal:
-            log.info("part.not_ready", part=part, reason=type(refusal).__name__)
+            results[part] = bool(_CALLS[part].call(checks[part], PART_SECONDS))
+        except _CHECK_ERRORS as error:
+            log.info("part.not_ready", part=part, reason=type(error).__name__)
 
-    threads = [threading.Thread(target=ask, args=(part,), daemon=True) for part in questions]
+    threads = [threading.Thread(target=check, args=(part,), daemon=True) for part in checks]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    return answers
+    return results
 
 
-def _ask_database(database: Database) -> bool:
+def _check_database(database: Database) -> bool:
     with database.read() as session:
         return session.scalar(select(1)) == 1
 
 
-def _ask_schema(database: Database) -> bool:
+def _check_schema(database: Database) -> bool:
     database.check_schema()
     return True
 
 
-def _ask_image_store(images: BlobStore) -> bool:
+def _check_image_store(images: BlobStore) -> bool:
     images.check()
     return True
 
 
 class MetricsCollector(Collector):
-    """Prometheus figures, worked out when scraped."""
+    """Prometheus metrics, computed at each scrape."""
 
     def __init__(self, database: Database, queues: Queues, parts: Callable[[], Mapping[str, bool]]) -> None:
-        """``parts`` says which parts work, see ``readiness``; it is asked at each scrape."""
+        """``parts`` returns the readiness of the parts (see ``readiness``); it is called at each scrape."""
         self._database = database
         self._queues = queues
         self._parts = parts
 
     def collect(self) -> Iterable[Metric]:
-        """Every figure; those of a part that is away are left out."""
+        """Yield every metric; those of an unavailable part are omitted."""
         up = GaugeMetricFamily("datagen_up", "Whether a part works.", labels=("part",))
         for part, works in self._parts().items():
             up.add_metric((part,), works)
@@ -161,8 +161,8 @@ class MetricsCollector(Collector):
         for labels, number in totals.items():
             events.add_metric(labels, number)
         yield events
-        took = [(handled - received).total_seconds() for received, handled in seconds if handled is not None]
-        yield _histogram("datagen_event_seconds", "From webhook to handled, the last 1,000 events.", took)
+        durations = [(handled - received).total_seconds() for received, handled in seconds if handled is not None]
+        yield _histogram("datagen_event_seconds", "From webhook to handled, the last 1,000 events.", durations)
 
     def _outbox(self) -> Iterator[Metric]:
         waiting = GaugeMetricFamily("datagen_outbox", "What Label Studio is to be told.", labels=("kind", "state"))
@@ -184,21 +184,21 @@ class MetricsCollector(Collector):
                 waits_since = func.min(func.coalesce(kind.waiting_since, kind.due_at), type_=Instant())
                 since = session.scalar(select(waits_since).where(kind.state == WorkState.PENDING))
                 age.add_metric((job_kind,), max(0.0, (now() - since).total_seconds()) if since else 0.0)
-            took = [
-                one
-                for one in session.scalars(
+            durations = [
+                seconds
+                for seconds in session.scalars(
                     select(ShardRow.seconds)
                     .where(ShardRow.rendered_at.is_not(None))
                     .order_by(ShardRow.id.desc())
                     .limit(1000)
                 )
-                if one is not None
+                if seconds is not None
             ]
         yield from (shards, age)
-        yield _histogram("datagen_shard_seconds", "Synthesizing a shard, the last 1,000.", took)
+        yield _histogram("datagen_shard_seconds", "Synthesizing a shard, the last 1,000.", durations)
 
     def _rows(self) -> Iterator[Metric]:
-        """What an operator is to look after: what was given up, what waits for an outage, how rounds and runs ended."""
+        """Yield metrics for operators: failed rows, rows that wait for an outage, and states of rounds and runs."""
         failed = GaugeMetricFamily("datagen_failed", "What was given up: see “datagen retry”.", labels=("kind",))
         waiting = GaugeMetricFamily("datagen_waiting", "What waits for a part that is unavailable.", labels=("kind",))
         batches = GaugeMetricFamily("datagen_batches", "Preview rounds and runs.", labels=("kind", "state"))
@@ -211,9 +211,9 @@ class MetricsCollector(Collector):
             rows = session.execute(
                 select(BatchRow.kind, BatchRow.state, func.count()).group_by(BatchRow.kind, BatchRow.state)
             ).all()
-        numbers = {(of, state): number for of, state, number in rows}
-        for which in product(BatchKind, WorkState):  # an alert needs the zero, too
-            batches.add_metric(tuple(map(str, which)), numbers.get(which, 0))
+        numbers = {(kind, state): number for kind, state, number in rows}
+        for labels in product(BatchKind, WorkState):  # an alert needs zeros too
+            batches.add_metric(tuple(map(str, labels)), numbers.get(labels, 0))
         yield from (failed, waiting, batches)
 
     def _images(self) -> Iterator[Metric]:
@@ -246,8 +246,8 @@ class MetricsCollector(Collector):
         yield GaugeMetricFamily("datagen_schedulers", "Schedulers alive.", value=len(schedulers))
 
 
-def _histogram(name: str, what: str, values: list[float]) -> Metric:
+def _histogram(name: str, description: str, values: list[float]) -> Metric:
     buckets = [(str(bound), float(sum(value <= bound for value in values))) for bound in BUCKETS]
-    family = HistogramMetricFamily(name, what)
+    family = HistogramMetricFamily(name, description)
     family.add_metric((), [*buckets, ("+Inf", float(len(values)))], sum(values))
     return family

@@ -1,9 +1,10 @@
-"""Logging: one JSON line per event on standard error, and nothing secret in any of them.
+"""Logging: one JSON line per event on standard error, with secrets redacted.
 
-Commands that a person runs write warnings alone, as plain lines, because they stand between the command's sentences.
+Commands that a person runs write only warnings and errors, as plain lines between their own output.
 
-Three nets: what is secret by its value (the settings' own), by its name (``password=…``), and by its look (tokens, auth
-headers, links' keys). Libraries' warnings, gunicorn's own and crashes go through the same nets.
+Secrets are recognised in three ways: by value (those in the settings), by name (``password=…``), and by pattern
+(tokens, auth headers, keys of links). The same redaction applies to the warnings of libraries, gunicorn's log and
+crashes.
 """
 
 from __future__ import annotations
@@ -20,19 +21,19 @@ from typing import Any
 import structlog
 
 _NAMES = r"token|passw(?:or)?d|basic_auth_pass|secret|authorization|api_?key|signing_?key|credential|cookie|signature"
-# Log lines hold text from anybody, and these patterns run with the interpreter's lock held. So each reads a character
-# a bounded number of times: a word is only tried from its beginning (“(?<![\w-])”), a look-ahead ends with the word,
-# and what was matched is not given back (“++”, “*+”).
-#: A value under such a name is never written.
+# Log lines contain untrusted text, and regular expressions run with the interpreter's lock held. So each pattern reads
+# a character a bounded number of times: a match starts only at the beginning of a word (“(?<![\w-])”), a look-ahead
+# ends with the word, and possessive quantifiers (“++”, “*+”) prevent backtracking.
+#: A value under a name that matches is never written.
 _SECRET_NAMES = re.compile(_NAMES, re.IGNORECASE)
-#: The same inside a text: ``X-Datagen-Secret: …``, ``'password': '…'``, ``?token=…``. A quote that is not closed hides
-#: the rest of its line.
+#: A name and its value inside a text: ``X-Datagen-Secret: …``, ``'password': '…'``, ``?token=…``. After an unclosed
+#: quote the rest of the line is redacted.
 _SECRET_PAIRS = re.compile(
     rf"""(?<![\w-])(?P<name>(?=[\w-]*?(?:{_NAMES}))[\w-]++["']?\s*+[:=]\s*+)"""
     r"""(?P<value>"[^"]*+"|'[^']*+'|["'][^\n]*+|[^\s"'&,;)}\]]++)""",
     re.IGNORECASE,
 )
-#: What looks like a secret inside a text: both kinds of Label Studio token, auth headers, signed links, URL passwords.
+#: Patterns of secrets inside a text: both kinds of Label Studio token, auth headers, signed links, URL passwords.
 _SECRET_LOOKS = re.compile(
     r"(?<![\w-])(?=[\w-]*?eyJ[\w-])[\w-]++\.[\w-]++\.[\w-]*+"
     r"|\b[0-9a-fA-F]{40}\b"
@@ -40,12 +41,12 @@ _SECRET_LOOKS = re.compile(
     r"|(?<=[?&]key=)[^&\s\"']++"
     r"|(?<=://)[^/@\s:]*+:[^/@\s]++(?=@)"
 )
-#: A shorter value would hide ordinary words. Datagen's own secrets are longer (``settings.SHORTEST_SECRET``); this
-#: leaves out very short passwords of databases.
+#: Shorter values are not redacted, because they would hide ordinary words. Datagen's own secrets are longer
+#: (``settings.SHORTEST_SECRET``); only very short database passwords are affected.
 _SHORTEST_VALUE = 6
-#: Of a longer text the beginning is written, and how much is missing, characters.
+#: A longer text is cut to this many characters, and the number of missing characters is appended.
 LONGEST_TEXT = 50_000
-#: Tokens are made of these characters, and are no longer than this.
+#: The characters that tokens consist of, and the longest length of a token.
 _TOKEN_CHARACTERS = string.ascii_letters + string.digits + "-_.~+/="
 _LONGEST_WORD = 5_000
 #: A value nested deeper than this is not written.
@@ -54,17 +55,17 @@ REDACTED = "[redacted]"
 
 
 class Redaction:
-    """A processor of structlog's that replaces secrets, however deep in an event, in time linear in its size."""
+    """A structlog processor that replaces secrets at any depth of an event, in time linear in the event's size."""
 
     def __init__(self, secrets: Collection[str] = ()) -> None:
-        self._values = sorted((one for one in secrets if len(one) >= _SHORTEST_VALUE), key=len, reverse=True)
+        self._values = sorted((secret for secret in secrets if len(secret) >= _SHORTEST_VALUE), key=len, reverse=True)
 
     def __call__(self, _logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-        """The event, cleaned."""
+        """Return the event with its secrets redacted."""
         return self._clean_fields(event, 0)
 
     def text(self, text: str) -> str:
-        """A text, cleaned, and cut to ``LONGEST_TEXT`` characters."""
+        """Return a text with its secrets redacted, cut to ``LONGEST_TEXT`` characters."""
         missing = ""
         if len(text) > LONGEST_TEXT:
             end = self._harmless_cut(text)
@@ -73,10 +74,10 @@ class Redaction:
         for value in self._values:
             text = text.replace(value, REDACTED)
         text = _SECRET_LOOKS.sub(REDACTED, text)
-        return _SECRET_PAIRS.sub(lambda found: found["name"] + REDACTED, text) + missing
+        return _SECRET_PAIRS.sub(lambda match: match["name"] + REDACTED, text) + missing
 
     def _harmless_cut(self, text: str) -> int:
-        """Where to cut a long text, so that no part of a secret is left that would not be recognised."""
+        """Return the index to cut a long text at, so that no unrecognisable part of a secret remains."""
         window = text[LONGEST_TEXT - _LONGEST_WORD : LONGEST_TEXT]
         end = LONGEST_TEXT - len(window) + len(window.rstrip(_TOKEN_CHARACTERS))
         for value in self._values:
@@ -101,11 +102,11 @@ class Redaction:
         if isinstance(value, dict):
             return self._clean_fields({str(name): inner for name, inner in value.items()}, depth + 1)
         if isinstance(value, list | tuple | set | frozenset):
-            return [self._clean(one, depth + 1) for one in value]
+            return [self._clean(item, depth + 1) for item in value]
         return value if isinstance(value, int | float | bool | None) else self.text(str(value))
 
 
-#: Events that a command's user may see, as sentences; others are shown by their name and fields.
+#: Sentences for events that a command's user may see; other events are shown as name and fields.
 _SENTENCES = {
     "queue.unreachable": "Redis does not answer. The work is kept and begins once Redis is back; see: datagen doctor",
     "tasks.unreadable": "Label Studio cannot send some tasks of project {project}; see: datagen doctor",
@@ -114,14 +115,14 @@ _SENTENCES = {
 }
 
 
-#: What a terminal would obey, and line ends, as escapes that it shows.
+#: Escapes of terminal control characters and line ends.
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
-#: A traceback keeps its lines.
-_TRACE_CONTROLS = {code: shown for code, shown in _CONTROLS.items() if chr(code) != "\n"}
+#: The same for tracebacks, which keep their line ends.
+_TRACE_CONTROLS = {code: escape for code, escape in _CONTROLS.items() if chr(code) != "\n"}
 
 
 def plain_line(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> str:
-    """Render an event for a person: "Warning: " and a sentence in one line. A crash has its traceback below."""
+    """Render an event for a person: "Warning: " and a sentence in one line; a crash also has its traceback."""
     name, level = str(event.pop("event", "")), str(event.pop("level", "warning"))
     event.pop("timestamp", None)
     trace = str(event.pop("exception", "")).strip()
@@ -140,18 +141,18 @@ def plain_line(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> s
 
 
 class _Fields(dict[str, Any]):
-    """An event's fields for a sentence; one that the event lacks is left open."""
+    """An event's fields for a sentence; a missing field is shown as “…”."""
 
     def __missing__(self, name: str) -> str:
         return "…"
 
 
 def configure_logging(level: str, secrets: Collection[str] = (), *, for_a_person: bool = False) -> None:
-    """Send structlog's events, the libraries' warnings and crashes through one redaction to standard error.
+    """Write structlog's events, the warnings of libraries and crashes to standard error, with secrets redacted.
 
     Args:
-        level: The least level that is written: DEBUG, INFO, WARNING or ERROR.
-        secrets: What is never written.
+        level: The lowest level that is written: DEBUG, INFO, WARNING or ERROR.
+        secrets: Values that are never written.
         for_a_person: Write plain lines instead of JSON, and no INFO unless ``level`` is DEBUG.
     """
     redact = Redaction(secrets)
@@ -173,7 +174,9 @@ def configure_logging(level: str, secrets: Collection[str] = (), *, for_a_person
         logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
     )
     handler = logging.StreamHandler(sys.stderr)
-    handler.setLevel(logging.WARNING)  # RQ sets its loggers' own level when it is imported, past the root's
+    handler.setLevel(
+        logging.WARNING
+    )  # RQ sets the level of its own loggers on import, which overrides the root's level
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
@@ -181,15 +184,15 @@ def configure_logging(level: str, secrets: Collection[str] = (), *, for_a_person
         )
     )
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
-    # gunicorn writes past the root: a request that fails is told there with its address, and that with its key
+    # gunicorn's logger bypasses the root: it would log the address of a failed request with the key in it
     gunicorn = logging.getLogger("gunicorn.error")
     gunicorn.handlers.clear()
     gunicorn.propagate = True
-    _tell_crashes()
+    _log_crashes()
 
 
-def _tell_crashes() -> None:
-    """Write what ends the process or a thread as an event; where somebody else looks after that, leave it to them."""
+def _log_crashes() -> None:
+    """Log uncaught exceptions of the process and its threads; keep a thread hook that is already installed."""
     log = structlog.get_logger()
 
     def on_crash(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -1,10 +1,10 @@
-"""A line between who starts parts and the parts: when the one end is gone, however it went, those at the other stop.
+"""Stops child processes when their parent ends for any reason, also when the parent is killed.
 
-A pipe that nobody ever writes to. The parts hold its reading end; the writing end is closed by the system together
-with the one process that has it, also when that was killed and could tell nobody. That works on every Unix, where a
-parent's death is no signal but on Linux, and there is one of the thread that started the part.
+Parent and children share a pipe that is never written to. The children hold the reading end. Only the parent holds the
+writing end, which the system closes when the parent ends. This works on every Unix. A signal on the parent's end exists
+only on Linux, and there it follows the thread that started the child.
 
-Stopping the parts while their starter lives is the supervisor's own business.
+While the parent runs, the supervisor stops the children.
 """
 
 from __future__ import annotations
@@ -20,22 +20,23 @@ import structlog
 
 log = structlog.get_logger()
 
-#: On stopping, a worker may finish its shard within this, seconds; then it is killed, and its lease frees the shard.
+#: After a stop request a worker has this long to finish its shard, seconds. Then it is killed, and the shard is free
+#: again when its lease expires.
 STOP_SECONDS = 10.0
-#: Tells a part the number of its reading end.
+#: The environment variable with the file descriptor of the reading end.
 _VARIABLE = "DATAGEN_LIFELINE"
 
 
 class ParentWatch:
-    """The starter's end; it lasts as long as this process."""
+    """The parent's end of the pipe; it stays open until ``close`` or the end of this process."""
 
     def __init__(self) -> None:
-        self._reading, self._writing = os.pipe()  # closed in every other program that is started
+        self._reading, self._writing = os.pipe()  # not inherited by other programs
 
     def start(self, command: Sequence[str]) -> subprocess.Popen[bytes]:
-        """Start a part that holds the other end, in a session of its own.
+        """Start a child that holds the reading end, in its own session.
 
-        So Ctrl-C in the terminal reaches the starter alone, which stops its parts in order.
+        Ctrl-C in the terminal then reaches only the parent, which stops its children in order.
         """
         return subprocess.Popen(  # noqa: S603
             command,
@@ -45,21 +46,21 @@ class ParentWatch:
         )
 
     def close(self) -> None:
-        """Let go of both ends, when every part has ended."""
+        """Close both ends, after every child has ended."""
         os.close(self._writing)
         os.close(self._reading)
 
 
 def stop_when_cut() -> None:
-    """Have this process stop, as SIGTERM asks it to, when its starter is gone; it is killed if that takes too long.
+    """Send this process SIGTERM when its parent ends, and SIGKILL ``STOP_SECONDS`` later.
 
-    Nothing happens in a process that was started without a line.
+    Does nothing in a process that a ``ParentWatch`` did not start.
     """
 
     def stop() -> None:
         main = threading.main_thread().ident
         assert main is not None
-        signal.pthread_kill(main, signal.SIGTERM)  # wakes it from whatever it waits for
+        signal.pthread_kill(main, signal.SIGTERM)  # interrupts a blocking call
         time.sleep(STOP_SECONDS)
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -67,8 +68,8 @@ def stop_when_cut() -> None:
 
 
 def when_cut(act: Callable[[], None]) -> None:
-    """Call ``act`` in a thread when the starter of this process is gone; never, where there is no line."""
-    number = os.environ.pop(_VARIABLE, None)  # what this process starts has no part in it
+    """Call ``act`` in a thread when the parent ends; never in a process that a ``ParentWatch`` did not start."""
+    number = os.environ.pop(_VARIABLE, None)  # not passed on to processes that this one starts
     if number is None:
         return
     reading = int(number)

@@ -1,6 +1,6 @@
-"""``datagen up``: web, workers and scheduler on one machine, started again when they die, stopped together.
+"""``datagen up``: web, workers and scheduler on one machine, restarted when they exit, and stopped together.
 
-They also stop when this process is killed: see ``lifeline``.
+They also stop when this process is killed: see ``parent_watch``.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from datagen.operations.parent_watch import STOP_SECONDS, ParentWatch
 
 log = structlog.get_logger()
 
-#: A part that dies is started again after this, doubled each time up to the second, seconds.
+#: First and longest pause before a part that exited is restarted, seconds; each pause is twice the last one.
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 15.0
-#: A part that lived so long had a good start: its next pause is the first again.
+#: After a part has run for this long, its next pause is the first pause again.
 GOOD_START_SECONDS = 30.0
-#: A supervisor that is itself a part gives its own parts less than it is given, or they would outlive it.
+#: Stop timeout of a supervisor that is itself a part: shorter than its own, so that its parts end before it does.
 INNER_STOP_SECONDS = 0.7 * STOP_SECONDS
 
 
 @dataclass
 class _Part:
-    """One process of ours and how often it died of late."""
+    """One supervised process, with its starts and its recent exits."""
 
     name: str
     command: Sequence[str]
@@ -42,7 +42,7 @@ class _Part:
 
 
 def commands(workers: int, *, gpu: bool = False) -> dict[str, list[str]]:
-    """The parts of one machine: name → command; with ``gpu`` also the workers for engines that need one."""
+    """Return the parts of one machine, name → command; with ``gpu`` also the workers for engines that need a GPU."""
     datagen = [sys.executable, "-m", "datagen"]
     return {
         **({"gpu": [*datagen, "worker", "--gpu"]} if gpu else {}),
@@ -53,39 +53,40 @@ def commands(workers: int, *, gpu: bool = False) -> dict[str, list[str]]:
 
 
 def gpu_commands(gpus: Sequence[str]) -> dict[str, list[str]]:
-    """A worker for each GPU, as CUDA_VISIBLE_DEVICES names them; one where there is none (a CPU, Apple's)."""
+    """Return a worker for each GPU, named as in CUDA_VISIBLE_DEVICES; one worker if there is none (CPU, Apple GPU)."""
     worker = [sys.executable, "-m", "datagen", "worker", "--gpu", "--device"]
     return {f"gpu-{name}" if name else "gpu": [*worker, name] for name in gpus or ("",)}
 
 
 def supervise(parts: dict[str, list[str]], stop_seconds: float = STOP_SECONDS) -> None:
-    """Keep these parts running until SIGTERM or SIGINT; then stop all of them and wait for their end.
+    """Keep these parts running until SIGTERM or SIGINT; then stop all of them and wait until they have ended.
 
-    What has not ended after ``stop_seconds`` is killed. SIGHUP is handed on to the web process, which then reads
-    changed settings without refusing a request.
+    A part that has not ended after ``stop_seconds`` is killed. SIGHUP is passed on to the web process, which then
+    reloads its settings without rejecting a request.
     """
-    stop, read_again = threading.Event(), threading.Event()
+    stop, reload = threading.Event(), threading.Event()
 
     def on_signal(number: int, _frame: FrameType | None) -> None:
-        (read_again if number == signal.SIGHUP else stop).set()
+        (reload if number == signal.SIGHUP else stop).set()
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, on_signal)
     running = [_Part(name, command) for name, command in parts.items()]
-    line = ParentWatch()
+    parent_watch = ParentWatch()
     try:
         while not stop.wait(0.2):
             for part in running:
-                _look_after(part, line)
-                if read_again.is_set() and part.name == "web" and part.process is not None:
+                _restart_if_due(part, parent_watch)
+                if reload.is_set() and part.name == "web" and part.process is not None:
                     part.process.send_signal(signal.SIGHUP)
-            read_again.clear()
+            reload.clear()
     finally:
         _stop_all(running, stop_seconds)
-        line.close()
+        parent_watch.close()
 
 
-def _look_after(part: _Part, line: ParentWatch) -> None:
+def _restart_if_due(part: _Part, parent_watch: ParentWatch) -> None:
+    """Start a part that is due, or note the exit of its process and schedule the restart."""
     moment = time.monotonic()
     if part.process is not None:
         code = part.process.poll()
@@ -99,13 +100,13 @@ def _look_after(part: _Part, line: ParentWatch) -> None:
         log.warning("part.exited", part=part.name, pid=pid, **_end_of(code), lived_s=lived, starts_again_in_s=pause)
     elif moment >= part.start_at:
         part.started = moment
-        part.process = line.start(part.command)
+        part.process = parent_watch.start(part.command)
         part.starts += 1
         log.info("part.started" if part.starts == 1 else "part.restarted", part=part.name, pid=part.process.pid)
 
 
 def _end_of(code: int) -> dict[str, int | str]:
-    """How a process ended, by what ``poll`` gave: its exit code, or the signal that ended it."""
+    """Return the exit code of a process, or the signal that ended it, from the return value of ``poll``."""
     if code >= 0:
         return {"exit_code": code}
     try:

@@ -1,7 +1,7 @@
-"""The jobs that a worker runs: the functions of ``jobs.tasks``, and no other that a job in Redis may name.
+"""The jobs that a worker runs: an allow-list of the functions of ``entrypoints.rq_tasks``.
 
-JSON instead of pickle keeps a job from bringing code along, but RQ still imports and calls any function that it names.
-Whoever can write to Redis could so run anything; with this, only what the product does anyway.
+Serialization as JSON instead of pickle keeps code out of a job, but RQ still imports and calls any function that a job
+names. Without the allow-list, write access to Redis would be enough to run any importable function.
 """
 
 from __future__ import annotations
@@ -19,43 +19,51 @@ from datagen.errors import Refused
 
 log = structlog.get_logger()
 
-#: What a job may call, by its name in Redis: all of ``jobs.tasks``, which is not imported for that.
+#: The functions that a job may call, by their names in Redis: all of ``entrypoints.rq_tasks``. The module is not
+#: imported here.
 KNOWN = frozenset(
     f"datagen.entrypoints.rq_tasks.{name}"
     for name in ("handle_event", "refresh_inputs", "propose", "render", "publish_outbox_row", "sweep", "reconcile")
 )
 
 
-def is_unreadable(fault: Exception) -> bool:
-    """Whether RQ raised this over what it read in Redis: whatever it is, unless Redis is away or a signal came."""
-    if isinstance(fault, RedisError):
-        return isinstance(fault, ResponseError)  # a key of another type
-    return not isinstance(fault, (StopRequested, BaseTimeoutException))
+def is_unreadable(error: Exception) -> bool:
+    """Return whether RQ raised this error because of data in Redis that it could not interpret.
+
+    True for every error but an unavailable Redis, a stop request and a timeout.
+    """
+    if isinstance(error, RedisError):
+        return isinstance(error, ResponseError)  # the key has another type
+    return not isinstance(error, (StopRequested, BaseTimeoutException))
 
 
 class AllowedJob(Job):
-    """A job of ours; one of somebody else's fails, and what it names is not even imported."""
+    """A job whose function is on the allow-list; any other job fails, and its function is not imported."""
 
     def refresh(self) -> None:
         """Read the job from Redis.
 
         Raises:
-            NoSuchJobError: it is not there, or has a date, number or type that RQ does not write; workers pass it over,
-                and the sweeper queues its row again.
+            NoSuchJobError: the job does not exist, or has a date, number or type that RQ does not write. Workers skip
+                it, and the recovery scan enqueues its row again.
         """
         try:
             super().refresh()  # type: ignore[no-untyped-call]
         except NoSuchJobError:
             raise
-        except Exception as nonsense:
-            if not is_unreadable(nonsense):
+        except Exception as error:
+            if not is_unreadable(error):
                 raise
-            log.warning("job.unreadable", job=self.id, reason=str(nonsense))
-            raise NoSuchJobError(f"the job {self.id} in Redis cannot be read") from nonsense
+            log.warning("job.unreadable", job=self.id, reason=str(error))
+            raise NoSuchJobError(f"the job {self.id} in Redis cannot be read") from error
 
     @property
     def func(self) -> Callable[..., None]:
-        """The function that the job calls."""
+        """The function that the job calls.
+
+        Raises:
+            Refused: the function is not on the allow-list.
+        """
         if self.instance is not None or self.func_name not in KNOWN:
             raise Refused(f"the job {self.id} is none of Datagen's; see who else can write to this Redis")
         function: Callable[..., None] = super().func
@@ -63,15 +71,15 @@ class AllowedJob(Job):
 
     @property
     def success_callback(self) -> None:
-        """Ours have none, and no other is imported."""
+        """Always None: Datagen's jobs have no callbacks, and none is imported."""
 
     @property
     def failure_callback(self) -> None:
-        """Ours have none, and no other is imported."""
+        """Always None: Datagen's jobs have no callbacks, and none is imported."""
 
     @property
     def stopped_callback(self) -> None:
-        """Ours have none, and no other is imported."""
+        """Always None: Datagen's jobs have no callbacks, and none is imported."""
 
     def send_webhooks(self, *_args: Any, **_kwargs: Any) -> None:
-        """Ours have none, and no address that a job names is called."""
+        """Do nothing: Datagen's jobs have no webhooks, and no address that a job names is called."""

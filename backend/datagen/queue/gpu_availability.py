@@ -1,4 +1,4 @@
-"""Who renders for engines that need a GPU, and what stands in their way: asked before work is queued."""
+"""Availability of workers for engines that need a GPU; checked before work is queued."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ log = structlog.get_logger()
 
 
 def engine_problems(redis_url: str, engine: str, parameters: Mapping[str, Json]) -> tuple[str, ...]:
-    """Sentences on what stands in the way of rendering with an engine; empty when nothing does.
+    """Return the problems that prevent rendering with an engine, a sentence each; empty if there are none.
 
-    An engine that needs a GPU is asked about this machine, unless its workers are elsewhere: then what they told of
-    theirs counts, as far as they were started with the same parameters. Others ask themselves when they take the work,
-    before they load anything.
+    The engine's own check runs on this machine, unless the engine needs a GPU and all of its workers run on other
+    machines. Then the reports that those workers published for the same parameters are returned. Workers that were
+    started with other parameters run the check when they take the work, before they load anything.
     """
     if not needs_gpu(engine):
         return check_engine(engine, parameters)
@@ -35,9 +35,9 @@ def engine_problems(redis_url: str, engine: str, parameters: Mapping[str, Json])
         with connect(redis_url) as redis:
             hosts = {worker.host for worker in live_workers(Queues(redis)) if GPU in worker.queues}
             if hosts and socket.gethostname() not in hosts:
-                return _told(redis, hosts, engine, parameters)
+                return _reported_problems(redis, hosts, engine, parameters)
     except RedisError:
-        return check_engine(engine, parameters)  # whether a worker lives cannot be seen
+        return check_engine(engine, parameters)  # the heartbeats of the workers cannot be read
     problems = check_engine(engine, parameters)
     if not problems and not hosts:
         return ("No worker with a GPU is alive: start one with “datagen worker --gpu” on the machine that has it.",)
@@ -45,26 +45,28 @@ def engine_problems(redis_url: str, engine: str, parameters: Mapping[str, Json])
 
 
 def log_problems(engine: str, given: Mapping[str, Json]) -> dict[str, Json]:
-    """Log what stands in this machine's way with the parameters that are set here; the engine's own of them.
+    """Log the problems of an engine on this machine with the given parameters; return the parameters that it takes.
 
-    The worker serves all the same: a version may name other parameters, and what is missing may come.
+    The worker starts anyway: a version may set other parameters, and missing files may be added later.
     """
     parameters: dict[str, Json] = {}
     try:
         parameters = select_parameters(engine, given)
         problems = check_engine(engine, parameters)
-    except EngineError as wrong:
-        problems = (sentence(str(wrong)),)
+    except EngineError as error:
+        problems = (sentence(str(error)),)
     for problem in problems:
         log.warning("worker.cannot_render", engine=engine, reason=problem)
     return parameters
 
 
 def tell_problems(redis: Redis, parameters: Mapping[str, Mapping[str, Json]]) -> None:
-    """Write what prevents rendering on this machine into Redis, for machines without its GPU; the key expires.
+    """Publish the problems that prevent rendering on this machine in Redis, for machines without a GPU.
+
+    The keys expire after one and a half times ``WORKER_TTL_SECONDS``.
 
     Args:
-        parameters: engine -> the parameters that it would render with.
+        parameters: Engine name → the parameters that it would render with.
 
     Raises:
         redis.exceptions.RedisError: Redis is unavailable.
@@ -74,16 +76,18 @@ def tell_problems(redis: Redis, parameters: Mapping[str, Mapping[str, Json]]) ->
         redis.set(name, json.dumps(check_engine(engine, own)), ex=int(1.5 * WORKER_TTL_SECONDS))
 
 
-def _told(redis: Redis, hosts: Iterable[str], engine: str, parameters: Mapping[str, Json]) -> tuple[str, ...]:
-    """What the GPU's machines told; empty where nothing stands in the way of one of them, or one did not tell."""
-    said: list[str] = []
+def _reported_problems(
+    redis: Redis, hosts: Iterable[str], engine: str, parameters: Mapping[str, Json]
+) -> tuple[str, ...]:
+    """Return the problems that GPU machines published; empty if one machine reported none, or published no report."""
+    sentences: list[str] = []
     for host in sorted(hosts):
-        answer = redis.get(_key(host, engine, parameters))
-        problems = json.loads(str(answer, "utf-8")) if isinstance(answer, bytes) else []
+        report = redis.get(_key(host, engine, parameters))
+        problems = json.loads(str(report, "utf-8")) if isinstance(report, bytes) else []
         if not problems:
             return ()
-        said += [f"On {host}: {problems[0]}", *problems[1:]]
-    return tuple(said)
+        sentences += [f"On {host}: {problems[0]}", *problems[1:]]
+    return tuple(sentences)
 
 
 def _key(host: str, engine: str, parameters: Mapping[str, Json]) -> str:

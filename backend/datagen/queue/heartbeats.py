@@ -1,7 +1,7 @@
-"""Heartbeats: which workers and schedulers live, by keys in Redis that end by themselves when nobody renews them.
+"""Heartbeats of workers and schedulers: keys in Redis that expire unless they are renewed.
 
-RQ's own registries are kept for minutes after a process was killed, and compare clocks of several machines. A key's
-end is counted by Redis alone.
+RQ's own registries keep an entry for minutes after a process was killed, and compare the clocks of several machines.
+The expiry of a key depends on Redis's clock alone.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from datagen.store.periodic_thread import run_periodically
 
 log = structlog.get_logger()
 
-#: A heartbeat is sent this often, seconds.
+#: Interval between heartbeats, seconds.
 BEAT_SECONDS = 2.0
-#: A process that sent none for so long is considered dead, seconds.
+#: A process without a heartbeat for this long is considered dead, seconds.
 LIFETIME_SECONDS = 8
-#: Names looked at of one kind: more processes than any installation has.
+#: Maximum number of names read per kind; more than any installation has processes.
 MOST_NAMES = 10_000
 
 
 class Kind(StrEnum):
-    """What kind of process sends heartbeats."""
+    """The kind of a process that sends heartbeats."""
 
     WORKER = "worker"
     SCHEDULER = "scheduler"
@@ -45,10 +45,10 @@ class Alive(NamedTuple):
 
 
 def beat(redis: Redis, kind: Kind, process: Alive) -> None:
-    """Say once that a process lives.
+    """Send one heartbeat of a process.
 
     Raises:
-        redis.exceptions.RedisError: Redis does not answer.
+        redis.exceptions.RedisError: Redis is unavailable.
     """
     with redis.pipeline() as pipeline:
         pipeline.sadd(_names(kind), process.name)
@@ -57,10 +57,10 @@ def beat(redis: Redis, kind: Kind, process: Alive) -> None:
 
 
 def end(redis: Redis, kind: Kind, name: str) -> None:
-    """Say that a process has ended.
+    """Delete the heartbeat of a process that has ended.
 
     Raises:
-        redis.exceptions.RedisError: Redis does not answer.
+        redis.exceptions.RedisError: Redis is unavailable.
     """
     with redis.pipeline() as pipeline:
         pipeline.srem(_names(kind), name)
@@ -70,13 +70,13 @@ def end(redis: Redis, kind: Kind, name: str) -> None:
 
 @contextmanager
 def beating(redis_url: str, kind: Kind, process: Alive) -> Iterator[None]:
-    """Send heartbeats in a thread until the block ends; while Redis does not answer, go on trying."""
+    """Send heartbeats in a thread until the block ends; while Redis is unavailable, keep trying."""
 
     def send() -> None:
         try:
             beat(redis, kind, process)
-        except RedisError as away:  # the next one may be heard
-            log.warning("heartbeat.not_sent", kind=str(kind), reason=type(away).__name__)
+        except RedisError as error:  # the next heartbeat may succeed
+            log.warning("heartbeat.not_sent", kind=str(kind), reason=type(error).__name__)
 
     with connect(redis_url) as redis:
         send()
@@ -86,28 +86,28 @@ def beating(redis_url: str, kind: Kind, process: Alive) -> Iterator[None]:
         finally:
             try:
                 end(redis, kind, process.name)
-            except RedisError as away:  # it ends by itself
-                log.warning("heartbeat.not_ended", kind=str(kind), reason=type(away).__name__)
+            except RedisError as error:  # the key expires
+                log.warning("heartbeat.not_ended", kind=str(kind), reason=type(error).__name__)
 
 
 def alive(redis: Redis, kind: Kind) -> list[Alive]:
-    """The processes whose heartbeat is fresh, by name; those that died are forgotten.
+    """Return the processes with a fresh heartbeat, sorted by name, and remove the names of the others.
 
     Raises:
-        redis.exceptions.RedisError: Redis does not answer.
+        redis.exceptions.RedisError: Redis is unavailable.
     """
     names = sorted(_text(name) for name in redis.sscan_iter(_names(kind), count=1000))[:MOST_NAMES]
     if not names:
         return []
     values = redis.mget([_key(kind, name) for name in names])
-    found = [(name, _parsed(name, value)) for name, value in zip(names, values, strict=True)]
+    processes = [_parsed(name, value) for name, value in zip(names, values, strict=True)]
     if dead := [name for name, value in zip(names, values, strict=True) if value is None]:
         redis.srem(_names(kind), *dead)
-    return [process for _, process in found if process is not None]
+    return [process for process in processes if process is not None]
 
 
 def _parsed(name: str, value: bytes | str | None) -> Alive | None:
-    """A heartbeat as it was sent; None for none, and for what somebody else wrote there."""
+    """Parse a heartbeat; return None if there is none, or if the value is not a heartbeat."""
     if value is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""The queues: which there are, and knocking on them. RQ with JSON, never pickle."""
+"""The RQ queues and the enqueueing of jobs; jobs are serialized as JSON, never pickle."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from datagen.workflow.services import JobKind, JobRequest
 
 log = structlog.get_logger()
 
-#: Queue names, most urgent first: a worker that serves all of them takes an event before a shard.
+#: Queue names, most urgent first: a worker that serves all queues takes an event before a shard.
 EVENTS, PUBLISHING, SYNTHESIS = "datagen-events", "datagen-publishing", "datagen-synthesis"
 ALL_QUEUES = (EVENTS, PUBLISHING, SYNTHESIS)
-#: Served by workers with a GPU alone: what they have loaded is worth more than an idle minute.
+#: Served only by workers with a GPU, which serve no other queue: they keep a loaded model ready instead.
 GPU = "datagen-gpu"
-#: Redis answers in microseconds, or it is away: a web request must not wait for it, because Label Studio waits a
-#: second for the request, and the annotator with it.
+#: Timeout of Redis operations. Redis answers in microseconds unless it is unavailable. A web request must not wait
+#: longer, because Label Studio blocks for up to one second on the request, and so does the annotator.
 REDIS_TIMEOUT_SECONDS = 0.4
-#: Nobody knocks for so long after Redis was found away; the sweeper knocks for what was left out.
+#: After a failed enqueue nothing is enqueued for this long; the recovery scan enqueues the skipped rows.
 AWAY_SECONDS = 5.0
-#: What jobs return and why they failed stands in rows; RQ need not keep it for long.
+#: Results and errors of jobs are stored in rows, so RQ keeps its copies for a short time only.
 RESULT_TTL_SECONDS, FAILURE_TTL_SECONDS = 60, 86_400
 
 
@@ -46,50 +46,54 @@ _ROUTES = {
     JobKind.PROPOSALS: _Route(SYNTHESIS, "datagen.entrypoints.rq_tasks.propose", 900),
     JobKind.OUTBOX: _Route(PUBLISHING, "datagen.entrypoints.rq_tasks.publish_outbox_row", 900),
     JobKind.SHARD: _Route(SYNTHESIS, "datagen.entrypoints.rq_tasks.render", 3600),
-    # a model may have to be taught first, and a CPU takes minutes a picture; what hangs, its watchdog ends
+    # fitting a model may come first, and a CPU takes minutes per picture; the watchdog ends a process that hangs
     JobKind.GPU_SHARD: _Route(GPU, "datagen.entrypoints.rq_tasks.render", 7 * 24 * 3600),
 }
 
 
 def connect(url: str) -> Redis:
-    """The connection for knocking; workers make their own, which may block."""
+    """Return a connection with short timeouts for enqueueing; workers use their own connections, which may block."""
     return Redis.from_url(
         url,
         socket_timeout=REDIS_TIMEOUT_SECONDS,
         socket_connect_timeout=REDIS_TIMEOUT_SECONDS,
-        retry=Retry(NoBackoff(), 1),  # one more, on a new connection; the client's own ten tries take seconds
+        retry=Retry(
+            NoBackoff(), 1
+        ),  # one retry, on a new connection; the client's default of ten retries takes seconds
     )
 
 
-def explain_redis(fault: RedisError, where: str = "Redis") -> str:
-    """A sentence that says what is wrong with Redis and how to mend it; it holds no address and no password."""
-    said = str(fault).upper()
-    if isinstance(fault, NoPermissionError) or "NOPERM" in said:
+def explain_redis(error: RedisError, where: str = "Redis") -> str:
+    """Return a sentence that names the problem with Redis and its fix, without an address or a password."""
+    message = str(error).upper()
+    if isinstance(error, NoPermissionError) or "NOPERM" in message:
         return f"{where} does not let this user do what is needed. Give the user of REDIS_URL all commands and keys."
-    if isinstance(fault, AuthenticationError) or any(words in said for words in ("NOAUTH", "WRONGPASS", "AUTHENTICAT")):
+    if isinstance(error, AuthenticationError) or any(
+        words in message for words in ("NOAUTH", "WRONGPASS", "AUTHENTICAT")
+    ):
         return (
             f"{where} answers, and wants a password that REDIS_URL lacks, or has wrong. "
             "Write it like this: redis://:PASSWORD@HOST:6379/0"
         )
-    if "DB INDEX IS OUT OF RANGE" in said:
+    if "DB INDEX IS OUT OF RANGE" in message:
         return f"{where} has no database of the number at the end of REDIS_URL; use 0."
-    return f"{where} does not answer ({type(fault).__name__}). Start it, or set REDIS_URL."
+    return f"{where} does not answer ({type(error).__name__}). Start it, or set REDIS_URL."
 
 
 _JOB_KINDS = frozenset(map(str, JobKind))
 
 
 class Queues:
-    """Knocks on the queues' doors."""
+    """The RQ queues of an installation."""
 
     def __init__(self, redis: Redis) -> None:
         self.redis = redis
-        self._away_until = 0.0
+        self._unavailable_until = 0.0
         self._queues = {name: Queue(name, connection=redis, serializer=JSONSerializer) for name in (*ALL_QUEUES, GPU)}
 
     def enqueue(self, job_requests: Sequence[JobRequest]) -> None:
-        """Queue a job for each knock. Without Redis the rows wait for the sweeper: a knock is only a hint."""
-        if time.monotonic() < self._away_until:
+        """Enqueue a job for each request; if Redis is unavailable, the recovery scan enqueues the rows later."""
+        if time.monotonic() < self._unavailable_until:
             return
         try:
             for request in job_requests:
@@ -102,12 +106,12 @@ class Queues:
                     result_ttl=RESULT_TTL_SECONDS,
                     failure_ttl=FAILURE_TTL_SECONDS,
                 )
-        except RedisError as fault:
-            self._away_until = time.monotonic() + AWAY_SECONDS
-            log.warning("queue.unreachable", job_requests=len(job_requests), reason=type(fault).__name__)
+        except RedisError as error:
+            self._unavailable_until = time.monotonic() + AWAY_SECONDS
+            log.warning("queue.unreachable", job_requests=len(job_requests), reason=type(error).__name__)
 
     def queued(self) -> set[JobRequest]:
-        """What waits in the queues, as the knocks that put it there."""
+        """Return the job requests of all jobs that wait in the queues."""
         waiting: set[JobRequest] = set()
         for queue in self._queues.values():
             for job_id in queue.job_ids:
@@ -118,5 +122,5 @@ class Queues:
         return waiting
 
     def depths(self) -> dict[str, int]:
-        """How many jobs wait in each queue."""
+        """Return queue name → number of waiting jobs."""
         return {name: len(queue) for name, queue in self._queues.items()}

@@ -1,8 +1,7 @@
-"""The sweeper: knocks for rows that wait though nobody knocks: a lost queue, a dead worker, a wait that is over.
+"""Recovery: enqueue rows that are due but not queued, after a lost queue, a dead worker or an ended wait.
 
-It also deletes events that were handled long ago.
-
-Of shards that wait for a worker it also says so, where people look.
+Recovery also deletes events that were handled long ago, and shows in a batch's decision task that its shards wait for
+a worker.
 """
 
 from __future__ import annotations
@@ -34,35 +33,35 @@ from datagen.workflow.decisions.spec_versions import shard_job_kind
 from datagen.workflow.generation import batch_status
 from datagen.workflow.services import LOCK, JobKind, JobRequest, UnitOfWork
 
-#: Rows looked at in one sweep, a door; the next sweep takes the rest.
+#: Maximum rows per job kind in one scan; the next scan takes the rest.
 MOST_ROWS = 50_000
-#: Handled events deleted in one transaction, and in one sweep.
+#: Maximum handled events deleted in one transaction, and in one scan.
 PRUNED_AT_ONCE, PRUNED_IN_A_SWEEP = 1_000, 10_000
-#: Handled events beyond so many are deleted before their days are over, so that a flood does not fill the disk.
+#: Handled events beyond this number are deleted before their retention ends, so that a flood does not fill the disk.
 MOST_HANDLED = 500_000
-#: Failed events are kept so many times as long as handled ones.
+#: Failed events are kept this many times as long as handled ones.
 FAILED_DAYS_FACTOR = 4
 
 _JOB_KINDS = ((InboxRow, JobKind.EVENT), (OutboxRow, JobKind.OUTBOX))
 
 
 def sweep(database: Database, queues: Queues) -> int:
-    """Knock for every row that is due and not queued; returns how many.
+    """Enqueue every row that is due and not queued; return the number of job requests.
 
     Raises:
-        redis.exceptions.RedisError: Redis is away; the next sweep tries again.
+        redis.exceptions.RedisError: Redis is unavailable; the next scan tries again.
     """
     moment = now()
     overdue: list[JobRequest] = []
     with database.read() as session:
         for kind, job_kind in _JOB_KINDS:
-            found = session.scalars(
+            row_ids = session.scalars(
                 select(kind.id)
                 .where(kind.state.in_([WorkState.PENDING, WorkState.RUNNING]), kind.due_at <= moment)
                 .order_by(kind.id)
                 .limit(MOST_ROWS)
             )
-            overdue += [JobRequest(job_kind, row_id) for row_id in found]
+            overdue += [JobRequest(job_kind, row_id) for row_id in row_ids]
         shards = list(_shards(session, moment))
         stale = session.scalars(
             select(StudyRow.id).where(
@@ -80,18 +79,19 @@ def sweep(database: Database, queues: Queues) -> int:
         ]
         postponed = session.scalars(select(StudyRow.id).where(StudyRow.proposals_due_at <= moment))
         overdue += [JobRequest(JobKind.PROPOSALS, study_id) for study_id in postponed]
-    queued = queues.queued()  # after the rows were read: what was knocked for meanwhile is among them
+    queued = queues.queued()  # read after the rows, so that jobs enqueued in between are included
     job_requests = [request for request in overdue if request not in queued]
     if job_requests:
         queues.enqueue(job_requests)
-    _say_what_is_waited_for(database, queues, shards)
+    _update_status_texts(database, queues, shards)
     return len(job_requests)
 
 
 def prune_inbox(database: Database, days: int) -> int:
-    """Delete events that were handled more than ``days`` ago, failed ones after four times as long; how many.
+    """Delete events that were handled more than ``days`` days ago, failed events after four times as long.
 
-    Few in a transaction, so that no webhook waits for long; the next sweep goes on.
+    Return the number of deleted events. Each transaction deletes few events, so that webhooks do not wait for long;
+    the next scan continues.
     """
     deleted = 0
     while deleted < PRUNED_IN_A_SWEEP:
@@ -99,8 +99,8 @@ def prune_inbox(database: Database, days: int) -> int:
             ids = _outdated(session, days)
         if ids:
             with database.write() as session:
-                gone = delete(InboxRow).where(InboxRow.id.in_(ids)).returning(InboxRow.action, InboxRow.state)
-                count_pruned(session, [(figure_name(action), state) for action, state in session.execute(gone)])
+                deletion = delete(InboxRow).where(InboxRow.id.in_(ids)).returning(InboxRow.action, InboxRow.state)
+                count_pruned(session, [(figure_name(action), state) for action, state in session.execute(deletion)])
         deleted += len(ids)
         if len(ids) < PRUNED_AT_ONCE:
             break
@@ -108,8 +108,8 @@ def prune_inbox(database: Database, days: int) -> int:
 
 
 def _outdated(session: Session, days: int) -> Sequence[int]:
-    """Events to delete, not more than one transaction takes."""
-    moment = now()  # an event's ``due_at`` is not touched any more once it has ended
+    """Return the ids of events to delete, at most as many as one transaction deletes."""
+    moment = now()  # ``due_at`` does not change after an event has ended
     conditions = [
         and_(InboxRow.state == WorkState.DONE, InboxRow.due_at < moment - timedelta(days=days)),
         and_(InboxRow.state == WorkState.CANCELLED, InboxRow.due_at < moment - timedelta(days=days)),
@@ -119,9 +119,9 @@ def _outdated(session: Session, days: int) -> Sequence[int]:
     if newest is not None and newest - oldest >= MOST_HANDLED:
         conditions.append(and_(InboxRow.state == WorkState.DONE, InboxRow.id <= newest - MOST_HANDLED))
     ids: dict[int, None] = {}
-    for ended in conditions:
-        found = session.scalars(select(InboxRow.id).where(ended).order_by(InboxRow.id).limit(PRUNED_AT_ONCE))
-        ids |= dict.fromkeys(found)
+    for condition in conditions:
+        query = select(InboxRow.id).where(condition).order_by(InboxRow.id).limit(PRUNED_AT_ONCE)
+        ids |= dict.fromkeys(session.scalars(query))
     return [*ids][:PRUNED_AT_ONCE]
 
 
@@ -130,15 +130,15 @@ class _Shard(NamedTuple):
 
     request: JobRequest
     batch_id: int
-    #: somebody was at it, and was not heard of for as long as a lease
+    #: the worker that rendered it did not renew its lease
     died: bool
-    #: what stands in its batch's decision task
+    #: the text in its batch's decision task
     status_text: str
 
 
 def _shards(session: Session, moment: datetime) -> Iterator[_Shard]:
-    """The shards that are due, each at the door of its engine's workers."""
-    found = session.execute(
+    """Yield the shards that are due, each with the job kind of its engine."""
+    rows = session.execute(
         select(ShardRow.id, ShardRow.state, SpecRow.body["engine"].as_string(), BatchRow.id, BatchRow.status_text)
         .join(BatchRow, BatchRow.id == ShardRow.batch_id)
         .join(SpecRow, SpecRow.id == BatchRow.spec_id)
@@ -146,34 +146,34 @@ def _shards(session: Session, moment: datetime) -> Iterator[_Shard]:
         .order_by(ShardRow.id)
         .limit(MOST_ROWS)
     ).all()
-    job_kinds = {engine: shard_job_kind(engine) for engine in {engine for _, _, engine, _, _ in found}}
-    for row_id, state, engine, batch_id, status_text in found:
+    job_kinds = {engine: shard_job_kind(engine) for engine in {engine for _, _, engine, _, _ in rows}}
+    for row_id, state, engine, batch_id, status_text in rows:
         yield _Shard(JobRequest(job_kinds[engine], row_id), batch_id, state == WorkState.RUNNING, status_text)
 
 
-def _say_what_is_waited_for(database: Database, queues: Queues, shards: Sequence[_Shard]) -> None:
+def _update_status_texts(database: Database, queues: Queues, shards: Sequence[_Shard]) -> None:
     for_gpu = any(shard.request.job_kind is JobKind.GPU_SHARD for shard in shards)
     no_gpu = for_gpu and not any(GPU in worker.queues for worker in live_workers(queues))
-    words: dict[int, str] = {
-        shard.batch_id: said
+    texts: dict[int, str] = {
+        shard.batch_id: text
         for shard in shards
-        if (said := _waits_for(shard, no_gpu=no_gpu)) is not None and said != shard.status_text
+        if (text := _status_text(shard, no_gpu=no_gpu)) is not None and text != shard.status_text
     }
-    if not words:
+    if not texts:
         return
     with database.write() as session:
         unit = UnitOfWork(session=session)
-        for batch_id, said in sorted(words.items()):
+        for batch_id, text in sorted(texts.items()):
             batch = session.get(BatchRow, batch_id, with_for_update=LOCK)
-            if batch is not None:  # its study was not deleted meanwhile
-                batch_status.set_status(unit, batch, said)
+            if batch is not None:  # its study was not deleted in the meantime
+                batch_status.set_status(unit, batch, text)
     queues.enqueue(unit.job_requests)
 
 
-def _waits_for(shard: _Shard, *, no_gpu: bool) -> str | None:
-    """What is to stand in its decision task; None: what stands there."""
+def _status_text(shard: _Shard, *, no_gpu: bool) -> str | None:
+    """Return the new text for the batch's decision task; None to leave the text unchanged."""
     if shard.request.job_kind is JobKind.GPU_SHARD and no_gpu:
         return batch_status.NO_GPU
     if shard.died:
         return batch_status.DIED
-    return "" if shard.status_text == batch_status.NO_GPU else None  # there is one now, and its turn will come
+    return "" if shard.status_text == batch_status.NO_GPU else None  # a GPU worker is alive now and will take the shard

@@ -1,8 +1,8 @@
-"""The worker: an RQ worker that keeps what it loaded (connections, fitted engines, later a pipeline on a GPU).
+"""The worker: an RQ worker that keeps connections, fitted engines and a GPU pipeline between jobs.
 
-Redis may go away and come back without its data: the worker waits, says again that it is there, and loses nothing it
-has loaded. It does not fork for each job, so a crash of a job is a crash of the worker: whoever runs it (``datagen
-up``, a container engine) starts it again, and the row's lease gives the work back.
+If Redis becomes unavailable, or restarts without its data, the worker waits, registers again and keeps everything that
+it has loaded. The worker does not fork for each job, so a crash of a job is a crash of the worker. Its supervisor
+(``datagen up``, a container engine) restarts it, and the work is free again when the row's lease expires.
 """
 
 from __future__ import annotations
@@ -34,24 +34,25 @@ from datagen.store.periodic_thread import run_periodically
 
 log = structlog.get_logger()
 
-#: RQ's own registry keeps a silent worker for so long. Who looks for workers that live asks ``heartbeats``.
+#: RQ's registry keeps a worker without a heartbeat for this long. ``heartbeats`` lists the workers that are alive.
 WORKER_TTL_SECONDS = 60
-#: How often a busy worker tells RQ's registry that it lives.
+#: Interval at which a busy worker renews its entry in RQ's registry.
 HEARTBEAT_SECONDS = 15.0
-#: A sign of life is given before every job: what is told beside it takes looking up, and is not told again sooner.
+#: Minimum interval between calls of ``tell``: heartbeats precede every job, and collecting the report takes time.
 TELL_SECONDS = 30.0
-#: A worker that lost its connection tries again at least so often, seconds.
+#: Longest wait before a worker reconnects to Redis, seconds.
 LONGEST_RECONNECT_SECONDS = 5.0
-#: A worker that Redis failed begins again after this, seconds.
+#: Wait before a worker restarts after a Redis error, seconds.
 RECONNECT_SECONDS = 1.0
-#: A GPU worker makes room for a fresh one after so many jobs: memory on a device fragments, and drivers leak.
+#: A GPU worker ends after this many jobs and is restarted: device memory fragments, and drivers leak.
 GPU_JOBS = 500
-#: One batch or one step of a fit takes seconds, compiling minutes: a GPU worker that takes longer hangs in its driver.
+#: One batch or one step of a fit takes seconds, compilation takes minutes: a GPU worker that takes longer hangs in its
+#: driver.
 GPU_HANG_SECONDS = 900
 
 
 class WarmWorker(SimpleWorker):
-    """Runs jobs in its own process, and says that it lives also while a long job runs."""
+    """Runs jobs in its own process, and sends heartbeats also during a long job."""
 
     max_connection_wait_time = LONGEST_RECONNECT_SECONDS
 
@@ -60,7 +61,7 @@ class WarmWorker(SimpleWorker):
         self.told_to_stop = threading.Event()
         self.jobs_done = 0
         self._tell = tell
-        self._told_at = float("-inf")
+        self._last_tell = float("-inf")
 
     def request_stop(self, signum: int, frame: FrameType | None) -> None:
         """End after the current job (SIGTERM, SIGINT)."""
@@ -68,63 +69,63 @@ class WarmWorker(SimpleWorker):
         super().request_stop(signum, frame)  # type: ignore[no-untyped-call]
 
     def execute_job(self, job: Job, queue: Queue) -> None:
-        """Run one job with a heartbeat beside it."""
+        """Run one job while a thread sends heartbeats."""
         self.jobs_done += 1
         try:
             with run_periodically(self._beat, HEARTBEAT_SECONDS, "heartbeat"):
                 super().execute_job(job, queue)
-        except RedisError as away:  # what became of the work stands in its row; RQ's own notes are of no matter
-            log.warning("worker.redis_away", job=job.id, reason=type(away).__name__)
+        except RedisError as error:  # the outcome is stored in the row; RQ's own records are not needed
+            log.warning("worker.redis_away", job=job.id, reason=type(error).__name__)
 
     def handle_execution_ended(self, job: Job, queue: Queue, heartbeat_ttl: int) -> None:
-        """Note what failed; after a failed device nothing in this process can use it, so this was its last job.
+        """End the worker after this job if its device failed: nothing in this process can use the device any more.
 
-        Noted before RQ tells Redis of the job's end: Redis may be away.
+        The flag is set before RQ writes the job's end to Redis, because Redis may be unavailable.
         """
-        fault = sys.exc_info()[1]
-        if isinstance(fault, DeviceFault):
-            log.error("worker.device_failed", job=job.id, reason=str(fault))
+        error = sys.exc_info()[1]
+        if isinstance(error, DeviceFault):
+            log.error("worker.device_failed", job=job.id, reason=str(error))
             self.told_to_stop.set()
             self._stop_requested = True
         super().handle_execution_ended(job, queue, heartbeat_ttl)
 
     def run_maintenance_tasks(self) -> None:
-        """RQ's tidying, every ten minutes; an entry in Redis that it cannot read does not end the worker."""
+        """Run RQ's maintenance, every ten minutes; an unreadable entry in Redis does not end the worker."""
         try:
             super().run_maintenance_tasks()  # type: ignore[no-untyped-call]
-        except Exception as fault:
-            if not is_unreadable(fault):
+        except Exception as error:
+            if not is_unreadable(error):
                 raise
             log.exception("worker.cannot_tidy")
             self.last_cleaned_at = now()  # type: ignore[assignment]
 
     @property
     def process(self) -> heartbeats.Alive:
-        """What its heartbeat says, which ``run_worker`` sends; RQ's own goes to RQ's registry."""
+        """The content of the heartbeat that ``run_worker`` sends; RQ's own heartbeat goes to RQ's registry."""
         return heartbeats.Alive(self.name, str(self.hostname), tuple(self.queue_names()))
 
     def _beat(self) -> None:
         try:
             self.heartbeat(WORKER_TTL_SECONDS)
-        except RedisError as away:  # the next beat may be heard
-            log.warning("worker.redis_away", reason=type(away).__name__)
+        except RedisError as error:  # the next heartbeat may succeed
+            log.warning("worker.redis_away", reason=type(error).__name__)
 
     def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
-        """Say that it lives; where Redis has forgotten the worker, register it again."""
+        """Send RQ's heartbeat and call ``tell``; if Redis has lost the worker's entry, register it again."""
         super().heartbeat(timeout, pipeline)
-        if pipeline is None and self._tell is not None and time.monotonic() - self._told_at > TELL_SECONDS:
-            self._told_at = time.monotonic()
+        if pipeline is None and self._tell is not None and time.monotonic() - self._last_tell > TELL_SECONDS:
+            self._last_tell = time.monotonic()
             try:
                 self._tell(self.connection)
             except RedisError:
                 raise
-            except Exception:  # what is told beside a sign of life must not end it
+            except Exception:  # a failed report must not end the heartbeat
                 log.exception("worker.cannot_tell")
         if pipeline is None and not self.connection.sismember(self.redis_workers_keys, self.key):
-            with self.connection.pipeline() as again:
-                again.hset(self.key, mapping=self.serialize())
-                worker_registration.register(self, again)
-                again.execute()
+            with self.connection.pipeline() as registration:
+                registration.hset(self.key, mapping=self.serialize())
+                worker_registration.register(self, registration)
+                registration.execute()
 
 
 def run_worker(
@@ -135,10 +136,10 @@ def run_worker(
     most_jobs: int | None = None,
     tell: Callable[[Redis], None] | None = None,
 ) -> None:
-    """Serve queues until told to stop (SIGTERM: after the current job), or until so many jobs are done.
+    """Serve queues until a stop request (SIGTERM: after the current job), or until ``most_jobs`` jobs are done.
 
-    ``tell`` is called beside signs of life, not with every one, to leave in Redis what others want to know of this
-    machine.
+    ``tell`` publishes a report on this machine in Redis. It is called with a heartbeat, at most every
+    ``TELL_SECONDS``.
     """
     connection = Redis.from_url(redis_url, socket_connect_timeout=LONGEST_RECONNECT_SECONDS)
     worker: WarmWorker | None = None
@@ -149,15 +150,15 @@ def run_worker(
             log.info("worker.started", name=worker.name, queues=list(queues))
             with heartbeats.beating(redis_url, heartbeats.Kind.WORKER, worker.process):
                 worker.work(burst=burst, logging_level="WARNING", max_jobs=most_jobs and most_jobs - done)
-        except RedisError as away:
+        except RedisError as error:
             if worker is None:
-                raise  # at the start somebody is to hear of it
-            log.warning("worker.redis_away", reason=type(away).__name__)
+                raise  # at the start the error is reported to the caller
+            log.warning("worker.redis_away", reason=type(error).__name__)
         done += worker.jobs_done
         worker.jobs_done = 0
         if burst or (most_jobs is not None and done >= most_jobs):
             return
-        # RQ's worker also ends when Redis fails it at the wrong moment: what this process has loaded is worth another
+        # RQ's worker can also end on a Redis error; a new worker in this process keeps what the process has loaded
         with suppress(StopRequested):
             worker.told_to_stop.wait(RECONNECT_SECONDS)
         if worker.told_to_stop.is_set():

@@ -1,7 +1,7 @@
-"""How a look at a part ends when something is wrong."""
+"""The exception of a failed check."""
 
 from __future__ import annotations
 
 
 class CheckFailed(Exception):
-    """A finding that is bad; its text says what is wrong and how to mend it."""
+    """A failed check; the text names the problem and its fix."""

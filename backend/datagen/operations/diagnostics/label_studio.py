@@ -1,6 +1,6 @@
-"""Label Studio, looked at: the server, the token, and for a study its webhooks and whether an event arrives.
+"""Checks of Label Studio: the server, the token, and a study's tasks, webhooks, ML backends and event delivery.
 
-Each look takes the settings and returns a good finding, or raises ``CheckFailed``.
+Each check takes the settings and returns a good finding, or raises ``CheckFailed``.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from datagen.store.tables import InboxRow, ProjectRow
 from datagen.workflow.inputs.unreadable_tasks import gone, problems_of
 from datagen.workflow.services import find_study
 
-#: A webhook that was not here by then is not coming: Label Studio sends it within the request.
+#: Timeout of the delivery of an event, seconds: Label Studio sends a webhook within the request that causes it.
 DELIVERY_SECONDS = 5.0
-#: Each request of the doctor's is given up after this.
+#: Timeout of each of the doctor's requests.
 TIMEOUT = httpx.Timeout(5.0)
 #: The release that this version was measured against.
 MEASURED_RELEASE = "1.23"
@@ -38,18 +38,18 @@ _LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 
 
 def check_server(settings: Settings) -> str:
-    """It answers; which release it is."""
+    """Check that Label Studio answers; return its release and address."""
     try:
-        answer = httpx.get(f"{settings.label_studio_url}/api/version", timeout=5.0, follow_redirects=False)
-        release = str(answer.raise_for_status().json()["release"])
-    except (httpx.HTTPError, ValueError, KeyError) as fault:
+        response = httpx.get(f"{settings.label_studio_url}/api/version", timeout=5.0, follow_redirects=False)
+        release = str(response.raise_for_status().json()["release"])
+    except (httpx.HTTPError, ValueError, KeyError) as error:
         hint = (
             " Inside a container, “localhost” is the container itself: use the service's name."
             if urlsplit(settings.label_studio_url).hostname in _LOCAL_NAMES
             else ""
         )
         raise CheckFailed(
-            f"no Label Studio answers at {settings.label_studio_url} ({type(fault).__name__}). "
+            f"no Label Studio answers at {settings.label_studio_url} ({type(error).__name__}). "
             f"Start it, or set LABEL_STUDIO_URL.{hint}"
         ) from None
     measured = "" if release.startswith(MEASURED_RELEASE) else f" (measured against {MEASURED_RELEASE})"
@@ -61,13 +61,13 @@ def _client(settings: Settings) -> LabelStudio:
 
 
 def check_token(settings: Settings) -> str:
-    """Label Studio knows it; its kind and its user."""
+    """Check that Label Studio accepts the token; return its kind and its user."""
     client = _client(settings)
     return f"{client.token_kind} of {client.whoami()}"
 
 
 def check_tasks(settings: Settings, study_name: str) -> str:
-    """All tasks of a study's projects could be read when the reconciler looked last."""
+    """Check that the reconciler's last run could read all tasks of a study's projects."""
     with closing(Database(settings.resolved_database_url)) as database, database.read() as session:
         problems = problems_of(session, find_study(session, study_name).id)
     if problems:
@@ -76,73 +76,75 @@ def check_tasks(settings: Settings, study_name: str) -> str:
 
 
 def check_addresses(settings: Settings) -> str:
-    """Label Studio would send webhooks to us and connect us as an ML backend; asked without making either."""
+    """Check that Label Studio accepts our address for webhooks and ML backends, without creating either."""
     LabelStudio(settings.label_studio_url, settings.api_key).check_addresses(settings.own_url)
     return f"Label Studio's SSRF protection lets it reach {settings.own_url}"
 
 
 def check_webhooks(settings: Settings, study_name: str) -> str:
-    """Every project of a study has ours, as it must be."""
+    """Check that every project of a study has Datagen's webhook, active and with the right actions and secret."""
     client = _client(settings)
-    mend = f"run: datagen provision {study_name!r}"
+    fix = f"run: datagen provision {study_name!r}"
     url, master = f"{settings.own_url}/webhook", settings.secret_of_webhooks
     kinds, salt = _projects(settings, study_name)
     for kind, row in kinds.items():
         project_id = row.project_id
-        with _gone_is_wrong(kind, project_id, study_name):
+        with _fail_if_deleted(kind, project_id, study_name):
             ours = [hook for hook in client.webhooks(project_id) if hook.url == url]
         if not ours:
-            raise CheckFailed(f"project {project_id} ({kind}) has no webhook to {url}; {mend}")
+            raise CheckFailed(f"project {project_id} ({kind}) has no webhook to {url}; {fix}")
         hook = ours[0]
         if not hook.is_active:
-            raise CheckFailed(f"the webhook of project {project_id} ({kind}) is switched off; {mend}")
+            raise CheckFailed(f"the webhook of project {project_id} ({kind}) is switched off; {fix}")
         if not (hook.send_for_all_actions or set(ACTIONS) <= hook.actions):
-            raise CheckFailed(f"the webhook of project {project_id} ({kind}) lacks actions; {mend}")
+            raise CheckFailed(f"the webhook of project {project_id} ({kind}) lacks actions; {fix}")
         if hook.headers.get(SECRET_HEADER) != study_secret(master, salt):
-            raise CheckFailed(f"the webhook of project {project_id} ({kind}) has another secret; {mend}")
+            raise CheckFailed(f"the webhook of project {project_id} ({kind}) has another secret; {fix}")
     if salt == SHARED:
         raise CheckFailed(
             "they carry the secret that all studies share, which every member of Label Studio can read; they work. "
-            f"To give the study a secret of its own, {mend}"
+            f"To give the study a secret of its own, {fix}"
         )
     return f"{len(kinds)} registered, with secret and actions"
 
 
 def check_backends(settings: Settings, study_name: str) -> str:
-    """Label Studio reaches our ML-backend connections and can log in, also after the next change of the password.
+    """Check that Label Studio reaches the ML-backend connections, and that they have the current password.
 
-    Label Studio asks each of them for its health, and sets it up, when it is asked for their list.
+    Connections with the previous password work now, but would fail after the next change of the password.
+
+    Label Studio requests the health of each connection, and sets it up, when their list is requested.
     """
     client = LabelStudio(settings.label_studio_url, settings.api_key)
-    mend = f"run: datagen provision {study_name!r}"
+    fix = f"run: datagen provision {study_name!r}"
     kinds, salt = _projects(settings, study_name)
     login = fingerprint(f"{settings.basic_auth_user}:{settings.password}", salt)
     connected = {kind: row for kind, row in kinds.items() if TEMPLATES[kind].connected}
     for kind, row in connected.items():
-        with _gone_is_wrong(kind, row.project_id, study_name):
-            ours = [one for one in client.backends(row.project_id) if one.title == BACKEND_TITLE]
-        at = f"project {row.project_id} ({kind})"
+        with _fail_if_deleted(kind, row.project_id, study_name):
+            ours = [backend for backend in client.backends(row.project_id) if backend.title == BACKEND_TITLE]
+        project = f"project {row.project_id} ({kind})"
         if not ours:
-            raise CheckFailed(f"{at} has no ML backend, so that “Start Training” is missing there; {mend}")
+            raise CheckFailed(f"{project} has no ML backend, so that “Start Training” is missing there; {fix}")
         if ours[0].url != settings.own_url:
-            raise CheckFailed(f"the ML backend of {at} is at {ours[0].url} instead of {settings.own_url}; {mend}")
+            raise CheckFailed(f"the ML backend of {project} is at {ours[0].url} instead of {settings.own_url}; {fix}")
         if ours[0].state != CONNECTED:
-            why = "it has another password" if "401" in ours[0].error else ours[0].error or "it does not answer"
-            raise CheckFailed(f"Label Studio cannot use the ML backend of {at}: {why}; {mend}")
+            reason = "it has another password" if "401" in ours[0].error else ours[0].error or "it does not answer"
+            raise CheckFailed(f"Label Studio cannot use the ML backend of {project}: {reason}; {fix}")
         if row.login != login:
-            raise CheckFailed(f"the ML backend of {at} has the password from before the last change; {mend}")
+            raise CheckFailed(f"the ML backend of {project} has the password from before the last change; {fix}")
     return f"{len(connected)} connected"
 
 
 def check_delivery(settings: Settings, study_name: str) -> str:
-    """Have Label Studio send an event, by saving a project as it is, and see it in the inbox."""
+    """Check that an event arrives in the inbox after saving a project unchanged in Label Studio."""
     client = _client(settings)
     project_id = _projects(settings, study_name)[0][ProjectKind.DECISIONS].project_id
     with closing(Database(settings.resolved_database_url)) as database:
         began = time.monotonic()
         with database.read() as session:
             before = session.scalar(select(func.max(InboxRow.id))) or 0
-        with _gone_is_wrong(ProjectKind.DECISIONS, project_id, study_name):
+        with _fail_if_deleted(ProjectKind.DECISIONS, project_id, study_name):
             project = client.project(project_id)
         client.update_project(project_id, {"description": project.options.get("description") or ""})
         arrived = select(InboxRow.id).where(InboxRow.id > before, InboxRow.project_id == project_id)
@@ -159,7 +161,7 @@ def check_delivery(settings: Settings, study_name: str) -> str:
 
 
 def _projects(settings: Settings, study_name: str) -> tuple[dict[ProjectKind, ProjectRow], str]:
-    """A study's project for every desk, and the salt of its webhooks' secret."""
+    """Return a study's project of every kind, and the salt of its webhooks' secret."""
     with closing(Database(settings.resolved_database_url)) as database, database.read() as session:
         study = find_study(session, study_name)
         rows = session.scalars(select(ProjectRow).where(ProjectRow.study_id == study.id))
@@ -171,7 +173,8 @@ def _projects(settings: Settings, study_name: str) -> tuple[dict[ProjectKind, Pr
 
 
 @contextmanager
-def _gone_is_wrong(kind: ProjectKind, project_id: int, study_name: str) -> Iterator[None]:
+def _fail_if_deleted(kind: ProjectKind, project_id: int, study_name: str) -> Iterator[None]:
+    """Raise ``CheckFailed`` if Label Studio has no such project any more."""
     try:
         yield
     except LabelStudioMissing:

@@ -1,6 +1,6 @@
-"""Our own parts, looked at: database, image store, Redis, worker, engine, scheduler, web process, image links.
+"""Checks of Datagen's own parts: database, image store, Redis, worker, engine, scheduler, web process, image links.
 
-Each look takes the settings and returns a good finding, or raises ``CheckFailed``.
+Each check takes the settings and returns a good finding, or raises ``CheckFailed``.
 """
 
 from __future__ import annotations
@@ -32,25 +32,25 @@ from datagen.synthesis.parameter_routing import remedy, select_parameters
 from datagen.workflow.decisions.spec_versions import current_spec, parameters_for
 from datagen.workflow.services import find_study
 
-#: The doctor does not wait longer for the image store: until it first answers, and for one operation in all.
+#: The doctor's timeouts for the image store, seconds: until its first response, and for one operation in total.
 STORE_ANSWER_SECONDS, STORE_SECONDS = 1.5, 5.0
 
 
 def check_database(settings: Settings) -> str:
-    """It answers."""
+    """Check that the database answers; return its dialect."""
     database = Database(settings.resolved_database_url)
     try:
         with database.read() as session:
             session.scalar(select(1))
-    except SQLAlchemyError as fault:
-        raise CheckFailed(explain(fault)) from None
+    except SQLAlchemyError as error:
+        raise CheckFailed(explain(error)) from None
     finally:
         database.close()
     return database.engine.dialect.name
 
 
 def check_image_store(settings: Settings) -> str:
-    """It can be written and read."""
+    """Check that the image store can be written and read."""
     images = BlobStore(settings.resolved_store_url, answer_s=STORE_ANSWER_SECONDS, whole_s=STORE_SECONDS)
     probe = f"datagen doctor {time.time_ns()}".encode()
     digest = images.put(probe)
@@ -60,7 +60,7 @@ def check_image_store(settings: Settings) -> str:
 
 
 def check_decoder(settings: Settings) -> str:
-    """Its process starts; what this machine cannot take away from it is a note: the limits hold all the same."""
+    """Check that the decoder's process starts; return which containment is missing on this machine, if any."""
     with closing(DecoderSandbox(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)) as decoder:
         missing = decoder.missing_containment()
     if missing:
@@ -69,20 +69,20 @@ def check_decoder(settings: Settings) -> str:
 
 
 def check_redis(settings: Settings) -> str:
-    """It answers."""
+    """Check that Redis answers; return its version and address."""
     address = urlsplit(settings.redis_url)
     try:
         with connect(settings.redis_url) as redis:
             info = redis.info()
-    except RedisError as fault:
-        raise CheckFailed(explain_redis(fault, f"Redis at {address.hostname}:{address.port or 6379}")) from None
-    # Valkey says which Redis it is compatible with, and then its own version
+    except RedisError as error:
+        raise CheckFailed(explain_redis(error, f"Redis at {address.hostname}:{address.port or 6379}")) from None
+    # Valkey reports the compatible Redis version besides its own
     server = f"Valkey {info['valkey_version']}" if "valkey_version" in info else f"version {info['redis_version']}"
     return f"{server} at {address.hostname}:{address.port or 6379}"
 
 
 def check_worker(settings: Settings) -> str:
-    """Workers are alive, and together serve every queue."""
+    """Check that workers are alive and together serve every queue."""
     try:
         with connect(settings.redis_url) as redis:
             alive = live_workers(Queues(redis))
@@ -97,7 +97,7 @@ def check_worker(settings: Settings) -> str:
 
 
 def check_engine(settings: Settings) -> str:
-    """It is there, and nothing stands in its way."""
+    """Check that the engine is installed and has no problems; return its name and version."""
     engine = load_engine(settings.engine)
     parameters = select_parameters(engine.name, settings.engine_parameters)
     if problems := engine_problems(settings.redis_url, engine.name, parameters):
@@ -106,7 +106,7 @@ def check_engine(settings: Settings) -> str:
 
 
 def check_engine_of(settings: Settings, study_name: str) -> str:
-    """What a study's next version would be made with, and that nothing stands in its way."""
+    """Check the engine of a study's next version; return its name."""
     with closing(Database(settings.resolved_database_url)) as database, database.read() as session:
         study = find_study(session, study_name)
         parameters = parameters_for(study, current_spec(session, study.id), settings.engine_parameters)
@@ -119,7 +119,7 @@ def check_engine_of(settings: Settings, study_name: str) -> str:
 
 
 def check_scheduler(settings: Settings) -> str:
-    """It is alive."""
+    """Check that a scheduler is alive."""
     try:
         with connect(settings.redis_url) as redis:
             if not heartbeats.alive(redis, heartbeats.Kind.SCHEDULER):
@@ -132,30 +132,32 @@ def check_scheduler(settings: Settings) -> str:
 
 
 def check_web(settings: Settings) -> str:
-    """It answers where Label Studio looks for it."""
+    """Check that the web process answers at the address that Label Studio uses."""
     try:
-        answer = httpx.get(f"{settings.own_url}/health", timeout=3.0)
-        answer.raise_for_status()
-        if answer.json().get("model_class") != "Datagen":
+        response = httpx.get(f"{settings.own_url}/health", timeout=3.0)
+        response.raise_for_status()
+        if response.json().get("model_class") != "Datagen":
             raise CheckFailed(
                 f"something else than datagen answers at {settings.own_url}; set PORT or DATAGEN_PUBLIC_URL"
             )
-    except (httpx.HTTPError, ValueError) as fault:
+    except (httpx.HTTPError, ValueError) as error:
         raise CheckFailed(
-            f"the web process does not answer at {settings.own_url} ({type(fault).__name__}). "
+            f"the web process does not answer at {settings.own_url} ({type(error).__name__}). "
             "Start it (datagen up), or set DATAGEN_PUBLIC_URL to where Label Studio and browsers reach it."
         ) from None
     return f"answers at {settings.own_url}"
 
 
 def check_login(settings: Settings) -> str:
-    """The web process lets in who has the installation's password."""
-    reached = connection_of(settings)
+    """Check that the web process accepts the installation's password."""
+    connection = connection_of(settings)
     try:
-        known = httpx.get(f"{settings.own_url}/versions", auth=(reached.basic_user, reached.basic_pass), timeout=3.0)
-    except httpx.HTTPError as fault:
-        raise CheckFailed(f"the web process does not answer at {settings.own_url} ({type(fault).__name__})") from None
-    if known.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.TOO_MANY_REQUESTS):  # the right one always passes
+        credentials = (connection.basic_user, connection.basic_pass)
+        response = httpx.get(f"{settings.own_url}/versions", auth=credentials, timeout=3.0)
+    except httpx.HTTPError as error:
+        raise CheckFailed(f"the web process does not answer at {settings.own_url} ({type(error).__name__})") from None
+    # the right password is accepted even when wrong ones are throttled
+    if response.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.TOO_MANY_REQUESTS):
         raise CheckFailed(
             "the web process has another BASIC_AUTH_USER or BASIC_AUTH_PASS: it was started before they were changed. "
             "Send it SIGHUP, or start it again"
@@ -164,21 +166,21 @@ def check_login(settings: Settings) -> str:
 
 
 def check_image_link(settings: Settings) -> str:
-    """The address of a picture loads as Label Studio's editor loads it."""
+    """Check that an image link loads in the way that Label Studio's editor loads it."""
     images = BlobStore(settings.resolved_store_url, answer_s=STORE_ANSWER_SECONDS, whole_s=STORE_SECONDS)
     digest = images.put(encode_png(np.full((2, 2), 128, np.uint8)))
     link = SignedUrls(settings.own_url, settings.signing_keys, settings.image_link_days).make(digest)
     try:
-        answer = httpx.get(link, headers={"Origin": settings.label_studio_url}, timeout=5.0)
-    except httpx.HTTPError as fault:
-        raise CheckFailed(f"an image link at {settings.own_url} does not load ({type(fault).__name__})") from None
-    if answer.status_code != httpx.codes.OK:
+        response = httpx.get(link, headers={"Origin": settings.label_studio_url}, timeout=5.0)
+    except httpx.HTTPError as error:
+        raise CheckFailed(f"an image link at {settings.own_url} does not load ({type(error).__name__})") from None
+    if response.status_code != httpx.codes.OK:
         raise CheckFailed(
-            f"an image link answers {answer.status_code}: the web process was started with another signing key or "
+            f"an image link answers {response.status_code}: the web process was started with another signing key or "
             "image store than the installation's; start it again with the same DATAGEN_SIGNING_KEYS, DATAGEN_STORE_URL "
             "and DATAGEN_DATA_DIR as this machine"
         )
-    allowed = answer.headers.get("Access-Control-Allow-Origin", "")
+    allowed = response.headers.get("Access-Control-Allow-Origin", "")
     if allowed not in ("*", settings.label_studio_url):
         raise CheckFailed(
             "the Access-Control-Allow-Origin header is lost on the way, so that Label Studio's editor shows no image; "

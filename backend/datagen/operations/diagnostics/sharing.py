@@ -1,6 +1,6 @@
-"""What all processes must share, looked at: the schema, the secrets, the image store's mark.
+"""Checks of what all processes must share: the schema, the secrets, the image store's mark.
 
-Each look takes the settings and returns a good finding, or raises ``CheckFailed``.
+Each check takes the settings and returns a good finding, or raises ``CheckFailed``.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from datagen.store.database import Database, schema_revisions
 
 
 def check_schema(settings: Settings) -> str:
-    """It is the one that this version works with."""
+    """Check that the schema is this version's; return its revision."""
     with closing(Database(settings.resolved_database_url)) as database:
         database.check_schema()
     return f"revision {schema_revisions()[-1]}"
 
 
 def check_secrets(settings: Settings) -> str:
-    """This machine has the installation's secrets."""
+    """Check that this machine has the installation's secrets."""
     with closing(Database(settings.resolved_database_url)) as database:
         if sentences := mismatches(settings, database):
             raise CheckFailed("; ".join(sentences))
@@ -29,7 +29,7 @@ def check_secrets(settings: Settings) -> str:
 
 
 def check_exposure(settings: Settings) -> str:
-    """It is known to nobody but the installation's machines."""
+    """Check that no webhook carried the webhook secret itself since its last change."""
     with closing(Database(settings.resolved_database_url)) as database:
         if exposed(database):
             raise CheckFailed(
@@ -40,7 +40,7 @@ def check_exposure(settings: Settings) -> str:
 
 
 def check_mark(settings: Settings) -> str:
-    """The image store is the installation's."""
+    """Check that the image store is the installation's."""
     with closing(Database(settings.resolved_database_url)) as database:
         if (sentence := image_store_mismatch(settings, database)) is not None:
             raise CheckFailed(sentence)

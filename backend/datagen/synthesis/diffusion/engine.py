@@ -1,4 +1,4 @@
-"""The engine's class: asks, fits and renders. torch is imported when it fits, not when it is found."""
+"""The engine's class: checks, fits and renders. torch is imported by ``fit``, not when this module is imported."""
 
 from __future__ import annotations
 
@@ -19,56 +19,58 @@ from datagen.synthesis.parameter_routing import remedy
 
 
 class DiffusionEngine(Engine):
-    """Teaches an inpainting model the concept, then has it paint where composite would lay it.
+    """Fine-tunes an inpainting model on the concept, and inpaints it at the places that composite chooses.
 
     Args:
-        folder: where fits, digests of weights and measurements are kept between processes; by default the folder
-            ``diffusion`` in DATAGEN_DATA_DIR. Workers that share it fit once.
+        folder: Stores fits, digests of weights and measurements between processes; by default the folder
+            ``diffusion`` in DATAGEN_DATA_DIR. Workers that share the folder fit once.
     """
 
     name = NAME
     version = VERSION
     device = "gpu"
-    #: its own under one key, beside composite's
+    #: the engine's own parameters are grouped under one key, beside composite's
     parameter_keys: ClassVar[Mapping[str, str]] = {**dict.fromkeys(COMPOSITE_NAMES, ""), **dict.fromkeys(NAMES, KEY)}
 
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder or Path(os.environ.get("DATAGEN_DATA_DIR", ".datagen")) / "diffusion"
 
     def check(self, parameters: Mapping[str, Json]) -> tuple[str, ...]:
-        """What stands in the way of rendering on this machine; empty when nothing does."""
+        """Return the problems that prevent rendering on this machine; empty if there are none."""
         return check(parameters, self._folder)
 
     def ignores(self, parameters: Mapping[str, Json]) -> frozenset[str]:
-        """Of composite's parameters, those about pixels: it paints, unless it starts from a composite."""
+        """Return composite's parameters about pixels, which have no effect unless a composite is refined."""
         own, _ = DiffusionParameters.from_spec(parameters)
         return frozenset() if own.refine_composite else frozenset({"contrast", "edge_softness"})
 
     def gpus(self) -> tuple[str, ...]:
-        """The NVIDIA GPUs of this machine, as CUDA_VISIBLE_DEVICES names them: each has a worker of its own."""
+        """Return the NVIDIA GPUs of this machine, named as in CUDA_VISIBLE_DEVICES; each has its own worker."""
         return tuple(device.id for device in cuda_devices(PATIENT_SECONDS))
 
     def fit(self, spec: Spec, pictures: Pictures, progress: Progress) -> FittedEngine:
-        """Teach the model, or find that it was taught.
+        """Fit the model, or load an existing fit.
 
         Raises:
-            EngineError: the parameters are wrong, the machine lacks something, or the inputs cannot be learned from.
+            EngineError: a parameter is wrong, a requirement is missing, or the inputs are unusable.
             DeviceFault: the device failed.
         """
         own, _ = DiffusionParameters.from_spec(spec.parameters)
         if problems := self.check(spec.parameters):
-            given = os.environ.get("CUDA_VISIBLE_DEVICES")
-            if given and own.device != "cpu" and find_device(own.device) is None:
-                # another worker's may be well: this is no fault of the spec
-                raise DeviceFault(f"the GPU {given} that this worker was given is gone, or its driver does not answer")
+            visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+            if visible and own.device != "cpu" and find_device(own.device) is None:
+                # the GPU of another worker may work: the spec is not at fault
+                raise DeviceFault(
+                    f"the GPU {visible} that this worker was given is gone, or its driver does not answer"
+                )
             raise EngineError(" ".join([*problems, *remedy(NAME)]))
         try:
             from datagen.synthesis.diffusion.training.fit import fit
-        except ModuleNotFoundError as fault:
-            if (fault.name or "").split(".")[0] not in PACKAGES:
+        except ModuleNotFoundError as error:
+            if (error.name or "").split(".")[0] not in PACKAGES:
                 raise
             raise EngineError(
-                f"{fault.name} is not installed here ({', '.join(PACKAGES)} are needed); run: "
+                f"{error.name} is not installed here ({', '.join(PACKAGES)} are needed); run: "
                 "pip install 'label-studio-datagen[diffusion]'"
-            ) from fault
+            ) from error
         return fit(spec, pictures, progress, self._folder)

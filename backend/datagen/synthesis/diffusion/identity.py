@@ -1,7 +1,7 @@
-"""Name and version under which the engine is registered, and which every sample's provenance records."""
+"""The engine's name and version, which every sample's provenance records."""
 
 from __future__ import annotations
 
 NAME = "diffusion"
-#: Changes whenever the same spec and index give other bytes.
+#: Changes whenever the same spec and index produce different bytes.
 VERSION = "1"

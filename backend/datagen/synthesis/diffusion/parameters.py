@@ -1,7 +1,7 @@
-"""The diffusion engine's own parameters: which weights, how they are taught, how they paint. No torch here.
+"""The diffusion engine's own parameters: weights, fitting and inpainting. Does not import torch.
 
-In a spec they stand under one key, ``diffusion``; beside it stand the composite engine's parameters, which decide
-where, how large and how many, for both engines alike.
+In a spec they are grouped under one key, ``diffusion``. The composite engine's parameters beside it decide the places,
+sizes and numbers of concepts for both engines.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from dataclasses import asdict, dataclass, fields
 from datagen.domain.spec import Json
 from datagen.errors import EngineError
 
-#: The key of a spec's parameters under which these stand.
+#: The key of these parameters in a spec.
 KEY = "diffusion"
 
-#: The smallest and largest value of every number, ends included.
+#: The smallest and largest value of every numeric parameter, both inclusive.
 RANGES: dict[str, tuple[float, float]] = {
     "resolution": (32, 2048),
     "steps": (1, 200),
@@ -31,7 +31,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "learning_rate": (1e-6, 0.1),
 }
 _WHOLE = frozenset({"resolution", "steps", "candidates", "batch", "fit_steps", "fit_batch", "lora_rank"})
-#: The values that a word may have.
+#: The allowed values of the parameters with a fixed choice.
 CHOICES: dict[str, tuple[str, ...]] = {
     "device": ("auto", "cuda", "mps", "cpu"),
     "dtype": ("auto", "bfloat16", "float16", "float32"),
@@ -42,57 +42,57 @@ CHOICES: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiffusionParameters:
-    """Every knob with its default. The defaults suit an SD 1.5-class inpainting model at 512 pixels."""
+    """Every parameter with its default. The defaults suit an SD 1.5-class inpainting model at 512 pixels."""
 
-    #: hub id ("owner/name") or local folder of an inpainting pipeline; there is no default: weights have licences
+    #: hub id ("owner/name") or local folder of an inpainting pipeline; without a default, because weights have licences
     weights: str = ""
     #: commit, branch or tag of a hub id; a commit makes specs reproducible
     revision: str = ""
-    #: which files of the weights are meant, e.g. "fp16"
+    #: variant of the weight files, e.g. "fp16"
     variant: str = ""
-    #: a LoRA to use instead of fitting one: file or folder; empty: one is fitted on the concepts
+    #: file or folder of a LoRA to use instead of fitting one; empty: a LoRA is fitted on the concepts
     lora: str = ""
-    #: "auto" takes a GPU and refuses to go on without one; "cpu" is slow, and has to be asked for
+    #: "auto" requires a GPU; "cpu" is slow and must be set explicitly
     device: str = "auto"
-    #: numbers computed with; "auto" is bfloat16 where the device computes with it, else float16 on GPU, float32 on CPU
+    #: data type; "auto" is bfloat16 where the device supports it, else float16 on a GPU and float32 on a CPU
     dtype: str = "auto"
-    #: side in pixels at which the model paints
+    #: side of the crop that the model inpaints, pixels
     resolution: int = 512
-    #: denoising steps; 20 of DPM++ give what 50 of the models' own scheduler give
+    #: denoising steps; 20 steps of DPM++ match 50 steps of the models' own scheduler
     steps: int = 20
     scheduler: str = "auto"
-    #: share of the noise that painting starts from; by default all of it, half of it where a composite is refined
+    #: share of the noise that inpainting starts from; by default 1, and 0.5 if a composite is refined
     strength: float | None = None
-    #: weight of the prompt (classifier-free guidance); 1 and less need only half the work. By default 4 for UNets,
-    #: and what its makers chose for another model (30 for Flux Fill)
+    #: weight of the prompt (classifier-free guidance); values up to 1 halve the work. By default 4 for UNets, and the
+    #: pipeline's own default for other models (30 for Flux Fill)
     guidance: float | None = None
-    #: pictures painted for one place, of which the best is kept
+    #: candidates inpainted for one place, of which the best is kept
     candidates: int = 4
-    #: start from what the composite engine makes, not from noise alone
+    #: start from the composite engine's pixels instead of noise alone
     refine_composite: bool = False
-    #: side of the crop round a concept, in lengths of its mask's longer side
+    #: side of the crop around a concept, in multiples of its mask's longer side
     context: float = 2.5
-    #: crops painted at once; 0 finds what the device can hold
+    #: crops inpainted at once; 0 finds the best batch for the device
     batch: int = 0
-    #: a rare word that comes to mean the concept, and the sentences it is used in; {label} is the concept's label
+    #: a rare word that the fit binds to the concept, and the prompts with it; {label} is the concept's label
     token: str = "sks"  # noqa: S105 - a word of a prompt
     prompt: str = "a photo of {token} {label}"
     object_prompt: str = "a photo with {token} {label} on it"
     negative_prompt: str = ""
-    #: fitting: steps (0: use the weights as they are), lessons a step, size and rate
+    #: fitting: steps (0: use the weights unchanged), lessons per step, rank and learning rate
     fit_steps: int = 400
     fit_batch: int = 4
     lora_rank: int = 8
     learning_rate: float = 2e-4
-    #: speed levers: "measured" keeps those that help on this device, "none" uses the stock pipeline
+    #: optimizations: "measured" applies those that help on this device, "none" uses the stock pipeline
     levers: str = "measured"
 
     @staticmethod
     def from_spec(parameters: Mapping[str, Json]) -> tuple[DiffusionParameters, dict[str, Json]]:
-        """A spec's parameters: ours, and those of the composite engine beside them.
+        """Split a spec's parameters into the diffusion engine's and the composite engine's.
 
         Raises:
-            EngineError: one of ours is unknown, has the wrong kind, or is out of range.
+            EngineError: a parameter of the diffusion engine is unknown, has the wrong type, or is out of range.
         """
         own = parameters.get(KEY, {})
         if not isinstance(own, Mapping):
@@ -101,10 +101,10 @@ class DiffusionParameters:
 
     @staticmethod
     def from_json(body: Mapping[str, Json]) -> DiffusionParameters:
-        """These parameters from the mapping ``to_json`` gives; what it does not name has its default.
+        """Create parameters from the mapping that ``to_json`` returns; missing parameters have their defaults.
 
         Raises:
-            EngineError: a name is unknown, or a value has the wrong kind or is out of range.
+            EngineError: a name is unknown, or a value has the wrong type or is out of range.
         """
         known = {f.name for f in fields(DiffusionParameters)}
         if unknown := sorted(set(body) - known):
@@ -125,21 +125,21 @@ class DiffusionParameters:
         return parameters
 
     def to_json(self) -> dict[str, Json]:
-        """Only what differs from the defaults, so that specs stay small."""
-        plain = DiffusionParameters()
-        return {k: v for k, v in asdict(self).items() if v != getattr(plain, k)}
+        """Return the parameters that differ from the defaults, so that specs stay small."""
+        defaults = DiffusionParameters()
+        return {k: v for k, v in asdict(self).items() if v != getattr(defaults, k)}
 
     @property
     def noise(self) -> float:
-        """The strength in force."""
+        """The effective strength."""
         return self.strength if self.strength is not None else 0.5 if self.refine_composite else 1.0
 
     def prompt_for(self, label: str) -> str:
-        """The sentence that asks for a concept."""
+        """Return the prompt for a concept."""
         return _filled(self.prompt, self.token, label)
 
     def object_prompt_for(self, label: str) -> str:
-        """The sentence that asks for an object with the concept on it; only for fitting."""
+        """Return the prompt for an object with the concept on it; used only for fitting."""
         return _filled(self.object_prompt, self.token, label)
 
 
@@ -148,7 +148,7 @@ NAMES = tuple(f.name for f in fields(DiffusionParameters))
 
 
 def _filled(sentence: str, token: str, label: str) -> str:
-    # not str.format: a label may have braces in it
+    # not str.format: a label may contain braces
     return sentence.replace("{token}", token).replace("{label}", label)
 
 

@@ -1,1 +1,1 @@
-"""Rendering with a fitted model: the inpainter, masks of what it painted, optimizations."""
+"""Rendering with a fitted model: the inpainter, measured masks, and optimizations."""

@@ -1,7 +1,8 @@
-"""Speed, by measurement: the batch a device works best with, and the levers that help there. Imports torch.
+"""Measures the best batch and the useful optimizations for a device. Imports torch.
 
-Measured once for a device, its torch, the weights and the resolution, and kept in a file: other levers or another batch
-are other roundings, so what was found is held to. Nothing is measured on a CPU, where neither helps.
+The measurement runs once per device, torch version, weights and resolution, and is stored in a file. Other
+optimizations or another batch would change roundings, so the stored result is always reused. Nothing is measured on a
+CPU, where neither helps.
 """
 
 from __future__ import annotations
@@ -28,24 +29,24 @@ from datagen.synthesis.diffusion.runtime.device_errors import free_memory
 from datagen.synthesis.diffusion.weights import pipeline_loading
 from datagen.synthesis.diffusion.weights.pipeline_loading import Pipeline
 
-#: Batches tried, in order; the next is not tried once one brings too little. 16 are 32 rows with guidance, which fill
-#: any device; more would be painted in vain wherever a shard ends.
+#: Batches measured, in order; the search ends at the first one that gains too little. A batch of 16 has 32 rows with
+#: guidance, which fill any device; larger ones would waste more padding at the end of a shard.
 _BATCHES = (1, 2, 4, 8, 16)
-#: What a larger batch has to bring, and what a lever: less is within the noise of a shared machine.
+#: Minimum speed-up of a larger batch and of an optimization: less is within the noise of a shared machine.
 _BATCH_GAIN, _LEVER_GAIN = 1.04, 1.03
-#: Share of the device's memory that painting may fill; the rest is for fragments and others.
+#: Maximum share of the device's memory for inpainting; the rest is for fragmentation and other processes.
 _MEMORY_SHARE = 0.85
-#: Denoising steps of the two runs that are measured, and how often each is, after a first, unmeasured time.
+#: Denoising steps of the two measured runs, and the repetitions of each after one unmeasured run.
 _FEW, _MORE, _REPEATS = 2, 6, 2
-#: Graphs that may be compiled of one kind of block: up to twenty shapes, at five batches, in two layouts; and of all.
+#: Maximum compiled graphs per kind of block (up to twenty shapes, at five batches, in two layouts), and in total.
 _GRAPHS, _ALL_GRAPHS = 256, 1024
-#: Blocks beside those that a model names itself: a UNet spends half of its time in them.
+#: Blocks to compile in addition to those that a model lists: a UNet spends half of its time in them.
 _BLOCKS = frozenset({"ResnetBlock2D"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Optimization:
-    """One way to be faster: how it is pulled, and how it is let go of again."""
+    """One optimization, with the functions that apply and revert it."""
 
     name: str
     pull: Callable[[Pipeline], None]
@@ -54,7 +55,7 @@ class Optimization:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tuning:
-    """What was found: the batch, the levers that are pulled, and the images a second after each try."""
+    """The result of a measurement: the batch, the applied optimizations, and the images per second of every attempt."""
 
     batch: int
     levers: tuple[str, ...]
@@ -62,12 +63,12 @@ class Tuning:
 
 
 def denoiser(pipeline: Pipeline) -> Any:
-    """The part that a pipeline spends its time in."""
+    """Return the denoiser, the part that takes most of a pipeline's time."""
     return pipeline.unet if hasattr(pipeline, "unet") else pipeline.transformer
 
 
 def _memory_format(pipeline: Pipeline, layout: torch.memory_format) -> None:
-    # not the autoencoder: it works picture by picture
+    # not the autoencoder, which processes one picture at a time
     denoiser(pipeline).to(memory_format=layout)
 
 
@@ -81,10 +82,10 @@ def _unfuse(pipeline: Pipeline) -> None:
 
 
 def _compile(pipeline: Pipeline) -> None:
-    # a graph for every block's shape at every batch: halving one after another must not run into dynamo's limits
+    # every shape of a block has a graph for every batch: repeated halving must not reach dynamo's limits
     torch._dynamo.config.recompile_limit = _GRAPHS
     torch._dynamo.config.accumulated_recompile_limit = _ALL_GRAPHS
-    # kernels by rule, as everywhere: otherwise inductor times its reductions, and the roundings follow the winner
+    # deterministic kernels: otherwise inductor chooses its reductions by timing, and roundings depend on the choice
     torch._inductor.config.deterministic = True
     model = denoiser(pipeline)
     kinds = _BLOCKS | set(getattr(model, "_repeated_blocks", None) or ())
@@ -99,8 +100,8 @@ def _forget_compiled(pipeline: Pipeline) -> None:
     torch.compiler.reset()
 
 
-#: Pulled in this order. Scaled-dot-product attention is no lever here: diffusers uses it by itself. The layout comes
-#: last: uncompiled normalization takes every tensor out of it and back, compiled blocks do not.
+#: Applied in this order. Scaled-dot-product attention is not listed, because diffusers uses it by default. The memory
+#: layout comes last: uncompiled normalization converts every tensor out of it and back, compiled blocks do not.
 OPTIMIZATIONS = (
     Optimization(name="fused_qkv", pull=lambda pipeline: denoiser(pipeline).fuse_qkv_projections(), release=_unfuse),
     Optimization(name="compiled_blocks", pull=_compile, release=_forget_compiled),
@@ -113,19 +114,19 @@ OPTIMIZATIONS = (
 
 
 def tune(pipeline: Pipeline, own: DiffusionParameters, folder: Path, weights_digest: str) -> Tuning:
-    """The pipeline's levers pulled as measured here, and the batch to use.
+    """Apply the measured optimizations to the pipeline; return them and the batch.
 
-    Workers that share the folder wait for the one that measures, and hold to what it found: the same spec would be
-    another image on another worker.
+    Workers that share the folder wait for the one that measures, and use its result: otherwise the same spec could
+    produce different images on different workers.
 
     Raises:
-        EngineError: nothing can be kept in the folder.
+        EngineError: the folder cannot be written.
         DeviceFault: the device failed.
     """
     device: torch.device = pipeline.device
     if device.type == "cpu":
         return Tuning(batch=own.batch or 1, levers=(), images_per_second={})
-    path = _kept_in(folder, pipeline, own, weights_digest)
+    path = _tuning_file(folder, pipeline, own, weights_digest)
     with kept_in(folder):
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock")):
@@ -140,64 +141,66 @@ def tune(pipeline: Pipeline, own: DiffusionParameters, folder: Path, weights_dig
 
 
 def _pulled(pipeline: Pipeline, own: DiffusionParameters, kept: Tuning) -> Tuning:
-    """The levers that were kept, pulled, and tried before they are relied on: this machine may lack a compiler."""
-    levers = [lever for lever in OPTIMIZATIONS if lever.name in kept.levers]
+    """Apply the stored optimizations and test them; revert them if this machine, for example, lacks a compiler."""
+    chosen = [optimization for optimization in OPTIMIZATIONS if optimization.name in kept.levers]
     try:
-        for lever in levers:
-            lever.pull(pipeline)
-        if levers:
+        for optimization in chosen:
+            optimization.pull(pipeline)
+        if chosen:
             _paint_once(Inpainter(pipeline, own, kept.batch), own)
     except (DeviceFault, EngineError):
         raise
-    except Exception:  # compilers raise kinds of their own
-        for lever in reversed(levers):
-            lever.release(pipeline)
+    except Exception:  # compilers raise exceptions of their own
+        for optimization in reversed(chosen):
+            optimization.release(pipeline)
         return replace(kept, levers=())
     return kept
 
 
 def _read(path: Path) -> Tuning | None:
-    """What was measured before; None where nothing was, or the file is broken: then it is measured again."""
+    """Return the stored measurement; None, for a new measurement, if the file is missing or damaged."""
     try:
-        found = json.loads(path.read_text())
+        stored = json.loads(path.read_text())
         return Tuning(
-            batch=int(found["batch"]), levers=tuple(found["levers"]), images_per_second=dict(found["images_per_second"])
+            batch=int(stored["batch"]),
+            levers=tuple(stored["levers"]),
+            images_per_second=dict(stored["images_per_second"]),
         )
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
 
 
 def measure(pipeline: Pipeline, own: DiffusionParameters) -> Tuning:
-    """Find the batch, then try every lever at it and keep those that help."""
+    """Find the batch, then measure every optimization with it and keep those that help."""
     rates: dict[str, float] = {}
     batch = own.batch or _find_batch(pipeline, own, rates)
     best = rates.get(f"batch {batch}") or images_per_second(pipeline, own, batch) or 0.0
     rates[f"batch {batch}"] = best
-    pulled: list[str] = []
-    for lever in OPTIMIZATIONS if own.levers == "measured" else ():
+    applied: list[str] = []
+    for optimization in OPTIMIZATIONS if own.levers == "measured" else ():
         try:
-            lever.pull(pipeline)
+            optimization.pull(pipeline)
             rate = images_per_second(pipeline, own, batch) or 0.0
         except DeviceFault:
             raise
-        except Exception as fault:  # compilers raise kinds of their own
-            # a lever that this model or device does not have (no compiler, no such layers, no room) is no lever here
-            rates[f"{lever.name}: {type(fault).__name__}"] = 0.0
+        except Exception as error:  # compilers raise exceptions of their own
+            # this model or device does not support the optimization: no compiler, no such layers, or too little memory
+            rates[f"{optimization.name}: {type(error).__name__}"] = 0.0
             rate = 0.0
-        rates[lever.name] = rate
+        rates[optimization.name] = rate
         if rate > best * _LEVER_GAIN:
             best = rate
-            pulled.append(lever.name)
+            applied.append(optimization.name)
         else:
-            lever.release(pipeline)
-    return Tuning(batch=batch, levers=tuple(pulled), images_per_second=rates)
+            optimization.release(pipeline)
+    return Tuning(batch=batch, levers=tuple(applied), images_per_second=rates)
 
 
 def images_per_second(pipeline: Pipeline, own: DiffusionParameters, batch: int) -> float | None:
-    """Crops painted in a second at a batch, told from two short runs; None where they do not fit into memory.
+    """Return the crops per second at a batch, extrapolated from two short runs; None if they do not fit into memory.
 
-    What differs between the runs is what a step takes, what is left is what comes once: of both the whole is made up,
-    so that a step counts as much here as when it is painted.
+    The difference of the runs gives the time of a step, and the rest is the fixed time. The time of a full run is
+    computed from both, so that steps have their real weight.
     """
     seconds: list[float] = []
     for steps in (_FEW, _MORE):
@@ -205,17 +208,17 @@ def images_per_second(pipeline: Pipeline, own: DiffusionParameters, batch: int) 
         painter = Inpainter(pipeline, short, batch)
         if not seconds:
             _paint_once(painter, short)
-        taken = [_paint_once(painter, short) for _ in range(_REPEATS)]
+        durations = [_paint_once(painter, short) for _ in range(_REPEATS)]
         if painter.batch < batch:
             return None
-        seconds.append(min(taken))
+        seconds.append(min(durations))
     few, more = seconds
-    a_step = max(0.0, (more - few) / (_MORE - _FEW))
-    return batch / max(few + (own.steps - _FEW) * a_step, 1e-9)
+    step_seconds = max(0.0, (more - few) / (_MORE - _FEW))
+    return batch / max(few + (own.steps - _FEW) * step_seconds, 1e-9)
 
 
 def orders_for(own: DiffusionParameters, count: int) -> list[Order]:
-    """Orders as rendering gives them: so many candidates share a crop."""
+    """Return orders as in rendering, in which the candidates of one place share a crop."""
     side = own.resolution
     mask = np.zeros((side, side), np.float32)
     mask[side // 4 : side // 2, side // 4 : side // 2] = 1
@@ -227,7 +230,7 @@ def orders_for(own: DiffusionParameters, count: int) -> list[Order]:
 
 
 def _paint_once(painter: Inpainter, own: DiffusionParameters) -> float:
-    """The seconds that a full batch takes."""
+    """Inpaint a full batch; return the seconds it took."""
     orders = orders_for(own, painter.batch)
     began = time.perf_counter()
     list(painter.paint(orders))
@@ -235,39 +238,39 @@ def _paint_once(painter: Inpainter, own: DiffusionParameters) -> float:
 
 
 def _find_batch(pipeline: Pipeline, own: DiffusionParameters, rates: dict[str, float]) -> int:
-    best, rate = 1, 0.0
+    best, best_rate = 1, 0.0
     for batch in _BATCHES:
-        _forget_peak(pipeline.device)  # what was fitted before in this process may have filled it
+        _reset_peak(pipeline.device)  # an earlier fit in this process may have raised the peak
         try:
-            found = images_per_second(pipeline, own, batch)
+            rate = images_per_second(pipeline, own, batch)
         except RuntimeError:
             if batch == 1:
                 raise
-            found = None  # kernels have limits of their own, such as 2^31 numbers
-        if found is None or _fills(pipeline.device):
+            rate = None  # kernels have limits of their own, such as 2^31 numbers
+        if rate is None or _exceeds_memory_share(pipeline.device):
             free_memory()
             break
-        rates[f"batch {batch}"] = found
-        if found < rate * _BATCH_GAIN:
+        rates[f"batch {batch}"] = rate
+        if rate < best_rate * _BATCH_GAIN:
             break
-        best, rate = batch, found
+        best, best_rate = batch, rate
     return best
 
 
-def _forget_peak(device: torch.device) -> None:
+def _reset_peak(device: torch.device) -> None:
     free_memory()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
 
 
-def _fills(device: torch.device) -> bool:
+def _exceeds_memory_share(device: torch.device) -> bool:
     if device.type != "cuda":
         return False
     used = torch.cuda.max_memory_reserved(device) / torch.cuda.get_device_properties(device).total_memory
     return bool(used > _MEMORY_SHARE)
 
 
-def _kept_in(folder: Path, pipeline: Pipeline, own: DiffusionParameters, weights_digest: str) -> Path:
+def _tuning_file(folder: Path, pipeline: Pipeline, own: DiffusionParameters, weights_digest: str) -> Path:
     facts = [
         pipeline_loading.device_name(pipeline.device),
         pipeline_loading.versions(),

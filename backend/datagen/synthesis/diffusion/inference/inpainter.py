@@ -1,4 +1,7 @@
-"""Painting crops in batches of one size, each from its own seed; out of memory halves the batch. Imports torch."""
+"""Inpaints crops in batches of constant size, each crop with its own seed. Imports torch.
+
+If the device's memory runs out, the batch is halved.
+"""
 
 from __future__ import annotations
 
@@ -18,15 +21,15 @@ from datagen.synthesis.diffusion.runtime.watchdog import watched
 from datagen.synthesis.diffusion.weights.pipeline_loading import Pipeline
 from datagen.synthesis.intensity import Floats
 
-#: The weight of the prompt for UNets: enough for a word that was taught; more makes colours garish.
+#: The weight of the prompt for UNets: enough for a trained token; higher values oversaturate colours.
 _GUIDANCE = 4.0
-#: With fewer steps than these, a hair less than all noise leaves a whole step out, and the background shines through.
+#: With fewer steps, a strength just below 1 skips a whole step, and the background remains visible.
 _MANY_STEPS = 15
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What to paint: crop [r, r, 3] and mask [r, r], both 0 to 1; the sentence; the seed of its noise."""
+    """One inpainting request: crop [r, r, 3] and mask [r, r], both 0 to 1; the prompt; the seed of the noise."""
 
     image: Floats
     mask: Floats
@@ -35,20 +38,21 @@ class Order:
 
 
 class Inpainter:
-    """A pipeline and the batch it paints at once."""
+    """A pipeline and the size of its batches."""
 
     def __init__(self, pipeline: Pipeline, parameters: DiffusionParameters, batch: int) -> None:
         self.pipeline = pipeline
         self.batch = batch
         self._parameters = parameters
-        # pipelines differ in what they take: a distilled model has no negative prompt
+        # pipelines have different parameters: a distilled model takes no negative prompt
         self._takes = inspect.signature(pipeline.__call__).parameters
 
     def paint(self, orders: Sequence[Order], most: int | None = None) -> Iterator[Floats]:
-        """The painted crops [r, r, 3], 0 to 1, in order; each depends on its order and the size of the batch alone.
+        """Yield the painted crops [r, r, 3], 0 to 1, in order.
 
-        The last batch is filled up: a device computes the same for a row whatever the others hold, but not always for
-        another number of rows. Where few are wanted, ``most`` keeps the batch, and what is painted in vain, small.
+        A crop depends only on its order and on the size of the batch. The last batch is padded: on a device the result
+        of a row is independent of the other rows, but not always of their number. ``most`` limits the batch if there
+        are few orders, and with it the padding.
 
         Raises:
             EngineError: not even one crop fits into the device's memory.
@@ -67,7 +71,7 @@ class Inpainter:
                     raise DeviceFault(f"the device failed while painting: {fault}") from fault
                 if not is_out_of_memory(fault):
                     raise
-                # the traceback holds every tensor of the failed call: drop it before trying again
+                # the traceback references every tensor of the failed call: drop it before the next attempt
                 fault.__traceback__ = None
                 self._halve(size)
                 continue
@@ -76,10 +80,10 @@ class Inpainter:
 
     def _call(self, rows: Sequence[Order]) -> Floats:
         p = self._parameters
-        # candidates for one place share their crop: each is taken to the device once, and what can be done there is
+        # candidates for one place share a crop: it is copied to the device once, and processed there
         images, masks = _distinct([row.image for row in rows]), _distinct([row.mask for row in rows])
         image, mask = images.on(self.pipeline.device), masks.on(self.pipeline.device)
-        # drawn on the CPU: the same numbers on every device, whatever else is in the batch
+        # drawn on the CPU: the same noise on every device and in every batch
         generators = [torch.Generator("cpu").manual_seed(row.seed % 2**63) for row in rows]
         options: dict[str, Any] = {
             "prompt": [row.prompt for row in rows],
@@ -98,35 +102,35 @@ class Inpainter:
         with torch.inference_mode():
             if "masked_image_latents" in self._takes and hasattr(self.pipeline, "unet"):
                 options["masked_image_latents"] = self._masked(image, mask, images.which, masks.which)
-            found = self.pipeline(**{k: v for k, v in options.items() if k in self._takes}).images
-            finite = bool(torch.isfinite(found).all())
+            painted = self.pipeline(**{k: v for k, v in options.items() if k in self._takes}).images
+            finite = bool(torch.isfinite(painted).all())
         if not finite:
             raise EngineError(
                 "the model painted numbers that are none (NaN): its autoencoder overflows in float16; set "
                 "“diffusion.dtype” to “bfloat16” or “float32”"
             )
-        return np.asarray(found.permute(0, 2, 3, 1).float().contiguous().cpu().numpy(), np.float32)
+        return np.asarray(painted.permute(0, 2, 3, 1).float().contiguous().cpu().numpy(), np.float32)
 
     def _masked(
         self, images: torch.Tensor, masks: torch.Tensor, which_image: Sequence[int], which_mask: Sequence[int]
     ) -> torch.Tensor:
-        """The latents of every row's picture without what its mask covers; each pair is encoded once, by itself.
+        """Return the latents of every row's picture without the masked pixels; each distinct pair is encoded once.
 
-        The pipelines would encode every row, and draw for each from its own noise.
+        The pipelines would encode every row separately, and sample each with its own noise.
         """
         pairs = list(zip(which_image, which_mask, strict=True))
-        found = {
+        latents = {
             pair: to_latents(self.pipeline, (images[pair[0]] * 2 - 1)[None] * (masks[pair[1]] < 0.5))
             for pair in dict.fromkeys(pairs)
         }
-        return torch.cat([found[pair] for pair in pairs])
+        return torch.cat([latents[pair] for pair in pairs])
 
     def _strength(self) -> float:
-        """The share of noise; SDXL is less sharp from noise alone, so its pipeline's own default is just below that."""
+        """Return the share of noise; SDXL's default is just below 1, as pure noise makes its results less sharp."""
         p = self._parameters
-        own = getattr(self._takes.get("strength"), "default", None)
-        just_below = isinstance(own, float) and 0.99 < own < 1 and p.steps >= _MANY_STEPS
-        return min(p.noise, float(own)) if just_below and own is not None else p.noise
+        default = getattr(self._takes.get("strength"), "default", None)
+        just_below = isinstance(default, float) and 0.99 < default < 1 and p.steps >= _MANY_STEPS
+        return min(p.noise, float(default)) if just_below and default is not None else p.noise
 
     def _halve(self, size: int) -> None:
         if size == 1:
@@ -140,18 +144,18 @@ class Inpainter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Distinct:
-    """Arrays without those that are there twice, and for each of the given ones which it is."""
+    """Distinct arrays, and for each given array its index among them."""
 
     arrays: list[Floats]
     which: list[int]
 
     def on(self, device: torch.device) -> torch.Tensor:
-        """As [n, channels, h, w] on a device."""
+        """Return the arrays as [n, channels, h, w] on a device."""
         rows = torch.from_numpy(np.stack(self.arrays)).to(device)
         return (rows[..., None] if rows.ndim == 3 else rows).permute(0, 3, 1, 2).contiguous()
 
 
 def _distinct(given: Sequence[Floats]) -> _Distinct:
     arrays = list({id(array): array for array in given}.values())
-    places = {id(array): place for place, array in enumerate(arrays)}
-    return _Distinct(arrays=arrays, which=[places[id(array)] for array in given])
+    index = {id(array): number for number, array in enumerate(arrays)}
+    return _Distinct(arrays=arrays, which=[index[id(array)] for array in given])

@@ -1,8 +1,8 @@
-"""What paint really changed: the mask measured from |painted − background|, and which of several candidates is kept.
+"""Measures the mask from |painted − background|, and chooses the best of several candidates.
 
-A model is asked to paint inside a mask and does as it likes: it leaves part of it plain, or fades out before the edge.
-The label has to follow the pixels, so the mask is measured, not believed. The model's own error (its autoencoder
-reproduces even what it should leave alone only nearly) is read off where it should have changed nothing.
+A model does not fill the given mask exactly: it leaves parts unchanged, or fades out before the edge. The label must
+match the pixels, so the mask is measured. The model's own error (its autoencoder reproduces unchanged pixels only
+approximately) is estimated outside the room, where nothing should have changed.
 """
 
 from __future__ import annotations
@@ -18,22 +18,23 @@ from datagen.synthesis.composite.extraction.background_inpainting import membran
 from datagen.synthesis.diffusion.models.crops import Place
 from datagen.synthesis.intensity import Bools, Floats
 
-#: A pixel surely changed by this many times the model's own error, and belongs to such a one from the second on.
+#: Hysteresis thresholds as multiples of the model's own error: for a pixel that surely changed, and for a pixel that is
+#: connected to one.
 _SURE, _LIKELY = 2.0, 1.2
-#: … in tones: no less (what no eye sees is no change), and no more (what any eye sees is one).
+#: Bounds of these thresholds, tones: smaller changes are invisible, larger ones always visible.
 _SURE_RANGE, _LIKELY_RANGE = (6.0, 24.0), (3.0, 14.0)
-#: Parts smaller than this share of the largest, or than so many pixels, are specks.
+#: Parts smaller than this share of the largest part, or than this many pixels, are removed as specks.
 _SPECK_SHARE, _SPECK_PX = 0.05, 4
-#: A concept that covers less than this share of the outline it was meant for was not painted.
+#: A candidate that covers less than this share of its intended outline counts as not painted.
 _LEAST_COVER = 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Painted:
-    """One candidate: its tones [h, w, c] in the window, the mask [h, w] of what changed, and what speaks for it.
+    """One candidate: its tones [h, w, c] in the window, the mask [h, w] of changed pixels, and its scores.
 
-    ``contrast`` is the contrast-to-noise ratio of the change, ``cover`` the changed share of the outline it was meant
-    for, ``difference`` how unlike the background it is inside the room: the more, the better.
+    ``contrast`` is the contrast-to-noise ratio of the change, ``cover`` the changed share of the intended outline, and
+    ``difference`` the distance from the background inside the room. Higher scores are better.
     """
 
     tones: Floats
@@ -43,28 +44,28 @@ class Painted:
     difference: float
 
     def is_seen(self, least_contrast: float) -> bool:
-        """Whether a person would find it."""
+        """Return whether a person would see the change."""
         return bool(self.mask.any()) and self.cover >= _LEAST_COVER and self.contrast >= least_contrast
 
 
 def measure(before: Floats, after: Floats, place: Place) -> Painted:
-    """What painting changed at a place.
+    """Measure the change at a place.
 
     Args:
-        before: the background's tones in the window, [h, w, c].
-        after: the painted tones there, of the same shape.
-        place: the window's room and outline.
+        before: The background's tones in the window, [h, w, c].
+        after: The painted tones in the window, of the same shape.
+        place: The window's room and outline.
     """
-    # what the whole window was shifted by (an autoencoder's tint) is no paint: taken off through the room's rim
+    # subtract the shift of the whole window (the autoencoder's tint), interpolated into the room from its border
     tones = np.clip(after - _tint(before, after, place.room), 0, 255).astype(np.float32)
     change = np.sqrt(np.square(tones - before).mean(axis=2))
     own_error = float(np.quantile(change[~place.room], 0.95)) if (~place.room).any() else 0.0
-    calm = cv2.GaussianBlur(change, (3, 3), 0.7)
+    smoothed = cv2.GaussianBlur(change, (3, 3), 0.7)
     sure, likely = (
         float(np.clip(times * own_error, *within)) for times, within in ((_SURE, _SURE_RANGE), (_LIKELY, _LIKELY_RANGE))
     )
-    # sure by what is left of a change when grain is blurred away; likely by the pixel itself, or edges would grow
-    mask = _solid(_hysteresis((change > likely) & place.room, (calm > sure) & place.room)) & place.room
+    # sure pixels use the smoothed change, without grain; likely pixels use the change itself, so that edges do not grow
+    mask = _solid(_hysteresis((change > likely) & place.room, (smoothed > sure) & place.room)) & place.room
     return Painted(
         tones=tones,
         mask=mask,
@@ -75,16 +76,16 @@ def measure(before: Floats, after: Floats, place: Place) -> Painted:
 
 
 def best(candidates: list[Painted], least_contrast: float) -> int | None:
-    """Of the candidates that can be seen, the one least like the background inside the room (DefectFill, CVPR 2025).
+    """Return the index of the visible candidate that differs most from the background in the room; None without one.
 
-    None where none can be seen.
+    The criterion is DefectFill's (CVPR 2025).
     """
-    seen = [number for number, one in enumerate(candidates) if one.is_seen(least_contrast)]
-    return max(seen, key=lambda number: candidates[number].difference, default=None)
+    visible_ones = [number for number, candidate in enumerate(candidates) if candidate.is_seen(least_contrast)]
+    return max(visible_ones, key=lambda number: candidates[number].difference, default=None)
 
 
 def _tint(before: Floats, after: Floats, room: Bools) -> Floats:
-    """The smooth part of the error outside the room, carried on into it, [h, w, c]."""
+    """Return the smooth part of the error outside the room, interpolated into the room, [h, w, c]."""
     outside = ~room
     if not outside.any():
         return np.zeros_like(before)
@@ -95,7 +96,7 @@ def _tint(before: Floats, after: Floats, room: Bools) -> Floats:
 
 
 def _hysteresis(likely: Bools, sure: Bools) -> Bools:
-    """The parts of ``likely``, its gaps of a pixel closed, that hang together with a sure pixel (Canny 1986)."""
+    """Return the components of ``likely``, with one-pixel gaps closed, that contain a sure pixel (Canny 1986)."""
     closed = cv2.morphologyEx(likely.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
     _, parts = cv2.connectedComponents(closed, connectivity=8)
     chosen = np.unique(parts[sure])
@@ -103,7 +104,7 @@ def _hysteresis(likely: Bools, sure: Bools) -> Bools:
 
 
 def _solid(mask: Bools) -> Bools:
-    """Without holes and specks."""
+    """Return the mask with holes filled and specks removed."""
     filled = np.asarray(ndimage.binary_fill_holes(mask))
     count, parts, stats, _ = cv2.connectedComponentsWithStats(filled.astype(np.uint8), connectivity=8)
     if count <= 1:
@@ -115,7 +116,7 @@ def _solid(mask: Bools) -> Bools:
 
 
 def _difference(before: Floats, after: Floats, room: Bools) -> float:
-    """Root mean square difference inside the room over three scales: a blob and a texture both count."""
+    """Return the mean of the RMS difference in the room over three scales, so that blobs and textures both count."""
     total = 0.0
     change = np.where(room[:, :, None], after - before, 0).astype(np.float32)
     share = float(room.mean())

@@ -1,6 +1,6 @@
-"""The one pipeline that a process keeps on its device, between shards and between jobs. Imports torch.
+"""The pipeline that a process keeps on its device between shards and jobs. Imports torch.
 
-Two would not fit beside each other on most GPUs; who asks for another one gets it loaded in its place.
+Two pipelines would not fit on most GPUs, so that another pipeline replaces the cached one.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from datagen.synthesis.diffusion.weights import pipeline_loading
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Warm:
-    """A painter that is ready, and what it was made ready with."""
+    """An inpainter that is ready, with the key, device, data type and tuning that it was prepared with."""
 
     key: tuple[object, ...]
     painter: Inpainter
@@ -28,12 +28,12 @@ class Warm:
     tuning: Tuning
 
 
-_kept: Warm | None = None
+_cached: Warm | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelArtifacts:
-    """What is painted with: the weights' folder and the LoRA's file with their digests, and where things are kept."""
+    """The artifacts of a model: the weights' folder and the LoRA's file with their digests, and the engine's folder."""
 
     weights: Path
     weights_digest: str
@@ -43,16 +43,16 @@ class ModelArtifacts:
 
 
 def cached_inpainter(means: ModelArtifacts, own: DiffusionParameters) -> Warm:
-    """The painter with these means and parameters; the one kept, if it is the same.
+    """Return the inpainter for these artifacts and parameters; reuse the cached one if it has the same key.
 
     Raises:
-        EngineError: there is no such device, or the weights cannot be loaded.
+        EngineError: the device does not exist, or the weights cannot be loaded.
         DeviceFault: the device failed.
     """
-    global _kept
+    global _cached
     key = (means.weights_digest, means.lora_digest, own)
-    if _kept is not None and _kept.key == key:
-        return _kept
+    if _cached is not None and _cached.key == key:
+        return _cached
     with device_faults(
         "making the painter ready",
         "the weights fill the device's memory; choose smaller ones with “diffusion.weights”, or end what else uses it",
@@ -65,20 +65,20 @@ def cached_inpainter(means: ModelArtifacts, own: DiffusionParameters) -> Warm:
         if means.lora is not None:
             pipeline_loading.add_lora(pipeline, means.lora)
         tuning = tune(pipeline, own, means.folder, means.weights_digest)
-    _kept = Warm(
+    _cached = Warm(
         key=key,
         painter=Inpainter(pipeline, own, tuning.batch),
         device=pipeline_loading.device_name(device),
         dtype=str(dtype).removeprefix("torch."),
         tuning=tuning,
     )
-    return _kept
+    return _cached
 
 
 def drop_cached_pipeline() -> None:
-    """Let go of the pipeline kept, to make room on the device."""
-    global _kept
-    if _kept is not None:
-        _kept = None
+    """Release the cached pipeline and its memory on the device."""
+    global _cached
+    if _cached is not None:
+        _cached = None
         free_memory()
         torch.compiler.reset()

@@ -1,6 +1,7 @@
-"""Rendering: composite says where and which outline, the painter paints there, the mask is measured off the pixels.
+"""Renders samples: composite provides places and outlines, the model inpaints, and the mask is measured.
 
-Samples are painted in groups large enough to fill the device, and given back in order. Imports torch by ``warm``.
+Samples are inpainted in groups that are large enough to fill the device, and returned in order. Imports torch through
+``pipeline_cache``.
 """
 
 from __future__ import annotations
@@ -30,19 +31,19 @@ from datagen.synthesis.engine import FitReport, FittedEngine, Picture, Pictures,
 from datagen.synthesis.intensity import Floats, from_tones, to_tones
 from datagen.synthesis.masks import outlines, tight_box
 
-#: Painted anew with other noise so often, when nothing can be seen; then composite's own pixels are used.
+#: Rounds of inpainting, each with other noise, until a candidate is visible; after them composite's pixels are used.
 ROUNDS = 2
-#: What composite says of its own pixels, and does not hold of painted ones.
-_OF_COMPOSITE = frozenset({"blend", "slope", "contrast"})
-#: Samples painted together at most: their photos are held in memory meanwhile.
+#: Keys of composite's provenance that describe its own pixels, and do not apply to inpainted ones.
+_COMPOSITE_ONLY = frozenset({"blend", "slope", "contrast"})
+#: Maximum number of samples that are inpainted together: their photos are held in memory.
 _MOST_TOGETHER = 16
-#: Threads that measure what was painted, beside the one that paints.
+#: Threads that measure candidates, besides the thread that inpaints.
 _MEASURING = 2
 
 
 @dataclass(kw_only=True)
 class _Target:
-    """One instance to be painted, and what was painted so far."""
+    """One instance to inpaint, and its candidates so far."""
 
     sample: int
     instance: int
@@ -55,7 +56,7 @@ class _Target:
 
 
 class FittedDiffusion(FittedEngine):
-    """A spec the model was taught; renders any of its samples, in any order."""
+    """A fitted spec; renders any of its samples, in any order."""
 
     def __init__(
         self,
@@ -78,18 +79,18 @@ class FittedDiffusion(FittedEngine):
 
     @property
     def report(self) -> FitReport:
-        """What the fit found, and how painting went so far."""
+        """The report of the fit, with the counts of candidates so far."""
         details = self._fit.details
         if self._counts["instances"]:
-            painted, made, unseen = (self._counts[name] for name in ("instances", "candidates", "unseen"))
+            painted, tried, unseen = (self._counts[name] for name in ("instances", "candidates", "unseen"))
             details += (
-                f"{counted(painted, 'example')} {by_number(painted, 'was', 'were')} painted; {made - unseen} of "
-                f"{counted(made, 'candidate')} can be seen.",
+                f"{counted(painted, 'example')} {by_number(painted, 'was', 'were')} painted; {tried - unseen} of "
+                f"{counted(tried, 'candidate')} can be seen.",
             )
         warnings = self._fit.warnings
-        if fallen := self._counts["composite"]:
+        if places := self._counts["composite"]:
             warnings += (
-                f"in {fallen} of {counted(self._counts['instances'], 'place')} the model painted nothing that can be "
+                f"in {places} of {counted(self._counts['instances'], 'place')} the model painted nothing that can be "
                 "seen; the composite engine's pixels were used there. Fit longer (“diffusion.fit_steps”), or judge "
                 "them bad.",
             )
@@ -97,38 +98,38 @@ class FittedDiffusion(FittedEngine):
         return replace(self._fit, details=details, warnings=warnings, figures=figures)
 
     def render(self, indices: Sequence[int]) -> Iterator[Rendered]:
-        """The samples of these indices, in order.
+        """Yield the samples of these indices, in order.
 
         Raises:
             EngineError: a sample cannot be made.
             DeviceFault: the device failed.
         """
         warm = self._warm()
-        together = max(1, min(_MOST_TOGETHER, warm.painter.batch // self._own.candidates))
-        for start in range(0, len(indices), together):
-            yield from self._render(indices[start : start + together])
+        group_size = max(1, min(_MOST_TOGETHER, warm.painter.batch // self._own.candidates))
+        for start in range(0, len(indices), group_size):
+            yield from self._render(indices[start : start + group_size])
 
     def _warm(self) -> Warm:
         return cached_inpainter(self._means, self._own)
 
     def _render(self, indices: Sequence[int]) -> Iterator[Rendered]:
         placed = list(self._placing.render(indices))
-        photos = [self._pictures.load(one.provenance.background) for one in placed]
+        photos = [self._pictures.load(sample.provenance.background) for sample in placed]
         targets = [
             target
-            for number, (one, photo) in enumerate(zip(placed, photos, strict=True))
-            for target in self._targets(number, one, photo)
+            for number, (sample, photo) in enumerate(zip(placed, photos, strict=True))
+            for target in self._targets(number, sample, photo)
         ]
         warm = self._warm()
         for attempt in range(ROUNDS):
             self._paint(warm, [t for t in targets if t.chosen is None], placed, attempt)
-        for number, (one, photo) in enumerate(zip(placed, photos, strict=True)):
-            yield self._finished(one, photo, [t for t in targets if t.sample == number], warm)
+        for number, (sample, photo) in enumerate(zip(placed, photos, strict=True)):
+            yield self._finish(sample, photo, [t for t in targets if t.sample == number], warm)
 
-    def _targets(self, number: int, one: Rendered, photo: Picture) -> Iterator[_Target]:
-        for instance, labelled in enumerate(one.instances, start=1):
-            place = place_of(one.mask, instance, self._own.context)
-            source = one.image if self._own.refine_composite else photo
+    def _targets(self, number: int, sample: Rendered, photo: Picture) -> Iterator[_Target]:
+        for instance, labelled in enumerate(sample.instances, start=1):
+            place = place_of(sample.mask, instance, self._own.context)
+            source = sample.image if self._own.refine_composite else photo
             yield _Target(
                 sample=number,
                 instance=instance,
@@ -140,7 +141,7 @@ class FittedDiffusion(FittedEngine):
             )
 
     def _paint(self, warm: Warm, targets: Sequence[_Target], placed: Sequence[Rendered], attempt: int) -> None:
-        """Another round of candidates for every target, and the choice among them."""
+        """Inpaint one more round of candidates for every target, and choose the best one."""
         orders: list[Order] = []
         for target in targets:
             mask = enlarged_mask(target.place.room, self._own.resolution)
@@ -149,28 +150,28 @@ class FittedDiffusion(FittedEngine):
                 number = attempt * self._own.candidates + candidate
                 seed = sample_seed(f"{self._spec.digest}:{sample}:{target.instance}", number)
                 orders.append(Order(image=target.start, mask=mask, prompt=target.prompt, seed=seed))
-        # the second round is for the few places where nothing could be seen
+        # the second round is for the few places without a visible candidate
         most = None if attempt == 0 else self._own.candidates
-        with ThreadPoolExecutor(_MEASURING) as run_periodically:  # while the next batch is painted
-            made = [
-                run_periodically.submit(_measured, target, painted)
+        with ThreadPoolExecutor(_MEASURING) as pool:  # measures while the next batch is inpainted
+            measurements = [
+                pool.submit(_measured, target, painted)
                 for target, painted in zip(
                     (target for target in targets for _ in range(self._own.candidates)),
                     warm.painter.paint(orders, most),
                     strict=True,
                 )
             ]
-        for start, target in zip(range(0, len(made), self._own.candidates), targets, strict=True):
-            target.painted += [one.result() for one in made[start : start + self._own.candidates]]
+        for start, target in zip(range(0, len(measurements), self._own.candidates), targets, strict=True):
+            target.painted += [future.result() for future in measurements[start : start + self._own.candidates]]
             target.chosen = best(target.painted, self._where.min_contrast)
 
-    def _finished(self, one: Rendered, photo: Picture, targets: Sequence[_Target], warm: Warm) -> Rendered:
+    def _finish(self, sample: Rendered, photo: Picture, targets: Sequence[_Target], warm: Warm) -> Rendered:
         image, mask = photo.copy(), np.zeros(photo.shape[:2], np.uint8)
         instances: list[Instance] = []
-        said = one.provenance.steps["instances"]
-        assert isinstance(said, list)
+        placements = sample.provenance.steps["instances"]
+        assert isinstance(placements, list)
         steps: list[Json] = []
-        for target, labelled, laid in zip(targets, one.instances, said, strict=True):
+        for target, labelled, laid in zip(targets, sample.instances, placements, strict=True):
             assert isinstance(laid, dict)
             window = target.place.frame.slices
             self._counts["instances"] += 1
@@ -179,14 +180,14 @@ class FittedDiffusion(FittedEngine):
             if target.chosen is None:
                 self._counts["composite"] += 1
                 own = target.place.laid
-                pixels = one.image[window]
+                pixels = sample.image[window]
                 details: dict[str, Json] = {"pixels": "composite"}
             else:
                 painted = target.painted[target.chosen]
                 own = painted.mask & (mask[window] == 0)
                 pixels = from_tones(painted.tones, photo[window])
                 if not self._own.refine_composite:
-                    laid = {k: v for k, v in laid.items() if k not in _OF_COMPOSITE}
+                    laid = {k: v for k, v in laid.items() if k not in _COMPOSITE_ONLY}
                 details = {
                     "pixels": "diffusion",
                     "candidate": target.chosen,
@@ -194,7 +195,7 @@ class FittedDiffusion(FittedEngine):
                     "cover": round(painted.cover, 3),
                     "difference": round(painted.difference, 2),
                 }
-            # the one place where pixels are written: under the mask
+            # pixels are written only here, under the mask
             image[window][own] = pixels[own]
             mask[window][own] = target.instance
             box = tight_box(own)
@@ -211,19 +212,19 @@ class FittedDiffusion(FittedEngine):
             image=image,
             mask=mask,
             instances=tuple(instances),
-            provenance=replace_provenance(one.provenance, self._spec, self._steps(one, steps, warm)),
+            provenance=replace_provenance(sample.provenance, self._spec, self._steps(sample, steps, warm)),
         )
 
-    def _steps(self, one: Rendered, instances: list[Json], warm: Warm) -> dict[str, Json]:
+    def _steps(self, sample: Rendered, instances: list[Json], warm: Warm) -> dict[str, Json]:
         versions: dict[str, Json] = dict(pipeline_loading.versions())
         levers: list[Json] = list(warm.tuning.levers)
         return {
-            **one.provenance.steps,
+            **sample.provenance.steps,
             "instances": instances,
             "device": warm.device,
             "dtype": warm.dtype,
             "versions": versions,
-            # a folder is known by its digest; its path is this machine's own affair
+            # a folder is identified by its digest; its path is specific to this machine
             "weights": self._own.weights if looks_like_hub_id(self._own.weights) else self._means.weights.name,
             "weights_sha256": self._means.weights_digest,
             "lora_sha256": self._means.lora_digest,
@@ -237,7 +238,7 @@ def _measured(target: _Target, painted: Floats) -> Painted:
 
 
 def replace_provenance(placed: Provenance, spec: Spec, steps: dict[str, Any]) -> Provenance:
-    """Composite's provenance as that of the diffusion engine's sample."""
+    """Return composite's provenance with the diffusion engine's name, version, seed and steps."""
     return replace(
         placed,
         spec_digest=spec.digest,

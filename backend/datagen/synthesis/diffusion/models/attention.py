@@ -1,4 +1,4 @@
-"""How much each place of a crop attends to the taught word: read off a UNet's cross-attention. Imports torch."""
+"""Attention of each position in a crop to the trained token, from a UNet's cross-attention. Imports torch."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ import torch.nn.functional as functional
 
 
 class AttentionMaps:
-    """The maps of one forward pass: for each layer [rows, h, w], the attention to the taught word's tokens."""
+    """The maps of one forward pass: for each layer [rows, h, w], the attention to the trained word's tokens."""
 
     def __init__(self, positions: torch.Tensor) -> None:
-        #: [rows, tokens], true on the taught word's tokens
+        #: [rows, tokens], true on the trained word's tokens
         self.positions = positions
         self.maps: list[torch.Tensor] = []
 
     def loss(self, masks: torch.Tensor) -> torch.Tensor:
-        """Mean squared difference between the maps and the concepts' masks [rows, 1, h, w] (DefectFill, eq. 6)."""
-        each = [
+        """Return the mean squared difference of the maps and the masks [rows, 1, h, w] (DefectFill, eq. 6)."""
+        losses = [
             functional.mse_loss(
-                functional.interpolate(found[:, None], size=masks.shape[-2:], mode="bilinear", align_corners=False),
+                functional.interpolate(layer_map[:, None], size=masks.shape[-2:], mode="bilinear", align_corners=False),
                 masks.float(),
             )
-            for found in self.maps
+            for layer_map in self.maps
         ]
-        return torch.stack(each).mean()
+        return torch.stack(losses).mean()
 
 
-class _Listening:
-    """An attention processor that does what the layer's own does, and notes where the word was attended to."""
+class _RecordingProcessor:
+    """An attention processor that records the attention to the trained word, and calls the layer's own processor."""
 
     def __init__(self, inner: Any, maps: AttentionMaps) -> None:
         self._inner = inner
@@ -46,40 +46,43 @@ class _Listening:
         places = query.shape[1]
         heads = attn.heads
         query, key = (x.view(rows, -1, heads, x.shape[-1] // heads).transpose(1, 2) for x in (query, key))
-        # scaled before they are multiplied: their product alone can be more than float16 holds
+        # the query is scaled before the product, which could overflow in float16
         shares = (query * attn.scale @ key.transpose(-1, -2)).float().softmax(dim=-1).mean(dim=1)
-        wanted = self._maps.positions.to(shares).unsqueeze(1)
+        positions = self._maps.positions.to(shares).unsqueeze(1)
         side = int(places**0.5)
-        found = (shares * wanted).sum(dim=-1) / wanted.sum(dim=-1).clamp(min=1)
-        self._maps.maps.append(found.view(rows, side, places // side))
-        made: torch.Tensor = self._inner(attn, hidden_states, encoder_hidden_states, *rest, **named)
-        return made
+        attention = (shares * positions).sum(dim=-1) / positions.sum(dim=-1).clamp(min=1)
+        self._maps.maps.append(attention.view(rows, side, places // side))
+        output: torch.Tensor = self._inner(attn, hidden_states, encoder_hidden_states, *rest, **named)
+        return output
 
 
 @contextmanager
 def listening(unet: Any, positions: torch.Tensor) -> Iterator[AttentionMaps]:
-    """While open, the UNet's decoder notes how its last rows attend to the tokens at ``positions`` [rows, tokens].
+    """Context manager in which the UNet's decoder records the attention of its last rows to tokens.
 
-    The way back has to lie within: where activations are not kept for it, layers are run again, and as they were.
+    ``positions`` [rows, tokens] is true on those tokens. The backward pass must run within the context: with gradient
+    checkpointing it runs the layers again, which must be unchanged.
     """
     maps = AttentionMaps(positions)
-    before = dict(unet.attn_processors)
-    # the decoder's layers place things; the encoder's say what is there (DefectFill, section 3.3)
-    heard = {name for name in before if "attn2" in name and "up_blocks" in name}
-    heard = heard or {name for name in before if "attn2" in name}
-    unet.set_attn_processor({name: _Listening(own, maps) if name in heard else own for name, own in before.items()})
+    processors = dict(unet.attn_processors)
+    # the decoder's layers carry the position, the encoder's the content (DefectFill, section 3.3)
+    recorded = {name for name in processors if "attn2" in name and "up_blocks" in name}
+    recorded = recorded or {name for name in processors if "attn2" in name}
+    unet.set_attn_processor(
+        {name: _RecordingProcessor(own, maps) if name in recorded else own for name, own in processors.items()}
+    )
     try:
         yield maps
     finally:
-        unet.set_attn_processor(before)
+        unet.set_attn_processor(processors)
 
 
 def token_positions(tokenizer: Any, sentence: str, word: str) -> list[bool]:
-    """For every token of the sentence (padded as the model sees it), whether it belongs to the word."""
+    """Return for every token of the padded sentence whether it belongs to the word."""
     ids = tokenizer(sentence, padding="max_length", truncation=True, max_length=tokenizer.model_max_length).input_ids
-    sought = tokenizer(word, add_special_tokens=False).input_ids
-    found = [False] * len(ids)
-    for start in range(len(ids) - len(sought) + 1):
-        if ids[start : start + len(sought)] == sought:
-            found[start : start + len(sought)] = [True] * len(sought)
-    return found
+    word_ids = tokenizer(word, add_special_tokens=False).input_ids
+    positions = [False] * len(ids)
+    for start in range(len(ids) - len(word_ids) + 1):
+        if ids[start : start + len(word_ids)] == word_ids:
+            positions[start : start + len(word_ids)] = [True] * len(word_ids)
+    return positions

@@ -1,7 +1,7 @@
-"""From a place in a photo to the square the model paints, and back: window, room, resampling. numpy and OpenCV only.
+"""Crops for inpainting: window, paintable area and resampling, in both directions. Uses numpy and OpenCV only.
 
-A thing of 12 pixels is one and a half of a model's latents wide. So a window round it is enlarged to the model's own
-resolution, painted there, and scaled back. Nothing outside the room is ever written.
+A concept of 12 pixels spans only one and a half latents of a model. So a window around it is enlarged to the model's
+own resolution, inpainted, and scaled back. Pixels outside the paintable area (``room``) are never changed.
 """
 
 from __future__ import annotations
@@ -15,18 +15,19 @@ from datagen.synthesis.composite.extraction.background_inpainting import Frame
 from datagen.synthesis.engine import Mask, Picture
 from datagen.synthesis.intensity import Bools, Floats, channels_as, to_tones
 
-#: Room to grow beyond the outline that composite laid: at least so many pixels, and this share of its longer side.
+#: Margin of the room around the outline that composite chose: at least this many pixels, and this share of its longer
+#: side.
 _ROOM_PX, _ROOM_SHARE = 2, 0.1
-#: A window is at least so many pixels wide: with fewer there are no surroundings to paint into.
+#: Minimum side of a window, pixels, so that it contains surroundings.
 _LEAST_SIDE = 24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where one instance is painted.
+    """The place where one instance is inpainted.
 
-    ``frame`` is the window in the photo; ``laid`` [h, w] is the outline that composite chose, ``room`` [h, w] where
-    paint may fall, both in the window.
+    ``frame`` is the window in the photo. Within it, ``laid`` [h, w] is the mask that composite chose, and ``room``
+    [h, w] the pixels that may change.
     """
 
     frame: Frame
@@ -35,7 +36,7 @@ class Place:
 
 
 def place_of(mask: Mask, instance: int, context: float) -> Place:
-    """The place of an instance (its number in the mask, from 1); its room keeps off the other instances."""
+    """Return the place of an instance, given by its number in the mask, from 1; its room excludes other instances."""
     ys, xs = np.nonzero(mask == instance)
     longer = int(max(np.ptp(ys), np.ptp(xs))) + 1
     frame = square(
@@ -55,7 +56,7 @@ def place_of(mask: Mask, instance: int, context: float) -> Place:
 
 
 def square(x: float, y: float, side: float, width: int, height: int) -> Frame:
-    """The square of whole pixels round (x, y), moved into an image of that size; cut off where the image is smaller."""
+    """Return the square of whole pixels around (x, y), shifted into the image, and clipped if the image is smaller."""
     across, down = (min(round(side), limit) for limit in (width, height))
     left = min(max(round(x - across / 2), 0), width - across)
     top = min(max(round(y - down / 2), 0), height - down)
@@ -63,20 +64,20 @@ def square(x: float, y: float, side: float, width: int, height: int) -> Frame:
 
 
 def enlarged(picture: Picture, frame: Frame, resolution: int) -> Floats:
-    """A window of a picture as RGB [resolution, resolution, 3], 0 to 1."""
+    """Return a window of a picture as RGB [resolution, resolution, 3], 0 to 1."""
     tones = channels_as(to_tones(picture[frame.slices]), 3)
     return np.clip(_resized(tones, resolution, resolution) / np.float32(255), 0, 1)
 
 
 def enlarged_mask(mask: Bools, resolution: int) -> Floats:
-    """A window's mask as [resolution, resolution], 0 or 1."""
+    """Return a window's mask as [resolution, resolution], 0 or 1."""
     return np.asarray(
         cv2.resize(mask.astype(np.float32), (resolution, resolution), interpolation=cv2.INTER_NEAREST), np.float32
     )
 
 
 def reduced(painted: Floats, place: Place, channels: int) -> Floats:
-    """What was painted ([resolution, resolution, 3], 0 to 1) as tones [h, w, channels] of the place's window."""
+    """Return a painted crop ([resolution, resolution, 3], 0 to 1) as tones [h, w, channels] of the place's window."""
     height, width = place.frame.shape
     return channels_as(np.clip(_resized(painted * np.float32(255), height, width), 0, 255), channels)
 
@@ -84,5 +85,5 @@ def reduced(painted: Floats, place: Place, channels: int) -> Floats:
 def _resized(tones: Floats, height: int, width: int) -> Floats:
     shrinks = height * width < tones.shape[0] * tones.shape[1]
     method = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
-    made = cv2.resize(np.ascontiguousarray(tones, np.float32), (width, height), interpolation=method)
-    return np.asarray(made.reshape(height, width, -1), np.float32)
+    resized = cv2.resize(np.ascontiguousarray(tones, np.float32), (width, height), interpolation=method)
+    return np.asarray(resized.reshape(height, width, -1), np.float32)

@@ -1,4 +1,4 @@
-"""How a device fails, told apart: memory that ran out, the device itself, or a fault of ours. Imports torch."""
+"""Classification of device errors: out of memory, a failed device, or another error. Imports torch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 from datagen.errors import DeviceFault, EngineError
 
-#: torch's allocator has an error of its own for it; what allocates beside it (driver, cuBLAS, cuDNN) says it in words.
+#: torch's allocator has its own exception; other allocators (driver, cuBLAS, cuDNN) are recognised by their messages.
 _OUT_OF_MEMORY = (
     "MPS backend out of memory",
     "DefaultCPUAllocator: can't allocate memory",
@@ -21,39 +21,39 @@ _OUT_OF_MEMORY = (
     "ALLOCATION_FAILED",
 )
 _DEVICE_FAILED = ("CUDA error", "CUDA driver error", "cuDNN error", "illegal memory access")
-#: cuDNN has no kernel for what was asked: the device is well.
+#: cuDNN has no kernel for the operation; the device has not failed.
 _NOT_SUPPORTED = "CUDNN_STATUS_NOT_SUPPORTED"
 
 
 def is_out_of_memory(fault: BaseException) -> bool:
-    """Whether less at once could work."""
-    return isinstance(fault, torch.OutOfMemoryError) or any(said in str(fault) for said in _OUT_OF_MEMORY)
+    """Return whether the memory ran out, so that a smaller batch could succeed."""
+    return isinstance(fault, torch.OutOfMemoryError) or any(message in str(fault) for message in _OUT_OF_MEMORY)
 
 
 def is_device_fault(fault: BaseException) -> bool:
-    """Whether the device itself failed, after which nothing in this process can use it."""
+    """Return whether the device itself failed, after which this process cannot use it."""
     if is_out_of_memory(fault) or _NOT_SUPPORTED in str(fault):
         return False
-    return isinstance(fault, torch.AcceleratorError) or any(said in str(fault) for said in _DEVICE_FAILED)
+    return isinstance(fault, torch.AcceleratorError) or any(message in str(fault) for message in _DEVICE_FAILED)
 
 
 @contextmanager
 def device_faults(doing: str, too_large: str) -> Iterator[None]:
-    """Have what the device does wrong said as an error of ours.
+    """Context manager that raises device errors as Datagen's own errors.
 
     Args:
-        doing: what was done, as in "the device failed while …".
-        too_large: the sentence for memory that ran out, with what to change.
+        doing: The activity, as in "the device failed while …".
+        too_large: The sentence for an exhausted memory, with its fix.
 
     Raises:
-        EngineError: the memory ran out, and there is nothing to halve.
+        EngineError: the memory ran out, and there is no batch to halve.
         DeviceFault: the device failed; the process should end.
     """
     try:
         yield
     except RuntimeError as fault:
         if is_out_of_memory(fault):
-            # the traceback holds every tensor of what failed, and the error is kept with the job
+            # the traceback references every tensor of the failed call, and the error outlives the call
             fault.__traceback__ = None
             free_memory()
             raise EngineError(too_large) from None
@@ -63,7 +63,7 @@ def device_faults(doing: str, too_large: str) -> Iterator[None]:
 
 
 def free_memory() -> None:
-    """Give back what nobody holds any more."""
+    """Release memory that is no longer referenced."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -1,4 +1,4 @@
-"""Which accelerator this machine has, asked without torch: for processes that only need to know of it."""
+"""Detection of this machine's accelerators without torch, for processes that do not compute on them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import subprocess
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
-#: nvidia-smi answers in well under a second, or its driver hangs; with many GPUs and a driver just loaded it may take
-#: longer, and who starts a worker for each waits for that.
+#: Timeouts of nvidia-smi, seconds. It answers in well under a second unless its driver hangs. With many GPUs and a
+#: driver that was just loaded it may take longer, and the start of a worker for each GPU waits for it.
 _ANSWER_SECONDS, PATIENT_SECONDS = 10.0, 90.0
 
 
@@ -18,8 +18,9 @@ _ANSWER_SECONDS, PATIENT_SECONDS = 10.0, 90.0
 class Device:
     """One device: its kind ("cuda", "mps", "cpu"), name and memory in bytes.
 
-    For CUDA also its compute capability, and what CUDA_VISIBLE_DEVICES may call it: its identifier, since CUDA counts
-    the fastest first and nvidia-smi by slot. Memory and capability are 0 where the driver does not tell them.
+    A CUDA device also has its compute capability and its identifier for CUDA_VISIBLE_DEVICES. A number would be
+    ambiguous: CUDA counts the fastest device first, nvidia-smi by slot. Memory and capability are 0 if the driver does
+    not report them.
     """
 
     kind: str
@@ -30,13 +31,13 @@ class Device:
 
 
 def cuda_devices(within: float = _ANSWER_SECONDS) -> tuple[Device, ...]:
-    """The NVIDIA GPUs that this process may use; none where there is no driver, or it does not answer in so long."""
+    """Return the NVIDIA GPUs that this process may use; none without a driver, or if it is slower than ``within``."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return ()
     fields = "--query-gpu=name,memory.total,compute_cap,uuid"
     try:
-        answer = subprocess.run(  # noqa: S603 - found on the PATH, fixed arguments
+        result = subprocess.run(  # noqa: S603 - found on the PATH, fixed arguments
             [program, fields, "--format=csv,noheader,nounits"],
             capture_output=True,
             text=True,
@@ -45,21 +46,24 @@ def cuda_devices(within: float = _ANSWER_SECONDS) -> tuple[Device, ...]:
         )
     except (subprocess.SubprocessError, OSError):
         return ()
-    found = [
-        (str(number), Device(kind="cuda", name=name, memory=_mebibytes(memory), capability=_figure(able), id=uuid))
-        for number, line in enumerate(answer.stdout.splitlines())
+    numbered = [
+        (
+            str(number),
+            Device(kind="cuda", name=name, memory=_mebibytes(memory), capability=_figure(capability), id=uuid),
+        )
+        for number, line in enumerate(result.stdout.splitlines())
         if line.count(",") == 3
-        for name, memory, able, uuid in [[cell.strip() for cell in line.split(",")]]
+        for name, memory, capability, uuid in [[cell.strip() for cell in line.split(",")]]
     ]
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is None:
-        return tuple(device for _, device in found)
+        return tuple(device for _, device in numbered)
     visible: list[Device] = []
     for name in filter(None, (name.strip() for name in chosen.split(","))):
-        if name.startswith("MIG-"):  # a slice of a GPU, which nvidia-smi lists with no figures of its own
+        if name.startswith("MIG-"):  # a MIG slice of a GPU, which nvidia-smi lists without figures
             visible.append(Device(kind="cuda", name="a slice of a GPU (MIG)", memory=0, id=name))
-        # CUDA takes an identifier's beginning too, and reads no further than the first name it does not know
-        elif match := [one for number, one in found if name == number or _begins(one.id, name)]:
+        # CUDA also accepts a prefix of an identifier, and stops at the first unknown name
+        elif match := [device for number, device in numbered if name == number or _begins(device.id, name)]:
             visible.append(match[0])
         else:
             break
@@ -67,9 +71,9 @@ def cuda_devices(within: float = _ANSWER_SECONDS) -> tuple[Device, ...]:
 
 
 def find_device(wanted: str) -> Device | None:
-    """The device that ``wanted`` ("auto", "cuda", "mps", "cpu") means here; None where there is none.
+    """Return the device for ``wanted`` ("auto", "cuda", "mps", "cpu"); None if this machine has none.
 
-    "auto" never means the CPU: painting on one is so slow that somebody has to ask for it.
+    "auto" never selects the CPU: inpainting on a CPU is so slow that it must be requested explicitly.
     """
     if wanted in ("auto", "cuda") and (gpus := cuda_devices()):
         return gpus[0]
@@ -81,7 +85,7 @@ def find_device(wanted: str) -> Device | None:
 
 
 def torch_version() -> str | None:
-    """The installed torch's version, without importing it; None where it is not installed."""
+    """Return the version of the installed torch without importing it; None if it is not installed."""
     try:
         return version("torch")
     except PackageNotFoundError:
@@ -93,7 +97,7 @@ def _begins(uuid: str, name: str) -> bool:
 
 
 def _figure(cell: str) -> float:
-    """A cell's number; 0 for “[N/A]” and its like."""
+    """Parse the number in a cell; return 0 for “[N/A]” and similar values."""
     try:
         return float(cell)
     except ValueError:

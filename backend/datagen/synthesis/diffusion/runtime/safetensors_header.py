@@ -1,6 +1,7 @@
-"""Reading the header of a safetensors file: what it holds, and whether all of it is there. Needs no package.
+"""Reads the header of a safetensors file: its contents, and whether the file is complete. Needs no package.
 
-Format: 8 bytes length (little endian), that many bytes of JSON (name → dtype, shape, data_offsets), then the data.
+Format: 8 bytes with the length of the header (little endian), the header as JSON (name → dtype, shape,
+data_offsets), then the data.
 """
 
 from __future__ import annotations
@@ -11,18 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-#: No header of a real model is longer; a longer one is no safetensors file.
+#: Longest header of a valid file, bytes; no real model has a longer one.
 _LONGEST_HEADER = 100 * 2**20
 _LFS_POINTER = b"version https://git-lfs"
 
 
 class Broken(Exception):
-    """The file cannot be used; the text says what is wrong with it, without its name."""
+    """The file is unusable; the text names the problem, without the name of the file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contents:
-    """What a file holds: the tensors' names, their kinds ("F16", "BF16", …), and how many numbers in all."""
+    """The contents of a file: names and data types ("F16", "BF16", …) of the tensors, and how many numbers in all."""
 
     names: frozenset[str]
     kinds: frozenset[str]
@@ -30,10 +31,10 @@ class Contents:
 
 
 def read_contents(path: Path) -> Contents:
-    """The contents of one file.
+    """Return the contents of one file.
 
     Raises:
-        Broken: it is no safetensors file, or a part of it is missing.
+        Broken: the file is not a safetensors file, or is incomplete.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -50,7 +51,7 @@ def read_contents(path: Path) -> Contents:
         header: dict[str, dict[str, Any]] = json.loads(text)
         header.pop("__metadata__", None)
         expected = 8 + length + max((int(entry["data_offsets"][1]) for entry in header.values()), default=0)
-        found = Contents(
+        contents = Contents(
             names=frozenset(header),
             kinds=frozenset(str(entry["dtype"]) for entry in header.values()),
             numbers=sum(math.prod(entry["shape"]) for entry in header.values()),
@@ -61,4 +62,4 @@ def read_contents(path: Path) -> Contents:
         raise Broken(
             f"is half-downloaded: {expected - size:,} of its {expected:,} bytes are missing; download it again"
         )
-    return found
+    return contents

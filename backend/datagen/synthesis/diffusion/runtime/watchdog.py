@@ -1,7 +1,7 @@
-"""An end to a process that hangs inside a driver, where no exception and no signal handler of Python's is run.
+"""Ends a process that hangs inside a driver, where Python runs neither exceptions nor signal handlers.
 
-Off unless DATAGEN_HANG_SECONDS is set, which ``datagen worker --gpu`` does for its own process: in a notebook nobody
-wants to be ended. Whoever ran the process starts it again, and its lease gives the work back.
+Disabled unless DATAGEN_HANG_SECONDS is set. ``datagen worker --gpu`` sets it for its own process; in a notebook the
+process should not be ended. The supervisor restarts the worker, and the work is free again when its lease expires.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ VARIABLE = "DATAGEN_HANG_SECONDS"
 
 @contextmanager
 def watched() -> Iterator[None]:
-    """While open longer than the variable says, every thread's stack is printed and the process ends with 1."""
+    """Print the stack of every thread and exit with 1 if the block takes longer than ``VARIABLE`` allows."""
     seconds = float(os.environ.get(VARIABLE, "0"))
     if seconds <= 0:
         yield

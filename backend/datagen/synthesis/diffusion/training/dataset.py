@@ -1,8 +1,9 @@
-"""What the model is taught from: crops round the concepts, some with the concept masked, some with random boxes.
+"""The training set: crops around the concepts, with one mask of the concept and one of random boxes.
 
-DefectFill (CVPR 2025): masking the defect teaches what it looks like, masking random boxes how it belongs to what it
-lies on.
-numpy only; ``Lesson`` number n is the same on every machine.
+After DefectFill (CVPR 2025): masking the defect trains its appearance, masking random boxes trains how it relates to
+the surface that it is on.
+
+Imports no torch; ``Lesson`` number n is the same on every machine.
 """
 
 from __future__ import annotations
@@ -24,17 +25,18 @@ from datagen.synthesis.diffusion.parameters import DiffusionParameters
 from datagen.synthesis.engine import Picture, Pictures
 from datagen.synthesis.intensity import Bools, Floats
 
-#: Lessons made of each example, within these bounds in all: they are encoded once, so memory bounds them.
+#: Lessons per example, and bounds of their total: all are encoded at once, so memory limits their number.
 _PER_EXAMPLE, _LEAST, _MOST = 8, 32, 256
-#: The window's side varies by these factors about the one painted in, so that the size in the crop is not learned.
+#: The crop's side varies between these factors of the side used for inpainting, so that the model does not learn the
+#: size of the concept in the crop.
 _NEARER, _FARTHER = 0.8, 1.5
-#: Random boxes in a crop, and their sides as shares of it: as public reimplementations of DefectFill have them.
+#: Random boxes in a crop, and the range of their sides as shares of it, as in public reimplementations of DefectFill.
 _BOXES, _BOX_SIDE = 30, (0.03, 0.25)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lesson:
-    """A crop [r, r, 3] (0 to 1), the concept's mask and that of random boxes, both [r, r] (0 or 1), and its label."""
+    """A crop [r, r, 3] (0 to 1), the masks of the concept and of random boxes, both [r, r] (0 or 1), and the label."""
 
     image: Floats
     concept: Floats
@@ -44,7 +46,7 @@ class Lesson:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
-    """An exemplar in its whole photo: where all things of its label are in that photo."""
+    """An exemplar with its whole photo and the mask of all concepts of its label in that photo."""
 
     exemplar: Exemplar
     photo: ImageRef
@@ -52,63 +54,71 @@ class Example:
 
 
 def examples_of(spec: Spec, pictures: Pictures, where: CompositeParameters) -> tuple[Example, ...]:
-    """The spec's usable boxes with their mattes; ``composite.extraction.exemplars`` says what was not usable."""
-    found: list[Candidate] = []
+    """Return the spec's usable boxes with their mattes; ``composite.extraction.exemplars`` reports unusable ones.
+
+    Raises:
+        EngineError: no concept image has a usable box.
+    """
+    usable: list[Candidate] = []
     photos: dict[str, ImageRef] = {}
     templates = Templates(spec.backgrounds, pictures)
     for concept in spec.concepts:
-        made, _ = candidates(concept, pictures.load(concept.image), templates)
-        for one in made:
-            if one.label in spec.labels:
-                found.append(one)
-                photos[one.key] = concept.image
-    exemplars, _ = choose(found, where.matte_choices)
+        extracted, _ = candidates(concept, pictures.load(concept.image), templates)
+        for candidate in extracted:
+            if candidate.label in spec.labels:
+                usable.append(candidate)
+                photos[candidate.key] = concept.image
+    exemplars, _ = choose(usable, where.matte_choices)
     if not exemplars:
         raise EngineError("no concept image has a usable box; draw at least one box round the thing, with its label.")
     things: dict[tuple[str, str], Bools] = {}
     for exemplar in exemplars:
         photo = photos[exemplar.key]
         shape = (photo.height, photo.width)
-        all_of = things.setdefault((photo.digest, exemplar.label), np.zeros(shape, bool))
-        all_of[exemplar.frame.slices] |= exemplar.mask
+        mask = things.setdefault((photo.digest, exemplar.label), np.zeros(shape, bool))
+        mask[exemplar.frame.slices] |= exemplar.mask
     return tuple(
-        Example(exemplar=one, photo=photos[one.key], things=things[photos[one.key].digest, one.label])
-        for one in exemplars
+        Example(
+            exemplar=exemplar,
+            photo=photos[exemplar.key],
+            things=things[photos[exemplar.key].digest, exemplar.label],
+        )
+        for exemplar in exemplars
     )
 
 
 def make_lessons(
     examples: Sequence[Example], pictures: Pictures, parameters: DiffusionParameters, seed: int
 ) -> Iterator[Lesson]:
-    """Crops of every example in turn, each at its own place and scale, every second one mirrored.
+    """Yield crops of every example in turn, at random positions and scales, half of them mirrored.
 
-    Made one by one: all of them at 1024 pixels would fill 5 GB.
+    Lessons are yielded one by one: all of them at 1024 pixels would take 5 GB.
     """
     for number in range(min(_MOST, max(_LEAST, _PER_EXAMPLE * len(examples)))):
         example = examples[number % len(examples)]
-        chance = np.random.default_rng([seed, number])
-        yield _lesson(example, pictures.load(example.photo), parameters, chance)
+        rng = np.random.default_rng([seed, number])
+        yield _lesson(example, pictures.load(example.photo), parameters, rng)
 
 
-def _lesson(example: Example, photo: Picture, parameters: DiffusionParameters, chance: np.random.Generator) -> Lesson:
+def _lesson(example: Example, photo: Picture, parameters: DiffusionParameters, rng: np.random.Generator) -> Lesson:
     ys, xs = np.nonzero(example.exemplar.mask)
     longer = max(int(np.ptp(ys)), int(np.ptp(xs))) + 1
-    side = max(24.0, parameters.context * longer * float(np.exp(chance.uniform(np.log(_NEARER), np.log(_FARTHER)))))
-    # the thing may lie anywhere in the crop that holds all of it
+    side = max(24.0, parameters.context * longer * float(np.exp(rng.uniform(np.log(_NEARER), np.log(_FARTHER)))))
+    # a random position in the crop that keeps the whole concept inside
     slack = max(0.0, (side - longer) / 2 - 2)
-    centre_x = example.exemplar.frame.left + (xs.min() + xs.max() + 1) / 2 + chance.uniform(-slack, slack)
-    centre_y = example.exemplar.frame.top + (ys.min() + ys.max() + 1) / 2 + chance.uniform(-slack, slack)
+    centre_x = example.exemplar.frame.left + (xs.min() + xs.max() + 1) / 2 + rng.uniform(-slack, slack)
+    centre_y = example.exemplar.frame.top + (ys.min() + ys.max() + 1) / 2 + rng.uniform(-slack, slack)
     frame = square(float(centre_x), float(centre_y), side, photo.shape[1], photo.shape[0])
     r = parameters.resolution
     image = enlarged(photo, frame, r)
     concept = enlarged_mask(example.things[frame.slices], r)
     concept = cv2.dilate(concept, np.ones((3, 3), np.uint8))
-    if chance.random() < 0.5:
+    if rng.random() < 0.5:
         image, concept = image[:, ::-1], concept[:, ::-1]
     boxes = np.zeros((r, r), np.float32)
     for _ in range(_BOXES):
-        high, wide = (max(1, int(r * chance.uniform(*_BOX_SIDE))) for _ in range(2))
-        top, left = int(chance.integers(0, r - high)), int(chance.integers(0, r - wide))
+        high, wide = (max(1, int(r * rng.uniform(*_BOX_SIDE))) for _ in range(2))
+        top, left = int(rng.integers(0, r - high)), int(rng.integers(0, r - wide))
         boxes[top : top + high, left : left + wide] = 1
     return Lesson(
         image=np.ascontiguousarray(image),

@@ -1,4 +1,4 @@
-"""Lessons as a denoiser sees them, through the autoencoder once: a step costs the denoiser alone. Imports torch."""
+"""Encodes the lessons with the autoencoder once, so that a training step runs only the denoiser. Imports torch."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from datagen.synthesis.diffusion.weights.pipeline_loading import Pipeline
 class Encoded:
     """All lessons, on the CPU, in float32.
 
-    ``latents`` [n, c, h, w] of the crops; ``concept`` [n, 1, h, w], where it is; what the denoiser is shown beside the
-    noise where the concept or where boxes are masked, ``concept_seen`` and ``boxes_seen`` [n, k, h, w]; the labels.
+    ``latents`` [n, c, h, w] are the crops' latents, ``concept`` [n, 1, h, w] the concepts' masks. ``concept_seen`` and
+    ``boxes_seen`` [n, k, h, w] are the denoiser's further input channels if the concept or the boxes are masked.
+    ``labels`` are the lessons' labels.
     """
 
     latents: torch.Tensor
@@ -34,9 +35,10 @@ def encode(
     seed: int,
     see: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
 ) -> Encoded:
-    """Every lesson through the autoencoder, drawn from a seed of its own.
+    """Encode every lesson; each samples its latents with its own seed.
 
-    ``see`` makes of a masked picture's latents [1, c, h, w] and its mask [1, 1, H, W] what the denoiser is shown.
+    ``see`` returns the denoiser's further input channels for a masked picture's latents [1, c, h, w] and its mask
+    [1, 1, H, W].
     """
     rows: list[tuple[torch.Tensor, ...]] = []
     labels: list[str] = []
@@ -44,18 +46,18 @@ def encode(
         for number, lesson in enumerate(lessons):
             image = torch.from_numpy(lesson.image.transpose(2, 0, 1).copy())[None] * 2 - 1
             concept, boxes = (torch.from_numpy(m.copy())[None, None] for m in (lesson.concept, lesson.boxes))
-            chance = torch.Generator("cpu").manual_seed((seed + number) % 2**63)
-            whole = torch.cat([image, *(image * (1 - mask) for mask in (concept, boxes))])
+            generator = torch.Generator("cpu").manual_seed((seed + number) % 2**63)
+            images = torch.cat([image, *(image * (1 - mask) for mask in (concept, boxes))])
             with watched():
-                found = to_latents(pipeline, whole, chance).to("cpu", torch.float32)
+                encoded = to_latents(pipeline, images, generator).to("cpu", torch.float32)
             labels.append(lesson.label)
-            size = (int(found.shape[-2]), int(found.shape[-1]))
+            size = (int(encoded.shape[-2]), int(encoded.shape[-1]))
             rows.append(
                 (
-                    found[:1],
+                    encoded[:1],
                     small(concept, size),
-                    see(found[1:2], concept),
-                    see(found[2:], boxes),
+                    see(encoded[1:2], concept),
+                    see(encoded[2:], boxes),
                 )
             )
     latents, concepts, concepts_seen, boxes_seen = (torch.cat(column) for column in zip(*rows, strict=True))

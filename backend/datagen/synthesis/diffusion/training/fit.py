@@ -1,7 +1,8 @@
-"""From a spec to a fitted engine: composite decides where, a LoRA is fitted or found, the painter is made ready.
+"""Fits a spec: fits the composite engine for the places, and fits a LoRA or loads an existing one. Imports torch.
 
-A fit is kept under the digest of what it depends on: the concepts, the weights' digest and the parameters of fitting.
-The same spec always finds its own; a child that only moves where and how many finds its parent's. Imports torch.
+A fit is stored under the digest of everything that it depends on: the concepts, the weights' digest and the fitting
+parameters. The same spec always finds its own fit, and a child spec that changes only places and numbers finds its
+parent's.
 """
 
 from __future__ import annotations
@@ -36,84 +37,84 @@ from datagen.synthesis.diffusion.weights.pipeline_loading import LORA_FILE
 from datagen.synthesis.diffusion.weights.preflight import find_lora, find_weights
 from datagen.synthesis.engine import Pictures, Progress
 
-#: Of the parameters, those that a fit depends on.
+#: The parameters that a fit depends on.
 _FIT_PARAMETERS = (
     *("resolution", "context", "token", "prompt", "object_prompt"),
     *("fit_steps", "fit_batch", "lora_rank", "learning_rate", "dtype"),
 )
-#: The shares of the work that composite's fit, the weights and the lessons have in the progress shown.
-_WHERE, _WEIGHTS, _TAUGHT = 0.05, 0.1, 0.95
-#: How long one try for another worker's fit waits, seconds; between tries the caller may stop.
-_WAIT_SECONDS = 2.0
-#: The file that says how a fit was made.
+#: The progress shown after composite's fit, after reading the weights and after the LoRA's fit.
+_PLACES_DONE, _WEIGHTS_DONE, _LORA_DONE = 0.05, 0.1, 0.95
+#: Timeout of one attempt to lock a fit's folder, seconds; between attempts the caller may stop.
+_LOCK_SECONDS = 2.0
+#: The file with the data of a fit: duration, losses, device, torch version.
 _ABOUT = "fit.json"
 
 
 def fit(spec: Spec, pictures: Pictures, progress: Progress, folder: Path) -> FittedDiffusion:
-    """Everything that rendering this spec needs.
+    """Fit a spec, and return the fitted engine that renders it.
 
     Raises:
-        EngineError: the inputs cannot be learned from, or the weights cannot be loaded.
+        EngineError: the inputs are unusable, or the weights cannot be loaded.
         DeviceFault: the device failed.
     """
     own, where = DiffusionParameters.from_spec(spec.parameters)
     placing = CompositeEngine().fit(
         replace(spec, engine="composite", parameters=where),
         pictures,
-        lambda done, what: progress(_WHERE * done, what),
+        lambda done, activity: progress(_PLACES_DONE * done, activity),
     )
-    progress(_WHERE, "reading the weights")
+    progress(_PLACES_DONE, "reading the weights")
     weights, _ = find_weights(own)
-    weights = weights or _fetched(own)
+    weights = weights or _fetch(own)
     digest = digest_of(weights, folder / "digests.json")
-    progress(_WEIGHTS, "read the weights")
+    progress(_WEIGHTS_DONE, "read the weights")
     findings: list[str] = []
     details: list[str] = []
     warnings: list[str] = []
-    lora, unusable = find_lora(own)
-    if unusable:
-        raise EngineError(" ".join(f"{said}." for said in unusable))
+    lora, problems = find_lora(own)
+    if problems:
+        raise EngineError(" ".join(f"{problem}." for problem in problems))
     if lora is not None:
         findings.append(f"The LoRA {lora.name} is used as it is; none was fitted.")
     elif own.fit_steps:
-        lora, before = _taught(spec, pictures, own, where, weights, digest, folder, progress)
-        finding, detail, warning = _about_the_fit(lora.parent)
-        findings += [*before, finding]
+        lora, notes = _fit_lora(spec, pictures, own, where, weights, digest, folder, progress)
+        finding, detail, warning = _describe_fit(lora.parent)
+        findings += [*notes, finding]
         details.append(detail)
         warnings += [warning] if warning else []
         if not (weights / "unet").is_dir():
             details.append("The attention part of the loss was left out: this model has no maps of single words.")
     else:
         findings.append("The weights are used as they are; no LoRA was fitted (“diffusion.fit_steps” is 0).")
-    progress(_TAUGHT, "fitted")
-    means = ModelArtifacts(
+    progress(_LORA_DONE, "fitted")
+    artifacts = ModelArtifacts(
         weights=weights,
         weights_digest=digest,
         lora=lora,
         lora_digest=hashlib.sha256(lora.read_bytes()).hexdigest() if lora else None,
         folder=folder,
     )
-    said = placing.report
+    placing_report = placing.report
     report = replace(
-        said,
-        findings=(*said.findings, *findings),
-        details=(*said.details, *details),
-        warnings=(*said.warnings, *warnings),
+        placing_report,
+        findings=(*placing_report.findings, *findings),
+        details=(*placing_report.details, *details),
+        warnings=(*placing_report.warnings, *warnings),
     )
     progress(1.0, "fitted")
-    return FittedDiffusion(spec, own, CompositeParameters.from_json(where), placing, pictures, means, report)
+    return FittedDiffusion(spec, own, CompositeParameters.from_json(where), placing, pictures, artifacts, report)
 
 
-def _fetched(own: DiffusionParameters) -> Path:
-    """The weights from the hub, looked at once they are here."""
+def _fetch(own: DiffusionParameters) -> Path:
+    """Download the weights from the hub and inspect them; return their folder."""
     weights = pipeline_loading.fetch(own)
     if problems := examine(weights, own.variant).problems:
-        raise EngineError(" ".join(f"{said}." for said in problems))
+        raise EngineError(" ".join(f"{problem}." for problem in problems))
     return weights
 
 
 def fit_key(spec: Spec, own: DiffusionParameters, where: CompositeParameters, weights_digest: str) -> str:
-    """What a fit is known by: the digest (SHA-256, hex) of everything it depends on."""
+    """Return the key of a fit: the digest (SHA-256, hex) of everything that it depends on."""
     body = {
         "labels": spec.labels,
         "concepts": [asdict(concept) for concept in spec.concepts],
@@ -124,7 +125,7 @@ def fit_key(spec: Spec, own: DiffusionParameters, where: CompositeParameters, we
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
 
-def _taught(
+def _fit_lora(
     spec: Spec,
     pictures: Pictures,
     own: DiffusionParameters,
@@ -134,76 +135,82 @@ def _taught(
     folder: Path,
     progress: Progress,
 ) -> tuple[Path, list[str]]:
-    """The LoRA's file: found, or fitted now; while another worker fits it, waited for. With what to say about it."""
-    placed = CompositeParameters.from_json(where)
-    key = fit_key(spec, own, placed, digest)
+    """Return the LoRA's file and notes for the report; fit the LoRA if there is no complete fit.
+
+    While another worker fits it, wait for that worker.
+    """
+    placing = CompositeParameters.from_json(where)
+    key = fit_key(spec, own, placing, digest)
     home = folder / "fits" / key
-    said: list[str] = []
+    notes: list[str] = []
     with kept_in(home):
         home.mkdir(parents=True, exist_ok=True)
-    with _alone(home, progress):
+    with _locked(home, progress):
         if not (is_whole(home / LORA_FILE) and losses_of(home / LOSSES)):
             if (home / LORA_FILE).exists():
-                said.append(f"The fit that was kept in {home} is damaged; the model was taught again.")
+                notes.append(f"The fit that was kept in {home} is damaged; the model was taught again.")
             seed = int(key[:15], 16)
-            lessons = make_lessons(examples_of(spec, pictures, placed), pictures, own, seed)
-            progress(_WEIGHTS, "loading the weights")
+            lessons = make_lessons(examples_of(spec, pictures, placing), pictures, own, seed)
+            progress(_WEIGHTS_DONE, "loading the weights")
             drop_cached_pipeline()
             device = pipeline_loading.device_of(own.device)
             pipeline_loading.same_every_time()
             pipeline = pipeline_loading.load(weights, own, device, pipeline_loading.dtype_of(own.dtype, device))
             began = time.monotonic()
-            teacher = Trainer(pipeline, lessons, own, home, seed)
-            teacher.run(
-                lambda done, what: progress(_WEIGHTS + (_TAUGHT - _WEIGHTS) * done, f"teaching the model: {what}")
+            trainer = Trainer(pipeline, lessons, own, home, seed)
+            trainer.run(
+                lambda done, activity: progress(
+                    _WEIGHTS_DONE + (_LORA_DONE - _WEIGHTS_DONE) * done, f"teaching the model: {activity}"
+                )
             )
             about = {
                 "spec": spec.digest,
                 "seconds": round(time.monotonic() - began, 1),
-                "lessons": teacher.lessons,
-                "before": teacher.before,
-                "after": teacher.after,
+                "lessons": trainer.lessons,
+                "before": trainer.before,
+                "after": trainer.after,
                 "device": pipeline_loading.device_name(device),
                 "torch": torch.__version__,
             }
             with kept_in(home):
                 (home / _ABOUT).write_text(json.dumps(about))
-            del pipeline, teacher
+            del pipeline, trainer
             free_memory()
-    return home / LORA_FILE, said
+    return home / LORA_FILE, notes
 
 
 @contextmanager
-def _alone(home: Path, progress: Progress) -> Iterator[None]:
-    """Hold the fit's folder; a worker that dies lets go of it."""
+def _locked(home: Path, progress: Progress) -> Iterator[None]:
+    """Lock the fit's folder during the block; the lock of a worker that dies is released."""
     lock = FileLock(home / "lock")
-    while not _acquired(lock, home):
-        progress(_WEIGHTS, "another worker is teaching the model")
+    while not _try_lock(lock, home):
+        progress(_WEIGHTS_DONE, "another worker is teaching the model")
     try:
         yield
     finally:
         lock.release()
 
 
-def _acquired(lock: FileLock, home: Path) -> bool:
+def _try_lock(lock: FileLock, home: Path) -> bool:
+    """Return whether the lock was acquired within ``_LOCK_SECONDS``."""
     with kept_in(home):
         try:
-            lock.acquire(timeout=_WAIT_SECONDS)
+            lock.acquire(timeout=_LOCK_SECONDS)
         except Timeout:
             return False
     return True
 
 
-def _about_the_fit(home: Path) -> tuple[str, str, str]:
-    """What a fit did, as a finding, its numbers as a detail, and a warning where it did nothing good."""
+def _describe_fit(home: Path) -> tuple[str, str, str]:
+    """Return a finding, a detail with the losses, and a warning if the loss did not fall, else an empty string."""
     curve = f"Curve of its loss: diffusion/fits/{home.name}/{CURVE} in the data folder."
-    taught = f"A LoRA was fitted in {counted(len(losses_of(home / LOSSES)), 'step')}"
-    judged = judgement_of(home / _ABOUT)
-    if judged is None:
-        return f"{taught}.", curve, ""
-    before, after = judged
+    summary = f"A LoRA was fitted in {counted(len(losses_of(home / LOSSES)), 'step')}"
+    judgement = judgement_of(home / _ABOUT)
+    if judgement is None:
+        return f"{summary}.", curve, ""
+    before, after = judgement
     detail = f"The loss on the concept, at the same noise, went from {before:.3f} to {after:.3f}. {curve}"
     if after < before:
-        return f"{taught}; the model fits the concept better than before.", detail, ""
+        return f"{summary}; the model fits the concept better than before.", detail, ""
     warning = "the model learned nothing of the concept; lower “diffusion.learning_rate”, or fit longer."
-    return f"{taught}.", detail, warning
+    return f"{summary}.", detail, warning

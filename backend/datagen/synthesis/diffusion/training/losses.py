@@ -1,7 +1,8 @@
-"""What is lost on lessons: the three parts of DefectFill's loss (CVPR 2025), from one pass through the model.
+"""The three parts of DefectFill's loss (CVPR 2025), computed in one forward pass. Imports torch.
 
-Defect: to paint the concept where it is masked. Object: to paint the whole where random boxes are masked, the concept
-above all. Attention, for UNets alone: there to look for the concept where it is. Imports torch.
+The defect loss is the error on the concept if the concept is masked. The object loss is the error on the whole crop if
+random boxes are masked, with a higher weight on the concept. The attention loss, for UNets only, is the difference
+between the attention to the concept's token and the concept's mask.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ from datagen.synthesis.diffusion.parameters import DiffusionParameters
 from datagen.synthesis.diffusion.training.encoding import Encoded
 from datagen.synthesis.diffusion.weights.pipeline_loading import Pipeline
 
-#: Weight of what lies outside the concept in the object's part (DefectFill, section 4).
+#: Weight of pixels outside the concept in the object loss (DefectFill, section 4).
 BACKGROUND = 0.1
 
 
 class Losses:
-    """A model's losses on encoded lessons; made while the pipeline's text encoders are still on the device."""
+    """Computes the losses of a model on encoded lessons; created while the text encoders are still on the device."""
 
     def __init__(
         self, pipeline: Pipeline, denoiser: Denoiser, encoded: Encoded, parameters: DiffusionParameters
@@ -37,25 +38,25 @@ class Losses:
 
     @contextmanager
     def __call__(
-        self, rows: Sequence[int], chance: torch.Generator
+        self, rows: Sequence[int], generator: torch.Generator
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
-        """Defect, object and attention loss of some lessons; both kinds of masks go through the model together.
+        """Yield the defect, object and attention loss of some lessons; both kinds of masks share one forward pass.
 
-        The way back lies within the context.
+        The backward pass must run within the context.
         """
         e, n, dtype = self._encoded, len(rows), self._denoiser.module.dtype
         pick = torch.tensor(list(rows))
-        # noise is added in float32: in bfloat16 the least noisy times would have none, or a fifth too much
+        # noise is added in float32: in bfloat16 the least noisy timesteps would get no noise, or a fifth too much
         latents = e.latents[pick].to(self._device)
-        noise = torch.randn(latents.shape, generator=chance).to(self._device)
-        times = self._denoiser.times(n, chance).to(self._device)
+        noise = torch.randn(latents.shape, generator=generator).to(self._device)
+        times = self._denoiser.times(n, generator).to(self._device)
         noisy, target = self._denoiser.noised(latents, noise, times)
         concept = e.concept[pick].to(self._device)
-        shown = [part[pick].to(self._device, dtype) for part in (e.concept_seen, e.boxes_seen)]
-        seen = torch.cat([torch.cat([noisy.to(dtype), run_periodically], dim=1) for run_periodically in shown])
-        said = [self._prompts[e.labels[row]] for row in rows]
-        words = _together([one.concept for one in said] + [one.surface for one in said])
-        positions = torch.tensor([one.positions for one in said], device=self._device)
+        extra_channels = [part[pick].to(self._device, dtype) for part in (e.concept_seen, e.boxes_seen)]
+        seen = torch.cat([torch.cat([noisy.to(dtype), extra], dim=1) for extra in extra_channels])
+        prompts = [self._prompts[e.labels[row]] for row in rows]
+        words = _concatenate([prompt.concept for prompt in prompts] + [prompt.surface for prompt in prompts])
+        positions = torch.tensor([prompt.positions for prompt in prompts], device=self._device)
         with self._denoiser.listened(positions) as maps:
             with self._autocast():
                 guess = self._denoiser.guess(seen, torch.cat([times, times]), words)
@@ -66,23 +67,23 @@ class Losses:
             yield defect, surface, maps.loss(concept) if maps is not None else torch.zeros_like(defect)
 
     def _autocast(self) -> Any:
-        """bfloat16 and float16 weights stay as they are; the LoRA is in float32 and is cast where they meet."""
+        """Return an autocast context for bfloat16 and float16 weights; it casts the LoRA, which is in float32."""
         dtype = self._denoiser.module.dtype
         return nullcontext() if dtype == torch.float32 else torch.autocast(self._device.type, dtype=dtype)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Prompts:
-    """A label's two sentences as the model reads them, and where the taught word stands in the second."""
+    """A label's two encoded prompts, and the positions of the trained token in the second one."""
 
     concept: Words
     surface: Words
     positions: list[bool]
 
 
-def _together(words: Sequence[Words]) -> Words:
-    pooled = [one.pooled for one in words if one.pooled is not None]
-    return Words(tokens=torch.cat([one.tokens for one in words]), pooled=torch.cat(pooled) if pooled else None)
+def _concatenate(words: Sequence[Words]) -> Words:
+    pooled = [prompt.pooled for prompt in words if prompt.pooled is not None]
+    return Words(tokens=torch.cat([prompt.tokens for prompt in words]), pooled=torch.cat(pooled) if pooled else None)
 
 
 def _prompts(pipeline: Pipeline, p: DiffusionParameters, label: str) -> _Prompts:

@@ -1,7 +1,7 @@
-"""Fitting a LoRA on the concepts: DefectFill's loss, one step at a time, resumable at every one. Imports torch.
+"""Fits a LoRA on the concepts with DefectFill's loss; a fit can be resumed after every step. Imports torch.
 
-Loss = 0.5 · defect + 0.2 · object + 0.05 · attention (``losses``). Step s draws its lessons, noise and times from seeds
-of its own, so that a fit that was interrupted goes on as if it had not been.
+Loss = 0.5 · defect + 0.2 · object + 0.05 · attention (``losses``). Each step draws its lessons, noise and timesteps
+from its own seeds, so that a resumed fit continues as if it had not been interrupted.
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ from datagen.synthesis.diffusion.training.losses import Losses
 from datagen.synthesis.diffusion.weights.pipeline_loading import LORA_FILE, Pipeline
 from datagen.synthesis.engine import Progress
 
-#: Weights of the loss's parts (DefectFill, section 4).
+#: Weights of the three parts of the loss (DefectFill, section 4).
 DEFECT, OBJECT, ATTENTION = 0.5, 0.2, 0.05
-#: The parts of a pipeline that are done with once the lessons are encoded.
+#: The parts of a pipeline that are not needed after the lessons are encoded.
 _ENCODERS = ("vae", "text_encoder", "text_encoder_2")
-#: A checkpoint is written so often, seconds; at the end and when stopped too.
+#: Interval between checkpoints, seconds; one is also written when the fit is stopped.
 CHECKPOINT_SECONDS = 20.0
 _CHECKPOINT, LOSSES, CURVE = "checkpoint.pt", "losses.json", "loss.png"
-#: Lessons that a fit is judged by, before and after.
-_JUDGED = 8
+#: Number of lessons for the evaluation before and after the fit.
+_EVALUATED = 8
 
 
 class Trainer:
-    """One fit: a pipeline, the lessons, and the folder that holds what is done so far."""
+    """One fit: a pipeline, the lessons, and the folder with the checkpoint and the results."""
 
     def __init__(
         self, pipeline: Pipeline, lessons: Iterable[Lesson], parameters: DiffusionParameters, folder: Path, seed: int
@@ -63,16 +63,16 @@ class Trainer:
         self._device: torch.device = pipeline.device
         self._denoiser = denoiser_of(pipeline, parameters.resolution)
         self._model: Any = self._denoiser.module
-        #: lessons put through the model at once; halved when memory runs out, the gradients being summed
+        #: lessons per forward pass; halved when memory runs out, and the gradients are summed
         self._rows = parameters.fit_batch
-        #: whether activations are computed again on the way back, which takes a third longer, in place of being kept
-        self._sparing = False
+        #: whether the backward pass recomputes activations (gradient checkpointing), which takes a third longer
+        self._gradient_checkpointing = False
         self.losses: list[float] = []
-        #: the judgement before the first step and after the last
+        #: the evaluation before the first step and after the last one
         self.before: float | None = None
         self.after: float | None = None
-        #: whether a checkpoint was damaged, so that the fit begins anew
-        self._dropped = False
+        #: whether a damaged checkpoint was discarded, so that the fit starts again
+        self._checkpoint_discarded = False
         self._model.requires_grad_(False)
         for part in _ENCODERS:
             if getattr(pipeline, part, None) is not None:
@@ -84,48 +84,48 @@ class Trainer:
         ):
             self._encoded = encode(pipeline, lessons, seed, self._denoiser.see)
             self._losses = Losses(pipeline, self._denoiser, self._encoded, parameters)
-            for part in _ENCODERS:  # their room is needed for the way back through the model
+            for part in _ENCODERS:  # their memory is needed for the backward pass
                 if getattr(pipeline, part, None) is not None:
                     getattr(pipeline, part).to("cpu")
             free_memory()
             self._add_lora()
             self._optimizer = torch.optim.AdamW(self._trained(), lr=parameters.learning_rate, weight_decay=1e-2)
-            # float16 ends at 6e-8, gradients do not: they come through it enlarged (Micikevicius et al. 2018)
+            # gradients below 6e-8 vanish in float16, so the loss is scaled (Micikevicius et al. 2018)
             self._scaler = torch.amp.GradScaler(self._device.type, enabled=self._model.dtype == torch.float16)
             self._resume()
 
     def run(self, progress: Progress) -> Path:
-        """Go on until the last step; returns the LoRA's file.
+        """Run the remaining steps; return the LoRA's file.
 
-        ``progress`` is called after every step and may raise to stop: what is done so far is kept, and the next run
-        goes on from there.
+        ``progress`` is called after every step and may raise to stop. The checkpoint is then written, and the next run
+        resumes from it.
 
         Raises:
-            EngineError: the fit does not fit into memory, or its loss is no number.
+            EngineError: the fit does not fit into memory, or its loss is not finite.
             DeviceFault: the device failed.
         """
         steps = self._parameters.fit_steps
-        began, begun_at = time.monotonic(), len(self.losses)
-        written, written_at = began, begun_at
-        if self._dropped:
+        began, first_step = time.monotonic(), len(self.losses)
+        written, steps_written = began, first_step
+        if self._checkpoint_discarded:
             progress(0.0, f"the checkpoint kept in {self._folder} was damaged: the fit begins anew")
         try:
             if self.before is None:
                 self.before = self.judge()
-            for step in range(begun_at, steps):
+            for step in range(first_step, steps):
                 self.losses.append(self._step(step))
                 done = step + 1
                 moment = time.monotonic()
-                left = (moment - began) / (done - begun_at) * (steps - done)
+                seconds_left = (moment - began) / (done - first_step) * (steps - done)
                 recent = float(np.mean(self.losses[-20:]))
                 if moment - written > CHECKPOINT_SECONDS:
                     self._keep()
-                    written, written_at = moment, done
-                progress(done / steps, f"step {done} of {steps}, loss {recent:.4f}, about {_span(left)} left")
+                    written, steps_written = moment, done
+                progress(done / steps, f"step {done} of {steps}, loss {recent:.4f}, about {_span(seconds_left)} left")
         except DeviceFault:
-            raise  # what lies on a failed device cannot be read, and trying would hide what failed
+            raise  # tensors on a failed device cannot be read, and the attempt would hide the error
         except BaseException:
-            if len(self.losses) > written_at:
+            if len(self.losses) > steps_written:
                 self._keep()
             raise
         self.after = self.judge()
@@ -133,19 +133,19 @@ class Trainer:
 
     @property
     def lessons(self) -> int:
-        """How many there are."""
+        """The number of lessons."""
         return len(self._encoded.labels)
 
     def judge(self) -> float:
-        """The defect's loss over some lessons at fixed noise and times, a mean: what a fit is to lower.
+        """Return the mean defect loss over some lessons at fixed noise and timesteps, which the fit should lower.
 
-        The losses of the steps say little of it: each is at times of its own, and those decide how large it is.
+        The losses of the steps are not comparable: each depends mainly on its own random timesteps.
 
         Raises:
             EngineError: not even one lesson fits into memory.
             DeviceFault: the device failed.
         """
-        total, count = 0.0, min(self.lessons, _JUDGED)
+        total, count = 0.0, min(self.lessons, _EVALUATED)
         doing, too_large = "judging the fit", f"one lesson of {self._parameters.resolution} pixels does not fit"
         with torch.no_grad(), device_faults(doing, f"{too_large}; lower “diffusion.resolution”"):
             for row in range(count):
@@ -154,12 +154,12 @@ class Trainer:
         return total / count
 
     def _step(self, step: int) -> float:
-        chance = torch.Generator("cpu").manual_seed((self._seed + step) % 2**63)
-        chosen = torch.randint(self.lessons, (self._parameters.fit_batch,), generator=chance).tolist()
+        generator = torch.Generator("cpu").manual_seed((self._seed + step) % 2**63)
+        chosen = torch.randint(self.lessons, (self._parameters.fit_batch,), generator=generator).tolist()
         while True:
             try:
                 with watched():
-                    return self._learn(chosen, step)
+                    return self._train_step(chosen, step)
             except RuntimeError as fault:
                 if is_device_fault(fault):
                     raise DeviceFault(f"the device failed while fitting: {fault}") from fault
@@ -169,8 +169,8 @@ class Trainer:
                 self._optimizer.zero_grad(set_to_none=True)
                 if self._rows > 1:
                     self._rows //= 2
-                elif not self._sparing:
-                    self._sparing = True
+                elif not self._gradient_checkpointing:
+                    self._gradient_checkpointing = True
                     self._model.enable_gradient_checkpointing()
                 else:
                     raise EngineError(
@@ -179,14 +179,14 @@ class Trainer:
                     ) from None
                 free_memory()
 
-    def _learn(self, chosen: Sequence[int], step: int) -> float:
+    def _train_step(self, chosen: Sequence[int], step: int) -> float:
         self._optimizer.zero_grad(set_to_none=True)
         total = 0.0
         for start in range(0, len(chosen), self._rows):
             rows = chosen[start : start + self._rows]
-            # a seed for each group of rows, so that halving changes no other group's noise
-            chance = torch.Generator("cpu").manual_seed((self._seed * 31 + step * 1009 + start) % 2**63)
-            with self._losses(rows, chance) as (defect, surface, attention):
+            # each group of rows has its own seed, so that halving does not change the noise of other groups
+            generator = torch.Generator("cpu").manual_seed((self._seed * 31 + step * 1009 + start) % 2**63)
+            with self._losses(rows, generator) as (defect, surface, attention):
                 loss = (DEFECT * defect + OBJECT * surface + ATTENTION * attention) * (len(rows) / len(chosen))
                 if not torch.isfinite(loss):
                     raise EngineError(
@@ -218,11 +218,11 @@ class Trainer:
         return [p for p in self._model.parameters() if p.requires_grad]
 
     def _keep(self) -> None:
-        """Write the checkpoint and the curve: beside, then renamed, so that a killed writer leaves the last one."""
+        """Write the checkpoint and the curve; the checkpoint is renamed into place, so that it is never incomplete."""
         draft = self._folder / f".{_CHECKPOINT}"
         with kept_in(self._folder):
             with (
-                draft.open("wb") as file,  # torch's own writing says neither the file nor why
+                draft.open("wb") as file,  # the errors of torch's own writer name neither the file nor the cause
                 watched(),
                 device_faults("keeping the fit", "the device has no memory left to read the LoRA from"),
             ):
@@ -246,13 +246,13 @@ class Trainer:
         with kept_in(self._folder):
             content = BytesIO(path.read_bytes())
         try:
-            kept = torch.load(content, map_location="cpu", weights_only=True)
-            lora, optimizer, losses = kept["lora"], kept["optimizer"], list(kept["losses"])
-            scaler, before = kept["scaler"], float(kept["before"])
-        except Exception as fault:  # what is cut off fails in a way of its own at every place
+            checkpoint = torch.load(content, map_location="cpu", weights_only=True)
+            lora, optimizer, losses = checkpoint["lora"], checkpoint["optimizer"], list(checkpoint["losses"])
+            scaler, before = checkpoint["scaler"], float(checkpoint["before"])
+        except Exception as fault:  # a truncated file raises different errors depending on its length
             if isinstance(fault, MemoryError) or is_out_of_memory(fault):
                 raise
-            self._dropped = True  # told once it runs
+            self._checkpoint_discarded = True  # reported by ``run``
             with kept_in(self._folder):
                 path.unlink()
             return
@@ -269,7 +269,7 @@ class Trainer:
             self._draw()
             try:
                 type(self._pipeline).save_lora_weights(str(self._folder), **layers, weight_name=draft)
-            except SafetensorError as fault:  # how safetensors says that a disk is full
+            except SafetensorError as fault:  # raised by safetensors if the disk is full
                 raise OSError(str(fault)) from fault
             (self._folder / LOSSES).write_text(json.dumps(self.losses))
             (self._folder / draft).replace(final)
@@ -278,8 +278,8 @@ class Trainer:
 
     def _draw(self) -> None:
         if self.losses:
-            done, picture = cv2.imencode(".png", draw_curve(self.losses, self._parameters.fit_steps))
-            assert done
+            encoded, picture = cv2.imencode(".png", draw_curve(self.losses, self._parameters.fit_steps))
+            assert encoded
             (self._folder / CURVE).write_bytes(picture.tobytes())
 
 

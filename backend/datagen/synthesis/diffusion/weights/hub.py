@@ -1,7 +1,7 @@
-"""Weights named by a hub's id: whether they are in the hub's cache, or could be fetched, and of what kind they are.
+"""Weights given as a hub id: lookup in the hub's cache, and checks of whether they can be fetched and can inpaint.
 
-No torch. At most the configurations are fetched here, a few kilobytes: whether a model can inpaint is said before any
-job is queued, the weights are fetched by the worker that needs them.
+Does not import torch. At most the configurations are fetched here, a few kilobytes, so that a model's ability to
+inpaint is checked before a job is queued. The worker that needs the weights fetches them.
 """
 
 from __future__ import annotations
@@ -13,19 +13,20 @@ from pathlib import Path
 from datagen.synthesis.diffusion.parameters import DiffusionParameters
 from datagen.synthesis.diffusion.weights.inspection import INDEX, broken_off, kind_problems
 
-#: How long the hub may take to answer, seconds.
+#: Timeout of the hub's requests, seconds.
 _HUB_SECONDS = 5.0
-#: The configurations that tell a model for inpainting from others.
+#: The configurations that distinguish inpainting models from others.
 _CONFIGURATIONS = ("unet/config.json", "transformer/config.json")
 
 
 def find_on_the_hub(own: DiffusionParameters) -> tuple[Path | None, list[str]]:
-    """The folder of the weights in the hub's cache; None where they have yet to be fetched, or cannot be, with reasons.
+    """Return the folder of the weights in the hub's cache and an empty list.
 
-    A download that was broken off has yet to be fetched: it goes on where it was.
+    If they are not cached, return None and the problems that prevent fetching them; the list is empty if they can be
+    fetched. An incomplete download counts as not cached, and is resumed.
     """
     if find_spec("huggingface_hub") is None:
-        return None, []  # the packages' sentence says it
+        return None, []  # reported by the check of the packages
     from huggingface_hub import try_to_load_from_cache
 
     cached = try_to_load_from_cache(own.weights, INDEX, revision=own.revision or None)
@@ -34,16 +35,16 @@ def find_on_the_hub(own: DiffusionParameters) -> tuple[Path | None, list[str]]:
         return folder, []
     if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
         if folder is not None:
-            return folder, []  # what of it is missing is said when it is examined
+            return folder, []  # missing files are reported when the folder is examined
         return None, [
             f"the weights {own.weights} are not on this machine, and HF_HUB_OFFLINE forbids fetching them; download "
             "them elsewhere and set “diffusion.weights” to their folder"
         ]
-    return None, _ask(own)
+    return None, _hub_problems(own)
 
 
-def _ask(own: DiffusionParameters) -> list[str]:
-    """What stands against fetching these weights and painting with them."""
+def _hub_problems(own: DiffusionParameters) -> list[str]:
+    """Return the problems that prevent fetching these weights, or inpainting with them."""
     from huggingface_hub import HfApi, hf_hub_download
     from huggingface_hub.errors import (
         EntryNotFoundError,
@@ -54,16 +55,16 @@ def _ask(own: DiffusionParameters) -> list[str]:
 
     endpoint, revision = os.environ.get("HF_ENDPOINT"), own.revision or None
 
-    def fetched(name: str) -> Path:
+    def fetch(name: str) -> Path:
         return Path(hf_hub_download(own.weights, name, revision=revision, endpoint=endpoint, etag_timeout=_HUB_SECONDS))
 
     try:
         facts = HfApi(endpoint=endpoint).model_info(own.weights, revision=revision, timeout=_HUB_SECONDS)
-        index = fetched(INDEX)
-        there = {file.rfilename for file in facts.siblings or ()}
+        index = fetch(INDEX)
+        available = {file.rfilename for file in facts.siblings or ()}
         for name in _CONFIGURATIONS:
-            if name in there:
-                fetched(name)
+            if name in available:
+                fetch(name)
     except GatedRepoError:
         return [
             f"the weights {own.weights} are handed out only after their licence was accepted: accept it on the hub's "
@@ -78,9 +79,9 @@ def _ask(own: DiffusionParameters) -> list[str]:
             f"{own.weights} on the hub has no {INDEX}: it is not a pipeline's folder. Set “diffusion.weights” to one "
             "that is, or convert it (docs/diffusion.md says how)"
         ]
-    except Exception as fault:  # whatever the network does: the answer is the same sentence, with its name
+    except Exception as error:  # every network error is reported in the same sentence, with its type
         return [
-            f"the weights {own.weights} are not here and the hub cannot be reached ({type(fault).__name__}); "
+            f"the weights {own.weights} are not here and the hub cannot be reached ({type(error).__name__}); "
             "download them elsewhere and set “diffusion.weights” to their folder"
         ]
-    return [said.replace(str(index.parent), own.weights) for said in kind_problems(index.parent)]
+    return [problem.replace(str(index.parent), own.weights) for problem in kind_problems(index.parent)]

@@ -1,7 +1,7 @@
-"""A pipeline's folder, looked at from outside: is all of it there, can it inpaint, is it what it says. No torch here.
+"""Inspects a pipeline's folder: completeness, ability to inpaint, and consistency. Does not import torch.
 
-Loading a broken folder fails late, on a GPU, with a message about tensors. These checks read names and headers only, so
-they take milliseconds and can be made by any process before work is queued.
+Loading a damaged folder fails late, on a GPU, with a message about tensors. These checks read only names and headers,
+so they take milliseconds, and any process can run them before work is queued.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from typing import Any
 from datagen.synthesis.diffusion.runtime.artifact_cache import kept_in
 from datagen.synthesis.diffusion.runtime.safetensors_header import Broken, Contents, read_contents
 
-#: The file that says what a pipeline consists of.
+#: The file that lists the parts of a pipeline.
 INDEX = "model_index.json"
 #: Parts of a pipeline that hold no weights of their own, or that are never loaded.
 _WITHOUT_WEIGHTS = re.compile(r"scheduler|tokenizer|feature_extractor|image_processor|safety_checker|processor")
-#: The file that says how a part is made, by how the part's name begins; any one of them is enough.
+#: The configuration files of a part, by the prefix of the part's name; any one of them is sufficient.
 _CONFIGURATIONS = {
     "scheduler": ("scheduler_config.json",),
     "tokenizer": ("tokenizer.json", "vocab.json", "*.model"),
@@ -36,18 +36,18 @@ _FILE = re.compile(
     r"^(?:model|diffusion_pytorch_model|pytorch_model)(?:\.(?P<before>\w+))?(?:-\d+-of-\d+)?"
     r"(?:\.(?P<after>\w+))?\.(?P<kind>safetensors|bin)$"
 )
-#: Kinds of numbers that need a quantizing loader; the pipelines are loaded plainly.
+#: Data types that need a loader for quantized weights, which is not used here.
 _QUANTIZED = frozenset({"F8_E4M3", "F8_E5M2", "I8", "U8", "F4"})
-#: The pipelines that paint from a picture, a mask and a sentence alone: the families that diffusers' auto class knows,
-#: and Flux Fill. ControlNets want one picture more; IF and Kandinsky are several pipelines, one after the other.
+#: The pipelines that inpaint from a picture, a mask and a prompt alone: the families of diffusers' auto class, and Flux
+#: Fill. ControlNets need one more picture; IF and Kandinsky consist of several pipelines in sequence.
 _PAINTS = re.compile(r"(?:StableDiffusion(?:XL|3)?(?:PAG)?|Flux|QwenImage(?:Edit)?|ZImage)(?:Inpaint|Fill)?Pipeline")
-#: Text-to-image pipelines of which a kind exists that was trained to inpaint.
+#: Text-to-image pipelines with a variant that was trained to inpaint.
 _USE_INSTEAD = {"FluxPipeline": "FLUX.1-Fill-dev"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Examined:
-    """What was found in a folder: the pipeline's class, how many numbers it has, and what is wrong with it."""
+    """The inspection of a folder: the pipeline's class, the total of its numbers, its denoiser, and its problems."""
 
     pipeline: str
     numbers: int
@@ -56,12 +56,12 @@ class Examined:
 
 
 def looks_like_hub_id(weights: str) -> bool:
-    """Whether the text can be "owner/name", and not only a path."""
+    """Return whether the text can be a hub id, "owner/name"."""
     return bool(re.fullmatch(r"[\w.-]+/[\w.-]+", weights)) and not weights.startswith((".", "~"))
 
 
 def examine(folder: Path, variant: str = "") -> Examined:
-    """Look at a pipeline's folder; problems are sentences that name the file and the fix."""
+    """Inspect a pipeline's folder; problems are sentences that name the file and the fix."""
     index_file = folder / INDEX
     if not index_file.is_file():
         return Examined(pipeline="", numbers=0, denoiser="", problems=(_no_index(folder),))
@@ -81,20 +81,20 @@ def examine(folder: Path, variant: str = "") -> Examined:
             else:
                 problems += _configuration_problems(folder / part)
             continue
-        found, said = _part(folder / part, variant)
-        problems += said
-        numbers += sum(contents.numbers for contents in found)
+        files, part_problems = _part(folder / part, variant)
+        problems += part_problems
+        numbers += sum(contents.numbers for contents in files)
     denoiser = next((name for name in ("unet", "transformer") if name in parts), "")
     return Examined(pipeline=pipeline, numbers=numbers, denoiser=denoiser, problems=tuple(dict.fromkeys(problems)))
 
 
 def numbers_in(folder: Path, variant: str = "") -> int:
-    """How many numbers the weight files of one part of a pipeline hold; those that cannot be read hold none."""
+    """Return the total of the numbers in the weight files of a part; unreadable files count as empty."""
     return sum(contents.numbers for contents in _part(folder, variant)[0])
 
 
 def broken_off(folder: Path) -> bool:
-    """Whether a download left parts out; what it did fetch may be wrong in other ways (``examine``)."""
+    """Return whether a download is incomplete; ``examine`` finds other problems of the fetched files."""
     if not (folder / INDEX).is_file():
         return True
     for part in _parts(_mapping(folder / INDEX) or {}):
@@ -111,15 +111,15 @@ def broken_off(folder: Path) -> bool:
 
 
 def digest_of(folder: Path, kept: Path) -> str:
-    """SHA-256 (hex) over the names and contents of a pipeline's files.
+    """Return the SHA-256 (hex) over the names and contents of a pipeline's files.
 
-    Reading gigabytes takes seconds, so the digests of unchanged files (by size and time of change) are kept in the
-    file ``kept``.
+    Reading gigabytes takes seconds, so the digests of unchanged files (by size and modification time) are stored in
+    the file ``kept``.
 
     Raises:
         EngineError: the folder of ``kept`` cannot be written.
     """
-    # nothing kept yet, or by a writer that was killed: read everything again
+    # if the file is missing or damaged, every file is read again
     known: dict[str, str] = _mapping(kept) or {}
     total = hashlib.sha256()
     marks: dict[str, str] = {}
@@ -133,7 +133,7 @@ def digest_of(folder: Path, kept: Path) -> str:
         total.update(f"{path.relative_to(folder).as_posix()} {known[mark]}\n".encode())
     with kept_in(kept.parent):
         kept.parent.mkdir(parents=True, exist_ok=True)
-        # a name of its own: workers that start together write the same digests
+        # a unique name, because workers that start together write the same digests
         draft = kept.with_name(f".{kept.name}.{secrets.token_hex(8)}")
         draft.write_text(json.dumps(marks))
         draft.replace(kept)
@@ -141,14 +141,14 @@ def digest_of(folder: Path, kept: Path) -> str:
 
 
 def _parts(index: dict[str, Any]) -> list[str]:
-    """The names of a pipeline's parts that are not left out."""
+    """Return the names of the parts that a pipeline includes."""
     return sorted(
         name for name, kind in index.items() if not name.startswith("_") and isinstance(kind, list) and any(kind)
     )
 
 
 def _mapping(file: Path) -> dict[str, Any] | None:
-    """What a JSON file says; None where it cannot be read, or is cut off, or says something else than names."""
+    """Return the object in a JSON file; None if the file is unreadable, truncated, or contains another type."""
     try:
         body = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -160,36 +160,36 @@ def _unreadable(file: Path) -> str:
     return f"{file} cannot be read; download the weights again"
 
 
-def _named(home: Path) -> tuple[str, ...]:
-    return next(names for begins, names in _CONFIGURATIONS.items() if home.name.startswith(begins))
+def _configuration_names(home: Path) -> tuple[str, ...]:
+    return next(names for prefix, names in _CONFIGURATIONS.items() if home.name.startswith(prefix))
 
 
 def _configurations(home: Path) -> list[Path]:
-    """The files of a part's folder that say how it is made."""
-    return sorted(path for name in _named(home) for path in home.glob(name) if path.is_file())
+    """Return the configuration files in a part's folder."""
+    return sorted(path for name in _configuration_names(home) for path in home.glob(name) if path.is_file())
 
 
 def _lacking(home: Path) -> str:
-    """The file that a part's folder lacks to say how the part is made; empty where none is."""
-    found = {path.name for path in _configurations(home)}
-    if not found:
-        return " or ".join(_named(home))
-    # words alone do not say how letters become them
-    return "merges.txt" if found == {"vocab.json"} and not (home / "merges.txt").is_file() else ""
+    """Return the name of the missing configuration file in a part's folder; empty if none is missing."""
+    present = {path.name for path in _configurations(home)}
+    if not present:
+        return " or ".join(_configuration_names(home))
+    # a vocabulary alone does not define the tokenization
+    return "merges.txt" if present == {"vocab.json"} and not (home / "merges.txt").is_file() else ""
 
 
 def _configuration_problems(home: Path) -> list[str]:
-    """What is wrong with what says how a part is made."""
+    """Return the problems of a part's configuration files."""
     if lacking := _lacking(home):
         return [f"{home} holds no {lacking}; the download was broken off, start it again"]
-    found = _configurations(home)
-    return [_unreadable(file) for file in found if file.suffix == ".json" and _mapping(file) is None]
+    files = _configurations(home)
+    return [_unreadable(file) for file in files if file.suffix == ".json" and _mapping(file) is None]
 
 
 def _shards(index: Path) -> set[str] | None:
-    """The files that an index of shards names; None where it cannot be read."""
-    named = (_mapping(index) or {}).get("weight_map")
-    return {str(name) for name in named.values()} if isinstance(named, dict) else None
+    """Return the files that an index of shards lists; None if the index is unreadable."""
+    weight_map = (_mapping(index) or {}).get("weight_map")
+    return {str(name) for name in weight_map.values()} if isinstance(weight_map, dict) else None
 
 
 def _bad(sentence: str) -> Examined:
@@ -206,9 +206,9 @@ def _no_index(folder: Path) -> str:
 
 
 def kind_problems(folder: Path) -> Iterator[str]:
-    """What stands against painting with a folder's kind of pipeline; read off its configurations alone.
+    """Yield the problems that prevent inpainting with a folder's kind of pipeline, from its configurations alone.
 
-    A model that was not trained to inpaint does not see the mask, and paints over it as it likes.
+    A model that was not trained to inpaint does not take the mask as an input, and ignores it.
     """
     index = _mapping(folder / INDEX)
     if index is None:
@@ -232,27 +232,27 @@ def kind_problems(folder: Path) -> Iterator[str]:
             continue
         body = _mapping(config) or {}
         try:
-            takes, gives = int(body["in_channels"]), int(body.get("out_channels") or body["in_channels"])
+            inputs, outputs = int(body["in_channels"]), int(body.get("out_channels") or body["in_channels"])
         except (ValueError, KeyError, TypeError):
             if part == "unet" or pipeline == "FluxFillPipeline":
                 yield _unreadable(config)
             continue
-        if part == "unet" and takes == 4:
+        if part == "unet" and inputs == 4:
             yield (
                 f"{folder} is a text-to-image model ({pipeline}: its UNet takes 4 channels, one for inpainting 9). "
                 "Set “diffusion.weights” to the inpainting kind of it"
             )
-        elif part == "unet" and takes != 9:
-            yield f"{folder} has a UNet of {takes} channels; inpainting takes 9. Choose other weights"
-        elif pipeline == "FluxFillPipeline" and takes == gives:
+        elif part == "unet" and inputs != 9:
+            yield f"{folder} has a UNet of {inputs} channels; inpainting takes 9. Choose other weights"
+        elif pipeline == "FluxFillPipeline" and inputs == outputs:
             yield (
                 f"{folder} is called a FluxFillPipeline, but its transformer is that of a text-to-image model (it "
-                f"takes {takes} channels and gives as many). Set “diffusion.weights” to FLUX.1-Fill-dev"
+                f"takes {inputs} channels and gives as many). Set “diffusion.weights” to FLUX.1-Fill-dev"
             )
 
 
 def _part(folder: Path, variant: str) -> tuple[list[Contents], list[str]]:
-    """The contents of one part's weight files, and what is wrong with them."""
+    """Return the contents of a part's weight files, and their problems."""
     if not folder.is_dir():
         return [], [f"{folder} is missing; download the weights again"]
     wanted, others, pickled, incomplete = _files(folder, variant)
@@ -275,17 +275,17 @@ def _part(folder: Path, variant: str) -> tuple[list[Contents], list[str]]:
     contents: list[Contents] = []
     for path in wanted:
         try:
-            found = read_contents(path)
-        except Broken as why:
-            problems.append(f"{path} {why}")
+            header = read_contents(path)
+        except Broken as error:
+            problems.append(f"{path} {error}")
             continue
-        contents.append(found)
-        if any(".base_layer." in name for name in found.names):
+        contents.append(header)
+        if any(".base_layer." in name for name in header.names):
             problems.append(
                 f"{path} was saved with a LoRA loaded: its layers would be filled at random. "
                 "Save it again after fuse_lora() and unload_lora_weights()"
             )
-        if kinds := found.kinds & _QUANTIZED:
+        if kinds := header.kinds & _QUANTIZED:
             problems.append(
                 f"{path} is stored as {', '.join(sorted(kinds))}, which is not loaded plainly; use weights stored as "
                 "float16, bfloat16 or float32"
@@ -294,18 +294,18 @@ def _part(folder: Path, variant: str) -> tuple[list[Contents], list[str]]:
 
 
 def _files(folder: Path, variant: str) -> tuple[list[Path], set[str], bool, list[str]]:
-    """Weight files of the variant; the variants of others; whether there is a pickle; what of them is not there."""
+    """Return the variant's weight files, the other variants, whether there are pickles, and missing-file problems."""
     wanted: list[Path] = []
     others: set[str] = set()
     pickled = False
     for path in sorted(folder.iterdir()):
-        if not (named := _FILE.match(path.name)):
+        if not (match := _FILE.match(path.name)):
             continue
-        own = named["before"] or named["after"] or ""
-        if named["kind"] == "bin":
+        file_variant = match["before"] or match["after"] or ""
+        if match["kind"] == "bin":
             pickled = True
-        elif own != variant:
-            others.add(own)
+        elif file_variant != variant:
+            others.add(file_variant)
         elif path.is_file():
             wanted.append(path)
     missing: set[str] = set()
@@ -316,7 +316,7 @@ def _files(folder: Path, variant: str) -> tuple[list[Path], set[str], bool, list
             problems.append(_unreadable(index))
         else:
             missing |= {name for name in named_shards if not (folder / name).is_file()}
-    # a link into the hub's cache whose target never arrived
+    # a link into the hub's cache whose target is missing
     missing |= {path.name for path in folder.glob("*.safetensors") if path.is_symlink() and not path.exists()}
     problems += [f"{folder / name} is missing; the download was broken off, start it again" for name in sorted(missing)]
     return wanted, others, pickled, problems

@@ -1,6 +1,6 @@
-"""Loading an inpainting pipeline onto a device, with its scheduler and its LoRA. Imports torch.
+"""Loads an inpainting pipeline onto a device, with its scheduler and its LoRA. Imports torch.
 
-Levers of speed are in ``tuning``; what a machine lacks is said beforehand by ``checks``.
+Optimizations are in ``inference.autotune``; ``preflight`` checks the requirements of a machine beforehand.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from datagen.synthesis.diffusion.runtime.watchdog import watched
 from datagen.synthesis.diffusion.weights.inspection import numbers_in
 from datagen.synthesis.diffusion.weights.preflight import PACKAGES
 
-#: A diffusers pipeline; their types say little, and differ between pipelines.
+#: A diffusers pipeline; the pipelines have no useful common type.
 Pipeline = Any
 
 LORA_FILE = "pytorch_lora_weights.safetensors"
@@ -37,10 +37,10 @@ _SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def device_of(wanted: str) -> torch.device:
-    """The device that ``wanted`` means to torch.
+    """Return torch's device for ``wanted``.
 
     Raises:
-        EngineError: there is none, or this torch has no kernels for it.
+        EngineError: there is no such device, or this torch has no kernels for it.
     """
     if wanted in ("auto", "cuda") and torch.cuda.is_available():
         _require_kernels()
@@ -56,14 +56,20 @@ def device_of(wanted: str) -> torch.device:
 
 
 def _require_kernels() -> None:
-    """Builds of torch leave old and very new GPUs out; torch only warns of it, and its first computation fails."""
+    """Check that torch has kernels for the GPU.
+
+    Builds of torch exclude old and very new GPUs. torch only warns about it, and its first computation fails.
+
+    Raises:
+        EngineError: this torch has no kernels for the GPU.
+    """
     built = [name.partition("_") for name in torch.cuda.get_arch_list()]
     major, minor = torch.cuda.get_device_capability()
-    # a GPU runs what was compiled for its own generation, and compiles what was left uncompiled for an earlier one
+    # a GPU runs binaries of its own generation ("sm"), and compiles intermediate code of earlier ones ("compute")
     fits = any(
-        found // 10 == major and found % 10 <= minor if kind == "sm" else found <= 10 * major + minor
+        number // 10 == major and number % 10 <= minor if kind == "sm" else number <= 10 * major + minor
         for kind, _, version in built
-        for found in [int(version.rstrip("af"))]
+        for number in [int(version.rstrip("af"))]
     )
     if torch.version.cuda and built and not fits:
         raise EngineError(
@@ -73,12 +79,12 @@ def _require_kernels() -> None:
 
 
 def device_name(device: torch.device) -> str:
-    """What people call the device."""
+    """Return the device's display name."""
     return str(torch.cuda.get_device_name(device)) if device.type == "cuda" else device.type
 
 
 def dtype_of(wanted: str, device: torch.device) -> torch.dtype:
-    """The numbers to compute with."""
+    """Return the data type for ``wanted`` on a device."""
     if wanted != "auto":
         return {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}[wanted]
     if device.type == "cuda":
@@ -87,23 +93,23 @@ def dtype_of(wanted: str, device: torch.device) -> torch.dtype:
 
 
 def versions() -> dict[str, str]:
-    """The versions that decide what is painted."""
+    """Return the versions of the packages that affect the result."""
     return {name: version(name) for name in PACKAGES}
 
 
 def same_every_time() -> None:
-    """Have torch compute the same twice: kernels chosen by rule, not by a race between them."""
-    # cuBLAS reads it when it is first used
+    """Configure torch for reproducible results: kernels are chosen by rule, not by timing."""
+    # cuBLAS reads the variable when it is first used
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
 
 
 def fetch(parameters: DiffusionParameters) -> Path:
-    """Download the weights of a hub id, or find them in the hub's cache; returns their folder.
+    """Download the weights of a hub id, or find them in the hub's cache; return their folder.
 
     Raises:
-        EngineError: they cannot be fetched.
+        EngineError: the weights cannot be fetched.
     """
     try:
         return Path(
@@ -114,26 +120,26 @@ def fetch(parameters: DiffusionParameters) -> Path:
                 use_safetensors=True,
             )
         )
-    except Exception as fault:  # every library on the way has its own
+    except Exception as error:  # every library involved has its own exceptions
         raise EngineError(
-            f"the weights {parameters.weights} could not be fetched ({type(fault).__name__}: {fault}); download them "
+            f"the weights {parameters.weights} could not be fetched ({type(error).__name__}: {error}); download them "
             "elsewhere and set “diffusion.weights” to their folder"
-        ) from fault
+        ) from error
 
 
 def load(folder: Path, parameters: DiffusionParameters, device: torch.device, dtype: torch.dtype) -> Pipeline:
-    """The pipeline of a folder on a device, with the scheduler that the parameters name.
+    """Load a folder's pipeline onto a device, with the scheduler that the parameters name.
 
     Raises:
-        EngineError: it cannot be loaded, or does not fit into the device's memory.
+        EngineError: the pipeline cannot be loaded, or does not fit into the device's memory.
         DeviceFault: the device failed.
     """
     index: dict[str, Any] = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
     options: dict[str, Any] = {}
     if "safety_checker" in index:
-        # it blackens pictures it takes for nudity, and steel is among them
+        # the safety checker blackens pictures that it mistakes for nudity, such as pictures of steel
         options = {"safety_checker": None, "requires_safety_checker": False}
-    # the Fill pipelines inpaint, but the auto class does not list them
+    # the auto class does not list the Fill pipelines, although they inpaint
     kind = DiffusionPipeline if "Fill" in str(index["_class_name"]) else AutoPipelineForInpainting
     try:
         pipeline = kind.from_pretrained(
@@ -144,21 +150,21 @@ def load(folder: Path, parameters: DiffusionParameters, device: torch.device, dt
             local_files_only=True,
             **options,
         )
-    except Exception as fault:  # configurations that do not fit the weights fail in ways of their own
-        if isinstance(fault, MemoryError) or is_out_of_memory(fault):
+    except Exception as error:  # a mismatch of configuration and weights raises various exceptions
+        if isinstance(error, MemoryError) or is_out_of_memory(error):
             raise
         raise EngineError(
-            f"the weights in {folder} cannot be loaded for inpainting ({type(fault).__name__}: {fault}); choose others "
+            f"the weights in {folder} cannot be loaded for inpainting ({type(error).__name__}: {error}); choose others "
             "with “diffusion.weights”"
-        ) from fault
-    _require_all_numbers(pipeline, folder, parameters.variant)
+        ) from error
+    _require_all_weights(pipeline, folder, parameters.variant)
     pipeline.set_progress_bar_config(disable=True)
     _set_scheduler(pipeline, parameters.scheduler)
     if dtype != torch.float16:
-        _keep_numbers(pipeline)
+        _disable_upcast(pipeline)
     if hasattr(pipeline.vae, "enable_slicing"):
-        # picture by picture: a decoder of whole batches takes more memory than the denoiser, and kernels that count in
-        # 32 bits fail in it
+        # decode one picture at a time: decoding whole batches takes more memory than the denoiser, and exceeds the
+        # range of kernels with 32-bit indices
         pipeline.vae.enable_slicing()
     with (
         watched(),
@@ -172,9 +178,9 @@ def load(folder: Path, parameters: DiffusionParameters, device: torch.device, dt
 
 
 def add_lora(pipeline: Pipeline, lora: Path) -> None:
-    """Load a LoRA's file and fuse it into the weights, so that it costs nothing while painting.
+    """Load a LoRA's file and fuse it into the weights, so that it adds no cost to inpainting.
 
-    It is never taken out again: undoing a fusion in bfloat16 leaves other weights behind than there were before.
+    The fusion is never undone: in bfloat16 that would not restore the original weights.
 
     Raises:
         EngineError: the file does not fit the pipeline.
@@ -186,19 +192,19 @@ def add_lora(pipeline: Pipeline, lora: Path) -> None:
         ):
             pipeline.load_lora_weights(str(lora.parent), weight_name=lora.name, local_files_only=True)
             pipeline.fuse_lora()
-    except (OSError, ValueError, RuntimeError, LookupError) as fault:
+    except (OSError, ValueError, RuntimeError, LookupError) as error:
         raise EngineError(
-            f"the LoRA {lora} does not fit the weights ({type(fault).__name__}: {fault}); clear or correct "
+            f"the LoRA {lora} does not fit the weights ({type(error).__name__}: {error}); clear or correct "
             "“diffusion.lora”"
-        ) from fault
+        ) from error
     pipeline.unload_lora_weights()
 
 
 def save_whole(pipeline: Pipeline, folder: Path) -> None:
-    """Save a pipeline with its LoRA fused in, to be taken to another program.
+    """Save a pipeline with its LoRA fused in, for use in other programs.
 
-    ``pipeline.save_pretrained`` with a LoRA still loaded writes ``base_layer`` keys, which ``from_pretrained`` then
-    ignores with a warning and fills those layers at random.
+    With a LoRA loaded, ``pipeline.save_pretrained`` writes ``base_layer`` keys. ``from_pretrained`` ignores them with a
+    warning, and initializes those layers at random.
     """
     if pipeline.get_active_adapters():
         pipeline.fuse_lora()
@@ -206,10 +212,14 @@ def save_whole(pipeline: Pipeline, folder: Path) -> None:
     pipeline.save_pretrained(str(folder), safe_serialization=True)
 
 
-def _require_all_numbers(pipeline: Pipeline, folder: Path, variant: str) -> None:
-    """What its files lack, a model fills at random, and says so in a warning at most.
+def _require_all_weights(pipeline: Pipeline, folder: Path, variant: str) -> None:
+    """Check that the files contain all numbers of the models.
 
-    Counted, not compared by name: files of older versions have other names for the same layers.
+    Missing numbers would be initialized at random, with at most a warning. The numbers are counted, not compared by
+    name, because files of older versions have other names for the same layers.
+
+    Raises:
+        EngineError: a part's files have too few numbers.
     """
     for name, part in pipeline.components.items():
         if not isinstance(part, torch.nn.Module):
@@ -222,10 +232,11 @@ def _require_all_numbers(pipeline: Pipeline, folder: Path, variant: str) -> None
             )
 
 
-def _keep_numbers(pipeline: Pipeline) -> None:
-    """Leave the autoencoder in the numbers it was loaded in.
+def _disable_upcast(pipeline: Pipeline) -> None:
+    """Keep the autoencoder in its data type.
 
-    SDXL's asks to be taken to float32 and back for every batch, since it overflows in float16; in others it does not.
+    SDXL's configuration requests a conversion to float32 and back for every batch, because the autoencoder overflows in
+    float16. In other data types it does not overflow.
     """
     if getattr(pipeline.vae.config, "force_upcast", False):
         pipeline.vae.register_to_config(force_upcast=False)
@@ -234,7 +245,7 @@ def _keep_numbers(pipeline: Pipeline) -> None:
 def _set_scheduler(pipeline: Pipeline, wanted: str) -> None:
     name = wanted
     if wanted == "auto":
-        # flow-matching transformers have schedulers of their own kind
+        # flow-matching transformers need their own kind of scheduler
         name = "dpm++" if hasattr(pipeline, "unet") else "own"
     if name == "own":
         return
@@ -244,6 +255,6 @@ def _set_scheduler(pipeline: Pipeline, wanted: str) -> None:
         )
     kind, options = _SCHEDULERS[name]
     if pipeline.scheduler.config.get("rescale_betas_zero_snr"):
-        # Karras' steps crowd where there is most noise, and for such weights that is without end
+        # Karras' steps concentrate at the highest noise, which is infinite for such weights
         options = {key: value for key, value in options.items() if key != "use_karras_sigmas"}
     pipeline.scheduler = getattr(diffusers, kind).from_config(pipeline.scheduler.config, **options)

@@ -1,7 +1,7 @@
-"""Can this machine paint with these parameters? Asked before any job is queued; no torch, nothing is loaded.
+"""Preflight checks of a machine and of parameters before a job is queued; imports no torch and loads nothing.
 
-Each answer is a sentence that names the setting to change. ``datagen doctor`` and the decision task ask through
-``DiffusionEngine.check``, and add how to go on, which is not the same for a new version and for one that is frozen.
+Each problem is a sentence that names the setting to change. ``datagen doctor`` and the decision task call these checks
+through ``DiffusionEngine.check``, and add the next step, which differs between a new version and a frozen one.
 """
 
 from __future__ import annotations
@@ -23,29 +23,29 @@ from datagen.synthesis.diffusion.weights.inspection import Examined, examine, lo
 from datagen.synthesis.engine import sentence
 
 PACKAGES = ("torch", "diffusers", "transformers", "peft", "accelerate", "safetensors")
-#: Bytes of a number.
+#: Bytes per number.
 _BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
-#: Beside the weights: what the device's context takes, and what one crop at 512 pixels needs while it is painted. A
-#: coarse bound, so that only what cannot work is refused; running out of memory halves the batch.
+#: Memory besides the weights: for the device's context, and for inpainting one crop at 512 pixels. The bounds are
+#: coarse, so that only impossible settings are refused; if the memory runs out later, the batch is halved.
 _CONTEXT_BYTES, _CROP_BYTES = 600_000_000, 900_000_000
 
 
 def check(parameters: Mapping[str, Json], kept: Path | None = None) -> tuple[str, ...]:
-    """What stands in the way of rendering on this machine with a spec's parameters; empty when nothing does.
+    """Return the problems that prevent rendering with a spec's parameters on this machine; empty if there are none.
 
-    ``kept`` is the folder that fits are to be kept in, if that is to be asked too.
+    ``kept`` is the folder for fits; if it is given, it is checked too.
     """
     try:
         own, where = DiffusionParameters.from_spec(parameters)
         CompositeParameters.from_json(where)
-    except EngineError as wrong:
-        return (sentence(str(wrong)),)
+    except EngineError as error:
+        return (sentence(str(error)),)
     problems = _packages()
     try:
         problems += _on_this_machine(own)
-    except (OSError, RuntimeError, RecursionError) as fault:  # no right to read, no such home, JSON without end
+    except (OSError, RuntimeError, RecursionError) as error:  # no permission, no home folder, endlessly nested JSON
         problems.append(
-            f"what “diffusion.weights” or “diffusion.lora” names cannot be read ({type(fault).__name__}: {fault}); "
+            f"what “diffusion.weights” or “diffusion.lora” names cannot be read ({type(error).__name__}: {error}); "
             "give the user that runs this the right to read it, or correct the name"
         )
     problems += folder_problems(kept) if kept is not None else []
@@ -55,8 +55,8 @@ def check(parameters: Mapping[str, Json], kept: Path | None = None) -> tuple[str
 def _on_this_machine(own: DiffusionParameters) -> list[str]:
     device = find_device(own.device)
     problems = _device(own, device)
-    folder, said = find_weights(own)
-    problems += said
+    folder, weights_problems = find_weights(own)
+    problems += weights_problems
     if folder is not None:
         examined = examine(folder, own.variant)
         problems += examined.problems
@@ -71,7 +71,10 @@ def _on_this_machine(own: DiffusionParameters) -> list[str]:
 
 
 def find_weights(own: DiffusionParameters) -> tuple[Path | None, list[str]]:
-    """The folder of the weights on this machine; None with the reason where they are not, or not yet."""
+    """Return the folder of the weights on this machine and no problems; None and the problems if they are unavailable.
+
+    None without problems means that the weights have yet to be fetched from the hub.
+    """
     if not own.weights:
         return None, [
             "“diffusion.weights” is not set: name an inpainting pipeline, as a hub id (owner/name) or a local folder; "
@@ -89,14 +92,14 @@ def find_weights(own: DiffusionParameters) -> tuple[Path | None, list[str]]:
 
 
 def find_lora(own: DiffusionParameters) -> tuple[Path | None, list[str]]:
-    """The file of the LoRA that is named, itself or by its folder; None with the reason where it cannot be used."""
+    """Return the LoRA's file, given by itself or by its folder; None and the reasons if it is unset or unusable."""
     if not own.lora:
         return None, []
-    named = Path(own.lora).expanduser()
-    if not named.exists():
+    path = Path(own.lora).expanduser()
+    if not path.exists():
         return None, [f"“diffusion.lora” names {own.lora}, which is not on this machine; place it there, or clear it"]
-    # what begins with a dot is a draft
-    files = sorted(named.glob("[!.]*.safetensors")) if named.is_dir() else [named]
+    # names that begin with a dot are drafts
+    files = sorted(path.glob("[!.]*.safetensors")) if path.is_dir() else [path]
     if len(files) != 1:
         return None, [
             f"“diffusion.lora” names the folder {own.lora}, which holds {counted(len(files), 'file')} ending in "
@@ -109,8 +112,8 @@ def find_lora(own: DiffusionParameters) -> tuple[Path | None, list[str]]:
         ]
     try:
         read_contents(file)
-    except Broken as why:
-        return None, [f"{file}, named by “diffusion.lora”, {why}"]
+    except Broken as error:
+        return None, [f"{file}, named by “diffusion.lora”, {error}"]
     return file, []
 
 
@@ -148,7 +151,7 @@ def _fitting(own: DiffusionParameters, examined: Examined) -> list[str]:
 
 
 def too_little_memory(own: DiffusionParameters, device: Device, examined: Examined) -> list[str]:
-    """The sentence for a device whose memory cannot hold the weights and one crop."""
+    """Return a sentence if the device's memory cannot hold the weights and one crop, else an empty list."""
     size = _BYTES.get(own.dtype, 4 if device.kind == "cpu" else 2)
     needed = examined.numbers * size + _CONTEXT_BYTES + int(_CROP_BYTES * (own.resolution / 512) ** 2)
     if device.memory and needed > device.memory:
