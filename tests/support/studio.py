@@ -452,7 +452,7 @@ class Study:
             rows = session.scalars(select(AuditRow).where(AuditRow.study == self.name).order_by(AuditRow.id))
             return [f"{row.who}: {row.what}" for row in rows]
 
-    def webhook_events(self, project_kind: ProjectKind) -> list[InboxRow]:
+    def events(self, project_kind: ProjectKind) -> list[InboxRow]:
         """What Label Studio told of a desk, oldest first."""
         with self.studio.rows() as session:
             query = select(InboxRow).where(InboxRow.project_id == self.projects[project_kind]).order_by(InboxRow.id)

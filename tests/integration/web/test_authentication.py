@@ -170,7 +170,7 @@ def test_a_fault_inside_is_500_without_a_word_of_it_and_the_log_has_it_without_t
     web = start_web(processes, elsewhere, tmp_path)
     with closing(Database(settings_of(elsewhere).resolved_database_url)) as database, database.write() as session:
         session.execute(text("DROP TABLE inbox"))
-        session.execute(text("DROP TABLE desk"))
+        session.execute(text("DROP TABLE project"))
         session.execute(text("DROP TABLE proposal"))
         session.execute(text("DROP TABLE verdict"))
         session.execute(text("DROP TABLE sample"))

@@ -32,7 +32,7 @@ def painted(rendered):
 
 def test_it_is_found_by_its_name_and_asks_for_a_gpu_worker():
     engine = load_engine("diffusion")
-    assert (engine.name, engine.needs) == ("diffusion", "gpu")
+    assert (engine.name, engine.device) == ("diffusion", "gpu")
 
 
 @pytest.mark.parametrize("kind", ["grey", "colour", "deep"])
