@@ -53,27 +53,27 @@ def _template(env: Mapping[str, str]) -> Path:
 
 def _migrate(template: Path, env: Mapping[str, str]) -> None:
     """Have Label Studio make its database in a folder beside, and rename it once it is whole."""
-    run_periodically = template.with_suffix(".draft")
-    shutil.rmtree(run_periodically, ignore_errors=True)  # left by a process that was killed
-    run_periodically.mkdir(mode=0o700)
+    draft = template.with_suffix(".draft")
+    shutil.rmtree(draft, ignore_errors=True)  # left by a process that was killed
+    draft.mkdir(mode=0o700)
     try:
         told = subprocess.run(
             [LABEL_STUDIO_VENV / "bin" / "label-studio", "version"],  # migrates before it says it
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            env={**os.environ, **env, "LABEL_STUDIO_BASE_DATA_DIR": str(run_periodically)},
-            cwd=run_periodically,
+            env={**os.environ, **env, "LABEL_STUDIO_BASE_DATA_DIR": str(draft)},
+            cwd=draft,
             timeout=MIGRATE_WITHIN_S,
             check=False,
         )
         if told.returncode != 0:
             raise StageError(f"Label Studio could not migrate an empty database: {told.stderr.strip()[-2000:]}")
-        (run_periodically / DATABASE).replace(template)
+        (draft / DATABASE).replace(template)
     except subprocess.TimeoutExpired as late:
         raise StageError(f"Label Studio did not migrate an empty database within {MIGRATE_WITHIN_S:.0f} s.") from late
     finally:
-        shutil.rmtree(run_periodically)
+        shutil.rmtree(draft)
 
 
 def _version() -> str:

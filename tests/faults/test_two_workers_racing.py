@@ -69,13 +69,13 @@ def test_for_one_verdict_the_newer_reading_stands(plant: Plant, reviewed: Study)
     plant.kill("worker-1", "worker-2", "scheduler")
     [annotation] = reviewed.judge(said("good"))
     project, task_id = reviewed.projects[ProjectKind.PREVIEWS], reviewed.round_tasks()[0].id
-    was_read, remedy = threading.Event(), threading.Event()
+    was_read, may_go_on = threading.Event(), threading.Event()
 
     def hold(passing: Passing, forward: Forward) -> Answer | None:
         answer = forward()
         if not was_read.is_set():
             was_read.set()
-            assert remedy.wait(30)
+            assert may_go_on.wait(30)
         return answer
 
     with Gateway(plant.server.url) as slow:
@@ -87,7 +87,7 @@ def test_for_one_verdict_the_newer_reading_stands(plant: Plant, reviewed: Study)
         assert was_read.wait(30)
         plant.client.update_annotation(annotation, said("bad", "too large"))
         verdict_sync.sync_tasks(plant.services, project, [task_id])
-        remedy.set()
+        may_go_on.set()
         late.join()
         held_up.label_studio.close()
     assert [(str(row.opinion), row.reasons) for row in reviewed.verdicts()] == [("bad", ["too large"])]

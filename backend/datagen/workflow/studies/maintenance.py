@@ -93,16 +93,16 @@ def retry(services: Services, name: str, who: str) -> Retried:
         events = unit.session.scalars(
             select(InboxRow).where(InboxRow.project_id.in_(projects), InboxRow.state == WorkState.FAILED)
         ).all()
-        job_kinds: list[tuple[JobKind, OutboxRow | InboxRow]] = [(JobKind.OUTBOX, row) for row in outbox]
-        job_kinds += [(JobKind.EVENT, row) for row in events]
+        failed_rows: list[tuple[JobKind, OutboxRow | InboxRow]] = [(JobKind.OUTBOX, row) for row in outbox]
+        failed_rows += [(JobKind.EVENT, row) for row in events]
         revived = left = ""
         try:
             revived = _revive(unit, study, who)
         except Refused as refusal:
             left = str(refusal)
-            if not job_kinds:
+            if not failed_rows:
                 raise
-        for job_kind, row in job_kinds:
+        for job_kind, row in failed_rows:
             row.state, row.due_at, row.error = WorkState.PENDING, now(), ""
             leases.start_afresh(row)
             unit.enqueue_after_commit(job_kind, row.id)

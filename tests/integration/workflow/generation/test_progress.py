@@ -15,8 +15,7 @@ from datagen.domain.lifecycle import StudyEvent
 from datagen.domain.spec import Spec
 from datagen.store.tables import BatchKind, ShardRow
 from datagen.synthesis.engine import FitReport, FittedEngine, Progress, Rendered
-from datagen.workflow.generation import progress as reporting_progress
-from datagen.workflow.generation import shard_rendering
+from datagen.workflow.generation import progress, shard_rendering
 from datagen.workflow.generation.shard_rendering import FittedEngineCache, render_shard
 from stage.processes import wait_until
 from studio import PATIENCE_S, ROUND, Studio, Study
@@ -76,7 +75,7 @@ def seen(study: Study, *words: str) -> None:
 def test_the_last_word_of_a_fit_does_not_stand_while_images_are_made(
     studio: Studio, study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reporting_progress, "TELL_SECONDS", 0.02)
+    monkeypatch.setattr(progress, "TELL_SECONDS", 0.02)
     shard_id = begin_round(study)
 
     def look(number: int) -> None:
@@ -94,7 +93,7 @@ def test_the_last_word_of_a_fit_does_not_stand_while_images_are_made(
 def test_round_in_one_shard_says_how_long_it_has_left(
     studio: Studio, study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reporting_progress, "TELL_SECONDS", 0.02)
+    monkeypatch.setattr(progress, "TELL_SECONDS", 0.02)
     shard_id = begin_round(study)
 
     def look(number: int) -> None:

@@ -69,10 +69,10 @@ def test_a_link_to_elsewhere_is_not_followed(tmp_path: Path) -> None:
 
 
 def test_the_folder_of_images_is_looked_in_too(tmp_path: Path) -> None:
-    run_periodically, further = tmp_path / "beside", tmp_path / "further"
-    run_periodically.mkdir()
+    below, further = tmp_path / "beside", tmp_path / "further"
+    below.mkdir()
     path = file(further, "deep/a.png", b"1")
-    assert PictureFiles(folders=[run_periodically, further]).find("s3://bucket/a.png") == path
+    assert PictureFiles(folders=[below, further]).find("s3://bucket/a.png") == path
 
 
 def test_of_several_the_one_whose_folders_are_named_is_taken(tmp_path: Path) -> None:
