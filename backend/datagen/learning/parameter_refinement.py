@@ -15,7 +15,8 @@ from typing import Any
 from datagen.domain.spec import Json
 from datagen.domain.verdict import Opinion, Reason, Verdict
 from datagen.domain.wording import by_number, counted
-from datagen.synthesis.composite.parameters import RANGES, CompositeParameters
+from datagen.synthesis.composite.parameters import NAMES, RANGES, CompositeParameters
+from datagen.synthesis.engine import Engine
 
 #: Largest factor by which one round changes sizes and contrasts, reached when every verdict asks for it.
 _LARGEST_FACTOR = 1.5
@@ -72,6 +73,30 @@ _NOTHING_JUDGED = (
     "No preview was judged before this refinement: the parameters stay as they were, and the new round shows new "
     "samples."
 )
+
+
+def refine_for(engine: Engine, parameters: Mapping[str, Json], judged: Sequence[ReviewedSample]) -> Refinement:
+    """Return the parameters of the child spec of any engine.
+
+    Verdicts change the parameters that the engine shares with the composite engine; its own stay as they are.
+
+    Args:
+        engine: the engine of the judged spec.
+        parameters: parameters of the judged spec.
+        judged: reviewed samples of its round; may be empty.
+    """
+    shared = {name for name, key in (engine.parameter_keys or {}).items() if not key and name in NAMES}
+    if not shared:
+        note = (
+            f"The engine “{engine.name}” has no setting that verdicts change: the next round shows new samples with the "
+            "same settings."
+        )
+        return Refinement(parameters=dict(parameters), notes=(note,))
+    own = {name: value for name, value in parameters.items() if name not in shared}
+    refined = refine(
+        {name: parameters[name] for name in parameters if name in shared}, judged, engine.ignores(parameters)
+    )
+    return Refinement(parameters={**refined.parameters, **own}, notes=refined.notes)
 
 
 def refine(

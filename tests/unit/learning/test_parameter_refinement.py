@@ -6,8 +6,9 @@ import pytest
 
 from datagen.domain.verdict import Opinion, Reason, Verdict
 from datagen.errors import EngineError
-from datagen.learning.parameter_refinement import ReviewedSample, refine
+from datagen.learning.parameter_refinement import ReviewedSample, refine, refine_for
 from datagen.synthesis.composite.parameters import RANGES, CompositeParameters
+from datagen.synthesis.engine import Engine
 
 
 def judged(opinion, *reasons, concept="aaaa:0", blend="soft"):
@@ -134,3 +135,34 @@ def test_verdicts_on_samples_without_steps_are_still_counted():
 def test_note_says_what_the_next_round_does(reason, effect):
     """“Size factor 1.00 → 1.50” left it to the reader what that does."""
     assert any(note.startswith(effect) for note in refine({}, [judged("bad", reason)]).notes)
+
+
+class Own(Engine):
+    """An engine of another package with top-level parameters of its own."""
+
+    name, version = "own", "1"
+    parameter_keys = {"hue": ""}
+
+    def fit(self, spec, pictures, progress):
+        raise EngineError("it renders nothing")
+
+
+class Sharing(Own):
+    """One that takes a parameter of the composite engine beside its own."""
+
+    parameter_keys = {"hue": "", "size_factor": ""}
+
+
+def test_an_engine_that_shares_no_parameter_keeps_its_own_and_says_so():
+    """Refining raised “unknown parameter hue”."""
+    refined = refine_for(Own(), {"hue": 3}, [judged("bad", Reason.TOO_SMALL)])
+    assert refined.parameters == {"hue": 3}
+    assert refined.notes == (
+        "The engine “own” has no setting that verdicts change: the next round shows new samples with the same settings.",
+    )
+
+
+def test_an_engine_s_own_parameters_stay_beside_those_that_verdicts_change():
+    refined = refine_for(Sharing(), {"hue": 3, "size_factor": 1.0}, [judged("bad", Reason.TOO_SMALL)])
+    assert refined.parameters["hue"] == 3
+    assert refined.parameters["size_factor"] > 1

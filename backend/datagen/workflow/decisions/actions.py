@@ -14,7 +14,7 @@ from datagen.domain.lifecycle import StudyEvent, StudyState
 from datagen.domain.spec import Json, Spec
 from datagen.domain.wording import counted
 from datagen.errors import Refused
-from datagen.learning.parameter_refinement import refine
+from datagen.learning.parameter_refinement import refine_for
 from datagen.store.tables import BatchKind, BatchRow, SpecRow, StudyRow
 from datagen.synthesis.engine import load_engine
 from datagen.workflow import decision_points
@@ -118,12 +118,9 @@ def _refined(session: Session, parent: SpecRow) -> tuple[dict[str, Json], list[s
         .order_by(BatchRow.number.desc())
     ).first()
     engine, before = str(parent.body["engine"]), parent.body["parameters"]
-    # an engine's own parameters are nested under its name; verdicts do not change them
-    own = {name: value for name, value in before.items() if name == engine}
-    shared = {name: value for name, value in before.items() if name not in own}
     judged = verdict_sync.judged(session, round_id) if round_id is not None else []
-    refined = refine(shared, judged, load_engine(engine).ignores(before))
-    return {**refined.parameters, **own}, list(refined.notes)
+    refined = refine_for(load_engine(engine), before, judged)
+    return refined.parameters, list(refined.notes)
 
 
 def _prepared(
