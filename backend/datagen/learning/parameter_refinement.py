@@ -88,15 +88,15 @@ def refine_for(engine: Engine, parameters: Mapping[str, Json], judged: Sequence[
     shared = {name for name, key in (engine.parameter_keys or {}).items() if not key and name in NAMES}
     if not shared:
         note = (
-            f"The engine “{engine.name}” has no setting that verdicts change: the next round shows new samples with the "
-            "same settings."
+            f"The engine “{engine.name}” has no setting that verdicts change: the next round shows new samples with "
+            "the same settings."
         )
         return Refinement(parameters=dict(parameters), notes=(note,))
     own = {name: value for name, value in parameters.items() if name not in shared}
-    refined = refine(
-        {name: parameters[name] for name in parameters if name in shared}, judged, engine.ignores(parameters)
-    )
-    return Refinement(parameters={**refined.parameters, **own}, notes=refined.notes)
+    given = {name: value for name, value in parameters.items() if name in shared}
+    refined = refine(given, judged, engine.ignores(parameters))
+    taken = {name: value for name, value in refined.parameters.items() if name in shared}
+    return Refinement(parameters={**taken, **own}, notes=refined.notes)
 
 
 def refine(
