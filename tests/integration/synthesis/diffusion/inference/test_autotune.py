@@ -39,7 +39,7 @@ def test_a_lever_is_kept_when_it_helps_and_released_when_not(pipeline, monkeypat
         for name in ("helps", "hurts", "helps a little")
     ]
     rates = iter([10.0, 14.0, 9.0, 14.2])
-    monkeypatch.setattr(autotune, "LEVERS", levers)
+    monkeypatch.setattr(autotune, "OPTIMIZATIONS", levers)
     monkeypatch.setattr(autotune, "images_per_second", lambda *_: next(rates))
     found = autotune.measure(pipeline, DiffusionParameters(batch=4))
     assert (found.batch, found.levers, pulled) == (4, ("helps",), ["helps"])
@@ -71,7 +71,7 @@ def test_a_lever_that_fails_is_none_and_a_device_that_fails_ends_the_measuring(p
         raise fault
 
     monkeypatch.setattr(autotune, "images_per_second", lambda *_: 1.0)
-    monkeypatch.setattr(autotune, "LEVERS", [autotune.Optimization(name="odd", pull=pull, release=lambda _: None)])
+    monkeypatch.setattr(autotune, "OPTIMIZATIONS", [autotune.Optimization(name="odd", pull=pull, release=lambda _: None)])
     fault = CompilersOwn("recompile limit")
     assert autotune.measure(pipeline, DiffusionParameters(batch=1)).levers == ()
     fault = DeviceFault("the device failed")
@@ -171,7 +171,7 @@ def test_a_lever_that_was_kept_and_does_not_work_here_is_let_go_of(pipeline, mon
         monkeypatch.undo()
 
     levers = [autotune.Optimization(name="compiled", pull=pull, release=release)]
-    monkeypatch.setattr(autotune, "LEVERS", levers)
+    monkeypatch.setattr(autotune, "OPTIMIZATIONS", levers)
     kept = autotune.Tuning(batch=2, levers=("compiled",), images_per_second={"batch 2": 1.0})
     assert autotune._pulled(pipeline, OWN, kept) == autotune.Tuning(
         batch=2, levers=(), images_per_second={"batch 2": 1.0}
