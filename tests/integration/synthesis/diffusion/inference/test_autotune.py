@@ -71,7 +71,9 @@ def test_a_lever_that_fails_is_none_and_a_device_that_fails_ends_the_measuring(p
         raise fault
 
     monkeypatch.setattr(autotune, "images_per_second", lambda *_: 1.0)
-    monkeypatch.setattr(autotune, "OPTIMIZATIONS", [autotune.Optimization(name="odd", pull=pull, release=lambda _: None)])
+    monkeypatch.setattr(
+        autotune, "OPTIMIZATIONS", [autotune.Optimization(name="odd", pull=pull, release=lambda _: None)]
+    )
     fault = CompilersOwn("recompile limit")
     assert autotune.measure(pipeline, DiffusionParameters(batch=1)).levers == ()
     fault = DeviceFault("the device failed")
