@@ -10,21 +10,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import inspect, select, text
 
-from datagen.domain.inputs import ProjectKind
+from backup_rows import fill
 from datagen.errors import StoreError
 from datagen.store.backup import back_up, restore
 from datagen.store.database import Database
 from datagen.store.tables import AuditRow, InboxRow, ProjectRow, StudyRow
-
-
-def _fill(database: Database) -> None:
-    with database.write() as session:
-        study = StudyRow(name="scratches", labels=["scratch", "dent"], engine="composite", preview_size=20)
-        session.add(study)
-        session.flush()
-        session.add(ProjectRow(project_id=2**40, study_id=study.id, kind=ProjectKind.CONCEPTS))
-        session.add(InboxRow(fingerprint="one", action="ANNOTATION_CREATED", task_ids=[2**40]))
-        session.add(AuditRow(study="scratches", who="ann", what="approved “bulk”"))
 
 
 @pytest.fixture
@@ -33,7 +23,7 @@ def empty(tmp_path: Path) -> Database:
 
 
 def test_what_was_backed_up_comes_back_in_another_database(database: Database, empty: Database, tmp_path: Path) -> None:
-    _fill(database)
+    fill(database)
     written = back_up(database, tmp_path / "backup.zip")
     assert restore(empty, tmp_path / "backup.zip") == written
     for kind in (StudyRow, ProjectRow, InboxRow, AuditRow):
@@ -47,7 +37,7 @@ def test_restored_rows_are_followed_by_new_ones(database: Database, tmp_path: Pa
     """PostgreSQL's sequences know nothing of rows that came with their ids."""
     source = Database(f"sqlite:///{tmp_path / 'source.sqlite3'}")
     source.upgrade()
-    _fill(source)
+    fill(source)
     back_up(source, tmp_path / "backup.zip")
     source.close()
     restore(database, tmp_path / "backup.zip")
@@ -58,7 +48,7 @@ def test_restored_rows_are_followed_by_new_ones(database: Database, tmp_path: Pa
 
 
 def test_a_database_with_rows_is_not_overwritten(database: Database, tmp_path: Path) -> None:
-    _fill(database)
+    fill(database)
     back_up(database, tmp_path / "backup.zip")
     with pytest.raises(StoreError, match="restore into an empty one"):
         restore(database, tmp_path / "backup.zip")
@@ -80,7 +70,7 @@ def whole(tmp_path: Path) -> Path:
     """A backup of a database with some rows."""
     source = Database(f"sqlite:///{tmp_path / 'source.sqlite3'}")
     source.upgrade()
-    _fill(source)
+    fill(source)
     back_up(source, tmp_path / "whole.zip")
     source.close()
     return tmp_path / "whole.zip"

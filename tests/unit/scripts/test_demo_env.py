@@ -6,12 +6,12 @@ import json
 import os
 import shlex
 import stat
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from demo_shell import ELSEWHERE, in_shell
 from stage import demo, demo_env, servers
 from stage.label_studio_server import LabelStudio
 from stage.processes import Processes
@@ -19,32 +19,6 @@ from stage.progress import Progress
 
 #: A value in which nothing may be taken for the shell's own.
 HOSTILE = 'it\'s "$HOME" `touch hit` $(touch hit) \\ * ; # &\nand a second line'
-
-
-#: What a person has set for another installation.
-ELSEWHERE = {
-    "DATAGEN_DATABASE_URL": "postgresql+psycopg://nobody:hush@127.0.0.1:1/none",
-    "DATAGEN_STORE_URL": "file:///proc/no-folder",
-    "DATAGEN_PUBLIC_URL": "http://127.0.0.1:1",
-    "DATAGEN_WEBHOOK_SECRET": "of another installation",
-    "DATAGEN_ENGINE": "diffusion",
-    "LABEL_STUDIO_URL": "http://127.0.0.1:1",
-    "REDIS_URL": "redis://127.0.0.1:1/0",
-    "DATAGEN_DATA_DIR": "/nowhere",
-    "PORT": "1",
-}
-
-
-def in_shell(line: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        ["sh", "-euc", line],
-        cwd=folder,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
 
 
 def test_values_are_quoted_and_the_file_is_its_owners_alone(tmp_path: Path) -> None:

@@ -9,21 +9,10 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
-from datagen.domain.inputs import ProjectKind
+from backup_rows import fill
 from datagen.errors import StoreError
 from datagen.store.backup import back_up, restore
 from datagen.store.database import Database
-from datagen.store.tables import AuditRow, InboxRow, ProjectRow, StudyRow
-
-
-def _fill(database: Database) -> None:
-    with database.write() as session:
-        study = StudyRow(name="scratches", labels=["scratch", "dent"], engine="composite", preview_size=20)
-        session.add(study)
-        session.flush()
-        session.add(ProjectRow(project_id=2**40, study_id=study.id, kind=ProjectKind.CONCEPTS))
-        session.add(InboxRow(fingerprint="one", action="ANNOTATION_CREATED", task_ids=[2**40]))
-        session.add(AuditRow(study="scratches", who="ann", what="approved “bulk”"))
 
 
 @pytest.fixture
@@ -43,7 +32,7 @@ def whole(tmp_path: Path) -> Path:
     """A backup of a database with some rows."""
     source = Database(f"sqlite:///{tmp_path / 'source.sqlite3'}")
     source.upgrade()
-    _fill(source)
+    fill(source)
     back_up(source, tmp_path / "whole.zip")
     source.close()
     return tmp_path / "whole.zip"

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy import event, select, update
+from sqlalchemy import select, update
 
 from datagen.domain.decision import Decision
 from datagen.domain.inputs import ProjectKind
@@ -19,7 +19,6 @@ from datagen.errors import NotConfirmed, Refused
 from datagen.store.database import Database
 from datagen.store.tables import BatchKind, ShardRow, SpecRow, StudyRow, WorkState, now
 from datagen.workflow.decisions import spec_versions, submit
-from datagen.workflow.services import JobRequest, UnitOfWork
 from datagen.workflow.studies.open import open_study
 from datagen.workflow.study_options import StudyOptions
 from studio import Studio, Study, asked
@@ -40,23 +39,6 @@ def database(tmp_path: Path) -> Iterator[Database]:
         )
     yield made
     made.close()
-
-
-def approve(database: Database, count: int, size: int = 50) -> tuple[int, list[JobRequest], int]:
-    """Set a run going; its batch, what was enqueued for it, and how many statements that took."""
-    statements: list[str] = []
-
-    def note(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
-        statements.append(statement)
-
-    event.listen(database.engine, "before_cursor_execute", note)
-    with database.write() as session:
-        unit = UnitOfWork(session=session)
-        study, spec = session.get_one(StudyRow, 1), session.get_one(SpecRow, 1)
-        batch = spec_versions.add_batch(unit, study, spec, BatchKind.RUN, count, who="tester", shard_size=size)
-        batch_id = batch.id
-    event.remove(database.engine, "before_cursor_execute", note)
-    return batch_id, unit.job_requests, len(statements)
 
 
 @pytest.mark.integration

@@ -1,0 +1,27 @@
+"""A run of a study that is rows alone."""
+
+from __future__ import annotations
+
+from sqlalchemy import event
+
+from datagen.store.database import Database
+from datagen.store.tables import BatchKind, SpecRow, StudyRow
+from datagen.workflow.decisions import spec_versions
+from datagen.workflow.services import JobRequest, UnitOfWork
+
+
+def approve(database: Database, count: int, size: int = 50) -> tuple[int, list[JobRequest], int]:
+    """Set a run going; its batch, what was enqueued for it, and how many statements that took."""
+    statements: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
+        statements.append(statement)
+
+    event.listen(database.engine, "before_cursor_execute", note)
+    with database.write() as session:
+        unit = UnitOfWork(session=session)
+        study, spec = session.get_one(StudyRow, 1), session.get_one(SpecRow, 1)
+        batch = spec_versions.add_batch(unit, study, spec, BatchKind.RUN, count, who="tester", shard_size=size)
+        batch_id = batch.id
+    event.remove(database.engine, "before_cursor_execute", note)
+    return batch_id, unit.job_requests, len(statements)
