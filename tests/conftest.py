@@ -47,6 +47,15 @@ def _logging_as_it_was() -> Iterator[None]:
     sys.excepthook, threading.excepthook = crashes, thread_crashes
 
 
+@pytest.fixture(autouse=True)
+def _umask_as_it_was() -> Iterator[None]:
+    """A command run in this process restricts the process's umask; the next test starts with the usual one."""
+    before = os.umask(0o022)
+    os.umask(before)
+    yield
+    os.umask(before)
+
+
 @pytest.fixture(scope="session")
 def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
     """Starts servers for the suite, and stops them all at its end."""

@@ -104,6 +104,13 @@ class WarmWorker(SimpleWorker):
         """The content of the heartbeat that ``run_worker`` sends; RQ's own heartbeat goes to RQ's registry."""
         return heartbeats.Alive(self.name, str(self.hostname), tuple(self.queue_names()))
 
+    def subscribe(self) -> None:
+        """Do not listen for RQ's commands: signals end a worker, and a row ends a job.
+
+        RQ ends its listening thread only where Redis takes the worker's registration back. After each outage one more
+        thread and one more connection were left.
+        """
+
     def _beat(self) -> None:
         try:
             self.heartbeat(WORKER_TTL_SECONDS)

@@ -17,7 +17,7 @@ from datagen.queue.worker import WORKER_TTL_SECONDS, _worker, run_worker
 from datagen.workflow.services import JobKind, JobRequest
 from stage import redis_server
 from stage.ports import free_port
-from stage.processes import Processes
+from stage.processes import Processes, wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -79,6 +79,15 @@ def test_a_redis_that_goes_away_while_a_job_ends_does_not_cost_what_the_process_
     shop.enqueue(1)
     run_worker(shop.url, (GPU,), most_jobs=2)
     assert shop.done == [1, 2]
+
+
+def test_no_thread_is_left_of_a_worker_that_an_outage_ended(shop: Shop) -> None:
+    """The thread that listens for RQ's commands went on for as long as the process, with a connection of its own."""
+    before = set(threading.enumerate())
+    shop.acts.append(lambda: shop.reopen_later(2))
+    shop.enqueue(1)
+    run_worker(shop.url, (GPU,), most_jobs=2)
+    wait_until(lambda: set(threading.enumerate()) <= before, 10, "the end of the worker's threads", every=0.05)
 
 
 def test_a_failed_device_ends_its_worker_also_where_redis_does_not_hear_of_it(shop: Shop) -> None:

@@ -53,7 +53,7 @@ def services(postgres_url: str, tmp_path: Path) -> Iterator[Services]:
                 first=0,
                 count=4,
                 requested_by="tester",
-                doing=batch_status.DIED,
+                status_text=batch_status.DIED,
             ),
             ShardRow(id=1, batch_id=1, start=0, stop=2, state=WorkState.RUNNING, token="ours", attempts=1),
             ShardRow(id=2, batch_id=1, start=2, stop=4),
