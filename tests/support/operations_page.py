@@ -85,8 +85,8 @@ class Machine:
             },
         }
         for was, now in {**self.instead, **places}.items():
-            # not inside a path that was put in already
-            text = re.sub(rf"(?<![\w/.-]){re.escape(was)}(?![\w-])", lambda _, now=now: now, text)
+            # not inside a path that was put in already, but after the scheme of a URL
+            text = re.sub(rf"(?:(?<![\w/.-])|(?<=file://)){re.escape(was)}(?![\w-])", lambda _, now=now: now, text)
         return text
 
     def run(self, block: str) -> str:
