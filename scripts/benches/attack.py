@@ -4,7 +4,8 @@ The web process, a worker and the scheduler run on a real Redis and a real Label
 request lines that are slow to redact, dripping connections, callers of /ready and guessed passwords. A member of Label
 Studio draws polygons of a thousand random corners and brushes of noise, uploads pictures that decode for seconds,
 poisons a project, copies a review task four thousand times and approves a million images. Label Studio itself freezes
-now and then. Meanwhile the webhooks of another study arrive at a steady rate.
+now and then. Meanwhile webhooks of another study arrive at a steady rate. The same requests go to a bare server that
+stores nothing (``bare_…``): it shows what the machine leaves to anybody while the attacks last.
 
 Exit code 0: at least 99.9 % of the webhooks were answered within a second, no writer waited for two seconds, and every
 event of the other study was handled.
@@ -22,6 +23,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -30,7 +32,7 @@ import httpx
 from sqlalchemy import func, select
 
 from benches.attack_assaults import READINESS_CALLERS, Assaults, told
-from benches.attack_measures import LockProbe, MemoryWatch, Webhooks
+from benches.attack_measures import LockProbe, MemoryWatch, Webhooks, send_together
 from benches.bench_studies import study_with_inputs
 from benches.chaos_installation import Installation
 from datagen.domain.inputs import ProjectKind
@@ -42,6 +44,7 @@ from datagen.store.tables import InboxRow, WorkState
 from stage import plates
 from stage.annotator import Annotator
 from stage.pack import read_pack
+from stage.ports import free_port, is_open
 from stage.processes import StageError, wait_until
 from stage.progress import tell
 
@@ -102,6 +105,7 @@ def _run(installation: Installation, chosen: argparse.Namespace, folder: Path) -
         rate=chosen.rate,
         seconds=chosen.seconds,
     )
+    bare = replace(webhooks, address=_bare_server(installation))
     database = Path(installation.environment["DATAGEN_DATA_DIR"]) / "datagen.sqlite3"
     lock, memory = LockProbe(database), MemoryWatch(installation.up_pid)
     with lock.measuring(), memory.measuring():
@@ -114,7 +118,7 @@ def _run(installation: Installation, chosen: argparse.Namespace, folder: Path) -
             freezing = threading.Thread(target=_freeze, args=(installation, assaults), name="freezing", daemon=True)
             freezing.start()
             tell(f"under attack for {chosen.seconds:g} s")
-            webhooks.send()
+            webhooks, bare = send_together(webhooks, bare)
             assaults.join()
             freezing.join()
             told(assaults.counts)
@@ -130,22 +134,42 @@ def _run(installation: Installation, chosen: argparse.Namespace, folder: Path) -
     waiting, done = _handled(services.database, team[ProjectKind.PREVIEWS])
     services.label_studio.close()
     services.database.close()
-    taken = sorted(webhooks.seconds_taken)
     return {
         "webhooks": webhooks.sent,
         "answered_within_1s": round(webhooks.answered_in_time, 5),
         "longest_lock_s": round(lock.longest, 3),
-        "events_handled": done / max(1, waiting + done, len(taken)),
+        "events_handled": done / max(1, waiting + done, len(webhooks.seconds_taken)),
         "peak_mb": round(memory.peak_mb),
-        "p50_ms": round(1000 * taken[len(taken) // 2], 1),
-        "p99_ms": round(1000 * taken[int(0.99 * (len(taken) - 1))], 1),
-        "max_ms": round(1000 * taken[-1], 1),
+        "p50_ms": webhooks.milliseconds(0.5),
+        "p99_ms": webhooks.milliseconds(0.99),
+        "max_ms": webhooks.milliseconds(1),
+        "bare_answered_within_1s": round(bare.answered_in_time, 5),
+        "bare_p50_ms": bare.milliseconds(0.5),
+        "bare_p99_ms": bare.milliseconds(0.99),
+        "bare_max_ms": bare.milliseconds(1),
         "refused": webhooks.refused,
         "quiet_s": round(time.monotonic() - began, 1),
         "attacks": dict(assaults.counts),
         "faults": assaults.faults,
         "load_average": [round(one, 1) for one in os.getloadavg()],
     }
+
+
+def _bare_server(installation: Installation) -> str:
+    """Start a server that stores nothing and answers “created”; its address."""
+    port = free_port()
+    program = (
+        "import waitress\n"
+        "def created(environ, start):\n"
+        "    environ['wsgi.input'].read()\n"
+        "    start('201 Created', [('Content-Length', '0')])\n"
+        "    return [b'']\n"
+        f"waitress.serve(created, host='127.0.0.1', port={port})\n"
+    )
+    installation.processes.start(
+        "bare", [sys.executable, "-c", program], ready=lambda: is_open(port), within=ROUND_WITHIN_S
+    )
+    return f"127.0.0.1:{port}"
 
 
 def _begin(assaults: Assaults, attacker: dict[ProjectKind, int], poisoned: dict[ProjectKind, int]) -> None:

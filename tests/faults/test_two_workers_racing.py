@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from dataclasses import replace
 
@@ -91,3 +92,11 @@ def test_for_one_verdict_the_newer_reading_stands(plant: Plant, reviewed: Study)
         late.join()
         held_up.label_studio.close()
     assert [(str(row.opinion), row.reasons) for row in reviewed.verdicts()] == [("bad", ["too large"])]
+
+
+def test_workers_give_way_to_the_web_process(plant: Plant) -> None:
+    """Label Studio waits a second for the answer to a webhook; rendering on the same machine can wait."""
+    web, *workers = (
+        os.getpriority(os.PRIO_PROCESS, plant.running[part].pid) for part in ("web", "worker-1", "worker-2")
+    )
+    assert all(worker > web for worker in workers)

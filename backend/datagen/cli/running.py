@@ -15,6 +15,10 @@ from datagen.entrypoints.bootstrap import join_as, services, settings
 from datagen.entrypoints.installation import ProcessRole, join_web
 from datagen.errors import SettingsProblem
 
+#: Added to the niceness of a worker without a GPU: on one machine the web process, which has a second to answer a
+#: webhook, and Label Studio get the processor first. A worker that keeps a GPU busy is not slowed.
+WORKER_NICENESS = 5
+
 
 def up(
     workers: Annotated[int | None, typer.Option(min=1, help="Worker processes; by default one a core.")] = None,
@@ -64,6 +68,7 @@ def worker(
         join_as(ProcessRole.PART, waits=True)
         services()
         if not gpu:
+            os.nice(WORKER_NICENESS)
             run_worker(settings().redis_url, queue or ALL_QUEUES)
             return
         if device is None:
