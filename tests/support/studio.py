@@ -35,7 +35,8 @@ from datagen.label_studio.api.client import LabelStudio
 from datagen.label_studio.api.models import Task
 from datagen.label_studio.projects import task_publisher
 from datagen.label_studio.projects.task_publisher import TaskDraft
-from datagen.queue.queues import ALL_QUEUES, Queues
+from datagen.queue.jobs import ALL_QUEUES
+from datagen.queue.queues import Queues
 from datagen.queue.recovery import sweep
 from datagen.queue.worker import run_worker
 from datagen.settings import Settings

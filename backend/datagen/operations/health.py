@@ -22,6 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from datagen.errors import DatagenError
 from datagen.label_studio.api.webhook_payload import figure_name
 from datagen.queue import heartbeats
+from datagen.queue.jobs import leased_tables
 from datagen.queue.live_workers import live_workers
 from datagen.queue.queues import Queues
 from datagen.store.blob_store import BlobStore
@@ -47,12 +48,6 @@ log = structlog.get_logger()
 BUCKETS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 #: Timeout of Label Studio's health check, seconds: a server that is ready answers at once.
 LABEL_STUDIO_SECONDS = 2.0
-_JOB_KINDS: dict[str, type[InboxRow | OutboxRow | ShardRow]] = {
-    "event": InboxRow,
-    "outbox": OutboxRow,
-    "shard": ShardRow,
-}
-
 
 #: Timeout of the check of one part, seconds; all parts are checked at the same time.
 PART_SECONDS = 3.0
@@ -180,7 +175,7 @@ class MetricsCollector(Collector):
         with self._database.read() as session:
             for state, number in session.execute(select(ShardRow.state, func.count()).group_by(ShardRow.state)).all():
                 shards.add_metric((str(state),), number)
-            for job_kind, kind in _JOB_KINDS.items():
+            for job_kind, kind in leased_tables().items():
                 waits_since = func.min(func.coalesce(kind.waiting_since, kind.due_at), type_=Instant())
                 since = session.scalar(select(waits_since).where(kind.state == WorkState.PENDING))
                 age.add_metric((job_kind,), max(0.0, (now() - since).total_seconds()) if since else 0.0)
@@ -203,7 +198,7 @@ class MetricsCollector(Collector):
         waiting = GaugeMetricFamily("datagen_waiting", "What waits for a part that is unavailable.", labels=("kind",))
         batches = GaugeMetricFamily("datagen_batches", "Preview rounds and runs.", labels=("kind", "state"))
         with self._database.read() as session:
-            for job_kind, kind in _JOB_KINDS.items():
+            for job_kind, kind in leased_tables().items():
                 number = select(func.count()).select_from(kind)
                 failed.add_metric((job_kind,), session.scalar(number.where(kind.state == WorkState.FAILED)) or 0)
                 waits = number.where(kind.state == WorkState.PENDING, kind.waiting_since.is_not(None))

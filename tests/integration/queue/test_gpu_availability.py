@@ -20,8 +20,8 @@ from datagen.errors import DeviceFault, Refused
 from datagen.operations.supervisor import commands, gpu_commands
 from datagen.queue import heartbeats
 from datagen.queue.gpu_availability import engine_problems, tell_problems
+from datagen.queue.jobs import GPU
 from datagen.queue.live_workers import live_workers
-from datagen.queue.queues import GPU
 from datagen.queue.recovery import sweep
 from datagen.queue.worker import WORKER_TTL_SECONDS, _worker, run_worker
 from datagen.store.tables import BatchKind, BatchRow, ShardRow, now

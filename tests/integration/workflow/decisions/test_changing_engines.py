@@ -13,7 +13,7 @@ from datagen.domain.decision import Decision
 from datagen.domain.lifecycle import StudyEvent, StudyState
 from datagen.entrypoints.bootstrap import build_services
 from datagen.errors import EngineError, Refused
-from datagen.queue.queues import GPU
+from datagen.queue.jobs import GPU
 from datagen.store.tables import SpecRow
 from datagen.synthesis.parameter_routing import remedy
 from datagen.workflow.decisions import submit

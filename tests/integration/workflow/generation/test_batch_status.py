@@ -12,7 +12,7 @@ from sqlalchemy import select
 from datagen.domain.decision import Decision
 from datagen.domain.lifecycle import StudyEvent
 from datagen.queue import heartbeats
-from datagen.queue.queues import GPU
+from datagen.queue.jobs import GPU
 from datagen.queue.recovery import sweep
 from datagen.queue.worker import _worker
 from datagen.store import leases
