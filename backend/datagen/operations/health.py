@@ -26,7 +26,7 @@ from datagen.queue.jobs import leased_tables
 from datagen.queue.live_workers import live_workers
 from datagen.queue.queues import Queues
 from datagen.store.blob_store import BlobStore
-from datagen.store.bounded import BoundedCalls
+from datagen.store.bounded import BoundedCalls, CallNotStarted
 from datagen.store.counters import counts, pruned_events
 from datagen.store.database import Database
 from datagen.store.tables import (
@@ -57,7 +57,7 @@ MOST_QUESTIONS = 2
 _CALLS = defaultdict[str, BoundedCalls](lambda: BoundedCalls(MOST_QUESTIONS, "readiness"))
 
 #: The errors that the check of an unavailable part raises.
-_CHECK_ERRORS = (SQLAlchemyError, RedisError, httpx.HTTPError, DatagenError, OSError)
+_CHECK_ERRORS = (SQLAlchemyError, RedisError, httpx.HTTPError, DatagenError, OSError, CallNotStarted)
 
 
 def label_studio_health(url: str) -> httpx.Client:
@@ -71,7 +71,8 @@ def label_studio_health(url: str) -> httpx.Client:
 def readiness(database: Database, queues: Queues, label_studio: httpx.Client, images: BlobStore) -> dict[str, bool]:
     """Return part → whether it works: database, schema, Redis, Label Studio, image store, a worker, a scheduler.
 
-    Each part is checked in its own thread for at most ``PART_SECONDS``, even if a check hangs.
+    Each part is checked in its own thread for at most ``PART_SECONDS``, even if a check hangs. A part whose
+    thread cannot be started counts as one that does not work.
     """
     checks: dict[str, Callable[[], object]] = {
         "database": partial(_check_database, database),
@@ -90,9 +91,15 @@ def readiness(database: Database, queues: Queues, label_studio: httpx.Client, im
         except _CHECK_ERRORS as error:
             log.info("part.not_ready", part=part, reason=type(error).__name__)
 
-    threads = [threading.Thread(target=check, args=(part,), daemon=True) for part in checks]
-    for thread in threads:
-        thread.start()
+    threads = []
+    for part in checks:
+        thread = threading.Thread(target=check, args=(part,), daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # this machine can start no more threads
+            log.warning("part.not_checked", part=part, reason=str(error))
+            continue
+        threads.append(thread)
     for thread in threads:
         thread.join()
     return results
