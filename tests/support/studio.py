@@ -470,7 +470,10 @@ class Study:
     def act(self, action: StudyEvent, **form: Any) -> None:
         """Decide from the command line's side, without Label Studio's form."""
         form.setdefault("confirmed", action is StudyEvent.APPROVE)
-        submit.decide(self.studio.services, self.id, Decision(action=action, **form), "tester")
+        submit.decide(
+            self.studio.services,
+            submit.DecisionCommand(study_id=self.id, decision=Decision(action=action, **form), who="tester"),
+        )
 
     def outbox(self) -> list[OutboxRow]:
         """What Label Studio is to be told."""
