@@ -16,7 +16,6 @@ import structlog
 from sqlalchemy import select
 
 from datagen.domain.inputs import ImageRef
-from datagen.domain.lifecycle import StudyEvent
 from datagen.domain.sample import Sample
 from datagen.domain.spec import Spec
 from datagen.errors import BadPicture, EngineError, StoreError
@@ -25,8 +24,7 @@ from datagen.store import leases
 from datagen.store.tables import BatchKind, BatchRow, OutboxKind, SampleRow, ShardRow, SpecRow, WorkState, now
 from datagen.synthesis.engine import FitReport, FittedEngine, Progress, Rendered, load_engine
 from datagen.workflow import decision_points, sample_mapping
-from datagen.workflow.decisions import spec_versions
-from datagen.workflow.decisions.transitions import conclude
+from datagen.workflow.decisions import batch_end, spec_versions
 from datagen.workflow.generation import batch_status, run_warnings
 from datagen.workflow.generation.contact_sheet import RUN_CELLS, contact_sheet
 from datagen.workflow.generation.picture_cache import StoredPictures
@@ -159,7 +157,7 @@ class RenderJob(LeasedJob[ShardRow]):
         unit.session.flush()
         if rendered.sheet is not None:
             batch.sheet = rendered.sheet
-        if spec_versions.is_rendered(unit.session, batch):
+        if batch_end.is_rendered(unit.session, batch):
             batch.rendered_at = now()
         unit.add_to_outbox(batch.study_id, OutboxKind.SAMPLES, row.id)
         decision_points.republish_decisions(unit, batch)
@@ -181,16 +179,8 @@ class RenderJob(LeasedJob[ShardRow]):
         batch_status.set_status(unit, unit.session.get_one(BatchRow, row.batch_id), batch_status.FAILED)
 
     def gave_up(self, unit: UnitOfWork, row: ShardRow) -> None:
-        """Fail the shard's batch. Finished shards are kept, and the decision task shows the reason."""
-        batch = unit.session.get_one(BatchRow, row.batch_id)
-        if batch.state != WorkState.RUNNING:
-            return
-        batch.state, batch.problem = WorkState.FAILED, row.error
-        for other in unit.session.scalars(
-            select(ShardRow).where(ShardRow.batch_id == batch.id, ShardRow.state == WorkState.PENDING)
-        ):
-            other.state = WorkState.CANCELLED
-        conclude(unit, batch, StudyEvent.ROUND_FAILED if batch.kind == BatchKind.ROUND else StudyEvent.RUN_FAILED)
+        """Fail the shard's batch."""
+        batch_end.fail(unit, unit.session.get_one(BatchRow, row.batch_id), row.error)
 
     def after_failures(self, row: ShardRow, fault: Exception) -> str:
         """Return the reason, with the number of failures."""

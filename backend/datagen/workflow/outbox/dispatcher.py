@@ -15,7 +15,6 @@ import structlog
 from sqlalchemy import func, select
 
 from datagen.domain.inputs import ProjectKind
-from datagen.domain.lifecycle import StudyEvent
 from datagen.domain.sample import Sample
 from datagen.errors import NotReady
 from datagen.label_studio.mapping.predictions import form_prediction, prediction
@@ -39,8 +38,7 @@ from datagen.store.tables import (
 )
 from datagen.workflow import decision_points
 from datagen.workflow.decision_tasks import decision_page, decision_sheet
-from datagen.workflow.decisions import spec_versions
-from datagen.workflow.decisions.transitions import conclude
+from datagen.workflow.decisions import batch_end
 from datagen.workflow.inputs import unreadable_tasks
 from datagen.workflow.leased_work import LeasedJob, Write, leased_work
 from datagen.workflow.reviews import review_tasks
@@ -113,18 +111,12 @@ def _publish_samples(services: Services, shard_id: int) -> None:
         shard.published_at = now()
         unit.session.flush()
         batch = unit.session.get_one(BatchRow, batch.id, populate_existing=True)
-        if batch.state != WorkState.RUNNING or not spec_versions.is_published(unit.session, batch):
-            decision_points.republish_decisions(unit, batch)
-            if batch.kind == BatchKind.ROUND and batch.state != WorkState.RUNNING:
-                # the round ended before its tasks were created, so they are still open
-                unit.add_to_outbox(study.id, OutboxKind.REVIEW_TASKS, batch.id)
+        if batch_end.finish(unit, batch):
             return
-        batch.state, batch.published_at = WorkState.DONE, now()
-        if batch.kind == BatchKind.ROUND:
-            unit.add_to_outbox(study.id, OutboxKind.TABS, batch.id)
-            conclude(unit, batch, StudyEvent.ROUND_READY)
-        else:
-            conclude(unit, batch, StudyEvent.RUN_FINISHED)
+        decision_points.republish_decisions(unit, batch)
+        if batch.kind == BatchKind.ROUND and batch.state != WorkState.RUNNING:
+            # the round ended before its tasks were created, so they are still open
+            unit.add_to_outbox(study.id, OutboxKind.REVIEW_TASKS, batch.id)
 
 
 def _ensure_tasks(services: Services, project_id: int, name: str, drafts: Sequence[TaskDraft]) -> dict[str, int]:
@@ -173,7 +165,7 @@ def _publish_decision(services: Services, decision_id: int) -> None:
     draft = TaskDraft(key=key, data=data, predictions=[form_prediction(count=decision_page.SUGGESTED_COUNT)])
     task_id = _ensure_tasks(services, project_id, key, [draft])[key]
     if decision.task_id is not None:
-        task_publisher.ensure_task_data(services.label_studio, task_id, data)
+        task_publisher.ensure_task_data(services.label_studio, project_id, task_id, key, draft)
     if decision.task_id != task_id:  # the task is new, or a person deleted the old one
         with services.unit() as unit:
             unit.session.get_one(DecisionRow, decision_id).task_id = task_id

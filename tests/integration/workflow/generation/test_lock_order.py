@@ -17,7 +17,7 @@ from datagen.errors import StoreUnavailable
 from datagen.store.database import Database
 from datagen.store.tables import BatchKind, BatchRow, SampleRow, ShardRow, SpecRow, StudyRow, WorkState
 from datagen.synthesis.engine import FitReport
-from datagen.workflow.decisions import spec_versions
+from datagen.workflow.decisions import batch_end, spec_versions
 from datagen.workflow.generation import batch_status
 from datagen.workflow.generation.progress import ProgressReporter
 from datagen.workflow.generation.shard_rendering import FittedEngineCache, RenderedShard, RenderJob
@@ -120,7 +120,7 @@ def test_cancelling_a_batch_meets_work_on_its_shards_without_deadlock(services: 
             batch = spec_versions.lock_batch(unit, 1)
             worker = pool.submit(work, lease)
             wait_until(lambda: is_waited_for(services.database), PATIENCE_S, "The worker's wait", every=0.02)
-            spec_versions.cancel_batch(unit, batch, "cancelled by tester")
+            batch_end.cancel(unit, batch, "cancelled by tester")
         worker.result(PATIENCE_S)
     with services.database.read() as session:
         assert list(session.scalars(select(ShardRow.state))) == [WorkState.CANCELLED] * 2
