@@ -20,6 +20,7 @@ from datagen.store import leases
 from datagen.store.tables import DecisionRow, InboxRow, ProjectRow, now
 from datagen.workflow import decision_points
 from datagen.workflow.decisions import submit
+from datagen.workflow.events.verdict_events import TASK_ACTIONS, TASKS_DELETED, read_verdicts
 from datagen.workflow.inputs import input_sync
 from datagen.workflow.leased_work import LeasedJob, Write, leased_work
 from datagen.workflow.reviews import verdict_sync
@@ -29,9 +30,6 @@ log = structlog.get_logger()
 
 #: An event is given up after this many failures other than outages; the reconciler reads the same data later.
 MOST_ATTEMPTS = 5
-
-TASKS_DELETED = "TASKS_DELETED"
-_TASK_ACTIONS = ("TASKS_CREATED", TASKS_DELETED)
 
 
 def handle(services: Services, inbox_id: int) -> None:
@@ -51,39 +49,39 @@ class _EventJob(LeasedJob[InboxRow]):
     def work(self, row: InboxRow, lost: threading.Event) -> Write[InboxRow] | None:  # noqa: ARG002
         """Handle the event; “Start Training” is marked as handled in the transaction of its decision."""
         try:
-            marked = _handle_event(self._services, row)
+            write = _handle_event(self._services, row)
         except LabelStudioMissing as gone:
             log.info("event.outdated", inbox=row.id, action=row.action, reason=str(gone))
             return _mark_handled
         log.info("event.handled", inbox=row.id, action=row.action, project=row.project_id)
-        return None if marked else _mark_handled
+        return write
 
 
 def _mark_handled(_unit: UnitOfWork, row: InboxRow) -> None:
     row.handled_at = now()
 
 
-def _handle_event(services: Services, row: InboxRow) -> bool:
-    """Handle an event; return whether its row is marked as handled already."""
+def _handle_event(services: Services, row: InboxRow) -> Write[InboxRow] | None:
+    """Handle an event; return what marks it as handled, or None if that is done already."""
     with services.database.read() as session:
         project_row = session.get(ProjectRow, row.project_id) if row.project_id is not None else None
     if project_row is None:
-        return False  # the project belongs to no study (any more)
+        return _mark_handled  # the project belongs to no study (any more)
     if row.action == START_TRAINING:
         start_training(services, row, project_row.study_id)
-        return True
+        return None
     match project_row.kind:
         case ProjectKind.CONCEPTS | ProjectKind.CANVASES | ProjectKind.BACKGROUNDS:
             with services.unit() as unit:
                 input_sync.mark_stale(unit, project_row.study_id)
                 unit.enqueue_after_commit(JobKind.INPUTS, project_row.study_id)
-        case ProjectKind.PREVIEWS if row.action not in _TASK_ACTIONS:
-            verdict_sync.sync_tasks(services, project_row.project_id, row.task_ids)
-            if not row.task_ids:
-                verdict_sync.sync_annotations(services, project_row.project_id, row.annotation_ids)
+        case ProjectKind.PREVIEWS if row.action not in TASK_ACTIONS and row.task_ids:
+            return read_verdicts(services, row)
+        case ProjectKind.PREVIEWS if row.action not in TASK_ACTIONS:
+            verdict_sync.sync_annotations(services, project_row.project_id, row.annotation_ids)
         case ProjectKind.PREVIEWS if row.action == TASKS_DELETED:
             verdict_sync.sync_deleted(services, project_row.study_id, row.task_ids)
-        case ProjectKind.DECISIONS if row.action not in _TASK_ACTIONS:
+        case ProjectKind.DECISIONS if row.action not in TASK_ACTIONS:
             submit.handle_answered_tasks(services, project_row.project_id, ids=row.task_ids)
         case ProjectKind.DECISIONS if row.action == TASKS_DELETED:
             with services.unit() as unit:
@@ -91,7 +89,7 @@ def _handle_event(services: Services, row: InboxRow) -> bool:
                 decision_points.republish_open_decision(unit, project_row.study_id)
         case _:
             pass  # events of tasks that the workers create
-    return False
+    return _mark_handled
 
 
 def start_training(services: Services, row: InboxRow, study_id: int) -> None:
