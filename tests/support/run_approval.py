@@ -21,7 +21,9 @@ def approve(database: Database, count: int, size: int = 50) -> tuple[int, list[J
     with database.write() as session:
         unit = UnitOfWork(session=session)
         study, spec = session.get_one(StudyRow, 1), session.get_one(SpecRow, 1)
-        batch = spec_versions.add_batch(unit, study, spec, BatchKind.RUN, count, who="tester", shard_size=size)
+        batch = spec_versions.add_batch(
+            unit, study, spec, spec_versions.BatchRequest(kind=BatchKind.RUN, count=count, who="tester"), size
+        )
         batch_id = batch.id
     event.remove(database.engine, "before_cursor_execute", note)
     return batch_id, unit.job_requests, len(statements)

@@ -35,7 +35,8 @@ from datagen.label_studio.api.client import LabelStudio
 from datagen.label_studio.api.models import Task
 from datagen.label_studio.projects import task_publisher
 from datagen.label_studio.projects.task_publisher import TaskDraft
-from datagen.queue.queues import ALL_QUEUES, Queues
+from datagen.queue.jobs import ALL_QUEUES
+from datagen.queue.queues import Queues
 from datagen.queue.recovery import sweep
 from datagen.queue.worker import run_worker
 from datagen.settings import Settings
@@ -469,7 +470,10 @@ class Study:
     def act(self, action: StudyEvent, **form: Any) -> None:
         """Decide from the command line's side, without Label Studio's form."""
         form.setdefault("confirmed", action is StudyEvent.APPROVE)
-        submit.decide(self.studio.services, self.id, Decision(action=action, **form), "tester")
+        submit.decide(
+            self.studio.services,
+            submit.DecisionCommand(study_id=self.id, decision=Decision(action=action, **form), who="tester"),
+        )
 
     def outbox(self) -> list[OutboxRow]:
         """What Label Studio is to be told."""

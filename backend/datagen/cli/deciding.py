@@ -51,11 +51,12 @@ def stop(name: Study) -> None:
 
 
 def _decide(name: str, decision: Decision) -> None:
-    from datagen.workflow.decisions.submit import decide
+    from datagen.workflow.decisions.submit import DecisionCommand, decide
     from datagen.workflow.services import find_study
 
     with report_errors():
         with services().database.read() as session:
             study_id = find_study(session, name).id
-        decide(services(), study_id, decision, f"{getpass.getuser()} (datagen {decision.action})")
+        who = f"{getpass.getuser()} (datagen {decision.action})"
+        decide(services(), DecisionCommand(study_id=study_id, decision=decision, who=who))
         show(f"{name}: “{decision.action}” is under way; see the Decisions project or: datagen status")

@@ -54,7 +54,7 @@ def worker(
     from datagen.operations.parent_watch import stop_when_cut
     from datagen.operations.supervisor import INNER_STOP_SECONDS, gpu_commands, supervise
     from datagen.queue.gpu_availability import log_problems, tell_problems
-    from datagen.queue.queues import ALL_QUEUES, GPU
+    from datagen.queue.jobs import ALL_QUEUES, GPU
     from datagen.queue.worker import GPU_HANG_SECONDS, GPU_JOBS, run_worker
     from datagen.synthesis.engine import gpu_engine_names, installed_gpus, needs_gpu
 
@@ -95,6 +95,5 @@ def scheduler() -> None:
 
     stop_when_cut()
     with report_errors():
-        chosen = settings()
         join_as(ProcessRole.PART, waits=True)
-        run_scheduler(chosen.redis_url, sweep_seconds=chosen.sweep_seconds, reconcile_seconds=chosen.reconcile_seconds)
+        run_scheduler(settings())

@@ -7,10 +7,9 @@ import structlog
 from datagen.entrypoints.bootstrap import fitted_engines, queues, services, settings
 from datagen.errors import LabelStudioUnavailable, StoreUnavailable
 from datagen.queue import recovery
-from datagen.workflow import backoff
 from datagen.workflow.events import reconciler, webhook_events
 from datagen.workflow.generation import shard_rendering
-from datagen.workflow.inputs import input_sync, suggestions
+from datagen.workflow.inputs import input_sync, postponed_work, suggestions
 from datagen.workflow.outbox import dispatcher
 
 log = structlog.get_logger()
@@ -23,7 +22,7 @@ def handle_event(inbox_id: int) -> None:
 
 def refresh_inputs(study_id: int) -> None:
     """Read a study's inputs."""
-    with backoff.reading_inputs(services(), study_id):
+    with postponed_work.reading_inputs(services(), study_id):
         input_sync.refresh(services(), study_id)
 
 
@@ -34,7 +33,7 @@ def render(shard_id: int) -> None:
 
 def propose(study_id: int) -> None:
     """Compute the proposals for a study's input tasks."""
-    with backoff.making_proposals(services(), study_id):
+    with postponed_work.making_proposals(services(), study_id):
         suggestions.propose(services(), fitted_engines().pictures, study_id)
 
 

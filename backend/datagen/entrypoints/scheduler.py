@@ -1,4 +1,4 @@
-"""The scheduler: RQ's cron enqueues the recovery scan and the reconciler periodically."""
+"""The scheduler: RQ's cron enqueues the periodic jobs of the registry."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from rq import Queue
 from rq.cron import CronJob, CronScheduler
 from rq.exceptions import SchedulerNotFound, StopRequested
 from rq.serializers import JSONSerializer
-from rq.utils import now
+from rq.utils import import_attribute, now
 
-from datagen.entrypoints.rq_tasks import reconcile, sweep
 from datagen.queue import heartbeats
-from datagen.queue.queues import EVENTS
+from datagen.queue.jobs import PERIODIC_JOBS
+from datagen.settings import Settings
 
 log = structlog.get_logger()
 
@@ -39,7 +39,8 @@ class JsonCron(CronScheduler):
             queue = Queue(job.queue_name, connection=self.connection, serializer=JSONSerializer)
             job_id = "cron-" + job.func_name.replace(".", "_")
             if job_id not in queue.job_ids:
-                queue.enqueue_call(job.func_name, job_id=job_id, result_ttl=RESULT_TTL_SECONDS, timeout=300)
+                timeout = job.job_options["job_timeout"]
+                queue.enqueue_call(job.func_name, job_id=job_id, result_ttl=RESULT_TTL_SECONDS, timeout=timeout)
             job.set_enqueue_time(now())
         return due
 
@@ -51,27 +52,37 @@ class JsonCron(CronScheduler):
             log.info("scheduler.forgotten", name=self.name)
 
 
-def run_scheduler(redis_url: str, *, sweep_seconds: int, reconcile_seconds: int) -> None:
+def register_periodic_jobs(scheduler: CronScheduler, settings: Settings) -> None:
+    """Register the periodic jobs with the intervals of the settings."""
+    for job in PERIODIC_JOBS:
+        scheduler.register(
+            import_attribute(job.function_name),
+            job.queue,
+            interval=getattr(settings, job.interval_setting),
+            job_timeout=job.timeout_seconds,
+        )
+
+
+def run_scheduler(settings: Settings) -> None:
     """Enqueue the periodic jobs until a stop request; if Redis is unavailable or its data is unreadable, try again.
 
     Raises:
         redis.exceptions.AuthenticationError: Redis rejects the password.
     """
-    connection = Redis.from_url(redis_url, socket_timeout=REDIS_SECONDS, socket_connect_timeout=REDIS_SECONDS)
+    connection = Redis.from_url(settings.redis_url, socket_timeout=REDIS_SECONDS, socket_connect_timeout=REDIS_SECONDS)
     with suppress(StopRequested):  # a stop request during the wait
-        while not _run(connection, redis_url, sweep_seconds=sweep_seconds, reconcile_seconds=reconcile_seconds):
+        while not _run(connection, settings):
             time.sleep(RECONNECT_SECONDS)
 
 
-def _run(connection: Redis, redis_url: str, *, sweep_seconds: int, reconcile_seconds: int) -> bool:
+def _run(connection: Redis, settings: Settings) -> bool:
     """Run a scheduler under a new name until it ends; return True after a stop request, False after an error."""
     scheduler = JsonCron(connection=connection, logging_level="WARNING")
-    scheduler.register(sweep, EVENTS, interval=sweep_seconds)
-    scheduler.register(reconcile, EVENTS, interval=reconcile_seconds)
+    register_periodic_jobs(scheduler, settings)
     process = heartbeats.Alive(scheduler.name, scheduler.hostname, ())
     log.info("scheduler.started", name=scheduler.name)
     try:
-        with heartbeats.beating(redis_url, heartbeats.Kind.SCHEDULER, process):
+        with heartbeats.beating(settings.redis_url, heartbeats.Kind.SCHEDULER, process):
             scheduler.start()  # type: ignore[no-untyped-call]
     except AuthenticationError:
         raise  # a retry does not correct a password

@@ -22,10 +22,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from datagen.errors import DatagenError
 from datagen.label_studio.api.webhook_payload import figure_name
 from datagen.queue import heartbeats
+from datagen.queue.jobs import leased_tables
 from datagen.queue.live_workers import live_workers
 from datagen.queue.queues import Queues
 from datagen.store.blob_store import BlobStore
-from datagen.store.bounded import BoundedCalls
+from datagen.store.bounded import BoundedCalls, CallNotStarted
 from datagen.store.counters import counts, pruned_events
 from datagen.store.database import Database
 from datagen.store.tables import (
@@ -47,12 +48,6 @@ log = structlog.get_logger()
 BUCKETS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 #: Timeout of Label Studio's health check, seconds: a server that is ready answers at once.
 LABEL_STUDIO_SECONDS = 2.0
-_JOB_KINDS: dict[str, type[InboxRow | OutboxRow | ShardRow]] = {
-    "event": InboxRow,
-    "outbox": OutboxRow,
-    "shard": ShardRow,
-}
-
 
 #: Timeout of the check of one part, seconds; all parts are checked at the same time.
 PART_SECONDS = 3.0
@@ -62,7 +57,7 @@ MOST_QUESTIONS = 2
 _CALLS = defaultdict[str, BoundedCalls](lambda: BoundedCalls(MOST_QUESTIONS, "readiness"))
 
 #: The errors that the check of an unavailable part raises.
-_CHECK_ERRORS = (SQLAlchemyError, RedisError, httpx.HTTPError, DatagenError, OSError)
+_CHECK_ERRORS = (SQLAlchemyError, RedisError, httpx.HTTPError, DatagenError, OSError, CallNotStarted)
 
 
 def label_studio_health(url: str) -> httpx.Client:
@@ -76,7 +71,8 @@ def label_studio_health(url: str) -> httpx.Client:
 def readiness(database: Database, queues: Queues, label_studio: httpx.Client, images: BlobStore) -> dict[str, bool]:
     """Return part → whether it works: database, schema, Redis, Label Studio, image store, a worker, a scheduler.
 
-    Each part is checked in its own thread for at most ``PART_SECONDS``, even if a check hangs.
+    Each part is checked in its own thread for at most ``PART_SECONDS``, even if a check hangs. A part whose
+    thread cannot be started counts as one that does not work.
     """
     checks: dict[str, Callable[[], object]] = {
         "database": partial(_check_database, database),
@@ -95,9 +91,15 @@ def readiness(database: Database, queues: Queues, label_studio: httpx.Client, im
         except _CHECK_ERRORS as error:
             log.info("part.not_ready", part=part, reason=type(error).__name__)
 
-    threads = [threading.Thread(target=check, args=(part,), daemon=True) for part in checks]
-    for thread in threads:
-        thread.start()
+    threads = []
+    for part in checks:
+        thread = threading.Thread(target=check, args=(part,), daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # this machine can start no more threads
+            log.warning("part.not_checked", part=part, reason=str(error))
+            continue
+        threads.append(thread)
     for thread in threads:
         thread.join()
     return results
@@ -180,7 +182,7 @@ class MetricsCollector(Collector):
         with self._database.read() as session:
             for state, number in session.execute(select(ShardRow.state, func.count()).group_by(ShardRow.state)).all():
                 shards.add_metric((str(state),), number)
-            for job_kind, kind in _JOB_KINDS.items():
+            for job_kind, kind in leased_tables().items():
                 waits_since = func.min(func.coalesce(kind.waiting_since, kind.due_at), type_=Instant())
                 since = session.scalar(select(waits_since).where(kind.state == WorkState.PENDING))
                 age.add_metric((job_kind,), max(0.0, (now() - since).total_seconds()) if since else 0.0)
@@ -203,7 +205,7 @@ class MetricsCollector(Collector):
         waiting = GaugeMetricFamily("datagen_waiting", "What waits for a part that is unavailable.", labels=("kind",))
         batches = GaugeMetricFamily("datagen_batches", "Preview rounds and runs.", labels=("kind", "state"))
         with self._database.read() as session:
-            for job_kind, kind in _JOB_KINDS.items():
+            for job_kind, kind in leased_tables().items():
                 number = select(func.count()).select_from(kind)
                 failed.add_metric((job_kind,), session.scalar(number.where(kind.state == WorkState.FAILED)) or 0)
                 waits = number.where(kind.state == WorkState.PENDING, kind.waiting_since.is_not(None))

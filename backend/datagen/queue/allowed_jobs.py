@@ -1,4 +1,4 @@
-"""The jobs that a worker runs: an allow-list of the functions of ``entrypoints.rq_tasks``.
+"""The jobs that a worker runs: an allow-list of the functions in the registry of jobs.
 
 Serialization as JSON instead of pickle keeps code out of a job, but RQ still imports and calls any function that a job
 names. Without the allow-list, write access to Redis would be enough to run any importable function.
@@ -16,15 +16,9 @@ from rq.job import Job
 from rq.timeouts import BaseTimeoutException
 
 from datagen.errors import Refused
+from datagen.queue.jobs import FUNCTION_NAMES
 
 log = structlog.get_logger()
-
-#: The functions that a job may call, by their names in Redis: all of ``entrypoints.rq_tasks``. The module is not
-#: imported here.
-KNOWN = frozenset(
-    f"datagen.entrypoints.rq_tasks.{name}"
-    for name in ("handle_event", "refresh_inputs", "propose", "render", "publish_outbox_row", "sweep", "reconcile")
-)
 
 
 def is_unreadable(error: Exception) -> bool:
@@ -64,7 +58,7 @@ class AllowedJob(Job):
         Raises:
             Refused: the function is not on the allow-list.
         """
-        if self.instance is not None or self.func_name not in KNOWN:
+        if self.instance is not None or self.func_name not in FUNCTION_NAMES:
             raise Refused(f"the job {self.id} is none of Datagen's; see who else can write to this Redis")
         function: Callable[..., None] = super().func
         return function

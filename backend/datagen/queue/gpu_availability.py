@@ -13,8 +13,9 @@ from redis.exceptions import RedisError
 
 from datagen.domain.spec import Json
 from datagen.errors import EngineError
+from datagen.queue.jobs import GPU
 from datagen.queue.live_workers import live_workers
-from datagen.queue.queues import GPU, Queues, connect
+from datagen.queue.queues import Queues, connect
 from datagen.queue.worker import WORKER_TTL_SECONDS
 from datagen.synthesis.engine import check_engine, needs_gpu, sentence
 from datagen.synthesis.parameter_routing import select_parameters

@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import structlog
 from redis import Redis
@@ -15,15 +14,11 @@ from redis.retry import Retry
 from rq import Queue
 from rq.serializers import JSONSerializer
 
+from datagen.queue.jobs import ALL_QUEUES, GPU, ROW_JOBS
 from datagen.workflow.services import JobKind, JobRequest
 
 log = structlog.get_logger()
 
-#: Queue names, most urgent first: a worker that serves all queues takes an event before a shard.
-EVENTS, PUBLISHING, SYNTHESIS = "datagen-events", "datagen-publishing", "datagen-synthesis"
-ALL_QUEUES = (EVENTS, PUBLISHING, SYNTHESIS)
-#: Served only by workers with a GPU, which serve no other queue: they keep a loaded model ready instead.
-GPU = "datagen-gpu"
 #: Timeout of Redis operations. Redis answers in microseconds unless it is unavailable. A web request must not wait
 #: longer, because Label Studio blocks for up to one second on the request, and so does the annotator.
 REDIS_TIMEOUT_SECONDS = 0.4
@@ -31,24 +26,6 @@ REDIS_TIMEOUT_SECONDS = 0.4
 AWAY_SECONDS = 5.0
 #: Results and errors of jobs are stored in rows, so RQ keeps its copies for a short time only.
 RESULT_TTL_SECONDS, FAILURE_TTL_SECONDS = 60, 86_400
-
-
-@dataclass(frozen=True, slots=True)
-class _Route:
-    queue: str
-    function: str
-    timeout_seconds: int
-
-
-_ROUTES = {
-    JobKind.EVENT: _Route(EVENTS, "datagen.entrypoints.rq_tasks.handle_event", 300),
-    JobKind.INPUTS: _Route(EVENTS, "datagen.entrypoints.rq_tasks.refresh_inputs", 900),
-    JobKind.PROPOSALS: _Route(SYNTHESIS, "datagen.entrypoints.rq_tasks.propose", 900),
-    JobKind.OUTBOX: _Route(PUBLISHING, "datagen.entrypoints.rq_tasks.publish_outbox_row", 900),
-    JobKind.SHARD: _Route(SYNTHESIS, "datagen.entrypoints.rq_tasks.render", 3600),
-    # fitting a model may come first, and a CPU takes minutes per picture; the watchdog ends a process that hangs
-    JobKind.GPU_SHARD: _Route(GPU, "datagen.entrypoints.rq_tasks.render", 7 * 24 * 3600),
-}
 
 
 def connect(url: str) -> Redis:
@@ -97,12 +74,12 @@ class Queues:
             return
         try:
             for request in job_requests:
-                route = _ROUTES[request.job_kind]
-                self._queues[route.queue].enqueue_call(
-                    route.function,
+                job = ROW_JOBS[request.job_kind]
+                self._queues[job.queue].enqueue_call(
+                    job.function_name,
                     job_id=f"{request.job_kind}-{request.row_id}-{secrets.token_hex(6)}",
                     args=(request.row_id,),
-                    timeout=route.timeout_seconds,
+                    timeout=job.timeout_seconds,
                     result_ttl=RESULT_TTL_SECONDS,
                     failure_ttl=FAILURE_TTL_SECONDS,
                 )

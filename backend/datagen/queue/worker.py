@@ -29,7 +29,7 @@ from rq.utils import now
 from datagen.errors import DeviceFault
 from datagen.queue import heartbeats
 from datagen.queue.allowed_jobs import AllowedJob, is_unreadable
-from datagen.queue.queues import ALL_QUEUES
+from datagen.queue.jobs import ALL_QUEUES
 from datagen.store.periodic_thread import run_periodically
 
 log = structlog.get_logger()

@@ -24,8 +24,8 @@ from fsspec.spec import AbstractFileSystem
 
 from datagen.domain.wording import counted
 from datagen.errors import StoreError, StoreMissing, StoreUnavailable
-from datagen.store.bounded import BoundedCalls
-from datagen.store.refusals import TOO_LATE, Refusal, is_absence, refusal_of
+from datagen.store.bounded import BoundedCalls, CallNotStarted
+from datagen.store.refusals import NO_THREAD, TOO_LATE, Refusal, is_absence, refusal_of
 
 #: Format of an object's digest. Nothing else becomes a path, which prevents path traversal out of the store.
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -243,7 +243,8 @@ class BlobStore:
         error of a driver means that the store is unavailable.
 
         Raises:
-            StoreUnavailable: the operation failed or timed out, or one timed out less than ``RESPITE_S`` ago.
+            StoreUnavailable: the operation failed, timed out or could not be started, or one timed out less than
+                ``RESPITE_S`` ago.
         """
         if self._unavailable is not None and time.monotonic() < self._unavailable[0]:
             raise _unavailable(what, self._unavailable[1])
@@ -262,6 +263,9 @@ class BlobStore:
         except TimeoutError as late:
             log.warning("store.unavailable", what=what, error=str(late))
             raise _unavailable(what, self._note_refusal(TOO_LATE)) from late
+        except CallNotStarted as fault:
+            log.warning("store.unavailable", what=what, error=str(fault))
+            raise _unavailable(what, NO_THREAD) from fault
 
     def _note_refusal(self, refusal: Refusal) -> Refusal:
         if refusal is TOO_LATE:

@@ -13,6 +13,10 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
+class CallNotStarted(Exception):
+    """This machine can start no thread for a call at the moment: the limit on threads or memory is reached."""
+
+
 class BoundedCalls:
     """Runs calls with a time-out; at most ``most`` run concurrently."""
 
@@ -25,6 +29,7 @@ class BoundedCalls:
 
         Raises:
             TimeoutError: the function did not return within ``seconds``, or too many earlier calls are still running.
+            CallNotStarted: no thread can be started; the function was not called.
         """
         deadline = time.monotonic() + seconds
         if not self._free.acquire(timeout=seconds):
@@ -44,9 +49,9 @@ class BoundedCalls:
 
         try:
             threading.Thread(target=run, name=self._name, daemon=True).start()
-        except Exception:  # no thread could be started, so none releases the semaphore
+        except RuntimeError as fault:  # no thread could be started, so none releases the semaphore
             self._free.release()
-            raise
+            raise CallNotStarted("this machine can start no more threads; stop what uses too many of them") from fault
         if not returned.wait(deadline - time.monotonic()):
             raise TimeoutError(f"it did not return within {seconds:g} s")
         if faults:

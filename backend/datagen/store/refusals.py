@@ -27,6 +27,10 @@ _ROOM = "make room in it"
 
 #: The store accepted a connection or a call and did not answer in time.
 TOO_LATE = Refusal("it did not answer in time", _REACH)
+#: The store was not called at all.
+NO_THREAD = Refusal(
+    "this machine can start no more threads", "stop what uses too many of them, or raise the limit on threads"
+)
 #: Refusals by error code of S3 servers.
 _CODES = {
     "NoSuchBucket": Refusal(

@@ -10,7 +10,7 @@ from rq import Queue
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
-from datagen.queue.queues import EVENTS
+from datagen.queue.jobs import EVENTS
 from studio import Studio
 
 pytest_plugins = ("studio_fixtures",)

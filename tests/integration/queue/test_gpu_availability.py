@@ -20,8 +20,8 @@ from datagen.errors import DeviceFault, Refused
 from datagen.operations.supervisor import commands, gpu_commands
 from datagen.queue import heartbeats
 from datagen.queue.gpu_availability import engine_problems, tell_problems
+from datagen.queue.jobs import GPU
 from datagen.queue.live_workers import live_workers
-from datagen.queue.queues import GPU
 from datagen.queue.recovery import sweep
 from datagen.queue.worker import WORKER_TTL_SECONDS, _worker, run_worker
 from datagen.store.tables import BatchKind, BatchRow, ShardRow, now
@@ -49,7 +49,10 @@ def own_study(studio: Studio) -> Study:
 def build(study: Study, **changed: object) -> BatchRow:
     """Build a preview with a workshop that differs in this; its round."""
     services = replace(study.studio.services, engine_problems=lambda engine, parameters: (), **changed)
-    submit.decide(services, study.id, Decision(action=StudyEvent.BUILD_PREVIEW), "tester")
+    submit.decide(
+        services,
+        submit.DecisionCommand(study_id=study.id, decision=Decision(action=StudyEvent.BUILD_PREVIEW), who="tester"),
+    )
     return study.batches(BatchKind.ROUND)[-1]
 
 
@@ -90,7 +93,12 @@ def test_what_could_not_be_rendered_is_refused_before_anything_is_queued(studio:
         studio.services, engine_problems=lambda engine, parameters: (f"{engine} lacks weights.", "Name them.")
     )
     with pytest.raises(Refused, match=r"diffusion lacks weights\. Name them\."):
-        submit.decide(services, own_study.id, Decision(action=StudyEvent.BUILD_PREVIEW), "tester")
+        submit.decide(
+            services,
+            submit.DecisionCommand(
+                study_id=own_study.id, decision=Decision(action=StudyEvent.BUILD_PREVIEW), who="tester"
+            ),
+        )
     assert (own_study.specs(), studio.queues.depths()[GPU]) == ([], 0)
 
     own_study.use_engine("composite")  # … and the study goes on without a GPU
@@ -263,7 +271,10 @@ def test_a_gpu_worker_of_its_own_renders_a_round_with_a_model_that_it_taught(
     own_study.judge(*[said("bad", "too small", "too strong")] * ROUND)
     studio.settle()
     services = replace(studio.services, engine_problems=lambda engine, parameters: ())
-    submit.decide(services, own_study.id, Decision(action=StudyEvent.REFINE), "tester")
+    submit.decide(
+        services,
+        submit.DecisionCommand(study_id=own_study.id, decision=Decision(action=StudyEvent.REFINE), who="tester"),
+    )
     refined = own_study.specs()[-1].body["parameters"]
     assert refined["diffusion"] == own
     assert refined["size_factor"] > 1

@@ -23,8 +23,9 @@ from datagen.entrypoints import scheduler as scheduler_module
 from datagen.entrypoints.scheduler import JsonCron, run_scheduler
 from datagen.operations.diagnostics.parts import check_scheduler, check_worker
 from datagen.queue import heartbeats
+from datagen.queue.jobs import ALL_QUEUES, EVENTS
 from datagen.queue.live_workers import live_workers
-from datagen.queue.queues import ALL_QUEUES, EVENTS, Queues
+from datagen.queue.queues import Queues
 from datagen.queue.worker import _worker, run_worker
 from datagen.settings import Settings
 from datagen.workflow.services import JobKind, JobRequest
@@ -171,7 +172,7 @@ def test_scheduler_goes_on_after_a_fault_and_ends_when_told(
     ended = threading.Event()
 
     def run() -> None:
-        run_scheduler(url, sweep_seconds=5, reconcile_seconds=5)
+        run_scheduler(Settings(_env_file=None, redis_url=url))
         ended.set()
 
     thread = threading.Thread(target=run, daemon=True)

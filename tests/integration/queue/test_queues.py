@@ -15,7 +15,8 @@ from sqlalchemy import func, select
 from datagen.domain.lifecycle import StudyEvent
 from datagen.entrypoints.rq_tasks import sweep as sweep_job
 from datagen.entrypoints.scheduler import JsonCron
-from datagen.queue.queues import ALL_QUEUES, EVENTS, GPU, PUBLISHING, SYNTHESIS, Queues, connect
+from datagen.queue.jobs import ALL_QUEUES, EVENTS, GPU, PUBLISHING, SYNTHESIS
+from datagen.queue.queues import Queues, connect
 from datagen.queue.recovery import sweep
 from datagen.store.tables import InboxRow, WorkState, now
 from datagen.workflow.services import JobKind, JobRequest
@@ -108,7 +109,7 @@ def test_a_job_that_fails_does_not_stop_the_worker(studio: Studio) -> None:
 
 def test_periodic_jobs_are_json_too_and_do_not_pile_up(studio: Studio) -> None:
     cron = JsonCron(connection=studio.queues.redis, logging_level="WARNING")
-    job = cron.register(sweep_job, EVENTS, interval=1)
+    job = cron.register(sweep_job, EVENTS, interval=1, job_timeout=60)
     for _ in range(3):
         job.next_enqueue_time = None
         cron.enqueue_jobs()

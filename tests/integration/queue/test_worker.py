@@ -12,7 +12,8 @@ from redis import Redis
 
 from datagen.entrypoints import rq_tasks
 from datagen.errors import DeviceFault
-from datagen.queue.queues import GPU, Queues
+from datagen.queue.jobs import GPU
+from datagen.queue.queues import Queues
 from datagen.queue.worker import WORKER_TTL_SECONDS, _worker, run_worker
 from datagen.workflow.services import JobKind, JobRequest
 from stage import redis_server

@@ -14,7 +14,7 @@ import pytest
 
 from datagen.errors import StoreError, StoreMissing, StoreUnavailable
 from datagen.store.blob_store import BlobStore, digest_of
-from datagen.store.bounded import BoundedCalls
+from datagen.store.bounded import BoundedCalls, CallNotStarted
 from s3 import BUCKET, S3, s3_server
 
 pytest.importorskip("s3fs", reason="the extra s3 is not installed")
@@ -198,9 +198,26 @@ def test_call_whose_thread_cannot_be_started_leaves_its_place_to_others(monkeypa
     calls = BoundedCalls(1, "test")
     with monkeypatch.context() as full:
         full.setattr(threading.Thread, "start", refuse)
-        with pytest.raises(RuntimeError):
+        with pytest.raises(CallNotStarted, match="no more threads"):
             calls.call(lambda: 7, 10.0)
     assert calls.call(lambda: 7, 0.5) == 7
+
+
+def test_machine_without_threads_is_an_outage_of_the_store_and_over_with_the_next_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bare error of the thread ended a round as if the work were at fault."""
+    store = BlobStore(f"file://{tmp_path}/images")
+
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as full:
+        full.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(StoreUnavailable, match="can start no more threads") as caught:
+            store.put(DATA)
+    assert caught.value.reason == "this machine can start no more threads"
+    assert store.get(store.put(DATA)) == DATA
 
 
 def test_calls_that_never_return_do_not_use_up_all_threads() -> None:

@@ -30,8 +30,10 @@ from datagen.store import leases
 from datagen.store.blob_store import BlobStore
 from datagen.store.database import Database
 from datagen.store.tables import BatchKind, BatchRow, OutboxKind, OutboxRow, ShardRow, StudyRow, WorkState, now
-from datagen.workflow.backoff import making_proposals, persist, reading_inputs, try_again
+from datagen.workflow.backoff import persist
 from datagen.workflow.generation.shard_rendering import FittedEngineCache, render_shard
+from datagen.workflow.inputs.postponed_work import making_proposals, reading_inputs
+from datagen.workflow.leased_work import LeasedJob, Write, leased_work
 from datagen.workflow.outages import outage_of, shown
 from datagen.workflow.services import JobKind, JobRequest, Services
 from datagen.workflow.studies.maintenance import retry
@@ -155,6 +157,19 @@ def test_many_shards_that_wait_renew_the_page_once(studio: Studio, study: Study,
     studio.settle()
 
 
+class Failing(LeasedJob[OutboxRow]):
+    """A job that fails."""
+
+    table = OutboxRow
+    most_failures = 3
+
+    def __init__(self, fault: Exception) -> None:
+        self._fault = fault
+
+    def work(self, row: OutboxRow, lost: threading.Event) -> Write[OutboxRow]:
+        raise self._fault
+
+
 def test_waiting_is_not_counted_as_refusing(studio: Studio, study: Study) -> None:
     """A row that had waited for Label Studio a few times was given up at its first refusal."""
     row_id = study.outbox()[0].id
@@ -165,10 +180,7 @@ def test_waiting_is_not_counted_as_refusing(studio: Studio, study: Study) -> Non
         with studio.services.database.write() as session:
             row = session.get_one(OutboxRow, row_id)
             row.state, row.due_at = WorkState.PENDING, now()
-        with studio.services.database.write() as session:
-            claimed = leases.claim(session, OutboxRow, row_id, 60.0)
-        assert claimed is not None
-        try_again(studio.services, claimed, fault, most_attempts=3)
+        leased_work(studio.services, Failing(fault), row_id)
     with studio.rows() as session:
         row = session.get_one(OutboxRow, row_id)
         assert (str(row.state), leases.failures(row)) == ("pending", 2)

@@ -15,7 +15,7 @@ from typing import Any
 import structlog
 
 from datagen.domain.wording import counted
-from datagen.errors import LabelStudioError
+from datagen.errors import LabelStudioError, LabelStudioFault, LabelStudioMissing
 from datagen.label_studio.api.client import LabelStudio
 from datagen.label_studio.api.models import Task
 
@@ -81,25 +81,35 @@ def ensure_tasks(
     return {key: existing[key].id if key in existing else unsendable_ids[key] for key in wanted}
 
 
-def ensure_task_data(
-    client: LabelStudio,
-    task_id: int,
-    data: Mapping[str, Any],
-    predictions: Sequence[Mapping[str, Any]] | None = None,
-) -> None:
-    """Ensure that a task has this data (``datagen_key`` and ``batch`` are kept) and, if given, these predictions.
+def ensure_task_data(client: LabelStudio, project_id: int, task_id: int, batch: str, draft: TaskDraft) -> None:
+    """Ensure that a task of ``batch`` has the data of its draft.
 
-    Equal data and predictions are not written again, so that users who have the task open are not disturbed.
+    Equal data is not written again, so that users who have the task open are not disturbed. The task is read without
+    its annotations, because Label Studio cannot send a task of which one contains half a character. Data that it cannot
+    send is replaced.
 
     Raises:
         LabelStudioMissing: The task was deleted.
     """
-    task = client.task(task_id)
-    wanted = {name: task.data[name] for name in ("datagen_key", "batch") if name in task.data} | dict(data)
-    if task.data != wanted:
-        client.update_task_data(task_id, wanted)
-    if predictions is not None and not _same(client.predictions(task_id), predictions):
-        client.replace_predictions(task_id, predictions)
+    data = _body(draft, batch)["data"]
+    stored, is_sendable = _data_of(client, project_id, task_id)
+    if is_sendable and stored == data:
+        return
+    try:
+        client.update_task_data(task_id, data)
+    except LabelStudioFault:  # it may have stored the data, and failed to send the task in its answer
+        if _data_of(client, project_id, task_id) != (data, True):
+            raise
+
+
+def _data_of(client: LabelStudio, project_id: int, task_id: int) -> tuple[Mapping[str, Any], bool]:
+    """The data of a task, and whether Label Studio can send it."""
+    unsendable: list[int] = []
+    for task in client.tasks(project_id, ids=[task_id], annotations=False, unreadable=unsendable):
+        return task.data, True
+    if not unsendable:
+        raise LabelStudioMissing(f"Label Studio does not have task {task_id} in project {project_id}.")
+    return {}, False
 
 
 def _ensure_predictions(client: LabelStudio, task: Task, draft: TaskDraft) -> None:

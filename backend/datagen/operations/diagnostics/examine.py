@@ -17,7 +17,7 @@ from datagen.errors import DatagenError
 from datagen.operations.diagnostics import label_studio, parts, sharing
 from datagen.operations.diagnostics.finding import CheckFailed
 from datagen.settings import Settings
-from datagen.store.bounded import BoundedCalls
+from datagen.store.bounded import BoundedCalls, CallNotStarted
 from datagen.store.database import Database
 from datagen.store.tables import StudyRow
 from datagen.workflow.services import find_study
@@ -109,7 +109,7 @@ def _run(step: _Step, settings: Settings, roots: dict[str, str]) -> Check:
     except TimeoutError:
         roots[step.name] = step.name
         return Check(name=step.name, good=False, finding=f"did not answer within {LOOK_SECONDS:g} s; see that it runs")
-    except (CheckFailed, DatagenError) as error:
+    except (CheckFailed, DatagenError, CallNotStarted) as error:
         roots[step.name] = step.name
         return Check(name=step.name, good=False, finding=str(error))
 

@@ -21,8 +21,9 @@ from datagen.imaging.decoder_sandbox import DecoderSandbox
 from datagen.operations.diagnostics.finding import CheckFailed
 from datagen.queue import heartbeats
 from datagen.queue.gpu_availability import engine_problems
+from datagen.queue.jobs import ALL_QUEUES
 from datagen.queue.live_workers import live_workers
-from datagen.queue.queues import ALL_QUEUES, Queues, connect, explain_redis
+from datagen.queue.queues import Queues, connect, explain_redis
 from datagen.settings import Settings
 from datagen.store.blob_store import BlobStore
 from datagen.store.database import Database, explain

@@ -18,7 +18,7 @@ from datagen.learning.parameter_refinement import refine_for
 from datagen.store.tables import BatchKind, BatchRow, SpecRow, StudyRow
 from datagen.synthesis.engine import load_engine
 from datagen.workflow import decision_points
-from datagen.workflow.decisions import spec_versions
+from datagen.workflow.decisions import batch_end, spec_versions
 from datagen.workflow.decisions.transitions import advance, go_back
 from datagen.workflow.reviews import verdict_sync
 from datagen.workflow.services import UnitOfWork
@@ -137,24 +137,17 @@ def _approve(case: DecisionContext) -> BatchRow:
     spec = advance(case.unit, case.study, StudyEvent.APPROVE, case.who)
     if spec is None:
         raise Refused("“approve” needs a preview round; choose “build preview” first.")
-    return spec_versions.add_batch(
-        case.unit,
-        case.study,
-        spec,
-        BatchKind.RUN,
-        case.wish.checked_count(),
-        who=case.who,
-        shard_size=case.shard_size,
-        name=case.wish.name,
-        note=case.wish.note,
+    request = spec_versions.BatchRequest(
+        kind=BatchKind.RUN, count=case.wish.checked_count(), who=case.who, name=case.wish.name, note=case.wish.note
     )
+    return spec_versions.add_batch(case.unit, case.study, spec, request, case.shard_size)
 
 
 def _end(case: DecisionContext) -> None:
     advance(case.unit, case.study, case.wish.action, case.who)
     running = spec_versions.running_batch(case.unit.session, case.study.id)
     if running is not None:
-        spec_versions.cancel_batch(case.unit, running, f"cancelled by {case.who}")
+        batch_end.cancel(case.unit, running, f"cancelled by {case.who}")
         decision_points.republish_decisions(case.unit, running)
     if case.study.state is StudyState.COLLECTING and go_back(case.unit, case.study) is not None:
         decision_points.create_decision_point(case.unit, case.study)
@@ -173,4 +166,5 @@ def _add_round(case: DecisionContext, spec: Spec, parent: SpecRow | None, notes:
     """Add a version and its preview round of one shard, so that one job has all samples for the contact sheet."""
     row = spec_versions.add_version(case.unit, case.study, spec, parent=parent, who=case.who, notes=notes)
     size = case.study.preview_size
-    return spec_versions.add_batch(case.unit, case.study, row, BatchKind.ROUND, size, who=case.who, shard_size=size)
+    request = spec_versions.BatchRequest(kind=BatchKind.ROUND, count=size, who=case.who)
+    return spec_versions.add_batch(case.unit, case.study, row, request, shard_size=size)

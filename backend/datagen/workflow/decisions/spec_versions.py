@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from sqlalchemy import exists, func, select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from datagen.domain.inputs import Inputs
@@ -19,7 +20,8 @@ from datagen.workflow.services import LOCK, JobKind, UnitOfWork
 #: more than all workers of an installation claim at once, and small enough to write, list and cancel the shards within
 #: milliseconds.
 AHEAD = 200
-_UNFINISHED = (WorkState.PENDING, WorkState.RUNNING)
+#: States of a shard that is still to be rendered.
+UNFINISHED = (WorkState.PENDING, WorkState.RUNNING)
 
 
 def current_spec(session: Session, study_id: int) -> SpecRow | None:
@@ -78,38 +80,40 @@ def add_version(
     return row
 
 
-def add_batch(
-    unit: UnitOfWork,
-    study: StudyRow,
-    spec: SpecRow,
-    kind: BatchKind,
-    count: int,
-    *,
-    who: str,
-    shard_size: int,
-    name: str = "",
-    note: str = "",
-) -> BatchRow:
-    """Add and return a round or run of ``count`` samples, divided into shards (see ``add_shards``).
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchRequest:
+    """A round or run as a person requested it."""
+
+    kind: BatchKind
+    #: number of samples
+    count: int
+    who: str
+    #: empty: the kind and the number of the batch
+    name: str = ""
+    note: str = ""
+
+
+def add_batch(unit: UnitOfWork, study: StudyRow, spec: SpecRow, request: BatchRequest, shard_size: int) -> BatchRow:
+    """Add and return the requested round or run of a version, divided into shards (see ``add_shards``).
 
     Its sample indices follow those of the version's earlier batches.
     """
     session = unit.session
     number = session.scalar(
-        select(func.max(BatchRow.number)).where(BatchRow.study_id == study.id, BatchRow.kind == kind)
+        select(func.max(BatchRow.number)).where(BatchRow.study_id == study.id, BatchRow.kind == request.kind)
     )
     first = session.scalar(select(func.max(BatchRow.first + BatchRow.count)).where(BatchRow.spec_id == spec.id)) or 0
     batch = BatchRow(
         study_id=study.id,
         spec_id=spec.id,
-        kind=kind,
+        kind=request.kind,
         number=(number or 0) + 1,
-        name=name[:200] or f"{kind} {(number or 0) + 1}",
-        note=note[:2000],
+        name=request.name[:200] or f"{request.kind} {(number or 0) + 1}",
+        note=request.note[:2000],
         first=first,
-        count=count,
+        count=request.count,
         state=WorkState.RUNNING,
-        requested_by=who,
+        requested_by=request.who,
     )
     session.add(batch)
     session.flush()
@@ -126,11 +130,11 @@ def add_shards(unit: UnitOfWork, batch: BatchRow, shard_size: int, job_kind: Job
     """
     session = unit.session
     session.flush()
-    start, end = _sharded_until(session, batch), batch.first + batch.count
+    start, end = sharded_until(session, batch), batch.first + batch.count
     if start >= end:
         return
     unfinished = session.scalar(
-        select(func.count()).where(ShardRow.batch_id == batch.id, ShardRow.state.in_(_UNFINISHED))
+        select(func.count()).where(ShardRow.batch_id == batch.id, ShardRow.state.in_(UNFINISHED))
     )
     starts = range(start, end, shard_size)[: max(AHEAD - (unfinished or 0), 0)]
     shards = [ShardRow(batch_id=batch.id, start=first, stop=min(first + shard_size, end)) for first in starts]
@@ -140,27 +144,7 @@ def add_shards(unit: UnitOfWork, batch: BatchRow, shard_size: int, job_kind: Job
         unit.enqueue_after_commit(job_kind, shard.id)
 
 
-def is_rendered(session: Session, batch: BatchRow) -> bool:
-    """Return whether every sample of a batch is rendered."""
-    not_done = [state for state in WorkState if state is not WorkState.DONE]
-    return _is_sharded(session, batch) and not session.scalar(
-        select(exists().where(ShardRow.batch_id == batch.id, ShardRow.state.in_(not_done)))
-    )
-
-
-def is_published(session: Session, batch: BatchRow) -> bool:
-    """Return whether every sample of a batch is published as a task in Label Studio."""
-    return _is_sharded(session, batch) and not session.scalar(
-        select(exists().where(ShardRow.batch_id == batch.id, ShardRow.published_at.is_(None)))
-    )
-
-
-def _is_sharded(session: Session, batch: BatchRow) -> bool:
-    """Return whether every sample of a batch is in a shard."""
-    return _sharded_until(session, batch) >= batch.first + batch.count
-
-
-def _sharded_until(session: Session, batch: BatchRow) -> int:
+def sharded_until(session: Session, batch: BatchRow) -> int:
     """Return the index of the first sample of a batch that is in no shard yet."""
     last = select(ShardRow.stop).where(ShardRow.batch_id == batch.id).order_by(ShardRow.start.desc()).limit(1)
     return session.scalar(last) or batch.first
@@ -181,14 +165,3 @@ def running_batch(session: Session, study_id: int) -> BatchRow | None:
     return session.scalar(
         select(BatchRow).where(BatchRow.study_id == study_id, BatchRow.state == WorkState.RUNNING).limit(1)
     )
-
-
-def cancel_batch(unit: UnitOfWork, batch: BatchRow, reason: str) -> None:
-    """Cancel a batch and its unfinished shards; finished shards are kept."""
-    unit.session.refresh(batch, with_for_update=LOCK)  # keeps other workers from adding shards meanwhile
-    batch.state, batch.problem = WorkState.CANCELLED, reason[:1000]
-    unfinished = unit.session.scalars(
-        select(ShardRow).where(ShardRow.batch_id == batch.id, ShardRow.state.in_(_UNFINISHED))
-    )
-    for shard in unfinished:
-        shard.state, shard.token = WorkState.CANCELLED, None

@@ -5,12 +5,11 @@ The data that a decision needs from Label Studio is read before the transaction 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from datagen.domain.decision import Decision
 from datagen.domain.inputs import Inputs, ProjectKind
@@ -27,7 +26,7 @@ from datagen.workflow.decisions.actions import DecisionContext, apply, prepare
 from datagen.workflow.decisions.confirmation import check_confirmed
 from datagen.workflow.inputs.input_sync import refresh
 from datagen.workflow.inputs.unreadable_tasks import read_tasks
-from datagen.workflow.outages import outage_of
+from datagen.workflow.outages import Outage, outage_of
 from datagen.workflow.reviews import verdict_sync
 from datagen.workflow.services import Services, UnitOfWork
 
@@ -46,6 +45,37 @@ _FROZEN = (
 )
 
 
+class Submission(Protocol):
+    """The submission of a decision that may arrive several times: it is handled once."""
+
+    def point(self, session: Session) -> DecisionRow | None:
+        """Return the decision point that shows what becomes of the submission; None if none is open."""
+
+    def check(self, point: DecisionRow | None, wish: Decision) -> None:
+        """Accept the decision at this decision point.
+
+        Raises:
+            Refused: the point does not accept it; the message says why.
+        """
+
+    def accept(self, unit: UnitOfWork, point: DecisionRow | None) -> bool:
+        """Record, in the transaction that handles the submission, that it is handled.
+
+        Return False if it was handled before, or if another process handles it.
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionCommand:
+    """A person's decision about a study, from a decision task, a project's menu or the command line."""
+
+    study_id: int
+    decision: Decision
+    who: str
+    #: None for a decision that arrives once, from the command line
+    submission: Submission | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Form:
     """A submitted decision task: the decision point, the annotation, and the time of its update."""
@@ -53,6 +83,17 @@ class _Form:
     point_id: int
     annotation_id: int
     updated_at: str
+
+    def point(self, session: Session) -> DecisionRow:
+        """Return the decision point of the task."""
+        return session.get_one(DecisionRow, self.point_id, populate_existing=True)
+
+    def accept(self, unit: UnitOfWork, point: DecisionRow | None) -> bool:  # noqa: ARG002
+        """Record that this version of the annotation was handled; return False if it was handled before."""
+        if point is None or self.seen(point):
+            return False
+        point.answer = {**(point.answer or {}), str(self.annotation_id): self.updated_at}
+        return True
 
     def seen(self, point: DecisionRow) -> bool:
         """Return whether this version of the annotation was handled already."""
@@ -62,17 +103,13 @@ class _Form:
         """Return whether any version of the annotation was handled already."""
         return str(self.annotation_id) in (point.answer or {})
 
-    def mark(self, point: DecisionRow) -> None:
-        """Record that this version of the annotation was handled."""
-        point.answer = {**(point.answer or {}), str(self.annotation_id): self.updated_at}
-
-    def check(self, point: DecisionRow, wish: Decision) -> None:
+    def check(self, point: DecisionRow | None, wish: Decision) -> None:
         """Accept a further answer to an answered decision only if it ends the work that the decision started.
 
         Raises:
             Refused: the decision is answered, and the new answer is any other action.
         """
-        if point.action is None or wish.action in _ENDING_ACTIONS:
+        if point is None or point.action is None or wish.action in _ENDING_ACTIONS:
             return
         when = f"{point.answered_at:%Y-%m-%d %H:%M} UTC" if point.answered_at else "earlier"
         outcome = f"“{point.action}” was decided here by {point.answered_by} at {when}"
@@ -125,28 +162,36 @@ def handle_answer(services: Services, project_id: int, task: Task) -> None:
         _answer(services, point.study_id, form, annotation)
 
 
-def decide(
-    services: Services,
-    study_id: int,
-    wish: Decision,
-    who: str,
-    form: _Form | None = None,
-    once: Callable[[UnitOfWork], bool] | None = None,
-) -> None:
-    """Carry out the decision ``wish`` on a study.
+def submit(services: Services, command: DecisionCommand) -> None:
+    """Handle a decision of a person who does not wait for the answer, once: a refusal is shown on the decision task.
 
-    Args:
-        form: the submitted decision task that contains the decision, if any.
-        once: returns, inside the transaction, whether the decision is still to be carried out, and records that it
-            was; for a decision without a form that may arrive twice.
+    An outage is shown there too.
+
+    Raises:
+        Exception: an outage; the caller retries the decision.
+    """
+    try:
+        decide(services, command)
+    except DatagenError as fault:
+        if (outage := outage_of(fault)) is None:
+            _show_refusal(services, command.study_id, command.who, command.submission, fault)
+            return
+        if not isinstance(fault, LabelStudioUnavailable):  # without Label Studio no page can be updated
+            _show_outage(services, command, outage)
+        raise
+
+
+def decide(services: Services, command: DecisionCommand) -> None:
+    """Carry out a decision: the one way in which any decision changes a study.
 
     Raises:
         NotConfirmed: the consequences of the decision must be confirmed first.
         Refused, NotReady: the decision is not possible now; nothing was changed.
     """
-    if form is not None:
+    study_id, wish, submission = command.study_id, command.decision, command.submission
+    if submission is not None:
         with services.database.read() as session:  # refuses a late answer before anything is read
-            form.check(session.get_one(DecisionRow, form.point_id), wish)
+            submission.check(submission.point(session), wish)
     inputs = _read_prerequisites(services, study_id, wish)
     _check_engine(services, study_id, wish)
     check_confirmed(services, study_id, wish)
@@ -156,20 +201,17 @@ def decide(
             prepare(session, snapshot, wish, inputs, services.engine_parameters) if snapshot is not None else None
         )
     with services.unit() as unit:
-        if once is not None and not once(unit):
-            return
         study = unit.lock_study(study_id)
-        point = decision_points.get_open_decision(unit.session, study_id)
-        if form is not None:
-            point = unit.session.get_one(DecisionRow, form.point_id, populate_existing=True)
-            if form.seen(point):
-                return  # the webhook event and the reconciler handled it at the same time
-            form.check(point, wish)
+        point = _point_of(unit.session, study_id, submission)
+        if submission is not None:
+            if not submission.accept(unit, point):
+                return  # another process handled it meanwhile
+            submission.check(point, wish)
         case = DecisionContext(
             unit=unit,
             study=study,
             wish=wish,
-            who=who,
+            who=command.who,
             inputs=inputs,
             shard_size=services.shard_size,
             engine_parameters=services.engine_parameters,
@@ -179,17 +221,22 @@ def decide(
         audit_entry = str(wish.action) + (
             f" ({started.kind} {started.number}, {counted(started.count, 'image')})" if started else ""
         )
-        unit.note(study, who, audit_entry)
+        unit.note(study, command.who, audit_entry)
         if point is not None:
             if point.action is None:
-                point.action, point.answered_by, point.answered_at = wish.action, who, now()
+                point.action, point.answered_by, point.answered_at = wish.action, command.who, now()
                 point.started_id = started.id if started else None
-            if form is not None:
-                form.mark(point)
             point.problem = ""
             unit.add_to_outbox(study.id, OutboxKind.DECISION, point.id)
         if study.state in (StudyState.COLLECTING, StudyState.ACCEPTED, StudyState.STOPPED):
             decision_points.create_decision_point(unit, study)
+
+
+def _point_of(session: Session, study_id: int, submission: Submission | None) -> DecisionRow | None:
+    """Return the decision point that a decision answers; None if none is open."""
+    if submission is not None:
+        return submission.point(session)
+    return decision_points.get_open_decision(session, study_id)
 
 
 def _refuse_more(services: Services, study_id: int, point_id: int) -> None:
@@ -202,49 +249,40 @@ def _refuse_more(services: Services, study_id: int, point_id: int) -> None:
             unit.add_to_outbox(study_id, OutboxKind.DECISION, point_id)
 
 
-@contextmanager
-def showing_waits(services: Services, study_id: int, action: StudyEvent, point_id: int | None = None) -> Iterator[None]:
-    """Context manager that shows an outage that interrupts a decision on the decision task, by default the open one.
+def _show_outage(services: Services, command: DecisionCommand, outage: Outage) -> None:
+    """Show on the decision task which outage a decision waits for."""
+    sentence = f"“{command.decision.action}” {outage}; it is tried again by itself"[:1000]
+    with services.unit() as unit:
+        unit.lock_study(command.study_id)
+        point = _point_of(unit.session, command.study_id, command.submission)
+        if point is not None and point.problem != sentence:
+            point.problem = sentence
+            unit.add_to_outbox(command.study_id, OutboxKind.DECISION, point.id)
 
-    The error propagates, and the caller retries the decision.
-    """
-    try:
-        yield
-    except DatagenError as fault:
-        outage = outage_of(fault)
-        if outage is not None and not isinstance(
-            fault, LabelStudioUnavailable
-        ):  # without Label Studio no page can be updated
-            sentence = f"“{action}” {outage}; it is tried again by itself"
-            with services.unit() as unit:
-                unit.lock_study(study_id)
-                point = decision_points.get_open_decision(unit.session, study_id)
-                if point_id is not None:
-                    point = unit.session.get_one(DecisionRow, point_id, populate_existing=True)
-                if point is not None and point.problem != sentence:
-                    point.problem = sentence[:1000]
-                    unit.add_to_outbox(study_id, OutboxKind.DECISION, point.id)
-        raise
+
+def _show_refusal(
+    services: Services, study_id: int, who: str, submission: Submission | None, refusal: DatagenError
+) -> None:
+    """Show on the decision task why a decision was refused, once for each submission."""
+    with services.unit() as unit:
+        study = unit.lock_study(study_id)
+        point = _point_of(unit.session, study_id, submission)
+        if submission is not None and not submission.accept(unit, point):
+            return
+        unit.note(study, who, f"refused: {refusal}")
+        if point is not None:
+            point.problem = str(refusal)[:1000]
+            unit.add_to_outbox(study_id, OutboxKind.DECISION, point.id)
 
 
 def _answer(services: Services, study_id: int, form: _Form, annotation: Annotation) -> None:
-    """Handle one submitted form, once; store the message of a refusal."""
+    """Handle one submitted form, once."""
     try:
         wish = read_decision(annotation.result)
-        with showing_waits(services, study_id, wish.action, form.point_id):
-            decide(services, study_id, wish, annotation.completed_by, form)
-    except DatagenError as refusal:
-        if outage_of(refusal) is not None:
-            raise
-        with services.unit() as unit:
-            study = unit.lock_study(study_id)
-            point = unit.session.get_one(DecisionRow, form.point_id, populate_existing=True)
-            if form.seen(point):
-                return
-            form.mark(point)
-            point.problem = str(refusal)[:1000]
-            unit.add_to_outbox(study_id, OutboxKind.DECISION, form.point_id)
-            unit.note(study, annotation.completed_by, f"refused: {refusal}")
+    except DatagenError as refusal:  # the form is incomplete
+        _show_refusal(services, study_id, annotation.completed_by, form, refusal)
+        return
+    submit(services, DecisionCommand(study_id=study_id, decision=wish, who=annotation.completed_by, submission=form))
 
 
 def _read_prerequisites(services: Services, study_id: int, wish: Decision) -> Inputs:

@@ -1,4 +1,4 @@
-"""State transitions of a study and its version, caused by a decision or by the end of work."""
+"""State transitions of a study and its version, caused by a decision; ``batch_end`` has those of the end of work."""
 
 from __future__ import annotations
 
@@ -25,23 +25,6 @@ def advance(unit: UnitOfWork, study: StudyRow, event: StudyEvent, who: str) -> S
         spec.state, spec.decided_by, spec.decided_at = step.spec, who, now()
         review_tasks.request(unit, spec)
     return spec
-
-
-def conclude(unit: UnitOfWork, batch: BatchRow, event: StudyEvent) -> None:
-    """Apply the transition for the end of work on ``batch``, and create the next decision point."""
-    study = unit.lock_study(batch.study_id)
-    step = next_transition(study.state, event)
-    study.state = step.study
-    if step.spec is not None:
-        unit.session.get_one(SpecRow, batch.spec_id).state = step.spec
-    decision_points.republish_decisions(unit, batch)
-    earlier = go_back(unit, study) if step.back else None
-    if earlier is None:
-        decision_points.create_decision_point(unit, study, batch)
-        return
-    point = decision_points.create_decision_point(unit, study)
-    outcome = f"preview round {batch.number} could not be made, so version {earlier.version} is here again"
-    point.problem = f"{outcome}: {batch.problem}"[:1000]
 
 
 def revive(unit: UnitOfWork, study: StudyRow, batch: BatchRow, who: str) -> None:

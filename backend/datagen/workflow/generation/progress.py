@@ -22,16 +22,13 @@ from datagen.store.periodic_thread import run_periodically
 from datagen.store.tables import BatchRow, ShardRow
 from datagen.workflow import decision_points
 from datagen.workflow.decisions import spec_versions
+from datagen.workflow.leased_work import LeaseLost
 from datagen.workflow.services import Services
 
 log = structlog.get_logger()
 
 #: Seconds between two writes of the progress, which is then published to Label Studio.
 TELL_SECONDS = 5.0
-
-
-class LeaseLost(Exception):
-    """Another worker owns the shard now, or the shard was cancelled."""
 
 
 class _Progress(NamedTuple):

@@ -5,40 +5,40 @@ Rendering is deterministic: any worker produces the same bytes from the same spe
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import partial
 
 import structlog
 from sqlalchemy import select
 
 from datagen.domain.inputs import ImageRef
-from datagen.domain.lifecycle import StudyEvent
 from datagen.domain.sample import Sample
 from datagen.domain.spec import Spec
-from datagen.errors import BadPicture, DeviceFault, EngineError, StoreError
+from datagen.errors import BadPicture, EngineError, StoreError
 from datagen.imaging.codec import encode_mask, encode_png
 from datagen.store import leases
 from datagen.store.tables import BatchKind, BatchRow, OutboxKind, SampleRow, ShardRow, SpecRow, WorkState, now
-from datagen.synthesis.engine import FittedEngine, Progress, Rendered, load_engine
+from datagen.synthesis.engine import FitReport, FittedEngine, Progress, Rendered, load_engine
 from datagen.workflow import decision_points, sample_mapping
-from datagen.workflow.backoff import persist, wait_after
-from datagen.workflow.decisions import spec_versions
-from datagen.workflow.decisions.transitions import conclude
+from datagen.workflow.decisions import batch_end, spec_versions
 from datagen.workflow.generation import batch_status, run_warnings
 from datagen.workflow.generation.contact_sheet import RUN_CELLS, contact_sheet
 from datagen.workflow.generation.picture_cache import StoredPictures
-from datagen.workflow.generation.progress import LeaseLost, ProgressReporter, reporting_progress
-from datagen.workflow.outages import Outage, outage_of, shown
-from datagen.workflow.services import Services
+from datagen.workflow.generation.progress import ProgressReporter, reporting_progress
+from datagen.workflow.leased_work import LeasedJob, Write, leased_work
+from datagen.workflow.outages import Outage, shown
+from datagen.workflow.services import JobKind, Services, UnitOfWork
 
 log = structlog.get_logger()
 
 #: A shard is given up after this many failures that are internal errors or killed its worker.
 MOST_ATTEMPTS = 5
+#: Longest finding or warning that rows contain, characters.
+_LONGEST_LINE = 1000
 _WORKERS_DIED = (
     "rendering samples {first} to {last} killed its worker {times} times; see the end of the workers' log, and give "
     "them more memory, or use smaller images"
@@ -67,98 +67,182 @@ class FittedEngineCache:
         return self._fitted[spec.digest]
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Lease:
-    """The claimed shard with its batch and spec, as plain values."""
-
-    row: ShardRow
-    batch: BatchRow
-    spec: SpecRow
-
-
 def render_shard(services: Services, fitted_engines: FittedEngineCache, shard_id: int) -> None:
     """Render a shard if it is still pending. If it cannot be rendered, its batch fails with the reason."""
-    lease = _claim(services, shard_id)
-    if lease is None:
-        return
-    if leases.failures(lease.row) > MOST_ATTEMPTS:
-        first, last = lease.row.start, lease.row.stop - 1
-        _fail(services, lease, _WORKERS_DIED.format(first=first, last=last, times=MOST_ATTEMPTS))
-        return
-    try:
-        with (
-            leases.keep_renewed(services.database, lease.row, services.lease_seconds) as lost,
-            reporting_progress(services, lease.row, lease.batch, lost) as reporter,
-        ):
-            fitted = fitted_engines.fitted(Spec.from_json(lease.spec.body), reporter.fitting)
-            began = time.monotonic()  # excludes the fit, which happens once: the duration predicts that of other shards
-            samples = list(_render(services, lease, fitted, reporter))
-            sheet = None
-            if lease.row.start == lease.batch.first:  # a round has one shard; the sheet of a run shows its first images
-                sheet_samples = samples if lease.batch.kind == BatchKind.ROUND else samples[:RUN_CELLS]
-                sheet = contact_sheet(
-                    services.images, fitted_engines.pictures, [sample_mapping.sample_of(row) for row in sheet_samples]
-                )
-    except LeaseLost:
-        log.info("shard.lease_lost", shard=shard_id, batch=lease.batch.id)
-        return
-    except Exception as fault:
-        if (outage := outage_of(fault)) is not None:
-            persist(lambda: _wait(services, lease, outage))
-            return
-        if isinstance(fault, EngineError | StoreError | BadPicture):
-            reason = str(fault)
-            persist(lambda: _fail(services, lease, reason))
-            return
-        persist(partial(_try_again, services, lease, fault))
-        raise
-    report = fitted.report
-    warnings = [f"{run_warnings.WARNING}{warning}" for warning in report.warnings]
-    details = [f"{run_warnings.DETAIL}{detail}" for detail in report.details]
-    seconds = time.monotonic() - began
-    persist(
-        lambda: _finish(services, lease, samples, [*report.findings, *details, *warnings], warnings, sheet, seconds)
-    )
-    log.info(
-        "shard.rendered",
-        shard=shard_id,
-        batch=lease.batch.id,
-        version=lease.spec.version,
-        samples=len(samples),
-        seconds=round(seconds, 3),
-    )
+    leased_work(services, RenderJob(services, fitted_engines), shard_id)
 
 
-def _claim(services: Services, shard_id: int) -> _Lease | None:
-    with services.unit() as unit:
-        batch_id = unit.session.scalar(select(ShardRow.batch_id).where(ShardRow.id == shard_id))
+class RenderJob(LeasedJob[ShardRow]):
+    """The rendering of a shard."""
+
+    table = ShardRow
+    most_failures = MOST_ATTEMPTS
+    permanent_faults = (EngineError, StoreError, BadPicture)
+
+    def __init__(self, services: Services, fitted_engines: FittedEngineCache) -> None:
+        self._services, self._fitted_engines = services, fitted_engines
+        self.patience = services.outage_patience
+
+    def claim(self, unit: UnitOfWork, row_id: int, seconds: float) -> ShardRow | None:
+        """Claim the shard, unless its batch failed or was cancelled while another worker owned it."""
+        batch_id = unit.session.scalar(select(ShardRow.batch_id).where(ShardRow.id == row_id))
         if batch_id is None:
             return None
         batch = spec_versions.lock_batch(unit, batch_id)
-        shard = leases.claim(unit.session, ShardRow, shard_id, services.lease_seconds)
+        shard = super().claim(unit, row_id, seconds)
         if shard is None:
             return None
-        if batch.state != WorkState.RUNNING:  # it failed or was cancelled while another worker owned this shard
+        if batch.state != WorkState.RUNNING:
             shard.state = WorkState.CANCELLED
             return None
         shard.rendered_count = 0
         batch_status.clear(unit, batch, shard)  # the previous status is outdated
-        return _Lease(row=shard, batch=batch, spec=unit.session.get_one(SpecRow, batch.spec_id))
+        return shard
+
+    def lock(self, unit: UnitOfWork, row: ShardRow, *, gives_up: bool) -> None:
+        """Lock the batch, and the study if the batch is to fail."""
+        if gives_up:
+            unit.lock_study(unit.session.get_one(BatchRow, row.batch_id).study_id)
+        spec_versions.lock_batch(unit, row.batch_id)
+
+    def work(self, row: ShardRow, lost: threading.Event) -> Write[ShardRow]:
+        """Render the samples and store their images."""
+        with self._services.database.read() as session:
+            batch = session.get_one(BatchRow, row.batch_id)
+            spec = session.get_one(SpecRow, batch.spec_id)
+        with reporting_progress(self._services, row, batch, lost) as reporter:
+            fitted = self._fitted_engines.fitted(Spec.from_json(spec.body), reporter.fitting)
+            began = time.monotonic()  # excludes the fit, which happens once: the duration predicts that of other shards
+            samples = list(_render(self._services, row, batch, spec.version, fitted, reporter))
+            sheet = self._sheet(row, batch, samples)
+        rendered = RenderedShard(
+            samples=samples,
+            report=fitted.report,
+            sheet=sheet,
+            seconds=time.monotonic() - began,
+            # before the batch is locked, because it searches the installed engines
+            job_kind=spec_versions.shard_job_kind(str(spec.body["engine"])),
+        )
+        return partial(self.write, rendered)
+
+    def _sheet(self, row: ShardRow, batch: BatchRow, samples: Sequence[SampleRow]) -> str | None:
+        """Store the contact sheet of a batch, with its first shard; return its digest.
+
+        A round has one shard; the sheet of a run shows its first images.
+        """
+        if row.start != batch.first:
+            return None
+        shown_samples = samples if batch.kind == BatchKind.ROUND else samples[:RUN_CELLS]
+        return contact_sheet(
+            self._services.images,
+            self._fitted_engines.pictures,
+            [sample_mapping.sample_of(sample) for sample in shown_samples],
+        )
+
+    def write(self, rendered: RenderedShard, unit: UnitOfWork, row: ShardRow) -> None:
+        """Write the samples; the last shard of a batch ends its rendering."""
+        batch = unit.session.get_one(BatchRow, row.batch_id)
+        spec = unit.session.get_one(SpecRow, batch.spec_id)
+        unit.session.add_all(rendered.samples)
+        row.rendered_at, row.seconds = now(), rendered.seconds
+        if not spec.findings:
+            spec.findings = rendered.findings
+        if batch.kind == BatchKind.RUN:
+            known = set(spec.findings)
+            run_warnings.add(batch, (warning for warning in rendered.warnings if warning not in known))
+            run_warnings.add(batch, run_warnings.made_otherwise(unit.session, spec, rendered.samples))
+        batch.status_text, batch.fit_progress, batch.retry_at = "", 0.0, None
+        if batch.state == WorkState.RUNNING:
+            spec_versions.add_shards(unit, batch, self._services.shard_size, rendered.job_kind)
+        unit.session.flush()
+        if rendered.sheet is not None:
+            batch.sheet = rendered.sheet
+        if batch_end.is_rendered(unit.session, batch):
+            batch.rendered_at = now()
+        unit.add_to_outbox(batch.study_id, OutboxKind.SAMPLES, row.id)
+        decision_points.republish_decisions(unit, batch)
+        log.info(
+            "shard.rendered",
+            shard=row.id,
+            batch=batch.id,
+            version=spec.version,
+            samples=len(rendered.samples),
+            seconds=round(rendered.seconds, 3),
+        )
+
+    def waits(self, unit: UnitOfWork, row: ShardRow, outage: Outage) -> None:
+        """Show the outage, and the time of the next attempt."""
+        batch_status.say_outage(unit, unit.session.get_one(BatchRow, row.batch_id), outage, row.due_at)
+
+    def failed(self, unit: UnitOfWork, row: ShardRow) -> None:
+        """Show that rendering failed for a reason that people cannot remedy."""
+        batch_status.set_status(unit, unit.session.get_one(BatchRow, row.batch_id), batch_status.FAILED)
+
+    def gave_up(self, unit: UnitOfWork, row: ShardRow) -> None:
+        """Fail the shard's batch."""
+        batch_end.fail(unit, unit.session.get_one(BatchRow, row.batch_id), row.error)
+
+    def after_failures(self, row: ShardRow, fault: Exception) -> str:
+        """Return the reason, with the number of failures."""
+        return f"rendering failed {leases.failures(row)} times, last with {shown(fault)}"
+
+    def after_deaths(self, row: ShardRow) -> str:
+        """Return the reason, with the samples that were rendered."""
+        return _WORKERS_DIED.format(first=row.start, last=row.stop - 1, times=MOST_ATTEMPTS)
+
+    def after_patience(self, row: ShardRow, waited_for: str) -> str:
+        """Return the reason, with the command that resumes the batch."""
+        with self._services.database.read() as session:
+            study = session.get_one(BatchRow, row.batch_id).study.name
+        return f"{waited_for}; when it works again, run: datagen retry {study!r}"
 
 
-def _render(services: Services, lease: _Lease, fitted: FittedEngine, reporter: ProgressReporter) -> Iterator[SampleRow]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenderedShard:
+    """The result of rendering a shard."""
+
+    samples: Sequence[SampleRow]
+    #: of the engine's fit
+    report: FitReport
+    #: digest of the contact sheet; None if the shard is not the first of its batch
+    sheet: str | None
+    #: seconds that the rendering took, without the fit
+    seconds: float
+    #: of the batch's next shards
+    job_kind: JobKind
+
+    @property
+    def warnings(self) -> list[str]:
+        """The warnings of the fit, as rows contain them."""
+        return [f"{run_warnings.WARNING}{warning}"[:_LONGEST_LINE] for warning in self.report.warnings]
+
+    @property
+    def findings(self) -> list[str]:
+        """The findings, details and warnings of the fit, as rows contain them."""
+        details = [f"{run_warnings.DETAIL}{detail}" for detail in self.report.details]
+        return [*(line[:_LONGEST_LINE] for line in (*self.report.findings, *details)), *self.warnings]
+
+
+def _render(
+    services: Services,
+    shard: ShardRow,
+    batch: BatchRow,
+    version: int,
+    fitted: FittedEngine,
+    reporter: ProgressReporter,
+) -> Iterator[SampleRow]:
     reporter.rendering(0)
-    for number, rendered in enumerate(fitted.render(range(lease.row.start, lease.row.stop)), start=1):
+    for number, rendered in enumerate(fitted.render(range(shard.start, shard.stop)), start=1):
         sample = _store(services, rendered)
         index = sample.provenance.index
         yield SampleRow(
-            key=sample_mapping.key_of(lease.batch, lease.spec.version, index),
-            batch_id=lease.batch.id,
-            shard_id=lease.row.id,
+            key=sample_mapping.key_of(batch, version, index),
+            batch_id=batch.id,
+            shard_id=shard.id,
             index=index,
             body=sample_mapping.to_body(sample),
         )
-        if number < lease.row.stop - lease.row.start:
+        if number < shard.stop - shard.start:
             reporter.rendering(number)
 
 
@@ -171,101 +255,3 @@ def _store(services: Services, rendered: Rendered) -> Sample:
         instances=rendered.instances,
         provenance=rendered.provenance,
     )
-
-
-def _finish(
-    services: Services,
-    lease: _Lease,
-    samples: list[SampleRow],
-    findings: Sequence[str],
-    warnings: Sequence[str],
-    sheet: str | None,
-    seconds: float,
-) -> None:
-    """Write the samples, if this worker still owns the shard; the last shard of a batch ends its rendering."""
-    # before the lock, because it searches the installed engines
-    job_kind = spec_versions.shard_job_kind(str(lease.spec.body["engine"]))
-    with services.unit() as unit:
-        batch = spec_versions.lock_batch(unit, lease.batch.id)
-        shard = leases.get_if_owned(unit.session, ShardRow, lease.row.id, lease.row.token)
-        if shard is None:
-            log.info("shard.lease_lost", shard=lease.row.id, batch=lease.batch.id)
-            return
-        unit.session.add_all(samples)
-        leases.finish(shard)
-        shard.rendered_at, shard.seconds = now(), seconds
-        spec = unit.session.get_one(SpecRow, lease.spec.id)
-        if not spec.findings:
-            spec.findings = [line[:1000] for line in findings]
-        if batch.kind == BatchKind.RUN:
-            known = set(spec.findings)
-            run_warnings.add(batch, (line[:1000] for line in warnings if line[:1000] not in known))
-            run_warnings.add(batch, run_warnings.made_otherwise(unit.session, spec, samples))
-        batch.status_text, batch.fit_progress, batch.retry_at = "", 0.0, None
-        if batch.state == WorkState.RUNNING:
-            spec_versions.add_shards(unit, batch, services.shard_size, job_kind)
-        unit.session.flush()
-        if sheet is not None:
-            batch.sheet = sheet
-        if spec_versions.is_rendered(unit.session, batch):
-            batch.rendered_at = now()
-        unit.add_to_outbox(batch.study_id, OutboxKind.SAMPLES, shard.id)
-        decision_points.republish_decisions(unit, batch)
-
-
-def _wait(services: Services, lease: _Lease, outage: Outage) -> None:
-    """Release the shard until the next attempt after an outage.
-
-    Once the shard has waited for ``outage_patience``, its batch fails with the reason.
-    """
-    with services.unit() as unit:
-        batch = spec_versions.lock_batch(unit, lease.batch.id)
-        shard = leases.get_if_owned(unit.session, ShardRow, lease.row.id, lease.row.token)
-        if shard is None:
-            return
-        waited = now() - (shard.waiting_since or now())
-        if waited < services.outage_patience:
-            until = now() + timedelta(seconds=wait_after(shard.waits + 1))
-            leases.wait(shard, str(outage), until)
-            batch_status.say_outage(unit, batch, outage, until)
-            log.warning("shard.postponed", shard=shard.id, batch=batch.id, waits_for=outage.part, reason=outage.reason)
-            return
-        study = batch.study.name
-    waited_for = f"waited {waited.total_seconds() / 3600:.0f} hours for {outage.part}: {outage.reason}"
-    _fail(services, lease, f"{waited_for}; when it works again, run: datagen retry {study!r}")
-
-
-def _try_again(services: Services, lease: _Lease, fault: Exception) -> None:
-    """Release the shard after an internal error; after ``MOST_ATTEMPTS`` of them, its batch fails with the reason."""
-    failures = leases.failures(lease.row)
-    if failures >= MOST_ATTEMPTS:
-        _fail(services, lease, f"rendering failed {failures} times, last with {shown(fault)}")
-        return
-    with services.unit() as unit:
-        batch = spec_versions.lock_batch(unit, lease.batch.id)
-        row = leases.get_if_owned(unit.session, ShardRow, lease.row.id, lease.row.token)
-        if row is not None:
-            # a device fault concerns this process alone: another worker may claim the shard at once
-            seconds = 0.0 if isinstance(fault, DeviceFault) else wait_after(failures)
-            leases.postpone(row, shown(fault), now() + timedelta(seconds=seconds))
-            batch_status.set_status(unit, batch, batch_status.FAILED)
-
-
-def _fail(services: Services, lease: _Lease, reason: str) -> None:
-    """Fail the shard's batch. Finished shards are kept, and the decision task shows the reason."""
-    with services.unit() as unit:
-        unit.lock_study(lease.batch.study_id)
-        batch = spec_versions.lock_batch(unit, lease.batch.id)
-        shard = leases.get_if_owned(unit.session, ShardRow, lease.row.id, lease.row.token)
-        if shard is None:
-            return
-        leases.give_up(shard, reason)
-        if batch.state != WorkState.RUNNING:
-            return
-        batch.state, batch.problem = WorkState.FAILED, reason[:1000]
-        for other in unit.session.scalars(
-            select(ShardRow).where(ShardRow.batch_id == batch.id, ShardRow.state == WorkState.PENDING)
-        ):
-            other.state = WorkState.CANCELLED
-        conclude(unit, batch, StudyEvent.ROUND_FAILED if batch.kind == BatchKind.ROUND else StudyEvent.RUN_FAILED)
-    log.warning("shard.failed", shard=lease.row.id, batch=lease.batch.id, reason=reason)

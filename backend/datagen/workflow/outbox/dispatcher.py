@@ -6,16 +6,17 @@ is idempotent: a task is looked up by its key before it is created, so a killed 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 
 import structlog
 from sqlalchemy import func, select
 
 from datagen.domain.inputs import ProjectKind
-from datagen.domain.lifecycle import StudyEvent
 from datagen.domain.sample import Sample
-from datagen.errors import DatagenError, NotReady
+from datagen.errors import NotReady
 from datagen.label_studio.mapping.predictions import form_prediction, prediction
 from datagen.label_studio.projects import task_publisher
 from datagen.label_studio.projects.provisioning import ensure_preview_tabs
@@ -36,16 +37,14 @@ from datagen.store.tables import (
     now,
 )
 from datagen.workflow import decision_points
-from datagen.workflow.backoff import persist, try_again
 from datagen.workflow.decision_tasks import decision_page, decision_sheet
-from datagen.workflow.decisions import spec_versions
-from datagen.workflow.decisions.transitions import conclude
+from datagen.workflow.decisions import batch_end
 from datagen.workflow.inputs import unreadable_tasks
-from datagen.workflow.outages import outage_of
+from datagen.workflow.leased_work import LeasedJob, Write, leased_work
 from datagen.workflow.reviews import review_tasks
 from datagen.workflow.reviews.verdict_sync import batch_name
 from datagen.workflow.sample_mapping import sample_of, shown_number
-from datagen.workflow.services import JobKind, Services
+from datagen.workflow.services import JobKind, Services, UnitOfWork
 from datagen.workflow.study_options import options_of
 
 log = structlog.get_logger()
@@ -59,37 +58,34 @@ LEASES_TO_LAST_LOOK = 2
 
 def dispatch(services: Services, outbox_id: int) -> None:
     """Publish one outbox row to Label Studio, if it is still pending."""
-    with services.unit() as unit:
-        row = leases.claim(unit.session, OutboxRow, outbox_id, services.lease_seconds)
-    if row is None:
-        return
-    try:
-        with leases.keep_renewed(services.database, row, services.lease_seconds):
-            _PUBLISHERS[row.kind](services, row.subject_id)
-    except Exception as fault:
-        try_again(services, row, fault, most_attempts=MOST_REFUSALS, kind=row.kind)
-        if not isinstance(fault, DatagenError) and outage_of(fault) is None:
-            raise
-        return
-    persist(lambda: _end(services, row))
+    leased_work(services, _Publication(services), outbox_id)
 
 
-def _end(services: Services, row: OutboxRow) -> None:
-    """Mark an outbox row as done, or as due again."""
-    with services.unit() as unit:
-        current = leases.get_if_owned(unit.session, OutboxRow, row.id, row.token)
-        if current is None:
-            return
-        current.told_at = now()
-        if current.revision != row.revision:  # it changed during the publication
-            leases.postpone(current, "", now())
-            leases.start_afresh(current)
-            unit.enqueue_after_commit(JobKind.OUTBOX, current.id)
-        elif row.attempts > 1:  # a request of an earlier attempt may still create tasks: check once more
-            leases.postpone(current, "", now() + LEASES_TO_LAST_LOOK * timedelta(seconds=services.lease_seconds))
-            leases.start_afresh(current)
-        else:
-            leases.finish(current)
+class _Publication(LeasedJob[OutboxRow]):
+    """The publication of an outbox row."""
+
+    table = OutboxRow
+    most_failures = MOST_REFUSALS
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def work(self, row: OutboxRow, lost: threading.Event) -> Write[OutboxRow]:  # noqa: ARG002
+        """Publish the row."""
+        _PUBLISHERS[row.kind](self._services, row.subject_id)
+        return partial(self._end, row)
+
+    def _end(self, published: OutboxRow, unit: UnitOfWork, row: OutboxRow) -> None:
+        """Leave the row done, or make it due again."""
+        row.told_at = now()
+        if row.revision != published.revision:  # it changed during the publication
+            leases.postpone(row, "", now())
+            leases.start_afresh(row)
+            unit.enqueue_after_commit(JobKind.OUTBOX, row.id)
+        elif published.attempts > 1:  # a request of an earlier attempt may still create tasks: check once more
+            seconds = LEASES_TO_LAST_LOOK * self._services.lease_seconds
+            leases.postpone(row, "", now() + timedelta(seconds=seconds))
+            leases.start_afresh(row)
 
 
 def _publish_samples(services: Services, shard_id: int) -> None:
@@ -115,18 +111,12 @@ def _publish_samples(services: Services, shard_id: int) -> None:
         shard.published_at = now()
         unit.session.flush()
         batch = unit.session.get_one(BatchRow, batch.id, populate_existing=True)
-        if batch.state != WorkState.RUNNING or not spec_versions.is_published(unit.session, batch):
-            decision_points.republish_decisions(unit, batch)
-            if batch.kind == BatchKind.ROUND and batch.state != WorkState.RUNNING:
-                # the round ended before its tasks were created, so they are still open
-                unit.add_to_outbox(study.id, OutboxKind.REVIEW_TASKS, batch.id)
+        if batch_end.finish(unit, batch):
             return
-        batch.state, batch.published_at = WorkState.DONE, now()
-        if batch.kind == BatchKind.ROUND:
-            unit.add_to_outbox(study.id, OutboxKind.TABS, batch.id)
-            conclude(unit, batch, StudyEvent.ROUND_READY)
-        else:
-            conclude(unit, batch, StudyEvent.RUN_FINISHED)
+        decision_points.republish_decisions(unit, batch)
+        if batch.kind == BatchKind.ROUND and batch.state != WorkState.RUNNING:
+            # the round ended before its tasks were created, so they are still open
+            unit.add_to_outbox(study.id, OutboxKind.REVIEW_TASKS, batch.id)
 
 
 def _ensure_tasks(services: Services, project_id: int, name: str, drafts: Sequence[TaskDraft]) -> dict[str, int]:
@@ -175,7 +165,7 @@ def _publish_decision(services: Services, decision_id: int) -> None:
     draft = TaskDraft(key=key, data=data, predictions=[form_prediction(count=decision_page.SUGGESTED_COUNT)])
     task_id = _ensure_tasks(services, project_id, key, [draft])[key]
     if decision.task_id is not None:
-        task_publisher.ensure_task_data(services.label_studio, task_id, data)
+        task_publisher.ensure_task_data(services.label_studio, project_id, task_id, key, draft)
     if decision.task_id != task_id:  # the task is new, or a person deleted the old one
         with services.unit() as unit:
             unit.session.get_one(DecisionRow, decision_id).task_id = task_id

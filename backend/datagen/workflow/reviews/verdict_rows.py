@@ -8,8 +8,7 @@ kept per sample is bounded.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from types import MappingProxyType
+from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
@@ -41,6 +40,19 @@ _CONTENT_COLUMNS = ("opinion", "reasons", "comment")
 _KEYS_AT_A_TIME = 500
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TasksRead:
+    """Review tasks of a study, as they were read from Label Studio."""
+
+    tasks: Sequence[Task]
+    #: the study's ``verdict_changes`` when the reading began
+    as_of: int
+    #: task id by sample id, if ``tasks`` are all tasks of a round; an expected task that is missing was deleted
+    expected: Mapping[int, int | None] = field(default_factory=dict)
+    #: ids of tasks that exist but cannot be read
+    unreadable: Collection[int] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class _Reading:
     """The verdicts of one review task: the columns of each verdict by the id of its annotation."""
@@ -49,33 +61,23 @@ class _Reading:
     verdicts: Mapping[int, Mapping[str, Any]]
 
 
-def keep(
-    services: Services,
-    study_id: int,
-    tasks: Sequence[Task],
-    as_of: int,
-    expected: Mapping[int, int | None] = MappingProxyType({}),
-    unreadable: Collection[int] = (),
-) -> list[int]:
-    """Write the verdicts of these tasks, except for samples whose verdicts changed after ``as_of``.
+def keep(services: Services, study_id: int, read: TasksRead) -> list[int]:
+    """Write the verdicts of the tasks, except for samples whose verdicts changed after the reading began.
 
     Return the ids of the tasks of those samples.
-
-    Args:
-        expected: task id by sample id, if ``tasks`` are all tasks of a round; an expected task that is missing among
-            them was deleted.
-        unreadable: ids of tasks that exist but cannot be read.
 
     Raises:
         Refused: the study does not exist any more.
     """
-    readings = _readings_by_sample(services, study_id, tasks)
-    ids = sorted(readings.keys() | expected.keys())
+    readings = _readings_by_sample(services, study_id, read.tasks)
+    ids = sorted(readings.keys() | read.expected.keys())
     outdated: list[int] = []
     for start in range(0, len(ids), SAMPLES_AT_A_TIME):
+        sample_readings = {
+            sample_id: readings.get(sample_id, ()) for sample_id in ids[start : start + SAMPLES_AT_A_TIME]
+        }
         with services.unit() as unit:
-            sample_ids = ids[start : start + SAMPLES_AT_A_TIME]
-            outdated += _keep_samples(unit, study_id, sample_ids, readings, as_of, expected, unreadable)
+            outdated += _keep_samples(unit, study_id, sample_readings, read)
     return outdated
 
 
@@ -129,28 +131,23 @@ def _read(task: Task) -> _Reading:
 
 
 def _keep_samples(
-    unit: UnitOfWork,
-    study_id: int,
-    sample_ids: Sequence[int],
-    readings: Mapping[int, Sequence[_Reading]],
-    as_of: int,
-    expected: Mapping[int, int | None],
-    unreadable: Collection[int],
+    unit: UnitOfWork, study_id: int, readings: Mapping[int, Sequence[_Reading]], read: TasksRead
 ) -> list[int]:
+    """Write the verdicts of a few samples, whose tasks' readings are given by sample id; see ``keep``."""
     study = unit.lock_study(study_id)
     outdated: list[int] = []
     changed: list[SampleRow] = []
-    loaded = list(_load(unit.session, sample_ids))
+    loaded = list(_load(unit.session, list(readings)))
     for sample in loaded:
-        sample_readings = readings.get(sample.row.id, ())
+        sample_readings = readings[sample.row.id]
         read_task_ids = [reading.task_id for reading in sample_readings]
-        task_id = expected.get(sample.row.id)
-        if sample.row.verdict_change > as_of:
+        task_id = read.expected.get(sample.row.id)
+        if sample.row.verdict_change > read.as_of:
             outdated += read_task_ids if task_id is None else [*read_task_ids, task_id]
             continue
         changes = [sample.keep(reading) for reading in sample_readings]
-        if sample.row.id in expected:
-            changes.append(sample.forget(task_id, read_task_ids, unreadable))
+        if sample.row.id in read.expected:
+            changes.append(sample.forget(task_id, read_task_ids, read.unreadable))
         if any(changes):
             changed.append(sample.row)
     if changed:

@@ -38,7 +38,7 @@ from datagen.store.tables import (
 )
 from datagen.workflow.decision_points import project_of
 from datagen.workflow.inputs.unreadable_tasks import read_tasks
-from datagen.workflow.reviews.verdict_rows import NOWHERE, OPEN, keep
+from datagen.workflow.reviews.verdict_rows import NOWHERE, OPEN, TasksRead, keep
 from datagen.workflow.sample_mapping import steps_of
 from datagen.workflow.services import Services, UnitOfWork
 
@@ -124,7 +124,11 @@ def sync_round(services: Services, batch_id: int) -> None:
                 ).all()
             )
         tasks, unreadable = read_tasks(services, project_id, batch=batch_name(batch))
-        outdated = keep(services, batch.study_id, tasks, as_of, expected, unreadable)
+        outdated = keep(
+            services,
+            batch.study_id,
+            TasksRead(tasks=tasks, as_of=as_of, expected=expected, unreadable=unreadable),
+        )
 
 
 def sync(services: Services, project_id: int, **which: Any) -> None:
@@ -146,7 +150,7 @@ def sync(services: Services, project_id: int, **which: Any) -> None:
         if study is None:
             return  # deleted meanwhile
         tasks, unreadable = read_tasks(services, project_id, **which)
-        outdated = keep(services, study.id, tasks, study.verdict_changes, unreadable=unreadable)
+        outdated = keep(services, study.id, TasksRead(tasks=tasks, as_of=study.verdict_changes, unreadable=unreadable))
         if not outdated:
             return
         which = {"ids": outdated}

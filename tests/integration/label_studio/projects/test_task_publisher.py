@@ -187,28 +187,19 @@ def test_annotations_of_a_draft_come_with_it(client: LabelStudio, project: Proje
 
 def test_data_is_replaced_but_the_key_stays(client: LabelStudio, project: Project) -> None:
     made = ensure_tasks(client, project.id, "b", drafts(1))
-    ensure_task_data(client, made["b-0"], {"image": "/new.png"})
+    ensure_task_data(client, project.id, made["b-0"], "b", TaskDraft(key="b-0", data={"image": "/new.png"}))
     assert client.task(made["b-0"], project.id).data == {"image": "/new.png", "datagen_key": "b-0", "batch": "b"}
 
 
 def test_what_is_so_already_is_not_written_again(client: LabelStudio, project: Project) -> None:
     made = ensure_tasks(client, project.id, "b", drafts(1))
-    before = client.task(made["b-0"], project.id), client.predictions(made["b-0"])
-    ensure_task_data(client, made["b-0"], {"image": "/0.png"}, [PREDICTION])
-    after = client.task(made["b-0"], project.id), client.predictions(made["b-0"])
-    assert [one["id"] for one in before[1]] == [one["id"] for one in after[1]]
-    assert before[0] == after[0]
-
-
-def test_other_predictions_take_the_place_of_the_old(client: LabelStudio, project: Project) -> None:
-    made = ensure_tasks(client, project.id, "b", drafts(1))
-    other = {**PREDICTION, "score": 0.25}
-    ensure_task_data(client, made["b-0"], {"image": "/0.png"}, [other])
-    assert [one["score"] for one in client.predictions(made["b-0"])] == [0.25]
+    before = client.task(made["b-0"], project.id)
+    ensure_task_data(client, project.id, made["b-0"], "b", *drafts(1))
+    assert client.task(made["b-0"], project.id) == before  # its time of update too
 
 
 def test_a_task_that_somebody_deleted_is_missing(client: LabelStudio, project: Project) -> None:
     made = ensure_tasks(client, project.id, "b", drafts(2))
     client.delete_tasks(project.id, [made["b-0"]])
     with pytest.raises(LabelStudioMissing):
-        ensure_task_data(client, made["b-0"], {"image": "/0.png"})
+        ensure_task_data(client, project.id, made["b-0"], "b", *drafts(1))

@@ -13,7 +13,7 @@ from datagen.domain.decision import Decision
 from datagen.domain.lifecycle import StudyEvent, StudyState
 from datagen.entrypoints.bootstrap import build_services
 from datagen.errors import EngineError, Refused
-from datagen.queue.queues import GPU
+from datagen.queue.jobs import GPU
 from datagen.store.tables import SpecRow
 from datagen.synthesis.parameter_routing import remedy
 from datagen.workflow.decisions import submit
@@ -43,7 +43,10 @@ def with_parameters(studio: Studio, given: Mapping[str, object]) -> Iterator[Ser
 
 def build(services: Services, study: Study) -> SpecRow:
     """Build a preview and render it; its version."""
-    submit.decide(services, study.id, Decision(action=StudyEvent.BUILD_PREVIEW), "tester")
+    submit.decide(
+        services,
+        submit.DecisionCommand(study_id=study.id, decision=Decision(action=StudyEvent.BUILD_PREVIEW), who="tester"),
+    )
     study.studio.work(GPU)
     study.studio.settle()
     return study.specs()[-1]
@@ -126,7 +129,10 @@ def test_a_frozen_version_is_not_told_to_change_settings_that_do_not_reach_it(
         row = session.get_one(SpecRow, version.id)
         row.body = {**row.body, "engine": "diffusion", "parameters": {"diffusion": {"weights": "/moved/away"}}}
     with with_parameters(studio, {"weights": "/elsewhere"}) as services, pytest.raises(Refused) as refused:
-        submit.decide(services, own_study.id, Decision(action=action, count=2), "tester")
+        submit.decide(
+            services,
+            submit.DecisionCommand(study_id=own_study.id, decision=Decision(action=action, count=2), who="tester"),
+        )
     said = str(refused.value)
     assert "names the folder /moved/away, which is not on this machine" in said
     assert f"Version {version.version} was made with the engine “diffusion” and what it names" in said

@@ -139,7 +139,7 @@ def test_a_run_larger_than_the_setting_allows_is_refused_though_it_is_confirmed(
     services = replace(studio.services, max_run_images=5)
     wish = Decision(action=StudyEvent.APPROVE, count=6, confirmed=True)
     with pytest.raises(Refused, match=r"a run makes 1 to 5 \(DATAGEN_MAX_RUN_IMAGES\)"):
-        submit.decide(services, study.id, wish, "tester")
+        submit.decide(services, submit.DecisionCommand(study_id=study.id, decision=wish, who="tester"))
 
 
 @pytest.mark.integration

@@ -15,7 +15,7 @@ from sqlalchemy import select
 
 from datagen.domain.inputs import ProjectKind
 from datagen.label_studio.api.client import LabelStudio
-from datagen.queue.queues import EVENTS
+from datagen.queue.jobs import EVENTS
 from datagen.store import leases
 from datagen.store.tables import BatchKind, InboxRow, InputRow, StudyRow, now
 from datagen.workflow.events import reconciler, webhook_events

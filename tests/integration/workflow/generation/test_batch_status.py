@@ -12,7 +12,7 @@ from sqlalchemy import select
 from datagen.domain.decision import Decision
 from datagen.domain.lifecycle import StudyEvent
 from datagen.queue import heartbeats
-from datagen.queue.queues import GPU
+from datagen.queue.jobs import GPU
 from datagen.queue.recovery import sweep
 from datagen.queue.worker import _worker
 from datagen.store import leases
@@ -33,7 +33,10 @@ def build(study: Study, engine: str) -> tuple[BatchRow, ShardRow]:
     with study.studio.services.database.write() as session:
         session.get_one(StudyRow, study.id).engine = engine
     services = replace(study.studio.services, engine_problems=lambda engine, parameters: ())
-    submit.decide(services, study.id, Decision(action=StudyEvent.BUILD_PREVIEW), "tester")
+    submit.decide(
+        services,
+        submit.DecisionCommand(study_id=study.id, decision=Decision(action=StudyEvent.BUILD_PREVIEW), who="tester"),
+    )
     made = study.batches()[-1]
     with study.studio.rows() as session:
         return made, session.scalars(select(ShardRow).where(ShardRow.batch_id == made.id)).one()

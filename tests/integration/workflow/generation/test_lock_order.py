@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,18 +13,20 @@ from sqlalchemy import select, text
 
 from datagen.domain.lifecycle import SpecState, StudyState
 from datagen.entrypoints import bootstrap
+from datagen.errors import StoreUnavailable
 from datagen.store.database import Database
 from datagen.store.tables import BatchKind, BatchRow, SampleRow, ShardRow, SpecRow, StudyRow, WorkState
-from datagen.workflow.decisions import spec_versions
-from datagen.workflow.generation import batch_status, shard_rendering
+from datagen.synthesis.engine import FitReport
+from datagen.workflow.decisions import batch_end, spec_versions
+from datagen.workflow.generation import batch_status
 from datagen.workflow.generation.progress import ProgressReporter
-from datagen.workflow.generation.shard_rendering import _Lease
-from datagen.workflow.outages import Outage
-from datagen.workflow.services import Services
+from datagen.workflow.generation.shard_rendering import FittedEngineCache, RenderedShard, RenderJob
+from datagen.workflow.leased_work import Lease
+from datagen.workflow.services import JobKind, Services
 from stage.processes import wait_until
 from studio import PATIENCE_S, settings_of
 
-Work = Callable[[Services, _Lease], object]
+Work = Callable[[Lease[ShardRow]], object]
 
 
 @pytest.fixture
@@ -65,11 +68,11 @@ def services(postgres_url: str, tmp_path: Path) -> Iterator[Services]:
     made.label_studio.close()
 
 
-def held(services: Services) -> _Lease:
+def held(services: Services) -> Lease[ShardRow]:
     """The first shard, as a worker that renders it has it."""
     with services.database.read() as session:
-        shard, batch, spec = session.get_one(ShardRow, 1), session.get_one(BatchRow, 1), session.get_one(SpecRow, 1)
-        return _Lease(row=shard, batch=batch, spec=spec)
+        job = RenderJob(services, FittedEngineCache(services))
+        return Lease(services=services, job=job, row=session.get_one(ShardRow, 1))
 
 
 def is_waited_for(database: Database) -> bool:
@@ -78,24 +81,33 @@ def is_waited_for(database: Database) -> bool:
         return bool(session.scalar(text("SELECT EXISTS (SELECT 1 FROM pg_locks WHERE NOT granted)")))
 
 
-def finish(services: Services, lease: _Lease) -> None:
+def finish(lease: Lease[ShardRow]) -> None:
     made = [SampleRow(key="s1-v1-run1-0", batch_id=1, shard_id=1, index=0, body={})]
-    shard_rendering._finish(services, lease, made, [], [], None, 1.0)
+    rendered = RenderedShard(samples=made, report=FitReport(), sheet=None, seconds=1.0, job_kind=JobKind.SHARD)
+    assert isinstance(lease.job, RenderJob)
+    lease.finish(partial(lease.job.write, rendered))
 
 
-def dispatch(services: Services, lease: _Lease) -> None:
-    reporter = ProgressReporter(services, lease.row, lease.batch, threading.Event())
+def dispatch(lease: Lease[ShardRow]) -> None:
+    with lease.services.database.read() as session:
+        batch = session.get_one(BatchRow, 1)
+    reporter = ProgressReporter(lease.services, lease.row, batch, threading.Event())
     reporter.rendering(1)
     reporter.tell()
 
 
+def claim(lease: Lease[ShardRow]) -> None:
+    with lease.services.unit() as unit:
+        lease.job.claim(unit, 2, lease.services.lease_seconds)
+
+
 WORK: dict[str, Work] = {
-    "claim": lambda services, _lease: shard_rendering._claim(services, 2),
+    "claim": claim,
     "dispatch": dispatch,
     "finish": finish,
-    "wait": lambda services, lease: shard_rendering._wait(services, lease, Outage("the image store", "it is full")),
-    "try again": lambda services, lease: shard_rendering._try_again(services, lease, RuntimeError("broken")),
-    "fail": lambda services, lease: shard_rendering._fail(services, lease, "broken"),
+    "wait": lambda lease: lease.end_after(StoreUnavailable("the image store is full", "it is full")),
+    "try again": lambda lease: lease.end_after(RuntimeError("broken")),
+    "fail": lambda lease: lease.give_up("broken"),
 }
 
 
@@ -106,9 +118,9 @@ def test_cancelling_a_batch_meets_work_on_its_shards_without_deadlock(services: 
         with services.unit() as unit:
             unit.lock_study(1)
             batch = spec_versions.lock_batch(unit, 1)
-            worker = pool.submit(work, services, lease)
+            worker = pool.submit(work, lease)
             wait_until(lambda: is_waited_for(services.database), PATIENCE_S, "The worker's wait", every=0.02)
-            spec_versions.cancel_batch(unit, batch, "cancelled by tester")
+            batch_end.cancel(unit, batch, "cancelled by tester")
         worker.result(PATIENCE_S)
     with services.database.read() as session:
         assert list(session.scalars(select(ShardRow.state))) == [WorkState.CANCELLED] * 2
@@ -119,6 +131,6 @@ def test_work_on_a_batch_may_tell_label_studio_while_its_study_is_locked(service
     """Its outbox rows refer to the study, whose lock is held by somebody who may wait for the batch."""
     with ThreadPoolExecutor(1) as pool, services.unit() as unit:
         unit.lock_study(1)
-        pool.submit(finish, services, held(services)).result(PATIENCE_S)
+        pool.submit(finish, held(services)).result(PATIENCE_S)
         batch = spec_versions.lock_batch(unit, 1)
         assert batch.status_text == ""

@@ -214,11 +214,17 @@ def test_no_preview_is_built_while_pictures_are_still_being_read(
     monkeypatch.setattr(input_pictures, "READING_SECONDS", 1.0)
     way.treated["0.png"] = way.hang  # of every role, as Label Studio names uploads
     with pytest.raises(NotReady, match="still being read; ask again when this page no longer says so"):
-        submit.decide(services, study.id, Decision(action=StudyEvent.BUILD_PREVIEW), "ann")
+        submit.decide(
+            services,
+            submit.DecisionCommand(study_id=study.id, decision=Decision(action=StudyEvent.BUILD_PREVIEW), who="ann"),
+        )
     assert study.specs() == []
     way.treated.clear()
     monkeypatch.undo()
-    submit.decide(services, study.id, Decision(action=StudyEvent.BUILD_PREVIEW), "ann")
+    submit.decide(
+        services,
+        submit.DecisionCommand(study_id=study.id, decision=Decision(action=StudyEvent.BUILD_PREVIEW), who="ann"),
+    )
     assert len(study.specs()) == 1
     study.act(StudyEvent.CANCEL)
 

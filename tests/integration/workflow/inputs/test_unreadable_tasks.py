@@ -20,6 +20,7 @@ from datagen.label_studio.mapping.form_answers import is_closing
 from datagen.operations.diagnostics.finding import CheckFailed
 from datagen.operations.diagnostics.label_studio import check_tasks
 from datagen.store.tables import BatchKind, InputRow, OutboxKind, ProjectRow, ShardRow
+from datagen.workflow import decision_points
 from datagen.workflow.events.reconciler import reconcile
 from datagen.workflow.inputs import input_sync as reading
 from datagen.workflow.inputs import unreadable_tasks
@@ -232,6 +233,42 @@ def test_review_tasks_are_published_once_though_one_of_them_cannot_be_sent(studi
     )
     assert [row.error for row in study.outbox() if row.error] == []
     unreadable_tasks.discard(studio.services, study.name, [spoiled.id])
+
+
+def republish_decision(studio: Studio, study: Study) -> Task:
+    """Publish the open decision task anew; it as it is then, without its annotations."""
+    with studio.services.unit() as unit:
+        decision_points.republish_open_decision(unit, study.id)
+    studio.settle()
+    assert [row.error for row in study.outbox() if row.error] == []
+    return list(studio.client.tasks(study.projects[ProjectKind.DECISIONS], annotations=False))[-1]
+
+
+def test_a_decision_task_whose_data_cannot_be_sent_gets_its_data_back(studio: Studio, study: Study) -> None:
+    study.review()
+    decision = study.tasks(ProjectKind.DECISIONS)[-1]
+    spoil(studio, decision)
+    assert decision.id not in readable(study, ProjectKind.DECISIONS)
+    assert republish_decision(studio, study).data["datagen_key"] == decision.data["datagen_key"]
+    assert decision.id in readable(study, ProjectKind.DECISIONS)
+
+
+def test_a_decision_task_with_an_answer_that_cannot_be_sent_goes_on_showing_its_round(
+    studio: Studio, study: Study
+) -> None:
+    """Its publication was given up after eight attempts."""
+    study.review()
+    decision = study.tasks(ProjectKind.DECISIONS)[-1]
+    note = {"from_name": "note", "to_name": "summary", "type": "textarea", "value": {"text": ["so \ud800"]}}
+    assert post(studio, f"/api/tasks/{decision.id}/annotations/", {"result": [note]}).status_code == 500
+    studio.settle()
+    reconcile(studio.services)
+    study.judge(said("good"))
+    studio.settle()
+    shown = republish_decision(studio, study)
+    assert shown.id == decision.id
+    assert f"task {decision.id} of project" in str(shown.data)
+    unreadable_tasks.discard(studio.services, study.name, [decision.id])
 
 
 def test_an_input_whose_task_cannot_be_sent_any_more_stays_as_it_was_last_read(

@@ -10,7 +10,7 @@ from sqlalchemy import func, select, update
 
 from datagen.store.database import Database
 from datagen.store.tables import BatchRow, ShardRow, SpecRow, StudyRow, WorkState, now
-from datagen.workflow.decisions import spec_versions
+from datagen.workflow.decisions import batch_end, spec_versions
 from datagen.workflow.services import JobKind, UnitOfWork
 from run_approval import approve
 
@@ -63,7 +63,7 @@ def test_a_run_is_cut_as_it_goes_without_gap_or_double(database: Database, monke
     assert shards(database, batch_id) == [(0, 4), (4, 8), (8, 12)]
     with database.read() as session:
         batch = session.get_one(BatchRow, batch_id)
-        assert not spec_versions.is_rendered(session, batch)
+        assert not batch_end.is_rendered(session, batch)
     assert finish(database, batch_id, size=4)
     assert shards(database, batch_id)[-1] == (12, 16)
     assert finish(database, batch_id, size=10)  # DATAGEN_SHARD_SIZE was changed meanwhile
@@ -73,7 +73,7 @@ def test_a_run_is_cut_as_it_goes_without_gap_or_double(database: Database, monke
     assert [start for start, _ in cut] == [0, *(stop for _, stop in cut[:-1])]
     assert cut[-1][1] == 23
     with database.read() as session:
-        assert spec_versions.is_rendered(session, session.get_one(BatchRow, batch_id))
+        assert batch_end.is_rendered(session, session.get_one(BatchRow, batch_id))
 
 
 def test_a_run_is_not_made_while_samples_are_in_no_shard(database: Database) -> None:
@@ -82,16 +82,14 @@ def test_a_run_is_not_made_while_samples_are_in_no_shard(database: Database) -> 
         session.execute(update(ShardRow).values(state=WorkState.DONE, published_at=now()))
     with database.read() as session:
         batch = session.get_one(BatchRow, batch_id)
-        assert not spec_versions.is_rendered(session, batch)
-        assert not spec_versions.is_published(session, batch)
+        assert not batch_end.is_rendered(session, batch)
+        assert not batch_end.is_published(session, batch)
 
 
 def test_a_cancelled_run_is_cut_no_further(database: Database) -> None:
     batch_id, _, _ = approve(database, 1_000_000)
     with database.write() as session:
-        spec_versions.cancel_batch(
-            UnitOfWork(session=session), session.get_one(BatchRow, batch_id), "cancelled by tester"
-        )
+        batch_end.cancel(UnitOfWork(session=session), session.get_one(BatchRow, batch_id), "cancelled by tester")
     with database.read() as session:
         states = dict(session.execute(select(ShardRow.state, func.count()).group_by(ShardRow.state)).all())
     assert states == {WorkState.CANCELLED: spec_versions.AHEAD}

@@ -15,7 +15,7 @@ from datagen.entrypoints import bootstrap
 from datagen.label_studio.api.models import Annotation, Task
 from datagen.store.tables import BatchKind, BatchRow, SampleRow, ShardRow, SpecRow, StudyRow, VerdictRow, WorkState, now
 from datagen.workflow.reviews import verdict_sync
-from datagen.workflow.reviews.verdict_rows import MOST_VERDICTS, full_samples, keep
+from datagen.workflow.reviews.verdict_rows import MOST_VERDICTS, TasksRead, full_samples, keep
 from datagen.workflow.services import Services
 from studio import choice, settings_of
 
@@ -72,7 +72,7 @@ def seconds(services: Services, copies: int) -> float:
         with services.database.write() as session:
             session.execute(delete(VerdictRow))
         began = time.perf_counter()
-        keep(services, 1, tasks, as_of=1_000_000, expected={1: 1, 2: 2})
+        keep(services, 1, TasksRead(tasks=tasks, as_of=1_000_000, expected={1: 1, 2: 2}))
         took.append(time.perf_counter() - began)
     return min(took)
 
@@ -107,13 +107,15 @@ def test_counting_a_samples_verdicts_takes_time_in_proportion_to_them(services: 
 
 def test_verdicts_on_copies_are_kept_up_to_a_bound_and_none_on_the_task_itself_is_lost(services: Services) -> None:
     copies = [task(100 + number, opinion="bad") for number in range(MOST_VERDICTS + 50)]
-    keep(services, 1, copies, as_of=1_000_000)
-    keep(services, 1, [task(1), task(2, index=1), *copies], as_of=1_000_000, expected={1: 1, 2: 2})
+    keep(services, 1, TasksRead(tasks=copies, as_of=1_000_000))
+    keep(services, 1, TasksRead(tasks=[task(1), task(2, index=1), *copies], as_of=1_000_000, expected={1: 1, 2: 2}))
     with services.database.read() as session:
         kept = dict(session.execute(select(VerdictRow.opinion, func.count()).group_by(VerdictRow.opinion)).all())
         assert kept == {Opinion.GOOD: 2, Opinion.BAD: MOST_VERDICTS}
         assert full_samples(session, 1) == [0]
-    keep(services, 1, [task(1), task(2, index=1)], as_of=1_000_000, expected={1: 1, 2: 2})  # the copies are deleted
+    keep(
+        services, 1, TasksRead(tasks=[task(1), task(2, index=1)], as_of=1_000_000, expected={1: 1, 2: 2})
+    )  # the copies are deleted
     with services.database.read() as session:
         assert session.scalars(select(VerdictRow.annotation_id).order_by(VerdictRow.annotation_id)).all() == [
             10_001,
@@ -123,12 +125,12 @@ def test_verdicts_on_copies_are_kept_up_to_a_bound_and_none_on_the_task_itself_i
 
 
 def test_a_task_of_which_nothing_is_known_keeps_its_verdict_and_its_sample(services: Services) -> None:
-    keep(services, 1, [task(1), task(2, index=1)], as_of=1_000_000, expected={1: 1, 2: 2})
-    keep(services, 1, [task(1)], as_of=1_000_000, expected={1: 1, 2: 2}, unreadable=[2])
+    keep(services, 1, TasksRead(tasks=[task(1), task(2, index=1)], as_of=1_000_000, expected={1: 1, 2: 2}))
+    keep(services, 1, TasksRead(tasks=[task(1)], as_of=1_000_000, expected={1: 1, 2: 2}, unreadable=[2]))
     with services.database.read() as session:
         assert session.scalars(select(VerdictRow.task_id).order_by(VerdictRow.task_id)).all() == [1, 2]
         assert session.get_one(SampleRow, 2).task_id == 2
-    keep(services, 1, [task(1)], as_of=1_000_000, expected={1: 1, 2: 2})
+    keep(services, 1, TasksRead(tasks=[task(1)], as_of=1_000_000, expected={1: 1, 2: 2}))
     with services.database.read() as session:
         assert session.scalars(select(VerdictRow.task_id)).all() == [1]
         assert session.get_one(SampleRow, 2).task_id is None
@@ -137,6 +139,6 @@ def test_a_task_of_which_nothing_is_known_keeps_its_verdict_and_its_sample(servi
 def test_what_changed_after_the_reading_began_is_read_again(services: Services) -> None:
     with services.database.write() as session:
         session.get_one(SampleRow, 1).verdict_change = 5
-    assert keep(services, 1, [task(1), task(7), task(2, index=1)], as_of=4) == [1, 7]
+    assert keep(services, 1, TasksRead(tasks=[task(1), task(7), task(2, index=1)], as_of=4)) == [1, 7]
     with services.database.read() as session:
         assert session.scalars(select(VerdictRow.sample_id)).all() == [2]

@@ -1,0 +1,105 @@
+"""The registry of jobs: the function, the queue and the time limit of each job, and the rows or the time it runs for.
+
+Enqueueing, the workers' allow-list, recovery, the scheduler and the metrics all read this registry. A job is a function
+of ``entrypoints.rq_tasks`` and one entry here; RQ calls the function by name, so that module is not imported here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from datagen.queue import due_rows
+from datagen.store.tables import InboxRow, OutboxRow, ShardRow
+from datagen.workflow.services import JobKind
+
+#: Queue names, most urgent first: a worker that serves all queues takes an event before a shard.
+EVENTS, PUBLISHING, SYNTHESIS = "datagen-events", "datagen-publishing", "datagen-synthesis"
+ALL_QUEUES = (EVENTS, PUBLISHING, SYNTHESIS)
+#: Served only by workers with a GPU, which serve no other queue: they keep a loaded model ready instead.
+GPU = "datagen-gpu"
+
+_MODULE = "datagen.entrypoints.rq_tasks"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Job:
+    """A function that workers run, with its queue and its time limit."""
+
+    #: name of the function in ``entrypoints.rq_tasks``
+    function: str
+    queue: str
+    timeout_seconds: int
+
+    @property
+    def function_name(self) -> str:
+        """The full name of the function, by which RQ imports it."""
+        return f"{_MODULE}.{self.function}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowJob(_Job):
+    """A job that works on one row; its only argument is the row's id."""
+
+    #: the rows for which recovery enqueues the job: a job is lost when Redis is emptied or its worker is killed
+    due: due_rows.DueRows
+    #: the table that the job leases a row of, if it leases one
+    table: type[InboxRow | OutboxRow | ShardRow] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeriodicJob(_Job):
+    """A job that the scheduler enqueues at intervals; it has no argument."""
+
+    #: name of the setting with the interval, in seconds
+    interval_setting: str
+
+
+ROW_JOBS: Mapping[JobKind, RowJob] = {
+    JobKind.EVENT: RowJob(
+        function="handle_event", queue=EVENTS, timeout_seconds=300, due=due_rows.leased(InboxRow), table=InboxRow
+    ),
+    JobKind.INPUTS: RowJob(function="refresh_inputs", queue=EVENTS, timeout_seconds=900, due=due_rows.unread_inputs),
+    JobKind.PROPOSALS: RowJob(
+        function="propose", queue=SYNTHESIS, timeout_seconds=900, due=due_rows.postponed_proposals
+    ),
+    JobKind.OUTBOX: RowJob(
+        function="publish_outbox_row",
+        queue=PUBLISHING,
+        timeout_seconds=900,
+        due=due_rows.leased(OutboxRow),
+        table=OutboxRow,
+    ),
+    JobKind.SHARD: RowJob(
+        function="render",
+        queue=SYNTHESIS,
+        timeout_seconds=3600,
+        due=due_rows.shards(JobKind.SHARD),
+        table=ShardRow,
+    ),
+    JobKind.GPU_SHARD: RowJob(
+        function="render",
+        queue=GPU,
+        # fitting a model may come first, and a CPU takes minutes per picture; the watchdog ends a process that hangs
+        timeout_seconds=7 * 24 * 3600,
+        due=due_rows.shards(JobKind.GPU_SHARD),
+        table=ShardRow,
+    ),
+}
+
+PERIODIC_JOBS = (
+    PeriodicJob(function="sweep", queue=EVENTS, timeout_seconds=300, interval_setting="sweep_seconds"),
+    PeriodicJob(function="reconcile", queue=EVENTS, timeout_seconds=300, interval_setting="reconcile_seconds"),
+)
+
+#: The functions that a job may call, by their names in Redis.
+FUNCTION_NAMES = frozenset(job.function_name for job in (*ROW_JOBS.values(), *PERIODIC_JOBS))
+
+
+def leased_tables() -> dict[str, type[InboxRow | OutboxRow | ShardRow]]:
+    """Return job kind → table, once for each leased table; of several jobs of one table, the first is named."""
+    tables: dict[type[InboxRow | OutboxRow | ShardRow], str] = {}
+    for kind, job in ROW_JOBS.items():
+        if job.table is not None:
+            tables.setdefault(job.table, str(kind))
+    return {kind: table for table, kind in tables.items()}

@@ -1,0 +1,101 @@
+"""The end of a round or run: when it has ended, and what its end means for its shards, its study and its decisions.
+
+A batch is running until one of three functions ends it. It is done once every sample of it is a task in Label Studio,
+it fails with the first shard that is given up, and a decision cancels it. No other code ends a batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import exists, select
+from sqlalchemy.orm import Session
+
+from datagen.domain.lifecycle import StudyEvent, next_transition
+from datagen.store.tables import BatchKind, BatchRow, OutboxKind, ShardRow, SpecRow, WorkState, now
+from datagen.workflow import decision_points
+from datagen.workflow.decisions.spec_versions import UNFINISHED, sharded_until
+from datagen.workflow.decisions.transitions import go_back
+from datagen.workflow.services import LOCK, UnitOfWork
+
+_EVENTS = {
+    (BatchKind.ROUND, WorkState.DONE): StudyEvent.ROUND_READY,
+    (BatchKind.ROUND, WorkState.FAILED): StudyEvent.ROUND_FAILED,
+    (BatchKind.RUN, WorkState.DONE): StudyEvent.RUN_FINISHED,
+    (BatchKind.RUN, WorkState.FAILED): StudyEvent.RUN_FAILED,
+}
+
+
+def is_rendered(session: Session, batch: BatchRow) -> bool:
+    """Return whether every sample of a batch is rendered."""
+    not_done = [state for state in WorkState if state is not WorkState.DONE]
+    return _is_sharded(session, batch) and not session.scalar(
+        select(exists().where(ShardRow.batch_id == batch.id, ShardRow.state.in_(not_done)))
+    )
+
+
+def is_published(session: Session, batch: BatchRow) -> bool:
+    """Return whether every sample of a batch is published as a task in Label Studio."""
+    return _is_sharded(session, batch) and not session.scalar(
+        select(exists().where(ShardRow.batch_id == batch.id, ShardRow.published_at.is_(None)))
+    )
+
+
+def _is_sharded(session: Session, batch: BatchRow) -> bool:
+    """Return whether every sample of a batch is in a shard."""
+    return sharded_until(session, batch) >= batch.first + batch.count
+
+
+def finish(unit: UnitOfWork, batch: BatchRow) -> bool:
+    """End a running batch as done if all of it is published; return whether it ended."""
+    if batch.state != WorkState.RUNNING or not is_published(unit.session, batch):
+        return False
+    batch.published_at = now()
+    if batch.kind == BatchKind.ROUND:
+        unit.add_to_outbox(batch.study_id, OutboxKind.TABS, batch.id)
+    _conclude(unit, batch, WorkState.DONE)
+    return True
+
+
+def fail(unit: UnitOfWork, batch: BatchRow, reason: str) -> None:
+    """End a running batch as failed. Finished shards are kept, and the decision task shows the reason.
+
+    A shard that another worker renders at this moment is finished, and kept too.
+    """
+    if batch.state != WorkState.RUNNING:
+        return
+    batch.problem = reason[:1000]
+    _cancel_shards(unit, batch, [WorkState.PENDING])
+    _conclude(unit, batch, WorkState.FAILED)
+
+
+def cancel(unit: UnitOfWork, batch: BatchRow, reason: str) -> None:
+    """End a batch by a decision, which itself changes the study's state; finished shards are kept."""
+    unit.session.refresh(batch, with_for_update=LOCK)  # keeps other workers from adding shards meanwhile
+    batch.state, batch.problem = WorkState.CANCELLED, reason[:1000]
+    _cancel_shards(unit, batch, UNFINISHED)
+
+
+def _cancel_shards(unit: UnitOfWork, batch: BatchRow, states: Sequence[WorkState]) -> None:
+    """Cancel a batch's shards in these states; a worker that renders one of them has lost its lease."""
+    shards = unit.session.scalars(select(ShardRow).where(ShardRow.batch_id == batch.id, ShardRow.state.in_(states)))
+    for shard in shards:
+        shard.state, shard.token = WorkState.CANCELLED, None
+
+
+def _conclude(unit: UnitOfWork, batch: BatchRow, state: WorkState) -> None:
+    """End a batch in this state: apply the transition of its study, and create the next decision point."""
+    batch.state = state
+    study = unit.lock_study(batch.study_id)
+    step = next_transition(study.state, _EVENTS[batch.kind, state])
+    study.state = step.study
+    if step.spec is not None:
+        unit.session.get_one(SpecRow, batch.spec_id).state = step.spec
+    decision_points.republish_decisions(unit, batch)
+    earlier = go_back(unit, study) if step.back else None
+    if earlier is None:
+        decision_points.create_decision_point(unit, study, batch)
+        return
+    point = decision_points.create_decision_point(unit, study)
+    outcome = f"preview round {batch.number} could not be made, so version {earlier.version} is here again"
+    point.problem = f"{outcome}: {batch.problem}"[:1000]
