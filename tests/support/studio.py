@@ -120,10 +120,14 @@ def said(opinion: str, *reasons: str, comment: str = "") -> list[dict[str, Any]]
     return form
 
 
+#: Actions that may have to be confirmed; few tests judge before they refine or approve.
+CONFIRMED = (StudyEvent.REFINE, StudyEvent.APPROVE)
+
+
 def asked(action: str | None, *, count: Any = None, name: str = "", confirmed: bool = True) -> list[dict[str, Any]]:
-    """A filled decision form; an approval is confirmed unless the test says otherwise."""
+    """A filled decision form; what may have to be confirmed is confirmed unless the test says otherwise."""
     form = [choice("action", action, to="summary")] if action else []
-    if confirmed and action == StudyEvent.APPROVE:
+    if confirmed and action in CONFIRMED:
         form.append(choice("confirm", "I have looked", to="summary"))
     if count is not None:
         form.append({"from_name": "count", "to_name": "summary", "type": "number", "value": {"number": count}})
@@ -469,7 +473,7 @@ class Study:
 
     def act(self, action: StudyEvent, **form: Any) -> None:
         """Decide from the command line's side, without Label Studio's form."""
-        form.setdefault("confirmed", action is StudyEvent.APPROVE)
+        form.setdefault("confirmed", action in CONFIRMED)
         submit.decide(
             self.studio.services,
             submit.DecisionCommand(study_id=self.id, decision=Decision(action=action, **form), who="tester"),

@@ -19,9 +19,14 @@ def preview(name: Study) -> None:
     _decide(name, Decision(action=StudyEvent.BUILD_PREVIEW))
 
 
-def refine(name: Study) -> None:
+def refine(
+    name: Study,
+    confirm: Annotated[
+        bool, typer.Option("--confirm", "--yes", help="Confirm a refinement without a verdict: new samples alone.")
+    ] = False,
+) -> None:
     """Turn the verdicts into a child version and synthesize its preview round."""
-    _decide(name, Decision(action=StudyEvent.REFINE))
+    _decide(name, Decision(action=StudyEvent.REFINE, confirmed=confirm))
 
 
 def approve(

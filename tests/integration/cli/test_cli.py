@@ -229,7 +229,9 @@ def test_provisioning_changes_the_engine_only_where_one_is_set_and_says_so(studi
 def test_the_whole_loop_from_the_command_line(studio: Studio, tmp_path: Path) -> None:
     own = studio.open_study()
     studio.settle()
-    for arguments in (("preview", own.name), ("refine", own.name), ("approve", own.name, "--count", "2", "--confirm")):
+    steps = (("preview",), ("refine", "--confirm"), ("approve", "--count", "2", "--confirm"))
+    for command, *options in steps:
+        arguments = (command, own.name, *options)
         told = datagen(studio.environment, tmp_path, *arguments)
         assert told.returncode == 0, told.stderr
         assert "is under way; see the Decisions project or: datagen status" in told.stdout

@@ -71,13 +71,50 @@ def _large_run(services: Services, study: StudyRow, wish: Decision) -> str | Non
     return sentence
 
 
+def _nothing_judged(services: Services, study: StudyRow, wish: Decision) -> str | None:
+    """Check for a refinement of a version whose newest round has no verdict: it would use up a round."""
+    if wish.action is not StudyEvent.REFINE:
+        return None
+    newest = _newest_round(services, study.id)
+    if newest is None or newest.verdicts:
+        return None
+    return (
+        f"No image of preview round {newest.number} is judged yet, so “refine” would only make {newest.count:,} new "
+        "samples with the same settings. Judge some images in the project Previews first, then refine."
+    )
+
+
 def _little_judged(services: Services, study: StudyRow, wish: Decision) -> str | None:
     """Check for a version with few judged previews, or with few good ones among them."""
     if wish.action is not StudyEvent.APPROVE or study.state is not StudyState.REVIEWING:
         return None  # an accepted version was checked when it was accepted
     options = options_of(study)
+    newest = _newest_round(services, study.id)
+    if newest is None:
+        return None
+    enough = newest.judged >= (options.least_judged or 0) * newest.count
+    if enough and newest.good >= (options.least_good or 0) * newest.verdicts:
+        return None
+    basis = f"This approval stands on {newest.judged} of {counted(newest.count, 'preview')} judged"
+    return f"{basis}, {newest.good} of {counted(newest.verdicts, 'verdict')} good." if newest.verdicts else f"{basis}."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _JudgedRound:
+    """The newest round of a study's current version, and the numbers of its verdicts that count."""
+
+    number: int
+    #: number of samples
+    count: int
+    #: number of samples with a verdict
+    judged: int
+    verdicts: int
+    good: int
+
+
+def _newest_round(services: Services, study_id: int) -> _JudgedRound | None:
     with services.database.read() as session:
-        spec = current_spec(session, study.id)
+        spec = current_spec(session, study_id)
         newest = session.scalar(
             select(BatchRow)
             .where(BatchRow.spec_id == (spec.id if spec else None), BatchRow.kind == BatchKind.ROUND)
@@ -91,13 +128,13 @@ def _little_judged(services: Services, study: StudyRow, wish: Decision) -> str |
             .join(SampleRow, SampleRow.id == VerdictRow.sample_id)
             .where(SampleRow.batch_id == newest.id, verdict_sync.effective_verdicts())
         ).all()
-    judged = len({sample_id for sample_id, _ in verdicts})
-    good = sum(1 for _, opinion in verdicts if opinion == Opinion.GOOD)
-    enough = judged >= (options.least_judged or 0) * newest.count
-    if enough and good >= (options.least_good or 0) * len(verdicts):
-        return None
-    basis = f"This approval stands on {judged} of {counted(newest.count, 'preview')} judged"
-    return f"{basis}, {good} of {counted(len(verdicts), 'verdict')} good." if verdicts else f"{basis}."
+    return _JudgedRound(
+        number=newest.number,
+        count=newest.count,
+        judged=len({sample_id for sample_id, _ in verdicts}),
+        verdicts=len(verdicts),
+        good=sum(1 for _, opinion in verdicts if opinion == Opinion.GOOD),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,4 +178,4 @@ def _format_hours(hours: float) -> str:
     return f"{hours:.1f} h" if hours < 48 else f"{hours / 24:.1f} days"
 
 
-_CHECKS: Sequence[Callable[[Services, StudyRow, Decision], str | None]] = (_little_judged, _large_run)
+_CHECKS: Sequence[Callable[[Services, StudyRow, Decision], str | None]] = (_nothing_judged, _little_judged, _large_run)

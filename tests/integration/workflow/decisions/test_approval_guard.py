@@ -1,4 +1,4 @@
-"""An approval that stands on little has to be confirmed."""
+"""An approval that stands on little, and a refinement that stands on nothing, have to be confirmed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from datagen.domain.lifecycle import StudyEvent, StudyState
 from datagen.errors import NotConfirmed
-from datagen.store.tables import StudyRow
+from datagen.store.tables import BatchKind, StudyRow
 from studio import ROUND, Studio, Study, said
 
 pytestmark = pytest.mark.integration
@@ -17,10 +17,10 @@ pytest_plugins = ["studio_fixtures"]
 
 @pytest.fixture
 def reviewed(studio: Studio, study: Study) -> Iterator[Study]:
-    """A study whose newest round waits for verdicts; no run is left under way."""
+    """A study whose newest round waits for verdicts; no work is left under way."""
     study.review()
     yield study
-    if study.row().state == StudyState.GENERATING:
+    if study.row().state in (StudyState.PREVIEWING, StudyState.GENERATING):
         study.act(StudyEvent.CANCEL)
 
 
@@ -55,3 +55,21 @@ def test_the_study_says_which_shares_are_enough(studio: Studio, reviewed: Study)
     finally:
         with studio.services.database.write() as session:
             session.get_one(StudyRow, reviewed.id).least_judged = None
+
+
+def test_a_round_without_a_verdict_is_refined_only_when_confirmed(studio: Studio, reviewed: Study) -> None:
+    """Refine used up a round without a question, though there was nothing to refine by."""
+    number = reviewed.batches(BatchKind.ROUND)[-1].number
+    reviewed.decide("refine", confirmed=False)
+    page = reviewed.page()
+    assert f"No image of preview round {number} is judged yet, so “refine” would only make {ROUND} new samples" in page
+    assert "Judge some images in the project Previews first, then refine. To go on, tick “I have looked”" in page
+    assert (reviewed.row().state, len(reviewed.batches(BatchKind.ROUND))) == (StudyState.REVIEWING, number)
+    reviewed.act(StudyEvent.REFINE, confirmed=True)
+    assert reviewed.row().state == StudyState.PREVIEWING
+
+
+def test_one_verdict_is_enough_to_refine(studio: Studio, reviewed: Study) -> None:
+    reviewed.judge(said("bad", "too small"))
+    reviewed.act(StudyEvent.REFINE, confirmed=False)  # the verdict is read although no event announced it
+    assert reviewed.row().state == StudyState.PREVIEWING
