@@ -1,7 +1,9 @@
 """Derives the next spec's parameters from the verdicts on a preview round.
 
 The result is a pure function of the parameters and the judged samples. Every change comes with a sentence that names
-the parameter, its old and new value, and the number of verdicts for it. Comments are for people and are not evaluated.
+the parameter, its old and new value, and the number of verdicts for it. A change needs a minimum of evidence, and a
+sentence names the verdicts that do not reach it. Comments are for people and are not evaluated. Reasons on a good
+preview are notes and not faults: they change nothing.
 """
 
 from __future__ import annotations
@@ -9,12 +11,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from datagen.domain.spec import Json
 from datagen.domain.verdict import Opinion, Reason, Verdict
 from datagen.domain.wording import by_number, counted
+from datagen.learning.parameter_words import in_words
 from datagen.synthesis.composite.parameters import NAMES, RANGES, CompositeParameters
 from datagen.synthesis.engine import Engine
 
@@ -22,6 +25,11 @@ from datagen.synthesis.engine import Engine
 _LARGEST_FACTOR = 1.5
 #: Largest step by which one round changes values between 0 and 1.
 _LARGEST_STEP = 0.4
+#: Verdicts that have to agree before a setting moves; a quarter of all verdicts is enough where that is fewer.
+_LEAST_VERDICTS, _LEAST_SHARE = 2, 0.25
+#: A concept or blend loses weight only if the verdicts against it would be this rare by chance, were they spread evenly
+#: over all samples of the round (one-sided hypergeometric test).
+_LARGEST_CHANCE = 0.1
 #: Good verdicts credited to every concept or blend in advance, so that a single bad verdict does not decide.
 _CREDIT = 2.0
 #: Lower bound of a weight reduced by verdicts: a later round must be able to raise it again.
@@ -63,9 +71,22 @@ class _Tally:
         words = " or ".join(f"“{r.value}”" for r in reasons)
         return f"{count} of {counted(self.verdicts, 'verdict')} {by_number(count, 'says', 'say')} {words}"
 
+    def net(self, more: Reason, less: Reason | None = None) -> int:
+        """Return how many verdicts more give the reason ``more`` than ``less``."""
+        return self.reasons[more] - (self.reasons[less] if less else 0)
+
+    @property
+    def needed(self) -> int:
+        """How many verdicts have to ask for a change, beyond those that ask for its opposite."""
+        return min(_LEAST_VERDICTS, math.ceil(_LEAST_SHARE * self.verdicts))
+
+    def suffices(self, count: int) -> bool:
+        """Return whether so many verdicts are enough evidence to move a setting."""
+        return abs(count) >= self.needed
+
     def pull(self, more: Reason, less: Reason | None = None) -> float:
         """Return the demand for more (to 1) or less (to -1): the signed root of the net share of verdicts."""
-        net = self.reasons[more] - (self.reasons[less] if less else 0)
+        net = self.net(more, less)
         return math.copysign(math.sqrt(abs(net) / self.verdicts), net) if net else 0.0
 
 
@@ -120,29 +141,61 @@ def refine(
             parameters=after.to_json(),
             notes=(_NOTHING_JUDGED,),
         )
+    noted = _noted_on_good(judged)
     if not bad:
         after, notes = _reweigh(after, judged)
         every = f"All {counted(len(judged), 'verdict')} are good" if len(judged) > 1 else "The one verdict is good"
         return Refinement(
             parameters=after.to_json(),
-            notes=(f"{every}: the look stays as it was, and the new round shows new samples.", *notes),
+            notes=(f"{every}: the look stays as it was, and the new round shows new samples.", *notes, *noted),
         )
     tally = _Tally(Counter(reason for sample in bad for reason in sample.verdict.reasons), len(judged))
     notes = []
     for adjustment in _ADJUSTMENTS:
         after, new_notes = _adjusted(after, adjustment, tally, ignored)
         notes += new_notes
+    notes += _too_few(tally)
     after, new_notes = _next_mattes(after, judged)
     notes += new_notes
     after, new_notes = _reweigh(after, judged)
     notes += new_notes
+    if notes and replace(after, variety=before.variety) == before:
+        notes.insert(0, "No setting changed, and the new round shows new samples.")
     if not notes:
         notes.append(
             f"{len(bad)} of {counted(len(judged), 'verdict')} {by_number(len(bad), 'is', 'are')} bad, but without a "
             "reason that changes a setting: the next round shows new samples with the same settings. Choose what is "
             "wrong with each bad one, and the next refinement acts on it."
         )
-    return Refinement(parameters=after.to_json(), notes=tuple(notes))
+    return Refinement(parameters=after.to_json(), notes=(*notes, *noted))
+
+
+def _noted_on_good(judged: Sequence[ReviewedSample]) -> list[str]:
+    """Return a sentence about reasons on good previews, if there are any."""
+    count = sum(1 for sample in judged if sample.verdict.opinion is Opinion.GOOD and sample.verdict.reasons)
+    if not count:
+        return []
+    return [
+        f"What is ticked on {counted(count, 'good image')} changes nothing; to have it corrected, call the image bad."
+    ]
+
+
+def _too_few(tally: _Tally) -> list[str]:
+    """Return a sentence about reasons that too few verdicts agree on, if there are any."""
+    reasons = dict.fromkeys(
+        reason
+        for adjustment in _ADJUSTMENTS
+        if not tally.suffices(tally.net(*adjustment.reasons))
+        for reason in adjustment.reasons
+        if tally.reasons[reason]
+    )
+    if not reasons:
+        return []
+    given = ", ".join(f"“{reason.value}” ({tally.reasons[reason]} of {tally.verdicts})" for reason in reasons)
+    return [
+        f"Too few verdicts agree on {given} to change a setting: at least {tally.needed} "
+        f"{by_number(tally.needed, 'is', 'are')} needed, and that many more than for the opposite."
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +209,8 @@ class _Adjustment:
     more: str
     less: str
     wanted: Callable[[CompositeParameters, _Tally], float]
-    reasons: tuple[Reason, ...]
+    #: the reason for more (or for the change) and, if there is one, the opposite reason
+    reasons: tuple[Reason] | tuple[Reason, Reason]
 
 
 _ADJUSTMENTS = (
@@ -215,16 +269,19 @@ _ADJUSTMENTS = (
 def _adjusted(
     p: CompositeParameters, adjustment: _Adjustment, tally: _Tally, ignored: Collection[str]
 ) -> tuple[CompositeParameters, list[str]]:
-    """Return the parameters with one value changed within its range, and a note; no note if no verdict asks for it."""
+    """Return the parameters with one value changed within its range, and a note.
+
+    There is no note if too few verdicts ask for a change; see ``_too_few``.
+    """
     name, because = adjustment.name, tally.said(*adjustment.reasons)
     old, wanted = float(getattr(p, name)), adjustment.wanted(p, tally)
-    if math.isclose(old, wanted, abs_tol=1e-9):
+    if math.isclose(old, wanted, abs_tol=1e-9) or not tally.suffices(tally.net(*adjustment.reasons)):
         return p, []
-    label, change = name.replace("_", " "), adjustment.more if wanted > old else adjustment.less
+    label, change = in_words(name), adjustment.more if wanted > old else adjustment.less
     if name in ignored:
         return p, [
-            f"Nothing changes although {because}: this engine does not use the parameter {label}. Change the engine's "
-            "own parameters (DATAGEN_ENGINE_PARAMETERS), and build a preview."
+            f"Nothing changes although {because}: this engine does not use the setting “{label}”. Change the engine's "
+            "own settings (DATAGEN_ENGINE_PARAMETERS), and build a preview."
         ]
     low, high = RANGES[name]
     new = round(min(high, max(low, wanted)), 3)
@@ -247,52 +304,123 @@ def _next_mattes(p: CompositeParameters, judged: Sequence[ReviewedSample]) -> tu
                 good[key] += 1
             elif Reason.MASK_OFF in sample.verdict.reasons:
                 mask_off[key] += 1
-    moved = [key for key in sorted(mask_off) if mask_off[key] > good[key]]
+    moved, notes = list[str](), list[str]()
+    for key in sorted(mask_off):
+        off = f"{counted(mask_off[key], 'verdict')} {by_number(mask_off[key], 'says', 'say')} “{Reason.MASK_OFF.value}”"
+        evidence = f"{off} and {good[key]} {by_number(good[key], 'is', 'are')} good"
+        remedy = "draw its outline in the project Concepts and build a preview."
+        if mask_off[key] < _LEAST_VERDICTS:
+            notes.append(
+                f"Concept {names[key]} is cut out as before: {off}, and at least {_LEAST_VERDICTS} are needed. If its "
+                f"label is off, {remedy}"
+            )
+        elif mask_off[key] <= good[key]:
+            notes.append(f"Concept {names[key]} is cut out as before: {evidence}. If its label is off, {remedy}")
+        else:
+            moved.append(key)
+            notes.append(
+                f"Concept {names[key]} is cut out in another way, because {evidence}. If its label is still off in the "
+                f"next round, {remedy}"
+            )
     if not moved:
-        return p, []
+        return p, notes
     choices = {**p.matte_choices, **{key: p.matte_choices.get(key, 0) + 1 for key in moved}}
-    notes = [
-        f"Concept {names[key]} is cut out in another way, because {counted(mask_off[key], 'verdict')} "
-        f"{by_number(mask_off[key], 'says', 'say')} “{Reason.MASK_OFF.value}” and {good[key]} "
-        f"{by_number(good[key], 'is', 'are')} good. If its label is still off in the next round, draw its outline in "
-        "the project Concepts and build a preview."
-        for key in moved
-    ]
     return replace(p, matte_choices=choices), notes
 
 
+@dataclass(slots=True)
+class _Uses:
+    """The verdicts for and against each concept, or each blend, and those of the whole round."""
+
+    names: dict[str, str] = field(default_factory=dict)
+    good: Counter[str] = field(default_factory=Counter)
+    bad: Counter[str] = field(default_factory=Counter)
+    all_good: int = 0
+    all_bad: int = 0
+
+    def stands_out(self, key: str) -> bool:
+        """Return whether enough verdicts are against it, and more than chance would put on it."""
+        return self.bad[key] >= _LEAST_VERDICTS and self._chance(key) <= _LARGEST_CHANCE
+
+    def evidence(self, key: str) -> str:
+        """Return a sentence part such as "3 of 4 verdicts on it speak against it, and 1 of the other 16"."""
+        count = self.bad[key] + self.good[key]
+        others = self.all_bad + self.all_good - count
+        compared = f", and {self.all_bad - self.bad[key]} of the other {others}" if others else ""
+        verb = by_number(self.bad[key], "speaks", "speak")
+        return f"{self.bad[key]} of {counted(count, 'verdict')} on it {verb} against it{compared}"
+
+    def _chance(self, key: str) -> float:
+        """Return the probability of as many verdicts against it or more, if they fell on the samples at random."""
+        drawn = self.bad[key] + self.good[key]
+        ways = sum(
+            math.comb(self.all_bad, bad) * math.comb(self.all_good, drawn - bad)
+            for bad in range(self.bad[key], min(drawn, self.all_bad) + 1)
+        )
+        return ways / math.comb(self.all_bad + self.all_good, drawn)
+
+
 def _reweigh(p: CompositeParameters, judged: Sequence[ReviewedSample]) -> tuple[CompositeParameters, list[str]]:
-    """Reduce the weights of concepts and blends with bad verdicts, by the share of their verdicts that are good."""
+    """Change the weights of concepts and blends by the share of their verdicts that are good.
+
+    A weight falls where the verdicts against it stand out from the others of the round, and rises again, up to the full
+    weight, with good verdicts alone.
+    """
     notes: list[str] = []
     tables = (
         ("concept", "Concept", _AGAINST_CONCEPT, dict(p.concept_weights)),
         ("blend", "Blending", _AGAINST_BLEND, dict(p.blend_weights)),
     )
     for step, word, reasons_against, weights in tables:
-        good, bad, names = Counter[str](), Counter[str](), dict[str, str]()
-        for sample in judged:
-            used = _used_names(sample, step)
-            names |= used
-            if sample.verdict.opinion is Opinion.GOOD:
-                good.update(used.keys())
-            elif not sample.verdict.reasons or sample.verdict.reasons & reasons_against:
-                bad.update(used.keys())
-        for key in sorted(names):
-            old = weights.get(key, 1.0)
-            # good verdicts restore the weight that earlier rounds took away, up to the full weight
-            good_share = (_CREDIT + good[key]) / (_CREDIT + good[key] + bad[key])
-            new = old * good_share if bad[key] else min(max(old, 1.0), old * (1 + good[key] / (good[key] + _CREDIT)))
+        uses = _uses(judged, step, reasons_against)
+        for key in sorted(uses.names):
+            old, good, bad = weights.get(key, 1.0), uses.good[key], uses.bad[key]
+            if uses.stands_out(key):
+                new = old * (_CREDIT + good) / (_CREDIT + good + bad)
+            elif not bad and good >= _LEAST_VERDICTS:
+                new = min(max(old, 1.0), old * (1 + good / (good + _CREDIT)))
+            else:
+                continue
             new = round(max(new, min(old, _LEAST_WEIGHT)), 3)
             if abs(new - old) <= _SMALLEST_CHANGE * old:
                 continue
             weights[key] = new
             notes.append(
-                f"{word} {names[key]} is used {'less' if new < old else 'more'} often (weight {old:.2f} → {new:.2f}), "
-                f"because {counted(bad[key], 'verdict')} {by_number(bad[key], 'speaks', 'speak')} against it, "
-                f"{good[key]} for it."
+                f"{word} {uses.names[key]} is used {'less' if new < old else 'more'} often (weight {old:.2f} → "
+                f"{new:.2f}), because {uses.evidence(key)}."
             )
         p = replace(p, concept_weights=weights) if step == "concept" else replace(p, blend_weights=weights)
-    return p, notes
+    return p, notes or _against_none(judged)
+
+
+def _uses(judged: Sequence[ReviewedSample], step: str, reasons_against: Collection[Reason]) -> _Uses:
+    """Count the verdicts by what their samples used at a step; a bad verdict without reasons is against all of it."""
+    uses = _Uses()
+    for sample in judged:
+        names = _used_names(sample, step)
+        uses.names |= names
+        if sample.verdict.opinion is Opinion.GOOD:
+            uses.good.update(names.keys())
+            uses.all_good += 1
+        elif not sample.verdict.reasons or sample.verdict.reasons.intersection(reasons_against):
+            uses.bad.update(names.keys())
+            uses.all_bad += 1
+    return uses
+
+
+def _against_none(judged: Sequence[ReviewedSample]) -> list[str]:
+    """Return a sentence about “does not look like it”, which changes weights alone, where no weight changed."""
+    count = sum(
+        1 for sample in judged if sample.verdict.opinion is Opinion.BAD and Reason.WRONG_LOOK in sample.verdict.reasons
+    )
+    if not count:
+        return []
+    return [
+        f"No concept and no blending is used less often although {counted(count, 'verdict')} "
+        f"{by_number(count, 'says', 'say')} “{Reason.WRONG_LOOK.value}”: at least {_LEAST_VERDICTS} have to be "
+        "against the same one, and clearly more than against the others. If all look wrong, add other concept photos "
+        "and build a preview."
+    ]
 
 
 def _used_names(sample: ReviewedSample, step: str) -> dict[str, str]:

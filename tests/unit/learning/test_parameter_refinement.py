@@ -9,7 +9,8 @@ import pytest
 from datagen.domain.verdict import Opinion, Reason, Verdict
 from datagen.errors import EngineError
 from datagen.learning.parameter_refinement import ReviewedSample, refine, refine_for
-from datagen.synthesis.composite.parameters import RANGES, CompositeParameters
+from datagen.learning.parameter_words import in_words, listed
+from datagen.synthesis.composite.parameters import NAMES, RANGES, CompositeParameters
 from datagen.synthesis.engine import Engine
 
 
@@ -33,14 +34,14 @@ def judged(opinion, *reasons, concept="aaaa:0", blend="soft"):
     ],
 )
 def test_each_reason_turns_what_it_complains_of(reason, name, direction):
-    few = refine({}, [judged("bad", reason)] + [judged("good")] * 9)
+    few = refine({}, [judged("bad", reason)] * 2 + [judged("good")] * 8)
     many = refine({}, [judged("bad", reason)] * 10)
     before, a_bit, a_lot = (
         getattr(CompositeParameters.from_json(p), name) for p in ({}, few.parameters, many.parameters)
     )
     assert 0 < direction * (a_bit - before) < direction * (a_lot - before)
-    told = [note for note in few.notes if f"({name.replace('_', ' ')} " in note]
-    assert [note.partition(", because ")[2][:21] for note in told] == ["1 of 10 verdicts says"]
+    told = [note for note in few.notes if f"({in_words(name)} " in note]
+    assert [note.partition(", because ")[2][:20] for note in told] == ["2 of 10 verdicts say"]
 
 
 def test_what_an_engine_does_not_go_by_is_not_said_to_change():
@@ -49,7 +50,7 @@ def test_what_an_engine_does_not_go_by_is_not_said_to_change():
     assert "contrast" not in refined.parameters
     assert refined.parameters["size_factor"] > 1
     assert any(
-        "1 of 1 verdict says “cannot be seen” or “too strong”: this engine does not use the parameter contrast" in note
+        "1 of 1 verdict says “cannot be seen” or “too strong”: this engine does not use the setting “contrast”" in note
         for note in refined.notes
     )
 
@@ -70,7 +71,8 @@ def test_a_bad_concept_is_used_less_and_wins_back_with_goods():
     first = refine({}, [judged("bad", Reason.WRONG_LOOK, concept="bad:0")] * 3 + [judged("good", concept="ok:0")] * 3)
     weights = first.parameters["concept_weights"]
     assert weights["bad:0"] < 1
-    assert any("photo.png" in note and "3 verdicts speak against it" in note for note in first.notes)
+    told = "3 of 3 verdicts on it speak against it, and 0 of the other 3."
+    assert any("photo.png" in note and note.endswith(told) for note in first.notes)
     second = refine(first.parameters, [judged("good", concept="bad:0")] * 3)
     assert second.parameters["concept_weights"]["bad:0"] > weights["bad:0"]
 
@@ -78,13 +80,14 @@ def test_a_bad_concept_is_used_less_and_wins_back_with_goods():
 def test_no_weight_reaches_zero():
     parameters = {}
     for _ in range(10):
-        parameters = refine(parameters, [judged("bad")] * 20).parameters
+        bad, good = [judged("bad")] * 10, [judged("good", concept="ok:0", blend="sharp")] * 10
+        parameters = refine(parameters, bad + good).parameters
     assert parameters["concept_weights"]["aaaa:0"] > 0
     assert parameters["blend_weights"]["soft"] > 0
 
 
 def test_edges_speak_against_the_blend_and_not_the_concept():
-    refined = refine({}, [judged("bad", Reason.EDGES_SHOW)] * 2)
+    refined = refine({}, [judged("bad", Reason.EDGES_SHOW)] * 2 + [judged("good", blend="sharp")] * 4)
     assert refined.parameters["blend_weights"]["soft"] < 1
     assert "concept_weights" not in refined.parameters
 
@@ -96,6 +99,78 @@ def test_a_label_that_is_off_gets_the_next_matte():
     assert note.startswith("Concept photo.png, box 1 ")
     assert "because 2 verdicts say “label is off” and 1 is good" in note
     assert note.endswith("draw its outline in the project Concepts and build a preview.")
+
+
+def test_one_verdict_of_many_moves_no_setting_and_is_named():
+    refined = refine({}, [judged("bad", Reason.TOO_SMALL)] + [judged("good")] * 9)
+    assert "size_factor" not in refined.parameters
+    assert refined.notes == (
+        "No setting changed, and the new round shows new samples.",
+        "Too few verdicts agree on “too small” (1 of 10) to change a setting: at least 2 are needed, and that many "
+        "more than for the opposite.",
+    )
+
+
+def test_reasons_that_oppose_each_other_are_named():
+    """Two reviewers who asked for the opposite read nothing about it."""
+    refined = refine({}, [judged("bad", Reason.TOO_SMALL), judged("bad", Reason.TOO_LARGE)])
+    assert any("agree on “too small” (1 of 2), “too large” (1 of 2) to change" in note for note in refined.notes)
+
+
+def test_one_of_two_verdicts_is_no_evidence_against_a_blend():
+    """“Blending X is used less often, because 1 speaks against it, 1 for it” convinced nobody."""
+    sharp = [judged("good", blend="sharp", concept=f"{n}:0") for n in range(6)]
+    refined = refine({}, [judged("bad", Reason.EDGES_SHOW), judged("good"), *sharp])
+    assert "blend_weights" not in refined.parameters
+    assert not any("Blending" in note for note in refined.notes)
+
+
+def test_verdicts_spread_evenly_over_the_blends_change_no_weight():
+    verdicts = [
+        judged(opinion, *([Reason.WRONG_LOOK] if opinion == "bad" else []), blend=blend, concept=f"{n}:0")
+        for n, (blend, opinion) in enumerate(
+            [("soft", "bad"), ("soft", "good"), ("sharp", "bad"), ("sharp", "good")] * 4
+        )
+    ]
+    refined = refine({}, verdicts)
+    assert "blend_weights" not in refined.parameters
+    assert any(
+        note.startswith("No concept and no blending is used less often although 8 verdicts say “does not look like it”")
+        for note in refined.notes
+    )
+
+
+def test_a_blend_whose_verdicts_stand_out_is_used_less_and_the_evidence_is_named():
+    soft = [judged("bad", Reason.EDGES_SHOW)] * 3 + [judged("good")]
+    sharp = [judged("bad", Reason.EDGES_SHOW, blend="sharp")] + [judged("good", blend="sharp")] * 9
+    refined = refine({}, soft + sharp)
+    assert set(refined.parameters["blend_weights"]) == {"soft"}
+    [note] = [note for note in refined.notes if note.startswith("Blending “soft”")]
+    assert note.endswith("because 3 of 4 verdicts on it speak against it, and 1 of the other 10.")
+
+
+def test_one_label_that_is_off_keeps_the_matte_and_says_what_to_do():
+    refined = refine({}, [judged("bad", Reason.MASK_OFF)] + [judged("good", concept="ok:0")] * 3)
+    assert "matte_choices" not in refined.parameters
+    [note] = [note for note in refined.notes if note.startswith("Concept photo.png, box 1 is cut out as before: 1 ")]
+    assert "1 verdict says “label is off”, and at least 2 are needed. If its label is off, draw its outline in" in note
+    refined = refine({}, [judged("bad", Reason.MASK_OFF)] * 2 + [judged("good")] * 2)
+    assert "matte_choices" not in refined.parameters
+    assert any("is cut out as before: 2 verdicts say “label is off” and 2 are good." in note for note in refined.notes)
+
+
+def test_reasons_on_good_images_change_nothing_and_this_is_said():
+    verdicts = [judged("good", Reason.TOO_SMALL)] * 3 + [judged("bad", Reason.EDGES_SHOW)] * 3
+    refined = refine({}, verdicts)
+    assert "size_factor" not in refined.parameters
+    assert "What is ticked on 3 good images changes nothing; to have it corrected" in refined.notes[-1]
+    assert "ticked on 3 good images" in refine({}, verdicts[:3]).notes[-1]
+
+
+def test_every_parameter_has_words_and_no_internal_name_is_shown():
+    assert not [name for name in NAMES if "_" in in_words(name)]
+    assert listed(["blend_weights", "variety", "size_factor"]) == "how often each blending is used, size"
+    assert in_words("guidance") == "“guidance”"
 
 
 @pytest.mark.parametrize("verdicts", [[], [judged("good")], [judged("good")] * 20])
@@ -127,8 +202,8 @@ def test_verdicts_on_samples_without_steps_are_still_counted():
 @pytest.mark.parametrize(
     ("reason", "effect"),
     [
-        (Reason.TOO_SMALL, "The thing is made larger (size factor 1.00 → 1.50), because "),
-        (Reason.TOO_LARGE, "The thing is made smaller (size factor 1.00 → 0.67), because "),
+        (Reason.TOO_SMALL, "The thing is made larger (size 1.00 → 1.50), because "),
+        (Reason.TOO_LARGE, "The thing is made smaller (size 1.00 → 0.67), because "),
         (Reason.WRONG_PLACE, "Places have to lie more clearly inside the areas that the canvases show ("),
         (Reason.WRONG_DIRECTION, "The thing is turned less far from the direction of the examples ("),
         (Reason.EDGES_SHOW, "The edges of the thing are made softer ("),

@@ -15,6 +15,7 @@ from datagen.domain.spec import Json, Spec
 from datagen.domain.wording import counted
 from datagen.errors import Refused
 from datagen.learning.parameter_refinement import refine_for
+from datagen.learning.parameter_words import listed
 from datagen.store.tables import BatchKind, BatchRow, SpecRow, StudyRow
 from datagen.synthesis.engine import load_engine
 from datagen.workflow import decision_points
@@ -89,12 +90,12 @@ def _build_preview(case: DecisionContext) -> BatchRow:
     if spec is None or spec.engine != case.study.engine:
         spec = spec_versions.spec_from_inputs(case.study, case.inputs, version, parameters)
     note = (
-        f"built from {counted(len(spec.concepts), 'concept image')}, {counted(len(spec.canvases), 'canvas image')} "
-        f"and {counted(len(spec.backgrounds), 'background image')}"
+        f"Built from {counted(len(spec.concepts), 'concept image')}, {counted(len(spec.canvases), 'canvas image')} "
+        f"and {counted(len(spec.backgrounds), 'background image')}."
     )
     notes = [note]
-    if parent is not None and (kept := sorted(name for name in spec.parameters if name in parent.body["parameters"])):
-        notes.append(f"the parameters of version {parent.version} are kept, refinements included: {', '.join(kept)}")
+    if parent is not None and (kept := listed(name for name in spec.parameters if name in parent.body["parameters"])):
+        notes.append(f"The settings of version {parent.version} are kept, with what was refined: {kept}.")
     return _add_round(case, spec, parent, notes)
 
 

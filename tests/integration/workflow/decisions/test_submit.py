@@ -56,7 +56,7 @@ def test_build_preview_freezes_the_inputs_and_brings_a_round_of_review_tasks(stu
     assert {task.data["version"] for task in tasks} == {str(version.version)}
     assert all(httpx.get(task.data["image"]).content.startswith(b"\x89PNG") for task in tasks)
     assert all(studio.client.predictions(task.id)[0]["result"] for task in tasks)
-    assert "built from 6 concept images, 6 canvas images and 6 background images" in text(study.page())
+    assert "Built from 6 concept images, 6 canvas images and 6 background images" in text(study.page())
     tabs = [view.title for view in studio.client.views(study.projects[ProjectKind.PREVIEWS])]
     assert tabs == ["To review now", "This round: good", "This round: bad", "All rounds"]
 

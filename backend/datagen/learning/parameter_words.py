@@ -1,0 +1,34 @@
+"""The words for parameters in sentences that people read; the names are for settings files and code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+#: Words for each parameter of the composite engine. ``variety`` has none: it only makes a round show other samples.
+_WORDS = {
+    "size_factor": "size",
+    "size_spread": "range of sizes",
+    "direction_spread": "range of directions",
+    "contrast": "contrast",
+    "edge_softness": "softness of edges",
+    "place_strictness": "strictness about the areas",
+    "context_strictness": "strictness about the surroundings",
+    "min_contrast": "least contrast to what it lies on",
+    "instances_min": "fewest in one image",
+    "instances_max": "most in one image",
+    "concept_weights": "how often each concept is used",
+    "blend_weights": "how often each blending is used",
+    "matte_choices": "how concepts are cut out",
+}
+#: Parameters that change nothing that a person could recognize.
+_UNSAID = frozenset({"variety"})
+
+
+def in_words(name: str) -> str:
+    """Return a parameter in words; another engine's parameter keeps the name under which a person sets it."""
+    return _WORDS.get(name, f"“{name}”")
+
+
+def listed(names: Iterable[str]) -> str:
+    """Return parameters in words as a list, such as "contrast, size"; empty if none of them has an effect."""
+    return ", ".join(sorted(in_words(name) for name in names if name not in _UNSAID))
