@@ -91,7 +91,11 @@ def provision(
         show_table(("project", "address"), addresses)
         changed = f"{opened.engine_before} → {opened.engine}" if opened.engine_before else opened.engine
         show(f"  engine: {changed}")
-        for word, lines in (("made", opened.created), ("mended", opened.mended)):
+        for word, lines in (
+            ("made", opened.created),
+            ("mended", opened.mended),
+            ("left as people changed it:", opened.kept),
+        ):
             for line in lines:
                 show(f"  {word} {line}")
         for line in opened.problems:

@@ -462,6 +462,26 @@ def test_the_doctor_says_how_to_mend_a_study_that_lacks_a_project(
     assert diagnose()[0] == 0
 
 
+def test_the_doctor_says_which_texts_are_an_earlier_version_s_and_which_people_changed(
+    diagnose: Any, whole_studio: Studio, shared_study: Study, tmp_path: Path
+) -> None:
+    name, projects = shared_study.name, shared_study.projects
+    concepts, dataset = projects[ProjectKind.CONCEPTS], projects[ProjectKind.DATASET]
+    whole_studio.client.update_project(concepts, {"description": f"Concepts of the study {name}"})  # as version 0.1 did
+    whole_studio.client.update_project(dataset, {"description": "our own words"})
+    code, lines = diagnose()
+    assert code == 1
+    assert lines[f"FAIL projects of {name}"] == (
+        f"not this version's: description of project {concepts} (Concepts). Run: datagen provision {name!r}"
+    )
+    mended = datagen(whole_studio.environment, tmp_path, "provision", name)
+    assert f"mended Concepts: description of project {concepts}" in mended.stdout
+    assert f"left as people changed it: Dataset: description of project {dataset}" in mended.stdout
+    code, lines = diagnose()
+    assert code == 0
+    assert lines[f"ok   projects of {name}"] == "this version's, except for what people changed: description of Dataset"
+
+
 def test_the_doctor_sees_something_else_on_the_port(diagnose: Any, whole_studio: Studio) -> None:
     code, lines = diagnose(DATAGEN_PUBLIC_URL=whole_studio.server.url)
     assert code == 1

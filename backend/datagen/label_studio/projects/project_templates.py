@@ -45,9 +45,9 @@ class Tab:
 class ProjectTemplate:
     """Settings of a project of a study at its creation."""
 
-    #: shown above an open task
+    #: shown above an open task; ``former_settings`` lists the digests of all versions
     instruction: str
-    #: summary of the work in this project, shown in the list of projects
+    #: summary of the work in this project, shown in the list of projects; ``former_settings`` lists its digests too
     task: str
     colour: str
     tabs: tuple[Tab, ...]
@@ -98,6 +98,7 @@ _HIDDEN = (
     "tasks:data.round",
     "tasks:data.run",
     "tasks:data.index",
+    "tasks:data.round_size",
     "tasks:data.html",
     "tasks:data.sheet",
     "tasks:data.status",
@@ -122,6 +123,10 @@ def _answered(choice: str) -> dict[str, Any]:
     return _filter("annotations_results", "contains", "String", f'"choices": ["{choice}"]')
 
 
+#: The field by which the tabs of the Previews project are filtered.
+_ROUND_FIELD = "data.round"
+ROUND_FILTER = f"filter:tasks:{_ROUND_FIELD}"
+
 #: Columns of the list of all review tasks.
 _REVIEW_COLUMNS = ("round", "version", "index", "status", "verdict", "reasons", "comment", "background")
 #: Columns of the list of the dataset's images.
@@ -139,7 +144,7 @@ def preview_tabs(round_number: int | None = None) -> tuple[Tab, ...]:
 
     A skipped task has no verdict, so it stays in the first tab as a task to review.
     """
-    of_round = () if round_number is None else (_filter("data.round", "equal", "String", str(round_number)),)
+    of_round = () if round_number is None else (_filter(_ROUND_FIELD, "equal", "String", str(round_number)),)
     return (
         Tab(title="To review now", filters=(*of_round, _NOT_SUBMITTED)),
         Tab(title="This round: good", filters=(*of_round, _answered("good")), columns=("verdict", "comment")),
@@ -252,7 +257,7 @@ TEMPLATES: dict[ProjectKind, ProjectTemplate] = {
             "<p>Open the newest task. It shows what is there and what is missing. Choose what happens next and submit; "
             "the result appears in the same task (reload the page).</p>"
             "<ul><li><b>build preview</b>: synthesize a round of previews from the inputs as they are now</li>"
-            "<li><b>refine</b>: turn the verdicts into changed parameters, and synthesize the next round</li>"
+            "<li><b>refine</b>: turn the verdicts into changed settings, and synthesize the next round</li>"
             "<li><b>approve</b>: accept this version, and generate as many images as the number says</li>"
             "<li><b>cancel</b>: end the round or run that is under way, and keep the study</li>"
             "<li><b>stop</b>: end the study here; <b>build preview</b> opens it again</li></ul>"

@@ -1,23 +1,26 @@
 """Provisioning of a study's projects in Label Studio: create, check and repair them. Provisioning is idempotent.
 
-Settings that users may change (instructions, colours, the order of tasks, their own tabs) are left unchanged. Settings
-that Datagen requires (label config, predictions shown, webhook, connection, its own tabs) are repaired.
+Settings that Datagen requires (label config, predictions shown, webhook, connection, its own tabs) are repaired.
+Instructions, descriptions and tabs of an earlier version are brought up to date, unless a person changed them. Titles,
+colours, the order of tasks and people's own tabs are left unchanged.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from datagen.domain.inputs import ProjectKind
 from datagen.domain.wording import counted
-from datagen.errors import AddressRefused, InputProblem, LabelStudioError, LabelStudioUnavailable
+from datagen.errors import AddressRefused, InputProblem, LabelStudioError, LabelStudioMissing, LabelStudioUnavailable
 from datagen.label_studio.api.client import LabelStudio
 from datagen.label_studio.api.models import Backend, Project, View, Webhook
 from datagen.label_studio.api.webhook_payload import ACTIONS
 from datagen.label_studio.mapping.predictions import MODEL_VERSION
 from datagen.label_studio.projects import label_configs, project_templates
-from datagen.label_studio.projects.project_templates import MUST_BE, TEMPLATES, Tab
+from datagen.label_studio.projects.project_settings import outdated
+from datagen.label_studio.projects.project_templates import TEMPLATES, Tab
 
 #: The header that carries the shared secret.
 SECRET_HEADER = "X-Datagen-Secret"  # noqa: S105 - the name of a header
@@ -32,7 +35,7 @@ CONNECTED = "CO"
 
 @dataclass(kw_only=True)
 class Provisioned:
-    """Result of provisioning. ``created``, ``mended`` and ``problems`` contain a sentence for each item."""
+    """Result of provisioning. The lists contain a sentence for each item."""
 
     projects: dict[ProjectKind, int] = field(default_factory=dict)
     webhooks: dict[ProjectKind, int] = field(default_factory=dict)
@@ -41,6 +44,8 @@ class Provisioned:
     created: list[str] = field(default_factory=list)
     mended: list[str] = field(default_factory=list)
     unchanged: list[str] = field(default_factory=list)
+    #: what people changed themselves, and is left as it is
+    kept: list[str] = field(default_factory=list)
     #: failed steps with their fixes; the other steps were completed
     problems: list[str] = field(default_factory=list)
 
@@ -56,11 +61,15 @@ def provision(
     basic_user: str,
     basic_pass: str,
     password_written: Collection[ProjectKind] = (),
+    known_projects: Mapping[ProjectKind, int] = MappingProxyType({}),
 ) -> Provisioned:
     """Ensure that a study's six projects exist with configs, tabs, a verified webhook each, and ML-backend connections.
 
     Label Studio does not return a connection's password. It is written to every connection except those of the kinds
     in ``password_written``, which are known to have this password.
+
+    A project in ``known_projects`` is used whatever its title, if it still has Datagen's webhook; others are found by
+    their titles.
 
     If Label Studio cannot create a connection (for example because our web process is not running yet), the result
     contains a problem. Every other failure is an error.
@@ -78,8 +87,11 @@ def provision(
     for kind in reversed(
         ProjectKind
     ):  # Label Studio lists the newest project first, so this order shows them in the order of work
-        project = _ensure_project(client, name, kind, labels, next(iter(existing[kind]), None), done)
-        done.problems += [_duplicate_problem(kind, project, duplicate) for duplicate in existing[kind][1:]]
+        known = _renamed(client, known_projects.get(kind), existing[kind]) or next(iter(existing[kind]), None)
+        project = _ensure_project(client, name, kind, labels, known, done)
+        done.problems += [
+            _duplicate_problem(kind, project, duplicate) for duplicate in existing[kind] if duplicate.id != project.id
+        ]
         done.projects[kind] = project.id
         _ensure_webhook(client, project.id, kind, webhook_url, secret, done)
         if TEMPLATES[kind].connected:
@@ -87,6 +99,7 @@ def provision(
             _ensure_backend(client, project, kind, ml_url, basic_user, basic_pass, done, rewrite=rewrite)
         done.webhooks[kind] = _verified_webhook(client, project.id, kind, webhook_url, secret, ml_url)
         _ensure_tabs(client, project.id, TEMPLATES[kind].tabs, str(kind), done)
+        _bring_up_to_date(client, project, kind, name, labels, done)
     done.projects = {kind: done.projects[kind] for kind in ProjectKind}
     return done
 
@@ -120,14 +133,29 @@ def _projects_of(client: LabelStudio, name: str) -> dict[ProjectKind, list[Proje
     return projects
 
 
+def _renamed(client: LabelStudio, project_id: int | None, titled: Sequence[Project]) -> Project | None:
+    """The study's known project if a person gave it another title; None if its title is ours, or if it is not ours.
+
+    After a restore, Label Studio may give the id to another project; Datagen's webhook tells which it is.
+    """
+    if project_id is None or any(project.id == project_id for project in titled):
+        return None
+    try:
+        project = client.project(project_id)
+    except LabelStudioMissing:
+        return None
+    is_ours = any(SECRET_HEADER in webhook.headers for webhook in client.webhooks(project_id))
+    return project if is_ours else None
+
+
 def _duplicate_problem(kind: ProjectKind, used: Project, duplicate: Project) -> str:
-    """The problem of a second project with the same title.
+    """The problem of a second project with the title of a study's project.
 
     Label Studio may execute a request twice if its response was lost, and users copy projects.
     """
     return (
-        f"{kind}: project {duplicate.id} has the same title as project {used.id}, which is used; what is drawn in "
-        f"{duplicate.id} is not seen. Rename it, or delete it if it is empty."
+        f"{kind}: project {duplicate.id} has the title of this study's project too, but project {used.id} is used; "
+        f"what is drawn in {duplicate.id} is not seen. Rename it, or delete it if it is empty."
     )
 
 
@@ -145,17 +173,24 @@ def _ensure_project(
         done.created.append(f"{kind}: project {project.id}")
         return project
     project = client.project(known.id)
-    wrong = {option: value for option, value in MUST_BE.items() if project.options.get(option) != value}
-    if not label_configs.same(str(project.options.get("label_config")), config):
-        wrong["label_config"] = config  # type: ignore[assignment]
-    if project.options.get("description") == f"{kind} of the study {name}":  # as version 0.1 described it
-        wrong["description"] = project_templates.description(kind)  # type: ignore[assignment]
-    if not wrong:
-        done.unchanged.append(f"{kind}: project {project.id}")
-        return project
-    project = client.update_project(project.id, wrong)
-    done.mended.append(f"{kind}: {', '.join(sorted(wrong))} of project {project.id}")
+    done.unchanged.append(f"{kind}: project {project.id}")
     return project
+
+
+def _bring_up_to_date(
+    client: LabelStudio, project: Project, kind: ProjectKind, name: str, labels: Sequence[str], done: Provisioned
+) -> None:
+    """Bring the options, texts and tabs of a project up to date, except for those that a person changed."""
+    wrong = outdated(kind, name, labels, project.options, client.views(project.id))
+    if wrong.changed_by_people:
+        done.kept.append(f"{kind}: {', '.join(wrong.changed_by_people)} of project {project.id}")
+    if not wrong.in_words():
+        return
+    if wrong.options:
+        client.update_project(project.id, wrong.options)
+    for view_id, data in wrong.tabs.items():
+        client.update_view(view_id, project.id, data)
+    done.mended.append(f"{kind}: {wrong.in_words()} of project {project.id}")
 
 
 def _ensure_webhook(

@@ -83,6 +83,9 @@ def _study_checks(study: str) -> tuple[_Step, ...]:
     return (
         _Step(f"engine of {study}", partial(parts.check_engine_of, study_name=study)),
         _Step(f"tasks of {study}", partial(label_studio.check_tasks, study_name=study)),
+        _Step(
+            f"projects of {study}", partial(label_studio.check_project_settings, study_name=study), ("token", "schema")
+        ),
         _Step(webhooks, partial(label_studio.check_webhooks, study_name=study), ("secrets", "token", "addresses")),
         _Step(
             f"ML backends of {study}",

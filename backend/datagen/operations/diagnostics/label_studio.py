@@ -17,6 +17,7 @@ from datagen.domain.inputs import ProjectKind
 from datagen.errors import LabelStudioMissing
 from datagen.label_studio.api.client import LabelStudio
 from datagen.label_studio.api.webhook_payload import ACTIONS
+from datagen.label_studio.projects.project_settings import outdated
 from datagen.label_studio.projects.project_templates import TEMPLATES
 from datagen.label_studio.projects.provisioning import BACKEND_TITLE, CONNECTED, SECRET_HEADER
 from datagen.operations.diagnostics.finding import CheckFailed
@@ -106,6 +107,26 @@ def check_webhooks(settings: Settings, study_name: str) -> str:
             f"To give the study a secret of its own, {fix}"
         )
     return f"{len(kinds)} registered, with secret and actions"
+
+
+def check_project_settings(settings: Settings, study_name: str) -> str:
+    """Check that forms, instructions, descriptions and tabs are not those of an earlier version of Datagen."""
+    client = _client(settings)
+    old, changed = [], []
+    projects, _ = _projects(settings, study_name)
+    with closing(Database(settings.resolved_database_url)) as database, database.read() as session:
+        labels = list(find_study(session, study_name).labels)
+    for kind, row in projects.items():
+        with _fail_if_deleted(kind, row.project_id, study_name):
+            options = client.project(row.project_id).options
+            found = outdated(kind, study_name, labels, options, client.views(row.project_id))
+        if found.in_words():
+            old.append(f"{found.in_words()} of project {row.project_id} ({kind})")
+        if found.changed_by_people:
+            changed.append(f"{', '.join(found.changed_by_people)} of {kind}")
+    if old:
+        raise CheckFailed(f"not this version's: {'; '.join(old)}. Run: datagen provision {study_name!r}")
+    return "this version's" + (f", except for what people changed: {'; '.join(changed)}" if changed else "")
 
 
 def check_backends(settings: Settings, study_name: str) -> str:

@@ -12,6 +12,7 @@ from sqlalchemy import delete, select
 
 from datagen.domain.foreign_text import plain
 from datagen.domain.inputs import ProjectKind
+from datagen.domain.lifecycle import StudyState
 from datagen.domain.wording import counted
 from datagen.errors import InputProblem, Refused
 from datagen.label_studio.projects.provisioning import Provisioned, provision
@@ -20,7 +21,8 @@ from datagen.store.study_secrets import SHARED, new_salt, study_secret
 from datagen.store.tables import DecisionRow, ProjectRow, StudyRow
 from datagen.synthesis.engine import load_engine
 from datagen.workflow import decision_points, study_options
-from datagen.workflow.reviews import verdict_sync
+from datagen.workflow.decisions import spec_versions
+from datagen.workflow.reviews import review_tasks, verdict_sync
 from datagen.workflow.services import LOCK, JobKind, Services
 from datagen.workflow.study_options import StudyOptions
 
@@ -108,6 +110,7 @@ def open_study(
         basic_user=connection.basic_user,
         basic_pass=connection.basic_pass,
         password_written={project.kind for project in projects if project.login == login},
+        known_projects={project.kind: project.project_id for project in projects},
     )
     engine_before = None
     with services.unit() as unit:
@@ -144,6 +147,8 @@ def open_study(
             decision_points.republish_open_decision(unit, study.id)
         if previews_before not in (None, provisioned.projects[ProjectKind.PREVIEWS]):
             verdict_sync.publish_again(unit, study.id)
+        elif study.state is StudyState.REVIEWING and (spec := spec_versions.current_spec(unit.session, study.id)):
+            review_tasks.request(unit, spec)  # tasks of an earlier version lack data that the form shows
         study.inputs_changed += 1
         unit.enqueue_after_commit(JobKind.INPUTS, study.id)
         return OpenedStudy(**vars(provisioned), engine=study.engine, engine_before=engine_before)

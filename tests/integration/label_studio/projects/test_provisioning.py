@@ -13,6 +13,7 @@ from datagen.label_studio.api.client import LabelStudio
 from datagen.label_studio.api.models import Project
 from datagen.label_studio.api.webhook_payload import ACTIONS
 from datagen.label_studio.mapping.predictions import MODEL_VERSION
+from datagen.label_studio.projects import former_settings, project_settings
 from datagen.label_studio.projects.label_configs import render, same
 from datagen.label_studio.projects.project_templates import TEMPLATES, Tab, preview_tabs, title
 from datagen.label_studio.projects.provisioning import (
@@ -254,6 +255,58 @@ def test_people_meet_the_projects_in_the_order_of_work_and_each_says_what_to_do(
     described = [study.client.project(made.projects[kind]).options["description"] for kind in list(ProjectKind)[:2]]
     assert described[0].startswith("Step 1 of 6. ")
     assert described[1] == "our own words"
+
+
+def test_texts_and_tabs_of_an_earlier_version_are_brought_up_to_date_and_people_s_own_stay(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After an upgrade, existing projects kept the old instructions for ever."""
+    client, first = study.client, study.provision()
+    ids = first.projects
+    assert (first.mended, first.kept) == ([], [])
+    former = "<h3>Canvases, as before</h3>"
+    former_tab = Tab(title="All", ordering="-tasks:id").data()
+    monkeypatch.setattr(former_settings, "TEXTS", former_settings.TEXTS | {project_settings.digest(former)})
+    monkeypatch.setattr(former_settings, "TABS", former_settings.TABS | {project_settings.tab_digest(former_tab)})
+    client.update_project(ids[ProjectKind.CANVASES], {"expert_instruction": former})
+    client.update_project(ids[ProjectKind.CONCEPTS], {"expert_instruction": "our own words"})
+    [all_canvases, *_] = client.views(ids[ProjectKind.CANVASES])
+    client.update_view(all_canvases.id, ids[ProjectKind.CANVASES], former_tab)
+    [all_concepts, *_] = client.views(ids[ProjectKind.CONCEPTS])
+    client.update_view(all_concepts.id, ids[ProjectKind.CONCEPTS], {**all_concepts.data, "ordering": ["-tasks:id"]})
+
+    second = study.provision()
+
+    canvases, concepts = ids[ProjectKind.CANVASES], ids[ProjectKind.CONCEPTS]
+    assert second.mended == [f"Canvases: instructions, tab “All” of project {canvases}"]
+    assert second.kept == [f"Concepts: instructions, tab “All” of project {concepts}"]
+    assert client.project(canvases).options["expert_instruction"] == TEMPLATES[ProjectKind.CANVASES].instruction
+    assert client.project(concepts).options["expert_instruction"] == "our own words"
+    ordering = [view.data["ordering"] for id_ in (canvases, concepts) for view in client.views(id_)[:1]]
+    assert ordering == [["tasks:id"], ["-tasks:id"]]
+    assert study.provision().mended == []
+
+
+def test_a_project_that_a_person_renamed_is_used_on(study: Study) -> None:
+    first = study.provision()
+    client, concepts = study.client, first.projects[ProjectKind.CONCEPTS]
+    client.update_project(concepts, {"title": f"{study.name}: draw here"})
+    second = study.provision(known_projects=first.projects)
+    assert second.projects == first.projects
+    assert (second.created, second.problems) == ([], [])
+    assert client.project(concepts).title == f"{study.name}: draw here"
+    client.delete_project(concepts)
+
+
+def test_a_project_of_somebody_else_with_a_known_number_is_left_alone(study: Study) -> None:
+    """As after a restore of Label Studio alone: it gives numbers anew."""
+    other = study.client.create_project(f"{study.name}, theirs", {"description": "theirs"})
+    try:
+        made = study.provision(known_projects={ProjectKind.CONCEPTS: other.id, ProjectKind.CANVASES: 2**30})
+        assert other.id not in made.projects.values()
+        assert study.client.project(other.id).options["description"] == "theirs"
+    finally:
+        study.client.delete_project(other.id)
 
 
 def test_the_tabs_of_a_round_show_its_tasks_by_their_verdict(client: LabelStudio, previews: Project) -> None:

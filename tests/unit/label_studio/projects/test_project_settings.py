@@ -1,0 +1,77 @@
+"""Settings of projects that an earlier version wrote are brought up to date; what a person changed is left."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from datagen.domain.inputs import ProjectKind
+from datagen.label_studio.api.models import View
+from datagen.label_studio.projects import former_settings, project_settings
+from datagen.label_studio.projects.label_configs import render
+from datagen.label_studio.projects.project_settings import digest, outdated, tab_digest
+from datagen.label_studio.projects.project_templates import MUST_BE, TEMPLATES, Tab, description, preview_tabs
+
+LABELS = ["scratch"]
+#: The instructions and the tab of a project Dataset that a former version provisioned.
+FORMER_TEXT = "<h3>Dataset: before</h3>"
+FORMER_TAB = Tab(title="List", grid=False).data()
+
+
+def options_of(kind: ProjectKind, **changed: Any) -> dict[str, Any]:
+    texts = {"expert_instruction": TEMPLATES[kind].instruction, "description": description(kind)}
+    return {**MUST_BE, **texts, "label_config": render(kind, LABELS), **changed}
+
+
+def views_of(*tabs: dict[str, Any]) -> list[View]:
+    return [View.from_json({"id": number, "data": data}) for number, data in enumerate(tabs, 1)]
+
+
+@pytest.mark.parametrize("kind", list(ProjectKind))
+def test_every_text_and_tab_is_among_those_that_provisioning_recognizes(kind: ProjectKind) -> None:
+    """Fails after a change of a text or tab: add its digest to ``former_settings``, and keep the old one."""
+    texts = (TEMPLATES[kind].instruction, description(kind))
+    assert {digest(text) for text in texts} <= former_settings.TEXTS
+    assert {tab_digest(tab.data()) for tab in TEMPLATES[kind].tabs} <= former_settings.TABS
+
+
+@pytest.mark.parametrize("kind", list(ProjectKind))
+def test_a_project_of_this_version_is_not_outdated(kind: ProjectKind) -> None:
+    tabs = preview_tabs(7) if kind is ProjectKind.PREVIEWS else TEMPLATES[kind].tabs
+    found = outdated(kind, "a study", LABELS, options_of(kind), views_of(*(tab.data() for tab in tabs)))
+    assert (found.in_words(), list(found.changed_by_people)) == ("", [])
+
+
+def test_texts_and_tabs_of_an_earlier_version_are_outdated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(former_settings, "TEXTS", {digest(FORMER_TEXT)})
+    monkeypatch.setattr(former_settings, "TABS", {tab_digest(FORMER_TAB)})
+    kind = ProjectKind.DATASET
+    options = options_of(kind, expert_instruction=FORMER_TEXT, description="Dataset of the study a study")
+    found = outdated(kind, "a study", LABELS, options, views_of(TEMPLATES[kind].tabs[0].data(), FORMER_TAB))
+    assert found.options == {"expert_instruction": TEMPLATES[kind].instruction, "description": description(kind)}
+    assert found.tabs == {2: TEMPLATES[kind].tabs[1].data()}
+    assert found.in_words() == "description, instructions, tab “List”"
+    assert found.changed_by_people == []
+
+
+def test_what_a_person_changed_is_named_and_left() -> None:
+    kind = ProjectKind.DATASET
+    own_tab = Tab(title="Mine", ordering="-tasks:id").data()
+    sorted_anew = {**TEMPLATES[kind].tabs[0].data(), "ordering": ["-tasks:id"]}
+    found = outdated(kind, "s", LABELS, options_of(kind, description="ours"), views_of(sorted_anew, own_tab))
+    assert (found.options, found.tabs) == ({}, {})
+    assert found.changed_by_people == ["description", "tab “All”"]
+
+
+def test_a_tab_of_previews_is_brought_up_to_date_for_the_round_that_it_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    former = {**preview_tabs(3)[0].data(), "ordering": ["tasks:inner_id"]}
+    monkeypatch.setattr(former_settings, "TABS", {tab_digest(former)})
+    found = outdated(ProjectKind.PREVIEWS, "s", LABELS, options_of(ProjectKind.PREVIEWS), views_of(former))
+    assert found.tabs == {1: preview_tabs(3)[0].data()}
+
+
+def test_every_option_has_words() -> None:
+    found = outdated(ProjectKind.CONCEPTS, "s", LABELS, {"description": "Concepts of the study s"}, [])
+    assert found.in_words() == "description, display of labels, form"
+    assert project_settings.tab_digest({}) not in former_settings.TABS
