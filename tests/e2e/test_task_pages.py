@@ -67,6 +67,25 @@ def test_links_on_a_decision_task_open_by_a_plain_click(study: Study, somebody: 
     opened.value.wait_for_url(f"**/projects/{study.projects[ProjectKind.PREVIEWS]}/data*")
 
 
+def test_an_answered_decision_leads_to_the_newest_one_by_a_plain_click(
+    study: Study, somebody: Callable[..., Person]
+) -> None:
+    person = somebody()
+    first, newest = min(task.id for task in study.tasks(ProjectKind.DECISIONS)), newest_decision(study)
+    study.wait(lambda: f"task={newest}" in str(study.client.task(first).data["html"]), "the link to the newest task")
+    person.open_task(study.projects[ProjectKind.DECISIONS], first)
+    with person.context.expect_page() as opened:
+        person.summary().get_by_role("link", name="decision 2").click()
+    opened.value.wait_for_url(f"**/projects/{study.projects[ProjectKind.DECISIONS]}/data?task={newest}*")
+    opened.value.get_by_text("Possible now").first.wait_for()
+
+
+def test_a_review_task_says_which_of_how_many_images_it_is(study: Study, somebody: Callable[..., Person]) -> None:
+    person = somebody()
+    person.open_task(study.projects[ProjectKind.PREVIEWS], study.tasks(ProjectKind.PREVIEWS)[0].id)
+    person.page.get_by_text(f"version 1 · round 1 · image 1 of {ROUND}").wait_for()
+
+
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_text_on_a_decision_task_is_legible(study: Study, somebody: Callable[..., Person], dark: bool) -> None:
     person = somebody(dark=dark)

@@ -27,3 +27,8 @@ def span(duration: timedelta) -> str:
     if seconds < 90:
         return f"{seconds} s"
     return f"{seconds // 60} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def sentence_case(text: str) -> str:
+    """Return a text whose first letter is a capital: "rendering failed" is "Rendering failed"."""
+    return text[:1].upper() + text[1:]

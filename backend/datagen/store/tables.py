@@ -386,6 +386,7 @@ class VerdictRow(Row):
     late: Mapped[bool] = mapped_column(default=False)
     #: whether its annotation was changed or deleted after the decision about its round: the original verdict counts
     changed_late: Mapped[bool] = mapped_column(default=False, server_default=false())
+    #: when the annotation was last changed, in Label Studio's format; of one that was changed late, when that was
     updated_at: Mapped[str] = mapped_column(String(40))
 
 

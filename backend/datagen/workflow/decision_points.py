@@ -72,6 +72,23 @@ def republish_decisions(unit: UnitOfWork, batch: BatchRow) -> None:
         unit.add_to_outbox(batch.study_id, OutboxKind.DECISION, decision_id)
 
 
+def republish_previous(unit: UnitOfWork, decision: DecisionRow) -> None:
+    """Publish the decision before this one again: its page links to the newest one."""
+    previous = unit.session.scalar(
+        select(DecisionRow.id).where(
+            DecisionRow.study_id == decision.study_id, DecisionRow.number == decision.number - 1
+        )
+    )
+    if previous is not None:
+        unit.add_to_outbox(decision.study_id, OutboxKind.DECISION, previous)
+
+
+def newest_decision(session: Session, study_id: int) -> DecisionRow | None:
+    """Return the newest decision point of a study, answered or not; None before the first."""
+    query = select(DecisionRow).where(DecisionRow.study_id == study_id)
+    return session.scalar(query.order_by(DecisionRow.number.desc()).limit(1))
+
+
 def key_of(decision: DecisionRow) -> str:
     """Return the key in the task's data, which identifies the task of a decision."""
     return _KEY.format(study=decision.study_id, number=decision.number)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from html import escape
@@ -18,8 +18,9 @@ from sqlalchemy.orm import Session
 from datagen.domain.decision import ACTIONS
 from datagen.domain.inputs import MINIMUM_PER_ROLE, RECOMMENDED_BACKGROUNDS, Inputs, ProjectKind, Role
 from datagen.domain.lifecycle import TABLE, SpecState, StudyEvent, StudyState
+from datagen.domain.spec import Spec
 from datagen.domain.verdict import Opinion
-from datagen.domain.wording import by_number, counted, span
+from datagen.domain.wording import by_number, counted, sentence_case, span
 from datagen.store.tables import (
     BatchKind,
     BatchRow,
@@ -29,16 +30,29 @@ from datagen.store.tables import (
     SampleRow,
     ShardRow,
     SpecRow,
+    StudyRow,
     VerdictRow,
     WorkState,
     now,
 )
 from datagen.workflow import decision_points
 from datagen.workflow.decision_tasks import decision_sheet
+from datagen.workflow.decision_tasks.html_parts import (
+    LONGEST_LIST,
+    answer,
+    bullets,
+    first_of,
+    fold,
+    link,
+    refusal,
+    table,
+    warning,
+)
+from datagen.workflow.decisions import spec_versions
 from datagen.workflow.generation import batch_status, run_warnings
-from datagen.workflow.inputs import unreadable_tasks
+from datagen.workflow.inputs import input_changes, unreadable_tasks
 from datagen.workflow.inputs.input_sync import collect
-from datagen.workflow.reviews import verdict_rows, verdict_sync
+from datagen.workflow.reviews import late_verdicts, verdict_rows, verdict_sync
 from datagen.workflow.sample_mapping import shown_number
 from datagen.workflow.services import Services
 from datagen.workflow.study_options import options_of
@@ -54,8 +68,6 @@ _ANSWER_AGAIN = (
 #: screen.
 FEW_WARNINGS = 3
 FEW_CHANGES = 6
-#: Number of items of a list that are shown; the number of further items follows them.
-LONGEST_LIST = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,16 +86,12 @@ def decision_data(session: Session, services: Services, decision: DecisionRow) -
     verdicts = _effective_verdicts(session, batch) if batch is not None and batch.kind == BatchKind.ROUND else ()
     parts = [f'<h2 style="margin:0 0 8px">{escape(study.name)} · decision {decision.number}</h2>']
     if decision.problem:
-        parts.append(_refusal(f"<b>Not done:</b> {escape(decision.problem)}"))
+        parts.append(refusal(f"<b>Not done:</b> {escape(decision.problem)}"))
     if decision.action is None and (unreadable := unreadable_tasks.problems_of(session, study.id)):
-        parts.append(_refusal(_list(unreadable)))
+        parts.append(refusal(bullets(unreadable)))
     if decision.action is not None:
         when = f"{decision.answered_at:%Y-%m-%d %H:%M} UTC" if decision.answered_at else ""
-        parts.append(
-            _box(
-                "#e8f0fe", "#1a56b0", f"<b>{escape(decision.action)}</b> by {escape(str(decision.answered_by))}, {when}"
-            )
-        )
+        parts.append(answer(f"<b>{escape(decision.action)}</b> by {escape(str(decision.answered_by))}, {when}"))
     if started is not None:
         parts.append(_progress(session, started, button="Update" if decision.answer else "Submit"))
     if batch is not None:
@@ -92,13 +100,14 @@ def decision_data(session: Session, services: Services, decision: DecisionRow) -
     if decision.action is None:
         inputs = collect(session, study)
         if study.waits_for:
-            parts.append(
-                _box("#fff4e5", "#8a5300", f"Reading the inputs {escape(study.waits_for)}; it is tried again.")
-            )
+            parts.append(warning(f"Reading the inputs {escape(study.waits_for)}; it is tried again."))
         if missing := inputs.missing():
-            parts.append(_box("#fff4e5", "#8a5300", "<b>Missing:</b>" + _list(missing)))
+            parts.append(warning("<b>Missing:</b>" + bullets(missing)))
         parts.append(_possible_actions(study.state, missing, answered=bool(decision.answer)))
-    parts += _late_verdicts(session, study.id)
+        parts += _input_changes(session, study, inputs)
+    elif started is None or started.state != WorkState.RUNNING:
+        parts += _next_decision(session, decision)
+    parts += _late_verdicts(session, decision)
     if batch is not None and batch.kind == BatchKind.ROUND:
         parts.append(_round_details(session, batch, verdicts))
     if decision.action is None:
@@ -121,14 +130,40 @@ _DECIDED = {
 }
 
 
-def _late_verdicts(session: Session, study_id: int) -> list[str]:
-    """Return a box with a sentence for each round whose verdicts changed after its decision, if there are any."""
+def _next_decision(session: Session, decision: DecisionRow) -> list[str]:
+    """Return a link to the newest decision, if that is another one."""
+    newest = decision_points.newest_decision(session, decision.study_id)
+    if newest is None or newest.id == decision.id:
+        return []
+    project = decision_points.project_of(session, decision.study_id, ProjectKind.DECISIONS)
+    return [f"<p>Go on at {link(project, f'decision {newest.number}', newest.task_id)}, the newest decision task.</p>"]
+
+
+def _input_changes(session: Session, study: StudyRow, inputs: Inputs) -> list[str]:
+    """Return a box that names the changes of the inputs since the current version was built, if there are any."""
+    spec = spec_versions.current_spec(session, study.id)
+    if spec is None or inputs.unread or study.state not in (StudyState.REVIEWING, StudyState.ACCEPTED):
+        return []
+    changes = input_changes.changes(Spec.from_json(spec.body), inputs)
+    if not changes:
+        return []
+    return [
+        warning(
+            f"<b>The inputs changed since version {spec.version} was built:</b> {', '.join(changes)}. <b>refine</b> "
+            f"and <b>approve</b> go on with the inputs of version {spec.version}; <b>build preview</b> makes a new "
+            "version from the inputs as they are now."
+        )
+    ]
+
+
+def _late_verdicts(session: Session, decision: DecisionRow) -> list[str]:
+    """Return a box with a sentence for each round with late verdicts to show here, if there are any."""
     sentences = [
         f"{counted(late.count, 'verdict')} on round {late.round_number} came or changed after {_DECIDED[late.state]}; "
         f"{by_number(late.count, 'it is', 'they are')} kept, and {by_number(late.count, 'does', 'do')} not count."
-        for late in verdict_sync.late(session, study_id)
+        for late in late_verdicts.late(session, decision)
     ]
-    return [_box("#fff4e5", "#8a5300", _list(sentences))] if sentences else []
+    return [warning(bullets(sentences))] if sentences else []
 
 
 def _title(decision: DecisionRow, verdicts: Sequence[_EffectiveVerdict]) -> str:
@@ -141,8 +176,10 @@ def _title(decision: DecisionRow, verdicts: Sequence[_EffectiveVerdict]) -> str:
         size = f"{counted(batch.count, 'image')}, {batch.state}"
         parts.append(f"run “{batch.name}”, version {batch.spec.version}, {size}")
     else:
-        good = _count_good(verdicts)
+        good, images = _count_good(verdicts), len({verdict.index for verdict in verdicts})
         judged = f"{good} good, {len(verdicts) - good} bad of {batch.count}"
+        if images != len(verdicts):
+            judged = f"{good} good, {len(verdicts) - good} bad on {images} of {batch.count}"
         parts.append(f"round {batch.number}, version {batch.spec.version}, {judged}")
     if decision.action is not None:
         parts.append(str(decision.action))
@@ -163,7 +200,7 @@ def _possible_actions(state: StudyState, missing: Sequence[str], *, answered: bo
 def _inputs(session: Session, study_id: int, inputs: Inputs, *, unfolded: bool) -> str:
     rows = [
         (
-            _link(decision_points.project_of(session, study_id, project_kind), str(role)),
+            link(decision_points.project_of(session, study_id, project_kind), str(role)),
             f"{inputs.count(role)}",
             f"at least {MINIMUM_PER_ROLE}"
             + (f", {RECOMMENDED_BACKGROUNDS} recommended" if role is Role.BACKGROUND else ""),
@@ -171,14 +208,14 @@ def _inputs(session: Session, study_id: int, inputs: Inputs, *, unfolded: bool) 
         for project_kind in ProjectKind
         if (role := project_kind.role) is not None
     ]
-    parts = [_table(("images", "usable", "needed"), rows)]
+    parts = [table(("images", "usable", "needed"), rows)]
     if advice := inputs.advice():
-        parts.append(_list(advice))
+        parts.append(bullets(advice))
     parts += _unlabelled_images(session, study_id)
     if inputs.problems:
-        parts.append("<b>Not used</b> (everything else is):" + _list(map(str, inputs.problems)))
+        parts.append("<b>Not used</b> (everything else is):" + bullets(map(str, inputs.problems)))
     counts = ", ".join(f"{inputs.count(role)} {role}" for role in Role)
-    return _fold(f"Inputs: {counts}", "".join(parts), unfolded=unfolded)
+    return fold(f"Inputs: {counts}", "".join(parts), unfolded=unfolded)
 
 
 def _unlabelled_images(session: Session, study_id: int) -> list[str]:
@@ -199,7 +236,7 @@ def _round(session: Session, batch: BatchRow, verdicts: Sequence[_EffectiveVerdi
     spec = session.get_one(SpecRow, batch.spec_id)
     head = f'<h3 style="margin:8px 0 4px">Preview round {batch.number}, version {spec.version}</h3>'
     if batch.state in (WorkState.FAILED, WorkState.CANCELLED):
-        return head + _refusal(escape(batch.problem))
+        return head + refusal(escape(sentence_case(batch.problem)))
     deleted = _deleted_samples(session, batch)
     good = _count_good(verdicts)
     left = max(batch.count - len({verdict.index for verdict in verdicts} | deleted), 0)
@@ -207,29 +244,47 @@ def _round(session: Session, batch: BatchRow, verdicts: Sequence[_EffectiveVerdi
     is_open = verdict_sync.takes_verdicts(spec.state)
     left_text = "still to review" if is_open else "not reviewed"
     project = decision_points.project_of(session, batch.study_id, ProjectKind.PREVIEWS)
-    link = _link(project, "review them" if is_open and left else "Previews")
+    review_link = link(project, "review them" if is_open and left else "Previews")
     if is_open and left:
-        link += ": tab <b>To review now</b>, then <b>Label Tasks As Displayed</b>"
+        review_link += ": tab <b>To review now</b>, then <b>Label Tasks As Displayed</b>"
     parts = [
         head,
         f'<p style="margin:4px 0"><b>{good}</b> good, <b>{len(verdicts) - good}</b> bad, <b>{left}</b> {left_text}'
-        f"{deleted_count} · {link}</p>",
+        f"{deleted_count} · {review_link}</p>",
     ]
-    if reasons := Counter(reason for verdict in verdicts for reason in verdict.reasons):
-        named = ", ".join(f"{name} ({count})" for name, count in reasons.most_common())
-        parts.append(f'<p style="margin:4px 0">What was wrong: {escape(named)}</p>')
+    parts += _several_verdicts(batch, verdicts)
+    for title, opinion in (("What was wrong", Opinion.BAD), ("Noted on good images, changes nothing", Opinion.GOOD)):
+        if reasons := Counter(
+            reason for verdict in verdicts if verdict.opinion == opinion for reason in verdict.reasons
+        ):
+            named = ", ".join(f"{name} ({count})" for name, count in reasons.most_common())
+            parts.append(f'<p style="margin:4px 0">{title}: {escape(named)}</p>')
     if full := verdict_rows.full_samples(session, batch.id):
         numbers = [str(shown_number(batch, index)) for index in full]
         images = ", ".join(numbers[:LONGEST_LIST]) + (" and more" if len(full) > LONGEST_LIST else "")
         parts.append(
-            _refusal(
+            refusal(
                 f"Of image {images} the first {verdict_rows.MOST_VERDICTS} verdicts on its task, or on copies of it, "
                 "are counted and no more. Delete copies of review tasks in the project Previews."
             )
         )
     if batch.problem:
-        parts.append(_refusal(escape(batch.problem)))
+        parts.append(refusal(escape(sentence_case(batch.problem))))
     return "".join(parts)
+
+
+def _several_verdicts(batch: BatchRow, verdicts: Sequence[_EffectiveVerdict]) -> list[str]:
+    """Return how verdicts count where an image has several, and the images on which they disagree."""
+    opinions: dict[int, set[Opinion]] = {}
+    for verdict in verdicts:
+        opinions.setdefault(verdict.index, set()).add(verdict.opinion)
+    if len(opinions) == len(verdicts):
+        return []
+    sentence = f"{counted(len(verdicts), 'verdict')} on {counted(len(opinions), 'image')}: each verdict counts."
+    if disputed := [shown_number(batch, index) for index in sorted(opinions) if len(opinions[index]) > 1]:
+        numbers = ", ".join(map(str, disputed[:LONGEST_LIST])) + (" and more" if len(disputed) > LONGEST_LIST else "")
+        sentence += f" Good and bad at once: {by_number(len(disputed), 'image', 'images')} {numbers}."
+    return [f'<p style="margin:4px 0">{sentence}</p>']
 
 
 def _round_details(session: Session, batch: BatchRow, verdicts: Sequence[_EffectiveVerdict]) -> str:
@@ -238,19 +293,19 @@ def _round_details(session: Session, batch: BatchRow, verdicts: Sequence[_Effect
     parts = []
     if spec.notes:
         is_first = spec.parent_id is None
-        changes = _first(spec.notes, FEW_CHANGES)
-        parts.append(_fold(f"What changed in version {spec.version}", changes, unfolded=not is_first))
+        changes = first_of(spec.notes, FEW_CHANGES)
+        parts.append(fold(f"What changed in version {spec.version}", changes, unfolded=not is_first))
     if comments := [
         f"image {shown_number(batch, verdict.index)}: {verdict.comment}" for verdict in verdicts if verdict.comment
     ]:
-        parts.append(_fold(f"Comments: {len(comments)}", _list(comments)))
+        parts.append(fold(f"Comments: {len(comments)}", bullets(comments)))
     lines = run_warnings.by_purpose(spec.findings)
     if lines.warnings:
-        shown = _first(lines.warnings, FEW_WARNINGS)
-        parts.append(_fold(f"Inputs to look at: {len(lines.warnings)}", shown, unfolded=True))
+        shown = first_of(lines.warnings, FEW_WARNINGS)
+        parts.append(fold(f"Inputs to look at: {len(lines.warnings)}", shown, unfolded=True))
     if lines.findings or lines.details:
-        details = _fold("Methods and numbers", _list(lines.details)) if lines.details else ""
-        parts.append(_fold("What was learned from the inputs", _list(lines.findings) + details))
+        details = fold("Methods and numbers", bullets(lines.details)) if lines.details else ""
+        parts.append(fold("What was learned from the inputs", bullets(lines.findings) + details))
     return "".join(parts)
 
 
@@ -285,13 +340,13 @@ def _run(session: Session, batch: BatchRow) -> str:
     published_of_all = f"{published:,} of {counted(batch.count, 'labelled image')}"
     parts = [
         f"<h3>Run “{escape(batch.name)}”: {escape(str(batch.state))}</h3>",
-        f"<p>{published_of_all} {by_number(published, 'is', 'are')} in the {_link(project, 'Dataset project')}. "
+        f"<p>{published_of_all} {by_number(published, 'is', 'are')} in the {link(project, 'Dataset project')}. "
         f"Export: <code>datagen export {escape(shlex.quote(batch.study.name))} --out dataset.zip</code>"
         f"{_or_label_studios_export(batch)}</p>",
         *_warnings(batch),
     ]
     if batch.problem:
-        parts.append(_refusal(escape(batch.problem)))
+        parts.append(refusal(escape(sentence_case(batch.problem))))
     return "".join(parts)
 
 
@@ -311,19 +366,20 @@ def _progress(session: Session, batch: BatchRow, button: str) -> str:
     name = f"Preview round {batch.number}" if batch.kind == BatchKind.ROUND else f"Run “{escape(batch.name)}”"
     words = [f"{name}: {rendered:,} of {batch.count:,} synthesized, {batch.state}"]
     running = batch.state == WorkState.RUNNING
+    status_text = batch_status.status_of(session, batch)
     if (
         running
-        and not batch_status.is_waiting(batch.status_text)
+        and not batch_status.is_waiting(status_text)
         and (left := _time_left(session, batch, rendered)) is not None
     ):
         words.append(f"about {span(left)} left")
-    refusal = session.scalar(
+    refused_because = session.scalar(
         select(OutboxRow.error).where(
             OutboxRow.study_id == batch.study_id, OutboxRow.state == WorkState.FAILED, OutboxRow.error != ""
         )
     )
-    if running and batch.status_text:
-        words.append(escape(batch.status_text))
+    if running and status_text:
+        words.append(escape(status_text))
     fitting = running and not rendered and batch.fit_progress > 0
     colour, share = ("#8ab4f8", batch.fit_progress) if fitting else ("#1a56b0", rendered / batch.count)
     bar = (
@@ -337,20 +393,20 @@ def _progress(session: Session, batch: BatchRow, button: str) -> str:
     project = decision_points.project_of(session, batch.study_id, project_kind)
     if running:
         parts.append(
-            f"<p>The images come into the project {_link(project, title)}. Reload this page to see how far. "
+            f"<p>The images come into the project {link(project, title)}. Reload this page to see how far. "
             f"To end it, tick <b>cancel</b> in this task, then press <b>{button}</b>.</p>"
         )
     else:
-        parts.append(f"<p>See the project {_link(project, title)}; go on at the newest decision task.</p>")
+        parts.append(f"<p>See the project {link(project, title)}.</p>")
     if batch.problem:
-        parts.append(_refusal(escape(batch.problem)))
-    if refusal:
-        parts.append(_refusal(f"Label Studio refused part of it: {escape(refusal)}"))
+        parts.append(refusal(escape(sentence_case(batch.problem))))
+    if refused_because:
+        parts.append(refusal(f"Label Studio refused part of it: {escape(refused_because)}"))
     return "".join(parts)
 
 
 def _warnings(batch: BatchRow) -> list[str]:
-    return [_box("#fff4e5", "#8a5300", _list(batch.warnings))] if batch.warnings else []
+    return [warning(bullets(batch.warnings))] if batch.warnings else []
 
 
 def _count_rendered(session: Session, batch: BatchRow) -> tuple[int, int]:
@@ -400,43 +456,3 @@ def _count_published(session: Session, batch: BatchRow) -> int:
         )
         or 0
     )
-
-
-def _link(project_id: int | None, text: str) -> str:
-    return f'<a href="/projects/{project_id}/data" target="_blank">{escape(text)}</a>' if project_id else escape(text)
-
-
-def _fold(title: str, html: str, *, unfolded: bool = False) -> str:
-    """Return a part that unfolds on a click, so that it does not push the contact sheet off the screen."""
-    title_style = 'style="cursor:pointer;font-weight:bold;margin:4px 0"'
-    return f"<details{' open' if unfolded else ''}><summary {title_style}>{escape(title)}</summary>{html}</details>"
-
-
-def _first(lines: Sequence[str], many: int) -> str:
-    """Return the first ``many`` lines as a list, and the others folded."""
-    others = lines[many:]
-    return _list(lines[:many]) + (_fold(f"{len(others)} more", _list(others)) if others else "")
-
-
-def _refusal(html: str) -> str:
-    return _box("#fdecea", "#b3261e", html)
-
-
-def _box(background: str, colour: str, html: str) -> str:
-    style = f"background:{background};color:{colour};border-radius:6px;padding:8px 12px;margin:8px 0"
-    return f'<div style="{style}">{html}</div>'
-
-
-def _list(items: Iterable[str]) -> str:
-    lines = [escape(item) for item in items]
-    more = [f"… and {len(lines) - LONGEST_LIST} more"] if len(lines) > LONGEST_LIST else []
-    style = "margin:4px 0" + (";padding-left:18px;list-style:disc" if len(lines) > 1 else "")
-    return f'<ul style="{style}">' + "".join(f"<li>{line}</li>" for line in lines[:LONGEST_LIST] + more) + "</ul>"
-
-
-def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
-    """Return an HTML table; its cells must be HTML already."""
-    style = 'style="padding:2px 14px 2px 0;text-align:left"'
-    cells = "".join(f"<th {style}>{cell}</th>" for cell in head)
-    body = "".join("<tr>" + "".join(f"<td {style}>{cell}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<table><tr>{cells}</tr>{body}</table>"

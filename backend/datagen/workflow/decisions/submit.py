@@ -18,7 +18,7 @@ from datagen.domain.wording import by_number, counted
 from datagen.errors import DatagenError, LabelStudioUnavailable, NotReady, Refused
 from datagen.label_studio.api.models import Annotation, Task
 from datagen.label_studio.mapping.form_answers import decision as read_decision
-from datagen.store.tables import BatchKind, BatchRow, DecisionRow, OutboxKind, StudyRow, now
+from datagen.store.tables import BatchKind, BatchRow, DecisionRow, OutboxKind, StudyRow, WorkState, now
 from datagen.synthesis.parameter_routing import remedy
 from datagen.workflow import decision_points
 from datagen.workflow.decisions import spec_versions
@@ -115,6 +115,8 @@ class _Form:
         outcome = f"“{point.action}” was decided here by {point.answered_by} at {when}"
         if (run := point.started) is not None and run.kind == BatchKind.RUN:
             outcome += f": version {run.spec.version} is accepted and its run “{run.name}” is {run.state}"
+        if run is not None and run.state == WorkState.RUNNING:
+            raise Refused(f"{outcome}. Nothing was started again; wait for its end, or answer “cancel” here.")
         raise Refused(f"{outcome}. Nothing was started again; go on at the newest decision task.")
 
 

@@ -15,6 +15,8 @@ from datagen.workflow import decision_points
 from datagen.workflow.outages import Outage
 from datagen.workflow.services import UnitOfWork
 
+QUEUED = "waits for a worker"
+BEGUN = "a worker has begun: it learns from the inputs first"
 DIED = "its worker died; waiting for another"
 FAILED = "it failed for a reason of ours, which the workers' log has; it is tried again"
 NO_GPU = "waits for a worker with a GPU: start one with “datagen worker --gpu”"
@@ -38,13 +40,27 @@ def say_outage(unit: UnitOfWork, batch: BatchRow, outage: Outage, until: datetim
     decision_points.republish_decisions(unit, batch)
 
 
-def clear(unit: UnitOfWork, batch: BatchRow, shard: ShardRow) -> None:
-    """Clear the batch's status, because a worker has claimed this shard.
+def note_claim(unit: UnitOfWork, batch: BatchRow, shard: ShardRow) -> None:
+    """Replace the batch's status, because a worker has claimed this shard.
 
+    Before the batch's first sample, the status says that a worker has begun; the worker's first report follows it.
     The status of an outage stays until the time that it names, because other workers may be about to meet it too.
     """
     if not _has_future_retry(batch):
-        set_status(unit, batch, "", besides=shard)
+        set_status(unit, batch, "" if _has_samples(unit.session, batch) else BEGUN, besides=shard)
+
+
+def status_of(session: Session, batch: BatchRow) -> str:
+    """Return the status text to show: without one, a batch that no worker has begun waits for a worker."""
+    if batch.status_text or batch.state != WorkState.RUNNING:
+        return batch.status_text
+    begun = _has_samples(session, batch) or _has_active_worker(session, batch, None)
+    return "" if begun else QUEUED
+
+
+def _has_samples(session: Session, batch: BatchRow) -> bool:
+    rendered = exists().where(ShardRow.batch_id == batch.id, ShardRow.rendered_at.is_not(None))
+    return bool(session.scalar(select(rendered)))
 
 
 def _has_future_retry(batch: BatchRow) -> bool:

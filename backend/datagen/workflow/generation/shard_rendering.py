@@ -96,7 +96,7 @@ class RenderJob(LeasedJob[ShardRow]):
             shard.state = WorkState.CANCELLED
             return None
         shard.rendered_count = 0
-        batch_status.clear(unit, batch, shard)  # the previous status is outdated
+        batch_status.note_claim(unit, batch, shard)
         return shard
 
     def lock(self, unit: UnitOfWork, row: ShardRow, *, gives_up: bool) -> None:

@@ -148,9 +148,9 @@ def _draft(
 
 
 def _columns(batch: BatchRow, sample: Sample) -> dict[str, str]:
-    """Return the data that only the task list shows, not the form."""
+    """Return the data that rounds and runs do not share; the task list shows most of it, not the form."""
     if batch.kind == BatchKind.ROUND:
-        return dict(review_tasks.EMPTY_COLUMNS)
+        return {"round_size": str(batch.count), **review_tasks.EMPTY_COLUMNS}
     return {"run_name": batch.name, "file": f"{sample.provenance.file_stem}.png"}
 
 
@@ -168,7 +168,9 @@ def _publish_decision(services: Services, decision_id: int) -> None:
         task_publisher.ensure_task_data(services.label_studio, project_id, task_id, key, draft)
     if decision.task_id != task_id:  # the task is new, or a person deleted the old one
         with services.unit() as unit:
-            unit.session.get_one(DecisionRow, decision_id).task_id = task_id
+            row = unit.session.get_one(DecisionRow, decision_id)
+            row.task_id = task_id
+            decision_points.republish_previous(unit, row)
     if sheet is not None:
         services.images.put(sheet)
 

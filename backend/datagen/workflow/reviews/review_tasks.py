@@ -121,8 +121,12 @@ def _read(session: Session, batch: BatchRow) -> _Round | None:
         batch_name=verdict_sync.batch_name(batch),
         closed_because=closed_because,
         columns={
-            # tasks created by an earlier version count from 0
-            key: {"index": str(numbers[key]), **_columns(sample_verdicts, effective, closed_because)}
+            # tasks created by an earlier version count from 0, and do not say of how many
+            key: {
+                "index": str(numbers[key]),
+                "round_size": str(batch.count),
+                **_columns(sample_verdicts, effective, closed_because),
+            }
             for key, sample_verdicts in verdicts.items()
         },
     )

@@ -16,9 +16,9 @@ from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session, load_only
 
 from datagen.domain.lifecycle import SpecState
-from datagen.label_studio.api.models import Task
+from datagen.label_studio.api.models import Task, stamp
 from datagen.label_studio.mapping.form_answers import verdict
-from datagen.store.tables import BatchRow, OutboxKind, SampleRow, ShardRow, SpecRow, VerdictRow
+from datagen.store.tables import BatchRow, OutboxKind, SampleRow, ShardRow, SpecRow, VerdictRow, now
 from datagen.workflow.decision_points import republish_decisions, republish_open_decision
 from datagen.workflow.sample_mapping import LONGEST_KEY
 from datagen.workflow.services import Services, UnitOfWork
@@ -217,8 +217,11 @@ class _SampleVerdicts:
             self._move(row, reading.task_id)  # “Remove Duplicated Tasks” moves annotations from one task to another
             if self.late and not row.late:  # the decision was based on its content at that time
                 differs = any(getattr(row, name) != values[name] for name in _CONTENT_COLUMNS)
-                changed = changed or row.changed_late != differs
+                changed_again = differs and row.updated_at != values["updated_at"]
+                changed = changed or changed_again or row.changed_late != differs
                 row.changed_late = differs
+                if differs:
+                    row.updated_at = values["updated_at"]
             elif any(getattr(row, name) != value for name, value in values.items()):
                 for name, value in values.items():
                     setattr(row, name, value)
@@ -289,4 +292,5 @@ class _SampleVerdicts:
                 changed = True
             elif not row.changed_late:
                 row.changed_late = changed = True
+                row.updated_at = stamp(now().isoformat())
         return changed

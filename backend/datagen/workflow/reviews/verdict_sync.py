@@ -15,10 +15,9 @@ annotation; the sample needs no review any more; and its task is not created aga
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, exists, func, select, update
 from sqlalchemy.orm import Session, aliased
 
 from datagen.domain.inputs import ProjectKind
@@ -41,16 +40,6 @@ from datagen.workflow.inputs.unreadable_tasks import read_tasks
 from datagen.workflow.reviews.verdict_rows import NOWHERE, OPEN, TasksRead, keep
 from datagen.workflow.sample_mapping import steps_of
 from datagen.workflow.services import Services, UnitOfWork
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LateVerdicts:
-    """Verdicts that were given, changed or deleted after the decision about their round."""
-
-    round_number: int
-    #: the state of the round's version
-    state: SpecState
-    count: int
 
 
 def sync_tasks(services: Services, project_id: int, task_ids: Sequence[int]) -> None:
@@ -213,24 +202,6 @@ def effective_verdicts() -> ColumnElement[bool]:
         copy.late.is_(False),
     )
     return and_(VerdictRow.late.is_(False), ~of_original, ~of_earlier_copy)
-
-
-def late(session: Session, study_id: int) -> list[LateVerdicts]:
-    """Count the verdicts given, changed or deleted after the decision about their round; these changes do not count.
-
-    Return one entry for each round that has such verdicts, the oldest round first.
-    """
-    rows = session.execute(
-        select(BatchRow.number, SpecRow.state, func.count())
-        .select_from(VerdictRow)
-        .join(SampleRow, SampleRow.id == VerdictRow.sample_id)
-        .join(BatchRow, BatchRow.id == SampleRow.batch_id)
-        .join(SpecRow, SpecRow.id == BatchRow.spec_id)
-        .where(BatchRow.study_id == study_id, or_(VerdictRow.late, VerdictRow.changed_late))
-        .group_by(BatchRow.number, SpecRow.state)
-        .order_by(BatchRow.number)
-    )
-    return [LateVerdicts(round_number=number, state=state, count=count) for number, state, count in rows]
 
 
 def judged(session: Session, batch_id: int) -> list[ReviewedSample]:

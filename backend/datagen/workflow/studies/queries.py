@@ -12,6 +12,7 @@ from datagen.domain.verdict import Opinion
 from datagen.store.database import Database
 from datagen.store.tables import BatchKind, BatchRow, OutboxRow, SampleRow, ShardRow, StudyRow, VerdictRow, WorkState
 from datagen.workflow.decisions.spec_versions import current_spec, running_batch
+from datagen.workflow.generation import batch_status
 from datagen.workflow.inputs import unreadable_tasks
 from datagen.workflow.inputs.input_sync import collect
 from datagen.workflow.reviews import verdict_sync
@@ -56,7 +57,9 @@ def _describe(session: Session, study: StudyRow) -> dict[str, Any]:
         "inputs_text": ", ".join(f"{count} {role}" for role, count in counts.items()),
         "verdicts": {"good": good, "bad": bad},
         "verdicts_text": f"{good} good, {bad} bad",
-        "under_way": ": ".join(filter(None, (f"{running.kind} {running.number}", running.status_text)))
+        "under_way": ": ".join(
+            filter(None, (f"{running.kind} {running.number}", batch_status.status_of(session, running)))
+        )
         if running
         else "",
         "rounds": _count(session, study.id, BatchKind.ROUND),

@@ -108,7 +108,7 @@ def test_decision_page_shows_warnings_first_and_numbers_behind_a_fold(studio: St
     page = study.page()
     assert "<details open><summary" in page
     warnings = page.index("Inputs to look at: 2</summary>")
-    assert warnings < page.index("one concept image is small")
+    assert warnings < page.index("One concept image is small")
     assert "Note: one concept" not in page
     study.review()
     page = study.page()
@@ -130,8 +130,8 @@ def test_first_warnings_and_changes_are_shown_and_the_rest_behind_a_fold(studio:
         page = decision_data(session, studio.services, point)["html"]
     warnings = page.index("Inputs to look at: 5</summary>")
     assert page[:warnings].rindex("<details") == page[:warnings].rindex("<details open")
-    assert warnings < page.index("photo 2") < page.index("2 more</summary>", warnings) < page.index("photo 3")
-    assert page.index("parameter 5") < page.index("2 more</summary>") < page.index("parameter 6")
+    assert warnings < page.index("Photo 2") < page.index("2 more</summary>", warnings) < page.index("Photo 3")
+    assert page.index("Parameter 5") < page.index("2 more</summary>") < page.index("Parameter 6")
 
 
 def test_findings_are_sorted_by_their_purpose() -> None:

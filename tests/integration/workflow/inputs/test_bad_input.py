@@ -129,7 +129,7 @@ def test_an_uploaded_odd_picture_is_used_or_named_with_its_reason(name: str, upl
         reasons = [problem.reason for problem in inputs.problems if name in problem.item]
         assert len(reasons) == 1
         assert fate in reasons[0]
-        assert re.search(rf"background task \d+ \({re.escape(name)}\): {re.escape(fate)}", page)
+        assert re.search(rf"Background task \d+ \({re.escape(name)}\): {re.escape(fate)}", page)
     else:
         assert [(ref.width, ref.height) for ref in inputs.backgrounds if ref.name == name] == [fate]
         assert name not in page
@@ -194,7 +194,7 @@ def test_a_box_with_no_area_and_a_label_not_in_the_project_are_named_and_other_b
     studio.settle()
 
     page = text(study.page())
-    named = f"concept task {given[0]} (boxes.png): "
+    named = f"Concept task {given[0]} (boxes.png): "
     assert f"{named}box 1 (“pit”): the box has no area; draw it again round the whole thing." in page
     assert f"{named}box 3: its label “rust” is none of the study's (pit); choose one of them." in page
     concept = next(one for one in read(studio, study).concepts if one.image.name == "boxes.png")
@@ -216,8 +216,8 @@ def test_polygons_of_two_points_or_outside_are_named_and_one_that_crosses_itself
     studio.settle()
 
     page = text(study.page())
-    assert f"canvas task {given[0]} (two-points.png): polygon 1 (“area”): the polygon has 2 different corners" in page
-    assert f"canvas task {given[1]} (outside.png): polygon 1 (“area”): the polygon lies outside the image" in page
+    assert f"Canvas task {given[0]} (two-points.png): polygon 1 (“area”): the polygon has 2 different corners" in page
+    assert f"Canvas task {given[1]} (outside.png): polygon 1 (“area”): the polygon lies outside the image" in page
     assert "crossing.png" not in page
     inputs = read(studio, study)
     assert len(inputs.canvases) == 7
@@ -258,7 +258,7 @@ def test_a_task_whose_image_is_gone_is_named(studio: Studio, study: Study, given
     given.append(stays)
     studio.settle()
 
-    assert f"background task {stays} (will-be-gone.png): its image is gone; upload it again" in text(study.page())
+    assert f"Background task {stays} (will-be-gone.png): its image is gone; upload it again" in text(study.page())
     assert len(read(studio, study).backgrounds) >= 6
 
 

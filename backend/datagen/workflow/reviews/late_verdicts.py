@@ -1,0 +1,63 @@
+"""Verdicts that were given, changed or deleted after the decision about their round: they do not count.
+
+Each is news once: on the decision page that people look at when it arrives. It also stays on the page of its own round.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import or_, select
+from sqlalchemy.orm import Session
+
+from datagen.domain.lifecycle import SpecState
+from datagen.label_studio.api.models import stamp
+from datagen.store.tables import BatchRow, DecisionRow, SampleRow, SpecRow, VerdictRow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LateVerdicts:
+    """The late verdicts on one round."""
+
+    round_number: int
+    #: the state of the round's version
+    state: SpecState
+    count: int
+
+
+def late(session: Session, decision: DecisionRow) -> list[LateVerdicts]:
+    """Count the late verdicts to show on a decision page: one entry for each round with some, the oldest round first.
+
+    A page shows those on its own round, and those that arrived while its decision was the next one to make.
+    """
+    previous = session.scalar(
+        select(DecisionRow).where(DecisionRow.study_id == decision.study_id, DecisionRow.number == decision.number - 1)
+    )
+    rows = session.execute(
+        select(BatchRow.id, BatchRow.number, SpecRow.state, VerdictRow.updated_at)
+        .select_from(VerdictRow)
+        .join(SampleRow, SampleRow.id == VerdictRow.sample_id)
+        .join(BatchRow, BatchRow.id == SampleRow.batch_id)
+        .join(SpecRow, SpecRow.id == BatchRow.spec_id)
+        .where(BatchRow.study_id == decision.study_id, or_(VerdictRow.late, VerdictRow.changed_late))
+        .order_by(BatchRow.number)
+    )
+    counts = Counter(
+        (number, state)
+        for batch_id, number, state, arrived_at in rows
+        if batch_id == decision.batch_id or _is_news(batch_id, arrived_at, previous, decision)
+    )
+    return [LateVerdicts(round_number=number, state=state, count=count) for (number, state), count in counts.items()]
+
+
+def _is_news(batch_id: int, arrived_at: str, previous: DecisionRow | None, decision: DecisionRow) -> bool:
+    # Label Studio's clock may lag behind ours, so the decision about the round itself is no lower bound
+    is_after = previous is None or previous.batch_id == batch_id or _at(previous.answered_at) <= arrived_at
+    return is_after and (decision.answered_at is None or arrived_at < _at(decision.answered_at))
+
+
+def _at(moment: datetime | None) -> str:
+    """Return a time in the form of ``VerdictRow.updated_at``, which sorts by time; empty for None."""
+    return stamp(moment.isoformat()) if moment is not None else ""
