@@ -131,12 +131,13 @@ _DECIDED = {
 
 
 def _next_decision(session: Session, decision: DecisionRow) -> list[str]:
-    """Return a link to the newest decision, if that is another one."""
+    """Return a link to the newest decision, if that is another one, and to the list in which later ones come first."""
     newest = decision_points.newest_decision(session, decision.study_id)
     if newest is None or newest.id == decision.id:
         return []
     project = decision_points.project_of(session, decision.study_id, ProjectKind.DECISIONS)
-    return [f"<p>Go on at {link(project, f'decision {newest.number}', newest.task_id)}, the newest decision task.</p>"]
+    newest_link = link(project, f"decision {newest.number}", newest.task_id)
+    return [f"<p>Go on at {newest_link}; the newest decision task is the first in {link(project, 'Decisions')}.</p>"]
 
 
 def _input_changes(session: Session, study: StudyRow, inputs: Inputs) -> list[str]:
