@@ -8,37 +8,7 @@ from pathlib import Path
 import pytest
 
 from import_graph import Module, modules, room_of
-
-#: Room → the rooms that it may import beside itself and `errors`; None: all.
-MAY_IMPORT = {
-    "domain": set(),
-    "imaging": {"domain"},
-    "synthesis": {"domain", "imaging"},
-    "learning": {"domain", "synthesis"},
-    "evaluation": {"domain", "imaging", "synthesis"},
-    "export": {"domain", "imaging"},
-    "store": {"domain"},
-    "label_studio": {"domain", "store"},
-    "workflow": {"domain", "imaging", "synthesis", "learning", "evaluation", "export", "store", "label_studio"},
-    "queue": {"domain", "synthesis", "store", "label_studio", "workflow"},
-    "entrypoints": {"domain", "imaging", "synthesis", "store", "label_studio", "workflow", "queue", "settings"},
-    "operations": {
-        "domain",
-        "imaging",
-        "synthesis",
-        "store",
-        "label_studio",
-        "workflow",
-        "queue",
-        "entrypoints",
-        "settings",
-    },
-    "web": {"domain", "imaging", "store", "label_studio", "workflow", "queue", "entrypoints", "operations", "settings"},
-    "cli": None,
-    "__main__": None,
-    "errors": set(),
-    "settings": {"domain"},
-}
+from rooms import MAY_IMPORT
 
 #: Rooms that run with no GPU, no weights and without their packages installed; only these modules may import them.
 HEAVY = {"torch", "diffusers", "transformers", "peft", "accelerate", "safetensors"}
