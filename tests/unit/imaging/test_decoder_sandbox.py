@@ -237,7 +237,7 @@ def test_a_picture_can_write_nothing(faulty: Callable[..., DecoderSandbox], tmp_
     assert not (tmp_path / "written").exists()
 
 
-def test_a_picture_finds_no_secret_beside_it(
+def test_decoder_process_has_an_empty_environment(
     faulty: Callable[..., DecoderSandbox], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LABEL_STUDIO_API_KEY", "a" * 40)
