@@ -26,7 +26,7 @@ from stage.progress import Progress, tell
 
 #: Label Studio allows a title 50 characters, and the longest desk needs 14 of them.
 LONGEST_NAME = 36
-MOST_IMAGES = 1_000_000
+MAX_IMAGES = 1_000_000
 
 
 #: The file, in the demo's folder, that points a shell at the demo. It stays when the demo stops: ports and passwords
@@ -184,8 +184,8 @@ def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
 
 
 def _count(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= MOST_IMAGES:
-        raise argparse.ArgumentTypeError(f"{text}: a run makes 1 to {MOST_IMAGES:,} images")
+    if not text.isdecimal() or not 1 <= int(text) <= MAX_IMAGES:
+        raise argparse.ArgumentTypeError(f"{text}: a run makes 1 to {MAX_IMAGES:,} images")
     return int(text)
 
 

@@ -64,7 +64,7 @@ def boxes(
     for item in reading.items:
         mapped = map_regions(item.draw(*size) if item.draw else None, kind, *size, NAMES)
         for sentence in mapped.problems:
-            reading.tell(item.where, sentence)
+            reading.report(item.where, sentence)
         frames = boxes_of(mapped.results, kind, *size, NAMES.labels)
         found.append([(label, *(round(n) for n in (b.x, b.y, b.width, b.height))) for label, b in frames])
     return found

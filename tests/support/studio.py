@@ -476,7 +476,7 @@ class Study:
         )
 
     def outbox(self) -> list[OutboxRow]:
-        """What Label Studio is to be told."""
+        """The outbox rows."""
         with self.studio.rows() as session:
             return list(session.scalars(select(OutboxRow).where(OutboxRow.study_id == self.id).order_by(OutboxRow.id)))
 

@@ -29,7 +29,9 @@ def test_the_readme_tells_every_setting_as_it_is() -> None:
 def test_the_table_has_a_described_row_for_every_setting() -> None:
     rows = settings_table().splitlines()[2:]
     assert len(rows) == len(Settings.model_fields)
-    assert "| `LABEL_STUDIO_URL` | `http://localhost:8080` | Where this process reaches Label Studio. |" in rows
+    assert (
+        "| `LABEL_STUDIO_URL` | `http://localhost:8080` | Address at which this process reaches Label Studio. |" in rows
+    )
     assert all(len(row.split("|")[3].strip()) > 10 for row in rows)
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 #: Number of items shown for each reason; ``--json`` shows all.
 EXAMPLES = 3
 #: Number of notes shown; ``--json`` shows all.
-MOST_NOTES = 20
+MAX_NOTES = 20
 
 
 def provision(
@@ -158,10 +158,10 @@ def _show(added: Added) -> None:
         counts.append(f"{added.completed} got drawings that they lacked")
     counts.append(f"{counted(added.regions, 'region')} used")
     show(", ".join(counts))
-    for note in added.notes[:MOST_NOTES]:
+    for note in added.notes[:MAX_NOTES]:
         show(f"  {note}")
-    if len(added.notes) > MOST_NOTES:
-        show(f"  and {counted(len(added.notes) - MOST_NOTES, 'more note')}; --json shows all")
+    if len(added.notes) > MAX_NOTES:
+        show(f"  and {counted(len(added.notes) - MAX_NOTES, 'more note')}; --json shows all")
     for reason, items in added.grouped:
         shown = "; ".join(items[:EXAMPLES]) + (f"; and {len(items) - EXAMPLES} more" if len(items) > EXAMPLES else "")
         times = f"{counted(len(items), 'time')}, " if len(items) > 1 else ""

@@ -66,7 +66,7 @@ _PNG_GREY_TYPES = (0, 4)
 #: The JPEG decoder's warning about bytes after the last row. Cameras write a few such bytes; many such bytes are rows
 #: that the header does not declare.
 _SURPLUS = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
-_MOST_SURPLUS_BYTES, _MOST_SURPLUS_SHARE = 64, 1 / 64
+_MAX_SURPLUS_BYTES, _MAX_SURPLUS_SHARE = 64, 1 / 64
 
 #: Rows of a picture that are composited over white at a time, to bound the memory of the 64-bit intermediates.
 _BAND_ROWS = 256
@@ -243,7 +243,7 @@ def _decode_jpeg_strictly(data: bytes, colours: str, **scale: int) -> Pixels:
         return cast("Pixels", simplejpeg.decode_jpeg(data, colours, **scale))
     except ValueError as warning:
         surplus = _SURPLUS.search(str(warning))
-        if surplus is None or int(surplus[1]) > max(_MOST_SURPLUS_BYTES, _MOST_SURPLUS_SHARE * len(data)):
+        if surplus is None or int(surplus[1]) > max(_MAX_SURPLUS_BYTES, _MAX_SURPLUS_SHARE * len(data)):
             raise
     return cast("Pixels", simplejpeg.decode_jpeg(data, colours, strict=False, **scale))
 

@@ -182,7 +182,7 @@ class Teaching(FittedEngineCache):
 def test_a_fit_tells_step_loss_and_time_left_and_ends_when_cancelled(
     studio: Studio, own_study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(progress, "TELL_SECONDS", 0.02)
+    monkeypatch.setattr(progress, "PROGRESS_SECONDS", 0.02)
     made = build(own_study)
     shard = shard_of(own_study, made)
     render_shard(studio.services, Teaching(studio, own_study), shard.id)

@@ -190,7 +190,7 @@ def test_a_client_that_does_not_read_its_answer_is_cut_after_its_time(
 
 
 def test_connections_over_the_bound_take_the_place_of_the_slowest(start_smaller: Callable[..., Web]) -> None:
-    web = start_smaller(MOST_CONNECTIONS=20)
+    web = start_smaller(MAX_CONNECTIONS=20)
     with contextlib.ExitStack() as open_lines:
         lines = [open_lines.enter_context(web.line()) for _ in range(MANY)]
         for line in lines:
@@ -201,7 +201,7 @@ def test_connections_over_the_bound_take_the_place_of_the_slowest(start_smaller:
 
 
 def test_bodies_that_are_not_finished_fill_neither_memory_nor_disk(start_smaller: Callable[..., Web]) -> None:
-    web = start_smaller(MOST_BUFFERED=8 * 2**20)
+    web = start_smaller(MAX_BUFFERED=8 * 2**20)
     with contextlib.ExitStack() as open_lines:
         lines = [open_lines.enter_context(web.line()) for _ in range(8)]
         for line in lines:

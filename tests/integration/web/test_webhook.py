@@ -255,7 +255,7 @@ def test_a_database_that_is_away_is_503_and_says_that_the_event_is_found_later(
     start_web(processes, elsewhere, tmp_path)
     answer = post(elsewhere, studio)
     assert answer.status_code == 503
-    assert answer.json() == {"error": "the database is away; the event is found later by polling Label Studio"}
+    assert answer.json() == {"error": "the database is unavailable; the event is found later by polling Label Studio"}
 
 
 def test_an_event_while_redis_is_down_is_stored_and_found_by_the_sweeper(

@@ -80,7 +80,7 @@ def test_an_event_while_label_studio_is_away_is_tried_again_until_it_is_back(stu
     study.judge(said("good"))
     [event] = [one for one in study.events(ProjectKind.PREVIEWS) if str(one.state) == "pending"]
     away = LabelStudio(f"http://127.0.0.1:{free_port()}", studio.server.token, read_attempts=1)
-    for attempt in range(1, webhook_events.MOST_ATTEMPTS + 3):
+    for attempt in range(1, webhook_events.MAX_ATTEMPTS + 3):
         due(studio, event)
         webhook_events.handle(replace(studio.services, label_studio=away), event.id)
         row = again(studio, event)
@@ -98,7 +98,7 @@ def test_an_event_that_is_refused_is_given_up_with_its_reason(studio: Studio, st
     study.judge(said("good"))
     [event] = [one for one in study.events(ProjectKind.PREVIEWS) if str(one.state) == "pending"]
     stranger = LabelStudio(studio.server.url, "0" * 40, read_attempts=1)
-    for _ in range(webhook_events.MOST_ATTEMPTS):
+    for _ in range(webhook_events.MAX_ATTEMPTS):
         due(studio, event)
         webhook_events.handle(replace(studio.services, label_studio=stranger), event.id)
     stranger.close()

@@ -67,7 +67,7 @@ def test_what_a_dead_worker_promised_does_not_stand(studio: Studio, study: Study
     assert taken is not None
     reporter = ProgressReporter(studio.services, taken, made, threading.Event())
     reporter.fitting(0.03, "teaching the model: step 1 of 30, about 66 s left")
-    reporter.tell()
+    reporter.write()
     sweep(studio.services.database, studio.queues)
     assert "about 66 s left (3%)" in study.shown()  # it lives, as far as anybody knows
 

@@ -93,7 +93,7 @@ def dispatch(lease: Lease[ShardRow]) -> None:
         batch = session.get_one(BatchRow, 1)
     reporter = ProgressReporter(lease.services, lease.row, batch, threading.Event())
     reporter.rendering(1)
-    reporter.tell()
+    reporter.write()
 
 
 def claim(lease: Lease[ShardRow]) -> None:

@@ -75,7 +75,7 @@ def seen(study: Study, *words: str) -> None:
 def test_the_last_word_of_a_fit_does_not_stand_while_images_are_made(
     studio: Studio, study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(progress, "TELL_SECONDS", 0.02)
+    monkeypatch.setattr(progress, "PROGRESS_SECONDS", 0.02)
     shard_id = begin_round(study)
 
     def look(number: int) -> None:
@@ -93,7 +93,7 @@ def test_the_last_word_of_a_fit_does_not_stand_while_images_are_made(
 def test_round_in_one_shard_says_how_long_it_has_left(
     studio: Studio, study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(progress, "TELL_SECONDS", 0.02)
+    monkeypatch.setattr(progress, "PROGRESS_SECONDS", 0.02)
     shard_id = begin_round(study)
 
     def look(number: int) -> None:

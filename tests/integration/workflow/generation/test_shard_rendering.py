@@ -14,7 +14,7 @@ from datagen.domain.spec import Spec
 from datagen.store import leases
 from datagen.store.tables import BatchKind, BatchRow, SampleRow, ShardRow, SpecRow, WorkState, now
 from datagen.synthesis.engine import FittedEngine, Progress
-from datagen.workflow.generation.shard_rendering import MOST_ATTEMPTS, FittedEngineCache, render_shard
+from datagen.workflow.generation.shard_rendering import MAX_ATTEMPTS, FittedEngineCache, render_shard
 from studio import ROUND, SHARD, Studio, Study
 
 pytest_plugins = ("studio_fixtures",)
@@ -180,7 +180,7 @@ def test_a_fault_of_ours_is_tried_again_and_given_up_with_its_reason(studio: Stu
     def trip() -> None:
         raise ZeroDivisionError("a fault of ours")
 
-    for attempt in range(1, MOST_ATTEMPTS + 1):
+    for attempt in range(1, MAX_ATTEMPTS + 1):
         assert str(study.batches(BatchKind.RUN)[-1].state) == "running"
         with studio.services.database.write() as session:
             session.get_one(ShardRow, shard_id).due_at = now()
@@ -190,8 +190,7 @@ def test_a_fault_of_ours_is_tried_again_and_given_up_with_its_reason(studio: Stu
 
     run = study.batches(BatchKind.RUN)[-1]
     assert (
-        run.problem
-        == f"rendering failed {MOST_ATTEMPTS} times, last with ZeroDivisionError; the workers' log says more"
+        run.problem == f"rendering failed {MAX_ATTEMPTS} times, last with ZeroDivisionError; the workers' log says more"
     )
     studio.settle()
     assert html.escape(run.problem) in study.page()

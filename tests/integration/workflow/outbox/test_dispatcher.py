@@ -13,7 +13,7 @@ from datagen.domain.lifecycle import StudyEvent
 from datagen.label_studio.api.client import LabelStudio
 from datagen.queue.jobs import EVENTS, SYNTHESIS
 from datagen.store.tables import BatchKind, DecisionRow, OutboxKind, OutboxRow, WorkState, now
-from datagen.workflow.outbox.dispatcher import MOST_REFUSALS, dispatch
+from datagen.workflow.outbox.dispatcher import MAX_REFUSALS, dispatch
 from datagen.workflow.studies.queries import describe
 from stage.ports import free_port
 from studio import Studio, Study
@@ -126,7 +126,7 @@ def test_while_label_studio_is_away_nothing_is_given_up(studio: Studio, study: S
     studio.settle()
     away = LabelStudio(f"http://127.0.0.1:{free_port()}", studio.server.token, read_attempts=1)
     outbox_id = change(studio, study, "said while it was away")
-    for _ in range(MOST_REFUSALS + 2):
+    for _ in range(MAX_REFUSALS + 2):
         make_due(studio, outbox_id)
         dispatch(replace(studio.services, label_studio=away), outbox_id)
     away.close()
@@ -150,7 +150,7 @@ def test_a_refusal_that_repeats_is_given_up_and_its_reason_shown(studio: Studio)
     studio.work(EVENTS, SYNTHESIS)
     studio.client.delete_project(doomed.projects[ProjectKind.PREVIEWS])
     [outbox_id] = [row.id for row in doomed.outbox() if row.kind == OutboxKind.SAMPLES]
-    for _ in range(MOST_REFUSALS):
+    for _ in range(MAX_REFUSALS):
         assert row_of(studio, outbox_id).state != WorkState.FAILED
         make_due(studio, outbox_id)
         dispatch(studio.services, outbox_id)

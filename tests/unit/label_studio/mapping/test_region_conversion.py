@@ -279,7 +279,7 @@ def test_painted_regions_of_one_picture_share_one_allowance(
 
 
 def test_a_bitmask_of_dust_is_refused_before_it_is_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(brush_masks, "MOST_EDGES", 1_000)
+    monkeypatch.setattr(brush_masks, "MAX_EDGES", 1_000)
     dust = np.random.default_rng(0).integers(0, 2, (HEIGHT, WIDTH), np.uint8) * 255
     drawn = theirs("bitmasklabels", {"imageDataURL": bitmask_url(dust)})
     mapped = map_regions([drawn], ProjectKind.CONCEPTS, WIDTH, HEIGHT, NAMES)
@@ -302,7 +302,7 @@ def test_very_many_labels_of_a_foreign_region_are_read_up_to_a_bound() -> None:
 
 
 def test_painted_regions_that_must_be_decoded_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(region_conversion, "MOST_PAINTED", 2)
+    monkeypatch.setattr(region_conversion, "MAX_PAINTED", 2)
     drawn = [AREAS["bitmask"][0]] * 4
     converted = region_conversion.convert(drawn, ProjectKind.CANVASES, WIDTH, HEIGHT, region_limits.Allowance())
     assert len(converted.problems) == 2

@@ -17,7 +17,7 @@ from shapely.ops import unary_union
 
 from datagen.domain.geometry import Box, Polygon, clip_polygon, rotated_corners
 from datagen.label_studio.mapping.predictions import box_region, polygon_region
-from datagen.label_studio.mapping.region_limits import MOST_PROBLEMS, MOST_REGIONS
+from datagen.label_studio.mapping.region_limits import MAX_PROBLEMS, MAX_REGIONS
 from datagen.label_studio.mapping.regions import canvas_areas, concept_regions
 from drawn import HEIGHT, WIDTH, box, choice, polygon, region
 
@@ -306,7 +306,7 @@ def test_a_brush_of_ten_thousand_strokes_is_told_and_the_others_are_used() -> No
 
 def test_of_a_million_regions_the_first_are_used_and_the_rest_is_said() -> None:
     found, problems = concepts(*[box(10, 10, 10, 10)] * 1_000_000)
-    assert len(found) == MOST_REGIONS
+    assert len(found) == MAX_REGIONS
     assert tuple(sorted(problems)) == (
         "annotation: it has more than 5,000 results; the rest is not read.",
         "it has 5,000 of the kind “box”: the first 1,000 are read, the others are left out; draw fewer.",
@@ -316,7 +316,7 @@ def test_of_a_million_regions_the_first_are_used_and_the_rest_is_said() -> None:
 def test_very_many_problems_are_counted_and_not_listed() -> None:
     found, problems = concepts(*[box(10, 10, 0, 10)] * 500, box(10, 10, 10, 10))
     assert len(found) == 1
-    assert len(problems) == MOST_PROBLEMS + 1
+    assert len(problems) == MAX_PROBLEMS + 1
     assert problems[-1] == "480 more regions cannot be used, for reasons like these."
 
 

@@ -22,7 +22,7 @@ from datagen.workflow.inputs.zip_import import shown, unpacked
 SUFFIXES = PICTURE_SUFFIXES | {".json"}
 
 
-MOST_BYTES = 10_000
+MAX_BYTES = 10_000
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +52,7 @@ def read(path: Path) -> tuple[dict[str, bytes], list[str]]:
     with unpacked(
         path,
         SUFFIXES,
-        MOST_BYTES,
+        MAX_BYTES,
         lambda item, reason: problems.append(f"{item}: {reason}"),
         refused=REFUSED_SUFFIXES,
     ) as folder:
@@ -133,9 +133,9 @@ def test_a_picture_that_label_studio_does_not_take_is_told(name: str, pack: Call
 
 def test_a_name_with_a_colon_is_named_whole(pack: Callable[..., Path]) -> None:
     reading = Reading()
-    with unpacked(pack({"x: y.png": b"1"}), SUFFIXES, MOST_BYTES, reading.tell):
+    with unpacked(pack({"x: y.png": b"1"}), SUFFIXES, MAX_BYTES, reading.report):
         pass
-    [told] = reading.told
+    [told] = reading.problems
     assert told.item == "inputs.zip, x: y.png"
     assert told.reason == "its name leads out of the archive; pack the folder again"
 
@@ -170,7 +170,7 @@ def test_many_small_entries_are_known_as_a_bomb_by_the_ratio_of_all_together(
     assert path.stat().st_size < 2**18
     with (
         pytest.raises(InputProblem, match="more than 200 times its size, as bombs do"),
-        unpacked(path, SUFFIXES, 2**21, Reading().tell),
+        unpacked(path, SUFFIXES, 2**21, Reading().report),
     ):
         pass
     assert list(own_temporary_folder.iterdir()) == []
@@ -187,7 +187,7 @@ def test_entries_that_share_their_bytes_are_counted_each(pack: Callable[..., Pat
                 setattr(twin, field, getattr(only, field))
             archive.filelist.append(twin)
         archive._didModify = True
-    with pytest.raises(InputProblem, match="as bombs do"), unpacked(path, SUFFIXES, 2**21, Reading().tell):
+    with pytest.raises(InputProblem, match="as bombs do"), unpacked(path, SUFFIXES, 2**21, Reading().report):
         pass
 
 
@@ -205,7 +205,7 @@ def test_zip_that_has_no_room_says_how_to_give_it_some(
 
 
 def test_a_file_beyond_the_limit_is_refused_however_it_is_packed(pack: Callable[..., Path]) -> None:
-    data = np.random.default_rng(0).bytes(MOST_BYTES + 1)
+    data = np.random.default_rng(0).bytes(MAX_BYTES + 1)
     for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         files, [problem] = read(pack({"large.png": data}, method))
         assert files == {}
@@ -221,13 +221,13 @@ def test_a_size_that_lies_is_cut_at_what_it_claimed(pack: Callable[..., Path]) -
 
 
 def test_all_together_are_bounded(pack: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(zip_import, "MOST_BYTES", 20_000)
+    monkeypatch.setattr(zip_import, "MAX_BYTES", 20_000)
     with pytest.raises(InputProblem, match="unpacks to more than"):
         read(pack({f"{n}.png": bytes(9_000) for n in range(3)}))
 
 
 def test_the_number_of_entries_is_bounded(pack: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(zip_import, "MOST_ENTRIES", 10)
+    monkeypatch.setattr(zip_import, "MAX_ENTRIES", 10)
     with pytest.raises(InputProblem, match="has 11 entries, at most 10"):
         read(pack({f"{n}.png": b"" for n in range(11)}))
 

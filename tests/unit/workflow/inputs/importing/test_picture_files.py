@@ -130,4 +130,4 @@ def test_a_folder_of_too_many_files_is_refused(tmp_path: Path, monkeypatch: pyte
         file(tmp_path, f"{number}.png", b"1")
     with pytest.raises(InputProblem, match="more than 3 files"):
         list(files_below(tmp_path, most=3))
-    assert picture_files.MOST_FILES == 200_000
+    assert picture_files.MAX_FILES == 200_000
