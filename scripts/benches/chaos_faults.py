@@ -57,7 +57,7 @@ class Webhooks:
 
 
 class Killer(threading.Thread):
-    """Kills a part every so often until told to stop; ``on_kill`` hears of each before it happens."""
+    """Kills a part at intervals until it is stopped; ``on_kill`` is called before each kill."""
 
     def __init__(self, installation: Installation, seed: int, on_kill: Callable[[str], None]) -> None:
         super().__init__(name="killer")

@@ -36,7 +36,7 @@ class Watch(threading.Thread):
                     session.scalars(
                         select(kind.id).where(
                             kind.state.in_(_UNFINISHED),
-                            # told already, and only looked at once more later
+                            # published already, and only checked once more later
                             or_(kind.attempts > 0, kind.due_at <= moment),
                         )
                     )

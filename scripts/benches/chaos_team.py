@@ -147,7 +147,7 @@ class Person(threading.Thread):
         return wanted if not any(task["annotations"] for task in wanted) else None
 
     def _tasks(self, project_kind: ProjectKind) -> list[Json] | None:
-        """Every task of a desk; None while Label Studio does not say."""
+        """Every task of a project; None while Label Studio does not answer."""
         found: list[Json] = []
         while True:
             params = {

@@ -1,4 +1,4 @@
-"""``scripts/bench fuzz``: nonsense at every door where something comes in from outside.
+"""``scripts/bench fuzz``: malformed data at every place where data comes in from outside.
 
 Webhooks with harmed bodies and odd headers through the whole web application, which may refuse them but must never
 answer 5xx; and harmed annotations through the parsers of events, regions and answers, which may raise our own errors

@@ -43,7 +43,7 @@ from stage.progress import tell
 #: Connections that may be open at a time.
 SENDERS = 48
 #: No study has this project: its events are stored and acted on, and nothing follows.
-NOBODYS_PROJECT = 2**40
+UNKNOWN_PROJECT = 2**40
 #: About as much as Label Studio sends of an annotation with a few regions, bytes.
 BODY_BYTES = 6000
 
@@ -166,7 +166,7 @@ def _submits(settings: Settings, pairs: int) -> dict[str, float | int]:
 def _body(unlike_any_other: str) -> bytes:
     body: dict[str, Any] = {
         "action": "ANNOTATION_CREATED",
-        "project": {"id": NOBODYS_PROJECT},
+        "project": {"id": UNKNOWN_PROJECT},
         "task": {"id": 7},
         "annotation": {"id": 8, "task": 7, "updated_at": unlike_any_other},
     }
@@ -175,7 +175,7 @@ def _body(unlike_any_other: str) -> bytes:
 
 def _stored(database: Database) -> int:
     with database.read() as session:
-        return session.scalar(select(func.count()).where(InboxRow.project_id == NOBODYS_PROJECT)) or 0
+        return session.scalar(select(func.count()).where(InboxRow.project_id == UNKNOWN_PROJECT)) or 0
 
 
 def _unhandled(database: Database) -> int:

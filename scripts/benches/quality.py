@@ -318,7 +318,7 @@ class _PackBench:
         return self._real_things
 
     def _crops(self, method: str, seed: int) -> list[tuple[tuple[Any, Box], str]]:
-        """Images a method made, where the thing is, and which thing it was made of.
+        """Images that a method made, with the object's place and the concept that it was made of.
 
         A judge that has seen a thing once knows it again: all that shows one thing is kept in one fold.
         """
@@ -340,7 +340,7 @@ class _PackBench:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _RealThings:
-    """Crops of real concepts [48, 48, c] of ``side`` pixels, their features, the thing each shows.
+    """Crops of real concepts [48, 48, c] of ``side`` pixels, their features, and the concept that each shows.
 
     ``of_concept`` is the thing of each concept given, by its exemplar's key.
     """

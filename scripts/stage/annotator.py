@@ -82,7 +82,7 @@ class Annotator:
         self._http.close()
 
     def project(self, kind: str) -> Json:
-        """The study's Label Studio project of that desk.
+        """The study's Label Studio project of that kind.
 
         Raises:
             StageError: there is none.
@@ -153,7 +153,7 @@ class Annotator:
         return self._wait(enough, within, f"{many} dataset tasks", decision)
 
     def review(self, tasks: Sequence[Json], said: Callable[[int, int], None]) -> int:
-        """Judge every task that nobody has judged; returns how many verdicts were given."""
+        """Judge every task without a verdict; return the number of verdicts given."""
         waiting = [task for task in tasks if not task["total_annotations"]]
         for done, task in enumerate(waiting):
             opinion = opinion_of(int(task["data"]["index"]) - 1, int(task["data"]["round"]))
@@ -169,7 +169,7 @@ class Annotator:
         return len(waiting)
 
     def tasks(self, kind: str) -> list[Json]:
-        """Every task of a desk, with annotations and predictions, by id."""
+        """Every task of a project, with annotations and predictions, by id."""
         found: list[Json] = []
         while True:
             page = self._http.get(
@@ -213,7 +213,7 @@ class Annotator:
         return seen
 
     def _bad_news(self, decision: int) -> str:
-        """What tells that nothing will come any more: a refusal, or a newer decision point; empty while all is well."""
+        """The reason why no further task will appear: a refusal, or a newer decision point; empty if there is none."""
         told = self.decision_text(decision)
         if "Not done:" in told:
             return told

@@ -24,7 +24,7 @@ from stage.pack import Pack, read_pack
 from stage.processes import Processes, StageError
 from stage.progress import Progress, tell
 
-#: Label Studio allows a title 50 characters, and the longest desk needs 14 of them.
+#: Label Studio allows a title 50 characters, and the longest project kind needs 14 of them.
 LONGEST_NAME = 36
 MAX_IMAGES = 1_000_000
 

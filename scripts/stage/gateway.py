@@ -72,7 +72,7 @@ class Gateway:
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def forward(self, passing: Passing) -> Answer:
-        """Send a request on; 502 when nobody answers there."""
+        """Forward a request; answer 502 if the server does not answer."""
         headers = [pair for pair in passing.headers if pair[0].lower() not in _OWN]
         try:
             with self._http.stream(passing.method, passing.path, headers=headers, content=passing.body) as answer:

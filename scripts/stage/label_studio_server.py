@@ -1,4 +1,4 @@
-"""A real Label Studio of our own, from its own environment, on a free port, that phones nobody."""
+"""A real Label Studio from its own environment, on a free port, without telemetry."""
 
 from __future__ import annotations
 

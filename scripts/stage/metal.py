@@ -198,7 +198,7 @@ def _light(plate: Plate, u: Floats, v: Floats) -> Floats:
 
 
 def _rim(plate: Plate, u: Floats, v: Floats) -> Floats:
-    """The bevelled edge: bright where it faces the lamp, dark where it turns away."""
+    """The bevelled edge: bright where it faces the lamp, dark on the other side."""
     outside = _outside(plate, u, v)
     gy, gx = np.gradient(outside)
     facing = gx * np.cos(plate.lamp) + gy * np.sin(plate.lamp)

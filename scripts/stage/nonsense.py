@@ -1,6 +1,6 @@
 """Nonsense by a seed: what may come from outside instead of what should. The same seed gives the same nonsense.
 
-Begins from something valid and harms it in a few places, because plain noise is turned away at the first door.
+Begins with valid data and damages it in a few places, because plain noise is refused by the first check.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ _given: set[int] = set()
 
 
 def free_port() -> int:
-    """A port that nobody listens on now, and that this process has not been given before.
+    """A port without a listener now, and that this process has not been given before.
 
     Another program may still take it before it is used: whoever starts a server on it checks that it is the own
     server that answers there.

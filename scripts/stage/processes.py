@@ -192,7 +192,7 @@ class Processes:
         draft.replace(self._notes)
 
     def _left_behind(self, started: Started) -> Iterator[int]:
-        """Every process that carries its mark, in whatever group or session; only asked where /proc tells."""
+        """Every process that carries its mark, in whatever group or session; needs /proc."""
         carried = f"{MARK}={started.mark}".encode()
         for entry in Path("/proc").glob("[0-9]*"):
             try:

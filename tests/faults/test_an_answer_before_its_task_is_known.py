@@ -19,7 +19,7 @@ pytestmark = pytest.mark.integration
 
 
 class AnsweredAtOnce:
-    """Answers the tasks of the first import into a project before who imported them hears of it."""
+    """Annotates the tasks of the first import into a project before the import request is answered."""
 
     def __init__(self, plant: Plant, project_id: int, form: list[dict[str, object]]) -> None:
         self._plant, self._form = plant, form

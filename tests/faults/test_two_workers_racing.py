@@ -24,7 +24,7 @@ from studio import Study, asked, said
 pytestmark = pytest.mark.integration
 
 
-def test_for_one_shard_and_one_telling(plant: Plant, reviewed: Study) -> None:
+def test_for_one_shard_and_one_outbox_row(plant: Plant, reviewed: Study) -> None:
     plant.kill("worker-1", "worker-2", "scheduler")
     reviewed.act(StudyEvent.APPROVE, count=SHARD)
     [shard] = shards(reviewed, approved(reviewed))

@@ -60,7 +60,7 @@ class Team:
     bucket: Callable[[], set[str]]
     empty_bucket: Callable[[], None]
     database_url: str
-    #: Label Studio's projects by the name of the desk, once they were asked for
+    #: Label Studio's projects by kind, once they were read
     projects: dict[str, int] = field(default_factory=dict)
 
     def follow(self, chapter: str) -> list[str]:

@@ -52,7 +52,7 @@ def decide(person: Person, study: Study, action: str) -> None:
 
 def predicted(study: Study, task_id: int) -> list[dict[str, Any]]:
     """The regions that came with a task."""
-    return [one for made in study.client.predictions(task_id) for one in made["result"]]
+    return [result for prediction in study.client.predictions(task_id) for result in prediction["result"]]
 
 
 def label_bounds(study: Study, task_id: int) -> tuple[Point, Point]:

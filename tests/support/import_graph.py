@@ -67,12 +67,12 @@ class Module:
 @cache
 def modules() -> dict[str, Module]:
     """Full name → module, of every source file of ``datagen``."""
-    found = {}
+    by_name = {}
     for path in sorted(ROOT.rglob("*.py")):
         parts = path.relative_to(ROOT).with_suffix("").parts
         name = ".".join(["datagen", *(part for part in parts if part != "__init__")])
-        found[name] = Module(name, path)
-    return found
+        by_name[name] = Module(name, path)
+    return by_name
 
 
 def room_of(name: str) -> str:

@@ -76,9 +76,9 @@ class Plant(Studio):
         """One of each, and a second worker."""
         self.ensure("redis", "web", "scheduler", "worker-1", "worker-2")
 
-    def until(self, condition: Callable[[], bool], what: str, within: float = WITHIN_S) -> None:
+    def until(self, condition: Callable[[], bool], event: str, within: float = WITHIN_S) -> None:
         """Wait for a condition."""
-        wait_until(condition, within, what, every=0.05)
+        wait_until(condition, within, event, every=0.05)
 
     def until_settled(self, within: float = WITHIN_S) -> None:
         """Wait until the running workers have nothing left to do."""
@@ -102,7 +102,7 @@ class Plant(Studio):
         label_studio_server.start(self.processes, folder, port=port, token=self.server.token)
 
     def _label_studios(self) -> list[Started]:
-        return [one for one in self.processes.noted() if one.name == label_studio_server.NAME]
+        return [process for process in self.processes.noted() if process.name == label_studio_server.NAME]
 
     def _start(self, part: str) -> Started:
         if part == "web":
@@ -111,7 +111,7 @@ class Plant(Studio):
             shutil.rmtree(self.folder / "redis", ignore_errors=True)
             url = urlsplit(self.settings.redis_url)
             redis_server.start(self.processes, self.folder / "redis", port=url.port, password=url.password)
-            return [one for one in self.processes.noted() if one.name == "redis"][-1]
+            return [process for process in self.processes.noted() if process.name == "redis"][-1]
         argv = [sys.executable, "-m", "datagen", part.partition("-")[0]]
         mark = {"worker": self._workers, "scheduler": self._schedulers}[part.partition("-")[0]]
         before = mark()
@@ -147,9 +147,9 @@ def assert_nothing_twice_nothing_missing(study: Study) -> None:
         samples: list[SampleRow] = []
         for batch in study.batches(kind):
             if str(batch.state) == "done":
-                made = study.samples_of(batch)
-                assert [row.index for row in made] == list(range(batch.first, batch.first + batch.count))
-                samples += made
+                rows = study.samples_of(batch)
+                assert [row.index for row in rows] == list(range(batch.first, batch.first + batch.count))
+                samples += rows
         assert tasks == Counter(row.key for row in samples), f"twins or holes at {project_kind}"
         ids = {task.data["datagen_key"]: task.id for task in study.tasks(project_kind)}
         for row in samples:

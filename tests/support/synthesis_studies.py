@@ -25,7 +25,7 @@ class Shelf:
         self.loads = Counter()
 
     def add(self, picture, name):
-        picture.setflags(write=False)  # whoever writes into an input is found out
+        picture.setflags(write=False)  # writing into an input raises an error
         digest = hashlib.sha256(picture.tobytes() + name.encode()).hexdigest()
         self.pictures[digest] = picture
         return ImageRef(digest=digest, width=picture.shape[1], height=picture.shape[0], name=name)

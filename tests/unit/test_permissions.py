@@ -45,7 +45,7 @@ def mode_of(path: Path) -> int:
 
 
 def opened(data: Path) -> list[Path]:
-    """A data folder as an older release, or somebody's hand, left it: open to all readers."""
+    """A data folder that an older release or a user left readable for everyone."""
     assert run(data, "migrate").returncode == 0
     (data / "secrets").mkdir(exist_ok=True)
     (data / "secrets" / "signing_key").write_text("x\n")

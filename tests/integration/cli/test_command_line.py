@@ -154,7 +154,7 @@ def test_deleting_what_is_not_there_asks_nothing(
 def test_command_in_a_folder_without_data_makes_none(
     arguments: tuple[str, ...], studio: Studio, tmp_path: Path
 ) -> None:
-    """It made a data folder with secrets, wherever somebody stood, and complained of tables then."""
+    """It created a data folder with secrets in any current folder, and then reported missing tables."""
     told = datagen({**studio.environment, "DATAGEN_DATA_DIR": ".datagen"}, tmp_path, *arguments)
     assert told.returncode == 1
     assert f"Error: there is no database at {tmp_path}/.datagen/datagen.sqlite3. Set DATAGEN_DATA_DIR" in told.stderr
@@ -180,7 +180,7 @@ def test_tables_stay_tables_on_a_wide_terminal(studio: Studio, study: Study, tmp
 
 
 def test_no_json_stands_between_the_sentences_of_a_command(studio: Studio, tmp_path: Path) -> None:
-    """Info lines of the log stood there as JSON, and a lost Redis was told as an event's name."""
+    """Info lines of the log were shown as JSON, and a lost Redis as the name of an event."""
     own = studio.open_study()
     environment = {**studio.environment, "LOG_LEVEL": "INFO", "REDIS_URL": f"redis://127.0.0.1:{free_port()}/0"}
     told = datagen(environment, tmp_path, "preview", own.name)

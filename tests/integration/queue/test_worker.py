@@ -1,4 +1,4 @@
-"""The warm worker: what it loaded outlives a Redis that goes away, and a failed device does not outlive its job."""
+"""The warm worker: its model outlives an outage of Redis, and a failed device does not outlive its job."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def processes(tmp_path: Path) -> Iterator[Processes]:
 
 @pytest.fixture
 def stranger() -> Iterator[subprocess.Popen[bytes]]:
-    """A process that nobody on the stage started."""
+    """A process that the stage did not start."""
     with subprocess.Popen(SLEEPER) as child:
         yield child
         child.kill()
@@ -56,9 +56,7 @@ def test_another_process_can_stop_it_later(processes: Processes) -> None:
     assert not processes.is_alive(started)
 
 
-def test_a_number_that_became_somebody_elses_is_left_alone(
-    processes: Processes, stranger: subprocess.Popen[bytes]
-) -> None:
+def test_process_id_that_was_reused_is_not_signalled(processes: Processes, stranger: subprocess.Popen[bytes]) -> None:
     reused = Started("redis", stranger.pid, "an earlier birth", "no.log", "an earlier mark")
     (processes.folder / "processes.json").write_text(json.dumps([asdict(reused)]))
     assert processes.stop_all() == []

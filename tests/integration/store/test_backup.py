@@ -99,7 +99,7 @@ ABOUT = {"version": "7.2", "revision": "0999", "rows": {}}
         ({"project.jsonl": b'{"project_id": ' + b"9" * 30 + b"}\n"}, "a row of 'project' does not fit its table"),
     ],
 )
-def test_backup_that_is_damaged_or_newer_is_told_in_a_sentence_and_leaves_the_database_empty(
+def test_damaged_or_newer_backup_is_refused_with_a_sentence_and_leaves_the_database_empty(
     changes: dict[str, bytes | None], sentence: str, whole: Path, database: Database
 ) -> None:
     with pytest.raises(StoreError, match=sentence):

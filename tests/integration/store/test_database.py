@@ -1,4 +1,4 @@
-"""The rows' door: migrations give the tables that the code declares, and writers follow one another."""
+"""The database: migrations give the tables that the code declares, and writers wait for one another."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from datagen.domain.verdict import Opinion
 from datagen.store.database import Database
 from datagen.store.tables import FetchedPictureRow, InputRow, StudyRow, VerdictRow
 
-#: What stands in a column of this kind where a test does not care.
+#: The value of a column of this type where a test needs no particular one.
 _ANYTHING: dict[type, Any] = {str: "x", int: 1, bool: False, object: {}, datetime: datetime(2026, 1, 1, tzinfo=UTC)}
 
 

@@ -23,7 +23,7 @@ import pytest
 from raw_http import answers, ask, get, read_all
 from stage.ports import free_port
 from stage.processes import Processes, wait_until
-from studio import NOBODYS_PROJECT, Studio, start_web
+from studio import UNKNOWN_PROJECT, Studio, start_web
 
 pytest_plugins = ("studio_fixtures",)
 pytestmark = pytest.mark.integration
@@ -47,7 +47,7 @@ class Web:
 
     def webhook(self) -> int:
         moment = uuid.uuid4().hex
-        event = {"action": "ATTACK", "project": {"id": NOBODYS_PROJECT}, "task": {"id": 1, "updated_at": moment}}
+        event = {"action": "ATTACK", "project": {"id": UNKNOWN_PROJECT}, "task": {"id": 1, "updated_at": moment}}
         headers = {"X-Datagen-Secret": self.secret}
         return httpx.post(f"http://127.0.0.1:{self.port}/webhook", json=event, headers=headers, timeout=30).status_code
 

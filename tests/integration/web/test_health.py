@@ -1,4 +1,4 @@
-"""What operators ask: /ready says which part is away, /metrics counts what happened."""
+"""For operators: /ready names the unavailable part, /metrics counts events and work."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def test_metrics_count_events_images_and_what_waits(studio: Studio, study: Study
     assert reviewed[images] == before.get(images, 0) + len(study.round_tasks())
     assert reviewed["datagen_shard_seconds_count",] > before["datagen_shard_seconds_count",]
     study.judge(said("good"))
-    studio.hear_out()
+    studio.drain_notifier()
     waiting = figures(studio)
     assert waiting["datagen_queue_depth", "datagen-events"] >= 1
     studio.settle()

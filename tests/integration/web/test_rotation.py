@@ -83,7 +83,7 @@ def test_secret_and_password_are_changed_without_one_refused_request(
     spoken = {"secret": "the old secret of this test", "password": "the old password of this test"}
 
     def speak() -> None:
-        """Label Studio: it knows one secret at a time, and hears of the new one when a study is provisioned."""
+        """Label Studio: it has one secret at a time, and receives the new one when a study is provisioned."""
         while not over.is_set():
             answers.add(installation.webhook(spoken["secret"]))
             answers.add(installation.login(spoken["password"]))
@@ -105,13 +105,13 @@ def test_secret_and_password_are_changed_without_one_refused_request(
         wait_until(
             lambda: installation.login("the new password of this test") == 200, 30, "the new password's acceptance"
         )
-        # 2. Label Studio is told
+        # 2. Label Studio receives the new secret
         spoken |= {"secret": "the new secret of this test", "password": "the new password of this test"}
         # 3. the old ones are out
         installation.write(
             DATAGEN_WEBHOOK_SECRET="the new secret of this test", BASIC_AUTH_PASS="the new password of this test"
         )
-        time.sleep(0.5)  # what Label Studio sent with the old ones before it was told has arrived by then
+        time.sleep(0.5)  # requests that Label Studio sent with the old ones have arrived by then
         installation.reload()
         wait_until(lambda: installation.webhook("the old secret of this test") == 401, 30, "the old secret's refusal")
         wait_until(lambda: installation.login("the old password of this test") == 401, 30, "the old password's refusal")
@@ -194,7 +194,7 @@ def test_reload_answers_what_kept_connections_send_meanwhile(installation: Insta
     assert len(statuses) > 20
 
 
-def test_provisioning_again_tells_label_studio_the_new_secret_and_password(studio: Studio) -> None:
+def test_provisioning_again_sends_label_studio_the_new_secret_and_password(studio: Studio) -> None:
     study = studio.open_study(inputs=False)
     changed = Settings(
         _env_file=None,
@@ -303,7 +303,7 @@ def test_the_written_procedure_changes_secret_and_password_on_several_machines(
         assert said[f"webhooks of {name}"] == "wait: not looked at; mend “secrets” first"
         assert "datagen provision" not in "".join(said.values())
         second.write(**NEW, DATAGEN_SIGNING_KEYS=key)
-        # 4. doctor names what Label Studio is still to be told, and provisioning tells it
+        # 4. doctor names the studies whose secret in Label Studio is old, and provisioning sends the new one
         said = second.doctor(name)
         assert f"has another secret; run: datagen provision '{name}'" in said[f"webhooks of {name}"]
         told = second.datagen("provision", name)

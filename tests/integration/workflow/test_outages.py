@@ -1,4 +1,4 @@
-"""What waits and what fails: faults told from outages, and waiting that is not counted as failing."""
+"""Outages and faults: an outage makes work wait, and a wait does not count as a failure."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ pytestmark = pytest.mark.integration
         (ZeroDivisionError("division by zero"), None),
     ],
 )
-def test_outages_are_told_from_faults_and_name_nothing_internal(fault: Exception, part: str | None) -> None:
+def test_outages_are_distinguished_from_faults_and_name_nothing_internal(fault: Exception, part: str | None) -> None:
     outage = outage_of(fault)
     assert (outage and outage.part) == part
     if outage is not None:
@@ -82,7 +82,7 @@ def test_what_a_library_says_is_not_shown() -> None:
 
 @pytest.fixture
 def broken(studio: Studio, tmp_path: Path) -> Services:
-    """The workshop with an image store in whose place a file lies."""
+    """The services with a file in place of the image store."""
     (tmp_path / "images").write_text("a file")
     return replace(studio.services, images=BlobStore(f"file://{tmp_path}/images"))
 

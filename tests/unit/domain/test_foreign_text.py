@@ -55,7 +55,7 @@ def test_json_from_outside_is_made_plain(body: bytes | str, wanted: Any) -> None
     assert read == wanted
 
 
-def test_what_lies_too_deep_is_dropped_and_what_lies_beside_it_is_kept() -> None:
+def test_values_nested_too_deep_are_dropped_and_those_beside_them_are_kept() -> None:
     read = read_json('{"beside": 1, "deep": ' + "[" * 200 + "7" + "]" * 200 + "}")
     assert read["beside"] == 1
     depth, inner = 0, read["deep"]

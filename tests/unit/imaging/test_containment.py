@@ -33,7 +33,7 @@ from datagen.settings import Settings
 if sys.platform != "linux" or DecoderSandbox(max_bytes=10, max_pixels=10).missing_containment():
     pytest.skip("this kernel has no seccomp or no Landlock", allow_module_level=True)
 
-#: A decoder that does what a picture's text asks for, with the given arguments, and tells how it went.
+#: A decoder that carries out the action named in a picture's text, and reports its result.
 ATTACKS = """
 import ctypes, json, mmap, os, resource, signal, socket, subprocess, threading
 from datagen.errors import BadPicture

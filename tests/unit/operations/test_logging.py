@@ -211,7 +211,7 @@ def test_a_crash_of_the_process_or_a_thread_is_an_event_too(written: Callable[[]
     assert [json.loads(line)["event"] for line in written().splitlines()] == ["thread.crashed", "process.crashed"]
 
 
-def test_an_error_of_the_database_does_not_tell_what_people_wrote(written: Callable[[], str], tmp_path: Path) -> None:
+def test_database_error_is_logged_without_its_parameters(written: Callable[[], str], tmp_path: Path) -> None:
     database = Database(f"sqlite:///{tmp_path / 'rows.sqlite3'}")
     what = {"comment": "my private comment"}
     with database.read() as session:
@@ -225,7 +225,7 @@ def test_an_error_of_the_database_does_not_tell_what_people_wrote(written: Calla
     assert "my private comment" not in written()
 
 
-def test_a_database_url_with_a_password_is_not_told_when_it_does_not_answer(written: Callable[[], str]) -> None:
+def test_unavailable_database_is_logged_without_its_password(written: Callable[[], str]) -> None:
     database = Database(f"postgresql+psycopg://datagen:correct-horse-battery@127.0.0.1:{free_port()}/x")
     try:
         with database.read() as session:
@@ -237,7 +237,7 @@ def test_a_database_url_with_a_password_is_not_told_when_it_does_not_answer(writ
     assert "correct-horse-battery" not in written()
 
 
-def test_the_body_of_a_webhook_is_not_told_when_it_is_refused(written: Callable[[], str]) -> None:
+def test_refused_webhook_is_logged_without_its_body(written: Callable[[], str]) -> None:
     for body in (b'{"action": "my private comment"}', b"my private comment", b'["my private comment"]'):
         try:
             WebhookEvent.parse(body)
@@ -247,7 +247,7 @@ def test_the_body_of_a_webhook_is_not_told_when_it_is_refused(written: Callable[
     assert "my private comment" not in written()
 
 
-def test_libraries_that_talk_of_requests_are_not_heard_even_at_debug(written: Callable[[], str]) -> None:
+def test_request_lines_of_libraries_are_not_logged_even_at_debug(written: Callable[[], str]) -> None:
     for name in ("httpx", "httpcore", "urllib3.connectionpool", "rq.worker", "werkzeug", "gunicorn.access"):
         logging.getLogger(name).info("HTTP Request: GET %s", LINK)
         logging.getLogger(name).debug("headers: %s", {"authorization": f"Token {LEGACY}"})
@@ -261,7 +261,7 @@ def test_libraries_warnings_are_cleaned(written: Callable[[], str]) -> None:
     check(written(), lines=12)
 
 
-def test_a_request_of_ours_that_fails_tells_no_token(written: Callable[[], str]) -> None:
+def test_failed_request_is_logged_without_its_token(written: Callable[[], str]) -> None:
     for token in (LEGACY, JWT):
         connection = Connection(f"http://127.0.0.1:{free_port()}", token, read_attempts=1)
         try:
@@ -272,7 +272,7 @@ def test_a_request_of_ours_that_fails_tells_no_token(written: Callable[[], str])
     check(written(), lines=2)
 
 
-def test_redis_that_refuses_tells_no_password(written: Callable[[], str]) -> None:
+def test_refusal_of_redis_is_logged_without_its_password(written: Callable[[], str]) -> None:
     with Redis.from_url(f"redis://:correct-horse-battery@127.0.0.1:{free_port()}/0") as redis:
         try:
             redis.ping()
@@ -282,7 +282,7 @@ def test_redis_that_refuses_tells_no_password(written: Callable[[], str]) -> Non
     assert "correct-horse-battery" not in written()
 
 
-def test_settings_tell_no_secret_when_they_are_logged(written: Callable[[], str], tmp_path: Path) -> None:
+def test_settings_are_logged_without_secrets(written: Callable[[], str], tmp_path: Path) -> None:
     chosen = Settings(_env_file=None, data_dir=tmp_path, label_studio_api_key=LEGACY, basic_auth_pass=PASSWORD)
     structlog.get_logger().info("started", settings=chosen, dumped=chosen.model_dump())
     check(written())

@@ -153,7 +153,7 @@ def test_the_queue_runs_the_tested_script_and_configuration() -> None:
 
 
 def test_every_image_has_an_exact_version_and_can_be_named_by_digest() -> None:
-    """By digest through a variable of .env: an admin's engine tells the digests, see docs/operations.md."""
+    """By digest through a variable of .env; docs/operations.md says how an admin gets the digests."""
     named = re.findall(r"\$\{(\w+_IMAGE):-([^}]+)\}", TEXT)
     assert {variable for variable, _ in named} == {
         "PYTHON_IMAGE",

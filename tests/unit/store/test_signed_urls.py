@@ -84,7 +84,7 @@ def test_link_passes_until_the_end_of_its_last_day(monkeypatch: pytest.MonkeyPat
         links.check(DIGEST, _made(-4, monkeypatch))
 
 
-def test_whether_a_link_opens_is_told_by_all_of_it() -> None:
+def test_every_part_of_a_link_is_checked() -> None:
     links = SignedUrls("http://datagen.example", b"key", days=1)
     link = links.make(DIGEST)
     assert links.opens(link, DIGEST)

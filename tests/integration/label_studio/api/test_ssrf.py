@@ -1,4 +1,4 @@
-"""A Label Studio as it is shipped refuses private addresses: found before anything is made, and told with the fix."""
+"""Label Studio's defaults refuse private addresses: this is found before anything is created, and the fix is named."""
 
 from __future__ import annotations
 

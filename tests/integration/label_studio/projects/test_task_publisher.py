@@ -162,7 +162,7 @@ def test_twins_that_were_both_annotated_are_both_kept_because_an_answer_is_never
 def test_of_twins_that_have_only_the_annotations_of_their_draft_one_is_kept(
     client: LabelStudio, project: Project
 ) -> None:
-    """A request that comes late makes a second task with the same annotations; nobody gave them."""
+    """A late request makes a second task with the same annotations, which no annotator submitted."""
     draft = TaskDraft(key="b-0", data={"image": "/0.png"}, annotations=[{"result": [GOOD]}])
     made = ensure_tasks(client, project.id, "b", [draft])
     client.import_tasks(
@@ -198,7 +198,7 @@ def test_what_is_so_already_is_not_written_again(client: LabelStudio, project: P
     assert client.task(made["b-0"], project.id) == before  # its time of update too
 
 
-def test_a_task_that_somebody_deleted_is_missing(client: LabelStudio, project: Project) -> None:
+def test_deleted_task_is_missing(client: LabelStudio, project: Project) -> None:
     made = ensure_tasks(client, project.id, "b", drafts(2))
     client.delete_tasks(project.id, [made["b-0"]])
     with pytest.raises(LabelStudioMissing):

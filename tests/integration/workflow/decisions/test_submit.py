@@ -1,4 +1,4 @@
-"""Decisions, as people make them at the Decisions desk: what each sets going, what is refused and how it says so."""
+"""Decisions as people make them in the project Decisions: what each starts, and with what sentence it is refused."""
 
 from __future__ import annotations
 

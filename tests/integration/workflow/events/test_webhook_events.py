@@ -1,4 +1,4 @@
-"""Events from Label Studio: what each desk's mean, and that none is lost when something is away."""
+"""Events from Label Studio: what those of each project mean, and that an outage loses none."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def backgrounds(studio: Studio, study: Study) -> int:
         return len(collect(session, study.row()).backgrounds)
 
 
-def test_an_answer_a_change_of_mind_and_a_deletion_at_an_input_desk_are_followed(studio: Studio, study: Study) -> None:
+def test_annotation_its_change_and_its_deletion_in_an_input_project_are_read(studio: Studio, study: Study) -> None:
     before = backgrounds(studio, study)
     [copy] = studio.client.import_tasks(
         study.projects[ProjectKind.BACKGROUNDS], [{"data": dict(study.tasks(ProjectKind.BACKGROUNDS)[0].data)}]
@@ -75,7 +75,7 @@ def test_an_answer_a_change_of_mind_and_a_deletion_at_an_input_desk_are_followed
     assert backgrounds(studio, study) == before
 
 
-def test_an_event_while_label_studio_is_away_is_tried_again_until_it_is_back(studio: Studio, study: Study) -> None:
+def test_event_is_retried_while_label_studio_is_unavailable(studio: Studio, study: Study) -> None:
     study.review()
     study.judge(said("good"))
     [event] = [one for one in study.events(ProjectKind.PREVIEWS) if str(one.state) == "pending"]
@@ -213,7 +213,7 @@ def test_what_the_webhooks_lost_the_reconciler_finds(studio: Studio, study: Stud
     assert (str(child.state), study.row().state) == ("review", "reviewing")
 
 
-def test_task_ids_that_label_studio_gave_out_again_block_nobody(studio: Studio, study: Study) -> None:
+def test_task_ids_that_label_studio_reused_block_no_row(studio: Studio, study: Study) -> None:
     before = backgrounds(studio, study)
     with studio.services.database.write() as session:
         # another study read these tasks' namesakes before they were deleted, and was not asked since

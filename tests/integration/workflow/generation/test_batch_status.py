@@ -1,4 +1,4 @@
-"""What people see of a shard that nobody works on: that its worker died, or that there is none for it."""
+"""What a decision task shows of a shard without a worker: its worker died, or there is none for it."""
 
 from __future__ import annotations
 

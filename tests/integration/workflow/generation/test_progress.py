@@ -1,4 +1,4 @@
-"""What is said of a shard while it is rendered: what is done now, and that it ends when nobody wants it any more."""
+"""The progress of a shard during rendering: the current step, and the end after a cancellation."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Slow:
 
 
 class Watched(FittedEngineCache):
-    """An atelier whose engine says something while it is fitted, and is watched while it renders."""
+    """A cache of fitted engines whose engine reports progress while it fits, and records what it renders."""
 
     def __init__(self, studio: Studio, before_each: Callable[[int], None], said: str = "") -> None:
         super().__init__(studio.services)
@@ -55,7 +55,7 @@ class Watched(FittedEngineCache):
 
 
 def begin_round(study: Study) -> int:
-    """A round that nobody has begun to render; its shard."""
+    """The shard of a round whose rendering has not begun."""
     study.review()
     study.act(StudyEvent.BUILD_PREVIEW)
     made = study.batches(BatchKind.ROUND)[-1]

@@ -100,7 +100,7 @@ def test_a_run_like_its_previews_has_no_warning(studio: Studio, study: Study) ->
 
 
 def test_decision_page_shows_warnings_first_and_numbers_behind_a_fold(studio: Studio, study: Study) -> None:
-    """A warning that asks for another drawing was folded away between slopes and IoUs."""
+    """A warning that asks for another drawing was hidden among slopes and IoUs."""
     study.review()
     study.act(StudyEvent.BUILD_PREVIEW)
     render_shard(studio.services, Inpainter(studio, OLD, 2), shards(studio, study.batches()[-1])[0])

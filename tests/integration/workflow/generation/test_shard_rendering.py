@@ -34,7 +34,7 @@ class Interrupted(FittedEngineCache):
 
 
 def start_run(study: Study, count: int) -> tuple[BatchRow, list[int]]:
-    """A run that nobody has begun to render: it and its shards."""
+    """A run whose rendering has not begun, and its shards."""
     if study.row().state != "accepted":
         study.review()
     study.act(StudyEvent.APPROVE, count=count)
@@ -93,7 +93,7 @@ def test_a_worker_that_lost_its_lease_writes_nothing(studio: Studio, study: Stud
 def test_a_dead_workers_shard_of_a_run_that_has_failed_meanwhile_is_not_taken_up_again(
     studio: Studio, study: Study
 ) -> None:
-    """A model was loaded, and a fit gone on with, for a run that nobody could have any more."""
+    """A model was loaded, and a fit continued, for a run that had been cancelled."""
     run, [lost, *_] = start_run(study, 2 * SHARD)
     with studio.services.database.write() as session:
         session.get_one(ShardRow, lost).state = WorkState.RUNNING
@@ -116,7 +116,7 @@ def test_a_shard_cancelled_while_it_is_rendered_writes_nothing(studio: Studio, s
     assert study.row().state == "accepted"
 
 
-def take_engine_away(studio: Studio, study: Study) -> None:
+def remove_engine(studio: Studio, study: Study) -> None:
     """Its package is gone between decision and rendering."""
     with studio.services.database.write() as session:
         spec = session.get_one(SpecRow, study.specs()[-1].id)
@@ -128,7 +128,7 @@ def test_an_engine_that_cannot_fit_ends_the_round_with_its_reason_in_the_decisio
 ) -> None:
     study.review()
     study.act(StudyEvent.BUILD_PREVIEW)
-    take_engine_away(studio, study)
+    remove_engine(studio, study)
     studio.settle()
 
     failed = study.batches(BatchKind.ROUND)[-1]
@@ -143,7 +143,7 @@ def test_a_first_round_that_fails_leaves_nothing_to_review(studio: Studio) -> No
     new = studio.open_study()
     studio.settle()
     new.act(StudyEvent.BUILD_PREVIEW)
-    take_engine_away(studio, new)
+    remove_engine(studio, new)
     studio.settle()
     assert (str(new.specs()[-1].state), new.row().state) == ("failed", "collecting")
     assert "no engine named" in new.page()

@@ -64,7 +64,7 @@ def way(studio: Studio) -> Iterator[Way]:
 
 @pytest.fixture
 def services(studio: Studio, way: Way) -> Iterator[Services]:
-    """The studio's workshop, which reaches Label Studio by the way that is watched."""
+    """The studio's services, whose requests to Label Studio pass the recording gateway."""
     client = LabelStudio(way.gateway.url, studio.server.token, read_attempts=1)
     yield replace(studio.services, label_studio=client, enqueue=lambda _job_requests: None)
     client.close()

@@ -64,7 +64,9 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[Role]:
     return worked_out
 
 
-def test_a_tangled_polygon_is_told_and_the_others_of_its_task_are_used(studio: Studio, drawn: Study) -> None:
+def test_self_crossing_polygon_is_reported_and_the_other_regions_of_its_task_are_used(
+    studio: Studio, drawn: Study
+) -> None:
     square = [(20.0, 20.0), (60.0, 20.0), (60.0, 60.0)]
     (task,) = drawn.give(Role.CANVAS, [("tangle.png", encode_png(plate(940)), [tangle(450), polygon(square)])])
     inputs = refresh(studio.services, drawn.id, force=True)

@@ -38,7 +38,7 @@ def test_the_outline_found_in_a_drawn_box_is_shown_with_the_box(studio: Studio, 
     assert "outline" in kinds(prediction)
 
 
-def test_the_learned_area_is_shown_on_a_canvas_nobody_drew_on(studio: Studio) -> None:
+def test_learned_area_is_shown_on_a_canvas_without_drawings(studio: Studio) -> None:
     study = studio.open_study()
     (blank,) = study.give(Role.CANVAS, [("blank.png", encode_png(plate(777)), [])])
     studio.settle()

@@ -60,7 +60,7 @@ def make_due(studio: Studio, outbox_id: int) -> None:
         session.get_one(OutboxRow, outbox_id).due_at = now()
 
 
-def test_several_changes_are_told_once_and_as_they_are_last(studio: Studio, study: Study) -> None:
+def test_several_changes_are_published_once_in_their_last_form(studio: Studio, study: Study) -> None:
     studio.settle()
     client = Watched(studio, lambda: None)
     services = replace(studio.services, label_studio=client)
@@ -74,7 +74,7 @@ def test_several_changes_are_told_once_and_as_they_are_last(studio: Studio, stud
     assert "third" in study.page()
 
 
-def test_a_change_while_it_is_told_is_told_again(studio: Studio, study: Study) -> None:
+def test_change_during_publishing_is_published_again(studio: Studio, study: Study) -> None:
     studio.settle()
     changes = iter(["newest"])
     client = Watched(studio, lambda: [change(studio, study, one) for one in changes])  # type: ignore[func-returns-value]
@@ -122,7 +122,7 @@ def test_a_publisher_killed_after_an_import_makes_no_twins(studio: Studio, study
     assert study.row().state == "reviewing"
 
 
-def test_while_label_studio_is_away_nothing_is_given_up(studio: Studio, study: Study) -> None:
+def test_no_outbox_row_is_given_up_while_label_studio_is_unavailable(studio: Studio, study: Study) -> None:
     studio.settle()
     away = LabelStudio(f"http://127.0.0.1:{free_port()}", studio.server.token, read_attempts=1)
     outbox_id = change(studio, study, "said while it was away")

@@ -104,7 +104,7 @@ def test_verdicts_after_the_decision_are_kept_but_do_not_count(studio: Studio, s
     assert study.specs()[-1].parent_id == version.id
 
 
-def test_a_verdict_that_no_event_told_of_still_counts_in_the_decision(studio: Studio, study: Study) -> None:
+def test_verdict_without_an_event_counts_in_the_decision(studio: Studio, study: Study) -> None:
     study.review()
     study.judge(said("bad", "too small"), said("bad", "too small"), said("bad", "too small"))
     with studio.services.database.write() as session:  # as if the webhooks had been lost
@@ -117,7 +117,7 @@ def test_a_verdict_that_no_event_told_of_still_counts_in_the_decision(studio: St
     assert any("3 of 3 verdicts say “too small”" in note for note in study.specs()[-1].notes)
 
 
-def test_the_same_verdict_told_of_twice_is_one(studio: Studio, study: Study) -> None:
+def test_verdict_with_two_events_counts_once(studio: Studio, study: Study) -> None:
     study.review()
     study.judge(said("good"))
     studio.settle()
@@ -225,15 +225,15 @@ def delete_tasks(study: Study, *task_ids: int) -> None:
 
 def lose_events(study: Study) -> None:
     """As if the webhooks of the Previews project had not arrived."""
-    study.studio.hear_out()
+    study.studio.drain_notifier()
     with study.studio.services.database.write() as session:
         for event in study.events(ProjectKind.PREVIEWS):
             session.get_one(InboxRow, event.id).state = WorkState.CANCELLED
     study.studio.queues.redis.flushdb()
 
 
-def tell_again(study: Study) -> None:
-    """The last look after a telling that took several tries."""
+def dispatch_again(study: Study) -> None:
+    """The last check after publishing that took several attempts."""
     made = study.batches(BatchKind.ROUND)[-1]
     with study.studio.services.unit() as unit:
         for shard_id in unit.session.scalars(select(ShardRow.id).where(ShardRow.batch_id == made.id)):
@@ -254,12 +254,12 @@ def test_what_was_said_on_a_deleted_task_stops_counting_and_the_task_is_not_made
     assert study.counts() == {"good": 0, "bad": 1, "still to review": 0}
     assert "<b>2</b> deleted" in study.page()
 
-    tell_again(study)
+    dispatch_again(study)
     assert len(study.round_tasks()) == 1
     assert study.counts() == {"good": 0, "bad": 1, "still to review": 0}
 
 
-def test_a_deleted_task_that_no_event_told_of_does_not_count_in_the_decision(studio: Studio, study: Study) -> None:
+def test_task_deleted_without_an_event_does_not_count_in_the_decision(studio: Studio, study: Study) -> None:
     study.review()
     study.judge(*[said("bad", "too small")] * 3)
     studio.settle()

@@ -33,7 +33,7 @@ def shards_of(study: Study, batch: BatchRow) -> list[ShardRow]:
         return list(session.scalars(select(ShardRow).where(ShardRow.batch_id == batch.id).order_by(ShardRow.start)))
 
 
-def test_a_telling_that_was_given_up_is_told_after_a_retry(studio: Studio, study: Study) -> None:
+def test_outbox_row_that_was_given_up_is_published_after_a_retry(studio: Studio, study: Study) -> None:
     row = study.outbox()[0]
     with studio.services.database.write() as session:
         given_up = session.get_one(OutboxRow, row.id)

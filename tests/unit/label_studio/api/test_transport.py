@@ -167,7 +167,7 @@ def test_a_name_may_move_within_its_network() -> None:
 
 
 def test_dns_rebinding_gets_neither_a_connection_nor_the_token() -> None:
-    """The second answer leads to a server that listens: it must not hear one byte."""
+    """The second answer leads to a server that listens: it must not receive one byte."""
     with server(picture) as (port, heard):
         pin = names(studio=["192.0.2.1", "127.0.0.1"])
         pin.addresses("studio.test", port)

@@ -59,7 +59,7 @@ def test_without_good_or_bad_there_is_no_verdict(result: Any) -> None:
     ("result", "used"),
     [(None, True), ([], True), ([choice("use", "use")], True), ([choice("use", "exclude")], False), (["junk"], True)],
 )
-def test_a_background_is_used_unless_somebody_excluded_it(result: Any, used: bool) -> None:
+def test_background_is_used_unless_it_was_excluded(result: Any, used: bool) -> None:
     assert background_use(result) is used
 
 

@@ -1,4 +1,4 @@
-"""What we post about an image fits the desk's label config, by the SDK's own check."""
+"""Predictions fit the label config of their project, by the SDK's own check."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def errors(kind: ProjectKind, posted: dict[str, Any]) -> list[str]:
 
 
 @pytest.mark.parametrize("kind", [ProjectKind.PREVIEWS, ProjectKind.DATASET])
-def test_a_sample_fits_the_config_of_its_desk(kind: ProjectKind) -> None:
+def test_prediction_of_a_sample_fits_the_config_of_its_project(kind: ProjectKind) -> None:
     posted = prediction(SAMPLE, kind, score=0.5)
     assert errors(kind, posted) == []
     assert posted["model_version"] == MODEL_VERSION

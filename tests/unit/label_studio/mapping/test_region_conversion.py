@@ -1,4 +1,4 @@
-"""Regions of other controls: used where they have an area, told where they have none."""
+"""Regions of other controls: used if they have an area, reported if they have none."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_a_curved_vector_follows_its_curve() -> None:
         (theirs("polygonlabels", {"points": 7}), "the polygon has no corners"),
     ],
 )
-def test_what_has_none_is_told_and_the_other_is_used(drawn: dict[str, Any], sentence: str) -> None:
+def test_region_without_an_area_is_reported_and_the_other_is_used(drawn: dict[str, Any], sentence: str) -> None:
     regions, problems = concept_regions([drawn, box(50, 50, 10, 10)], WIDTH, HEIGHT, LABELS)
     assert len(regions) == 1
     assert len(problems) == 1

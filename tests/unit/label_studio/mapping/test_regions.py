@@ -264,7 +264,7 @@ def test_junk_becomes_sentences_and_never_an_exception(result: list[Any], width:
         assert all(isinstance(one, str) and one.endswith(".") and len(one) < 600 for one in problems)
 
 
-# -- bounded work: what is too much of an annotation is told, and the rest of it is used
+# -- bounded work: regions over a limit are reported, and the others are used
 
 
 def tangle(corners: int, **more: Any) -> dict[str, Any]:
@@ -273,7 +273,7 @@ def tangle(corners: int, **more: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("corners", [450, 1_000, 5_000])
-def test_a_tangled_polygon_is_told_and_the_others_are_used(corners: int) -> None:
+def test_self_crossing_polygon_is_reported_and_the_others_are_used(corners: int) -> None:
     found, problems = areas(tangle(corners), polygon((50, 50), (60, 50), (60, 70)))
     assert len(found) == 1
     assert len(problems) == 1
@@ -291,7 +291,7 @@ def test_a_polygon_of_a_million_corners_is_refused_before_they_are_read() -> Non
     assert "has 1,000,000 corners, at most 200,000 are read" in problems[0]
 
 
-def test_a_brush_of_ten_thousand_strokes_is_told_and_the_others_are_used() -> None:
+def test_brush_of_ten_thousand_strokes_is_reported_and_the_others_are_used() -> None:
     dots = np.zeros((HEIGHT, WIDTH), bool)
     for across in (0, 1):
         for down in (0, 1):
@@ -367,7 +367,7 @@ def test_very_many_outlines_over_very_many_boxes_each_find_one() -> None:
     assert len(found[0].outline) == 500
 
 
-def test_a_label_that_is_no_text_is_told_however_deep_it_is_nested() -> None:
+def test_label_that_is_no_text_is_reported_at_any_depth() -> None:
     deep: Any = []
     for _ in range(100_000):
         deep = [deep]

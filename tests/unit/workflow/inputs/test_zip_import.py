@@ -125,7 +125,7 @@ def test_a_name_marked_as_utf_8_that_is_none_is_read_and_costs_no_other_file(pac
 
 
 @pytest.mark.parametrize("name", ["b.tif", "c.HEIC"])
-def test_a_picture_that_label_studio_does_not_take_is_told(name: str, pack: Callable[..., Path]) -> None:
+def test_picture_of_a_kind_that_label_studio_refuses_is_reported(name: str, pack: Callable[..., Path]) -> None:
     files, [problem] = read(pack({"good.png": b"1", name: b"II*\0", "notes.doc": b"1"}))
     assert files == {"good.png": b"1"}
     assert problem == f"inputs.zip, {name}: Label Studio takes no file of this name; save it as PNG and add that"
@@ -212,7 +212,7 @@ def test_a_file_beyond_the_limit_is_refused_however_it_is_packed(pack: Callable[
         assert "more than 10,000 bytes" in problem
 
 
-def test_a_size_that_lies_is_cut_at_what_it_claimed(pack: Callable[..., Path]) -> None:
+def test_entry_larger_than_its_header_claims_is_cut(pack: Callable[..., Path]) -> None:
     path = pack({"lie.png": bytes(9_000), "good.png": b"1"})
     path.write_bytes(path.read_bytes().replace(struct.pack("<L", 9_000), struct.pack("<L", 100)))
     files, [problem] = read(path)

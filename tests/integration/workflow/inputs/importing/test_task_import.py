@@ -131,7 +131,7 @@ def test_drawings_that_a_later_export_has_in_addition_are_added_to_those_there(
     assert add(task("a.png", rectangle(), rectangle(60, label="dent"))).completed == 0
 
 
-def test_what_somebody_changed_or_deleted_since_does_not_come_again(empty: Study, add: Callable[..., Added]) -> None:
+def test_changed_or_deleted_items_are_not_imported_again(empty: Study, add: Callable[..., Added]) -> None:
     drawn = task("a.png", rectangle(), rectangle(60, label="dent"))
     add(drawn)
     [there] = empty.tasks(ProjectKind.CONCEPTS)
@@ -247,7 +247,7 @@ def test_a_project_with_other_controls_and_pictures_is_read_as_its_export_is(
         client.delete_project(project.id)
 
 
-def test_values_that_cannot_be_read_are_told_on_a_project_too(empty: Study, studio: Studio) -> None:
+def test_unreadable_values_of_a_project_are_reported(empty: Study, studio: Studio) -> None:
     """Label Studio's import takes nested lists and what is no region; half a character ends each of its listings."""
     client = studio.client
     project = client.create_project("odd values", {"label_config": '<View><Image name="pic" value="$photo"/></View>'})

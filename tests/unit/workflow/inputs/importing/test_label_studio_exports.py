@@ -71,7 +71,7 @@ def test_an_old_code_page_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["export.jsonl", "export.ndjson", "export.json", "EXPORT.JSONL"])
-def test_one_task_a_line_is_read_and_a_bad_line_is_told(name: str, tmp_path: Path) -> None:
+def test_one_task_a_line_is_read_and_a_bad_line_is_reported(name: str, tmp_path: Path) -> None:
     lines = [json.dumps(task("a.png")), json.dumps(task("b.png")), "", '{"data": {"image": "c.p']
     reading = read(file(tmp_path, name, "\r\n".join(lines)))
     assert boxes(reading) == [[THE_BOX], [THE_BOX]]
@@ -100,7 +100,7 @@ def test_a_table_whose_first_row_names_no_picture_is_read(tmp_path: Path) -> Non
     assert [str(one) for one in reading.problems] == ["export.csv, row 1: its data names no picture"]
 
 
-def test_a_table_that_names_no_picture_is_told_and_costs_no_picture(tmp_path: Path) -> None:
+def test_table_that_names_no_picture_is_reported_and_the_pictures_are_read(tmp_path: Path) -> None:
     file(tmp_path, "a.png", b"1")
     file(tmp_path, "sizes.csv", "station,count\n1,2\n")
     reading = read(tmp_path)
@@ -108,7 +108,7 @@ def test_a_table_that_names_no_picture_is_told_and_costs_no_picture(tmp_path: Pa
     assert [str(one) for one in reading.problems] == ["sizes.csv: no row of it names a picture, so it is not used"]
 
 
-def test_rows_that_a_stray_quote_swallows_are_told(tmp_path: Path) -> None:
+def test_rows_lost_to_a_stray_quote_are_reported(tmp_path: Path) -> None:
     reading = read(file(tmp_path, "export.csv", 'image,id\na.png,1\n"b.png,2\nc.png,3\nd.png,4\n'))
     assert reading.items[0].address == "a.png"
     [one] = [one for one in reading.problems if "close the quote" in one.reason]
@@ -148,13 +148,13 @@ def test_the_newest_annotation_that_is_no_skip_counts(annotations: list[Any], tm
     assert boxes(reading) == [[THE_BOX]]
 
 
-def test_a_task_that_was_only_skipped_is_left_out_and_told(tmp_path: Path) -> None:
+def test_task_that_was_only_skipped_is_left_out_and_reported(tmp_path: Path) -> None:
     reading = read(file(tmp_path, "export.json", [task("a.png", was_cancelled=True), task("b.png")]))
     assert [item.address for item in reading.items] == ["b.png"]
     assert list(map(str, reading.problems)) == ["export.json, task 1: it was only ever skipped, so it is left out"]
 
 
-def test_predictions_and_drafts_are_nobody_s_word_and_a_note_says_so(tmp_path: Path) -> None:
+def test_predictions_and_drafts_are_not_used_and_a_note_says_so(tmp_path: Path) -> None:
     guessed = {"data": {"image": "a.png"}, "predictions": [{"result": [rectangle()]}]}
     drafted = {"data": {"image": "b.png"}, "annotations": [], "drafts": [{"result": [rectangle()]}]}
     reading = read(file(tmp_path, "export.json", [guessed, guessed | {"data": {"image": "c.png"}}, drafted]))
@@ -225,14 +225,14 @@ def test_pictures_beside_image_are_named(tmp_path: Path) -> None:
         "text",
     ],
 )
-def test_a_region_that_cannot_be_used_is_told_and_the_other_is_read(bad: Any, tmp_path: Path) -> None:
+def test_unusable_region_is_reported_and_the_other_is_read(bad: Any, tmp_path: Path) -> None:
     reading = read(file(tmp_path, "export.json", [task("a.png", bad, rectangle())]))
     assert boxes(reading) == [[THE_BOX]]
     assert len(reading.problems) == 1
     assert all(letter.isprintable() for letter in str(reading.problems[0]).encode("utf-8").decode())
 
 
-def test_a_label_that_the_study_lacks_is_told_with_those_it_has(tmp_path: Path) -> None:
+def test_unknown_label_is_reported_with_the_labels_of_the_study(tmp_path: Path) -> None:
     reading = read(file(tmp_path, "export.json", [task("a.png", rectangle(label="crack"))]))
     assert boxes(reading) == [[]]
     assert "the study has no label “crack” (it has: scratch, dent)" in str(reading.problems[0])

@@ -90,7 +90,7 @@ def test_coco_s_outline_is_the_area_of_a_canvas(segmentation: Any, tmp_path: Pat
         {"bbox": [1, 1, 10, 10], "image_id": 99},
     ],
 )
-def test_a_bad_annotation_of_coco_is_told_and_the_other_is_read(bad: dict[str, Any], tmp_path: Path) -> None:
+def test_bad_coco_annotation_is_reported_and_the_other_is_read(bad: dict[str, Any], tmp_path: Path) -> None:
     reading = read(file(tmp_path, "instances.json", coco(bad, {"bbox": [20, 20, 60, 40]})))
     assert boxes(reading) == [[THE_BOX]]
     assert len(reading.problems) == 1
@@ -130,7 +130,7 @@ def test_masks_of_one_picture_share_one_allowance(tmp_path: Path, monkeypatch: p
     }
 
 
-def test_two_images_of_coco_with_one_id_are_told(tmp_path: Path) -> None:
+def test_two_coco_images_with_one_id_are_reported(tmp_path: Path) -> None:
     export = coco({"bbox": [20, 20, 60, 40]})
     export["images"].append({"id": 7, "file_name": "b.png"})
     reading = read(file(tmp_path, "instances.json", export))
@@ -163,7 +163,7 @@ def test_voc_s_polygons_are_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("left", ["", "x", "nan", "1e300"])
-def test_a_bad_object_of_voc_is_told_and_the_other_is_read(left: str, tmp_path: Path) -> None:
+def test_bad_voc_object_is_reported_and_the_other_is_read(left: str, tmp_path: Path) -> None:
     objects = OBJECT.format(left, name="scratch") + OBJECT.format(21, name="scratch") + "<object/>"
     reading = read(file(tmp_path, "a.xml", VOC.format(objects=objects)))
     assert boxes(reading) == [[THE_BOX]]
@@ -237,7 +237,7 @@ def test_yolo_s_labels_beside_the_pictures_and_a_names_table_are_read(tmp_path: 
         "0 nan 0 1 1",
     ],
 )
-def test_a_bad_row_of_yolo_is_told_and_the_other_is_read(row: str, tmp_path: Path) -> None:
+def test_bad_yolo_row_is_reported_and_the_other_is_read(row: str, tmp_path: Path) -> None:
     file(tmp_path, "images/a.png", picture())
     file(tmp_path, "labels/a.txt", f"{ROWS['detect']}\n{row}\n")
     file(tmp_path, "labels/lost.txt", ROWS["detect"])
@@ -259,7 +259,7 @@ def yolo(folder: Path, classes: str, row: str = ROWS["detect"]) -> Reading:
 
 
 @pytest.mark.parametrize("text", [DOUBLED, "names: &a [*a]", "names: [scratch", "? [1]\n: 2\nnames: [scratch]"])
-def test_a_yaml_that_expands_or_is_damaged_is_told_and_costs_no_picture(text: str, tmp_path: Path) -> None:
+def test_expanding_or_damaged_yaml_is_reported_and_the_pictures_are_read(text: str, tmp_path: Path) -> None:
     reading = yolo(tmp_path, text)
     boxes(reading)
     assert len(reading.items) == 1
@@ -309,7 +309,7 @@ def test_a_folder_is_read_as_its_export_or_as_its_pictures_at_any_depth(tmp_path
     assert len(read(tmp_path, Role.BACKGROUND).items) == 1
 
 
-def test_a_single_picture_is_added_and_one_that_label_studio_refuses_is_told(tmp_path: Path) -> None:
+def test_single_picture_is_added_and_one_that_label_studio_refuses_is_reported(tmp_path: Path) -> None:
     assert [item.name for item in read(file(tmp_path, "A.PNG", picture())).items] == ["A.PNG"]
     reading = read(file(tmp_path, "a.tif", b"II*\0"))
     assert (reading.items, len(reading.problems)) == ([], 1)
@@ -320,7 +320,7 @@ def told(reading: Reading) -> list[str]:
 
 
 @pytest.mark.parametrize("damaged", [VOC.format(objects="")[:90], VOC.format(objects="").replace("filename", "name")])
-def test_a_bad_file_of_voc_beside_a_good_one_is_told(damaged: str, tmp_path: Path) -> None:
+def test_bad_voc_file_beside_a_good_one_is_reported(damaged: str, tmp_path: Path) -> None:
     """It was passed over in silence, and its picture with it."""
     file(tmp_path, "a.png", picture())
     file(tmp_path, "b.png", picture(2))
@@ -331,8 +331,8 @@ def test_a_bad_file_of_voc_beside_a_good_one_is_told(damaged: str, tmp_path: Pat
     assert [one.item for one in reading.problems] == ["b.xml"]
 
 
-def test_a_picture_of_yolo_that_label_studio_does_not_take_is_told(tmp_path: Path) -> None:
-    """Its label file was told to have no picture in the folder."""
+def test_yolo_picture_of_a_kind_that_label_studio_refuses_is_reported(tmp_path: Path) -> None:
+    """Its label file was reported to have no picture in the folder."""
     file(tmp_path, "images/b.tif", b"II*\0")
     file(tmp_path, "images/a.npy", b"cache of a.png")
     file(tmp_path, "labels/b.txt", ROWS["detect"])
@@ -362,7 +362,7 @@ def test_a_picture_that_cannot_be_read_costs_itself_alone(tmp_path: Path, monkey
 
 
 @pytest.mark.parametrize("content", ["[]", "[1, 2, 3]", '{"items": [{"image": "a.png"}]}', '{"shapes": []}', "7"])
-def test_json_of_another_form_is_told_and_costs_no_export_beside_it(content: str, tmp_path: Path) -> None:
+def test_json_of_another_form_is_reported_and_the_exports_beside_it_are_read(content: str, tmp_path: Path) -> None:
     file(tmp_path, "a.png", picture())
     file(tmp_path, "notes.json", content)
     reading = read(tmp_path)
@@ -395,9 +395,7 @@ def test_label_studio_s_notes_beside_its_yolo_export_are_no_problem(tmp_path: Pa
     assert (boxes(reading), reading.problems) == ([[THE_BOX]], [])
 
 
-def test_of_very_many_files_that_may_be_exports_the_rest_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_candidates_over_the_limit_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources, "_MAX_CANDIDATES", 3)
     for number in range(5):
         body = {"id": number, "result": [], "task": {"id": number, "data": {"image": f"{number}.png"}}}
@@ -432,7 +430,7 @@ def test_links_to_elsewhere_are_named(tmp_path: Path) -> None:
     assert re.fullmatch(note, found)
 
 
-def test_a_folder_that_cannot_be_listed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folder_that_cannot_be_listed_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file(tmp_path, "a.png", picture())
     file(tmp_path, "closed/b.png", picture())
     scandir = os.scandir
