@@ -37,11 +37,11 @@ _ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupted(BaseException):
-    """A person, or ``--down``, wants it to end. Not an Exception: nothing on the way may take it for a fault."""
+    """A stop request of a person or of ``--down``. Not an Exception, so that no handler of faults catches it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the demo; the exit code is returned."""
+    """Run the demo; return the exit code."""
     chosen = _parser().parse_args(arguments)
     try:
         if chosen.down:
@@ -124,7 +124,7 @@ _STEPS = {
 
 
 def _pack(data: Path | None, progress: Progress) -> Pack:
-    """The pack to play with: the one named, else the rendered one, which is made once."""
+    """Return the demo's pack: the given one, otherwise the rendered one, which is made once."""
     if data is None:
         data = DEMO / f"brushed_plates-{plates.EDITION}"
         if not data.exists():
@@ -144,7 +144,7 @@ def _title(pack: Pack) -> str:
 
 
 def _annotator(running: servers.Servers, name: str, pack: Pack, progress: Progress) -> Annotator:
-    """Make the study and bring the pack to it; the annotator who did is returned."""
+    """Create the study and import the pack; return the annotator."""
     with progress.step("Making the study"):
         labels = [part for label in pack.labels for part in ("--label", label)]
         running.datagen("provision", name, *labels, "--json")

@@ -23,7 +23,7 @@ def free_port() -> int:
 
 
 def is_open(port: int) -> bool:
-    """Whether something accepts connections on the port."""
+    """Return whether a process accepts connections on the port."""
     with socket.socket() as probe:
         probe.settimeout(1.0)
         return probe.connect_ex(("127.0.0.1", port)) == 0

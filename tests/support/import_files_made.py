@@ -47,7 +47,7 @@ def file(folder: Path, name: str, content: Any, encoding: str = "utf-8") -> Path
 
 
 def read(path: Path, role: Role = Role.CONCEPT) -> Reading:
-    """What ``datagen add`` reads of a path, before any picture is looked for."""
+    """Return the reading of a path by ``datagen add``, before pictures are looked up."""
     reading = Reading()
     if path.is_dir():
         read_folder(path, str(path), role, reading, zipped=False)

@@ -50,7 +50,7 @@ def blocks() -> Iterator[Block]:
         if match["title"]:
             chapter = match["title"]
         elif not match["where"]:
-            raise ValueError(f"a block in “{chapter}” does not say where it is run:\n{found['text']}")
+            raise ValueError(f"a block in “{chapter}” does not say where it is run:\n{match['text']}")
         else:
             where = match["where"].removeprefix("run: ")
             yield Block(chapter, () if where == NOT_RUN else tuple(where.split(", ")), match["text"])

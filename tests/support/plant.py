@@ -49,12 +49,12 @@ class Plant(Studio):
     running: dict[str, Started] = field(default_factory=dict)
 
     def start(self, *parts: str) -> None:
-        """Start parts and return when they work."""
+        """Start parts and return when they are ready."""
         for part in parts:
             self.running[part] = self._start(part)
 
     def kill(self, *parts: str) -> None:
-        """SIGKILL: no part can do anything about it. Returns when they are gone."""
+        """Kill parts with SIGKILL, and return when they have ended."""
         for part in parts:
             started = self.running.pop(part)
             if self.processes.is_alive(started):
@@ -62,18 +62,18 @@ class Plant(Studio):
             self.processes.stop(started)
 
     def kill_all(self) -> None:
-        """Everything of ours, at once; Redis loses its data."""
+        """Kill all of Datagen's parts at once; Redis loses its data."""
         self.kill(*self.running)
 
     def ensure(self, *parts: str) -> None:
-        """See that these parts run and no others do."""
+        """Start and stop parts until exactly these run."""
         for part in [*self.running]:
             if part not in parts or not self.processes.is_alive(self.running[part]):
                 self.kill(part)
         self.start(*(part for part in parts if part not in self.running))
 
     def ensure_all(self) -> None:
-        """One of each, and a second worker."""
+        """Start one of each part, and a second worker."""
         self.ensure("redis", "web", "scheduler", "worker-1", "worker-2")
 
     def until(self, condition: Callable[[], bool], event: str, within: float = WITHIN_S) -> None:
@@ -85,17 +85,17 @@ class Plant(Studio):
         self.until(lambda: not self.unfinished(), "The end of all work", within)
 
     def undisturbed(self) -> None:
-        """Let all traffic pass again."""
+        """Forward all traffic again."""
         self.to_label_studio.meddler = self.to_web.meddler = untouched
 
     def kill_label_studio(self) -> None:
-        """SIGKILL Label Studio and what it started."""
+        """Kill Label Studio and its descendants."""
         [started] = self._label_studios()
         os.killpg(started.pid, signal.SIGKILL)
         self.processes.stop(started)
 
     def ensure_label_studio(self) -> None:
-        """Start the suite's own again on its data and port, if it is not there."""
+        """Start the suite's Label Studio again on its data and port, if it does not run."""
         if not self.owns_label_studio or any(map(self.processes.is_alive, self._label_studios())):
             return
         folder, port = self.server.kept_token.parent, urlsplit(self.server.url).port
@@ -141,7 +141,7 @@ def approved(study: Study) -> BatchRow:
 
 
 def assert_nothing_twice_nothing_missing(study: Study) -> None:
-    """Every sample is one row, one task with its label, one picture and one mask that are what was stored."""
+    """Check that every sample is one row, one task with its label, and one stored picture and mask."""
     for project_kind, kind in ((ProjectKind.PREVIEWS, BatchKind.ROUND), (ProjectKind.DATASET, BatchKind.RUN)):
         tasks = Counter(task.data["datagen_key"] for task in study.tasks(project_kind))
         samples: list[SampleRow] = []
@@ -162,11 +162,11 @@ def assert_nothing_twice_nothing_missing(study: Study) -> None:
 
 
 def ready(plant: Plant) -> dict[str, bool]:
-    """What the web process says of the parts."""
+    """Return the state of the parts from the web process."""
     parts: dict[str, bool] = httpx.get(f"{plant.to_web.url}/ready", timeout=10).json()["parts"]
     return parts
 
 
 def queues_of(redis_url: str) -> Queues:
-    """The queues as a test looks at them."""
+    """The queues, for a test to read."""
     return Queues(connect(redis_url))

@@ -99,7 +99,7 @@ def alive(whole_studio: Studio, processes: Processes, tmp_path_factory: pytest.T
 
 @pytest.fixture(scope="module")
 def _of_this_module(whole_studio: Studio) -> Studio:
-    """The studio, in which no study of another module is looked after any more: the reconciler asks about each."""
+    """The studio without the studies of other modules, which the reconciler would read too."""
     with whole_studio.services.database.write() as session:
         session.execute(delete(ProjectRow))
     return whole_studio
@@ -107,7 +107,7 @@ def _of_this_module(whole_studio: Studio) -> Studio:
 
 @pytest.fixture
 def studio(_of_this_module: Studio) -> Studio:
-    """The studio, with nothing left to do from the test before."""
+    """The studio, without unfinished work of the test before."""
     _leave_nothing(_of_this_module)
     return _of_this_module
 
