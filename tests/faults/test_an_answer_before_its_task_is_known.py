@@ -1,4 +1,4 @@
-"""Somebody answers a task between Label Studio making it and our noting its number: the answer counts."""
+"""A task that is annotated after its creation and before its id is stored: the annotation counts."""
 
 from __future__ import annotations
 

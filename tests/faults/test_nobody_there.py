@@ -1,4 +1,4 @@
-"""People go on working in Label Studio while our processes are dead: it all counts when they are back, and once."""
+"""Work in Label Studio while Datagen's processes are dead counts, once, when they run again."""
 
 from __future__ import annotations
 

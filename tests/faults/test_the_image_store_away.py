@@ -1,4 +1,4 @@
-"""The image store refuses, freezes, answers errors: what needs it waits, says what for, and goes on when it is back."""
+"""The image store refuses, hangs or answers errors: work waits, names the reason, and continues when it is back."""
 
 from __future__ import annotations
 
@@ -173,5 +173,5 @@ def test_what_the_parts_say_of_themselves_follows_the_store(away: Plant, s3: S3,
 
 
 def test_the_folder_of_this_module_is_on_no_disk(away: Plant) -> None:
-    """Every object went to S3: what is tested here is not the local folder."""
+    """Check that every object is in S3, and none in the local folder."""
     assert not (Path(away.environment["DATAGEN_DATA_DIR"]) / "images").exists()

@@ -1,4 +1,4 @@
-"""Two workers after the same thing: one does it, the other finds it taken."""
+"""Two workers and the same row: one of them does the work, the other one finds it claimed."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_for_one_decision(plant: Plant, reviewed: Study) -> None:
 
 
 def test_for_one_verdict_the_newer_reading_stands(plant: Plant, reviewed: Study) -> None:
-    """A worker reads “good”, is held up, and writes after another one who read that it was changed to “bad”."""
+    """A worker reads “good”, is delayed, and writes after another one that read the changed verdict “bad”."""
     plant.kill("worker-1", "worker-2", "scheduler")
     [annotation] = reviewed.judge(said("good"))
     project, task_id = reviewed.projects[ProjectKind.PREVIEWS], reviewed.round_tasks()[0].id

@@ -1,4 +1,4 @@
-"""A webhook is a hint: lost, doubled, in another order or much later, what counts is what Label Studio holds."""
+"""Webhooks are hints: lost, duplicated, reordered or late, the state in Label Studio counts."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class Study:
         return list(self.client.tasks(self.projects[kind]))
 
     def status(self) -> dict[str, Any]:
-        """What `datagen status` says of it, without a process for every look."""
+        """The output of `datagen status`, without a process for each call."""
         return describe(self.database, self.name)[0]
 
     def wait(self, condition: Callable[[], bool], event: str) -> None:

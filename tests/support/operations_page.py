@@ -166,6 +166,6 @@ class Machine:
 
 
 def _plain_environment() -> dict[str, str]:
-    """What a shell has that knows nothing of Datagen or of this test."""
+    """The environment of a shell without variables of Datagen or of this test."""
     kept = ("PATH", "HOME", "LANG", "PYTHONPATH", "TMPDIR", "SSL_CERT_FILE")
     return {name: os.environ[name] for name in kept if name in os.environ}

@@ -1,4 +1,4 @@
-"""An installation whose parts are processes that can be killed, with gateways where its traffic can be meddled with.
+"""An installation whose parts are processes that can be killed, with gateways that can change or drop its traffic.
 
 ``datagen worker``, ``datagen scheduler``, ``datagen web`` and Redis run as they do at a user's; what happens to them
 (SIGKILL by their number, lost data, lost and doubled requests) is what each test says. Waits and leases are short, by

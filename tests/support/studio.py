@@ -1,4 +1,4 @@
-"""A whole studio of real parts: Label Studio, Redis, rows, image store, the web process, and a worker to hand.
+"""A whole installation of real parts: Label Studio, Redis, database, image store, web process, and a worker.
 
 For the tests of workflow, jobs, web and the command line; the fixtures are in ``studio_fixtures``. One web process
 serves all of them; each test has studies of its own. The worker is RQ's own, run in this process until a condition
@@ -383,7 +383,7 @@ class Study:
         httpx.patch(url, json=fields, headers=headers, timeout=30).raise_for_status()
 
     def review(self) -> SpecRow:
-        """See that a fresh round is under review, wherever the study stands; its version."""
+        """Bring the study to a fresh round under review, from any state; return its version."""
         if self.row().state in (StudyState.PREVIEWING, StudyState.GENERATING):
             self.act(StudyEvent.CANCEL)
         self.act(StudyEvent.BUILD_PREVIEW)
@@ -448,7 +448,7 @@ class Study:
             return list(session.scalars(query))
 
     def audit(self) -> list[str]:
-        """Who did what, oldest first."""
+        """The audit lines, oldest first."""
         with self.studio.rows() as session:
             rows = session.scalars(select(AuditRow).where(AuditRow.study == self.name).order_by(AuditRow.id))
             return [f"{row.who}: {row.what}" for row in rows]

@@ -226,7 +226,7 @@ def test_packages_of_a_room_form_no_circle(room: str) -> None:
 
 
 def names_from_a_third_module(module: Module) -> Iterator[str]:
-    """The names that a module takes from a module of ours which itself imported them."""
+    """Yield the names that a module takes from a module of Datagen that itself imported them."""
     aliases: dict[str, str] = {}
     for found in module.imports():
         if found.module not in modules():
@@ -244,7 +244,7 @@ def names_from_a_third_module(module: Module) -> Iterator[str]:
 
 @cache
 def imported_names(name: str) -> set[str]:
-    """What a module imports from other modules of ours, by the names that it gives them."""
+    """The names under which a module imports from other modules of Datagen."""
     return {found.alias for found in modules()[name].imports() if found.module in modules()}
 
 

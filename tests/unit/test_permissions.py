@@ -1,4 +1,4 @@
-"""What is written on disk is its owner's alone, whatever the umask it was started with."""
+"""Written files are accessible to their owner alone, whatever the umask of the process."""
 
 from __future__ import annotations
 

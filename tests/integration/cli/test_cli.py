@@ -332,7 +332,7 @@ def test_the_doctor_names_what_is_wrong_and_exits_1(
 def test_the_doctor_names_the_cause_and_gives_no_advice_about_its_consequences(
     changed: dict[str, str], cause: str, consequences: tuple[str, ...], diagnose: Any
 ) -> None:
-    """It said “run: datagen provision” on a machine with other secrets, which cuts off all the others."""
+    """The advice was “run: datagen provision” on a machine with other secrets, which disables all the others."""
     code, lines = diagnose(**changed)
     assert code == 1
     assert [head for head in lines if head.startswith("FAIL")] == [f"FAIL {cause}"]
@@ -418,7 +418,7 @@ def test_the_doctor_gives_up_what_is_frozen_and_looks_at_the_others(diagnose: An
 
 
 def test_the_doctor_refuses_parameters_that_a_study_could_not_be_built_with(diagnose: Any, shared_study: Study) -> None:
-    """It said ok, and the build failed."""
+    """The check passed, and the build failed."""
     code, lines = diagnose(DATAGEN_ENGINE_PARAMETERS='{"weights": "/moved/away", "contrast": 0.8}')
     assert code == 0, lines  # weights are no matter of composite's
     assert lines[f"ok   engine of {shared_study.name}"] == "composite"

@@ -1,4 +1,4 @@
-"""The command line in a person's hands: what is not there is said at once, lines fit, nothing is left behind."""
+"""The command line: missing parts are reported at once, lines fit the terminal, nothing is left behind."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def left_in(folder: Path) -> list[str]:
 
 
 def test_run_that_is_not_there_is_named_beside_those_that_are(studio: Studio, study: Study, tmp_path: Path) -> None:
-    """“Has no generation run yet; approve a version first”, it said, of a study with a run."""
+    """“Has no generation run yet; approve a version first” was printed for a study with a run."""
     run = generated(studio, study)
     told = datagen(studio.environment, tmp_path, "export", study.name, "--run", "99", "--out", "a/b/set.zip")
     assert told.returncode == 1

@@ -1,4 +1,4 @@
-"""Who belongs to an installation: the first process makes the secrets, the others must have them, or do not start."""
+"""Membership in an installation: the first process creates the secrets; others need the same ones to start."""
 
 from __future__ import annotations
 
@@ -235,7 +235,7 @@ def test_an_upgraded_installation_whose_key_is_lost_gets_no_new_one_unasked(
 
 
 def test_a_link_of_an_unregistered_key_cannot_come_about(machine: Machine) -> None:
-    """What it is all for: whoever may start signs links that the web process lets in."""
+    """The purpose: every process that may start signs links that the web process accepts."""
     join(machine(), WEB)
     copy_secrets(machine(), machine("second"))
     join(machine("second"), PART)

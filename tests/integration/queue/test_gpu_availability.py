@@ -39,7 +39,7 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture
 def own_study(studio: Studio) -> Study:
-    """A study of one's own, whose versions are made with the engine that needs a GPU."""
+    """A study of this test, with the engine that needs a GPU."""
     study = studio.open_study()
     studio.settle()
     study.use_engine("diffusion")

@@ -1,4 +1,4 @@
-"""Dates, numbers and types in Redis that RQ does not write are logged and passed over: the others go on."""
+"""Dates, numbers and types in Redis that RQ does not write are logged and skipped, and processes continue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``scripts/demo`` before anything is running: what it refuses, and that ``--down`` takes down its own alone."""
+"""``scripts/demo``: refusals before the start, and ``--down``, which stops the demo's own processes alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Processes are stopped when they are ours, all of what they started goes with them, and nothing else does."""
+"""The stage stops its own processes with all their descendants, and no others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The quality bench on a tiny pack: it reads any folder of the shape, names what is missing, and writes its figures."""
+"""The quality bench on a tiny pack: it reads any folder of the format, names missing files, and writes its figures."""
 
 from __future__ import annotations
 

@@ -155,7 +155,7 @@ def test_only_what_is_to_be_kept_survives_a_restart(tmp_path: Path) -> None:
 
 
 def fake_server(folder: Path, name: str, version: str) -> Path:
-    """A program that says of itself which version it is, as Redis and Valkey do."""
+    """A program that prints a version, as Redis and Valkey do."""
     path = folder / name
     path.write_text(f"#!/bin/sh\necho 'Redis server v={version} sha=00000000:0 malloc=libc bits=64 build=0'\n")
     path.chmod(0o755)

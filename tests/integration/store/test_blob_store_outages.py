@@ -176,7 +176,7 @@ def test_missing_and_damaged_objects_are_no_outage(tmp_path: Path) -> None:
 
 
 def test_waiting_for_earlier_calls_counts_to_the_seconds_of_a_call() -> None:
-    """A picture was waited for twice as long as the store's bound says."""
+    """The wait for a picture was twice the store's time limit."""
     calls, thaw = BoundedCalls(1, "test"), threading.Event()
     with pytest.raises(TimeoutError, match="did not return within"):
         calls.call(thaw.wait, 0.01)

@@ -86,7 +86,7 @@ def backend_of(connection: Connection) -> int:
 
 @contextmanager
 def frozen(pid: int) -> Iterator[None]:
-    """A server process stands still."""
+    """A server process is stopped (SIGSTOP)."""
     os.kill(pid, signal.SIGSTOP)
     try:
         yield

@@ -1,4 +1,4 @@
-"""Leases: one process at a time, a dead one's work becomes free, and who lost the lease cannot write."""
+"""Leases: one owner at a time, a dead owner's work becomes free, and an owner without the lease cannot write."""
 
 from __future__ import annotations
 

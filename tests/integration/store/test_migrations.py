@@ -1,4 +1,4 @@
-"""What a migration changes of rows that are there: those written before it are read after it, and mean the same."""
+"""Migrations of existing rows: rows written before are read after it with the same meaning."""
 
 from __future__ import annotations
 

@@ -231,7 +231,7 @@ def test_of_requests_sent_at_once_only_the_first_is_answered(start: Callable[...
 
 @contextlib.contextmanager
 def frozen() -> Iterator[str]:
-    """The address of a server that accepts connections and never says a word."""
+    """The address of a server that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0), backlog=128) as server:
         yield f"127.0.0.1:{server.getsockname()[1]}"
 

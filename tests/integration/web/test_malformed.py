@@ -1,4 +1,4 @@
-"""Malformed requests at every view: each is refused in JSON, and none is a fault of ours."""
+"""Malformed requests at every view: each is refused in JSON, and none causes an internal error."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def check(studio: Studio, request: bytes) -> None:
 
 
 def says_not_ready(answer: Answer) -> bool:
-    """/ready says 503 and which parts answer; no worker runs beside these tests."""
+    """/ready answers 503 with the state of the parts, because no worker runs here."""
     return answer.status == 503 and "parts" in answer.json()
 
 

@@ -1,4 +1,4 @@
-"""The ML-backend protocol as Label Studio speaks it, and who may speak it."""
+"""The ML-backend protocol of Label Studio, and the credentials that it needs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Secrets are changed while Label Studio and people go on: no request fails, and in the end the old ones are out."""
+"""Secrets are changed during operation: no request fails, and at the end the old ones are refused."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ pytestmark = pytest.mark.integration
 
 @dataclass(kw_only=True)
 class Installation:
-    """A web process whose secrets stand in a ``.env`` beside it, as the documentation has it."""
+    """A web process with its secrets in ``.env``, as documented."""
 
     web: Started
     folder: Path
@@ -50,7 +50,7 @@ class Installation:
         (self.folder / ".env").write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
 
     def reload(self) -> None:
-        """What the documentation says to do after a change."""
+        """The documented steps after a change."""
         os.kill(self.web.pid, signal.SIGHUP)
 
     def webhook(self, secret: str) -> int:
@@ -240,7 +240,7 @@ class Machine:
         )
 
     def doctor(self, study: str) -> dict[str, str]:
-        """What doctor says of each part, with its mark: ``{"secrets": "ok: …"}``."""
+        """The findings of doctor by part, with their marks: ``{"secrets": "ok: …"}``."""
         told = self.datagen("doctor", "--study", study)
         assert "Traceback" not in told.stderr
         found = {}

@@ -1,4 +1,4 @@
-"""Decisions: the number of images is asked for, and bounded."""
+"""Decisions: the number of images is required, and limited."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What no database, JSON or UTF-8 can carry is replaced where it enters, and nothing else is changed."""
+"""Text that no database, JSON or UTF-8 can hold is replaced at the entrance, and nothing else is changed."""
 
 from __future__ import annotations
 

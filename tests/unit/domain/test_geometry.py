@@ -1,4 +1,4 @@
-"""Geometry: percentages and pixels, turned boxes, and what is left of a region inside its image."""
+"""Geometry: percentages and pixels, rotated boxes, and regions clipped to their image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Inputs: what is missing is said role by role, in sentences a person can act on."""
+"""Inputs: missing ones are reported by role, in sentences that name the fix."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every export format is described wherever formats are listed, and has a word on what it cannot hold."""
+"""Every export format is described wherever formats are listed, and its limits are named."""
 
 from __future__ import annotations
 

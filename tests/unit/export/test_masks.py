@@ -1,4 +1,4 @@
-"""Masks: what is stored comes out, by instance or by label."""
+"""Masks: stored values are read back, by instance or by label."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decoding: what people really upload becomes pixels or a sentence, and the pixels are those Label Studio shows."""
+"""Decoding: real uploads become pixels, or an error sentence, and the pixels are those that Label Studio shows."""
 
 from __future__ import annotations
 

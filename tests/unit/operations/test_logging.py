@@ -1,4 +1,4 @@
-"""Nothing secret reaches a log line, whoever writes it and however it is wrapped: through the real set-up."""
+"""No secret reaches a log line, of any logger and in any nesting, with the real configuration."""
 
 from __future__ import annotations
 
@@ -323,7 +323,7 @@ def growth(piece: str, end: str, small: int) -> float:
 
 @pytest.mark.parametrize("piece", ["token", "eyJ", "eyJa.", "0f", "://", "://a:", "token=", "token-", "'token"])
 def test_redaction_of_a_request_line_takes_time_linear_in_its_length(piece: str) -> None:
-    """800 times “token” took 46 s, in which the whole web process stood still."""
+    """800 times “token” took 46 s, during which the whole web process was blocked."""
     assert growth(piece, "", 200) < 3 * TIMES
 
 

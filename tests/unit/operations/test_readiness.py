@@ -1,4 +1,4 @@
-"""What is known of the parts is read at once, and says how old it is."""
+"""The readiness of the parts is read from a cache at once, with its age."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``docker-compose.yml``: no engine runs here, so what can be checked by reading is checked.
+"""``docker-compose.yml``, checked by reading it: no container engine runs here.
 
 The databases' script runs on a real PostgreSQL; the queue's in ``test_redis_server.py``.
 """

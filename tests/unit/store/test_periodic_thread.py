@@ -1,4 +1,4 @@
-"""What is done beside longer work: again and again while it lasts, and not once after."""
+"""A periodic thread repeats its action until its block ends, and never afterwards."""
 
 from __future__ import annotations
 

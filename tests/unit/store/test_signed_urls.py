@@ -1,4 +1,4 @@
-"""Links: who has a good one sees the picture; forged, expired and foreign ones are refused."""
+"""Signed URLs: a valid one gives the picture; forged, expired and foreign ones are refused."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_a_key_is_changed_while_links_of_the_old_one_are_about() -> None:
 
 
 def _made(days_from_now: float, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The key of a link that a machine makes whose clock is so far ahead of this one's."""
+    """The key of a link made by a machine whose clock is ahead by this time."""
     moment = time.time() + days_from_now * 86_400
     with monkeypatch.context() as there:
         there.setattr("itsdangerous.timed.time.time", lambda: moment)

@@ -1,4 +1,4 @@
-"""Heads of requests: what is refused, and that no head takes more than linear time to read."""
+"""Heads of requests: refusals, and a reading time that is linear in the length."""
 
 from __future__ import annotations
 

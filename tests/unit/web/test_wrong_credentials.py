@@ -1,4 +1,4 @@
-"""Wrong passwords and secrets: what they cost the sender, and that the right one is let in all the while."""
+"""Wrong passwords and secrets: the penalty for the sender, and the right one, which is always accepted."""
 
 from __future__ import annotations
 

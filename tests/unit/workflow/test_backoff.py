@@ -1,4 +1,4 @@
-"""How long what failed waits: longer each time, never longer than a minute, and not all at the same moment.
+"""Backoff: each wait is longer, a minute at most, and spread at random.
 
 That a refusal ends and an absence does not is tested with the work itself, in ``test_events`` and ``test_telling``.
 """

@@ -1,4 +1,4 @@
-"""The client against a real Label Studio: what is written is what is read, and listings neither miss nor repeat."""
+"""The client and a real Label Studio: written values are read back, and listings neither miss nor repeat tasks."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ def test_an_address_that_is_let_through_is_good_and_nothing_is_made(strict: Labe
 
 
 def test_provisioning_gives_the_same_advice(strict: LabelStudio) -> None:
-    """It said “Use the token of a user who may”."""
+    """The advice was “Use the token of a user who may”."""
     try:
         with pytest.raises(AddressRefused, match="SSRF_PROTECTION_ENABLED=false"):
             provision(

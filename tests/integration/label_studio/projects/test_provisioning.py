@@ -162,7 +162,7 @@ def test_a_new_secret_takes_the_place_of_the_old_one(study: Study) -> None:
 
 
 def test_a_new_password_is_written_into_a_connection_that_answers_with_the_old_one(study: Study) -> None:
-    """Only address, user and state were compared; the old password, once it was let in no more, cut the backend off."""
+    """Only address, user and state were compared; with the old password refused, the backend was disconnected."""
     first = study.provision()
     study.receiver.deliveries.clear()
     second = study.provision(basic_pass="another", password_written={ProjectKind.CANVASES})

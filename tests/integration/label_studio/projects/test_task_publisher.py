@@ -1,4 +1,4 @@
-"""A task that must exist exists once, whatever fails on the way."""
+"""The task publisher creates each task once, whatever fails."""
 
 from __future__ import annotations
 

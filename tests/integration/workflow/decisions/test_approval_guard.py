@@ -1,4 +1,4 @@
-"""An approval that stands on little has to be confirmed."""
+"""An approval with few or bad verdicts has to be confirmed."""
 
 from __future__ import annotations
 

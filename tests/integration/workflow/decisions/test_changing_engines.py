@@ -106,7 +106,7 @@ def test_an_engine_that_is_not_installed_is_refused_before_anything_is_queued(st
 
 
 def test_every_refusal_of_a_new_version_ends_with_the_way_on(studio: Studio, own_study: Study) -> None:
-    """A wrong dtype, and no worker with a GPU, were said without it."""
+    """A wrong dtype and a missing GPU worker were reported without it."""
     own_study.use_engine("diffusion")
     with with_parameters(studio, {"weights": "/models", "dtype": "bf16"}) as services:
         no_worker = replace(services, engine_problems=lambda engine, parameters: ("No worker with a GPU is alive.",))

@@ -1,4 +1,4 @@
-"""Whoever cancels a batch and whoever works on one of its shards wait for one another, and never both at once."""
+"""Cancelling a batch and work on its shards lock in one order, so that they never deadlock."""
 
 from __future__ import annotations
 

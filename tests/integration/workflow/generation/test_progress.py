@@ -64,7 +64,7 @@ def begin_round(study: Study) -> int:
 
 
 def seen(study: Study, *words: str) -> None:
-    """Wait until the decision that started the round says all of this."""
+    """Wait until the decision task that started the round contains these texts."""
 
     def said() -> bool:
         return all(one in study.shown() for one in words)

@@ -1,4 +1,4 @@
-"""What is to be known of a run before it is used: its engine's warnings, and what it was made with."""
+"""A run's warnings: those of its engine, and what it was rendered with."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures are fetched and decoded once: failures are remembered, what came is kept, and a reading ends in its time."""
+"""Pictures are fetched and decoded once: failures and results are stored, and a reading keeps its time limit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Drawings are worked out once, before any transaction; a transaction only writes what is worked out."""
+"""Annotations are converted once, before any transaction; a transaction only writes the results."""
 
 from __future__ import annotations
 

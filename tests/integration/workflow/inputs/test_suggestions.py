@@ -1,4 +1,4 @@
-"""Proposals are worked out by a worker, shown when a task is opened, and renewed when what they stand on changes."""
+"""Proposals are computed by a worker, shown when a task is opened, and computed again when their inputs change."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.integration
 
 
 def opened(studio: Studio, task_id: int) -> list[dict]:
-    """What a person who opens the task sees: Label Studio asks the ML backend for it."""
+    """The predictions of an opened task: Label Studio requests them from the ML backend."""
     headers = {"Authorization": f"Token {studio.server.token}"}
     answer = httpx.get(f"{studio.server.url}/api/tasks/{task_id}/", headers=headers, timeout=30)
     return answer.raise_for_status().json()["predictions"]

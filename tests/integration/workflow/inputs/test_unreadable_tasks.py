@@ -1,4 +1,4 @@
-"""One project that cannot be read is named where people look, and keeps no other study from going on."""
+"""A project that cannot be read is named in the decision task, and does not delay other studies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Telling Label Studio: each change once, always the newest, no twins after a crash, no silence about a refusal."""
+"""The dispatcher: each change is published once, in its newest form, without duplicates; refusals are reported."""
 
 from __future__ import annotations
 

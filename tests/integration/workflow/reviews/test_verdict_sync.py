@@ -1,4 +1,4 @@
-"""Verdicts are kept exactly as Label Studio holds them until the decision; what comes later is kept, and counts not."""
+"""Verdicts are stored as in Label Studio until the decision; later ones are stored and do not count."""
 
 from __future__ import annotations
 
@@ -357,7 +357,7 @@ def test_a_previews_project_that_is_made_anew_gets_the_open_round_and_no_verdict
 
 @pytest.fixture
 def namesake(studio: Studio, study: Study) -> tuple[Study, int]:
-    """A study under review, and an annotation there whose number an old verdict of another study has.
+    """A study under review, and an annotation whose id is stored in an old verdict of another study.
 
     As after Label Studio came back from a backup: the numbers given out since then are given out again.
     """

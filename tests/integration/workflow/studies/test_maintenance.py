@@ -1,4 +1,4 @@
-"""What was given up can be tried again; a deleted study takes its own with it and leaves what others share."""
+"""Failed work can be retried; a deleted study is removed with its objects, except those shared with others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Of the API's answers what we use is read, in each of the forms it comes in."""
+"""The models read the API's answers, in each form in which Label Studio sends them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fetching from servers that mean ill: real sockets, and a name server that says what the test wants."""
+"""Fetching from malicious servers: real sockets, and a resolver with given answers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
 
 @contextmanager
 def server(behave: Behaviour, host: str = "127.0.0.1", port: int = 0) -> Iterator[tuple[int, list[bytes]]]:
-    """A server of few words; its port, and the requests that came."""
+    """A small server; yields its port and the received requests."""
     heard: list[bytes] = []
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.create_server((host, port), family=family) as listener:
@@ -80,13 +80,13 @@ def studio(url: str, pin: AddressPolicy | None = None) -> Iterator[Connection]:
 
 @contextmanager
 def studio_that(behave: Behaviour) -> Iterator[Connection]:
-    """A connection to a Label Studio that behaves so."""
+    """A connection to a Label Studio with this behaviour."""
     with server(behave) as (port, _), studio(f"http://127.0.0.1:{port}") as at:
         yield at
 
 
 def names(**known: str | list[str]) -> AddressPolicy:
-    """A pin with a name server that knows these; a list is gone through, one answer a question."""
+    """An address policy with a resolver that knows these names; of a list, each query takes the next answer."""
     answers = {name: [what] if isinstance(what, str) else list(what) for name, what in known.items()}
 
     def resolve(host: str, _port: int) -> list[Address]:

@@ -1,4 +1,4 @@
-"""What people answer is read by the name of its control, whatever else the annotation holds."""
+"""Form answers are read by the name of their control, whatever else the annotation holds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A small budget of ``scripts/bench fuzz``: nonsense is refused in a sentence of ours, and nothing else happens."""
+"""A small budget of ``scripts/bench fuzz``: malformed data is refused with a sentence, and nothing else happens."""
 
 from __future__ import annotations
 

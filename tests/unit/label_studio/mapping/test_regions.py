@@ -1,4 +1,4 @@
-"""What people draw becomes boxes, outlines and areas; what cannot be used becomes a sentence and harms nothing else."""
+"""Drawn regions become boxes, outlines and areas; an unusable one is reported, and the others are used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Zips as people pack them are taken, zips that mean ill are not, and nothing of either stays or lies elsewhere."""
+"""Usual zips are read, malicious ones are refused, and no file is left or written elsewhere."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def pack(tmp_path: Path) -> Callable[..., Path]:
 
 
 def read(path: Path) -> tuple[dict[str, bytes], list[str]]:
-    """What comes out of a zip, and what is said of the rest."""
+    """The unpacked files of a zip, and the reports about the others."""
     problems: list[str] = []
     with unpacked(
         path,

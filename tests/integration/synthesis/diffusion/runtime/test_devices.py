@@ -1,4 +1,4 @@
-"""Seeing GPUs without torch: what nvidia-smi says, and CUDA_VISIBLE_DEVICES."""
+"""Detection of GPUs without torch: nvidia-smi's output, and CUDA_VISIBLE_DEVICES."""
 
 from __future__ import annotations
 

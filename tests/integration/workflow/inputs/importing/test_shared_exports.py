@@ -1,4 +1,4 @@
-"""The exports that people gave, one kind a folder: what each EXPECT.txt says is read, or a sentence is said."""
+"""Exports of other tools, one kind a folder: the content named in EXPECT.txt is read, or a sentence is reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is imported into a study's project: once, completely, however often and in whatever order it is added."""
+"""Imports into a study's project: each item once and complete, in any order and any number of repetitions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The blend bank: what each blend does to a concept whose mixture with its own surroundings is known."""
+"""The blend bank: the effect of each blend on a concept with a known mixture with its surroundings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An aligned clean photo among the backgrounds: found where there is one, and never where there is none."""
+"""An aligned clean photo among the backgrounds: found if there is one, and never otherwise."""
 
 from __future__ import annotations
 

@@ -110,7 +110,7 @@ def test_a_folder_of_several_coco_files_is_read_as_one(tmp_path: Path) -> None:
 
 
 def test_masks_of_a_picture_of_another_size_are_not_unpacked(tmp_path: Path) -> None:
-    """A file of a kilobyte that says 14,000 by 14,000 pixels cost as much as the picture would."""
+    """A file of a kilobyte that declares 14,000 by 14,000 pixels cost as much as the picture would."""
     masks = [{"segmentation": {"size": [14_000, 14_000], "counts": [0, 14_000 * 14_000]}}] * 9
     reading = read(file(tmp_path, "instances.json", coco(*masks, width=14_000, height=14_000)))
     assert boxes(reading) == [[]]
@@ -321,7 +321,7 @@ def told(reading: Reading) -> list[str]:
 
 @pytest.mark.parametrize("damaged", [VOC.format(objects="")[:90], VOC.format(objects="").replace("filename", "name")])
 def test_bad_voc_file_beside_a_good_one_is_reported(damaged: str, tmp_path: Path) -> None:
-    """It was passed over in silence, and its picture with it."""
+    """It was skipped without a report, and its picture too."""
     file(tmp_path, "a.png", picture())
     file(tmp_path, "b.png", picture(2))
     file(tmp_path, "a.xml", VOC.format(objects=OBJECT.format(21, name="scratch")))
