@@ -157,7 +157,7 @@ def test_a_picture_is_answered_503_and_only_a_missing_one_404(away: Plant, s3: S
     assert not INTERNAL.search(gone.text)
 
 
-def test_what_the_parts_say_of_themselves_follows_the_store(away: Plant, s3: S3, ready_study: Study) -> None:
+def test_readiness_follows_the_store(away: Plant, s3: S3, ready_study: Study) -> None:
     def parts() -> dict[str, bool]:
         answer: dict[str, bool] = httpx.get(f"http://127.0.0.1:{away.environment['PORT']}/ready", timeout=30).json()
         return answer["parts"]  # type: ignore[return-value]

@@ -65,7 +65,7 @@ def test_for_one_decision(plant: Plant, reviewed: Study) -> None:
     assert not any("refused" in line for line in reviewed.audit()[-2:])
 
 
-def test_for_one_verdict_the_newer_reading_stands(plant: Plant, reviewed: Study) -> None:
+def test_for_one_verdict_the_newer_reading_is_kept(plant: Plant, reviewed: Study) -> None:
     """A worker reads “good”, is delayed, and writes after another one that read the changed verdict “bad”."""
     plant.kill("worker-1", "worker-2", "scheduler")
     [annotation] = reviewed.judge(said("good"))

@@ -65,7 +65,7 @@ def test_data_folder_that_was_open_is_closed_with_all_that_is_in_it(tmp_path: Pa
     assert "Closed to others" not in run(tmp_path / "data", "migrate").stderr
 
 
-def test_in_a_folder_with_other_things_only_what_is_ours_is_closed(tmp_path: Path) -> None:
+def test_in_a_folder_with_other_files_only_datagens_are_closed(tmp_path: Path) -> None:
     data = tmp_path / "data"
     kept = opened(data)
     (data / "notes.txt").touch(mode=0o644)

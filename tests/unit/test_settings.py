@@ -230,7 +230,7 @@ def test_of_several_signing_keys_the_last_one_is_the_newest(tmp_path: Path) -> N
     assert made(tmp_path, signing_keys_given=given).signing_keys == tuple(given.encode().split())
 
 
-def test_every_secret_is_known_to_those_who_keep_it_out_of_logs(tmp_path: Path) -> None:
+def test_every_secret_is_registered_for_redaction(tmp_path: Path) -> None:
     settings = made(
         tmp_path,
         label_studio_api_key="key-1",

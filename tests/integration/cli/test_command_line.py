@@ -128,7 +128,7 @@ def test_queue_together_with_gpu_is_refused(studio: Studio, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("options", [(), ("--yes",)])
-def test_deleting_what_is_not_there_asks_nothing(
+def test_deleting_a_missing_study_asks_for_no_confirmation(
     options: tuple[str, ...], studio: Studio, study: Study, tmp_path: Path
 ) -> None:
     told = datagen(studio.environment, tmp_path, "delete", "nope", *options, answer="y\n")
@@ -179,7 +179,7 @@ def test_tables_stay_tables_on_a_wide_terminal(studio: Studio, study: Study, tmp
     assert any("┃ engine" in line for line in told.stdout.splitlines())
 
 
-def test_no_json_stands_between_the_sentences_of_a_command(studio: Studio, tmp_path: Path) -> None:
+def test_output_of_a_command_contains_no_json_log_lines(studio: Studio, tmp_path: Path) -> None:
     """Info lines of the log were shown as JSON, and a lost Redis as the name of an event."""
     own = studio.open_study()
     environment = {**studio.environment, "LOG_LEVEL": "INFO", "REDIS_URL": f"redis://127.0.0.1:{free_port()}/0"}

@@ -38,7 +38,7 @@ def start_sleeper(processes: Processes, name: str = "sleeper") -> Started:
     return processes.start(name, SLEEPER, ready=lambda: True, within=5)
 
 
-def test_what_was_started_is_stopped_and_struck_from_the_notes(processes: Processes) -> None:
+def test_started_process_is_stopped_and_its_record_removed(processes: Processes) -> None:
     started = start_sleeper(processes)
     assert processes.alive() == [started]
     assert processes.stop_all() == [started]
@@ -63,7 +63,7 @@ def test_process_id_that_was_reused_is_not_signalled(processes: Processes, stran
     assert stranger.poll() is None
 
 
-def test_what_it_left_behind_in_a_session_of_its_own_is_stopped_too(processes: Processes, tmp_path: Path) -> None:
+def test_descendant_in_another_session_is_stopped_too(processes: Processes, tmp_path: Path) -> None:
     child_file = tmp_path / "child"
     code = (
         "import pathlib, subprocess, sys, time\n"

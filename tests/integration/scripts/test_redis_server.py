@@ -143,7 +143,7 @@ def test_a_second_start_has_the_same_password(tmp_path: Path) -> None:
     processes.stop_all()
 
 
-def test_only_what_is_to_be_kept_survives_a_restart(tmp_path: Path) -> None:
+def test_only_persistent_keys_survive_a_restart(tmp_path: Path) -> None:
     for keep in (True, False):
         processes = Processes(tmp_path / "servers")
         for round_ in range(2):

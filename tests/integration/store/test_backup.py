@@ -22,7 +22,7 @@ def empty(tmp_path: Path) -> Database:
     return Database(f"sqlite:///{tmp_path / 'other.sqlite3'}")
 
 
-def test_what_was_backed_up_comes_back_in_another_database(database: Database, empty: Database, tmp_path: Path) -> None:
+def test_backup_is_restored_into_another_database(database: Database, empty: Database, tmp_path: Path) -> None:
     fill(database)
     written = back_up(database, tmp_path / "backup.zip")
     assert restore(empty, tmp_path / "backup.zip") == written
@@ -136,7 +136,7 @@ def test_backup_of_an_older_schema_is_restored_into_an_empty_database_of_this_on
     assert study.created_at == datetime(2024, 2, 3, 4, 5, 6, 7, UTC)
 
 
-def test_link_at_the_backups_place_is_replaced_and_what_it_leads_to_is_kept(database: Database, tmp_path: Path) -> None:
+def test_link_at_the_backups_path_is_replaced_and_its_target_is_kept(database: Database, tmp_path: Path) -> None:
     (tmp_path / "target").write_text("somebody's file")
     folder = tmp_path / "shared"
     folder.mkdir()

@@ -48,7 +48,7 @@ def test_upgrading_again_keeps_the_rows(database: Database) -> None:
         assert session.scalars(select(StudyRow.name)).all() == ["scratches"]
 
 
-def test_enumerations_and_times_come_back_as_what_they_were(database: Database) -> None:
+def test_enumerations_and_times_are_read_with_their_types(database: Database) -> None:
     with database.write() as session:
         session.add(_study())
     with database.read() as session:

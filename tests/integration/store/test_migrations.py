@@ -59,7 +59,7 @@ def put_two_samples(database: Database) -> MetaData:
     return schema
 
 
-def test_a_verdict_was_said_on_its_samples_task(database: Database) -> None:
+def test_verdict_gets_its_samples_task_as_its_task(database: Database) -> None:
     database.upgrade("0004")
     schema = put_two_samples(database)
     sample, verdict = schema.tables["sample"], schema.tables["verdict"]

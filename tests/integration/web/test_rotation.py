@@ -163,7 +163,7 @@ def test_secret_file_that_cannot_be_read_at_a_reload_leaves_the_old_settings_ser
     assert installation.login(installation.settings["BASIC_AUTH_PASS"]) == 200
 
 
-def test_reload_answers_what_kept_connections_send_meanwhile(installation: Installation) -> None:
+def test_reload_answers_requests_on_kept_connections(installation: Installation) -> None:
     """As browsers do, which keep a connection for the next picture."""
     old = installation.settings
     statuses: list[int] = []
@@ -343,7 +343,7 @@ def start_training(studio: Studio, project_id: int) -> None:
     httpx.post(url, headers=headers, json={}, timeout=30).raise_for_status()
 
 
-def test_doctor_sees_that_label_studio_has_a_password_which_is_let_in_no_more(
+def test_doctor_reports_an_outdated_password_in_label_studio(
     studio: Studio, processes: Processes, tmp_path: Path
 ) -> None:
     """Also one that works until the last step of the change."""

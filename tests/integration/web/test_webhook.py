@@ -111,7 +111,7 @@ def test_a_huge_body_is_refused_unread(studio: Studio) -> None:
 
 
 @pytest.mark.parametrize("secret", ["", "wrong", "ä".encode().decode("latin-1")])
-def test_a_wrong_secret_is_refused_and_says_how_to_mend_it(secret: str, studio: Studio) -> None:
+def test_wrong_secret_is_refused_with_the_fix(secret: str, studio: Studio) -> None:
     before = stored(studio)
     answer = httpx.post(
         f"{studio.settings.own_url}/webhook",
@@ -185,7 +185,7 @@ def test_webhooks_of_an_earlier_release_work_until_their_study_is_provisioned_ag
     studio.settle()
 
 
-def test_while_a_studys_secret_is_changed_the_one_before_is_let_in(studio: Studio) -> None:
+def test_previous_secret_of_a_study_is_accepted_during_its_change(studio: Studio) -> None:
     study = studio.open_study(inputs=False)
     before = studio.secret_of(study.id)
     with studio.services.database.write() as session:  # the change was begun, and Label Studio has the old secret

@@ -80,7 +80,7 @@ def test_crossings_are_found_however_large_the_numbers_are(far: float) -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=3, max_size=20))
-def test_what_a_hand_draws_passes(points: list[tuple[int, int]]) -> None:
+def test_hand_drawn_polygon_is_accepted(points: list[tuple[int, int]]) -> None:
     check_crossings([(float(x), float(y)) for x, y in points])  # 20 corners cannot cross more than 170 times
 
 

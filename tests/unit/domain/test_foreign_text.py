@@ -65,13 +65,13 @@ def test_values_nested_too_deep_are_dropped_and_those_beside_them_are_kept() -> 
 
 
 @pytest.mark.parametrize("body", ["[" * 100_000, "", "{", b"\xff\xfe\x00"])
-def test_what_is_no_json_says_so(body: bytes | str) -> None:
+def test_invalid_json_is_refused_with_a_sentence(body: bytes | str) -> None:
     with pytest.raises(ValueError, match=r"."):
         read_json(body)
 
 
 @given(JSON)
-def test_what_was_made_plain_is_carried_by_utf_8_and_strict_json(value: Any) -> None:
+def test_cleaned_text_can_be_encoded_as_utf_8_and_strict_json(value: Any) -> None:
     made = plain_json(value)
     text = json.dumps(made, ensure_ascii=False, allow_nan=False)
     assert "\\u0000" not in text

@@ -93,7 +93,7 @@ def test_one_part_photographed_again_is_one_thing_and_two_round_holes_are_two():
     assert metrics.things([]) == []
 
 
-def test_photos_of_few_parts_do_not_pass_for_knowledge_of_what_is_real():
+def test_photos_of_few_parts_do_not_give_a_false_separation():
     """Samples drawn from the very same parts' distribution: grouped by part they cannot be told from real ones."""
     chance = np.random.default_rng(2)
     parts = chance.normal(size=(24, 40)) * 3

@@ -193,7 +193,7 @@ class TestAlpha:
 class TestOrientation:
     @pytest.mark.parametrize("orientation", range(1, 9))
     @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF"])
-    def test_it_stands_as_a_browser_shows_it(self, kind: str, orientation: int) -> None:
+    def test_orientation_is_that_of_a_browser(self, kind: str, orientation: int) -> None:
         stored = Image.fromarray(stored_as(orientation, CORNERS))
         options = {"quality": 98, "subsampling": 0} if kind == "JPEG" else {}
         data = saved(stored, kind, exif=with_orientation(orientation), **options)
@@ -202,7 +202,7 @@ class TestOrientation:
         assert np.abs(pixels[::5, ::5].astype(int) - CORNERS[::5, ::5]).max() < 20
 
     @pytest.mark.parametrize("orientation", range(1, 9))
-    def test_sixteen_bit_colour_stands_too(self, orientation: int) -> None:
+    def test_orientation_of_sixteen_bit_colour_is_applied(self, orientation: int) -> None:
         sixteen = CORNERS.astype(np.uint16) * 257
         data = cv2.imencode(".png", stored_as(orientation, sixteen)[..., ::-1])[1].tobytes()
         exif = b"MM\x00*\x00\x00\x00\x08\x00\x01\x01\x12\x00\x03\x00\x00\x00\x01\x00" + bytes([orientation]) + b"\0" * 6
@@ -253,7 +253,7 @@ class TestRefused:
             (b"\x01\x02\x03\x04", r"of an unknown kind \(it begins with 01 02 03 04\)"),
         ],
     )
-    def test_it_is_named_with_what_to_do(self, data: bytes, what: str) -> None:
+    def test_refused_kind_is_named_with_the_fix(self, data: bytes, what: str) -> None:
         with pytest.raises(BadPicture, match=what) as caught:
             decoded(data)
         assert any(word in str(caught.value) for word in ("add", "export", "save", "unpack", "run"))
@@ -342,7 +342,7 @@ class TestEncodePng:
         "pixels",
         [np.zeros((3, 3), np.float32), np.zeros((3, 3, 4), np.uint8), np.zeros((3, 3), bool), np.zeros(3, np.uint8)],
     )
-    def test_what_is_no_picture_is_a_fault_of_the_caller(self, pixels: npt.NDArray[Any]) -> None:
+    def test_array_that_is_no_picture_is_an_error_of_the_caller(self, pixels: npt.NDArray[Any]) -> None:
         with pytest.raises(ValueError, match="no PNG of"):
             encode_png(pixels)
 
@@ -357,6 +357,6 @@ class TestEncodeMask:
     @pytest.mark.parametrize(
         "mask", [np.zeros((3, 3), bool), np.zeros((3, 3), np.uint16), np.zeros((3, 3, 3), np.uint8)]
     )
-    def test_what_is_no_mask_is_a_fault_of_the_caller(self, mask: npt.NDArray[Any]) -> None:
+    def test_array_that_is_no_mask_is_an_error_of_the_caller(self, mask: npt.NDArray[Any]) -> None:
         with pytest.raises(ValueError, match="no mask is"):
             encode_mask(mask)

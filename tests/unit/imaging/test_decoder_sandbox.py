@@ -129,7 +129,7 @@ def test_the_size_is_the_upright_pictures(decoder: DecoderSandbox) -> None:
     ],
     ids=["empty", "damaged", "pdf", "bytes", "pixels"],
 )
-def test_what_cannot_be_decoded_says_the_same_as_decoding_it_here(
+def test_refusal_of_the_sandbox_is_that_of_decoding_in_place(
     data: bytes, sentence: str, decoder: DecoderSandbox
 ) -> None:
     with pytest.raises(BadPicture, match=sentence):
@@ -282,7 +282,7 @@ def test_process_that_used_its_share_is_replaced(
     assert child_of(decoder) != first
 
 
-def test_what_a_decoder_prints_does_not_reach_our_log(
+def test_output_of_a_decoder_does_not_reach_the_log(
     faulty: Callable[..., DecoderSandbox], capfd: pytest.CaptureFixture[str]
 ) -> None:
     faulty().size_of(b"chatter")

@@ -46,7 +46,7 @@ def test_concurrent_writers_wait_for_each_other_and_none_fails(tmp_path: Path) -
     database.close()
 
 
-def test_a_server_that_accepts_and_says_nothing_is_given_up() -> None:
+def test_server_that_accepts_and_does_not_answer_is_given_up() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         database = Database(
             f"postgresql+psycopg://user:word@127.0.0.1:{silent.getsockname()[1]}/rows?connect_timeout=2"

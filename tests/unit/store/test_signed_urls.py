@@ -17,7 +17,7 @@ def _key(link: str) -> str:
     return parse_qs(urlsplit(link).query)["key"][0]
 
 
-def test_a_link_of_ours_passes() -> None:
+def test_signed_link_is_accepted() -> None:
     links = SignedUrls("http://datagen.example", b"key", days=1)
     link = links.make(DIGEST)
     assert link.startswith(f"http://datagen.example/images/{DIGEST}.png?key=")

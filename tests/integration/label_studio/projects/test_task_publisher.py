@@ -82,7 +82,7 @@ def test_run_again_it_makes_nothing_and_answers_the_same(client: LabelStudio, pr
     assert keys(client, project) == list(first)
 
 
-def test_only_what_is_missing_is_made(client: LabelStudio, project: Project) -> None:
+def test_only_missing_tasks_are_created(client: LabelStudio, project: Project) -> None:
     first = ensure_tasks(client, project.id, "b", drafts(5))
     client.delete_tasks(project.id, [first["b-2"]])
     second = ensure_tasks(client, project.id, "b", drafts(7))
@@ -174,7 +174,7 @@ def test_of_twins_that_have_only_the_annotations_of_their_draft_one_is_kept(
     assert len(keys(client, project)) == 1
 
 
-def test_the_same_key_twice_in_one_call_is_a_mistake_of_ours(client: LabelStudio, project: Project) -> None:
+def test_duplicate_key_in_one_call_is_an_error_of_the_caller(client: LabelStudio, project: Project) -> None:
     with pytest.raises(ValueError, match="same key"):
         ensure_tasks(client, project.id, "b", [*drafts(1), *drafts(1)])
 
@@ -191,7 +191,7 @@ def test_data_is_replaced_but_the_key_stays(client: LabelStudio, project: Projec
     assert client.task(made["b-0"], project.id).data == {"image": "/new.png", "datagen_key": "b-0", "batch": "b"}
 
 
-def test_what_is_so_already_is_not_written_again(client: LabelStudio, project: Project) -> None:
+def test_unchanged_values_are_not_written_again(client: LabelStudio, project: Project) -> None:
     made = ensure_tasks(client, project.id, "b", drafts(1))
     before = client.task(made["b-0"], project.id)
     ensure_task_data(client, project.id, made["b-0"], "b", *drafts(1))

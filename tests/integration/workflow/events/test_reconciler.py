@@ -92,7 +92,7 @@ def test_inputs_added_and_deleted_without_webhooks_are_found(studio: Studio, dea
     assert canvases(studio, deaf) == before
 
 
-def test_a_second_look_at_what_did_not_change_has_nothing_to_do(studio: Studio, deaf: Study) -> None:
+def test_second_poll_of_unchanged_projects_does_nothing(studio: Studio, deaf: Study) -> None:
     look_at_all(studio)
     assert studio.unfinished() == 0
     assert all(row.seen_until for row in deaf.project_rows() if row.kind is not ProjectKind.DATASET)

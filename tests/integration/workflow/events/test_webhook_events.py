@@ -107,7 +107,7 @@ def test_an_event_that_is_refused_is_given_up_with_its_reason(studio: Studio, st
     assert "does not know the token" in row.error
 
 
-def test_an_event_about_what_is_gone_is_done(studio: Studio, study: Study) -> None:
+def test_event_about_a_deleted_task_is_done(studio: Studio, study: Study) -> None:
     study.review()
     decision = study.decision_tasks()[-1]
     studio.client.annotate(decision.id, asked("build preview"))
@@ -187,14 +187,14 @@ def test_our_own_tasks_coming_back_as_events_set_nothing_going(studio: Studio, s
     assert (len(study.batches()), len(study.audit()), study.row().inputs_changed) == state
 
 
-def test_a_project_that_is_not_ours_is_ignored(studio: Studio) -> None:
+def test_event_of_an_unknown_project_is_ignored(studio: Studio) -> None:
     studio.post_webhook(b'{"action": "ANNOTATION_CREATED", "project": {"id": 1099511627776}, "annotation": {"id": 1}}')
     studio.settle()
     with studio.rows() as session:
         assert str(session.scalars(select(InboxRow).order_by(InboxRow.id.desc()).limit(1)).one().state) == "done"
 
 
-def test_what_the_webhooks_lost_the_reconciler_finds(studio: Studio, study: Study) -> None:
+def test_reconciler_finds_changes_of_lost_webhooks(studio: Studio, study: Study) -> None:
     study.review()
     study.judge(said("bad", "too small"), said("good"))
     studio.client.annotate(study.decision_tasks()[-1].id, asked("refine"))

@@ -60,7 +60,7 @@ def test_without_a_gpu_worker_the_decision_task_says_which_to_start(studio: Stud
         studio.settle()
 
 
-def test_what_a_dead_worker_promised_does_not_stand(studio: Studio, study: Study) -> None:
+def test_progress_of_a_dead_worker_is_not_shown(studio: Studio, study: Study) -> None:
     made, shard = build(study, "composite")
     with studio.services.unit() as unit:
         taken = leases.claim(unit.session, ShardRow, shard.id, 60.0)

@@ -72,7 +72,7 @@ def seen(study: Study, *words: str) -> None:
     wait_until(said, PATIENCE_S, f"{words} on the decision task", every=0.02)
 
 
-def test_the_last_word_of_a_fit_does_not_stand_while_images_are_made(
+def test_last_message_of_a_fit_is_not_shown_during_rendering(
     studio: Studio, study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(progress, "PROGRESS_SECONDS", 0.02)
@@ -90,9 +90,7 @@ def test_the_last_word_of_a_fit_does_not_stand_while_images_are_made(
     assert len(study.round_tasks()) == ROUND
 
 
-def test_round_in_one_shard_says_how_long_it_has_left(
-    studio: Studio, study: Study, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_round_of_one_shard_shows_its_time_left(studio: Studio, study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "PROGRESS_SECONDS", 0.02)
     shard_id = begin_round(study)
 

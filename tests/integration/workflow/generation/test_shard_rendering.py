@@ -153,7 +153,7 @@ def test_a_first_round_that_fails_leaves_nothing_to_review(studio: Studio) -> No
     assert "“approve” is not possible now: no preview round has been made yet." in new.page()
 
 
-def test_a_run_that_cannot_go_on_keeps_what_is_finished_and_says_why(studio: Studio, study: Study) -> None:
+def test_failed_run_keeps_its_finished_samples_and_its_reason(studio: Studio, study: Study) -> None:
     run, shards = start_run(study, 3 * SHARD)
     render_shard(studio.services, FittedEngineCache(studio.services), shards[0])
     lost = [ref.digest for ref in Spec.from_json(study.specs()[-1].body).backgrounds]
@@ -174,7 +174,7 @@ def test_a_run_that_cannot_go_on_keeps_what_is_finished_and_says_why(studio: Stu
     assert f"{SHARD} of {3 * SHARD} labelled images are in the" in study.page()
 
 
-def test_a_fault_of_ours_is_tried_again_and_given_up_with_its_reason(studio: Studio, study: Study) -> None:
+def test_internal_error_is_retried_and_given_up_with_its_reason(studio: Studio, study: Study) -> None:
     run, [shard_id] = start_run(study, SHARD)
 
     def trip() -> None:

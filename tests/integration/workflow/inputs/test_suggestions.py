@@ -46,7 +46,7 @@ def test_learned_area_is_shown_on_a_canvas_without_drawings(studio: Studio) -> N
     assert set(kinds(prediction)) == {"canvas"}
 
 
-def test_a_proposal_seen_before_is_renewed_when_what_it_stands_on_changed(studio: Studio) -> None:
+def test_shown_proposal_is_renewed_when_its_inputs_change(studio: Studio) -> None:
     study = studio.open_study()
     studio.settle()
     task = study.tasks(ProjectKind.CONCEPTS)[0]
@@ -87,7 +87,9 @@ def test_a_picture_that_does_not_decode_costs_its_own_proposal_alone(studio: Stu
     assert all(found.values())
 
 
-def test_what_takes_too_long_is_stored_and_another_job_goes_on(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_proposals_over_the_time_limit_are_stored_and_another_job_continues(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
     study = studio.open_study()
     studio.settle()
     forget(studio, study)

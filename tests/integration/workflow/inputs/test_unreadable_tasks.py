@@ -302,7 +302,7 @@ def test_a_reading_ends_though_a_project_at_fault_has_inputs_that_were_not_read_
     assert study.row().inputs_read == study.row().inputs_changed
 
 
-def test_a_fault_of_ours_at_one_project_is_named_and_the_others_are_looked_at(studio: Studio) -> None:
+def test_internal_error_in_one_project_is_named_and_the_others_are_read(studio: Studio) -> None:
     broken, other = studio.open_study(), studio.open_study()
     studio.settle()
     other.review()

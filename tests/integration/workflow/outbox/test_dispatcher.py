@@ -88,7 +88,7 @@ def test_change_during_publishing_is_published_again(studio: Studio, study: Stud
     studio.settle()
 
 
-def test_what_is_so_already_is_not_written_again(studio: Studio, study: Study) -> None:
+def test_unchanged_values_are_not_written_again(studio: Studio, study: Study) -> None:
     studio.settle()
     client = Watched(studio, lambda: None)
     with studio.services.unit() as unit:

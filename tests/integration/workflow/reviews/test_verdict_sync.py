@@ -132,9 +132,7 @@ def read_again(study: Study, *task_ids: int) -> None:
         verdict_sync.sync_tasks(study.studio.services, study.projects[ProjectKind.PREVIEWS], [task_id])
 
 
-def test_what_is_said_on_a_copy_of_a_task_does_not_take_the_place_of_what_was_said_on_the_task(
-    studio: Studio, study: Study
-) -> None:
+def test_verdict_on_a_copy_does_not_replace_the_verdict_on_the_task(studio: Studio, study: Study) -> None:
     study.review()
     task = study.round_tasks()[0]
     [copy] = study.copy(ProjectKind.PREVIEWS, task.id, said=False)
@@ -182,7 +180,7 @@ def test_a_verdict_that_a_copy_brought_along_counts_once(studio: Studio, study: 
     assert study.counts() == {"good": 0, "bad": 1, "still to review": 2}  # of the copies one, still
 
 
-def test_who_updates_a_verdict_that_a_copy_brought_along_has_said_something(studio: Studio, study: Study) -> None:
+def test_updated_verdict_of_a_copy_counts(studio: Studio, study: Study) -> None:
     study.review()
     study.judge(said("bad", "too small"))
     studio.settle()
@@ -206,7 +204,7 @@ def test_a_verdict_that_is_moved_from_a_copy_to_the_task_is_kept(studio: Studio,
     assert kept(study) == [("good", [], "", False), ("bad", ["edges show"], "", False)]
 
 
-def test_a_copy_in_another_study_says_nothing_of_the_sample(studio: Studio, study: Study) -> None:
+def test_copy_in_another_study_does_not_count(studio: Studio, study: Study) -> None:
     study.review()
     study.judge(said("good"))
     studio.settle()
@@ -241,7 +239,7 @@ def dispatch_again(study: Study) -> None:
     study.studio.settle()
 
 
-def test_what_was_said_on_a_deleted_task_stops_counting_and_the_task_is_not_made_again(
+def test_verdict_on_a_deleted_task_stops_counting_and_the_task_is_not_created_again(
     studio: Studio, study: Study
 ) -> None:
     study.review()
@@ -269,7 +267,7 @@ def test_task_deleted_without_an_event_does_not_count_in_the_decision(studio: St
     assert any("2 of 2 verdicts say “too small”" in note for note in study.specs()[-1].notes)
 
 
-def test_a_decision_stands_on_what_was_said_on_tasks_that_were_deleted_since(studio: Studio, study: Study) -> None:
+def test_decision_keeps_the_verdicts_of_tasks_deleted_afterwards(studio: Studio, study: Study) -> None:
     study.review()
     study.judge(*[said("bad", "too small")] * 3)
     studio.settle()
@@ -375,7 +373,7 @@ def namesake(studio: Studio, study: Study) -> tuple[Study, int]:
 
 
 @pytest.mark.parametrize("found_by", ["its event", "the reconciler"])
-def test_a_number_that_comes_again_in_another_study_makes_a_verdict_of_its_own(
+def test_annotation_id_reused_in_another_study_is_another_verdict(
     studio: Studio, study: Study, namesake: tuple[Study, int], found_by: str
 ) -> None:
     old, number = namesake

@@ -47,7 +47,7 @@ def test_outbox_row_that_was_given_up_is_published_after_a_retry(studio: Studio,
     assert told.error == ""
 
 
-def test_a_failed_run_goes_on_where_it_stood(studio: Studio, study: Study) -> None:
+def test_failed_run_resumes_with_its_finished_shards(studio: Studio, study: Study) -> None:
     if study.row().state != "accepted":
         study.review()
     study.act(StudyEvent.APPROVE, count=3 * SHARD)
@@ -81,7 +81,7 @@ def test_a_failed_run_goes_on_where_it_stood(studio: Studio, study: Study) -> No
     assert study.points()[-1].action is None
 
 
-def test_a_failed_round_goes_on_and_its_version_is_the_newest_again(studio: Studio, study: Study) -> None:
+def test_failed_round_resumes_and_its_version_is_the_newest_again(studio: Studio, study: Study) -> None:
     reviewed = study.review()
     study.judge(said("good"))
     studio.settle()

@@ -47,7 +47,7 @@ def test_a_mask_of_another_picture_is_refused() -> None:
 
 
 @pytest.mark.parametrize("rle", [None, "text", [], [1, 2, 3], [256] * 9, [-1] * 9, [1.5] * 9, [True] * 9, [None] * 9])
-def test_what_is_no_mask_is_refused(rle: object) -> None:
+def test_data_that_is_no_mask_is_refused(rle: object) -> None:
     with pytest.raises(BadRegion, match="cannot be read"):
         decode(rle, 10, 10)
 

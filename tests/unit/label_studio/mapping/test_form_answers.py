@@ -33,7 +33,7 @@ def test_a_comment_of_several_lines_keeps_them() -> None:
     assert said.comment == "one\ntwo"
 
 
-def test_a_reason_that_is_not_ours_any_more_is_left_out() -> None:
+def test_unknown_reason_is_left_out() -> None:
     said = verdict([choice("verdict", "bad"), choice("reasons", "too green", "too large")])
     assert said is not None
     assert said.reasons == {Reason.TOO_LARGE}

@@ -77,7 +77,7 @@ def test_every_region_says_the_size_of_its_image() -> None:
         assert (one["original_width"], one["original_height"], one["image_rotation"]) == (640, 480, 0)
 
 
-def test_a_form_begins_with_what_is_suggested() -> None:
+def test_form_begins_with_the_suggested_action() -> None:
     posted = form_prediction(count=500, name="night shift")
     assert errors(ProjectKind.DECISIONS, posted) == []
     assert [one["from_name"] for one in posted["result"]] == ["count", "name"]

@@ -76,7 +76,7 @@ AREAS: dict[str, tuple[dict[str, Any], float]] = {
 
 
 @pytest.mark.parametrize("shape", AREAS)
-def test_what_has_an_area_is_an_area_of_a_canvas_and_an_example_of_a_concept(shape: str) -> None:
+def test_region_with_an_area_is_a_canvas_area_or_a_concept_example(shape: str) -> None:
     drawn, area = AREAS[shape]
     assert covered(drawn) == pytest.approx(area, rel=0.01)
     regions, problems = concept_regions([drawn], WIDTH, HEIGHT, LABELS)
@@ -196,7 +196,7 @@ def test_a_brush_painted_on_a_turned_copy_gives_no_region() -> None:
     assert "a turned copy" in problems[0]
 
 
-def test_nothing_of_a_foreign_annotation_is_sent_on_but_what_it_draws() -> None:
+def test_only_the_regions_of_a_foreign_annotation_are_kept() -> None:
     odd = {**polygon((10, 10), (30, 10), (30, 40), label="crack"), "meta": {"text": ["\ud83d"]}, "parentID": "x"}
     odd["value"]["secret"] = "\ud83d"
     mapped = map_regions([odd], ProjectKind.CONCEPTS, WIDTH, HEIGHT, NAMES)

@@ -204,9 +204,7 @@ def test_a_polygon_comes_back_from_percent_as_it_was(points: list[tuple[float, f
 
 
 @given(percent, percent, st.floats(1, 100), st.floats(1, 100), st.floats(-720, 720, allow_nan=False))
-def test_a_turned_box_is_inside_the_image_and_round_what_is_seen_of_it(
-    x: float, y: float, width: float, height: float, degrees: float
-) -> None:
+def test_rotated_box_is_clipped_to_the_image(x: float, y: float, width: float, height: float, degrees: float) -> None:
     found, problems = concepts(box(x, y, width, height, rotation=degrees))
     assert len(found) + len(problems) == 1
     raw = Box(x * WIDTH / 100, y * HEIGHT / 100, width * WIDTH / 100, height * HEIGHT / 100)
@@ -304,7 +302,7 @@ def test_brush_of_ten_thousand_strokes_is_reported_and_the_others_are_used() -> 
     assert problems[0].startswith("brush mask 1 (“dent”): the brush mask has 1,250 separate strokes")
 
 
-def test_of_a_million_regions_the_first_are_used_and_the_rest_is_said() -> None:
+def test_of_a_million_regions_the_first_are_used_and_the_rest_is_reported() -> None:
     found, problems = concepts(*[box(10, 10, 10, 10)] * 1_000_000)
     assert len(found) == MAX_REGIONS
     assert tuple(sorted(problems)) == (

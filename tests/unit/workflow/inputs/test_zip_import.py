@@ -61,7 +61,9 @@ def read(path: Path) -> tuple[dict[str, bytes], list[str]]:
     return files, problems
 
 
-def test_pictures_and_task_lists_come_out_at_any_depth_and_the_rest_is_passed_over(pack: Callable[..., Path]) -> None:
+def test_pictures_and_task_lists_are_unpacked_at_any_depth_and_other_files_are_skipped(
+    pack: Callable[..., Path],
+) -> None:
     path = pack(
         {"a.png": b"1", "deep/er/ü b.JPG": b"2", "tasks.json": b"[]", "notes.txt": b"", "__MACOSX/._a.png": b""}
     )
@@ -191,12 +193,12 @@ def test_entries_that_share_their_bytes_are_counted_each(pack: Callable[..., Pat
         pass
 
 
-def test_what_is_passed_over_does_not_count_to_the_ratio(pack: Callable[..., Path]) -> None:
+def test_skipped_entries_do_not_count_in_the_ratio(pack: Callable[..., Path]) -> None:
     files, problems = read(pack({"a.png": b"1", "log.txt": b"\0" * 70 * 2**20}))
     assert (files, problems) == ({"a.png": b"1"}, [])
 
 
-def test_zip_that_has_no_room_says_how_to_give_it_some(
+def test_zip_without_disk_space_is_refused_with_the_fix(
     pack: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(zip_import.shutil, "disk_usage", lambda _folder: shutil._ntuple_diskusage(10, 10, 0))
@@ -246,7 +248,7 @@ def test_a_huge_table_of_contents_is_not_read(pack: Callable[..., Path]) -> None
 
 
 @pytest.mark.parametrize("data", [b"", b"PK\x03\x04", b"no zip", b"PK\x05\x06", b"PK\x05\x06" + b"\xff" * 40])
-def test_what_is_no_zip_is_said_to_be_none(data: bytes, tmp_path: Path) -> None:
+def test_file_that_is_no_zip_is_reported(data: bytes, tmp_path: Path) -> None:
     (tmp_path / "inputs.zip").write_bytes(data)
     with pytest.raises(InputProblem, match=r"inputs\.zip"):
         read(tmp_path / "inputs.zip")
@@ -275,6 +277,6 @@ def test_a_name_twice_and_a_file_that_is_a_folder_too_cost_the_second(pack: Call
     assert len(problems) == 2
 
 
-def test_a_name_is_shown_as_it_is_but_for_what_a_terminal_obeys() -> None:
+def test_name_is_shown_without_control_characters() -> None:
     assert shown("ü [b] <i> 中.png") == "ü [b] <i> 中.png"
     assert shown("a\x1b[2Jb\n\udcff") == "a\\x1b[2Jb\\n\\udcff"

@@ -74,14 +74,14 @@ def test_the_same_again_changes_nothing(empty: Study, add: Callable[..., Added])
     assert [(one.id, one.annotations) for one in empty.tasks(ProjectKind.CONCEPTS)] == before
 
 
-def test_pictures_first_and_what_is_drawn_later(empty: Study, add: Callable[..., Added]) -> None:
+def test_pictures_are_imported_first_and_annotations_later(empty: Study, add: Callable[..., Added]) -> None:
     assert add().new == 3
     added = add(task("a.png"), task("c.png", rectangle(50)))
     assert (added.new, added.known, added.completed, added.regions) == (0, 0, 2, 2)
     assert places(empty) == {"a.png": [(20, 20)], "c.png": [(100, 20)]}
 
 
-def test_pictures_uploaded_by_hand_first_and_what_is_drawn_later(empty: Study, add: Callable[..., Added]) -> None:
+def test_annotations_are_added_to_pictures_uploaded_by_hand(empty: Study, add: Callable[..., Added]) -> None:
     project = empty.projects[ProjectKind.CONCEPTS]
     [address] = empty.studio.client.upload(project, [("plate.png", picture(1))])
     empty.studio.client.import_tasks(project, [{"data": {"image": address}}])
@@ -110,7 +110,7 @@ def test_an_import_that_was_interrupted_is_completed_by_the_next(
     assert places(empty) == {"a.png": [(20, 20)], "b.png": [(100, 20)]}
 
 
-def test_the_same_picture_in_two_entries_keeps_what_both_draw(empty: Study, add: Callable[..., Added]) -> None:
+def test_picture_in_two_entries_gets_the_regions_of_both(empty: Study, add: Callable[..., Added]) -> None:
     added = add(task("a.png"), task("./a.png", rectangle(60, label="dent")), task("a.png"))
     assert (added.new, added.regions) == (1, 2)
     assert added.notes == (
@@ -168,7 +168,7 @@ def test_a_region_in_any_form_is_imported_in_the_form_that_the_project_shows(
     assert (value["x"], value["width"], value["rectanglelabels"]) == (10, 30, ["scratch"])
 
 
-def test_a_label_of_theirs_is_taken_as_one_of_ours(empty: Study, add: Callable[..., Added]) -> None:
+def test_foreign_label_is_mapped_to_a_label_of_the_study(empty: Study, add: Callable[..., Added]) -> None:
     added = add(task("a.png", rectangle(label="crack")), aliases={"crack": "scratch"})
     assert (added.regions, added.problems) == (1, ())
 

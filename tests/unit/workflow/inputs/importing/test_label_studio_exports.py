@@ -255,7 +255,7 @@ def test_half_a_character_beside_a_region_costs_nothing(tmp_path: Path) -> None:
         ('"text"', "is not a list of tasks, as Label Studio exports it"),
     ],
 )
-def test_what_is_no_export_is_an_error_that_names_it(content: str, sentence: str, tmp_path: Path) -> None:
+def test_file_that_is_no_export_is_an_error_that_names_it(content: str, sentence: str, tmp_path: Path) -> None:
     with pytest.raises(InputProblem, match=rf"export\.json .*{sentence}"):
         read(file(tmp_path, "export.json", content))
 
