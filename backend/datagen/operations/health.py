@@ -201,8 +201,8 @@ class MetricsCollector(Collector):
 
     def _rows(self) -> Iterator[Metric]:
         """Yield metrics for operators: failed rows, rows that wait for an outage, and states of rounds and runs."""
-        failed = GaugeMetricFamily("datagen_failed", "What was given up: see “datagen retry”.", labels=("kind",))
-        waiting = GaugeMetricFamily("datagen_waiting", "What waits for a part that is unavailable.", labels=("kind",))
+        failed = GaugeMetricFamily("datagen_failed", "Failed rows; see “datagen retry”.", labels=("kind",))
+        waiting = GaugeMetricFamily("datagen_waiting", "Rows that wait for an unavailable part.", labels=("kind",))
         batches = GaugeMetricFamily("datagen_batches", "Preview rounds and runs.", labels=("kind", "state"))
         with self._database.read() as session:
             for job_kind, kind in leased_tables().items():
