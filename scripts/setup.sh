@@ -92,7 +92,7 @@ install_ours() {
     [ -n "$extra" ] || lock=run.txt
     rm -f "$VENV"/.stamp-*
     python_works "$VENV/bin/python" || "$PYTHON" -m venv --clear "$VENV"
-    # label-studio-ml pins Flask 1.1 and Werkzeug 2.0, which nobody should run; what it really imports is in pyproject.toml
+    # label-studio-ml pins Flask 1.1 and Werkzeug 2.0, which are outdated; what it really imports is in pyproject.toml
     install_locked "$VENV/bin/python" --only-binary=:all: -r "$LOCKS/$lock" -r "$LOCKS/label-studio-ml.txt"
     # what is left is the project itself, built with the setuptools of the lock, and torch for the extra diffusion
     pip_install "$VENV/bin/python" --no-build-isolation -c "$ROOT/scripts/constraints.txt" -e "$ROOT${extra:+[$extra]}"

@@ -1,4 +1,4 @@
-"""The real servers that the tests run against: started on free ports when a test first asks, stopped at the end.
+"""Real servers for the tests, started on free ports when a test first requests them, and stopped at the end.
 
 A developer who runs the suite often can keep a Label Studio running and name it in DATAGEN_TEST_LABEL_STUDIO_URL,
 _EMAIL, _PASSWORD and _TOKEN: see CONTRIBUTING.

@@ -43,7 +43,7 @@ def _named(name: str) -> AliasChoices:
 
 
 class Settings(BaseSettings):
-    """What the environment says. A wrong value is an error at start, with the name of the variable in it."""
+    """The settings, from the environment and .env. An invalid value is an error at start that names the variable."""
 
     model_config = SettingsConfigDict(
         env_file=".env", extra="ignore", populate_by_name=True, frozen=True, hide_input_in_errors=True
@@ -52,24 +52,24 @@ class Settings(BaseSettings):
     label_studio_url: str = Field(
         "http://localhost:8080",
         validation_alias=_named("LABEL_STUDIO_URL"),
-        description="Where this process reaches Label Studio.",
+        description="Address at which this process reaches Label Studio.",
     )
     label_studio_api_key: SecretStr = Field(
         SecretStr(""),
         validation_alias=_named("LABEL_STUDIO_API_KEY"),
-        description="A personal access token or a legacy token of a Label Studio user; which one it is, is found out. "
-        "Empty: what stands in the file secrets/label_studio_api_key of the data folder.",
+        description="A personal access token or a legacy token of a Label Studio user; the kind is detected. "
+        "Empty: the content of the file secrets/label_studio_api_key in the data folder.",
     )
     basic_auth_user: str = Field(
         "datagen",
         validation_alias=_named("BASIC_AUTH_USER"),
-        description="User name that Label Studio's ML-backend connection and the dashboard log in with.",
+        description="User name for basic auth: Label Studio's ML-backend connection and the metrics.",
     )
     basic_auth_pass: SecretStr = Field(
         SecretStr(""),
         validation_alias=_named("BASIC_AUTH_PASS"),
-        description="Its password. Empty: what stands in the file secrets/basic_auth_pass of the data folder, where "
-        "the first process of an installation makes one.",
+        description="Password for basic auth. Empty: the content of the file secrets/basic_auth_pass in the data "
+        "folder, which the first process of an installation creates.",
     )
     log_level: str = Field("INFO", validation_alias=_named("LOG_LEVEL"), description="DEBUG, INFO, WARNING or ERROR.")
     host: str = Field("127.0.0.1", validation_alias=_named("HOST"), description="Address the web process listens on.")
@@ -79,37 +79,37 @@ class Settings(BaseSettings):
     public_url: str = Field(
         "",
         validation_alias=_named("DATAGEN_PUBLIC_URL"),
-        description="Where Label Studio and people's browsers reach the web process. Empty: http://HOST:PORT.",
+        description="Address at which Label Studio and browsers reach the web process. Empty: http://HOST:PORT.",
     )
     webhook_secret: SecretStr = Field(
         SecretStr(""),
         validation_alias=_named("DATAGEN_WEBHOOK_SECRET"),
-        description="Every study's webhook secret is derived from this one. Empty: what stands in the file "
-        "secrets/webhook_secret of the data folder, where the first process of an installation makes one.",
+        description="Secret from which every study's webhook secret is derived. Empty: the content of the file "
+        "secrets/webhook_secret in the data folder, which the first process of an installation creates.",
     )
     webhook_secret_previous: SecretStr = Field(
         SecretStr(""),
         validation_alias=_named("DATAGEN_WEBHOOK_SECRET_PREVIOUS"),
-        description="The secret before the last change: still let in, until every study is provisioned again. File: "
-        "secrets/webhook_secret_previous.",
+        description="The webhook secret before the last change, accepted as well. Remove it when every study has been "
+        "provisioned again. File: secrets/webhook_secret_previous.",
     )
     basic_auth_pass_previous: SecretStr = Field(
         SecretStr(""),
         validation_alias=_named("DATAGEN_BASIC_AUTH_PASS_PREVIOUS"),
-        description="The password before the last change: still let in, until every study is provisioned again. File: "
-        "secrets/basic_auth_pass_previous.",
+        description="The password before the last change, accepted as well. Remove it when every study has been "
+        "provisioned again. File: secrets/basic_auth_pass_previous.",
     )
     signing_keys_given: SecretStr = Field(
         SecretStr(""),
         validation_alias=_named("DATAGEN_SIGNING_KEYS"),
-        description="Keys of image links, separated by spaces; the last one signs, each lets a link in. Empty: the "
-        "lines of the file secrets/signing_key of the data folder, where the first process of an installation makes "
-        "one.",
+        description="Keys of image links, separated by spaces: the last one signs new links, and links of every key "
+        "are valid. Empty: the lines of the file secrets/signing_key in the data folder, which the first process of "
+        "an installation creates.",
     )
     data_dir: Path = Field(
         Path(".datagen"),
         validation_alias=_named("DATAGEN_DATA_DIR"),
-        description="Folder for the database, the image store and made secrets, where no URL says otherwise.",
+        description="Folder for created secrets, and for the database and the image store unless a URL is set.",
     )
     database_url: str = Field(
         "",
@@ -117,7 +117,9 @@ class Settings(BaseSettings):
         description="SQLAlchemy URL; postgresql+psycopg://… for a team. Empty: SQLite in the data folder.",
     )
     redis_url: str = Field(
-        "redis://localhost:6379/0", validation_alias=_named("REDIS_URL"), description="Redis that carries the queues."
+        "redis://localhost:6379/0",
+        validation_alias=_named("REDIS_URL"),
+        description="URL of the Redis server for the queues.",
     )
     store_url: str = Field(
         "",
@@ -127,53 +129,54 @@ class Settings(BaseSettings):
     engine: str = Field(
         "composite",
         validation_alias=_named("DATAGEN_ENGINE"),
-        description="Engine of new studies, and of those that are provisioned again while it is set.",
+        description="Engine of new studies, and of studies that are provisioned again while it is set.",
     )
     # not decoded by pydantic-settings, which merges the values of the environment and .env, and whose error for
     # malformed JSON is not helpful
     engine_parameters: Annotated[dict[str, JsonValue], NoDecode] = Field(
         {},
         validation_alias=_named("DATAGEN_ENGINE_PARAMETERS"),
-        description='The engines\' own parameters, as JSON; diffusion needs {"weights": …}. Each takes those it has; '
+        description='The engines\' own parameters, as JSON; diffusion needs {"weights": …}. Each engine takes its own; '
         "restart “datagen up” and the workers after a change.",
     )
     preview_size: int = Field(
         20, ge=1, le=200, validation_alias=_named("DATAGEN_PREVIEW_SIZE"), description="Samples in a preview round."
     )
     shard_size: int = Field(
-        50, ge=1, le=1000, validation_alias=_named("DATAGEN_SHARD_SIZE"), description="Samples one job synthesizes."
+        50, ge=1, le=1000, validation_alias=_named("DATAGEN_SHARD_SIZE"), description="Samples that one job renders."
     )
     max_run_images: int = Field(
         1_000_000,
         ge=1,
         le=1_000_000,
         validation_alias=_named("DATAGEN_MAX_RUN_IMAGES"),
-        description="Images of the largest generation run; a study says from which number on a run is to be confirmed.",
+        description="Largest number of images of one generation run. The number above which a run has to be "
+        "confirmed is set for each study.",
     )
     lease_seconds: float = Field(
         30.0,
         ge=1,
         validation_alias=_named("DATAGEN_LEASE_SECONDS"),
-        description="A worker that was not heard of for so long is taken for dead, and its work is given to another.",
+        description="Seconds without a heartbeat after which a worker is considered dead and its work goes to another.",
     )
     outage_hours: float = Field(
         24.0,
         gt=0,
         validation_alias=_named("DATAGEN_OUTAGE_HOURS"),
-        description="Hours for which a round or run waits for an image store or database that does not answer, before "
-        "it is given up; “datagen retry” takes it up again.",
+        description="Hours for which a round or run waits for an image store or database that is unavailable; then it "
+        "fails, and “datagen retry” resumes it.",
     )
     sweep_seconds: int = Field(
         5,
         ge=1,
         validation_alias=_named("DATAGEN_SWEEP_SECONDS"),
-        description="How often is looked for work that waits though nobody was told: a lost queue, a dead worker.",
+        description="Seconds between scans for work without a queued job, after a lost queue or a dead worker.",
     )
     reconcile_seconds: int = Field(
         20,
         ge=1,
         validation_alias=_named("DATAGEN_RECONCILE_SECONDS"),
-        description="How often Label Studio is asked for what its webhooks did not tell.",
+        description="Seconds between polls of Label Studio for changes whose webhooks were lost.",
     )
     image_link_days: int = Field(
         365,
@@ -194,14 +197,14 @@ class Settings(BaseSettings):
         300,
         ge=1,
         validation_alias=_named("DATAGEN_WEBHOOKS_PER_SECOND"),
-        description="Requests to /webhook that one address may make in a second; more are answered with 429.",
+        description="Requests per second to /webhook from one address; more are answered with 429.",
     )
     wrong_credentials_per_minute: int = Field(
         20,
         ge=1,
         validation_alias=_named("DATAGEN_WRONG_CREDENTIALS_PER_MINUTE"),
         description="Wrong passwords and secrets that one address may send in a minute; more are answered with 429, "
-        "later and later. The right one is always let in.",
+        "with a growing delay. The right one is always accepted.",
     )
     max_webhook_bytes: int = Field(
         16 * 2**20, ge=1, validation_alias=_named("DATAGEN_MAX_WEBHOOK_BYTES"), description="Largest webhook body."
@@ -260,12 +263,12 @@ class Settings(BaseSettings):
 
     @property
     def chosen_engine(self) -> str | None:
-        """The engine that somebody set; None where only the default speaks, which changes no study."""
+        """The engine that is set; None where the default applies, which changes no study."""
         return self.engine if "engine" in self.model_fields_set else None
 
     @property
     def own_url(self) -> str:
-        """Where others reach the web process, without a slash at the end."""
+        """The address at which others reach the web process, without a trailing slash."""
         return self.public_url or f"http://{self.host}:{self.port}"
 
     @property
@@ -317,7 +320,7 @@ class Settings(BaseSettings):
 
     @cached_property
     def previous_secret_of_webhooks(self) -> str:
-        """The one before the last change; empty if none is given."""
+        """The secret before the last change; empty if none is set."""
         return self._secret("webhook_secret_previous", self.webhook_secret_previous)
 
     @cached_property
@@ -331,7 +334,7 @@ class Settings(BaseSettings):
 
     @cached_property
     def previous_password(self) -> str:
-        """The one before the last change; empty if none is given."""
+        """The secret before the last change; empty if none is set."""
         return self._secret("basic_auth_pass_previous", self.basic_auth_pass_previous)
 
     @cached_property

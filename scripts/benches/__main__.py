@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def main() -> int:
-    """Hand over to the bench's module."""
+    """Run the bench's module."""
     names = sorted(
         path.stem.replace("_", "-")
         for path in Path(__file__).parent.glob("*.py")

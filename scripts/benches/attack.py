@@ -57,7 +57,7 @@ LEAST_ANSWERED, LONGEST_LOCK_S = 0.999, 2.0
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the bench; 0 when the installation holds."""
+    """Run the bench; return 0 if the installation withstands the attacks."""
     parser = argparse.ArgumentParser(prog="scripts/bench attack", description=__doc__)
     parser.add_argument("--seconds", type=float, default=60.0, help="how long the attacks last (60)")
     parser.add_argument("--rate", type=float, default=20.0, help="webhooks of the other study a second (20)")
@@ -188,7 +188,7 @@ def _begin(assaults: Assaults, attacker: dict[ProjectKind, int], poisoned: dict[
 
 
 def _freeze(installation: Installation, assaults: Assaults) -> None:
-    """Stop Label Studio for some seconds, now and then."""
+    """Stop Label Studio for some seconds, at intervals."""
     while not assaults.over:
         time.sleep(min(FROZEN_EVERY_S, max(0.0, assaults.until - time.monotonic())))
         if assaults.over:
@@ -202,7 +202,7 @@ def _freeze(installation: Installation, assaults: Assaults) -> None:
 
 
 def _handled(database: Database, project_id: int) -> tuple[int, int]:
-    """How many events of a project still wait (or failed), and how many were handled."""
+    """Return the number of events of a project that wait or failed, and of those handled."""
     with database.read() as session:
         of_project = select(func.count()).where(InboxRow.project_id == project_id)
         done = session.scalar(of_project.where(InboxRow.state == WorkState.DONE)) or 0

@@ -43,7 +43,7 @@ SLOW_PICTURES, SLOW_SIDE = 10, 9000
 
 @dataclass
 class Assaults:
-    """The attacks and how often each struck."""
+    """The attacks, and the number of times each ran."""
 
     web: str
     label_studio: httpx.Client
@@ -63,7 +63,7 @@ class Assaults:
         return time.monotonic() > self.until
 
     def start(self, name: str, strike: Callable[[], None], pause: float = 0.0, times: int = 10**9) -> None:
-        """Strike in a thread of its own, ``times`` times at most, until the time is over."""
+        """Run an attack in a thread, at most ``times`` times, until the time is over."""
 
         def loop() -> None:
             for _ in range(times):
@@ -154,7 +154,7 @@ class Assaults:
         self.label_studio.post(f"/api/projects/{project}/import", files=files).raise_for_status()
 
     def poison(self, project: int) -> None:
-        """Make a task whose key is half a character: Label Studio then answers 500 to every listing of its project."""
+        """Create a task whose key is half a surrogate pair: Label Studio answers 500 to each listing of its project."""
         body = b'[{"data": {"image": "/none.png", "\\ud800": "x"}}]'
         headers = {"Content-Type": "application/json"}
         self.label_studio.post(f"/api/projects/{project}/import", content=body, headers=headers).raise_for_status()
@@ -180,7 +180,7 @@ class Assaults:
             self._submit(max(open_ones), form)
 
     def cancel(self, project: int) -> None:
-        """Ask at every decision task that what it set going be cancelled."""
+        """Cancel the work of every decision task."""
         for task in self._tasks(project):
             self._submit(task, [_answer("action", "choices", {"choices": ["cancel"]})])
 
@@ -243,5 +243,5 @@ def _answer(control: str, kind: str, value: Json) -> Json:
 
 
 def told(counts: Counter[str]) -> None:
-    """Print how often each attack struck."""
+    """Print the number of times each attack ran."""
     tell("attacks: " + json.dumps(dict(sorted(counts.items()))))

@@ -67,7 +67,7 @@ class Webhooks:
 
     @property
     def sent(self) -> int:
-        """How many were sent."""
+        """The number of sent webhooks."""
         return len(self.seconds_taken) + self.refused
 
     @property
@@ -98,14 +98,14 @@ def send_together(*senders: Webhooks) -> list[Webhooks]:
 
 
 class LockProbe:
-    """How long another writer has to wait for the database of the rows (SQLite), at worst."""
+    """Measures the longest wait of another writer for the database (SQLite)."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
         self.longest = 0.0
 
     def measuring(self) -> AbstractContextManager[None]:
-        """Measure while the block lasts."""
+        """Measure until the block ends."""
         return run_periodically(self._measure, LOCK_EVERY_S, "lock probe")
 
     def _measure(self) -> None:
@@ -129,7 +129,7 @@ class MemoryWatch:
         self.peak_mb = 0.0
 
     def measuring(self) -> AbstractContextManager[None]:
-        """Measure while the block lasts."""
+        """Measure until the block ends."""
         return run_periodically(self._measure, MEMORY_EVERY_S, "memory")
 
     def _measure(self) -> None:

@@ -13,7 +13,7 @@ from stage.pack import Pack
 
 
 def study_with_inputs(installation: Installation, services: Services, pack: Pack, name: str) -> dict[ProjectKind, int]:
-    """Open a study and bring the pack's pictures and drawings into it; the numbers of its projects."""
+    """Open a study and import the pack's pictures and regions; return the ids of its projects."""
     settings = Settings(_env_file=None)
     made = open_study(
         services,

@@ -39,7 +39,7 @@ QUIET_S = 300.0
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the bench; 0 when nothing is lost, twice, missing or mismatched."""
+    """Run the bench; return 0 if nothing is lost, duplicated, missing or mismatched."""
     parser = argparse.ArgumentParser(prog="scripts/bench chaos", description=__doc__)
     parser.add_argument("--minutes", type=float, default=20.0, help="how long parts are killed (20)")
     parser.add_argument("--people", type=int, default=2, help="people, each with a study (2)")
@@ -92,7 +92,7 @@ def _run(chosen: argparse.Namespace, folder: Path, database_url: str) -> int:
 
 
 def _services(installation: Installation) -> Services:
-    """The rows, the store and Label Studio as the bench looks at them; it queues nothing."""
+    """Read access of the bench to rows, store and Label Studio; it enqueues nothing."""
     os.environ.update(installation.environment)
     return bootstrap.build_services(Settings(_env_file=None), lambda _job_requests: None)
 
@@ -110,7 +110,7 @@ def _person(installation: Installation, services: Services, number: int, seed: i
 
 
 def _come_right(services: Services, people: list[Person], deadline: float) -> None:
-    """Wait until nothing is under way and all agrees, or the time is over."""
+    """Wait until no work is in progress and there is no difference, or the time is over."""
     while _under_way(services) or not reckon(services, people, None).clean:
         if time.monotonic() > deadline:
             return

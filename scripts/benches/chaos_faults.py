@@ -24,7 +24,7 @@ PAUSE_S = (8.0, 18.0)
 
 
 class Webhooks:
-    """Stands between Label Studio and the web process, and counts."""
+    """A gateway between Label Studio and the web process that counts requests."""
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)  # noqa: S311 -- a seed makes it repeatable
@@ -32,7 +32,7 @@ class Webhooks:
         self.counts: Counter[str] = Counter()
 
     def __call__(self, passing: Passing, forward: Forward) -> Answer | None:
-        """Draw what becomes of one request."""
+        """Choose at random what happens to one request."""
         if passing.path != "/webhook":
             return forward()
         with self._lock:
@@ -57,7 +57,7 @@ class Webhooks:
 
 
 class Killer(threading.Thread):
-    """Kills a part every so often until told to stop; ``on_kill`` hears of each before it happens."""
+    """Kills a part at intervals until it is stopped; ``on_kill`` is called before each kill."""
 
     def __init__(self, installation: Installation, seed: int, on_kill: Callable[[str], None]) -> None:
         super().__init__(name="killer")
@@ -67,12 +67,12 @@ class Killer(threading.Thread):
         self.kills: Counter[str] = Counter()
 
     def stop(self) -> None:
-        """Kill no more."""
+        """Stop killing."""
         self._over.set()
         self.join()
 
     def run(self) -> None:
-        """Kill, pause, kill."""
+        """Kill and pause alternately."""
         while not self._over.wait(self._random.uniform(*PAUSE_S)):
             part = self._random.choices([*KILLS], [*KILLS.values()])[0]
             if part == "label studio" and self._at.label_studio_restarts():

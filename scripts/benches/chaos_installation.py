@@ -21,7 +21,7 @@ OWN_PARTS = {"web": b"gunicorn", "scheduler": b"scheduler", "worker": b"worker"}
 
 
 class Installation:
-    """The running parts; ``environment`` is that of every process of ours."""
+    """The running parts; ``environment`` is that of every process of Datagen."""
 
     def __init__(self, folder: Path, *, workers: int, database_url: str = "", gateway: bool = True) -> None:
         self.folder = folder
@@ -57,7 +57,7 @@ class Installation:
 
     @property
     def up_pid(self) -> int:
-        """The process of ``datagen up``, which started all others of ours."""
+        """The process of ``datagen up``, the parent of all others of Datagen."""
         return self._up.pid
 
     @property
@@ -76,7 +76,7 @@ class Installation:
     # -- killing
 
     def kill_own(self, part: str, choose: int) -> bool:
-        """SIGKILL one process of ``datagen up`` with what it started; False when none is there to kill."""
+        """Kill one process of ``datagen up`` with its descendants; return False if there is none."""
         found = self._own(OWN_PARTS[part])
         if not found:
             return False
@@ -84,19 +84,19 @@ class Installation:
         return True
 
     def kill_redis(self) -> None:
-        """SIGKILL Redis; what it held is lost. Another one is started on its port."""
+        """Kill Redis, which loses its data, and start another one on its port."""
         self._kill(self._named("redis"))
         self._start_redis()
 
     def kill_label_studio(self) -> None:
-        """SIGKILL Label Studio; it is started again in the background, on its data."""
+        """Kill Label Studio, and start it again in the background on its data."""
         self._kill(self._named(label_studio_server.NAME))
         again = threading.Thread(target=self._start_label_studio, name="label-studio")
         again.start()
         self._restarting.append(again)
 
     def label_studio_restarts(self) -> bool:
-        """Whether it is still on its way."""
+        """Return whether the start is still in progress."""
         return any(one.is_alive() for one in self._restarting)
 
     def without_workers(self) -> None:
@@ -108,7 +108,7 @@ class Installation:
         )
 
     def recovered(self, within: float) -> None:
-        """Wait until every part is there again."""
+        """Wait until every part runs again."""
         for one in self._restarting:
             one.join(timeout=within)
         wait_until(self.ready, within, "The return of every part")

@@ -31,7 +31,7 @@ _LIMITS = {"max_bytes": 64 * 2**20, "max_pixels": 10**8}
 
 @dataclass
 class Reckoning:
-    """What does not agree, a sentence each; and how much was compared."""
+    """The differences, a sentence each; and the number of comparisons."""
 
     lost: list[str] = field(default_factory=list)
     twins: list[str] = field(default_factory=list)
@@ -43,7 +43,7 @@ class Reckoning:
 
     @property
     def clean(self) -> bool:
-        """Whether everything agrees."""
+        """Whether there is no difference."""
         return not (self.lost or self.twins or self.holes or self.mismatched)
 
 
@@ -177,7 +177,7 @@ def _pixels(services: Services, row: SampleRow) -> Iterator[str]:
 
 
 def _export(found: Reckoning, services: Services, study: StudyRow, path: Path) -> None:
-    """What the export says of its own images (it verifies each), and whether all are in it once."""
+    """Check the export: its own verification of each image, and that each is in it once."""
     with services.database.read() as session:
         wanted = session.scalars(
             select(SampleRow.key)

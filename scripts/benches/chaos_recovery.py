@@ -28,7 +28,7 @@ class Watch(threading.Thread):
         self.seconds: list[float] = []
 
     def on_kill(self, _part: str) -> None:
-        """Note what is under way now."""
+        """Record the work in progress."""
         moment = now()
         with self._database.read() as session:
             under_way = {
@@ -36,7 +36,7 @@ class Watch(threading.Thread):
                     session.scalars(
                         select(kind.id).where(
                             kind.state.in_(_UNFINISHED),
-                            # told already, and only looked at once more later
+                            # published already, and only checked once more later
                             or_(kind.attempts > 0, kind.due_at <= moment),
                         )
                     )
@@ -47,19 +47,19 @@ class Watch(threading.Thread):
             self._open.append((time.monotonic(), moment, under_way))
 
     def run(self) -> None:
-        """Look twice a second."""
+        """Check twice a second."""
         while not self._over.wait(0.5):
             self.look()
 
     def stop(self) -> None:
-        """Look a last time; what is not done then counts as long as it took so far."""
+        """Check a last time; unfinished work counts with its duration so far."""
         self._over.set()
         self.join()
         self.look()
         self.seconds += [time.monotonic() - began for began, _, _ in self._open]
 
     def look(self) -> None:
-        """Close those whose rows are all done."""
+        """Close the entries whose rows are all done."""
         with self._lock:
             waiting = list(self._open)
         for one in waiting:

@@ -25,12 +25,12 @@ LOOK_EVERY_S, PATIENCE_S = 1.0, 600.0
 
 
 class Over(Exception):
-    """The time is over: the person stops where they are."""
+    """The time is over: the simulated person stops."""
 
 
 @dataclass
 class Said:
-    """What Label Studio answered 2xx: annotations of a person that must be there at the end, and those deleted."""
+    """Annotations that Label Studio answered with 2xx and that must exist at the end, and deleted ones."""
 
     verdicts: set[int] = field(default_factory=set)
     deleted: set[int] = field(default_factory=set)
@@ -39,7 +39,7 @@ class Said:
 
 
 class Person(threading.Thread):
-    """One person at one study, until the time is over."""
+    """One simulated person who works on one study until the time is over."""
 
     def __init__(self, url: str, token: str, study: str, projects: dict[ProjectKind, int], seed: int) -> None:
         super().__init__(name=f"person at {study}")
@@ -82,7 +82,7 @@ class Person(threading.Thread):
             self._annotate_more()
 
     def _judge(self) -> None:
-        """Judge a round; now and then change one's mind, or take a verdict back and give another."""
+        """Judge a round; sometimes change a verdict, or delete it and give another."""
         tasks = self._wait_for(self._round, "a preview round at")
         given: list[int] = []
         for task in tasks:
@@ -147,7 +147,7 @@ class Person(threading.Thread):
         return wanted if not any(task["annotations"] for task in wanted) else None
 
     def _tasks(self, project_kind: ProjectKind) -> list[Json] | None:
-        """Every task of a desk; None while Label Studio does not say."""
+        """Every task of a project; None while Label Studio does not answer."""
         found: list[Json] = []
         while True:
             params = {
@@ -167,7 +167,7 @@ class Person(threading.Thread):
     # -- how they speak to Label Studio
 
     def _submit(self, task_id: int, form: list[Json]) -> int:
-        """Submit; where no answer comes, look whether it is there, as a person does who reloads the page."""
+        """Submit; if no answer comes, check whether the annotation exists, as after reloading the page."""
         while True:
             answer = self._call("POST", f"/api/tasks/{task_id}/annotations/", json={"result": form, "lead_time": 1.0})
             if answer is not None and answer.is_success:
@@ -185,7 +185,7 @@ class Person(threading.Thread):
             self._breathe(LOOK_EVERY_S)
 
     def _call(self, method: str, path: str, **request: Any) -> httpx.Response | None:
-        """None when no answer came."""
+        """Return None if no answer came."""
         if time.monotonic() > self.until:
             raise Over
         try:

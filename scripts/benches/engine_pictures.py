@@ -39,7 +39,7 @@ Picture = npt.NDArray[np.uint8]
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Write the pictures; 0 when all were."""
+    """Write the pictures; return 0 if all were written."""
     parser = argparse.ArgumentParser(prog="scripts/bench engine-pictures", description=__doc__)
     parser.add_argument("--data", type=Path, metavar="PACK", help="a pack folder; without it plates are rendered")
     parser.add_argument("--out", type=Path, required=True, help="folder for the pictures")

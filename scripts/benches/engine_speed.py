@@ -44,7 +44,7 @@ _SECONDS, _ROUNDS = 1.5, 3
 
 
 class _Encoded:
-    """Pictures as encoded bytes, decoded at every load: what a worker's image store gives."""
+    """Pictures as encoded bytes, decoded at every load, as from a worker's image store."""
 
     def __init__(self, pack: Pack) -> None:
         self._pack = pack
@@ -61,7 +61,7 @@ class _Encoded:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the bench; 0 when every size was measured."""
+    """Run the bench; return 0 if every size was measured."""
     parser = argparse.ArgumentParser(prog="scripts/bench engine-speed", description=__doc__)
     parser.add_argument("--data", type=Path, metavar="PACK", help="a pack folder; without it plates are rendered")
     parser.add_argument("--json", type=Path, help="write the figures here")
@@ -93,7 +93,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def plates_pack(folder: Path) -> Path:
-    """A pack of the project's own rendered plates in ``folder``, without the images that judge."""
+    """Write a pack of rendered plates to ``folder``, without the test images."""
     from stage.plates import GIVEN, write_pack
 
     print("rendering plates …", file=sys.stderr, flush=True)
@@ -124,7 +124,7 @@ def _study(pack: Pack, megapixels: float) -> tuple[Spec, _Encoded]:
 
 
 def _grown(picture: Picture, megapixels: float) -> Picture:
-    """The picture cut or mirrored on to that size: its texture and grain stay what they are."""
+    """Return the picture cropped or mirrored to that size, with its texture and grain unchanged."""
     height, width = picture.shape[:2]
     factor = np.sqrt(megapixels * 1e6 / (height * width))
     rows, columns = round(height * factor), round(width * factor)
@@ -169,7 +169,7 @@ def _measure(pack: Pack, megapixels: float) -> dict[str, float]:
 
 
 def _rate(job: Callable[[int], None]) -> float:
-    """How often a second the job can be done, by the processor's time."""
+    """Return the rate of the job per second of processor time."""
     began, done = time.process_time(), 0
     while time.process_time() - began < _SECONDS or done < 3:
         job(done)

@@ -1,4 +1,4 @@
-"""``scripts/bench fuzz``: nonsense at every door where something comes in from outside.
+"""``scripts/bench fuzz``: malformed data at every place where data comes in from outside.
 
 Webhooks with harmed bodies and odd headers through the whole web application, which may refuse them but must never
 answer 5xx; and harmed annotations through the parsers of events, regions and answers, which may raise our own errors
@@ -72,11 +72,11 @@ _PARSERS: dict[str, tuple[Callable[[Any], object], Any]] = {
 
 
 class Failed(Exception):
-    """A case that got through; its text names it."""
+    """A case that no check refused; the message names it."""
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the bench; 0 when nothing got through."""
+    """Run the bench; return 0 if every case was handled."""
     parser = argparse.ArgumentParser(prog="scripts/bench fuzz", description=__doc__)
     parser.add_argument("--cases", type=int, default=100_000, help="how many (100,000)")
     parser.add_argument("--seed", type=int, default=1, help="of the nonsense (1)")
@@ -108,7 +108,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def application(folder: Path) -> tuple[Flask, str]:
-    """The web application on rows of its own, without a Redis, and its webhooks' secret."""
+    """Return the web application with a database of its own and no Redis, and its webhooks' secret."""
     os.environ |= {
         "DATAGEN_DATA_DIR": str(folder),
         "DATAGEN_WEBHOOKS_PER_SECOND": "1000000",
@@ -124,7 +124,7 @@ def application(folder: Path) -> tuple[Flask, str]:
 
 
 def fuzz_parsers(cases: int, seed: int, failed: list[str]) -> Counter[str]:
-    """Harmed annotations and events through every parser; how each ended. What got through goes into ``failed``."""
+    """Pass damaged annotations and events to every parser; return the outcomes, and add faults to ``failed``."""
     told: Counter[str] = Counter()
     for number in range(cases):
         nonsense = Nonsense(seed * 1_000_003 + number)
@@ -147,7 +147,7 @@ def fuzz_parsers(cases: int, seed: int, failed: list[str]) -> Counter[str]:
 
 
 def fuzz_webhook(app: Flask, secret: str, cases: int, seed: int, failed: list[str]) -> Counter[str]:
-    """Harmed webhooks through the application; the answers' status codes. 5xx goes into ``failed``."""
+    """Send damaged webhooks to the application; return the status codes, and add 5xx to ``failed``."""
     statuses: Counter[str] = Counter()
     app.testing = False  # a fault is to become a 500, as it does for people
     with app.test_client() as client:

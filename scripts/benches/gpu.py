@@ -31,7 +31,7 @@ _PROMPT = "a photo of sks thing"
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the bench; 2 where there is no GPU and none was left out on purpose."""
+    """Run the bench; return 2 if there is no GPU and GPUs were not left out on purpose."""
     parser = argparse.ArgumentParser(
         prog="scripts/bench gpu", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -43,13 +43,13 @@ from stage.progress import tell
 #: Connections that may be open at a time.
 SENDERS = 48
 #: No study has this project: its events are stored and acted on, and nothing follows.
-NOBODYS_PROJECT = 2**40
+UNKNOWN_PROJECT = 2**40
 #: About as much as Label Studio sends of an annotation with a few regions, bytes.
 BODY_BYTES = 6000
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the bench; 0 when all is durable and within its bounds."""
+    """Run the bench; return 0 if everything is durable and within its bounds."""
     parser = argparse.ArgumentParser(prog="scripts/bench intake", description=__doc__)
     parser.add_argument("--rate", type=float, default=100.0, help="webhooks a second (100)")
     parser.add_argument("--seconds", type=float, default=20.0, help="for so long (20)")
@@ -80,7 +80,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _steady(settings: Settings, rate: float, seconds: float, what: str) -> dict[str, float | int]:
-    """Webhooks at a steady rate; how long each took from the moment it was due."""
+    """Send webhooks at a steady rate; return the seconds of each from its due time."""
     database = Database(settings.resolved_database_url)
     before = _stored(database)
     address = f"127.0.0.1:{settings.port}"
@@ -119,7 +119,7 @@ def _steady(settings: Settings, rate: float, seconds: float, what: str) -> dict[
 
 
 def _submits(settings: Settings, pairs: int) -> dict[str, float | int]:
-    """Submitting with our webhook and without, by turns; medians in milliseconds and their ratio."""
+    """Submit with Datagen's webhook and without in turn; return medians in milliseconds and their ratio."""
     services = bootstrap.build_services(settings, lambda _job_requests: None)
     made = open_study(
         services, "intake", ["thing"], bootstrap.connection_of(settings), engine=settings.engine, preview_size=6
@@ -166,7 +166,7 @@ def _submits(settings: Settings, pairs: int) -> dict[str, float | int]:
 def _body(unlike_any_other: str) -> bytes:
     body: dict[str, Any] = {
         "action": "ANNOTATION_CREATED",
-        "project": {"id": NOBODYS_PROJECT},
+        "project": {"id": UNKNOWN_PROJECT},
         "task": {"id": 7},
         "annotation": {"id": 8, "task": 7, "updated_at": unlike_any_other},
     }
@@ -175,7 +175,7 @@ def _body(unlike_any_other: str) -> bytes:
 
 def _stored(database: Database) -> int:
     with database.read() as session:
-        return session.scalar(select(func.count()).where(InboxRow.project_id == NOBODYS_PROJECT)) or 0
+        return session.scalar(select(func.count()).where(InboxRow.project_id == UNKNOWN_PROJECT)) or 0
 
 
 def _unhandled(database: Database) -> int:

@@ -25,7 +25,7 @@ from datagen.imaging.codec import decode
 from datagen.label_studio.mapping.regions import canvas_areas, concept_regions
 from datagen.synthesis.engine import Picture
 
-_MOST_BYTES, _MOST_PIXELS = 2**28, 2**27
+_MOST_BYTES, _MAX_PIXELS = 2**28, 2**27
 
 
 class PackPictures:
@@ -35,7 +35,7 @@ class PackPictures:
         self._paths: dict[str, Path] = {}
 
     def add(self, path: Path) -> ImageRef:
-        """Make a file known."""
+        """Add a file."""
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         self._paths[digest] = path
         height, width = read_picture(path).shape[:2]
@@ -48,7 +48,7 @@ class PackPictures:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RealImage:
-    """A real photo with what is true of it: ``mask`` [h, w] is true on the concept, empty where there is none."""
+    """A real photo with its truth: ``mask`` [h, w] is true on the concept, empty where there is none."""
 
     image: Picture
     mask: npt.NDArray[np.bool_]
@@ -58,7 +58,7 @@ class RealImage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pack:
-    """Everything in the folder."""
+    """The content of the folder."""
 
     name: str
     spec: Spec
@@ -74,7 +74,7 @@ class Pack:
 
 def read_picture(path: Path) -> Picture:
     """A file's pixels: [h, w] or [h, w, 3], uint8 or uint16."""
-    return decode(path.read_bytes(), max_bytes=_MOST_BYTES, max_pixels=_MOST_PIXELS)
+    return decode(path.read_bytes(), max_bytes=_MOST_BYTES, max_pixels=_MAX_PIXELS)
 
 
 def read_pack(folder: Path, shots: int | None = None, *, judged: bool = True) -> Pack:
@@ -111,7 +111,7 @@ def read_pack(folder: Path, shots: int | None = None, *, judged: bool = True) ->
 
 
 def pack_folders(given: Sequence[Path]) -> list[Path]:
-    """The packs meant by what was given: a folder with a ``concept.json`` is one, another may hold some."""
+    """Return the packs at a path: a folder with a ``concept.json`` is one, another folder may contain some."""
     found: list[Path] = []
     for folder in given:
         inner = sorted(path.parent for path in folder.glob("*/concept.json"))

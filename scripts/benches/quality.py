@@ -47,7 +47,7 @@ _LEAST_CROPS = 10
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the bench; 0 when every pack was judged."""
+    """Run the bench; return 0 if every pack was evaluated."""
     parser = argparse.ArgumentParser(prog="scripts/bench quality", description=__doc__)
     parser.add_argument(
         "--data", type=Path, nargs="+", required=True, metavar="PACK", help="pack folders, or a folder of them"
@@ -128,7 +128,7 @@ def table(report: dict[str, Any]) -> str:
 
 
 class _PackBench:
-    """One pack, judged method by method; what is costly is made once."""
+    """The evaluation of one pack, method by method; costly results are computed once."""
 
     def __init__(self, pack: Pack) -> None:
         self.pack = pack
@@ -140,7 +140,7 @@ class _PackBench:
         self._real_things: _RealThings | None = None
 
     def samples(self, seed: int) -> list[Rendered]:
-        """Ours, of a seed."""
+        """Return the images of Datagen's engine for a seed."""
         if seed not in self._samples:
             spec = replace(self.pack.spec, seed=seed)
             fitted = load_engine(spec.engine).fit(spec, self.pack.pictures, lambda _fraction, _what: None)
@@ -167,7 +167,7 @@ class _PackBench:
         return {"ap": pixels.average_precision(), "ap50": boxes.average_precision()}
 
     def look(self, method: str, seeds: int) -> dict[str, float | None]:
-        """How a method's crops compare with real ones, on the mean of the seeds; None where it makes none.
+        """Compare a method's crops with real ones, as the mean of the seeds; None if it makes none.
 
         One seed's draw of samples moves C2ST by .03 either way.
         """
@@ -188,7 +188,7 @@ class _PackBench:
         }
 
     def c2st_floor(self) -> tuple[float, float]:
-        """What C2ST says, on the mean and with its deviation, of samples that are real.
+        """Return C2ST's mean and deviation for samples that are real.
 
         As many other real things as concepts were given, each mirrored and turned upside down, against the rest.
         """
@@ -210,7 +210,7 @@ class _PackBench:
         return (float(np.mean(found)), float(np.std(found))) if found else (0.5, 0.0)
 
     def checks(self) -> dict[str, float | int]:
-        """What must hold of ours, and the mattes against the true masks."""
+        """Check the images of Datagen's engine, and compare the mattes with the true masks."""
         changed, visible, count = 0, 0, 0
         for sample in self.samples(0):
             background = self.pack.pictures.load(sample.provenance.background)
@@ -267,7 +267,7 @@ class _PackBench:
         return mask
 
     def _matte_iou(self) -> float:
-        """Of each box: its matte against the true mask in it."""
+        """Compare the matte of each box with the true mask in it."""
         truths = {one.name.rpartition("/")[2]: one.mask for one in self.pack.concepts}
         found = []
         for exemplar in self._exemplars:
@@ -289,7 +289,7 @@ class _PackBench:
         return [(real.image, box, real.name) for real in self.pack.concepts for box in true_boxes(real)]
 
     def _real(self) -> _RealThings:
-        """The real concepts not given to the engine, and which of them are of one thing, or of a thing given."""
+        """The real concepts that the engine did not get, grouped by object; and those whose object it got."""
         if self._real_things is None:
             given = {one.image.tobytes() for one in self.pack.concepts}
             shown = [
@@ -318,7 +318,7 @@ class _PackBench:
         return self._real_things
 
     def _crops(self, method: str, seed: int) -> list[tuple[tuple[Any, Box], str]]:
-        """Images a method made, where the thing is, and which thing it was made of.
+        """Images that a method made, with the object's place and the concept that it was made of.
 
         A judge that has seen a thing once knows it again: all that shows one thing is kept in one fold.
         """
@@ -340,7 +340,7 @@ class _PackBench:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _RealThings:
-    """Crops of real concepts [48, 48, c] of ``side`` pixels, their features, the thing each shows.
+    """Crops of real concepts [48, 48, c] of ``side`` pixels, their features, and the concept that each shows.
 
     ``of_concept`` is the thing of each concept given, by its exemplar's key.
     """

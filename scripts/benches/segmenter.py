@@ -35,7 +35,7 @@ class Labelled:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Images to learn from, and which share of the crops they give."""
+    """Training images, and their share of the crops."""
 
     images: Sequence[Labelled]
     share: float
@@ -48,7 +48,7 @@ class Segmenter:
         self._network, self._centre, self._scale = network, centre, scale
 
     def likelihood(self, image: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        """How likely each pixel shows the concept, [h, w], 0 to 1."""
+        """Return the probability of the concept for each pixel, [h, w], 0 to 1."""
         tones = channels_as(to_tones(image), 3)
         height, width = tones.shape[:2]
         padded = np.pad(tones, ((0, -height % 8), (0, -width % 8), (0, 0)), mode="reflect")
@@ -59,7 +59,7 @@ class Segmenter:
 
 
 def train(sources: Sequence[Source], seed: int, steps: int = STEPS) -> Segmenter:
-    """A segmenter trained on the sources; the same seed draws the same network and the same chances."""
+    """Train a segmenter on the sources; the seed determines the network and all random choices."""
     torch.manual_seed(seed)
     chance = np.random.default_rng(seed)
     sources = [source for source in sources if source.images]

@@ -38,7 +38,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Opinion:
-    """What the annotator says of one preview."""
+    """The annotator's opinion of one preview."""
 
     good: bool
     reasons: tuple[str, ...] = ()
@@ -55,7 +55,7 @@ _COMPLAINTS = (
 
 
 def opinion_of(index: int, round_number: int) -> Opinion:
-    """The same opinion for the same preview, every time: about a third is bad in round 1, a sixth from round 2 on."""
+    """Return an opinion that depends on the preview alone: about a third is bad in round 1, a sixth from round 2 on."""
     every = 3 if round_number == 1 else 6
     if index % every != every - 1:
         return Opinion(True, comment="like the real thing" if index % 7 == 0 else "")
@@ -63,7 +63,7 @@ def opinion_of(index: int, round_number: int) -> Opinion:
 
 
 class Annotator:
-    """One person at one study. Close it when done, or use it in a ``with``."""
+    """One annotator of one study. Close it after use, or use it as a context manager."""
 
     def __init__(self, url: str, token: str, study: str) -> None:
         self.study = study
@@ -82,7 +82,7 @@ class Annotator:
         self._http.close()
 
     def project(self, kind: str) -> Json:
-        """The study's Label Studio project of that desk.
+        """The study's Label Studio project of that kind.
 
         Raises:
             StageError: there is none.
@@ -98,7 +98,7 @@ class Annotator:
         return self._projects[kind]
 
     def bring(self, role: str, pack: Pack, said: Callable[[int, int, str], None]) -> int:
-        """Upload a pack's images of one role and draw what is drawn on them; what is there already is left alone.
+        """Upload a pack's images of one role with their regions; images that are there already are left unchanged.
 
         ``said(done, of, what)`` is called as it goes on. Returns how many images were brought.
         """
@@ -133,7 +133,7 @@ class Annotator:
         return int(task["id"])
 
     def await_previews(self, many: int, decision: int, within: float) -> list[Json]:
-        """Every review task, once there are ``many``; ``decision`` is the task that asked for them.
+        """Return the review tasks when there are ``many``; ``decision`` is the task that requested them.
 
         Raises:
             StageError: the decision was refused, the round failed, or they did not come in time; what the decision
@@ -143,7 +143,7 @@ class Annotator:
         return self.tasks("Previews")
 
     def await_dataset(self, many: int, decision: int, within: float, said: Callable[[int, int], None]) -> int:
-        """The number of dataset tasks, once there are ``many``; raises as ``await_previews`` does."""
+        """Return the number of dataset tasks when there are ``many``; raises as ``await_previews`` does."""
 
         def enough() -> int | None:
             have = self._count("Dataset")
@@ -153,7 +153,7 @@ class Annotator:
         return self._wait(enough, within, f"{many} dataset tasks", decision)
 
     def review(self, tasks: Sequence[Json], said: Callable[[int, int], None]) -> int:
-        """Judge every task that nobody has judged; returns how many verdicts were given."""
+        """Judge every task without a verdict; return the number of verdicts given."""
         waiting = [task for task in tasks if not task["total_annotations"]]
         for done, task in enumerate(waiting):
             opinion = opinion_of(int(task["data"]["index"]) - 1, int(task["data"]["round"]))
@@ -169,7 +169,7 @@ class Annotator:
         return len(waiting)
 
     def tasks(self, kind: str) -> list[Json]:
-        """Every task of a desk, with annotations and predictions, by id."""
+        """Every task of a project, with annotations and predictions, by id."""
         found: list[Json] = []
         while True:
             page = self._http.get(
@@ -188,7 +188,7 @@ class Annotator:
                 return sorted(found, key=lambda task: int(task["id"]))
 
     def decision_text(self, task_id: int) -> str:
-        """What a decision task says, as plain text."""
+        """Return the text of a decision task's page."""
         told = self._get(f"/api/tasks/{task_id}")["data"].get("html", "")
         return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", told)).split())
 
@@ -213,7 +213,7 @@ class Annotator:
         return seen
 
     def _bad_news(self, decision: int) -> str:
-        """What tells that nothing will come any more: a refusal, or a newer decision point; empty while all is well."""
+        """The reason why no further task will appear: a refusal, or a newer decision point; empty if there is none."""
         told = self.decision_text(decision)
         if "Not done:" in told:
             return told
@@ -221,7 +221,7 @@ class Annotator:
         return self.decision_text(newest["id"]) if newest is not None and newest["id"] > decision else ""
 
     def _upload(self, kind: str, items: Sequence[Item]) -> None:
-        """Upload files and make a task of each; the item's name goes along, so that a second time knows them."""
+        """Upload files and create a task of each; the task holds the item's name, by which a second call finds it."""
         project = self.project(kind)["id"]
         with ExitStack() as opened:
             files = [
@@ -252,7 +252,7 @@ class Annotator:
         self._body(self._http.post(f"/api/tasks/{task['id']}/annotations/", json=body))
 
     def _filled(self, kind: str, answers: Json) -> list[Json]:
-        """The form's answers as Label Studio's results: each goes to the object that the label config names."""
+        """Return a form's answers as Label Studio's results, each for the object that the label config names."""
         form = {
             control.get("name"): control
             for control in ElementTree.fromstring(self.project(kind)["label_config"]).iter()  # noqa: S314 — our own server

@@ -24,9 +24,9 @@ from stage.pack import Pack, read_pack
 from stage.processes import Processes, StageError
 from stage.progress import Progress, tell
 
-#: Label Studio allows a title 50 characters, and the longest desk needs 14 of them.
+#: Label Studio allows a title 50 characters, and the longest project kind needs 14 of them.
 LONGEST_NAME = 36
-MOST_IMAGES = 1_000_000
+MAX_IMAGES = 1_000_000
 
 
 #: The file, in the demo's folder, that points a shell at the demo. It stays when the demo stops: ports and passwords
@@ -37,11 +37,11 @@ _ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupted(BaseException):
-    """A person, or ``--down``, wants it to end. Not an Exception: nothing on the way may take it for a fault."""
+    """A stop request of a person or of ``--down``. Not an Exception, so that no handler of faults catches it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the demo; the exit code is returned."""
+    """Run the demo; return the exit code."""
     chosen = _parser().parse_args(arguments)
     try:
         if chosen.down:
@@ -124,7 +124,7 @@ _STEPS = {
 
 
 def _pack(data: Path | None, progress: Progress) -> Pack:
-    """The pack to play with: the one named, else the rendered one, which is made once."""
+    """Return the demo's pack: the given one, otherwise the rendered one, which is made once."""
     if data is None:
         data = DEMO / f"brushed_plates-{plates.EDITION}"
         if not data.exists():
@@ -144,7 +144,7 @@ def _title(pack: Pack) -> str:
 
 
 def _annotator(running: servers.Servers, name: str, pack: Pack, progress: Progress) -> Annotator:
-    """Make the study and bring the pack to it; the annotator who did is returned."""
+    """Create the study and import the pack; return the annotator."""
     with progress.step("Making the study"):
         labels = [part for label in pack.labels for part in ("--label", label)]
         running.datagen("provision", name, *labels, "--json")
@@ -184,8 +184,8 @@ def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
 
 
 def _count(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= MOST_IMAGES:
-        raise argparse.ArgumentTypeError(f"{text}: a run makes 1 to {MOST_IMAGES:,} images")
+    if not text.isdecimal() or not 1 <= int(text) <= MAX_IMAGES:
+        raise argparse.ArgumentTypeError(f"{text}: a run makes 1 to {MAX_IMAGES:,} images")
     return int(text)
 
 

@@ -46,7 +46,7 @@ def write(path: Path, variables: Mapping[str, str], programs: Path) -> None:
 
 
 def command(path: Path, folder: Path | None = None) -> str:
-    """The line that a person types to read the file, as short as their working directory ``folder`` allows."""
+    """Return the shell line that reads the file, as short as the working directory ``folder`` allows."""
     here = (folder or Path.cwd()).resolve()
     target = path.resolve()
     shown = os.path.relpath(target, here) if target.is_relative_to(here) else str(target)

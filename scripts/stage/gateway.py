@@ -23,7 +23,7 @@ _OWN = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Passing:
-    """A request on its way: method, path with query, headers, body."""
+    """A forwarded request: method, path with query, headers, body."""
 
     method: str
     path: str
@@ -33,7 +33,7 @@ class Passing:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What comes back; the body as it was sent, compressed or not."""
+    """A forwarded answer; the body as it was sent, compressed or not."""
 
     status: int
     headers: tuple[tuple[str, str], ...] = ()
@@ -46,7 +46,7 @@ Meddler = Callable[[Passing, Forward], Answer | None]
 
 
 def untouched(_passing: Passing, forward: Forward) -> Answer | None:
-    """Let everything pass."""
+    """Forward everything unchanged."""
     return forward()
 
 
@@ -68,11 +68,11 @@ class Gateway:
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """The address that it listens on."""
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def forward(self, passing: Passing) -> Answer:
-        """Send a request on; 502 when nobody answers there."""
+        """Forward a request; answer 502 if the server does not answer."""
         headers = [pair for pair in passing.headers if pair[0].lower() not in _OWN]
         try:
             with self._http.stream(passing.method, passing.path, headers=headers, content=passing.body) as answer:
@@ -103,7 +103,7 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 128
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing: whoever asked was killed meanwhile, which is what this is for."""
+        """Ignore it: the client was killed meanwhile, which the tests do on purpose."""
 
 
 class _Handler(BaseHTTPRequestHandler):

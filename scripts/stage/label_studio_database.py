@@ -23,7 +23,7 @@ MIGRATE_WITHIN_S = 300.0
 
 
 def provide(folder: Path, env: Mapping[str, str]) -> None:
-    """Give a server that has no database yet a migrated, empty one; a database that is there is left alone.
+    """Copy a migrated, empty database to a server without one; an existing database is left unchanged.
 
     Args:
         folder: The server's data folder.
@@ -52,7 +52,7 @@ def _template(env: Mapping[str, str]) -> Path:
 
 
 def _migrate(template: Path, env: Mapping[str, str]) -> None:
-    """Have Label Studio make its database in a folder beside, and rename it once it is whole."""
+    """Run Label Studio's migrations in a temporary folder, and rename it when the database is complete."""
     draft = template.with_suffix(".draft")
     shutil.rmtree(draft, ignore_errors=True)  # left by a process that was killed
     draft.mkdir(mode=0o700)

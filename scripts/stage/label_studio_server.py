@@ -1,4 +1,4 @@
-"""A real Label Studio of our own, from its own environment, on a free port, that phones nobody."""
+"""A real Label Studio from its own environment, on a free port, without telemetry."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class LabelStudio:
         return self.kept_token.read_text()
 
     def session(self) -> httpx.Client:
-        """A browser's session: logged in with cookies, as a person is. The caller closes it."""
+        """Return a browser-like session, logged in with cookies. The caller closes it."""
         browser = httpx.Client(base_url=self.url, follow_redirects=True, timeout=60, headers={"Referer": self.url})
         form = browser.get("/user/login/")
         form.raise_for_status()
@@ -115,7 +115,7 @@ def start(
 
 
 def _answers(server: LabelStudio) -> bool:
-    """Whether *our* server answers: when its port is taken it moves to the next in silence, so the token decides."""
+    """Return whether the started server answers; on a taken port it takes the next one, so the token decides."""
     try:
         return (
             httpx.get(
@@ -128,7 +128,7 @@ def _answers(server: LabelStudio) -> bool:
 
 
 def kept_secret(path: Path, fresh: str) -> str:
-    """What the file holds; ``fresh`` if there is none yet, and then it is kept there, for its owner alone."""
+    """Return the file's content; without a file, write ``fresh`` to it, readable for its owner alone, and return it."""
     if not path.exists():
         path.touch(mode=0o600)
         path.write_text(fresh)

@@ -19,7 +19,7 @@ ROUND_WITHIN_S, IMAGE_WITHIN_S = 180.0, 3.0
 
 
 def steps(count: int) -> dict[str, float]:
-    """The loop's steps and the seconds they are expected to take, for ``count`` images."""
+    """Return the loop's steps and their expected seconds, for ``count`` images."""
     return {
         "Building the first preview": 5.0,
         "Reviewing round 1": 10.0,
@@ -31,7 +31,7 @@ def steps(count: int) -> dict[str, float]:
 
 
 def play(servers: Servers, annotator: Annotator, count: int, progress: Progress, results: Path) -> dict[str, Any]:
-    """Play it from the first preview to the export; what was counted and measured is returned.
+    """Run the loop from the first preview to the export; return the counts and measurements.
 
     Raises:
         StageError: something did not happen, or the numbers do not agree at the end.

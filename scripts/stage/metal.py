@@ -26,7 +26,7 @@ RIM, ROUND_HOLE = 7.0, 9.0
 
 @dataclass(frozen=True, slots=True)
 class Plate:
-    """One plate on the table: where it lies, how it is brushed and lit, and ``area``, the usable part of its face."""
+    """One plate on the table: its place, brushing and light, and ``area``, the usable part of its face."""
 
     centre: tuple[float, float]
     half: tuple[float, float]
@@ -53,7 +53,7 @@ class Scratch:
 
 
 def plate_of(rng: np.random.Generator) -> Plate:
-    """A plate as it happens to lie under the camera."""
+    """Draw a plate at a random place under the camera."""
     centre = (WIDTH / 2 + rng.normal(0, 9), HEIGHT / 2 + rng.normal(0, 7))
     half = (WIDTH * rng.uniform(0.41, 0.45), HEIGHT * rng.uniform(0.40, 0.44))
     corner, turn = rng.uniform(18, 26), np.radians(rng.normal(0, 2.2))
@@ -145,7 +145,7 @@ def _area(
 
 
 def _grid(plate: Plate) -> tuple[Floats, Floats]:
-    """Every pixel's place on the plate: along and across its long side, from its centre."""
+    """Return each pixel's coordinates on the plate: along and across its long side, from its centre."""
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float32) + np.float32(0.5)
     c, s = np.float32(np.cos(plate.turn)), np.float32(np.sin(plate.turn))
     dx, dy = x - np.float32(plate.centre[0]), y - np.float32(plate.centre[1])
@@ -182,14 +182,14 @@ def _brushed(rng: np.random.Generator) -> Floats:
 
 
 def _turned(texture: Floats, plate: Plate) -> Floats:
-    """The texture turned as the plate lies."""
+    """Return the texture, rotated with the plate."""
     turn = cv2.getRotationMatrix2D((WIDTH / 2, HEIGHT / 2), -float(np.degrees(plate.turn)), 1.0)
     turned = cv2.warpAffine(texture, turn, (WIDTH, HEIGHT), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
     return turned.reshape(HEIGHT, WIDTH, 1).astype(np.float32)
 
 
 def _light(plate: Plate, u: Floats, v: Floats) -> Floats:
-    """The lamp on brushed metal: one band of highlight across the brushing, and a fall-off over the plate."""
+    """Light of the lamp on brushed metal: one band of highlight across the brushing, and a fall-off over the plate."""
     place, width, strength = plate.glow
     x, y = u / np.float32(plate.half[0]), v / np.float32(plate.half[1])
     band = np.exp(-((x - place + 0.12 * y) ** 2) / (2 * width**2)) * strength
@@ -198,7 +198,7 @@ def _light(plate: Plate, u: Floats, v: Floats) -> Floats:
 
 
 def _rim(plate: Plate, u: Floats, v: Floats) -> Floats:
-    """The bevelled edge: bright where it faces the lamp, dark where it turns away."""
+    """The bevelled edge: bright where it faces the lamp, dark on the other side."""
     outside = _outside(plate, u, v)
     gy, gx = np.gradient(outside)
     facing = gx * np.cos(plate.lamp) + gy * np.sin(plate.lamp)

@@ -1,6 +1,6 @@
 """Nonsense by a seed: what may come from outside instead of what should. The same seed gives the same nonsense.
 
-Begins from something valid and harms it in a few places, because plain noise is turned away at the first door.
+Begins with valid data and damages it in a few places, because plain noise is refused by the first check.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ _NUMBERS = (
 
 
 class Nonsense:
-    """An endless supply."""
+    """Yield values without end."""
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)  # noqa: S311 -- a seed makes it repeatable
 
     def harmed(self, example: Any) -> Any:
-        """A copy of something valid (JSON values), harmed in one to four places."""
+        """Return a copy of valid JSON values, damaged in one to four places."""
         found = copy.deepcopy(example)
         for _ in range(self.random.randint(1, 4)):
             found = self._harm(found)
         return found
 
     def value(self, depth: int = 3) -> Any:
-        """Any JSON value, and those that only Python's JSON knows."""
+        """Return any JSON value, including those that only Python's JSON accepts."""
         kind = self.random.randrange(8 if depth else 6)
         if kind == 0:
             return self.random.choice((None, True, False))
@@ -49,7 +49,7 @@ class Nonsense:
         return {self.text(): self.value(depth - 1) for _ in few}
 
     def text(self) -> str:
-        """An awkward text."""
+        """Return a text that is hard to handle."""
         if self.random.random() < 0.8:
             return self.random.choice(_TEXTS)
         return "".join(
@@ -58,7 +58,7 @@ class Nonsense:
         )
 
     def body(self, example: Any) -> bytes:
-        """Bytes that were to be the JSON of ``example``."""
+        """Return damaged bytes of the JSON of ``example``."""
         kind = self.random.random()
         if kind < 0.03:
             return self.random.randbytes(self.random.randrange(200))
@@ -96,7 +96,7 @@ class Nonsense:
 
 
 def _places(thing: Any) -> Iterator[tuple[Any, Any]]:
-    """Every place in a JSON value: its container and its key there."""
+    """Yield every place in a JSON value, as container and key."""
     keys = list(thing) if isinstance(thing, dict) else range(len(thing)) if isinstance(thing, list) else ()
     for key in keys:
         yield thing, key

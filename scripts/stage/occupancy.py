@@ -16,7 +16,7 @@ LEAVE_WITHIN_S = 90.0
 
 
 class Occupancy:
-    """The right to run the demo of one folder: a lock that the system frees when its holder ends, however it ends."""
+    """The lock of a folder's demo; the system frees it when its holder ends in any way."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "lock"
@@ -41,7 +41,7 @@ class Occupancy:
         self._file.close()
 
     def evict(self) -> list[str]:
-        """Ask a running demo to stop, and wait for it; what was stopped is returned, by name.
+        """Stop a running demo and wait for its end; return the names of the stopped processes.
 
         Raises:
             StageError: it did not end in time.
@@ -65,7 +65,7 @@ class Occupancy:
         return False
 
     def _holder(self) -> tuple[int, str | None]:
-        """Process and its birth, as the holder wrote them; (0, None) in the moment before it did."""
+        """Return process id and start time as the holder wrote them; (0, None) before it has written them."""
         written = self._path.read_text()
         pid, since = json.loads(written) if written else (0, None)
         return int(pid), since

@@ -31,7 +31,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Pack:
-    """What a folder holds, by role; ``labels`` in the order of their first appearance on the concepts."""
+    """The content of a folder, by role; ``labels`` in the order of their first appearance on the concepts."""
 
     name: str
     items: dict[str, tuple[Item, ...]]

@@ -36,7 +36,7 @@ _ANNOTATION = re.compile(r"/api/(tasks/\d+/annotations|annotations/\d+)/?(\?|$)"
 
 
 class Person:
-    """One person with one page. ``errors`` collects what the pages' scripts did not catch."""
+    """One user with one browser page. ``errors`` collects uncaught errors of the pages' scripts."""
 
     def __init__(
         self, browser: Browser, server: LabelStudio, *, window: tuple[int, int] = WINDOW, dark: bool = False
@@ -51,11 +51,11 @@ class Person:
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
 
     def close(self) -> None:
-        """Close the page and forget its log-in."""
+        """Close the page and its session."""
         self.context.close()
 
     def log_in(self) -> None:
-        """Through the log-in page."""
+        """Log in on the log-in page."""
         self.page.goto(f"{self.server.url}/user/login/")
         self.page.fill("input[name=email]", self.server.email)
         self.page.fill("input[name=password]", self.server.password)
@@ -63,13 +63,13 @@ class Person:
         self.page.wait_for_url(lambda url: "/login" not in url)
 
     def open_project(self, project_id: int) -> None:
-        """The project's Data Manager, with its first tab loaded."""
+        """Open the project's Data Manager and wait until its first tab is loaded."""
         self.page.goto(f"{self.server.url}/projects/{project_id}/data")
         self.page.get_by_role("button", name="Import").first.wait_for()
         self.page.wait_for_load_state("networkidle")
 
     def open_task(self, project_id: int, task_id: int) -> None:
-        """A task in the editor, ready to be worked on: its image (of the form, too) is drawn."""
+        """Open a task in the editor and wait until its images are drawn."""
         self.page.goto(f"{self.server.url}/projects/{project_id}/data?task={task_id}")
         self.page.locator(f"{_SUBMIT}, {_UPDATE}").first.wait_for()
         self.page.locator(".konvajs-content canvas").first.wait_for()
@@ -78,7 +78,7 @@ class Person:
     # drawing, in fractions of the image: (0, 0) its top left corner, (1, 1) its bottom right one
 
     def draw_box(self, label: int, start: Point, end: Point) -> None:
-        """With the label of that number on the form (from 0), from corner to corner by dragging."""
+        """Draw a box by dragging from corner to corner, with the label of that number on the form (from 0)."""
         regions = self.regions()
         self._choose_label(label)
         (left, top), (right, bottom) = self._on_screen(start), self._on_screen(end)
@@ -90,7 +90,7 @@ class Person:
         self.expect_regions(regions + 1)
 
     def draw_polygon(self, label: int, corners: Sequence[Point]) -> None:
-        """Corner by corner by clicking, and closed by a click on the first."""
+        """Draw a polygon by clicking its corners, closed by a click on the first."""
         regions = self.regions()
         self._choose_label(label)
         for number, corner in enumerate((*corners, corners[0])):
@@ -103,7 +103,7 @@ class Person:
         self.expect_regions(regions + 1)
 
     def discard_regions(self) -> int:
-        """Wait for the proposed regions, and delete every region by Backspace; how many there were."""
+        """Wait for the proposed regions, delete every region by Backspace, and return their number."""
         self.page.locator(".lsf-outliner-item").first.wait_for()
         many = self.regions()
         for left in range(many - 1, -1, -1):
@@ -113,11 +113,11 @@ class Person:
         return many
 
     def expect_regions(self, many: int) -> None:
-        """Wait until the panel on the right lists so many."""
+        """Wait until the panel on the right lists this many regions."""
         expect(self.page.locator(".lsf-outliner-item")).to_have_count(many, timeout=PATIENCE_MS)
 
     def regions(self) -> int:
-        """How many regions the panel on the right lists."""
+        """Return the number of regions in the panel on the right."""
         return self.page.locator(".lsf-outliner-item").count()
 
     def outlines(self) -> list[tuple[str, float, float, float, float]]:
@@ -137,30 +137,30 @@ class Person:
     # forms
 
     def press(self, *keys: str) -> None:
-        """Hotkeys."""
+        """Press hotkeys."""
         for key in keys:
             self.page.keyboard.press(key)
 
     def tick(self, choice: str) -> None:
-        """A choice of the form, by its word."""
+        """Select a choice of the form, by its text."""
         self.page.locator(f'input[type=checkbox][name="{choice}"]').check()
 
     def ticked(self, choice: str) -> bool:
-        """Whether it is chosen."""
+        """Return whether a choice is selected."""
         return self.page.locator(f'input[type=checkbox][name="{choice}"]').is_checked()
 
     def write(self, field: str, text: str) -> None:
-        """Text into a field; Enter makes it an answer."""
+        """Type text into a field; Enter submits it."""
         box = self.page.locator(f'input[name="{field}"]')
         box.fill(text)
         box.press("Enter")
 
     def number(self, field: str, number: int) -> None:
-        """A number into a field."""
+        """Type a number into a field."""
         self.page.locator(f'input[type=number][name="{field}"]').fill(str(number))
 
     def told(self) -> str:
-        """What the text on the form says."""
+        """Return the text on the form."""
         return self.summary().inner_text()
 
     def summary(self) -> Locator:
@@ -168,11 +168,11 @@ class Person:
         return self.page.locator(".lsf-main-view .lsf-htx-richtext").first
 
     def submit(self) -> None:
-        """By the button; returns when Label Studio has it."""
+        """Submit by the button; return when Label Studio has stored the annotation."""
         self._answered(lambda: self.page.locator(f"{_SUBMIT}, {_UPDATE}").first.click())
 
     def submit_by_key(self) -> None:
-        """By Ctrl+Enter."""
+        """Submit by Ctrl+Enter."""
         self._answered(lambda: self.page.keyboard.press("Control+Enter"))
 
     def _answered(self, act: object) -> None:

@@ -76,7 +76,7 @@ def write_pack(
 
 
 def _how_many(name: str, number: int, rng: np.random.Generator) -> int:
-    """Scratches on an image: none where it is to be plain, and on every second test image."""
+    """Draw the scratches of an image: none on a plain one and on every second test image."""
     if name in ("canvas", "background") or (name == "test" and number % 2):
         return 0
     return 2 if rng.random() < 0.3 else 1
@@ -101,7 +101,7 @@ def _boxes(mask: np.ndarray[Any, np.dtype[np.uint8]], scratches: Sequence[Scratc
 
 
 def _outlines(mask: np.ndarray[Any, np.dtype[np.uint8]], scratches: Sequence[Scratch]) -> list[dict[str, Any]]:
-    """What a person draws round each scratch, corner by corner; the largest part of one that is interrupted."""
+    """Return the outline that a person draws round each scratch; of an interrupted scratch, its largest part."""
     found = []
     for number in range(len(scratches)):
         alone = np.where(mask == number + 1, np.uint8(255), np.uint8(0))
@@ -115,7 +115,7 @@ def _outlines(mask: np.ndarray[Any, np.dtype[np.uint8]], scratches: Sequence[Scr
 
 
 def _area(plate: Plate) -> dict[str, Any]:
-    """The polygon a person draws where scratches may be: the plate, without its rim and its bolt holes."""
+    """Return the polygon that a person draws where scratches may be: the plate, without its rim and bolt holes."""
     points = [[round(x * 100 / WIDTH, 4), round(y * 100 / HEIGHT, 4)] for x, y in plate.area]
     return _region("r0", "canvas", "polygonlabels", {"points": points, "closed": True, "polygonlabels": ["area"]})
 

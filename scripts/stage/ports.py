@@ -8,7 +8,7 @@ _given: set[int] = set()
 
 
 def free_port() -> int:
-    """A port that nobody listens on now, and that this process has not been given before.
+    """A port without a listener now, and that this process has not been given before.
 
     Another program may still take it before it is used: whoever starts a server on it checks that it is the own
     server that answers there.
@@ -23,7 +23,7 @@ def free_port() -> int:
 
 
 def is_open(port: int) -> bool:
-    """Whether something accepts connections on the port."""
+    """Return whether a process accepts connections on the port."""
     with socket.socket() as probe:
         probe.settimeout(1.0)
         return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -23,7 +23,7 @@ SYSTEM_USER = "postgres"
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """A server that can be ended and started again; ``url`` is without a database."""
+    """A server that can be killed and started again; ``url`` names no database."""
 
     url: str
     _control: tuple[str | Path, ...]
@@ -31,17 +31,17 @@ class Cluster:
     _options: str
 
     def start(self) -> None:
-        """Start it, on the data that it has."""
+        """Start the server on its existing data."""
         _call([*self._control, "-l", self._log, "-o", self._options, "start"])
 
     def abort(self) -> None:
-        """End every process of it at once, as a crash does; the next start recovers."""
+        """Kill all its processes at once, as a crash does; the next start recovers."""
         _call([*self._control, "-m", "immediate", "stop"])
 
 
 @contextmanager
 def running() -> Iterator[str]:
-    """A running server; its URL without a database: ``postgresql://postgres@127.0.0.1:PORT``."""
+    """Context manager of a running server; yields its URL without a database: ``postgresql://postgres@127.0.0.1:PORT``."""
     with cluster() as started:
         yield started.url
 

@@ -31,12 +31,12 @@ TAIL_LINES = 25
 
 
 class StageError(Exception):
-    """Something on the stage did not work; the text is a sentence for the person who started it."""
+    """A step of the stage failed; the message is a sentence for the user."""
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A process: its name on the stage, its number, when it was born, its log file, and the value of its mark."""
+    """A process: its name, id, start time, log file, and the value of its mark."""
 
     name: str
     pid: int
@@ -46,7 +46,7 @@ class Started:
 
 
 def born(pid: int) -> str | None:
-    """When the process of that number started, in the system's own notation; None if there is none (or a zombie)."""
+    """Return the start time of a process id, in the system's own notation; None if there is none (or a zombie)."""
     stat = Path(f"/proc/{pid}/stat")
     if stat.parent.parent.joinpath("self").exists():
         try:
@@ -74,7 +74,7 @@ def wait_until(condition: Callable[[], bool], within: float, what: str, *, every
 
 
 class Processes:
-    """The processes noted down in one folder."""
+    """The processes recorded in one folder."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -139,24 +139,24 @@ class Processes:
             time.sleep(LOOK_EVERY_S)
 
     def noted(self) -> list[Started]:
-        """Every process noted down, alive or not, in the order of starting."""
+        """Return every recorded process, alive or not, in the order of starting."""
         try:
             return [Started(**entry) for entry in json.loads(self._notes.read_text())]
         except FileNotFoundError:
             return []
 
     def alive(self) -> list[Started]:
-        """Those that still run, or left something behind that does."""
+        """Return the processes that still run, or whose descendants do."""
         return [started for started in self.noted() if self.is_alive(started)]
 
     def is_alive(self, started: Started) -> bool:
-        """Whether the process, or one that it started, still runs."""
+        """Return whether the process, or one that it started, still runs."""
         if (child := self._children.get(started.pid)) is not None:
             child.poll()  # reap it, so that it does not linger as a zombie
         return born(started.pid) == started.born or any(self._left_behind(started))
 
     def stop(self, started: Started, grace: float = GRACE_S) -> None:
-        """Ask the process to end, wait, kill what is left of it and of its own, and strike it from the notes."""
+        """Terminate the process, wait, kill it and its descendants if they remain, and remove its record."""
         if born(started.pid) == started.born:
             os.kill(started.pid, signal.SIGTERM)
             deadline = time.monotonic() + grace
@@ -174,7 +174,7 @@ class Processes:
             self._note([other for other in self.noted() if other != started])
 
     def stop_all(self) -> list[Started]:
-        """Stop everything noted down, the last started first; what was alive is returned."""
+        """Stop every recorded process, the last started first; return those that were alive."""
         stopped = []
         for started in reversed(self.noted()):
             if self.is_alive(started):
@@ -192,7 +192,7 @@ class Processes:
         draft.replace(self._notes)
 
     def _left_behind(self, started: Started) -> Iterator[int]:
-        """Every process that carries its mark, in whatever group or session; only asked where /proc tells."""
+        """Every process that carries its mark, in whatever group or session; needs /proc."""
         carried = f"{MARK}={started.mark}".encode()
         for entry in Path("/proc").glob("[0-9]*"):
             try:

@@ -14,7 +14,7 @@ LINE_EVERY_S = 10.0
 
 
 class Progress:
-    """A plan of steps with the seconds each is expected to take: as measured here last time, else as planned."""
+    """A plan of steps with the expected seconds of each: as measured last time, otherwise as planned."""
 
     def __init__(self, plan: Mapping[str, float], kept: Path) -> None:
         """``plan`` maps a step's name to its seconds; ``kept`` is the file that remembers the measured ones."""
@@ -40,7 +40,7 @@ class Progress:
         draft.replace(self._kept)
 
     def done(self, count: int, of: int, what: str = "") -> None:
-        """Say how far the step is, of ``what``; called as often as one likes."""
+        """Print the progress of the step, in units of ``what``; may be called at any rate."""
         moment = time.monotonic()
         if sys.stderr.isatty() or moment - max(self._told, self._begun) > LINE_EVERY_S:
             self._show(f": {count} of {of}{what and f' {what}'}")
@@ -67,7 +67,7 @@ class Progress:
 
 
 def tell(line: str) -> None:
-    """A line for the person at the terminal."""
+    """Print a line to the terminal."""
     sys.stderr.write(line + "\n")
     sys.stderr.flush()
 

@@ -54,7 +54,7 @@ def executable() -> Path:
 
 
 def version_of(program: Path) -> tuple[int, ...]:
-    """The version that a server program says it is; () if it does not run or says none."""
+    """Return the version that a server program prints; () if it does not run or prints none."""
     try:
         told = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=20, check=False).stdout
     except OSError:

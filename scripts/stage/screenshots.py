@@ -28,7 +28,7 @@ SHOWN = 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Make them; the exit code is returned."""
+    """Make the screenshots; return the exit code."""
     parser = argparse.ArgumentParser(prog="scripts/screenshots", description="Makes the README's pictures anew.")
     parser.add_argument("--pages", type=Path, metavar="DIR", help="keep a picture of every desk there, too")
     pages = parser.parse_args(arguments).pages
@@ -90,7 +90,7 @@ def _annotator(running: servers.Servers) -> Annotator:
 
 
 def _settled_decision(annotator: Annotator, judged: int) -> int:
-    """The newest decision task, once it counts so many verdicts."""
+    """Return the newest decision task when it counts this many verdicts."""
     left = f"{loop.ROUND - judged} still to review"
     newest = max(int(task["id"]) for task in annotator.tasks("Decisions"))
     wait_until(

@@ -36,7 +36,7 @@ class Servers:
     folder: Path
 
     def datagen(self, *arguments: str) -> str:
-        """Run the ``datagen`` command and return what it wrote to stdout.
+        """Run the ``datagen`` command and return its output.
 
         Raises:
             StageError: it ended with another code than 0; what it wrote to stderr is in the text.
@@ -56,7 +56,7 @@ class Servers:
 
 
 def start_all(processes: Processes, folder: Path, inherited: Mapping[str, str], progress: Progress) -> Servers:
-    """Start everything with its data in ``folder``; a second start there goes on where the first one ended.
+    """Start everything with its data in ``folder``; a second start there continues with the data of the first.
 
     ``inherited`` is the environment to build on. Ports are kept from start to start where they are still free,
     because links to images lead there.

@@ -1,6 +1,6 @@
 """The README's table of settings, made from the Settings class: ``PYTHONPATH=scripts python -m stage.settings_table``.
 
-The README holds it between the two markers below; a test compares them, and this module's command writes it there.
+It is between two markers in the README; this module writes it there, and a test compares it with the class.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from pydantic.fields import FieldInfo
 from datagen.settings import Settings
 from stage.layout import ROOT
 
-#: The table stands between these lines of the README.
+#: The table is between these lines of the README.
 BEGIN, END = "<!-- settings: begin -->", "<!-- settings: end -->"
 
 
 def settings_table() -> str:
-    """A Markdown table with a row a setting, in the class's order."""
+    """A Markdown table with one row for each setting, in the class's order."""
     rows = [
         f"| `{_variable(field)}` | {_default(field)} | {field.description} |"
         for field in Settings.model_fields.values()

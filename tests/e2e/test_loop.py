@@ -169,7 +169,7 @@ def test_from_a_drawn_box_to_the_dataset(open_study: Callable[[str], Study], per
     assert person.errors == []
 
 
-def test_every_desk_opens_without_an_error_and_an_empty_study_says_what_it_needs(
+def test_every_project_opens_without_an_error_and_an_empty_study_says_what_it_needs(
     open_study: Callable[[str], Study], person: Person
 ) -> None:
     study = open_study(f"empty {uuid.uuid4().hex[:8]}")
@@ -186,7 +186,7 @@ def test_every_desk_opens_without_an_error_and_an_empty_study_says_what_it_needs
         assert sentence in told
     assert "Possible now: stop." in told
 
-    # who asks for a preview all the same is told why not, where they asked
+    # a preview that is requested all the same is refused with the reason, in the same task
     person.tick("build preview")
     person.submit()
     study.wait(lambda: "Not done:" in page(study), "the refusal on the decision page")

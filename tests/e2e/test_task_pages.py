@@ -45,7 +45,7 @@ def study(open_study: Callable[[str], Study], whole_pack: Path, chromium: Browse
 
 @pytest.fixture
 def somebody(chromium: Browser, label_studio: LabelStudio) -> Iterator[Callable[..., Person]]:
-    """Log somebody in, in a window and theme of the test's choice."""
+    """Log a user in, with a window size and theme of the test's choice."""
     people: list[Person] = []
 
     def log_in(*, window: tuple[int, int] = (1440, 900), dark: bool = False) -> Person:

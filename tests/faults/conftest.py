@@ -1,4 +1,4 @@
-"""One installation for all fault tests; each test finds all its parts running, and may kill what it likes."""
+"""One installation for all fault tests; each test begins with all parts running, and may kill any of them."""
 
 from __future__ import annotations
 

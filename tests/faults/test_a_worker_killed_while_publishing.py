@@ -1,4 +1,4 @@
-"""Killed before, while or after Label Studio makes the tasks: they are there once, and none is missing.
+"""A publisher killed before, during or after the creation of tasks: each task exists once.
 
 Label Studio's import is not idempotent and knows nothing of us, so these are the moments that make twins or holes.
 """

@@ -1,4 +1,4 @@
-"""A worker that is killed while it renders: its shard is taken by another, and no sample comes twice."""
+"""A worker that is killed while it renders: another worker takes its shard, and no sample is duplicated."""
 
 from __future__ import annotations
 

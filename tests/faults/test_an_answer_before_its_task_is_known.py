@@ -1,4 +1,4 @@
-"""Somebody answers a task between Label Studio making it and our noting its number: the answer counts."""
+"""A task that is annotated after its creation and before its id is stored: the annotation counts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.integration
 
 
 class AnsweredAtOnce:
-    """Answers the tasks of the first import into a project before who imported them hears of it."""
+    """Annotates the tasks of the first import into a project before the import request is answered."""
 
     def __init__(self, plant: Plant, project_id: int, form: list[dict[str, object]]) -> None:
         self._plant, self._form = plant, form

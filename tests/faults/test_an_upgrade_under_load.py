@@ -1,4 +1,4 @@
-"""The schema is moved forward, and a backup is made, while others write: nobody fails, and nothing is half there."""
+"""The schema is upgraded, and a backup is made, while others write: no writer fails, and nothing is written in part."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def count(database: Database) -> tuple[int, int]:
         return events, session.scalar(select(func.count()).select_from(AuditRow)) or 0
 
 
-def test_upgrading_while_others_write_fails_nobody(database_url: str) -> None:
+def test_upgrade_while_others_write_fails_no_writer(database_url: str) -> None:
     faults: list[BaseException] = []
     with opened(database_url) as database:
         database.upgrade(OLD)

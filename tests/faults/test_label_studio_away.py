@@ -1,4 +1,4 @@
-"""Label Studio is away for a while: what it was to be told is told when it is back, once."""
+"""Label Studio is unavailable for a while: the outbox is published once, when it is back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""People go on working in Label Studio while our processes are dead: it all counts when they are back, and once."""
+"""Work in Label Studio while Datagen's processes are dead counts, once, when they run again."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_a_verdict_changed_while_the_workers_are_dead(plant: Plant, reviewed: St
     plant.until_settled()
 
 
-def test_a_decision_while_everything_of_ours_is_down(plant: Plant, reviewed: Study) -> None:
+def test_decision_while_all_parts_are_down_is_carried_out_afterwards(plant: Plant, reviewed: Study) -> None:
     rounds = len(reviewed.batches(BatchKind.ROUND))
     decision = reviewed.decision_tasks()[-1]
     plant.kill_all()

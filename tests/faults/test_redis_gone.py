@@ -1,4 +1,4 @@
-"""Redis holds nothing that matters: it may be killed, lose its data, be away while webhooks arrive, and come back."""
+"""Redis holds no truth: it may be killed, lose its data, be unavailable while webhooks arrive, and return."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_killed_with_its_data_in_the_middle_of_a_run(plant: Plant, reviewed: Stu
     assert_nothing_twice_nothing_missing(reviewed)
 
 
-def test_away_while_webhooks_arrive(plant: Plant, reviewed: Study) -> None:
+def test_unavailable_while_webhooks_arrive(plant: Plant, reviewed: Study) -> None:
     plant.kill("redis")
     before = len(reviewed.events(ProjectKind.PREVIEWS))
     seconds = []

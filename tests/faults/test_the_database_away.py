@@ -1,4 +1,4 @@
-"""The database is away: webhooks are answered with 503 at once, and what they told is found when it is back."""
+"""The database is unavailable: webhooks are answered with 503 at once, and their changes are found when it is back."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def services(environment: dict[str, str]) -> Iterator[Services]:
     made.database.close()
 
 
-def test_what_was_told_meanwhile_is_found(
+def test_events_sent_meanwhile_are_found(
     environment: dict[str, str], services: Services, database: Cluster, processes: Processes, tmp_path: Path
 ) -> None:
     settings = settings_of(environment)

@@ -1,4 +1,4 @@
-"""The image store refuses, freezes, answers errors: what needs it waits, says what for, and goes on when it is back."""
+"""The image store refuses, hangs or answers errors: work waits, names the reason, and continues when it is back."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def test_a_picture_is_answered_503_and_only_a_missing_one_404(away: Plant, s3: S
     assert not INTERNAL.search(gone.text)
 
 
-def test_what_the_parts_say_of_themselves_follows_the_store(away: Plant, s3: S3, ready_study: Study) -> None:
+def test_readiness_follows_the_store(away: Plant, s3: S3, ready_study: Study) -> None:
     def parts() -> dict[str, bool]:
         answer: dict[str, bool] = httpx.get(f"http://127.0.0.1:{away.environment['PORT']}/ready", timeout=30).json()
         return answer["parts"]  # type: ignore[return-value]
@@ -173,5 +173,5 @@ def test_what_the_parts_say_of_themselves_follows_the_store(away: Plant, s3: S3,
 
 
 def test_the_folder_of_this_module_is_on_no_disk(away: Plant) -> None:
-    """Every object went to S3: what is tested here is not the local folder."""
+    """Check that every object is in S3, and none in the local folder."""
     assert not (Path(away.environment["DATAGEN_DATA_DIR"]) / "images").exists()

@@ -1,4 +1,4 @@
-"""The web process is killed: what it answered for is kept, and what it missed is found when it is back, or before."""
+"""The web process is killed: events that it answered are kept, and those that it missed are found."""
 
 from __future__ import annotations
 

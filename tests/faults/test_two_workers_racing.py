@@ -1,4 +1,4 @@
-"""Two workers after the same thing: one does it, the other finds it taken."""
+"""Two workers and the same row: one of them does the work, the other one finds it claimed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from studio import Study, asked, said
 pytestmark = pytest.mark.integration
 
 
-def test_for_one_shard_and_one_telling(plant: Plant, reviewed: Study) -> None:
+def test_for_one_shard_and_one_outbox_row(plant: Plant, reviewed: Study) -> None:
     plant.kill("worker-1", "worker-2", "scheduler")
     reviewed.act(StudyEvent.APPROVE, count=SHARD)
     [shard] = shards(reviewed, approved(reviewed))
@@ -65,8 +65,8 @@ def test_for_one_decision(plant: Plant, reviewed: Study) -> None:
     assert not any("refused" in line for line in reviewed.audit()[-2:])
 
 
-def test_for_one_verdict_the_newer_reading_stands(plant: Plant, reviewed: Study) -> None:
-    """A worker reads “good”, is held up, and writes after another one who read that it was changed to “bad”."""
+def test_for_one_verdict_the_newer_reading_is_kept(plant: Plant, reviewed: Study) -> None:
+    """A worker reads “good”, is delayed, and writes after another one that read the changed verdict “bad”."""
     plant.kill("worker-1", "worker-2", "scheduler")
     [annotation] = reviewed.judge(said("good"))
     project, task_id = reviewed.projects[ProjectKind.PREVIEWS], reviewed.round_tasks()[0].id

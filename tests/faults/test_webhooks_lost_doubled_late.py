@@ -1,4 +1,4 @@
-"""A webhook is a hint: lost, doubled, in another order or much later, what counts is what Label Studio holds."""
+"""Webhooks are hints: lost, duplicated, reordered or late, the state in Label Studio counts."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_in_another_order(plant: Plant, reviewed: Study) -> None:
     assert [(str(row.opinion), row.reasons) for row in reviewed.verdicts()] == [("bad", ["too large"])]
 
 
-def test_told_of_what_was_deleted_since(plant: Plant, reviewed: Study) -> None:
+def test_events_about_deleted_tasks_change_nothing(plant: Plant, reviewed: Study) -> None:
     released = threading.Event()
 
     def late(passing: Passing, forward: Forward) -> Answer | None:

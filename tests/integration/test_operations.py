@@ -49,7 +49,7 @@ ROUND = 6
 
 @dataclass
 class Team:
-    """An installation that was made by the page, and those who use it."""
+    """An installation that was made by following the page, and its users."""
 
     first: Machine
     second: Machine
@@ -60,16 +60,16 @@ class Team:
     bucket: Callable[[], set[str]]
     empty_bucket: Callable[[], None]
     database_url: str
-    #: Label Studio's projects by the name of the desk, once they were asked for
+    #: Label Studio's projects by kind, once they were read
     projects: dict[str, int] = field(default_factory=dict)
 
     def follow(self, chapter: str) -> list[str]:
-        """Run a chapter's blocks in their order, each where it says; what each printed."""
+        """Run a chapter's blocks in order, each on its machine; return their outputs."""
         where = {"first machine": self.first, "second machine": self.second, "once": self.host}
         return [where[place].run(block.text) for block in chapter_of(chapter) for place in block.where]
 
     def status(self) -> dict[str, Any]:
-        """What ``datagen status`` says, without a process for it; no connection is left, which hinders a restore."""
+        """The output of ``datagen status``, without a process; no open connection is left to block a restore."""
         with closing(Database(self.database_url)) as database:
             [study] = describe(database, self.study)
         return study

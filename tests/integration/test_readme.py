@@ -1,4 +1,4 @@
-"""What the documents promise is there: commands with their options, linked files, and what CONTRIBUTING names."""
+"""The documents are true: commands with their options, linked files, and the files that CONTRIBUTING names."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def drawn(file: Path) -> dict[str, Any]:
 
 
 def undrawn(study: Study, project_kind: ProjectKind) -> int:
-    """The one task on which nothing is drawn."""
+    """Return the one task without regions."""
     (task,) = (task for task in study.tasks(project_kind) if not task.annotations)
     return task.id
 
@@ -40,7 +40,7 @@ def newest_decision(study: Study) -> int:
 
 
 def page(study: Study) -> str:
-    """What the newest decision task shows, as HTML."""
+    """Return the HTML of the newest decision task."""
     return str(study.client.task(newest_decision(study)).data["html"])
 
 
@@ -51,8 +51,8 @@ def decide(person: Person, study: Study, action: str) -> None:
 
 
 def predicted(study: Study, task_id: int) -> list[dict[str, Any]]:
-    """The regions that came with a task."""
-    return [one for made in study.client.predictions(task_id) for one in made["result"]]
+    """Return the regions of a task's predictions."""
+    return [result for prediction in study.client.predictions(task_id) for result in prediction["result"]]
 
 
 def label_bounds(study: Study, task_id: int) -> tuple[Point, Point]:

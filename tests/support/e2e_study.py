@@ -33,16 +33,16 @@ class Study:
     database: Database
 
     def tasks(self, kind: ProjectKind) -> list[Task]:
-        """A desk's tasks, oldest first."""
+        """A project's tasks, oldest first."""
         return list(self.client.tasks(self.projects[kind]))
 
     def status(self) -> dict[str, Any]:
-        """What `datagen status` says of it, without a process for every look."""
+        """The output of `datagen status`, without a process for each call."""
         return describe(self.database, self.name)[0]
 
-    def wait(self, condition: Callable[[], bool], what: str) -> None:
+    def wait(self, condition: Callable[[], bool], event: str) -> None:
         """Until it holds."""
         deadline = time.monotonic() + PATIENCE_S
         while not condition():
-            assert time.monotonic() < deadline, f"{what} did not happen in {PATIENCE_S:g} s: {self.status()}"
+            assert time.monotonic() < deadline, f"{event} did not happen in {PATIENCE_S:g} s: {self.status()}"
             time.sleep(0.2)

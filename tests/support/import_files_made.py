@@ -47,7 +47,7 @@ def file(folder: Path, name: str, content: Any, encoding: str = "utf-8") -> Path
 
 
 def read(path: Path, role: Role = Role.CONCEPT) -> Reading:
-    """What ``datagen add`` reads of a path, before any picture is looked for."""
+    """Return the reading of a path by ``datagen add``, before pictures are looked up."""
     reading = Reading()
     if path.is_dir():
         read_folder(path, str(path), role, reading, zipped=False)
@@ -59,15 +59,15 @@ def read(path: Path, role: Role = Role.CONCEPT) -> Reading:
 def boxes(
     reading: Reading, kind: ProjectKind = ProjectKind.CONCEPTS, size: tuple[int, int] = (WIDTH, HEIGHT)
 ) -> list[list[Any]]:
-    """Of each item the regions as (label, x, y, width, height) in whole pixels; the others are told in ``reading``."""
-    found = []
+    """Each item's regions as (label, x, y, width, height) in whole pixels; the others are reported in ``reading``."""
+    regions = []
     for item in reading.items:
         mapped = map_regions(item.draw(*size) if item.draw else None, kind, *size, NAMES)
         for sentence in mapped.problems:
-            reading.tell(item.where, sentence)
+            reading.report(item.where, sentence)
         frames = boxes_of(mapped.results, kind, *size, NAMES.labels)
-        found.append([(label, *(round(n) for n in (b.x, b.y, b.width, b.height))) for label, b in frames])
-    return found
+        regions.append([(label, *(round(n) for n in (b.x, b.y, b.width, b.height))) for label, b in frames])
+    return regions
 
 
 THE_BOX = ("scratch", 20, 20, 60, 40)

@@ -44,16 +44,16 @@ def blocks() -> Iterator[Block]:
     """
     chapter = ""
     text = PAGE.read_text(encoding="utf-8")
-    for found in re.finditer(
+    for match in re.finditer(
         r"^#+ (?P<title>[^\n]*)$|^(?:<!-- (?P<where>[^\n]*) -->\n)?```sh\n(?P<text>.*?)^```$", text, re.M | re.S
     ):
-        if found["title"]:
-            chapter = found["title"]
-        elif not found["where"]:
-            raise ValueError(f"a block in “{chapter}” does not say where it is run:\n{found['text']}")
+        if match["title"]:
+            chapter = match["title"]
+        elif not match["where"]:
+            raise ValueError(f"a block in “{chapter}” does not say where it is run:\n{match['text']}")
         else:
-            where = found["where"].removeprefix("run: ")
-            yield Block(chapter, () if where == NOT_RUN else tuple(where.split(", ")), found["text"])
+            where = match["where"].removeprefix("run: ")
+            yield Block(chapter, () if where == NOT_RUN else tuple(where.split(", ")), match["text"])
 
 
 @dataclass
@@ -63,7 +63,7 @@ class Machine:
     name: str
     root: Path
     processes: Processes
-    #: text of the page → what stands here in its place
+    #: text of the page → its replacement here
     instead: Mapping[str, str]
     #: whether the process of a unit is up, by the unit's name without a number
     ready: Mapping[str, Callable[[], bool]]
@@ -120,7 +120,7 @@ class Machine:
         )
         script = state / "session.sh"
         script.write_text("\n".join(lines) + "\n")
-        told = subprocess.run(
+        completed = subprocess.run(
             ["bash", script],
             env={**_plain_environment(), **self.environment},
             capture_output=True,
@@ -128,8 +128,8 @@ class Machine:
             check=False,
             timeout=300,
         )
-        assert told.returncode == 0, f"on the {self.name}:\n{text}\n{told.stdout}{told.stderr}"
-        return told.stdout
+        assert completed.returncode == 0, f"on the {self.name}:\n{text}\n{completed.stdout}{completed.stderr}"
+        return completed.stdout
 
     # -- systemd's part
 
@@ -137,9 +137,9 @@ class Machine:
         """Do to the units what systemd would."""
         verb, *units = [word for word in words if word != "--now"]
         if verb == "stop":
-            found = [name for name in self.running if any(fnmatch(name, pattern) for pattern in units)]
+            matching = [name for name in self.running if any(fnmatch(name, pattern) for pattern in units)]
             with ThreadPoolExecutor() as together:
-                list(together.map(self.processes.stop, [self.running.pop(unit) for unit in found]))
+                list(together.map(self.processes.stop, [self.running.pop(unit) for unit in matching]))
         elif verb in ("enable", "start"):
             with ThreadPoolExecutor() as together:  # as systemd does
                 self.running.update(zip(units, together.map(self._start, units), strict=True))
@@ -166,6 +166,6 @@ class Machine:
 
 
 def _plain_environment() -> dict[str, str]:
-    """What a shell has that knows nothing of Datagen or of this test."""
+    """The environment of a shell without variables of Datagen or of this test."""
     kept = ("PATH", "HOME", "LANG", "PYTHONPATH", "TMPDIR", "SSL_CERT_FILE")
     return {name: os.environ[name] for name in kept if name in os.environ}

@@ -1,4 +1,4 @@
-"""An installation whose parts are processes that can be killed, with gateways where its traffic can be meddled with.
+"""An installation whose parts are processes that can be killed, with gateways that can change or drop its traffic.
 
 ``datagen worker``, ``datagen scheduler``, ``datagen web`` and Redis run as they do at a user's; what happens to them
 (SIGKILL by their number, lost data, lost and doubled requests) is what each test says. Waits and leases are short, by
@@ -49,12 +49,12 @@ class Plant(Studio):
     running: dict[str, Started] = field(default_factory=dict)
 
     def start(self, *parts: str) -> None:
-        """Start parts and return when they work."""
+        """Start parts and return when they are ready."""
         for part in parts:
             self.running[part] = self._start(part)
 
     def kill(self, *parts: str) -> None:
-        """SIGKILL: no part can do anything about it. Returns when they are gone."""
+        """Kill parts with SIGKILL, and return when they have ended."""
         for part in parts:
             started = self.running.pop(part)
             if self.processes.is_alive(started):
@@ -62,47 +62,47 @@ class Plant(Studio):
             self.processes.stop(started)
 
     def kill_all(self) -> None:
-        """Everything of ours, at once; Redis loses its data."""
+        """Kill all of Datagen's parts at once; Redis loses its data."""
         self.kill(*self.running)
 
     def ensure(self, *parts: str) -> None:
-        """See that these parts run and no others do."""
+        """Start and stop parts until exactly these run."""
         for part in [*self.running]:
             if part not in parts or not self.processes.is_alive(self.running[part]):
                 self.kill(part)
         self.start(*(part for part in parts if part not in self.running))
 
     def ensure_all(self) -> None:
-        """One of each, and a second worker."""
+        """Start one of each part, and a second worker."""
         self.ensure("redis", "web", "scheduler", "worker-1", "worker-2")
 
-    def until(self, condition: Callable[[], bool], what: str, within: float = WITHIN_S) -> None:
+    def until(self, condition: Callable[[], bool], event: str, within: float = WITHIN_S) -> None:
         """Wait for a condition."""
-        wait_until(condition, within, what, every=0.05)
+        wait_until(condition, within, event, every=0.05)
 
     def until_settled(self, within: float = WITHIN_S) -> None:
         """Wait until the running workers have nothing left to do."""
         self.until(lambda: not self.unfinished(), "The end of all work", within)
 
     def undisturbed(self) -> None:
-        """Let all traffic pass again."""
+        """Forward all traffic again."""
         self.to_label_studio.meddler = self.to_web.meddler = untouched
 
     def kill_label_studio(self) -> None:
-        """SIGKILL Label Studio and what it started."""
+        """Kill Label Studio and its descendants."""
         [started] = self._label_studios()
         os.killpg(started.pid, signal.SIGKILL)
         self.processes.stop(started)
 
     def ensure_label_studio(self) -> None:
-        """Start the suite's own again on its data and port, if it is not there."""
+        """Start the suite's Label Studio again on its data and port, if it does not run."""
         if not self.owns_label_studio or any(map(self.processes.is_alive, self._label_studios())):
             return
         folder, port = self.server.kept_token.parent, urlsplit(self.server.url).port
         label_studio_server.start(self.processes, folder, port=port, token=self.server.token)
 
     def _label_studios(self) -> list[Started]:
-        return [one for one in self.processes.noted() if one.name == label_studio_server.NAME]
+        return [process for process in self.processes.noted() if process.name == label_studio_server.NAME]
 
     def _start(self, part: str) -> Started:
         if part == "web":
@@ -111,7 +111,7 @@ class Plant(Studio):
             shutil.rmtree(self.folder / "redis", ignore_errors=True)
             url = urlsplit(self.settings.redis_url)
             redis_server.start(self.processes, self.folder / "redis", port=url.port, password=url.password)
-            return [one for one in self.processes.noted() if one.name == "redis"][-1]
+            return [process for process in self.processes.noted() if process.name == "redis"][-1]
         argv = [sys.executable, "-m", "datagen", part.partition("-")[0]]
         mark = {"worker": self._workers, "scheduler": self._schedulers}[part.partition("-")[0]]
         before = mark()
@@ -141,15 +141,15 @@ def approved(study: Study) -> BatchRow:
 
 
 def assert_nothing_twice_nothing_missing(study: Study) -> None:
-    """Every sample is one row, one task with its label, one picture and one mask that are what was stored."""
+    """Check that every sample is one row, one task with its label, and one stored picture and mask."""
     for project_kind, kind in ((ProjectKind.PREVIEWS, BatchKind.ROUND), (ProjectKind.DATASET, BatchKind.RUN)):
         tasks = Counter(task.data["datagen_key"] for task in study.tasks(project_kind))
         samples: list[SampleRow] = []
         for batch in study.batches(kind):
             if str(batch.state) == "done":
-                made = study.samples_of(batch)
-                assert [row.index for row in made] == list(range(batch.first, batch.first + batch.count))
-                samples += made
+                rows = study.samples_of(batch)
+                assert [row.index for row in rows] == list(range(batch.first, batch.first + batch.count))
+                samples += rows
         assert tasks == Counter(row.key for row in samples), f"twins or holes at {project_kind}"
         ids = {task.data["datagen_key"]: task.id for task in study.tasks(project_kind)}
         for row in samples:
@@ -162,11 +162,11 @@ def assert_nothing_twice_nothing_missing(study: Study) -> None:
 
 
 def ready(plant: Plant) -> dict[str, bool]:
-    """What the web process says of the parts."""
+    """Return the state of the parts from the web process."""
     parts: dict[str, bool] = httpx.get(f"{plant.to_web.url}/ready", timeout=10).json()["parts"]
     return parts
 
 
 def queues_of(redis_url: str) -> Queues:
-    """The queues as a test looks at them."""
+    """The queues, for a test to read."""
     return Queues(connect(redis_url))

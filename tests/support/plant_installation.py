@@ -57,7 +57,7 @@ def installation(label_studio: Server, processes: Processes, folder: Path, **set
         folder=folder,
         to_label_studio=to_label_studio,
         to_web=to_web,
-        owns_label_studio=any(one.name == label_studio_server.NAME for one in processes.noted()),
+        owns_label_studio=any(process.name == label_studio_server.NAME for process in processes.noted()),
     )
     plant.ensure_all()
     yield plant

@@ -40,15 +40,15 @@ def read_all(line: socket.socket) -> bytes:
 
 def answers(data: bytes) -> list[Answer]:
     """The answers in these bytes; each has a length."""
-    found = []
+    answers = []
     while data:
         head, _, data = data.partition(b"\r\n\r\n")
         first, *lines = head.decode("latin-1").split("\r\n")
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
         length = int(headers.get("content-length", 0))
-        found.append(Answer(int(first.split()[1]), headers, data[:length]))
+        answers.append(Answer(int(first.split()[1]), headers, data[:length]))
         data = data[length:]
-    return found
+    return answers
 
 
 def post(path: str, body: bytes, *headers: str) -> bytes:

@@ -17,7 +17,7 @@ class Delivery:
 
 @dataclass
 class Receiver:
-    """What stands where our web process will: it answers Label Studio, and keeps what came."""
+    """A server in place of the web process: it answers Label Studio, and stores the requests."""
 
     url: str = ""
     deliveries: list[Delivery] = field(default_factory=list)

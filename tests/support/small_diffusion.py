@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-#: What a CPU can paint while somebody waits.
+#: Small enough for a CPU to render in seconds.
 SMALL = {
     "resolution": 32,
     "steps": 3,

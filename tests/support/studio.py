@@ -1,4 +1,4 @@
-"""A whole studio of real parts: Label Studio, Redis, rows, image store, the web process, and a worker to hand.
+"""A whole installation of real parts: Label Studio, Redis, database, image store, web process, and a worker.
 
 For the tests of workflow, jobs, web and the command line; the fixtures are in ``studio_fixtures``. One web process
 serves all of them; each test has studies of its own. The worker is RQ's own, run in this process until a condition
@@ -72,11 +72,11 @@ WIDTH, HEIGHT = 128, 96
 ROUND, SHARD = 3, 2
 #: Waiting for anything longer than this is a failure.
 PATIENCE_S = 60.0
-#: No study has this project, so that nothing follows from what is told of it.
-NOBODYS_PROJECT = 2**40
+#: No study has this project, so that its events change nothing.
+UNKNOWN_PROJECT = 2**40
 
 
-# -- pictures and what is drawn on them
+# -- pictures and annotations
 
 
 def plate(seed: int, *, pit: tuple[int, int] | None = None) -> np.ndarray:
@@ -156,7 +156,7 @@ def good_inputs(count: int = 6) -> dict[Role, list[tuple[str, bytes, list[dict[s
 
 @dataclass(kw_only=True)
 class Studio:
-    """The parts of one installation, and the hands of people and workers in it."""
+    """The parts of one installation, with the actions of people and workers."""
 
     server: Server
     settings: Settings
@@ -175,9 +175,9 @@ class Studio:
     # people
 
     def open_study(self, *, inputs: bool = True, labels: Sequence[str] = ("pit",), preview_size: int = ROUND) -> Study:
-        """A study of one's own; with ``inputs`` it has just enough of each."""
+        """Open a study for this test; with ``inputs`` it has the minimum of each kind."""
         name = f"wf {uuid.uuid4().hex[:10]}"
-        made = open_study(
+        opened = open_study(
             self.services,
             name,
             labels,
@@ -186,17 +186,17 @@ class Studio:
             preview_size=preview_size,
         )
         self.opened.append(name)
-        assert made.problems == []
+        assert opened.problems == []
         with self.services.database.read() as session:
             study_id = session.scalars(select(StudyRow.id).where(StudyRow.name == name)).one()
-        study = Study(studio=self, id=study_id, name=name, projects=made.projects)
+        study = Study(studio=self, id=study_id, name=name, projects=opened.projects)
         if inputs:
             for role, given in good_inputs().items():
                 study.give(role, given)
         return study
 
     def addresses(self, project_id: int, files: Sequence[tuple[str, bytes]]) -> list[str]:
-        """Where Label Studio holds these files; each is uploaded once."""
+        """Return the addresses of these files in Label Studio; each file is uploaded once."""
         new = list(dict.fromkeys((name, data) for name, data in files if data not in self.uploaded))
         self.uploaded |= zip((data for _, data in new), self.client.upload(project_id, new), strict=True)
         return [self.uploaded[data] for _, data in files]
@@ -206,43 +206,43 @@ class Studio:
     def work(self, *queues: str) -> None:
         """Run every job that waits now (only in ``queues``, if given), and those that they queue, as a worker.
 
-        The web process rings a moment after it has stored an event; whatever is stored is knocked for here.
+        The web process enqueues a job a moment after it has stored an event; here a recovery scan enqueues it at once.
         """
         sweep(self.services.database, self.queues)
         with self.as_process():
             run_worker(self.settings.redis_url, queues or ALL_QUEUES, burst=True)
 
-    def work_until(self, condition: Callable[[], bool], what: str) -> None:
-        """Work, sweeping as the scheduler does, until ``condition()`` holds."""
+    def work_until(self, condition: Callable[[], bool], event: str) -> None:
+        """Work, with recovery scans as the scheduler's, until ``condition()`` holds."""
 
         def worked() -> bool:
             self.work()
             return condition()
 
-        wait_until(worked, PATIENCE_S, what, every=0.02)
+        wait_until(worked, PATIENCE_S, event, every=0.02)
 
     def settle(self) -> None:
-        """Work until nothing is left to do: no event, no shard, nothing to tell."""
+        """Work until nothing is left to do: no event, no shard, no outbox row."""
         self.work_until(lambda: not self.unfinished(), "the end of all work")
 
-    def hear_out(self) -> None:
-        """Return when the web process has rung for all it was told so far: nothing of it can come later."""
-        last = {"action": "PROJECT_UPDATED", "project": {"id": NOBODYS_PROJECT, "updated_at": uuid.uuid4().hex}}
+    def drain_notifier(self) -> None:
+        """Return when the web process has enqueued a job for every event received so far."""
+        last = {"action": "PROJECT_UPDATED", "project": {"id": UNKNOWN_PROJECT, "updated_at": uuid.uuid4().hex}}
         self.post_webhook(json.dumps(last).encode()).raise_for_status()
         with self.rows() as session:
             row_id = session.scalars(select(InboxRow.id).order_by(InboxRow.id.desc()).limit(1)).one()
         request = JobRequest(JobKind.EVENT, row_id)
 
-        def was_rung() -> bool:
+        def was_enqueued() -> bool:
             if request in self.queues.queued():
                 return True
             with self.rows() as session:  # a worker that runs beside the tests may have taken it from the queue
                 return session.get_one(InboxRow, row_id).state == WorkState.DONE
 
-        wait_until(was_rung, PATIENCE_S, "The ring for the last event", every=0.02)
+        wait_until(was_enqueued, PATIENCE_S, "The job of the last event", every=0.02)
 
     def unfinished(self) -> int:
-        """How many rows wait or run."""
+        """Return the number of rows that wait or run."""
         waiting = (WorkState.PENDING, WorkState.RUNNING)
         with self.services.database.read() as session:
             rows = [
@@ -254,7 +254,7 @@ class Studio:
             return len(rows) + len(session.scalars(unread).all())
 
     def replay(self, event: InboxRow) -> None:
-        """Handle an event again, as after a crash between acting and marking it done: its lease ended."""
+        """Handle an event again, as after a crash between its transaction and its end: the lease has expired."""
         with self.services.database.write() as session:
             row = session.get_one(InboxRow, event.id)
             row.state, row.due_at = WorkState.RUNNING, now()
@@ -264,7 +264,7 @@ class Studio:
 
     @contextmanager
     def as_process(self) -> Iterator[None]:
-        """This test process as one of the product's: RQ's jobs find the settings in the environment."""
+        """Run the block with the product's environment, from which RQ's jobs read the settings."""
         with pytest.MonkeyPatch.context() as patch:
             for name in [*os.environ]:
                 if name.startswith(("DATAGEN_", "LABEL_STUDIO_", "BASIC_AUTH_")):
@@ -293,7 +293,7 @@ class Studio:
 
 @dataclass(kw_only=True)
 class Study:
-    """One study, as people and workers meet it."""
+    """One study, with the actions of people and workers."""
 
     studio: Studio
     id: int
@@ -301,7 +301,7 @@ class Study:
     projects: dict[ProjectKind, int]
 
     def give(self, role: Role, given: Sequence[tuple[str, bytes, list[dict[str, Any]]]]) -> list[int]:
-        """Inputs with what is drawn on them, as imported tasks; their ids."""
+        """Import inputs with their annotations as tasks; return their ids."""
         project_kind = {
             Role.CONCEPT: ProjectKind.CONCEPTS,
             Role.CANVAS: ProjectKind.CANVASES,
@@ -317,13 +317,13 @@ class Study:
             )
             for url, (name, _, drawn) in zip(urls, given, strict=True)
         ]
-        made = task_publisher.ensure_tasks(self.studio.client, project, f"given-{uuid.uuid4().hex[:8]}", drafts)
-        return [made[draft.key] for draft in drafts]
+        task_ids = task_publisher.ensure_tasks(self.studio.client, project, f"given-{uuid.uuid4().hex[:8]}", drafts)
+        return [task_ids[draft.key] for draft in drafts]
 
     # what people see
 
     def tasks(self, project_kind: ProjectKind) -> list[Task]:
-        """The tasks of a desk, as Label Studio holds them."""
+        """The tasks of a project, as Label Studio holds them."""
         return list(self.studio.client.tasks(self.projects[project_kind]))
 
     def decision_tasks(self) -> list[Task]:
@@ -331,14 +331,14 @@ class Study:
         return self.tasks(ProjectKind.DECISIONS)
 
     def page(self, number: int = -1) -> str:
-        """What a decision task (by default the newest) shows."""
+        """The page of a decision task, by default the newest."""
         return str(self.decision_tasks()[number].data["html"])
 
     def counts(self) -> dict[str, int]:
         """The verdicts of the newest round, as the decision task counts them."""
-        found = re.findall(r"<b>(\d+)</b> (good|bad|still to review)", self.page())
-        assert len(found) == 3, self.page()
-        return {head: int(count) for count, head in found}
+        counts = re.findall(r"<b>(\d+)</b> (good|bad|still to review)", self.page())
+        assert len(counts) == 3, self.page()
+        return {head: int(count) for count, head in counts}
 
     # what people do
 
@@ -356,7 +356,7 @@ class Study:
         ]
 
     def copy(self, project_kind: ProjectKind, *task_ids: int, said: bool = True) -> list[int]:
-        """Export these tasks of a desk and import them again, as people do; the copies' ids, in order.
+        """Export these tasks of a project and import them again, as people do; return the copies' ids, in order.
 
         ``said``: with their annotations.
         """
@@ -370,7 +370,7 @@ class Study:
         return self.studio.client.import_tasks(self.projects[project_kind], drafts)
 
     def remove_duplicates(self, project_kind: ProjectKind) -> None:
-        """The Data Manager's “Remove Duplicated Tasks”, for all tasks of a desk."""
+        """Run the Data Manager's “Remove Duplicated Tasks” on all tasks of a project."""
         project = self.projects[project_kind]
         httpx.post(
             f"{self.studio.server.url}/api/dm/actions/",
@@ -387,7 +387,7 @@ class Study:
         httpx.patch(url, json=fields, headers=headers, timeout=30).raise_for_status()
 
     def review(self) -> SpecRow:
-        """See that a fresh round is under review, wherever the study stands; its version."""
+        """Bring the study to a fresh round under review, from any state; return its version."""
         if self.row().state in (StudyState.PREVIEWING, StudyState.GENERATING):
             self.act(StudyEvent.CANCEL)
         self.act(StudyEvent.BUILD_PREVIEW)
@@ -421,8 +421,8 @@ class Study:
     def batches(self, kind: BatchKind | None = None) -> list[BatchRow]:
         """Its rounds and runs, oldest first."""
         with self.studio.rows() as session:
-            found = session.scalars(select(BatchRow).where(BatchRow.study_id == self.id).order_by(BatchRow.id))
-            return [batch for batch in found if kind is None or batch.kind == kind]
+            batches = session.scalars(select(BatchRow).where(BatchRow.study_id == self.id).order_by(BatchRow.id))
+            return [batch for batch in batches if kind is None or batch.kind == kind]
 
     def samples_of(self, batch: BatchRow) -> list[SampleRow]:
         """A round's or run's samples, in the order of index."""
@@ -452,19 +452,19 @@ class Study:
             return list(session.scalars(query))
 
     def audit(self) -> list[str]:
-        """Who did what, oldest first."""
+        """The audit lines, oldest first."""
         with self.studio.rows() as session:
             rows = session.scalars(select(AuditRow).where(AuditRow.study == self.name).order_by(AuditRow.id))
             return [f"{row.who}: {row.what}" for row in rows]
 
     def events(self, project_kind: ProjectKind) -> list[InboxRow]:
-        """What Label Studio told of a desk, oldest first."""
+        """The events of a project, oldest first."""
         with self.studio.rows() as session:
             query = select(InboxRow).where(InboxRow.project_id == self.projects[project_kind]).order_by(InboxRow.id)
             return list(session.scalars(query))
 
     def shown(self) -> str:
-        """What the newest decision point has to show, told or not."""
+        """The data of the newest decision point, published or not."""
         with self.studio.rows() as session:
             newest = session.scalars(
                 select(DecisionRow).where(DecisionRow.study_id == self.id).order_by(DecisionRow.number.desc()).limit(1)
@@ -480,7 +480,7 @@ class Study:
         )
 
     def outbox(self) -> list[OutboxRow]:
-        """What Label Studio is to be told."""
+        """The outbox rows."""
         with self.studio.rows() as session:
             return list(session.scalars(select(OutboxRow).where(OutboxRow.study_id == self.id).order_by(OutboxRow.id)))
 

@@ -33,7 +33,7 @@ def studio_environment(
         "REDIS_URL": redis_url.rpartition("/")[0] + "/5",
         "PORT": str(free_port()),
         "DATAGEN_DATA_DIR": str(tmp_path_factory.mktemp("studio")),
-        # short, so that the last look after a telling that took several tries comes within a test's patience
+        # short, so that the last check after publishing with several attempts happens within a test's time limit
         "DATAGEN_LEASE_SECONDS": "3",
         "DATAGEN_SHARD_SIZE": str(SHARD),
         "DATAGEN_PREVIEW_SIZE": str(ROUND),
@@ -53,7 +53,7 @@ def whole_studio(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Studio]:
     settings = settings_of(studio_environment)
-    end_process()  # whatever another test made of its own settings
+    end_process()  # drop what another test built from its own settings
     queues = Queues(Redis.from_url(settings.redis_url))
     install(settings)
     services = bootstrap.build_services(settings, queues.enqueue)
@@ -93,13 +93,13 @@ def alive(whole_studio: Studio, processes: Processes, tmp_path_factory: pytest.T
         for part, key in (("worker", "rq:worker:*"), ("scheduler", "rq:cron*"))
     ]
     yield
-    for one in started:
-        processes.stop(one)
+    for process in started:
+        processes.stop(process)
 
 
 @pytest.fixture(scope="module")
 def _of_this_module(whole_studio: Studio) -> Studio:
-    """The studio, in which no study of another module is looked after any more: the reconciler asks about each."""
+    """The studio without the studies of other modules, which the reconciler would read too."""
     with whole_studio.services.database.write() as session:
         session.execute(delete(ProjectRow))
     return whole_studio
@@ -107,13 +107,13 @@ def _of_this_module(whole_studio: Studio) -> Studio:
 
 @pytest.fixture
 def studio(_of_this_module: Studio) -> Studio:
-    """The studio, with nothing left to do from the test before."""
+    """The studio, without unfinished work of the test before."""
     _leave_nothing(_of_this_module)
     return _of_this_module
 
 
 def _leave_nothing(whole_studio: Studio) -> None:
-    whole_studio.hear_out()
+    whole_studio.drain_notifier()
     with whole_studio.services.database.write() as session:
         # what a failed test left behind is not this test's business
         for kind in (InboxRow, OutboxRow, ShardRow):

@@ -18,14 +18,14 @@ HEIGHT, WIDTH = 96, 128
 
 
 class Shelf:
-    """Pictures by their digest, and how often each was asked for."""
+    """Pictures by their digest, with the number of loads of each."""
 
     def __init__(self) -> None:
         self.pictures = {}
         self.loads = Counter()
 
     def add(self, picture, name):
-        picture.setflags(write=False)  # whoever writes into an input is found out
+        picture.setflags(write=False)  # writing into an input raises an error
         digest = hashlib.sha256(picture.tobytes() + name.encode()).hexdigest()
         self.pictures[digest] = picture
         return ImageRef(digest=digest, width=picture.shape[1], height=picture.shape[0], name=name)
@@ -57,7 +57,7 @@ def as_kind(tones, kind):
 
 
 def with_disc(picture, x, y, radius, tone=30):
-    """A copy of the picture with a disc, and the disc's true mask."""
+    """Return a copy of the picture with a disc, and the disc's true mask."""
     mask = np.zeros(picture.shape[:2], np.uint8)
     cv2.circle(mask, (x, y), radius, 1, -1)
     copy = picture.copy()

@@ -1,93 +1,45 @@
-"""The house's plan, as a test: which room may import which. An arrow that runs the other way fails here, by name."""
+"""The table of rooms, as a test: which room may import which. An import against it fails here, by name."""
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-import datagen
-
-ROOT = Path(datagen.__file__).parent
-
-#: Room → the rooms that it may import beside itself and `errors`; None: all.
-MAY_IMPORT = {
-    "domain": set(),
-    "imaging": {"domain"},
-    "synthesis": {"domain", "imaging"},
-    "learning": {"domain", "synthesis"},
-    "evaluation": {"domain", "imaging", "synthesis"},
-    "export": {"domain", "imaging"},
-    "store": {"domain"},
-    "label_studio": {"domain", "store"},
-    "workflow": {"domain", "imaging", "synthesis", "learning", "evaluation", "export", "store", "label_studio"},
-    "queue": {"domain", "synthesis", "store", "label_studio", "workflow"},
-    "entrypoints": {"domain", "imaging", "synthesis", "store", "label_studio", "workflow", "queue", "settings"},
-    "operations": {
-        "domain",
-        "imaging",
-        "synthesis",
-        "store",
-        "label_studio",
-        "workflow",
-        "queue",
-        "entrypoints",
-        "settings",
-    },
-    "web": {"domain", "imaging", "store", "label_studio", "workflow", "queue", "entrypoints", "operations", "settings"},
-    "cli": None,
-    "__main__": None,
-    "errors": set(),
-    "settings": {"domain"},
-}
+from import_graph import Module, modules, room_of
+from rooms import MAY_IMPORT
 
 #: Rooms that run with no GPU, no weights and without their packages installed; only these modules may import them.
 HEAVY = {"torch", "diffusers", "transformers", "peft", "accelerate", "safetensors"}
 MAY_BE_HEAVY = "datagen.synthesis.diffusion"
 
 
-def modules() -> Iterator[tuple[str, Path]]:
-    for path in sorted(ROOT.rglob("*.py")):
-        parts = path.relative_to(ROOT).with_suffix("").parts
-        yield ".".join(["datagen", *(part for part in parts if part != "__init__")]), path
-
-
-def imported(path: Path, name: str) -> Iterator[tuple[int, str]]:
-    """Every module that a file imports, wherever in it, with the line; relative imports made absolute."""
-    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from ((node.lineno, alias.name) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
-            source = ".".join([*base, *([node.module] if node.module else [])])
-            yield node.lineno, source
-            # “from datagen import workflow” imports the room by a name
-            yield from ((node.lineno, f"{source}.{alias.name}") for alias in node.names if source == "datagen")
-
-
-def room_of(name: str) -> str:
-    return name.split(".")[1] if name.count(".") else ""
-
-
 def arrows() -> Iterator[tuple[str, int, str, str]]:
-    """(module, line, its room, the imported room) of every import of ours."""
-    rooms = {room_of(name) for name, _ in modules()} - {""}
-    for name, path in modules():
-        for line, target in imported(path, name):
-            if target.split(".")[0] == "datagen" and room_of(target) in rooms:
-                yield name, line, room_of(name), room_of(target)
+    """(module, line, its room, the imported room) of every import of Datagen's modules."""
+    for name, module in modules().items():
+        for found in module.imports():
+            if found.module in modules() and room_of(found.module):
+                yield name, found.line, room_of(name), room_of(found.module)
 
 
-def test_every_room_has_a_line_in_the_plan() -> None:
-    rooms = {room_of(name) for name, _ in modules()} - {""}
+def imports_of(packages: set[str], importers: Iterator[Module]) -> list[str]:
+    """A line for each import of one of these top-level packages."""
+    return [
+        f"{module.name}:{found.line} imports {found.module}"
+        for module in importers
+        for found in module.imports()
+        if found.module.split(".")[0] in packages
+    ]
+
+
+def test_every_room_has_a_line_in_the_table() -> None:
+    rooms = {room_of(name) for name in modules()} - {""}
     assert rooms <= set(MAY_IMPORT), f"new rooms need a line in the table: {rooms - set(MAY_IMPORT)}"
 
 
 @pytest.mark.parametrize("room", MAY_IMPORT)
-def test_arrows_run_one_way(room: str) -> None:
+def test_rooms_import_only_what_the_table_permits(room: str) -> None:
     allowed = MAY_IMPORT[room]
     if allowed is None:
         return
@@ -99,7 +51,7 @@ def test_arrows_run_one_way(room: str) -> None:
     assert not wrong, f"{room} may import {sorted(allowed) or 'nothing'} and errors:\n" + "\n".join(wrong)
 
 
-def test_an_arrow_is_seen_however_it_is_written(tmp_path: Path) -> None:
+def test_import_is_found_however_it_is_written(tmp_path: Path) -> None:
     path = tmp_path / "seen.py"
     path.write_text(
         "import datagen.web.app\n"
@@ -108,47 +60,37 @@ def test_an_arrow_is_seen_however_it_is_written(tmp_path: Path) -> None:
         "def later():\n"
         "    from datagen.store.tables import SampleRow\n"
     )
-    found = {room_of(target) for _, target in imported(path, "datagen.domain.seen")} - {""}
-    assert found == {"web", "workflow", "queue", "store"}
+    found = Module("datagen.domain.seen", path).imports()
+    assert {room_of(imported.module) for imported in found} == {"web", "workflow", "queue", "store"}
 
 
-def test_the_plan_has_no_circle() -> None:
-    above = {room: allowed for room, allowed in MAY_IMPORT.items() if allowed is not None}
-    while above:
-        grounded = {room for room, allowed in above.items() if not allowed & set(above)}
-        assert grounded, f"these rooms import each other in a circle: {sorted(above)}"
-        above = {room: allowed for room, allowed in above.items() if room not in grounded}
+def test_rooms_form_no_circle() -> None:
+    left = {room: allowed for room, allowed in MAY_IMPORT.items() if allowed is not None}
+    while left:
+        without_imports = {room for room, allowed in left.items() if not allowed & set(left)}
+        assert without_imports, f"these rooms import each other in a circle: {sorted(left)}"
+        left = {room: allowed for room, allowed in left.items() if room not in without_imports}
 
 
 def test_only_the_diffusion_engine_imports_torch() -> None:
-    wrong = [
-        f"{name}:{line} imports {target}"
-        for name, path in modules()
-        for line, target in imported(path, name)
-        if target.split(".")[0] in HEAVY and not name.startswith(MAY_BE_HEAVY)
-    ]
-    assert not wrong, "torch and its kin are an extra:\n" + "\n".join(wrong)
+    importers = (module for name, module in modules().items() if not name.startswith(MAY_BE_HEAVY))
+    wrong = imports_of(HEAVY, importers)
+    assert not wrong, "torch and the packages around it are an extra:\n" + "\n".join(wrong)
 
 
-def test_nothing_of_the_default_path_imports_the_diffusion_engine() -> None:
-    """It is found by its entry point; who imports it directly pulls torch into the web process."""
+def test_nothing_outside_the_diffusion_engine_imports_it() -> None:
+    """It is loaded by its entry point; a direct import would pull torch into the web process."""
     wrong = [
-        f"{name}:{line} imports {target}"
-        for name, path in modules()
-        for line, target in imported(path, name)
-        if target.startswith(MAY_BE_HEAVY) and not name.startswith(MAY_BE_HEAVY)
+        f"{name}:{found.line} imports {found.module}"
+        for name, module in modules().items()
+        for found in module.imports()
+        if found.module.startswith(MAY_BE_HEAVY) and not name.startswith(MAY_BE_HEAVY)
     ]
     assert not wrong, "\n".join(wrong)
 
 
 @pytest.mark.parametrize("room", ["domain", "imaging", "synthesis", "learning", "evaluation", "export"])
-def test_pure_rooms_know_no_server_queue_or_database(room: str) -> None:
+def test_pure_rooms_import_no_server_queue_or_database(room: str) -> None:
     outside = {"flask", "rq", "redis", "sqlalchemy", "label_studio_sdk", "httpx", "requests", "fsspec", "structlog"}
-    wrong = [
-        f"{name}:{line} imports {target}"
-        for name, path in modules()
-        if room_of(name) == room
-        for line, target in imported(path, name)
-        if target.split(".")[0] in outside
-    ]
+    wrong = imports_of(outside, (module for name, module in modules().items() if room_of(name) == room))
     assert not wrong, "\n".join(wrong)

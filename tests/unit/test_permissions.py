@@ -1,4 +1,4 @@
-"""What is written on disk is its owner's alone, whatever the umask it was started with."""
+"""Written files are accessible to their owner alone, whatever the umask of the process."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def mode_of(path: Path) -> int:
 
 
 def opened(data: Path) -> list[Path]:
-    """A data folder as an older release, or somebody's hand, left it: open to all readers."""
+    """A data folder that an older release or a user left readable for everyone."""
     assert run(data, "migrate").returncode == 0
     (data / "secrets").mkdir(exist_ok=True)
     (data / "secrets" / "signing_key").write_text("x\n")
@@ -65,7 +65,7 @@ def test_data_folder_that_was_open_is_closed_with_all_that_is_in_it(tmp_path: Pa
     assert "Closed to others" not in run(tmp_path / "data", "migrate").stderr
 
 
-def test_in_a_folder_with_other_things_only_what_is_ours_is_closed(tmp_path: Path) -> None:
+def test_in_a_folder_with_other_files_only_datagens_are_closed(tmp_path: Path) -> None:
     data = tmp_path / "data"
     kept = opened(data)
     (data / "notes.txt").touch(mode=0o644)

@@ -1,4 +1,4 @@
-"""Settings: what the environment may say, what is refused, and that the README tells all of it."""
+"""Settings: which values are accepted and refused, and that the README lists all of them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def made(tmp_path: Path, **given: object) -> Settings:
     return Settings(_env_file=None, **{"data_dir": tmp_path / "data", **given})
 
 
-def test_the_readme_tells_every_setting_as_it_is() -> None:
+def test_table_of_the_readme_is_up_to_date() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert with_table(readme) == readme, "run: PYTHONPATH=scripts python -m stage.settings_table"
 
@@ -29,11 +29,13 @@ def test_the_readme_tells_every_setting_as_it_is() -> None:
 def test_the_table_has_a_described_row_for_every_setting() -> None:
     rows = settings_table().splitlines()[2:]
     assert len(rows) == len(Settings.model_fields)
-    assert "| `LABEL_STUDIO_URL` | `http://localhost:8080` | Where this process reaches Label Studio. |" in rows
+    assert (
+        "| `LABEL_STUDIO_URL` | `http://localhost:8080` | Address at which this process reaches Label Studio. |" in rows
+    )
     assert all(len(row.split("|")[3].strip()) > 10 for row in rows)
 
 
-def test_a_readme_without_the_markers_is_told_so() -> None:
+def test_readme_without_the_markers_is_refused() -> None:
     with pytest.raises(ValueError, match="lacks the markers"):
         with_table("# Datagen")
 
@@ -60,7 +62,7 @@ def test_a_wrong_value_is_refused_with_the_variables_name(
     assert [error["loc"] for error in refused.value.errors()] == [(variable,)]
 
 
-def test_an_engine_that_nobody_set_is_not_taken_for_a_choice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_default_engine_is_not_taken_for_a_choice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DATAGEN_ENGINE", raising=False)
     assert (made(tmp_path).engine, made(tmp_path).chosen_engine) == ("composite", None)
     (tmp_path / ".env").write_text("DATAGEN_ENGINE=composite\n")
@@ -177,7 +179,7 @@ def test_too_short_secret_in_the_data_folder_is_refused_with_the_fix(
 def test_a_missing_secret_names_its_variable_and_its_file_and_is_not_made(
     read: str, variable: str, file: str, tmp_path: Path
 ) -> None:
-    """A worker that lacked the signing key made one of its own, and nobody could open its pictures."""
+    """A worker without the signing key created another one, and its links were refused."""
     with pytest.raises(SecretProblem) as problem:
         getattr(made(tmp_path), read)
     assert variable in str(problem.value)
@@ -228,7 +230,7 @@ def test_of_several_signing_keys_the_last_one_is_the_newest(tmp_path: Path) -> N
     assert made(tmp_path, signing_keys_given=given).signing_keys == tuple(given.encode().split())
 
 
-def test_every_secret_is_known_to_those_who_keep_it_out_of_logs(tmp_path: Path) -> None:
+def test_every_secret_is_registered_for_redaction(tmp_path: Path) -> None:
     settings = made(
         tmp_path,
         label_studio_api_key="key-1",

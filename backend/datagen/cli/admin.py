@@ -13,7 +13,7 @@ from datagen.entrypoints.bootstrap import settings
 
 
 def migrate() -> None:
-    """Move the database's schema forward."""
+    """Upgrade the database's schema."""
     from datagen.store.database import Database
 
     with report_errors():
@@ -21,10 +21,12 @@ def migrate() -> None:
 
 
 def secrets(
-    action: Annotated[str, typer.Argument(help="accept: make this machine's secrets and image store the right ones.")],
+    action: Annotated[
+        str, typer.Argument(help="accept: register this machine's secrets and image store for the installation.")
+    ],
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Make this machine's secrets and image store the installation's; other machines must then have them too."""
+    """Register this machine's secrets and image store; other machines then need the same ones."""
     from datagen.entrypoints.installation import accept
 
     if action != "accept":
@@ -42,7 +44,7 @@ def secrets(
 
 
 def backup(path: Annotated[Path, typer.Argument(help="The zip file to write.")]) -> None:
-    """Write every row to a file, while everything runs. Copy the image store's folder or bucket beside it."""
+    """Write every row to a file, during operation. Copy the image store's folder or bucket as well."""
     from datagen.store.backup import back_up
     from datagen.store.database import Database
 
@@ -66,7 +68,7 @@ def restore(path: Annotated[Path, typer.Argument(help="A file that “datagen ba
 def doctor(
     study: Annotated[str | None, typer.Option(help="Check this study's projects and webhooks too.")] = None,
 ) -> None:
-    """Check every part and name what is wrong and how to mend it."""
+    """Check every part, and name each fault with its fix."""
     from datagen.operations.diagnostics.examine import examine
 
     good = True

@@ -33,12 +33,13 @@ def approve(
     name: Study,
     count: Annotated[int, typer.Option(help="How many images to generate, 1 to 1,000,000.")],
     run_name: Annotated[str, typer.Option("--name", help="The run's name.")] = "",
-    note: Annotated[str, typer.Option(help="A note that is kept with it.")] = "",
+    note: Annotated[str, typer.Option(help="A note that is stored with the decision.")] = "",
     confirm: Annotated[
-        bool, typer.Option("--confirm", "--yes", help="Confirm what has to be confirmed, such as a very large run.")
+        bool,
+        typer.Option("--confirm", "--yes", help="Confirm a run that needs a confirmation, such as a very large one."),
     ] = False,
 ) -> None:
-    """Accept the version under review and generate the bulk."""
+    """Accept the version under review and generate its images."""
     decision = Decision(
         action=StudyEvent.APPROVE, count=count, name=plain(run_name), note=plain(note), confirmed=confirm
     )
@@ -46,7 +47,7 @@ def approve(
 
 
 def cancel(name: Study) -> None:
-    """Cancel the round or run under way; what is finished is kept."""
+    """Cancel the current round or run; finished images are kept."""
     _decide(name, Decision(action=StudyEvent.CANCEL))
 
 

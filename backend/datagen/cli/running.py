@@ -46,11 +46,11 @@ def web() -> None:
 
 
 def worker(
-    queue: Annotated[list[str] | None, typer.Option(help="Serve this queue alone; may be repeated.")] = None,
+    queue: Annotated[list[str] | None, typer.Option(help="Serve only this queue; may be repeated.")] = None,
     gpu: Annotated[bool, typer.Option("--gpu", help="Render for engines that need a GPU: a process for each.")] = False,
     device: Annotated[str | None, typer.Option(hidden=True, help="The one GPU of this process.")] = None,
 ) -> None:
-    """Run one worker; with --gpu one for each GPU of this machine."""
+    """Run one worker; with --gpu, one for each GPU of this machine."""
     from datagen.operations.parent_watch import stop_when_cut
     from datagen.operations.supervisor import INNER_STOP_SECONDS, gpu_commands, supervise
     from datagen.queue.gpu_availability import log_problems, tell_problems
@@ -89,7 +89,7 @@ def worker(
 
 
 def scheduler() -> None:
-    """Run what runs by the clock."""
+    """Run the scheduler of the periodic jobs."""
     from datagen.entrypoints.scheduler import run_scheduler
     from datagen.operations.parent_watch import stop_when_cut
 

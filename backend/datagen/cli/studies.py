@@ -22,43 +22,43 @@ if TYPE_CHECKING:
 #: Number of items shown for each reason; ``--json`` shows all.
 EXAMPLES = 3
 #: Number of notes shown; ``--json`` shows all.
-MOST_NOTES = 20
+MAX_NOTES = 20
 
 
 def provision(
     name: Study,
-    label: Annotated[list[str] | None, typer.Option(help="What the thing is called; may be repeated.")] = None,
+    label: Annotated[list[str] | None, typer.Option(help="A label of the concept; may be repeated.")] = None,
     engine: Annotated[
         str | None,
-        typer.Option(help="What new versions are made with; by default DATAGEN_ENGINE if it is set, else as it was."),
+        typer.Option(help="Engine of new versions; by default DATAGEN_ENGINE if it is set, otherwise unchanged."),
     ] = None,
     confirm_above: Annotated[
         int | None,
-        typer.Option(min=0, help="A run of more images has to be confirmed; 10,000 where it was never given."),
+        typer.Option(min=0, help="A run of more images has to be confirmed; 10,000 if it was never set."),
     ] = None,
     least_judged: Annotated[
         float | None,
-        typer.Option(
-            min=0, max=1, help="Approving a round of which a smaller share was judged has to be confirmed; 0.5."
-        ),
+        typer.Option(min=0, max=1, help="Approving a round with a smaller share of verdicts has to be confirmed; 0.5."),
     ] = None,
     least_good: Annotated[
         float | None,
-        typer.Option(min=0, max=1, help="… and one with a smaller share of good verdicts; 0.5."),
+        typer.Option(
+            min=0, max=1, help="Approving a round with a smaller share of good verdicts has to be confirmed; 0.5."
+        ),
     ] = None,
     annotate_up_to: Annotated[
         int | None,
         typer.Option(
             min=0,
-            help="Runs of up to so many images get annotations in Label Studio, which its own export takes; 10,000.",
+            help="Runs of up to this many images get annotations in Label Studio, for its own export; 10,000.",
         ),
     ] = None,
     new_secret: Annotated[
-        bool, typer.Option("--new-secret", help="Give its webhooks another secret: the one they have leaked.")
+        bool, typer.Option("--new-secret", help="Replace the secret of its webhooks, after a leak.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make a study's Label Studio projects, or mend what is missing of them."""
+    """Create a study's Label Studio projects, or restore missing parts of them."""
     from datagen.workflow.studies.open import open_study
     from datagen.workflow.study_options import StudyOptions
 
@@ -104,23 +104,23 @@ def provision(
 
 def add(
     name: Study,
-    role: Annotated[Role, typer.Argument(help="What the images are for.")],
+    role: Annotated[Role, typer.Argument(help="Role of the images.")],
     path: Annotated[
         Path | None,
         typer.Argument(help="A folder of images, or an export (Label Studio, COCO, VOC, YOLO); or a zip of one."),
     ] = None,
     from_project: Annotated[int | None, typer.Option(help="Take the tasks of this Label Studio project.")] = None,
-    view: Annotated[int | None, typer.Option(help="Only those in this tab of it.")] = None,
+    view: Annotated[int | None, typer.Option(help="Only the tasks in this tab of it.")] = None,
     images: Annotated[
         Path | None, typer.Option(help="Also look for the export's pictures in this folder, at any depth.")
     ] = None,
     label: Annotated[
         list[str] | None,
-        typer.Option(help="THEIRS=OURS: take the export's label THEIRS as the study's OURS; may be repeated."),
+        typer.Option(help="THEIRS=OURS: use the export's label THEIRS as the study's label OURS; may be repeated."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Add inputs from a folder, a zip, an export (with what is drawn on its images) or another project."""
+    """Add inputs from a folder, a zip, an export (with the annotations of its images) or another project."""
     from datagen.workflow.inputs.import_files import add_files, add_from_project
 
     if (path is None) == (from_project is None):
@@ -153,7 +153,7 @@ def _alias(pair: str) -> tuple[str, str]:
 
 
 def _show(added: Added) -> None:
-    """Print what was added, and what was not used and why."""
+    """Print the added items, and the unused ones with their reasons."""
     counts = [
         f"{counted(added.new, 'image')} added",
         f"{added.known} {by_number(added.known, 'was', 'were')} there already",
@@ -162,10 +162,10 @@ def _show(added: Added) -> None:
         counts.append(f"{added.completed} got drawings that they lacked")
     counts.append(f"{counted(added.regions, 'region')} used")
     show(", ".join(counts))
-    for note in added.notes[:MOST_NOTES]:
+    for note in added.notes[:MAX_NOTES]:
         show(f"  {note}")
-    if len(added.notes) > MOST_NOTES:
-        show(f"  and {counted(len(added.notes) - MOST_NOTES, 'more note')}; --json shows all")
+    if len(added.notes) > MAX_NOTES:
+        show(f"  and {counted(len(added.notes) - MAX_NOTES, 'more note')}; --json shows all")
     for reason, items in added.grouped:
         shown = "; ".join(items[:EXAMPLES]) + (f"; and {len(items) - EXAMPLES} more" if len(items) > EXAMPLES else "")
         times = f"{counted(len(items), 'time')}, " if len(items) > 1 else ""
@@ -177,7 +177,7 @@ def _show(added: Added) -> None:
 def status(
     name: Annotated[str | None, typer.Argument(help="One study; by default all.")] = None, as_json: AsJson = False
 ) -> None:
-    """Show where studies stand."""
+    """Show the state of studies."""
     from datagen.workflow.studies.queries import describe
 
     with report_errors():
@@ -202,10 +202,10 @@ def status(
 
 def audit(
     name: Study,
-    count: Annotated[int, typer.Option(min=1, max=100_000, help="So many of the newest lines.")] = 100,
+    count: Annotated[int, typer.Option(min=1, max=100_000, help="Number of lines, the newest ones.")] = 100,
     as_json: AsJson = False,
 ) -> None:
-    """Show who decided what in a study, and when; also of a study that was deleted."""
+    """Show a study's audit: its decisions, their authors and times; also of a deleted study."""
     from datagen.workflow.studies.audit import audit_lines
 
     with report_errors():
@@ -237,7 +237,7 @@ def export(
 
 
 def discard(
-    name: Study, task: Annotated[list[int], typer.Argument(help="The tasks' numbers; status and doctor name them.")]
+    name: Study, task: Annotated[list[int], typer.Argument(help="The tasks' ids; status and doctor name them.")]
 ) -> None:
     """Delete tasks that Label Studio cannot send, and so cannot show or delete itself."""
     from datagen.workflow.inputs.unreadable_tasks import discard as delete_unreadable
@@ -248,7 +248,7 @@ def discard(
 
 
 def retry(name: Study) -> None:
-    """Try again what was given up: events, tasks to publish, and the last round or run where it stood."""
+    """Retry failed events and publications, and resume the last round or run if it failed."""
     from datagen.workflow.studies.maintenance import retry as try_again
 
     with report_errors():
@@ -261,7 +261,7 @@ def retry(name: Study) -> None:
 
 
 def mend_links(name: Study) -> None:
-    """Sign the pictures' links in a study's tasks anew where they do not open any more."""
+    """Renew the image links in a study's tasks that are no longer valid."""
     from datagen.workflow.studies.maintenance import mend_links as sign_again
 
     with report_errors():
@@ -275,7 +275,7 @@ def delete(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     projects: Annotated[bool, typer.Option("--projects", help="Delete its Label Studio projects too.")] = False,
 ) -> None:
-    """Delete a study with its pictures; its lines in the audit stay."""
+    """Delete a study with its pictures; its audit is kept."""
     from datagen.workflow.services import find_study
     from datagen.workflow.studies.maintenance import delete_study
 

@@ -18,7 +18,7 @@ import shapely
 from datagen.errors import BadRegion
 
 #: Largest number of crossings accepted. Hand-drawn outlines have fewer; splitting so many takes less than a second.
-MOST_CROSSINGS = 200
+MAX_CROSSINGS = 200
 #: Largest number of candidate pairs: this many for any polygon, and this many more for each corner.
 _PAIRS, _PAIRS_A_CORNER = 250_000, 50
 #: Sides queried in the tree per call, which bounds the memory of their pairs.
@@ -33,7 +33,7 @@ def check_crossings(points: Sequence[tuple[float, float]]) -> None:
     """Check that a polygon does not cross or touch itself too often. Its corners must be finite, in pixels.
 
     Raises:
-        BadRegion: it crosses itself more than ``MOST_CROSSINGS`` times, or very many of its sides lie close together.
+        BadRegion: it crosses itself more than ``MAX_CROSSINGS`` times, or very many of its sides lie close together.
     """
     corners = np.asarray(points, np.float64)
     corners = corners[(corners != np.roll(corners, 1, axis=0)).any(axis=1)]
@@ -55,10 +55,8 @@ def check_crossings(points: Sequence[tuple[float, float]]) -> None:
             )
         apart = (second > first + 1) & ~((first == 0) & (second == count - 1))  # neighbours share a corner
         crossings += int(_cross(corners, ends, first[apart], second[apart]).sum())
-        if crossings > MOST_CROSSINGS:
-            raise BadRegion(
-                f"the polygon crosses itself more than {MOST_CROSSINGS} times; draw it with fewer crossings"
-            )
+        if crossings > MAX_CROSSINGS:
+            raise BadRegion(f"the polygon crosses itself more than {MAX_CROSSINGS} times; draw it with fewer crossings")
 
 
 def _cross(starts: _Floats, ends: _Floats, first: npt.NDArray[Any], second: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:

@@ -9,7 +9,7 @@ from datagen.domain.wording import by_number, counted
 from datagen.errors import Refused
 
 #: Smallest and largest number of images in one generation run.
-FEWEST_IMAGES, MOST_IMAGES = 1, 1_000_000
+MIN_IMAGES, MAX_IMAGES = 1, 1_000_000
 
 #: The choices on the decision form, in the order shown.
 ACTIONS = (StudyEvent.BUILD_PREVIEW, StudyEvent.REFINE, StudyEvent.APPROVE, StudyEvent.CANCEL, StudyEvent.STOP)
@@ -26,7 +26,7 @@ class Decision:
     #: whether the consequences that need confirmation are confirmed
     confirmed: bool = False
 
-    def checked_count(self, most: int = MOST_IMAGES) -> int:
+    def checked_count(self, most: int = MAX_IMAGES) -> int:
         """Return the number of images to generate.
 
         Raises:
@@ -34,11 +34,10 @@ class Decision:
         """
         if self.count is None:
             raise Refused("“approve” needs the number of images; fill it in and update the decision.")
-        if not FEWEST_IMAGES <= self.count <= most:
-            raised = "" if most == MOST_IMAGES else " (DATAGEN_MAX_RUN_IMAGES)"
+        if not MIN_IMAGES <= self.count <= most:
+            raised = "" if most == MAX_IMAGES else " (DATAGEN_MAX_RUN_IMAGES)"
             asked_for = f"{counted(self.count, 'image')} {by_number(self.count, 'was', 'were')} asked for"
             raise Refused(
-                f"{asked_for}; a run makes {FEWEST_IMAGES} to {most:,}{raised}. "
-                "Change the number and update the decision."
+                f"{asked_for}; a run makes {MIN_IMAGES} to {most:,}{raised}. Change the number and update the decision."
             )
         return self.count

@@ -14,7 +14,7 @@ from typing import Any
 #: Maximum nesting depth of containers; deeper values become null. Label Studio's own JSON is less than 12 levels deep.
 DEEPEST = 64
 #: Bits of the largest integer accepted, so that it fits a float; a larger one becomes null.
-_MOST_BITS = 1023
+_MAX_BITS = 1023
 
 
 def plain(text: str) -> str:
@@ -40,7 +40,7 @@ def plain_json(value: Any, deepest: int = DEEPEST) -> Any:
     if isinstance(value, dict):
         return {plain(name): plain_json(item, deepest - 1) for name, item in value.items()} if deepest else None
     if isinstance(value, int):
-        return value if value.bit_length() <= _MOST_BITS else None
+        return value if value.bit_length() <= _MAX_BITS else None
     return None
 
 

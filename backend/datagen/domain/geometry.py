@@ -28,14 +28,14 @@ SMALLEST_AREA_PX = 4.0
 FARTHEST_PX = 1e9
 
 #: Largest number of corners of a polygon that is read.
-MOST_CORNERS_READ = 200_000
+MAX_CORNERS_READ = 200_000
 #: A polygon with more corners than this is thinned to it. Hand-drawn polygons have dozens, a model's some thousands.
-MOST_CORNERS = 5_000
+MAX_CORNERS = 5_000
 #: Thinning moves an outline by this many pixels at first, and by at most this fraction of the image's longer side.
 _THINNING_PX, _THINNING_SHARE = 0.5, 1 / 250
 #: Largest numbers of parts and holes of a region: removing each hole splits the parts again.
-MOST_PARTS = 200
-MOST_HOLES = 200
+MAX_PARTS = 200
+MAX_HOLES = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +159,7 @@ def clip_polygon(points: Sequence[Point], width: int, height: int) -> tuple[Poly
         raise BadRegion("the polygon has a coordinate that is not a number; draw it again")
     if any(abs(v) > FARTHEST_PX for point in points for v in point):
         raise BadRegion("the polygon has a corner absurdly far from the image; draw it again")
-    if len(points) > MOST_CORNERS:
+    if len(points) > MAX_CORNERS:
         points = _thinned(points, max(width, height))
     check_crossings(points)
     drawn = shapely.make_valid(ShapelyPolygon(points))
@@ -175,19 +175,19 @@ def clip_polygon(points: Sequence[Point], width: int, height: int) -> tuple[Poly
 
 
 def check_corners(count: int) -> None:
-    """Check that a polygon has at most ``MOST_CORNERS_READ`` corners.
+    """Check that a polygon has at most ``MAX_CORNERS_READ`` corners.
 
     Raises:
         BadRegion: it has more.
     """
-    if count > MOST_CORNERS_READ:
+    if count > MAX_CORNERS_READ:
         raise BadRegion(
-            f"the polygon has {count:,} corners, at most {MOST_CORNERS_READ:,} are read; draw it again with fewer"
+            f"the polygon has {count:,} corners, at most {MAX_CORNERS_READ:,} are read; draw it again with fewer"
         )
 
 
 def _thinned(points: Sequence[Point], extent: int) -> Sequence[Point]:
-    """Return at most ``MOST_CORNERS`` corners: of consecutive corners in one grid cell, only the first is kept."""
+    """Return at most ``MAX_CORNERS`` corners: of consecutive corners in one grid cell, only the first is kept."""
     cell_size = _THINNING_PX
     while cell_size <= max(_THINNING_PX, extent * _THINNING_SHARE):
         kept, last = [], None
@@ -196,13 +196,13 @@ def _thinned(points: Sequence[Point], extent: int) -> Sequence[Point]:
             if cell != last:
                 kept.append((x, y))
             last = cell
-        if len(kept) <= MOST_CORNERS:
+        if len(kept) <= MAX_CORNERS:
             if len(kept) < 3:
                 raise BadRegion(f"the polygon covers less than {SMALLEST_AREA_PX:g} square pixels; draw it larger")
             return kept
         cell_size *= 2
     raise BadRegion(
-        f"the polygon has {len(points):,} corners, and more than {MOST_CORNERS:,} even where its outline is drawn "
+        f"the polygon has {len(points):,} corners, and more than {MAX_CORNERS:,} even where its outline is drawn "
         "coarser; draw it again with fewer"
     )
 
@@ -211,16 +211,16 @@ def polygons_of(shape: shapely.Geometry) -> tuple[Polygon, ...]:
     """Return the simple polygons that together cover ``shape``, largest first; too small parts are dropped.
 
     Raises:
-        BadRegion: the shape has more parts than MOST_PARTS or more holes than MOST_HOLES.
+        BadRegion: the shape has more parts than MAX_PARTS or more holes than MAX_HOLES.
     """
     pieces = [piece for piece in _pieces(shape) if piece.area >= SMALLEST_AREA_PX]
     holes = sum(len(piece.interiors) for piece in pieces)
-    if len(pieces) > MOST_PARTS:
+    if len(pieces) > MAX_PARTS:
         raise BadRegion(
-            f"it falls into {len(pieces):,} separate parts, at most {MOST_PARTS} are accepted; draw it in fewer parts"
+            f"it falls into {len(pieces):,} separate parts, at most {MAX_PARTS} are accepted; draw it in fewer parts"
         )
-    if holes > MOST_HOLES:
-        raise BadRegion(f"it has {holes:,} holes, at most {MOST_HOLES} are accepted; draw it with fewer holes")
+    if holes > MAX_HOLES:
+        raise BadRegion(f"it has {holes:,} holes, at most {MAX_HOLES} are accepted; draw it with fewer holes")
     parts = [part for piece in pieces for part in _simple_parts(piece) if part.area >= SMALLEST_AREA_PX]
     parts.sort(key=lambda part: (-part.area, part.bounds))
     return tuple(Polygon(tuple((float(x), float(y)) for x, y in part.exterior.coords[:-1])) for part in parts)

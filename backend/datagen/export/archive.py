@@ -240,9 +240,9 @@ def _check_formats(formats: Collection[str], labels: Sequence[str]) -> None:
             raise InputProblem(f"{name!r} is no export format; there are: {', '.join(FORMATS)}")
     if {"yolo", "yolo-segment"} <= set(formats):
         raise InputProblem("yolo and yolo-segment would share the folder labels/; export them one after the other")
-    if "semantic" in formats and len(labels) > masks.MOST_LABELS:
+    if "semantic" in formats and len(labels) > masks.MAX_LABELS:
         raise InputProblem(
-            f"a semantic mask of eight bits holds {masks.MOST_LABELS} labels, the study has {len(labels)}; "
+            f"a semantic mask of eight bits holds {masks.MAX_LABELS} labels, the study has {len(labels)}; "
             "leave out the format semantic: masks/ and coco.json hold every label"
         )
 

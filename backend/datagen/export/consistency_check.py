@@ -21,7 +21,7 @@ from datagen.export import holes
 Mask = npt.NDArray[np.uint8]
 
 #: Most instances that an 8-bit mask can distinguish.
-MOST_INSTANCES = 255
+MAX_INSTANCES = 255
 
 #: Tolerance of a box's sides, pixels: for the rounding of a JSON round trip.
 BOX_SLACK_PX = 0.01
@@ -48,8 +48,8 @@ def check(sample: Sample, name: str, mask: Mask, *, labels: Collection[str]) -> 
     if mask.shape != (sample.image.height, sample.image.width):
         raise _disagreement(name, f"its mask is {mask.shape[1]} by {mask.shape[0]} pixels, its image {_size(sample)}")
     count = len(sample.instances)
-    if count > MOST_INSTANCES:
-        raise _disagreement(name, f"its labels name {count} instances, a mask of eight bits holds {MOST_INSTANCES}")
+    if count > MAX_INSTANCES:
+        raise _disagreement(name, f"its labels name {count} instances, a mask of eight bits holds {MAX_INSTANCES}")
     highest = int(mask.max(initial=0))
     if highest > count:
         raise _disagreement(name, f"its mask marks an instance {highest}, its labels name {count}")

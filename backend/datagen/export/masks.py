@@ -17,7 +17,7 @@ from datagen.errors import StoreError
 from datagen.export.consistency_check import Mask
 
 #: Most labels of an 8-bit semantic mask.
-MOST_LABELS = 255
+MAX_LABELS = 255
 
 
 def instance_mask(data: bytes, name: str) -> Mask:

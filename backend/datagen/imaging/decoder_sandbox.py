@@ -43,7 +43,7 @@ _KEPT_VARIABLES = ("PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH")
 #: Environment variables that disable the decoders' threads, which one picture does not need.
 _SINGLE = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "OPENCV_FOR_THREADS_NUM": "1"}
 #: Most bytes of an answer without its pixels, and most characters of its sentence: decoders quote from files.
-_MOST_ANSWER_BYTES, _MOST_SENTENCE = 2**16, 1000
+_MAX_ANSWER_BYTES, _MAX_SENTENCE = 2**16, 1000
 #: Allowed types of pixels.
 _PIXEL_TYPES = {"uint8": np.uint8, "uint16": np.uint16}
 #: Shortest interval between reads of the process's processor time, seconds.
@@ -222,7 +222,7 @@ class _Process:
         self._finalizer = weakref.finalize(self, _end, self._popen, self._line, self.owner)
         try:
             deadline = _Deadline(self.pid, START_SECONDS, START_SECONDS)
-            ready = json.loads(receive(self._line, _MOST_ANSWER_BYTES, deadline.next_wait))
+            ready = json.loads(receive(self._line, _MAX_ANSWER_BYTES, deadline.next_wait))
         except OSError:
             raise StoreError(
                 f"the process that decodes pictures does not start (exit code {self.end()}); see the end of the log"
@@ -242,7 +242,7 @@ class _Process:
         self._line.settimeout(deadline.next_wait())
         send(self._line, PIXELS if with_pixels else SIZE)
         send(self._line, data)
-        message = json.loads(receive(self._line, _MOST_ANSWER_BYTES, deadline.next_wait))
+        message = json.loads(receive(self._line, _MAX_ANSWER_BYTES, deadline.next_wait))
         answer = _parse_answer(message, max_pixels, with_pixels)
         if answer.pixels is not None:
             receive_into(self._line, answer.pixels.data.cast("B"), deadline.next_wait)
@@ -263,7 +263,7 @@ def _parse_answer(message: Any, max_pixels: int, with_pixels: bool) -> _Answer:
     """
     match message:
         case {"problem": str(problem)}:
-            raise BadPicture(problem[:_MOST_SENTENCE])
+            raise BadPicture(problem[:_MAX_SENTENCE])
         case {"width": int(width), "height": int(height), "channels": int(channels), "type": str(kind)}:
             if width < 1 or height < 1 or width * height > max_pixels:
                 raise ValueError(f"{width} by {height} pixels")

@@ -52,9 +52,9 @@ LABEL_STUDIO_SECONDS = 2.0
 #: Timeout of the check of one part, seconds; all parts are checked at the same time.
 PART_SECONDS = 3.0
 #: Maximum number of checks per part that timed out and have not returned.
-MOST_QUESTIONS = 2
+MAX_CHECKS = 2
 
-_CALLS = defaultdict[str, BoundedCalls](lambda: BoundedCalls(MOST_QUESTIONS, "readiness"))
+_CALLS = defaultdict[str, BoundedCalls](lambda: BoundedCalls(MAX_CHECKS, "readiness"))
 
 #: The errors that the check of an unavailable part raises.
 _CHECK_ERRORS = (SQLAlchemyError, RedisError, httpx.HTTPError, DatagenError, OSError, CallNotStarted)
@@ -167,7 +167,7 @@ class MetricsCollector(Collector):
         yield _histogram("datagen_event_seconds", "From webhook to handled, the last 1,000 events.", durations)
 
     def _outbox(self) -> Iterator[Metric]:
-        waiting = GaugeMetricFamily("datagen_outbox", "What Label Studio is to be told.", labels=("kind", "state"))
+        waiting = GaugeMetricFamily("datagen_outbox", "Outbox rows by kind and state.", labels=("kind", "state"))
         with self._database.read() as session:
             rows = session.execute(
                 select(OutboxRow.kind, OutboxRow.state, func.count()).group_by(OutboxRow.kind, OutboxRow.state)
@@ -201,8 +201,8 @@ class MetricsCollector(Collector):
 
     def _rows(self) -> Iterator[Metric]:
         """Yield metrics for operators: failed rows, rows that wait for an outage, and states of rounds and runs."""
-        failed = GaugeMetricFamily("datagen_failed", "What was given up: see “datagen retry”.", labels=("kind",))
-        waiting = GaugeMetricFamily("datagen_waiting", "What waits for a part that is unavailable.", labels=("kind",))
+        failed = GaugeMetricFamily("datagen_failed", "Failed rows; see “datagen retry”.", labels=("kind",))
+        waiting = GaugeMetricFamily("datagen_waiting", "Rows that wait for an unavailable part.", labels=("kind",))
         batches = GaugeMetricFamily("datagen_batches", "Preview rounds and runs.", labels=("kind", "state"))
         with self._database.read() as session:
             for job_kind, kind in leased_tables().items():

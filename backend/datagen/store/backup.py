@@ -32,7 +32,7 @@ from datagen.store.tables import SharedSecretRow
 _PAGE = 1000
 _METADATA_ENTRY = "backup.json"
 #: Most bytes that are read from a backup at once: for its metadata, and for a row.
-_MOST_METADATA_BYTES, _MOST_ROW_BYTES = 2**20, 64 * 2**20
+_MAX_METADATA_BYTES, _MAX_ROW_BYTES = 2**20, 64 * 2**20
 #: Alembic's own table; its one value is part of the backup's metadata.
 _ALEMBIC_TABLE = "alembic_version"
 
@@ -122,7 +122,7 @@ def _read_metadata(archive: zipfile.ZipFile, path: Path) -> Any:
     """Return a backup's metadata: its version, its schema's revision, and the number of rows of each table."""
     try:
         with archive.open(_METADATA_ENTRY) as file:
-            about: Any = json.loads(file.read(_MOST_METADATA_BYTES))
+            about: Any = json.loads(file.read(_MAX_METADATA_BYTES))
     except (KeyError, ValueError, RecursionError):
         about = None
     match about:
@@ -196,7 +196,7 @@ def _pages(file: IO[bytes], table: Table, path: Path) -> Iterator[list[dict[str,
     columns = set(table.columns.keys())
     times = {column.name for column in table.columns if isinstance(column.type, DateTime)}
     number = 0
-    while line := file.readline(_MOST_ROW_BYTES):
+    while line := file.readline(_MAX_ROW_BYTES):
         number += 1
         try:
             page.append(_from_json(json.loads(line), columns, times))

@@ -45,9 +45,9 @@ ANSWER_S = 10.0
 #: Time-out for one operation on any kind of store, seconds: enough for a large picture at 0.5 MiB/s.
 WHOLE_S = 120.0
 #: Seconds after a time-out during which operations fail at once: each would wait for the time-out again.
-RESPITE_S = 5.0
+PAUSE_AFTER_TIMEOUT_S = 5.0
 #: Concurrent operations in one process, including those that timed out and have not returned.
-MOST_CALLS = 64
+MAX_CALLS = 64
 
 #: URL schemes of the S3 driver.
 _S3 = ("s3", "s3a")
@@ -75,7 +75,7 @@ class BlobStore:
         self._url = url
         self._answer_s, self._whole_s = answer_s, whole_s
         self._opened: tuple[int, AbstractFileSystem, str] | None = None
-        self._calls = BoundedCalls(MOST_CALLS, "image-store")
+        self._calls = BoundedCalls(MAX_CALLS, "image-store")
         #: until when operations fail at once, and the cause
         self._unavailable: tuple[float, Refusal] | None = None
         self._filesystem()
@@ -244,7 +244,7 @@ class BlobStore:
 
         Raises:
             StoreUnavailable: the operation failed, timed out or could not be started, or one timed out less than
-                ``RESPITE_S`` ago.
+                ``PAUSE_AFTER_TIMEOUT_S`` ago.
         """
         if self._unavailable is not None and time.monotonic() < self._unavailable[0]:
             raise _unavailable(what, self._unavailable[1])
@@ -269,7 +269,7 @@ class BlobStore:
 
     def _note_refusal(self, refusal: Refusal) -> Refusal:
         if refusal is TOO_LATE:
-            self._unavailable = (time.monotonic() + RESPITE_S, refusal)
+            self._unavailable = (time.monotonic() + PAUSE_AFTER_TIMEOUT_S, refusal)
         return refusal
 
     def _filesystem(self) -> tuple[AbstractFileSystem, str]:

@@ -10,8 +10,8 @@ from typing import Any
 from flask import request
 from flask.typing import ResponseReturnValue
 
+from datagen.label_studio.projects.provisioning import SECRET_HEADER
 from datagen.store.study_secrets import WebhookClaim, read_claim
-from datagen.web.inbox import SECRET_HEADER
 from datagen.web.responses import DELAY
 from datagen.web.wrong_credentials import WrongCredentials
 

@@ -31,9 +31,9 @@ REQUEST_SECONDS, ANSWER_SECONDS = 30.0, 60.0
 #: A connection without a request is closed after this time, seconds.
 IDLE_SECONDS = 10.0
 #: Maximum number of open connections; more than the waiting requests of all pools except AT_ONCE.
-MOST_CONNECTIONS = 480
+MAX_CONNECTIONS = 480
 #: Maximum bytes of requests and responses buffered for all connections together (above 1 MiB each is in a file).
-MOST_BUFFERED = 256 * 2**20
+MAX_BUFFERED = 256 * 2**20
 #: Minimum time between two log lines about refused requests, seconds.
 LOG_EVERY_SECONDS = 10.0
 _BUFFER = 2**20
@@ -148,7 +148,7 @@ class BufferingServer(TcpWSGIServer):  # type: ignore[misc]
             connection_limit=2**31,  # at its limit waitress would stop accepting; see handle_accept
             cleanup_interval=1,
             asyncore_use_poll=True,
-            outbuf_high_watermark=2**62,  # a thread never waits for a client; see MOST_BUFFERED
+            outbuf_high_watermark=2**62,  # a thread never waits for a client; see MAX_BUFFERED
             outbuf_overflow=_BUFFER,
             inbuf_overflow=_BUFFER,
             log_socket_errors=False,
@@ -176,7 +176,7 @@ class BufferingServer(TcpWSGIServer):  # type: ignore[misc]
     def handle_accept(self) -> None:
         """Accept a connection; above the limit, close the oldest one that no view is processing."""
         super().handle_accept()
-        if len(self.active_channels) > MOST_CONNECTIONS:
+        if len(self.active_channels) > MAX_CONNECTIONS:
             oldest = next((channel for channel in self.active_channels.values() if not channel.requests), None)
             if oldest is not None:
                 oldest.handle_close()
@@ -190,16 +190,16 @@ class BufferingServer(TcpWSGIServer):  # type: ignore[misc]
         self.make_room()
 
     def make_room(self) -> None:
-        """Close the connections with the most buffered bytes until the total is within MOST_BUFFERED.
+        """Close the connections with the most buffered bytes until the total is within MAX_BUFFERED.
 
         A connection that a view is processing stays open.
         """
         buffered = {channel: channel.buffered() for channel in self.active_channels.values()}
         total = sum(buffered.values())
-        if total <= MOST_BUFFERED:
+        if total <= MAX_BUFFERED:
             return
         for channel in sorted(buffered, key=lambda channel: buffered[channel], reverse=True):
-            if not channel.requests and total > MOST_BUFFERED:
+            if not channel.requests and total > MAX_BUFFERED:
                 total -= buffered[channel]
                 channel.handle_close()
 

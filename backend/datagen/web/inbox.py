@@ -12,14 +12,11 @@ from sqlalchemy.orm import Session
 
 from datagen.errors import Refused
 from datagen.label_studio.api.webhook_payload import START_TRAINING, WebhookEvent
-from datagen.label_studio.projects.provisioning import SECRET_HEADER
 from datagen.queue.debounce import DebouncedNotifier
 from datagen.store.database import Database
 from datagen.store.study_secrets import WebhookClaim
 from datagen.store.tables import InboxRow, ProjectRow, StudyRow
 from datagen.workflow.services import JobKind, JobRequest
-
-__all__ = ["SECRET_HEADER", "record"]
 
 log = structlog.get_logger()
 

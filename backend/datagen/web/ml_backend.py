@@ -19,7 +19,7 @@ from datagen.web.auth import Authenticator
 from datagen.web.ml_model import DatagenModel
 
 #: Maximum number of tasks in a request; Label Studio sends at most a page.
-MOST_TASKS = 1000
+MAX_TASKS = 1000
 
 
 def ml_blueprint(authenticator: Authenticator, database: Database) -> Blueprint:
@@ -50,8 +50,8 @@ def ml_blueprint(authenticator: Authenticator, database: Database) -> Blueprint:
         except ValueError:
             body = None
         tasks = body.get("tasks") if isinstance(body, dict) else None
-        if not isinstance(tasks, list) or len(tasks) > MOST_TASKS or not all(isinstance(t, dict) for t in tasks):
-            return {"error": f"“tasks” must be a list of at most {MOST_TASKS} tasks"}, 400
+        if not isinstance(tasks, list) or len(tasks) > MAX_TASKS or not all(isinstance(t, dict) for t in tasks):
+            return {"error": f"“tasks” must be a list of at most {MAX_TASKS} tasks"}, 400
         return {"results": model.predict(tasks), "model_version": model.model_version}
 
     return blueprint

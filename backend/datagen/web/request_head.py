@@ -15,7 +15,7 @@ from waitress.utilities import BadRequest, Error, RequestHeaderFieldsTooLarge
 
 #: Maximum bytes of a request line, bytes of the whole head, and number of header fields. The request line of an image
 #: link has about 250 bytes.
-LONGEST_LINE, LONGEST_HEAD, MOST_FIELDS = 4094, 32 * 1024, 50
+LONGEST_LINE, LONGEST_HEAD, MAX_FIELDS = 4094, 32 * 1024, 50
 
 _TOKEN = (string.ascii_letters + string.digits + "!#$%&'*+-.^_`|~").encode()
 _VERSIONS = (b"HTTP/1.0", b"HTTP/1.1")
@@ -56,7 +56,7 @@ class BoundedParser(HTTPRequestParser):  # type: ignore[misc]
         line, _, rest = header_plus.partition(b"\r\n")
         self._check_request_line(line)
         fields = [field for field in rest.split(b"\r\n") if field]
-        if len(fields) > MOST_FIELDS:
+        if len(fields) > MAX_FIELDS:
             self._refuse(RequestHeaderFieldsTooLarge(""))
         plain = [self._plain_field(field) for field in fields]
         try:

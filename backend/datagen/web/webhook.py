@@ -35,7 +35,7 @@ def webhook_blueprint(authenticator: Authenticator, database: Database, notifier
             return {"error": str(refusal)}, 403
         except SQLAlchemyError as fault:
             log.exception("event.not_stored", reason=type(fault).__name__)
-            return {"error": "the database is away; the event is found later by polling Label Studio"}, 503
+            return {"error": "the database is unavailable; the event is found later by polling Label Studio"}, 503
         return {"stored": new}, 201 if new else 200
 
     return blueprint

@@ -26,7 +26,7 @@ WINDOW_SECONDS = 60.0
 #: Increase of the delay with each guess above the limit, and longest delay, seconds.
 STEP_SECONDS, LONGEST_DELAY_SECONDS = 0.25, 5.0
 #: Maximum number of addresses remembered, and of digests of wrong credentials for each.
-MOST_ADDRESSES, MOST_DIGESTS = 4096, 32
+MAX_ADDRESSES, MAX_DIGESTS = 4096, 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class WrongCredentials:
             if guess:
                 count.guesses += 1
                 count.seen[digest] = None
-                if len(count.seen) > MOST_DIGESTS:
+                if len(count.seen) > MAX_DIGESTS:
                     count.seen.popitem(last=False)
             number, guesses, ends = count.number, count.guesses, count.began + WINDOW_SECONDS
         if number <= self._most:
@@ -81,7 +81,7 @@ class WrongCredentials:
         if count is None or now >= count.began + WINDOW_SECONDS:
             count = self._counts[network] = _Count(now)
         self._counts.move_to_end(network)
-        if len(self._counts) > MOST_ADDRESSES:
+        if len(self._counts) > MAX_ADDRESSES:
             self._counts.popitem(last=False)
         return count
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from datagen.domain.decision import MOST_IMAGES
+from datagen.domain.decision import MAX_IMAGES
 from datagen.domain.foreign_text import plain
 from datagen.domain.spec import Json
 from datagen.errors import Refused
@@ -69,7 +69,7 @@ class Services:
     #: number of samples that one job renders
     shard_size: int
     #: number of images of the largest generation run
-    max_run_images: int = MOST_IMAGES
+    max_run_images: int = MAX_IMAGES
     #: parameters from the settings, for all engines together; each engine takes those that it declares
     engine_parameters: Mapping[str, Json] = field(default_factory=dict)
     #: returns the problems that prevent rendering with an engine and parameters; called before work is queued

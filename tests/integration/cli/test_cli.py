@@ -137,7 +137,7 @@ def test_a_database_that_was_never_made_says_how_to_make_it(studio: Studio, tmp_
         (("add", "{study}", "canvas", "--from-project", "99999999"), "does not have"),
     ],
 )
-def test_what_cannot_be_done_is_a_sentence(
+def test_impossible_command_is_refused_with_a_sentence(
     arguments: tuple[str, ...], sentence: str, studio: Studio, study: Study, tmp_path: Path
 ) -> None:
     filled = [one.replace("{study}", study.name) for one in arguments]
@@ -334,7 +334,7 @@ def test_the_doctor_names_what_is_wrong_and_exits_1(
 def test_the_doctor_names_the_cause_and_gives_no_advice_about_its_consequences(
     changed: dict[str, str], cause: str, consequences: tuple[str, ...], diagnose: Any
 ) -> None:
-    """It said “run: datagen provision” on a machine with other secrets, which cuts off all the others."""
+    """The advice was “run: datagen provision” on a machine with other secrets, which disables all the others."""
     code, lines = diagnose(**changed)
     assert code == 1
     assert [head for head in lines if head.startswith("FAIL")] == [f"FAIL {cause}"]
@@ -353,7 +353,7 @@ def locked_redis(processes: Processes, tmp_path: Path) -> Iterator[str]:
     processes.stop(started)
 
 
-def test_a_redis_that_wants_a_password_is_not_said_to_be_down(
+def test_redis_that_needs_a_password_is_not_reported_as_down(
     locked_redis: str, diagnose: Any, studio: Studio, tmp_path: Path
 ) -> None:
     bare = re.sub(r"//[^@]*@", "//", locked_redis)
@@ -368,7 +368,7 @@ def test_a_redis_that_wants_a_password_is_not_said_to_be_down(
     assert "ok   Redis" in diagnose(REDIS_URL=locked_redis, one_study=False)[1]
 
 
-def test_a_database_that_refuses_the_log_in_is_not_said_to_be_down(
+def test_database_that_refuses_the_login_is_not_reported_as_down(
     postgres_url: str, studio: Studio, tmp_path: Path
 ) -> None:
     for url, sentence in (
@@ -400,7 +400,7 @@ def test_a_project_that_was_deleted_is_named_with_the_fix(studio: Studio, alive:
     assert refused(datagen(studio.environment, tmp_path, "add", own.name, "canvas", "--from-project", str(project)))
 
 
-def test_the_doctor_gives_up_what_is_frozen_and_looks_at_the_others(diagnose: Any, shared_study: Study) -> None:
+def test_doctor_abandons_a_check_that_hangs_and_runs_the_others(diagnose: Any, shared_study: Study) -> None:
     pytest.importorskip("s3fs", reason="the extra s3 is not installed")
     with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts connections, and answers nothing
         address = f"127.0.0.1:{silent.getsockname()[1]}"
@@ -420,7 +420,7 @@ def test_the_doctor_gives_up_what_is_frozen_and_looks_at_the_others(diagnose: An
 
 
 def test_the_doctor_refuses_parameters_that_a_study_could_not_be_built_with(diagnose: Any, shared_study: Study) -> None:
-    """It said ok, and the build failed."""
+    """The check passed, and the build failed."""
     code, lines = diagnose(DATAGEN_ENGINE_PARAMETERS='{"weights": "/moved/away", "contrast": 0.8}')
     assert code == 0, lines  # weights are no matter of composite's
     assert lines[f"ok   engine of {shared_study.name}"] == "composite"
@@ -446,7 +446,7 @@ def test_the_doctor_misses_a_worker_and_a_scheduler(diagnose: Any, whole_studio:
     assert lines["FAIL scheduler"].startswith("no scheduler is alive")
 
 
-def test_the_doctor_says_how_to_mend_a_study_that_lacks_a_project(
+def test_doctor_names_the_fix_for_a_study_without_a_project(
     diagnose: Any, whole_studio: Studio, shared_study: Study, tmp_path: Path
 ) -> None:
     with whole_studio.services.database.write() as session:
@@ -527,7 +527,7 @@ def test_up_runs_all_parts_and_stops_all_on_sigterm(whole_studio: Studio, proces
     wait_until(lambda: not processes.is_alive(up), 20, "the end of datagen up")
 
 
-def test_what_the_hub_s_client_reads_may_stand_in_a_dotenv_too(studio: Studio, tmp_path: Path) -> None:
+def test_variables_of_the_hubs_client_are_read_from_dotenv_too(studio: Studio, tmp_path: Path) -> None:
     pytest.importorskip("huggingface_hub")
     (tmp_path / ".env").write_text("HF_HUB_OFFLINE=1\n")
     engine = {

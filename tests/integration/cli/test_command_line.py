@@ -1,4 +1,4 @@
-"""The command line in a person's hands: what is not there is said at once, lines fit, nothing is left behind."""
+"""The command line: missing parts are reported at once, lines fit the terminal, nothing is left behind."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def left_in(folder: Path) -> list[str]:
 
 
 def test_run_that_is_not_there_is_named_beside_those_that_are(studio: Studio, study: Study, tmp_path: Path) -> None:
-    """“Has no generation run yet; approve a version first”, it said, of a study with a run."""
+    """“Has no generation run yet; approve a version first” was printed for a study with a run."""
     run = generated(studio, study)
     told = datagen(studio.environment, tmp_path, "export", study.name, "--run", "99", "--out", "a/b/set.zip")
     assert told.returncode == 1
@@ -128,7 +128,7 @@ def test_queue_together_with_gpu_is_refused(studio: Studio, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("options", [(), ("--yes",)])
-def test_deleting_what_is_not_there_asks_nothing(
+def test_deleting_a_missing_study_asks_for_no_confirmation(
     options: tuple[str, ...], studio: Studio, study: Study, tmp_path: Path
 ) -> None:
     told = datagen(studio.environment, tmp_path, "delete", "nope", *options, answer="y\n")
@@ -154,7 +154,7 @@ def test_deleting_what_is_not_there_asks_nothing(
 def test_command_in_a_folder_without_data_makes_none(
     arguments: tuple[str, ...], studio: Studio, tmp_path: Path
 ) -> None:
-    """It made a data folder with secrets, wherever somebody stood, and complained of tables then."""
+    """It created a data folder with secrets in any current folder, and then reported missing tables."""
     told = datagen({**studio.environment, "DATAGEN_DATA_DIR": ".datagen"}, tmp_path, *arguments)
     assert told.returncode == 1
     assert f"Error: there is no database at {tmp_path}/.datagen/datagen.sqlite3. Set DATAGEN_DATA_DIR" in told.stderr
@@ -179,8 +179,8 @@ def test_tables_stay_tables_on_a_wide_terminal(studio: Studio, study: Study, tmp
     assert any("┃ engine" in line for line in told.stdout.splitlines())
 
 
-def test_no_json_stands_between_the_sentences_of_a_command(studio: Studio, tmp_path: Path) -> None:
-    """Info lines of the log stood there as JSON, and a lost Redis was told as an event's name."""
+def test_output_of_a_command_contains_no_json_log_lines(studio: Studio, tmp_path: Path) -> None:
+    """Info lines of the log were shown as JSON, and a lost Redis as the name of an event."""
     own = studio.open_study()
     environment = {**studio.environment, "LOG_LEVEL": "INFO", "REDIS_URL": f"redis://127.0.0.1:{free_port()}/0"}
     told = datagen(environment, tmp_path, "preview", own.name)

@@ -1,4 +1,4 @@
-"""Who belongs to an installation: the first process makes the secrets, the others must have them, or do not start."""
+"""Membership in an installation: the first process creates the secrets; others need the same ones to start."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_a_machine_without_the_secrets_refuses_and_makes_none(
 def test_a_machine_with_another_secret_refuses_in_every_role(
     changed: dict[str, str], sentence: str, machine: Machine, database: Database
 ) -> None:
-    """A worker with a signing key of its own posted twenty pictures that nobody could open."""
+    """A worker with another signing key posted twenty links that the web process refused."""
     join(machine(), WEB)
     copy_secrets(machine(), machine("second"))
     for role in ProcessRole:
@@ -160,7 +160,7 @@ def test_a_store_that_cannot_be_read_is_no_reason_to_refuse(machine: Machine, tm
 def test_store_that_hangs_is_given_up_within_seconds(
     machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Opening a pipe that nobody writes to hangs as a dead network mount does; commands hung for two minutes."""
+    """Opening a pipe without a writer hangs as a dead network mount does; commands hung for two minutes."""
     join(machine(), WEB)
     mark = tmp_path / "images" / "installation"
     mark.unlink()
@@ -235,7 +235,7 @@ def test_an_upgraded_installation_whose_key_is_lost_gets_no_new_one_unasked(
 
 
 def test_a_link_of_an_unregistered_key_cannot_come_about(machine: Machine) -> None:
-    """What it is all for: whoever may start signs links that the web process lets in."""
+    """The purpose: every process that may start signs links that the web process accepts."""
     join(machine(), WEB)
     copy_secrets(machine(), machine("second"))
     join(machine("second"), PART)
@@ -419,7 +419,7 @@ def test_a_restored_backup_brings_its_own_fingerprints(
     other = Database(f"sqlite:///{tmp_path / 'other.sqlite3'}")
     other.upgrade()
     stranger = machine("stranger", database_url=other.url, store_url=f"file://{tmp_path / 'other images'}")
-    join(stranger, WEB)  # somebody started it before the backup was restored
+    join(stranger, WEB)  # it was started before the backup was restored
     restore(other, tmp_path / "backup.zip")
     with other.read() as session:
         restored = {row.fingerprint for row in session.scalars(select(SharedSecretRow))}

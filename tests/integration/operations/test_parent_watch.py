@@ -1,4 +1,4 @@
-"""Parts whose starter was killed, and so could not stop them, stop by themselves."""
+"""Parts stop by themselves when the process that started them was killed."""
 
 from __future__ import annotations
 

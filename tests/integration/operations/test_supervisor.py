@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
-from datagen.operations.supervisor import commands
+from datagen.cli import app
+from datagen.operations.supervisor import commands, gpu_commands
 from stage.processes import born, wait_until
 
 #: Runs parts that write their process id, a line each start, and then wait.
@@ -20,7 +22,9 @@ PROGRAM = """
 import sys
 from datagen.operations.supervisor import supervise
 part = "import os, sys, signal; open(sys.argv[1], 'a').write(f'{os.getpid()}\\\\n')\\n"
-wait = part + "signal.sigwait([signal.SIGTERM])"
+stopped = "; open(sys.argv[1] + '.stopped', 'w').close()"
+wait = "import signal; signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])\\n" + part
+wait += "signal.sigwait([signal.SIGTERM])" + stopped
 deaf = part + "signal.signal(signal.SIGTERM, signal.SIG_IGN)\\nwhile True: signal.pause()"
 die = part + "sys.exit(3)"
 codes = {"steady": wait, "mortal": die, "deaf": deaf}
@@ -96,6 +100,7 @@ def test_a_signal_stops_every_part(
     process.send_signal(number)
     assert process.wait(timeout=30) == 0
     assert [born(pid) for part in ("steady", "mortal") for pid in pids(tmp_path, part) if born(pid)] == []
+    assert (tmp_path / "steady.stopped").exists(), "the part was killed, not stopped with SIGTERM"
 
 
 def test_a_part_that_does_not_listen_is_killed(up: Callable[..., subprocess.Popen[bytes]], tmp_path: Path) -> None:
@@ -117,5 +122,18 @@ def test_a_part_of_a_part_that_does_not_listen_does_not_outlive_both(
     assert born(pids(tmp_path, "deaf")[0]) is None
 
 
-def test_one_machine_has_web_scheduler_and_as_many_workers_as_asked_for() -> None:
-    assert list(commands(2)) == ["web", "scheduler", "worker-1", "worker-2"]
+@pytest.mark.parametrize("gpu", [False, True])
+def test_every_part_of_one_machine_is_a_command_that_exists(gpu: bool) -> None:
+    parts = commands(2, gpu=gpu)
+    assert sum("worker" in command and "--gpu" not in command for command in parts.values()) == 2
+    for name, command in parts.items():
+        assert command[:3] == [sys.executable, "-m", "datagen"]
+        shown = CliRunner().invoke(app, [*command[3:], "--help"])
+        assert (name, shown.exit_code) == (name, 0)
+        assert command[3] in shown.output
+
+
+@pytest.mark.parametrize("gpus", [(), ("0", "MIG-1")])
+def test_every_gpu_worker_is_a_command_that_exists(gpus: tuple[str, ...]) -> None:
+    for command in gpu_commands(gpus).values():
+        assert CliRunner().invoke(app, [*command[3:], "--help"]).exit_code == 0

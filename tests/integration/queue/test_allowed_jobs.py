@@ -1,4 +1,4 @@
-"""Who can write to Redis cannot have a worker run what the product does not do itself."""
+"""Write access to Redis does not suffice to make a worker run another function."""
 
 from __future__ import annotations
 

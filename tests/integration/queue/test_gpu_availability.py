@@ -1,4 +1,4 @@
-"""Work for engines that need a GPU: it waits for a worker with one, tells what it does, can be refused or ended."""
+"""Work for engines that need a GPU: it waits for a worker with one, reports progress, can be refused or cancelled."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture
 def own_study(studio: Studio) -> Study:
-    """A study of one's own, whose versions are made with the engine that needs a GPU."""
+    """A study of this test, with the engine that needs a GPU."""
     study = studio.open_study()
     studio.settle()
     study.use_engine("diffusion")
@@ -47,7 +47,7 @@ def own_study(studio: Studio) -> Study:
 
 
 def build(study: Study, **changed: object) -> BatchRow:
-    """Build a preview with a workshop that differs in this; its round."""
+    """Build a preview with changed services, and return its round."""
     services = replace(study.studio.services, engine_problems=lambda engine, parameters: (), **changed)
     submit.decide(
         services,
@@ -69,7 +69,7 @@ def test_a_shard_that_needs_a_gpu_waits_where_only_gpu_workers_look(studio: Stud
     studio.work()
     assert str(shard_of(own_study, made).state) == "pending"
 
-    studio.queues.redis.flushdb()  # the knock is lost
+    studio.queues.redis.flushdb()  # the job is lost
     sweep(studio.services.database, studio.queues)
     assert shard in studio.queues.queued()
 
@@ -126,7 +126,7 @@ def test_what_a_gpu_machine_elsewhere_lacks_is_said_before_anything_is_queued(
         said = engine_problems(studio.settings.redis_url, "diffusion", {**own, "size_factor": 1.2})
         assert said[0].startswith("On gpu-box: ")
         assert any("“diffusion.weights” is not set" in one for one in said)
-        # of other parameters it has not told anything: it asks itself when it takes the work
+        # it has reported nothing about other parameters: it checks them when it takes the work
         assert engine_problems(studio.settings.redis_url, "diffusion", {"diffusion": {"weights": "owner/name"}}) == ()
     worker.register_death()
 
@@ -163,7 +163,7 @@ def test_a_gpu_worker_that_cannot_do_the_work_says_so_when_it_starts(
 
 
 class Teaching(FittedEngineCache):
-    """An atelier whose engine takes its time to learn."""
+    """A cache of fitted engines whose engine takes long to fit."""
 
     def __init__(self, studio: Studio, study: Study) -> None:
         super().__init__(studio.services)
@@ -182,7 +182,7 @@ class Teaching(FittedEngineCache):
 def test_a_fit_tells_step_loss_and_time_left_and_ends_when_cancelled(
     studio: Studio, own_study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(progress, "TELL_SECONDS", 0.02)
+    monkeypatch.setattr(progress, "PROGRESS_SECONDS", 0.02)
     made = build(own_study)
     shard = shard_of(own_study, made)
     render_shard(studio.services, Teaching(studio, own_study), shard.id)

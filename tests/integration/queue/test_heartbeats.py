@@ -1,4 +1,4 @@
-"""Heartbeats: who was killed is gone within moments, who ends in peace at once, and no clock but Redis' own counts."""
+"""Heartbeats: a killed process is gone within seconds, a stopped one at once; only Redis' clock counts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dates, numbers and types in Redis that RQ does not write are logged and passed over: the others go on."""
+"""Dates, numbers and types in Redis that RQ does not write are logged and skipped, and processes continue."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def test_scheduler_entry_that_cannot_be_read_does_not_end_the_doctor(
 def test_scheduler_goes_on_after_a_fault_and_ends_when_told(
     url: str, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither a fault while it queues nor an emptied Redis ends it; being told to stop does."""
+    """Neither a fault while it enqueues nor an emptied Redis ends it; a stop request does."""
     names: list[str] = []
     enqueue = JsonCron.enqueue_jobs
 

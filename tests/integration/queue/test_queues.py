@@ -1,4 +1,4 @@
-"""Queues and the sweeper: a knock is a hint; what it was for stands in rows, and is found without it."""
+"""Queues and the recovery scan: a job is a hint, and the work on a row is found without it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.integration
 
 
 def waiting_row(studio: Studio, **values: object) -> int:
-    """An event of nobody's project."""
+    """An inbox row whose project belongs to no study."""
     with studio.services.database.write() as session:
         number = session.scalar(select(func.count()).select_from(InboxRow))
         row = InboxRow(fingerprint=f"test {number}", action="TASKS_CREATED", project_id=2**40)
@@ -76,7 +76,7 @@ def test_a_queue_that_was_emptied_is_filled_again(studio: Studio, study: Study) 
 def test_the_sweeper_knocks_for_what_is_due_and_once(studio: Studio) -> None:
     due = waiting_row(studio)
     waiting_row(studio, due_at=now() + timedelta(seconds=60))  # a wait that is not over
-    waiting_row(studio, state=WorkState.RUNNING, due_at=now() + timedelta(seconds=60))  # somebody is at it
+    waiting_row(studio, state=WorkState.RUNNING, due_at=now() + timedelta(seconds=60))  # a worker holds the lease
     dead = waiting_row(studio, state=WorkState.RUNNING, due_at=now() - timedelta(seconds=1))  # its worker died
     waiting_row(studio, state=WorkState.FAILED)
     waiting_row(studio, state=WorkState.DONE)

@@ -1,4 +1,4 @@
-"""Handled events are deleted after their days, few at a time, and go on counting; what waits is never deleted."""
+"""Handled events are deleted after their retention, in portions, and stay counted; pending ones never are."""
 
 from __future__ import annotations
 

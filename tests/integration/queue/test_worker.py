@@ -1,4 +1,4 @@
-"""The warm worker: what it loaded outlives a Redis that goes away, and a failed device does not outlive its job."""
+"""The warm worker: its model outlives an outage of Redis, and a failed device does not outlive its job."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.integration
 
 
 class Shop:
-    """A Redis of one's own that can be closed and opened again, and jobs that do what a test says."""
+    """A Redis of this test that can be stopped and started, and jobs whose action the test chooses."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.processes = Processes(folder)

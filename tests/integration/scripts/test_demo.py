@@ -1,4 +1,4 @@
-"""``scripts/demo`` before anything is running: what it refuses, and that ``--down`` takes down its own alone."""
+"""``scripts/demo``: refusals before the start, and ``--down``, which stops the demo's own processes alone."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def holder(folder: Path) -> Iterator[subprocess.Popen[str]]:
-    """Another process that runs the demo of this folder, as far as the lock can tell."""
+    """Another process that holds the demo's lock of this folder."""
     environment = {**os.environ, "PYTHONPATH": str(Path(demo.__file__).parents[1])}
     with subprocess.Popen(
         [sys.executable, "-c", HOLD, str(folder)], stdout=subprocess.PIPE, text=True, env=environment
@@ -45,7 +45,7 @@ def holder(folder: Path) -> Iterator[subprocess.Popen[str]]:
         child.kill()
 
 
-def test_a_second_demo_is_told_that_one_runs(
+def test_second_demo_is_refused_while_one_runs(
     folder: Path, holder: subprocess.Popen[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert demo.main([]) == 1

@@ -1,4 +1,4 @@
-"""``. .datagen/demo/env`` points a shell at the demo, whatever was set there before, and holds while the demo lives."""
+"""``. .datagen/demo/env`` points a shell at the running demo, whatever was set there before."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A new Label Studio gets a copy of a migrated database: whole or not at all, made once, and with nobody's secrets."""
+"""A new Label Studio gets a copy of a migrated database: whole or not at all, made once, and without secrets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Processes are stopped when they are ours, all of what they started goes with them, and nothing else does."""
+"""The stage stops its own processes with all their descendants, and no others."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def processes(tmp_path: Path) -> Iterator[Processes]:
 
 @pytest.fixture
 def stranger() -> Iterator[subprocess.Popen[bytes]]:
-    """A process that nobody on the stage started."""
+    """A process that the stage did not start."""
     with subprocess.Popen(SLEEPER) as child:
         yield child
         child.kill()
@@ -38,7 +38,7 @@ def start_sleeper(processes: Processes, name: str = "sleeper") -> Started:
     return processes.start(name, SLEEPER, ready=lambda: True, within=5)
 
 
-def test_what_was_started_is_stopped_and_struck_from_the_notes(processes: Processes) -> None:
+def test_started_process_is_stopped_and_its_record_removed(processes: Processes) -> None:
     started = start_sleeper(processes)
     assert processes.alive() == [started]
     assert processes.stop_all() == [started]
@@ -56,16 +56,14 @@ def test_another_process_can_stop_it_later(processes: Processes) -> None:
     assert not processes.is_alive(started)
 
 
-def test_a_number_that_became_somebody_elses_is_left_alone(
-    processes: Processes, stranger: subprocess.Popen[bytes]
-) -> None:
+def test_process_id_that_was_reused_is_not_signalled(processes: Processes, stranger: subprocess.Popen[bytes]) -> None:
     reused = Started("redis", stranger.pid, "an earlier birth", "no.log", "an earlier mark")
     (processes.folder / "processes.json").write_text(json.dumps([asdict(reused)]))
     assert processes.stop_all() == []
     assert stranger.poll() is None
 
 
-def test_what_it_left_behind_in_a_session_of_its_own_is_stopped_too(processes: Processes, tmp_path: Path) -> None:
+def test_descendant_in_another_session_is_stopped_too(processes: Processes, tmp_path: Path) -> None:
     child_file = tmp_path / "child"
     code = (
         "import pathlib, subprocess, sys, time\n"

@@ -1,4 +1,4 @@
-"""The quality bench on a tiny pack: it reads any folder of the shape, names what is missing, and writes its figures."""
+"""The quality bench on a tiny pack: it reads any folder of the format, names missing files, and writes its figures."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_pack_is_read_as_a_study(pack_folder):
     assert sum(one.mask.any() for one in pack.test) == 3
 
 
-def test_what_a_pack_lacks_is_named(tmp_path):
+def test_missing_files_of_a_pack_are_named(tmp_path):
     with pytest.raises(DatagenError, match=r"is no pack: concept\.json is not there"):
         read_pack(tmp_path)
 

@@ -21,7 +21,7 @@ from stage.processes import Processes, StageError
 
 pytestmark = pytest.mark.integration
 
-#: Commands that change the server, run code in it, copy its data elsewhere or throw them away.
+#: Commands that change the server, run code in it, copy its data elsewhere or delete them.
 REFUSED = (
     "ACL LIST",
     "BGSAVE",
@@ -69,7 +69,7 @@ def test_the_program_is_new_enough() -> None:
 
 
 @pytest.mark.parametrize("user", ["", ":{password}@", ":wrong@", "datagen:wrong@", "default:{password}@"])
-def test_without_user_and_password_nobody_enters(server: tuple[Processes, Path, str], user: str) -> None:
+def test_connection_without_user_and_password_is_refused(server: tuple[Processes, Path, str], user: str) -> None:
     address = urlsplit(server[2])
     login = user.format(password=address.password)
     with Redis.from_url(f"redis://{login}127.0.0.1:{address.port}/0") as stranger, pytest.raises(AuthenticationError):
@@ -96,7 +96,7 @@ def test_rqs_own_scripts_run(client: Redis) -> None:
     queue.delete(delete_jobs=True)
 
 
-def test_full_memory_refuses_new_keys_and_throws_none_away(tmp_path: Path) -> None:
+def test_full_memory_refuses_new_keys_and_evicts_none(tmp_path: Path) -> None:
     processes = Processes(tmp_path / "servers")
     url = redis_server.start(processes, tmp_path / "redis", also_allow="+config|set")
     try:
@@ -143,7 +143,7 @@ def test_a_second_start_has_the_same_password(tmp_path: Path) -> None:
     processes.stop_all()
 
 
-def test_only_what_is_to_be_kept_survives_a_restart(tmp_path: Path) -> None:
+def test_only_persistent_keys_survive_a_restart(tmp_path: Path) -> None:
     for keep in (True, False):
         processes = Processes(tmp_path / "servers")
         for round_ in range(2):
@@ -155,7 +155,7 @@ def test_only_what_is_to_be_kept_survives_a_restart(tmp_path: Path) -> None:
 
 
 def fake_server(folder: Path, name: str, version: str) -> Path:
-    """A program that says of itself which version it is, as Redis and Valkey do."""
+    """A program that prints a version, as Redis and Valkey do."""
     path = folder / name
     path.write_text(f"#!/bin/sh\necho 'Redis server v={version} sha=00000000:0 malloc=libc bits=64 build=0'\n")
     path.chmod(0o755)

@@ -50,7 +50,7 @@ def test_the_shell_and_the_stage_agree_where_things_are() -> None:
     assert told == f"{layout.ROOT}|{layout.SETUP}|{label_studio}|{redis_server.BUNDLED}"
 
 
-def test_a_python_that_is_only_a_shim_is_passed_over(tmp_path: Path) -> None:
+def test_python_that_is_only_a_shim_is_skipped(tmp_path: Path) -> None:
     """A version manager puts commands on the PATH that end with an error."""
     for name in ("python3.11", "python3.12", "python3.13", "python3", "python"):
         shim = tmp_path / name

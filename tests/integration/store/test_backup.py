@@ -1,4 +1,4 @@
-"""Backup and restore: what was written comes back, into either kind of database, and nothing is overwritten."""
+"""Backup and restore: all rows are restored, into both kinds of database, and nothing is overwritten."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def empty(tmp_path: Path) -> Database:
     return Database(f"sqlite:///{tmp_path / 'other.sqlite3'}")
 
 
-def test_what_was_backed_up_comes_back_in_another_database(database: Database, empty: Database, tmp_path: Path) -> None:
+def test_backup_is_restored_into_another_database(database: Database, empty: Database, tmp_path: Path) -> None:
     fill(database)
     written = back_up(database, tmp_path / "backup.zip")
     assert restore(empty, tmp_path / "backup.zip") == written
@@ -99,7 +99,7 @@ ABOUT = {"version": "7.2", "revision": "0999", "rows": {}}
         ({"project.jsonl": b'{"project_id": ' + b"9" * 30 + b"}\n"}, "a row of 'project' does not fit its table"),
     ],
 )
-def test_backup_that_is_damaged_or_newer_is_told_in_a_sentence_and_leaves_the_database_empty(
+def test_damaged_or_newer_backup_is_refused_with_a_sentence_and_leaves_the_database_empty(
     changes: dict[str, bytes | None], sentence: str, whole: Path, database: Database
 ) -> None:
     with pytest.raises(StoreError, match=sentence):
@@ -136,7 +136,7 @@ def test_backup_of_an_older_schema_is_restored_into_an_empty_database_of_this_on
     assert study.created_at == datetime(2024, 2, 3, 4, 5, 6, 7, UTC)
 
 
-def test_link_at_the_backups_place_is_replaced_and_what_it_leads_to_is_kept(database: Database, tmp_path: Path) -> None:
+def test_link_at_the_backups_path_is_replaced_and_its_target_is_kept(database: Database, tmp_path: Path) -> None:
     (tmp_path / "target").write_text("somebody's file")
     folder = tmp_path / "shared"
     folder.mkdir()

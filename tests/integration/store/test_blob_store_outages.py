@@ -56,7 +56,7 @@ def url() -> str:
 
 
 def unavailable(store: BlobStore, operation: str) -> StoreUnavailable:
-    """What the operation raises; it names nothing that is nobody's business."""
+    """The error that the operation raises, after a check that it names nothing internal."""
     with pytest.raises(StoreUnavailable) as caught:
         OPERATIONS[operation](store)
     for text in (str(caught.value), caught.value.reason):
@@ -146,7 +146,7 @@ def test_a_folder_that_cannot_be_used_says_why_without_its_path(
 
 
 def test_a_read_from_a_dead_mount_is_given_up(tmp_path: Path) -> None:
-    """Opening a pipe that nobody writes to hangs as a dead network mount does."""
+    """Opening a pipe without a writer hangs as a dead network mount does."""
     path = tmp_path / "images" / DIGEST[:2] / DIGEST[2:4] / DIGEST
     path.parent.mkdir(parents=True)
     os.mkfifo(path)
@@ -176,7 +176,7 @@ def test_missing_and_damaged_objects_are_no_outage(tmp_path: Path) -> None:
 
 
 def test_waiting_for_earlier_calls_counts_to_the_seconds_of_a_call() -> None:
-    """A picture was waited for twice as long as the store's bound says."""
+    """The wait for a picture was twice the store's time limit."""
     calls, thaw = BoundedCalls(1, "test"), threading.Event()
     with pytest.raises(TimeoutError, match="did not return within"):
         calls.call(thaw.wait, 0.01)

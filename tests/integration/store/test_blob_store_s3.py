@@ -49,7 +49,7 @@ def store(url: str) -> BlobStore:
     return BlobStore(url)
 
 
-def test_what_was_put_is_got_until_it_is_deleted(store: BlobStore) -> None:
+def test_stored_object_is_read_until_it_is_deleted(store: BlobStore) -> None:
     assert store.put(DATA) == store.put(DATA) == DIGEST
     assert store.get(DIGEST) == DATA
     store.delete(DIGEST)

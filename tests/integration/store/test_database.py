@@ -1,4 +1,4 @@
-"""The rows' door: migrations give the tables that the code declares, and writers follow one another."""
+"""The database: migrations give the tables that the code declares, and writers wait for one another."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_upgrading_again_keeps_the_rows(database: Database) -> None:
         assert session.scalars(select(StudyRow.name)).all() == ["scratches"]
 
 
-def test_enumerations_and_times_come_back_as_what_they_were(database: Database) -> None:
+def test_enumerations_and_times_are_read_with_their_types(database: Database) -> None:
     with database.write() as session:
         session.add(_study())
     with database.read() as session:
@@ -86,7 +86,7 @@ def backend_of(connection: Connection) -> int:
 
 @contextmanager
 def frozen(pid: int) -> Iterator[None]:
-    """A server process stands still."""
+    """A server process is stopped (SIGSTOP)."""
     os.kill(pid, signal.SIGSTOP)
     try:
         yield

@@ -23,7 +23,7 @@ def put(database: Database, *values: str, exposed: bool = False) -> None:
         register(session, secret(*values), exposed=exposed)
 
 
-def test_a_process_is_told_how_its_secret_compares(database: Database) -> None:
+def test_secret_is_compared_with_the_registered_ones(database: Database) -> None:
     assert seen(database, "a") is Standing.UNREGISTERED
     put(database, "a")
     assert seen(database) is Standing.MISSING

@@ -1,4 +1,4 @@
-"""What comes from outside with NUL, half characters or too much of it is kept by both databases."""
+"""Text from outside with NUL, half surrogate pairs or excessive length is stored by both databases."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Leases: one process at a time, a dead one's work becomes free, and who lost the lease cannot write."""
+"""Leases: one owner at a time, a dead owner's work becomes free, and an owner without the lease cannot write."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_dead_workers_row_is_free_when_its_lease_ends(database: Database) -> N
     assert second.token != first.token
 
 
-def test_who_lost_the_lease_finds_out_before_writing(database: Database) -> None:
+def test_owner_without_the_lease_is_refused_before_writing(database: Database) -> None:
     row_id = _waiting(database)
     first = _claim(database, row_id, seconds=-1)
     second = _claim(database, row_id)
@@ -60,7 +60,7 @@ def test_a_renewed_lease_keeps_others_out(database: Database) -> None:
     assert _claim(database, row_id) is None
 
 
-def test_what_is_done_is_never_taken_again(database: Database) -> None:
+def test_finished_row_is_never_claimed_again(database: Database) -> None:
     row_id = _waiting(database)
     mine = _claim(database, row_id)
     assert mine is not None
@@ -71,7 +71,7 @@ def test_what_is_done_is_never_taken_again(database: Database) -> None:
     assert _claim(database, row_id) is None
 
 
-def test_what_was_postponed_waits_until_it_is_due(database: Database) -> None:
+def test_postponed_row_is_claimed_only_when_due(database: Database) -> None:
     row_id = _waiting(database)
     mine = _claim(database, row_id)
     assert mine is not None
@@ -87,7 +87,7 @@ def test_what_was_postponed_waits_until_it_is_due(database: Database) -> None:
     assert _claim(database, row_id) is not None
 
 
-def test_what_was_given_up_keeps_its_reason(database: Database) -> None:
+def test_row_that_was_given_up_keeps_its_reason(database: Database) -> None:
     row_id = _waiting(database)
     mine = _claim(database, row_id)
     assert mine is not None

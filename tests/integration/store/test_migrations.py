@@ -1,4 +1,4 @@
-"""What a migration changes of rows that are there: those written before it are read after it, and mean the same."""
+"""Migrations of existing rows: rows written before are read after it with the same meaning."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from datagen.domain.verdict import Opinion
 from datagen.store.database import Database
 from datagen.store.tables import FetchedPictureRow, InputRow, StudyRow, VerdictRow
 
-#: What stands in a column of this kind where a test does not care.
+#: The value of a column of this type where a test needs no particular one.
 _ANYTHING: dict[type, Any] = {str: "x", int: 1, bool: False, object: {}, datetime: datetime(2026, 1, 1, tzinfo=UTC)}
 
 
@@ -59,7 +59,7 @@ def put_two_samples(database: Database) -> MetaData:
     return schema
 
 
-def test_a_verdict_was_said_on_its_samples_task(database: Database) -> None:
+def test_verdict_gets_its_samples_task_as_its_task(database: Database) -> None:
     database.upgrade("0004")
     schema = put_two_samples(database)
     sample, verdict = schema.tables["sample"], schema.tables["verdict"]

@@ -23,7 +23,7 @@ import pytest
 from raw_http import answers, ask, get, read_all
 from stage.ports import free_port
 from stage.processes import Processes, wait_until
-from studio import NOBODYS_PROJECT, Studio, start_web
+from studio import UNKNOWN_PROJECT, Studio, start_web
 
 pytest_plugins = ("studio_fixtures",)
 pytestmark = pytest.mark.integration
@@ -47,7 +47,7 @@ class Web:
 
     def webhook(self) -> int:
         moment = uuid.uuid4().hex
-        event = {"action": "ATTACK", "project": {"id": NOBODYS_PROJECT}, "task": {"id": 1, "updated_at": moment}}
+        event = {"action": "ATTACK", "project": {"id": UNKNOWN_PROJECT}, "task": {"id": 1, "updated_at": moment}}
         headers = {"X-Datagen-Secret": self.secret}
         return httpx.post(f"http://127.0.0.1:{self.port}/webhook", json=event, headers=headers, timeout=30).status_code
 
@@ -190,7 +190,7 @@ def test_a_client_that_does_not_read_its_answer_is_cut_after_its_time(
 
 
 def test_connections_over_the_bound_take_the_place_of_the_slowest(start_smaller: Callable[..., Web]) -> None:
-    web = start_smaller(MOST_CONNECTIONS=20)
+    web = start_smaller(MAX_CONNECTIONS=20)
     with contextlib.ExitStack() as open_lines:
         lines = [open_lines.enter_context(web.line()) for _ in range(MANY)]
         for line in lines:
@@ -201,7 +201,7 @@ def test_connections_over_the_bound_take_the_place_of_the_slowest(start_smaller:
 
 
 def test_bodies_that_are_not_finished_fill_neither_memory_nor_disk(start_smaller: Callable[..., Web]) -> None:
-    web = start_smaller(MOST_BUFFERED=8 * 2**20)
+    web = start_smaller(MAX_BUFFERED=8 * 2**20)
     with contextlib.ExitStack() as open_lines:
         lines = [open_lines.enter_context(web.line()) for _ in range(8)]
         for line in lines:
@@ -231,7 +231,7 @@ def test_of_requests_sent_at_once_only_the_first_is_answered(start: Callable[...
 
 @contextlib.contextmanager
 def frozen() -> Iterator[str]:
-    """The address of a server that accepts connections and never says a word."""
+    """The address of a server that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0), backlog=128) as server:
         yield f"127.0.0.1:{server.getsockname()[1]}"
 

@@ -1,4 +1,4 @@
-"""Every door of the web process, with and without a key; what it says to whom it refuses."""
+"""Every view of the web process, with and without credentials, and the answers to refused requests."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from studio import Studio, install, plate, settings_of, start_web
 pytest_plugins = ("studio_fixtures",)
 pytestmark = pytest.mark.integration
 
-#: Who comes: nobody, somebody with the webhooks' secret, somebody with the log-in.
+#: The credentials of a request: none, the webhooks' secret, user and password.
 NOBODY, SECRET, LOGIN = "nobody", "the webhooks' secret", "the log-in"
 #: Method, path, and the answer to each of the three.
 TABLE = [
@@ -69,7 +69,7 @@ def body_of(path: str, who: str) -> object:
 
 
 @pytest.mark.parametrize(("method", "path", "nobody", "secret", "login"), TABLE)
-def test_every_door_opens_for_those_it_should(
+def test_every_view_admits_only_those_who_may_use_it(
     method: str, path: str, nobody: int, secret: int, login: int, studio: Studio
 ) -> None:
     for who, wanted in ((NOBODY, nobody), (SECRET, secret), (LOGIN, login)):

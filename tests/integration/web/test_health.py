@@ -1,4 +1,4 @@
-"""What operators ask: /ready says which part is away, /metrics counts what happened."""
+"""For operators: /ready names the unavailable part, /metrics counts events and work."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_web_process_that_looks_at_the_schema_does_not_load_alembic(tmp_path: Pa
     assert subprocess.check_output([sys.executable, "-c", look, rows.url], text=True).strip() == "[]"
 
 
-def test_metrics_know_the_parts_and_what_was_given_up(studio: Studio, study: Study) -> None:
+def test_metrics_show_the_parts_and_the_failed_rows(studio: Studio, study: Study) -> None:
     study.review()
     wait_until(lambda: figures(studio)["datagen_up", "worker"] == 0, 20, "the look after the test's worker ended")
     before = figures(studio)
@@ -142,7 +142,7 @@ def test_metrics_know_the_parts_and_what_was_given_up(studio: Studio, study: Stu
         session.get_one(BatchRow, batch.id).state = state
 
 
-def test_metrics_count_events_images_and_what_waits(studio: Studio, study: Study) -> None:
+def test_metrics_count_events_images_and_waiting_rows(studio: Studio, study: Study) -> None:
     before = figures(studio)
     study.review()
     reviewed = figures(studio)
@@ -150,7 +150,7 @@ def test_metrics_count_events_images_and_what_waits(studio: Studio, study: Study
     assert reviewed[images] == before.get(images, 0) + len(study.round_tasks())
     assert reviewed["datagen_shard_seconds_count",] > before["datagen_shard_seconds_count",]
     study.judge(said("good"))
-    studio.hear_out()
+    studio.drain_notifier()
     waiting = figures(studio)
     assert waiting["datagen_queue_depth", "datagen-events"] >= 1
     studio.settle()

@@ -1,4 +1,4 @@
-"""Malformed requests at every view: each is refused in JSON, and none is a fault of ours."""
+"""Malformed requests at every view: each is refused in JSON, and none causes an internal error."""
 
 from __future__ import annotations
 
@@ -65,14 +65,14 @@ BODIES = [
 
 def check(studio: Studio, request: bytes) -> None:
     [answer] = ask(studio.settings.port, request)
-    assert answer.status < 500 or is_told_not_ready(answer), (request[:200], answer)
+    assert answer.status < 500 or says_not_ready(answer), (request[:200], answer)
     if answer.status >= 400:
-        assert list(answer.json()) == ["error"] or is_told_not_ready(answer), (request[:200], answer)
+        assert list(answer.json()) == ["error"] or says_not_ready(answer), (request[:200], answer)
         assert "server" not in answer.headers
 
 
-def is_told_not_ready(answer: Answer) -> bool:
-    """/ready says 503 and which parts answer; no worker runs beside these tests."""
+def says_not_ready(answer: Answer) -> bool:
+    """/ready answers 503 with the state of the parts, because no worker runs here."""
     return answer.status == 503 and "parts" in answer.json()
 
 

@@ -1,4 +1,4 @@
-"""The ML-backend protocol as Label Studio speaks it, and who may speak it."""
+"""The ML-backend protocol of Label Studio, and the credentials that it needs."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_predict_of_more_tasks_than_a_page_is_refused(studio: Studio) -> None:
         {"id": True, "data": "text"},
     ],
 )
-def test_predict_of_an_odd_task_says_nothing_of_it(task: dict[str, Any], studio: Studio) -> None:
+def test_predict_of_an_unknown_task_is_empty(task: dict[str, Any], studio: Studio) -> None:
     answer = call(studio, "POST", "/predict", json={"tasks": [task], "params": {"context": None}})
     assert answer.status_code == 200, answer.text
     assert answer.json()["results"] == [{"result": [], "score": 0.0}]

@@ -1,4 +1,4 @@
-"""``/images``: who has a good link sees the picture, in Label Studio's editor too; nobody else does."""
+"""``/images``: a picture is served for a valid link alone, in Label Studio's editor too."""
 
 from __future__ import annotations
 

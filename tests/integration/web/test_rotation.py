@@ -1,4 +1,4 @@
-"""Secrets are changed while Label Studio and people go on: no request fails, and in the end the old ones are out."""
+"""Secrets are changed during operation: no request fails, and at the end the old ones are refused."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ pytestmark = pytest.mark.integration
 
 @dataclass(kw_only=True)
 class Installation:
-    """A web process whose secrets stand in a ``.env`` beside it, as the documentation has it."""
+    """A web process with its secrets in ``.env``, as documented."""
 
     web: Started
     folder: Path
@@ -50,7 +50,7 @@ class Installation:
         (self.folder / ".env").write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
 
     def reload(self) -> None:
-        """What the documentation says to do after a change."""
+        """The documented steps after a change."""
         os.kill(self.web.pid, signal.SIGHUP)
 
     def webhook(self, secret: str) -> int:
@@ -83,7 +83,7 @@ def test_secret_and_password_are_changed_without_one_refused_request(
     spoken = {"secret": "the old secret of this test", "password": "the old password of this test"}
 
     def speak() -> None:
-        """Label Studio: it knows one secret at a time, and hears of the new one when a study is provisioned."""
+        """Label Studio: it has one secret at a time, and receives the new one when a study is provisioned."""
         while not over.is_set():
             answers.add(installation.webhook(spoken["secret"]))
             answers.add(installation.login(spoken["password"]))
@@ -105,13 +105,13 @@ def test_secret_and_password_are_changed_without_one_refused_request(
         wait_until(
             lambda: installation.login("the new password of this test") == 200, 30, "the new password's acceptance"
         )
-        # 2. Label Studio is told
+        # 2. Label Studio receives the new secret
         spoken |= {"secret": "the new secret of this test", "password": "the new password of this test"}
         # 3. the old ones are out
         installation.write(
             DATAGEN_WEBHOOK_SECRET="the new secret of this test", BASIC_AUTH_PASS="the new password of this test"
         )
-        time.sleep(0.5)  # what Label Studio sent with the old ones before it was told has arrived by then
+        time.sleep(0.5)  # requests that Label Studio sent with the old ones have arrived by then
         installation.reload()
         wait_until(lambda: installation.webhook("the old secret of this test") == 401, 30, "the old secret's refusal")
         wait_until(lambda: installation.login("the old password of this test") == 401, 30, "the old password's refusal")
@@ -163,7 +163,7 @@ def test_secret_file_that_cannot_be_read_at_a_reload_leaves_the_old_settings_ser
     assert installation.login(installation.settings["BASIC_AUTH_PASS"]) == 200
 
 
-def test_reload_answers_what_kept_connections_send_meanwhile(installation: Installation) -> None:
+def test_reload_answers_requests_on_kept_connections(installation: Installation) -> None:
     """As browsers do, which keep a connection for the next picture."""
     old = installation.settings
     statuses: list[int] = []
@@ -194,7 +194,7 @@ def test_reload_answers_what_kept_connections_send_meanwhile(installation: Insta
     assert len(statuses) > 20
 
 
-def test_provisioning_again_tells_label_studio_the_new_secret_and_password(studio: Studio) -> None:
+def test_provisioning_again_sends_label_studio_the_new_secret_and_password(studio: Studio) -> None:
     study = studio.open_study(inputs=False)
     changed = Settings(
         _env_file=None,
@@ -240,7 +240,7 @@ class Machine:
         )
 
     def doctor(self, study: str) -> dict[str, str]:
-        """What doctor says of each part, with its mark: ``{"secrets": "ok: …"}``."""
+        """The findings of doctor by part, with their marks: ``{"secrets": "ok: …"}``."""
         told = self.datagen("doctor", "--study", study)
         assert "Traceback" not in told.stderr
         found = {}
@@ -303,7 +303,7 @@ def test_the_written_procedure_changes_secret_and_password_on_several_machines(
         assert said[f"webhooks of {name}"] == "wait: not looked at; mend “secrets” first"
         assert "datagen provision" not in "".join(said.values())
         second.write(**NEW, DATAGEN_SIGNING_KEYS=key)
-        # 4. doctor names what Label Studio is still to be told, and provisioning tells it
+        # 4. doctor names the studies whose secret in Label Studio is old, and provisioning sends the new one
         said = second.doctor(name)
         assert f"has another secret; run: datagen provision '{name}'" in said[f"webhooks of {name}"]
         told = second.datagen("provision", name)
@@ -343,7 +343,7 @@ def start_training(studio: Studio, project_id: int) -> None:
     httpx.post(url, headers=headers, json={}, timeout=30).raise_for_status()
 
 
-def test_doctor_sees_that_label_studio_has_a_password_which_is_let_in_no_more(
+def test_doctor_reports_an_outdated_password_in_label_studio(
     studio: Studio, processes: Processes, tmp_path: Path
 ) -> None:
     """Also one that works until the last step of the change."""

@@ -1,4 +1,4 @@
-"""``/webhook``: what is Label Studio's is stored before it is answered; what is not is told so, in one sentence."""
+"""``/webhook``: events of Label Studio are stored before the answer; other requests are refused with one sentence."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from datagen.workflow.services import JobKind, JobRequest
 from datagen.workflow.studies.open import open_study
 from stage.ports import free_port
 from stage.processes import Processes
-from studio import NOBODYS_PROJECT, Studio, Study, start_web
+from studio import UNKNOWN_PROJECT, Studio, Study, start_web
 
 pytest_plugins = ("studio_fixtures",)
 pytestmark = pytest.mark.integration
@@ -35,7 +35,7 @@ def event(**more: Any) -> bytes:
     """A body that Label Studio could have sent, like no other."""
     body = {
         "action": "ANNOTATION_CREATED",
-        "project": {"id": NOBODYS_PROJECT, "token": "a project's secret token", "task_data_password": "hush"},
+        "project": {"id": UNKNOWN_PROJECT, "token": "a project's secret token", "task_data_password": "hush"},
         "task": {"id": 7},
         "annotation": {"id": 8, "updated_at": uuid.uuid4().hex, "task": 7},
     }
@@ -54,11 +54,11 @@ def test_an_event_is_stored_before_it_is_answered_and_queued(studio: Studio) -> 
         row = session.scalars(select(InboxRow).order_by(InboxRow.id.desc()).limit(1)).one()
     assert (row.action, row.project_id, row.task_ids, row.annotation_ids) == (
         "ANNOTATION_CREATED",
-        NOBODYS_PROJECT,
+        UNKNOWN_PROJECT,
         [7],
         [8],
     )
-    studio.hear_out()
+    studio.drain_notifier()
     assert JobRequest(JobKind.EVENT, row.id) in studio.queues.queued()
 
 
@@ -111,7 +111,7 @@ def test_a_huge_body_is_refused_unread(studio: Studio) -> None:
 
 
 @pytest.mark.parametrize("secret", ["", "wrong", "ä".encode().decode("latin-1")])
-def test_a_wrong_secret_is_refused_and_says_how_to_mend_it(secret: str, studio: Studio) -> None:
+def test_wrong_secret_is_refused_with_the_fix(secret: str, studio: Studio) -> None:
     before = stored(studio)
     answer = httpx.post(
         f"{studio.settings.own_url}/webhook",
@@ -143,7 +143,7 @@ def test_start_training_needs_more_than_the_secret_that_every_member_reads(
     studio.settle()
 
 
-def test_a_studys_secret_tells_of_its_own_projects_alone(studio: Studio, study: Study) -> None:
+def test_secret_of_a_study_is_valid_for_its_own_projects_alone(studio: Studio, study: Study) -> None:
     other = studio.open_study(inputs=False)
     before = stored(studio)
     for secret in (studio.secret_of(other.id), studio.settings.secret_of_webhooks):
@@ -185,10 +185,10 @@ def test_webhooks_of_an_earlier_release_work_until_their_study_is_provisioned_ag
     studio.settle()
 
 
-def test_while_a_studys_secret_is_changed_the_one_before_is_let_in(studio: Studio) -> None:
+def test_previous_secret_of_a_study_is_accepted_during_its_change(studio: Studio) -> None:
     study = studio.open_study(inputs=False)
     before = studio.secret_of(study.id)
-    with studio.services.database.write() as session:  # as the change was begun, and Label Studio was not told yet
+    with studio.services.database.write() as session:  # the change was begun, and Label Studio has the old secret
         row = session.get_one(StudyRow, study.id)
         row.webhook_salt_previous, row.webhook_salt = row.webhook_salt, new_salt()
     for secret in (before, studio.secret_of(study.id)):
@@ -235,7 +235,7 @@ def test_an_answer_takes_milliseconds(studio: Studio) -> None:
 
 @pytest.fixture
 def elsewhere(studio: Studio, processes: Processes, tmp_path: Path) -> Iterator[dict[str, str]]:
-    """The environment of another web process; the test starts it with what is to be away."""
+    """The environment of another web process; the test sets the address of the part that is to be unavailable."""
     environment = {**studio.environment, "PORT": str(free_port())}
     yield environment
     for started in processes.alive():
@@ -248,14 +248,14 @@ def post(environment: dict[str, str], studio: Studio) -> httpx.Response:
     return httpx.post(f"http://127.0.0.1:{environment['PORT']}/webhook", content=event(), headers=headers, timeout=30)
 
 
-def test_a_database_that_is_away_is_503_and_says_that_the_event_is_found_later(
+def test_unavailable_database_is_answered_with_503_and_the_event_is_found_later(
     studio: Studio, elsewhere: dict[str, str], processes: Processes, tmp_path: Path
 ) -> None:
     elsewhere["DATAGEN_DATABASE_URL"] = f"postgresql+psycopg://nobody@127.0.0.1:{free_port()}/none"
     start_web(processes, elsewhere, tmp_path)
     answer = post(elsewhere, studio)
     assert answer.status_code == 503
-    assert answer.json() == {"error": "the database is away; the event is found later by polling Label Studio"}
+    assert answer.json() == {"error": "the database is unavailable; the event is found later by polling Label Studio"}
 
 
 def test_an_event_while_redis_is_down_is_stored_and_found_by_the_sweeper(
@@ -274,7 +274,7 @@ def test_an_event_while_redis_is_down_is_stored_and_found_by_the_sweeper(
 
 def test_jobs_are_json_in_redis_never_pickle(studio: Studio) -> None:
     studio.post_webhook(event())
-    studio.hear_out()
+    studio.drain_notifier()
     with Redis.from_url(studio.settings.redis_url) as redis:
         jobs = [key for key in redis.keys("rq:job:*") if redis.type(key) == b"hash"]
         assert jobs
@@ -288,6 +288,6 @@ def test_jobs_are_json_in_redis_never_pickle(studio: Studio) -> None:
 
 def test_two_deletions_of_an_id_that_was_given_out_again_are_two_events(studio: Studio) -> None:
     before = stored(studio)
-    deletion = json.dumps({"action": "TASKS_DELETED", "project": {"id": NOBODYS_PROJECT}, "tasks": [{"id": 7}]})
+    deletion = json.dumps({"action": "TASKS_DELETED", "project": {"id": UNKNOWN_PROJECT}, "tasks": [{"id": 7}]})
     answers = [studio.post_webhook(deletion.encode()).status_code for _ in range(2)]
     assert (answers, stored(studio)) == ([201, 201], before + 2)

@@ -1,4 +1,4 @@
-"""Wrong passwords and secrets: what they cost the sender, and that the right one is let in all the while."""
+"""Wrong passwords and secrets: the penalty for the sender, and the right one, which is always accepted."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def strict(studio: Studio, processes: Processes, tmp_path: Path) -> Iterator[str
 
 
 @pytest.mark.integration
-def test_wrong_passwords_are_answered_with_429_and_the_right_one_is_let_in(studio: Studio, strict: str) -> None:
+def test_wrong_passwords_are_answered_with_429_and_the_right_one_is_accepted(studio: Studio, strict: str) -> None:
     right = (studio.settings.basic_auth_user, studio.settings.password)
     statuses, seconds = [], []
     for number in range(12):
@@ -45,7 +45,7 @@ def test_wrong_passwords_are_answered_with_429_and_the_right_one_is_let_in(studi
 
 
 @pytest.mark.integration
-def test_wrong_secrets_are_answered_with_429_and_the_right_one_is_let_in(studio: Studio, strict: str) -> None:
+def test_wrong_secrets_are_answered_with_429_and_the_right_one_is_accepted(studio: Studio, strict: str) -> None:
     def webhook(secret: str) -> int:
         event = {"action": "X", "project": {"id": 2**40}, "task": {"id": 1, "updated_at": str(time.time_ns())}}
         return httpx.post(

@@ -1,4 +1,4 @@
-"""What waits and what fails: faults told from outages, and waiting that is not counted as failing."""
+"""Outages and faults: an outage makes work wait, and a wait does not count as a failure."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ pytestmark = pytest.mark.integration
         (ZeroDivisionError("division by zero"), None),
     ],
 )
-def test_outages_are_told_from_faults_and_name_nothing_internal(fault: Exception, part: str | None) -> None:
+def test_outages_are_distinguished_from_faults_and_name_nothing_internal(fault: Exception, part: str | None) -> None:
     outage = outage_of(fault)
     assert (outage and outage.part) == part
     if outage is not None:
@@ -70,7 +70,7 @@ def test_outages_are_told_from_faults_and_name_nothing_internal(fault: Exception
         assert not any(word in str(outage) for word in ("http", "10.0.0.3", "SELECT", "6379"))
 
 
-def test_what_a_library_says_is_not_shown() -> None:
+def test_message_of_a_library_is_not_shown() -> None:
     reason = "connection to server at 10.0.0.3 refused"
     assert shown(ConnectionRefusedError(reason)) == "ConnectionRefusedError; the workers' log says more"
     said = shown(OperationalError("SELECT secret", {}, Exception(reason)))
@@ -82,7 +82,7 @@ def test_what_a_library_says_is_not_shown() -> None:
 
 @pytest.fixture
 def broken(studio: Studio, tmp_path: Path) -> Services:
-    """The workshop with an image store in whose place a file lies."""
+    """The services with a file in place of the image store."""
     (tmp_path / "images").write_text("a file")
     return replace(studio.services, images=BlobStore(f"file://{tmp_path}/images"))
 
@@ -125,9 +125,7 @@ def test_a_shard_waits_for_the_store_longer_than_it_may_fail(studio: Studio, stu
     assert "waits for" not in study.page()
 
 
-def test_after_hours_of_it_the_run_ends_with_what_was_waited_for_and_retry_takes_it_up(
-    studio: Studio, study: Study, broken: Services
-) -> None:
+def test_run_fails_after_a_long_outage_and_retry_resumes_it(studio: Studio, study: Study, broken: Services) -> None:
     run, [shard] = run_of(study, SHARD)
     render_shard(broken, FittedEngineCache(broken), shard.id)
     with studio.services.database.write() as session:
@@ -221,7 +219,7 @@ def test_the_reading_of_inputs_is_postponed_and_shown(studio: Studio, study: Stu
     assert "waits for" not in study.shown()
 
 
-def test_a_sweep_goes_on_while_the_store_is_unavailable(
+def test_recovery_scan_continues_while_the_store_is_unavailable(
     studio: Studio, broken: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rq_tasks, "services", lambda: broken)
@@ -258,7 +256,7 @@ def test_a_result_is_written_once_the_database_is_back(postgres: tuple[Database,
     assert tries >= 2
 
 
-def test_a_fault_of_ours_is_not_written_again_and_again() -> None:
+def test_internal_error_is_not_written_repeatedly() -> None:
     tries = threading.Semaphore(0)
 
     def write() -> None:

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from shapely.geometry import Polygon as ShapelyPolygon
 
-from datagen.domain.crossings import MOST_CROSSINGS, check_crossings
-from datagen.domain.geometry import MOST_CORNERS, MOST_CORNERS_READ, Point, clip_polygon
+from datagen.domain.crossings import MAX_CROSSINGS, check_crossings
+from datagen.domain.geometry import MAX_CORNERS, MAX_CORNERS_READ, Point, clip_polygon
 from datagen.errors import BadRegion
 
 EXTENT = 3000
@@ -49,7 +49,7 @@ def saw(teeth: int) -> list[Point]:
 
 @pytest.mark.parametrize("corners", [450, 1_000, 5_000])
 def test_a_tangle_of_random_corners_is_refused_with_the_fix(corners: int) -> None:
-    with pytest.raises(BadRegion, match=f"crosses itself more than {MOST_CROSSINGS} times; draw it with fewer"):
+    with pytest.raises(BadRegion, match=f"crosses itself more than {MAX_CROSSINGS} times; draw it with fewer"):
         clip_polygon(tangle(corners), EXTENT, EXTENT)
 
 
@@ -80,7 +80,7 @@ def test_crossings_are_found_however_large_the_numbers_are(far: float) -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=3, max_size=20))
-def test_what_a_hand_draws_passes(points: list[tuple[int, int]]) -> None:
+def test_hand_drawn_polygon_is_accepted(points: list[tuple[int, int]]) -> None:
     check_crossings([(float(x), float(y)) for x, y in points])  # 20 corners cannot cross more than 170 times
 
 
@@ -93,7 +93,7 @@ def test_a_clean_polygon_of_five_thousand_corners_is_used_as_it_is() -> None:
 def test_a_clean_polygon_of_more_corners_is_thinned_and_covers_the_same() -> None:
     points = ring(100_000)
     (part,) = clip_polygon(points, EXTENT, EXTENT)
-    assert len(part.points) <= MOST_CORNERS
+    assert len(part.points) <= MAX_CORNERS
     assert ShapelyPolygon(part.points).symmetric_difference(ShapelyPolygon(points)).area < 0.002 * part.area
 
 
@@ -101,7 +101,7 @@ def test_a_clean_polygon_of_more_corners_is_thinned_and_covers_the_same() -> Non
     ("points", "sentence"),
     [
         (ring(50_000, wobble=900), "even where its outline is drawn coarser; draw it again with fewer"),
-        (ring(MOST_CORNERS_READ + 1), "has 200,001 corners, at most 200,000 are read"),
+        (ring(MAX_CORNERS_READ + 1), "has 200,001 corners, at most 200,000 are read"),
     ],
 )
 def test_more_corners_than_thinning_helps_are_refused(points: list[Point], sentence: str) -> None:

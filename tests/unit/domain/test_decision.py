@@ -1,4 +1,4 @@
-"""Decisions: the number of images is asked for, and bounded."""
+"""Decisions: the number of images is required, and limited."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_a_number_out_of_bounds_is_repeated_with_the_bounds(count: int, spoken: 
         Decision(action=StudyEvent.APPROVE, count=count).checked_count()
 
 
-def test_no_number_says_where_to_put_one() -> None:
+def test_approval_without_a_number_names_the_field() -> None:
     with pytest.raises(Refused, match="“approve” needs the number of images; fill it in and update the decision"):
         Decision(action=StudyEvent.APPROVE).checked_count()
 

@@ -1,4 +1,4 @@
-"""What no database, JSON or UTF-8 can carry is replaced where it enters, and nothing else is changed."""
+"""Text that no database, JSON or UTF-8 can hold is replaced at the entrance, and nothing else is changed."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_json_from_outside_is_made_plain(body: bytes | str, wanted: Any) -> None
     assert read == wanted
 
 
-def test_what_lies_too_deep_is_dropped_and_what_lies_beside_it_is_kept() -> None:
+def test_values_nested_too_deep_are_dropped_and_those_beside_them_are_kept() -> None:
     read = read_json('{"beside": 1, "deep": ' + "[" * 200 + "7" + "]" * 200 + "}")
     assert read["beside"] == 1
     depth, inner = 0, read["deep"]
@@ -65,13 +65,13 @@ def test_what_lies_too_deep_is_dropped_and_what_lies_beside_it_is_kept() -> None
 
 
 @pytest.mark.parametrize("body", ["[" * 100_000, "", "{", b"\xff\xfe\x00"])
-def test_what_is_no_json_says_so(body: bytes | str) -> None:
+def test_invalid_json_is_refused_with_a_sentence(body: bytes | str) -> None:
     with pytest.raises(ValueError, match=r"."):
         read_json(body)
 
 
 @given(JSON)
-def test_what_was_made_plain_is_carried_by_utf_8_and_strict_json(value: Any) -> None:
+def test_cleaned_text_can_be_encoded_as_utf_8_and_strict_json(value: Any) -> None:
     made = plain_json(value)
     text = json.dumps(made, ensure_ascii=False, allow_nan=False)
     assert "\\u0000" not in text

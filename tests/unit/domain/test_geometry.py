@@ -1,4 +1,4 @@
-"""Geometry: percentages and pixels, turned boxes, and what is left of a region inside its image."""
+"""Geometry: percentages and pixels, rotated boxes, and regions clipped to their image."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class TestBounds:
 
 class TestClipBox:
     @given(boxes)
-    def test_what_is_left_lies_inside_and_never_grew(self, raw: Box) -> None:
+    def test_clipped_box_is_inside_and_never_larger(self, raw: Box) -> None:
         try:
             clipped = clip_box(raw, WIDTH, HEIGHT)
         except BadRegion:
@@ -152,7 +152,7 @@ class TestClipBox:
 
 class TestClipPolygon:
     @given(corners)
-    def test_what_is_left_is_simple_lies_inside_and_never_grew(self, points: list[Point]) -> None:
+    def test_clipped_polygon_is_simple_inside_and_never_larger(self, points: list[Point]) -> None:
         try:
             parts = clip_polygon(points, WIDTH, HEIGHT)
         except BadRegion:
@@ -197,7 +197,7 @@ class TestClipPolygon:
         (part,) = clip_polygon(drawn, WIDTH, HEIGHT)
         assert set(part.points) == set(drawn)
 
-    def test_what_leaves_the_image_is_cut_off(self) -> None:
+    def test_parts_outside_the_image_are_cut_off(self) -> None:
         (part,) = clip_polygon([(-10, -10), (20, -10), (20, 20), (-10, 20)], WIDTH, HEIGHT)
         assert part.bounds == Box(0, 0, 20, 20)
         assert part.area == 400

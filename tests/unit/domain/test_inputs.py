@@ -1,4 +1,4 @@
-"""Inputs: what is missing is said role by role, in sentences a person can act on."""
+"""Inputs: missing ones are reported by role, in sentences that name the fix."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_a_problem_names_the_item_as_its_giver_knows_it() -> None:
     assert str(problem) == "canvas task 12 (plate 7.jpg): the polygon has 2 different corners"
 
 
-def test_desks_for_inputs_have_a_role_and_ours_have_none() -> None:
+def test_input_projects_have_a_role_and_the_others_have_none() -> None:
     assert {kind: kind.role for kind in ProjectKind} == {
         ProjectKind.CONCEPTS: Role.CONCEPT,
         ProjectKind.CANVASES: Role.CANVAS,

@@ -1,8 +1,7 @@
-"""The life of a study, whole: every state meets everything that can happen."""
+"""The life cycle of a study: what each event means, and which events are refused."""
 
 from __future__ import annotations
 
-import itertools
 from collections import deque
 
 import pytest
@@ -11,67 +10,115 @@ from datagen.domain.decision import ACTIONS
 from datagen.domain.lifecycle import TABLE, SpecState, StudyEvent, StudyState, Transition, back_to, next_transition
 from datagen.errors import Refused
 
-#: (state, what happens) → (next state, what becomes of the current version, whether a new version is made).
-EXPECTED = {
-    ("collecting", "build preview"): ("previewing", None, True),
-    ("collecting", "stop"): ("stopped", None, False),
-    ("previewing", "round ready"): ("reviewing", "review", False),
-    ("previewing", "round failed"): ("collecting", "failed", False),
-    ("previewing", "cancel"): ("collecting", "stopped", False),
-    ("previewing", "stop"): ("stopped", "stopped", False),
-    ("reviewing", "build preview"): ("previewing", "superseded", True),
-    ("reviewing", "refine"): ("previewing", "refined", True),
-    ("reviewing", "approve"): ("generating", "accepted", False),
-    ("reviewing", "stop"): ("stopped", "stopped", False),
-    ("generating", "run finished"): ("accepted", None, False),
-    ("generating", "run failed"): ("accepted", None, False),
-    ("generating", "cancel"): ("accepted", None, False),
-    ("generating", "stop"): ("stopped", None, False),
-    ("accepted", "build preview"): ("previewing", None, True),
-    ("accepted", "refine"): ("previewing", None, True),
-    ("accepted", "approve"): ("generating", None, False),
-    ("accepted", "stop"): ("stopped", None, False),
-    ("stopped", "build preview"): ("previewing", None, True),
-    ("collecting", "retry round"): ("previewing", None, False),
-    ("reviewing", "retry round"): ("previewing", "superseded", False),
-    ("accepted", "retry round"): ("previewing", None, False),
-    ("accepted", "retry run"): ("generating", None, False),
-}
-
-#: Where the version came to nothing, so that an earlier one counts again.
-BACK = {("previewing", "round failed"), ("previewing", "cancel")}
+S, V, E = StudyState, SpecState, StudyEvent
+#: States in which workers render for the study.
+BUSY = {S.PREVIEWING, S.GENERATING}
 
 
-@pytest.mark.parametrize(("state", "event"), list(itertools.product(StudyState, StudyEvent)))
-def test_what_follows_or_why_not(state: StudyState, event: StudyEvent) -> None:
-    expected = EXPECTED.get((state.value, event.value))
-    if expected:
-        study, spec, new_version = expected
-        back = (state.value, event.value) in BACK
-        assert next_transition(state, event) == Transition(
-            StudyState(study), spec and SpecState(spec), new_version, back
-        )
-        return
-    with pytest.raises(Refused) as refusal:
-        next_transition(state, event)
-    sentence = str(refusal.value)
-    assert sentence.startswith(f"“{event.value}” is not possible now: ")
-    assert sentence.endswith(".")
+def states_that_permit(event: StudyEvent) -> set[StudyState]:
+    return {state for state in StudyState if (state, event) in TABLE}
 
 
-def test_the_table_has_nothing_else() -> None:
-    assert {(state.value, event.value) for state, event in TABLE} == set(EXPECTED)
+def walk(*events: StudyEvent) -> list[Transition]:
+    """The transitions of a new study that meets these events, one after the other."""
+    state, transitions = S.COLLECTING, []
+    for event in events:
+        transitions.append(next_transition(state, event))
+        state = transitions[-1].study
+    return transitions
+
+
+def test_study_from_its_first_round_over_a_refinement_to_its_second_run() -> None:
+    rounds = [E.BUILD_PREVIEW, E.ROUND_READY, E.REFINE, E.ROUND_READY]
+    runs = [E.APPROVE, E.RUN_FINISHED, E.APPROVE, E.RUN_FAILED, E.RETRY_RUN, E.RUN_FINISHED]
+    assert walk(*rounds, *runs) == [
+        Transition(S.PREVIEWING, new_version=True),
+        Transition(S.REVIEWING, V.REVIEW),
+        Transition(S.PREVIEWING, V.REFINED, new_version=True),
+        Transition(S.REVIEWING, V.REVIEW),
+        Transition(S.GENERATING, V.ACCEPTED),
+        Transition(S.ACCEPTED),
+        Transition(S.GENERATING),
+        Transition(S.ACCEPTED),
+        Transition(S.GENERATING),
+        Transition(S.ACCEPTED),
+    ]
+
+
+def test_version_that_is_replaced_by_changed_inputs_is_superseded() -> None:
+    assert walk(E.BUILD_PREVIEW, E.ROUND_READY, E.BUILD_PREVIEW)[-1] == Transition(
+        S.PREVIEWING, V.SUPERSEDED, new_version=True
+    )
+
+
+def test_round_that_failed_can_be_resumed_with_the_version_it_has() -> None:
+    failed, resumed = walk(E.BUILD_PREVIEW, E.ROUND_FAILED, E.RETRY_ROUND)[1:]
+    assert failed == Transition(S.COLLECTING, V.FAILED, back=True)
+    assert resumed == Transition(S.PREVIEWING)
+    # the version that replaced the failed one in the meantime is superseded again; an accepted one is kept
+    assert next_transition(S.REVIEWING, E.RETRY_ROUND) == Transition(S.PREVIEWING, V.SUPERSEDED)
+    assert next_transition(S.ACCEPTED, E.RETRY_ROUND) == Transition(S.PREVIEWING)
+
+
+def test_only_a_new_preview_or_a_refinement_creates_a_version_and_both_always_do() -> None:
+    assert {event for (_, event), step in TABLE.items() if step.new_version} == {E.BUILD_PREVIEW, E.REFINE}
+    assert all(step.new_version for (_, event), step in TABLE.items() if event in (E.BUILD_PREVIEW, E.REFINE))
+
+
+def test_nothing_else_is_started_while_workers_render() -> None:
+    starting = {E.BUILD_PREVIEW, E.REFINE, E.APPROVE, E.RETRY_ROUND, E.RETRY_RUN}
+    assert [(state, event) for state in BUSY for event in starting if (state, event) in TABLE] == []
+
+
+def test_whatever_starts_work_leads_to_the_state_of_that_work() -> None:
+    led_to = {event: {step.study for (_, known), step in TABLE.items() if known is event} for event in StudyEvent}
+    for event in (E.BUILD_PREVIEW, E.REFINE, E.RETRY_ROUND):
+        assert led_to[event] == {S.PREVIEWING}
+    for event in (E.APPROVE, E.RETRY_RUN):
+        assert led_to[event] == {S.GENERATING}
+
+
+def test_each_event_is_possible_where_it_has_a_meaning_and_refused_elsewhere() -> None:
+    not_busy = set(StudyState) - BUSY
+    assert states_that_permit(E.BUILD_PREVIEW) == not_busy, "inputs can be frozen whenever no work is under way"
+    assert states_that_permit(E.REFINE) == states_that_permit(E.APPROVE) == {S.REVIEWING, S.ACCEPTED}, "a version"
+    assert states_that_permit(E.CANCEL) == BUSY
+    assert states_that_permit(E.STOP) == set(StudyState) - {S.STOPPED}
+    assert states_that_permit(E.ROUND_READY) == states_that_permit(E.ROUND_FAILED) == {S.PREVIEWING}
+    assert states_that_permit(E.RUN_FINISHED) == states_that_permit(E.RUN_FAILED) == {S.GENERATING}
+    assert states_that_permit(E.RETRY_ROUND) == not_busy - {S.STOPPED}
+    assert states_that_permit(E.RETRY_RUN) == {S.ACCEPTED}
+
+
+@pytest.mark.parametrize("state", states_that_permit(E.STOP))
+def test_stop_ends_the_study_and_the_version_that_is_not_decided_on(state: StudyState) -> None:
+    undecided = state in (S.PREVIEWING, S.REVIEWING)
+    assert next_transition(state, E.STOP) == Transition(S.STOPPED, V.STOPPED if undecided else None)
+
+
+def test_cancelled_round_stops_its_version_and_a_cancelled_run_keeps_it() -> None:
+    assert next_transition(S.PREVIEWING, E.CANCEL) == Transition(S.COLLECTING, V.STOPPED, back=True)
+    assert next_transition(S.GENERATING, E.CANCEL) == Transition(S.ACCEPTED)
+
+
+def test_earlier_version_counts_again_only_where_a_round_came_to_nothing() -> None:
+    assert {pair for pair, step in TABLE.items() if step.back} == {
+        (S.PREVIEWING, E.ROUND_FAILED),
+        (S.PREVIEWING, E.CANCEL),
+    }
 
 
 @pytest.mark.parametrize("state", StudyState)
-def test_a_refusal_proposes_only_what_is_possible(state: StudyState) -> None:
-    impossible = next(event for event in StudyEvent if (state, event) not in TABLE)
-    with pytest.raises(Refused) as refusal:
-        next_transition(state, impossible)
-    _, _, advice = str(refusal.value).partition(": ")
-    for action in ACTIONS:
-        if f"“{action.value}”" in advice:
-            assert (state, action) in TABLE
+def test_refusal_names_the_event_and_proposes_only_what_is_possible(state: StudyState) -> None:
+    impossible = [event for event in StudyEvent if (state, event) not in TABLE]
+    assert impossible
+    for event in impossible:
+        with pytest.raises(Refused) as refusal:
+            next_transition(state, event)
+        refused, _, advice = str(refusal.value).partition(": ")
+        assert refused == f"“{event.value}” is not possible now"
+        assert advice.endswith(".")
+        assert [action for action in ACTIONS if f"“{action}”" in advice and (state, action) not in TABLE] == []
 
 
 def test_no_second_approval_while_a_run_is_under_way() -> None:
@@ -99,9 +146,11 @@ def test_after_a_round_that_came_to_nothing_the_earlier_version_can_be_decided_o
     assert step.study is not StudyState.REVIEWING or step.spec is SpecState.REVIEW
 
 
-def test_an_accepted_version_stays_accepted() -> None:
-    """What was generated must stay reproducible: nothing after acceptance touches the version."""
-    assert back_to(SpecState.ACCEPTED) == Transition(StudyState.ACCEPTED)
-    for (state, _), step in TABLE.items():
-        if state in (StudyState.GENERATING, StudyState.ACCEPTED):
-            assert step.spec is None
+def test_accepted_version_stays_accepted() -> None:
+    """What was generated must stay reproducible: nothing changes the version after its acceptance."""
+    assert back_to(V.ACCEPTED) == Transition(S.ACCEPTED)
+    assert {step.spec for (state, _), step in TABLE.items() if state in (S.GENERATING, S.ACCEPTED)} == {None}
+
+
+def test_stopped_version_stays_stopped_when_the_study_is_reopened() -> None:
+    assert next_transition(S.STOPPED, E.BUILD_PREVIEW) == Transition(S.PREVIEWING, new_version=True)

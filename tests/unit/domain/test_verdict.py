@@ -1,11 +1,11 @@
-"""Verdicts: the words on the review form are the values that are stored; changing one orphans old verdicts."""
+"""Verdicts: the words on the review form are the values that are stored; a changed word orphans old verdicts."""
 
 from __future__ import annotations
 
-from datagen.domain.verdict import Opinion, Reason, Verdict
+from datagen.domain.verdict import Opinion, Reason
 
 
-def test_the_words_on_the_form() -> None:
+def test_stored_words_do_not_change() -> None:
     assert [opinion.value for opinion in Opinion] == ["good", "bad"]
     assert [reason.value for reason in Reason] == [
         "cannot be seen",
@@ -18,18 +18,3 @@ def test_the_words_on_the_form() -> None:
         "edges show",
         "label is off",
     ]
-
-
-def test_a_choice_read_from_the_form_is_a_reason() -> None:
-    assert Reason("edges show") is Reason.EDGES_SHOW
-
-
-def test_the_order_of_reasons_is_nothing() -> None:
-    one = Verdict(opinion=Opinion.BAD, reasons=frozenset([Reason.TOO_SMALL, Reason.MASK_OFF]))
-    other = Verdict(opinion=Opinion.BAD, reasons=frozenset([Reason.MASK_OFF, Reason.TOO_SMALL]))
-    assert one == other
-    assert hash(one) == hash(other)
-
-
-def test_an_opinion_alone_is_a_verdict() -> None:
-    assert Verdict(opinion=Opinion.GOOD) == Verdict(opinion=Opinion.GOOD, reasons=frozenset(), comment="")

@@ -54,7 +54,7 @@ def test_found_boxes_are_the_parts_above_the_threshold():
     ]
 
 
-def test_two_samples_of_one_kind_cannot_be_told_apart_and_of_two_kinds_can():
+def test_classifier_separates_samples_of_two_kinds_and_not_of_one():
     chance = np.random.default_rng(0)
     a, b, c = (chance.normal(size=(120, 10)).astype(np.float32) for _ in range(3))
     groups = [str(n) for n in range(120)]
@@ -62,7 +62,7 @@ def test_two_samples_of_one_kind_cannot_be_told_apart_and_of_two_kinds_can():
     assert metrics.c2st_auroc(a, c + 1.5, groups, groups) > 0.95
 
 
-def test_what_a_group_gives_away_does_not_help_the_classifier():
+def test_features_of_a_group_do_not_help_the_classifier():
     """Ten photos with ten crops each: knowing the photo must not count as knowing real from made."""
     chance = np.random.default_rng(1)
     photos = chance.normal(size=(20, 30)) * 3
@@ -93,7 +93,7 @@ def test_one_part_photographed_again_is_one_thing_and_two_round_holes_are_two():
     assert metrics.things([]) == []
 
 
-def test_photos_of_few_parts_do_not_pass_for_knowledge_of_what_is_real():
+def test_photos_of_few_parts_do_not_give_a_false_separation():
     """Samples drawn from the very same parts' distribution: grouped by part they cannot be told from real ones."""
     chance = np.random.default_rng(2)
     parts = chance.normal(size=(24, 40)) * 3

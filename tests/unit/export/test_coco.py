@@ -1,4 +1,4 @@
-"""coco.json is read by COCO's own tools, and says what the masks say."""
+"""coco.json is read by COCO's own tools, and agrees with the masks."""
 
 from __future__ import annotations
 

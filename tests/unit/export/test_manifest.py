@@ -1,4 +1,4 @@
-"""The manifest answers, for each image, where it comes from."""
+"""The manifest contains the origin of each image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Masks: what is stored comes out, by instance or by label."""
+"""Masks: stored values are read back, by instance or by label."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_an_instance_mask_is_read_as_stored(mask: npt.NDArray[np.uint8]) -> None
     [b"", b"no picture", encode_png(np.zeros((3, 3, 3), np.uint8)), encode_png(np.zeros((3, 3), np.uint16))],
     ids=["empty", "text", "colour", "16 bits"],
 )
-def test_what_is_no_mask_is_named(data: bytes) -> None:
+def test_invalid_mask_is_named(data: bytes) -> None:
     with pytest.raises(StoreError, match="the mask of sample s-7 is not a grey PNG with 8 bits"):
         instance_mask(data, "s-7")
 

@@ -1,4 +1,4 @@
-"""A file that announces more rows or columns than it holds is damaged, whatever its kind; a whole one is not."""
+"""A file of any kind with fewer rows or columns than its header declares is damaged; a complete one is not."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ from datagen.settings import Settings
 if sys.platform != "linux" or DecoderSandbox(max_bytes=10, max_pixels=10).missing_containment():
     pytest.skip("this kernel has no seccomp or no Landlock", allow_module_level=True)
 
-#: A decoder that does what a picture's text asks for, with the given arguments, and tells how it went.
+#: A decoder that carries out the action named in a picture's text, and reports its result.
 ATTACKS = """
 import ctypes, json, mmap, os, resource, signal, socket, subprocess, threading
 from datagen.errors import BadPicture
@@ -114,7 +114,7 @@ def planted() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def victims() -> Iterator[dict[str, Any]]:
-    """What the attacks aim at: files of ours, a listening server, a process, and this process."""
+    """The targets of the attacks: files, a listening server, a process, and this process."""
     folder = Path(tempfile.mkdtemp(prefix="victims-"))
     (folder / "signing_key").write_text("a secret\n")
     with (
@@ -161,7 +161,7 @@ CASES = [
 
 
 def orders(victims: dict[str, Any]) -> list[bytes]:
-    """Each case as the picture that asks for it."""
+    """The picture of each case."""
     arguments = [[] if what is None else [victims.get(what, what)] for _, what in CASES]
     filled = [[one.format(**victims) if isinstance(one, str) else one for one in some] for some in arguments]
     return [json.dumps([name, some]).encode() for (name, _), some in zip(CASES, filled, strict=True)]

@@ -25,7 +25,7 @@ from stage.processes import born, wait_until
 
 SMALL = encode_png(np.full((20, 30), 90, np.uint8))
 
-#: Decoders that do what a file's own words tell them.
+#: Decoder processes whose behaviour the text of a file chooses.
 FAULTS = """
 import os, time
 import numpy as np
@@ -129,7 +129,7 @@ def test_the_size_is_the_upright_pictures(decoder: DecoderSandbox) -> None:
     ],
     ids=["empty", "damaged", "pdf", "bytes", "pixels"],
 )
-def test_what_cannot_be_decoded_says_the_same_as_decoding_it_here(
+def test_refusal_of_the_sandbox_is_that_of_decoding_in_place(
     data: bytes, sentence: str, decoder: DecoderSandbox
 ) -> None:
     with pytest.raises(BadPicture, match=sentence):
@@ -222,7 +222,7 @@ def test_a_picture_that_crashes_the_decoder_is_named_as_the_fault(faulty: Callab
     assert decoder.size_of(b"good") == (9, 7)
 
 
-def test_a_process_that_somebody_ends_is_not_the_pictures_fault(faulty: Callable[..., DecoderSandbox]) -> None:
+def test_process_that_is_ended_from_outside_is_not_the_pictures_fault(faulty: Callable[..., DecoderSandbox]) -> None:
     decoder = faulty()
     assert decoder.size_of(b"good") == (9, 7)
     first = child_of(decoder)
@@ -237,7 +237,7 @@ def test_a_picture_can_write_nothing(faulty: Callable[..., DecoderSandbox], tmp_
     assert not (tmp_path / "written").exists()
 
 
-def test_a_picture_finds_no_secret_beside_it(
+def test_decoder_process_has_an_empty_environment(
     faulty: Callable[..., DecoderSandbox], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LABEL_STUDIO_API_KEY", "a" * 40)
@@ -282,7 +282,7 @@ def test_process_that_used_its_share_is_replaced(
     assert child_of(decoder) != first
 
 
-def test_what_a_decoder_prints_does_not_reach_our_log(
+def test_output_of_a_decoder_does_not_reach_the_log(
     faulty: Callable[..., DecoderSandbox], capfd: pytest.CaptureFixture[str]
 ) -> None:
     faulty().size_of(b"chatter")
@@ -319,6 +319,6 @@ def test_it_ends_when_its_owner_is_killed(tmp_path: Path) -> None:
     wait_until(lambda: born(int(told.stdout)) is None, 10, "the end of the decoding process")
 
 
-def test_a_decoder_that_cannot_be_started_is_told(tmp_path: Path) -> None:
+def test_decoder_that_cannot_be_started_is_reported(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="does not start"):
         DecoderSandbox(max_bytes=10, max_pixels=10, decoder="no_such_module:decode").size_of(b"x")

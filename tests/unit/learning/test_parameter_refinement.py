@@ -1,4 +1,4 @@
-"""Verdicts change the next round, by as much as people asked for, and every change says why."""
+"""Verdicts change the next round in proportion, and every change names its reason."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_each_reason_turns_what_it_complains_of(reason, name, direction):
 
 
 def test_what_an_engine_does_not_go_by_is_not_said_to_change():
-    """“Contrast 1.00 → 0.87” stood there, and not one painted pixel was another."""
+    """“Contrast 1.00 → 0.87” was reported, and not one painted pixel changed."""
     refined = refine({}, [judged("bad", Reason.TOO_STRONG, Reason.TOO_SMALL)], ignored={"contrast"})
     assert "contrast" not in refined.parameters
     assert refined.parameters["size_factor"] > 1

@@ -1,4 +1,4 @@
-"""Nothing secret reaches a log line, whoever writes it and however it is wrapped: through the real set-up."""
+"""No secret reaches a log line, of any logger and in any nesting, with the real configuration."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def test_a_secret_inside_a_text_is_not_written(said: str, written: Callable[[], 
 @pytest.mark.parametrize(
     "name", ["token", "api_key", "password", "webhook_secret", "Authorization", "Set-Cookie", "signing_key", "apiKey"]
 )
-def test_what_has_a_secrets_name_is_not_written_whatever_it_looks_like(name: str, written: Callable[[], str]) -> None:
+def test_value_with_a_secrets_name_is_not_written_in_any_form(name: str, written: Callable[[], str]) -> None:
     structlog.get_logger().info("made", **{name: "plain", "deep": {name: {"er": "plain"}}, "left": "seen"})
     check(written())
     assert "plain" not in written()
@@ -211,7 +211,7 @@ def test_a_crash_of_the_process_or_a_thread_is_an_event_too(written: Callable[[]
     assert [json.loads(line)["event"] for line in written().splitlines()] == ["thread.crashed", "process.crashed"]
 
 
-def test_an_error_of_the_database_does_not_tell_what_people_wrote(written: Callable[[], str], tmp_path: Path) -> None:
+def test_database_error_is_logged_without_its_parameters(written: Callable[[], str], tmp_path: Path) -> None:
     database = Database(f"sqlite:///{tmp_path / 'rows.sqlite3'}")
     what = {"comment": "my private comment"}
     with database.read() as session:
@@ -225,7 +225,7 @@ def test_an_error_of_the_database_does_not_tell_what_people_wrote(written: Calla
     assert "my private comment" not in written()
 
 
-def test_a_database_url_with_a_password_is_not_told_when_it_does_not_answer(written: Callable[[], str]) -> None:
+def test_unavailable_database_is_logged_without_its_password(written: Callable[[], str]) -> None:
     database = Database(f"postgresql+psycopg://datagen:correct-horse-battery@127.0.0.1:{free_port()}/x")
     try:
         with database.read() as session:
@@ -237,7 +237,7 @@ def test_a_database_url_with_a_password_is_not_told_when_it_does_not_answer(writ
     assert "correct-horse-battery" not in written()
 
 
-def test_the_body_of_a_webhook_is_not_told_when_it_is_refused(written: Callable[[], str]) -> None:
+def test_refused_webhook_is_logged_without_its_body(written: Callable[[], str]) -> None:
     for body in (b'{"action": "my private comment"}', b"my private comment", b'["my private comment"]'):
         try:
             WebhookEvent.parse(body)
@@ -247,7 +247,7 @@ def test_the_body_of_a_webhook_is_not_told_when_it_is_refused(written: Callable[
     assert "my private comment" not in written()
 
 
-def test_libraries_that_talk_of_requests_are_not_heard_even_at_debug(written: Callable[[], str]) -> None:
+def test_request_lines_of_libraries_are_not_logged_even_at_debug(written: Callable[[], str]) -> None:
     for name in ("httpx", "httpcore", "urllib3.connectionpool", "rq.worker", "werkzeug", "gunicorn.access"):
         logging.getLogger(name).info("HTTP Request: GET %s", LINK)
         logging.getLogger(name).debug("headers: %s", {"authorization": f"Token {LEGACY}"})
@@ -261,7 +261,7 @@ def test_libraries_warnings_are_cleaned(written: Callable[[], str]) -> None:
     check(written(), lines=12)
 
 
-def test_a_request_of_ours_that_fails_tells_no_token(written: Callable[[], str]) -> None:
+def test_failed_request_is_logged_without_its_token(written: Callable[[], str]) -> None:
     for token in (LEGACY, JWT):
         connection = Connection(f"http://127.0.0.1:{free_port()}", token, read_attempts=1)
         try:
@@ -272,7 +272,7 @@ def test_a_request_of_ours_that_fails_tells_no_token(written: Callable[[], str])
     check(written(), lines=2)
 
 
-def test_redis_that_refuses_tells_no_password(written: Callable[[], str]) -> None:
+def test_refusal_of_redis_is_logged_without_its_password(written: Callable[[], str]) -> None:
     with Redis.from_url(f"redis://:correct-horse-battery@127.0.0.1:{free_port()}/0") as redis:
         try:
             redis.ping()
@@ -282,14 +282,14 @@ def test_redis_that_refuses_tells_no_password(written: Callable[[], str]) -> Non
     assert "correct-horse-battery" not in written()
 
 
-def test_settings_tell_no_secret_when_they_are_logged(written: Callable[[], str], tmp_path: Path) -> None:
+def test_settings_are_logged_without_secrets(written: Callable[[], str], tmp_path: Path) -> None:
     chosen = Settings(_env_file=None, data_dir=tmp_path, label_studio_api_key=LEGACY, basic_auth_pass=PASSWORD)
     structlog.get_logger().info("started", settings=chosen, dumped=chosen.model_dump())
     check(written())
 
 
 @given(st.text(alphabet=st.characters(exclude_categories=("Cs",)), min_size=6, max_size=60), st.text(max_size=20))
-def test_a_known_secret_is_found_by_its_value_wherever_it_stands(secret: str, around: str) -> None:
+def test_known_secret_is_redacted_by_its_value_anywhere(secret: str, around: str) -> None:
     cleaned = Redaction({secret})(None, "", {"event": f"{around}{secret}{around}"})["event"]
     assert secret not in cleaned or secret in REDACTED or secret in around * 2
 
@@ -323,7 +323,7 @@ def growth(piece: str, end: str, small: int) -> float:
 
 @pytest.mark.parametrize("piece", ["token", "eyJ", "eyJa.", "0f", "://", "://a:", "token=", "token-", "'token"])
 def test_redaction_of_a_request_line_takes_time_linear_in_its_length(piece: str) -> None:
-    """800 times “token” took 46 s, in which the whole web process stood still."""
+    """800 times “token” took 46 s, during which the whole web process was blocked."""
     assert growth(piece, "", 200) < 3 * TIMES
 
 
@@ -334,7 +334,7 @@ def test_redaction_takes_time_linear_in_its_input(pieces: list[str], end: str) -
 
 
 @pytest.mark.parametrize("piece", ["token", "eyJ", "token=", SECRET, "a "])
-def test_what_is_beyond_the_longest_text_costs_nothing(piece: str) -> None:
+def test_text_beyond_the_limit_costs_no_time(piece: str) -> None:
     redaction = Redaction({SECRET})
     longest, longer = (piece * (size // len(piece)) for size in (LONGEST_TEXT, 40 * LONGEST_TEXT))
     assert cost(redaction, longer) < 5 * cost(redaction, longest)

@@ -1,4 +1,4 @@
-"""Parts whose starter was killed, and so could not stop them, stop by themselves."""
+"""Parts stop by themselves when the process that started them was killed."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_a_part_that_does_not_listen_is_killed(
     assert said(tmp_path)[1:] == ["asked to stop"]
 
 
-def test_a_process_that_was_started_by_itself_goes_on(
+def test_process_without_a_parent_to_watch_continues(
     start: Callable[..., tuple[subprocess.Popen[bytes], int]], tmp_path: Path
 ) -> None:
     process, part = start(sys.executable, "-c", PART, f"{tmp_path}/part")

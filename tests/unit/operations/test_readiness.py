@@ -1,4 +1,4 @@
-"""What is known of the parts is read at once, and says how old it is."""
+"""The readiness of the parts is read from a cache at once, with its age."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_latest_look_is_returned_while_the_next_one_hangs() -> None:
 
 
 @pytest.mark.parametrize(("age", "is_stale"), [(0.0, False), (readiness.STALE_SECONDS + 1, True)])
-def test_look_that_is_too_old_says_so(age: float, is_stale: bool) -> None:
+def test_outdated_readiness_is_reported(age: float, is_stale: bool) -> None:
     assert Look({"redis": True}, age).stale is is_stale
 
 

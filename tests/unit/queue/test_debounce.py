@@ -1,4 +1,4 @@
-"""The bell: knocks are passed on a moment later, together, each once."""
+"""The debounced notifier: job requests are enqueued a moment later, together, each once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``docker-compose.yml``: no engine runs here, so what can be checked by reading is checked.
+"""``docker-compose.yml``, checked by reading it: no container engine runs here.
 
 The databases' script runs on a real PostgreSQL; the queue's in ``test_redis_server.py``.
 """
@@ -60,7 +60,7 @@ def test_no_secret_has_a_default() -> None:
     assert not re.findall(r"\$\{\w*(?:PASS|SECRET|KEY|TOKEN)\w*:?-", TEXT)
 
 
-def test_what_serves_is_watched_and_what_is_kept_has_a_named_volume() -> None:
+def test_services_have_health_checks_and_data_has_named_volumes() -> None:
     volumes = set(yaml.safe_load(TEXT)["volumes"])
     for name in ("web", "worker", "label-studio", "postgres", "redis"):
         assert "healthcheck" in SERVICES[name], name
@@ -81,7 +81,7 @@ def test_label_studio_may_call_private_addresses_but_not_itself_or_the_metadata_
     assert {"127.0.0.0/8", "169.254.0.0/16"} <= set(environment["USER_ADDITIONAL_BANNED_SUBNETS"].split(","))
 
 
-def test_what_the_image_copies_is_in_the_checkout() -> None:
+def test_files_that_the_image_copies_exist() -> None:
     copied = re.findall(r"^COPY (?!--from)(.+) \S+$", (ROOT / "docker/Dockerfile").read_text(), re.MULTILINE)
     for path in " ".join(copied).split():
         assert (ROOT / path).exists(), path
@@ -153,7 +153,7 @@ def test_the_queue_runs_the_tested_script_and_configuration() -> None:
 
 
 def test_every_image_has_an_exact_version_and_can_be_named_by_digest() -> None:
-    """By digest through a variable of .env: an admin's engine tells the digests, see docs/operations.md."""
+    """By digest through a variable of .env; docs/operations.md says how an admin gets the digests."""
     named = re.findall(r"\$\{(\w+_IMAGE):-([^}]+)\}", TEXT)
     assert {variable for variable, _ in named} == {
         "PYTHON_IMAGE",

@@ -1,4 +1,4 @@
-"""``. .datagen/demo/env`` points a shell at the demo, whatever was set there before, and holds while the demo lives."""
+"""``. .datagen/demo/env`` points a shell at the running demo, whatever was set there before."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_settings_of_another_installation_do_not_count(tmp_path: Path) -> None:
 
 @pytest.fixture
 def label_studio_there(tmp_path: Path) -> LabelStudio:
-    """A Label Studio that nobody asks anything."""
+    """A Label Studio that receives no request."""
     return LabelStudio("http://127.0.0.1:1", "annotator@example.com", "secret", "0" * 40, tmp_path / "personal_token")
 
 

@@ -1,4 +1,4 @@
-"""A new Label Studio gets a copy of a migrated database: whole or not at all, made once, and with nobody's secrets."""
+"""A new Label Studio gets a copy of a migrated database: whole or not at all, made once, and without secrets."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_migration_that_fails_leaves_no_database_and_the_next_start_migrates_aga
     assert (folder / DATABASE).read_text() == "whole"
 
 
-def test_what_a_killed_migration_left_is_not_used(setup: Path) -> None:
+def test_remains_of_a_killed_migration_are_not_used(setup: Path) -> None:
     provide(data_folder(setup, "one"), {})
     [template] = (setup / "setup").glob("*.sqlite3")
     template.unlink()

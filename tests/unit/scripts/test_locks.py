@@ -64,7 +64,7 @@ def test_every_package_has_hashes_and_no_line_names_a_place(name: str) -> None:
     ],
 )
 def test_a_lock_has_the_versions_of_the_constraints(lock: str, constraint: str) -> None:
-    """Where this fails, somebody changed a constraint: run scripts/lock."""
+    """If this fails, a constraint was changed: run scripts/lock."""
     pins = constraints(constraint)
     locked = {package: version for package, (version, _) in entries(lock).items()}
     assert {
@@ -74,7 +74,7 @@ def test_a_lock_has_the_versions_of_the_constraints(lock: str, constraint: str) 
 
 @pytest.mark.parametrize(("lock", "extras"), [("run.txt", ["s3"]), ("develop.txt", ["s3", "dev", "diffusion"])])
 def test_a_lock_has_everything_that_the_project_asks_for(lock: str, extras: list[str]) -> None:
-    """Where this fails, somebody added a dependency: run scripts/lock."""
+    """If this fails, a dependency was added: run scripts/lock."""
     locked = entries(lock)
     asked = [*PROJECT["project"]["dependencies"], *PROJECT["build-system"]["requires"]]
     for extra in extras:

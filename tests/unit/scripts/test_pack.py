@@ -1,4 +1,4 @@
-"""Reading packs: what is wrong is named, and everything else is used."""
+"""Reading packs: faulty items are named, and the others are used."""
 
 from __future__ import annotations
 

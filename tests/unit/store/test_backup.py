@@ -1,4 +1,4 @@
-"""Backup and restore: what was written comes back, into either kind of database, and nothing is overwritten."""
+"""Backup and restore: all rows are restored, into both kinds of database, and nothing is overwritten."""
 
 from __future__ import annotations
 

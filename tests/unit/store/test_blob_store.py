@@ -45,7 +45,7 @@ def files(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file()]
 
 
-def test_what_was_put_is_got_under_its_sha256(store: BlobStore) -> None:
+def test_object_is_stored_under_its_sha256(store: BlobStore) -> None:
     assert not store.exists(DIGEST)
     assert store.put(DATA) == DIGEST
     assert store.exists(DIGEST)

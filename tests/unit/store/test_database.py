@@ -1,4 +1,4 @@
-"""The rows' door: migrations give the tables that the code declares, and writers follow one another."""
+"""The database: migrations give the tables that the code declares, and writers wait for one another."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _study(name: str = "scratches") -> StudyRow:
     return StudyRow(name=name, labels=["scratch"], engine="composite", preview_size=20)
 
 
-def test_writers_that_meet_wait_for_each_other_and_none_is_turned_away(tmp_path: Path) -> None:
+def test_concurrent_writers_wait_for_each_other_and_none_fails(tmp_path: Path) -> None:
     """SQLite fails a reader that turns writer while another writes; a write takes the lock at its beginning."""
     database = Database(f"sqlite:///{tmp_path / 'rows.sqlite3'}")
     database.upgrade()
@@ -46,7 +46,7 @@ def test_writers_that_meet_wait_for_each_other_and_none_is_turned_away(tmp_path:
     database.close()
 
 
-def test_a_server_that_accepts_and_says_nothing_is_given_up() -> None:
+def test_server_that_accepts_and_does_not_answer_is_given_up() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         database = Database(
             f"postgresql+psycopg://user:word@127.0.0.1:{silent.getsockname()[1]}/rows?connect_timeout=2"

@@ -1,4 +1,4 @@
-"""What is done beside longer work: again and again while it lasts, and not once after."""
+"""A periodic thread repeats its action until its block ends, and never afterwards."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def alive() -> bool:
     return "beside-a-test" in {thread.name for thread in threading.enumerate()}
 
 
-def test_it_goes_on_while_the_block_lasts_and_ends_with_it_also_where_that_fails() -> None:
+def test_thread_runs_until_the_block_ends_also_with_an_error() -> None:
     calls: list[bool] = []
     thrice = threading.Event()
 

@@ -1,4 +1,4 @@
-"""Links: who has a good one sees the picture; forged, expired and foreign ones are refused."""
+"""Signed URLs: a valid one gives the picture; forged, expired and foreign ones are refused."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _key(link: str) -> str:
     return parse_qs(urlsplit(link).query)["key"][0]
 
 
-def test_a_link_of_ours_passes() -> None:
+def test_signed_link_is_accepted() -> None:
     links = SignedUrls("http://datagen.example", b"key", days=1)
     link = links.make(DIGEST)
     assert link.startswith(f"http://datagen.example/images/{DIGEST}.png?key=")
@@ -61,7 +61,7 @@ def test_a_key_is_changed_while_links_of_the_old_one_are_about() -> None:
 
 
 def _made(days_from_now: float, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The key of a link that a machine makes whose clock is so far ahead of this one's."""
+    """The key of a link made by a machine whose clock is ahead by this time."""
     moment = time.time() + days_from_now * 86_400
     with monkeypatch.context() as there:
         there.setattr("itsdangerous.timed.time.time", lambda: moment)
@@ -84,7 +84,7 @@ def test_link_passes_until_the_end_of_its_last_day(monkeypatch: pytest.MonkeyPat
         links.check(DIGEST, _made(-4, monkeypatch))
 
 
-def test_whether_a_link_opens_is_told_by_all_of_it() -> None:
+def test_every_part_of_a_link_is_checked() -> None:
     links = SignedUrls("http://datagen.example", b"key", days=1)
     link = links.make(DIGEST)
     assert links.opens(link, DIGEST)

@@ -16,7 +16,7 @@ def test_a_studys_secret_proves_its_salt_and_no_other() -> None:
     assert "master" not in given
 
 
-def test_secrets_derived_from_the_one_before_the_change_are_let_in_while_it_is() -> None:
+def test_secrets_derived_from_the_previous_one_are_accepted_during_the_change() -> None:
     salt = new_salt()
     assert read_claim(study_secret("old", salt), ["new", "old"]) == WebhookClaim(salt)
     assert read_claim(study_secret("old", salt), ["new"]) is None
@@ -33,6 +33,6 @@ def test_anything_else_is_no_secret(given: str) -> None:
     assert read_claim(given, ["master", "older"]) is None
 
 
-def test_without_a_secret_of_the_installation_nothing_is_let_in() -> None:
+def test_without_a_secret_of_the_installation_every_claim_is_refused() -> None:
     assert read_claim("", []) is None
     assert read_claim(study_secret("", "salt"), []) is None

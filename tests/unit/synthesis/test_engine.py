@@ -1,4 +1,4 @@
-"""The engine contract: what an engine must bring, what it need not, and what is refused."""
+"""The engine contract: required and optional members, and classes that are refused."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ class Silent(Engine):
 
 @pytest.fixture
 def with_silent(monkeypatch):
-    """A package of somebody's own that offers such an engine."""
+    """A third-party package that offers such an engine."""
     monkeypatch.setattr(parameter_routing, "engine_names", lambda: ["composite", "silent"])
     monkeypatch.setattr(
         parameter_routing, "load_engine", lambda name: Silent() if name == "silent" else load_engine(name)

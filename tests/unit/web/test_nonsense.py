@@ -1,4 +1,4 @@
-"""A small budget of ``scripts/bench fuzz``: whatever is posted to the webhook, the answer is never a fault of ours."""
+"""A small budget of ``scripts/bench fuzz``: no body posted to the webhook causes an internal error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Heads of requests: what is refused, and that no head takes more than linear time to read."""
+"""Heads of requests: refusals, and a reading time that is linear in the length."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from waitress.adjustments import Adjustments
 
-from datagen.web.request_head import LONGEST_HEAD, LONGEST_LINE, MOST_FIELDS, BoundedParser
+from datagen.web.request_head import LONGEST_HEAD, LONGEST_LINE, MAX_FIELDS, BoundedParser
 
 ADJUSTMENTS = Adjustments(max_request_header_size=LONGEST_HEAD, max_request_body_size=1000)
 #: The second head is so many times the first, and reading it may take at most three times as long as that.
@@ -61,7 +61,7 @@ def test_ordinary_request_is_read_as_it_is() -> None:
         (b"POST / HTTP/1.0\r\ntransfer-encoding: chunked\r\n\r\n", 411),
         (b"POST / HTTP/1.1\r\nContent-Length: 1001\r\n\r\n", 413),
         (b"GET /" + b"x" * LONGEST_LINE + b" HTTP/1.1\r\n\r\n", 414),
-        (b"GET / HTTP/1.1\r\n" + b"A: x\r\n" * (MOST_FIELDS + 1) + b"\r\n", 431),
+        (b"GET / HTTP/1.1\r\n" + b"A: x\r\n" * (MAX_FIELDS + 1) + b"\r\n", 431),
         (b"GET / HTTP/1.1\r\nA: " + b"x" * LONGEST_HEAD + b"\r\n\r\n", 431),
         (b"GET / HTTP/1.1\r\nA: " + b"x" * LONGEST_HEAD, 431),
     ],

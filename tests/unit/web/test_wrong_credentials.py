@@ -1,4 +1,4 @@
-"""Wrong passwords and secrets: what they cost the sender, and that the right one is let in all the while."""
+"""Wrong passwords and secrets: the penalty for the sender, and the right one, which is always accepted."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 from datagen.web.wrong_credentials import (
     LONGEST_DELAY_SECONDS,
-    MOST_ADDRESSES,
+    MAX_ADDRESSES,
     WINDOW_SECONDS,
     Penalty,
     WrongCredentials,
@@ -64,6 +64,6 @@ def test_addresses_of_one_ipv6_network_count_together(clock: Clock) -> None:
 
 def test_no_number_of_addresses_fills_memory(clock: Clock) -> None:
     wrong = WrongCredentials(1, clock)
-    for number in range(MOST_ADDRESSES + 100):
+    for number in range(MAX_ADDRESSES + 100):
         wrong.note(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", "a")
-    assert len(wrong._counts) == MOST_ADDRESSES
+    assert len(wrong._counts) == MAX_ADDRESSES

@@ -1,4 +1,4 @@
-"""How long what failed waits: longer each time, never longer than a minute, and not all at the same moment.
+"""Backoff: each wait is longer, a minute at most, and spread at random.
 
 That a refusal ends and an absence does not is tested with the work itself, in ``test_events`` and ``test_telling``.
 """
@@ -24,7 +24,7 @@ MANY = 200
 @pytest.mark.parametrize(
     ("attempt", "full"), [(1, 2.0), (2, 4.0), (3, 8.0), (5, 32.0), (6, LONGEST_WAIT), (10_000, LONGEST_WAIT)]
 )
-def test_a_wait_is_between_half_and_the_whole_of_what_doubles_each_time(attempt: int, full: float) -> None:
+def test_wait_is_between_half_and_the_whole_of_a_doubling_time(attempt: int, full: float) -> None:
     waits = [wait_after(attempt) for _ in range(MANY)]
     assert full / 2 <= min(waits) < max(waits) <= full
 

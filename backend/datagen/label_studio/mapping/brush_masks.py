@@ -17,19 +17,19 @@ from shapely import symmetric_difference
 from shapely.geometry import Polygon as ShapelyPolygon
 from skimage.measure import find_contours
 
-from datagen.domain.geometry import MOST_HOLES, SMALLEST_AREA_PX, Polygon, polygons_of
+from datagen.domain.geometry import MAX_HOLES, SMALLEST_AREA_PX, Polygon, polygons_of
 from datagen.errors import BadRegion
 
 #: Maximum encoded size of a mask; decoding takes up to a second a megabyte.
-MOST_RLE_BYTES = 4 * 2**20
+MAX_RLE_BYTES = 4 * 2**20
 #: A mask with more separate strokes than this is refused.
-MOST_STROKES = 200
-#: A mask whose strokes have more holes than this, pinholes left out, is refused; see ``geometry.MOST_HOLES``.
-_MOST_HOLES = MOST_HOLES
+MAX_STROKES = 200
+#: A mask whose strokes have more holes than this, pinholes left out, is refused; see ``geometry.MAX_HOLES``.
+_MAX_HOLES = MAX_HOLES
 #: Maximum length of a mask's outlines in pixel edges; a mask of dust-like specks is refused.
-MOST_EDGES = 200_000
+MAX_EDGES = 200_000
 #: Maximum total area of the strokes' bounding boxes, each of which is traced, as a multiple of the mask's bounding box.
-_MOST_TIMES_TRACED = 3
+_MAX_TIMES_TRACED = 3
 _HEADER_BYTES = 4
 #: Bits of a value in Label Studio's masks.
 _VALUE_BITS = 8
@@ -56,7 +56,7 @@ def encode(mask: _Mask) -> list[int]:
     """A mask [h, w] in Label Studio's encoding.
 
     Raises:
-        BadRegion: The mask has more than MOST_EDGES edges.
+        BadRegion: The mask has more than MAX_EDGES edges.
     """
     from label_studio_sdk.converter.brush import mask2rle
 
@@ -106,12 +106,12 @@ def check_edges(mask: _Mask) -> None:
     """Check that the outlines of a mask [h, w] are short, because the work on it grows with their length.
 
     Raises:
-        BadRegion: They are longer than MOST_EDGES.
+        BadRegion: They are longer than MAX_EDGES.
     """
     edges = int(np.count_nonzero(mask[1:] != mask[:-1]) + np.count_nonzero(mask[:, 1:] != mask[:, :-1]))
-    if edges > MOST_EDGES:
+    if edges > MAX_EDGES:
         raise BadRegion(
-            f"the outlines of the brush mask are {edges:,} pixels long, at most {MOST_EDGES:,} are accepted; "
+            f"the outlines of the brush mask are {edges:,} pixels long, at most {MAX_EDGES:,} are accepted; "
             "paint it coarser"
         )
 
@@ -122,19 +122,19 @@ def _bounded(mask: _Mask) -> _Mask:
     If only pinholes make the number of holes too large, they are filled.
 
     Raises:
-        BadRegion: The outlines are longer than MOST_EDGES, or there are more than _MOST_HOLES holes besides pinholes.
+        BadRegion: The outlines are longer than MAX_EDGES, or there are more than _MAX_HOLES holes besides pinholes.
     """
     check_edges(mask)
     count, labels, stats, _ = cv2.connectedComponentsWithStats((~mask).astype(np.uint8), connectivity=4)
-    if count - 1 <= _MOST_HOLES:
+    if count - 1 <= _MAX_HOLES:
         return mask
     is_hole = np.ones(count, bool)
     is_hole[0] = False  # the painted area
     is_hole[labels[0, 0]] = False  # the outside, which includes the border of the mask
     is_pinhole = is_hole & (stats[:, cv2.CC_STAT_AREA] < SMALLEST_AREA_PX)
-    if (holes := int((is_hole & ~is_pinhole).sum())) > _MOST_HOLES:
+    if (holes := int((is_hole & ~is_pinhole).sum())) > _MAX_HOLES:
         raise BadRegion(
-            f"the brush mask has {holes:,} holes, at most {_MOST_HOLES} are accepted; paint it with fewer holes"
+            f"the brush mask has {holes:,} holes, at most {_MAX_HOLES} are accepted; paint it with fewer holes"
         )
     filled: _Mask = mask | is_pinhole[labels]
     return filled
@@ -146,13 +146,13 @@ def _check_strokes(stats: npt.NDArray[Any], pixels: int) -> None:
     Raises:
         BadRegion: There are too many strokes, or their bounding boxes overlap too much.
     """
-    if len(stats) > MOST_STROKES:
+    if len(stats) > MAX_STROKES:
         raise BadRegion(
-            f"the brush mask has {len(stats):,} separate strokes, at most {MOST_STROKES} are accepted; "
+            f"the brush mask has {len(stats):,} separate strokes, at most {MAX_STROKES} are accepted; "
             "paint it with fewer"
         )
     windows = stats[:, cv2.CC_STAT_WIDTH].astype(np.int64) * stats[:, cv2.CC_STAT_HEIGHT]
-    if windows.sum() > _MOST_TIMES_TRACED * pixels:
+    if windows.sum() > _MAX_TIMES_TRACED * pixels:
         raise BadRegion("too many of the brush mask's strokes lie round one another; paint it with fewer strokes")
 
 
@@ -165,7 +165,7 @@ def bytes_of(rle: Any) -> bytes:
     if (
         not isinstance(rle, Sequence)
         or isinstance(rle, str)
-        or not _HEADER_BYTES < len(rle) <= MOST_RLE_BYTES
+        or not _HEADER_BYTES < len(rle) <= MAX_RLE_BYTES
         or set(map(type, rle)) != {int}
     ):
         raise BadRegion("the brush mask cannot be read; paint it again")

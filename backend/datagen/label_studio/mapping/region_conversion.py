@@ -45,7 +45,7 @@ _WORDS = {
 }
 _USES = ("use", "exclude")
 #: Maximum number of painted regions decoded for one annotation.
-MOST_PAINTED = 200
+MAX_PAINTED = 200
 #: Relative tolerance of an image's aspect ratio.
 _PROPORTION = 0.01
 
@@ -117,8 +117,8 @@ def check_size(result: Mapping[str, Any], value: Mapping[str, Any], width: int, 
 
 
 def _check_decoded(count: int) -> None:
-    if count > MOST_PAINTED:
-        raise BadRegion(f"of one picture at most {MOST_PAINTED} painted regions are read; paint fewer")
+    if count > MAX_PAINTED:
+        raise BadRegion(f"of one picture at most {MAX_PAINTED} painted regions are read; paint fewer")
 
 
 def region(control: str, kind: str, value: dict[str, Any], labels: Sequence[str]) -> dict[str, Any]:

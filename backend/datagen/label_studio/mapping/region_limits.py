@@ -8,30 +8,30 @@ from __future__ import annotations
 from datagen.errors import BadRegion
 
 #: Regions read for one control of an annotation; the others are left out, and their number is reported.
-MOST_REGIONS = 1_000
+MAX_REGIONS = 1_000
 #: Sentences about regions of one annotation; the number of further problems is reported.
-MOST_PROBLEMS = 20
+MAX_PROBLEMS = 20
 #: Corners read from all polygons of one annotation together.
-MOST_CORNERS_READ_IN_ALL = 400_000
+MAX_CORNERS_READ_IN_ALL = 400_000
 #: Corners and parts of all outlines or areas of one annotation together.
-MOST_CORNERS_IN_ALL = 50_000
-MOST_PARTS_IN_ALL = 1_000
+MAX_CORNERS_IN_ALL = 50_000
+MAX_PARTS_IN_ALL = 1_000
 #: All brush masks of one annotation together: encoded bytes, pixels of their images, and pixels of the bounding boxes
 #: of the painted areas, which determine the cost of tracing outlines.
-MOST_BRUSH_BYTES_IN_ALL = 4 * 2**20
-MOST_BRUSH_PIXELS_IN_ALL = 500_000_000
-MOST_PAINTED_PIXELS_IN_ALL = 40_000_000
+MAX_BRUSH_BYTES_IN_ALL = 4 * 2**20
+MAX_BRUSH_PIXELS_IN_ALL = 500_000_000
+MAX_PAINTED_PIXELS_IN_ALL = 40_000_000
 #: Pixels of the images of all bitmasks of one annotation. Bitmasks become brush masks, and then count as these too.
-MOST_BITMASK_PIXELS_IN_ALL = 500_000_000
+MAX_BITMASK_PIXELS_IN_ALL = 500_000_000
 
 _WHAT = {
-    "corners read": (MOST_CORNERS_READ_IN_ALL, "corners", "draw them with fewer corners"),
-    "corners": (MOST_CORNERS_IN_ALL, "corners", "draw them with fewer corners"),
-    "parts": (MOST_PARTS_IN_ALL, "parts", "draw them with fewer crossings and strokes"),
-    "brush bytes": (MOST_BRUSH_BYTES_IN_ALL, "bytes of brush masks", "paint them coarser, or draw polygons"),
-    "brush pixels": (MOST_BRUSH_PIXELS_IN_ALL, "pixels of brush masks", "paint them in fewer masks, or draw polygons"),
-    "bitmask pixels": (MOST_BITMASK_PIXELS_IN_ALL, "pixels of bitmasks", "paint them in fewer, or draw polygons"),
-    "painted": (MOST_PAINTED_PIXELS_IN_ALL, "pixels round what is painted", "paint smaller strokes, or draw polygons"),
+    "corners read": (MAX_CORNERS_READ_IN_ALL, "corners", "draw them with fewer corners"),
+    "corners": (MAX_CORNERS_IN_ALL, "corners", "draw them with fewer corners"),
+    "parts": (MAX_PARTS_IN_ALL, "parts", "draw them with fewer crossings and strokes"),
+    "brush bytes": (MAX_BRUSH_BYTES_IN_ALL, "bytes of brush masks", "paint them coarser, or draw polygons"),
+    "brush pixels": (MAX_BRUSH_PIXELS_IN_ALL, "pixels of brush masks", "paint them in fewer masks, or draw polygons"),
+    "bitmask pixels": (MAX_BITMASK_PIXELS_IN_ALL, "pixels of bitmasks", "paint them in fewer, or draw polygons"),
+    "painted": (MAX_PAINTED_PIXELS_IN_ALL, "pixels round what is painted", "paint smaller strokes, or draw polygons"),
 }
 
 

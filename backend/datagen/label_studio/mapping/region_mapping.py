@@ -23,7 +23,7 @@ from datagen.label_studio.mapping.region_shapes import corner, upright_extent
 from datagen.label_studio.mapping.regions import AREA, canvas_areas, concept_regions
 
 #: Maximum number of regions imported for one image.
-MOST_REGIONS = 1_000
+MAX_REGIONS = 1_000
 _WORDS = {"rectanglelabels": "box", "polygonlabels": "polygon", "brushlabels": "brush mask"}
 #: Decimal places of a percentage.
 _DIGITS = 6
@@ -87,8 +87,8 @@ def map_regions(result: Any, project_kind: ProjectKind, width: int, height: int,
     results: dict[str, dict[str, Any]] = {}
     numbers: dict[str, int] = {}
     for raw in converted.results:
-        if len(results) >= MOST_REGIONS:
-            problems.append(f"annotation: it has more than {MOST_REGIONS:,} regions; the rest is not used.")
+        if len(results) >= MAX_REGIONS:
+            problems.append(f"annotation: it has more than {MAX_REGIONS:,} regions; the rest is not used.")
             break
         given = labels_of(raw["value"], str(raw["type"])) if isinstance(raw.get("value"), Mapping) else ()
         word = _WORDS[str(raw["type"])]

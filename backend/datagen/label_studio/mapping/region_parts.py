@@ -14,10 +14,10 @@ from datagen.domain.foreign_text import plain
 from datagen.label_studio.api.nested_results import flattened
 
 #: Maximum number of results read from one annotation.
-MOST_RESULTS = 5_000
+MAX_RESULTS = 5_000
 
 #: Maximum number of labels read from one region.
-MOST_LABELS = 100
+MAX_LABELS = 100
 
 #: Shapes of a result: its type without the suffix "labels".
 SHAPES = frozenset({"rectangle", "ellipse", "polygon", "brush", "magicwand", "bitmask", "keypoint", "vector"})
@@ -56,8 +56,8 @@ def parts_of(result: Any) -> Parts:
     problems: list[str] = []
     flat: list[Mapping[str, Any]] = []
     for number, entry in enumerate(flattened(result), start=1):
-        if number > MOST_RESULTS:
-            problems.append(f"annotation: it has more than {MOST_RESULTS:,} results; the rest is not read.")
+        if number > MAX_RESULTS:
+            problems.append(f"annotation: it has more than {MAX_RESULTS:,} results; the rest is not read.")
             break
         if isinstance(entry, Mapping):
             flat.append(entry)
@@ -76,7 +76,7 @@ def labels_of(value: Mapping[str, Any], kind: str) -> tuple[str, ...]:
         listed = [entry] if isinstance(entry, str) else entry
         if not isinstance(listed, list):
             continue
-        if names := [plain(name)[:100] for name in listed[:MOST_LABELS] if isinstance(name, str)]:
+        if names := [plain(name)[:100] for name in listed[:MAX_LABELS] if isinstance(name, str)]:
             return tuple(names)
     return ()
 

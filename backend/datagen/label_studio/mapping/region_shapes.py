@@ -24,11 +24,11 @@ _ELLIPSE_CORNERS = 72
 #: Corners between two vertices of a Bézier curve.
 _CURVE_CORNERS = 16
 #: Maximum number of vertices of a vector.
-_MOST_VERTICES = 10_000
+_MAX_VERTICES = 10_000
 #: Largest magnitude of a percentage or an angle in degrees that is accepted.
 _LARGEST = 1e6
 #: Maximum number of characters of a bitmask's data URL.
-_MOST_URL_CHARS = 16 * 2**20
+_MAX_URL_CHARS = 16 * 2**20
 
 
 def number(value: Mapping[str, Any], name: str, default: float | None = None) -> float:
@@ -133,8 +133,8 @@ def vector_corners(value: Mapping[str, Any]) -> list[list[float]]:
         raise BadRegion("the vector has no vertices; draw it again")
     if not value.get("closed"):
         raise BadRegion("an open line has no area; draw a polygon or a box round the thing")
-    if len(vertices) > _MOST_VERTICES:
-        raise BadRegion(f"the vector has more than {_MOST_VERTICES:,} vertices; draw it with fewer")
+    if len(vertices) > _MAX_VERTICES:
+        raise BadRegion(f"the vector has more than {_MAX_VERTICES:,} vertices; draw it with fewer")
     corners: list[list[float]] = []
     for start, end in zip(vertices, [*vertices[1:], *vertices[:1]], strict=True):
         a, d = _vertex_point(start), _vertex_point(end)
@@ -159,7 +159,7 @@ def bitmask(value: Mapping[str, Any], width: int, height: int) -> npt.NDArray[np
     """
     url = value.get("imageDataURL")
     head, comma, body = url.partition(",") if isinstance(url, str) else ("", "", "")
-    if not comma or "image/png" not in head or "base64" not in head or len(body) > _MOST_URL_CHARS:
+    if not comma or "image/png" not in head or "base64" not in head or len(body) > _MAX_URL_CHARS:
         raise BadRegion("the bitmask is no PNG; paint it again")
     try:
         picture = PngImageFile(io.BytesIO(base64.b64decode(body, validate=True)))

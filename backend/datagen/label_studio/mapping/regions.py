@@ -32,8 +32,8 @@ from datagen.domain.inputs import CanvasArea, ConceptRegion, ProjectKind
 from datagen.errors import BadRegion
 from datagen.label_studio.mapping import brush_masks
 from datagen.label_studio.mapping.region_conversion import convert
-from datagen.label_studio.mapping.region_limits import MOST_PROBLEMS, MOST_REGIONS, Allowance
-from datagen.label_studio.mapping.region_parts import MOST_LABELS
+from datagen.label_studio.mapping.region_limits import MAX_PROBLEMS, MAX_REGIONS, Allowance
+from datagen.label_studio.mapping.region_parts import MAX_LABELS
 from datagen.label_studio.mapping.region_shapes import corner, upright_extent
 
 #: The label of a canvas polygon where every concept may appear.
@@ -41,7 +41,7 @@ AREA = "area"
 
 #: Overlaps of outlines with boxes are computed exactly up to this amount of work, measured in corners, and from the
 #: outlines' bounding boxes after that. The work of a pair is _PAIR_WORK plus the number of its corners.
-_MOST_OVERLAP_WORK, _PAIR_WORK = 1_000_000, 50
+_MAX_OVERLAP_WORK, _PAIR_WORK = 1_000_000, 50
 
 Shape = TypeVar("Shape")
 
@@ -122,7 +122,7 @@ def _read_each(
     """Every usable region of one control with the value that ``read`` returns; adds a sentence for each other one."""
     usable: list[tuple[_Drawn, Shape]] = []
     entries = [entry for entry in result or () if isinstance(entry, Mapping) and entry.get("from_name") == control]
-    for number, entry in enumerate(entries[:MOST_REGIONS], start=1):
+    for number, entry in enumerate(entries[:MAX_REGIONS], start=1):
         named = f"{_WORDS[control]} {number}"
         try:
             drawn = _drawn(entry, control, labels)
@@ -130,21 +130,21 @@ def _read_each(
             usable.append((drawn, read(drawn)))
         except BadRegion as problem:
             problems.append(f"{named}: {problem}.")
-    if len(entries) > MOST_REGIONS:
+    if len(entries) > MAX_REGIONS:
         problems.insert(
             0,
-            f"it has {len(entries):,} of the kind “{_WORDS[control]}”: the first {MOST_REGIONS:,} are read, the others "
+            f"it has {len(entries):,} of the kind “{_WORDS[control]}”: the first {MAX_REGIONS:,} are read, the others "
             "are left out; draw fewer.",
         )
     return usable
 
 
 def _limited(problems: Sequence[str]) -> tuple[str, ...]:
-    """The first MOST_PROBLEMS sentences, and a sentence with the number of further ones."""
-    more = len(problems) - MOST_PROBLEMS
+    """The first MAX_PROBLEMS sentences, and a sentence with the number of further ones."""
+    more = len(problems) - MAX_PROBLEMS
     if more <= 0:
         return tuple(problems)
-    return (*problems[:MOST_PROBLEMS], f"{more:,} more regions cannot be used, for reasons like these.")
+    return (*problems[:MAX_PROBLEMS], f"{more:,} more regions cannot be used, for reasons like these.")
 
 
 def _drawn(entry: Mapping[str, Any], control: str, labels: Sequence[str]) -> _Drawn:
@@ -158,7 +158,7 @@ def _drawn(entry: Mapping[str, Any], control: str, labels: Sequence[str]) -> _Dr
     if not isinstance(names, list) or not names:
         raise BadRegion("it has no label; choose one")
     label = next(
-        (name for name in names[:MOST_LABELS] if isinstance(name, str) and name in labels),
+        (name for name in names[:MAX_LABELS] if isinstance(name, str) and name in labels),
         names[0][:100] if isinstance(names[0], str) else "?",
     )
     if label not in labels:
@@ -232,7 +232,7 @@ class _Overlaps:
         self._labels = np.array([label for label, _ in boxes], object)
         self._edges = np.array([(box.x, box.y, box.right, box.bottom) for _, box in boxes]).reshape(-1, 4)
         self._frames = shapely.box(*self._edges.T)
-        self._work_left = _MOST_OVERLAP_WORK
+        self._work_left = _MAX_OVERLAP_WORK
 
     def best(self, label: str, parts: Sequence[Polygon]) -> int | None:
         """The index of that box, the first among equals; None if the shape overlaps no box."""

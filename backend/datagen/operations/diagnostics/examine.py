@@ -23,7 +23,7 @@ from datagen.store.tables import StudyRow
 from datagen.workflow.services import find_study
 
 #: Timeout of one check, seconds; it includes the wait of 5 s for the delivery of an event.
-LOOK_SECONDS = 15.0
+CHECK_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,11 +107,11 @@ def _run(step: _Step, settings: Settings, roots: dict[str, str]) -> Check:
         roots[step.name] = cause
         return Check(name=step.name, good=False, skipped=True, finding=f"not looked at; mend “{cause}” first")
     try:
-        finding = BoundedCalls(1, "doctor").call(lambda: step.check(settings), LOOK_SECONDS)
+        finding = BoundedCalls(1, "doctor").call(lambda: step.check(settings), CHECK_SECONDS)
         return Check(name=step.name, good=True, finding=finding)
     except TimeoutError:
         roots[step.name] = step.name
-        return Check(name=step.name, good=False, finding=f"did not answer within {LOOK_SECONDS:g} s; see that it runs")
+        return Check(name=step.name, good=False, finding=f"did not answer within {CHECK_SECONDS:g} s; see that it runs")
     except (CheckFailed, DatagenError, CallNotStarted) as error:
         roots[step.name] = step.name
         return Check(name=step.name, good=False, finding=str(error))

@@ -89,7 +89,7 @@ def check_worker(settings: Settings) -> str:
             alive = live_workers(Queues(redis))
             served = {name for worker in alive for name in worker.queues}
     except RedisError:
-        raise CheckFailed("not to be seen without Redis; mend Redis first") from None
+        raise CheckFailed("cannot be checked without Redis; fix Redis first") from None
     if not alive:
         raise CheckFailed("no worker is alive: nothing would be synthesized. Start one: datagen up (or datagen worker)")
     if unserved := [name for name in ALL_QUEUES if name not in served]:
@@ -128,7 +128,7 @@ def check_scheduler(settings: Settings) -> str:
                     "no scheduler is alive: lost jobs would not be found. Start it: datagen up (or scheduler)"
                 )
     except RedisError:
-        raise CheckFailed("not to be seen without Redis; mend Redis first") from None
+        raise CheckFailed("cannot be checked without Redis; fix Redis first") from None
     return "alive"
 
 

@@ -29,7 +29,7 @@ from datagen.workflow.services import JobKind, Services, UnitOfWork
 log = structlog.get_logger()
 
 #: An event is given up after this many failures other than outages; the reconciler reads the same data later.
-MOST_ATTEMPTS = 5
+MAX_ATTEMPTS = 5
 
 
 def handle(services: Services, inbox_id: int) -> None:
@@ -41,7 +41,7 @@ class _EventJob(LeasedJob[InboxRow]):
     """The handling of an event."""
 
     table = InboxRow
-    most_failures = MOST_ATTEMPTS
+    most_failures = MAX_ATTEMPTS
 
     def __init__(self, services: Services) -> None:
         self._services = services

@@ -28,7 +28,7 @@ from datagen.workflow.services import Services
 log = structlog.get_logger()
 
 #: Seconds between two writes of the progress, which is then published to Label Studio.
-TELL_SECONDS = 5.0
+PROGRESS_SECONDS = 5.0
 
 
 class _Progress(NamedTuple):
@@ -74,7 +74,7 @@ class ProgressReporter:
             status_text += f", about {span(elapsed / rendered_count * (size - rendered_count))} left"
         self._record(_Progress(status_text, rendered_count=rendered_count))
 
-    def tell(self) -> None:
+    def write(self) -> None:
         """Write the current progress, unless it was written last."""
         current = self._current
         if current == self._written:
@@ -100,14 +100,14 @@ class ProgressReporter:
 def reporting_progress(
     services: Services, shard: ShardRow, batch: BatchRow, lost: threading.Event
 ) -> Iterator[ProgressReporter]:
-    """Write progress every ``TELL_SECONDS`` until the block ends; set ``lost`` once the lease is lost."""
+    """Write progress every ``PROGRESS_SECONDS`` until the block ends; set ``lost`` once the lease is lost."""
     reporter = ProgressReporter(services, shard, batch, lost)
 
     def write_progress() -> None:
         try:
-            reporter.tell()
+            reporter.write()
         except SQLAlchemyError as fault:  # the next write may succeed
             log.warning("progress.not_told", shard=shard.id, reason=type(fault).__name__)
 
-    with run_periodically(write_progress, TELL_SECONDS, f"telling-{shard.id}"):
+    with run_periodically(write_progress, PROGRESS_SECONDS, f"progress-{shard.id}"):
         yield reporter

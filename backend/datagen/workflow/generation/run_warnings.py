@@ -20,7 +20,7 @@ _CHANGED_RESOURCE = (
     "at some of the images before you use them; or put the former files back and approve again."
 )
 #: Largest number of warnings of a batch: each shard may add some, and the whole list is written each time.
-MOST_REMARKS = 50
+MAX_REMARKS = 50
 _NUMBERS = re.compile(r"\b\d[\d,.]*\b")
 
 
@@ -28,7 +28,7 @@ def add(batch: BatchRow, lines: Iterable[str]) -> None:
     """Add warnings to a batch. A line that differs from an earlier one only in its numbers replaces it."""
     kept = {_NUMBERS.sub("#", line): line for line in batch.warnings}
     for line in lines:
-        if (pattern := _NUMBERS.sub("#", line)) in kept or len(kept) < MOST_REMARKS:
+        if (pattern := _NUMBERS.sub("#", line)) in kept or len(kept) < MAX_REMARKS:
             kept[pattern] = line
     if (warnings := [*kept.values()]) != batch.warnings:
         batch.warnings = warnings

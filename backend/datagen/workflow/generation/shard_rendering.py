@@ -36,7 +36,7 @@ from datagen.workflow.services import JobKind, Services, UnitOfWork
 log = structlog.get_logger()
 
 #: A shard is given up after this many failures that are internal errors or killed its worker.
-MOST_ATTEMPTS = 5
+MAX_ATTEMPTS = 5
 #: Longest finding or warning that rows contain, characters.
 _LONGEST_LINE = 1000
 _WORKERS_DIED = (
@@ -76,7 +76,7 @@ class RenderJob(LeasedJob[ShardRow]):
     """The rendering of a shard."""
 
     table = ShardRow
-    most_failures = MOST_ATTEMPTS
+    most_failures = MAX_ATTEMPTS
     permanent_faults = (EngineError, StoreError, BadPicture)
 
     def __init__(self, services: Services, fitted_engines: FittedEngineCache) -> None:
@@ -188,7 +188,7 @@ class RenderJob(LeasedJob[ShardRow]):
 
     def after_deaths(self, row: ShardRow) -> str:
         """Return the reason, with the samples that were rendered."""
-        return _WORKERS_DIED.format(first=row.start, last=row.stop - 1, times=MOST_ATTEMPTS)
+        return _WORKERS_DIED.format(first=row.start, last=row.stop - 1, times=MAX_ATTEMPTS)
 
     def after_patience(self, row: ShardRow, waited_for: str) -> str:
         """Return the reason, with the command that resumes the batch."""

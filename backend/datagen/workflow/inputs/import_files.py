@@ -103,7 +103,7 @@ def add_files(
         read_file(path, str(path), role, reading)
         return _import(services, target, role, names, reading, [path.parent, *image_folders])
     suffixes, most = PICTURE_SUFFIXES | EXPORT_SUFFIXES, services.limits.image_bytes
-    with unpacked(path, suffixes, most, reading.tell, refused=REFUSED_SUFFIXES) as folder:
+    with unpacked(path, suffixes, most, reading.report, refused=REFUSED_SUFFIXES) as folder:
         read_folder(folder, str(path), role, reading, zipped=True)
         return _import(services, target, role, names, reading, [folder, *image_folders])
 
@@ -153,9 +153,9 @@ def _import(
         known=outcome.known,
         completed=outcome.completed,
         regions=outcome.regions,
-        problems=tuple(map(str, reading.told)),
+        problems=tuple(map(str, reading.problems)),
         notes=tuple(reading.all_notes()),
-        grouped=_group_by_reason(reading.told),
+        grouped=_group_by_reason(reading.problems),
     )
 
 

@@ -30,7 +30,7 @@ ROWS_AT_A_TIME, TEXT_AT_A_TIME = 200, 2**20
 #: A reading parses no result after this many seconds; the next reading continues.
 PARSING_SECONDS = 30.0
 #: Largest number of corners of all drawings of a study, because every version of its spec contains all of them.
-MOST_CORNERS = 1_000_000
+MAX_CORNERS = 1_000_000
 #: Problem of an input whose picture or drawing is not read yet.
 _UNREAD = "it is still being read"
 #: Columns whose values determine whether a stored row equals the row just read.
@@ -182,10 +182,10 @@ def _inputs_of(rows: Iterable[InputRow], labels: Sequence[str]) -> Inputs:
             usable = image_of(row)
         if drawn and (original := first_tasks.setdefault((row.role, row.digest, drawn), row.task_id)) != row.task_id:
             usable, reasons = None, (f"it is the same as task {original}, and counts once",)
-        if usable is not None and (corners := corners + _corner_count(usable)) > MOST_CORNERS:
+        if usable is not None and (corners := corners + _corner_count(usable)) > MAX_CORNERS:
             corners -= _corner_count(usable)
             usable = None
-            reasons = (f"with the drawings before it, there are more than {MOST_CORNERS:,} corners; draw with fewer",)
+            reasons = (f"with the drawings before it, there are more than {MAX_CORNERS:,} corners; draw with fewer",)
         match usable:
             case ConceptImage():
                 concepts.append(usable)

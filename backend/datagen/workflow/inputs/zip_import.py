@@ -23,9 +23,9 @@ from datagen.domain.foreign_text import is_showable
 from datagen.errors import InputProblem
 
 #: Largest number of entries of a zip.
-MOST_ENTRIES = 20_000
+MAX_ENTRIES = 20_000
 #: Largest unpacked size of all files together, bytes.
-MOST_BYTES = 8 * 2**30
+MAX_BYTES = 8 * 2**30
 #: Largest ratio of unpacked to packed size: pictures are compressed already, and even a plain bitmap rarely exceeds it.
 HIGHEST_RATIO = 200
 #: The ratio of a file is not checked below this size, bytes …
@@ -33,7 +33,7 @@ SMALL_BYTES = 2**20
 #: … nor the ratio of all files together below this size (a few plain bitmaps), bytes.
 SMALL_TOGETHER_BYTES = 64 * 2**20
 #: Largest central directory of a zip, bytes: one kilobyte per entry.
-_MOST_DIRECTORY_BYTES = MOST_ENTRIES * 1024
+_MAX_DIRECTORY_BYTES = MAX_ENTRIES * 1024
 _DEEPEST, _LONGEST_NAME = 16, 255
 #: Longest name with its folders, bytes; systems accept 4,096, including the path of the temporary folder.
 _LONGEST_PATH = 1_000
@@ -49,13 +49,13 @@ def unpacked(
     path: Path,
     suffixes: frozenset[str],
     max_file_bytes: int,
-    tell: Callable[[str, str], None],
+    report: Callable[[str, str], None],
     *,
     refused: frozenset[str] = frozenset(),
 ) -> Iterator[Path]:
     """Yield a temporary folder with the zip's files of these suffixes; it is deleted when the block ends.
 
-    ``tell`` is called with the name and the reason for each entry that cannot be used or has a suffix of ``refused``.
+    ``report`` is called with the name and the reason for each entry that cannot be used or has a suffix of ``refused``.
     The others are unpacked under their own names.
 
     Raises:
@@ -69,8 +69,8 @@ def unpacked(
             raise InputProblem(f"{path} is not a zip file that can be read ({fault}); pack it again") from None
         folder = opened.enter_context(tempfile.TemporaryDirectory(prefix="datagen-zip-"))
         entries = archive.infolist()
-        if len(entries) > MOST_ENTRIES:
-            raise InputProblem(f"{path} has {len(entries):,} entries, at most {MOST_ENTRIES:,} are taken; split it")
+        if len(entries) > MAX_ENTRIES:
+            raise InputProblem(f"{path} has {len(entries):,} entries, at most {MAX_ENTRIES:,} are taken; split it")
         _check_total_size(path, [entry for entry in entries if _is_used(entry, suffixes)], Path(folder))
         for entry in entries:
             if entry.is_dir() or _is_metadata(entry.filename):
@@ -80,7 +80,7 @@ def unpacked(
                 if target is not None:
                     _unpack(archive, entry, target, max_file_bytes)
             except InputProblem as problem:
-                tell(f"{path.name}, {shown(entry.orig_filename)}", str(problem))
+                report(f"{path.name}, {shown(entry.orig_filename)}", str(problem))
         yield Path(folder)
 
 
@@ -120,7 +120,7 @@ def _central_directory(path: Path) -> _CentralDirectory:
     if end_record < 0 or len(tail) < end_record + 22:
         raise InputProblem(f"{path} is not a zip file, or its end is missing; pack it again")
     directory_bytes = int.from_bytes(tail[end_record + 12 : end_record + 16], "little")
-    if b"PK\x06\x07" in tail[max(0, end_record - 20) : end_record] or directory_bytes > _MOST_DIRECTORY_BYTES:
+    if b"PK\x06\x07" in tail[max(0, end_record - 20) : end_record] or directory_bytes > _MAX_DIRECTORY_BYTES:
         raise InputProblem(f"{path} has too many entries or is larger than 4 GiB; split it")
     start = size - len(tail) + end_record - directory_bytes
     if start < 0:
@@ -187,8 +187,8 @@ def _check_total_size(path: Path, used: list[zipfile.ZipInfo], folder: Path) -> 
         InputProblem: the files together exceed a limit, or the free space of the disk.
     """
     declared_size = sum(entry.file_size for entry in used)
-    if declared_size > MOST_BYTES:
-        raise InputProblem(f"{path} unpacks to more than {MOST_BYTES / 2**30:g} GiB; split it")
+    if declared_size > MAX_BYTES:
+        raise InputProblem(f"{path} unpacks to more than {MAX_BYTES / 2**30:g} GiB; split it")
     # relative to the size of the zip file, because several entries may refer to the same bytes
     if declared_size > max(SMALL_TOGETHER_BYTES, HIGHEST_RATIO * path.stat().st_size):
         raise InputProblem(

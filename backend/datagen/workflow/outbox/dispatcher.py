@@ -50,7 +50,7 @@ from datagen.workflow.study_options import options_of
 log = structlog.get_logger()
 
 #: A publication is given up after this many failures; its reason is shown to people.
-MOST_REFUSALS = 8
+MAX_REFUSALS = 8
 #: A publication that took more than one attempt is repeated after this many lease durations: Label Studio may continue
 #: a request whose client was killed or timed out, and create its tasks after those of the next attempt.
 LEASES_TO_LAST_LOOK = 2
@@ -65,7 +65,7 @@ class _Publication(LeasedJob[OutboxRow]):
     """The publication of an outbox row."""
 
     table = OutboxRow
-    most_failures = MOST_REFUSALS
+    most_failures = MAX_REFUSALS
 
     def __init__(self, services: Services) -> None:
         self._services = services

@@ -12,10 +12,10 @@ from datagen.store.tables import AuditRow
 from datagen.workflow.services import find_study
 
 #: Lines that are returned where no other number is asked for.
-MOST_LINES = 100
+MAX_LINES = 100
 
 
-def audit_lines(database: Database, study_name: str, limit: int = MOST_LINES) -> list[dict[str, Any]]:
+def audit_lines(database: Database, study_name: str, limit: int = MAX_LINES) -> list[dict[str, Any]]:
     """Return a study's newest audit lines, oldest of them first; those of a deleted study too.
 
     Raises:

@@ -22,7 +22,7 @@ from datagen.workflow.services import Services, find_study
 #: Rows read in one transaction, so that memory stays bounded for a million samples.
 ROWS_AT_A_TIME = 500
 #: Largest number of runs that an error message lists.
-MOST_NAMED = 12
+MAX_NAMED = 12
 
 
 def export_study(
@@ -100,8 +100,8 @@ def _no_such_run(session: Session, study: StudyRow, number: int | None) -> NotRe
     ).all()
     if not runs:
         return NotReady(f"{study.name!r} has no generation run yet; approve a version first")
-    known_runs = ", ".join(f"{run.number} ({run.name})" for run in runs[:MOST_NAMED])
-    more = f" and {len(runs) - MOST_NAMED} more" if len(runs) > MOST_NAMED else ""
+    known_runs = ", ".join(f"{run.number} ({run.name})" for run in runs[:MAX_NAMED])
+    more = f" and {len(runs) - MAX_NAMED} more" if len(runs) > MAX_NAMED else ""
     return NotReady(f"{study.name!r} has no run {number}; there are: {known_runs}{more}")
 
 

@@ -40,7 +40,7 @@ from datagen.workflow.inputs.unreadable_tasks import read_tasks
 from datagen.workflow.services import JobKind, Services, UnitOfWork, find_study
 
 #: Largest number of a batch's shards queued at once; ``datagen.queue.recovery`` queues the others.
-MOST_QUEUED = 1000
+MAX_QUEUED = 1000
 
 log = structlog.get_logger()
 
@@ -139,7 +139,7 @@ def _revive(unit: UnitOfWork, study: StudyRow, who: str) -> str:
         .execution_options(synchronize_session=False)
     )
     job_kind = spec_versions.shard_job_kind(str(session.get_one(SpecRow, failed.spec_id).body["engine"]))
-    for shard_id in unfinished_ids[:MOST_QUEUED]:
+    for shard_id in unfinished_ids[:MAX_QUEUED]:
         unit.enqueue_after_commit(job_kind, shard_id)
     done = (ShardRow.batch_id == failed.id, ShardRow.state == WorkState.DONE)
     kept_count = session.scalar(select(func.count()).where(*done)) or 0

@@ -1,4 +1,4 @@
-"""Either kind of token works, and a wrong one is answered with what to do."""
+"""Both kinds of token work, and a wrong one is refused with the fix."""
 
 from __future__ import annotations
 

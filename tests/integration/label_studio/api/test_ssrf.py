@@ -1,4 +1,4 @@
-"""A Label Studio as it is shipped refuses private addresses: found before anything is made, and told with the fix."""
+"""Label Studio's defaults refuse private addresses: this is found before anything is created, and the fix is named."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_an_address_that_is_let_through_is_good_and_nothing_is_made(strict: Labe
 
 
 def test_provisioning_gives_the_same_advice(strict: LabelStudio) -> None:
-    """It said “Use the token of a user who may”."""
+    """The advice was “Use the token of a user who may”."""
     try:
         with pytest.raises(AddressRefused, match="SSRF_PROTECTION_ENABLED=false"):
             provision(

@@ -1,4 +1,4 @@
-"""Inputs are read as people gave them: the newest answer, the name they know, from any project."""
+"""Reading inputs from tasks: the newest annotation, the picture's given name, from any project."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ def previews(client: LabelStudio, study_name: str) -> Project:
     return client.create_project(title(study_name, ProjectKind.PREVIEWS), options)
 
 
-def test_six_projects_stand_with_config_instruction_tabs_webhook_and_connection(study: Study) -> None:
+def test_six_projects_have_config_instruction_tabs_webhook_and_connection(study: Study) -> None:
     made = study.provision()
     assert made.problems == []
     assert set(made.projects) == set(ProjectKind)
@@ -120,7 +120,7 @@ def test_a_second_run_changes_nothing(study: Study) -> None:
     assert study.seen(first.projects) == before
 
 
-def test_what_is_missing_or_changed_is_mended_and_nothing_else_is_touched(study: Study) -> None:
+def test_missing_or_changed_settings_are_restored_and_nothing_else_is_changed(study: Study) -> None:
     client = study.client
     first = study.provision()
     ids = first.projects
@@ -163,7 +163,7 @@ def test_a_new_secret_takes_the_place_of_the_old_one(study: Study) -> None:
 
 
 def test_a_new_password_is_written_into_a_connection_that_answers_with_the_old_one(study: Study) -> None:
-    """Only address, user and state were compared; the old password, once it was let in no more, cut the backend off."""
+    """Only address, user and state were compared; with the old password refused, the backend was disconnected."""
     first = study.provision()
     study.receiver.deliveries.clear()
     second = study.provision(basic_pass="another", password_written={ProjectKind.CANVASES})
@@ -210,7 +210,7 @@ def test_of_two_projects_with_the_same_title_the_older_is_used_and_the_other_nam
     assert "delete it if it is empty" in sentence
 
 
-def test_without_our_web_process_the_rest_stands_and_the_sentence_says_what_to_start(study: Study) -> None:
+def test_without_the_web_process_the_rest_is_provisioned_and_the_sentence_names_what_to_start(study: Study) -> None:
     made = study.provision(ml_url="http://127.0.0.1:1")
     assert len(made.problems) == sum(plan.connected for plan in TEMPLATES.values())
     assert "datagen up" in made.problems[0]
@@ -240,7 +240,7 @@ def test_previews_show_the_predictions_that_came_with_them_also_while_we_are_dow
     assert study.seen(made.projects) == before
 
 
-def test_people_meet_the_projects_in_the_order_of_work_and_each_says_what_to_do(study: Study) -> None:
+def test_projects_are_listed_in_the_order_of_work_with_instructions(study: Study) -> None:
     made = study.provision()
     newest_first = sorted(made.projects, key=lambda kind: made.projects[kind], reverse=True)
     assert newest_first == list(ProjectKind)

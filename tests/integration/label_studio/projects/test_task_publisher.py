@@ -1,4 +1,4 @@
-"""A task that must exist exists once, whatever fails on the way."""
+"""The task publisher creates each task once, whatever fails."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_run_again_it_makes_nothing_and_answers_the_same(client: LabelStudio, pr
     assert keys(client, project) == list(first)
 
 
-def test_only_what_is_missing_is_made(client: LabelStudio, project: Project) -> None:
+def test_only_missing_tasks_are_created(client: LabelStudio, project: Project) -> None:
     first = ensure_tasks(client, project.id, "b", drafts(5))
     client.delete_tasks(project.id, [first["b-2"]])
     second = ensure_tasks(client, project.id, "b", drafts(7))
@@ -162,7 +162,7 @@ def test_twins_that_were_both_annotated_are_both_kept_because_an_answer_is_never
 def test_of_twins_that_have_only_the_annotations_of_their_draft_one_is_kept(
     client: LabelStudio, project: Project
 ) -> None:
-    """A request that comes late makes a second task with the same annotations; nobody gave them."""
+    """A late request makes a second task with the same annotations, which no annotator submitted."""
     draft = TaskDraft(key="b-0", data={"image": "/0.png"}, annotations=[{"result": [GOOD]}])
     made = ensure_tasks(client, project.id, "b", [draft])
     client.import_tasks(
@@ -174,7 +174,7 @@ def test_of_twins_that_have_only_the_annotations_of_their_draft_one_is_kept(
     assert len(keys(client, project)) == 1
 
 
-def test_the_same_key_twice_in_one_call_is_a_mistake_of_ours(client: LabelStudio, project: Project) -> None:
+def test_duplicate_key_in_one_call_is_an_error_of_the_caller(client: LabelStudio, project: Project) -> None:
     with pytest.raises(ValueError, match="same key"):
         ensure_tasks(client, project.id, "b", [*drafts(1), *drafts(1)])
 
@@ -191,14 +191,14 @@ def test_data_is_replaced_but_the_key_stays(client: LabelStudio, project: Projec
     assert client.task(made["b-0"], project.id).data == {"image": "/new.png", "datagen_key": "b-0", "batch": "b"}
 
 
-def test_what_is_so_already_is_not_written_again(client: LabelStudio, project: Project) -> None:
+def test_unchanged_values_are_not_written_again(client: LabelStudio, project: Project) -> None:
     made = ensure_tasks(client, project.id, "b", drafts(1))
     before = client.task(made["b-0"], project.id)
     ensure_task_data(client, project.id, made["b-0"], "b", *drafts(1))
     assert client.task(made["b-0"], project.id) == before  # its time of update too
 
 
-def test_a_task_that_somebody_deleted_is_missing(client: LabelStudio, project: Project) -> None:
+def test_deleted_task_is_missing(client: LabelStudio, project: Project) -> None:
     made = ensure_tasks(client, project.id, "b", drafts(2))
     client.delete_tasks(project.id, [made["b-0"]])
     with pytest.raises(LabelStudioMissing):

@@ -1,4 +1,4 @@
-"""The whole engine on a tiny pipeline: what it promises of every sample, and of fits."""
+"""The whole engine on a tiny pipeline: the guarantees for every sample, and for fits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which picture a decision task shows, and what its line and its title say of it."""
+"""The picture of a decision task, its caption and its title."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names and comments come from people and files: they are shown, never obeyed."""
+"""Names and comments from people and files are shown as text, never as markup."""
 
 from __future__ import annotations
 

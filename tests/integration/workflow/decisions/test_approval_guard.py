@@ -1,4 +1,4 @@
-"""An approval that stands on little, and a refinement that stands on nothing, have to be confirmed."""
+"""An approval with few or bad verdicts, and a refinement without any, have to be confirmed."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def own_study(studio: Studio) -> Study:
 
 @contextmanager
 def with_parameters(studio: Studio, given: Mapping[str, object]) -> Iterator[Services]:
-    """The workshop of a process that was started with these parameters set."""
+    """The services of a process that was started with these parameters."""
     chosen = settings_of({**studio.environment, "DATAGEN_ENGINE_PARAMETERS": json.dumps(given)})
     services = build_services(chosen, studio.queues.enqueue)
     with closing(services.database), closing(services.label_studio):
@@ -63,7 +63,7 @@ def test_a_study_goes_to_diffusion_and_back_with_the_parameters_still_set(studio
             build(services, own_study)
         assert "the study can go on with the engine “composite”" in str(refused.value)
         unasked = replace(services, engine_problems=lambda engine, parameters: ())
-        painted = build(unasked, own_study)  # its weights went away after it was asked
+        painted = build(unasked, own_study)  # its weights were removed after the check
         assert painted.body["parameters"] == {"diffusion": {"weights": "/moved/away"}, "contrast": 0.8}
         assert str(painted.state) == "failed"
         assert own_study.row().state == StudyState.REVIEWING  # of the version before it
@@ -106,7 +106,7 @@ def test_an_engine_that_is_not_installed_is_refused_before_anything_is_queued(st
 
 
 def test_every_refusal_of_a_new_version_ends_with_the_way_on(studio: Studio, own_study: Study) -> None:
-    """A wrong dtype, and no worker with a GPU, were said without it."""
+    """A wrong dtype and a missing GPU worker were reported without it."""
     own_study.use_engine("diffusion")
     with with_parameters(studio, {"weights": "/models", "dtype": "bf16"}) as services:
         no_worker = replace(services, engine_problems=lambda engine, parameters: ("No worker with a GPU is alive.",))

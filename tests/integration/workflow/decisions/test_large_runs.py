@@ -1,4 +1,4 @@
-"""A run of a million images is approved in milliseconds, cut as it goes, and not set going by accident."""
+"""A run of a million images is approved in milliseconds, divided in portions, and not started by accident."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_run_whose_workers_were_killed_comes_out_whole(
     study.review()
     study.act(StudyEvent.APPROVE, count=7)
     run = study.batches(BatchKind.RUN)[-1]
-    with studio.services.database.write() as session:  # both were claimed, and nobody was heard of since
+    with studio.services.database.write() as session:  # both were claimed, and their workers sent no heartbeat since
         session.execute(
             update(ShardRow).where(ShardRow.batch_id == run.id).values(state=WorkState.RUNNING, due_at=now())
         )

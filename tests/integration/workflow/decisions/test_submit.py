@@ -1,4 +1,4 @@
-"""Decisions, as people make them at the Decisions desk: what each sets going, what is refused and how it says so."""
+"""Decisions as people make them in the project Decisions: what each starts, and with what sentence it is refused."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.integration
 
 
 def text(page: str) -> str:
-    """What a page says, without its markup."""
+    """The text of a page, without markup."""
     return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", page)).split())
 
 
@@ -397,7 +397,7 @@ def test_an_open_decision_whose_task_is_deleted_gets_a_new_one(studio: Studio, s
 
 
 def test_more_answers_than_a_bound_are_not_acted_on_and_say_so(studio: Studio, study: Study) -> None:
-    """Each answer costs a reading of the round: whoever may annotate could keep a worker busy for ever."""
+    """Each answer costs a reading of the round: an annotator could keep a worker busy for ever."""
     study.review()
     decision = study.decision_tasks()[-1]
     with studio.services.database.write() as session:

@@ -1,4 +1,4 @@
-"""The reconciler finds what webhooks did not tell, and asks only for what was touched."""
+"""The reconciler finds changes without webhooks, and reads only the tasks that changed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture
 def deaf(studio: Studio) -> Study:
-    """A study under review of which no webhook tells any more."""
+    """A study under review without webhooks."""
     study = studio.open_study()
     studio.settle()
     study.review()
@@ -36,7 +36,7 @@ def deaf(studio: Studio) -> Study:
 
 
 def look_at_all(studio: Studio) -> None:
-    """Two looks: a desk where nothing was made or deleted is looked at every second time."""
+    """Two polls: a project without new or deleted tasks is read every second time."""
     reconcile(studio.services)
     reconcile(studio.services)
 
@@ -46,7 +46,7 @@ def canvases(studio: Studio, study: Study) -> int:
         return collect(session, study.row()).count(Role.CANVAS)
 
 
-def test_verdicts_made_changed_and_deleted_while_nobody_listened_are_found(studio: Studio, deaf: Study) -> None:
+def test_verdicts_made_changed_and_deleted_without_webhooks_are_found(studio: Studio, deaf: Study) -> None:
     first, second, _ = deaf.judge(said("good"), said("bad", "too small"), said("good"))
     studio.client.update_annotation(second, said("bad", "wrong place"))
     reconcile(studio.services)
@@ -60,7 +60,7 @@ def test_verdicts_made_changed_and_deleted_while_nobody_listened_are_found(studi
     assert len(deaf.verdicts()) == 2
 
 
-def test_a_decision_made_while_nobody_listened_is_acted_on_once(studio: Studio, deaf: Study) -> None:
+def test_decision_made_without_webhooks_is_carried_out_once(studio: Studio, deaf: Study) -> None:
     studio.client.annotate(deaf.decision_tasks()[-1].id, asked("refine"))
     reconcile(studio.services)
     reconcile(studio.services)
@@ -80,7 +80,7 @@ def test_an_open_decision_whose_task_was_deleted_unheard_gets_a_new_one(studio: 
     assert [spec.version for spec in deaf.specs()] == [1, 2]
 
 
-def test_inputs_added_and_deleted_while_nobody_listened_are_found(studio: Studio, deaf: Study) -> None:
+def test_inputs_added_and_deleted_without_webhooks_are_found(studio: Studio, deaf: Study) -> None:
     before = canvases(studio, deaf)
     (added,) = deaf.give(Role.CANVAS, [("late.png", encode_png(plate(555)), [polygon(ANYWHERE)])])
     reconcile(studio.services)
@@ -92,20 +92,18 @@ def test_inputs_added_and_deleted_while_nobody_listened_are_found(studio: Studio
     assert canvases(studio, deaf) == before
 
 
-def test_a_second_look_at_what_did_not_change_has_nothing_to_do(studio: Studio, deaf: Study) -> None:
+def test_second_poll_of_unchanged_projects_does_nothing(studio: Studio, deaf: Study) -> None:
     look_at_all(studio)
     assert studio.unfinished() == 0
     assert all(row.seen_until for row in deaf.project_rows() if row.kind is not ProjectKind.DATASET)
 
 
 @pytest.mark.parametrize("long_ago", [False, True], ids=["just now", "long ago"])
-def test_an_edit_that_no_count_tells_of_is_found_at_the_second_look(
-    studio: Studio, deaf: Study, long_ago: bool
-) -> None:
+def test_edit_that_changes_no_count_is_found_at_the_second_poll(studio: Studio, deaf: Study, long_ago: bool) -> None:
     first, _ = deaf.judge(said("good"), said("good"))
     look_at_all(studio)
     studio.settle()
-    look_at_all(studio)  # the decision task was told anew meanwhile
+    look_at_all(studio)  # the decision task was published again meanwhile
     if long_ago:
         with studio.services.database.write() as session:
             session.execute(update(ProjectRow).values(looked_at=now() - 2 * OVERLAP))
@@ -116,7 +114,7 @@ def test_an_edit_that_no_count_tells_of_is_found_at_the_second_look(
     assert [str(row.opinion) for row in deaf.verdicts()] == ["bad", "good"]
 
 
-def test_a_deleted_review_task_that_no_event_told_of_takes_its_verdict_with_it(studio: Studio, deaf: Study) -> None:
+def test_review_task_deleted_without_an_event_loses_its_verdict(studio: Studio, deaf: Study) -> None:
     deaf.judge(said("good"), said("bad", "too small"), said("good"))
     look_at_all(studio)
     studio.settle()
@@ -128,7 +126,7 @@ def test_a_deleted_review_task_that_no_event_told_of_takes_its_verdict_with_it(s
     assert "<b>1</b> deleted" in deaf.page()
 
 
-def test_verdicts_that_were_moved_from_task_to_task_while_nobody_listened_are_kept(studio: Studio, deaf: Study) -> None:
+def test_verdicts_moved_between_tasks_without_webhooks_are_kept(studio: Studio, deaf: Study) -> None:
     """“Remove Duplicated Tasks”: it touches no task that is left."""
     task = deaf.round_tasks()[0]
     [copy] = deaf.copy(ProjectKind.PREVIEWS, task.id, said=False)
@@ -176,7 +174,7 @@ class Counting(httpx.BaseTransport):
         self.real.close()
 
 
-def test_what_did_not_change_costs_one_request_and_a_small_one_for_every_second_desk(
+def test_unchanged_study_costs_one_request_and_a_small_one_for_every_second_project(
     studio: Studio, deaf: Study
 ) -> None:
     deaf.judge(said("good"))

@@ -1,4 +1,4 @@
-"""Events from Label Studio: what each desk's mean, and that none is lost when something is away."""
+"""Events from Label Studio: what those of each project mean, and that an outage loses none."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def backgrounds(studio: Studio, study: Study) -> int:
         return len(collect(session, study.row()).backgrounds)
 
 
-def test_an_answer_a_change_of_mind_and_a_deletion_at_an_input_desk_are_followed(studio: Studio, study: Study) -> None:
+def test_annotation_its_change_and_its_deletion_in_an_input_project_are_read(studio: Studio, study: Study) -> None:
     before = backgrounds(studio, study)
     [copy] = studio.client.import_tasks(
         study.projects[ProjectKind.BACKGROUNDS], [{"data": dict(study.tasks(ProjectKind.BACKGROUNDS)[0].data)}]
@@ -75,12 +75,12 @@ def test_an_answer_a_change_of_mind_and_a_deletion_at_an_input_desk_are_followed
     assert backgrounds(studio, study) == before
 
 
-def test_an_event_while_label_studio_is_away_is_tried_again_until_it_is_back(studio: Studio, study: Study) -> None:
+def test_event_is_retried_while_label_studio_is_unavailable(studio: Studio, study: Study) -> None:
     study.review()
     study.judge(said("good"))
     [event] = [one for one in study.events(ProjectKind.PREVIEWS) if str(one.state) == "pending"]
     away = LabelStudio(f"http://127.0.0.1:{free_port()}", studio.server.token, read_attempts=1)
-    for attempt in range(1, webhook_events.MOST_ATTEMPTS + 3):
+    for attempt in range(1, webhook_events.MAX_ATTEMPTS + 3):
         due(studio, event)
         webhook_events.handle(replace(studio.services, label_studio=away), event.id)
         row = again(studio, event)
@@ -98,7 +98,7 @@ def test_an_event_that_is_refused_is_given_up_with_its_reason(studio: Studio, st
     study.judge(said("good"))
     [event] = [one for one in study.events(ProjectKind.PREVIEWS) if str(one.state) == "pending"]
     stranger = LabelStudio(studio.server.url, "0" * 40, read_attempts=1)
-    for _ in range(webhook_events.MOST_ATTEMPTS):
+    for _ in range(webhook_events.MAX_ATTEMPTS):
         due(studio, event)
         webhook_events.handle(replace(studio.services, label_studio=stranger), event.id)
     stranger.close()
@@ -107,7 +107,7 @@ def test_an_event_that_is_refused_is_given_up_with_its_reason(studio: Studio, st
     assert "does not know the token" in row.error
 
 
-def test_an_event_about_what_is_gone_is_done(studio: Studio, study: Study) -> None:
+def test_event_about_a_deleted_task_is_done(studio: Studio, study: Study) -> None:
     study.review()
     decision = study.decision_tasks()[-1]
     studio.client.annotate(decision.id, asked("build preview"))
@@ -187,14 +187,14 @@ def test_our_own_tasks_coming_back_as_events_set_nothing_going(studio: Studio, s
     assert (len(study.batches()), len(study.audit()), study.row().inputs_changed) == state
 
 
-def test_a_project_that_is_not_ours_is_ignored(studio: Studio) -> None:
+def test_event_of_an_unknown_project_is_ignored(studio: Studio) -> None:
     studio.post_webhook(b'{"action": "ANNOTATION_CREATED", "project": {"id": 1099511627776}, "annotation": {"id": 1}}')
     studio.settle()
     with studio.rows() as session:
         assert str(session.scalars(select(InboxRow).order_by(InboxRow.id.desc()).limit(1)).one().state) == "done"
 
 
-def test_what_the_webhooks_lost_the_reconciler_finds(studio: Studio, study: Study) -> None:
+def test_reconciler_finds_changes_of_lost_webhooks(studio: Studio, study: Study) -> None:
     study.review()
     study.judge(said("bad", "too small"), said("good"))
     studio.client.annotate(study.decision_tasks()[-1].id, asked("refine"))
@@ -213,7 +213,7 @@ def test_what_the_webhooks_lost_the_reconciler_finds(studio: Studio, study: Stud
     assert (str(child.state), study.row().state) == ("review", "reviewing")
 
 
-def test_task_ids_that_label_studio_gave_out_again_block_nobody(studio: Studio, study: Study) -> None:
+def test_task_ids_that_label_studio_reused_block_no_row(studio: Studio, study: Study) -> None:
     before = backgrounds(studio, study)
     with studio.services.database.write() as session:
         # another study read these tasks' namesakes before they were deleted, and was not asked since

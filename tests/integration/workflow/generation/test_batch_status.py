@@ -1,4 +1,4 @@
-"""What people see of a shard that nobody works on: that its worker died, or that there is none for it."""
+"""What a decision task shows of a shard without a worker: its worker died, or there is none for it."""
 
 from __future__ import annotations
 
@@ -60,14 +60,14 @@ def test_without_a_gpu_worker_the_decision_task_says_which_to_start(studio: Stud
         studio.settle()
 
 
-def test_what_a_dead_worker_promised_does_not_stand(studio: Studio, study: Study) -> None:
+def test_progress_of_a_dead_worker_is_not_shown(studio: Studio, study: Study) -> None:
     made, shard = build(study, "composite")
     with studio.services.unit() as unit:
         taken = leases.claim(unit.session, ShardRow, shard.id, 60.0)
     assert taken is not None
     reporter = ProgressReporter(studio.services, taken, made, threading.Event())
     reporter.fitting(0.03, "teaching the model: step 1 of 30, about 66 s left")
-    reporter.tell()
+    reporter.write()
     sweep(studio.services.database, studio.queues)
     assert "about 66 s left (3%)" in study.shown()  # it lives, as far as anybody knows
 

@@ -1,4 +1,4 @@
-"""Whoever cancels a batch and whoever works on one of its shards wait for one another, and never both at once."""
+"""Cancelling a batch and work on its shards lock in one order, so that they never deadlock."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def dispatch(lease: Lease[ShardRow]) -> None:
         batch = session.get_one(BatchRow, 1)
     reporter = ProgressReporter(lease.services, lease.row, batch, threading.Event())
     reporter.rendering(1)
-    reporter.tell()
+    reporter.write()
 
 
 def claim(lease: Lease[ShardRow]) -> None:
@@ -127,8 +127,8 @@ def test_cancelling_a_batch_meets_work_on_its_shards_without_deadlock(services: 
         assert session.scalars(select(SampleRow)).all() == []
 
 
-def test_work_on_a_batch_may_tell_label_studio_while_its_study_is_locked(services: Services) -> None:
-    """Its outbox rows refer to the study, whose lock is held by somebody who may wait for the batch."""
+def test_work_on_a_batch_may_add_outbox_rows_while_its_study_is_locked(services: Services) -> None:
+    """Its outbox rows refer to the study, whose lock another transaction holds that may wait for the batch."""
     with ThreadPoolExecutor(1) as pool, services.unit() as unit:
         unit.lock_study(1)
         pool.submit(finish, held(services)).result(PATIENCE_S)

@@ -1,4 +1,4 @@
-"""What is said of a shard while it is rendered: what is done now, and that it ends when nobody wants it any more."""
+"""The progress of a shard during rendering: the current step, and the end after a cancellation."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Slow:
 
 
 class Watched(FittedEngineCache):
-    """An atelier whose engine says something while it is fitted, and is watched while it renders."""
+    """A cache of fitted engines whose engine reports progress while it fits, and records what it renders."""
 
     def __init__(self, studio: Studio, before_each: Callable[[int], None], said: str = "") -> None:
         super().__init__(studio.services)
@@ -55,7 +55,7 @@ class Watched(FittedEngineCache):
 
 
 def begin_round(study: Study) -> int:
-    """A round that nobody has begun to render; its shard."""
+    """The shard of a round whose rendering has not begun."""
     study.review()
     study.act(StudyEvent.BUILD_PREVIEW)
     made = study.batches(BatchKind.ROUND)[-1]
@@ -64,7 +64,7 @@ def begin_round(study: Study) -> int:
 
 
 def seen(study: Study, *words: str) -> None:
-    """Wait until the decision that started the round says all of this."""
+    """Wait until the decision task that started the round contains these texts."""
 
     def said() -> bool:
         return all(one in study.shown() for one in words)
@@ -72,10 +72,10 @@ def seen(study: Study, *words: str) -> None:
     wait_until(said, PATIENCE_S, f"{words} on the decision task", every=0.02)
 
 
-def test_the_last_word_of_a_fit_does_not_stand_while_images_are_made(
+def test_last_message_of_a_fit_is_not_shown_during_rendering(
     studio: Studio, study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(progress, "TELL_SECONDS", 0.02)
+    monkeypatch.setattr(progress, "PROGRESS_SECONDS", 0.02)
     shard_id = begin_round(study)
 
     def look(number: int) -> None:
@@ -90,10 +90,8 @@ def test_the_last_word_of_a_fit_does_not_stand_while_images_are_made(
     assert len(study.round_tasks()) == ROUND
 
 
-def test_round_in_one_shard_says_how_long_it_has_left(
-    studio: Studio, study: Study, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(progress, "TELL_SECONDS", 0.02)
+def test_round_of_one_shard_shows_its_time_left(studio: Studio, study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "PROGRESS_SECONDS", 0.02)
     shard_id = begin_round(study)
 
     def look(number: int) -> None:

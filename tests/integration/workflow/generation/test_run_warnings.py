@@ -1,4 +1,4 @@
-"""What is to be known of a run before it is used: its engine's warnings, and what it was made with."""
+"""A run's warnings: those of its engine, and what it was rendered with."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def run_after_previews(study: Study, *painters: Inpainter) -> BatchRow:
     return study.batches()[-1]
 
 
-def test_what_a_run_was_warned_of_is_in_its_report_once(studio: Studio, study: Study, tmp_path: Path) -> None:
+def test_warning_of_a_run_is_in_its_report_once(studio: Studio, study: Study, tmp_path: Path) -> None:
     run = run_after_previews(study, Inpainter(studio, OLD, 0), Inpainter(studio, OLD, 2), Inpainter(studio, OLD, 5))
     said = "Note: in 5 of 50 places composite pixels were used"
     assert run.warnings == [said]  # and not again what the version's findings have
@@ -100,7 +100,7 @@ def test_a_run_like_its_previews_has_no_warning(studio: Studio, study: Study) ->
 
 
 def test_decision_page_shows_warnings_first_and_numbers_behind_a_fold(studio: Studio, study: Study) -> None:
-    """A warning that asks for another drawing was folded away between slopes and IoUs."""
+    """A warning that asks for another drawing was hidden among slopes and IoUs."""
     study.review()
     study.act(StudyEvent.BUILD_PREVIEW)
     render_shard(studio.services, Inpainter(studio, OLD, 2), shards(studio, study.batches()[-1])[0])
@@ -147,6 +147,6 @@ def test_lines_that_differ_in_more_than_numbers_are_all_kept() -> None:
     assert batch.warnings == ["in 1,200 of 2,000 places", "SHA-256 a1b2…", "SHA-256 a1b3…"]
 
 
-def test_what_a_sample_was_made_from_is_what_its_engine_gives_a_digest_of() -> None:
+def test_origin_of_a_sample_lists_the_digests_of_its_engine() -> None:
     steps: dict[str, Json] = {"weights": "tiny", "weights_sha256": OLD, "lora_sha256": None, "batch": 4}
     assert made_from(steps) == {"weights": OLD, "lora": None}

@@ -14,7 +14,7 @@ from datagen.domain.spec import Spec
 from datagen.store import leases
 from datagen.store.tables import BatchKind, BatchRow, SampleRow, ShardRow, SpecRow, WorkState, now
 from datagen.synthesis.engine import FittedEngine, Progress
-from datagen.workflow.generation.shard_rendering import MOST_ATTEMPTS, FittedEngineCache, render_shard
+from datagen.workflow.generation.shard_rendering import MAX_ATTEMPTS, FittedEngineCache, render_shard
 from studio import ROUND, SHARD, Studio, Study
 
 pytest_plugins = ("studio_fixtures",)
@@ -34,7 +34,7 @@ class Interrupted(FittedEngineCache):
 
 
 def start_run(study: Study, count: int) -> tuple[BatchRow, list[int]]:
-    """A run that nobody has begun to render: it and its shards."""
+    """A run whose rendering has not begun, and its shards."""
     if study.row().state != "accepted":
         study.review()
     study.act(StudyEvent.APPROVE, count=count)
@@ -93,7 +93,7 @@ def test_a_worker_that_lost_its_lease_writes_nothing(studio: Studio, study: Stud
 def test_a_dead_workers_shard_of_a_run_that_has_failed_meanwhile_is_not_taken_up_again(
     studio: Studio, study: Study
 ) -> None:
-    """A model was loaded, and a fit gone on with, for a run that nobody could have any more."""
+    """A model was loaded, and a fit continued, for a run that had been cancelled."""
     run, [lost, *_] = start_run(study, 2 * SHARD)
     with studio.services.database.write() as session:
         session.get_one(ShardRow, lost).state = WorkState.RUNNING
@@ -116,7 +116,7 @@ def test_a_shard_cancelled_while_it_is_rendered_writes_nothing(studio: Studio, s
     assert study.row().state == "accepted"
 
 
-def take_engine_away(studio: Studio, study: Study) -> None:
+def remove_engine(studio: Studio, study: Study) -> None:
     """Its package is gone between decision and rendering."""
     with studio.services.database.write() as session:
         spec = session.get_one(SpecRow, study.specs()[-1].id)
@@ -128,7 +128,7 @@ def test_an_engine_that_cannot_fit_ends_the_round_with_its_reason_in_the_decisio
 ) -> None:
     study.review()
     study.act(StudyEvent.BUILD_PREVIEW)
-    take_engine_away(studio, study)
+    remove_engine(studio, study)
     studio.settle()
 
     failed = study.batches(BatchKind.ROUND)[-1]
@@ -143,7 +143,7 @@ def test_a_first_round_that_fails_leaves_nothing_to_review(studio: Studio) -> No
     new = studio.open_study()
     studio.settle()
     new.act(StudyEvent.BUILD_PREVIEW)
-    take_engine_away(studio, new)
+    remove_engine(studio, new)
     studio.settle()
     assert (str(new.specs()[-1].state), new.row().state) == ("failed", "collecting")
     assert "no engine named" in new.page()
@@ -153,7 +153,7 @@ def test_a_first_round_that_fails_leaves_nothing_to_review(studio: Studio) -> No
     assert "“approve” is not possible now: no preview round has been made yet." in new.page()
 
 
-def test_a_run_that_cannot_go_on_keeps_what_is_finished_and_says_why(studio: Studio, study: Study) -> None:
+def test_failed_run_keeps_its_finished_samples_and_its_reason(studio: Studio, study: Study) -> None:
     run, shards = start_run(study, 3 * SHARD)
     render_shard(studio.services, FittedEngineCache(studio.services), shards[0])
     lost = [ref.digest for ref in Spec.from_json(study.specs()[-1].body).backgrounds]
@@ -174,13 +174,13 @@ def test_a_run_that_cannot_go_on_keeps_what_is_finished_and_says_why(studio: Stu
     assert f"{SHARD} of {3 * SHARD} labelled images are in the" in study.page()
 
 
-def test_a_fault_of_ours_is_tried_again_and_given_up_with_its_reason(studio: Studio, study: Study) -> None:
+def test_internal_error_is_retried_and_given_up_with_its_reason(studio: Studio, study: Study) -> None:
     run, [shard_id] = start_run(study, SHARD)
 
     def trip() -> None:
         raise ZeroDivisionError("a fault of ours")
 
-    for attempt in range(1, MOST_ATTEMPTS + 1):
+    for attempt in range(1, MAX_ATTEMPTS + 1):
         assert str(study.batches(BatchKind.RUN)[-1].state) == "running"
         with studio.services.database.write() as session:
             session.get_one(ShardRow, shard_id).due_at = now()
@@ -190,8 +190,7 @@ def test_a_fault_of_ours_is_tried_again_and_given_up_with_its_reason(studio: Stu
 
     run = study.batches(BatchKind.RUN)[-1]
     assert (
-        run.problem
-        == f"rendering failed {MOST_ATTEMPTS} times, last with ZeroDivisionError; the workers' log says more"
+        run.problem == f"rendering failed {MAX_ATTEMPTS} times, last with ZeroDivisionError; the workers' log says more"
     )
     studio.settle()
     assert html.escape(run.problem) in study.page()

@@ -1,4 +1,4 @@
-"""Bad input and what it gets: a sentence where the person looks, the item named, the others used, nothing lost.
+"""Bad input: a sentence in the decision task names the item, the others are used, nothing is lost.
 
 Pictures come in both ways that people use: an upload into Label Studio, as its page does it, and ``datagen add``.
 """
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.integration
 
 
 def png_of_size(width: int, height: int) -> bytes:
-    """A file of some hundred bytes that says it is a picture of that size, all black."""
+    """A file of some hundred bytes that declares a black picture of that size."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -109,7 +109,7 @@ def upload(studio: Studio, project_id: int, files: dict[str, bytes]) -> None:
 
 @pytest.fixture(scope="module")
 def uploaded(whole_studio: Studio, shared_study: Study) -> tuple[Inputs, str]:
-    """What the study holds, and what its decision task says, after all the odd pictures were uploaded."""
+    """The study's inputs and its decision task, after all the odd pictures were uploaded."""
     upload(whole_studio, shared_study.projects[ProjectKind.BACKGROUNDS], odd_pictures())
     whole_studio.settle()
     found = read(whole_studio, shared_study), text(shared_study.page())
@@ -144,7 +144,7 @@ def test_odd_pictures_take_nothing_from_the_others(uploaded: tuple[Inputs, str])
 
 @pytest.fixture(scope="module")
 def added(whole_studio: Studio, shared_study: Study, tmp_path_factory: pytest.TempPathFactory) -> Added:
-    """What ``datagen add`` says of a folder with all the odd pictures, and one plain one."""
+    """The output of ``datagen add`` for a folder with all the odd pictures and one plain one."""
     folder = tmp_path_factory.mktemp("odd")
     for name, data in (odd_pictures() | {"plain.png": encode_png(plate(310)), "notes.txt": b"not a picture"}).items():
         (folder / name).write_bytes(data)

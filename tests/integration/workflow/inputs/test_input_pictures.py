@@ -1,4 +1,4 @@
-"""Pictures are fetched and decoded once: failures are remembered, what came is kept, and a reading ends in its time."""
+"""Pictures are fetched and decoded once: failures and results are stored, and a reading keeps its time limit."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def way(studio: Studio) -> Iterator[Way]:
 
 @pytest.fixture
 def services(studio: Studio, way: Way) -> Iterator[Services]:
-    """The studio's workshop, which reaches Label Studio by the way that is watched."""
+    """The studio's services, whose requests to Label Studio pass the recording gateway."""
     client = LabelStudio(way.gateway.url, studio.server.token, read_attempts=1)
     yield replace(studio.services, label_studio=client, enqueue=lambda _job_requests: None)
     client.close()
@@ -183,7 +183,7 @@ def test_a_slow_picture_is_given_up_its_thread_ends_and_the_others_are_used(
     assert fetchers() == []
 
 
-def test_a_reading_ends_in_its_time_and_the_next_one_goes_on(
+def test_reading_stops_at_its_time_limit_and_the_next_one_continues(
     studio: Studio, services: Services, way: Way, given: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(input_pictures, "READING_SECONDS", 2.0)
@@ -229,7 +229,7 @@ def test_no_preview_is_built_while_pictures_are_still_being_read(
     study.act(StudyEvent.CANCEL)
 
 
-def test_a_reading_that_breaks_off_keeps_what_it_fetched_and_blames_no_picture(
+def test_interrupted_reading_keeps_its_pictures_and_blames_none(
     studio: Studio, services: Services, way: Way, given: Study
 ) -> None:
     asked = 0
@@ -251,7 +251,7 @@ def test_a_reading_that_breaks_off_keeps_what_it_fetched_and_blames_no_picture(
     assert way.fetched.total() == 7 - len(rows)
 
 
-def test_what_is_remembered_goes_with_the_task_and_with_the_study(
+def test_stored_results_are_deleted_with_the_task_and_with_the_study(
     studio: Studio, services: Services, given: Study
 ) -> None:
     refresh(services, given.id)

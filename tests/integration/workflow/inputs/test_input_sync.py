@@ -1,4 +1,4 @@
-"""Drawings are worked out once, before any transaction; a transaction only writes what is worked out."""
+"""Annotations are converted once, before any transaction; a transaction only writes the results."""
 
 from __future__ import annotations
 
@@ -64,7 +64,9 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[Role]:
     return worked_out
 
 
-def test_a_tangled_polygon_is_told_and_the_others_of_its_task_are_used(studio: Studio, drawn: Study) -> None:
+def test_self_crossing_polygon_is_reported_and_the_other_regions_of_its_task_are_used(
+    studio: Studio, drawn: Study
+) -> None:
     square = [(20.0, 20.0), (60.0, 20.0), (60.0, 60.0)]
     (task,) = drawn.give(Role.CANVAS, [("tangle.png", encode_png(plate(940)), [tangle(450), polygon(square)])])
     inputs = refresh(studio.services, drawn.id, force=True)
@@ -95,7 +97,7 @@ def test_others_write_while_drawings_are_worked_out(
     assert wrote == 3
 
 
-def test_what_did_not_change_is_not_worked_out_again(studio: Studio, drawn: Study, counted: list[Role]) -> None:
+def test_unchanged_annotations_are_not_converted_again(studio: Studio, drawn: Study, counted: list[Role]) -> None:
     before = read(studio, drawn)
     assert refresh(studio.services, drawn.id, force=True) == before
     assert counted == []
@@ -128,7 +130,7 @@ def test_rows_of_a_version_before_are_used_until_inputs_are_read_again(studio: S
     assert all(row.parsed and row.annotation_id and row.result == [] for row in rows(studio, drawn))
 
 
-def test_a_reading_that_takes_too_long_goes_on_in_the_next(
+def test_reading_over_its_time_limit_continues_in_the_next(
     studio: Studio, drawn: Study, counted: list[Role], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = read(studio, drawn)

@@ -1,4 +1,4 @@
-"""Proposals are worked out by a worker, shown when a task is opened, and renewed when what they stand on changes."""
+"""Proposals are computed by a worker, shown when a task is opened, and computed again when their inputs change."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.integration
 
 
 def opened(studio: Studio, task_id: int) -> list[dict]:
-    """What a person who opens the task sees: Label Studio asks the ML backend for it."""
+    """The predictions of an opened task: Label Studio requests them from the ML backend."""
     headers = {"Authorization": f"Token {studio.server.token}"}
     answer = httpx.get(f"{studio.server.url}/api/tasks/{task_id}/", headers=headers, timeout=30)
     return answer.raise_for_status().json()["predictions"]
@@ -38,7 +38,7 @@ def test_the_outline_found_in_a_drawn_box_is_shown_with_the_box(studio: Studio, 
     assert "outline" in kinds(prediction)
 
 
-def test_the_learned_area_is_shown_on_a_canvas_nobody_drew_on(studio: Studio) -> None:
+def test_learned_area_is_shown_on_a_canvas_without_drawings(studio: Studio) -> None:
     study = studio.open_study()
     (blank,) = study.give(Role.CANVAS, [("blank.png", encode_png(plate(777)), [])])
     studio.settle()
@@ -46,7 +46,7 @@ def test_the_learned_area_is_shown_on_a_canvas_nobody_drew_on(studio: Studio) ->
     assert set(kinds(prediction)) == {"canvas"}
 
 
-def test_a_proposal_seen_before_is_renewed_when_what_it_stands_on_changed(studio: Studio) -> None:
+def test_shown_proposal_is_renewed_when_its_inputs_change(studio: Studio) -> None:
     study = studio.open_study()
     studio.settle()
     task = study.tasks(ProjectKind.CONCEPTS)[0]
@@ -87,7 +87,9 @@ def test_a_picture_that_does_not_decode_costs_its_own_proposal_alone(studio: Stu
     assert all(found.values())
 
 
-def test_what_takes_too_long_is_stored_and_another_job_goes_on(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_proposals_over_the_time_limit_are_stored_and_another_job_continues(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
     study = studio.open_study()
     studio.settle()
     forget(studio, study)

@@ -1,4 +1,4 @@
-"""One project that cannot be read is named where people look, and keeps no other study from going on."""
+"""A project that cannot be read is named in the decision task, and does not delay other studies."""
 
 from __future__ import annotations
 
@@ -60,14 +60,14 @@ def spoil(studio: Studio, task: Task) -> None:
 
 
 def deafen(studio: Studio, study: Study) -> None:
-    """From now on no webhook tells of the study."""
+    """Remove the study's webhooks."""
     for project in study.projects.values():
         for webhook in studio.client.webhooks(project):
             studio.client.delete_webhook(webhook.id)
 
 
 def readable(study: Study, kind: ProjectKind) -> dict[int, Task]:
-    """The tasks of a desk that Label Studio can send, by their ids."""
+    """The tasks of a project that Label Studio can send, by their ids."""
     return {task.id: task for task in study.studio.client.tasks(study.projects[kind], unreadable=[])}
 
 
@@ -175,7 +175,7 @@ def test_inputs_given_beside_it_are_used(studio: Studio, poisoned: tuple[Study, 
     assert str(bad) in study.page()
 
 
-def test_a_comment_that_cannot_be_sent_takes_no_verdict_away(studio: Studio, study: Study) -> None:
+def test_comment_that_cannot_be_sent_removes_no_verdict(studio: Studio, study: Study) -> None:
     study.review()
     study.judge(said("good"), said("bad", "too small"))
     studio.settle()
@@ -302,7 +302,7 @@ def test_a_reading_ends_though_a_project_at_fault_has_inputs_that_were_not_read_
     assert study.row().inputs_read == study.row().inputs_changed
 
 
-def test_a_fault_of_ours_at_one_project_is_named_and_the_others_are_looked_at(studio: Studio) -> None:
+def test_internal_error_in_one_project_is_named_and_the_others_are_read(studio: Studio) -> None:
     broken, other = studio.open_study(), studio.open_study()
     studio.settle()
     other.review()

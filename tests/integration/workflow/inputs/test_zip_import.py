@@ -1,4 +1,4 @@
-"""Zips as people pack them are taken, zips that mean ill are not, and nothing of either stays or lies elsewhere."""
+"""Usual zips are read, malicious ones are refused, and no file is left or written elsewhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Dataset project as people use it: Label Studio's own export, and names that match ours."""
+"""The Dataset project: Label Studio's own export, with the file names of Datagen's export."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Telling Label Studio: each change once, always the newest, no twins after a crash, no silence about a refusal."""
+"""The dispatcher: each change is published once, in its newest form, without duplicates; refusals are reported."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from datagen.domain.lifecycle import StudyEvent
 from datagen.label_studio.api.client import LabelStudio
 from datagen.queue.jobs import EVENTS, SYNTHESIS
 from datagen.store.tables import BatchKind, DecisionRow, OutboxKind, OutboxRow, WorkState, now
-from datagen.workflow.outbox.dispatcher import MOST_REFUSALS, dispatch
+from datagen.workflow.outbox.dispatcher import MAX_REFUSALS, dispatch
 from datagen.workflow.studies.queries import describe
 from stage.ports import free_port
 from studio import Studio, Study
@@ -60,7 +60,7 @@ def make_due(studio: Studio, outbox_id: int) -> None:
         session.get_one(OutboxRow, outbox_id).due_at = now()
 
 
-def test_several_changes_are_told_once_and_as_they_are_last(studio: Studio, study: Study) -> None:
+def test_several_changes_are_published_once_in_their_last_form(studio: Studio, study: Study) -> None:
     studio.settle()
     client = Watched(studio, lambda: None)
     services = replace(studio.services, label_studio=client)
@@ -74,7 +74,7 @@ def test_several_changes_are_told_once_and_as_they_are_last(studio: Studio, stud
     assert "third" in study.page()
 
 
-def test_a_change_while_it_is_told_is_told_again(studio: Studio, study: Study) -> None:
+def test_change_during_publishing_is_published_again(studio: Studio, study: Study) -> None:
     studio.settle()
     changes = iter(["newest"])
     client = Watched(studio, lambda: [change(studio, study, one) for one in changes])  # type: ignore[func-returns-value]
@@ -88,7 +88,7 @@ def test_a_change_while_it_is_told_is_told_again(studio: Studio, study: Study) -
     studio.settle()
 
 
-def test_what_is_so_already_is_not_written_again(studio: Studio, study: Study) -> None:
+def test_unchanged_values_are_not_written_again(studio: Studio, study: Study) -> None:
     studio.settle()
     client = Watched(studio, lambda: None)
     with studio.services.unit() as unit:
@@ -122,11 +122,11 @@ def test_a_publisher_killed_after_an_import_makes_no_twins(studio: Studio, study
     assert study.row().state == "reviewing"
 
 
-def test_while_label_studio_is_away_nothing_is_given_up(studio: Studio, study: Study) -> None:
+def test_no_outbox_row_is_given_up_while_label_studio_is_unavailable(studio: Studio, study: Study) -> None:
     studio.settle()
     away = LabelStudio(f"http://127.0.0.1:{free_port()}", studio.server.token, read_attempts=1)
     outbox_id = change(studio, study, "said while it was away")
-    for _ in range(MOST_REFUSALS + 2):
+    for _ in range(MAX_REFUSALS + 2):
         make_due(studio, outbox_id)
         dispatch(replace(studio.services, label_studio=away), outbox_id)
     away.close()
@@ -150,7 +150,7 @@ def test_a_refusal_that_repeats_is_given_up_and_its_reason_shown(studio: Studio)
     studio.work(EVENTS, SYNTHESIS)
     studio.client.delete_project(doomed.projects[ProjectKind.PREVIEWS])
     [outbox_id] = [row.id for row in doomed.outbox() if row.kind == OutboxKind.SAMPLES]
-    for _ in range(MOST_REFUSALS):
+    for _ in range(MAX_REFUSALS):
         assert row_of(studio, outbox_id).state != WorkState.FAILED
         make_due(studio, outbox_id)
         dispatch(studio.services, outbox_id)

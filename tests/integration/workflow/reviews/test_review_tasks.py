@@ -1,4 +1,4 @@
-"""Which review tasks Label Studio hands out, and what their list shows."""
+"""Review tasks: the order in which Label Studio offers them, and the columns of their list."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Verdicts are kept exactly as Label Studio holds them until the decision; what comes later is kept, and counts not."""
+"""Verdicts are stored as in Label Studio until the decision; later ones are stored and do not count."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_verdicts_after_the_decision_are_kept_but_do_not_count(studio: Studio, s
     assert study.specs()[-1].parent_id == version.id
 
 
-def test_a_verdict_that_no_event_told_of_still_counts_in_the_decision(studio: Studio, study: Study) -> None:
+def test_verdict_without_an_event_counts_in_the_decision(studio: Studio, study: Study) -> None:
     study.review()
     study.judge(said("bad", "too small"), said("bad", "too small"), said("bad", "too small"))
     with studio.services.database.write() as session:  # as if the webhooks had been lost
@@ -117,7 +117,7 @@ def test_a_verdict_that_no_event_told_of_still_counts_in_the_decision(studio: St
     assert any("3 of 3 verdicts say “too small”" in note for note in study.specs()[-1].notes)
 
 
-def test_the_same_verdict_told_of_twice_is_one(studio: Studio, study: Study) -> None:
+def test_verdict_with_two_events_counts_once(studio: Studio, study: Study) -> None:
     study.review()
     study.judge(said("good"))
     studio.settle()
@@ -132,9 +132,7 @@ def read_again(study: Study, *task_ids: int) -> None:
         verdict_sync.sync_tasks(study.studio.services, study.projects[ProjectKind.PREVIEWS], [task_id])
 
 
-def test_what_is_said_on_a_copy_of_a_task_does_not_take_the_place_of_what_was_said_on_the_task(
-    studio: Studio, study: Study
-) -> None:
+def test_verdict_on_a_copy_does_not_replace_the_verdict_on_the_task(studio: Studio, study: Study) -> None:
     study.review()
     task = study.round_tasks()[0]
     [copy] = study.copy(ProjectKind.PREVIEWS, task.id, said=False)
@@ -182,7 +180,7 @@ def test_a_verdict_that_a_copy_brought_along_counts_once(studio: Studio, study: 
     assert study.counts() == {"good": 0, "bad": 1, "still to review": 2}  # of the copies one, still
 
 
-def test_who_updates_a_verdict_that_a_copy_brought_along_has_said_something(studio: Studio, study: Study) -> None:
+def test_updated_verdict_of_a_copy_counts(studio: Studio, study: Study) -> None:
     study.review()
     study.judge(said("bad", "too small"))
     studio.settle()
@@ -206,7 +204,7 @@ def test_a_verdict_that_is_moved_from_a_copy_to_the_task_is_kept(studio: Studio,
     assert kept(study) == [("good", [], "", False), ("bad", ["edges show"], "", False)]
 
 
-def test_a_copy_in_another_study_says_nothing_of_the_sample(studio: Studio, study: Study) -> None:
+def test_copy_in_another_study_does_not_count(studio: Studio, study: Study) -> None:
     study.review()
     study.judge(said("good"))
     studio.settle()
@@ -225,15 +223,15 @@ def delete_tasks(study: Study, *task_ids: int) -> None:
 
 def lose_events(study: Study) -> None:
     """As if the webhooks of the Previews project had not arrived."""
-    study.studio.hear_out()
+    study.studio.drain_notifier()
     with study.studio.services.database.write() as session:
         for event in study.events(ProjectKind.PREVIEWS):
             session.get_one(InboxRow, event.id).state = WorkState.CANCELLED
     study.studio.queues.redis.flushdb()
 
 
-def tell_again(study: Study) -> None:
-    """The last look after a telling that took several tries."""
+def dispatch_again(study: Study) -> None:
+    """The last check after publishing that took several attempts."""
     made = study.batches(BatchKind.ROUND)[-1]
     with study.studio.services.unit() as unit:
         for shard_id in unit.session.scalars(select(ShardRow.id).where(ShardRow.batch_id == made.id)):
@@ -241,7 +239,7 @@ def tell_again(study: Study) -> None:
     study.studio.settle()
 
 
-def test_what_was_said_on_a_deleted_task_stops_counting_and_the_task_is_not_made_again(
+def test_verdict_on_a_deleted_task_stops_counting_and_the_task_is_not_created_again(
     studio: Studio, study: Study
 ) -> None:
     study.review()
@@ -254,12 +252,12 @@ def test_what_was_said_on_a_deleted_task_stops_counting_and_the_task_is_not_made
     assert study.counts() == {"good": 0, "bad": 1, "still to review": 0}
     assert "<b>2</b> deleted" in study.page()
 
-    tell_again(study)
+    dispatch_again(study)
     assert len(study.round_tasks()) == 1
     assert study.counts() == {"good": 0, "bad": 1, "still to review": 0}
 
 
-def test_a_deleted_task_that_no_event_told_of_does_not_count_in_the_decision(studio: Studio, study: Study) -> None:
+def test_task_deleted_without_an_event_does_not_count_in_the_decision(studio: Studio, study: Study) -> None:
     study.review()
     study.judge(*[said("bad", "too small")] * 3)
     studio.settle()
@@ -269,7 +267,7 @@ def test_a_deleted_task_that_no_event_told_of_does_not_count_in_the_decision(stu
     assert any("2 of 2 verdicts say “too small”" in note for note in study.specs()[-1].notes)
 
 
-def test_a_decision_stands_on_what_was_said_on_tasks_that_were_deleted_since(studio: Studio, study: Study) -> None:
+def test_decision_keeps_the_verdicts_of_tasks_deleted_afterwards(studio: Studio, study: Study) -> None:
     study.review()
     study.judge(*[said("bad", "too small")] * 3)
     studio.settle()
@@ -357,7 +355,7 @@ def test_a_previews_project_that_is_made_anew_gets_the_open_round_and_no_verdict
 
 @pytest.fixture
 def namesake(studio: Studio, study: Study) -> tuple[Study, int]:
-    """A study under review, and an annotation there whose number an old verdict of another study has.
+    """A study under review, and an annotation whose id is stored in an old verdict of another study.
 
     As after Label Studio came back from a backup: the numbers given out since then are given out again.
     """
@@ -375,7 +373,7 @@ def namesake(studio: Studio, study: Study) -> tuple[Study, int]:
 
 
 @pytest.mark.parametrize("found_by", ["its event", "the reconciler"])
-def test_a_number_that_comes_again_in_another_study_makes_a_verdict_of_its_own(
+def test_annotation_id_reused_in_another_study_is_another_verdict(
     studio: Studio, study: Study, namesake: tuple[Study, int], found_by: str
 ) -> None:
     old, number = namesake

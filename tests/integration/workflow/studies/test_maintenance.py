@@ -1,4 +1,4 @@
-"""What was given up can be tried again; a deleted study takes its own with it and leaves what others share."""
+"""Failed work can be retried; a deleted study is removed with its objects, except those shared with others."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def shards_of(study: Study, batch: BatchRow) -> list[ShardRow]:
         return list(session.scalars(select(ShardRow).where(ShardRow.batch_id == batch.id).order_by(ShardRow.start)))
 
 
-def test_a_telling_that_was_given_up_is_told_after_a_retry(studio: Studio, study: Study) -> None:
+def test_outbox_row_that_was_given_up_is_published_after_a_retry(studio: Studio, study: Study) -> None:
     row = study.outbox()[0]
     with studio.services.database.write() as session:
         given_up = session.get_one(OutboxRow, row.id)
@@ -47,7 +47,7 @@ def test_a_telling_that_was_given_up_is_told_after_a_retry(studio: Studio, study
     assert told.error == ""
 
 
-def test_a_failed_run_goes_on_where_it_stood(studio: Studio, study: Study) -> None:
+def test_failed_run_resumes_with_its_finished_shards(studio: Studio, study: Study) -> None:
     if study.row().state != "accepted":
         study.review()
     study.act(StudyEvent.APPROVE, count=3 * SHARD)
@@ -81,7 +81,7 @@ def test_a_failed_run_goes_on_where_it_stood(studio: Studio, study: Study) -> No
     assert study.points()[-1].action is None
 
 
-def test_a_failed_round_goes_on_and_its_version_is_the_newest_again(studio: Studio, study: Study) -> None:
+def test_failed_round_resumes_and_its_version_is_the_newest_again(studio: Studio, study: Study) -> None:
     reviewed = study.review()
     study.judge(said("good"))
     studio.settle()

@@ -1,4 +1,4 @@
-"""Images come from Label Studio's own origin alone, the token goes there alone, and a bomb is cut short."""
+"""Downloads: only from Label Studio's own origin, with the token sent there alone, and limited in size."""
 
 from __future__ import annotations
 

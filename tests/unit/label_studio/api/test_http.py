@@ -1,4 +1,4 @@
-"""Every failure of Label Studio becomes one of our errors, and a sentence with a fix."""
+"""Every failure of Label Studio becomes an error of Datagen, with a sentence that names the fix."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Of the API's answers what we use is read, in each of the forms it comes in."""
+"""The models read the API's answers, in each form in which Label Studio sends them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_a_task_that_was_only_skipped_has_none_that_counts() -> None:
             {"created_username": "Ann Lee ann@example.com, 2", "completed_by": 2, "updated_by": 2},
             "Ann Lee ann@example.com",
         ),
-        # our own annotation that closes a review task, and somebody who gave a verdict by updating it
+        # Datagen's own annotation that closes a review task, and a reviewer who updated it with a verdict
         ({"created_username": "datagen@example.com, 1", "completed_by": 1, "updated_by": 7}, "user 7"),
     ],
 )

@@ -1,4 +1,4 @@
-"""A webhook's body is read for its ids alone; what is no webhook becomes a sentence; secrets in it are not kept."""
+"""Of a webhook's body only ids are read; other bodies are refused with a sentence; secrets are not stored."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from shapely.ops import unary_union
 
 from datagen.errors import BadRegion
 from datagen.label_studio.mapping import brush_masks
-from datagen.label_studio.mapping.brush_masks import MOST_STROKES, decode, outlines
+from datagen.label_studio.mapping.brush_masks import MAX_STROKES, decode, outlines
 
 
 def rle_of(mask: np.ndarray) -> list[int]:
@@ -47,7 +47,7 @@ def test_a_mask_of_another_picture_is_refused() -> None:
 
 
 @pytest.mark.parametrize("rle", [None, "text", [], [1, 2, 3], [256] * 9, [-1] * 9, [1.5] * 9, [True] * 9, [None] * 9])
-def test_what_is_no_mask_is_refused(rle: object) -> None:
+def test_data_that_is_no_mask_is_refused(rle: object) -> None:
     with pytest.raises(BadRegion, match="cannot be read"):
         decode(rle, 10, 10)
 
@@ -111,7 +111,7 @@ def dots(side: int, every: int) -> np.ndarray:
 def test_ten_thousand_strokes_in_a_small_mask_are_refused() -> None:
     mask = dots(400, 4)
     assert len(rle_of(mask)) < 110_000
-    with pytest.raises(BadRegion, match=f"has 10,000 separate strokes, at most {MOST_STROKES} are accepted"):
+    with pytest.raises(BadRegion, match=f"has 10,000 separate strokes, at most {MAX_STROKES} are accepted"):
         outlines(decode(rle_of(mask), 400, 400))
 
 

@@ -1,4 +1,4 @@
-"""What people answer is read by the name of its control, whatever else the annotation holds."""
+"""Form answers are read by the name of their control, whatever else the annotation holds."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_a_comment_of_several_lines_keeps_them() -> None:
     assert said.comment == "one\ntwo"
 
 
-def test_a_reason_that_is_not_ours_any_more_is_left_out() -> None:
+def test_unknown_reason_is_left_out() -> None:
     said = verdict([choice("verdict", "bad"), choice("reasons", "too green", "too large")])
     assert said is not None
     assert said.reasons == {Reason.TOO_LARGE}
@@ -59,7 +59,7 @@ def test_without_good_or_bad_there_is_no_verdict(result: Any) -> None:
     ("result", "used"),
     [(None, True), ([], True), ([choice("use", "use")], True), ([choice("use", "exclude")], False), (["junk"], True)],
 )
-def test_a_background_is_used_unless_somebody_excluded_it(result: Any, used: bool) -> None:
+def test_background_is_used_unless_it_was_excluded(result: Any, used: bool) -> None:
     assert background_use(result) is used
 
 

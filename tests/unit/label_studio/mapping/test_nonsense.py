@@ -1,4 +1,4 @@
-"""A small budget of ``scripts/bench fuzz``: nonsense is refused in a sentence of ours, and nothing else happens."""
+"""A small budget of ``scripts/bench fuzz``: malformed data is refused with a sentence, and nothing else happens."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def test_no_nonsense_gets_through_a_parser() -> None:
 
 
 def test_half_a_character_and_nul_reach_no_database() -> None:
-    """Found by the bench: JSON can carry what no database holds, and one such comment would have held up its desk."""
+    """Found by the bench: JSON can hold text that no database stores; one such comment blocked its project."""
     assert WebhookEvent.parse(b'{"action": "\\ud800", "project": {"id": 3}}').action == "?"
     choice = {"from_name": "verdict", "type": "choices", "value": {"choices": ["good"]}}
     said = verdict([choice, {"from_name": "comment", "type": "textarea", "value": {"text": ["so \ud800 so \x00"]}}])

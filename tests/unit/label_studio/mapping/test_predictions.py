@@ -1,4 +1,4 @@
-"""What we post about an image fits the desk's label config, by the SDK's own check."""
+"""Predictions fit the label config of their project, by the SDK's own check."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def errors(kind: ProjectKind, posted: dict[str, Any]) -> list[str]:
 
 
 @pytest.mark.parametrize("kind", [ProjectKind.PREVIEWS, ProjectKind.DATASET])
-def test_a_sample_fits_the_config_of_its_desk(kind: ProjectKind) -> None:
+def test_prediction_of_a_sample_fits_the_config_of_its_project(kind: ProjectKind) -> None:
     posted = prediction(SAMPLE, kind, score=0.5)
     assert errors(kind, posted) == []
     assert posted["model_version"] == MODEL_VERSION
@@ -77,7 +77,7 @@ def test_every_region_says_the_size_of_its_image() -> None:
         assert (one["original_width"], one["original_height"], one["image_rotation"]) == (640, 480, 0)
 
 
-def test_a_form_begins_with_what_is_suggested() -> None:
+def test_form_begins_with_the_suggested_action() -> None:
     posted = form_prediction(count=500, name="night shift")
     assert errors(ProjectKind.DECISIONS, posted) == []
     assert [one["from_name"] for one in posted["result"]] == ["count", "name"]

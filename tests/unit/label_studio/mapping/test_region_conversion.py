@@ -1,4 +1,4 @@
-"""Regions of other controls: used where they have an area, told where they have none."""
+"""Regions of other controls: used if they have an area, reported if they have none."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ AREAS: dict[str, tuple[dict[str, Any], float]] = {
 
 
 @pytest.mark.parametrize("shape", AREAS)
-def test_what_has_an_area_is_an_area_of_a_canvas_and_an_example_of_a_concept(shape: str) -> None:
+def test_region_with_an_area_is_a_canvas_area_or_a_concept_example(shape: str) -> None:
     drawn, area = AREAS[shape]
     assert covered(drawn) == pytest.approx(area, rel=0.01)
     regions, problems = concept_regions([drawn], WIDTH, HEIGHT, LABELS)
@@ -115,7 +115,7 @@ def test_a_curved_vector_follows_its_curve() -> None:
         (theirs("polygonlabels", {"points": 7}), "the polygon has no corners"),
     ],
 )
-def test_what_has_none_is_told_and_the_other_is_used(drawn: dict[str, Any], sentence: str) -> None:
+def test_region_without_an_area_is_reported_and_the_other_is_used(drawn: dict[str, Any], sentence: str) -> None:
     regions, problems = concept_regions([drawn, box(50, 50, 10, 10)], WIDTH, HEIGHT, LABELS)
     assert len(regions) == 1
     assert len(problems) == 1
@@ -196,7 +196,7 @@ def test_a_brush_painted_on_a_turned_copy_gives_no_region() -> None:
     assert "a turned copy" in problems[0]
 
 
-def test_nothing_of_a_foreign_annotation_is_sent_on_but_what_it_draws() -> None:
+def test_only_the_regions_of_a_foreign_annotation_are_kept() -> None:
     odd = {**polygon((10, 10), (30, 10), (30, 40), label="crack"), "meta": {"text": ["\ud83d"]}, "parentID": "x"}
     odd["value"]["secret"] = "\ud83d"
     mapped = map_regions([odd], ProjectKind.CONCEPTS, WIDTH, HEIGHT, NAMES)
@@ -279,7 +279,7 @@ def test_painted_regions_of_one_picture_share_one_allowance(
 
 
 def test_a_bitmask_of_dust_is_refused_before_it_is_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(brush_masks, "MOST_EDGES", 1_000)
+    monkeypatch.setattr(brush_masks, "MAX_EDGES", 1_000)
     dust = np.random.default_rng(0).integers(0, 2, (HEIGHT, WIDTH), np.uint8) * 255
     drawn = theirs("bitmasklabels", {"imageDataURL": bitmask_url(dust)})
     mapped = map_regions([drawn], ProjectKind.CONCEPTS, WIDTH, HEIGHT, NAMES)
@@ -302,7 +302,7 @@ def test_very_many_labels_of_a_foreign_region_are_read_up_to_a_bound() -> None:
 
 
 def test_painted_regions_that_must_be_decoded_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(region_conversion, "MOST_PAINTED", 2)
+    monkeypatch.setattr(region_conversion, "MAX_PAINTED", 2)
     drawn = [AREAS["bitmask"][0]] * 4
     converted = region_conversion.convert(drawn, ProjectKind.CANVASES, WIDTH, HEIGHT, region_limits.Allowance())
     assert len(converted.problems) == 2

@@ -1,4 +1,4 @@
-"""What people draw becomes boxes, outlines and areas; what cannot be used becomes a sentence and harms nothing else."""
+"""Drawn regions become boxes, outlines and areas; an unusable one is reported, and the others are used."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from shapely.ops import unary_union
 
 from datagen.domain.geometry import Box, Polygon, clip_polygon, rotated_corners
 from datagen.label_studio.mapping.predictions import box_region, polygon_region
-from datagen.label_studio.mapping.region_limits import MOST_PROBLEMS, MOST_REGIONS
+from datagen.label_studio.mapping.region_limits import MAX_PROBLEMS, MAX_REGIONS
 from datagen.label_studio.mapping.regions import canvas_areas, concept_regions
 from drawn import HEIGHT, WIDTH, box, choice, polygon, region
 
@@ -204,9 +204,7 @@ def test_a_polygon_comes_back_from_percent_as_it_was(points: list[tuple[float, f
 
 
 @given(percent, percent, st.floats(1, 100), st.floats(1, 100), st.floats(-720, 720, allow_nan=False))
-def test_a_turned_box_is_inside_the_image_and_round_what_is_seen_of_it(
-    x: float, y: float, width: float, height: float, degrees: float
-) -> None:
+def test_rotated_box_is_clipped_to_the_image(x: float, y: float, width: float, height: float, degrees: float) -> None:
     found, problems = concepts(box(x, y, width, height, rotation=degrees))
     assert len(found) + len(problems) == 1
     raw = Box(x * WIDTH / 100, y * HEIGHT / 100, width * WIDTH / 100, height * HEIGHT / 100)
@@ -264,7 +262,7 @@ def test_junk_becomes_sentences_and_never_an_exception(result: list[Any], width:
         assert all(isinstance(one, str) and one.endswith(".") and len(one) < 600 for one in problems)
 
 
-# -- bounded work: what is too much of an annotation is told, and the rest of it is used
+# -- bounded work: regions over a limit are reported, and the others are used
 
 
 def tangle(corners: int, **more: Any) -> dict[str, Any]:
@@ -273,7 +271,7 @@ def tangle(corners: int, **more: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("corners", [450, 1_000, 5_000])
-def test_a_tangled_polygon_is_told_and_the_others_are_used(corners: int) -> None:
+def test_self_crossing_polygon_is_reported_and_the_others_are_used(corners: int) -> None:
     found, problems = areas(tangle(corners), polygon((50, 50), (60, 50), (60, 70)))
     assert len(found) == 1
     assert len(problems) == 1
@@ -291,7 +289,7 @@ def test_a_polygon_of_a_million_corners_is_refused_before_they_are_read() -> Non
     assert "has 1,000,000 corners, at most 200,000 are read" in problems[0]
 
 
-def test_a_brush_of_ten_thousand_strokes_is_told_and_the_others_are_used() -> None:
+def test_brush_of_ten_thousand_strokes_is_reported_and_the_others_are_used() -> None:
     dots = np.zeros((HEIGHT, WIDTH), bool)
     for across in (0, 1):
         for down in (0, 1):
@@ -304,9 +302,9 @@ def test_a_brush_of_ten_thousand_strokes_is_told_and_the_others_are_used() -> No
     assert problems[0].startswith("brush mask 1 (“dent”): the brush mask has 1,250 separate strokes")
 
 
-def test_of_a_million_regions_the_first_are_used_and_the_rest_is_said() -> None:
+def test_of_a_million_regions_the_first_are_used_and_the_rest_is_reported() -> None:
     found, problems = concepts(*[box(10, 10, 10, 10)] * 1_000_000)
-    assert len(found) == MOST_REGIONS
+    assert len(found) == MAX_REGIONS
     assert tuple(sorted(problems)) == (
         "annotation: it has more than 5,000 results; the rest is not read.",
         "it has 5,000 of the kind “box”: the first 1,000 are read, the others are left out; draw fewer.",
@@ -316,7 +314,7 @@ def test_of_a_million_regions_the_first_are_used_and_the_rest_is_said() -> None:
 def test_very_many_problems_are_counted_and_not_listed() -> None:
     found, problems = concepts(*[box(10, 10, 0, 10)] * 500, box(10, 10, 10, 10))
     assert len(found) == 1
-    assert len(problems) == MOST_PROBLEMS + 1
+    assert len(problems) == MAX_PROBLEMS + 1
     assert problems[-1] == "480 more regions cannot be used, for reasons like these."
 
 
@@ -367,7 +365,7 @@ def test_very_many_outlines_over_very_many_boxes_each_find_one() -> None:
     assert len(found[0].outline) == 500
 
 
-def test_a_label_that_is_no_text_is_told_however_deep_it_is_nested() -> None:
+def test_label_that_is_no_text_is_reported_at_any_depth() -> None:
     deep: Any = []
     for _ in range(100_000):
         deep = [deep]

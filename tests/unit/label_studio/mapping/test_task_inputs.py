@@ -1,4 +1,4 @@
-"""Inputs are read as people gave them: the newest answer, the name they know, from any project."""
+"""Reading inputs from tasks: the newest annotation, the picture's given name, from any project."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_the_image_is_found_in_the_data_of_any_project(data: dict[str, Any], ima
     assert image_of(Task(id=1, data=data)) == image
 
 
-def test_what_was_drawn_elsewhere_is_read_at_our_desks() -> None:
+def test_regions_drawn_in_other_projects_are_read() -> None:
     elsewhere = (
         {**box(10, 10, 20, 20), "from_name": "bbox", "to_name": "img"},
         {**polygon((60, 60), (70, 60), (70, 80)), "from_name": "poly"},

@@ -1,4 +1,4 @@
-"""Label configs hold the study's labels whatever they are called, and Label Studio's own checker accepts them."""
+"""Label configs contain any label names, and Label Studio's own checker accepts them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is spread evenly over the samples of a spec."""
+"""Choices that are distributed evenly over the samples of a spec."""
 
 from __future__ import annotations
 

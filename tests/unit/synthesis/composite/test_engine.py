@@ -1,4 +1,4 @@
-"""What the composite engine promises of every sample, and what it says of inputs it cannot use."""
+"""The composite engine: the guarantees for every sample, and the errors for unusable inputs."""
 
 from __future__ import annotations
 

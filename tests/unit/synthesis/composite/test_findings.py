@@ -1,4 +1,4 @@
-"""What a fit found is said for people: what it means for the previews and what to do; numbers are details apart."""
+"""The findings of a fit, for people: their effect on the previews and the fix; numbers are separate details."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Proposals are what the engine would use: the outline of what stands out in a box, the area that was learned."""
+"""Proposals are what the engine would use: the outline of the object in a box, and the learned area."""
 
 from __future__ import annotations
 

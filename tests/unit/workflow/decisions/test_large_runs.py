@@ -1,4 +1,4 @@
-"""A run of a million images is approved in milliseconds, cut as it goes, and not set going by accident."""
+"""A run of a million images is approved in milliseconds, divided in portions, and not started by accident."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Zips as people pack them are taken, zips that mean ill are not, and nothing of either stays or lies elsewhere."""
+"""Usual zips are read, malicious ones are refused, and no file is left or written elsewhere."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from datagen.workflow.inputs.zip_import import shown, unpacked
 SUFFIXES = PICTURE_SUFFIXES | {".json"}
 
 
-MOST_BYTES = 10_000
+MAX_BYTES = 10_000
 
 
 @pytest.fixture(autouse=True)
@@ -47,12 +47,12 @@ def pack(tmp_path: Path) -> Callable[..., Path]:
 
 
 def read(path: Path) -> tuple[dict[str, bytes], list[str]]:
-    """What comes out of a zip, and what is said of the rest."""
+    """The unpacked files of a zip, and the reports about the others."""
     problems: list[str] = []
     with unpacked(
         path,
         SUFFIXES,
-        MOST_BYTES,
+        MAX_BYTES,
         lambda item, reason: problems.append(f"{item}: {reason}"),
         refused=REFUSED_SUFFIXES,
     ) as folder:
@@ -61,7 +61,9 @@ def read(path: Path) -> tuple[dict[str, bytes], list[str]]:
     return files, problems
 
 
-def test_pictures_and_task_lists_come_out_at_any_depth_and_the_rest_is_passed_over(pack: Callable[..., Path]) -> None:
+def test_pictures_and_task_lists_are_unpacked_at_any_depth_and_other_files_are_skipped(
+    pack: Callable[..., Path],
+) -> None:
     path = pack(
         {"a.png": b"1", "deep/er/ü b.JPG": b"2", "tasks.json": b"[]", "notes.txt": b"", "__MACOSX/._a.png": b""}
     )
@@ -125,7 +127,7 @@ def test_a_name_marked_as_utf_8_that_is_none_is_read_and_costs_no_other_file(pac
 
 
 @pytest.mark.parametrize("name", ["b.tif", "c.HEIC"])
-def test_a_picture_that_label_studio_does_not_take_is_told(name: str, pack: Callable[..., Path]) -> None:
+def test_picture_of_a_kind_that_label_studio_refuses_is_reported(name: str, pack: Callable[..., Path]) -> None:
     files, [problem] = read(pack({"good.png": b"1", name: b"II*\0", "notes.doc": b"1"}))
     assert files == {"good.png": b"1"}
     assert problem == f"inputs.zip, {name}: Label Studio takes no file of this name; save it as PNG and add that"
@@ -133,9 +135,9 @@ def test_a_picture_that_label_studio_does_not_take_is_told(name: str, pack: Call
 
 def test_a_name_with_a_colon_is_named_whole(pack: Callable[..., Path]) -> None:
     reading = Reading()
-    with unpacked(pack({"x: y.png": b"1"}), SUFFIXES, MOST_BYTES, reading.tell):
+    with unpacked(pack({"x: y.png": b"1"}), SUFFIXES, MAX_BYTES, reading.report):
         pass
-    [told] = reading.told
+    [told] = reading.problems
     assert told.item == "inputs.zip, x: y.png"
     assert told.reason == "its name leads out of the archive; pack the folder again"
 
@@ -170,7 +172,7 @@ def test_many_small_entries_are_known_as_a_bomb_by_the_ratio_of_all_together(
     assert path.stat().st_size < 2**18
     with (
         pytest.raises(InputProblem, match="more than 200 times its size, as bombs do"),
-        unpacked(path, SUFFIXES, 2**21, Reading().tell),
+        unpacked(path, SUFFIXES, 2**21, Reading().report),
     ):
         pass
     assert list(own_temporary_folder.iterdir()) == []
@@ -187,16 +189,16 @@ def test_entries_that_share_their_bytes_are_counted_each(pack: Callable[..., Pat
                 setattr(twin, field, getattr(only, field))
             archive.filelist.append(twin)
         archive._didModify = True
-    with pytest.raises(InputProblem, match="as bombs do"), unpacked(path, SUFFIXES, 2**21, Reading().tell):
+    with pytest.raises(InputProblem, match="as bombs do"), unpacked(path, SUFFIXES, 2**21, Reading().report):
         pass
 
 
-def test_what_is_passed_over_does_not_count_to_the_ratio(pack: Callable[..., Path]) -> None:
+def test_skipped_entries_do_not_count_in_the_ratio(pack: Callable[..., Path]) -> None:
     files, problems = read(pack({"a.png": b"1", "log.txt": b"\0" * 70 * 2**20}))
     assert (files, problems) == ({"a.png": b"1"}, [])
 
 
-def test_zip_that_has_no_room_says_how_to_give_it_some(
+def test_zip_without_disk_space_is_refused_with_the_fix(
     pack: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(zip_import.shutil, "disk_usage", lambda _folder: shutil._ntuple_diskusage(10, 10, 0))
@@ -205,14 +207,14 @@ def test_zip_that_has_no_room_says_how_to_give_it_some(
 
 
 def test_a_file_beyond_the_limit_is_refused_however_it_is_packed(pack: Callable[..., Path]) -> None:
-    data = np.random.default_rng(0).bytes(MOST_BYTES + 1)
+    data = np.random.default_rng(0).bytes(MAX_BYTES + 1)
     for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         files, [problem] = read(pack({"large.png": data}, method))
         assert files == {}
         assert "more than 10,000 bytes" in problem
 
 
-def test_a_size_that_lies_is_cut_at_what_it_claimed(pack: Callable[..., Path]) -> None:
+def test_entry_larger_than_its_header_claims_is_cut(pack: Callable[..., Path]) -> None:
     path = pack({"lie.png": bytes(9_000), "good.png": b"1"})
     path.write_bytes(path.read_bytes().replace(struct.pack("<L", 9_000), struct.pack("<L", 100)))
     files, [problem] = read(path)
@@ -221,13 +223,13 @@ def test_a_size_that_lies_is_cut_at_what_it_claimed(pack: Callable[..., Path]) -
 
 
 def test_all_together_are_bounded(pack: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(zip_import, "MOST_BYTES", 20_000)
+    monkeypatch.setattr(zip_import, "MAX_BYTES", 20_000)
     with pytest.raises(InputProblem, match="unpacks to more than"):
         read(pack({f"{n}.png": bytes(9_000) for n in range(3)}))
 
 
 def test_the_number_of_entries_is_bounded(pack: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(zip_import, "MOST_ENTRIES", 10)
+    monkeypatch.setattr(zip_import, "MAX_ENTRIES", 10)
     with pytest.raises(InputProblem, match="has 11 entries, at most 10"):
         read(pack({f"{n}.png": b"" for n in range(11)}))
 
@@ -246,7 +248,7 @@ def test_a_huge_table_of_contents_is_not_read(pack: Callable[..., Path]) -> None
 
 
 @pytest.mark.parametrize("data", [b"", b"PK\x03\x04", b"no zip", b"PK\x05\x06", b"PK\x05\x06" + b"\xff" * 40])
-def test_what_is_no_zip_is_said_to_be_none(data: bytes, tmp_path: Path) -> None:
+def test_file_that_is_no_zip_is_reported(data: bytes, tmp_path: Path) -> None:
     (tmp_path / "inputs.zip").write_bytes(data)
     with pytest.raises(InputProblem, match=r"inputs\.zip"):
         read(tmp_path / "inputs.zip")
@@ -275,6 +277,6 @@ def test_a_name_twice_and_a_file_that_is_a_folder_too_cost_the_second(pack: Call
     assert len(problems) == 2
 
 
-def test_a_name_is_shown_as_it_is_but_for_what_a_terminal_obeys() -> None:
+def test_name_is_shown_without_control_characters() -> None:
     assert shown("ü [b] <i> 中.png") == "ü [b] <i> 中.png"
     assert shown("a\x1b[2Jb\n\udcff") == "a\\x1b[2Jb\\n\\udcff"

@@ -136,7 +136,7 @@ def test_a_task_of_which_nothing_is_known_keeps_its_verdict_and_its_sample(servi
         assert session.get_one(SampleRow, 2).task_id is None
 
 
-def test_what_changed_after_the_reading_began_is_read_again(services: Services) -> None:
+def test_tasks_changed_during_the_reading_are_read_again(services: Services) -> None:
     with services.database.write() as session:
         session.get_one(SampleRow, 1).verdict_change = 5
     assert keep(services, 1, TasksRead(tasks=[task(1), task(7), task(2, index=1)], as_of=4)) == [1, 7]

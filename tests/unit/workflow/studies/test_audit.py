@@ -1,4 +1,4 @@
-"""Who decided what in a study is read from its audit, also after the study was deleted."""
+"""The audit lists the decisions of a study and their authors, also after the study was deleted."""
 
 from __future__ import annotations
 

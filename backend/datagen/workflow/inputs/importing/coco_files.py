@@ -13,11 +13,11 @@ from datagen.label_studio.mapping import brush_masks
 from datagen.label_studio.mapping.region_conversion import check_size
 from datagen.label_studio.mapping.region_limits import Allowance
 from datagen.workflow.inputs.importing import coco_rle
-from datagen.workflow.inputs.importing.items import MOST_ITEMS, Item, Reading
+from datagen.workflow.inputs.importing.items import MAX_ITEMS, Item, Reading
 from datagen.workflow.inputs.importing.pixel_regions import box, numbers, pairs, polygon, whole_size
 
 #: Largest number of annotations read of one picture.
-_MOST_ON_ONE = 2_000
+_MAX_ON_ONE = 2_000
 
 
 def looks_like_coco(value: Any) -> bool:
@@ -44,32 +44,32 @@ def read_coco(value: Mapping[str, Any], called: str, role: Role, reading: Readin
     first_by_id: dict[str, int] = {}
     for number, entry in enumerate(value.get("annotations") or [], start=1):
         if not isinstance(entry, Mapping):
-            reading.tell(f"{called}, annotation {number}", "it is no object")
+            reading.report(f"{called}, annotation {number}", "it is no object")
             continue
         by_image.setdefault(str(entry.get("image_id")), []).append((number, entry))
     for number, image in enumerate(images, start=1):
         where = f"{called}, image {number}"
-        if len(reading.items) >= MOST_ITEMS:
-            reading.tell(where, f"more than {MOST_ITEMS:,} pictures are not read at once; split the file")
+        if len(reading.items) >= MAX_ITEMS:
+            reading.report(where, f"more than {MAX_ITEMS:,} pictures are not read at once; split the file")
             return
         name = image.get("file_name") if isinstance(image, Mapping) else None
         if not isinstance(name, str) or not name.strip():
-            reading.tell(where, "it has no file_name")
+            reading.report(where, "it has no file_name")
             continue
         if image.get("id") is not None and (first := first_by_id.setdefault(str(image["id"]), number)) != number:
-            reading.tell(where, f"it has the id of image {first}, which gets what is drawn; number the images anew")
+            reading.report(where, f"it has the id of image {first}, which gets what is drawn; number the images anew")
         listed = by_image.pop(str(image.get("id")), [])
-        if len(listed) > _MOST_ON_ONE:
-            reading.tell(where, f"it has more than {_MOST_ON_ONE:,} annotations; the rest is not read")
+        if len(listed) > _MAX_ON_ONE:
+            reading.report(where, f"it has more than {_MAX_ON_ONE:,} annotations; the rest is not read")
         annotations = [
-            (count, entry) for count, entry in listed[:_MOST_ON_ONE] if _is_single_instance(entry, called, reading)
+            (count, entry) for count, entry in listed[:_MAX_ON_ONE] if _is_single_instance(entry, called, reading)
         ]
         size = whole_size(image.get("width"), image.get("height"))
         draw = partial(_regions, called, annotations, names, size, role, reading) if annotations else None
         reading.items.append(Item(where=where, address=name.strip(), draw=draw))
     for unmatched in by_image.values():
         for count, _ in unmatched:
-            reading.tell(f"{called}, annotation {count}", "its image_id names no image of the file")
+            reading.report(f"{called}, annotation {count}", "its image_id names no image of the file")
 
 
 def _regions(
@@ -158,7 +158,7 @@ def _outlines(segmentation: Any, size: tuple[int, int], left: Allowance) -> list
 
 def _is_single_instance(entry: Mapping[str, Any], called: str, reading: Reading) -> bool:
     if entry.get("iscrowd") in (1, True):
-        reading.tell(f"{called}, annotation {entry.get('id')}", "it marks a crowd (iscrowd 1), not one thing")
+        reading.report(f"{called}, annotation {entry.get('id')}", "it marks a crowd (iscrowd 1), not one thing")
         return False
     return True
 

@@ -16,9 +16,9 @@ import numpy.typing as npt
 from datagen.errors import BadRegion
 
 #: Largest number of pixels of a mask.
-_MOST_PIXELS = 200_000_000
+_MAX_PIXELS = 200_000_000
 #: Largest number of characters of a compressed mask, and of counts of a plain one.
-_MOST_COUNTS = 8 * 2**20
+_MAX_COUNTS = 8 * 2**20
 
 
 def decode(rle: Mapping[str, Any], size: tuple[int, int]) -> npt.NDArray[np.bool_]:
@@ -30,8 +30,8 @@ def decode(rle: Mapping[str, Any], size: tuple[int, int]) -> npt.NDArray[np.bool
     width, height = size
     if rle.get("size") != [height, width]:
         raise BadRegion(f"its mask is of another size than the picture ({width} × {height})")
-    if width * height > _MOST_PIXELS:
-        raise BadRegion(f"its mask has more than {_MOST_PIXELS:,} pixels")
+    if width * height > _MAX_PIXELS:
+        raise BadRegion(f"its mask has more than {_MAX_PIXELS:,} pixels")
     counts = rle.get("counts")
     if isinstance(counts, bytes):
         counts = counts.decode("ascii", "replace")
@@ -43,15 +43,15 @@ def decode(rle: Mapping[str, Any], size: tuple[int, int]) -> npt.NDArray[np.bool
 
 
 def _checked_runs(counts: Any) -> list[int]:
-    if not isinstance(counts, list) or not counts or len(counts) > _MOST_COUNTS:
+    if not isinstance(counts, list) or not counts or len(counts) > _MAX_COUNTS:
         raise BadRegion("its mask has no runs")
-    if not all(type(count) is int and 0 <= count <= _MOST_PIXELS for count in counts):
+    if not all(type(count) is int and 0 <= count <= _MAX_PIXELS for count in counts):
         raise BadRegion("its mask is damaged: a run is no number of pixels")
     return counts
 
 
 def _decompressed_runs(text: str) -> list[int]:
-    if not text or len(text) > _MOST_COUNTS:
+    if not text or len(text) > _MAX_COUNTS:
         raise BadRegion("its mask has no runs")
     runs: list[int] = []
     value, shift = 0, 0

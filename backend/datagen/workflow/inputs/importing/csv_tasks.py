@@ -13,9 +13,9 @@ from datagen.workflow.inputs.importing.task_pictures import PICTURE_LIKE
 
 #: Longest field, characters; brush masks are long.
 _LONGEST_FIELD = 16 * 2**20
-_MOST_ROWS = 200_000
+_MAX_ROWS = 200_000
 #: Largest number of columns; shorter rows are filled up to the columns of the first one.
-_MOST_COLUMNS = 1_000
+_MAX_COLUMNS = 1_000
 _PICTURE_IN_CELL = re.compile(rf"({'|'.join(map(re.escape, sorted(PICTURE_LIKE)))})\s*(?:[,;\t\"\n]|$)", re.IGNORECASE)
 
 
@@ -30,12 +30,12 @@ def records_of(text: str, called: str) -> list[dict[str, Any]]:
     previous_limit = csv.field_size_limit(_LONGEST_FIELD)
     try:
         reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=False)
-        if len(reader.fieldnames or ()) > _MOST_COLUMNS:
-            raise InputProblem(f"{called} has more than {_MOST_COLUMNS:,} columns; remove those that are not needed")
+        if len(reader.fieldnames or ()) > _MAX_COLUMNS:
+            raise InputProblem(f"{called} has more than {_MAX_COLUMNS:,} columns; remove those that are not needed")
         records: list[dict[str, Any]] = []
         for row in reader:
-            if len(records) >= _MOST_ROWS:
-                raise InputProblem(f"{called} has more than {_MOST_ROWS:,} rows; split it")
+            if len(records) >= _MAX_ROWS:
+                raise InputProblem(f"{called} has more than {_MAX_ROWS:,} rows; split it")
             records.append({key: value for key, value in row.items() if isinstance(key, str) and value is not None})
     except csv.Error as fault:
         raise InputProblem(f"{called} is no table that can be read: {fault}") from None

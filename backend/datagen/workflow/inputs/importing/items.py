@@ -15,7 +15,7 @@ from datagen.domain.foreign_text import is_showable, plain
 from datagen.errors import BadRegion
 
 #: Largest number of pictures that one command reads.
-MOST_ITEMS = 200_000
+MAX_ITEMS = 200_000
 
 #: Returns the regions on a picture of the given width and height in pixels, in Label Studio's format.
 Draw = Callable[[int, int], Any]
@@ -49,17 +49,17 @@ class Item:
 
 @dataclass(kw_only=True)
 class Reading:
-    """Items read from a source, with reports about the rest: ``told`` lists what is not used."""
+    """Items read from a source, with reports about the rest: ``problems`` lists what is not used."""
 
     items: list[Item] = field(default_factory=list)
-    told: list[ImportNote] = field(default_factory=list)
+    problems: list[ImportNote] = field(default_factory=list)
     #: sentences that are not problems
     notes: list[str] = field(default_factory=list)
     _counted: dict[str, int] = field(default_factory=dict)
 
-    def tell(self, item: str, reason: str) -> None:
+    def report(self, item: str, reason: str) -> None:
         """Report an item that is not used."""
-        self.told.append(ImportNote(item=plain(item), reason=plain(reason)))
+        self.problems.append(ImportNote(item=plain(item), reason=plain(reason)))
 
     def regions(self, drawn: Iterable[tuple[str, Callable[[], Iterable[dict[str, Any]]]]]) -> list[dict[str, Any]]:
         """Return the regions of drawings, given as (location, reading function); an invalid one is reported."""
@@ -68,7 +68,7 @@ class Reading:
             try:
                 results += read()
             except BadRegion as problem:
-                self.tell(where, str(problem))
+                self.report(where, str(problem))
         return results
 
     def count(self, sentence: str, number: int = 1) -> None:

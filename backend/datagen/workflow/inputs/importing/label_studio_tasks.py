@@ -15,7 +15,7 @@ from typing import Any
 from datagen.domain.foreign_text import plain
 from datagen.errors import InputProblem
 from datagen.label_studio.api.models import stamp
-from datagen.workflow.inputs.importing.items import MOST_ITEMS, Draw, Item, Reading, clean_name, fixed
+from datagen.workflow.inputs.importing.items import MAX_ITEMS, Draw, Item, Reading, clean_name, fixed
 from datagen.workflow.inputs.importing.task_pictures import TaskPicture, assigned, further_pictures, pictures_of
 
 #: Keys of a flat record (JSON-MIN, CSV) that are not part of the task's data.
@@ -81,12 +81,12 @@ def read_tasks(value: Any, called: str, reading: Reading) -> None:
 def add_tasks(tasks: Iterable[RawTask], reading: Reading, config: Mapping[str, str] | None = None) -> None:
     """Add the pictures of tasks; ``config`` maps the name of an object tag to the key of the data that it shows."""
     for task in tasks:
-        if len(reading.items) >= MOST_ITEMS:
-            reading.tell(task.where, f"more than {MOST_ITEMS:,} pictures are not read at once; split the file")
+        if len(reading.items) >= MAX_ITEMS:
+            reading.report(task.where, f"more than {MAX_ITEMS:,} pictures are not read at once; split the file")
             return
         pictures = pictures_of(task.data)
         if not pictures:
-            reading.tell(task.where, "its data names no picture")
+            reading.report(task.where, "its data names no picture")
             continue
         if further_pictures(task.data):
             reading.count("tasks that name further pictures beside “image”, which are not used: {n}")
@@ -96,7 +96,7 @@ def add_tasks(tasks: Iterable[RawTask], reading: Reading, config: Mapping[str, s
                 reading.notes.append(f"{task.where}: one of its annotations cannot be read, because it is no object")
         submitted = [entry for entry in valid if not _truthy(entry.get("was_cancelled", entry.get("skipped")))]
         if valid and not submitted:
-            reading.tell(task.where, _SKIPPED)
+            reading.report(task.where, _SKIPPED)
             continue
         if not submitted and task.predictions:
             reading.count("tasks with predictions only, added without drawings because nobody confirmed them: {n}")
@@ -114,7 +114,7 @@ def flat_tasks(records: Sequence[Any], called: str, reading: Reading, noun: str 
     for number, record in enumerate(records, start=1):
         where = f"{called}, {noun} {number}"
         if not isinstance(record, Mapping):
-            reading.tell(where, "it is no task")
+            reading.report(where, "it is no task")
             continue
         data = _flat_data(record)
         pictures = pictures_of(data)
@@ -142,7 +142,7 @@ def _raw_tasks(entries: Sequence[Any], called: str, reading: Reading) -> Iterabl
             flat.append(entry)
             continue
         else:
-            reading.tell(where, "it has no data that names a picture")
+            reading.report(where, "it has no data that names a picture")
         flat.append(None)  # keeps the numbering
     if any(entry is not None for entry in flat):
         for task in flat_tasks([{} if entry is None else entry for entry in flat], called, reading):
@@ -185,9 +185,9 @@ def _add_pictures(
         by_picture, problems = assigned(newest.get("result"), pictures, config)
         results = [fixed(regions) for regions in by_picture]
         for sentence in problems:
-            reading.tell(task.where, sentence)
+            reading.report(task.where, sentence)
     if newest is not None and newest.get("result") is None:
-        reading.tell(task.where, "its annotation has no result")
+        reading.report(task.where, "its annotation has no result")
     for picture, draw in zip(pictures, results, strict=True):
         where = task.where if len(pictures) == 1 else f"{task.where}, {picture.key}"
         reading.items.append(Item(where=where, address=picture.address, name=name, draw=draw))

@@ -18,10 +18,10 @@ from datagen.workflow.inputs.importing.addresses import paths_of
 from datagen.workflow.inputs.importing.items import examples, folded
 
 #: Largest number of files in a folder; a larger folder is probably the wrong one.
-MOST_FILES = 200_000
+MAX_FILES = 200_000
 _DEEPEST = 24
 #: Largest number of files of one name that are compared by their bytes, and their largest size, bytes.
-_MOST_ALIKE, _MOST_COMPARED_BYTES = 11, 64 * 2**20
+_MAX_ALIKE, _MAX_COMPARED_BYTES = 11, 64 * 2**20
 #: Metadata files and folders of archives and systems, which are skipped.
 _METADATA_NAMES = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini", "node_modules"})
 #: Characters that Label Studio (Django) removes from an upload's name; blanks become underscores.
@@ -38,7 +38,7 @@ class LeftOut:
     unlisted: list[OSError] = field(default_factory=list)
 
 
-def files_below(folder: Path, *, most: int = MOST_FILES, left_out: LeftOut | None = None) -> Iterator[Path]:
+def files_below(folder: Path, *, most: int = MAX_FILES, left_out: LeftOut | None = None) -> Iterator[Path]:
     """Yield the regular files below a folder in the order of their names, without hidden files and links out of it.
 
     These links, and folders that cannot be listed, are recorded in ``left_out``.
@@ -140,10 +140,10 @@ def _nearest(index: Sequence[_Listed], wanted: tuple[str, ...]) -> Path | None:
     if not best or not wanted[0]:
         return None
     first = bisect_left(index, wanted[:best], key=lambda file: file.reversed)
-    matches = [file for file in index[first : first + _MOST_ALIKE + 1] if file.reversed[:best] == wanted[:best]]
+    matches = [file for file in index[first : first + _MAX_ALIKE + 1] if file.reversed[:best] == wanted[:best]]
     matches.sort(key=lambda file: file.number)
     resolved = list(dict.fromkeys(file.path.resolve() for file in matches))
-    if len(matches) > _MOST_ALIKE or (len(resolved) > 1 and not _have_same_bytes(resolved)):
+    if len(matches) > _MAX_ALIKE or (len(resolved) > 1 and not _have_same_bytes(resolved)):
         names = examples(file.shown for file in matches)
         raise InputProblem(f"several files may be meant ({names}); give the folder of the right ones with --images")
     return matches[0].path
@@ -154,7 +154,7 @@ def _have_same_bytes(paths: Sequence[Path]) -> bool:
     first, *others = paths
     try:
         size = first.stat().st_size
-        if size > _MOST_COMPARED_BYTES or any(other.stat().st_size != size for other in others):
+        if size > _MAX_COMPARED_BYTES or any(other.stat().st_size != size for other in others):
             return False
         data = first.read_bytes()
         return all(other.read_bytes() == data for other in others)

@@ -9,7 +9,7 @@ from typing import Any
 from datagen.errors import BadRegion
 
 #: Largest number of corners of a polygon.
-MOST_CORNERS = 10_000
+MAX_CORNERS = 10_000
 
 
 def box(x: float, y: float, across: float, down: float, label: str, size: tuple[int, int]) -> dict[str, Any]:
@@ -41,8 +41,8 @@ def numbers(values: Any, least: int, what: str) -> list[float]:
     """
     if not isinstance(values, list | tuple) or len(values) < least:
         raise BadRegion(f"its {what} is no list of {least} numbers or more")
-    if len(values) > 2 * MOST_CORNERS:
-        raise BadRegion(f"its {what} has more than {MOST_CORNERS:,} corners; simplify it")
+    if len(values) > 2 * MAX_CORNERS:
+        raise BadRegion(f"its {what} has more than {MAX_CORNERS:,} corners; simplify it")
     checked = []
     for value in values:
         if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e9:

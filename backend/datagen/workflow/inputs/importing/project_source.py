@@ -53,7 +53,7 @@ def _tasks(client: LabelStudio, project_id: int, view_id: int | None, reading: R
     reported_count = 0
     for task in chain(client.tasks(project_id, view_id=view_id, unreadable=unreadable), [None]):
         for task_id in unreadable[reported_count:]:
-            reading.tell(
+            reading.report(
                 f"task {task_id}", "Label Studio cannot send it (it holds half a character); delete or mend it"
             )
         reported_count = len(unreadable)

@@ -26,15 +26,15 @@ from datagen.workflow.inputs.importing.label_studio_tasks import (
 )
 from datagen.workflow.inputs.importing.picture_files import LeftOut, files_below
 from datagen.workflow.inputs.importing.picture_suffixes import PICTURE_SUFFIXES, REFUSED_SUFFIXES, refusal
-from datagen.workflow.inputs.importing.text_files import MOST_TEXT_BYTES, parse_json, read_text
+from datagen.workflow.inputs.importing.text_files import MAX_TEXT_BYTES, parse_json, read_text
 
 _JSON, _LINES, _TABLES = frozenset({".json"}), frozenset({".jsonl", ".ndjson"}), frozenset({".csv", ".tsv"})
 #: Suffixes of files that may contain the drawings on the pictures beside them.
 EXPORT_SUFFIXES = _JSON | _LINES | _TABLES | {".xml", ".txt", ".yaml", ".yml"}
 #: Largest number of a folder's files that are opened to detect exports.
-_MOST_CANDIDATES = 20_000
+_MAX_CANDIDATES = 20_000
 #: Largest total size of a folder's exports, bytes: all are in memory before the first one is read.
-_MOST_KEPT_BYTES = 2 * MOST_TEXT_BYTES
+_MAX_KEPT_BYTES = 2 * MAX_TEXT_BYTES
 #: Keys of the JSON file that Label Studio adds to its YOLO exports.
 _YOLO_NOTES_KEYS = frozenset({"categories", "info"})
 
@@ -60,7 +60,7 @@ def read_file(path: Path, called: str, role: Role, reading: Reading) -> None:
     if suffix in PICTURE_SUFFIXES:
         reading.items.append(Item(where=clean_name(path.name), file=path, name=clean_name(path.name)))
     elif suffix in REFUSED_SUFFIXES:
-        reading.tell(clean_name(path.name), refusal(path))
+        reading.report(clean_name(path.name), refusal(path))
     elif suffix == ".xml":
         voc_files.read_voc([(path, path.name)], role, reading)
     elif suffix in (".yaml", ".yml"):
@@ -105,8 +105,8 @@ def read_folder(folder: Path, called: str, role: Role, reading: Reading, *, zipp
         if path.suffix.lower() in PICTURE_SUFFIXES:
             reading.items.append(Item(where=name, file=path, name=name))
         elif path.suffix.lower() in REFUSED_SUFFIXES:
-            reading.tell(name, refusal(path))
-    if not reading.items and not reading.told:
+            reading.report(name, refusal(path))
+    if not reading.items and not reading.problems:
         raise InputProblem(f"{called} has no picture files ({', '.join(sorted(PICTURE_SUFFIXES))}){links}")
 
 
@@ -115,7 +115,7 @@ def _report_left_out(left_out: LeftOut, folder: Path, reading: Reading) -> str:
     for fault in left_out.unlisted:
         path = Path(str(fault.filename))
         name = clean_name(str(path.relative_to(folder) if path.is_relative_to(folder) else path))
-        reading.tell(name, f"the folder cannot be listed ({fault.strerror})")
+        reading.report(name, f"the folder cannot be listed ({fault.strerror})")
     if not left_out.links:
         return ""
     names = examples(clean_name(str(path.relative_to(folder))) for path in left_out.links)
@@ -147,12 +147,12 @@ def _exports(files: Sequence[Path], folder: Path, zip_name: str, role: Role, rea
     candidates = [path for path in files if path.suffix.lower() in _JSON | _LINES | _TABLES]
     candidates += [path for path in files if not path.suffix and _begins_with_brace(path)]
     used_bytes = 0
-    for path in candidates[:_MOST_CANDIDATES]:
+    for path in candidates[:_MAX_CANDIDATES]:
         relative_path = str(path.relative_to(folder))
-        if used_bytes + path.stat().st_size > _MOST_KEPT_BYTES:
-            reading.tell(
+        if used_bytes + path.stat().st_size > _MAX_KEPT_BYTES:
+            reading.report(
                 clean_name(relative_path),
-                f"with the files before it, it has more than {_MOST_KEPT_BYTES:,} bytes; add it on its own",
+                f"with the files before it, it has more than {_MAX_KEPT_BYTES:,} bytes; add it on its own",
             )
             continue
         try:
@@ -160,7 +160,7 @@ def _exports(files: Sequence[Path], folder: Path, zip_name: str, role: Role, rea
         except InputProblem as problem:
             if path.stem.lower() == role or len(candidates) == 1:
                 raise
-            reading.tell(clean_name(relative_path), str(problem))
+            reading.report(clean_name(relative_path), str(problem))
             continue
         if export is not None and export.kind != "other":
             exports.append(export)
@@ -170,13 +170,15 @@ def _exports(files: Sequence[Path], folder: Path, zip_name: str, role: Role, rea
         elif role is Role.BACKGROUND or path.stem.lower() in tuple(Role):  # not for this role
             continue
         elif path.suffix.lower() in _TABLES:
-            reading.tell(clean_name(relative_path), "no row of it names a picture, so it is not used")
+            reading.report(clean_name(relative_path), "no row of it names a picture, so it is not used")
         elif export is not None and path.suffix:
-            reading.tell(clean_name(relative_path), "it is neither a list of tasks nor a COCO file, so it is not used")
-    if len(candidates) > _MOST_CANDIDATES:
-        reading.tell(
+            reading.report(
+                clean_name(relative_path), "it is neither a list of tasks nor a COCO file, so it is not used"
+            )
+    if len(candidates) > _MAX_CANDIDATES:
+        reading.report(
             clean_name(folder.name),
-            f"it has {counted(len(candidates), 'file')} that may hold tasks; only {_MOST_CANDIDATES:,} are read; "
+            f"it has {counted(len(candidates), 'file')} that may hold tasks; only {_MAX_CANDIDATES:,} are read; "
             "split it",
         )
     return exports
@@ -188,7 +190,7 @@ def _open_export(path: Path, called: str, role: Role) -> _Export | None:
     Raises:
         InputProblem: the file cannot be parsed.
     """
-    text = read_text(path, called, max_bytes=MOST_TEXT_BYTES)
+    text = read_text(path, called, max_bytes=MAX_TEXT_BYTES)
     suffix = path.suffix.lower()
     if suffix in _TABLES:
         return _table(text, path, called)
@@ -217,7 +219,7 @@ def _table(text: str, path: Path, called: str) -> _Export | None:
 
     def read(reading: Reading) -> None:
         for number in csv_tasks.rows_over_lines(records):
-            reading.tell(
+            reading.report(
                 f"{path.name}, row {number}",
                 "a cell of it names a picture and goes over several lines, which are not read as rows; close the quote",
             )
@@ -245,7 +247,7 @@ def _read_lines(text: str, path: Path, called: str, reading: Reading) -> None:
         try:
             values.append(parse_json(line, f"line {number}"))
         except InputProblem:
-            reading.tell(f"{path.name}, line {number}", "it is not JSON; export the file again, or mend the line")
+            reading.report(f"{path.name}, line {number}", "it is not JSON; export the file again, or mend the line")
     read_tasks(values, called, reading)
 
 

@@ -113,7 +113,7 @@ class TaskImport:
             try:
                 picture = load(self.services, item, self.files, on_label_studio=self.on_label_studio)
             except InputProblem as problem:
-                reading.tell(item_name, str(problem))
+                reading.report(item_name, str(problem))
                 continue
             key = key_of(role, picture.digest)
             entry = entries.setdefault(key, _Entry(picture=picture, wheres=[]))
@@ -125,7 +125,7 @@ class TaskImport:
             mapped = map_regions(regions, self.kind, picture.width, picture.height, self.names)
             for sentence in mapped.problems:
                 which, _, reason = sentence.partition(": ")
-                reading.tell(f"{item_name}, {which}", reason.removesuffix("."))
+                reading.report(f"{item_name}, {which}", reason.removesuffix("."))
             if mapped.scaled:
                 reading.count(
                     "regions drawn on a copy of their picture in another size, used in proportion: {n}",
@@ -218,6 +218,6 @@ class TaskImport:
         except LabelStudioUnavailable:
             raise
         except (ValueError, LabelStudioError) as fault:
-            reading.tell(entry.wheres[0], f"its drawings cannot be added to the task that is there ({fault})")
+            reading.report(entry.wheres[0], f"its drawings cannot be added to the task that is there ({fault})")
             return False
         return True

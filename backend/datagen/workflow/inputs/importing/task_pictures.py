@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
-from datagen.label_studio.mapping.region_parts import MOST_RESULTS
+from datagen.label_studio.mapping.region_parts import MAX_RESULTS
 
 #: Suffixes of files that are meant as pictures.
 PICTURE_LIKE = frozenset(
@@ -32,7 +32,7 @@ _KEYS = ("image", "img", "picture", "photo", "image_url", "img_url", "image_path
 #: Longest address, characters.
 _LONGEST = 4_000
 #: Largest number of pictures read of one task.
-_MOST_PICTURES = 500
+_MAX_PICTURES = 500
 #: Number of characters that are compared of a key that differs from the tag's name.
 _LONGEST_KEY = 200
 
@@ -66,7 +66,7 @@ def pictures_of(data: Mapping[str, Any]) -> list[TaskPicture]:
     if not pictures:
         named_keys = [key for key in _KEYS if isinstance(data.get(key), str) and data[key].strip()]
         pictures = [TaskPicture(key=key, address=data[key].strip()[:_LONGEST]) for key in named_keys[:1]]
-    return pictures[:_MOST_PICTURES]
+    return pictures[:_MAX_PICTURES]
 
 
 def further_pictures(data: Mapping[str, Any]) -> int:
@@ -90,15 +90,15 @@ def assigned(
     entries = result if isinstance(result, list) else [result] if isinstance(result, Mapping) else []
     matcher = _Places(pictures, config)
     unassigned_count = 0
-    for entry in entries[:MOST_RESULTS]:
+    for entry in entries[:MAX_RESULTS]:
         index = matcher.of(entry) if isinstance(entry, Mapping) else None
         if index is None:
             unassigned_count += 1
         else:
             by_picture[index].append(entry)
     problems = []
-    if len(entries) > MOST_RESULTS:
-        problems.append(f"it has more than {MOST_RESULTS:,} results; the rest is not read")
+    if len(entries) > MAX_RESULTS:
+        problems.append(f"it has more than {MAX_RESULTS:,} results; the rest is not read")
     if unassigned_count:
         problems.append(
             "on which of its pictures a region was drawn is not in the file; add the project with --from-project, "

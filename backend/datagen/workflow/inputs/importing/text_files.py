@@ -14,9 +14,9 @@ from typing import Any
 from datagen.errors import InputProblem
 
 #: Largest task list, bytes: about a hundred thousand boxes. Its Python objects need about twenty times as much memory.
-MOST_TEXT_BYTES = 64 * 2**20
+MAX_TEXT_BYTES = 64 * 2**20
 #: Largest number of digits of an integer; Python refuses a whole file with more than 4,300 digits in one.
-_MOST_DIGITS = 300
+_MAX_DIGITS = 300
 
 _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -27,7 +27,7 @@ _BYTE_ORDER_MARKS = (
 )
 
 
-def read_text(path: Path, called: str, *, max_bytes: int = MOST_TEXT_BYTES) -> str:
+def read_text(path: Path, called: str, *, max_bytes: int = MAX_TEXT_BYTES) -> str:
     """Return the text of a file.
 
     Raises:
@@ -76,7 +76,7 @@ def parse_json(text: str, called: str) -> Any:
 
 
 def _parse_integer(digits: str) -> int | float:
-    return int(digits) if len(digits) <= _MOST_DIGITS else math.inf
+    return int(digits) if len(digits) <= _MAX_DIGITS else math.inf
 
 
 def _decode_as(data: bytes, encoding: str, called: str) -> str:

@@ -19,12 +19,12 @@ from datagen.domain.foreign_text import plain
 from datagen.domain.inputs import Role
 from datagen.errors import BadRegion, InputProblem
 from datagen.workflow.inputs.importing.items import Item, Reading
-from datagen.workflow.inputs.importing.pixel_regions import MOST_CORNERS, box, polygon, whole_size
+from datagen.workflow.inputs.importing.pixel_regions import MAX_CORNERS, box, polygon, whole_size
 from datagen.workflow.inputs.importing.text_files import read_text
 
 #: Largest annotation of one picture, bytes.
-MOST_XML_BYTES = 4 * 2**20
-_MOST_OBJECTS = 2_000
+MAX_XML_BYTES = 4 * 2**20
+_MAX_OBJECTS = 2_000
 
 
 def parsed(path: Path, called: str) -> Element | None:
@@ -33,7 +33,7 @@ def parsed(path: Path, called: str) -> Element | None:
     Raises:
         InputProblem: the file is not XML, is too large, or defines entities.
     """
-    text = read_text(path, called, max_bytes=MOST_XML_BYTES)
+    text = read_text(path, called, max_bytes=MAX_XML_BYTES)
     try:
         root = fromstring(text.partition("?>")[2] if text.lstrip("\ufeff").startswith("<?xml") else text)
     except (ParseError, DefusedXmlException, ValueError, RecursionError) as fault:
@@ -49,16 +49,16 @@ def read_voc(files: Sequence[tuple[Path, str]], role: Role, reading: Reading) ->
         try:
             root = parsed(path, called)
         except InputProblem as problem:
-            reading.tell(called, str(problem).removeprefix(f"{called} "))
+            reading.report(called, str(problem).removeprefix(f"{called} "))
             continue
         if root is None:
-            reading.tell(called, "it is no Pascal VOC annotation (an “annotation” with a “filename”)")
+            reading.report(called, "it is no Pascal VOC annotation (an “annotation” with a “filename”)")
             continue
         objects = root.findall("object")
-        if len(objects) > _MOST_OBJECTS:
-            reading.tell(called, f"it has more than {_MOST_OBJECTS:,} objects; the rest is not read")
+        if len(objects) > _MAX_OBJECTS:
+            reading.report(called, f"it has more than {_MAX_OBJECTS:,} objects; the rest is not read")
         size = whole_size(root.findtext("size/width"), root.findtext("size/height"))
-        draw = partial(_regions, called, objects[:_MOST_OBJECTS], size, role, reading)
+        draw = partial(_regions, called, objects[:_MAX_OBJECTS], size, role, reading)
         folder, name = (plain(root.findtext(tag) or "").strip() for tag in ("folder", "filename"))
         address = f"{folder}/{name}" if folder and "/" not in name and "\\" not in name else name
         reading.items.append(Item(where=called, address=address or path.stem, draw=draw if objects else None))
@@ -117,8 +117,8 @@ def _corners(outline: Element) -> list[tuple[float, float]]:
 
 
 def _check_corners(count: int) -> None:
-    if count > MOST_CORNERS:
-        raise BadRegion(f"its polygon has more than {MOST_CORNERS:,} corners; simplify it")
+    if count > MAX_CORNERS:
+        raise BadRegion(f"its polygon has more than {MAX_CORNERS:,} corners; simplify it")
 
 
 def _number(parent: Element, name: str) -> float:

@@ -17,14 +17,14 @@ from datagen.domain.foreign_text import plain
 from datagen.errors import BadRegion, InputProblem
 from datagen.workflow.inputs.importing.items import Item, Reading, folded
 from datagen.workflow.inputs.importing.picture_suffixes import REFUSED_SUFFIXES, refusal
-from datagen.workflow.inputs.importing.pixel_regions import MOST_CORNERS, box, polygon
+from datagen.workflow.inputs.importing.pixel_regions import MAX_CORNERS, box, polygon
 from datagen.workflow.inputs.importing.text_files import read_text
 
-_MOST_TEXT_BYTES = 8 * 2**20
-_MOST_ROWS = 2_000
-_MOST_CLASSES = 10_000
+_MAX_TEXT_BYTES = 8 * 2**20
+_MAX_ROWS = 2_000
+_MAX_CLASSES = 10_000
 #: Largest number of digits of a class's number.
-_MOST_DIGITS = 9
+_MAX_DIGITS = 9
 _CLASS_FILES = ("classes.txt", "obj.names", "predefined_classes.txt", "labels.txt")
 _YAML_SUFFIXES = (".yaml", ".yml")
 #: Largest distance of a coordinate from the picture, as a fraction of its size; larger values are pixels.
@@ -66,7 +66,7 @@ def is_yolo(files: Sequence[Path], pictures: Sequence[Path], root: Path) -> bool
     paired = label_files(files, pictures, root)
     for path in list(paired.values())[:20]:
         try:
-            words = read_text(path, path.name, max_bytes=_MOST_TEXT_BYTES).split("\n", 1)[0].split()
+            words = read_text(path, path.name, max_bytes=_MAX_TEXT_BYTES).split("\n", 1)[0].split()
         except InputProblem:
             continue
         if len(words) >= 5 and all(map(_is_number, words)):
@@ -95,26 +95,26 @@ def read_yolo(files: Sequence[Path], pictures: Sequence[Path], root: Path, readi
         path for path in files if path.suffix.lower() in REFUSED_SUFFIXES and path.with_suffix("") not in picture_stems
     ]
     for path in refused:
-        reading.tell(str(path.relative_to(root)), refusal(path))
+        reading.report(str(path.relative_to(root)), refusal(path))
     used = {*paired.values(), *label_files(files, refused, root).values()}
     for path in files:
         if path.suffix.lower() == ".txt" and path not in used and "labels" in path.relative_to(root).parts[:-1]:
-            reading.tell(str(path.relative_to(root)), "its picture is not in the folder; lay it into images/")
+            reading.report(str(path.relative_to(root)), "its picture is not in the folder; lay it into images/")
 
 
 def _regions(
     path: Path, called: str, names: dict[int, str], has_keypoints: bool, reading: Reading, width: int, height: int
 ) -> list[dict[str, Any]]:
     try:
-        rows = read_text(path, called, max_bytes=_MOST_TEXT_BYTES).splitlines()
+        rows = read_text(path, called, max_bytes=_MAX_TEXT_BYTES).splitlines()
     except InputProblem as problem:
-        reading.tell(called, str(problem).removeprefix(f"{called} "))
+        reading.report(called, str(problem).removeprefix(f"{called} "))
         return []
-    if len(rows) > _MOST_ROWS:
-        reading.tell(called, f"it has more than {_MOST_ROWS:,} rows; the rest is not read")
+    if len(rows) > _MAX_ROWS:
+        reading.report(called, f"it has more than {_MAX_ROWS:,} rows; the rest is not read")
     return reading.regions(
         (f"{called}, row {number}", partial(_row_regions, row.split(), names, has_keypoints, (width, height)))
-        for number, row in enumerate(rows[:_MOST_ROWS], start=1)
+        for number, row in enumerate(rows[:_MAX_ROWS], start=1)
         if row.strip()
     )
 
@@ -128,8 +128,8 @@ def _row_regions(
     if number != int(number) or number < 0:
         raise BadRegion("its class is no whole number")
     label = names.get(int(number), str(int(number)))
-    if len(fractions) > 2 * MOST_CORNERS:
-        raise BadRegion(f"its polygon has more than {MOST_CORNERS:,} corners")
+    if len(fractions) > 2 * MAX_CORNERS:
+        raise BadRegion(f"its polygon has more than {MAX_CORNERS:,} corners")
     if not all(-_FARTHEST_FRACTION <= fraction <= 1 + _FARTHEST_FRACTION for fraction in fractions):
         raise BadRegion("its numbers are no shares of the picture (0 to 1)")
     width, height = size
@@ -154,12 +154,12 @@ def _classes(files: Sequence[Path], root: Path, reading: Reading) -> tuple[dict[
                 if isinstance(body, dict) and (names := _names_by_number(body.get("names"))):
                     return names, "kpt_shape" in body
                 continue
-            lines = [plain(line).strip()[:100] for line in text.splitlines()[:_MOST_CLASSES]]
+            lines = [plain(line).strip()[:100] for line in text.splitlines()[:_MAX_CLASSES]]
             while lines and not lines[-1]:
                 lines.pop()
             return dict(enumerate(lines)), False
         except (InputProblem, yaml.YAMLError, RecursionError, ValueError) as problem:
-            reading.tell(called, f"the names of the classes cannot be read ({str(problem).splitlines()[0][:200]})")
+            reading.report(called, f"the names of the classes cannot be read ({str(problem).splitlines()[0][:200]})")
     return {}, False
 
 
@@ -168,8 +168,8 @@ def _names_by_number(names: Any) -> dict[int, str]:
     if not isinstance(listed, dict):
         return {}
     names_by_number = {}
-    for number, name in list(listed.items())[:_MOST_CLASSES]:
-        if str(number).isdecimal() and len(str(number)) <= _MOST_DIGITS and isinstance(name, str):
+    for number, name in list(listed.items())[:_MAX_CLASSES]:
+        if str(number).isdecimal() and len(str(number)) <= _MAX_DIGITS and isinstance(name, str):
             names_by_number[int(number)] = plain(name)[:100]
     return names_by_number
 

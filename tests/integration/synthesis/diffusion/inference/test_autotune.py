@@ -1,4 +1,4 @@
-"""Speed levers: pulled where they help, let go of where not, and held to once measured."""
+"""Optimizations: used where they help, dropped where not, and kept once measured."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_a_lever_that_fails_is_none_and_a_device_that_fails_ends_the_measuring(p
 
 
 class OnAGpu:
-    """A pipeline that says it is on a GPU: enough for what is kept, and nothing is computed."""
+    """A pipeline that reports a GPU as its device; nothing is computed."""
 
     device = torch.device("cuda")
 

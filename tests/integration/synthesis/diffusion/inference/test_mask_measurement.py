@@ -1,4 +1,4 @@
-"""The mask follows the pixels: measured off what changed, blind to the model's own error."""
+"""The mask is measured from the changed pixels, without the model's own error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Attention maps of the taught word: read off without changing what the model does."""
+"""Attention maps of the learned token are read without changing the model's output."""
 
 from __future__ import annotations
 

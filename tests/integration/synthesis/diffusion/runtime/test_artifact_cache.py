@@ -1,4 +1,4 @@
-"""What is kept in the data folder: a folder that cannot be written is said, and nothing is made by asking."""
+"""Artifacts in the data folder: an unwritable folder is reported, and a check creates nothing."""
 
 from __future__ import annotations
 

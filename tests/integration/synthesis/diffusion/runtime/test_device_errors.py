@@ -1,4 +1,4 @@
-"""How devices fail, by the words they use: what could work with less, what ends the process, what is our own."""
+"""Device errors by their messages: too little memory, a failed device, or a fault of Datagen."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FAILED = [
 
 @pytest.mark.parametrize("fault", MEMORY, ids=str)
 def test_memory_that_ran_out_is_no_failed_device(fault):
-    """What allocates beside torch says it in other words: workers died of it in place of halving the batch."""
+    """Other allocators word the error differently: workers died instead of halving the batch."""
     assert not is_device_fault(fault)
 
 

@@ -1,4 +1,4 @@
-"""Seeing GPUs without torch: what nvidia-smi says, and CUDA_VISIBLE_DEVICES."""
+"""Detection of GPUs without torch: nvidia-smi's output, and CUDA_VISIBLE_DEVICES."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ TWO = "NVIDIA H200, 143771, 9.0, GPU-aaa\nTesla T4, 15360, 7.5, GPU-bbb"
 
 @pytest.fixture
 def driver(tmp_path, monkeypatch):
-    """A program named nvidia-smi that prints what it is told."""
+    """A program named nvidia-smi that prints a given text."""
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
     def install(output, code=0):

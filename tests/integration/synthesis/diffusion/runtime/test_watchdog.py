@@ -1,4 +1,4 @@
-"""A process that hangs is ended, with its stacks, where a worker asked for it; nobody else's is."""
+"""A process that hangs is ended, with its stacks, if a worker asked for it; no other process is."""
 
 from __future__ import annotations
 

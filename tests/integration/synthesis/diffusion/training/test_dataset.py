@@ -1,4 +1,4 @@
-"""What the model is taught from: the concept is in every crop, and the same number is the same crop everywhere."""
+"""The training dataset: the concept is in every crop, and an index gives the same crop on every machine."""
 
 from __future__ import annotations
 

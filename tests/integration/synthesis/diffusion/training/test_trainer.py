@@ -1,4 +1,4 @@
-"""Fitting: it learns, it can be stopped and goes on as if it had not been, and it survives too little memory."""
+"""Training: the loss falls, a stopped run resumes with the same result, and too little memory is handled."""
 
 from __future__ import annotations
 

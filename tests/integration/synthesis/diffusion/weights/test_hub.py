@@ -1,4 +1,4 @@
-"""Weights on a hub: what they are is said before anything is queued, and a download that was broken off goes on."""
+"""Weights on a hub: they are described before work is queued, and an interrupted download resumes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 class _Answers(BaseHTTPRequestHandler):
-    """Speaks as a hub does: facts of a repository, and its files with their commit and digest."""
+    """A hub's protocol: the facts of a repository, and its files with commit and digest."""
 
     def log_message(self, *_):
         pass

@@ -1,4 +1,4 @@
-"""Loading and saving with a LoRA: what was taught is there again, to the last bit, and never filled at random."""
+"""Loading and saving with a LoRA: the trained weights are restored bit for bit, never with random values."""
 
 from __future__ import annotations
 

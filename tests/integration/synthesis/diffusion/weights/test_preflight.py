@@ -1,4 +1,4 @@
-"""What is asked before any job is queued: each lack has a sentence that names the setting, and nothing is loaded."""
+"""The check before a job is queued: a sentence for each problem names the setting, and nothing is loaded."""
 
 from __future__ import annotations
 

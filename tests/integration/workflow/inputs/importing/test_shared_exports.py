@@ -1,4 +1,4 @@
-"""The exports that people gave, one kind a folder: what each EXPECT.txt says is read, or a sentence is said."""
+"""Exports of other tools, one kind a folder: the content named in EXPECT.txt is read, or a sentence is reported."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def read(study: Study) -> Inputs:
 
 @pytest.mark.skipif(not KINDS, reason="there is no ../shared/data/exports")
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_export_of_this_kind_is_read_or_told(kind: str, empty: Study) -> None:
+def test_export_of_this_kind_is_read_or_reported(kind: str, empty: Study) -> None:
     folder = EXPORTS / kind
     expected = (folder / "EXPECT.txt").read_text()
     added: list[Added] = [

@@ -1,4 +1,4 @@
-"""What is imported into a study's project: once, completely, however often and in whatever order it is added."""
+"""Imports into a study's project: each item once and complete, in any order and any number of repetitions."""
 
 from __future__ import annotations
 
@@ -74,14 +74,14 @@ def test_the_same_again_changes_nothing(empty: Study, add: Callable[..., Added])
     assert [(one.id, one.annotations) for one in empty.tasks(ProjectKind.CONCEPTS)] == before
 
 
-def test_pictures_first_and_what_is_drawn_later(empty: Study, add: Callable[..., Added]) -> None:
+def test_pictures_are_imported_first_and_annotations_later(empty: Study, add: Callable[..., Added]) -> None:
     assert add().new == 3
     added = add(task("a.png"), task("c.png", rectangle(50)))
     assert (added.new, added.known, added.completed, added.regions) == (0, 0, 2, 2)
     assert places(empty) == {"a.png": [(20, 20)], "c.png": [(100, 20)]}
 
 
-def test_pictures_uploaded_by_hand_first_and_what_is_drawn_later(empty: Study, add: Callable[..., Added]) -> None:
+def test_annotations_are_added_to_pictures_uploaded_by_hand(empty: Study, add: Callable[..., Added]) -> None:
     project = empty.projects[ProjectKind.CONCEPTS]
     [address] = empty.studio.client.upload(project, [("plate.png", picture(1))])
     empty.studio.client.import_tasks(project, [{"data": {"image": address}}])
@@ -110,7 +110,7 @@ def test_an_import_that_was_interrupted_is_completed_by_the_next(
     assert places(empty) == {"a.png": [(20, 20)], "b.png": [(100, 20)]}
 
 
-def test_the_same_picture_in_two_entries_keeps_what_both_draw(empty: Study, add: Callable[..., Added]) -> None:
+def test_picture_in_two_entries_gets_the_regions_of_both(empty: Study, add: Callable[..., Added]) -> None:
     added = add(task("a.png"), task("./a.png", rectangle(60, label="dent")), task("a.png"))
     assert (added.new, added.regions) == (1, 2)
     assert added.notes == (
@@ -131,7 +131,7 @@ def test_drawings_that_a_later_export_has_in_addition_are_added_to_those_there(
     assert add(task("a.png", rectangle(), rectangle(60, label="dent"))).completed == 0
 
 
-def test_what_somebody_changed_or_deleted_since_does_not_come_again(empty: Study, add: Callable[..., Added]) -> None:
+def test_changed_or_deleted_items_are_not_imported_again(empty: Study, add: Callable[..., Added]) -> None:
     drawn = task("a.png", rectangle(), rectangle(60, label="dent"))
     add(drawn)
     [there] = empty.tasks(ProjectKind.CONCEPTS)
@@ -168,7 +168,7 @@ def test_a_region_in_any_form_is_imported_in_the_form_that_the_project_shows(
     assert (value["x"], value["width"], value["rectanglelabels"]) == (10, 30, ["scratch"])
 
 
-def test_a_label_of_theirs_is_taken_as_one_of_ours(empty: Study, add: Callable[..., Added]) -> None:
+def test_foreign_label_is_mapped_to_a_label_of_the_study(empty: Study, add: Callable[..., Added]) -> None:
     added = add(task("a.png", rectangle(label="crack")), aliases={"crack": "scratch"})
     assert (added.regions, added.problems) == (1, ())
 
@@ -247,7 +247,7 @@ def test_a_project_with_other_controls_and_pictures_is_read_as_its_export_is(
         client.delete_project(project.id)
 
 
-def test_values_that_cannot_be_read_are_told_on_a_project_too(empty: Study, studio: Studio) -> None:
+def test_unreadable_values_of_a_project_are_reported(empty: Study, studio: Studio) -> None:
     """Label Studio's import takes nested lists and what is no region; half a character ends each of its listings."""
     client = studio.client
     project = client.create_project("odd values", {"label_config": '<View><Image name="pic" value="$photo"/></View>'})

@@ -1,4 +1,4 @@
-"""The law of appearance is found from concepts made by a known law, and doubted where nothing can tell."""
+"""The appearance model is recovered from concepts made by a known model, and rejected where the data cannot decide."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The blend bank: what each blend does to a concept whose mixture with its own surroundings is known."""
+"""The blend bank: the effect of each blend on a concept with a known mixture with its surroundings."""
 
 from __future__ import annotations
 
@@ -83,5 +83,5 @@ def test_a_halo_the_other_way_is_no_part_of_the_thing(laying, opacity):
     photo = np.where(halo, 250, laying.patch).astype(np.float32)
     found, thing = unmixed(photo, laying.clean, mask, mask, soft=False)
     assert found[halo[:, :, 0]].max() < 0.1
-    # the halo was 50 tones; what is left of it is the thing's own fringe, which the lens spread
+    # the halo was 50 tones; the rest of it is the object's own fringe, blurred by the lens
     assert np.median((thing - laying.clean)[halo]) < 20

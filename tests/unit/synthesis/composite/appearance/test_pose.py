@@ -1,4 +1,4 @@
-"""Poses follow the concepts, and a pose does to pixels what it says."""
+"""Poses follow the concepts, and a pose transforms pixels as declared."""
 
 from __future__ import annotations
 

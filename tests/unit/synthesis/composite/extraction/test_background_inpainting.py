@@ -1,4 +1,4 @@
-"""A box filled as if the thing were not there."""
+"""A box is filled as if the object were absent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A line is found by how long it runs, on texture whose single pixels are as strong as its own."""
+"""A line is detected by its length, on texture whose single pixels are as strong as its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a box to the thing in it, on pictures whose truth the test has drawn."""
+"""From a box to the object in it, on pictures whose true mask the test has drawn."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_a_thin_line_on_streaks_is_cut_out_without_the_streaks():
 
 
 def test_a_bite_into_an_edge_is_the_bite_and_not_the_edge():
-    """Two levels: what differs from the edge as it would go on is the thing."""
+    """Two levels: pixels that differ from the continued edge belong to the object."""
     picture = np.zeros((120, 120), np.uint8)
     picture[:, 60:] = 255
     mask = np.zeros_like(picture)

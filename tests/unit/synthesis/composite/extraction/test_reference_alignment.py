@@ -1,4 +1,4 @@
-"""An aligned clean photo among the backgrounds: found where there is one, and never where there is none."""
+"""An aligned clean photo among the backgrounds: found if there is one, and never otherwise."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_a_large_photo_is_not_searched_for_long(study, monkeypatch):
 
 
 def test_a_faint_thing_across_traces_is_found_by_difference_alone():
-    """Nine tones on traces of a hundred: only what is known to lie under it tells the thing."""
+    """Nine tones on traces of a hundred: only the known background under it shows the object."""
     tones = board(0)
     mask = np.zeros(tones.shape, np.uint8)
     cv2.circle(mask, (115, 84), 14, 1, -1)

@@ -1,4 +1,4 @@
-"""A concept is laid where the background looks as its own surroundings did."""
+"""A concept is placed where the background resembles its own surroundings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Samples beside what could be mistaken for the concept, on backgrounds that the test has drawn."""
+"""Samples near structures that resemble the concept, on backgrounds that the test has drawn."""
 
 from __future__ import annotations
 

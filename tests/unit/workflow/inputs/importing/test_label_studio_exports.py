@@ -56,7 +56,7 @@ FORMS: dict[str, Any] = {
 def test_the_box_is_read_in_every_form(form: str, tmp_path: Path) -> None:
     reading = read(file(tmp_path, "export.json", FORMS[form]))
     assert boxes(reading) == [[THE_BOX]]
-    assert reading.told == []
+    assert reading.problems == []
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
@@ -71,11 +71,11 @@ def test_an_old_code_page_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["export.jsonl", "export.ndjson", "export.json", "EXPORT.JSONL"])
-def test_one_task_a_line_is_read_and_a_bad_line_is_told(name: str, tmp_path: Path) -> None:
+def test_one_task_a_line_is_read_and_a_bad_line_is_reported(name: str, tmp_path: Path) -> None:
     lines = [json.dumps(task("a.png")), json.dumps(task("b.png")), "", '{"data": {"image": "c.p']
     reading = read(file(tmp_path, name, "\r\n".join(lines)))
     assert boxes(reading) == [[THE_BOX], [THE_BOX]]
-    assert [one.item.rpartition("/")[2] for one in reading.told] == [f"{name}, line 4"]
+    assert [one.item.rpartition("/")[2] for one in reading.problems] == [f"{name}, line 4"]
 
 
 @pytest.mark.parametrize(("suffix", "delimiter"), [(".csv", ","), (".tsv", "\t"), (".CSV", ";")])
@@ -97,21 +97,21 @@ def test_a_table_whose_first_row_names_no_picture_is_read(tmp_path: Path) -> Non
     file(tmp_path, "export.csv", "image,id\n,1\na.png,2\nb.png,3\n")
     reading = read(tmp_path)
     assert [item.address for item in reading.items] == ["a.png", "b.png"]
-    assert [str(one) for one in reading.told] == ["export.csv, row 1: its data names no picture"]
+    assert [str(one) for one in reading.problems] == ["export.csv, row 1: its data names no picture"]
 
 
-def test_a_table_that_names_no_picture_is_told_and_costs_no_picture(tmp_path: Path) -> None:
+def test_table_that_names_no_picture_is_reported_and_the_pictures_are_read(tmp_path: Path) -> None:
     file(tmp_path, "a.png", b"1")
     file(tmp_path, "sizes.csv", "station,count\n1,2\n")
     reading = read(tmp_path)
     assert [item.name for item in reading.items] == ["a.png"]
-    assert [str(one) for one in reading.told] == ["sizes.csv: no row of it names a picture, so it is not used"]
+    assert [str(one) for one in reading.problems] == ["sizes.csv: no row of it names a picture, so it is not used"]
 
 
-def test_rows_that_a_stray_quote_swallows_are_told(tmp_path: Path) -> None:
+def test_rows_lost_to_a_stray_quote_are_reported(tmp_path: Path) -> None:
     reading = read(file(tmp_path, "export.csv", 'image,id\na.png,1\n"b.png,2\nc.png,3\nd.png,4\n'))
     assert reading.items[0].address == "a.png"
-    [one] = [one for one in reading.told if "close the quote" in one.reason]
+    [one] = [one for one in reading.problems if "close the quote" in one.reason]
     assert one.item == "export.csv, row 2"
 
 
@@ -148,13 +148,13 @@ def test_the_newest_annotation_that_is_no_skip_counts(annotations: list[Any], tm
     assert boxes(reading) == [[THE_BOX]]
 
 
-def test_a_task_that_was_only_skipped_is_left_out_and_told(tmp_path: Path) -> None:
+def test_task_that_was_only_skipped_is_left_out_and_reported(tmp_path: Path) -> None:
     reading = read(file(tmp_path, "export.json", [task("a.png", was_cancelled=True), task("b.png")]))
     assert [item.address for item in reading.items] == ["b.png"]
-    assert [str(one) for one in reading.told] == ["export.json, task 1: it was only ever skipped, so it is left out"]
+    assert list(map(str, reading.problems)) == ["export.json, task 1: it was only ever skipped, so it is left out"]
 
 
-def test_predictions_and_drafts_are_nobody_s_word_and_a_note_says_so(tmp_path: Path) -> None:
+def test_predictions_and_drafts_are_not_used_and_a_note_says_so(tmp_path: Path) -> None:
     guessed = {"data": {"image": "a.png"}, "predictions": [{"result": [rectangle()]}]}
     drafted = {"data": {"image": "b.png"}, "annotations": [], "drafts": [{"result": [rectangle()]}]}
     reading = read(file(tmp_path, "export.json", [guessed, guessed | {"data": {"image": "c.png"}}, drafted]))
@@ -176,9 +176,8 @@ def test_several_pictures_of_a_task_get_each_what_was_drawn_on_it(tmp_path: Path
     reading = read(file(tmp_path, "export.json", [several, pages, lost]))
     assert [item.address for item in reading.items] == ["a.png", "b.png", "1.png", "2.png", "c.png", "d.png"]
     assert boxes(reading) == [[THE_BOX], [("scratch", 100, 20, 60, 40)], [], [THE_BOX], [], []]
-    assert ["on which of its pictures a region was drawn is not in the file" in one.reason for one in reading.told] == [
-        True
-    ]
+    [problem] = reading.problems
+    assert "on which of its pictures a region was drawn is not in the file" in problem.reason
 
 
 def test_regions_of_very_many_pictures_are_sorted_out_by_their_tags_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,24 +225,24 @@ def test_pictures_beside_image_are_named(tmp_path: Path) -> None:
         "text",
     ],
 )
-def test_a_region_that_cannot_be_used_is_told_and_the_other_is_read(bad: Any, tmp_path: Path) -> None:
+def test_unusable_region_is_reported_and_the_other_is_read(bad: Any, tmp_path: Path) -> None:
     reading = read(file(tmp_path, "export.json", [task("a.png", bad, rectangle())]))
     assert boxes(reading) == [[THE_BOX]]
-    assert len(reading.told) == 1
-    assert all(letter.isprintable() for letter in str(reading.told[0]).encode("utf-8").decode())
+    assert len(reading.problems) == 1
+    assert all(letter.isprintable() for letter in str(reading.problems[0]).encode("utf-8").decode())
 
 
-def test_a_label_that_the_study_lacks_is_told_with_those_it_has(tmp_path: Path) -> None:
+def test_unknown_label_is_reported_with_the_labels_of_the_study(tmp_path: Path) -> None:
     reading = read(file(tmp_path, "export.json", [task("a.png", rectangle(label="crack"))]))
     assert boxes(reading) == [[]]
-    assert "the study has no label “crack” (it has: scratch, dent)" in str(reading.told[0])
-    assert "--label 'crack=scratch'" in str(reading.told[0])
+    assert "the study has no label “crack” (it has: scratch, dent)" in str(reading.problems[0])
+    assert "--label 'crack=scratch'" in str(reading.problems[0])
 
 
 def test_half_a_character_beside_a_region_costs_nothing(tmp_path: Path) -> None:
     comment = {"type": "textarea", "from_name": "c", "value": {"text": ["bad\ud83dhalf"]}}
     reading = read(file(tmp_path, "export.json", [task("a.png", comment, rectangle())]))
-    assert (boxes(reading), reading.told) == ([[THE_BOX]], [])
+    assert (boxes(reading), reading.problems) == ([[THE_BOX]], [])
 
 
 @pytest.mark.parametrize(
@@ -256,7 +255,7 @@ def test_half_a_character_beside_a_region_costs_nothing(tmp_path: Path) -> None:
         ('"text"', "is not a list of tasks, as Label Studio exports it"),
     ],
 )
-def test_what_is_no_export_is_an_error_that_names_it(content: str, sentence: str, tmp_path: Path) -> None:
+def test_file_that_is_no_export_is_an_error_that_names_it(content: str, sentence: str, tmp_path: Path) -> None:
     with pytest.raises(InputProblem, match=rf"export\.json .*{sentence}"):
         read(file(tmp_path, "export.json", content))
 
@@ -265,11 +264,11 @@ def test_what_is_no_export_is_an_error_that_names_it(content: str, sentence: str
 def test_a_malformed_task_costs_itself_alone(entry: Any, tmp_path: Path) -> None:
     reading = read(file(tmp_path, "export.json", [task(), entry, task("b.png")]))
     assert boxes(reading) == [[THE_BOX], [THE_BOX]]
-    assert [one.item for one in reading.told] == ["export.json, task 2"]
+    assert [one.item for one in reading.problems] == ["export.json, task 2"]
 
 
 def test_a_number_of_too_many_digits_costs_its_region_and_not_the_file(tmp_path: Path) -> None:
     text = json.dumps([task("a.png", rectangle(7), rectangle())]).replace('"x": 7', f'"x": {"1" * 5000}')
     reading = read(file(tmp_path, "export.json", text))
     assert boxes(reading) == [[THE_BOX]]
-    assert "its x is not a number" in str(reading.told[0])
+    assert "its x is not a number" in str(reading.problems[0])

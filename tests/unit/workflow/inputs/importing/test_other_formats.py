@@ -18,7 +18,7 @@ from datagen.errors import InputProblem
 from datagen.label_studio.mapping import region_limits
 from datagen.workflow.inputs.importing import sources
 from datagen.workflow.inputs.importing.items import Reading
-from datagen.workflow.inputs.importing.text_files import MOST_TEXT_BYTES
+from datagen.workflow.inputs.importing.text_files import MAX_TEXT_BYTES
 from import_files_made import THE_BOX, boxes, file, picture, read
 
 SQUARE = [20, 20, 80, 20, 80, 60, 20, 60]
@@ -60,7 +60,7 @@ def run_lengths(*, compressed: bool) -> dict[str, Any]:
 )
 def test_coco_s_boxes_polygons_and_both_kinds_of_mask_are_read(thing: dict[str, Any], tmp_path: Path) -> None:
     reading = read(file(tmp_path, "instances.json", coco(thing)))
-    assert (boxes(reading), reading.told) == ([[THE_BOX]], [])
+    assert (boxes(reading), reading.problems) == ([[THE_BOX]], [])
 
 
 @pytest.mark.parametrize("segmentation", [[SQUARE], run_lengths(compressed=True)])
@@ -90,10 +90,10 @@ def test_coco_s_outline_is_the_area_of_a_canvas(segmentation: Any, tmp_path: Pat
         {"bbox": [1, 1, 10, 10], "image_id": 99},
     ],
 )
-def test_a_bad_annotation_of_coco_is_told_and_the_other_is_read(bad: dict[str, Any], tmp_path: Path) -> None:
+def test_bad_coco_annotation_is_reported_and_the_other_is_read(bad: dict[str, Any], tmp_path: Path) -> None:
     reading = read(file(tmp_path, "instances.json", coco(bad, {"bbox": [20, 20, 60, 40]})))
     assert boxes(reading) == [[THE_BOX]]
-    assert len(reading.told) == 1
+    assert len(reading.problems) == 1
 
 
 def test_coco_without_sizes_takes_the_picture_s(tmp_path: Path) -> None:
@@ -110,12 +110,12 @@ def test_a_folder_of_several_coco_files_is_read_as_one(tmp_path: Path) -> None:
 
 
 def test_masks_of_a_picture_of_another_size_are_not_unpacked(tmp_path: Path) -> None:
-    """A file of a kilobyte that says 14,000 by 14,000 pixels cost as much as the picture would."""
+    """A file of a kilobyte that declares 14,000 by 14,000 pixels cost as much as the picture would."""
     masks = [{"segmentation": {"size": [14_000, 14_000], "counts": [0, 14_000 * 14_000]}}] * 9
     reading = read(file(tmp_path, "instances.json", coco(*masks, width=14_000, height=14_000)))
     assert boxes(reading) == [[]]
-    assert len(reading.told) == 9
-    assert "it was drawn on a picture of 14000 × 14000 pixels" in reading.told[0].reason
+    assert len(reading.problems) == 9
+    assert "it was drawn on a picture of 14000 × 14000 pixels" in reading.problems[0].reason
 
 
 def test_masks_of_one_picture_share_one_allowance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,17 +125,17 @@ def test_masks_of_one_picture_share_one_allowance(tmp_path: Path, monkeypatch: p
     reading = read(file(tmp_path, "instances.json", coco(*things)))
     assert reading.items[0].draw is not None
     assert len(reading.items[0].draw(200, 100)) == 2 * 2 + 1
-    assert {one.reason for one in reading.told} == {
+    assert {one.reason for one in reading.problems} == {
         "with the regions before it, it has more than 40,000 pixels of masks; paint fewer"
     }
 
 
-def test_two_images_of_coco_with_one_id_are_told(tmp_path: Path) -> None:
+def test_two_coco_images_with_one_id_are_reported(tmp_path: Path) -> None:
     export = coco({"bbox": [20, 20, 60, 40]})
     export["images"].append({"id": 7, "file_name": "b.png"})
     reading = read(file(tmp_path, "instances.json", export))
     assert boxes(reading) == [[THE_BOX], []]
-    assert [str(one) for one in reading.told] == [
+    assert [str(one) for one in reading.problems] == [
         "instances.json, image 2: it has the id of image 1, which gets what is drawn; number the images anew"
     ]
 
@@ -151,7 +151,7 @@ def test_voc_s_boxes_are_read_with_corners_counted_from_one(tmp_path: Path) -> N
     file(tmp_path, "Annotations/a.xml", VOC.format(objects=OBJECT.format(21, name="scratch")))
     file(tmp_path, "JPEGImages/a.png", picture())
     reading = read(tmp_path)
-    assert (boxes(reading), reading.told) == ([[THE_BOX]], [])
+    assert (boxes(reading), reading.problems) == ([[THE_BOX]], [])
     assert reading.items[0].address == "VOC/a.png"
 
 
@@ -159,15 +159,15 @@ def test_voc_s_polygons_are_read(tmp_path: Path) -> None:
     corners = "".join(f"<x{n}>{x}</x{n}><y{n}>{y}</y{n}>" for n, (x, y) in enumerate([(20, 20), (80, 20), (80, 60)], 1))
     thing = f"<object><name>scratch</name><polygon>{corners}</polygon></object>"
     reading = read(file(tmp_path, "a.xml", VOC.format(objects=thing)))
-    assert (boxes(reading), reading.told) == ([[THE_BOX]], [])
+    assert (boxes(reading), reading.problems) == ([[THE_BOX]], [])
 
 
 @pytest.mark.parametrize("left", ["", "x", "nan", "1e300"])
-def test_a_bad_object_of_voc_is_told_and_the_other_is_read(left: str, tmp_path: Path) -> None:
+def test_bad_voc_object_is_reported_and_the_other_is_read(left: str, tmp_path: Path) -> None:
     objects = OBJECT.format(left, name="scratch") + OBJECT.format(21, name="scratch") + "<object/>"
     reading = read(file(tmp_path, "a.xml", VOC.format(objects=objects)))
     assert boxes(reading) == [[THE_BOX]]
-    assert len(reading.told) == 2
+    assert len(reading.problems) == 2
 
 
 def test_a_polygon_of_voc_with_very_many_elements_is_read(tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_a_polygon_of_voc_with_very_many_elements_is_read(tmp_path: Path) -> Non
     reading = read(file(tmp_path, "a.xml", VOC.format(objects=thing)))
     [[found]] = boxes(reading)
     assert found == ("scratch", 60, 10, 100, 80)
-    assert reading.told == []
+    assert reading.problems == []
 
 
 @pytest.mark.parametrize("form", ["<pt><x>{0}</x><y>{1}</y></pt>", "<x{2}>{0}</x{2}><y{2}>{1}</y{2}>"])
@@ -187,14 +187,14 @@ def test_a_polygon_of_voc_with_too_many_corners_is_refused_and_not_cut(form: str
     thing = f"<object><name>scratch</name><polygon>{corners}</polygon></object>"
     reading = read(file(tmp_path, "a.xml", VOC.format(objects=thing + OBJECT.format(21, name="scratch"))))
     assert boxes(reading) == [[THE_BOX]]
-    assert [one.reason for one in reading.told] == ["its polygon has more than 10,000 corners; simplify it"]
+    assert [one.reason for one in reading.problems] == ["its polygon has more than 10,000 corners; simplify it"]
 
 
 def test_xml_that_defines_entities_is_refused(tmp_path: Path) -> None:
     bomb = '<!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;&a;">]><annotation><filename>&b;</filename></annotation>'
     reading = read(file(tmp_path, "a.xml", bomb))
-    assert (reading.items, len(reading.told)) == ([], 1)
-    assert "is no XML that can be read" in reading.told[0].reason or "no XML" in str(reading.told[0])
+    assert (reading.items, len(reading.problems)) == ([], 1)
+    assert "is no XML that can be read" in reading.problems[0].reason or "no XML" in str(reading.problems[0])
 
 
 ROWS = {
@@ -212,7 +212,7 @@ def test_yolo_s_rows_are_read(kind: str, classes: str, tmp_path: Path) -> None:
     file(tmp_path, "labels/train/a.txt", ROWS[kind] + "\n")
     file(tmp_path, classes, "names: [scratch, dent]\n" if classes == "data.yaml" else "scratch\ndent\n")
     reading = read(tmp_path)
-    assert (boxes(reading), reading.told) == ([[THE_BOX]], [])
+    assert (boxes(reading), reading.problems) == ([[THE_BOX]], [])
     assert boxes(read(tmp_path, Role.CANVAS), ProjectKind.CANVASES) == [[THE_BOX]]
 
 
@@ -237,14 +237,14 @@ def test_yolo_s_labels_beside_the_pictures_and_a_names_table_are_read(tmp_path: 
         "0 nan 0 1 1",
     ],
 )
-def test_a_bad_row_of_yolo_is_told_and_the_other_is_read(row: str, tmp_path: Path) -> None:
+def test_bad_yolo_row_is_reported_and_the_other_is_read(row: str, tmp_path: Path) -> None:
     file(tmp_path, "images/a.png", picture())
     file(tmp_path, "labels/a.txt", f"{ROWS['detect']}\n{row}\n")
     file(tmp_path, "labels/lost.txt", ROWS["detect"])
     file(tmp_path, "classes.txt", "scratch\n")
     reading = read(tmp_path)
     assert boxes(reading) == [[THE_BOX]]
-    assert [one.item for one in reading.told] == ["labels/lost.txt", "labels/a.txt, row 2"]
+    assert [one.item for one in reading.problems] == ["labels/lost.txt", "labels/a.txt, row 2"]
 
 
 DOUBLED = "a0: &a0 {x: 1}\n" + "".join(f"a{n}: &a{n} {{<<: [*a{n - 1}, *a{n - 1}]}}\n" for n in range(1, 40))
@@ -259,11 +259,11 @@ def yolo(folder: Path, classes: str, row: str = ROWS["detect"]) -> Reading:
 
 
 @pytest.mark.parametrize("text", [DOUBLED, "names: &a [*a]", "names: [scratch", "? [1]\n: 2\nnames: [scratch]"])
-def test_a_yaml_that_expands_or_is_damaged_is_told_and_costs_no_picture(text: str, tmp_path: Path) -> None:
+def test_expanding_or_damaged_yaml_is_reported_and_the_pictures_are_read(text: str, tmp_path: Path) -> None:
     reading = yolo(tmp_path, text)
     boxes(reading)
     assert len(reading.items) == 1
-    assert any("the names of the classes cannot be read" in one.reason for one in reading.told)
+    assert any("the names of the classes cannot be read" in one.reason for one in reading.problems)
 
 
 @pytest.mark.parametrize(
@@ -282,7 +282,7 @@ def test_a_yaml_that_expands_or_is_damaged_is_told_and_costs_no_picture(text: st
 def test_a_value_of_a_yaml_is_text_whatever_type_it_names(line: str, tmp_path: Path) -> None:
     """Python's readers of these types let every error through, and a number in base 60 cost its length squared."""
     reading = yolo(tmp_path, f"{line}\nnames: [scratch]")
-    assert (boxes(reading), reading.told) == ([[THE_BOX]], [])
+    assert (boxes(reading), reading.problems) == ([[THE_BOX]], [])
 
 
 @pytest.mark.parametrize("name", ["no", "on", "007", "1_000", "0x10", "2024-01-01", "1e3", "~"])
@@ -309,36 +309,36 @@ def test_a_folder_is_read_as_its_export_or_as_its_pictures_at_any_depth(tmp_path
     assert len(read(tmp_path, Role.BACKGROUND).items) == 1
 
 
-def test_a_single_picture_is_added_and_one_that_label_studio_refuses_is_told(tmp_path: Path) -> None:
+def test_single_picture_is_added_and_one_that_label_studio_refuses_is_reported(tmp_path: Path) -> None:
     assert [item.name for item in read(file(tmp_path, "A.PNG", picture())).items] == ["A.PNG"]
     reading = read(file(tmp_path, "a.tif", b"II*\0"))
-    assert (reading.items, len(reading.told)) == ([], 1)
+    assert (reading.items, len(reading.problems)) == ([], 1)
 
 
 def told(reading: Reading) -> list[str]:
-    return [str(one) for one in reading.told]
+    return [str(one) for one in reading.problems]
 
 
 @pytest.mark.parametrize("damaged", [VOC.format(objects="")[:90], VOC.format(objects="").replace("filename", "name")])
-def test_a_bad_file_of_voc_beside_a_good_one_is_told(damaged: str, tmp_path: Path) -> None:
-    """It was passed over in silence, and its picture with it."""
+def test_bad_voc_file_beside_a_good_one_is_reported(damaged: str, tmp_path: Path) -> None:
+    """It was skipped without a report, and its picture too."""
     file(tmp_path, "a.png", picture())
     file(tmp_path, "b.png", picture(2))
     file(tmp_path, "a.xml", VOC.format(objects=OBJECT.format(21, name="scratch")))
     file(tmp_path, "b.xml", damaged)
     reading = read(tmp_path)
     assert boxes(reading) == [[THE_BOX]]
-    assert [one.item for one in reading.told] == ["b.xml"]
+    assert [one.item for one in reading.problems] == ["b.xml"]
 
 
-def test_a_picture_of_yolo_that_label_studio_does_not_take_is_told(tmp_path: Path) -> None:
-    """Its label file was told to have no picture in the folder."""
+def test_yolo_picture_of_a_kind_that_label_studio_refuses_is_reported(tmp_path: Path) -> None:
+    """Its label file was reported to have no picture in the folder."""
     file(tmp_path, "images/b.tif", b"II*\0")
     file(tmp_path, "images/a.npy", b"cache of a.png")
     file(tmp_path, "labels/b.txt", ROWS["detect"])
     reading = yolo(tmp_path, "names: [scratch]")
     assert boxes(reading) == [[THE_BOX]]
-    [one] = reading.told
+    [one] = reading.problems
     assert one.item == "images/b.tif"
     assert "save it as PNG" in one.reason
 
@@ -362,7 +362,7 @@ def test_a_picture_that_cannot_be_read_costs_itself_alone(tmp_path: Path, monkey
 
 
 @pytest.mark.parametrize("content", ["[]", "[1, 2, 3]", '{"items": [{"image": "a.png"}]}', '{"shapes": []}', "7"])
-def test_json_of_another_form_is_told_and_costs_no_export_beside_it(content: str, tmp_path: Path) -> None:
+def test_json_of_another_form_is_reported_and_the_exports_beside_it_are_read(content: str, tmp_path: Path) -> None:
     file(tmp_path, "a.png", picture())
     file(tmp_path, "notes.json", content)
     reading = read(tmp_path)
@@ -371,7 +371,7 @@ def test_json_of_another_form_is_told_and_costs_no_export_beside_it(content: str
     file(tmp_path, "export.json", [7, {"data": {"image": "a.png"}}])
     reading = read(tmp_path)
     assert [item.address for item in reading.items] == ["a.png"]
-    assert sorted(one.item for one in reading.told) == ["export.json, task 1", "notes.json"]
+    assert sorted(one.item for one in reading.problems) == ["export.json, task 1", "notes.json"]
 
 
 def test_json_of_another_form_with_the_role_s_name_is_refused(tmp_path: Path) -> None:
@@ -386,31 +386,29 @@ def test_an_empty_list_for_another_role_is_no_problem(tmp_path: Path) -> None:
     file(tmp_path, "canvas.json", [])
     file(tmp_path, "concept.json", [{"data": {"image": "a.png"}}])
     reading = read(tmp_path)
-    assert (len(reading.items), reading.told) == (1, [])
+    assert (len(reading.items), reading.problems) == (1, [])
 
 
 def test_label_studio_s_notes_beside_its_yolo_export_are_no_problem(tmp_path: Path) -> None:
     file(tmp_path, "notes.json", {"categories": [{"id": 0, "name": "scratch"}], "info": {"year": 2026}})
     reading = yolo(tmp_path, "names: [scratch]")
-    assert (boxes(reading), reading.told) == ([[THE_BOX]], [])
+    assert (boxes(reading), reading.problems) == ([[THE_BOX]], [])
 
 
-def test_of_very_many_files_that_may_be_exports_the_rest_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sources, "_MOST_CANDIDATES", 3)
+def test_candidates_over_the_limit_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "_MAX_CANDIDATES", 3)
     for number in range(5):
         body = {"id": number, "result": [], "task": {"id": number, "data": {"image": f"{number}.png"}}}
         file(tmp_path, str(number), json.dumps(body))
     reading = read(tmp_path)
     assert len(reading.items) == 3
-    assert "it has 5 files that may hold tasks; only 3 are read; split it" in reading.told[0].reason
+    assert "it has 5 files that may hold tasks; only 3 are read; split it" in reading.problems[0].reason
 
 
 def test_exports_of_a_folder_are_bounded_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("a", "b"):
         path = file(tmp_path, f"{name}.json", coco({"bbox": [20, 20, 60, 40]}))
-    monkeypatch.setattr(sources, "_MOST_KEPT_BYTES", path.stat().st_size + 5)
+    monkeypatch.setattr(sources, "_MAX_KEPT_BYTES", path.stat().st_size + 5)
     reading = read(tmp_path)
     assert boxes(reading) == [[THE_BOX]]
     assert "b.json: with the files before it, it has more than" in told(reading)[0]
@@ -432,7 +430,7 @@ def test_links_to_elsewhere_are_named(tmp_path: Path) -> None:
     assert re.fullmatch(note, found)
 
 
-def test_a_folder_that_cannot_be_listed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folder_that_cannot_be_listed_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file(tmp_path, "a.png", picture())
     file(tmp_path, "closed/b.png", picture())
     scandir = os.scandir
@@ -464,6 +462,6 @@ def test_a_name_that_is_no_text_is_shown_and_its_picture_read(tmp_path: Path) ->
 def test_a_file_larger_than_the_limit_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "export.json"
     with path.open("wb") as opened:
-        opened.truncate(MOST_TEXT_BYTES + 1)
+        opened.truncate(MAX_TEXT_BYTES + 1)
     with pytest.raises(InputProblem, match="split it"):
         read(path)

@@ -49,7 +49,7 @@ def test_an_address_finds_its_file(lies: str, address: str, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("address", ["", "/", "..", "../a.png", "a\0.png", "x" * 5000, "http://[", "/etc/passwd", "%"])
-def test_what_is_not_below_the_folder_is_not_found(address: str, tmp_path: Path) -> None:
+def test_picture_outside_the_folder_is_not_found(address: str, tmp_path: Path) -> None:
     file(tmp_path, "a.png", b"1")
     inside = tmp_path / "inside"
     inside.mkdir()
@@ -130,4 +130,4 @@ def test_a_folder_of_too_many_files_is_refused(tmp_path: Path, monkeypatch: pyte
         file(tmp_path, f"{number}.png", b"1")
     with pytest.raises(InputProblem, match="more than 3 files"):
         list(files_below(tmp_path, most=3))
-    assert picture_files.MOST_FILES == 200_000
+    assert picture_files.MAX_FILES == 200_000

@@ -32,9 +32,9 @@ class Endless:
 
 def test_a_project_is_listed_no_further_than_pictures_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """All its tasks were in memory before they were counted."""
-    monkeypatch.setattr(label_studio_tasks, "MOST_ITEMS", 3)
+    monkeypatch.setattr(label_studio_tasks, "MAX_ITEMS", 3)
     client, reading = Endless(), Reading()
     read_project(cast(LabelStudio, client), 1, None, reading)
     assert (len(reading.items), client.sent) == (3, 4)
-    assert [one.item for one in reading.told] == ["task 7", "task 4"]
-    assert "more than 3 pictures are not read at once" in reading.told[1].reason
+    assert [one.item for one in reading.problems] == ["task 7", "task 4"]
+    assert "more than 3 pictures are not read at once" in reading.problems[1].reason

@@ -1,0 +1,80 @@
+"""The imports of Datagen's modules, read from their source: who imports which module, and which name from it."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import datagen
+
+ROOT = Path(datagen.__file__).parent
+
+
+class Import(NamedTuple):
+    """One imported module, or one name imported from a module."""
+
+    line: int
+    module: str  #: its full name
+    name: str | None  #: None where the module itself is imported
+    alias: str  #: what the importing module calls it
+
+
+@dataclass(frozen=True)
+class Module:
+    """A source file."""
+
+    name: str
+    path: Path
+
+    @property
+    def is_package(self) -> bool:
+        return self.path.name == "__init__.py"
+
+    @property
+    def package(self) -> str:
+        """The package that the file belongs to; a package belongs to itself."""
+        return self.name if self.is_package else self.name.rpartition(".")[0]
+
+    def tree(self) -> ast.Module:
+        return ast.parse(self.path.read_text(encoding="utf-8"))
+
+    @cache  # noqa: B019 -- modules are few and live as long as the tests
+    def imports(self) -> tuple[Import, ...]:
+        """Every import wherever in the file; relative ones made absolute, submodules distinguished from names."""
+        return tuple(self._read_imports())
+
+    def _read_imports(self) -> Iterator[Import]:
+        for node in ast.walk(self.tree()):
+            if isinstance(node, ast.Import):
+                for alias in node.names:
+                    yield Import(node.lineno, alias.name, None, alias.asname or alias.name)
+            elif isinstance(node, ast.ImportFrom):
+                package = self.package.split(".")
+                base = package[: len(package) - node.level + 1] if node.level else []
+                source = ".".join([*base, *([node.module] if node.module else [])])
+                for alias in node.names:
+                    called = alias.asname or alias.name
+                    if (submodule := f"{source}.{alias.name}") in modules():
+                        yield Import(node.lineno, submodule, None, called)
+                    else:
+                        yield Import(node.lineno, source, alias.name, called)
+
+
+@cache
+def modules() -> dict[str, Module]:
+    """Full name → module, of every source file of ``datagen``."""
+    by_name = {}
+    for path in sorted(ROOT.rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        name = ".".join(["datagen", *(part for part in parts if part != "__init__")])
+        by_name[name] = Module(name, path)
+    return by_name
+
+
+def room_of(name: str) -> str:
+    """The room of a module, by its full name; empty for ``datagen`` itself."""
+    return name.split(".")[1] if name.count(".") else ""

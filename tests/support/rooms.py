@@ -1,0 +1,34 @@
+"""The rooms of `backend/datagen/`, and which of them each one may import."""
+
+from __future__ import annotations
+
+#: Room → the rooms that it may import beside itself and `errors`; None: all.
+MAY_IMPORT: dict[str, set[str] | None] = {
+    "domain": set(),
+    "imaging": {"domain"},
+    "synthesis": {"domain", "imaging"},
+    "learning": {"domain", "synthesis"},
+    "evaluation": {"domain", "imaging", "synthesis"},
+    "export": {"domain", "imaging"},
+    "store": {"domain"},
+    "label_studio": {"domain", "store"},
+    "workflow": {"domain", "imaging", "synthesis", "learning", "evaluation", "export", "store", "label_studio"},
+    "queue": {"domain", "synthesis", "store", "label_studio", "workflow"},
+    "entrypoints": {"domain", "imaging", "synthesis", "store", "label_studio", "workflow", "queue", "settings"},
+    "operations": {
+        "domain",
+        "imaging",
+        "synthesis",
+        "store",
+        "label_studio",
+        "workflow",
+        "queue",
+        "entrypoints",
+        "settings",
+    },
+    "web": {"domain", "imaging", "store", "label_studio", "workflow", "queue", "entrypoints", "operations", "settings"},
+    "cli": None,
+    "__main__": None,
+    "errors": set(),
+    "settings": {"domain"},
+}
