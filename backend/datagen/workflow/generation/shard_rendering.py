@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import structlog
+from cachetools import LRUCache, cachedmethod
 from sqlalchemy import select
 
 from datagen.domain.inputs import ImageRef
@@ -50,21 +50,16 @@ class FittedEngineCache:
 
     def __init__(self, services: Services, keep: int = 4) -> None:
         self.pictures = StoredPictures(services.images, services.decoder)
-        self._keep = keep
-        self._fitted: OrderedDict[str, FittedEngine] = OrderedDict()
+        self._fitted: LRUCache[str, FittedEngine] = LRUCache(keep)
 
+    @cachedmethod(lambda self: self._fitted, key=lambda _self, spec, _progress: spec.digest)
     def fitted(self, spec: Spec, progress: Progress) -> FittedEngine:
         """Return the spec's engine, fitted. A fit calls ``progress``, which may raise to stop it.
 
         Raises:
             EngineError: the engine cannot be fitted.
         """
-        if spec.digest not in self._fitted:
-            self._fitted[spec.digest] = load_engine(spec.engine).fit(spec, self.pictures, progress)
-            while len(self._fitted) > self._keep:
-                self._fitted.popitem(last=False)
-        self._fitted.move_to_end(spec.digest)
-        return self._fitted[spec.digest]
+        return load_engine(spec.engine).fit(spec, self.pictures, progress)
 
 
 def render_shard(services: Services, fitted_engines: FittedEngineCache, shard_id: int) -> None:
