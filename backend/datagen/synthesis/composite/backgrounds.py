@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from cachetools import LRUCache, cachedmethod
+from cachetools import LRUCache
 
 from datagen.domain.inputs import ImageRef
 from datagen.synthesis.composite.placement.area_model import AreaModel
@@ -48,7 +48,7 @@ class Backgrounds:
         self._pictures = pictures
         self._models, self._looks = dict(models), dict(looks)
         self._strictness = strictness
-        self._areas: LRUCache[tuple[object, ...], Area] = LRUCache(KEPT_AREAS)
+        self._areas: LRUCache[tuple[int, str], Area] = LRUCache(KEPT_AREAS)
 
     def __len__(self) -> int:
         return len(self._refs)
@@ -61,9 +61,14 @@ class Backgrounds:
         """Return the background's pixels; the caller must not modify them."""
         return self._pictures.load(self._refs[number])
 
-    @cachedmethod(lambda self: self._areas)
     def area(self, number: int, label: str) -> Area:
         """Return the area where the label may appear on the background; the caller must not modify it."""
+        area = self._areas.get((number, label))
+        if area is None:
+            area = self._areas[number, label] = self._predict(number, label)
+        return area
+
+    def _predict(self, number: int, label: str) -> Area:
         model, look, picture = self._models[label], self._looks.get(label), self.picture(number)
         inside = model.allowed(model.likelihood(picture), self._strictness)
         near = None if look is None else near_lookalikes(look, picture)

@@ -5,7 +5,7 @@ This module does not decide which inputs are used: see ``inputs``.
 
 from __future__ import annotations
 
-from cachetools import LRUCache, cachedmethod
+from cachetools import LRUCache
 
 from datagen.domain.inputs import ImageRef
 from datagen.imaging.decoder_sandbox import DecoderSandbox
@@ -28,7 +28,6 @@ class StoredPictures:
         # the cache refuses an item larger than itself, and a picture of the largest allowed size is larger
         self._cached: LRUCache[str, Picture] = LRUCache(cache_bytes, lambda picture: min(picture.nbytes, cache_bytes))
 
-    @cachedmethod(lambda self: self._cached, key=lambda _, ref: ref.digest)
     def load(self, ref: ImageRef) -> Picture:
         """Return the picture, read-only: [h, w] or [h, w, 3], uint8 or uint16.
 
@@ -36,4 +35,7 @@ class StoredPictures:
             StoreError: the picture's object is missing or damaged, or the decoding process cannot be started.
             BadPicture: the picture does not decode.
         """
-        return self._decoder.decode(self._images.get(ref.digest))
+        picture = self._cached.get(ref.digest)
+        if picture is None:
+            picture = self._cached[ref.digest] = self._decoder.decode(self._images.get(ref.digest))
+        return picture
