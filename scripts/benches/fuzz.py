@@ -71,10 +71,6 @@ _PARSERS: dict[str, tuple[Callable[[Any], object], Any]] = {
 }
 
 
-class Failed(Exception):
-    """A case that got through; its text names it."""
-
-
 def main(arguments: Sequence[str]) -> int:
     """Run the bench; 0 when nothing got through."""
     parser = argparse.ArgumentParser(prog="scripts/bench fuzz", description=__doc__)

@@ -59,8 +59,6 @@ _TURNS: dict[int, Callable[[Pixels], Pixels]] = {
     8: lambda pixels: np.rot90(pixels, 1),
 }
 
-#: Orientations that swap width and height.
-_SWAPPING_SIDES = frozenset({5, 6, 7, 8})
 
 #: PNG's colour types (byte 25) without colour: grey, and grey with alpha.
 _PNG_GREY_TYPES = (0, 4)
@@ -125,19 +123,6 @@ def check_bytes(count: int, max_bytes: int) -> None:
             f"the file has {count:,} bytes, at most {max_bytes:,} are accepted; "
             "save it smaller, or raise DATAGEN_MAX_IMAGE_BYTES"
         )
-
-
-def read_size(data: bytes) -> tuple[int, int]:
-    """Return width and height in pixels of the upright picture from the file's header, without decoding its pixels.
-
-    Raises:
-        BadPicture: the file is not a picture of an accepted kind, or its header is damaged.
-    """
-    kind = kind_of(data)
-    with _damage_as_bad_picture(kind):
-        picture = _OPENERS[kind](io.BytesIO(data))
-        width, height = picture.size
-        return (height, width) if _orientation(picture, kind) in _SWAPPING_SIDES else (width, height)
 
 
 def encode_png(image: Pixels) -> bytes:
