@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, Field, JsonValue, SecretStr, ValidationInfo, field_validator
+from pydantic import AliasGenerator, Field, JsonValue, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from datagen.domain.wording import counted
 from datagen.errors import SecretProblem, SettingsProblem
 
+#: Prefix of the variables that are Datagen's own.
+_PREFIX = "DATAGEN_"
 #: The outer quotes preserve the inner ones, in a shell and in .env.
 _EXAMPLE = """e.g. DATAGEN_ENGINE_PARAMETERS='{"weights": "/models/sd15-inpainting"}', with both kinds of quotes"""
 
@@ -38,182 +40,159 @@ VARIABLES = {
 }
 
 
-def _named(name: str) -> AliasChoices:
-    return AliasChoices(name)
+def _variable(field: str) -> str:
+    return f"{_PREFIX}{field.upper()}"
 
 
 class Settings(BaseSettings):
     """The settings, from the environment and .env. An invalid value is an error at start that names the variable."""
 
+    # the prefix keeps variables of other programs out, such as DATABASE_URL, which the names of fields would let in;
+    # by the aliases, errors name the variable
     model_config = SettingsConfigDict(
-        env_file=".env", extra="ignore", populate_by_name=True, frozen=True, hide_input_in_errors=True
+        env_file=".env",
+        env_prefix=_PREFIX,
+        alias_generator=AliasGenerator(validation_alias=_variable),
+        extra="ignore",
+        populate_by_name=True,
+        frozen=True,
+        hide_input_in_errors=True,
     )
 
     label_studio_url: str = Field(
         "http://localhost:8080",
-        validation_alias=_named("LABEL_STUDIO_URL"),
+        validation_alias="LABEL_STUDIO_URL",
         description="Address at which this process reaches Label Studio.",
     )
     label_studio_api_key: SecretStr = Field(
         SecretStr(""),
-        validation_alias=_named("LABEL_STUDIO_API_KEY"),
+        validation_alias="LABEL_STUDIO_API_KEY",
         description="A personal access token or a legacy token of a Label Studio user; the kind is detected. "
         "Empty: the content of the file secrets/label_studio_api_key in the data folder.",
     )
     basic_auth_user: str = Field(
         "datagen",
-        validation_alias=_named("BASIC_AUTH_USER"),
+        validation_alias="BASIC_AUTH_USER",
         description="User name for basic auth: Label Studio's ML-backend connection and the metrics.",
     )
     basic_auth_pass: SecretStr = Field(
         SecretStr(""),
-        validation_alias=_named("BASIC_AUTH_PASS"),
+        validation_alias="BASIC_AUTH_PASS",
         description="Password for basic auth. Empty: the content of the file secrets/basic_auth_pass in the data "
         "folder, which the first process of an installation creates.",
     )
-    log_level: str = Field("INFO", validation_alias=_named("LOG_LEVEL"), description="DEBUG, INFO, WARNING or ERROR.")
-    host: str = Field("127.0.0.1", validation_alias=_named("HOST"), description="Address the web process listens on.")
-    port: int = Field(
-        9090, ge=0, le=65535, validation_alias=_named("PORT"), description="Port the web process listens on."
-    )
+    log_level: str = Field("INFO", validation_alias="LOG_LEVEL", description="DEBUG, INFO, WARNING or ERROR.")
+    host: str = Field("127.0.0.1", validation_alias="HOST", description="Address the web process listens on.")
+    port: int = Field(9090, ge=0, le=65535, validation_alias="PORT", description="Port the web process listens on.")
     public_url: str = Field(
         "",
-        validation_alias=_named("DATAGEN_PUBLIC_URL"),
         description="Address at which Label Studio and browsers reach the web process. Empty: http://HOST:PORT.",
     )
     webhook_secret: SecretStr = Field(
         SecretStr(""),
-        validation_alias=_named("DATAGEN_WEBHOOK_SECRET"),
         description="Secret from which every study's webhook secret is derived. Empty: the content of the file "
         "secrets/webhook_secret in the data folder, which the first process of an installation creates.",
     )
     webhook_secret_previous: SecretStr = Field(
         SecretStr(""),
-        validation_alias=_named("DATAGEN_WEBHOOK_SECRET_PREVIOUS"),
         description="The webhook secret before the last change, accepted as well. Remove it when every study has been "
         "provisioned again. File: secrets/webhook_secret_previous.",
     )
     basic_auth_pass_previous: SecretStr = Field(
         SecretStr(""),
-        validation_alias=_named("DATAGEN_BASIC_AUTH_PASS_PREVIOUS"),
         description="The password before the last change, accepted as well. Remove it when every study has been "
         "provisioned again. File: secrets/basic_auth_pass_previous.",
     )
     signing_keys_given: SecretStr = Field(
         SecretStr(""),
-        validation_alias=_named("DATAGEN_SIGNING_KEYS"),
+        validation_alias="DATAGEN_SIGNING_KEYS",
         description="Keys of image links, separated by spaces: the last one signs new links, and links of every key "
         "are valid. Empty: the lines of the file secrets/signing_key in the data folder, which the first process of "
         "an installation creates.",
     )
     data_dir: Path = Field(
         Path(".datagen"),
-        validation_alias=_named("DATAGEN_DATA_DIR"),
         description="Folder for created secrets, and for the database and the image store unless a URL is set.",
     )
     database_url: str = Field(
         "",
-        validation_alias=_named("DATAGEN_DATABASE_URL"),
         description="SQLAlchemy URL; postgresql+psycopg://… for a team. Empty: SQLite in the data folder.",
     )
     redis_url: str = Field(
-        "redis://localhost:6379/0",
-        validation_alias=_named("REDIS_URL"),
-        description="URL of the Redis server for the queues.",
+        "redis://localhost:6379/0", validation_alias="REDIS_URL", description="URL of the Redis server for the queues."
     )
     store_url: str = Field(
         "",
-        validation_alias=_named("DATAGEN_STORE_URL"),
         description="fsspec URL of the image store, e.g. s3://bucket/prefix. Empty: a folder in the data folder.",
     )
     engine: str = Field(
         "composite",
-        validation_alias=_named("DATAGEN_ENGINE"),
         description="Engine of new studies, and of studies that are provisioned again while it is set.",
     )
     # not decoded by pydantic-settings, which merges the values of the environment and .env, and whose error for
     # malformed JSON is not helpful
     engine_parameters: Annotated[dict[str, JsonValue], NoDecode] = Field(
         {},
-        validation_alias=_named("DATAGEN_ENGINE_PARAMETERS"),
         description='The engines\' own parameters, as JSON; diffusion needs {"weights": …}. Each engine takes its own; '
         "restart “datagen up” and the workers after a change.",
     )
-    preview_size: int = Field(
-        20, ge=1, le=200, validation_alias=_named("DATAGEN_PREVIEW_SIZE"), description="Samples in a preview round."
-    )
-    shard_size: int = Field(
-        50, ge=1, le=1000, validation_alias=_named("DATAGEN_SHARD_SIZE"), description="Samples that one job renders."
-    )
+    preview_size: int = Field(20, ge=1, le=200, description="Samples in a preview round.")
+    shard_size: int = Field(50, ge=1, le=1000, description="Samples that one job renders.")
     max_run_images: int = Field(
         1_000_000,
         ge=1,
         le=1_000_000,
-        validation_alias=_named("DATAGEN_MAX_RUN_IMAGES"),
         description="Largest number of images of one generation run. The number above which a run has to be "
         "confirmed is set for each study.",
     )
     lease_seconds: float = Field(
         30.0,
         ge=1,
-        validation_alias=_named("DATAGEN_LEASE_SECONDS"),
         description="Seconds without a heartbeat after which a worker is considered dead and its work goes to another.",
     )
     outage_hours: float = Field(
         24.0,
         gt=0,
-        validation_alias=_named("DATAGEN_OUTAGE_HOURS"),
         description="Hours for which a round or run waits for an image store or database that is unavailable; then it "
         "fails, and “datagen retry” resumes it.",
     )
     sweep_seconds: int = Field(
         5,
         ge=1,
-        validation_alias=_named("DATAGEN_SWEEP_SECONDS"),
         description="Seconds between scans for work without a queued job, after a lost queue or a dead worker.",
     )
     reconcile_seconds: int = Field(
         20,
         ge=1,
-        validation_alias=_named("DATAGEN_RECONCILE_SECONDS"),
         description="Seconds between polls of Label Studio for changes whose webhooks were lost.",
     )
     image_link_days: int = Field(
         365,
         ge=1,
-        validation_alias=_named("DATAGEN_IMAGE_LINK_DAYS"),
         description="Days for which a signed link to a synthesized image is valid.",
     )
-    max_image_bytes: int = Field(
-        64 * 2**20, ge=1, validation_alias=_named("DATAGEN_MAX_IMAGE_BYTES"), description="Largest input file, bytes."
-    )
+    max_image_bytes: int = Field(64 * 2**20, ge=1, description="Largest input file, bytes.")
     max_image_pixels: int = Field(
         100_000_000,
         ge=1,
-        validation_alias=_named("DATAGEN_MAX_IMAGE_PIXELS"),
         description="Largest input picture, pixels, checked before it is decoded.",
     )
     webhooks_per_second: int = Field(
         300,
         ge=1,
-        validation_alias=_named("DATAGEN_WEBHOOKS_PER_SECOND"),
         description="Requests per second to /webhook from one address; more are answered with 429.",
     )
     wrong_credentials_per_minute: int = Field(
         20,
         ge=1,
-        validation_alias=_named("DATAGEN_WRONG_CREDENTIALS_PER_MINUTE"),
         description="Wrong passwords and secrets that one address may send in a minute; more are answered with 429, "
         "with a growing delay. The right one is always accepted.",
     )
-    max_webhook_bytes: int = Field(
-        16 * 2**20, ge=1, validation_alias=_named("DATAGEN_MAX_WEBHOOK_BYTES"), description="Largest webhook body."
-    )
+    max_webhook_bytes: int = Field(16 * 2**20, ge=1, description="Largest webhook body.")
 
     inbox_days: int = Field(
         14,
         ge=1,
-        validation_alias=_named("DATAGEN_INBOX_DAYS"),
         description="Days for which handled events of Label Studio are kept; those that failed are kept four times "
         "as long.",
     )
@@ -230,8 +209,7 @@ class Settings(BaseSettings):
     def _cannot_be_guessed(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
         if value.get_secret_value():
             variable = cls.model_fields[info.field_name or ""].validation_alias
-            assert isinstance(variable, AliasChoices)
-            _check_length(value.get_secret_value(), str(variable.choices[0]), ValueError)
+            _check_length(value.get_secret_value(), str(variable), ValueError)
         return value
 
     @field_validator("signing_keys_given")

@@ -71,10 +71,6 @@ _PARSERS: dict[str, tuple[Callable[[Any], object], Any]] = {
 }
 
 
-class Failed(Exception):
-    """A case that no check refused; the message names it."""
-
-
 def main(arguments: Sequence[str]) -> int:
     """Run the bench; return 0 if every case was handled."""
     parser = argparse.ArgumentParser(prog="scripts/bench fuzz", description=__doc__)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from pydantic import AliasChoices, SecretStr
+from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from datagen.settings import Settings
@@ -40,9 +40,7 @@ def with_table(readme: str) -> str:
 
 
 def _variable(field: FieldInfo) -> str:
-    names = field.validation_alias
-    assert isinstance(names, AliasChoices)
-    return str(names.choices[0])
+    return str(field.validation_alias)
 
 
 def _default(field: FieldInfo) -> str:

@@ -62,6 +62,14 @@ def test_a_wrong_value_is_refused_with_the_variables_name(
     assert [error["loc"] for error in refused.value.errors()] == [(variable,)]
 
 
+def test_a_variable_of_another_program_is_no_setting(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("STORE_URL=s3://theirs\n")
+    monkeypatch.setenv("DATABASE_URL", "postgresql://of-another-program/theirs")
+    monkeypatch.setenv("ENGINE", "theirs")
+    read = Settings(_env_file=tmp_path / ".env")
+    assert (read.database_url, read.engine, read.store_url) == ("", "composite", "")
+
+
 def test_default_engine_is_not_taken_for_a_choice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DATAGEN_ENGINE", raising=False)
     assert (made(tmp_path).engine, made(tmp_path).chosen_engine) == ("composite", None)

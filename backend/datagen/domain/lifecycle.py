@@ -49,7 +49,7 @@ class StudyEvent(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """A transition: the study's next state, the current version's next state, and whether a new version is created.
+    """A transition: the study's next state and the current version's next state.
 
     ``spec`` is None where the version's state does not change. ``back`` is true where the current version was
     abandoned: ``study`` then applies only if no earlier version has a round; otherwise see ``back_to``.
@@ -57,7 +57,6 @@ class Transition:
 
     study: StudyState
     spec: SpecState | None = None
-    new_version: bool = False
     back: bool = False
 
 
@@ -65,25 +64,25 @@ _S, _V, _E = StudyState, SpecState, StudyEvent
 
 #: (state, event) → transition. A pair that is missing is refused.
 TABLE: dict[tuple[StudyState, StudyEvent], Transition] = {
-    (_S.COLLECTING, _E.BUILD_PREVIEW): Transition(_S.PREVIEWING, new_version=True),
+    (_S.COLLECTING, _E.BUILD_PREVIEW): Transition(_S.PREVIEWING),
     (_S.COLLECTING, _E.STOP): Transition(_S.STOPPED),
     (_S.PREVIEWING, _E.ROUND_READY): Transition(_S.REVIEWING, _V.REVIEW),
     (_S.PREVIEWING, _E.ROUND_FAILED): Transition(_S.COLLECTING, _V.FAILED, back=True),
     (_S.PREVIEWING, _E.CANCEL): Transition(_S.COLLECTING, _V.STOPPED, back=True),
     (_S.PREVIEWING, _E.STOP): Transition(_S.STOPPED, _V.STOPPED),
-    (_S.REVIEWING, _E.BUILD_PREVIEW): Transition(_S.PREVIEWING, _V.SUPERSEDED, new_version=True),
-    (_S.REVIEWING, _E.REFINE): Transition(_S.PREVIEWING, _V.REFINED, new_version=True),
+    (_S.REVIEWING, _E.BUILD_PREVIEW): Transition(_S.PREVIEWING, _V.SUPERSEDED),
+    (_S.REVIEWING, _E.REFINE): Transition(_S.PREVIEWING, _V.REFINED),
     (_S.REVIEWING, _E.APPROVE): Transition(_S.GENERATING, _V.ACCEPTED),
     (_S.REVIEWING, _E.STOP): Transition(_S.STOPPED, _V.STOPPED),
     (_S.GENERATING, _E.RUN_FINISHED): Transition(_S.ACCEPTED),
     (_S.GENERATING, _E.RUN_FAILED): Transition(_S.ACCEPTED),
     (_S.GENERATING, _E.CANCEL): Transition(_S.ACCEPTED),
     (_S.GENERATING, _E.STOP): Transition(_S.STOPPED),
-    (_S.ACCEPTED, _E.BUILD_PREVIEW): Transition(_S.PREVIEWING, new_version=True),
-    (_S.ACCEPTED, _E.REFINE): Transition(_S.PREVIEWING, new_version=True),
+    (_S.ACCEPTED, _E.BUILD_PREVIEW): Transition(_S.PREVIEWING),
+    (_S.ACCEPTED, _E.REFINE): Transition(_S.PREVIEWING),
     (_S.ACCEPTED, _E.APPROVE): Transition(_S.GENERATING),
     (_S.ACCEPTED, _E.STOP): Transition(_S.STOPPED),
-    (_S.STOPPED, _E.BUILD_PREVIEW): Transition(_S.PREVIEWING, new_version=True),
+    (_S.STOPPED, _E.BUILD_PREVIEW): Transition(_S.PREVIEWING),
     # the failed version becomes the newest again, and the version that replaced it is superseded again
     (_S.COLLECTING, _E.RETRY_ROUND): Transition(_S.PREVIEWING),
     (_S.REVIEWING, _E.RETRY_ROUND): Transition(_S.PREVIEWING, _V.SUPERSEDED),

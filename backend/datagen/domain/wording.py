@@ -10,15 +10,14 @@ def by_number(count: int, singular: str, plural: str) -> str:
     return singular if count == 1 else plural
 
 
-def counted(count: int, singular: str, plural: str = "") -> str:
-    """Return a count with its noun: "1 study", "2 studies", "1,000 images".
+def counted(count: int, singular: str) -> str:
+    """Return a count with its noun: "1 image", "2 images", "1,000 images".
 
     Args:
         count: The number; formatted with thousands separators.
-        singular: The noun for one.
-        plural: The noun for every other number; by default ``singular`` with an "s".
+        singular: The noun for one; an "s" forms its plural.
     """
-    return f"{count:,} {by_number(count, singular, plural or f'{singular}s')}"
+    return f"{count:,} {by_number(count, singular, f'{singular}s')}"
 
 
 def span(duration: timedelta) -> str:

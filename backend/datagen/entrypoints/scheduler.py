@@ -30,7 +30,7 @@ RESULT_TTL_SECONDS = 5
 
 
 class JsonCron(CronScheduler):
-    """RQ's cron with jobs serialized as JSON; RQ 2.12 has no setting for that and would pickle them."""
+    """RQ's cron with jobs serialized as JSON; RQ 3 has no setting for that and would pickle them."""
 
     def enqueue_jobs(self) -> list[CronJob]:
         """Enqueue the jobs that are due; skip a job whose previous run still waits in the queue."""

@@ -13,6 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
+from scipy.spatial.distance import cdist
 
 from datagen.domain.geometry import Box
 from datagen.synthesis.intensity import channels_as, to_tones
@@ -224,17 +225,17 @@ def coverage(real: npt.NDArray[np.float32], made: npt.NDArray[np.float32], neare
     """Return the share of real samples with a synthesized one within the distance of their ``nearest``-th real one."""
     mean, scale = real.mean(axis=0), real.std(axis=0) + 1e-9
     a, b = (real - mean) / scale, (made - mean) / scale
-    own = np.sort(_distances(a, a), axis=1)[:, min(nearest, len(a) - 1)]
-    return float((_distances(a, b).min(axis=1) <= own).mean())
+    own = np.sort(cdist(a, a), axis=1)[:, min(nearest, len(a) - 1)]
+    return float((cdist(a, b).min(axis=1) <= own).mean())
 
 
 def nearest_distance(real: npt.NDArray[np.float32], made: npt.NDArray[np.float32]) -> float:
     """Return the median distance from synthesized to nearest real samples, relative to that between real samples."""
     mean, scale = real.mean(axis=0), real.std(axis=0) + 1e-9
     a, b = (real - mean) / scale, (made - mean) / scale
-    among = _distances(a, a)
+    among = cdist(a, a)
     typical = float(np.median(among[np.triu_indices(len(a), 1)])) if len(a) > 1 else 1.0
-    return float(np.median(_distances(b, a).min(axis=1))) / max(typical, 1e-9)
+    return float(np.median(cdist(b, a).min(axis=1))) / max(typical, 1e-9)
 
 
 def _ridge_classifier(
@@ -258,8 +259,3 @@ def _auroc(scores: npt.NDArray[np.float64], truth: npt.NDArray[np.float64]) -> f
     if not len(positive) or not len(negative):
         return 0.5
     return float((positive[:, None] > negative).mean() + 0.5 * (positive[:, None] == negative).mean())
-
-
-def _distances(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    square = (a * a).sum(axis=1)[:, None] + (b * b).sum(axis=1) - 2 * (a @ b.T)
-    return np.asarray(np.sqrt(np.maximum(square, 0)), np.float64)

@@ -40,14 +40,12 @@ _PERMISSIONS = 0o100644 << 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """Counts and size of a written archive."""
+    """Counts of a written archive."""
 
     samples: int
     instances: int
     #: instances by label, in the study's order, including labels without instances
     by_label: Mapping[str, int]
-    #: size of the zip
-    size_bytes: int
 
 
 def write_zip(
@@ -85,14 +83,13 @@ def write_zip(
                 counts = _write(file, path.parent, samples, labels=labels, read=read, about=about, formats=formats)
                 file.flush()
                 os.fsync(file.fileno())
-                size = file.tell()
             draft.replace(path)
         except OSError as refusal:
             raise _cannot_write(path, refusal) from refusal
         finally:
             draft.unlink(missing_ok=True)
     by_label = {label: counts.instances[label] for label in labels}
-    return Summary(samples=counts.samples, instances=sum(by_label.values()), by_label=by_label, size_bytes=size)
+    return Summary(samples=counts.samples, instances=sum(by_label.values()), by_label=by_label)
 
 
 @contextmanager

@@ -214,7 +214,7 @@ class BlobStore:
         self._run(lambda: filesystem.pipe_file(f"{root}/{_MARK}", mark.encode()), "the store cannot be marked")
         return mark
 
-    def remove_drafts(self, older_than_s: float = DRAFT_LIFETIME_S) -> int:
+    def remove_drafts(self) -> int:
         """Remove the drafts of killed writers from a local store and return their number; object stores have none.
 
         Raises:
@@ -228,7 +228,7 @@ class BlobStore:
             removed = 0
             with contextlib.suppress(FileNotFoundError):
                 for draft in filesystem.ls(f"{root}/{_DRAFTS}", detail=True):
-                    if time.time() - draft["mtime"] > older_than_s:
+                    if time.time() - draft["mtime"] > DRAFT_LIFETIME_S:
                         with contextlib.suppress(FileNotFoundError):  # another process removed it first
                             filesystem.rm_file(draft["name"])
                             removed += 1

@@ -17,10 +17,10 @@ from datagen.store.tables import CounterRow
 _PRUNED = "pruned_events:"
 
 
-def count(database: Database, name: str, amount: int = 1) -> None:
-    """Add to a counter."""
+def count(database: Database, name: str) -> None:
+    """Add one to a counter."""
     with database.write() as session:
-        _add(session, name, amount)
+        _add(session, name, 1)
 
 
 def count_pruned(session: Session, events: Iterable[tuple[str, str]]) -> None:

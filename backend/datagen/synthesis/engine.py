@@ -27,10 +27,10 @@ Mask = npt.NDArray[np.uint8]
 
 
 class Pictures(Protocol):
-    """Source of an engine's pixels; the implementation decodes and caches."""
+    """Source of an engine's pixels; the implementation decodes and caches, so that engines need no cache of pixels."""
 
     def load(self, ref: ImageRef) -> Picture:
-        """Return the picture's pixels; the caller must not modify them."""
+        """Return the picture's pixels; the caller must not modify them. Called at least once a sample."""
         ...
 
 

@@ -140,7 +140,7 @@ class BufferingServer(TcpWSGIServer):  # type: ignore[misc]
 
     channel_class = _Channel
 
-    def __init__(self, application: Any, listening: Any, max_body: int, pools: ViewPools | None = None) -> None:
+    def __init__(self, application: Any, listening: Any, max_body: int) -> None:
         adjustments = Adjustments(
             ident=None,  # no Server header
             max_request_header_size=LONGEST_HEAD,
@@ -162,7 +162,7 @@ class BufferingServer(TcpWSGIServer):  # type: ignore[misc]
             map=self._sockets,
             _start=False,
             _sock=listening,
-            dispatcher=pools or ViewPools(),
+            dispatcher=ViewPools(),
             adj=adjustments,
             sockinfo=(listening.family, listening.type, listening.proto, listening.getsockname()),
             bind_socket=False,

@@ -8,7 +8,6 @@ waiting requests. A request over the limit is answered with 503.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,17 +55,16 @@ class Busy(Error):  # type: ignore[misc]
 class ViewPools:
     """Dispatches each request to the pool of its view; each pool is a waitress dispatcher."""
 
-    def __init__(self, pools: Mapping[str, Pool] = POOLS) -> None:
-        self._pools = pools
-        self._dispatchers = {name: ThreadedTaskDispatcher() for name in pools}
-        for name, pool in pools.items():
+    def __init__(self) -> None:
+        self._dispatchers = {name: ThreadedTaskDispatcher() for name in POOLS}
+        for name, pool in POOLS.items():
             self._dispatchers[name].set_thread_count(pool.threads)
 
     def add_task(self, channel: Any) -> None:
         """Queue the channel's first request; called once for every request."""
         request = channel.requests[0]
         name = AT_ONCE if request.error else pool_of(request.path)
-        if len(self._dispatchers[name].queue) >= self._pools[name].waiting:
+        if len(self._dispatchers[name].queue) >= POOLS[name].waiting:
             request.error = Busy("")
             name = AT_ONCE
         self._dispatchers[name].add_task(channel)

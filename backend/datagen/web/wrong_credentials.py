@@ -13,11 +13,11 @@ import math
 import secrets
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import structlog
+from cachetools import FIFOCache, TTLCache
 
 log = structlog.get_logger()
 
@@ -42,7 +42,7 @@ class _Count:
     began: float
     number: int = 0
     guesses: int = 0
-    seen: OrderedDict[bytes, None] = field(default_factory=OrderedDict)
+    seen: FIFOCache[bytes, None] = field(default_factory=lambda: FIFOCache(MAX_DIGESTS))
 
 
 class WrongCredentials:
@@ -50,7 +50,7 @@ class WrongCredentials:
 
     def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._most, self._clock = most, clock
-        self._counts: OrderedDict[str, _Count] = OrderedDict()
+        self._counts: TTLCache[str, _Count] = TTLCache(MAX_ADDRESSES, WINDOW_SECONDS, clock)
         self._key = secrets.token_bytes(16)
         self._guard = threading.Lock()
 
@@ -60,14 +60,12 @@ class WrongCredentials:
         network = _network(address)
         now = self._clock()
         with self._guard:
-            count = self._count(network, now)
+            count = self._counts.setdefault(network, _Count(now))
             count.number += 1
             guess = digest not in count.seen
             if guess:
                 count.guesses += 1
                 count.seen[digest] = None
-                if len(count.seen) > MAX_DIGESTS:
-                    count.seen.popitem(last=False)
             number, guesses, ends = count.number, count.guesses, count.began + WINDOW_SECONDS
         if number <= self._most:
             return None
@@ -75,15 +73,6 @@ class WrongCredentials:
             log.warning("credentials.wrong", address=network, number=number, within_seconds=WINDOW_SECONDS)
         over = max(0, guesses - self._most) if guess else 0
         return Penalty(max(1, math.ceil(ends - now)), min(LONGEST_DELAY_SECONDS, STEP_SECONDS * over))
-
-    def _count(self, network: str, now: float) -> _Count:
-        count = self._counts.get(network)
-        if count is None or now >= count.began + WINDOW_SECONDS:
-            count = self._counts[network] = _Count(now)
-        self._counts.move_to_end(network)
-        if len(self._counts) > MAX_ADDRESSES:
-            self._counts.popitem(last=False)
-        return count
 
 
 def _network(address: str) -> str:

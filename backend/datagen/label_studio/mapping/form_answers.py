@@ -14,8 +14,8 @@ from datagen.domain.lifecycle import StudyEvent
 from datagen.domain.verdict import Opinion, Reason, Verdict
 from datagen.errors import InputProblem
 
-#: The two answers in the Backgrounds project.
-USE, EXCLUDE = "use", "exclude"
+#: Control of the Backgrounds project, and its choice that excludes a background.
+_USE, _EXCLUDE = "use", "exclude"
 
 _OPINIONS = {str(opinion): opinion for opinion in Opinion}
 _REASONS = {str(reason): reason for reason in Reason}
@@ -24,7 +24,7 @@ _ACTIONS = {str(action): action for action in ACTIONS}
 
 def background_use(result: Sequence[Any] | None) -> bool:
     """Whether a background is used: true unless *exclude* was chosen."""
-    return EXCLUDE not in _choices(result, "use")
+    return _EXCLUDE not in _choices(result, _USE)
 
 
 #: Control and choice that mark a review task as closed, so that it is no longer reviewed.

@@ -19,7 +19,7 @@ MODEL_VERSION = "datagen"
 _DIGITS = 6
 
 
-def prediction(sample: Sample, project_kind: ProjectKind, score: float | None = None) -> dict[str, Any]:
+def prediction(sample: Sample, project_kind: ProjectKind) -> dict[str, Any]:
     """The labels of a sample for a project kind: the outlines of its masks, and in Dataset also their boxes.
 
     The ids of the regions are derived from the indices of the instance and the outline, so they are deterministic.
@@ -33,7 +33,7 @@ def prediction(sample: Sample, project_kind: ProjectKind, score: float | None = 
             polygon_region(f"i{i}o{j}", "label", instance.label, outline, width, height)
             for j, outline in enumerate(instance.outlines)
         )
-    return _posted(regions, score)
+    return regions_prediction(regions)
 
 
 def polygon_region(id_: str, control: str, label: str, polygon: Polygon, width: int, height: int) -> dict[str, Any]:
@@ -56,28 +56,15 @@ def box_region(id_: str, control: str, label: str, box: Box, width: int, height:
     return _region(id_, control, "rectanglelabels", value, width, height)
 
 
-def regions_prediction(regions: Sequence[dict[str, Any]], score: float | None = None) -> dict[str, Any]:
+def regions_prediction(regions: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """A prediction with these regions, for example proposed outlines or areas."""
-    return _posted(list(regions), score)
+    return {"model_version": MODEL_VERSION, "result": list(regions)}
 
 
-def form_prediction(*, count: int | None = None, name: str = "") -> dict[str, Any]:
-    """A prediction with the initial values of the form in the Decisions project."""
-    result: list[dict[str, Any]] = []
-    if count is not None:
-        result.append(_answer("count", "number", {"number": count}))
-    if name:
-        result.append(_answer("name", "textarea", {"text": [name]}))
-    return _posted(result, None)
-
-
-def _posted(result: list[dict[str, Any]], score: float | None) -> dict[str, Any]:
-    body: dict[str, Any] = {"model_version": MODEL_VERSION, "result": result}
-    return body if score is None else body | {"score": score}
-
-
-def _answer(control: str, kind: str, value: dict[str, Any]) -> dict[str, Any]:
-    return {"id": control, "from_name": control, "to_name": "summary", "type": kind, "value": value}
+def form_prediction(count: int) -> dict[str, Any]:
+    """A prediction with the initial value of the form in the Decisions project: the number of images."""
+    number = {"id": "count", "from_name": "count", "to_name": "summary", "type": "number", "value": {"number": count}}
+    return {"model_version": MODEL_VERSION, "result": [number]}
 
 
 def _region(id_: str, control: str, kind: str, value: dict[str, Any], width: int, height: int) -> dict[str, Any]:

@@ -32,8 +32,6 @@ class RawInput:
     name: str
     #: the newest annotation's result; None without an annotation
     result: Result | None
-    #: the annotation's author
-    completed_by: str = ""
     updated_at: str = ""
     #: the newest annotation's id; None without an annotation
     annotation_id: int | None = None
@@ -53,7 +51,6 @@ def read_tasks(tasks: Iterable[Task]) -> Iterator[RawInput]:
             image_url=image_of(task)[:LONGEST_ADDRESS],
             name=name_of(task),
             result=newest.result if newest else None,
-            completed_by=newest.completed_by if newest else "",
             updated_at=newest.updated_at if newest else "",
             annotation_id=newest.id if newest else None,
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -173,9 +172,9 @@ def description(project_kind: ProjectKind) -> str:
     return f"Step {order.index(project_kind) + 1} of {len(order)}. {TEMPLATES[project_kind].task}"
 
 
-def longest_name(kinds: Sequence[ProjectKind] = tuple(ProjectKind)) -> int:
+def longest_name() -> int:
     """Maximum length of a study's name."""
-    return LONGEST_TITLE - max(len(title("", project_kind)) for project_kind in kinds)
+    return LONGEST_TITLE - max(len(title("", project_kind)) for project_kind in ProjectKind)
 
 
 _INPUT_TABS = (

@@ -1,16 +1,16 @@
-"""Cache of backgrounds for rendering: decoded pictures within a memory limit, and the areas predicted on them.
+"""The backgrounds of a spec, and a cache of the areas predicted on them.
 
-A spec can have thousands of backgrounds; each is loaded when a sample first needs it.
+A spec can have thousands of backgrounds; each is loaded when a sample needs it. ``Pictures`` caches the decoded pixels.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from cachetools import LRUCache
 
 from datagen.domain.inputs import ImageRef
 from datagen.synthesis.composite.placement.area_model import AreaModel
@@ -18,8 +18,6 @@ from datagen.synthesis.composite.placement.hard_negatives import Look, near_look
 from datagen.synthesis.engine import Picture, Pictures
 from datagen.synthesis.intensity import Bools
 
-#: Bytes of decoded backgrounds kept in memory; at least one is kept.
-KEPT_BYTES = 192 * 2**20
 #: Number of reduced areas kept; each has up to 65 kB and is expensive to compute.
 KEPT_AREAS = 2000
 
@@ -50,9 +48,7 @@ class Backgrounds:
         self._pictures = pictures
         self._models, self._looks = dict(models), dict(looks)
         self._strictness = strictness
-        self._kept: OrderedDict[int, Picture] = OrderedDict()
-        self._bytes = 0
-        self._areas: OrderedDict[tuple[int, str], Area] = OrderedDict()
+        self._areas: LRUCache[tuple[int, str], Area] = LRUCache(KEPT_AREAS)
 
     def __len__(self) -> int:
         return len(self._refs)
@@ -63,26 +59,17 @@ class Backgrounds:
 
     def picture(self, number: int) -> Picture:
         """Return the background's pixels; the caller must not modify them."""
-        if number in self._kept:
-            self._kept.move_to_end(number)
-            return self._kept[number]
-        picture = self._pictures.load(self._refs[number])
-        self._kept[number] = picture
-        self._bytes += picture.nbytes
-        while self._bytes > KEPT_BYTES and len(self._kept) > 1:
-            _, dropped = self._kept.popitem(last=False)
-            self._bytes -= dropped.nbytes
-        return picture
+        return self._pictures.load(self._refs[number])
 
     def area(self, number: int, label: str) -> Area:
         """Return the area where the label may appear on the background; the caller must not modify it."""
-        key = (number, label)
-        if key not in self._areas:
-            model, look, picture = self._models[label], self._looks.get(label), self.picture(number)
-            inside = model.allowed(model.likelihood(picture), self._strictness)
-            near = None if look is None else near_lookalikes(look, picture)
-            self._areas[key] = Area(inside=inside, places=places(inside, near))
-            if len(self._areas) > KEPT_AREAS:
-                self._areas.popitem(last=False)
-        self._areas.move_to_end(key)
-        return self._areas[key]
+        area = self._areas.get((number, label))
+        if area is None:
+            area = self._areas[number, label] = self._predict(number, label)
+        return area
+
+    def _predict(self, number: int, label: str) -> Area:
+        model, look, picture = self._models[label], self._looks.get(label), self.picture(number)
+        inside = model.allowed(model.likelihood(picture), self._strictness)
+        near = None if look is None else near_lookalikes(look, picture)
+        return Area(inside=inside, places=places(inside, near))

@@ -24,8 +24,7 @@ from datagen.synthesis.composite.appearance.appearance_model import fit_appearan
 from datagen.synthesis.composite.appearance.pose import learn_pose
 from datagen.synthesis.composite.backgrounds import Backgrounds
 from datagen.synthesis.composite.compositor import Composer
-from datagen.synthesis.composite.extraction.exemplars import Candidate, Exemplar, candidates, choose
-from datagen.synthesis.composite.extraction.reference_alignment import Templates
+from datagen.synthesis.composite.extraction.exemplars import Exemplar, choose, usable_candidates
 from datagen.synthesis.composite.parameters import NAMES, CompositeParameters
 from datagen.synthesis.composite.placement.area_model import ANYWHERE, AreaModel, drawn_area, fit_area
 from datagen.synthesis.composite.placement.hard_negatives import learn_look
@@ -187,27 +186,13 @@ class _ReportLines:
 def _exemplars(
     spec: Spec, pictures: Pictures, parameters: CompositeParameters, progress: Progress, lines: _ReportLines
 ) -> list[Exemplar]:
-    all_candidates: list[Candidate] = []
-    templates = Templates(spec.backgrounds, pictures)
-    for number, concept in enumerate(spec.concepts):
-        progress(0.6 * number / len(spec.concepts), f"cutting out {concept.image.name}")
-        of_concept, warnings = candidates(concept, pictures.load(concept.image), templates)
-        lines.warnings += warnings
-        for candidate in of_concept:
-            if candidate.label in spec.labels:
-                all_candidates.append(candidate)
-            else:
-                lines.warnings.append(
-                    f"concept {candidate.name}: its label {candidate.label!r} is not one of the study's "
-                    f"({', '.join(spec.labels)}); the box was left out. Relabel it, or add the label."
-                )
-    of_same_part = sum(candidate.clean.method == "template" for candidate in all_candidates)
-    if of_same_part:
-        lines.findings.append(findings.of_same_part(of_same_part, len(all_candidates)))
-    exemplars, warnings = choose(all_candidates, parameters.matte_choices)
+    usable, warnings = usable_candidates(spec, pictures, lambda share, step: progress(0.6 * share, step))
     lines.warnings += warnings
-    if not exemplars:
-        raise EngineError("no concept image has a usable box; draw at least one box round the thing, with its label.")
+    of_same_part = sum(candidate.clean.method == "template" for candidate in usable)
+    if of_same_part:
+        lines.findings.append(findings.of_same_part(of_same_part, len(usable)))
+    exemplars, warnings = choose(usable, parameters.matte_choices)
+    lines.warnings += warnings
     for label in spec.labels:
         of_label = [e for e in exemplars if e.label == label]
         if not of_label:

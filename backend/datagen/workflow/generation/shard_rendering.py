@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import structlog
+from cachetools import LRUCache
 from sqlalchemy import select
 
 from datagen.domain.inputs import ImageRef
@@ -39,6 +39,8 @@ log = structlog.get_logger()
 MAX_ATTEMPTS = 5
 #: Longest finding or warning that rows contain, characters.
 _LONGEST_LINE = 1000
+#: Fitted engines that a process keeps.
+MOST_FITTED = 4
 _WORKERS_DIED = (
     "rendering samples {first} to {last} killed its worker {times} times; see the end of the workers' log, and give "
     "them more memory, or use smaller images"
@@ -48,10 +50,9 @@ _WORKERS_DIED = (
 class FittedEngineCache:
     """Cache of the most recently used fitted engines of a process, so that shards of one spec share a fit."""
 
-    def __init__(self, services: Services, keep: int = 4) -> None:
+    def __init__(self, services: Services) -> None:
         self.pictures = StoredPictures(services.images, services.decoder)
-        self._keep = keep
-        self._fitted: OrderedDict[str, FittedEngine] = OrderedDict()
+        self._fitted: LRUCache[str, FittedEngine] = LRUCache(MOST_FITTED)
 
     def fitted(self, spec: Spec, progress: Progress) -> FittedEngine:
         """Return the spec's engine, fitted. A fit calls ``progress``, which may raise to stop it.
@@ -59,12 +60,10 @@ class FittedEngineCache:
         Raises:
             EngineError: the engine cannot be fitted.
         """
-        if spec.digest not in self._fitted:
-            self._fitted[spec.digest] = load_engine(spec.engine).fit(spec, self.pictures, progress)
-            while len(self._fitted) > self._keep:
-                self._fitted.popitem(last=False)
-        self._fitted.move_to_end(spec.digest)
-        return self._fitted[spec.digest]
+        fitted = self._fitted.get(spec.digest)
+        if fitted is None:
+            fitted = self._fitted[spec.digest] = load_engine(spec.engine).fit(spec, self.pictures, progress)
+        return fitted
 
 
 def render_shard(services: Services, fitted_engines: FittedEngineCache, shard_id: int) -> None:

@@ -162,7 +162,7 @@ def _publish_decision(services: Services, decision_id: int) -> None:
         data = decision_page.decision_data(session, services, decision)
         sheet = decision_sheet.sheet_to_store(decision)
         key = decision_points.key_of(decision)
-    draft = TaskDraft(key=key, data=data, predictions=[form_prediction(count=decision_page.SUGGESTED_COUNT)])
+    draft = TaskDraft(key=key, data=data, predictions=[form_prediction(decision_page.SUGGESTED_COUNT)])
     task_id = _ensure_tasks(services, project_id, key, [draft])[key]
     if decision.task_id is not None:
         task_publisher.ensure_task_data(services.label_studio, project_id, task_id, key, draft)

@@ -13,7 +13,6 @@ from sqlalchemy import delete, select
 from datagen.domain.foreign_text import plain
 from datagen.domain.inputs import ProjectKind
 from datagen.domain.lifecycle import StudyState
-from datagen.domain.wording import counted
 from datagen.errors import InputProblem, Refused
 from datagen.label_studio.projects.provisioning import Provisioned, provision
 from datagen.store.fingerprints import fingerprint
@@ -25,10 +24,6 @@ from datagen.workflow.decisions import spec_versions
 from datagen.workflow.reviews import review_tasks, verdict_sync
 from datagen.workflow.services import LOCK, JobKind, Services
 from datagen.workflow.study_options import StudyOptions
-
-#: Longest study name: the titles of its six projects must fit Label Studio's 50 characters.
-LONGEST_NAME = 36
-
 
 #: Engine of a study that is opened without a choice of engine.
 DEFAULT_ENGINE = "composite"
@@ -80,8 +75,6 @@ def open_study(
         Refused: the study exists with other labels.
     """
     name, labels = plain(name).strip(), _checked_labels(labels)
-    if not name or len(name) > LONGEST_NAME:
-        raise InputProblem(f"the study's name has {counted(len(name), 'character')}; it needs 1 to {LONGEST_NAME}")
     with services.database.read() as session:
         known = session.scalar(select(StudyRow).where(StudyRow.name == name))
     if known is not None:

@@ -52,10 +52,9 @@ def errors(kind: ProjectKind, posted: dict[str, Any]) -> list[str]:
 
 @pytest.mark.parametrize("kind", [ProjectKind.PREVIEWS, ProjectKind.DATASET])
 def test_prediction_of_a_sample_fits_the_config_of_its_project(kind: ProjectKind) -> None:
-    posted = prediction(SAMPLE, kind, score=0.5)
+    posted = prediction(SAMPLE, kind)
     assert errors(kind, posted) == []
     assert posted["model_version"] == MODEL_VERSION
-    assert posted["score"] == 0.5
 
 
 def test_a_preview_shows_outlines_and_the_dataset_boxes_too() -> None:
@@ -78,9 +77,9 @@ def test_every_region_says_the_size_of_its_image() -> None:
 
 
 def test_form_begins_with_the_suggested_action() -> None:
-    posted = form_prediction(count=500, name="night shift")
+    posted = form_prediction(500)
     assert errors(ProjectKind.DECISIONS, posted) == []
-    assert [one["from_name"] for one in posted["result"]] == ["count", "name"]
+    assert [(one["from_name"], one["value"]) for one in posted["result"]] == [("count", {"number": 500})]
 
 
 def test_a_proposed_outline_is_read_back_as_the_one_proposed() -> None:

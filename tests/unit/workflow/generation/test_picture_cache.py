@@ -68,3 +68,14 @@ def test_the_most_recently_used_stay_decoded_and_read_only(images: BlobStore, ha
     for ref in refs[1:]:
         pictures.load(ref)
     assert pictures.load(refs[0]) is not first
+
+
+def test_a_picture_larger_than_the_cache_stays_decoded_until_the_next(
+    images: BlobStore, hanging: DecoderSandbox
+) -> None:
+    large, small = (put(images, np.full((side, side, 3), 9, np.uint8)) for side in (20, 10))
+    pictures = StoredPictures(images, hanging, cache_bytes=600)
+    first = pictures.load(large)
+    assert pictures.load(large) is first
+    pictures.load(small)
+    assert pictures.load(large) is not first

@@ -9,10 +9,12 @@ import numpy as np
 
 from datagen.domain.geometry import Box
 from datagen.domain.inputs import ConceptImage
+from datagen.domain.spec import Spec
+from datagen.errors import EngineError
 from datagen.synthesis.composite.extraction.background_inpainting import Clean, Frame, around, clean_fill, inside
 from datagen.synthesis.composite.extraction.matting import Matte, agreed, drawn_matte, mattes, to_the_box, unmixed
 from datagen.synthesis.composite.extraction.reference_alignment import Templates
-from datagen.synthesis.engine import Picture
+from datagen.synthesis.engine import Picture, Pictures, Progress
 from datagen.synthesis.intensity import Bools, Floats, is_two_level, to_tones
 
 #: Margin kept round a box: at least this many pixels, and this share of its longer side.
@@ -147,6 +149,34 @@ def candidates(
                 ranked=(drawn,) if drawn else mattes(tones, clean, hole),
             )
         )
+    return tuple(usable), tuple(warnings)
+
+
+def usable_candidates(
+    spec: Spec, pictures: Pictures, progress: Progress
+) -> tuple[tuple[Candidate, ...], tuple[str, ...]]:
+    """Return the usable boxes of all photos, and a sentence for every box that is left out or needed a fallback.
+
+    Raises:
+        EngineError: no concept photo has a usable box.
+    """
+    usable: list[Candidate] = []
+    warnings: list[str] = []
+    templates = Templates(spec.backgrounds, pictures)
+    for number, concept in enumerate(spec.concepts):
+        progress(number / len(spec.concepts), f"cutting out {concept.image.name}")
+        of_concept, of_concept_warnings = candidates(concept, pictures.load(concept.image), templates)
+        warnings += of_concept_warnings
+        for candidate in of_concept:
+            if candidate.label in spec.labels:
+                usable.append(candidate)
+            else:
+                warnings.append(
+                    f"concept {candidate.name}: its label {candidate.label!r} is not one of the study's "
+                    f"({', '.join(spec.labels)}); the box was left out. Relabel it, or add the label."
+                )
+    if not usable:
+        raise EngineError("no concept image has a usable box; draw at least one box round the thing, with its label.")
     return tuple(usable), tuple(warnings)
 
 

@@ -16,9 +16,7 @@ import numpy as np
 
 from datagen.domain.inputs import ImageRef
 from datagen.domain.spec import Spec
-from datagen.errors import EngineError
-from datagen.synthesis.composite.extraction.exemplars import Candidate, Exemplar, candidates, choose
-from datagen.synthesis.composite.extraction.reference_alignment import Templates
+from datagen.synthesis.composite.extraction.exemplars import Exemplar, choose, exemplar_key, usable_candidates
 from datagen.synthesis.composite.parameters import CompositeParameters
 from datagen.synthesis.diffusion.models.crops import enlarged, enlarged_mask, square
 from datagen.synthesis.diffusion.parameters import DiffusionParameters
@@ -59,18 +57,13 @@ def examples_of(spec: Spec, pictures: Pictures, where: CompositeParameters) -> t
     Raises:
         EngineError: no concept image has a usable box.
     """
-    usable: list[Candidate] = []
-    photos: dict[str, ImageRef] = {}
-    templates = Templates(spec.backgrounds, pictures)
-    for concept in spec.concepts:
-        extracted, _ = candidates(concept, pictures.load(concept.image), templates)
-        for candidate in extracted:
-            if candidate.label in spec.labels:
-                usable.append(candidate)
-                photos[candidate.key] = concept.image
+    usable, _ = usable_candidates(spec, pictures, lambda _share, _step: None)
     exemplars, _ = choose(usable, where.matte_choices)
-    if not exemplars:
-        raise EngineError("no concept image has a usable box; draw at least one box round the thing, with its label.")
+    photos = {
+        exemplar_key(concept, number): concept.image
+        for concept in spec.concepts
+        for number in range(len(concept.regions))
+    }
     things: dict[tuple[str, str], Bools] = {}
     for exemplar in exemplars:
         photo = photos[exemplar.key]

@@ -200,18 +200,6 @@ def add_lora(pipeline: Pipeline, lora: Path) -> None:
     pipeline.unload_lora_weights()
 
 
-def save_whole(pipeline: Pipeline, folder: Path) -> None:
-    """Save a pipeline with its LoRA fused in, for use in other programs.
-
-    With a LoRA loaded, ``pipeline.save_pretrained`` writes ``base_layer`` keys. ``from_pretrained`` ignores them with a
-    warning, and initializes those layers at random.
-    """
-    if pipeline.get_active_adapters():
-        pipeline.fuse_lora()
-        pipeline.unload_lora_weights()
-    pipeline.save_pretrained(str(folder), safe_serialization=True)
-
-
 def _require_all_weights(pipeline: Pipeline, folder: Path, variant: str) -> None:
     """Check that the files contain all numbers of the models.
 

@@ -96,8 +96,8 @@ def folded(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
 
 
-def examples(items: Iterable[str], most: int = 3) -> str:
-    """Return the first few items of a list, and the number of the others, as text."""
+def examples(items: Iterable[str]) -> str:
+    """Return the first three items of a list, and the number of the others, as text."""
     listed = list(items)
-    more = f" and {len(listed) - most:,} more" if len(listed) > most else ""
-    return ", ".join(listed[:most]) + more
+    more = f" and {len(listed) - 3:,} more" if len(listed) > 3 else ""
+    return ", ".join(listed[:3]) + more

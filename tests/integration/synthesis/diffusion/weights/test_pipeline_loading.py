@@ -71,13 +71,6 @@ def test_saving_with_a_lora_loaded_is_a_trap_and_is_seen_by_the_checks(taught, t
     assert any("was saved with a LoRA loaded" in said for said in examine(tmp_path / "trap").problems)
 
 
-def test_a_whole_pipeline_saved_by_us_paints_what_was_taught(taught, tmp_path):
-    with_it = paint(taught)
-    pipeline_loading.save_whole(taught, tmp_path / "whole")
-    assert examine(tmp_path / "whole").problems == ()
-    assert np.abs(paint(load(tmp_path / "whole")) - with_it).max() < 1e-4
-
-
 def test_a_lora_of_another_model_is_refused_by_name(tiny, tmp_path, safetensors_file):
     path = safetensors_file(tmp_path / "other.safetensors", {"unet.nothing.lora_A.weight": ("F32", [4, 32])})
     with pytest.raises(EngineError, match=r"other.safetensors does not fit the weights"):
