@@ -18,7 +18,6 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +97,7 @@ def measure(arch: str, device_name: str) -> dict[str, Any]:
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()  # the batches that were tried and not chosen took more
         rate = _our_rate(pipeline, own, tuned.batch, device)
-        slow = _our_rate(pipeline, replace(own, steps=50), tuned.batch, device)
+        slow = _our_rate(pipeline, own.model_copy(update={"steps": 50}), tuned.batch, device)
         painting_peak = _peak(device)
         share = _share_of_peak(pipeline, tuned.batch, side, device, dtype)
         del pipeline

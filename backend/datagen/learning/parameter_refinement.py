@@ -11,8 +11,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
 
 from datagen.domain.spec import Json
 from datagen.domain.verdict import Opinion, Reason, Verdict
@@ -20,6 +19,7 @@ from datagen.domain.wording import by_number, counted
 from datagen.learning.parameter_words import in_words
 from datagen.synthesis.composite.parameters import NAMES, RANGES, CompositeParameters
 from datagen.synthesis.engine import Engine
+from datagen.synthesis.parameter_models import groups_of
 
 #: Largest factor by which one round changes sizes and contrasts, reached when every verdict asks for it.
 _LARGEST_FACTOR = 1.5
@@ -106,7 +106,8 @@ def refine_for(engine: Engine, parameters: Mapping[str, Json], judged: Sequence[
         parameters: parameters of the judged spec.
         judged: reviewed samples of its round; may be empty.
     """
-    shared = {name for name, key in (engine.parameter_keys or {}).items() if not key and name in NAMES}
+    model = engine.parameters_model
+    shared = set() if model is None else {name for name in NAMES if groups_of(model).get(name) == ""}
     if not shared:
         note = (
             f"The engine “{engine.name}” has no setting that verdicts change: the next round shows new samples with "
@@ -134,7 +135,7 @@ def refine(
         EngineError: ``parameters`` are not the composite engine's.
     """
     before = CompositeParameters.from_json(parameters)
-    after = replace(before, variety=(before.variety + 1) % int(RANGES["variety"][1]))
+    after = before.model_copy(update={"variety": (before.variety + 1) % int(RANGES["variety"][1])})
     bad = [sample for sample in judged if sample.verdict.opinion is Opinion.BAD]
     if not judged:
         return Refinement(
@@ -290,8 +291,7 @@ def _adjusted(
             f"Nothing more can be done although {because}: {label} stays at {old:.2f}, its limit. Other concept photos "
             "or canvases may help."
         ]
-    changes: dict[str, Any] = {name: new}
-    return replace(p, **changes), [f"{change} ({label} {old:.2f} → {new:.2f}), because {because}."]
+    return p.model_copy(update={name: new}), [f"{change} ({label} {old:.2f} → {new:.2f}), because {because}."]
 
 
 def _next_mattes(p: CompositeParameters, judged: Sequence[ReviewedSample]) -> tuple[CompositeParameters, list[str]]:
@@ -325,7 +325,7 @@ def _next_mattes(p: CompositeParameters, judged: Sequence[ReviewedSample]) -> tu
     if not moved:
         return p, notes
     choices = {**p.matte_choices, **{key: p.matte_choices.get(key, 0) + 1 for key in moved}}
-    return replace(p, matte_choices=choices), notes
+    return p.model_copy(update={"matte_choices": choices}), notes
 
 
 @dataclass(slots=True)
@@ -389,7 +389,7 @@ def _reweigh(p: CompositeParameters, judged: Sequence[ReviewedSample]) -> tuple[
                 f"{word} {uses.names[key]} is used {'less' if new < old else 'more'} often (weight {old:.2f} → "
                 f"{new:.2f}), because {uses.evidence(key)}."
             )
-        p = replace(p, concept_weights=weights) if step == "concept" else replace(p, blend_weights=weights)
+        p = p.model_copy(update={f"{step}_weights": weights})
     return p, notes or _against_none(judged)
 
 

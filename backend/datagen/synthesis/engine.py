@@ -19,6 +19,7 @@ from datagen.domain.inputs import ImageRef
 from datagen.domain.sample import Instance, Provenance
 from datagen.domain.spec import Json, Spec
 from datagen.errors import EngineError
+from datagen.synthesis.parameter_models import EngineParameters
 
 #: A picture: [h, w] grey or [h, w, 3] RGB, uint8 or uint16.
 Picture = npt.NDArray[Any]
@@ -91,16 +92,21 @@ class Engine(ABC):
     version: ClassVar[str]
     #: the kind of worker that renders this engine's shards
     device: ClassVar[Literal["cpu", "gpu"]] = "cpu"
-    #: parameter -> the key of the spec's parameters that contains it, "" for the top level; None: the engine accepts
-    #: every parameter, under the engine's name
-    parameter_keys: ClassVar[Mapping[str, str] | None] = None
+    #: the engine's parameters, structured as in its specs; None: the engine accepts every parameter, under its name
+    parameters_model: ClassVar[type[EngineParameters] | None] = None
 
-    def check(self, parameters: Mapping[str, Json]) -> tuple[str, ...]:  # noqa: ARG002 - for those that override it
+    def check(self, parameters: Mapping[str, Json]) -> tuple[str, ...]:
         """Return what prevents rendering with these parameters on this machine, as sentences; empty if nothing does.
 
         Called before work is queued, so it must be cheap. The sentences do not name where parameters are set: see
-        ``parameter_routing.remedy``.
+        ``parameter_routing.remedy``. By default the parameters alone are checked, by the engine's model.
         """
+        if self.parameters_model is None:
+            return ()
+        try:
+            self.parameters_model.from_json(parameters)
+        except EngineError as wrong:
+            return (sentence(str(wrong)),)
         return ()
 
     def ignores(self, parameters: Mapping[str, Json]) -> frozenset[str]:  # noqa: ARG002

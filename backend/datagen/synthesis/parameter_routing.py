@@ -1,6 +1,6 @@
 """Selection of an engine's parameters from the setting that holds the parameters of all engines.
 
-``Engine.parameter_keys`` defines which parameters an engine accepts. ``Engine.check`` validates their values.
+``Engine.parameters_model`` defines which parameters an engine accepts. ``Engine.check`` validates their values.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from datagen.domain.spec import Json
 from datagen.errors import EngineError
 from datagen.synthesis.engine import engine_names, load_engine, needs_gpu
+from datagen.synthesis.parameter_models import groups_of
 
 #: The setting that holds the parameters.
 SETTING = "DATAGEN_ENGINE_PARAMETERS"
@@ -23,17 +24,17 @@ def select_parameters(engine: str, given: Mapping[str, Json]) -> dict[str, Json]
     Raises:
         EngineError: there is no such engine, or no engine accepts one of the names.
     """
-    keys = _parameter_keys(engine)
-    if keys is None:
+    groups = _groups(engine)
+    if groups is None:
         return {engine: dict(given)} if given else {}
     if unknown := [name for name in given if not any(_accepts(other, name) for other in engine_names())]:
         raise EngineError(
             f"{SETTING} names {unknown[0]!r}, which is no engine's parameter; those of {engine} are: "
-            f"{', '.join(sorted(keys))}. Correct it, and {RESTART}."
+            f"{', '.join(sorted(groups))}. Correct it, and {RESTART}."
         )
-    selected: dict[str, Json] = {name: given[name] for name, key in keys.items() if not key and name in given}
-    for key in dict.fromkeys(filter(None, keys.values())):
-        under = {name: given[name] for name, parent in keys.items() if parent == key and name in given}
+    selected: dict[str, Json] = {name: given[name] for name, key in groups.items() if not key and name in given}
+    for key in dict.fromkeys(filter(None, groups.values())):
+        under = {name: given[name] for name, parent in groups.items() if parent == key and name in given}
         selected |= {key: under} if under else {}
     return selected
 
@@ -44,17 +45,17 @@ def keep_known_parameters(engine: str, parameters: Mapping[str, Json]) -> dict[s
     Raises:
         EngineError: there is no such engine.
     """
-    keys = _parameter_keys(engine)
-    if keys is None:
+    groups = _groups(engine)
+    if groups is None:
         return dict(parameters)
-    tops = {key or name for name, key in keys.items()}
+    tops = {key or name for name, key in groups.items()}
     return {name: value for name, value in parameters.items() if name in tops}
 
 
 def remedy(engine: str) -> tuple[str, ...]:
     """Return the closing sentences of a report of parameter problems: where parameters are set, and an alternative."""
-    keys = sorted({key for key in (_parameter_keys(engine) or {}).values() if key})
-    subject = f"What is named “{keys[0]}.…” is" if keys else "An engine's parameters are"
+    groups = sorted({key for key in (_groups(engine) or {}).values() if key})
+    subject = f"What is named “{groups[0]}.…” is" if groups else "An engine's parameters are"
     advice = f"{subject} set in {SETTING}; {RESTART}."
     others = [name for name in engine_names() if name != engine and not needs_gpu(name)]
     if not others or not needs_gpu(engine):
@@ -65,11 +66,12 @@ def remedy(engine: str) -> tuple[str, ...]:
     )
 
 
-def _parameter_keys(engine: str) -> Mapping[str, str] | None:
-    """Return the engine's ``parameter_keys``; None for an engine that accepts every parameter, under its name."""
-    return load_engine(engine).parameter_keys
+def _groups(engine: str) -> Mapping[str, str] | None:
+    """Return the group of every parameter of an engine; None if it accepts every parameter, under its name."""
+    model = load_engine(engine).parameters_model
+    return None if model is None else groups_of(model)
 
 
 def _accepts(engine: str, name: str) -> bool:
-    keys = _parameter_keys(engine)
-    return keys is None or name in keys
+    groups = _groups(engine)
+    return groups is None or name in groups

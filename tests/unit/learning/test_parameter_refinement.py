@@ -12,6 +12,7 @@ from datagen.learning.parameter_refinement import ReviewedSample, refine, refine
 from datagen.learning.parameter_words import in_words, listed
 from datagen.synthesis.composite.parameters import NAMES, RANGES, CompositeParameters
 from datagen.synthesis.engine import Engine
+from datagen.synthesis.parameter_models import EngineParameters
 
 
 def judged(opinion, *reasons, concept="aaaa:0", blend="soft"):
@@ -214,11 +215,23 @@ def test_note_says_what_the_next_round_does(reason, effect):
     assert any(note.startswith(effect) for note in refine({}, [judged("bad", reason)]).notes)
 
 
+class Hue(EngineParameters):
+    """Top-level parameters of another package."""
+
+    engine: ClassVar = "own"
+    hue: float = 0.0
+
+
+class HueAndSize(Hue):
+    """The same, and one of the composite engine's."""
+
+    size_factor: float = 1.0
+
+
 class Own(Engine):
     """An engine of another package with top-level parameters of its own."""
 
-    name, version = "own", "1"
-    parameter_keys: ClassVar = {"hue": ""}
+    name, version, parameters_model = "own", "1", Hue
 
     def fit(self, spec, pictures, progress):
         raise EngineError("it renders nothing")
@@ -227,7 +240,7 @@ class Own(Engine):
 class Sharing(Own):
     """One that takes a parameter of the composite engine beside its own."""
 
-    parameter_keys: ClassVar = {"hue": "", "size_factor": ""}
+    parameters_model = HueAndSize
 
 
 def test_an_engine_that_shares_no_parameter_keeps_its_own_and_says_so():

@@ -59,7 +59,7 @@ def install(monkeypatch):
 def test_an_engine_need_only_fit(install):
     install(own=Own)
     engine = load_engine("own")
-    assert (engine.device, engine.parameter_keys) == ("cpu", None)
+    assert (engine.device, engine.parameters_model) == ("cpu", None)
     assert (engine.check({}), engine.ignores({}), engine.gpus()) == ((), frozenset(), ())
 
 

@@ -67,7 +67,7 @@ def test_an_engine_that_does_not_say_what_it_takes_is_given_all_under_its_name(w
 
 def test_a_wrong_value_for_composite_is_found_before_anything_is_rendered():
     assert check_engine("composite", {"contrast": 0.8}) == ()
-    assert check_engine("composite", {"contrast": 9}) == ("Parameter 'contrast' is 9; it must be from 0.2 to 4.",)
+    assert check_engine("composite", {"contrast": 9}) == ("Parameter “contrast” is 9; it must be from 0.2 to 4.",)
 
 
 def test_the_way_on_says_where_parameters_are_set_and_leads_back_to_composite():

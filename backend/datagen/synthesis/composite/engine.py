@@ -8,7 +8,7 @@ lists the findings and the inputs that could not be used.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -16,7 +16,7 @@ import numpy as np
 
 from datagen.domain.inputs import ImageRef
 from datagen.domain.sample import Provenance
-from datagen.domain.spec import Json, Spec, sample_seed
+from datagen.domain.spec import Spec, sample_seed
 from datagen.domain.wording import by_number, counted
 from datagen.errors import EngineError
 from datagen.synthesis.composite import findings
@@ -25,11 +25,12 @@ from datagen.synthesis.composite.appearance.pose import learn_pose
 from datagen.synthesis.composite.backgrounds import Backgrounds
 from datagen.synthesis.composite.compositor import Composer
 from datagen.synthesis.composite.extraction.exemplars import Exemplar, choose, usable_candidates
-from datagen.synthesis.composite.parameters import NAMES, CompositeParameters
+from datagen.synthesis.composite.parameters import CompositeParameters
 from datagen.synthesis.composite.placement.area_model import ANYWHERE, AreaModel, drawn_area, fit_area
 from datagen.synthesis.composite.placement.hard_negatives import learn_look
 from datagen.synthesis.composite.placement_attempt import Learned
-from datagen.synthesis.engine import Engine, FitReport, FittedEngine, Pictures, Progress, Rendered, sentence
+from datagen.synthesis.engine import Engine, FitReport, FittedEngine, Pictures, Progress, Rendered
+from datagen.synthesis.parameter_models import EngineParameters
 
 NAME, VERSION = "composite", "1"
 #: A concept replaced at least this often, and in more than half of its images, is named in the report.
@@ -41,15 +42,7 @@ class CompositeEngine(Engine):
 
     name = NAME
     version = VERSION
-    parameter_keys: ClassVar[Mapping[str, str]] = dict.fromkeys(NAMES, "")
-
-    def check(self, parameters: Mapping[str, Json]) -> tuple[str, ...]:
-        """Return a sentence for an invalid parameter; empty if all are valid."""
-        try:
-            CompositeParameters.from_json(parameters)
-        except EngineError as wrong:
-            return (sentence(str(wrong)),)
-        return ()
+    parameters_model: ClassVar[type[EngineParameters]] = CompositeParameters
 
     def fit(self, spec: Spec, pictures: Pictures, progress: Progress) -> FittedComposite:
         """Fit mattes, areas and blends to the spec's inputs.

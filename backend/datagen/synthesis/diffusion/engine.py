@@ -9,12 +9,12 @@ from typing import ClassVar
 
 from datagen.domain.spec import Json, Spec
 from datagen.errors import DeviceFault, EngineError
-from datagen.synthesis.composite.parameters import NAMES as COMPOSITE_NAMES
 from datagen.synthesis.diffusion.identity import NAME, VERSION
-from datagen.synthesis.diffusion.parameters import KEY, NAMES, DiffusionParameters
+from datagen.synthesis.diffusion.parameters import DiffusionParameters, DiffusionSpecParameters
 from datagen.synthesis.diffusion.runtime.devices import PATIENT_SECONDS, cuda_devices, find_device
 from datagen.synthesis.diffusion.weights.preflight import PACKAGES, check
 from datagen.synthesis.engine import Engine, FittedEngine, Pictures, Progress
+from datagen.synthesis.parameter_models import EngineParameters
 from datagen.synthesis.parameter_routing import remedy
 
 
@@ -29,8 +29,7 @@ class DiffusionEngine(Engine):
     name = NAME
     version = VERSION
     device = "gpu"
-    #: the engine's own parameters are grouped under one key, beside composite's
-    parameter_keys: ClassVar[Mapping[str, str]] = {**dict.fromkeys(COMPOSITE_NAMES, ""), **dict.fromkeys(NAMES, KEY)}
+    parameters_model: ClassVar[type[EngineParameters]] = DiffusionSpecParameters
 
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder or Path(os.environ.get("DATAGEN_DATA_DIR", ".datagen")) / "diffusion"

@@ -6,86 +6,113 @@ sizes and numbers of concepts for both engines.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from typing import ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
 
 from datagen.domain.spec import Json
 from datagen.errors import EngineError
+from datagen.synthesis.composite.parameters import CompositeParameters
+from datagen.synthesis.diffusion.identity import NAME
+from datagen.synthesis.parameter_models import EngineParameters, Whole
 
 #: The key of these parameters in a spec.
 KEY = "diffusion"
 
-#: The smallest and largest value of every numeric parameter, both inclusive.
-RANGES: dict[str, tuple[float, float]] = {
-    "resolution": (32, 2048),
-    "steps": (1, 200),
-    "strength": (0.05, 1.0),
-    "guidance": (0.0, 30.0),
-    "candidates": (1, 16),
-    "context": (1.2, 8.0),
-    "batch": (0, 256),
-    "fit_steps": (0, 20_000),
-    "fit_batch": (1, 64),
-    "lora_rank": (1, 256),
-    "learning_rate": (1e-6, 0.1),
-}
-_WHOLE = frozenset({"resolution", "steps", "candidates", "batch", "fit_steps", "fit_batch", "lora_rank"})
-#: The allowed values of the parameters with a fixed choice.
-CHOICES: dict[str, tuple[str, ...]] = {
-    "device": ("auto", "cuda", "mps", "cpu"),
-    "dtype": ("auto", "bfloat16", "float16", "float32"),
-    "scheduler": ("auto", "own", "ddim", "dpm++", "unipc", "euler", "lcm", "tcd"),
-    "levers": ("measured", "none"),
-}
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DiffusionParameters:
+class DiffusionParameters(EngineParameters):
     """Every parameter with its default. The defaults suit an SD 1.5-class inpainting model at 512 pixels."""
 
-    #: hub id ("owner/name") or local folder of an inpainting pipeline; without a default, because weights have licences
-    weights: str = ""
-    #: commit, branch or tag of a hub id; a commit makes specs reproducible
-    revision: str = ""
-    #: variant of the weight files, e.g. "fp16"
-    variant: str = ""
-    #: file or folder of a LoRA to use instead of fitting one; empty: a LoRA is fitted on the concepts
-    lora: str = ""
-    #: "auto" requires a GPU; "cpu" is slow and must be set explicitly
-    device: str = "auto"
-    #: data type; "auto" is bfloat16 where the device supports it, else float16 on a GPU and float32 on a CPU
-    dtype: str = "auto"
-    #: side of the crop that the model inpaints, pixels
-    resolution: int = 512
-    #: denoising steps; 20 steps of DPM++ match 50 steps of the models' own scheduler
-    steps: int = 20
-    scheduler: str = "auto"
-    #: share of the noise that inpainting starts from; by default 1, and 0.5 if a composite is refined
-    strength: float | None = None
-    #: weight of the prompt (classifier-free guidance); values up to 1 halve the work. By default 4 for UNets, and the
-    #: pipeline's own default for other models (30 for Flux Fill)
-    guidance: float | None = None
-    #: candidates inpainted for one place, of which the best is kept
-    candidates: int = 4
-    #: start from the composite engine's pixels instead of noise alone
-    refine_composite: bool = False
-    #: side of the crop around a concept, in multiples of its mask's longer side
-    context: float = 2.5
-    #: crops inpainted at once; 0 finds the best batch for the device
-    batch: int = 0
-    #: a rare word that the fit binds to the concept, and the prompts with it; {label} is the concept's label
-    token: str = "sks"  # noqa: S105 - a word of a prompt
-    prompt: str = "a photo of {token} {label}"
-    object_prompt: str = "a photo with {token} {label} on it"
-    negative_prompt: str = ""
-    #: fitting: steps (0: use the weights unchanged), lessons per step, rank and learning rate
-    fit_steps: int = 400
-    fit_batch: int = 4
-    lora_rank: int = 8
-    learning_rate: float = 2e-4
-    #: optimizations: "measured" applies those that help on this device, "none" uses the stock pipeline
-    levers: str = "measured"
+    engine: ClassVar[str] = NAME
+    group: ClassVar[str] = KEY
+
+    # without a default, because weights have licences
+    weights: str = Field("", description="hub id (“owner/name”) or local folder of an inpainting pipeline")
+    revision: str = Field("", description="commit, branch or tag of a hub id; a commit makes specs reproducible")
+    variant: str = Field("", description="variant of the weight files, e.g. “fp16”")
+    lora: str = Field(
+        "",
+        description="a LoRA to use instead of fitting one: its `.safetensors` file, or the folder that holds it alone",
+    )
+    device: Literal["auto", "cuda", "mps", "cpu"] = Field(
+        "auto", description="`auto` requires a GPU; `cpu` is slow and must be set explicitly"
+    )
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
+        "auto",
+        description="data type; `auto` is `bfloat16` where the device supports it, else `float16` on a GPU and "
+        "`float32` on a CPU",
+    )
+    resolution: Whole = Field(
+        512, ge=32, le=2048, multiple_of=8, description="side of the crop that the model inpaints, pixels"
+    )
+    # 20 steps of DPM++ match 50 steps of the models' own scheduler
+    steps: Whole = Field(20, ge=1, le=200, description="denoising steps")
+    scheduler: Literal["auto", "own", "ddim", "dpm++", "unipc", "euler", "lcm", "tcd"] = Field(
+        "auto",
+        description="`auto` is DPM++ for UNets, else the model's own; `lcm` and `tcd` are for distilled weights, with "
+        "`guidance` 1",
+    )
+    strength: float | None = Field(
+        None,
+        ge=0.05,
+        le=1.0,
+        description="share of the noise that inpainting starts from; by default 1, and 0.5 with `refine_composite`",
+    )
+    guidance: float | None = Field(
+        None,
+        ge=0.0,
+        le=30.0,
+        description="weight of the prompt (classifier-free guidance); values up to 1 halve the work. By default 4 for "
+        "UNets, and the pipeline's own default for other models (30 for Flux Fill)",
+    )
+    candidates: Whole = Field(
+        4, ge=1, le=16, description="candidates inpainted for one place, of which the best is kept"
+    )
+    refine_composite: bool = Field(False, description="start from the composite engine's pixels instead of noise alone")
+    context: float = Field(
+        2.5,
+        ge=1.2,
+        le=8.0,
+        description="side of the crop around a concept, in multiples of its mask's longer side",
+    )
+    batch: Whole = Field(
+        0, ge=0, le=256, description="crops inpainted at once; 0 finds the best batch for the device, up to 16"
+    )
+    token: str = Field("sks", description="a rare word that the fit binds to the concept")
+    prompt: str = Field(
+        "a photo of {token} {label}",
+        description="prompt for a concept; {label} is the concept's label",
+    )
+    object_prompt: str = Field(
+        "a photo with {token} {label} on it",
+        description="prompt for an object with the concept on it; used only for fitting",
+    )
+    negative_prompt: str = Field("", description="what the model is not to paint")
+    fit_steps: Whole = Field(400, ge=0, le=20_000, description="steps of the fit; 0 uses the weights unchanged")
+    fit_batch: Whole = Field(4, ge=1, le=64, description="lessons in one step of the fit")
+    lora_rank: Whole = Field(8, ge=1, le=256, description="rank of the LoRA")
+    learning_rate: float = Field(2e-4, ge=1e-6, le=0.1, description="learning rate of the fit")
+    levers: Literal["measured", "none"] = Field(
+        "measured",
+        description="optimizations: `measured` applies those that help on this device, `none` uses the stock pipeline",
+    )
+
+    @model_validator(mode="after")
+    def _at_least_one_step_is_painted(self) -> Self:
+        if int(self.steps * self.noise) < 1:
+            raise ValueError(
+                f"“{KEY}.steps” × “{KEY}.strength” is {self.steps * self.noise:.2g}, less than one step is "
+                "painted; raise one of them"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _prompts_contain_the_token(self) -> Self:
+        for name in ("prompt", "object_prompt"):
+            if "{token}" not in getattr(self, name):
+                raise ValueError(f"parameter “{KEY}.{name}” must contain {{token}}, the word that is taught")
+        return self
 
     @staticmethod
     def from_spec(parameters: Mapping[str, Json]) -> tuple[DiffusionParameters, dict[str, Json]]:
@@ -96,38 +123,8 @@ class DiffusionParameters:
         """
         own = parameters.get(KEY, {})
         if not isinstance(own, Mapping):
-            raise EngineError(f"parameter {KEY!r} must be a mapping with at least “weights”, not {own!r}")
+            raise EngineError(f"parameter “{KEY}” must be a mapping with at least “weights”, not {own!r}")
         return DiffusionParameters.from_json(own), {k: v for k, v in parameters.items() if k != KEY}
-
-    @staticmethod
-    def from_json(body: Mapping[str, Json]) -> DiffusionParameters:
-        """Create parameters from the mapping that ``to_json`` returns; missing parameters have their defaults.
-
-        Raises:
-            EngineError: a name is unknown, or a value has the wrong type or is out of range.
-        """
-        known = {f.name for f in fields(DiffusionParameters)}
-        if unknown := sorted(set(body) - known):
-            raise EngineError(
-                f"the diffusion engine has no parameter “{KEY}.{unknown[0]}”; there are: {', '.join(sorted(known))}"
-            )
-        parameters = DiffusionParameters(**{name: _checked(name, value) for name, value in body.items()})  # type: ignore[arg-type]
-        if parameters.resolution % 8:
-            raise EngineError(f"parameter “{KEY}.resolution” is {parameters.resolution}; it must be a multiple of 8")
-        if int(parameters.steps * parameters.noise) < 1:
-            raise EngineError(
-                f"“{KEY}.steps” × “{KEY}.strength” is {parameters.steps * parameters.noise:.2g}, less than one step is "
-                "painted; raise one of them"
-            )
-        for name in ("prompt", "object_prompt"):
-            if "{token}" not in getattr(parameters, name):
-                raise EngineError(f"parameter “{KEY}.{name}” must contain {{token}}, the word that is taught")
-        return parameters
-
-    def to_json(self) -> dict[str, Json]:
-        """Return the parameters that differ from the defaults, so that specs stay small."""
-        defaults = DiffusionParameters()
-        return {k: v for k, v in asdict(self).items() if v != getattr(defaults, k)}
 
     @property
     def noise(self) -> float:
@@ -143,34 +140,16 @@ class DiffusionParameters:
         return _filled(self.object_prompt, self.token, label)
 
 
-#: Every parameter's name.
-NAMES = tuple(f.name for f in fields(DiffusionParameters))
+class DiffusionSpecParameters(CompositeParameters):
+    """All parameters of a spec of the diffusion engine: composite's, and its own in one group."""
+
+    engine: ClassVar[str] = NAME
+
+    diffusion: DiffusionParameters = Field(
+        default_factory=DiffusionParameters, description="weights, fitting and inpainting"
+    )
 
 
 def _filled(sentence: str, token: str, label: str) -> str:
     # not str.format: a label may contain braces
     return sentence.replace("{token}", token).replace("{label}", label)
-
-
-def _checked(name: str, value: object) -> object:
-    where = f"parameter “{KEY}.{name}”"
-    if name in RANGES:
-        if name in ("strength", "guidance") and value is None:
-            return None
-        low, high = RANGES[name]
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise EngineError(f"{where} must be a number from {low:g} to {high:g}, not {value!r}")
-        if not low <= value <= high:
-            raise EngineError(f"{where} is {value:g}; it must be from {low:g} to {high:g}")
-        if name in _WHOLE and value != int(value):
-            raise EngineError(f"{where} must be a whole number, not {value!r}")
-        return int(value) if name in _WHOLE else float(value)
-    if name == "refine_composite":
-        if not isinstance(value, bool):
-            raise EngineError(f"{where} must be true or false, not {value!r}")
-        return value
-    if not isinstance(value, str):
-        raise EngineError(f"{where} must be a text, not {value!r}")
-    if name in CHOICES and value not in CHOICES[name]:
-        raise EngineError(f"{where} is {value!r}; it must be one of: {', '.join(CHOICES[name])}")
-    return value

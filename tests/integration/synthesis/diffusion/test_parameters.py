@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from datagen.errors import EngineError
-from datagen.synthesis.diffusion.parameters import CHOICES, RANGES, DiffusionParameters
+from datagen.synthesis.diffusion.parameters import DiffusionParameters
 
 
 def test_a_specs_parameters_are_ours_under_one_key_and_composites_beside_it():
@@ -22,8 +22,8 @@ def test_what_is_not_named_has_its_default_and_is_not_written():
 
 
 def test_the_defaults_pass_their_own_checks():
-    for name in (*RANGES, *CHOICES):
-        DiffusionParameters.from_json({name: getattr(DiffusionParameters(), name)})
+    for name, default in DiffusionParameters().model_dump().items():
+        DiffusionParameters.from_json({name: default})
 
 
 @pytest.mark.parametrize(

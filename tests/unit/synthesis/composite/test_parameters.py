@@ -11,16 +11,16 @@ from datagen.synthesis.composite.parameters import RANGES, CompositeParameters
 @pytest.mark.parametrize(
     ("body", "sentence"),
     [
-        ({"sizefactor": 1}, "no parameter 'sizefactor'"),
-        ({"size_factor": 0}, "'size_factor' is 0; it must be from 0.2 to 5"),
-        ({"size_factor": "big"}, "'size_factor' must be a number"),
-        ({"size_factor": True}, "'size_factor' must be a number"),
-        ({"size_factor": float("nan")}, "'size_factor' must be a number"),
-        ({"instances_max": 1.5}, "'instances_max' must be a whole number"),
-        ({"instances_min": 3}, "'instances_min' (3) is larger than 'instances_max' (1)"),
-        ({"blend_weights": [1]}, "'blend_weights' must be a mapping"),
-        ({"blend_weights": {"soft": -1}}, "'blend_weights.soft' is -1"),
-        ({"matte_choices": {"a:0": 0.5}}, "'matte_choices.a:0' must be a whole number"),
+        ({"sizefactor": 1}, "the composite engine has no parameter “sizefactor”; there are: blend_weights, concept_"),
+        ({"size_factor": 0}, "“size_factor” is 0; it must be from 0.2 to 5"),
+        ({"size_factor": "big"}, "“size_factor” must be a number"),
+        ({"size_factor": True}, "“size_factor” must be a number"),
+        ({"size_factor": float("nan")}, "“size_factor” must be a number"),
+        ({"instances_max": 1.5}, "“instances_max” must be a whole number"),
+        ({"instances_min": 3}, "“instances_min” (3) is larger than “instances_max” (1)"),
+        ({"blend_weights": [1]}, "“blend_weights” must be a mapping"),
+        ({"blend_weights": {"soft": -1}}, "“blend_weights.soft” is -1"),
+        ({"matte_choices": {"a:0": 0.5}}, "“matte_choices.a:0” must be a whole number"),
     ],
 )
 def test_wrong_parameters_are_named(body, sentence):
