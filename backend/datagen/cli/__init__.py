@@ -11,7 +11,7 @@ import typer
 from dotenv import dotenv_values
 
 from datagen import __version__
-from datagen.cli import admin, deciding, running, studies
+from datagen.cli import admin, deciding, engines, running, studies
 from datagen.cli.console import err, out, report_errors, safe
 from datagen.entrypoints.bootstrap import settings
 from datagen.operations.logging import configure_logging
@@ -95,6 +95,7 @@ for command in (
     _needs_data(studies.delete),
     _needs_data(admin.backup),
     admin.restore,
+    engines.engines,
     admin.doctor,
 ):
     app.command()(command)
