@@ -10,6 +10,7 @@
     ├── Refused                      the state of the study does not allow the request
     │   └── NotConfirmed             the state allows the request, which has to be confirmed first
     ├── EngineError                  an engine cannot fit or render this spec
+    │   └── CannotRender             this machine or the parameters prevent it; its catcher adds where to change them
     ├── DeviceFault                  a GPU failed: its process has to restart, the work can be repeated
     ├── SettingsProblem              a setting is missing or wrong
     │   └── SecretProblem            a secret is missing, or differs from the installation's
@@ -55,6 +56,10 @@ class NotConfirmed(Refused):
 
 class EngineError(DatagenError):
     """An engine cannot fit or render this spec."""
+
+
+class CannotRender(EngineError):
+    """This machine or the parameters prevent rendering; whoever catches it adds where parameters are set."""
 
 
 class DeviceFault(DatagenError):

@@ -136,6 +136,12 @@ class Settings(BaseSettings):
         description='The engines\' own parameters, as JSON; diffusion needs {"weights": …}. Each engine takes its own; '
         "restart “datagen up” and the workers after a change.",
     )
+    hang_seconds: float = Field(
+        900.0,
+        ge=0,
+        description="Seconds for one batch or one step of a fit on a GPU, which take seconds, or minutes where they "
+        "are compiled; a worker that takes longer hangs in its driver and ends. 0: it is never ended.",
+    )
     preview_size: int = Field(20, ge=1, le=200, description="Samples in a preview round.")
     shard_size: int = Field(50, ge=1, le=1000, description="Samples that one job renders.")
     max_run_images: int = Field(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -93,4 +94,17 @@ def test_nothing_outside_the_diffusion_engine_imports_it() -> None:
 def test_pure_rooms_import_no_server_queue_or_database(room: str) -> None:
     outside = {"flask", "rq", "redis", "sqlalchemy", "label_studio_sdk", "httpx", "requests", "fsspec", "structlog"}
     wrong = imports_of(outside, (module for name, module in modules().items() if room_of(name) == room))
+    assert not wrong, "\n".join(wrong)
+
+
+def test_engines_name_no_setting_or_command_of_the_product() -> None:
+    """They run in a notebook too; whoever asks them adds where things are set."""
+    names = re.compile(r"DATAGEN_[A-Z]|\bdatagen (?:add|approve|doctor|preview|provision|refine|up|web|worker)\b")
+    wrong = [
+        f"{name}:{number}: {line.strip()}"
+        for name, path in modules()
+        if room_of(name) == "synthesis"
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
+        if names.search(line)
+    ]
     assert not wrong, "\n".join(wrong)

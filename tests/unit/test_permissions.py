@@ -97,6 +97,16 @@ def test_links_in_the_data_folder_are_not_followed(tmp_path: Path) -> None:
     assert mode_of(tmp_path / "elsewhere") == 0o755
 
 
+def test_the_folder_of_an_engine_is_closed_to_others(tmp_path: Path) -> None:
+    data, kept = tmp_path / "data", tmp_path / "data" / "kiln"
+    kept.mkdir(parents=True)
+    kept.chmod(0o755)
+    (data / "notes.txt").touch()
+    data.chmod(0o755)
+    assert close_to_others(data, ["kiln", "sculpt"]) == [kept]
+    assert (mode_of(kept), mode_of(data)) == (0o700, 0o755)
+
+
 def test_file_in_the_place_of_the_data_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "data").touch()
     told = run(tmp_path / "data", "migrate")

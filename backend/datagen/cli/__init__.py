@@ -16,9 +16,10 @@ from datagen.cli.console import err, out, report_errors, safe
 from datagen.entrypoints.bootstrap import settings
 from datagen.operations.logging import configure_logging
 from datagen.store.private_folder import close_to_others
+from datagen.synthesis.engine import engine_names
 
-#: Variables that libraries and engines read only from the environment; they may be set in .env too.
-_ENVIRONMENTAL = ("HF_TOKEN", "HF_HUB_OFFLINE", "HF_ENDPOINT", "HF_HOME", "DATAGEN_HANG_SECONDS")
+#: Variables that libraries read only from the environment; they may be set in .env too.
+_ENVIRONMENTAL = ("HF_TOKEN", "HF_HUB_OFFLINE", "HF_ENDPOINT", "HF_HOME")
 
 #: Commands that run until they are stopped; their log is JSON, for programs to read.
 _SERVICES = frozenset({"up", "web", "worker", "scheduler"})
@@ -51,13 +52,11 @@ def main(
         if name in _ENVIRONMENTAL and value:
             os.environ.setdefault(name, value)
     with report_errors():
-        for path in close_to_others(settings().data_dir):
+        for path in close_to_others(settings().data_dir, engine_names()):
             err.print(f"[yellow]Closed to others:[/] {safe(str(path))}", highlight=False, soft_wrap=True)
         configure_logging(
             settings().log_level, settings().known_secrets(), for_a_person=ctx.invoked_subcommand not in _SERVICES
         )
-        # engines store fits and measurements in the data folder, which .env may set
-        os.environ["DATAGEN_DATA_DIR"] = str(settings().data_dir.absolute())
 
 
 def _needs_data(command: Callable[..., None]) -> Callable[..., None]:

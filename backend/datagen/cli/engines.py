@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from datagen.cli.console import AsJson, out, print_json, report_errors, safe
-from datagen.entrypoints.bootstrap import settings
+from datagen.entrypoints.bootstrap import engine_settings_of, settings
 
 
 def engines(
@@ -19,14 +19,14 @@ def engines(
     as_json: AsJson = False,
 ) -> None:
     """List the installed engines, and whether each can render on this machine; or print one's parameters."""
-    from datagen.synthesis.engine import engine_names, load_engine
+    from datagen.synthesis.engine import engine_class, engine_names
 
     if schema and name is None:
         raise typer.BadParameter("--schema needs an engine's NAME; to list them: datagen engines")
     with report_errors():
         if schema:
             assert name is not None
-            model = load_engine(name).parameters_model
+            model = engine_class(name).parameters_model
             # an engine that declares no parameters accepts every one
             body = {"type": "object"} if model is None else model.model_json_schema()
             sys.stdout.write(json.dumps(body, indent=2, ensure_ascii=False) + "\n")
@@ -46,10 +46,10 @@ def _described(name: str) -> Mapping[str, Any]:
     """Return an engine's name, version and device, and what prevents rendering with the parameters that are set."""
     from datagen.errors import EngineError
     from datagen.synthesis.engine import engine_names, load_engine, sentence
-    from datagen.synthesis.parameter_routing import select_parameters
+    from datagen.workflow.parameter_routing import select_parameters
 
     try:
-        engine = load_engine(name)
+        engine = load_engine(name, engine_settings_of(settings()))
     except EngineError as broken:
         if name not in engine_names():
             raise

@@ -11,7 +11,7 @@ import typer
 
 from datagen.cli.admin import migrate
 from datagen.cli.console import err, print_error, report_errors
-from datagen.entrypoints.bootstrap import join_as, services, settings
+from datagen.entrypoints.bootstrap import engine_settings_of, join_as, services, settings
 from datagen.entrypoints.installation import ProcessRole, join_web
 from datagen.errors import SettingsProblem
 
@@ -55,7 +55,7 @@ def worker(
     from datagen.operations.supervisor import INNER_STOP_SECONDS, gpu_commands, supervise
     from datagen.queue.gpu_availability import log_problems, tell_problems
     from datagen.queue.jobs import ALL_QUEUES, GPU
-    from datagen.queue.worker import GPU_HANG_SECONDS, GPU_JOBS, run_worker
+    from datagen.queue.worker import GPU_JOBS, run_worker
     from datagen.synthesis.engine import gpu_engine_names, installed_gpus, needs_gpu
 
     if queue and gpu:
@@ -80,11 +80,10 @@ def worker(
                 raise SettingsProblem(f"the GPU {device} is gone, or its driver does not answer; see nvidia-smi")
             os.environ["CUDA_VISIBLE_DEVICES"] = device
         chosen = settings()
-        if chosen.engine_parameters.get("device") != "cpu":  # on a CPU a step may take longer than this limit
-            os.environ.setdefault("DATAGEN_HANG_SECONDS", str(GPU_HANG_SECONDS))
+        engine_settings = engine_settings_of(chosen)
         engines = [chosen.engine] if needs_gpu(chosen.engine) else gpu_engine_names()
-        parameters = {engine: log_problems(engine, chosen.engine_parameters) for engine in engines}
-        tell = partial(tell_problems, parameters=parameters)
+        parameters = {engine: log_problems(engine_settings, engine, chosen.engine_parameters) for engine in engines}
+        tell = partial(tell_problems, settings=engine_settings, parameters=parameters)
         run_worker(chosen.redis_url, (GPU,), most_jobs=GPU_JOBS, tell=tell)
 
 

@@ -72,6 +72,7 @@ def provision(
             label or [],
             connection_of(chosen),
             engine=engine or chosen.chosen_engine,
+            default_engine=chosen.engine,
             preview_size=chosen.preview_size,
             options=StudyOptions(
                 confirm_above=confirm_above,

@@ -15,6 +15,7 @@ from datagen.settings import Settings
 from datagen.store.blob_store import BlobStore
 from datagen.store.database import Database
 from datagen.store.signed_urls import SignedUrls
+from datagen.synthesis.engine import EngineSettings
 from datagen.workflow.generation.shard_rendering import FittedEngineCache
 from datagen.workflow.services import JobRequest, Limits, Services
 from datagen.workflow.studies.open import Connection
@@ -41,8 +42,14 @@ def build_services(chosen: Settings, enqueue: Callable[[Sequence[JobRequest]], N
         lease_seconds=chosen.lease_seconds,
         outage_patience=timedelta(hours=chosen.outage_hours),
         engine_parameters=chosen.engine_parameters,
-        engine_problems=partial(engine_problems, chosen.redis_url),
+        engine_settings=engine_settings_of(chosen),
+        engine_problems=partial(engine_problems, chosen.redis_url, engine_settings_of(chosen)),
     )
+
+
+def engine_settings_of(chosen: Settings) -> EngineSettings:
+    """Return what every engine is given by the settings."""
+    return EngineSettings(folder=chosen.data_dir.absolute(), hang_seconds=chosen.hang_seconds)
 
 
 def connection_of(chosen: Settings) -> Connection:

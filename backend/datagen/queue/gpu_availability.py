@@ -17,13 +17,15 @@ from datagen.queue.jobs import GPU
 from datagen.queue.live_workers import live_workers
 from datagen.queue.queues import Queues, connect
 from datagen.queue.worker import WORKER_TTL_SECONDS
-from datagen.synthesis.engine import check_engine, needs_gpu, sentence
-from datagen.synthesis.parameter_routing import select_parameters
+from datagen.synthesis.engine import EngineSettings, check_engine, needs_gpu, sentence
+from datagen.workflow.parameter_routing import select_parameters
 
 log = structlog.get_logger()
 
 
-def engine_problems(redis_url: str, engine: str, parameters: Mapping[str, Json]) -> tuple[str, ...]:
+def engine_problems(
+    redis_url: str, settings: EngineSettings, engine: str, parameters: Mapping[str, Json]
+) -> tuple[str, ...]:
     """Return the problems that prevent rendering with an engine, a sentence each; empty if there are none.
 
     The engine's own check runs on this machine, unless the engine needs a GPU and all of its workers run on other
@@ -31,21 +33,21 @@ def engine_problems(redis_url: str, engine: str, parameters: Mapping[str, Json])
     started with other parameters run the check when they take the work, before they load anything.
     """
     if not needs_gpu(engine):
-        return check_engine(engine, parameters)
+        return check_engine(engine, parameters, settings)
     try:
         with connect(redis_url) as redis:
             hosts = {worker.host for worker in live_workers(Queues(redis)) if GPU in worker.queues}
             if hosts and socket.gethostname() not in hosts:
                 return _reported_problems(redis, hosts, engine, parameters)
     except RedisError:
-        return check_engine(engine, parameters)  # the heartbeats of the workers cannot be read
-    problems = check_engine(engine, parameters)
+        return check_engine(engine, parameters, settings)  # the heartbeats of the workers cannot be read
+    problems = check_engine(engine, parameters, settings)
     if not problems and not hosts:
         return ("No worker with a GPU is alive: start one with “datagen worker --gpu” on the machine that has it.",)
     return problems
 
 
-def log_problems(engine: str, given: Mapping[str, Json]) -> dict[str, Json]:
+def log_problems(settings: EngineSettings, engine: str, given: Mapping[str, Json]) -> dict[str, Json]:
     """Log the problems of an engine on this machine with the given parameters; return the parameters that it takes.
 
     The worker starts anyway: a version may set other parameters, and missing files may be added later.
@@ -53,7 +55,7 @@ def log_problems(engine: str, given: Mapping[str, Json]) -> dict[str, Json]:
     parameters: dict[str, Json] = {}
     try:
         parameters = select_parameters(engine, given)
-        problems = check_engine(engine, parameters)
+        problems = check_engine(engine, parameters, settings)
     except EngineError as error:
         problems = (sentence(str(error)),)
     for problem in problems:
@@ -61,7 +63,7 @@ def log_problems(engine: str, given: Mapping[str, Json]) -> dict[str, Json]:
     return parameters
 
 
-def tell_problems(redis: Redis, parameters: Mapping[str, Mapping[str, Json]]) -> None:
+def tell_problems(redis: Redis, settings: EngineSettings, parameters: Mapping[str, Mapping[str, Json]]) -> None:
     """Publish the problems that prevent rendering on this machine in Redis, for machines without a GPU.
 
     The keys expire after one and a half times ``WORKER_TTL_SECONDS``.
@@ -74,7 +76,7 @@ def tell_problems(redis: Redis, parameters: Mapping[str, Mapping[str, Json]]) ->
     """
     for engine, own in parameters.items():
         name = _key(socket.gethostname(), engine, own)
-        redis.set(name, json.dumps(check_engine(engine, own)), ex=int(1.5 * WORKER_TTL_SECONDS))
+        redis.set(name, json.dumps(check_engine(engine, own, settings)), ex=int(1.5 * WORKER_TTL_SECONDS))
 
 
 def _reported_problems(

@@ -46,9 +46,6 @@ LONGEST_RECONNECT_SECONDS = 5.0
 RECONNECT_SECONDS = 1.0
 #: A GPU worker ends after this many jobs and is restarted: device memory fragments, and drivers leak.
 GPU_JOBS = 500
-#: One batch or one step of a fit takes seconds, compilation takes minutes: a GPU worker that takes longer hangs in its
-#: driver.
-GPU_HANG_SECONDS = 900
 
 
 class WarmWorker(SimpleWorker):

@@ -8,21 +8,26 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 
 from datagen.errors import SettingsProblem
 
-#: Glob patterns of Datagen's entries in the data folder.
-_OWN_PATTERNS = ("datagen.sqlite3", "datagen.sqlite3-*", "secrets", "images", "diffusion")
+#: Glob patterns of Datagen's entries in the data folder, beside the folders of engines.
+_OWN_PATTERNS = ("datagen.sqlite3", "datagen.sqlite3-*", "secrets", "images")
 #: A folder of this name belongs to Datagen, regardless of its other content.
 _DEFAULT_NAME = ".datagen"
 _GROUP_AND_OTHERS, _GROUP_AND_OTHERS_WRITE = 0o077, 0o022
 
 
-def close_to_others(folder: Path) -> list[Path]:
+def close_to_others(folder: Path, engines: Iterable[str] = ()) -> list[Path]:
     """Remove the permissions of group and others from an existing data folder and from Datagen's entries in it.
 
     A folder with other content keeps its own permissions; only Datagen's entries in it are restricted.
+
+    Args:
+        folder: The data folder; it may be missing.
+        engines: The names of the engines, each of which may have a folder of its name in it.
 
     Returns:
         The paths whose permissions were changed.
@@ -39,7 +44,9 @@ def close_to_others(folder: Path) -> list[Path]:
         raise SettingsProblem(f"DATAGEN_DATA_DIR is {folder}, which is not a folder; name another")
     owners = {os.geteuid(), info.st_uid} if os.geteuid() == 0 else {os.geteuid()}
     _check_owner(folder, info, owners)
-    own_entries = [path for pattern in _OWN_PATTERNS for path in folder.glob(pattern) if not path.is_symlink()]
+    entries_of_ours = [path for pattern in _OWN_PATTERNS for path in folder.glob(pattern)]
+    entries_of_ours += [path for name in engines if os.path.lexists(path := folder / name)]
+    own_entries = [path for path in entries_of_ours if not path.is_symlink()]
     is_exclusive = folder.name == _DEFAULT_NAME or {path.name for path in folder.iterdir()} == {
         path.name for path in own_entries
     }

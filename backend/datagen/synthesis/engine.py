@@ -1,15 +1,16 @@
 """The engine interface: fit a spec once, then render any of its samples by index.
 
-Engines are plug-ins: an entry point in the group ``datagen.engines`` names a subclass of ``Engine`` whose constructor
-needs no arguments. The interface declares every call that the product makes, with a default where possible.
+Engines are plug-ins: an entry point in the group ``datagen.engines`` names a subclass of ``Engine``, which is created
+with ``EngineSettings``. The interface declares every call that the product makes, with a default where possible.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
@@ -79,6 +80,17 @@ class FittedEngine(ABC):
         """
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineSettings:
+    """What an engine is given by the process that it runs in; it decides no byte of a sample."""
+
+    #: the folder that engines keep files in between processes; an engine created by ``load_engine`` has one of its own
+    #: in it, by its name. It may be missing, and be shared by several processes and machines.
+    folder: Path = Path(".datagen")
+    #: end the process if one call of a driver takes longer; 0: never, as in a notebook
+    hang_seconds: float = 0.0
+
+
 #: Callback with a fraction from 0 to 1 and a description of the current step.
 Progress = Callable[[float, str], None]
 
@@ -95,11 +107,14 @@ class Engine(ABC):
     #: the engine's parameters, structured as in its specs; None: the engine accepts every parameter, under its name
     parameters_model: ClassVar[type[EngineParameters] | None] = None
 
+    def __init__(self, settings: EngineSettings = EngineSettings()) -> None:
+        self.settings = settings
+
     def check(self, parameters: Mapping[str, Json]) -> tuple[str, ...]:
         """Return what prevents rendering with these parameters on this machine, as sentences; empty if nothing does.
 
-        Called before work is queued, so it must be cheap. The sentences do not name where parameters are set: see
-        ``parameter_routing.remedy``. By default the parameters alone are checked, by the engine's model.
+        Called before work is queued, so it must be cheap. The sentences do not name where parameters are set, which
+        the caller adds. By default the parameters alone are checked, by the engine's model.
         """
         if self.parameters_model is None:
             return ()
@@ -123,13 +138,14 @@ class Engine(ABC):
 
         Raises:
             EngineError: the inputs cannot be used for a fit.
+            CannotRender: ``check`` finds a problem.
         """
 
 
 def needs_gpu(name: str) -> bool:
     """Return whether the engine's shards need a worker with a GPU; False for an engine that is not installed."""
     try:
-        return load_engine(name).device == "gpu"
+        return engine_class(name).device == "gpu"
     except EngineError:
         return False
 
@@ -144,16 +160,27 @@ def installed_gpus() -> tuple[str, ...]:
     return tuple(dict.fromkeys(gpu for name in gpu_engine_names() for gpu in load_engine(name).gpus()))
 
 
-def check_engine(name: str, parameters: Mapping[str, Json]) -> tuple[str, ...]:
+def check_engine(
+    name: str, parameters: Mapping[str, Json], settings: EngineSettings = EngineSettings()
+) -> tuple[str, ...]:
     """Return what prevents rendering with an engine on this machine, as sentences, including a missing installation."""
     try:
-        return load_engine(name).check(parameters)
+        return load_engine(name, settings).check(parameters)
     except EngineError as missing:
         return (sentence(str(missing)),)
 
 
-def load_engine(name: str) -> Engine:
-    """Load the engine of that name.
+def load_engine(name: str, settings: EngineSettings = EngineSettings()) -> Engine:
+    """Create the engine of that name; its folder is the one of its name in the settings' folder.
+
+    Raises:
+        EngineError: no installed package provides it, or the entry point is not an ``Engine``.
+    """
+    return engine_class(name)(replace(settings, folder=settings.folder / name))
+
+
+def engine_class(name: str) -> type[Engine]:
+    """Load the class of the engine of that name, with all that does not depend on settings.
 
     Raises:
         EngineError: no installed package provides it, or the entry point is not an ``Engine``.
@@ -161,8 +188,8 @@ def load_engine(name: str) -> Engine:
     installed = _installed()
     if name not in installed:
         raise EngineError(f"no engine named {name!r} is installed; there are: {', '.join(sorted(installed)) or 'none'}")
-    engine: object = installed[name].load()()
-    if not isinstance(engine, Engine):
+    engine: object = installed[name].load()
+    if not (isinstance(engine, type) and issubclass(engine, Engine)):
         raise EngineError(
             f"the engine {name!r} is not derived from datagen.synthesis.engine.Engine; "
             "install a release of its package for this version, or remove it"

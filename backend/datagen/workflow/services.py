@@ -26,6 +26,7 @@ from datagen.store.database import Database
 from datagen.store.leases import start_afresh
 from datagen.store.signed_urls import SignedUrls
 from datagen.store.tables import AuditRow, OutboxKind, OutboxRow, StudyRow, WorkState, now
+from datagen.synthesis.engine import EngineSettings
 
 
 class JobKind(StrEnum):
@@ -72,6 +73,8 @@ class Services:
     max_run_images: int = MAX_IMAGES
     #: parameters from the settings, for all engines together; each engine takes those that it declares
     engine_parameters: Mapping[str, Json] = field(default_factory=dict)
+    #: what every engine is given
+    engine_settings: EngineSettings = field(default_factory=EngineSettings)
     #: returns the problems that prevent rendering with an engine and parameters; called before work is queued
     engine_problems: Callable[[str, Mapping[str, Json]], Sequence[str]] = lambda _engine, _parameters: ()
     #: a worker without a heartbeat for this long is considered dead, and another may claim its work

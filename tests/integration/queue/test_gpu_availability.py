@@ -25,7 +25,7 @@ from datagen.queue.live_workers import live_workers
 from datagen.queue.recovery import sweep
 from datagen.queue.worker import WORKER_TTL_SECONDS, _worker, run_worker
 from datagen.store.tables import BatchKind, BatchRow, ShardRow, now
-from datagen.synthesis.engine import FittedEngine, Progress
+from datagen.synthesis.engine import EngineSettings, FittedEngine, Progress
 from datagen.workflow.decisions import submit
 from datagen.workflow.generation import progress
 from datagen.workflow.generation.shard_rendering import FittedEngineCache, render_shard
@@ -35,6 +35,8 @@ from studio import PATIENCE_S, ROUND, Studio, Study, said
 
 pytest_plugins = ("studio_fixtures",)
 pytestmark = pytest.mark.integration
+
+SETTINGS = EngineSettings()
 
 
 @pytest.fixture
@@ -77,6 +79,7 @@ def test_a_shard_that_needs_a_gpu_waits_where_only_gpu_workers_look(studio: Stud
     studio.settle()
     assert str(own_study.batches()[-1].state) == "failed"
     assert "“diffusion.weights” is not set" in own_study.page()
+    assert "What is named “diffusion.…” is set in DATAGEN_ENGINE_PARAMETERS" in own_study.page()
 
 
 def test_settings_of_the_engine_become_part_of_the_next_version_and_refining_keeps_them(own_study: Study) -> None:
@@ -106,8 +109,8 @@ def test_what_could_not_be_rendered_is_refused_before_anything_is_queued(studio:
 
 
 def test_without_a_gpu_worker_the_machine_itself_is_asked(studio: Studio) -> None:
-    assert engine_problems(studio.settings.redis_url, "composite", {}) == ()
-    said = engine_problems(studio.settings.redis_url, "diffusion", {"diffusion": {"weights": ""}})
+    assert engine_problems(studio.settings.redis_url, SETTINGS, "composite", {}) == ()
+    said = engine_problems(studio.settings.redis_url, SETTINGS, "diffusion", {"diffusion": {"weights": ""}})
     assert any("“diffusion.weights” is not set" in one for one in said)
 
 
@@ -118,16 +121,19 @@ def test_what_a_gpu_machine_elsewhere_lacks_is_said_before_anything_is_queued(
     own: dict[str, Json] = {"diffusion": {"weights": ""}}
     with monkeypatch.context() as there:
         there.setattr(socket, "gethostname", lambda: "gpu-box")
-        tell = partial(tell_problems, parameters={"diffusion": own})
+        tell = partial(tell_problems, settings=SETTINGS, parameters={"diffusion": own})
         worker = _worker(Redis.from_url(studio.settings.redis_url), (GPU,), tell)
         worker.register_birth()
         worker.heartbeat(WORKER_TTL_SECONDS)
     with heartbeats.beating(studio.settings.redis_url, heartbeats.Kind.WORKER, worker.process):
-        said = engine_problems(studio.settings.redis_url, "diffusion", {**own, "size_factor": 1.2})
+        said = engine_problems(studio.settings.redis_url, SETTINGS, "diffusion", {**own, "size_factor": 1.2})
         assert said[0].startswith("On gpu-box: ")
         assert any("“diffusion.weights” is not set" in one for one in said)
-        # it has reported nothing about other parameters: it checks them when it takes the work
-        assert engine_problems(studio.settings.redis_url, "diffusion", {"diffusion": {"weights": "owner/name"}}) == ()
+        # of other parameters it has not told anything: it asks itself when it takes the work
+        assert (
+            engine_problems(studio.settings.redis_url, SETTINGS, "diffusion", {"diffusion": {"weights": "owner/name"}})
+            == ()
+        )
     worker.register_death()
 
 

@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
-from datagen.entrypoints.bootstrap import connection_of
+from datagen.entrypoints.bootstrap import connection_of, engine_settings_of
 from datagen.imaging.codec import encode_png
 from datagen.imaging.decoder_sandbox import DecoderSandbox
 from datagen.operations.diagnostics.finding import CheckFailed
@@ -28,9 +28,9 @@ from datagen.settings import Settings
 from datagen.store.blob_store import BlobStore
 from datagen.store.database import Database, explain
 from datagen.store.signed_urls import SignedUrls
-from datagen.synthesis.engine import load_engine
-from datagen.synthesis.parameter_routing import remedy, select_parameters
+from datagen.synthesis.engine import engine_class
 from datagen.workflow.decisions.spec_versions import current_spec, parameters_for
+from datagen.workflow.parameter_routing import remedy, select_parameters
 from datagen.workflow.services import find_study
 
 #: The doctor's timeouts for the image store, seconds: until its first response, and for one operation in total.
@@ -99,9 +99,9 @@ def check_worker(settings: Settings) -> str:
 
 def check_engine(settings: Settings) -> str:
     """Check that the engine is installed and has no problems; return its name and version."""
-    engine = load_engine(settings.engine)
+    engine = engine_class(settings.engine)
     parameters = select_parameters(engine.name, settings.engine_parameters)
-    if problems := engine_problems(settings.redis_url, engine.name, parameters):
+    if problems := engine_problems(settings.redis_url, engine_settings_of(settings), engine.name, parameters):
         raise CheckFailed(" ".join([*problems, *remedy(engine.name)]))
     return f"{engine.name}, version {engine.version}"
 
@@ -112,7 +112,7 @@ def check_engine_of(settings: Settings, study_name: str) -> str:
         study = find_study(session, study_name)
         parameters = parameters_for(study, current_spec(session, study.id), settings.engine_parameters)
         engine = study.engine
-    if problems := engine_problems(settings.redis_url, engine, parameters):
+    if problems := engine_problems(settings.redis_url, engine_settings_of(settings), engine, parameters):
         raise CheckFailed(" ".join([*problems, *remedy(engine)]))
     if settings.chosen_engine not in (None, engine):
         return f"{engine}; DATAGEN_ENGINE is {settings.chosen_engine}: “datagen provision {study_name!r}” changes it"

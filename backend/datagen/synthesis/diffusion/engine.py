@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import ClassVar
 
 from datagen.domain.spec import Json, Spec
-from datagen.errors import DeviceFault, EngineError
+from datagen.errors import CannotRender, DeviceFault, EngineError
 from datagen.synthesis.diffusion.identity import NAME, VERSION
 from datagen.synthesis.diffusion.parameters import DiffusionParameters, DiffusionSpecParameters
+from datagen.synthesis.diffusion.runtime import watchdog
 from datagen.synthesis.diffusion.runtime.devices import PATIENT_SECONDS, cuda_devices, find_device
 from datagen.synthesis.diffusion.weights.preflight import PACKAGES, check
 from datagen.synthesis.engine import Engine, FittedEngine, Pictures, Progress
 from datagen.synthesis.parameter_models import EngineParameters
-from datagen.synthesis.parameter_routing import remedy
 
 
 class DiffusionEngine(Engine):
     """Fine-tunes an inpainting model on the concept, and inpaints it at the places that composite chooses.
 
-    Args:
-        folder: Stores fits, digests of weights and measurements between processes; by default the folder
-            ``diffusion`` in DATAGEN_DATA_DIR. Workers that share the folder fit once.
+    The settings' folder stores fits, digests of weights and measurements between processes. Workers that share it fit
+    once.
     """
 
     name = NAME
@@ -31,12 +29,9 @@ class DiffusionEngine(Engine):
     device = "gpu"
     parameters_model: ClassVar[type[EngineParameters]] = DiffusionSpecParameters
 
-    def __init__(self, folder: Path | None = None) -> None:
-        self._folder = folder or Path(os.environ.get("DATAGEN_DATA_DIR", ".datagen")) / "diffusion"
-
     def check(self, parameters: Mapping[str, Json]) -> tuple[str, ...]:
         """Return the problems that prevent rendering on this machine; empty if there are none."""
-        return check(parameters, self._folder)
+        return check(parameters, self.settings.folder)
 
     def ignores(self, parameters: Mapping[str, Json]) -> frozenset[str]:
         """Return composite's parameters about pixels, which have no effect unless a composite is refined."""
@@ -51,7 +46,8 @@ class DiffusionEngine(Engine):
         """Fit the model, or load an existing fit.
 
         Raises:
-            EngineError: a parameter is wrong, a requirement is missing, or the inputs are unusable.
+            CannotRender: a parameter is wrong, or a requirement is missing.
+            EngineError: the inputs are unusable.
             DeviceFault: the device failed.
         """
         own, _ = DiffusionParameters.from_spec(spec.parameters)
@@ -62,7 +58,9 @@ class DiffusionEngine(Engine):
                 raise DeviceFault(
                     f"the GPU {visible} that this worker was given is gone, or its driver does not answer"
                 )
-            raise EngineError(" ".join([*problems, *remedy(NAME)]))
+            raise CannotRender(" ".join(problems))
+        # on a CPU a step may take longer than a driver that does not hang
+        watchdog.set_limit(0.0 if own.device == "cpu" else self.settings.hang_seconds)
         try:
             from datagen.synthesis.diffusion.training.fit import fit
         except ModuleNotFoundError as error:
@@ -72,4 +70,4 @@ class DiffusionEngine(Engine):
                 f"{error.name} is not installed here ({', '.join(PACKAGES)} are needed); run: "
                 "pip install 'label-studio-datagen[diffusion]'"
             ) from error
-        return fit(spec, pictures, progress, self._folder)
+        return fit(spec, pictures, progress, self.settings.folder)

@@ -13,7 +13,7 @@ from datagen.domain.lifecycle import SpecState
 from datagen.domain.spec import Json, Spec
 from datagen.store.tables import BatchKind, BatchRow, ShardRow, SpecRow, StudyRow, WorkState
 from datagen.synthesis.engine import needs_gpu
-from datagen.synthesis.parameter_routing import keep_known_parameters, select_parameters
+from datagen.workflow.parameter_routing import keep_known_parameters, select_parameters
 from datagen.workflow.services import LOCK, JobKind, UnitOfWork
 
 #: Number of shards of a batch that are pending or running at a time; finished shards are followed by new ones. It is

@@ -19,7 +19,6 @@ from datagen.errors import DatagenError, LabelStudioUnavailable, NotReady, Refus
 from datagen.label_studio.api.models import Annotation, Task
 from datagen.label_studio.mapping.form_answers import decision as read_decision
 from datagen.store.tables import BatchKind, BatchRow, DecisionRow, OutboxKind, StudyRow, WorkState, now
-from datagen.synthesis.parameter_routing import remedy
 from datagen.workflow import decision_points
 from datagen.workflow.decisions import spec_versions
 from datagen.workflow.decisions.actions import DecisionContext, apply, prepare
@@ -27,6 +26,7 @@ from datagen.workflow.decisions.confirmation import check_confirmed
 from datagen.workflow.inputs.input_sync import refresh
 from datagen.workflow.inputs.unreadable_tasks import read_tasks
 from datagen.workflow.outages import Outage, outage_of
+from datagen.workflow.parameter_routing import remedy
 from datagen.workflow.reviews import verdict_sync
 from datagen.workflow.services import Services, UnitOfWork
 

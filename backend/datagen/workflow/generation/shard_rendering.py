@@ -18,7 +18,7 @@ from sqlalchemy import select
 from datagen.domain.inputs import ImageRef
 from datagen.domain.sample import Sample
 from datagen.domain.spec import Spec
-from datagen.errors import BadPicture, EngineError, StoreError
+from datagen.errors import BadPicture, CannotRender, EngineError, StoreError
 from datagen.imaging.codec import encode_mask, encode_png
 from datagen.store import leases
 from datagen.store.tables import BatchKind, BatchRow, OutboxKind, SampleRow, ShardRow, SpecRow, WorkState, now
@@ -31,6 +31,7 @@ from datagen.workflow.generation.picture_cache import StoredPictures
 from datagen.workflow.generation.progress import ProgressReporter, reporting_progress
 from datagen.workflow.leased_work import LeasedJob, Write, leased_work
 from datagen.workflow.outages import Outage, shown
+from datagen.workflow.parameter_routing import remedy
 from datagen.workflow.services import JobKind, Services, UnitOfWork
 
 log = structlog.get_logger()
@@ -52,6 +53,7 @@ class FittedEngineCache:
 
     def __init__(self, services: Services) -> None:
         self.pictures = StoredPictures(services.images, services.decoder)
+        self._settings = services.engine_settings
         self._fitted: LRUCache[str, FittedEngine] = LRUCache(MOST_FITTED)
 
     def fitted(self, spec: Spec, progress: Progress) -> FittedEngine:
@@ -62,7 +64,11 @@ class FittedEngineCache:
         """
         fitted = self._fitted.get(spec.digest)
         if fitted is None:
-            fitted = self._fitted[spec.digest] = load_engine(spec.engine).fit(spec, self.pictures, progress)
+            engine = load_engine(spec.engine, self._settings)
+            try:
+                fitted = self._fitted[spec.digest] = engine.fit(spec, self.pictures, progress)
+            except CannotRender as problem:
+                raise EngineError(" ".join([str(problem), *remedy(spec.engine)])) from problem
         return fitted
 
 

@@ -18,15 +18,12 @@ from datagen.label_studio.projects.provisioning import Provisioned, provision
 from datagen.store.fingerprints import fingerprint
 from datagen.store.study_secrets import SHARED, new_salt, study_secret
 from datagen.store.tables import DecisionRow, ProjectRow, StudyRow
-from datagen.synthesis.engine import load_engine
+from datagen.synthesis.engine import engine_class
 from datagen.workflow import decision_points, study_options
 from datagen.workflow.decisions import spec_versions
 from datagen.workflow.reviews import review_tasks, verdict_sync
 from datagen.workflow.services import LOCK, JobKind, Services
 from datagen.workflow.study_options import StudyOptions
-
-#: Engine of a study that is opened without a choice of engine.
-DEFAULT_ENGINE = "composite"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +52,7 @@ def open_study(
     connection: Connection,
     *,
     engine: str | None,
+    default_engine: str | None = None,
     preview_size: int,
     new_secret: bool = False,
     options: StudyOptions | None = None,
@@ -67,10 +65,11 @@ def open_study(
         new_secret: replace the secret of the study's webhooks; the old one is accepted until every webhook has the new
             one.
         engine: the engine of new versions; None keeps an existing study's engine.
+        default_engine: the engine of a new study for which none is chosen.
         options: the study's own settings; None keeps all of them.
 
     Raises:
-        InputProblem: the name or a label cannot be used, or no label is given for a new study.
+        InputProblem: the name or a label cannot be used, or no label or engine is given for a new study.
         EngineError: there is no such engine.
         Refused: the study exists with other labels.
     """
@@ -83,8 +82,12 @@ def open_study(
         labels = known.labels
     if not labels:
         raise InputProblem(f"{name!r} needs at least one label; add --label NAME")
+    if known is None:
+        engine = engine or default_engine
+        if engine is None:
+            raise InputProblem(f"{name!r} needs an engine; add --engine NAME")
     if engine is not None and (known is None or known.engine != engine):
-        load_engine(engine)
+        engine_class(engine)
     salt = new_salt() if known is None else _salt_of(services, known.id, new_secret=new_secret)
     login = fingerprint(f"{connection.basic_user}:{connection.basic_pass}", salt)
     with services.database.read() as session:
@@ -109,7 +112,7 @@ def open_study(
     with services.unit() as unit:
         study = unit.session.scalar(select(StudyRow).where(StudyRow.name == name).with_for_update(**LOCK))
         if study is None:
-            study = StudyRow(name=name, labels=labels, engine=engine or DEFAULT_ENGINE, preview_size=preview_size)
+            study = StudyRow(name=name, labels=labels, engine=str(engine), preview_size=preview_size)
             unit.session.add(study)
             unit.session.flush()
             unit.note(study, "datagen provision", f"opened with the labels {', '.join(labels)}")

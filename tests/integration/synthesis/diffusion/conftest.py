@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from datagen.synthesis.diffusion.engine import DiffusionEngine
+from datagen.synthesis.engine import EngineSettings
 from small_diffusion import SMALL
 
 
@@ -74,7 +75,7 @@ def kept(tmp_path_factory):
 @pytest.fixture
 def engine(kept):
     """The engine, keeping its fits in the suite's folder."""
-    return DiffusionEngine(kept)
+    return DiffusionEngine(EngineSettings(folder=kept))
 
 
 def write_safetensors(path: Path, tensors: dict[str, tuple[str, list[int]]], *, missing: int = 0) -> Path:

@@ -19,7 +19,7 @@ from datagen.errors import DeviceFault, EngineError  # noqa: E402
 from datagen.synthesis.diffusion.engine import DiffusionEngine  # noqa: E402
 from datagen.synthesis.diffusion.inference.inpainter import Inpainter  # noqa: E402
 from datagen.synthesis.diffusion.inference.pipeline_cache import drop_cached_pipeline  # noqa: E402
-from datagen.synthesis.engine import load_engine  # noqa: E402
+from datagen.synthesis.engine import EngineSettings, load_engine  # noqa: E402
 
 
 def ignore(done, what):
@@ -61,9 +61,9 @@ def test_masks_boxes_and_outlines_agree(study, engine, parameters, rasterized):
 
 def test_the_same_spec_and_index_give_the_same_image_in_any_company_and_process(study, kept, parameters):
     spec, shelf = study(kind="colour", parameters=parameters())
-    together = list(DiffusionEngine(kept).fit(spec, shelf, ignore).render(range(3)))
+    together = list(DiffusionEngine(EngineSettings(folder=kept)).fit(spec, shelf, ignore).render(range(3)))
     drop_cached_pipeline()
-    [alone] = DiffusionEngine(kept).fit(spec, shelf, ignore).render([2])
+    [alone] = DiffusionEngine(EngineSettings(folder=kept)).fit(spec, shelf, ignore).render([2])
     assert np.array_equal(alone.image, together[2].image)
     assert np.array_equal(alone.mask, together[2].mask)
     assert (alone.instances, alone.provenance) == (together[2].instances, together[2].provenance)
@@ -93,14 +93,16 @@ def test_a_spec_is_fitted_once_and_a_child_that_only_moves_finds_its_parents_fit
     taught = []
     for one in (spec, spec, child, other):
         said = []
-        DiffusionEngine(tmp_path).fit(one, shelf, lambda done, what, said=said: said.append(what))
+        DiffusionEngine(EngineSettings(folder=tmp_path)).fit(
+            one, shelf, lambda done, what, said=said: said.append(what)
+        )
         taught.append(any("teaching the model" in what for what in said))
     assert taught == [True, False, False, True]
 
 
 def test_what_the_fit_did_is_reported(study, tmp_path, parameters):
     spec, shelf = study(kind="colour", parameters=parameters(fit_steps=2))
-    fitted = DiffusionEngine(tmp_path).fit(spec, shelf, ignore)
+    fitted = DiffusionEngine(EngineSettings(folder=tmp_path)).fit(spec, shelf, ignore)
     [said] = [said for said in fitted.report.findings if said.startswith("A LoRA was fitted in 2 steps")]
     assert said.startswith(("A LoRA was fitted in 2 steps.", "A LoRA was fitted in 2 steps; the model fits the"))
     assert any(
@@ -147,10 +149,10 @@ def test_a_fit_waits_for_the_worker_that_makes_the_same_and_can_be_cancelled_mea
         if "another worker" in what:
             raise Cancelled
 
-    DiffusionEngine(tmp_path).fit(spec, shelf, ignore)
+    DiffusionEngine(EngineSettings(folder=tmp_path)).fit(spec, shelf, ignore)
     [home] = (tmp_path / "fits").iterdir()
     with FileLock(home / "lock"), pytest.raises(Cancelled):
-        DiffusionEngine(tmp_path).fit(spec, shelf, cancel)
+        DiffusionEngine(EngineSettings(folder=tmp_path)).fit(spec, shelf, cancel)
 
 
 @pytest.mark.parametrize("device", ["cpu"], indirect=True)  # a fit done again has the same bytes there
@@ -158,13 +160,13 @@ def test_a_fit_waits_for_the_worker_that_makes_the_same_and_can_be_cancelled_mea
 @pytest.mark.parametrize("left", [0, 0.5, None], ids=["empty", "cut", "missing"])
 def test_a_kept_fit_that_is_damaged_is_taught_again(study, tmp_path, parameters, name, left):
     spec, shelf = study(kind="colour", concepts=3, parameters=parameters(fit_steps=1))
-    DiffusionEngine(tmp_path).fit(spec, shelf, ignore)
+    DiffusionEngine(EngineSettings(folder=tmp_path)).fit(spec, shelf, ignore)
     [file] = (tmp_path / "fits").glob(f"*/{name}")
     whole = file.read_bytes()
     file.unlink()
     if left is not None:
         file.write_bytes(whole[: int(left * len(whole))])
-    again = DiffusionEngine(tmp_path).fit(spec, shelf, ignore)
+    again = DiffusionEngine(EngineSettings(folder=tmp_path)).fit(spec, shelf, ignore)
     assert file.read_bytes() == whole
     assert any("A LoRA was fitted in 1 step" in said for said in again.report.findings)
     lora_was_there = name == "losses.json" or left is not None
@@ -174,26 +176,26 @@ def test_a_kept_fit_that_is_damaged_is_taught_again(study, tmp_path, parameters,
 def test_a_data_folder_that_cannot_be_written_is_said_before_anything_is_learned(study, tmp_path, parameters):
     (tmp_path / "file").touch()
     spec, shelf = study(kind="colour", parameters=parameters(fit_steps=1))
-    with pytest.raises(EngineError, match=r"/file/diffusion \(Not a directory\); set DATAGEN_DATA_DIR to a folder"):
-        DiffusionEngine(tmp_path / "file" / "diffusion").fit(spec, shelf, ignore)
+    with pytest.raises(EngineError, match=r"/file/diffusion \(Not a directory\); name another data folder"):
+        DiffusionEngine(EngineSettings(folder=tmp_path / "file" / "diffusion")).fit(spec, shelf, ignore)
     assert not shelf.loads
 
 
 def test_a_place_for_fits_that_went_away_after_the_check_is_said(study, tmp_path, parameters):
     (tmp_path / "fits").touch()
     spec, shelf = study(kind="colour", parameters=parameters(fit_steps=1))
-    with pytest.raises(EngineError, match=r"cannot be read and written in .*/fits/.*; set DATAGEN_DATA_DIR"):
-        DiffusionEngine(tmp_path).fit(spec, shelf, ignore)
+    with pytest.raises(EngineError, match=r"cannot be read and written in .*/fits/.*; name another data folder"):
+        DiffusionEngine(EngineSettings(folder=tmp_path)).fit(spec, shelf, ignore)
 
 
 def test_a_lora_given_as_a_file_or_its_folder_is_used_and_none_fitted(study, tmp_path, parameters):
     spec, shelf = study(kind="colour", parameters=parameters(fit_steps=2))
-    DiffusionEngine(tmp_path).fit(spec, shelf, ignore)
+    DiffusionEngine(EngineSettings(folder=tmp_path)).fit(spec, shelf, ignore)
     [home] = (tmp_path / "fits").iterdir()
     file = home / "pytorch_lora_weights.safetensors"
     for named in (file, home):
         given, _ = study(kind="colour", parameters=parameters(lora=str(named)))
-        fitted = DiffusionEngine(tmp_path / "other").fit(given, shelf, ignore)
+        fitted = DiffusionEngine(EngineSettings(folder=tmp_path / "other")).fit(given, shelf, ignore)
         assert f"The LoRA {file.name} is used as it is; none was fitted." in fitted.report.findings
         [one] = fitted.render([0])
         assert one.provenance.steps["lora_sha256"] == sha256(file.read_bytes()).hexdigest()
@@ -202,7 +204,7 @@ def test_a_lora_given_as_a_file_or_its_folder_is_used_and_none_fitted(study, tmp
 
 def test_what_the_machine_lacks_is_said_before_anything_is_learned(study, engine, parameters):
     spec, shelf = study(kind="colour", parameters=parameters(weights="/no/such/folder"))
-    with pytest.raises(EngineError, match=r"/no/such/folder, which is not on this machine.*engine “composite”"):
+    with pytest.raises(EngineError, match=r"/no/such/folder, which is not on this machine"):
         engine.fit(spec, shelf, ignore)
     assert not shelf.loads
 
@@ -226,7 +228,7 @@ def test_a_lora_that_was_replaced_is_loaded_again_by_a_warm_process(study, engin
     for seed in (1, 2):
         monkeypatch.setattr("datagen.synthesis.diffusion.training.fit.fit_key", lambda *_, n=seed: f"{n}" * 64)
         taught, shelf = study(kind="colour", parameters=parameters(fit_steps=3))
-        home = engine._folder / "fits" / (f"{seed}" * 64)
+        home = engine.settings.folder / "fits" / (f"{seed}" * 64)
         engine.fit(taught, shelf, ignore)
         file.write_bytes((home / "pytorch_lora_weights.safetensors").read_bytes())
         given, _ = study(kind="colour", parameters=parameters(lora=str(file)))

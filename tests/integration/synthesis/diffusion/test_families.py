@@ -24,6 +24,7 @@ from datagen.synthesis.diffusion.training.trainer import Trainer  # noqa: E402
 from datagen.synthesis.diffusion.weights import pipeline_loading  # noqa: E402
 from datagen.synthesis.diffusion.weights.inspection import examine  # noqa: E402
 from datagen.synthesis.diffusion.weights.preflight import check  # noqa: E402
+from datagen.synthesis.engine import EngineSettings  # noqa: E402
 from small_diffusion import SMALL  # noqa: E402
 
 OWN = DiffusionParameters(resolution=32, steps=2, levers="none")
@@ -78,12 +79,12 @@ def test_only_masked_pixels_change_and_the_label_is_where_they_did(study, engine
 def test_what_was_taught_paints_the_same_image_in_any_company_and_process(study, tmp_path, parameters, other_family):
     own = parameters(weights=str(other_family), fit_steps=2)
     spec, shelf = study(kind="colour", concepts=3, canvases=2, backgrounds=2, parameters=own)
-    fitted = DiffusionEngine(tmp_path).fit(spec, shelf, ignore)
+    fitted = DiffusionEngine(EngineSettings(folder=tmp_path)).fit(spec, shelf, ignore)
     has_maps = (other_family / "unet").is_dir()
     assert any("attention part of the loss was left out" in said for said in fitted.report.details) != has_maps
     together = list(fitted.render(range(2)))
     drop_cached_pipeline()
-    [alone] = DiffusionEngine(tmp_path).fit(spec, shelf, ignore).render([1])
+    [alone] = DiffusionEngine(EngineSettings(folder=tmp_path)).fit(spec, shelf, ignore).render([1])
     assert np.array_equal(alone.image, together[1].image)
     assert alone.provenance == together[1].provenance
     assert not np.array_equal(together[0].image, together[1].image)

@@ -15,8 +15,8 @@ from datagen.entrypoints.bootstrap import build_services
 from datagen.errors import EngineError, Refused
 from datagen.queue.jobs import GPU
 from datagen.store.tables import SpecRow
-from datagen.synthesis.parameter_routing import remedy
 from datagen.workflow.decisions import submit
+from datagen.workflow.parameter_routing import remedy
 from datagen.workflow.services import Services
 from studio import Studio, Study, settings_of
 
@@ -85,7 +85,7 @@ def test_a_failed_version_poisons_none_after_it(studio: Studio, own_study: Study
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        ({"contrast": 9}, r"Parameter 'contrast' is 9; it must be from 0\.2 to 4\. An engine's parameters are set in"),
+        ({"contrast": 9}, r"Parameter “contrast” is 9; it must be from 0\.2 to 4\. An engine's parameters are set in"),
         ({"wieghts": "/models"}, "DATAGEN_ENGINE_PARAMETERS names 'wieghts', which is no engine's parameter"),
     ],
 )

@@ -74,6 +74,6 @@ def is_whole(lora: Path) -> bool:
 
 def _cannot_keep(folder: Path, error: OSError) -> str:
     return (
-        f"what the engine keeps cannot be read and written in {folder.absolute()} ({error.strerror or error}); set "
-        "DATAGEN_DATA_DIR to a folder that its workers can write to and that has room"
+        f"what the engine keeps cannot be read and written in {folder.absolute()} ({error.strerror or error}); name "
+        "another data folder, one that its workers can write to and that has room"
     )

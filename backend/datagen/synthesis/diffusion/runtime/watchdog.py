@@ -1,23 +1,28 @@
 """Ends a process that hangs inside a driver, where Python runs neither exceptions nor signal handlers.
 
-Disabled unless DATAGEN_HANG_SECONDS is set. ``datagen worker --gpu`` sets it for its own process; in a notebook the
-process should not be ended. The supervisor restarts the worker, and the work is free again when its lease expires.
+The engine sets the limit for its process; without one nothing is ended, as in a notebook. The supervisor restarts the
+worker, and the work is free again when its lease expires.
 """
 
 from __future__ import annotations
 
 import faulthandler
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-VARIABLE = "DATAGEN_HANG_SECONDS"
+#: The limit of this process, seconds; 0 for none. There is one for all threads, because faulthandler has one timer.
+_limits: list[float] = [0.0]
+
+
+def set_limit(seconds: float) -> None:
+    """Set the longest duration of a watched block of this process, in seconds; 0 for none."""
+    _limits[0] = seconds
 
 
 @contextmanager
 def watched() -> Iterator[None]:
-    """Print the stack of every thread and exit with 1 if the block takes longer than ``VARIABLE`` allows."""
-    seconds = float(os.environ.get(VARIABLE, "0"))
+    """Print the stack of every thread and exit with 1 if the block takes longer than the process's limit."""
+    [seconds] = _limits
     if seconds <= 0:
         yield
         return

@@ -50,7 +50,7 @@ def device_of(wanted: str) -> torch.device:
     if wanted == "cpu":
         return torch.device("cpu")
     raise EngineError(
-        f"torch {torch.__version__} sees no GPU for “diffusion.device” = {wanted!r}: run “datagen worker --gpu” on a "
+        f"torch {torch.__version__} sees no GPU for “diffusion.device” = {wanted!r}: start a GPU worker on a "
         'machine with one, or set “diffusion.device” to "cpu"'
     )
 

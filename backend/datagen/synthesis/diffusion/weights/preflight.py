@@ -1,7 +1,7 @@
 """Preflight checks of a machine and of parameters before a job is queued; imports no torch and loads nothing.
 
-Each problem is a sentence that names the setting to change. ``datagen doctor`` and the decision task call these checks
-through ``DiffusionEngine.check``, and add the next step, which differs between a new version and a frozen one.
+Each problem is a sentence that names the parameter to change. Callers of ``DiffusionEngine.check`` add the next step,
+which differs between a new version and a frozen one.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def _packages() -> list[str]:
 def _device(own: DiffusionParameters, device: Device | None) -> list[str]:
     if device is None:
         return [
-            f"no GPU was found for “diffusion.device” = {own.device!r}: run “datagen worker --gpu” on a machine with "
+            f"no GPU was found for “diffusion.device” = {own.device!r}: start a GPU worker on a machine with "
             'one, or set “diffusion.device” to "cpu", which takes minutes a picture'
         ]
     torch = torch_version()

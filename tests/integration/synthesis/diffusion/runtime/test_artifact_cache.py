@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from datagen.errors import EngineError
-from datagen.synthesis.diffusion.engine import DiffusionEngine
 from datagen.synthesis.diffusion.runtime.artifact_cache import folder_problems, is_whole, kept_in, losses_of
+from datagen.synthesis.engine import EngineSettings, check_engine
 
 
 def test_a_folder_that_is_not_there_yet_is_no_problem_and_is_not_made(tmp_path):
@@ -20,7 +20,7 @@ def test_a_folder_that_is_not_there_yet_is_no_problem_and_is_not_made(tmp_path):
 def test_a_folder_that_is_a_file_or_lies_below_one_is_said(tmp_path, below):
     (tmp_path / "file").touch()
     [said] = folder_problems(tmp_path / "file" / below)
-    assert "(Not a directory); set DATAGEN_DATA_DIR" in said
+    assert "(Not a directory); name another data folder" in said
 
 
 def test_a_folder_without_room_is_said(tmp_path, monkeypatch):
@@ -29,16 +29,16 @@ def test_a_folder_without_room_is_said(tmp_path, monkeypatch):
     assert f"{tmp_path} (No space left on device)" in said
 
 
-def test_the_engine_is_asked_about_the_data_folder_too(tmp_path, monkeypatch):
+def test_the_engine_is_asked_about_its_folder_in_the_data_folder_too(tmp_path):
     (tmp_path / "file").touch()
-    monkeypatch.setenv("DATAGEN_DATA_DIR", str(tmp_path / "file"))
-    assert any("set DATAGEN_DATA_DIR to a folder" in said for said in DiffusionEngine().check({}))
-    monkeypatch.setenv("DATAGEN_DATA_DIR", str(tmp_path))
-    assert not any("DATAGEN_DATA_DIR" in said for said in DiffusionEngine().check({}))
+    said = check_engine("diffusion", {}, EngineSettings(folder=tmp_path / "file"))
+    assert any(f"{tmp_path / 'file' / 'diffusion'} (Not a directory); name another data folder" in one for one in said)
+    said = check_engine("diffusion", {}, EngineSettings(folder=tmp_path))
+    assert not any("data folder" in one for one in said)
 
 
 def test_what_cannot_be_written_is_an_error_of_ours(tmp_path):
-    with pytest.raises(EngineError, match=r"\(No such file or directory\); set DATAGEN_DATA_DIR"), kept_in(tmp_path):
+    with pytest.raises(EngineError, match=r"\(No such file or directory\); name another"), kept_in(tmp_path):
         (tmp_path / "nowhere" / "file").write_text("")
 
 

@@ -135,7 +135,7 @@ def test_a_lora_that_is_nowhere_names_the_setting(weights, tmp_path):
 
 def test_a_wrong_parameter_of_composites_is_found_too(weights):
     assert check({"size_factor": "big", "diffusion": {"weights": str(weights)}}) == (
-        "Parameter 'size_factor' must be a number from 0.2 to 5, not 'big'.",
+        "Parameter “size_factor” must be a number from 0.2 to 5, not 'big'.",
     )
 
 

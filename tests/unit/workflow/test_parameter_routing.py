@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from datagen.errors import EngineError
-from datagen.synthesis import parameter_routing
-from datagen.synthesis.engine import Engine, check_engine, load_engine
-from datagen.synthesis.parameter_routing import keep_known_parameters, remedy, select_parameters
+from datagen.synthesis.engine import Engine, check_engine, engine_class
+from datagen.workflow import parameter_routing
+from datagen.workflow.parameter_routing import keep_known_parameters, remedy, select_parameters
 
 BOTH = {"weights": "owner/name", "steps": 8, "contrast": 0.8}
 
@@ -54,7 +54,7 @@ def with_silent(monkeypatch):
     """A third-party package that offers such an engine."""
     monkeypatch.setattr(parameter_routing, "engine_names", lambda: ["composite", "silent"])
     monkeypatch.setattr(
-        parameter_routing, "load_engine", lambda name: Silent() if name == "silent" else load_engine(name)
+        parameter_routing, "engine_class", lambda name: Silent if name == "silent" else engine_class(name)
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from datagen.domain.spec import Json
 from datagen.errors import EngineError
-from datagen.synthesis.engine import engine_names, load_engine, needs_gpu
+from datagen.synthesis.engine import engine_class, engine_names, needs_gpu
 from datagen.synthesis.parameter_models import groups_of
 
 #: The setting that holds the parameters.
@@ -68,7 +68,7 @@ def remedy(engine: str) -> tuple[str, ...]:
 
 def _groups(engine: str) -> Mapping[str, str] | None:
     """Return the group of every parameter of an engine; None if it accepts every parameter, under its name."""
-    model = load_engine(engine).parameters_model
+    model = engine_class(engine).parameters_model
     return None if model is None else groups_of(model)
 
 
