@@ -325,9 +325,9 @@ class _PackBench:
         things = self._real().of_concept
         if method == "ours":
             made = [
-                ((one.image, instance.box), str(step["concept"]))
+                ((one.image, instance.box), trace.concept.key if trace.concept is not None else "")
                 for one in self.samples(seed)
-                for instance, step in zip(one.instances, one.provenance.steps["instances"], strict=True)
+                for instance, trace in zip(one.instances, one.provenance.trace.instances, strict=True)
             ]
         else:
             made = [

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from datagen.domain.geometry import Box, Polygon
 from datagen.domain.inputs import ImageRef
-from datagen.domain.spec import Json
+from datagen.domain.trace import Trace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,26 +28,13 @@ class Provenance:
     engine: str
     engine_version: str
     background: ImageRef
-    #: the engine's decisions by step (concept, pose, place, blend, contrast), and ``…_sha256`` of the files it used
-    steps: Mapping[str, Json] = field(default_factory=dict)
+    #: the engine's decisions, and the files that it used
+    trace: Trace = field(default_factory=Trace)
 
     @property
     def file_stem(self) -> str:
         """The name of the sample's files without suffix, used both in exports and in Label Studio's lists."""
         return f"{self.spec_digest[:8]}_{self.index:07d}"
-
-
-#: Suffix of the steps that hold the digest of a file used for the sample.
-_FILE_DIGEST_SUFFIX = "_sha256"
-
-
-def made_from(steps: Mapping[str, Json]) -> dict[str, Json]:
-    """Return the digests of the files that an engine used, by name: the pixels depend on them besides the spec."""
-    return {
-        name.removesuffix(_FILE_DIGEST_SUFFIX): value
-        for name, value in steps.items()
-        if name.endswith(_FILE_DIGEST_SUFFIX)
-    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,7 +42,7 @@ def line(sample: Sample, *, files: Mapping[str, str], areas: Sequence[int], abou
             "engine": provenance.engine,
             "engine_version": provenance.engine_version,
             "background": asdict(provenance.background),
-            "steps": dict(provenance.steps),
+            "steps": provenance.trace.to_json(),
             **_run(sample, about),
         },
     }

@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from datagen.domain.spec import Json
+from datagen.domain.trace import Trace
 from datagen.domain.verdict import Opinion, Reason, Verdict
 from datagen.domain.wording import by_number, counted
 from datagen.learning.parameter_words import in_words
@@ -44,9 +45,9 @@ _AGAINST_BLEND = frozenset({Reason.WRONG_LOOK, Reason.EDGES_SHOW, Reason.INVISIB
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReviewedSample:
-    """A verdict and the engine's decisions for the sample (``Provenance.steps``)."""
+    """A verdict and the engine's decisions for the sample."""
 
-    steps: Mapping[str, Json]
+    trace: Trace
     verdict: Verdict
 
 
@@ -425,12 +426,12 @@ def _against_none(judged: Sequence[ReviewedSample]) -> list[str]:
 
 def _used_names(sample: ReviewedSample, step: str) -> dict[str, str]:
     """Return what a sample's instances used at a step: key → name shown to users."""
-    instances = sample.steps.get("instances")
     names: dict[str, str] = {}
-    for instance in instances if isinstance(instances, list) else []:
-        if isinstance(instance, Mapping) and isinstance(key := instance.get(step), str):
-            name = instance.get(f"{step}_name", key)
-            region = key.rpartition(":")[2]
+    for instance in sample.trace.instances:
+        if step == "concept" and instance.concept is not None:
+            region = instance.concept.key.rpartition(":")[2]
             box = f", box {int(region) + 1}" if region.isdecimal() else ""
-            names[key] = f"{name}{box}" if step == "concept" else f"“{name}”"
+            names[instance.concept.key] = f"{instance.concept.name}{box}"
+        elif step == "blend" and instance.blend is not None:
+            names[instance.blend] = f"“{instance.blend}”"
     return names

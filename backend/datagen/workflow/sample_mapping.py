@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 from datagen.domain.geometry import Box, Polygon
 from datagen.domain.inputs import ImageRef
 from datagen.domain.sample import Instance, Provenance, Sample
-from datagen.domain.spec import Json
+from datagen.domain.trace import Trace
 from datagen.store.tables import BatchRow, SampleRow
 
 #: Longest key, in characters; see ``SampleRow.key``.
@@ -27,14 +26,16 @@ def shown_number(batch: BatchRow, index: int) -> int:
 
 
 def to_body(sample: Sample) -> dict[str, Any]:
-    """Return the sample as JSON values."""
-    return asdict(sample)
+    """Return the sample as JSON values; its trace is stored as ``steps``."""
+    body = asdict(sample)
+    del body["provenance"]["trace"]
+    body["provenance"]["steps"] = sample.provenance.trace.to_json()
+    return body
 
 
-def steps_of(row: SampleRow) -> Mapping[str, Json]:
-    """Return the engine's choices for a sample (``Provenance.steps``); the labels, which may be many, are not read."""
-    steps: Mapping[str, Json] = row.body["provenance"]["steps"]
-    return steps
+def trace_of(row: SampleRow) -> Trace:
+    """Return the engine's decisions for a sample; the labels, which may be many, are not read."""
+    return Trace.from_json(row.body["provenance"]["steps"])
 
 
 def sample_of(row: SampleRow) -> Sample:
@@ -55,8 +56,9 @@ def sample_of(row: SampleRow) -> Sample:
         ),
         provenance=Provenance(
             **{
-                **body["provenance"],
+                **{name: value for name, value in body["provenance"].items() if name != "steps"},
                 "background": ImageRef(**body["provenance"]["background"]),
+                "trace": trace_of(row),
             }
         ),
     )

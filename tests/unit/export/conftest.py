@@ -12,6 +12,7 @@ import pytest
 
 from datagen.domain.inputs import ImageRef
 from datagen.domain.sample import Instance, Provenance, Sample
+from datagen.domain.trace import Trace
 from datagen.errors import StoreError
 from datagen.imaging.codec import encode_png
 from datagen.synthesis.masks import outlines, tight_box
@@ -54,7 +55,7 @@ class Shelf:
                 engine="composite",
                 engine_version="1.0",
                 background=ImageRef(digest="ba" * 32, width=60, height=40, name="plate 7.jpg"),
-                steps={"pose": {"degrees": 12.5}},
+                trace=Trace(details={"pose": {"degrees": 12.5}}),
             ),
         )
 

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import pytest
 
+from datagen.domain.trace import ConceptChoice, InstanceTrace, Trace
 from datagen.domain.verdict import Opinion, Reason, Verdict
 from datagen.errors import EngineError
 from datagen.learning.parameter_refinement import ReviewedSample, refine, refine_for
@@ -16,8 +17,10 @@ from datagen.synthesis.parameter_models import EngineParameters
 
 
 def judged(opinion, *reasons, concept="aaaa:0", blend="soft"):
-    steps = {"instances": [{"concept": concept, "concept_name": "photo.png", "blend": blend}]}
-    return ReviewedSample(steps=steps, verdict=Verdict(opinion=Opinion(opinion), reasons=frozenset(reasons)))
+    made = InstanceTrace(concept=ConceptChoice(key=concept, name="photo.png"), blend=blend)
+    return ReviewedSample(
+        trace=Trace(instances=(made,)), verdict=Verdict(opinion=Opinion(opinion), reasons=frozenset(reasons))
+    )
 
 
 @pytest.mark.parametrize(
@@ -194,8 +197,8 @@ def test_it_is_pure():
     assert parameters == {"blend_weights": {"soft": 0.5}}
 
 
-def test_verdicts_on_samples_without_steps_are_still_counted():
-    refined = refine({}, [ReviewedSample(steps={}, verdict=Verdict(opinion=Opinion.BAD))])
+def test_verdicts_on_samples_without_a_trace_are_still_counted():
+    refined = refine({}, [ReviewedSample(trace=Trace(), verdict=Verdict(opinion=Opinion.BAD))])
     assert refined.notes[0].startswith("1 of 1 verdict is bad, but without a reason")
     assert "Choose what is wrong" in refined.notes[0]
 

@@ -7,14 +7,14 @@ single statement, only under the mask, so that no other pixel can change.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from datagen.domain.geometry import Box
 from datagen.domain.sample import Instance
-from datagen.domain.spec import Json
+from datagen.domain.trace import InstanceTrace, Trace
 from datagen.synthesis.composite.backgrounds import Backgrounds
 from datagen.synthesis.composite.parameters import CompositeParameters
 from datagen.synthesis.composite.placement_attempt import (
@@ -49,7 +49,7 @@ class Composed:
     mask: Mask
     instances: tuple[Instance, ...]
     background: int
-    steps: dict[str, Json]
+    trace: Trace
     rejected: Counter[str]
     #: backgrounds (by number) that were skipped, and the reason
     passed_over: dict[int, str]
@@ -109,7 +109,7 @@ class Composer:
         image, mask = picture.copy(), np.zeros((height, width), np.uint8)
         wanted = int(chance.integers(self._parameters.instances_min, self._parameters.instances_max + 1))
         instances: list[Instance] = []
-        steps: list[Json] = []
+        traces: list[InstanceTrace] = []
         turns: list[tuple[str, bool]] = []
         for number in range(wanted):
             label = self._labels[(index + number) % len(self._labels)]
@@ -134,7 +134,7 @@ class Composer:
             if placed is None:
                 continue
             expected = placement.turn(draws)
-            turns.append((expected.in_words, placed.steps["concept"] != expected.key))
+            turns.append((expected.in_words, placed.trace.concept != expected.choice))
             window = (
                 slice(placed.top, placed.top + placed.mask.shape[0]),
                 slice(placed.left, placed.left + placed.mask.shape[1]),
@@ -150,13 +150,13 @@ class Composer:
                     outlines=outlines(placed.mask, (placed.left, placed.top)),
                 )
             )
-            steps.append(dict(placed.steps))
+            traces.append(placed.trace)
         return Composed(
             image=image,
             mask=mask,
             instances=tuple(instances),
             background=background,
-            steps={"instances": steps, "rejected": dict(rejected)},
+            trace=Trace(instances=tuple(traces), rejected=dict(rejected)),
             rejected=rejected,
             passed_over=passed_over,
             turns=tuple(turns),
@@ -184,7 +184,7 @@ class Composer:
             )
             if placed is None:
                 continue
-            placed.steps["tries"] = attempt + 1
+            placed = replace(placed, trace=replace(placed.trace, tries=attempt + 1))
             if placed.contrast >= self._parameters.min_contrast:
                 return placed
             rejected["cannot be seen"] += 1

@@ -152,7 +152,7 @@ class FittedComposite(FittedEngine):
                     engine=NAME,
                     engine_version=VERSION,
                     background=ref,
-                    steps=composed.steps,
+                    trace=composed.trace,
                 ),
             )
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datagen.domain.inputs import ImageRef
-from datagen.domain.spec import Json
+from datagen.domain.trace import InstanceTrace
 from datagen.synthesis.composite.appearance.appearance_model import AppearanceModel
 from datagen.synthesis.composite.appearance.blending import BLENDS, BlendRegion
 from datagen.synthesis.composite.appearance.pose import RIM_PX, Cutout, Posed, PosePrior, apply_pose, draw_pose, fade
@@ -77,7 +77,7 @@ class PlacedInstance:
     tones: Floats
     mask: Bools
     contrast: float
-    steps: dict[str, Json]
+    trace: InstanceTrace
 
 
 class PlacementAttempt:
@@ -168,22 +168,23 @@ class PlacementAttempt:
             tones=tones,
             mask=_visible_mask(seen, posed.mask) if law.two_level else posed.mask,
             contrast=contrast,
-            steps={
-                "label": self._label,
-                "concept": exemplar.key,
-                "concept_name": exemplar.name,
-                "matte": exemplar.method,
-                "degrees": round(pose.degrees, 2),
-                "scale": round(pose.scale, 4),
-                "mirrored": pose.mirrored,
-                "blend": blend,
-                "stretch": round(pose.stretch, 4),
-                "slope": round(slope, 3),
-                "contrast_factor": round(contrast_factor, 3),
-                "sharper": round(sharper, 3),
-                "contrast": round(contrast, 2),
-                "mismatch": round(mismatch, 2),
-            },
+            trace=InstanceTrace(
+                label=self._label,
+                concept=exemplar.choice,
+                matte=exemplar.method,
+                blend=blend,
+                degrees=round(pose.degrees, 2),
+                scale=round(pose.scale, 4),
+                stretch=round(pose.stretch, 4),
+                mirrored=pose.mirrored,
+                contrast=round(contrast, 2),
+                mismatch=round(mismatch, 2),
+                details={
+                    "slope": round(slope, 3),
+                    "contrast_factor": round(contrast_factor, 3),
+                    "sharper": round(sharper, 3),
+                },
+            ),
         )
 
     def _find_corner(

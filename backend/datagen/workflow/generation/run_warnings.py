@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from datagen.domain.sample import made_from
 from datagen.store.tables import BatchKind, BatchRow, SampleRow, SpecRow
-from datagen.workflow.sample_mapping import steps_of
+from datagen.workflow.sample_mapping import trace_of
 
 #: Prefixes of a version's findings: of warnings, and of details (methods and numbers).
 WARNING, DETAIL = "Note: ", "Details: "
@@ -67,7 +66,7 @@ def made_otherwise(session: Session, spec: SpecRow, samples: Sequence[SampleRow]
     if preview is None or not samples:
         return []
     # all samples of a shard use the same resources
-    before, after = (made_from(steps_of(row)) for row in (preview, samples[0]))
+    before, after = (trace_of(row).files for row in (preview, samples[0]))
     return [
         _CHANGED_RESOURCE.format(what=resource, new=_short(after[resource]), old=_short(before[resource]))
         for resource in sorted(before.keys() & after.keys())

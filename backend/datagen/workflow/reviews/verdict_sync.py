@@ -38,7 +38,7 @@ from datagen.store.tables import (
 from datagen.workflow.decision_points import project_of
 from datagen.workflow.inputs.unreadable_tasks import read_tasks
 from datagen.workflow.reviews.verdict_rows import NOWHERE, OPEN, TasksRead, keep
-from datagen.workflow.sample_mapping import steps_of
+from datagen.workflow.sample_mapping import trace_of
 from datagen.workflow.services import Services, UnitOfWork
 
 
@@ -213,10 +213,10 @@ def judged(session: Session, batch_id: int) -> list[ReviewedSample]:
         .order_by(SampleRow.index, VerdictRow.annotation_id)
     ).all()
     samples = session.scalars(select(SampleRow).where(SampleRow.batch_id == batch_id))
-    steps = {sample.id: steps_of(sample) for sample in samples}
+    traces = {sample.id: trace_of(sample) for sample in samples}
     return [
         ReviewedSample(
-            steps=steps[sample_id],
+            trace=traces[sample_id],
             verdict=Verdict(
                 opinion=Opinion(row.opinion), reasons=frozenset(map(Reason, row.reasons)), comment=row.comment
             ),

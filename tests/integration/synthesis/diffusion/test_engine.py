@@ -27,7 +27,7 @@ def ignore(done, what):
 
 
 def painted(rendered):
-    return [instance["pixels"] for instance in rendered.provenance.steps["instances"]]
+    return [instance.details["pixels"] for instance in rendered.provenance.trace.instances]
 
 
 def test_it_is_found_by_its_name_and_asks_for_a_gpu_worker():
@@ -76,12 +76,13 @@ def test_the_provenance_is_enough_to_make_the_image_again(study, engine, paramet
     said = one.provenance
     assert (said.engine, said.spec_digest, said.index) == ("diffusion", spec.digest, 4)
     assert said.seed == sample_seed(spec.digest, 4)
-    assert said.steps["versions"]["torch"] == torch.__version__
-    assert said.steps["weights"] == "tiny-inpainting"
-    assert len(said.steps["weights_sha256"]) == len(said.steps["lora_sha256"]) == 64
-    assert said.steps["dtype"] in ("float32", "bfloat16", "float16")
-    assert said.steps["device"]
-    [instance] = said.steps["instances"]
+    steps = said.trace.to_json()
+    assert steps["versions"]["torch"] == torch.__version__
+    assert steps["weights"] == "tiny-inpainting"
+    assert len(steps["weights_sha256"]) == len(steps["lora_sha256"]) == 64
+    assert steps["dtype"] in ("float32", "bfloat16", "float16")
+    assert steps["device"]
+    [instance] = steps["instances"]
     assert {"concept", "degrees", "scale", "candidate", "contrast", "cover"} <= set(instance)
     assert "blend" not in instance
 
@@ -120,7 +121,7 @@ def test_a_refined_composite_starts_from_what_composite_made(study, engine, para
     assert not np.array_equal(one.image, other.image)
     background = shelf.load(other.provenance.background)
     assert not ((other.image != background).any(axis=2) & (other.mask == 0)).any()
-    assert "blend" in other.provenance.steps["instances"][0]
+    assert other.provenance.trace.instances[0].blend
 
 
 def test_it_goes_by_composites_contrast_only_where_it_starts_from_a_composite(engine, parameters):
@@ -198,7 +199,7 @@ def test_a_lora_given_as_a_file_or_its_folder_is_used_and_none_fitted(study, tmp
         fitted = DiffusionEngine(EngineSettings(folder=tmp_path / "other")).fit(given, shelf, ignore)
         assert f"The LoRA {file.name} is used as it is; none was fitted." in fitted.report.findings
         [one] = fitted.render([0])
-        assert one.provenance.steps["lora_sha256"] == sha256(file.read_bytes()).hexdigest()
+        assert one.provenance.trace.files["lora"] == sha256(file.read_bytes()).hexdigest()
     assert not (tmp_path / "other" / "fits").exists()
 
 
@@ -234,5 +235,5 @@ def test_a_lora_that_was_replaced_is_loaded_again_by_a_warm_process(study, engin
         given, _ = study(kind="colour", parameters=parameters(lora=str(file)))
         [one] = engine.fit(given, shelf, ignore).render([0])
         made.append(one)
-    assert made[0].provenance.steps["lora_sha256"] != made[1].provenance.steps["lora_sha256"]
+    assert made[0].provenance.trace.files["lora"] != made[1].provenance.trace.files["lora"]
     assert not np.array_equal(made[0].image, made[1].image)

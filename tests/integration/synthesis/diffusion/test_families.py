@@ -73,7 +73,7 @@ def test_only_masked_pixels_change_and_the_label_is_where_they_did(study, engine
         different = (one.image != background).any(axis=2)
         assert not (different & (one.mask == 0)).any()
         assert different[one.mask > 0].mean() > 0.8
-        assert one.provenance.steps["instances"][0]["pixels"] == "diffusion"
+        assert one.provenance.trace.instances[0].details["pixels"] == "diffusion"
 
 
 def test_what_was_taught_paints_the_same_image_in_any_company_and_process(study, tmp_path, parameters, other_family):
@@ -179,7 +179,7 @@ def test_sd3_can_only_paint_and_a_fit_of_it_is_refused_before_it_begins(tiny, st
     assert np.array_equal(first.image, again.image)
     background = shelf.load(first.provenance.background)
     assert not ((first.image != background).any(axis=2) & (first.mask == 0)).any()
-    assert first.provenance.steps["instances"][0]["pixels"] == "diffusion"
+    assert first.provenance.trace.instances[0].details["pixels"] == "diffusion"
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ import pytest
 from sqlalchemy import select
 
 from datagen.domain.lifecycle import StudyEvent
-from datagen.domain.sample import made_from
 from datagen.domain.spec import Json, Spec
+from datagen.domain.trace import Trace
 from datagen.store.tables import BatchRow, DecisionRow, ShardRow, SpecRow
 from datagen.synthesis.engine import FitReport, FittedEngine, Progress, Rendered
 from datagen.workflow.decision_tasks.decision_page import decision_data
@@ -42,7 +42,10 @@ class Painting:
 
     def render(self, indices: Sequence[int]) -> Iterator[Rendered]:
         for one in self.inner.render(indices):
-            yield replace(one, provenance=replace(one.provenance, steps={**one.provenance.steps, **self.files}))
+            yield replace(
+                one,
+                provenance=replace(one.provenance, trace=Trace.from_json(one.provenance.trace.to_json() | self.files)),
+            )
 
 
 class Inpainter(FittedEngineCache):
@@ -149,4 +152,4 @@ def test_lines_that_differ_in_more_than_numbers_are_all_kept() -> None:
 
 def test_origin_of_a_sample_lists_the_digests_of_its_engine() -> None:
     steps: dict[str, Json] = {"weights": "tiny", "weights_sha256": OLD, "lora_sha256": None, "batch": 4}
-    assert made_from(steps) == {"weights": OLD, "lora": None}
+    assert Trace.from_json(steps).files == {"weights": OLD, "lora": None}

@@ -175,7 +175,7 @@ def test_a_drawn_outline_overrides_the_matte(study):
     )
     sample = next(iter(fit(spec, shelf).render([0])))
     assert (sample.mask > 0).sum() == 100
-    assert sample.provenance.steps["instances"][0]["matte"] == "drawn"
+    assert sample.provenance.trace.instances[0].matte == "drawn"
 
 
 def test_instances_do_not_overlap(study):
@@ -189,7 +189,7 @@ def test_instances_do_not_overlap(study):
 
 def test_wrong_parameters_are_named(study):
     spec, shelf = study(parameters={"contrast": 9})
-    with pytest.raises(EngineError, match="'contrast' is 9; it must be from"):
+    with pytest.raises(EngineError, match="“contrast” is 9; it must be from"):
         fit(spec, shelf)
 
 
@@ -270,14 +270,14 @@ def test_verdicts_change_what_is_rendered(study):
     faint = list(fit(replace(spec, parameters={"contrast": 0.5, "min_contrast": 0}), shelf).render(range(6)))
 
     def contrast(samples):
-        return np.mean([s.provenance.steps["instances"][0]["contrast"] for s in samples])
+        return np.mean([s.provenance.trace.instances[0].contrast for s in samples])
 
     assert contrast(faint) < 0.7 * contrast(plain)
-    names = [s.provenance.steps["instances"][0]["concept_name"] for s in plain]
-    key = plain[0].provenance.steps["instances"][0]["concept"]
+    names = [s.provenance.trace.instances[0].concept.name for s in plain]
+    key = plain[0].provenance.trace.instances[0].concept.key
     unwanted = replace(spec, parameters={"concept_weights": {key: 0.0}})
     assert names[0] not in [
-        s.provenance.steps["instances"][0]["concept_name"] for s in fit(unwanted, shelf).render(range(12))
+        s.provenance.trace.instances[0].concept.name for s in fit(unwanted, shelf).render(range(12))
     ]
 
 
@@ -328,7 +328,7 @@ def test_colour_concepts_on_grey_backgrounds_and_deep_on_shallow(study):
     mixed = replace(colour, backgrounds=deep.backgrounds, canvases=deep.canvases)
     for sample in fit(mixed, shelf).render(range(6)):
         assert sample.image.dtype == np.uint16
-        assert sample.provenance.steps["instances"][0]["contrast"] > 2
+        assert sample.provenance.trace.instances[0].contrast > 2
 
 
 def test_importing_the_engine_brings_no_heavy_package():

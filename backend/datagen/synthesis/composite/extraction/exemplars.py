@@ -10,6 +10,7 @@ import numpy as np
 from datagen.domain.geometry import Box
 from datagen.domain.inputs import ConceptImage
 from datagen.domain.spec import Spec
+from datagen.domain.trace import ConceptChoice
 from datagen.errors import EngineError
 from datagen.synthesis.composite.extraction.background_inpainting import Clean, Frame, around, clean_fill, inside
 from datagen.synthesis.composite.extraction.matting import Matte, agreed, drawn_matte, mattes, to_the_box, unmixed
@@ -49,6 +50,11 @@ class Exemplar:
     opacity: Floats
     method: str
     score: float
+
+    @property
+    def choice(self) -> ConceptChoice:
+        """The exemplar in a sample's trace."""
+        return ConceptChoice(key=self.key, name=self.name)
 
     @property
     def in_words(self) -> str:

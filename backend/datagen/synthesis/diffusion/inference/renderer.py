@@ -7,16 +7,16 @@ Samples are inpainted in groups that are large enough to fill the device, and re
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from datagen.domain.geometry import Box
 from datagen.domain.sample import Instance, Provenance
 from datagen.domain.spec import Json, Spec, sample_seed
+from datagen.domain.trace import InstanceTrace, Trace
 from datagen.domain.wording import by_number, counted
 from datagen.synthesis.composite.parameters import CompositeParameters
 from datagen.synthesis.diffusion.identity import NAME, VERSION
@@ -33,8 +33,6 @@ from datagen.synthesis.masks import outlines, tight_box
 
 #: Rounds of inpainting, each with other noise, until a candidate is visible; after them composite's pixels are used.
 ROUNDS = 2
-#: Keys of composite's provenance that describe its own pixels, and do not apply to inpainted ones.
-_COMPOSITE_ONLY = frozenset({"blend", "slope", "contrast"})
 #: Maximum number of samples that are inpainted together: their photos are held in memory.
 _MOST_TOGETHER = 16
 #: Threads that measure candidates, besides the thread that inpaints.
@@ -168,11 +166,8 @@ class FittedDiffusion(FittedEngine):
     def _finish(self, sample: Rendered, photo: Picture, targets: Sequence[_Target], warm: Warm) -> Rendered:
         image, mask = photo.copy(), np.zeros(photo.shape[:2], np.uint8)
         instances: list[Instance] = []
-        placements = sample.provenance.steps["instances"]
-        assert isinstance(placements, list)
-        steps: list[Json] = []
-        for target, labelled, laid in zip(targets, sample.instances, placements, strict=True):
-            assert isinstance(laid, dict)
+        traces: list[InstanceTrace] = []
+        for target, labelled, placed in zip(targets, sample.instances, sample.provenance.trace.instances, strict=True):
             window = target.place.frame.slices
             self._counts["instances"] += 1
             self._counts["candidates"] += len(target.painted)
@@ -181,20 +176,21 @@ class FittedDiffusion(FittedEngine):
                 self._counts["composite"] += 1
                 own = target.place.laid
                 pixels = sample.image[window]
-                details: dict[str, Json] = {"pixels": "composite"}
+                trace = _with_details(placed, {"pixels": "composite"})
             else:
                 painted = target.painted[target.chosen]
                 own = painted.mask & (mask[window] == 0)
                 pixels = from_tones(painted.tones, photo[window])
-                if not self._own.refine_composite:
-                    laid = {k: v for k, v in laid.items() if k not in _COMPOSITE_ONLY}
-                details = {
-                    "pixels": "diffusion",
-                    "candidate": target.chosen,
-                    "contrast": round(painted.contrast, 2),
-                    "cover": round(painted.cover, 3),
-                    "difference": round(painted.difference, 2),
-                }
+                trace = _with_details(
+                    placed if self._own.refine_composite else _without_pixels(placed),
+                    {
+                        "pixels": "diffusion",
+                        "candidate": target.chosen,
+                        "cover": round(painted.cover, 3),
+                        "difference": round(painted.difference, 2),
+                    },
+                )
+                trace = replace(trace, contrast=round(painted.contrast, 2))
             # pixels are written only here, under the mask
             image[window][own] = pixels[own]
             mask[window][own] = target.instance
@@ -207,43 +203,54 @@ class FittedDiffusion(FittedEngine):
                     outlines=outlines(own, corner),
                 )
             )
-            steps.append({**laid, **details})
+            traces.append(trace)
         return Rendered(
             image=image,
             mask=mask,
             instances=tuple(instances),
-            provenance=replace_provenance(sample.provenance, self._spec, self._steps(sample, steps, warm)),
+            provenance=replace_provenance(sample.provenance, self._spec, self._trace(sample, traces, warm)),
         )
 
-    def _steps(self, sample: Rendered, instances: list[Json], warm: Warm) -> dict[str, Json]:
+    def _trace(self, sample: Rendered, instances: Sequence[InstanceTrace], warm: Warm) -> Trace:
         versions: dict[str, Json] = dict(pipeline_loading.versions())
         levers: list[Json] = list(warm.tuning.levers)
-        return {
-            **sample.provenance.steps,
-            "instances": instances,
-            "device": warm.device,
-            "dtype": warm.dtype,
-            "versions": versions,
-            # a folder is identified by its digest; its path is specific to this machine
-            "weights": self._own.weights if looks_like_hub_id(self._own.weights) else self._means.weights.name,
-            "weights_sha256": self._means.weights_digest,
-            "lora_sha256": self._means.lora_digest,
-            "levers": levers,
-            "batch": warm.painter.batch,
-        }
+        return replace(
+            sample.provenance.trace,
+            instances=tuple(instances),
+            files={"weights": self._means.weights_digest, "lora": self._means.lora_digest},
+            details={
+                "device": warm.device,
+                "dtype": warm.dtype,
+                "versions": versions,
+                # a folder is identified by its digest; its path is specific to this machine
+                "weights": self._own.weights if looks_like_hub_id(self._own.weights) else self._means.weights.name,
+                "levers": levers,
+                "batch": warm.painter.batch,
+            },
+        )
 
 
 def _measured(target: _Target, painted: Floats) -> Painted:
     return measure(target.before, reduced(painted, target.place, target.before.shape[2]), target.place)
 
 
-def replace_provenance(placed: Provenance, spec: Spec, steps: dict[str, Any]) -> Provenance:
-    """Return composite's provenance with the diffusion engine's name, version, seed and steps."""
+def _with_details(trace: InstanceTrace, details: Mapping[str, Json]) -> InstanceTrace:
+    return replace(trace, details={**trace.details, **details})
+
+
+def _without_pixels(placed: InstanceTrace) -> InstanceTrace:
+    """Return composite's trace without what describes its own pixels, and does not apply to inpainted ones."""
+    details = {name: value for name, value in placed.details.items() if name != "slope"}
+    return replace(placed, blend=None, contrast=None, details=details)
+
+
+def replace_provenance(placed: Provenance, spec: Spec, trace: Trace) -> Provenance:
+    """Return composite's provenance with the diffusion engine's name, version, seed and trace."""
     return replace(
         placed,
         spec_digest=spec.digest,
         seed=sample_seed(spec.digest, placed.index),
         engine=NAME,
         engine_version=VERSION,
-        steps=steps,
+        trace=trace,
     )
