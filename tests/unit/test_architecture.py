@@ -102,9 +102,9 @@ def test_engines_name_no_setting_or_command_of_the_product() -> None:
     names = re.compile(r"DATAGEN_[A-Z]|\bdatagen (?:add|approve|doctor|preview|provision|refine|up|web|worker)\b")
     wrong = [
         f"{name}:{number}: {line.strip()}"
-        for name, path in modules()
+        for name, module in modules().items()
         if room_of(name) == "synthesis"
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
+        for number, line in enumerate(module.path.read_text(encoding="utf-8").splitlines(), start=1)
         if names.search(line)
     ]
     assert not wrong, "\n".join(wrong)

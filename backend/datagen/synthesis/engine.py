@@ -19,6 +19,8 @@ import numpy.typing as npt
 from datagen.domain.inputs import ImageRef
 from datagen.domain.sample import Instance, Provenance
 from datagen.domain.spec import Json, Spec
+from datagen.domain.trace import Trace
+from datagen.domain.verdict import Verdict
 from datagen.errors import EngineError
 from datagen.synthesis.parameter_models import EngineParameters
 
@@ -61,6 +63,22 @@ class FitReport:
     details: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     figures: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReviewedSample:
+    """A verdict and the engine's decisions for the sample."""
+
+    trace: Trace
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refinement:
+    """The next spec's parameters and, for people, the changes and their reasons."""
+
+    parameters: dict[str, Json]
+    notes: tuple[str, ...]
 
 
 class FittedEngine(ABC):
@@ -124,13 +142,31 @@ class Engine(ABC):
             return (sentence(str(wrong)),)
         return ()
 
-    def ignores(self, parameters: Mapping[str, Json]) -> frozenset[str]:  # noqa: ARG002
-        """Return the names of shared parameters that do not change this engine's pixels."""
-        return frozenset()
-
     def gpus(self) -> tuple[str, ...]:
         """Return the GPUs of this machine that the engine can use, as CUDA_VISIBLE_DEVICES names them."""
         return ()
+
+    def refine(
+        self,
+        parameters: Mapping[str, Json],
+        reviewed: Sequence[ReviewedSample],  # noqa: ARG002 - for those that override it
+    ) -> Refinement:
+        """Return the parameters of the next version, by the verdicts on a preview round; a pure function.
+
+        By default nothing changes, and the note says so. The next version has another seed, and shows new samples.
+
+        Args:
+            parameters: parameters of the judged spec.
+            reviewed: reviewed samples of its round; may be empty.
+
+        Raises:
+            EngineError: the parameters are not the engine's.
+        """
+        note = (
+            f"The engine “{self.name}” has no setting that verdicts change: the next round shows new samples with "
+            "the same settings."
+        )
+        return Refinement(parameters=dict(parameters), notes=(note,))
 
     @abstractmethod
     def fit(self, spec: Spec, pictures: Pictures, progress: Progress) -> FittedEngine:

@@ -60,7 +60,7 @@ def test_an_engine_need_only_fit(install):
     install(own=Own)
     engine = load_engine("own")
     assert (engine.device, engine.parameters_model) == ("cpu", None)
-    assert (engine.check({}), engine.ignores({}), engine.gpus()) == ((), frozenset(), ())
+    assert (engine.check({}), engine.gpus()) == ((), ())
 
 
 def test_an_engine_without_fit_cannot_be_made():

@@ -8,7 +8,7 @@ lists the findings and the inputs that could not be used.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -16,7 +16,7 @@ import numpy as np
 
 from datagen.domain.inputs import ImageRef
 from datagen.domain.sample import Provenance
-from datagen.domain.spec import Spec, sample_seed
+from datagen.domain.spec import Json, Spec, sample_seed
 from datagen.domain.wording import by_number, counted
 from datagen.errors import EngineError
 from datagen.synthesis.composite import findings
@@ -29,7 +29,17 @@ from datagen.synthesis.composite.parameters import CompositeParameters
 from datagen.synthesis.composite.placement.area_model import ANYWHERE, AreaModel, drawn_area, fit_area
 from datagen.synthesis.composite.placement.hard_negatives import learn_look
 from datagen.synthesis.composite.placement_attempt import Learned
-from datagen.synthesis.engine import Engine, FitReport, FittedEngine, Pictures, Progress, Rendered
+from datagen.synthesis.composite.refinement import refine
+from datagen.synthesis.engine import (
+    Engine,
+    FitReport,
+    FittedEngine,
+    Pictures,
+    Progress,
+    Refinement,
+    Rendered,
+    ReviewedSample,
+)
 from datagen.synthesis.parameter_models import EngineParameters
 
 NAME, VERSION = "composite", "1"
@@ -72,6 +82,10 @@ class CompositeEngine(Engine):
         lines.figures["backgrounds"] = float(len(refs))
         progress(1.0, "fitted")
         return FittedComposite(spec, composer, backgrounds, lines.report())
+
+    def refine(self, parameters: Mapping[str, Json], reviewed: Sequence[ReviewedSample]) -> Refinement:
+        """Move what the reviewers complain of: sizes, contrasts, places, directions, edges, mattes and weights."""
+        return refine(parameters, reviewed)
 
 
 class FittedComposite(FittedEngine):

@@ -1,7 +1,6 @@
 """The composite engine's parameters: their ranges, defaults and effects.
 
-The parameters adjust what the engine learns from the inputs; ``datagen.learning.parameter_refinement`` adjusts the
-parameters.
+The parameters adjust what the engine learns from the inputs; ``refinement`` adjusts the parameters.
 """
 
 from __future__ import annotations

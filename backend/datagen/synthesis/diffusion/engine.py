@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from datagen.domain.spec import Json, Spec
 from datagen.errors import CannotRender, DeviceFault, EngineError
+from datagen.synthesis.composite.refinement import refine
 from datagen.synthesis.diffusion.identity import NAME, VERSION
-from datagen.synthesis.diffusion.parameters import DiffusionParameters, DiffusionSpecParameters
+from datagen.synthesis.diffusion.parameters import KEY, DiffusionParameters, DiffusionSpecParameters
 from datagen.synthesis.diffusion.runtime import watchdog
 from datagen.synthesis.diffusion.runtime.devices import PATIENT_SECONDS, cuda_devices, find_device
 from datagen.synthesis.diffusion.weights.preflight import PACKAGES, check
-from datagen.synthesis.engine import Engine, FittedEngine, Pictures, Progress
+from datagen.synthesis.engine import Engine, FittedEngine, Pictures, Progress, Refinement, ReviewedSample
 from datagen.synthesis.parameter_models import EngineParameters
+
+#: The parameters of composite that are about its own pixels.
+ABOUT_PIXELS = frozenset({"contrast", "edge_softness"})
 
 
 class DiffusionEngine(Engine):
@@ -33,10 +37,15 @@ class DiffusionEngine(Engine):
         """Return the problems that prevent rendering on this machine; empty if there are none."""
         return check(parameters, self.settings.folder)
 
-    def ignores(self, parameters: Mapping[str, Json]) -> frozenset[str]:
-        """Return composite's parameters about pixels, which have no effect unless a composite is refined."""
-        own, _ = DiffusionParameters.from_spec(parameters)
-        return frozenset() if own.refine_composite else frozenset({"contrast", "edge_softness"})
+    def refine(self, parameters: Mapping[str, Json], reviewed: Sequence[ReviewedSample]) -> Refinement:
+        """Move composite's parameters, which decide the places; the engine's own stay as they are.
+
+        Those about pixels have no effect unless a composite is refined, and stay too.
+        """
+        own, where = DiffusionParameters.from_spec(parameters)
+        refined = refine(where, reviewed, () if own.refine_composite else ABOUT_PIXELS)
+        kept = {name: value for name, value in parameters.items() if name == KEY}
+        return Refinement(parameters={**refined.parameters, **kept}, notes=refined.notes)
 
     def gpus(self) -> tuple[str, ...]:
         """Return the NVIDIA GPUs of this machine, named as in CUDA_VISIBLE_DEVICES; each has its own worker."""

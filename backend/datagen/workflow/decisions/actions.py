@@ -14,10 +14,10 @@ from datagen.domain.lifecycle import StudyEvent, StudyState
 from datagen.domain.spec import Json, Spec
 from datagen.domain.wording import counted
 from datagen.errors import Refused
-from datagen.learning.parameter_refinement import refine_for
-from datagen.learning.parameter_words import listed
+from datagen.learning.refinement import refine_for
 from datagen.store.tables import BatchKind, BatchRow, SpecRow, StudyRow
 from datagen.synthesis.engine import load_engine
+from datagen.synthesis.parameter_words import listed
 from datagen.workflow import decision_points
 from datagen.workflow.decisions import batch_end, spec_versions
 from datagen.workflow.decisions.transitions import advance, go_back

@@ -23,7 +23,6 @@ from sqlalchemy.orm import Session, aliased
 from datagen.domain.inputs import ProjectKind
 from datagen.domain.lifecycle import SpecState
 from datagen.domain.verdict import Opinion, Reason, Verdict
-from datagen.learning.parameter_refinement import ReviewedSample
 from datagen.store.tables import (
     BatchKind,
     BatchRow,
@@ -35,6 +34,7 @@ from datagen.store.tables import (
     StudyRow,
     VerdictRow,
 )
+from datagen.synthesis.engine import ReviewedSample
 from datagen.workflow.decision_points import project_of
 from datagen.workflow.inputs.unreadable_tasks import read_tasks
 from datagen.workflow.reviews.verdict_rows import NOWHERE, OPEN, TasksRead, keep

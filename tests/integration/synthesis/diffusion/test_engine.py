@@ -124,11 +124,6 @@ def test_a_refined_composite_starts_from_what_composite_made(study, engine, para
     assert other.provenance.trace.instances[0].blend
 
 
-def test_it_goes_by_composites_contrast_only_where_it_starts_from_a_composite(engine, parameters):
-    assert engine.ignores(parameters()) == {"contrast", "edge_softness"}
-    assert engine.ignores(parameters(refine_composite=True)) == set()
-
-
 def test_where_nothing_can_be_seen_composites_pixels_are_used_and_counted(study, engine, parameters, monkeypatch):
     spec, shelf = study(kind="colour", parameters=parameters(fit_steps=0))
     # a model that gives every crop back as it was

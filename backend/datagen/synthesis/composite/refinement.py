@@ -14,13 +14,11 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from datagen.domain.spec import Json
-from datagen.domain.trace import Trace
-from datagen.domain.verdict import Opinion, Reason, Verdict
+from datagen.domain.verdict import Opinion, Reason
 from datagen.domain.wording import by_number, counted
-from datagen.learning.parameter_words import in_words
-from datagen.synthesis.composite.parameters import NAMES, RANGES, CompositeParameters
-from datagen.synthesis.engine import Engine
-from datagen.synthesis.parameter_models import groups_of
+from datagen.synthesis.composite.parameters import RANGES, CompositeParameters
+from datagen.synthesis.engine import Refinement, ReviewedSample
+from datagen.synthesis.parameter_words import in_words
 
 #: Largest factor by which one round changes sizes and contrasts, reached when every verdict asks for it.
 _LARGEST_FACTOR = 1.5
@@ -41,22 +39,6 @@ _SMALLEST_CHANGE = 0.05
 #: Reasons against the concept used, and against the blend; a bad verdict without reasons counts against both.
 _AGAINST_CONCEPT = frozenset({Reason.WRONG_LOOK, Reason.MASK_OFF})
 _AGAINST_BLEND = frozenset({Reason.WRONG_LOOK, Reason.EDGES_SHOW, Reason.INVISIBLE, Reason.TOO_STRONG})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReviewedSample:
-    """A verdict and the engine's decisions for the sample."""
-
-    trace: Trace
-    verdict: Verdict
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refinement:
-    """The next spec's parameters and, for people, the changes and their reasons."""
-
-    parameters: dict[str, Json]
-    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,31 +77,6 @@ _NOTHING_JUDGED = (
     "No preview was judged before this refinement: the parameters stay as they were, and the new round shows new "
     "samples."
 )
-
-
-def refine_for(engine: Engine, parameters: Mapping[str, Json], judged: Sequence[ReviewedSample]) -> Refinement:
-    """Return the parameters of the child spec of any engine.
-
-    Verdicts change the parameters that the engine shares with the composite engine; its own stay as they are.
-
-    Args:
-        engine: the engine of the judged spec.
-        parameters: parameters of the judged spec.
-        judged: reviewed samples of its round; may be empty.
-    """
-    model = engine.parameters_model
-    shared = set() if model is None else {name for name in NAMES if groups_of(model).get(name) == ""}
-    if not shared:
-        note = (
-            f"The engine “{engine.name}” has no setting that verdicts change: the next round shows new samples with "
-            "the same settings."
-        )
-        return Refinement(parameters=dict(parameters), notes=(note,))
-    own = {name: value for name, value in parameters.items() if name not in shared}
-    given = {name: value for name, value in parameters.items() if name in shared}
-    refined = refine(given, judged, engine.ignores(parameters))
-    taken = {name: value for name, value in refined.parameters.items() if name in shared}
-    return Refinement(parameters={**taken, **own}, notes=refined.notes)
 
 
 def refine(
@@ -161,7 +118,7 @@ def refine(
     notes += new_notes
     after, new_notes = _reweigh(after, judged)
     notes += new_notes
-    if notes and replace(after, variety=before.variety) == before:
+    if notes and after.model_copy(update={"variety": before.variety}) == before:
         notes.insert(0, "No setting changed, and the new round shows new samples.")
     if not notes:
         notes.append(
@@ -283,7 +240,7 @@ def _adjusted(
     if name in ignored:
         return p, [
             f"Nothing changes although {because}: this engine does not use the setting “{label}”. Change the engine's "
-            "own settings (DATAGEN_ENGINE_PARAMETERS), and build a preview."
+            "own settings, and build a preview."
         ]
     low, high = RANGES[name]
     new = round(min(high, max(low, wanted)), 3)

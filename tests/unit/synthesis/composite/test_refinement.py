@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import pytest
 
 from datagen.domain.trace import ConceptChoice, InstanceTrace, Trace
 from datagen.domain.verdict import Opinion, Reason, Verdict
 from datagen.errors import EngineError
-from datagen.learning.parameter_refinement import ReviewedSample, refine, refine_for
-from datagen.learning.parameter_words import in_words, listed
 from datagen.synthesis.composite.parameters import NAMES, RANGES, CompositeParameters
-from datagen.synthesis.engine import Engine
-from datagen.synthesis.parameter_models import EngineParameters
+from datagen.synthesis.composite.refinement import refine
+from datagen.synthesis.engine import ReviewedSample
+from datagen.synthesis.parameter_words import in_words, listed
 
 
 def judged(opinion, *reasons, concept="aaaa:0", blend="soft"):
@@ -216,46 +213,3 @@ def test_verdicts_on_samples_without_a_trace_are_still_counted():
 def test_note_says_what_the_next_round_does(reason, effect):
     """“Size factor 1.00 → 1.50” left it to the reader what that does."""
     assert any(note.startswith(effect) for note in refine({}, [judged("bad", reason)]).notes)
-
-
-class Hue(EngineParameters):
-    """Top-level parameters of another package."""
-
-    engine: ClassVar = "own"
-    hue: float = 0.0
-
-
-class HueAndSize(Hue):
-    """The same, and one of the composite engine's."""
-
-    size_factor: float = 1.0
-
-
-class Own(Engine):
-    """An engine of another package with top-level parameters of its own."""
-
-    name, version, parameters_model = "own", "1", Hue
-
-    def fit(self, spec, pictures, progress):
-        raise EngineError("it renders nothing")
-
-
-class Sharing(Own):
-    """One that takes a parameter of the composite engine beside its own."""
-
-    parameters_model = HueAndSize
-
-
-def test_an_engine_that_shares_no_parameter_keeps_its_own_and_says_so():
-    """Refining raised “unknown parameter hue”."""
-    refined = refine_for(Own(), {"hue": 3}, [judged("bad", Reason.TOO_SMALL)])
-    assert refined.parameters == {"hue": 3}
-    [note] = refined.notes
-    assert note.startswith("The engine “own” has no setting that verdicts change: the next round shows new samples ")
-
-
-def test_an_engine_s_own_parameters_stay_beside_those_that_verdicts_change():
-    refined = refine_for(Sharing(), {"hue": 3, "size_factor": 1.0}, [judged("bad", Reason.TOO_SMALL)])
-    assert refined.parameters.keys() == {"hue", "size_factor"}
-    assert refined.parameters["hue"] == 3
-    assert refined.parameters["size_factor"] > 1
