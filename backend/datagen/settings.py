@@ -133,8 +133,8 @@ class Settings(BaseSettings):
     # malformed JSON is not helpful
     engine_parameters: Annotated[dict[str, JsonValue], NoDecode] = Field(
         {},
-        description='The engines\' own parameters, as JSON; diffusion needs {"weights": …}. Each engine takes its own; '
-        "restart “datagen up” and the workers after a change.",
+        description='The engines\' own parameters, as JSON, e.g. {"weights": …}; “datagen engines NAME --schema” '
+        "prints those of one. Each engine takes its own; restart “datagen up” and the workers after a change.",
     )
     hang_seconds: float = Field(
         900.0,

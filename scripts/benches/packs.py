@@ -99,7 +99,13 @@ def read_pack(folder: Path, shots: int | None = None, *, judged: bool = True) ->
         areas, _ = canvas_areas(_result(task), ref.width, ref.height, labels)
         canvases.append(CanvasImage(image=ref, areas=areas))
     backgrounds = tuple(pictures.add(folder / task["data"]["image"]) for task in _tasks(folder, "background"))
-    spec = Spec(labels=labels, concepts=tuple(concepts), canvases=tuple(canvases), backgrounds=backgrounds)
+    spec = Spec(
+        engine="composite",
+        labels=labels,
+        concepts=tuple(concepts),
+        canvases=tuple(canvases),
+        backgrounds=backgrounds,
+    )
     return Pack(
         name=folder.name,
         spec=spec,

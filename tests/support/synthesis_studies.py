@@ -94,6 +94,7 @@ def make_study(
         for number in range(backgrounds)
     ]
     spec = Spec(
+        engine="composite",
         labels=tuple(labels),
         concepts=tuple(shown),
         canvases=tuple(drawn),

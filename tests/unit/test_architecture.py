@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -107,4 +108,29 @@ def test_engines_name_no_setting_or_command_of_the_product() -> None:
         for number, line in enumerate(module.path.read_text(encoding="utf-8").splitlines(), start=1)
         if names.search(line)
     ]
+    assert not wrong, "\n".join(wrong)
+
+
+#: Modules outside an engine's package that may name one: the default of a setting, and the suggestions in input tasks,
+#: which are made by composite's models whatever engine the study has.
+MAY_NAME_AN_ENGINE = {"datagen.settings", "datagen.workflow.inputs.suggestions"}
+
+
+def test_no_engine_is_named_outside_its_own_package() -> None:
+    """The product asks the engine of the study, never its name: another package's gets all of it."""
+    packages = ("datagen.synthesis.composite", "datagen.synthesis.diffusion")
+    wrong = []
+    for name, module in modules().items():
+        if name in MAY_NAME_AN_ENGINE or name.startswith(packages):
+            continue
+        wrong += [
+            f"{name}:{found.line} imports {found.module}"
+            for found in module.imports()
+            if found.module.startswith(packages)
+        ]
+        wrong += [
+            f"{name}:{node.lineno} names the engine {node.value!r}"
+            for node in ast.walk(ast.parse(module.path.read_text(encoding="utf-8")))
+            if isinstance(node, ast.Constant) and node.value in ("composite", "diffusion")
+        ]
     assert not wrong, "\n".join(wrong)

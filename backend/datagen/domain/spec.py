@@ -26,7 +26,7 @@ class Spec:
     concepts: tuple[ConceptImage, ...]
     canvases: tuple[CanvasImage, ...]
     backgrounds: tuple[ImageRef, ...]
-    engine: str = "composite"
+    engine: str
     parameters: Mapping[str, Json] = field(default_factory=dict)
     seed: int = 0
 
