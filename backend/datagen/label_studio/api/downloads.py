@@ -13,11 +13,11 @@ from urllib.parse import urljoin
 import httpx
 
 from datagen.errors import InputProblem, LabelStudioMissing
+from datagen.label_studio.api import failures
 from datagen.label_studio.api.http import Connection, origin
+from datagen.label_studio.api.port import DOWNLOAD_SECONDS
 from datagen.label_studio.api.transport import deadline, is_over
 
-#: Time limit of a download including redirects, seconds; 64 MiB need 0.5 MiB/s.
-DOWNLOAD_SECONDS = 120.0
 #: Maximum number of redirects; Label Studio's storage proxy redirects once.
 _MOST_REDIRECTS = 5
 #: Bytes of an error response that are read; its message is short.
@@ -71,7 +71,7 @@ def _follow(connection: Connection, start: str, max_bytes: int, seconds: float) 
                     f"{_short(url)} had not arrived after {seconds:g} s; use a smaller file, or see why Label Studio "
                     "sends it so slowly."
                 ) from error
-            raise connection.unavailable(error) from error
+            raise failures.unavailable(error, connection.url) from error
     raise InputProblem(f"{_short(start)} redirects more than {_MOST_REDIRECTS} times; import the image again.")
 
 
@@ -111,7 +111,7 @@ def _check(connection: Connection, response: httpx.Response, url: str) -> None:
     # not be treated as a server fault that is retried
     if response.status_code == 500 and "'NoneType' object has no attribute 'has_permission'" in response.text:
         raise LabelStudioMissing(f"{_short(url)} is gone from Label Studio; upload the image again.")
-    connection.check(response, f"the image {_short(url)}")
+    failures.check(response, f"the image {_short(url)}", connection.url)
 
 
 def _read(response: httpx.Response, max_bytes: int, url: str) -> bytes:

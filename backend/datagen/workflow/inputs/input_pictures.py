@@ -23,7 +23,7 @@ from sqlalchemy.orm import Session
 
 from datagen.domain.foreign_text import plain
 from datagen.errors import BadPicture, DatagenError, LabelStudioMissing, StoreError
-from datagen.label_studio.api.downloads import DOWNLOAD_SECONDS
+from datagen.label_studio.api.port import DOWNLOAD_SECONDS
 from datagen.label_studio.api.transport import deadline
 from datagen.store.tables import FetchedPictureRow, InputRow, now
 from datagen.workflow.services import Services, UnitOfWork

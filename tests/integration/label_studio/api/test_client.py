@@ -133,7 +133,7 @@ def test_the_tasks_of_a_tab_are_those_it_shows(client: LabelStudio, project: Pro
 
 def test_predictions_are_replaced_and_none_of_the_old_is_left(client: LabelStudio, project: Project) -> None:
     (id_,) = client.import_tasks(project.id, drafts(1))
-    client.create_prediction(id_, {"model_version": "old", "result": [GOOD]})
+    client.replace_predictions(id_, [{"model_version": "old", "result": [GOOD]}])
     client.replace_predictions(id_, [{"model_version": "new", "result": [BAD], "score": 0.5}])
     assert [(one["model_version"], one["score"]) for one in client.predictions(id_)] == [("new", 0.5)]
 
