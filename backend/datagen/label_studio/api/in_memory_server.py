@@ -6,11 +6,10 @@
 from __future__ import annotations
 
 import base64
-import itertools
 import json
 import re
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import wraps
@@ -35,6 +34,10 @@ S = TypeVar("S", bound="InMemoryServer")
 NO_CHOICE = "Select a valid choice. That choice is not one of the available choices."
 
 
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Delivery:
     """A webhook's request: its address, headers and JSON body."""
@@ -51,9 +54,9 @@ def request(
 
     @wraps(method)
     def carried_out(self: S, /, *args: P.args, **options: P.kwargs) -> R:
-        self.begin_request(method.__name__.strip("_"))
+        self.begin_request(method.__name__.strip("_"), args)
         result = method(self, *args, **options)
-        if self.lose_response is not None and self.lose_response(method.__name__.strip("_")):
+        if self.after_request is not None and self.after_request(method.__name__.strip("_")):
             raise failures.unavailable(httpx.ReadError("lost"), self.url)
         return result
 
@@ -78,22 +81,22 @@ class InMemoryServer:
         url: str = "http://label-studio.test",
         email: str = "annotator@example.com",
         token_kind: TokenKind = TokenKind.LEGACY,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: Callable[[], datetime] = _utc_now,
         deliver: Callable[[Delivery], None] | None = None,
     ) -> None:
         self._url, self._email, self._token_kind = url, email, token_kind
         self._clock, self._last = clock, datetime.min.replace(tzinfo=UTC)
         self.deliver = deliver
         #: called with a request's name after it was carried out; if it returns true, the client gets no response
-        self.lose_response: Callable[[str], bool] | None = None
-        #: names of all requests, in order
-        self.requests: list[str] = []
+        self.after_request: Callable[[str], bool] | None = None
+        #: names and positional arguments of all requests, in order
+        self.requests: list[tuple[str, tuple[Any, ...]]] = []
         #: addresses at which no ML backend answers
         self.unreachable: set[str] = set()
         #: hosts that the SSRF protection refuses
         self.banned_hosts: set[str] = set()
         self._is_on, self._is_known = True, True
-        self._next_id: dict[str, Iterator[int]] = defaultdict(lambda: itertools.count(1))
+        self._last_ids: Counter[str] = Counter()
         self._projects: dict[int, dict[str, Any]] = {}
         self._tasks: dict[int, StoredTask] = {}
         self._webhooks: dict[int, dict[str, Any]] = {}
@@ -167,16 +170,17 @@ class InMemoryServer:
 
     # -- parts
 
-    def begin_request(self, name: str) -> None:
+    def begin_request(self, name: str, args: tuple[Any, ...]) -> None:
         """Note a request, and refuse it if the server is off or does not know the token."""
-        self.requests.append(name)
+        self.requests.append((name, args))
         if not self._is_on:
             raise failures.unavailable(httpx.ConnectError("[Errno 111] Connection refused"), self.url)
         if not self._is_known:
             raise LabelStudioError(REFUSED_TOKEN[self._token_kind])
 
     def _new_id(self, table: str) -> int:
-        return next(self._next_id[table])
+        self._last_ids[table] += 1
+        return self._last_ids[table]
 
     def _now(self) -> str:
         """The time of a change."""
