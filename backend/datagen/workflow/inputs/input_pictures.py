@@ -185,18 +185,18 @@ def _fetch_all(
         )
 
     try:
-        while True:
+        while time.monotonic() < until:
             # at most FETCHERS are begun and not yet checked, so that memory holds few of them
             while len(attempts) < FETCHERS and (attempt := next(pending, None)) is not None:
                 attempts[pool.submit(fetch, attempt.url)] = attempt
+            if not attempts:
+                return
             done, _ = wait(attempts, max(0.0, until - time.monotonic()), FIRST_COMPLETED)
             for future in done:
                 attempt = attempts.pop(future)
                 yield attempt, _check(services, attempt, future)
                 if time.monotonic() > until:
                     break
-            if not attempts or time.monotonic() > until:
-                return
     finally:
         cancelled.set()
         pool.shutdown(cancel_futures=True)
