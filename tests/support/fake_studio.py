@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import event, select
+from sqlalchemy import event, select, update
 from sqlalchemy.orm import Session
 
 from datagen.imaging import codec
@@ -45,6 +45,9 @@ from studio import ROUND, SHARD, Study, good_inputs
 OWN_URL = "http://datagen.test"
 SECRET = "the webhooks' secret of these tests"
 CONNECTION = Connection(url=OWN_URL, webhook_secret=SECRET, basic_user="datagen", basic_pass="a password")
+UNFINISHED = (WorkState.PENDING, WorkState.RUNNING)
+#: Waits after which ``settle`` fails.
+MOST_WAITS = 20
 #: The file of the database.
 ROWS = "rows.sqlite3"
 LIMITS = Limits(image_bytes=10**7, image_pixels=10**6)
@@ -72,7 +75,7 @@ class PlainDecoder:
 
 @dataclass
 class JobQueue:
-    """The requests that wait, first come first served, each once."""
+    """The requests that wait, each once, in the order of their arrival."""
 
     waiting: dict[JobRequest, None] = field(default_factory=dict)
 
@@ -87,10 +90,12 @@ class JobQueue:
         self.enqueue([request])
 
     def take(self, queues: Sequence[str]) -> JobRequest | None:
-        for request in self.waiting:
-            if QUEUE_OF[request.job_kind] in queues:
-                del self.waiting[request]
-                return request
+        """The next request of the first of these queues that has one; None if all are empty."""
+        for queue in queues:
+            for request in self.waiting:
+                if QUEUE_OF[request.job_kind] == queue:
+                    del self.waiting[request]
+                    return request
         return None
 
 
@@ -105,6 +110,11 @@ class FakeStudio:
     fitted_engines: FittedEngineCache
     #: whether the webhooks of Label Studio arrive
     hears: bool = True
+
+    @property
+    def email(self) -> str:
+        """The e-mail address of Label Studio's user."""
+        return self.client.whoami()
 
     # people
 
@@ -145,6 +155,10 @@ class FakeStudio:
             claim = read_claim(delivery.headers.get(SECRET_HEADER, ""), [SECRET])
             record(self.services.database, self.queue, json.dumps(delivery.body).encode(), claim)
 
+    def post_webhook(self, body: bytes, *, secret: str = SECRET) -> None:
+        """Store an event that Label Studio did not send; by default with the secret that all studies shared once."""
+        record(self.services.database, self.queue, body, read_claim(secret, [SECRET]))
+
     def secret_of(self, study_id: int) -> str:
         """The secret in the headers of a study's webhooks."""
         with self.rows() as session:
@@ -159,12 +173,20 @@ class FakeStudio:
             self._run(request)
 
     def settle(self) -> None:
-        """Work until nothing is left to do: no event, no shard, nothing to tell.
+        """Work until nothing is left to do: no event, no shard, nothing to publish. Time passes for what waits."""
+        for _ in range(MOST_WAITS):
+            self.work()
+            if not self.unfinished():
+                return
+            self.pass_time()
+        raise AssertionError(f"still to do after {MOST_WAITS} waits: {self._unfinished_rows()}")
 
-        What waits for a later time is not waited for.
-        """
-        self.work()
-        assert not self.unfinished(), self.unfinished()
+    def pass_time(self) -> None:
+        """Let every wait and lease end."""
+        with self.services.database.write() as session:
+            for kind in (InboxRow, OutboxRow, ShardRow):
+                session.execute(update(kind).where(kind.state.in_(UNFINISHED)).values(due_at=now()))
+            session.execute(update(StudyRow).values(inputs_due_at=None))
 
     def _run(self, request: JobRequest) -> None:
         row_id, services = request.row_id, self.services
@@ -184,17 +206,19 @@ class FakeStudio:
             case _:
                 raise AssertionError(request)
 
-    def unfinished(self) -> list[Any]:
-        """The rows that wait or run."""
-        waiting = (WorkState.PENDING, WorkState.RUNNING)
+    def unfinished(self) -> int:
+        """How many rows wait or run."""
+        return len(self._unfinished_rows())
+
+    def _unfinished_rows(self) -> list[str]:
         with self.rows() as session:
-            rows: list[Any] = [
-                (kind.__tablename__, row.id, row.error)
+            rows = [
+                f"{kind.__tablename__} {row.id} {row.state} {row.error}"
                 for kind in (InboxRow, OutboxRow, ShardRow)
-                for row in session.scalars(select(kind).where(kind.state.in_(waiting)))
+                for row in session.scalars(select(kind).where(kind.state.in_(UNFINISHED)))
             ]
-            unread = select(StudyRow.name).where(StudyRow.inputs_read != StudyRow.inputs_changed)
-            return rows + list(session.scalars(unread))
+            unread = session.scalars(select(StudyRow.name).where(StudyRow.inputs_read != StudyRow.inputs_changed))
+            return [*rows, *(f"inputs of {name}" for name in unread)]
 
     def lose_events(self) -> None:
         """Let the events that wait be lost, as if their webhooks had not arrived."""
