@@ -1,6 +1,6 @@
 """A studio without servers: rows in SQLite, Label Studio in memory, and jobs that run when the test says so.
 
-For the unit tests of workflow; the fixtures are in ``fake_studio_fixtures``. It has the hands of ``studio.Studio``, so
+For the unit tests of workflow, whose fixtures are in their ``conftest``. It has the hands of ``studio.Studio``, so
 that a ``studio.Study`` works with either. Label Studio's webhooks arrive in the inbox as the web process stores them.
 """
 

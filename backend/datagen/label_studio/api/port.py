@@ -1,7 +1,7 @@
 """The port to Label Studio: every call that workflow, publisher, provisioning and doctor make, as a Protocol.
 
 ``client`` implements it over HTTP, ``in_memory`` for tests. One contract suite
-(``tests/support/label_studio_contract.py``) runs against both, so that the fake behaves as the server does.
+(``tests/support/port_contract.py``) runs against both, so that the fake behaves as the server does.
 """
 
 from __future__ import annotations

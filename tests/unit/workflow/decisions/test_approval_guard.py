@@ -10,8 +10,6 @@ from datagen.store.tables import StudyRow
 from fake_studio import FakeStudio
 from studio import ROUND, Study, said
 
-pytest_plugins = ("fake_studio_fixtures",)
-
 
 def test_round_that_nobody_judged_is_approved_only_when_confirmed(studio: FakeStudio, study: Study) -> None:
     study.decide("approve", count=1, confirmed=False)

@@ -21,8 +21,6 @@ from datagen.workflow.studies.maintenance import delete_study, retry
 from fake_studio import FakeStudio
 from studio import Study
 
-pytest_plugins = ("fake_studio_fixtures",)
-
 Prepared = tuple[FakeStudio, Study]
 
 #: (state, decision) → state of the study, states of its versions, and the rounds and runs, oldest first.

@@ -16,8 +16,6 @@ from datagen.workflow.decisions import actions
 from fake_studio import FakeStudio
 from studio import Study, said
 
-pytest_plugins = ("fake_studio_fixtures",)
-
 
 @pytest.fixture
 def computed(studio: FakeStudio, monkeypatch: pytest.MonkeyPatch) -> list[str]:

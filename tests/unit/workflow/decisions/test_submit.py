@@ -23,8 +23,6 @@ from datagen.workflow.studies import export
 from fake_studio import FakeStudio
 from studio import ROUND, Study, asked, said
 
-pytest_plugins = ("fake_studio_fixtures",)
-
 
 def text(page: str) -> str:
     """What a page says, without its markup."""

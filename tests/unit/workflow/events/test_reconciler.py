@@ -14,8 +14,6 @@ from datagen.workflow.inputs.input_sync import collect
 from fake_studio import FakeStudio
 from studio import ANYWHERE, Study, asked, plate, polygon, said
 
-pytest_plugins = ("fake_studio_fixtures",)
-
 
 @pytest.fixture
 def deaf(studio: FakeStudio, study: Study) -> Study:

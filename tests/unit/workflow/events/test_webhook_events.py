@@ -20,8 +20,6 @@ from datagen.workflow.services import UnitOfWork
 from fake_studio import ENGINE, FakeStudio
 from studio import Study, asked, choice, said
 
-pytest_plugins = ("fake_studio_fixtures",)
-
 
 def due(studio: FakeStudio, event: InboxRow) -> None:
     with studio.services.database.write() as session:

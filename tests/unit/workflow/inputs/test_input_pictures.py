@@ -8,8 +8,6 @@ from datagen.workflow.inputs.input_sync import refresh
 from fake_studio import FakeStudio
 from studio import good_inputs
 
-pytest_plugins = ("fake_studio_fixtures",)
-
 
 def test_one_reading_fetches_all_pictures_though_several_arrive_at_once(studio: FakeStudio) -> None:
     """A reading that ended when every begun download had arrived left the others for the next one."""

@@ -15,8 +15,6 @@ from datagen.workflow.studies.queries import describe
 from fake_studio import FakeStudio
 from studio import Study
 
-pytest_plugins = ("fake_studio_fixtures",)
-
 
 def watch(studio: FakeStudio, afterwards: Callable[[], object] = lambda: None) -> list[str]:
     """Call ``afterwards`` after each request that writes a task; return the list of their names, as it grows."""

@@ -18,8 +18,6 @@ from datagen.workflow.studies.maintenance import retry
 from fake_studio import FakeStudio
 from studio import ROUND, Study, said
 
-pytest_plugins = ("fake_studio_fixtures",)
-
 
 def is_open(task: Task) -> bool:
     """Whether Label Studio's labeling stream serves the task."""

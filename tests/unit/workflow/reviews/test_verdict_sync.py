@@ -13,8 +13,6 @@ from datagen.workflow.studies.open import open_study
 from fake_studio import CONNECTION, ENGINE, FakeStudio
 from studio import ROUND, Study, said
 
-pytest_plugins = ("fake_studio_fixtures",)
-
 
 def kept(study: Study) -> list[tuple[str, list[str], str, bool]]:
     return [(str(row.opinion), row.reasons, row.comment, row.late) for row in study.verdicts()]

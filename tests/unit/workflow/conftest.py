@@ -1,6 +1,6 @@
-"""The fixtures of ``fake_studio``, for ``pytest_plugins = ["fake_studio_fixtures"]`` in a test module.
+"""Studios without servers (``fake_studio``), each with one study.
 
-A study is brought into each state once, and every test gets a copy of its own.
+The study is brought into each state once, and every test gets a copy of its own.
 """
 
 from __future__ import annotations
@@ -22,12 +22,10 @@ from studio import Study
 Prepared = tuple[FakeStudio, Study]
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _engines() -> Iterator[None]:
-    """The engines that are installed, looked up once."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine, "_installed", lambda: ENTRY_POINTS)
-        yield
+@pytest.fixture(autouse=True)
+def _engines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The instant engine beside the product's own; none is searched for on the disk, which takes longer than a test."""
+    monkeypatch.setattr(engine, "_installed", lambda: ENTRY_POINTS)
 
 
 @pytest.fixture(scope="session")
