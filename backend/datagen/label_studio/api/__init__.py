@@ -1,1 +1,1 @@
-"""Label Studio's API: the port that the product uses, its HTTP client and in-memory fake, and the values they return."""
+"""Label Studio's API: the port that the product uses, its HTTP client and in-memory fake, and the values of both."""
