@@ -24,7 +24,7 @@ from datagen.imaging import codec
 from datagen.label_studio.api.in_memory import InMemoryLabelStudio
 from datagen.label_studio.api.in_memory_server import Delivery
 from datagen.label_studio.projects.provisioning import SECRET_HEADER
-from datagen.queue.queues import ALL_QUEUES, EVENTS, PUBLISHING, SYNTHESIS
+from datagen.queue.jobs import ALL_QUEUES, ROW_JOBS
 from datagen.queue.recovery import sweep
 from datagen.store.blob_store import BlobStore
 from datagen.store.database import Database
@@ -32,10 +32,9 @@ from datagen.store.signed_urls import SignedUrls
 from datagen.store.study_secrets import read_claim, study_secret
 from datagen.store.tables import InboxRow, OutboxRow, ShardRow, StudyRow, WorkState, now
 from datagen.web.inbox import record
-from datagen.workflow import backoff
 from datagen.workflow.events import webhook_events
 from datagen.workflow.generation.shard_rendering import FittedEngineCache, render_shard
-from datagen.workflow.inputs import input_sync, suggestions
+from datagen.workflow.inputs import input_sync, postponed_work, suggestions
 from datagen.workflow.outbox import dispatcher
 from datagen.workflow.services import JobKind, JobRequest, Limits, Services
 from datagen.workflow.studies.open import Connection, open_study
@@ -51,15 +50,6 @@ MOST_WAITS = 20
 #: The file of the database.
 ROWS = "rows.sqlite3"
 LIMITS = Limits(image_bytes=10**7, image_pixels=10**6)
-
-#: The queue of each kind of job; a worker that serves a queue runs these.
-QUEUE_OF = {
-    JobKind.EVENT: EVENTS,
-    JobKind.INPUTS: EVENTS,
-    JobKind.PROPOSALS: SYNTHESIS,
-    JobKind.OUTBOX: PUBLISHING,
-    JobKind.SHARD: SYNTHESIS,
-}
 
 
 class PlainDecoder:
@@ -93,7 +83,7 @@ class JobQueue:
         """The next request of the first of these queues that has one; None if all are empty."""
         for queue in queues:
             for request in self.waiting:
-                if QUEUE_OF[request.job_kind] == queue:
+                if ROW_JOBS[request.job_kind].queue == queue:
                     del self.waiting[request]
                     return request
         return None
@@ -194,12 +184,12 @@ class FakeStudio:
             case JobKind.EVENT:
                 webhook_events.handle(services, row_id)
             case JobKind.INPUTS:
-                with backoff.reading_inputs(services, row_id):
+                with postponed_work.reading_inputs(services, row_id):
                     input_sync.refresh(services, row_id)
             case JobKind.SHARD:
                 render_shard(services, self.fitted_engines, row_id)
             case JobKind.PROPOSALS:
-                with backoff.making_proposals(services, row_id):
+                with postponed_work.making_proposals(services, row_id):
                     suggestions.propose(services, self.fitted_engines.pictures, row_id)
             case JobKind.OUTBOX:
                 dispatcher.dispatch(services, row_id)

@@ -15,7 +15,7 @@ from datagen.domain.lifecycle import StudyEvent, StudyState
 from datagen.domain.spec import Spec
 from datagen.errors import NotReady
 from datagen.label_studio.api.models import Task
-from datagen.queue.queues import EVENTS, PUBLISHING
+from datagen.queue.jobs import EVENTS, PUBLISHING
 from datagen.store.tables import BatchKind, BatchRow, DecisionRow, InboxRow, ShardRow, now
 from datagen.workflow.decisions import submit
 from datagen.workflow.generation.shard_rendering import FittedEngineCache, render_shard

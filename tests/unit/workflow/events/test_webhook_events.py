@@ -11,7 +11,7 @@ from sqlalchemy import select
 from datagen.domain.inputs import ProjectKind
 from datagen.errors import Refused
 from datagen.label_studio.api.in_memory_server import Delivery
-from datagen.queue.queues import EVENTS
+from datagen.queue.jobs import EVENTS
 from datagen.store import leases
 from datagen.store.tables import BatchKind, InboxRow, InputRow, StudyRow, now
 from datagen.workflow.events import reconciler, webhook_events

@@ -8,7 +8,7 @@ import pytest
 
 from datagen.domain.inputs import ProjectKind
 from datagen.domain.lifecycle import StudyEvent
-from datagen.queue.queues import EVENTS, SYNTHESIS
+from datagen.queue.jobs import EVENTS, SYNTHESIS
 from datagen.store.tables import BatchKind, DecisionRow, OutboxKind, OutboxRow, WorkState, now
 from datagen.workflow.outbox.dispatcher import MOST_REFUSALS, dispatch
 from datagen.workflow.studies.queries import describe
