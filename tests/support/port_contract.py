@@ -567,6 +567,22 @@ class PortContract:
         assert unreadable == [bad]
         assert ids_of(port, project, annotations=False) == [bad]
 
+    def test_data_of_a_task_that_cannot_be_sent_can_be_replaced(
+        self, port: LabelStudioPort, project: Project, world: World
+    ) -> None:
+        [bad] = world.import_json(project.id, poison())
+        port.update_task_data(bad, {"image": "/y.png"})
+        assert port.task(bad).data == {"image": "/y.png"}
+
+    def test_update_of_data_beside_such_an_annotation_is_made_though_the_server_fails(
+        self, port: LabelStudioPort, project: Project, world: World
+    ) -> None:
+        annotation = {"result": [{**GOOD, "value": {"text": [HALF]}}]}
+        [bad] = world.import_json(project.id, json.dumps([{**drafts(1)[0], "annotations": [annotation]}]))
+        with pytest.raises(LabelStudioUnavailable, match=f"could not serve task {bad}"):
+            port.update_task_data(bad, {"image": "/y.png"})
+        assert [task.data for task in port.tasks(project.id, annotations=False)] == [{"image": "/y.png"}]
+
     # -- webhooks
 
     def test_each_change_sends_the_event_that_the_inbox_understands(

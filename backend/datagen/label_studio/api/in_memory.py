@@ -236,6 +236,8 @@ class InMemoryLabelStudio(InMemoryServer):
         task = self._task(task_id, f"task {task_id}")
         task.data = send(dict(data))
         task.updated_at = self._now()
+        if not can_send(task.body(self._email, annotations=True)):  # the response holds the annotations
+            self._refuse(500, "no reason given", f"task {task_id}")
 
     @request
     def delete_tasks(self, project_id: int, task_ids: Sequence[int]) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import structlog
 
 from datagen.domain.wording import counted
-from datagen.errors import LabelStudioError, LabelStudioFault, LabelStudioMissing
+from datagen.errors import LabelStudioError, LabelStudioMissing, LabelStudioUnavailable
 from datagen.label_studio.api.models import Task
 from datagen.label_studio.api.port import LabelStudioPort
 
@@ -97,7 +97,7 @@ def ensure_task_data(client: LabelStudioPort, project_id: int, task_id: int, bat
         return
     try:
         client.update_task_data(task_id, data)
-    except LabelStudioFault:  # it may have stored the data, and failed to send the task in its answer
+    except LabelStudioUnavailable:  # it may have stored the data, and failed to send the task in its answer
         if _data_of(client, project_id, task_id) != (data, True):
             raise
 
