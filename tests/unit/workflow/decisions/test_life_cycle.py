@@ -206,7 +206,7 @@ def test_round_that_fails_gives_the_earlier_version_back_and_can_be_retried(
     assert (str(study.row().state), [str(spec.state) for spec in study.specs()]) == (after_failure, versions)
     assert batches(study)[-1].endswith(" failed")
     assert "no engine named 'no-such-engine' is installed" in study.batches()[-1].problem
-    assert "no engine named" in study.page()
+    assert "engine named" in study.page()
     if state != "collecting":
         number = study.batches(BatchKind.ROUND)[-1].number
         outcome = f"preview round {number} could not be made, so version 1 is here again: "

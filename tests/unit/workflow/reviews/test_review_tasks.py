@@ -62,7 +62,7 @@ def test_one_image_has_one_number_in_list_form_sheet_and_decision_page(studio: F
     assert [task.data["index"] for task in tasks] == [str(number) for number in range(1, ROUND + 1)]
     study.judge(said("good"), said("bad", comment="a halo"))
     studio.settle()
-    assert "image 2: a halo" in study.page()
+    assert "Image 2: a halo" in study.page()
     made = study.batches(BatchKind.ROUND)[-1]
     sheet = decode(studio.services.images.get(str(made.sheet)), max_bytes=10**7, max_pixels=10**7)
     for place in range(ROUND):  # in the strip above each image its number is written
@@ -73,9 +73,11 @@ def test_one_image_has_one_number_in_list_form_sheet_and_decision_page(studio: F
 
 def test_tasks_that_count_from_0_are_numbered_anew(studio: FakeStudio, study: Study) -> None:
     first = study.round_tasks()[0]
-    studio.client.update_task_data(first.id, {**first.data, "index": "0"})
+    former = {name: value for name, value in first.data.items() if name != "round_size"} | {"index": "0"}
+    studio.client.update_task_data(first.id, former)
     review_tasks.update(studio.services, study.batches(BatchKind.ROUND)[-1].id)
-    assert [task.data["index"] for task in again(study, [first])] == ["1"]
+    [task] = again(study, [first])
+    assert (task.data["index"], task.data["round_size"]) == ("1", str(ROUND))
 
 
 def test_round_whose_successor_was_cancelled_waits_for_verdicts_again(studio: FakeStudio, study: Study) -> None:
