@@ -67,7 +67,7 @@ def test_event_during_an_outage_is_retried_until_label_studio_answers(studio: Fa
     study.judge(said("good"))
     [event] = [one for one in study.events(ProjectKind.PREVIEWS) if str(one.state) == "pending"]
     studio.client.switch_off()
-    for attempt in range(1, webhook_events.MOST_ATTEMPTS + 3):
+    for attempt in range(1, webhook_events.MAX_ATTEMPTS + 3):
         due(studio, event)
         webhook_events.handle(studio.services, event.id)
         row = again(studio, event)
@@ -84,7 +84,7 @@ def test_refused_event_is_given_up_with_the_reason(studio: FakeStudio, study: St
     study.judge(said("good"))
     [event] = [one for one in study.events(ProjectKind.PREVIEWS) if str(one.state) == "pending"]
     studio.client.revoke_token()
-    for _ in range(webhook_events.MOST_ATTEMPTS):
+    for _ in range(webhook_events.MAX_ATTEMPTS):
         due(studio, event)
         webhook_events.handle(studio.services, event.id)
     row = again(studio, event)

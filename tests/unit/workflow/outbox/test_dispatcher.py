@@ -10,7 +10,7 @@ from datagen.domain.inputs import ProjectKind
 from datagen.domain.lifecycle import StudyEvent
 from datagen.queue.jobs import EVENTS, SYNTHESIS
 from datagen.store.tables import BatchKind, DecisionRow, OutboxKind, OutboxRow, WorkState, now
-from datagen.workflow.outbox.dispatcher import MOST_REFUSALS, dispatch
+from datagen.workflow.outbox.dispatcher import MAX_REFUSALS, dispatch
 from datagen.workflow.studies.queries import describe
 from fake_studio import FakeStudio
 from studio import Study
@@ -109,7 +109,7 @@ def test_publication_during_an_outage_is_not_given_up(studio: FakeStudio, study:
     studio.settle()
     outbox_id = change(studio, study, "said while it was away")
     studio.client.switch_off()
-    for _ in range(MOST_REFUSALS + 2):
+    for _ in range(MAX_REFUSALS + 2):
         make_due(studio, outbox_id)
         dispatch(studio.services, outbox_id)
     studio.client.switch_on()
@@ -131,7 +131,7 @@ def test_repeated_refusal_is_given_up_and_its_reason_is_shown(studio: FakeStudio
     studio.work(EVENTS, SYNTHESIS)
     studio.client.delete_project(doomed.projects[ProjectKind.PREVIEWS])
     [outbox_id] = [row.id for row in doomed.outbox() if row.kind == OutboxKind.SAMPLES]
-    for _ in range(MOST_REFUSALS):
+    for _ in range(MAX_REFUSALS):
         assert row_of(studio, outbox_id).state != WorkState.FAILED
         make_due(studio, outbox_id)
         dispatch(studio.services, outbox_id)
