@@ -201,6 +201,21 @@ class Studio:
         self.uploaded |= zip((data for _, data in new), self.client.upload(project_id, new), strict=True)
         return [self.uploaded[data] for _, data in files]
 
+    def export_tasks(self, project_id: int, task_ids: Sequence[int]) -> list[dict[str, Any]]:
+        """Tasks as Label Studio's JSON export has them, in order of ``task_ids``."""
+        headers = {"Authorization": f"Token {self.server.token}"}
+        url = f"{self.server.url}/api/projects/{project_id}/export"
+        params = {"exportType": "JSON", "download_all_tasks": "true", "ids[]": list(task_ids)}
+        answer = httpx.get(url, params=params, headers=headers, timeout=30).raise_for_status()
+        exported = {task["id"]: task for task in answer.json()}
+        return [exported[task_id] for task_id in task_ids]
+
+    def edit_annotation(self, annotation_id: int, **fields: Any) -> None:
+        """Change fields of an annotation as the editor does."""
+        headers = {"Authorization": f"Token {self.server.token}"}
+        url = f"{self.server.url}/api/annotations/{annotation_id}/"
+        httpx.patch(url, json=fields, headers=headers, timeout=30).raise_for_status()
+
     # the worker
 
     def work(self, *queues: str) -> None:
@@ -360,13 +375,9 @@ class Study:
 
         ``said``: with their annotations.
         """
-        headers = {"Authorization": f"Token {self.studio.server.token}"}
-        url = f"{self.studio.server.url}/api/projects/{self.projects[project_kind]}/export"
-        params = {"exportType": "JSON", "download_all_tasks": "true", "ids[]": list(task_ids)}
-        answer = httpx.get(url, params=params, headers=headers, timeout=30).raise_for_status()
-        exported = {task["id"]: task for task in answer.json()}
+        exported = self.studio.export_tasks(self.projects[project_kind], task_ids)
         kept = ("data", "meta", "annotations") if said else ("data", "meta")
-        drafts = [{name: exported[task_id][name] for name in kept} for task_id in task_ids]
+        drafts = [{name: task[name] for name in kept} for task in exported]
         return self.studio.client.import_tasks(self.projects[project_kind], drafts)
 
     def remove_duplicates(self, project_kind: ProjectKind) -> None:
@@ -382,9 +393,7 @@ class Study:
 
     def change(self, annotation: int, **fields: Any) -> None:
         """Change fields of an annotation as the editor does: ``was_cancelled`` is its skip button."""
-        headers = {"Authorization": f"Token {self.studio.server.token}"}
-        url = f"{self.studio.server.url}/api/annotations/{annotation}/"
-        httpx.patch(url, json=fields, headers=headers, timeout=30).raise_for_status()
+        self.studio.edit_annotation(annotation, **fields)
 
     def review(self) -> SpecRow:
         """Bring the study to a fresh round under review, from any state; return its version."""

@@ -20,7 +20,7 @@ from datagen.domain.foreign_text import plain
 from datagen.domain.spec import Json
 from datagen.errors import Refused
 from datagen.imaging.decoder_sandbox import DecoderSandbox
-from datagen.label_studio.api.client import LabelStudio
+from datagen.label_studio.api.port import LabelStudioPort
 from datagen.store.blob_store import BlobStore
 from datagen.store.database import Database
 from datagen.store.leases import start_afresh
@@ -63,7 +63,7 @@ class Services:
     images: BlobStore
     #: decodes every picture from outside, on import and whenever its pixels are needed
     decoder: DecoderSandbox
-    label_studio: LabelStudio
+    label_studio: LabelStudioPort
     links: SignedUrls
     limits: Limits
     enqueue: Callable[[Sequence[JobRequest]], None]

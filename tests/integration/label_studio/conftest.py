@@ -14,13 +14,23 @@ import pytest
 from datagen.label_studio.api.client import LabelStudio
 from datagen.label_studio.api.models import Project
 from receiver import Delivery, Receiver
+from stage import label_studio_server
 from stage.label_studio_server import LabelStudio as Server
+from stage.processes import Processes
 
 CONFIG = (
     '<View><Image name="image" value="$image"/><PolygonLabels name="label" toName="image"><Label value="dent"/>'
     '</PolygonLabels><Choices name="verdict" toName="image"><Choice value="good"/><Choice value="bad"/></Choices>'
     "</View>"
 )
+
+
+@pytest.fixture(scope="session")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A Label Studio with its default SSRF settings."""
+    processes = Processes(tmp_path_factory.mktemp("guarded servers"))
+    yield label_studio_server.start(processes, tmp_path_factory.mktemp("guarded"), ssrf_protection=True)
+    processes.stop_all()
 
 
 @pytest.fixture

@@ -1,1 +1,1 @@
-"""HTTP client of Label Studio: authentication, transport limits, task listings, uploads, and the values it returns."""
+"""Label Studio's API: the port that the product uses, its HTTP client and in-memory fake, and the values of both."""

@@ -34,6 +34,20 @@ class TokenKind(StrEnum):
     PERSONAL = "personal access token"
 
 
+#: The message for a token that Label Studio does not accept, by its kind.
+REFUSED_TOKEN = {
+    TokenKind.LEGACY: (
+        "Label Studio does not know the token (401). Copy it again from Account & Settings of the Label Studio at "
+        "LABEL_STUDIO_URL, whole and without “Token” before it, and set LABEL_STUDIO_API_KEY."
+    ),
+    TokenKind.PERSONAL: (
+        "Label Studio refuses the personal access token: it was revoked, belongs to another Label Studio, or personal "
+        "access tokens are disabled for the organization. Make a new one (Account & Settings, Personal Access Token) "
+        "and set LABEL_STUDIO_API_KEY."
+    ),
+}
+
+
 class TokenAuth(httpx.Auth):
     """httpx authentication that detects the kind of token once, and renews access tokens before they expire.
 
@@ -118,10 +132,7 @@ def _why_unauthorized(response: httpx.Response) -> str:
             "token (Account & Settings, Personal Access Token) as LABEL_STUDIO_API_KEY, or enable legacy tokens "
             "(Organization, API Tokens Settings)."
         )
-    return (
-        "Label Studio does not know the token (401). Copy it again from Account & Settings of the Label Studio at "
-        "LABEL_STUDIO_URL, whole and without “Token” before it, and set LABEL_STUDIO_API_KEY."
-    )
+    return REFUSED_TOKEN[TokenKind.LEGACY]
 
 
 def _why_refused(token: str) -> str:
@@ -136,11 +147,7 @@ def _why_refused(token: str) -> str:
             "the personal access token has expired. Make a new one in Label Studio (Account & Settings, Personal "
             "Access Token) and set LABEL_STUDIO_API_KEY."
         )
-    return (
-        "Label Studio refuses the personal access token: it was revoked, belongs to another Label Studio, or personal "
-        "access tokens are disabled for the organization. Make a new one (Account & Settings, Personal Access Token) "
-        "and set LABEL_STUDIO_API_KEY."
-    )
+    return REFUSED_TOKEN[TokenKind.PERSONAL]
 
 
 def _claims(token: str) -> dict[str, str | float]:

@@ -1,4 +1,4 @@
-"""Client of the part of Label Studio's API that Datagen uses: one method for each call, with our values and errors.
+"""Client of the part of Label Studio's API that Datagen uses: ``port.LabelStudioPort`` over HTTP.
 
 It uses httpx rather than the SDK's client. The SDK has no upload, reads every field of a task (1.7 s for 1,000 tasks,
 where a listing of four fields takes 0.5 s), and defines its own error types for each resource. The client makes no
@@ -16,9 +16,10 @@ import httpx
 from datagen.domain.wording import counted
 from datagen.errors import AddressRefused, LabelStudioError, LabelStudioMissing, LabelStudioUnavailable
 from datagen.label_studio.api.auth import TokenKind
-from datagen.label_studio.api.downloads import DOWNLOAD_SECONDS, fetch
+from datagen.label_studio.api.downloads import fetch
 from datagen.label_studio.api.http import READ_ATTEMPTS, TIMEOUT, Connection
 from datagen.label_studio.api.models import Backend, Counts, Project, Task, View, Webhook
+from datagen.label_studio.api.port import DOWNLOAD_SECONDS
 from datagen.label_studio.api.task_listing import PAGE, TaskQuery, list_stamps, list_tab, list_tasks
 from datagen.label_studio.api.uploads import upload
 
@@ -235,16 +236,12 @@ class LabelStudio:
         predictions = self._at.get("/api/predictions/", f"the predictions of task {task_id}", {"task": task_id})
         return [dict(prediction) for prediction in predictions]
 
-    def create_prediction(self, task_id: int, prediction: Mapping[str, Any]) -> int:
-        """Add a prediction (``result``, ``model_version``, ``score``) to a task, and return its id."""
-        body = {"task": task_id, **prediction}
-        return int(self._at.write("POST", "/api/predictions/", f"a prediction for task {task_id}", body)["id"])
-
     def replace_predictions(self, task_id: int, predictions: Sequence[Mapping[str, Any]]) -> None:
         """Replace a task's predictions; the new ones are created before the old ones are deleted."""
         old = self.predictions(task_id)
         for prediction in predictions:
-            self.create_prediction(task_id, prediction)
+            body = {"task": task_id, **prediction}
+            self._at.write("POST", "/api/predictions/", f"a prediction for task {task_id}", body)
         for prediction in old:
             self._delete(f"/api/predictions/{prediction['id']}/", f"prediction {prediction['id']}")
 

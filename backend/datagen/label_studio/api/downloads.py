@@ -13,11 +13,11 @@ from urllib.parse import urljoin
 import httpx
 
 from datagen.errors import InputProblem, LabelStudioMissing
+from datagen.label_studio.api import failures
 from datagen.label_studio.api.http import Connection, origin
+from datagen.label_studio.api.port import DOWNLOAD_SECONDS
 from datagen.label_studio.api.transport import deadline, is_over
 
-#: Time limit of a download including redirects, seconds; 64 MiB need 0.5 MiB/s.
-DOWNLOAD_SECONDS = 120.0
 #: Maximum number of redirects; Label Studio's storage proxy redirects once.
 _MOST_REDIRECTS = 5
 #: Bytes of an error response that are read; its message is short.
@@ -43,7 +43,7 @@ def fetch(
         LabelStudioUnavailable: Label Studio did not answer.
         LabelStudioError: Label Studio refuses the request.
     """
-    url = _same_origin_url(connection.url, connection.url + "/", url_or_path.strip())
+    url = same_origin_url(connection.url, connection.url + "/", url_or_path.strip())
     with deadline(seconds, cancelled):
         return _follow(connection, url, max_bytes, seconds)
 
@@ -55,7 +55,7 @@ def _follow(connection: Connection, start: str, max_bytes: int, seconds: float) 
             # uncompressed: a small body could expand to any number of bytes between two checks of the size
             with connection.http.stream("GET", url, headers={"Accept-Encoding": "identity"}) as response:
                 if response.has_redirect_location:
-                    url = _same_origin_url(connection.url, url, response.headers["location"])
+                    url = same_origin_url(connection.url, url, response.headers["location"])
                     continue
                 if not response.is_success:
                     _check(connection, _shortened(response), url)
@@ -64,18 +64,18 @@ def _follow(connection: Connection, start: str, max_bytes: int, seconds: float) 
             httpx.InvalidURL,
             UnicodeError,
         ) as error:  # characters that a URL cannot contain, or half a surrogate pair
-            raise InputProblem(f"{_short(url)} is no address; import the image again.") from error
+            raise InputProblem(f"{short(url)} is no address; import the image again.") from error
         except httpx.HTTPError as error:
             if is_over():
                 raise InputProblem(
-                    f"{_short(url)} had not arrived after {seconds:g} s; use a smaller file, or see why Label Studio "
+                    f"{short(url)} had not arrived after {seconds:g} s; use a smaller file, or see why Label Studio "
                     "sends it so slowly."
                 ) from error
-            raise connection.unavailable(error) from error
-    raise InputProblem(f"{_short(start)} redirects more than {_MOST_REDIRECTS} times; import the image again.")
+            raise failures.unavailable(error, connection.url) from error
+    raise InputProblem(f"{short(start)} redirects more than {_MOST_REDIRECTS} times; import the image again.")
 
 
-def _same_origin_url(base: str, current: str, target: str) -> str:
+def same_origin_url(base: str, current: str, target: str) -> str:
     """``target`` resolved against ``current``, if it has the scheme, host and port of Label Studio.
 
     Raises:
@@ -87,7 +87,7 @@ def _same_origin_url(base: str, current: str, target: str) -> str:
         url = target
     if origin(url) != origin(base):
         raise InputProblem(
-            f"{_short(url)} is not on Label Studio ({base}), and images are fetched from nowhere else. Upload the "
+            f"{short(url)} is not on Label Studio ({base}), and images are fetched from nowhere else. Upload the "
             "image into the project, or import it through one of its storages with “use pre-signed URLs” off."
         )
     return url
@@ -110,33 +110,42 @@ def _check(connection: Connection, response: httpx.Response, url: str) -> None:
     # Label Studio 1.23 answers 500 for an upload whose row was deleted (it checks the permissions of None), which must
     # not be treated as a server fault that is retried
     if response.status_code == 500 and "'NoneType' object has no attribute 'has_permission'" in response.text:
-        raise LabelStudioMissing(f"{_short(url)} is gone from Label Studio; upload the image again.")
-    connection.check(response, f"the image {_short(url)}")
+        raise gone(url)
+    failures.check(response, f"the image {short(url)}", connection.url)
 
 
 def _read(response: httpx.Response, max_bytes: int, url: str) -> bytes:
     if (encoding := response.headers.get("content-encoding", "identity")) != "identity":
         raise InputProblem(
-            f"{_short(url)} was sent compressed ({encoding[:20]}) though that was not asked for; switch that off for "
+            f"{short(url)} was sent compressed ({encoding[:20]}) though that was not asked for; switch that off for "
             "images where Label Studio's proxy is set up."
         )
-    too_large = InputProblem(
-        f"{_short(url)} is larger than {max_bytes:,} bytes; use a smaller file, or raise DATAGEN_MAX_IMAGE_BYTES."
-    )
     announced = response.headers.get("content-length", "")
     if announced.isdecimal() and int(announced[:20]) > max_bytes:
-        raise too_large
+        raise too_large(url, max_bytes)
     parts: list[bytes] = []
     size = 0
     for part in response.iter_bytes():
         size += len(part)
         if size > max_bytes:
-            raise too_large
+            raise too_large(url, max_bytes)
         parts.append(part)
     return b"".join(parts)
 
 
-def _short(url: str) -> str:
+def gone(url: str) -> LabelStudioMissing:
+    """The error for a file that was deleted from Label Studio."""
+    return LabelStudioMissing(f"{short(url)} is gone from Label Studio; upload the image again.")
+
+
+def too_large(url: str, max_bytes: int) -> InputProblem:
+    """The error for a file of more than ``max_bytes``."""
+    return InputProblem(
+        f"{short(url)} is larger than {max_bytes:,} bytes; use a smaller file, or raise DATAGEN_MAX_IMAGE_BYTES."
+    )
+
+
+def short(url: str) -> str:
     """A URL for messages: without query (it may be signed), unprintable characters replaced, at most 120 characters."""
     text = "".join(letter if letter.isprintable() else "?" for letter in url.partition("?")[0])
     return text if len(text) <= 120 else "…" + text[-119:]

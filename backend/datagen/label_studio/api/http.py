@@ -7,7 +7,6 @@ Label Studio's own reason.
 from __future__ import annotations
 
 import os
-import re
 import threading
 from collections.abc import Mapping
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -18,14 +17,10 @@ import httpx
 import stamina
 
 from datagen.domain.foreign_text import read_json
-from datagen.errors import (
-    AddressRefused,
-    LabelStudioError,
-    LabelStudioFault,
-    LabelStudioMissing,
-    LabelStudioUnavailable,
-)
+from datagen.errors import LabelStudioError, LabelStudioUnavailable
+from datagen.label_studio.api import failures
 from datagen.label_studio.api.auth import TokenAuth, TokenKind
+from datagen.label_studio.api.failures import RequestFailed, TookTooLong
 from datagen.label_studio.api.transport import AddressPolicy, Wire
 
 #: Time limits of a request, seconds. A connection is made quickly or not at all; an import of 1,000 tasks with
@@ -40,25 +35,7 @@ _HEALTH_TIMEOUT = httpx.Timeout(5.0)
 _DATABASE_PATH = "/api/current-user/whoami"
 #: A read is not retried after this time, seconds: a server that hangs would make a job exceed its own time limit.
 READ_SECONDS = 30.0
-#: Characters of a refusal's reason that are repeated.
-_REASON_CHARS = 500
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-#: Phrases with which Label Studio's SSRF protection refuses an address.
-_SSRF_WORDS = ("local or private", "reserved network address")
-#: Label Studio's reasons contain HTML links to its own pages.
-_MARKUP = re.compile(r"</?[a-z][^<>]*>")
-
-
-class _Failed(LabelStudioUnavailable):
-    """Label Studio failed at one request (500; other 5xx come from a proxy in front of it), but may be up."""
-
-    how = "fails (500) at"
-
-
-class _TookTooLong(_Failed):
-    """Label Studio accepted the connection, but did not answer one request in time."""
-
-    how = "does not answer in time for"
 
 
 class Connection:
@@ -134,18 +111,18 @@ class Connection:
             ):
                 with attempt:
                     return self.json(self.send("GET", path, what, params=params))
-        except _Failed as failed:
+        except RequestFailed as failed:
             if not self.is_up():
                 raise
-            raise LabelStudioFault(f"Label Studio {failed.how} {what}, though it is up.") from failed
+            raise failures.fault(failed, what) from failed
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     def get_once(self, path: str, what: str, params: Mapping[str, Any] | None = None) -> Any:
         """The JSON at ``path``, requested once; None if Label Studio answers 500. Otherwise raises like ``get``."""
         try:
             return self.json(self.send("GET", path, what, params=params))
-        except _Failed as failed:
-            if isinstance(failed, _TookTooLong):
+        except RequestFailed as failed:
+            if isinstance(failed, TookTooLong):
                 raise
             return None
 
@@ -169,64 +146,9 @@ class Connection:
         except httpx.HTTPStatusError as error:  # a request of ``TokenAuth`` failed
             response = error.response
         except httpx.HTTPError as error:
-            raise self.unavailable(error) from error
-        self.check(response, what)
+            raise failures.unavailable(error, self.url) from error
+        failures.check(response, what, self.url)
         return response
-
-    def unavailable(self, error: httpx.HTTPError) -> LabelStudioUnavailable:
-        """The error to raise for a request without a response."""
-        slow = isinstance(error, httpx.TimeoutException)
-        how = "did not answer in time" if slow else "cannot be reached"
-        # a ConnectError has a reason in words, because ``AddressPolicy`` may have refused the address
-        why = f"{type(error).__name__}: {error}" if isinstance(error, httpx.ConnectError) else type(error).__name__
-        kind = _TookTooLong if isinstance(error, httpx.ReadTimeout) else LabelStudioUnavailable
-        return kind(
-            f"Label Studio at {self.url} {how} ({why}); see that it runs and that LABEL_STUDIO_URL "
-            "is its address as seen from here (inside a container, localhost is the container itself)."
-        )
-
-    def check(self, response: httpx.Response, what: str) -> None:
-        """Raise the matching error for a response that is not 2xx."""
-        status = response.status_code
-        if response.is_success:
-            return
-        reason = _reason(response)
-        if "resolve hostname" in reason:
-            raise AddressRefused(
-                f"Label Studio finds no machine of the name in the address of {what} ({status}): {reason} Set "
-                "DATAGEN_PUBLIC_URL to an address that Label Studio reaches, as seen from its machine or container."
-            )
-        if status == httpx.codes.INTERNAL_SERVER_ERROR:
-            raise _Failed(f"Label Studio could not serve {what} ({status}): {reason}")
-        if status >= 500 or status in (408, 429):
-            raise LabelStudioUnavailable(f"Label Studio could not serve {what} ({status}): {reason}")
-        if status == 404:
-            raise LabelStudioMissing(f"Label Studio does not have {what}: {reason}")
-        if status == 401:
-            raise LabelStudioError(
-                f"Label Studio refuses the token for {what} (401): {reason} Set LABEL_STUDIO_API_KEY to a token of a "
-                "user of this Label Studio."
-            )
-        if status == 400 and "Select a valid choice" in reason:  # a filter's answer for a deleted project
-            raise LabelStudioMissing(f"Label Studio at {self.url} does not have {what}: {reason}")
-        if status == 403 and any(words in reason for words in _SSRF_WORDS):
-            raise AddressRefused(
-                f"Label Studio's SSRF protection refuses the address of {what} (403): {reason} On the Label "
-                "Studio server set SSRF_PROTECTION_ENABLED=false and ML_BLOCK_LOCAL_IP=false, or, tighter, "
-                "USE_DEFAULT_BANNED_SUBNETS=false with USER_ADDITIONAL_BANNED_SUBNETS; or give an address that is "
-                "not private (DATAGEN_PUBLIC_URL)."
-            )
-        if status == 403:
-            raise LabelStudioError(
-                f"Label Studio does not let this token's user do that with {what} (403): {reason} Use the token of "
-                "a user who may."
-            )
-        if response.is_redirect:
-            raise LabelStudioError(
-                f"Label Studio sends {what} elsewhere ({status}); set LABEL_STUDIO_URL to the address "
-                "it is served at (scheme and port included)."
-            )
-        raise LabelStudioError(f"Label Studio refuses {what} ({status}): {reason}")
 
     def json(self, response: httpx.Response) -> Any:
         """The JSON of a response, with sanitized text (see ``foreign_text``); None for an empty response.
@@ -246,7 +168,7 @@ class Connection:
 
 def _is_retryable(fault: Exception) -> bool:
     """Whether a failed read is retried: not after it has used its whole time limit."""
-    return isinstance(fault, LabelStudioUnavailable) and not isinstance(fault, _TookTooLong)
+    return isinstance(fault, LabelStudioUnavailable) and not isinstance(fault, TookTooLong)
 
 
 def origin(url: str) -> tuple[str, str, int | None] | None:
@@ -259,22 +181,3 @@ def origin(url: str) -> tuple[str, str, int | None] | None:
     if parts.scheme not in _DEFAULT_PORTS or parts.username is not None or not parts.hostname or "\\" in url:
         return None
     return parts.scheme, parts.hostname, port
-
-
-def _reason(response: httpx.Response) -> str:
-    """Label Studio's reason for a refusal in one line, without parts of the request."""
-    try:
-        body = read_json(response.content)
-    except ValueError:
-        return "no reason given."
-    if not isinstance(body, dict):
-        return "no reason given."
-    reason = body.get("validation_errors") or body.get("detail") or "no reason given"
-    if isinstance(reason, dict):
-        reason = "; ".join(f"{field}: {_flat(why)}" for field, why in reason.items())
-    text = " ".join(_MARKUP.sub("", _flat(reason)).split())[:_REASON_CHARS].strip()
-    return text if text.endswith(".") else text + "."
-
-
-def _flat(why: Any) -> str:
-    return ", ".join(str(part) for part in why) if isinstance(why, list) else str(why)

@@ -159,15 +159,19 @@ def _read_around(
             middle = len(part) // 2
             pending += [part[middle:], part[:middle]]
         else:
-            _note_unreadable(at, project_id, part[0], unreadable)
+            if not at.is_up():
+                raise LabelStudioUnavailable(f"Label Studio could not serve {what}, and fails its health check.")
+            note_unreadable(project_id, part[0], unreadable)
 
 
-def _note_unreadable(at: Connection, project_id: int, task_id: int, unreadable: list[int] | None) -> None:
-    named = f"task {task_id} of project {project_id}"
-    if not at.is_up():
-        raise LabelStudioUnavailable(f"Label Studio could not serve {named}, and fails its health check.")
+def note_unreadable(project_id: int, task_id: int, unreadable: list[int] | None) -> None:
+    """Add the id of a task that Label Studio cannot send to ``unreadable``.
+
+    Raises:
+        LabelStudioFault: ``unreadable`` is None, or contains more than MOST_UNREADABLE ids.
+    """
     if unreadable is None:
-        raise LabelStudioFault(f"Label Studio cannot send {named}. {_UNREADABLE}")
+        raise LabelStudioFault(f"Label Studio cannot send task {task_id} of project {project_id}. {_UNREADABLE}")
     unreadable.append(task_id)
     if len(unreadable) > MOST_UNREADABLE:
         named = f"{MOST_UNREADABLE} tasks of project {project_id}"

@@ -14,8 +14,8 @@ from types import MappingProxyType
 from datagen.domain.inputs import ProjectKind
 from datagen.domain.wording import counted
 from datagen.errors import AddressRefused, InputProblem, LabelStudioError, LabelStudioMissing, LabelStudioUnavailable
-from datagen.label_studio.api.client import LabelStudio
 from datagen.label_studio.api.models import Backend, Project, View, Webhook
+from datagen.label_studio.api.port import LabelStudioPort
 from datagen.label_studio.api.webhook_payload import ACTIONS
 from datagen.label_studio.mapping.predictions import MODEL_VERSION
 from datagen.label_studio.projects import label_configs, project_templates
@@ -51,7 +51,7 @@ class Provisioned:
 
 
 def provision(
-    client: LabelStudio,
+    client: LabelStudioPort,
     name: str,
     labels: Sequence[str],
     *,
@@ -104,7 +104,7 @@ def provision(
     return done
 
 
-def ensure_preview_tabs(client: LabelStudio, project_id: int, round_number: int) -> None:
+def ensure_preview_tabs(client: LabelStudioPort, project_id: int, round_number: int) -> None:
     """Ensure that the Previews project's tabs show this round, and delete tabs of earlier versions of Datagen.
 
     Label Studio deletes all tabs of a project with its last task, so missing tabs are created again.
@@ -123,7 +123,7 @@ def ensure_preview_tabs(client: LabelStudio, project_id: int, round_number: int)
             client.update_view(existing[title].id, project_id, data)
 
 
-def _projects_of(client: LabelStudio, name: str) -> dict[ProjectKind, list[Project]]:
+def _projects_of(client: LabelStudioPort, name: str) -> dict[ProjectKind, list[Project]]:
     """The study's projects by exact title, oldest first; the oldest is used."""
     titles = {project_templates.title(name, kind): kind for kind in ProjectKind}
     projects: dict[ProjectKind, list[Project]] = {kind: [] for kind in ProjectKind}
@@ -133,7 +133,7 @@ def _projects_of(client: LabelStudio, name: str) -> dict[ProjectKind, list[Proje
     return projects
 
 
-def _renamed(client: LabelStudio, project_id: int | None, titled: Sequence[Project]) -> Project | None:
+def _renamed(client: LabelStudioPort, project_id: int | None, titled: Sequence[Project]) -> Project | None:
     """The study's known project if a person gave it another title; None if its title is ours, or if it is not ours.
 
     After a restore, Label Studio may give the id to another project; Datagen's webhook tells which it is.
@@ -160,7 +160,12 @@ def _duplicate_problem(kind: ProjectKind, used: Project, duplicate: Project) -> 
 
 
 def _ensure_project(
-    client: LabelStudio, name: str, kind: ProjectKind, labels: Sequence[str], known: Project | None, done: Provisioned
+    client: LabelStudioPort,
+    name: str,
+    kind: ProjectKind,
+    labels: Sequence[str],
+    known: Project | None,
+    done: Provisioned,
 ) -> Project:
     config = label_configs.render(kind, labels)
     if known is None:
@@ -178,7 +183,7 @@ def _ensure_project(
 
 
 def _bring_up_to_date(
-    client: LabelStudio, project: Project, kind: ProjectKind, name: str, labels: Sequence[str], done: Provisioned
+    client: LabelStudioPort, project: Project, kind: ProjectKind, name: str, labels: Sequence[str], done: Provisioned
 ) -> None:
     """Bring the options, texts and tabs of a project up to date, except for those that a person changed."""
     wrong = outdated(kind, name, labels, project.options, client.views(project.id))
@@ -194,7 +199,7 @@ def _bring_up_to_date(
 
 
 def _ensure_webhook(
-    client: LabelStudio, project_id: int, kind: ProjectKind, url: str, secret: str, done: Provisioned
+    client: LabelStudioPort, project_id: int, kind: ProjectKind, url: str, secret: str, done: Provisioned
 ) -> None:
     """Ensure one webhook with our header; an outdated address or secret is updated in place."""
     headers = {SECRET_HEADER: secret}
@@ -211,7 +216,7 @@ def _ensure_webhook(
 
 
 def _verified_webhook(
-    client: LabelStudio, project_id: int, kind: ProjectKind, url: str, secret: str, ml_url: str
+    client: LabelStudioPort, project_id: int, kind: ProjectKind, url: str, secret: str, ml_url: str
 ) -> int:
     """The id of the correct webhook, as Label Studio lists it; its duplicates are deleted.
 
@@ -244,7 +249,7 @@ def _is_right(webhook: Webhook, url: str, headers: Mapping[str, str]) -> bool:
 
 
 def _ensure_backend(
-    client: LabelStudio,
+    client: LabelStudioPort,
     project: Project,
     kind: ProjectKind,
     url: str,
@@ -283,7 +288,7 @@ def _is_connected(backend: Backend, url: str, user: str) -> bool:
     return backend.url == url and backend.basic_auth_user == user and backend.state == CONNECTED
 
 
-def _show_predictions(client: LabelStudio, project_id: int, kind: ProjectKind) -> None:
+def _show_predictions(client: LabelStudioPort, project_id: int, kind: ProjectKind) -> None:
     """Select the connected model's predictions if the template is ``live``, else those imported with the tasks."""
     options = client.project(project_id).options
     shown = options.get("model_version")
@@ -295,7 +300,7 @@ def _show_predictions(client: LabelStudio, project_id: int, kind: ProjectKind) -
         client.update_project(project_id, {"model_version": MODEL_VERSION if posted else ""})
 
 
-def _ensure_tabs(client: LabelStudio, project_id: int, tabs: Sequence[Tab], kind: str, done: Provisioned) -> None:
+def _ensure_tabs(client: LabelStudioPort, project_id: int, tabs: Sequence[Tab], kind: str, done: Provisioned) -> None:
     existing = {view.title for view in client.views(project_id)}
     for tab in tabs:
         if tab.title not in existing:

@@ -15,9 +15,9 @@ from typing import Any
 import structlog
 
 from datagen.domain.wording import counted
-from datagen.errors import LabelStudioError, LabelStudioFault, LabelStudioMissing
-from datagen.label_studio.api.client import LabelStudio
+from datagen.errors import LabelStudioError, LabelStudioMissing, LabelStudioUnavailable
 from datagen.label_studio.api.models import Task
+from datagen.label_studio.api.port import LabelStudioPort
 
 log = structlog.get_logger()
 
@@ -37,7 +37,7 @@ class TaskDraft:
 
 
 def ensure_tasks(
-    client: LabelStudio,
+    client: LabelStudioPort,
     project_id: int,
     batch: str,
     drafts: Sequence[TaskDraft],
@@ -81,7 +81,7 @@ def ensure_tasks(
     return {key: existing[key].id if key in existing else unsendable_ids[key] for key in wanted}
 
 
-def ensure_task_data(client: LabelStudio, project_id: int, task_id: int, batch: str, draft: TaskDraft) -> None:
+def ensure_task_data(client: LabelStudioPort, project_id: int, task_id: int, batch: str, draft: TaskDraft) -> None:
     """Ensure that a task of ``batch`` has the data of its draft.
 
     Equal data is not written again, so that users who have the task open are not disturbed. The task is read without
@@ -97,12 +97,12 @@ def ensure_task_data(client: LabelStudio, project_id: int, task_id: int, batch: 
         return
     try:
         client.update_task_data(task_id, data)
-    except LabelStudioFault:  # it may have stored the data, and failed to send the task in its answer
+    except LabelStudioUnavailable:  # it may have stored the data, and failed to send the task in its answer
         if _data_of(client, project_id, task_id) != (data, True):
             raise
 
 
-def _data_of(client: LabelStudio, project_id: int, task_id: int) -> tuple[Mapping[str, Any], bool]:
+def _data_of(client: LabelStudioPort, project_id: int, task_id: int) -> tuple[Mapping[str, Any], bool]:
     """The data of a task, and whether Label Studio can send it."""
     unsendable: list[int] = []
     for task in client.tasks(project_id, ids=[task_id], annotations=False, unreadable=unsendable):
@@ -112,7 +112,7 @@ def _data_of(client: LabelStudio, project_id: int, task_id: int) -> tuple[Mappin
     return {}, False
 
 
-def _ensure_predictions(client: LabelStudio, task: Task, draft: TaskDraft) -> None:
+def _ensure_predictions(client: LabelStudioPort, task: Task, draft: TaskDraft) -> None:
     """Add a task's predictions if they are missing.
 
     Label Studio on SQLite repeats a request that failed on a locked database. A repeated import creates its tasks
@@ -123,7 +123,7 @@ def _ensure_predictions(client: LabelStudio, task: Task, draft: TaskDraft) -> No
         client.replace_predictions(task.id, draft.predictions)
 
 
-def _ensure_annotations(client: LabelStudio, task: Task, draft: TaskDraft) -> None:
+def _ensure_annotations(client: LabelStudioPort, task: Task, draft: TaskDraft) -> None:
     """Add a new task's annotations if they are missing; see ``_ensure_predictions``."""
     if draft.annotations and not task.total_annotations:
         log.warning("publisher.annotations_lost", task=task.id, key=draft.key)
@@ -131,7 +131,9 @@ def _ensure_annotations(client: LabelStudio, task: Task, draft: TaskDraft) -> No
             client.annotate(task.id, annotation["result"])
 
 
-def _find_by_key(client: LabelStudio, project_id: int, keys: Sequence[str], task_ids: Sequence[int]) -> dict[str, int]:
+def _find_by_key(
+    client: LabelStudioPort, project_id: int, keys: Sequence[str], task_ids: Sequence[int]
+) -> dict[str, int]:
     """The tasks among ``task_ids`` that have these keys, as key → task id.
 
     Label Studio cannot send the data of these tasks, but can filter by it.
@@ -145,7 +147,7 @@ def _find_by_key(client: LabelStudio, project_id: int, keys: Sequence[str], task
 
 
 def _deduplicated_tasks(
-    client: LabelStudio, project_id: int, batch: str, drafts: Mapping[str, TaskDraft]
+    client: LabelStudioPort, project_id: int, batch: str, drafts: Mapping[str, TaskDraft]
 ) -> tuple[dict[str, Task], list[int]]:
     """The tasks of a batch by key, and the ids of tasks that Label Studio cannot send.
 

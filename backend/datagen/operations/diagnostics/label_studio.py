@@ -16,6 +16,7 @@ from sqlalchemy import func, select
 from datagen.domain.inputs import ProjectKind
 from datagen.errors import LabelStudioMissing
 from datagen.label_studio.api.client import LabelStudio
+from datagen.label_studio.api.port import LabelStudioPort
 from datagen.label_studio.api.webhook_payload import ACTIONS
 from datagen.label_studio.projects.project_settings import outdated
 from datagen.label_studio.projects.project_templates import TEMPLATES
@@ -57,7 +58,7 @@ def check_server(settings: Settings) -> str:
     return f"version {release} at {settings.label_studio_url}{measured}"
 
 
-def _client(settings: Settings) -> LabelStudio:
+def _client(settings: Settings) -> LabelStudioPort:
     return LabelStudio(settings.label_studio_url, settings.api_key, timeout=TIMEOUT, read_attempts=1)
 
 

@@ -126,7 +126,7 @@ def handle_answered_tasks(services: Services, project_id: int, **which: Any) -> 
     A task that is deleted or cannot be read does not prevent the handling of the others.
 
     Args:
-        which: the selection of tasks, as keyword arguments of ``LabelStudio.tasks``.
+        which: the selection of tasks, as keyword arguments of ``LabelStudioPort.tasks``.
     """
     if which.get("ids") == []:
         return

@@ -23,7 +23,7 @@ from sqlalchemy.orm import Session
 
 from datagen.domain.foreign_text import plain
 from datagen.errors import BadPicture, DatagenError, LabelStudioMissing, StoreError
-from datagen.label_studio.api.downloads import DOWNLOAD_SECONDS
+from datagen.label_studio.api.port import DOWNLOAD_SECONDS
 from datagen.label_studio.api.transport import deadline
 from datagen.store.tables import FetchedPictureRow, InputRow, now
 from datagen.workflow.services import Services, UnitOfWork
@@ -185,18 +185,18 @@ def _fetch_all(
         )
 
     try:
-        while True:
+        while time.monotonic() < until:
             # at most FETCHERS are begun and not yet checked, so that memory holds few of them
             while len(attempts) < FETCHERS and (attempt := next(pending, None)) is not None:
                 attempts[pool.submit(fetch, attempt.url)] = attempt
+            if not attempts:
+                return
             done, _ = wait(attempts, max(0.0, until - time.monotonic()), FIRST_COMPLETED)
             for future in done:
                 attempt = attempts.pop(future)
                 yield attempt, _check(services, attempt, future)
                 if time.monotonic() > until:
                     break
-            if not attempts or time.monotonic() > until:
-                return
     finally:
         cancelled.set()
         pool.shutdown(cancel_futures=True)

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from datagen.domain.foreign_text import plain
 from datagen.domain.inputs import CanvasImage, ConceptImage, ImageRef, Inputs, Problem, Role
 from datagen.domain.wording import counted
-from datagen.errors import LabelStudioFault, LabelStudioMissing
+from datagen.errors import LabelStudioFault, LabelStudioMissing, Refused
 from datagen.label_studio.api.models import Task
 from datagen.label_studio.mapping.task_inputs import LONGEST_ADDRESS, RawInput, read_tasks
 from datagen.store.tables import InputRow, ProjectRow, StudyRow
@@ -67,9 +67,12 @@ def refresh(services: Services, study_id: int, *, force: bool = False) -> Inputs
     Raises:
         LabelStudioUnavailable: Label Studio does not answer; nothing was changed.
         LabelStudioError: with ``force``, a project cannot be read.
+        Refused: the study does not exist any more.
     """
     with services.database.read() as session:
-        study = session.get_one(StudyRow, study_id)
+        study = session.get(StudyRow, study_id)
+        if study is None:
+            raise Refused("the study is not there any more")
         is_current = study.inputs_read == study.inputs_changed and not input_pictures.is_due(session, study_id)
         if is_current and not force:
             return collect(session, study)

@@ -12,6 +12,7 @@ from datetime import timedelta
 
 import structlog
 
+from datagen.errors import Refused
 from datagen.store.tables import StudyRow, now
 from datagen.workflow import decision_points
 from datagen.workflow.backoff import persist, wait_after
@@ -26,9 +27,14 @@ PROPOSALS_SECONDS = 900.0
 
 @contextmanager
 def reading_inputs(services: Services, study_id: int) -> Iterator[None]:
-    """Context manager that postpones the reading of a study's inputs after an outage, and shows the outage."""
+    """Context manager that postpones the reading of a study's inputs after an outage, and shows the outage.
+
+    A study that was deleted while the job waited is not read.
+    """
     try:
         yield
+    except Refused as deleted:
+        log.info("inputs.not_read", study=study_id, reason=str(deleted))
     except Exception as fault:
         if (outage := outage_of(fault)) is None:
             raise

@@ -41,7 +41,9 @@ def propose(services: Services, pictures: StoredPictures, study_id: int) -> int:
     They are stored in small transactions. After ``PROPOSING_SECONDS``, another job creates the remaining ones.
     """
     with services.database.read() as session:
-        study = session.get_one(StudyRow, study_id)
+        study = session.get(StudyRow, study_id)
+        if study is None:
+            return 0  # it was deleted while the job waited
         rows = session.scalars(
             select(InputRow).where(InputRow.study_id == study_id, InputRow.digest.is_not(None))
         ).all()

@@ -33,7 +33,7 @@ def read_tasks(services: Services, project_id: int, **which: Any) -> tuple[list[
     Args:
         services: the services with the Label Studio client.
         project_id: the project.
-        which: filters of the tasks, passed on to ``LabelStudio.tasks``.
+        which: filters of the tasks, passed on to ``LabelStudioPort.tasks``.
     """
     unreadable: list[int] = []
     tasks = list(services.label_studio.tasks(project_id, unreadable=unreadable, **which))

@@ -127,7 +127,7 @@ def sync(services: Services, project_id: int, **which: Any) -> None:
     the tasks of samples that changed after the reading began are read again.
 
     Args:
-        which: the selection of tasks, as keyword arguments of ``LabelStudio.tasks``.
+        which: the selection of tasks, as keyword arguments of ``LabelStudioPort.tasks``.
     """
     while True:
         with services.database.read() as session:

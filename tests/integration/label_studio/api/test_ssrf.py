@@ -13,9 +13,7 @@ import pytest
 from datagen.errors import AddressRefused
 from datagen.label_studio.api.client import LabelStudio
 from datagen.label_studio.projects.provisioning import provision
-from stage import label_studio_server
 from stage.label_studio_server import LabelStudio as Server
-from stage.processes import Processes
 
 pytestmark = pytest.mark.integration
 
@@ -23,14 +21,6 @@ LOOPBACK = "http://127.0.0.1:9090"
 UNKNOWN = "http://no-such-machine.invalid:9090"
 #: Never connected to: Label Studio checks the address alone.
 PUBLIC = "http://8.8.8.8:9090"
-
-
-@pytest.fixture(scope="module")
-def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A Label Studio with its default SSRF settings."""
-    processes = Processes(tmp_path_factory.mktemp("guarded servers"))
-    yield label_studio_server.start(processes, tmp_path_factory.mktemp("guarded"), ssrf_protection=True)
-    processes.stop_all()
 
 
 @pytest.fixture

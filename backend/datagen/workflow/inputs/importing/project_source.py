@@ -9,13 +9,13 @@ from xml.etree.ElementTree import ParseError
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
-from datagen.label_studio.api.client import LabelStudio
 from datagen.label_studio.api.models import Task
+from datagen.label_studio.api.port import LabelStudioPort
 from datagen.workflow.inputs.importing.items import Reading
 from datagen.workflow.inputs.importing.label_studio_tasks import RawTask, add_tasks
 
 
-def read_project(client: LabelStudio, project_id: int, view_id: int | None, reading: Reading) -> None:
+def read_project(client: LabelStudioPort, project_id: int, view_id: int | None, reading: Reading) -> None:
     """Add the pictures of a project, or of one of its tabs, with their drawings.
 
     Raises:
@@ -43,7 +43,7 @@ def read_project(client: LabelStudio, project_id: int, view_id: int | None, read
     add_tasks(tasks, reading, config)
 
 
-def _tasks(client: LabelStudio, project_id: int, view_id: int | None, reading: Reading) -> Iterator[Task]:
+def _tasks(client: LabelStudioPort, project_id: int, view_id: int | None, reading: Reading) -> Iterator[Task]:
     """Yield the tasks of a project, page by page. Tasks that Label Studio cannot send are reported and skipped.
 
     Raises:

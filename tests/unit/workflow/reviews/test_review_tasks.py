@@ -1,8 +1,7 @@
-"""Review tasks: the order in which Label Studio offers them, and the columns of their list."""
+"""Which review tasks Label Studio hands out, and what their list shows."""
 
 from __future__ import annotations
 
-import pytest
 from sqlalchemy import select
 
 from datagen.domain.inputs import ProjectKind
@@ -16,10 +15,8 @@ from datagen.workflow.generation.shard_rendering import FittedEngineCache, rende
 from datagen.workflow.outbox import dispatcher
 from datagen.workflow.reviews import review_tasks
 from datagen.workflow.studies.maintenance import retry
-from studio import ROUND, Studio, Study, said
-
-pytestmark = pytest.mark.integration
-pytest_plugins = ["studio_fixtures"]
+from fake_studio import FakeStudio
+from studio import ROUND, Study, said
 
 
 def is_open(task: Task) -> bool:
@@ -33,8 +30,7 @@ def again(study: Study, tasks: list[Task]) -> list[Task]:
     return [task for task in study.tasks(ProjectKind.PREVIEWS) if task.id in ids]
 
 
-def test_a_refined_round_leaves_the_queue_and_the_new_one_waits(studio: Studio, study: Study) -> None:
-    study.review()
+def test_refined_round_leaves_the_queue_and_the_new_one_waits(studio: FakeStudio, study: Study) -> None:
     first = study.round_tasks()
     study.judge(said("bad", "too small"))
     studio.settle()
@@ -51,8 +47,7 @@ def test_a_refined_round_leaves_the_queue_and_the_new_one_waits(studio: Studio, 
     assert study.counts() == {"good": 0, "bad": 0, "still to review": ROUND}
 
 
-def test_the_list_shows_verdict_reasons_and_comment_of_each_task(studio: Studio, study: Study) -> None:
-    study.review()
+def test_list_shows_verdict_reasons_and_comment_of_each_task(studio: FakeStudio, study: Study) -> None:
     study.judge(said("bad", "too small", "edges show", comment="a halo"))
     studio.settle()
     judged, other, *_ = study.round_tasks()
@@ -61,9 +56,8 @@ def test_the_list_shows_verdict_reasons_and_comment_of_each_task(studio: Studio,
     assert [other.data[name] for name in columns] == ["to review", "", "", ""]
 
 
-def test_one_image_has_one_number_in_list_form_sheet_and_decision_page(studio: Studio, study: Study) -> None:
+def test_one_image_has_one_number_in_list_form_sheet_and_decision_page(studio: FakeStudio, study: Study) -> None:
     """A comment on “image 0” was looked for as the first of the sheet, as the second, and not found."""
-    study.review()
     tasks = study.round_tasks()
     assert [task.data["index"] for task in tasks] == [str(number) for number in range(1, ROUND + 1)]
     study.judge(said("good"), said("bad", comment="a halo"))
@@ -77,8 +71,7 @@ def test_one_image_has_one_number_in_list_form_sheet_and_decision_page(studio: S
         assert strip.min() < 120 < 245 == strip.max()
 
 
-def test_tasks_that_count_from_0_are_numbered_anew(studio: Studio, study: Study) -> None:
-    study.review()
+def test_tasks_that_count_from_0_are_numbered_anew(studio: FakeStudio, study: Study) -> None:
     first = study.round_tasks()[0]
     former = {name: value for name, value in first.data.items() if name != "round_size"} | {"index": "0"}
     studio.client.update_task_data(first.id, former)
@@ -87,8 +80,7 @@ def test_tasks_that_count_from_0_are_numbered_anew(studio: Studio, study: Study)
     assert (task.data["index"], task.data["round_size"]) == ("1", str(ROUND))
 
 
-def test_a_round_whose_successor_was_cancelled_waits_for_verdicts_again(studio: Studio, study: Study) -> None:
-    study.review()
+def test_round_whose_successor_was_cancelled_waits_for_verdicts_again(studio: FakeStudio, study: Study) -> None:
     first = study.round_tasks()
     study.act(StudyEvent.REFINE)
     study.act(StudyEvent.CANCEL)
@@ -97,8 +89,7 @@ def test_a_round_whose_successor_was_cancelled_waits_for_verdicts_again(studio: 
     assert {task.data["status"] for task in again(study, first)} == {"to review"}
 
 
-def test_tasks_made_after_their_round_was_cancelled_are_closed(studio: Studio, study: Study) -> None:
-    study.review()
+def test_tasks_made_after_their_round_was_cancelled_are_closed(studio: FakeStudio, study: Study) -> None:
     study.act(StudyEvent.BUILD_PREVIEW)
     made = study.batches(BatchKind.ROUND)[-1]
     with studio.rows() as session:
@@ -115,8 +106,7 @@ def test_tasks_made_after_their_round_was_cancelled_are_closed(studio: Studio, s
     assert {task.data["status"] for task in tasks} == {"closed: stopped"}
 
 
-def test_a_round_is_closed_again_when_its_failed_successor_is_taken_up_again(studio: Studio, study: Study) -> None:
-    study.review()
+def test_round_is_closed_again_when_its_failed_successor_is_taken_up_again(studio: FakeStudio, study: Study) -> None:
     first = study.round_tasks()
     study.act(StudyEvent.REFINE)
     with studio.services.database.write() as session:
@@ -133,8 +123,7 @@ def test_a_round_is_closed_again_when_its_failed_successor_is_taken_up_again(stu
     assert {task.data["status"] for task in again(study, first)} == {"closed: refined"}
 
 
-def test_a_verdict_that_comes_after_the_decision_is_answered_where_people_look(studio: Studio, study: Study) -> None:
-    study.review()
+def test_verdict_that_comes_after_the_decision_is_answered_where_people_look(studio: FakeStudio, study: Study) -> None:
     first = study.round_tasks()
     (given,) = study.judge(said("bad", "too small"))
     studio.settle()
@@ -153,3 +142,18 @@ def test_a_verdict_that_comes_after_the_decision_is_answered_where_people_look(s
     studio.client.delete_annotation(late)
     studio.settle()
     assert "came or changed after" not in study.page()
+
+
+def test_superseded_round_is_closed_and_a_verdict_on_it_does_not_count(studio: FakeStudio, study: Study) -> None:
+    first = study.round_tasks()
+    study.judge(said("good"))
+    studio.settle()
+    study.decide(StudyEvent.BUILD_PREVIEW)
+    assert [str(spec.state) for spec in study.specs()] == ["superseded", "review"]
+    assert [task.data["status"] for task in again(study, first)] == ["reviewed", *["closed: built anew"] * (ROUND - 1)]
+    studio.client.annotate(first[1].id, said("bad"))
+    studio.settle()
+    superseded = study.batches(BatchKind.ROUND)[0]
+    assert [(str(row.opinion), row.late) for row in study.verdicts_of(superseded)] == [("good", False), ("bad", True)]
+    assert again(study, first)[1].data["status"] == "reviewed too late, does not count"
+    assert study.counts() == {"good": 0, "bad": 0, "still to review": ROUND}

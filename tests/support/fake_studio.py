@@ -1,0 +1,273 @@
+"""A studio without servers: rows in SQLite, Label Studio in memory, and jobs that run when the test says so.
+
+For the unit tests of workflow, whose fixtures are in their ``conftest``. It has the hands of ``studio.Studio``, so
+that a ``studio.Study`` works with either. Label Studio's webhooks arrive in the inbox as the web process stores them.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from copy import deepcopy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import event, select, update
+from sqlalchemy.orm import Session
+
+from datagen.imaging import codec
+from datagen.label_studio.api.in_memory import InMemoryLabelStudio
+from datagen.label_studio.api.in_memory_server import Delivery
+from datagen.label_studio.projects.provisioning import SECRET_HEADER
+from datagen.queue.jobs import ALL_QUEUES, ROW_JOBS
+from datagen.queue.recovery import sweep
+from datagen.store.blob_store import BlobStore
+from datagen.store.database import Database
+from datagen.store.signed_urls import SignedUrls
+from datagen.store.study_secrets import read_claim, study_secret
+from datagen.store.tables import InboxRow, OutboxRow, ShardRow, StudyRow, WorkState, now
+from datagen.web.inbox import record
+from datagen.workflow.events import webhook_events
+from datagen.workflow.generation.shard_rendering import FittedEngineCache, render_shard
+from datagen.workflow.inputs import input_sync, postponed_work, suggestions
+from datagen.workflow.outbox import dispatcher
+from datagen.workflow.services import JobKind, JobRequest, Limits, Services
+from datagen.workflow.studies.open import Connection, open_study
+from instant_engine import NAME as ENGINE
+from studio import ROUND, SHARD, Study, good_inputs
+
+OWN_URL = "http://datagen.test"
+SECRET = "the webhooks' secret of these tests"
+CONNECTION = Connection(url=OWN_URL, webhook_secret=SECRET, basic_user="datagen", basic_pass="a password")
+UNFINISHED = (WorkState.PENDING, WorkState.RUNNING)
+#: Waits after which ``settle`` fails.
+MOST_WAITS = 20
+#: The file of the database.
+ROWS = "rows.sqlite3"
+LIMITS = Limits(image_bytes=10**7, image_pixels=10**6)
+
+
+class PlainDecoder:
+    """Decodes pictures in this process, with the sandbox's methods and limits."""
+
+    def size_of(self, data: bytes) -> tuple[int, int]:
+        height, width = self.decode(data).shape[:2]
+        return width, height
+
+    def decode(self, data: bytes) -> codec.Pixels:
+        return codec.decode(data, max_bytes=LIMITS.image_bytes, max_pixels=LIMITS.image_pixels)
+
+
+@dataclass
+class JobQueue:
+    """The requests that wait, each once, in the order of their arrival."""
+
+    waiting: dict[JobRequest, None] = field(default_factory=dict)
+
+    def enqueue(self, job_requests: Sequence[JobRequest]) -> None:
+        self.waiting |= dict.fromkeys(job_requests)
+
+    def queued(self) -> set[JobRequest]:
+        return set(self.waiting)
+
+    def schedule(self, request: JobRequest) -> None:
+        """Enqueue the job of a stored event, as the web process does a moment later."""
+        self.enqueue([request])
+
+    def take(self, queues: Sequence[str]) -> JobRequest | None:
+        """The next request of the first of these queues that has one; None if all are empty."""
+        for queue in queues:
+            for request in self.waiting:
+                if ROW_JOBS[request.job_kind].queue == queue:
+                    del self.waiting[request]
+                    return request
+        return None
+
+
+@dataclass(kw_only=True)
+class FakeStudio:
+    """The parts of one installation, and the hands of people and workers in it."""
+
+    folder: Path
+    services: Services
+    client: InMemoryLabelStudio
+    queue: JobQueue
+    fitted_engines: FittedEngineCache
+    #: whether the webhooks of Label Studio arrive
+    hears: bool = True
+
+    @property
+    def email(self) -> str:
+        """The e-mail address of Label Studio's user."""
+        return self.client.whoami()
+
+    # people
+
+    def open_study(self, *, inputs: bool = True, labels: Sequence[str] = ("pit",), preview_size: int = ROUND) -> Study:
+        """A study of one's own; with ``inputs`` it has just enough of each."""
+        name = f"wf {uuid.uuid4().hex[:10]}"
+        made = open_study(self.services, name, labels, CONNECTION, engine=ENGINE, preview_size=preview_size)
+        assert made.problems == []
+        with self.rows() as session:
+            study_id = session.scalars(select(StudyRow.id).where(StudyRow.name == name)).one()
+        study = Study(studio=self, id=study_id, name=name, projects=made.projects)  # type: ignore[arg-type]
+        if inputs:
+            for role, given in good_inputs().items():
+                study.give(role, given)
+        return study
+
+    def addresses(self, project_id: int, files: Sequence[tuple[str, bytes]]) -> list[str]:
+        """Where Label Studio holds these files."""
+        return self.client.upload(project_id, files)
+
+    def export_tasks(self, project_id: int, task_ids: Sequence[int]) -> list[dict[str, Any]]:
+        """Tasks as Label Studio's JSON export has them."""
+        return self.client.export_tasks(project_id, task_ids)
+
+    def edit_annotation(self, annotation_id: int, **fields: Any) -> None:
+        """Change fields of an annotation as the editor does."""
+        self.client.edit_annotation(annotation_id, **fields)
+
+    def start_training(self, project_id: int) -> None:
+        """Choose “Start Training” in a project's menu."""
+        self.client.start_training(project_id)
+
+    # the web process
+
+    def receive(self, delivery: Delivery) -> None:
+        """Store a webhook's event."""
+        if self.hears:
+            claim = read_claim(delivery.headers.get(SECRET_HEADER, ""), [SECRET])
+            record(self.services.database, self.queue, json.dumps(delivery.body).encode(), claim)
+
+    def post_webhook(self, body: bytes, *, secret: str = SECRET) -> None:
+        """Store an event that Label Studio did not send; by default with the secret that all studies shared once."""
+        record(self.services.database, self.queue, body, read_claim(secret, [SECRET]))
+
+    def secret_of(self, study_id: int) -> str:
+        """The secret in the headers of a study's webhooks."""
+        with self.rows() as session:
+            return study_secret(SECRET, session.get_one(StudyRow, study_id).webhook_salt)
+
+    # the worker
+
+    def work(self, *queues: str) -> None:
+        """Run every job that waits now (only in ``queues``, if given), and those that they enqueue."""
+        sweep(self.services.database, self.queue)
+        while (request := self.queue.take(queues or ALL_QUEUES)) is not None:
+            self._run(request)
+
+    def settle(self) -> None:
+        """Work until nothing is left to do: no event, no shard, nothing to publish. Time passes for what waits."""
+        for _ in range(MOST_WAITS):
+            self.work()
+            if not self.unfinished():
+                return
+            self.pass_time()
+        raise AssertionError(f"still to do after {MOST_WAITS} waits: {self._unfinished_rows()}")
+
+    def pass_time(self) -> None:
+        """Let every wait and lease end."""
+        with self.services.database.write() as session:
+            for kind in (InboxRow, OutboxRow, ShardRow):
+                session.execute(update(kind).where(kind.state.in_(UNFINISHED)).values(due_at=now()))
+            session.execute(update(StudyRow).values(inputs_due_at=None))
+
+    def _run(self, request: JobRequest) -> None:
+        row_id, services = request.row_id, self.services
+        match request.job_kind:
+            case JobKind.EVENT:
+                webhook_events.handle(services, row_id)
+            case JobKind.INPUTS:
+                with postponed_work.reading_inputs(services, row_id):
+                    input_sync.refresh(services, row_id)
+            case JobKind.SHARD:
+                render_shard(services, self.fitted_engines, row_id)
+            case JobKind.PROPOSALS:
+                with postponed_work.making_proposals(services, row_id):
+                    suggestions.propose(services, self.fitted_engines.pictures, row_id)
+            case JobKind.OUTBOX:
+                dispatcher.dispatch(services, row_id)
+            case _:
+                raise AssertionError(request)
+
+    def unfinished(self) -> int:
+        """How many rows wait or run."""
+        return len(self._unfinished_rows())
+
+    def _unfinished_rows(self) -> list[str]:
+        with self.rows() as session:
+            rows = [
+                f"{kind.__tablename__} {row.id} {row.state} {row.error}"
+                for kind in (InboxRow, OutboxRow, ShardRow)
+                for row in session.scalars(select(kind).where(kind.state.in_(UNFINISHED)))
+            ]
+            unread = session.scalars(select(StudyRow.name).where(StudyRow.inputs_read != StudyRow.inputs_changed))
+            return [*rows, *(f"inputs of {name}" for name in unread)]
+
+    def lose_events(self) -> None:
+        """Let the events that wait be lost, as if their webhooks had not arrived."""
+        with self.services.database.write() as session:
+            for event in session.scalars(select(InboxRow).where(InboxRow.state == WorkState.PENDING)):
+                event.state = WorkState.CANCELLED
+        self.queue.waiting.clear()
+
+    def replay(self, event: InboxRow) -> None:
+        """Handle an event again, as after a crash between acting and marking it done: its lease ended."""
+        with self.services.database.write() as session:
+            row = session.get_one(InboxRow, event.id)
+            row.state, row.due_at = WorkState.RUNNING, now()
+        webhook_events.handle(self.services, event.id)
+        with self.rows() as session:
+            assert session.get_one(InboxRow, event.id).state == WorkState.DONE
+
+    @contextmanager
+    def rows(self) -> Iterator[Session]:
+        """A reading session."""
+        with self.services.database.read() as session:
+            yield session
+
+
+def build(folder: Path, client: InMemoryLabelStudio) -> FakeStudio:
+    """A studio whose database and image store are in ``folder``."""
+    queue = JobQueue()
+    services = Services(
+        database=_database(folder),
+        images=BlobStore(f"file://{folder}/images"),
+        decoder=PlainDecoder(),  # type: ignore[arg-type]
+        label_studio=client,
+        links=SignedUrls(OWN_URL, b"a key of these tests", 30),
+        limits=LIMITS,
+        enqueue=queue.enqueue,
+        shard_size=SHARD,
+        lease_seconds=60.0,
+    )
+    studio = FakeStudio(
+        folder=folder, services=services, client=client, queue=queue, fitted_engines=FittedEngineCache(services)
+    )
+    client.deliver = studio.receive
+    return studio
+
+
+def copy_of(studio: FakeStudio, folder: Path) -> FakeStudio:
+    """A studio in the same state, in ``folder``; what happens to one does not affect the other."""
+    with closing(sqlite3.connect(studio.folder / ROWS)) as source, closing(sqlite3.connect(folder / ROWS)) as target:
+        source.backup(target)
+    shutil.copytree(studio.folder / "images", folder / "images")
+    studio.client.deliver = None
+    copied = build(folder, deepcopy(studio.client))
+    studio.client.deliver = studio.receive
+    copied.queue.waiting |= studio.queue.waiting
+    return copied
+
+
+def _database(folder: Path) -> Database:
+    database = Database(f"sqlite:///{folder / ROWS}")
+    # no test cuts the power, so nothing has to reach the disk
+    event.listen(database.engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous = OFF"))
+    return database

@@ -1,0 +1,84 @@
+"""An engine that renders at once: a square in the middle of the background, with the parameters of the composite.
+
+For tests of whatever surrounds an engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import EntryPoint
+from typing import ClassVar
+
+import numpy as np
+
+from datagen.domain.geometry import Box, Polygon
+from datagen.domain.sample import Instance, Provenance
+from datagen.domain.spec import Spec, sample_seed
+from datagen.synthesis.composite.parameters import NAMES
+from datagen.synthesis.engine import Engine, FitReport, FittedEngine, Pictures, Progress, Rendered
+
+NAME = "instant"
+#: Side of the square, pixels.
+SIDE = 8
+
+
+class InstantEngine(Engine):
+    """Needs no fit."""
+
+    name, version = NAME, "1"
+    parameter_keys: ClassVar[Mapping[str, str]] = dict.fromkeys(NAMES, "")
+
+    def fit(self, spec: Spec, pictures: Pictures, progress: Progress) -> FittedEngine:
+        return _Fitted(spec, pictures)
+
+
+def _square(left: int, top: int) -> Polygon:
+    return Polygon(((left, top), (left + SIDE, top), (left + SIDE, top + SIDE), (left, top + SIDE)))
+
+
+class _Fitted(FittedEngine):
+    def __init__(self, spec: Spec, pictures: Pictures) -> None:
+        self._spec, self._pictures = spec, pictures
+
+    @property
+    def report(self) -> FitReport:
+        return FitReport(findings=("a square is painted in the middle",))
+
+    def render(self, indices: Sequence[int]) -> Iterator[Rendered]:
+        for index in indices:
+            background = self._spec.backgrounds[index % len(self._spec.backgrounds)]
+            image = self._pictures.load(background).copy()
+            mask = np.zeros(image.shape[:2], np.uint8)
+            top, left = (image.shape[0] - SIDE) // 2, (image.shape[1] - SIDE) // 2
+            mask[top : top + SIDE, left : left + SIDE] = 1
+            image[mask > 0] = sample_seed(self._spec.digest, index) % 100  # darker than the plates of the tests
+            yield Rendered(
+                image=image,
+                mask=mask,
+                instances=(
+                    Instance(
+                        label=self._spec.labels[0],
+                        box=Box(left, top, SIDE, SIDE),
+                        outlines=(_square(left, top),),
+                    ),
+                ),
+                provenance=Provenance(
+                    spec_digest=self._spec.digest,
+                    index=index,
+                    seed=sample_seed(self._spec.digest, index),
+                    engine=NAME,
+                    engine_version="1",
+                    background=background,
+                ),
+            )
+
+
+#: The engines of a studio without servers, as ``datagen.synthesis.engine`` finds them.
+ENTRY_POINTS = {
+    name: EntryPoint(name=name, value=value, group="datagen.engines")
+    for name, value in {
+        NAME: f"{__name__}:InstantEngine",
+        "composite": "datagen.synthesis.composite.engine:CompositeEngine",
+        "diffusion": "datagen.synthesis.diffusion.engine:DiffusionEngine",
+    }.items()
+}

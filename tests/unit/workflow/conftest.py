@@ -1,0 +1,93 @@
+"""Studios without servers (``fake_studio``), each with one study.
+
+The study is brought into each state once, and every test gets a copy of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from datagen.domain.lifecycle import StudyEvent, StudyState
+from datagen.label_studio.api.in_memory import InMemoryLabelStudio
+from datagen.synthesis import engine
+from fake_studio import FakeStudio, build, copy_of
+from instant_engine import ENTRY_POINTS
+from studio import Study
+
+#: A studio with one study in a state.
+Prepared = tuple[FakeStudio, Study]
+
+
+@pytest.fixture(autouse=True)
+def _engines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The instant engine beside the product's own; none is searched for on the disk, which takes longer than a test."""
+    monkeypatch.setattr(engine, "_installed", lambda: ENTRY_POINTS)
+
+
+@pytest.fixture(scope="session")
+def in_state(tmp_path_factory: pytest.TempPathFactory) -> Callable[[StudyState, Path], Prepared]:
+    """Returns a function that makes, in an empty folder, a studio whose study is in that state."""
+    prepared: dict[StudyState, Prepared] = {}
+
+    def collecting() -> Prepared:
+        studio = build(tmp_path_factory.mktemp("studio"), InMemoryLabelStudio())
+        studio.services.database.upgrade()
+        study = studio.open_study()
+        studio.settle()
+        return studio, study
+
+    def after(state: StudyState, *actions: StudyEvent, settle: bool) -> Prepared:
+        studio, study = copy(state, tmp_path_factory.mktemp("studio"))
+        for action in actions:
+            study.act(action, **({"count": 3} if action is StudyEvent.APPROVE else {}))
+        if settle:
+            studio.settle()
+        return studio, study
+
+    def made(state: StudyState) -> Prepared:
+        match state:
+            case StudyState.COLLECTING:
+                return collecting()
+            case StudyState.PREVIEWING:
+                return after(StudyState.COLLECTING, StudyEvent.BUILD_PREVIEW, settle=False)
+            case StudyState.REVIEWING:
+                return after(StudyState.PREVIEWING, settle=True)
+            case StudyState.GENERATING:
+                return after(StudyState.REVIEWING, StudyEvent.APPROVE, settle=False)
+            case StudyState.ACCEPTED:
+                return after(StudyState.GENERATING, settle=True)
+            case StudyState.STOPPED:
+                return after(StudyState.REVIEWING, StudyEvent.STOP, settle=True)
+
+    def copy(state: StudyState, folder: Path) -> Prepared:
+        if state not in prepared:
+            prepared[state] = made(state)
+        original, study = prepared[state]
+        assert study.row().state is state
+        studio = copy_of(original, folder)
+        return studio, replace(study, studio=studio)
+
+    return copy
+
+
+@pytest.fixture
+def _prepared(in_state: Callable[[StudyState, Path], Prepared], tmp_path: Path) -> Iterator[Prepared]:
+    studio, study = in_state(StudyState.REVIEWING, tmp_path)
+    yield studio, study
+    studio.services.database.close()
+
+
+@pytest.fixture
+def studio(_prepared: Prepared) -> FakeStudio:
+    """A studio with one study, ``study``."""
+    return _prepared[0]
+
+
+@pytest.fixture
+def study(_prepared: Prepared) -> Study:
+    """A study with just enough inputs, whose first round waits for verdicts."""
+    return _prepared[1]

@@ -1,0 +1,198 @@
+"""Publishing: each change once, always the newest state, no duplicates after a crash, and refusals are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from datagen.domain.inputs import ProjectKind
+from datagen.domain.lifecycle import StudyEvent
+from datagen.queue.jobs import EVENTS, SYNTHESIS
+from datagen.store.tables import BatchKind, DecisionRow, OutboxKind, OutboxRow, WorkState, now
+from datagen.workflow.outbox.dispatcher import MAX_REFUSALS, dispatch
+from datagen.workflow.studies.queries import describe
+from fake_studio import FakeStudio
+from studio import Study
+
+
+def watch(studio: FakeStudio, afterwards: Callable[[], object] = lambda: None) -> list[str]:
+    """Call ``afterwards`` after each request that writes a task; return the list of their names, as it grows."""
+    writes: list[str] = []
+
+    def note(name: str) -> bool:
+        if name in ("update_task_data", "import_tasks"):
+            writes.append(name)
+            afterwards()
+        return False
+
+    studio.client.after_request = note
+    return writes
+
+
+def change(studio: FakeStudio, study: Study, problem: str) -> int:
+    """Change what the newest decision task has to say; the outbox row."""
+    with studio.services.unit() as unit:
+        unit.session.get_one(DecisionRow, study.points()[-1].id).problem = problem
+        unit.add_to_outbox(study.id, OutboxKind.DECISION, study.points()[-1].id)
+    newest = (OutboxKind.DECISION, study.points()[-1].id)
+    return next(row.id for row in study.outbox() if (row.kind, row.subject_id) == newest)
+
+
+def row_of(studio: FakeStudio, outbox_id: int) -> OutboxRow:
+    with studio.rows() as session:
+        return session.get_one(OutboxRow, outbox_id)
+
+
+def make_due(studio: FakeStudio, outbox_id: int) -> None:
+    with studio.services.database.write() as session:
+        session.get_one(OutboxRow, outbox_id).due_at = now()
+
+
+def test_several_changes_are_published_once_in_their_last_state(studio: FakeStudio, study: Study) -> None:
+    studio.settle()
+    writes = watch(studio)
+    for problem in ("first", "second", "third"):
+        outbox_id = change(studio, study, problem)
+    for _ in range(3):
+        dispatch(studio.services, outbox_id)
+    assert writes == ["update_task_data"]
+    assert str(row_of(studio, outbox_id).state) == "done"
+    assert "third" in study.page()
+
+
+def test_change_during_a_publication_is_published_again(studio: FakeStudio, study: Study) -> None:
+    studio.settle()
+    changes = iter(["newest"])
+    watch(studio, lambda: [change(studio, study, one) for one in changes])
+    outbox_id = change(studio, study, "older")
+    dispatch(studio.services, outbox_id)
+    assert str(row_of(studio, outbox_id).state) == "pending"
+    studio.settle()
+    assert "newest" in study.page()
+
+
+def test_unchanged_task_is_not_written_again(studio: FakeStudio, study: Study) -> None:
+    studio.settle()
+    writes = watch(studio)
+    with studio.services.unit() as unit:
+        unit.add_to_outbox(study.id, OutboxKind.DECISION, study.points()[-1].id)
+    [outbox_id] = [row.id for row in study.outbox() if str(row.state) == "pending"]
+    dispatch(studio.services, outbox_id)
+    assert (writes, str(row_of(studio, outbox_id).state)) == ([], "done")
+
+
+def test_publisher_killed_after_an_import_creates_no_duplicates(studio: FakeStudio, study: Study) -> None:
+    studio.settle()
+    study.act(StudyEvent.BUILD_PREVIEW)
+    studio.work(EVENTS, SYNTHESIS)
+    [outbox_id] = [row.id for row in study.outbox() if row.kind == OutboxKind.SAMPLES and str(row.state) == "pending"]
+
+    def die() -> None:
+        raise SystemExit
+
+    watch(studio, die)
+    with pytest.raises(SystemExit):
+        dispatch(studio.services, outbox_id)
+    studio.client.after_request = None
+    assert str(row_of(studio, outbox_id).state) == "running"
+    make_due(studio, outbox_id)  # its lease ends
+    studio.settle()
+
+    assert [task.data["index"] for task in study.round_tasks()] == ["1", "2", "3"]
+    kept = {row.task_id for row in study.samples_of(study.batches(BatchKind.ROUND)[-1])}
+    assert kept == {task.id for task in study.round_tasks()}
+    assert study.row().state == "reviewing"
+
+
+def test_publication_during_an_outage_is_not_given_up(studio: FakeStudio, study: Study) -> None:
+    studio.settle()
+    outbox_id = change(studio, study, "said while it was away")
+    studio.client.switch_off()
+    for _ in range(MAX_REFUSALS + 2):
+        make_due(studio, outbox_id)
+        dispatch(studio.services, outbox_id)
+    studio.client.switch_on()
+    row = row_of(studio, outbox_id)
+    assert str(row.state) == "pending"
+    assert "cannot be reached" in row.error
+    assert row.due_at > now()
+
+    make_due(studio, outbox_id)
+    studio.settle()
+    assert "said while it was away" in study.page()
+    assert row_of(studio, outbox_id).error == ""
+
+
+def test_repeated_refusal_is_given_up_and_its_reason_is_shown(studio: FakeStudio) -> None:
+    doomed = studio.open_study()
+    studio.settle()
+    doomed.decide("build preview", settle=False)
+    studio.work(EVENTS, SYNTHESIS)
+    studio.client.delete_project(doomed.projects[ProjectKind.PREVIEWS])
+    [outbox_id] = [row.id for row in doomed.outbox() if row.kind == OutboxKind.SAMPLES]
+    for _ in range(MAX_REFUSALS):
+        assert row_of(studio, outbox_id).state != WorkState.FAILED
+        make_due(studio, outbox_id)
+        dispatch(studio.services, outbox_id)
+    studio.settle()
+
+    assert str(row_of(studio, outbox_id).state) == "failed"
+    assert "Label Studio refused part of it: Label Studio does not have" in doomed.page()
+    assert any("does not have" in problem for problem in describe(studio.services.database, doomed.name)[0]["problems"])
+    assert doomed.samples_of(doomed.batches()[-1])[0].task_id is None
+
+
+def publishing(studio: FakeStudio, study: Study) -> OutboxRow:
+    """Have a round rendered, so that its review tasks wait for their publication; its outbox row."""
+    study.act(StudyEvent.BUILD_PREVIEW)
+    studio.work(EVENTS, SYNTHESIS)
+    [row] = [row for row in study.outbox() if row.kind == OutboxKind.SAMPLES and row.state == WorkState.PENDING]
+    return row
+
+
+def test_lost_response_of_an_import_creates_no_duplicates(studio: FakeStudio, study: Study) -> None:
+    row = publishing(studio, study)
+    lost: list[str] = []
+
+    def lose_the_first(name: str) -> bool:
+        if name != "import_tasks" or lost:
+            return False
+        lost.append(name)
+        return True
+
+    studio.client.after_request = lose_the_first
+    dispatch(studio.services, row.id)
+    waits = row_of(studio, row.id)
+    assert (str(waits.state), waits.waits) == ("pending", 1)
+    assert "cannot be reached" in waits.error
+    assert study.row().state == "previewing"
+    studio.settle()
+    assert [task.data["index"] for task in study.round_tasks()] == ["1", "2", "3"]
+    assert study.row().state == "reviewing"
+
+
+@pytest.mark.parametrize(
+    ("last", "times"), [("page", 1), ("import_tasks", 1), ("page", 2)], ids=["lookup", "import", "verification"]
+)
+def test_outage_after_any_request_of_a_publication_is_waited_for(
+    studio: FakeStudio, study: Study, last: str, times: int
+) -> None:
+    row = publishing(studio, study)
+    done: list[str] = []
+
+    def end_after(name: str) -> bool:
+        done.append(name)
+        if done.count(last) == times:
+            studio.client.switch_off()
+        return False
+
+    studio.client.after_request = end_after
+    dispatch(studio.services, row.id)
+    assert done.count(last) == times
+    studio.client.after_request = None
+    studio.client.switch_on()
+    studio.settle()
+    assert [task.data["index"] for task in study.round_tasks()] == ["1", "2", "3"]
+    assert [len(studio.client.predictions(task.id)) for task in study.round_tasks()] == [1, 1, 1]
+    assert study.row().state == "reviewing"
