@@ -7,7 +7,7 @@
     │   ├── BadRegion                a box or polygon without a usable area
     │   └── BadPicture               a file that is not an accepted picture
     ├── NotReady                     the study lacks something that the request needs
-    ├── Refused                      the state of the study does not allow the request
+    ├── Refused                      the request is not allowed, or its object does not exist
     │   └── NotConfirmed             the state allows the request, which has to be confirmed first
     ├── EngineError                  an engine cannot fit or render this spec
     │   └── CannotRender             this machine or the parameters prevent it; its catcher adds where to change them
@@ -15,7 +15,7 @@
     ├── SettingsProblem              a setting is missing or wrong
     │   └── SecretProblem            a secret is missing, or differs from the installation's
     ├── SchemaProblem                the database's schema is not the one that this version requires
-    ├── LabelStudioError             Label Studio refused a request
+    ├── LabelStudioError             a request to Label Studio failed; raised itself where it was refused
     │   ├── AddressRefused           its SSRF protection or its DNS resolver refuses an address of Datagen
     │   ├── LabelStudioUnavailable   it did not answer, or asked for a retry later: worth a retry
     │   ├── LabelStudioFault         it is up and fails at this one request: other requests may succeed
@@ -47,7 +47,7 @@ class NotReady(DatagenError):
 
 
 class Refused(DatagenError):
-    """The state of the study does not allow the request."""
+    """The request is not allowed, by the study's state or by its credentials, or its object does not exist."""
 
 
 class NotConfirmed(Refused):
@@ -79,7 +79,7 @@ class SchemaProblem(DatagenError):
 
 
 class LabelStudioError(DatagenError):
-    """Label Studio refused a request."""
+    """A request to Label Studio failed; raised itself for a refusal and for an invalid URL, token or response."""
 
 
 class AddressRefused(LabelStudioError):

@@ -1,7 +1,7 @@
-"""Every setting, in one documented class, read from the environment.
+"""Every setting, in one documented class, read from the environment, ``.env`` and the folder ``secrets``.
 
-Names that Label Studio's ML backends made conventional are kept (``LABEL_STUDIO_URL``, ``BASIC_AUTH_USER``, …);
-all others begin with ``DATAGEN_``. The README's table is checked against this class.
+Conventional names have no prefix (``LABEL_STUDIO_URL``, ``BASIC_AUTH_USER``, ``REDIS_URL``, ``HOST``, ``PORT``, …); all
+others begin with ``DATAGEN_``. The README's table is checked against this class.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ def worker(
     device: Annotated[str | None, typer.Option(hidden=True, help="The one GPU of this process.")] = None,
 ) -> None:
     """Run one worker; with --gpu, one for each GPU of this machine."""
-    from datagen.operations.parent_watch import stop_when_cut
+    from datagen.operations.parent_watch import stop_on_parent_exit
     from datagen.operations.supervisor import INNER_STOP_SECONDS, gpu_commands, supervise
     from datagen.queue.gpu_availability import log_problems, tell_problems
     from datagen.queue.jobs import ALL_QUEUES, GPU
@@ -63,7 +63,7 @@ def worker(
     if unknown := [name for name in queue or () if name not in ALL_QUEUES]:
         served = f"; “{GPU}” is served by: datagen worker --gpu" if GPU in unknown else ""
         print_error(f"there is no queue named {unknown[0]!r}; there are: {', '.join(ALL_QUEUES)}{served}")
-    stop_when_cut()
+    stop_on_parent_exit()
     with report_errors():
         join_as(ProcessRole.PART, waits=True)
         services()
@@ -90,9 +90,9 @@ def worker(
 def scheduler() -> None:
     """Run the scheduler of the periodic jobs."""
     from datagen.entrypoints.scheduler import run_scheduler
-    from datagen.operations.parent_watch import stop_when_cut
+    from datagen.operations.parent_watch import stop_on_parent_exit
 
-    stop_when_cut()
+    stop_on_parent_exit()
     with report_errors():
         join_as(ProcessRole.PART, waits=True)
         run_scheduler(settings())

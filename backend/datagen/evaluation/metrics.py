@@ -230,7 +230,10 @@ def coverage(real: npt.NDArray[np.float32], made: npt.NDArray[np.float32], neare
 
 
 def nearest_distance(real: npt.NDArray[np.float32], made: npt.NDArray[np.float32]) -> float:
-    """Return the median distance from synthesized to nearest real samples, relative to that between real samples."""
+    """Return the median distance from a synthesized sample to its nearest real one, relative to that between real ones.
+
+    Both are distances of standardized features; the latter is the median over all pairs of real samples.
+    """
     mean, scale = real.mean(axis=0), real.std(axis=0) + 1e-9
     a, b = (real - mean) / scale, (made - mean) / scale
     among = cdist(a, a)

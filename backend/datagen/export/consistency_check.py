@@ -43,7 +43,8 @@ def check(sample: Sample, name: str, mask: Mask, *, labels: Collection[str]) -> 
         labels: the study's labels; no others may occur.
 
     Raises:
-        StoreError: labels and mask disagree; the sentence names the sample, the instance and both values.
+        StoreError: labels and mask disagree; the sentence names the sample and the difference, and the
+            instance if only one is affected.
     """
     if mask.shape != (sample.image.height, sample.image.width):
         raise _disagreement(name, f"its mask is {mask.shape[1]} by {mask.shape[0]} pixels, its image {_size(sample)}")

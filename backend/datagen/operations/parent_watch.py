@@ -51,7 +51,7 @@ class ParentWatch:
         os.close(self._reading)
 
 
-def stop_when_cut() -> None:
+def stop_on_parent_exit() -> None:
     """Send this process SIGTERM when its parent ends, and SIGKILL ``STOP_SECONDS`` later.
 
     Does nothing in a process that a ``ParentWatch`` did not start.
@@ -64,11 +64,11 @@ def stop_when_cut() -> None:
         time.sleep(STOP_SECONDS)
         os.kill(os.getpid(), signal.SIGKILL)
 
-    when_cut(stop)
+    on_parent_exit(stop)
 
 
-def when_cut(act: Callable[[], None]) -> None:
-    """Call ``act`` in a thread when the parent ends; never in a process that a ``ParentWatch`` did not start."""
+def on_parent_exit(act: Callable[[], None]) -> None:
+    """Call ``act`` in a thread when the parent ends; do nothing if no ``ParentWatch`` started this process."""
     number = os.environ.pop(_VARIABLE, None)  # not passed on to processes that this one starts
     if number is None:
         return

@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 import datagen.web.app  # noqa: F401 - preloaded, not used
 from datagen.entrypoints.installation import join_web
 from datagen.errors import DatagenError
-from datagen.operations.parent_watch import when_cut
+from datagen.operations.parent_watch import on_parent_exit
 from datagen.settings import Settings
 from datagen.store.database import explain
 from datagen.web.health import READINESS
@@ -53,7 +53,7 @@ def post_fork(_arbiter: Any, worker: Any) -> None:
         if os.getppid() == worker.ppid:
             os.kill(worker.ppid, signal.SIGTERM)  # also stops this worker, after its pending requests
 
-    when_cut(stop)
+    on_parent_exit(stop)
 
 
 def post_worker_init(worker: Any) -> None:

@@ -1,5 +1,7 @@
 """Inbox: a webhook is stored as one inbox row before it is answered; a duplicate event adds no row.
 
+Deletions and “Start Training” carry nothing by which a duplicate could be recognized, so each adds a row.
+
 A webhook's secret is valid only for events of its own study, and not for “Start Training”.
 """
 

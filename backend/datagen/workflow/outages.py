@@ -1,4 +1,4 @@
-"""Outages: the only module that decides whether a fault is transient.
+"""Classification of faults of work that is stored in rows: an outage, or a fault of the work itself.
 
 In an outage an external service (image store, database, Redis, Label Studio) does not respond, refuses temporarily or
 is full. The work itself is valid: it is postponed, and the service it waits for is shown. Every other fault is a fault

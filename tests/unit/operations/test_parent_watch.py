@@ -16,7 +16,7 @@ from stage.processes import born, wait_until
 #: A part that is asked to stop, and then finishes what it does: it notes down both.
 PART = """
 import os, signal, sys
-from datagen.operations.parent_watch import stop_when_cut
+from datagen.operations.parent_watch import stop_on_parent_exit
 def note(word):
     with open(sys.argv[1], "a") as file:
         file.write(f"{word}\\n")
@@ -26,7 +26,7 @@ def stop(number, frame):
         note("finished")
         sys.exit()
 signal.signal(signal.SIGTERM, stop)
-stop_when_cut()
+stop_on_parent_exit()
 note(os.getpid())
 while True:
     signal.pause()
@@ -36,9 +36,9 @@ while True:
 #: Starts what its arguments say, as ``datagen up`` its parts; watched by a starter of its own, if it has one.
 STARTER = """
 import sys
-from datagen.operations.parent_watch import stop_when_cut
+from datagen.operations.parent_watch import stop_on_parent_exit
 from datagen.operations.supervisor import supervise
-stop_when_cut()
+stop_on_parent_exit()
 supervise({"part": sys.argv[1:]})
 """
 

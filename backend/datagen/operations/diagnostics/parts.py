@@ -1,6 +1,7 @@
-"""Checks of Datagen's own parts: database, image store, Redis, worker, engine, scheduler, web process, image links.
+"""Checks of Datagen's own parts, from the database to the image links.
 
-Each check takes the settings and returns a good finding, or raises ``CheckFailed``.
+Each check takes the settings and returns a sentence if the part works. Otherwise it raises ``CheckFailed`` or another
+``DatagenError``.
 """
 
 from __future__ import annotations

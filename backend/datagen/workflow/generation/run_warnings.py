@@ -43,7 +43,7 @@ class Sorted:
 
 
 def by_purpose(lines: Iterable[str]) -> Sorted:
-    """Sort a version's findings into warnings, findings, and details (methods and numbers)."""
+    """Group a version's report lines by their prefix: warnings, details (methods and numbers), other findings."""
     by_prefix: dict[str, list[str]] = {WARNING: [], DETAIL: [], "": []}
     for line in lines:
         prefix = next((prefix for prefix in (WARNING, DETAIL) if line.startswith(prefix)), "")

@@ -5,11 +5,12 @@ The rows equal the annotations in Label Studio, whether these were created, chan
 A review task may have copies: people export and import tasks, and Label Studio on SQLite may run an import twice. A
 verdict counts on the original and on every copy, because a person cannot distinguish them. A verdict therefore belongs
 to its task, and reading one task does not affect the verdicts on another. A verdict that a copy inherited from its
-original is not a second verdict: it counts only if the original does not, or from its first update on. Every verdict
-counts once. The number of verdicts kept per sample is bounded; see ``verdict_rows``.
+original counts only if the original's does not, or once a person updates it. The number of verdicts kept per sample is
+bounded; see ``verdict_rows``.
 
 Deleting a review task removes its sample from the round: its verdicts no longer count, as after the deletion of an
-annotation; the sample needs no review any more; and its task is not created again.
+annotation, and the sample needs no review any more. The task is not created again, unless the project Previews is
+replaced.
 """
 
 from __future__ import annotations

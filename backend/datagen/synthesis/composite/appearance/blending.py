@@ -20,7 +20,8 @@ from datagen.synthesis.intensity import Bools, Floats
 class BlendRegion:
     """The input of a blend: tones [h, w, c], mask [h, w], ``fade`` and ``opacity`` [h, w, 1] in 0..1.
 
-    ``patch`` and ``clean`` are the concept's window with and without the concept. ``opacity`` is the concept's share of
+    ``background`` is the window of the new picture. ``patch`` and ``clean`` are the concept's window with and without
+    the concept. ``opacity`` is the concept's share of
     a photographed pixel; the rest is its original background. ``fade`` is the blending weight of the concept, which
     decreases at the mask's edge. ``slope`` is the degree to which the concept's tone follows its surroundings, from 0
     (not at all) to 1 (fully).

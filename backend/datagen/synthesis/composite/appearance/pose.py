@@ -1,8 +1,8 @@
 """Rotation, mirroring and scaling of a concept before placement, with a prior learned from the examples.
 
-The prior uses two directions: that of the surroundings (brush marks, traces) and that of the concepts themselves. A
-single shared direction is kept; two directions at right angles allow quarter turns; no shared direction allows any
-turn. Sizes and proportions vary by the kernel-density bandwidth of the examples.
+The direction of the surroundings (brush marks, traces) is tried first, then that of the concepts themselves. If most
+examples share it, it is kept; if they form two groups at right angles, quarter turns are drawn; otherwise any rotation.
+Sizes and proportions vary by the kernel-density bandwidth of the examples.
 """
 
 from __future__ import annotations
@@ -174,8 +174,7 @@ class Cutout:
 def apply_pose(cutout: Cutout, pose: Pose, *, crisp: bool = False) -> Posed | None:
     """Return the cut-out in that pose; None if the mask is empty at that size.
 
-    ``crisp`` uses the nearest pixel instead of interpolation and full opacity, because a two-level picture has no
-    intermediate tones.
+    If ``crisp``, use nearest-neighbour sampling and full opacity: a two-level picture has no intermediate tones.
     """
     angle = np.deg2rad(pose.degrees)
     cos, sin = round(float(np.cos(angle)), 12) * pose.scale, round(float(np.sin(angle)), 12) * pose.scale

@@ -23,7 +23,7 @@ class Broken(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contents:
-    """The contents of a file: names and data types ("F16", "BF16", …) of the tensors, and how many numbers in all."""
+    """Names and data types ("F16", "BF16", …) of a file's tensors, and their total number of elements."""
 
     names: frozenset[str]
     kinds: frozenset[str]

@@ -1,7 +1,7 @@
 """YOLO folders as items: one text file per picture, with boxes, polygons or rotated boxes in fractions of its size.
 
-Label files lie beside the pictures, or in ``labels/`` for pictures in ``images/``. ``data.yaml`` or ``classes.txt``
-names the classes.
+Label files lie beside the pictures, or in ``labels/`` for pictures in ``images/``. A YAML file, ``classes.txt``,
+``obj.names``, ``predefined_classes.txt`` or ``labels.txt`` names the classes.
 """
 
 from __future__ import annotations
