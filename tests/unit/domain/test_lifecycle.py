@@ -32,9 +32,9 @@ def test_study_from_its_first_round_over_a_refinement_to_its_second_run() -> Non
     rounds = [E.BUILD_PREVIEW, E.ROUND_READY, E.REFINE, E.ROUND_READY]
     runs = [E.APPROVE, E.RUN_FINISHED, E.APPROVE, E.RUN_FAILED, E.RETRY_RUN, E.RUN_FINISHED]
     assert walk(*rounds, *runs) == [
-        Transition(S.PREVIEWING, new_version=True),
+        Transition(S.PREVIEWING),
         Transition(S.REVIEWING, V.REVIEW),
-        Transition(S.PREVIEWING, V.REFINED, new_version=True),
+        Transition(S.PREVIEWING, V.REFINED),
         Transition(S.REVIEWING, V.REVIEW),
         Transition(S.GENERATING, V.ACCEPTED),
         Transition(S.ACCEPTED),
@@ -46,9 +46,7 @@ def test_study_from_its_first_round_over_a_refinement_to_its_second_run() -> Non
 
 
 def test_version_that_is_replaced_by_changed_inputs_is_superseded() -> None:
-    assert walk(E.BUILD_PREVIEW, E.ROUND_READY, E.BUILD_PREVIEW)[-1] == Transition(
-        S.PREVIEWING, V.SUPERSEDED, new_version=True
-    )
+    assert walk(E.BUILD_PREVIEW, E.ROUND_READY, E.BUILD_PREVIEW)[-1] == Transition(S.PREVIEWING, V.SUPERSEDED)
 
 
 def test_round_that_failed_can_be_resumed_with_the_version_it_has() -> None:
@@ -58,11 +56,6 @@ def test_round_that_failed_can_be_resumed_with_the_version_it_has() -> None:
     # the version that replaced the failed one in the meantime is superseded again; an accepted one is kept
     assert next_transition(S.REVIEWING, E.RETRY_ROUND) == Transition(S.PREVIEWING, V.SUPERSEDED)
     assert next_transition(S.ACCEPTED, E.RETRY_ROUND) == Transition(S.PREVIEWING)
-
-
-def test_only_a_new_preview_or_a_refinement_creates_a_version_and_both_always_do() -> None:
-    assert {event for (_, event), step in TABLE.items() if step.new_version} == {E.BUILD_PREVIEW, E.REFINE}
-    assert all(step.new_version for (_, event), step in TABLE.items() if event in (E.BUILD_PREVIEW, E.REFINE))
 
 
 def test_nothing_else_is_started_while_workers_render() -> None:
@@ -153,4 +146,4 @@ def test_accepted_version_stays_accepted() -> None:
 
 
 def test_stopped_version_stays_stopped_when_the_study_is_reopened() -> None:
-    assert next_transition(S.STOPPED, E.BUILD_PREVIEW) == Transition(S.PREVIEWING, new_version=True)
+    assert next_transition(S.STOPPED, E.BUILD_PREVIEW) == Transition(S.PREVIEWING)
