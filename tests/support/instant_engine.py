@@ -13,9 +13,20 @@ import numpy as np
 
 from datagen.domain.geometry import Box, Polygon
 from datagen.domain.sample import Instance, Provenance
-from datagen.domain.spec import Spec, sample_seed
-from datagen.synthesis.composite.parameters import NAMES
-from datagen.synthesis.engine import Engine, FitReport, FittedEngine, Pictures, Progress, Rendered
+from datagen.domain.spec import Json, Spec, sample_seed
+from datagen.synthesis.composite.parameters import CompositeParameters
+from datagen.synthesis.composite.refinement import refine
+from datagen.synthesis.engine import (
+    Engine,
+    FitReport,
+    FittedEngine,
+    Pictures,
+    Progress,
+    Refinement,
+    Rendered,
+    ReviewedSample,
+)
+from datagen.synthesis.parameter_models import EngineParameters
 
 NAME = "instant"
 #: Side of the square, pixels.
@@ -26,10 +37,13 @@ class InstantEngine(Engine):
     """Needs no fit."""
 
     name, version = NAME, "1"
-    parameter_keys: ClassVar[Mapping[str, str]] = dict.fromkeys(NAMES, "")
+    parameters_model: ClassVar[type[EngineParameters]] = CompositeParameters
 
     def fit(self, spec: Spec, pictures: Pictures, progress: Progress) -> FittedEngine:
         return _Fitted(spec, pictures)
+
+    def refine(self, parameters: Mapping[str, Json], reviewed: Sequence[ReviewedSample]) -> Refinement:
+        return refine(parameters, reviewed)
 
 
 def _square(left: int, top: int) -> Polygon:

@@ -18,8 +18,8 @@ def concept(digest: str, left: float) -> ConceptImage:
 
 
 def version(concepts: list[ConceptImage], backgrounds: list[ImageRef]) -> Spec:
-    spec = Spec(labels=("pit",), concepts=tuple(concepts), canvases=(), backgrounds=tuple(backgrounds))
-    return Spec.from_json(spec.to_json())
+    images = {"concepts": tuple(concepts), "canvases": (), "backgrounds": tuple(backgrounds)}
+    return Spec.from_json(Spec(engine="composite", labels=("pit",), **images).to_json())
 
 
 def test_equal_inputs_have_not_changed_whatever_their_order_and_names() -> None:
