@@ -11,6 +11,7 @@ from sqlalchemy import select
 
 from datagen.domain.lifecycle import StudyEvent
 from datagen.domain.spec import Spec
+from datagen.domain.wording import sentence_case
 from datagen.store import leases
 from datagen.store.tables import BatchKind, BatchRow, SampleRow, ShardRow, SpecRow, WorkState, now
 from datagen.synthesis.engine import FittedEngine, Progress
@@ -134,7 +135,7 @@ def test_an_engine_that_cannot_fit_ends_the_round_with_its_reason_in_the_decisio
     failed = study.batches(BatchKind.ROUND)[-1]
     assert (str(failed.state), str(study.specs()[-1].state)) == ("failed", "failed")
     reason = "no engine named &#x27;no-such-engine&#x27; is installed; there are: composite"
-    assert reason in study.page(-2)
+    assert sentence_case(reason) in study.page(-2)
     came_of_it = f"could not be made, so version {study.specs()[-2].version} is here again: {reason}"
     assert f"Not done:</b> preview round {failed.number} {came_of_it}" in study.page()
 
@@ -146,7 +147,7 @@ def test_a_first_round_that_fails_leaves_nothing_to_review(studio: Studio) -> No
     remove_engine(studio, new)
     studio.settle()
     assert (str(new.specs()[-1].state), new.row().state) == ("failed", "collecting")
-    assert "no engine named" in new.page()
+    assert "No engine named" in new.page()
     assert "still to review" not in new.page()
     assert "Possible now: <b>build preview</b>, <b>stop</b>." in new.page()
     new.decide("approve", count=1)
@@ -193,7 +194,7 @@ def test_internal_error_is_retried_and_given_up_with_its_reason(studio: Studio, 
         run.problem == f"rendering failed {MAX_ATTEMPTS} times, last with ZeroDivisionError; the workers' log says more"
     )
     studio.settle()
-    assert html.escape(run.problem) in study.page()
+    assert html.escape(sentence_case(run.problem)) in study.page()
 
 
 def test_a_dead_workers_shard_is_taken_by_the_next(studio: Studio, study: Study) -> None:
