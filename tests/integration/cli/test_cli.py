@@ -393,7 +393,7 @@ def test_a_project_that_was_deleted_is_named_with_the_fix(studio: Studio, alive:
         f"run: datagen provision '{own.name}'"
     )
     assert [line for line in told.stdout.splitlines() if line.startswith("FAIL ")] == [
-        f"FAIL {look} of {own.name}: {gone}" for look in ("tasks", "webhooks")
+        f"FAIL {look} of {own.name}: {gone}" for look in ("tasks", "projects", "webhooks")
     ]
     assert datagen(studio.environment, tmp_path, "provision", own.name).returncode == 0
     assert datagen(studio.environment, tmp_path, "doctor", "--study", own.name).returncode == 0
