@@ -41,7 +41,7 @@ def test_from_a_drawn_box_to_the_dataset(open_study: Callable[[str], Study], per
     study.wait(lambda: "1 more canvas" in str(study.client.task(decision.id).data["html"]), "saying what is missing")
     person.open_task(study.projects[ProjectKind.DECISIONS], decision.id)
     told = person.told()
-    assert "1 more concept image with a box round the thing (there are 5, at least 6 needed)" in told
+    assert "1 more concept image with a box round the concept (there are 5, at least 6 needed)" in told
     assert "1 more canvas image with a polygon where it may appear (there are 5, at least 6 needed)" in told
 
     # a box with the mouse
@@ -179,9 +179,9 @@ def test_every_project_opens_without_an_error_and_an_empty_study_says_what_it_ne
     person.open_task(study.projects[ProjectKind.DECISIONS], newest_decision(study))
     told = person.told()
     for sentence in (
-        "6 more concept images with a box round the thing (there are 0, at least 6 needed)",
+        "6 more concept images with a box round the concept (there are 0, at least 6 needed)",
         "6 more canvas images with a polygon where it may appear (there are 0, at least 6 needed)",
-        "6 more background images without the thing (there are 0, at least 6 needed)",
+        "6 more background images without the concept (there are 0, at least 6 needed)",
     ):
         assert sentence in told
     assert "Possible now: stop." in told

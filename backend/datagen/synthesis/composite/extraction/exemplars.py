@@ -134,12 +134,12 @@ def candidates(
         drawn = drawn_matte(region.outline, frame)
         if region.outline and not drawn:
             warnings.append(
-                f"{where}: the drawn outline covers no pixel, so the thing was cut out from its box. Draw the "
+                f"{where}: the drawn outline covers no pixel, so the concept was cut out from its box. Draw the "
                 "outline again."
             )
         if hole.mean() > 0.999:
             warnings.append(
-                f"{where}: the box covers the whole photo, so nothing shows what lies round the thing; "
+                f"{where}: the box covers the whole photo, so nothing shows what lies round the concept; "
                 "its clean surroundings are guessed. Draw the box closer."
             )
         usable.append(
@@ -182,7 +182,7 @@ def usable_candidates(
                     f"({', '.join(spec.labels)}); the box was left out. Relabel it, or add the label."
                 )
     if not usable:
-        raise EngineError("no concept image has a usable box; draw at least one box round the thing, with its label.")
+        raise EngineError("no concept image has a usable box; draw at least one box round the concept, with its label.")
     return tuple(usable), tuple(warnings)
 
 
