@@ -43,7 +43,7 @@ PLAIN_SHARE, FEW_SHARE = 0.2, 0.25
 #: Draws of other real things for the floor of C2ST.
 FLOOR_DRAWS = 12
 #: Fewer crops than this say nothing of a method's look.
-_LEAST_CROPS = 10
+_MIN_CROPS = 10
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -178,7 +178,7 @@ class _PackBench:
             for one, thing in self._crops(method, seed):
                 made.append(metrics.features(metrics.crop_round(one[0], one[1], real.side)))
                 things.append(thing)
-            if len(made) >= _LEAST_CROPS:
+            if len(made) >= _MIN_CROPS:
                 c2st.append(metrics.c2st_auroc(real.features, np.stack(made), real.things, things))
                 covered.append(metrics.coverage(real.features, np.stack(made)))
         return {

@@ -21,7 +21,7 @@ from datagen.synthesis.intensity import Bools, Floats, is_two_level, to_tones
 #: Margin kept round a box: at least this many pixels, and this share of its longer side.
 _MARGIN_PX, _MARGIN_SHARE = 8.0, 0.6
 #: Largest margin in pixels; wider ones add time but no information.
-_MARGIN_MOST_PX = 64.0
+_MARGIN_MAX_PX = 64.0
 #: Minimum width in pixels of a soft edge, as the median of a label's concepts.
 SOFT_EDGE_PX = 3.5
 #: Minimum share of their boxes that the mattes of soft concepts fill: a line fills little of its box, and the pixels
@@ -124,7 +124,7 @@ def candidates(
         if box.right <= 0 or box.bottom <= 0 or box.x >= width or box.y >= height or min(box.width, box.height) < 1:
             warnings.append(f"{where}: the box covers no pixel of the photo; it was left out. Draw it again.")
             continue
-        margin = min(_MARGIN_MOST_PX, max(_MARGIN_PX, _MARGIN_SHARE * max(box.width, box.height)))
+        margin = min(_MARGIN_MAX_PX, max(_MARGIN_PX, _MARGIN_SHARE * max(box.width, box.height)))
         frame = around(box, margin, width, height)
         hole = inside(box, frame)
         tones = to_tones(picture[frame.slices])

@@ -24,7 +24,7 @@ from datagen.synthesis.engine import Picture, Pictures
 from datagen.synthesis.intensity import Bools, Floats
 
 #: Lessons per example, and bounds of their total: all are encoded at once, so memory limits their number.
-_PER_EXAMPLE, _LEAST, _MOST = 8, 32, 256
+_LESSONS_PER_EXAMPLE, _MIN_LESSONS, _MAX_LESSONS = 8, 32, 256
 #: The crop's side varies between these factors of the side used for inpainting, so that the model does not learn the
 #: size of the concept in the crop.
 _NEARER, _FARTHER = 0.8, 1.5
@@ -87,7 +87,7 @@ def make_lessons(
 
     Lessons are yielded one by one: all of them at 1024 pixels would take 5 GB.
     """
-    for number in range(min(_MOST, max(_LEAST, _PER_EXAMPLE * len(examples)))):
+    for number in range(min(_MAX_LESSONS, max(_MIN_LESSONS, _LESSONS_PER_EXAMPLE * len(examples)))):
         example = examples[number % len(examples)]
         rng = np.random.default_rng([seed, number])
         yield _lesson(example, pictures.load(example.photo), parameters, rng)
