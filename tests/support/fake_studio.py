@@ -122,7 +122,7 @@ class FakeStudio:
         return study
 
     def addresses(self, project_id: int, files: Sequence[tuple[str, bytes]]) -> list[str]:
-        """Where Label Studio holds these files."""
+        """Return the addresses of these files in Label Studio."""
         return self.client.upload(project_id, files)
 
     def export_tasks(self, project_id: int, task_ids: Sequence[int]) -> list[dict[str, Any]]:
@@ -197,7 +197,7 @@ class FakeStudio:
                 raise AssertionError(request)
 
     def unfinished(self) -> int:
-        """How many rows wait or run."""
+        """Return the number of rows that wait or run."""
         return len(self._unfinished_rows())
 
     def _unfinished_rows(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""What the product relies on in Label Studio: one suite for the in-memory fake and for a real server.
+"""Contract of the Label Studio port: one suite for the in-memory fake and for a real server.
 
 A test module derives a class from ``PortContract`` and provides the fixture ``world``.
 """
@@ -461,7 +461,7 @@ class PortContract:
         with pytest.raises(LabelStudioMissing, match=f"annotation {annotation}"):
             port.update_annotation(annotation, [GOOD])
 
-    def test_annotations_of_an_import_name_their_originals_until_somebody_updates_them(
+    def test_annotations_of_an_import_name_their_originals_until_an_update(
         self, port: LabelStudioPort, project: Project, world: World
     ) -> None:
         [task_id] = port.import_tasks(project.id, drafts(1))

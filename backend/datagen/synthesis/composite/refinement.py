@@ -60,7 +60,7 @@ class _Tally:
 
     @property
     def needed(self) -> int:
-        """How many verdicts have to ask for a change, beyond those that ask for its opposite."""
+        """Number of verdicts that must ask for a change, beyond those that ask for its opposite."""
         return min(_MIN_VERDICTS, math.ceil(_MIN_SHARE * self.verdicts))
 
     def suffices(self, count: int) -> bool:
