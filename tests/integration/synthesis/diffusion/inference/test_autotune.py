@@ -124,7 +124,7 @@ def test_a_broken_file_is_measured_again(measured, tmp_path, broken):
 
 def test_a_folder_that_cannot_be_written_is_said(measured, tmp_path):
     (tmp_path / "diffusion").write_text("a file")
-    with pytest.raises(EngineError, match="DATAGEN_DATA_DIR"):
+    with pytest.raises(EngineError, match="name another data folder"):
         autotune.tune(OnAGpu(), OWN, tmp_path / "diffusion", "digest")
 
 
