@@ -91,7 +91,7 @@ class FittedEngine(ABC):
 
     @abstractmethod
     def render(self, indices: Sequence[int]) -> Iterator[Rendered]:
-        """Yield the samples of these indices, in order. The same spec and index give the same bytes.
+        """Yield the samples of these indices, in order. The bytes depend on the spec, the index and the kind of machine.
 
         Raises:
             EngineError: a sample cannot be rendered; the message names the reason.

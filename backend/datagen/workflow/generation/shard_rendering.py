@@ -1,6 +1,7 @@
 """Rendering a shard: fit the engine, render, store, and add the samples to the outbox, in that order.
 
-Rendering is deterministic: any worker produces the same bytes from the same spec and index.
+Rendering is deterministic: workers on machines of the same kind (same releases, same CPU features) produce the same
+bytes from the same spec and index.
 """
 
 from __future__ import annotations
