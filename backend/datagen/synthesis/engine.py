@@ -91,7 +91,7 @@ class FittedEngine(ABC):
 
     @abstractmethod
     def render(self, indices: Sequence[int]) -> Iterator[Rendered]:
-        """Yield the samples of these indices, in order. The bytes depend on the spec, the index and the kind of machine.
+        """Yield the samples of these indices, in order; spec, index and kind of machine determine the bytes.
 
         Raises:
             EngineError: a sample cannot be rendered; the message names the reason.
