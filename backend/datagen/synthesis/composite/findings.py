@@ -30,7 +30,7 @@ _TONES = {
     ),
     "undetermined": (
         "{label}: the examples do not show whether its tone goes with the background, so the previews vary that. "
-        "Concept photos that show it on lighter and darker surroundings would tell."
+        "Concept photos that show it on lighter and darker surroundings would show it."
     ),
 }
 _DIRECTIONS = {

@@ -48,7 +48,7 @@ class Example:
 
     exemplar: Exemplar
     photo: ImageRef
-    things: Bools
+    concept_mask: Bools
 
 
 def examples_of(spec: Spec, pictures: Pictures, where: CompositeParameters) -> tuple[Example, ...]:
@@ -64,17 +64,17 @@ def examples_of(spec: Spec, pictures: Pictures, where: CompositeParameters) -> t
         for concept in spec.concepts
         for number in range(len(concept.regions))
     }
-    things: dict[tuple[str, str], Bools] = {}
+    masks: dict[tuple[str, str], Bools] = {}
     for exemplar in exemplars:
         photo = photos[exemplar.key]
         shape = (photo.height, photo.width)
-        mask = things.setdefault((photo.digest, exemplar.label), np.zeros(shape, bool))
+        mask = masks.setdefault((photo.digest, exemplar.label), np.zeros(shape, bool))
         mask[exemplar.frame.slices] |= exemplar.mask
     return tuple(
         Example(
             exemplar=exemplar,
             photo=photos[exemplar.key],
-            things=things[photos[exemplar.key].digest, exemplar.label],
+            concept_mask=masks[photos[exemplar.key].digest, exemplar.label],
         )
         for exemplar in exemplars
     )
@@ -104,7 +104,7 @@ def _lesson(example: Example, photo: Picture, parameters: DiffusionParameters, r
     frame = square(float(centre_x), float(centre_y), side, photo.shape[1], photo.shape[0])
     r = parameters.resolution
     image = enlarged(photo, frame, r)
-    concept = enlarged_mask(example.things[frame.slices], r)
+    concept = enlarged_mask(example.concept_mask[frame.slices], r)
     concept = cv2.dilate(concept, np.ones((3, 3), np.uint8))
     if rng.random() < 0.5:
         image, concept = image[:, ::-1], concept[:, ::-1]
