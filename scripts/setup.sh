@@ -160,7 +160,7 @@ abandon_setup() {
 
 # wait_for_setup SECONDS: waits for the jobs, saying what is going on and how long it may still take.
 wait_for_setup() {
-    local expected=$1 began=$SECONDS told=-100 job pid running spent left failed=""
+    local expected=$1 began=$SECONDS reported=-100 job pid running spent left failed=""
     while :; do
         running=""
         for job in "${SETUP_JOBS[@]}"; do
@@ -179,9 +179,9 @@ wait_for_setup() {
             fi
             if [ -t 2 ]; then
                 printf '\r\033[K  installing %s · %d s so far, %s' "$running" "$spent" "$left" >&2
-            elif [ $((spent - told)) -ge 15 ]; then
+            elif [ $((spent - reported)) -ge 15 ]; then
                 say "  installing $running · $spent s so far, $left"
-                told=$spent
+                reported=$spent
             fi
             sleep 1
             continue

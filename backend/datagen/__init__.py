@@ -1,4 +1,4 @@
-"""Datagen for Label Studio: synthesize a rare thing from a handful of photos, judged inside Label Studio.
+"""Datagen for Label Studio: synthesize a rare object from a handful of photos, judged inside Label Studio.
 
 The rooms, and which way the arrows go, are described in ``CONTRIBUTING.md``.
 """

@@ -371,7 +371,7 @@ class Settings(BaseSettings):
         return self.data_dir / "secrets"
 
     def _secret(self, name: str, configured: SecretStr) -> str:
-        """What the variable says, else what the file ``name`` in the secrets folder holds; empty if neither does."""
+        """Return the variable's value, else the content of the file ``name`` in the secrets folder, else “”."""
         if value := configured.get_secret_value().strip():
             return value
         path = self._secrets_folder / name

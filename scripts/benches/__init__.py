@@ -1,1 +1,1 @@
-"""What ``scripts/bench`` runs: one module a bench, each with ``main(arguments) -> int``. Nothing here is installed."""
+"""Benches of ``scripts/bench``: one module each, with ``main(arguments) -> int``. Nothing here is installed."""

@@ -5,7 +5,7 @@ request lines that are slow to redact, dripping connections, callers of /ready a
 Studio draws polygons of a thousand random corners and brushes of noise, uploads pictures that decode for seconds,
 poisons a project, copies a review task four thousand times and approves a million images. Label Studio itself freezes
 now and then. Meanwhile webhooks of another study arrive at a steady rate. The same requests go to a bare server that
-stores nothing (``bare_…``): it shows what the machine leaves to anybody while the attacks last.
+stores nothing (``bare_…``): it shows the capacity that the machine has left during the attacks.
 
 Exit code 0: at least 99.9 % of the webhooks were answered within a second, no writer waited for two seconds, and every
 event of the other study was handled.
@@ -31,7 +31,7 @@ from urllib.parse import urlsplit
 import httpx
 from sqlalchemy import func, select
 
-from benches.attack_assaults import READINESS_CALLERS, Assaults, told
+from benches.attack_assaults import READINESS_CALLERS, Assaults, print_counts
 from benches.attack_measures import LockProbe, MemoryWatch, Webhooks, send_together
 from benches.bench_studies import study_with_inputs
 from benches.chaos_installation import Installation
@@ -46,14 +46,14 @@ from stage.annotator import Annotator
 from stage.pack import read_pack
 from stage.ports import free_port, is_open
 from stage.processes import StageError, wait_until
-from stage.progress import tell
+from stage.progress import print_line
 
 #: A preview round of the small plates takes a few seconds.
 ROUND_WITHIN_S = 180.0
 #: Label Studio is frozen for so long, every so many seconds.
 FROZEN_S, FROZEN_EVERY_S = 4.0, 15.0
 #: Least share of webhooks answered within a second, and longest a writer may wait, seconds.
-LEAST_ANSWERED, LONGEST_LOCK_S = 0.999, 2.0
+MIN_ANSWERED, LONGEST_LOCK_S = 0.999, 2.0
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -76,7 +76,7 @@ def main(arguments: Sequence[str]) -> int:
     if chosen.json:
         chosen.json.write_text(json.dumps(figures, indent=1))
     held = (
-        figures["answered_within_1s"] >= LEAST_ANSWERED
+        figures["answered_within_1s"] >= MIN_ANSWERED
         and figures["longest_lock_s"] < LONGEST_LOCK_S
         and figures["events_handled"] == 1
     )
@@ -117,11 +117,11 @@ def _run(installation: Installation, chosen: argparse.Namespace, folder: Path) -
             _begin(assaults, attacker, studies["poisoned"])
             freezing = threading.Thread(target=_freeze, args=(installation, assaults), name="freezing", daemon=True)
             freezing.start()
-            tell(f"under attack for {chosen.seconds:g} s")
+            print_line(f"under attack for {chosen.seconds:g} s")
             webhooks, bare = send_together(webhooks, bare)
             assaults.join()
             freezing.join()
-            told(assaults.counts)
+            print_counts(assaults.counts)
             with contextlib.suppress(httpx.HTTPError):
                 assaults.cancel(attacker[ProjectKind.DECISIONS])
         began = time.monotonic()

@@ -23,7 +23,7 @@ import httpx
 import numpy as np
 
 from datagen.domain.inputs import ProjectKind
-from stage.progress import tell
+from stage.progress import print_line
 
 Json = dict[str, Any]
 
@@ -242,6 +242,6 @@ def _answer(control: str, kind: str, value: Json) -> Json:
     return {"id": control, "from_name": control, "to_name": "summary", "type": kind, "value": value}
 
 
-def told(counts: Counter[str]) -> None:
+def print_counts(counts: Counter[str]) -> None:
     """Print the number of times each attack ran."""
-    tell("attacks: " + json.dumps(dict(sorted(counts.items()))))
+    print_line("attacks: " + json.dumps(dict(sorted(counts.items()))))

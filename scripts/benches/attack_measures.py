@@ -1,4 +1,4 @@
-"""What the attack bench measures: answers to webhooks, the write lock of the rows' database, handled events, memory."""
+"""Measurements of the attack bench: answers to webhooks, the database's write lock, handled events, memory."""
 
 from __future__ import annotations
 

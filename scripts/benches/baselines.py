@@ -1,4 +1,4 @@
-"""What ours is measured against: each makes labelled images from the same concepts and backgrounds.
+"""Baselines of the quality bench: each makes labelled images from the same concepts and backgrounds.
 
 Box paste; Dwibedi et al. 2017 (Cut, Paste and Learn: cut-outs with a mix of hard, Gaussian and Poisson edges,
 anywhere, turned and scaled freely); matte + Poisson (``cv2.seamlessClone``, NORMAL); NSA (Schlüter et al. 2022:

@@ -32,7 +32,7 @@ from datagen.store.tables import InboxRow, OutboxRow, ShardRow, StudyRow, WorkSt
 from datagen.workflow.services import Services
 from stage import plates, postgres_server
 from stage.pack import read_pack
-from stage.progress import tell
+from stage.progress import print_line
 
 #: Everything must have come right so long after the last fault, seconds.
 QUIET_S = 300.0
@@ -74,7 +74,7 @@ def _run(chosen: argparse.Namespace, folder: Path, database_url: str) -> int:
         for person in people:
             person.join()
         killer.stop()
-        tell(f"{killer.kills.total()} kills, {dict(webhooks.counts)}. Waiting for everything to come right.")
+        print_line(f"{killer.kills.total()} kills, {dict(webhooks.counts)}. Waiting for everything to come right.")
         began = time.monotonic()
         installation.recovered(QUIET_S)
         _come_right(services, people, began + QUIET_S)
@@ -165,5 +165,5 @@ def _figures(
 def _report(found: Reckoning, figures: dict[str, Any]) -> None:
     for word in ("lost", "twins", "holes", "mismatched", "lost_by_label_studio"):
         for line in getattr(found, word)[:20]:
-            tell(f"{word}: {line}")
+            print_line(f"{word}: {line}")
     sys.stdout.write(json.dumps(figures, indent=1) + "\n")

@@ -1,4 +1,4 @@
-"""What goes wrong in the chaos bench, by a seed: parts killed, webhooks lost, doubled and held up."""
+"""Faults of the chaos bench, drawn from a seed: killed parts, and lost, doubled and delayed webhooks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from benches.chaos_installation import Installation
 from stage.gateway import Answer, Forward, Passing
 from stage.processes import StageError
-from stage.progress import tell
+from stage.progress import print_line
 
 #: Shares of the webhooks that are lost, doubled and held up.
 LOST, DOUBLED, LATE = 0.15, 0.15, 0.10
@@ -82,9 +82,9 @@ class Killer(threading.Thread):
                 self._on_kill(part)
                 if self._kill(part):
                     self.kills[part] += 1
-                    tell(f"killed {part} (took {time.monotonic() - began:.1f} s); {self.kills.total()} so far")
+                    print_line(f"killed {part} (took {time.monotonic() - began:.1f} s); {self.kills.total()} so far")
             except StageError as error:
-                tell(f"not killed: {error}")
+                print_line(f"not killed: {error}")
 
     def _kill(self, part: str) -> bool:
         if part == "redis":

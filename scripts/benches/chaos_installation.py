@@ -1,4 +1,4 @@
-"""What the chaos bench breaks: Label Studio, Redis and ``datagen up``, with a gateway for the webhooks between them."""
+"""Installation under the chaos bench: Label Studio, Redis, ``datagen up``, and a gateway for webhooks between them."""
 
 from __future__ import annotations
 

@@ -113,7 +113,7 @@ def _decisions(found: Reckoning, session: Session, study: StudyRow, person: Pers
     found.lost_by_label_studio += [f"{study.name}: decision {one} was answered, and is not there" for one in gone]
     batches = session.scalars(select(BatchRow.id).where(BatchRow.study_id == study.id)).all()
     asked = Counter(point.started_id for point in points if point.started_id is not None)
-    found.twins += [f"{study.name}: batch {one} was asked for by nobody" for one in batches if one not in asked]
+    found.twins += [f"{study.name}: no decision requested batch {one}" for one in batches if one not in asked]
     refused = [point for point in points if point.problem]
     found.lost += [f"{study.name}: decision {point.number} was refused: {point.problem}" for point in refused]
 

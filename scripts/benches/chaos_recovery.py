@@ -1,4 +1,4 @@
-"""How long the work that a kill interrupted takes to end: the chaos bench's watch."""
+"""Time until work that a kill interrupted ends, measured by the chaos bench."""
 
 from __future__ import annotations
 

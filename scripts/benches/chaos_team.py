@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 
 from datagen.domain.inputs import ProjectKind
-from stage.progress import tell
+from stage.progress import print_line
 
 Json = dict[str, Any]
 REASONS = ("too small", "too strong", "wrong place", "edges show", "cannot be seen")
@@ -197,7 +197,7 @@ class Person(threading.Thread):
         deadline = time.monotonic() + PATIENCE_S
         while (seen := look()) is None:
             if time.monotonic() > deadline:
-                tell(f"{what} {self.study} did not come within {PATIENCE_S:.0f} s")
+                print_line(f"{what} {self.study} did not come within {PATIENCE_S:.0f} s")
                 raise Over
             self._breathe(LOOK_EVERY_S)
         return seen

@@ -29,7 +29,7 @@ from datagen.settings import Settings
 from datagen.store.database import Database
 from datagen.web.app import create_app
 from stage.nonsense import Nonsense
-from stage.progress import tell
+from stage.progress import print_line
 
 #: Of the cases, so many go through the web application.
 WEBHOOKS = 0.2
@@ -81,22 +81,22 @@ def main(arguments: Sequence[str]) -> int:
     webhooks = int(chosen.cases * WEBHOOKS)
     began = time.monotonic()
     failed: list[str] = []
-    told: Counter[str] = fuzz_parsers(chosen.cases - webhooks, chosen.seed, failed)
-    tell(f"parsers: {dict(told)}")
+    outcomes: Counter[str] = fuzz_parsers(chosen.cases - webhooks, chosen.seed, failed)
+    print_line(f"parsers: {dict(outcomes)}")
     with tempfile.TemporaryDirectory(prefix="datagen-fuzz-") as folder:
         app, secret = application(Path(folder))
         statuses = fuzz_webhook(app, secret, webhooks, chosen.seed, failed)
-    tell(f"webhooks: {dict(statuses)}")
+    print_line(f"webhooks: {dict(statuses)}")
     figures = {
-        "cases": told.total() + statuses.total(),
+        "cases": outcomes.total() + statuses.total(),
         "failed": len(failed),
-        "parsers": dict(told),
+        "parsers": dict(outcomes),
         "webhooks": dict(statuses),
         "seconds": round(time.monotonic() - began, 1),
         "seed": chosen.seed,
     }
     for one in failed[:20]:
-        tell(one)
+        print_line(one)
     sys.stdout.write(json.dumps(figures, indent=1) + "\n")
     if chosen.json:
         chosen.json.write_text(json.dumps(figures, indent=1))
@@ -121,7 +121,7 @@ def application(folder: Path) -> tuple[Flask, str]:
 
 def fuzz_parsers(cases: int, seed: int, failed: list[str]) -> Counter[str]:
     """Pass damaged annotations and events to every parser; return the outcomes, and add faults to ``failed``."""
-    told: Counter[str] = Counter()
+    outcomes: Counter[str] = Counter()
     for number in range(cases):
         nonsense = Nonsense(seed * 1_000_003 + number)
         name = nonsense.random.choice([*_PARSERS])
@@ -133,13 +133,13 @@ def fuzz_parsers(cases: int, seed: int, failed: list[str]) -> Counter[str]:
             given = nonsense.body(example)
         try:
             parse(given)
-            told["understood"] += 1
+            outcomes["understood"] += 1
         except DatagenError:
-            told["refused"] += 1
+            outcomes["refused"] += 1
         except Exception as fault:
-            told["got through"] += 1
+            outcomes["got through"] += 1
             failed.append(f"parser {name}, case {number}: {type(fault).__name__}: {fault}: {str(given)[:500]}")
-    return told
+    return outcomes
 
 
 def fuzz_webhook(app: Flask, secret: str, cases: int, seed: int, failed: list[str]) -> Counter[str]:

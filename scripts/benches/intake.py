@@ -1,11 +1,12 @@
-"""``scripts/bench intake``: what a webhook costs, and what the annotator feels of it.
+"""``scripts/bench intake``: cost of a webhook for Datagen, and its effect on a Submit in Label Studio.
 
-Webhooks arrive at a steady rate, each on a connection of its own as Label Studio makes them, and every one that was
-answered must be a row: with the web process alone, and with a worker that acts on them meanwhile. An answer's time
-counts from the moment the webhook was due, so that one that had to wait for another is not let off. Annotations are
-submitted in Label Studio by turns in a project with our webhook, in one without, and in one whose webhook goes to a
-receiver that does nothing: what Label Studio itself spends on telling anybody. Each waits until the worker has dealt
-with the one before, so that its work is not counted as somebody else's.
+Webhooks arrive at a constant rate, each on its own connection, as Label Studio sends them. Every answered webhook must
+be a row. The bench measures with the web process alone, and with a worker that handles events at the same time. The
+time of an answer counts from the moment at which the webhook was due, so it includes any wait for an earlier webhook.
+Annotations are submitted in Label Studio in turn in a project with Datagen's webhook, in one without a webhook, and in
+one whose webhook goes to an idle receiver, which does nothing: the last gives the time that Label Studio needs to send
+a webhook. Each submission waits until the worker has handled the previous one, so that the work of one is not counted
+for another.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from datagen.store.tables import InboxRow, WorkState
 from datagen.workflow.studies.open import open_study
 from stage.gateway import Answer, Gateway
 from stage.processes import wait_until
-from stage.progress import tell
+from stage.progress import print_line
 
 #: Connections that may be open at a time.
 SENDERS = 48
@@ -106,7 +107,7 @@ def _steady(settings: Settings, rate: float, seconds: float, what: str) -> dict[
     with ThreadPoolExecutor(SENDERS) as pool:
         took = list(pool.map(send, range(many)))
     answered = sorted(one for one in took if one is not None)
-    tell(f"{what}: {len(answered)} of {many} answered")
+    print_line(f"{what}: {len(answered)} of {many} answered")
     stored = _stored(database) - before
     database.close()
     return {
@@ -128,9 +129,9 @@ def _submits(settings: Settings, pairs: int) -> dict[str, float | int]:
     client = LabelStudio(settings.label_studio_url, settings.api_key)
     config = {"label_config": client.project(ours).options["label_config"]}
     bare = client.create_project("intake without a webhook", config).id
-    idle = client.create_project("intake with a webhook to nobody", config).id
-    nobody = Gateway("http://127.0.0.1:1", meddler=lambda _passing, _forward: Answer(200))
-    client.create_webhook(idle, f"{nobody.url}/webhook", {}, ACTIONS)
+    idle = client.create_project("intake with a webhook to an idle receiver", config).id
+    receiver = Gateway("http://127.0.0.1:1", meddler=lambda _passing, _forward: Answer(200))
+    client.create_webhook(idle, f"{receiver.url}/webhook", {}, ACTIONS)
     form = [{"from_name": "verdict", "to_name": "image", "type": "choices", "value": {"choices": ["good"]}}]
     tasks = {
         project: client.import_tasks(project, [{"data": {"image": "/none.png"}}] * (pairs + 5))
@@ -148,18 +149,18 @@ def _submits(settings: Settings, pairs: int) -> dict[str, float | int]:
                 took[project].append(time.perf_counter() - began)
                 wait_until(lambda: not _unhandled(services.database), 60, "The handling of an event", every=0.02)
     client.close()
-    nobody.close()
+    receiver.close()
     services.label_studio.close()
     services.database.close()
     # the first ones warm it up
-    with_hook, without, to_nobody = (statistics.median(took[project][5:]) for project in (ours, bare, idle))
+    with_hook, without, to_idle = (statistics.median(took[project][5:]) for project in (ours, bare, idle))
     return {
         "pairs": pairs,
         "with_ms": round(1000 * with_hook, 1),
         "without_ms": round(1000 * without, 1),
-        "to_nobody_ms": round(1000 * to_nobody, 1),
+        "to_idle_receiver_ms": round(1000 * to_idle, 1),
         "ratio": round(with_hook / without, 3),
-        "ratio_to_nobody": round(with_hook / to_nobody, 3),
+        "ratio_to_idle_receiver": round(with_hook / to_idle, 3),
     }
 
 

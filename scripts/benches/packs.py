@@ -25,7 +25,7 @@ from datagen.imaging.codec import decode
 from datagen.label_studio.mapping.regions import canvas_areas, concept_regions
 from datagen.synthesis.engine import Picture
 
-_MOST_BYTES, _MAX_PIXELS = 2**28, 2**27
+_MAX_BYTES, _MAX_PIXELS = 2**28, 2**27
 
 
 class PackPictures:
@@ -74,7 +74,7 @@ class Pack:
 
 def read_picture(path: Path) -> Picture:
     """A file's pixels: [h, w] or [h, w, 3], uint8 or uint16."""
-    return decode(path.read_bytes(), max_bytes=_MOST_BYTES, max_pixels=_MAX_PIXELS)
+    return decode(path.read_bytes(), max_bytes=_MAX_BYTES, max_pixels=_MAX_PIXELS)
 
 
 def read_pack(folder: Path, shots: int | None = None, *, judged: bool = True) -> Pack:

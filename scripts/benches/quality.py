@@ -40,10 +40,10 @@ MADE = ("box_paste", "dwibedi", "poisson", "nsa", "perlin", "ours")
 MADE_COUNT = 200
 #: Share of the crops that come from plain backgrounds, and, for ours + few, from the few.
 PLAIN_SHARE, FEW_SHARE = 0.2, 0.25
-#: Draws of other real things for the floor of C2ST.
+#: Draws of other real objects for the floor of C2ST.
 FLOOR_DRAWS = 12
 #: Fewer crops than this say nothing of a method's look.
-_LEAST_CROPS = 10
+_MIN_CROPS = 10
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -114,7 +114,7 @@ def table(report: dict[str, Any]) -> str:
         lines.append(
             f"\n{name}: matte IoU {pack['matte_iou']:.2f}, {pack['outside_changed_px']} px changed outside masks, "
             f"{100 * pack['visible_share']:.0f} % visible, nearest copy {pack['nearest_copy']:.2f}, "
-            f"C2ST of as many other real things {pack['c2st_floor']:.2f} ± {pack['c2st_floor_sd']:.2f}"
+            f"C2ST of as many other real objects {pack['c2st_floor']:.2f} ± {pack['c2st_floor_sd']:.2f}"
         )
         lines.append(f"{'method':<10} {'pixel AP':>14} {'box AP50':>14} {'C2ST':>11} {'coverage':>9}")
         for method, f in pack["methods"].items():
@@ -137,7 +137,7 @@ class _PackBench:
         found = [candidates(one, pack.pictures.load(one.image), templates)[0] for one in pack.spec.concepts]
         self._exemplars = choose([one for of_photo in found for one in of_photo], {})[0]
         self._samples: dict[int, list[Rendered]] = {}
-        self._real_things: _RealThings | None = None
+        self._real_objects: _RealObjects | None = None
 
     def samples(self, seed: int) -> list[Rendered]:
         """Return the images of Datagen's engine for a seed."""
@@ -174,12 +174,12 @@ class _PackBench:
         c2st, covered = [], []
         for seed in range(seeds if method in MADE else 0):
             real = self._real()
-            made, things = [], []
-            for one, thing in self._crops(method, seed):
+            made, objects = [], []
+            for one, object_id in self._crops(method, seed):
                 made.append(metrics.features(metrics.crop_round(one[0], one[1], real.side)))
-                things.append(thing)
-            if len(made) >= _LEAST_CROPS:
-                c2st.append(metrics.c2st_auroc(real.features, np.stack(made), real.things, things))
+                objects.append(object_id)
+            if len(made) >= _MIN_CROPS:
+                c2st.append(metrics.c2st_auroc(real.features, np.stack(made), real.objects, objects))
                 covered.append(metrics.coverage(real.features, np.stack(made)))
         return {
             "c2st": float(np.mean(c2st)) if c2st else None,
@@ -190,23 +190,23 @@ class _PackBench:
     def c2st_floor(self) -> tuple[float, float]:
         """Return C2ST's mean and deviation for samples that are real.
 
-        As many other real things as concepts were given, each mirrored and turned upside down, against the rest.
+        As many other real objects as concepts were given, each mirrored and turned upside down, against the rest.
         """
         real = self._real()
-        things = np.array(real.things)
+        objects = np.array(real.objects)
         found = []
         for draw in range(FLOOR_DRAWS):
             chance = np.random.default_rng(draw)
-            drawn = chance.permutation(sorted(set(things)))[: len(self._exemplars)]
+            drawn = chance.permutation(sorted(set(objects)))[: len(self._exemplars)]
             rows, shown = [], []
-            for thing in drawn:
-                crop = real.crops[int(chance.choice(np.flatnonzero(things == thing)))]
+            for object_id in drawn:
+                crop = real.crops[int(chance.choice(np.flatnonzero(objects == object_id)))]
                 for way in (crop, crop[::-1], crop[:, ::-1], crop[::-1, ::-1]):
                     rows.append(metrics.features(np.ascontiguousarray(way)))
-                    shown.append(str(thing))
-            rest = ~np.isin(things, drawn)
+                    shown.append(str(object_id))
+            rest = ~np.isin(objects, drawn)
             if rest.sum() >= 10:
-                found.append(metrics.c2st_auroc(real.features[rest], np.stack(rows), list(things[rest]), shown))
+                found.append(metrics.c2st_auroc(real.features[rest], np.stack(rows), list(objects[rest]), shown))
         return (float(np.mean(found)), float(np.std(found))) if found else (0.5, 0.0)
 
     def checks(self) -> dict[str, float | int]:
@@ -288,9 +288,9 @@ class _PackBench:
         """The concepts the engine was given: image, true box and name."""
         return [(real.image, box, real.name) for real in self.pack.concepts for box in true_boxes(real)]
 
-    def _real(self) -> _RealThings:
+    def _real(self) -> _RealObjects:
         """The real concepts that the engine did not get, grouped by object; and those whose object it got."""
-        if self._real_things is None:
+        if self._real_objects is None:
             given = {one.image.tobytes() for one in self.pack.concepts}
             shown = [
                 (real.image, box)
@@ -301,28 +301,28 @@ class _PackBench:
             side = 2.0 * float(np.median([max(box.width, box.height) for _, box in shown])) + 8
             crops = [metrics.crop_round(image, box, side) for image, box in shown]
             few = self._given()
-            numbers = metrics.things([*crops, *(metrics.crop_round(image, box, side) for image, box, _ in few)])
-            things = {}
+            numbers = metrics.object_groups([*crops, *(metrics.crop_round(image, box, side) for image, box, _ in few)])
+            objects = {}
             for exemplar in self._exemplars:
                 same = [n for n in range(len(few)) if few[n][2].rpartition("/")[2] == exemplar.name]
                 if same:
                     nearest = max(same, key=lambda n, box=exemplar.box: metrics.box_iou(few[n][1], box))
-                    things[exemplar.key] = str(numbers[len(crops) + nearest])
-            self._real_things = _RealThings(
+                    objects[exemplar.key] = str(numbers[len(crops) + nearest])
+            self._real_objects = _RealObjects(
                 features=np.stack([metrics.features(crop) for crop in crops]),
                 crops=crops,
-                things=[str(number) for number in numbers[: len(crops)]],
+                objects=[str(number) for number in numbers[: len(crops)]],
                 side=side,
-                of_concept=things,
+                of_concept=objects,
             )
-        return self._real_things
+        return self._real_objects
 
     def _crops(self, method: str, seed: int) -> list[tuple[tuple[Any, Box], str]]:
         """Images that a method made, with the object's place and the concept that it was made of.
 
-        A judge that has seen a thing once knows it again: all that shows one thing is kept in one fold.
+        A classifier recognizes an object that it was trained on, so all crops of one object are kept in one fold.
         """
-        things = self._real().of_concept
+        objects = self._real().of_concept
         if method == "ours":
             made = [
                 ((one.image, instance.box), trace.concept.key if trace.concept is not None else "")
@@ -335,19 +335,19 @@ class _PackBench:
                 for n, one in enumerate(self._training(method, seed))
                 if one.mask.any()
             ]
-        return [(one, things.get(origin, f"made {origin}")) for one, origin in made]
+        return [(one, objects.get(origin, f"made {origin}")) for one, origin in made]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _RealThings:
+class _RealObjects:
     """Crops of real concepts [48, 48, c] of ``side`` pixels, their features, and the concept that each shows.
 
-    ``of_concept`` is the thing of each concept given, by its exemplar's key.
+    ``of_concept`` is the object of each given concept, by its exemplar's key.
     """
 
     features: Any
     crops: list[Any]
-    things: list[str]
+    objects: list[str]
     side: float
     of_concept: dict[str, str]
 

@@ -189,8 +189,8 @@ class Annotator:
 
     def decision_text(self, task_id: int) -> str:
         """Return the text of a decision task's page."""
-        told = self._get(f"/api/tasks/{task_id}")["data"].get("html", "")
-        return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", told)).split())
+        page = self._get(f"/api/tasks/{task_id}")["data"].get("html", "")
+        return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", page)).split())
 
     def _open_decision(self) -> Json | None:
         open_ones = [task for task in self.tasks("Decisions") if not task["total_annotations"]]
@@ -214,9 +214,9 @@ class Annotator:
 
     def _bad_news(self, decision: int) -> str:
         """The reason why no further task will appear: a refusal, or a newer decision point; empty if there is none."""
-        told = self.decision_text(decision)
-        if "Not done:" in told:
-            return told
+        page = self.decision_text(decision)
+        if "Not done:" in page:
+            return page
         newest = self._open_decision()
         return self.decision_text(newest["id"]) if newest is not None and newest["id"] > decision else ""
 

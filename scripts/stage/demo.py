@@ -22,7 +22,7 @@ from stage.layout import DEMO
 from stage.occupancy import Occupancy
 from stage.pack import Pack, read_pack
 from stage.processes import Processes, StageError
-from stage.progress import Progress, tell
+from stage.progress import Progress, print_line
 
 #: Label Studio allows a title 50 characters, and the longest project kind needs 14 of them.
 LONGEST_NAME = 36
@@ -49,22 +49,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with Occupancy(DEMO):
             return _run(chosen)
     except StageError as error:
-        tell(f"\n{error}")
+        print_line(f"\n{error}")
         return 1
     except httpx.HTTPError as error:
-        tell(f"\nLabel Studio did not answer: {error!r}. Its log is in {DEMO / 'servers'}.")
+        print_line(f"\nLabel Studio did not answer: {error!r}. Its log is in {DEMO / 'servers'}.")
         return 1
 
 
 def _run(chosen: argparse.Namespace) -> int:
     processes = Processes(DEMO / "servers")
     if left := processes.stop_all():
-        tell(f"Stopped what an earlier demo had left running: {', '.join(one.name for one in left)}.")
+        print_line(f"Stopped what an earlier demo had left running: {', '.join(one.name for one in left)}.")
     before = {number: signal.signal(number, _interrupt) for number in _ENDINGS}
     try:
         return _automatic(chosen, processes) if chosen.auto else _by_hand(chosen, processes)
     except Interrupted:
-        tell("\nStopping.")
+        print_line("\nStopping.")
         return 130 if chosen.auto else 0
     finally:
         for number in _ENDINGS:
@@ -72,7 +72,7 @@ def _run(chosen: argparse.Namespace) -> int:
         processes.stop_all()
         for number, handler in before.items():
             signal.signal(number, handler)
-        tell("Everything that the demo started is stopped.")
+        print_line("Everything that the demo started is stopped.")
 
 
 def _automatic(chosen: argparse.Namespace, processes: Processes) -> int:
@@ -135,7 +135,7 @@ def _pack(data: Path | None, progress: Progress) -> Pack:
                 draft.rename(data)
     pack = read_pack(data)
     for problem in pack.problems:
-        tell(f"Not used: {problem}")
+        print_line(f"Not used: {problem}")
     return pack
 
 
@@ -160,7 +160,7 @@ def _invite(running: servers.Servers, annotator: Annotator) -> None:
     address = {
         kind: f"{server.url}/projects/{annotator.project(kind)['id']}/data" for kind in ("Previews", "Decisions")
     }
-    tell(
+    print_line(
         f"\nReady. Label Studio runs at {server.url}\n"
         f"  log in with      {server.email}\n"
         f"  password         {server.password}\n"
@@ -175,7 +175,7 @@ def _invite(running: servers.Servers, annotator: Annotator) -> None:
 def _down() -> int:
     stopped = Occupancy(DEMO).evict()
     stopped += [one.name for one in Processes(DEMO / "servers").stop_all()] if DEMO.exists() else []
-    tell(f"Stopped: {', '.join(stopped)}." if stopped else "Nothing of the demo is running.")
+    print_line(f"Stopped: {', '.join(stopped)}." if stopped else "Nothing of the demo is running.")
     return 0
 
 

@@ -57,7 +57,7 @@ def _migrate(template: Path, env: Mapping[str, str]) -> None:
     shutil.rmtree(draft, ignore_errors=True)  # left by a process that was killed
     draft.mkdir(mode=0o700)
     try:
-        told = subprocess.run(
+        outcome = subprocess.run(
             [LABEL_STUDIO_VENV / "bin" / "label-studio", "version"],  # migrates before it says it
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -67,8 +67,8 @@ def _migrate(template: Path, env: Mapping[str, str]) -> None:
             timeout=MIGRATE_WITHIN_S,
             check=False,
         )
-        if told.returncode != 0:
-            raise StageError(f"Label Studio could not migrate an empty database: {told.stderr.strip()[-2000:]}")
+        if outcome.returncode != 0:
+            raise StageError(f"Label Studio could not migrate an empty database: {outcome.stderr.strip()[-2000:]}")
         (draft / DATABASE).replace(template)
     except subprocess.TimeoutExpired as late:
         raise StageError(f"Label Studio did not migrate an empty database within {MIGRATE_WITHIN_S:.0f} s.") from late

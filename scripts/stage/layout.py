@@ -1,4 +1,4 @@
-"""Where the set-up puts things in a checkout. ``scripts/setup.sh`` and this file say the same."""
+"""Paths that the set-up uses in a checkout; ``scripts/setup.sh`` has the same ones."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from typing import Any
 from stage.annotator import Annotator
 from stage.contact_sheet import write_sheet
 from stage.processes import StageError
-from stage.progress import Progress, tell
+from stage.progress import Progress, print_line
 from stage.servers import Servers
 
 #: Review tasks in a round, as the installation on the stage is set.
@@ -60,7 +60,7 @@ def play(servers: Servers, annotator: Annotator, count: int, progress: Progress,
         servers.datagen("export", annotator.study, "--out", str(export))
         sheet = export.with_suffix(".png")
         generated = write_sheet(export, sheet)
-    tell(f"A contact sheet to look at: {sheet}")
+    print_line(f"A contact sheet to look at: {sheet}")
     if not generated == in_dataset == count:
         raise StageError(
             f"{count} images were asked for, the dataset has {in_dataset} tasks, the export {generated} images."

@@ -1,4 +1,4 @@
-"""How a photograph of a brushed-metal plate is made: table, plate, brushing, light, scratches, camera.
+"""Renderer of photographs of brushed-metal plates: table, plate, brushing, light, scratches, camera.
 
 Everything is drawn from the generator that is handed in. Distances are pixels, heights are in pixels too (only their
 slopes matter), brightness is linear from 0 to 1 until the camera's curve at the end.
@@ -224,8 +224,8 @@ def _table(plate: Plate, on_plate: Floats, rng: np.random.Generator) -> Floats:
     for sigma, weight in ((1.0, 0.006), (5.0, 0.005), (45.0, 0.012)):
         noise = cv2.GaussianBlur(rng.standard_normal((HEIGHT, WIDTH), dtype=np.float32), (0, 0), sigma)
         mat += np.float32(weight) * noise / noise.std()
-    away = np.float32([[1, 0, -7 * np.cos(plate.lamp)], [0, 1, -7 * np.sin(plate.lamp)]])
-    shadow = cv2.GaussianBlur(cv2.warpAffine(on_plate, away, (WIDTH, HEIGHT)), (0, 0), 6)
+    shift = np.float32([[1, 0, -7 * np.cos(plate.lamp)], [0, 1, -7 * np.sin(plate.lamp)]])
+    shadow = cv2.GaussianBlur(cv2.warpAffine(on_plate, shift, (WIDTH, HEIGHT)), (0, 0), 6)
     return ((0.062 + mat)[..., None] * np.float32([0.86, 1.0, 1.06]) * (1 - 0.7 * shadow)[..., None]).astype(np.float32)
 
 

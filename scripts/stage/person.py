@@ -159,7 +159,7 @@ class Person:
         """Type a number into a field."""
         self.page.locator(f'input[type=number][name="{field}"]').fill(str(number))
 
-    def told(self) -> str:
+    def form_text(self) -> str:
         """Return the text on the form."""
         return self.summary().inner_text()
 

@@ -50,7 +50,7 @@ def running() -> Iterator[str]:
 def cluster() -> Iterator[Cluster]:
     """A running server, in hand.
 
-    Nothing is synced to the disk: fast, and of no use for data that anybody needs.
+    Nothing is synced to the disk: fast, and unsuitable for data that must last.
 
     Raises:
         StageError: there is no PostgreSQL, or it cannot start.
@@ -88,7 +88,7 @@ def _bin_folder() -> Path:
 def _call(argv: Sequence[str | Path]) -> None:
     # a file, not a pipe: the server that pg_ctl starts keeps the output open
     with tempfile.TemporaryFile("w+") as output:
-        told = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd="/", check=False)
-        if told.returncode != 0:
+        outcome = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd="/", check=False)
+        if outcome.returncode != 0:
             output.seek(0)
             raise StageError(f"{' '.join(map(str, argv))} failed: {output.read().strip()}")

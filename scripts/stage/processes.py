@@ -1,9 +1,9 @@
-"""Processes that are started, waited for, and stopped again: these and no others.
+"""Processes that this program starts, waits for and stops; it touches no others.
 
-Each runs in a session of its own with a log file. What was started is kept in ``processes.json``, so that another
-process can stop it later. A process counts as ours only while its start time is the one noted down: a number that
-the system has meanwhile given to somebody else's process is left alone. What it started itself and left behind is
-known by a variable that it inherited.
+Each process runs in its own session with a log file. The started processes are stored in ``processes.json``, so that
+another process can stop them later. A process counts as started here only while its start time equals the stored one:
+the system may have given its number to another process since. Children that such a process left behind are recognized
+by an inherited environment variable.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ def born(pid: int) -> str | None:
             return None
         return None if fields[0] in "ZX" else fields[19]
     # no /proc (macOS): ps knows it to the second
-    told = subprocess.run(["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
-    state, _, since = told.stdout.strip().partition(" ")
+    listing = subprocess.run(["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    state, _, since = listing.stdout.strip().partition(" ")
     return None if not state or state.startswith("Z") else since.strip()
 
 

@@ -1,4 +1,4 @@
-"""What is being done, and how long it is likely to go on: lines on stderr, so that stdout stays the result's."""
+"""Progress lines with the step and the estimated time left, on stderr: stdout is for the result."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class Progress:
         self._steps = list(plan)
         self._begun = 0.0
         self._step = ""
-        self._told = 0.0
+        self._printed_at = 0.0
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
         """Do one step of the plan."""
-        self._step, self._begun, self._told = name, time.monotonic(), 0.0
+        self._step, self._begun, self._printed_at = name, time.monotonic(), 0.0
         self._show("")
         yield
         spent = time.monotonic() - self._begun
@@ -42,11 +42,11 @@ class Progress:
     def done(self, count: int, of: int, what: str = "") -> None:
         """Print the progress of the step, in units of ``what``; may be called at any rate."""
         moment = time.monotonic()
-        if sys.stderr.isatty() or moment - max(self._told, self._begun) > LINE_EVERY_S:
+        if sys.stderr.isatty() or moment - max(self._printed_at, self._begun) > LINE_EVERY_S:
             self._show(f": {count} of {of}{what and f' {what}'}")
 
     def _show(self, detail: str) -> None:
-        self._told = time.monotonic()
+        self._printed_at = time.monotonic()
         number = self._steps.index(self._step) + 1
         line = f"[{number}/{len(self._steps)}] {self._step}{detail} · {_rough(self._left())} left"
         if sys.stderr.isatty():
@@ -66,7 +66,7 @@ class Progress:
             sys.stderr.flush()
 
 
-def tell(line: str) -> None:
+def print_line(line: str) -> None:
     """Print a line to the terminal."""
     sys.stderr.write(line + "\n")
     sys.stderr.flush()

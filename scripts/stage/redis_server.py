@@ -56,10 +56,12 @@ def executable() -> Path:
 def version_of(program: Path) -> tuple[int, ...]:
     """Return the version that a server program prints; () if it does not run or prints none."""
     try:
-        told = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=20, check=False).stdout
+        version_line = subprocess.run(
+            [program, "--version"], capture_output=True, text=True, timeout=20, check=False
+        ).stdout
     except OSError:
         return ()
-    found = re.search(r"\bv=(\d+(?:\.\d+)*)", told)
+    found = re.search(r"\bv=(\d+(?:\.\d+)*)", version_line)
     return tuple(map(int, found[1].split("."))) if found else ()
 
 

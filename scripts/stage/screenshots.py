@@ -20,7 +20,7 @@ from stage.layout import ROOT
 from stage.pack import read_pack
 from stage.person import CHROMIUM_FLAGS, Person
 from stage.processes import Processes, StageError, wait_until
-from stage.progress import Progress, tell
+from stage.progress import Progress, print_line
 
 NAME = "Brushed plates"
 #: A preview that shows its scratch well is the reader's first impression; any of a round would do.
@@ -34,14 +34,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     pages = parser.parse_args(arguments).pages
     program = shutil.which("chromium") or shutil.which("chromium-browser")
     if program is None:
-        tell("There is no chromium on the PATH; install it (Debian: apt-get install chromium).")
+        print_line("There is no chromium on the PATH; install it (Debian: apt-get install chromium).")
         return 1
     with tempfile.TemporaryDirectory(prefix="datagen-screenshots-") as folder:
         processes = Processes(Path(folder) / "servers")
         try:
             _make(processes, Path(folder), program, pages)
         except StageError as error:
-            tell(str(error))
+            print_line(str(error))
             return 1
         finally:
             processes.stop_all()
@@ -73,7 +73,7 @@ def _make(processes: Processes, folder: Path, program: str, pages: Path | None) 
         person.tick("good")
         _keep(person, ROOT / "docs" / "review.png")
         person.open_task(kinds["Decisions"], decision)
-        person.told()
+        person.form_text()
         _keep(person, ROOT / "docs" / "decision.png")
         if pages is not None:
             pages.mkdir(parents=True, exist_ok=True)
@@ -102,7 +102,7 @@ def _settled_decision(annotator: Annotator, judged: int) -> int:
 def _keep(person: Person, file: Path) -> None:
     person.page.wait_for_load_state("networkidle")
     person.page.screenshot(path=file)
-    tell(str(file))
+    print_line(str(file))
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ class Servers:
         Raises:
             StageError: it ended with another code than 0; what it wrote to stderr is in the text.
         """
-        told = subprocess.run(
+        ended = subprocess.run(
             [*DATAGEN, *arguments],
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -50,9 +50,9 @@ class Servers:
             cwd=self.folder,
             check=False,
         )
-        if told.returncode != 0:
-            raise StageError(f"datagen {' '.join(arguments)} failed: {told.stderr.strip() or told.stdout.strip()}")
-        return told.stdout
+        if ended.returncode != 0:
+            raise StageError(f"datagen {' '.join(arguments)} failed: {ended.stderr.strip() or ended.stdout.strip()}")
+        return ended.stdout
 
 
 def start_all(processes: Processes, folder: Path, inherited: Mapping[str, str], progress: Progress) -> Servers:

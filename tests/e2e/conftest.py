@@ -88,8 +88,8 @@ def open_study(installation: Servers) -> Iterator[Callable[[str], Study]]:
     made: list[int] = []
 
     def provision(name: str) -> Study:
-        told = json.loads(installation.datagen("provision", name, "--label", "scratch", "--json"))
-        projects = {ProjectKind[kind.upper()]: number for kind, number in told["projects"].items()}
+        provisioned = json.loads(installation.datagen("provision", name, "--label", "scratch", "--json"))
+        projects = {ProjectKind[kind.upper()]: number for kind, number in provisioned["projects"].items()}
         made.extend(projects.values())
         return Study(name=name, projects=projects, servers=installation, client=client, database=database)
 

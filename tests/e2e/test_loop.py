@@ -40,9 +40,9 @@ def test_from_a_drawn_box_to_the_dataset(open_study: Callable[[str], Study], per
     (decision,) = study.tasks(ProjectKind.DECISIONS)
     study.wait(lambda: "1 more canvas" in str(study.client.task(decision.id).data["html"]), "saying what is missing")
     person.open_task(study.projects[ProjectKind.DECISIONS], decision.id)
-    told = person.told()
-    assert "1 more concept image with a box round the thing (there are 5, at least 6 needed)" in told
-    assert "1 more canvas image with a polygon where it may appear (there are 5, at least 6 needed)" in told
+    text = person.form_text()
+    assert "1 more concept image with a box round the concept (there are 5, at least 6 needed)" in text
+    assert "1 more canvas image with a polygon where it may appear (there are 5, at least 6 needed)" in text
 
     # a box with the mouse
     box = drawn(pack / "concept-drawn.json")
@@ -134,7 +134,7 @@ def test_from_a_drawn_box_to_the_dataset(open_study: Callable[[str], Study], per
     # approve
     study.wait(lambda: "What changed in version 2" in page(study), "the decision page of the second round")
     person.open_task(study.projects[ProjectKind.DECISIONS], newest_decision(study))
-    assert note in person.told()
+    assert note in person.form_text()
     person.tick("approve")
     person.tick("I have looked")  # no preview of this round was judged
     person.number("count", APPROVED)
@@ -177,20 +177,20 @@ def test_every_project_opens_without_an_error_and_an_empty_study_says_what_it_ne
         person.open_project(project_id)
     study.wait(lambda: len(study.tasks(ProjectKind.DECISIONS)) == 1, "the first decision task")
     person.open_task(study.projects[ProjectKind.DECISIONS], newest_decision(study))
-    told = person.told()
+    text = person.form_text()
     for sentence in (
-        "6 more concept images with a box round the thing (there are 0, at least 6 needed)",
+        "6 more concept images with a box round the concept (there are 0, at least 6 needed)",
         "6 more canvas images with a polygon where it may appear (there are 0, at least 6 needed)",
-        "6 more background images without the thing (there are 0, at least 6 needed)",
+        "6 more background images without the concept (there are 0, at least 6 needed)",
     ):
-        assert sentence in told
-    assert "Possible now: stop." in told
+        assert sentence in text
+    assert "Possible now: stop." in text
 
     # a preview that is requested all the same is refused with the reason, in the same task
     person.tick("build preview")
     person.submit()
     study.wait(lambda: "Not done:" in page(study), "the refusal on the decision page")
     person.open_task(study.projects[ProjectKind.DECISIONS], newest_decision(study))
-    assert "Not done: a preview cannot be built yet. Missing: 6 more concept images" in person.told()
+    assert "Not done: a preview cannot be built yet. Missing: 6 more concept images" in person.form_text()
     assert study.status()["state"] == "collecting"
     assert person.errors == []

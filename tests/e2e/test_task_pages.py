@@ -22,7 +22,7 @@ from stage.processes import wait_until
 pytestmark = [pytest.mark.browser, pytest.mark.integration]
 
 #: Least contrast of text against its background (WCAG 2.2, 1.4.3).
-LEAST_CONTRAST = 4.5
+MIN_CONTRAST = 4.5
 #: A common phone, pixels.
 PHONE = (390, 844)
 
@@ -95,9 +95,9 @@ def test_text_on_a_decision_task_is_legible(study: Study, somebody: Callable[...
     seen = [one for one in texts.all() if one.is_visible() and one.inner_text().strip()]
     assert len(seen) >= 4
     # Label Studio fades its editor in
-    wait_until(lambda: contrast(seen[0]) >= LEAST_CONTRAST, PATIENCE_S, "a heading that can be read")
+    wait_until(lambda: contrast(seen[0]) >= MIN_CONTRAST, PATIENCE_S, "a heading that can be read")
     for text in seen:
-        assert contrast(text) >= LEAST_CONTRAST, text.inner_text()
+        assert contrast(text) >= MIN_CONTRAST, text.inner_text()
 
 
 def test_a_review_task_on_a_phone_shows_the_picture_above_the_verdict(

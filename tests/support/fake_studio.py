@@ -46,7 +46,7 @@ SECRET = "the webhooks' secret of these tests"
 CONNECTION = Connection(url=OWN_URL, webhook_secret=SECRET, basic_user="datagen", basic_pass="a password")
 UNFINISHED = (WorkState.PENDING, WorkState.RUNNING)
 #: Waits after which ``settle`` fails.
-MOST_WAITS = 20
+MAX_WAITS = 20
 #: The file of the database.
 ROWS = "rows.sqlite3"
 LIMITS = Limits(image_bytes=10**7, image_pixels=10**6)
@@ -122,7 +122,7 @@ class FakeStudio:
         return study
 
     def addresses(self, project_id: int, files: Sequence[tuple[str, bytes]]) -> list[str]:
-        """Where Label Studio holds these files."""
+        """Return the addresses of these files in Label Studio."""
         return self.client.upload(project_id, files)
 
     def export_tasks(self, project_id: int, task_ids: Sequence[int]) -> list[dict[str, Any]]:
@@ -164,12 +164,12 @@ class FakeStudio:
 
     def settle(self) -> None:
         """Work until nothing is left to do: no event, no shard, nothing to publish. Time passes for what waits."""
-        for _ in range(MOST_WAITS):
+        for _ in range(MAX_WAITS):
             self.work()
             if not self.unfinished():
                 return
             self.pass_time()
-        raise AssertionError(f"still to do after {MOST_WAITS} waits: {self._unfinished_rows()}")
+        raise AssertionError(f"still to do after {MAX_WAITS} waits: {self._unfinished_rows()}")
 
     def pass_time(self) -> None:
         """Let every wait and lease end."""
@@ -197,7 +197,7 @@ class FakeStudio:
                 raise AssertionError(request)
 
     def unfinished(self) -> int:
-        """How many rows wait or run."""
+        """Return the number of rows that wait or run."""
         return len(self._unfinished_rows())
 
     def _unfinished_rows(self) -> list[str]:

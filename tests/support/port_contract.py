@@ -1,4 +1,4 @@
-"""What the product relies on in Label Studio: one suite for the in-memory fake and for a real server.
+"""Contract of the Label Studio port: one suite for the in-memory fake and for a real server.
 
 A test module derives a class from ``PortContract`` and provides the fixture ``world``.
 """
@@ -23,7 +23,7 @@ from datagen.errors import (
 from datagen.label_studio.api.auth import TokenKind
 from datagen.label_studio.api.models import Annotation, Project
 from datagen.label_studio.api.port import LabelStudioPort
-from datagen.label_studio.api.task_listing import MOST_UNREADABLE, PAGE
+from datagen.label_studio.api.task_listing import MAX_UNREADABLE, PAGE
 from datagen.label_studio.api.webhook_payload import ACTIONS, START_TRAINING, WebhookEvent
 
 CONFIG = (
@@ -461,7 +461,7 @@ class PortContract:
         with pytest.raises(LabelStudioMissing, match=f"annotation {annotation}"):
             port.update_annotation(annotation, [GOOD])
 
-    def test_annotations_of_an_import_name_their_originals_until_somebody_updates_them(
+    def test_annotations_of_an_import_name_their_originals_until_an_update(
         self, port: LabelStudioPort, project: Project, world: World
     ) -> None:
         [task_id] = port.import_tasks(project.id, drafts(1))
@@ -553,8 +553,8 @@ class PortContract:
     def test_too_many_of_them_are_a_fault_of_the_project(
         self, port: LabelStudioPort, project: Project, world: World
     ) -> None:
-        bad = world.import_json(project.id, json.dumps(json.loads(poison()) * 3 * MOST_UNREADABLE))
-        with pytest.raises(LabelStudioFault, match=rf"more than {MOST_UNREADABLE} tasks .* {bad[0]}, {bad[1]}"):
+        bad = world.import_json(project.id, json.dumps(json.loads(poison()) * 3 * MAX_UNREADABLE))
+        with pytest.raises(LabelStudioFault, match=rf"more than {MAX_UNREADABLE} tasks .* {bad[0]}, {bad[1]}"):
             list(port.tasks(project.id, unreadable=[]))
 
     def test_annotation_that_cannot_be_sent_affects_listings_with_annotations_only(

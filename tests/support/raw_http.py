@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back: status, headers with lower-case names, body."""
+    """One HTTP response: status, headers with lower-case names, body."""
 
     status: int
     headers: dict[str, str]

@@ -36,7 +36,7 @@ class S3:
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """What a process needs to use it."""
+        """Return the environment variables that a process needs to use it."""
         return {**CREDENTIALS, "AWS_ENDPOINT_URL": self.url}
 
     def refuse(self) -> None:

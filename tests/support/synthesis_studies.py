@@ -124,7 +124,7 @@ def disc():
 
 
 def fill(polygons, shape):
-    """Which pixel centres lie inside any of the polygons: an independent, slow rasterizer (shapely)."""
+    """Return which pixel centres lie inside any of the polygons: an independent, slow rasterizer (shapely)."""
     ys, xs = np.indices(shape)
     covered = np.zeros(shape, bool)
     for polygon in polygons:

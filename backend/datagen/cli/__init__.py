@@ -26,7 +26,7 @@ _SERVICES = frozenset({"up", "web", "worker", "scheduler"})
 
 app = typer.Typer(
     name="datagen",
-    help="Synthesize labelled images of a rare thing, reviewed and approved inside Label Studio.",
+    help="Synthesize labelled images of a rare object, reviewed and approved inside Label Studio.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )

@@ -53,7 +53,7 @@ def worker(
     """Run one worker; with --gpu, one for each GPU of this machine."""
     from datagen.operations.parent_watch import stop_on_parent_exit
     from datagen.operations.supervisor import INNER_STOP_SECONDS, gpu_commands, supervise
-    from datagen.queue.gpu_availability import log_problems, tell_problems
+    from datagen.queue.gpu_availability import log_problems, report_problems
     from datagen.queue.jobs import ALL_QUEUES, GPU
     from datagen.queue.worker import GPU_JOBS, run_worker
     from datagen.synthesis.engine import gpu_engine_names, installed_gpus, needs_gpu
@@ -83,8 +83,8 @@ def worker(
         engine_settings = engine_settings_of(chosen)
         engines = [chosen.engine] if needs_gpu(chosen.engine) else gpu_engine_names()
         parameters = {engine: log_problems(engine_settings, engine, chosen.engine_parameters) for engine in engines}
-        tell = partial(tell_problems, settings=engine_settings, parameters=parameters)
-        run_worker(chosen.redis_url, (GPU,), most_jobs=GPU_JOBS, tell=tell)
+        report = partial(report_problems, settings=engine_settings, parameters=parameters)
+        run_worker(chosen.redis_url, (GPU,), max_jobs=GPU_JOBS, report=report)
 
 
 def scheduler() -> None:

@@ -129,7 +129,7 @@ def clip_box(raw: Box, width: int, height: int) -> Box:
     if not all(math.isfinite(v) for v in (raw.x, raw.y, raw.width, raw.height)):
         raise BadRegion("the box has a coordinate that is not a number; draw it again")
     if raw.width <= 0 or raw.height <= 0:
-        raise BadRegion("the box has no area; draw it again round the whole thing")
+        raise BadRegion("the box has no area; draw it again round the whole object")
     left, top = max(raw.x, 0.0), max(raw.y, 0.0)
     right, bottom = min(raw.right, float(width)), min(raw.bottom, float(height))
     if right <= left or bottom <= top:

@@ -158,7 +158,7 @@ def _polygon(body: Mapping[str, Any]) -> Polygon:
 
 
 _WHAT_COUNTS = {
-    Role.CONCEPT: "with a box round the thing",
+    Role.CONCEPT: "with a box round the concept",
     Role.CANVAS: "with a polygon where it may appear",
-    Role.BACKGROUND: "without the thing",
+    Role.BACKGROUND: "without the concept",
 }

@@ -17,8 +17,9 @@ Json = str | int | float | bool | None | list["Json"] | dict[str, "Json"]
 
 @dataclass(frozen=True, kw_only=True)
 class Spec:
-    """The inputs, the engine and its parameters. The same spec and index give the same bytes.
+    """The inputs, the engine and its parameters.
 
+    On machines of the same kind (same releases, same CPU features) the same spec and index give the same bytes.
     ``labels`` are the study's labels, in order. ``parameters`` are the engine's; the engine checks them.
     """
 

@@ -39,7 +39,7 @@ class ConceptChoice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstanceTrace:
-    """How one instance was made. A field is None if the engine did not decide about it."""
+    """Choices and measurements of one synthesized instance. A field is None if the engine did not decide about it."""
 
     label: str | None = None
     concept: ConceptChoice | None = None
@@ -83,7 +83,7 @@ class InstanceTrace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trace:
-    """How a sample was made, beyond what its spec decides."""
+    """Choices behind one sample that its spec does not determine."""
 
     #: in the order of the sample's instances
     instances: tuple[InstanceTrace, ...] = ()

@@ -87,7 +87,7 @@ def _run(connection: Redis, settings: Settings) -> bool:
     except AuthenticationError:
         raise  # a retry does not correct a password
     except RedisError as error:
-        log.warning("scheduler.redis_away", reason=type(error).__name__)
+        log.warning("scheduler.redis_unavailable", reason=type(error).__name__)
     except StopRequested:
         return True
     except Exception:

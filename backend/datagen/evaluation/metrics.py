@@ -154,7 +154,7 @@ def features(crop: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     return np.asarray(found, np.float32)
 
 
-def things(crops: Sequence[npt.NDArray[np.float32]]) -> list[int]:
+def object_groups(crops: Sequence[npt.NDArray[np.float32]]) -> list[int]:
     """Return a group number for each crop; crops of the same object, photographed repeatedly, have equal numbers.
 
     Crops are compared by their fine texture, which is unique to an object, over shifts of a few pixels. Photographs of

@@ -30,11 +30,11 @@ _LOSSES = {
     "coco": "coco.json: a polygon follows the pixels' edge; what has a hole is a run-length mask, pixel for pixel.",
     "yolo": "labels/: boxes alone, no shapes.",
     "yolo-segment": (
-        "labels/: one line a thing. Parts and holes are joined to it by ways of no width, which hold for readers that "
-        "fill by the even-odd rule, as Ultralytics does."
+        "labels/: one line per object. Parts and holes are joined to it by lines of no width, which hold for readers "
+        "that fill by the even-odd rule, as Ultralytics does."
     ),
     "voc": "Annotations/: boxes alone, in whole pixels, no shapes.",
-    "semantic": "semantic/: which label, not which of two things of one label; at most 255 labels.",
+    "semantic": "semantic/: which label, not which of two objects of one label; at most 255 labels.",
 }
 
 
@@ -52,7 +52,7 @@ def text(
     lines += [f"{path:<{width}}  {description}" for path, description in entries]
     lines += ["", f"Images: {images:,}", "Labels (number, name, instances):"]
     lines += [f"  {i + 1}  {label}  {count:,}" for i, (label, count) in enumerate(instances.items())]
-    lines += ["", "What a file cannot hold (masks/ holds all of it, up to 255 things in an image):"]
+    lines += ["", "What a file cannot hold (masks/ holds all of it, up to 255 objects in an image):"]
     lines += ["  manifest.jsonl: outlines without their holes."]
     lines += [f"  {_LOSSES[name]}" for name in _LOSSES if name in formats]
     lines += ["", "About this export:", json.dumps(dict(about), indent=2, ensure_ascii=False)]

@@ -131,7 +131,7 @@ class MetricsCollector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """Yield every metric; those of an unavailable part are omitted."""
-        up = GaugeMetricFamily("datagen_up", "Whether a part works.", labels=("part",))
+        up = GaugeMetricFamily("datagen_up", "1 if a part is ready, else 0.", labels=("part",))
         for part, works in self._parts().items():
             up.add_metric((part,), works)
         yield up
@@ -177,7 +177,7 @@ class MetricsCollector(Collector):
         yield waiting
 
     def _shards(self) -> Iterator[Metric]:
-        shards = GaugeMetricFamily("datagen_shards", "Pieces of synthesis.", labels=("state",))
+        shards = GaugeMetricFamily("datagen_shards", "Shards by state.", labels=("state",))
         age = GaugeMetricFamily("datagen_oldest_wait_seconds", "Age of the oldest row that waits.", labels=("kind",))
         with self._database.read() as session:
             for state, number in session.execute(select(ShardRow.state, func.count()).group_by(ShardRow.state)).all():
@@ -239,7 +239,7 @@ class MetricsCollector(Collector):
             yield counter
 
     def _redis(self) -> Iterator[Metric]:
-        depth = GaugeMetricFamily("datagen_queue_depth", "Jobs that wait.", labels=("queue",))
+        depth = GaugeMetricFamily("datagen_queue_depth", "Jobs waiting in a queue.", labels=("queue",))
         for name, number in self._queues.depths().items():
             depth.add_metric((name,), number)
         yield depth

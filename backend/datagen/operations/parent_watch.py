@@ -76,7 +76,7 @@ def on_parent_exit(act: Callable[[], None]) -> None:
 
     def watch() -> None:
         os.read(reading, 1)  # returns when the writing end is closed
-        log.warning("lifeline.cut", pid=os.getpid())
+        log.warning("parent.exited", pid=os.getpid())
         act()
 
     threading.Thread(target=watch, name="lifeline", daemon=True).start()

@@ -26,7 +26,7 @@ from datagen.workflow.services import JobKind
 DueRows = Callable[[Session, datetime], Iterable[int]]
 
 #: Maximum rows of one job in one scan; the next scan takes the rest.
-MOST_ROWS = 50_000
+MAX_ROWS = 50_000
 
 
 def is_due(table: type[InboxRow | OutboxRow | ShardRow], moment: datetime) -> ColumnElement[bool]:
@@ -40,7 +40,7 @@ def leased(table: type[InboxRow | OutboxRow]) -> DueRows:
 
 
 def _leased(table: type[InboxRow | OutboxRow], session: Session, moment: datetime) -> Iterable[int]:
-    return session.scalars(select(table.id).where(is_due(table, moment)).order_by(table.id).limit(MOST_ROWS))
+    return session.scalars(select(table.id).where(is_due(table, moment)).order_by(table.id).limit(MAX_ROWS))
 
 
 def shards(job_kind: JobKind) -> DueRows:
@@ -58,7 +58,7 @@ def _shards(job_kind: JobKind, session: Session, moment: datetime) -> Iterable[i
     )
     engines = session.scalars(due.with_only_columns(engine).distinct())
     of_kind = [name for name in engines if shard_job_kind(name) is job_kind]
-    return session.scalars(due.where(engine.in_(of_kind)).order_by(ShardRow.id).limit(MOST_ROWS))
+    return session.scalars(due.where(engine.in_(of_kind)).order_by(ShardRow.id).limit(MAX_ROWS))
 
 
 def unread_inputs(session: Session, moment: datetime) -> Iterable[int]:

@@ -63,7 +63,7 @@ def log_problems(settings: EngineSettings, engine: str, given: Mapping[str, Json
     return parameters
 
 
-def tell_problems(redis: Redis, settings: EngineSettings, parameters: Mapping[str, Mapping[str, Json]]) -> None:
+def report_problems(redis: Redis, settings: EngineSettings, parameters: Mapping[str, Mapping[str, Json]]) -> None:
     """Publish the problems that prevent rendering on this machine in Redis, for machines without a GPU.
 
     The keys expire after one and a half times ``WORKER_TTL_SECONDS``.

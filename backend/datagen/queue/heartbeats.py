@@ -26,7 +26,7 @@ BEAT_SECONDS = 2.0
 #: A process without a heartbeat for this long is considered dead, seconds.
 LIFETIME_SECONDS = 8
 #: Maximum number of names read per kind; more than any installation has processes.
-MOST_NAMES = 10_000
+MAX_NAMES = 10_000
 
 
 class Kind(StrEnum):
@@ -96,7 +96,7 @@ def alive(redis: Redis, kind: Kind) -> list[Alive]:
     Raises:
         redis.exceptions.RedisError: Redis is unavailable.
     """
-    names = sorted(_text(name) for name in redis.sscan_iter(_names(kind), count=1000))[:MOST_NAMES]
+    names = sorted(_text(name) for name in redis.sscan_iter(_names(kind), count=1000))[:MAX_NAMES]
     if not names:
         return []
     values = redis.mget([_key(kind, name) for name in names])

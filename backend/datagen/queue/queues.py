@@ -23,7 +23,7 @@ log = structlog.get_logger()
 #: longer, because Label Studio blocks for up to one second on the request, and so does the annotator.
 REDIS_TIMEOUT_SECONDS = 0.4
 #: After a failed enqueue nothing is enqueued for this long; the recovery scan enqueues the skipped rows.
-AWAY_SECONDS = 5.0
+PAUSE_AFTER_FAILURE_S = 5.0
 #: Results and errors of jobs are stored in rows, so RQ keeps its copies for a short time only.
 RESULT_TTL_SECONDS, FAILURE_TTL_SECONDS = 60, 86_400
 
@@ -84,7 +84,7 @@ class Queues:
                     failure_ttl=FAILURE_TTL_SECONDS,
                 )
         except RedisError as error:
-            self._unavailable_until = time.monotonic() + AWAY_SECONDS
+            self._unavailable_until = time.monotonic() + PAUSE_AFTER_FAILURE_S
             log.warning("queue.unreachable", job_requests=len(job_requests), reason=type(error).__name__)
 
     def queued(self) -> set[JobRequest]:

@@ -27,7 +27,7 @@ from datagen.workflow.services import LOCK, JobKind, JobRequest, UnitOfWork
 #: Maximum handled events deleted in one transaction, and in one scan.
 PRUNED_AT_ONCE, PRUNED_IN_A_SWEEP = 1_000, 10_000
 #: Handled events beyond this number are deleted before their retention ends, so that a flood does not fill the disk.
-MOST_HANDLED = 500_000
+MAX_HANDLED = 500_000
 #: Failed events are kept this many times as long as handled ones.
 FAILED_DAYS_FACTOR = 4
 
@@ -80,8 +80,8 @@ def _outdated(session: Session, days: int) -> Sequence[int]:
         and_(InboxRow.state == WorkState.FAILED, InboxRow.due_at < moment - timedelta(days=FAILED_DAYS_FACTOR * days)),
     ]
     oldest, newest = session.execute(select(func.min(InboxRow.id), func.max(InboxRow.id))).one()
-    if newest is not None and newest - oldest >= MOST_HANDLED:
-        conditions.append(and_(InboxRow.state == WorkState.DONE, InboxRow.id <= newest - MOST_HANDLED))
+    if newest is not None and newest - oldest >= MAX_HANDLED:
+        conditions.append(and_(InboxRow.state == WorkState.DONE, InboxRow.id <= newest - MAX_HANDLED))
     ids: dict[int, None] = {}
     for condition in conditions:
         query = select(InboxRow.id).where(condition).order_by(InboxRow.id).limit(PRUNED_AT_ONCE)

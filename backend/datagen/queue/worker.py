@@ -38,8 +38,8 @@ log = structlog.get_logger()
 WORKER_TTL_SECONDS = 60
 #: Interval at which a busy worker renews its entry in RQ's registry.
 HEARTBEAT_SECONDS = 15.0
-#: Minimum interval between calls of ``tell``: heartbeats precede every job, and collecting the report takes time.
-TELL_SECONDS = 30.0
+#: Minimum interval between reports: a heartbeat precedes every job, and collecting a report takes time.
+REPORT_SECONDS = 30.0
 #: Longest wait before a worker reconnects to Redis, seconds.
 LONGEST_RECONNECT_SECONDS = 5.0
 #: Wait before a worker restarts after a Redis error, seconds.
@@ -53,16 +53,16 @@ class WarmWorker(SimpleWorker):
 
     max_connection_wait_time = LONGEST_RECONNECT_SECONDS
 
-    def __init__(self, *args: Any, tell: Callable[[Redis], None] | None = None, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, report: Callable[[Redis], None] | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.told_to_stop = threading.Event()
+        self.stop_requested = threading.Event()
         self.jobs_done = 0
-        self._tell = tell
-        self._last_tell = float("-inf")
+        self._report = report
+        self._last_report = float("-inf")
 
     def request_stop(self, signum: int, frame: FrameType | None) -> None:
         """End after the current job (SIGTERM, SIGINT)."""
-        self.told_to_stop.set()
+        self.stop_requested.set()
         super().request_stop(signum, frame)  # type: ignore[no-untyped-call]
 
     def execute_job(self, job: Job, queue: Queue) -> None:
@@ -72,7 +72,7 @@ class WarmWorker(SimpleWorker):
             with run_periodically(self._beat, HEARTBEAT_SECONDS, "heartbeat"):
                 super().execute_job(job, queue)
         except RedisError as error:  # the outcome is stored in the row; RQ's own records are not needed
-            log.warning("worker.redis_away", job=job.id, reason=type(error).__name__)
+            log.warning("worker.redis_unavailable", job=job.id, reason=type(error).__name__)
 
     def handle_execution_ended(self, job: Job, queue: Queue, heartbeat_ttl: int) -> None:
         """End the worker after this job if its device failed: nothing in this process can use the device any more.
@@ -82,7 +82,7 @@ class WarmWorker(SimpleWorker):
         error = sys.exc_info()[1]
         if isinstance(error, DeviceFault):
             log.error("worker.device_failed", job=job.id, reason=str(error))
-            self.told_to_stop.set()
+            self.stop_requested.set()
             self._stop_requested = True
         super().handle_execution_ended(job, queue, heartbeat_ttl)
 
@@ -112,19 +112,19 @@ class WarmWorker(SimpleWorker):
         try:
             self.heartbeat(WORKER_TTL_SECONDS)
         except RedisError as error:  # the next heartbeat may succeed
-            log.warning("worker.redis_away", reason=type(error).__name__)
+            log.warning("worker.redis_unavailable", reason=type(error).__name__)
 
     def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
-        """Send RQ's heartbeat and call ``tell``; if Redis has lost the worker's entry, register it again."""
+        """Send RQ's heartbeat and call ``report``; if Redis has lost the worker's entry, register it again."""
         super().heartbeat(timeout, pipeline)
-        if pipeline is None and self._tell is not None and time.monotonic() - self._last_tell > TELL_SECONDS:
-            self._last_tell = time.monotonic()
+        if pipeline is None and self._report is not None and time.monotonic() - self._last_report > REPORT_SECONDS:
+            self._last_report = time.monotonic()
             try:
-                self._tell(self.connection)
+                self._report(self.connection)
             except RedisError:
                 raise
             except Exception:  # a failed report must not end the heartbeat
-                log.exception("worker.cannot_tell")
+                log.exception("worker.report_failed")
         if pipeline is None and not self.connection.sismember(self.redis_workers_keys, self.key):
             with self.connection.pipeline() as registration:
                 registration.hset(self.key, mapping=self.serialize())
@@ -137,44 +137,44 @@ def run_worker(
     queues: Sequence[str] = ALL_QUEUES,
     *,
     burst: bool = False,
-    most_jobs: int | None = None,
-    tell: Callable[[Redis], None] | None = None,
+    max_jobs: int | None = None,
+    report: Callable[[Redis], None] | None = None,
 ) -> None:
-    """Serve queues until a stop request (SIGTERM: after the current job), or until ``most_jobs`` jobs are done.
+    """Serve queues until a stop request (SIGTERM: after the current job), or until ``max_jobs`` jobs are done.
 
-    ``tell`` publishes a report on this machine in Redis. It is called with a heartbeat, at most every
-    ``TELL_SECONDS``.
+    ``report`` publishes the state of this machine in Redis. It is called with a heartbeat, at most every
+    ``REPORT_SECONDS``.
     """
     connection = Redis.from_url(redis_url, socket_connect_timeout=LONGEST_RECONNECT_SECONDS)
     worker: WarmWorker | None = None
     done = 0
     while True:
         try:
-            worker = _worker(connection, queues, tell)
+            worker = _worker(connection, queues, report)
             log.info("worker.started", name=worker.name, queues=list(queues))
             with heartbeats.beating(redis_url, heartbeats.Kind.WORKER, worker.process):
-                worker.work(burst=burst, logging_level="WARNING", max_jobs=most_jobs and most_jobs - done)
+                worker.work(burst=burst, logging_level="WARNING", max_jobs=max_jobs and max_jobs - done)
         except RedisError as error:
             if worker is None:
                 raise  # at the start the error is reported to the caller
-            log.warning("worker.redis_away", reason=type(error).__name__)
+            log.warning("worker.redis_unavailable", reason=type(error).__name__)
         done += worker.jobs_done
         worker.jobs_done = 0
-        if burst or (most_jobs is not None and done >= most_jobs):
+        if burst or (max_jobs is not None and done >= max_jobs):
             return
         # RQ's worker can also end on a Redis error; a new worker in this process keeps what the process has loaded
         with suppress(StopRequested):
-            worker.told_to_stop.wait(RECONNECT_SECONDS)
-        if worker.told_to_stop.is_set():
+            worker.stop_requested.wait(RECONNECT_SECONDS)
+        if worker.stop_requested.is_set():
             return
 
 
-def _worker(connection: Redis, queues: Sequence[str], tell: Callable[[Redis], None] | None = None) -> WarmWorker:
+def _worker(connection: Redis, queues: Sequence[str], report: Callable[[Redis], None] | None = None) -> WarmWorker:
     return WarmWorker(
         [Queue(name, connection=connection, serializer=JSONSerializer, job_class=AllowedJob) for name in queues],
         connection=connection,
         serializer=JSONSerializer,
         job_class=AllowedJob,
         worker_ttl=WORKER_TTL_SECONDS,
-        tell=tell,
+        report=report,
     )

@@ -31,7 +31,7 @@ class SharedSecret:
 
 
 class Standing(StrEnum):
-    """How a process's newest value compares with the registered ones."""
+    """Result of the comparison of a process's newest value with the registered ones."""
 
     UNREGISTERED = "unregistered"  #: nothing is registered under this name
     MISSING = "missing"  #: the process has no value

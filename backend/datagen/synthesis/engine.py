@@ -91,7 +91,7 @@ class FittedEngine(ABC):
 
     @abstractmethod
     def render(self, indices: Sequence[int]) -> Iterator[Rendered]:
-        """Yield the samples of these indices, in order. The same spec and index give the same bytes.
+        """Yield the samples of these indices, in order; spec, index and kind of machine determine the bytes.
 
         Raises:
             EngineError: a sample cannot be rendered; the message names the reason.
@@ -100,7 +100,7 @@ class FittedEngine(ABC):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineSettings:
-    """What an engine is given by the process that it runs in; it decides no byte of a sample."""
+    """Settings that the process gives to an engine; they affect no byte of a sample."""
 
     #: the folder that engines keep files in between processes; an engine created by ``load_engine`` has one of its own
     #: in it, by its name. It may be missing, and be shared by several processes and machines.

@@ -49,7 +49,7 @@ class EngineParameters(BaseModel):
 
 
 def _without_fraction(value: object) -> object:
-    """Return 3 for 3.0, since JSON does not tell them apart; any other value as it is."""
+    """Return 3 for 3.0, because JSON does not distinguish them; any other value as it is."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 

@@ -389,7 +389,7 @@ def test_a_project_that_was_deleted_is_named_with_the_fix(studio: Studio, alive:
     studio.client.delete_project(project)
     told = datagen(studio.environment, tmp_path, "doctor", "--study", own.name)
     gone = (
-        f"project {project} (Concepts) is not in Label Studio any more: somebody deleted it. To make a new, empty one, "
+        f"project {project} (Concepts) is not in Label Studio any more: it was deleted. To make a new, empty one, "
         f"run: datagen provision '{own.name}'"
     )
     assert [line for line in told.stdout.splitlines() if line.startswith("FAIL ")] == [

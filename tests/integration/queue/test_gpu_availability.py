@@ -19,7 +19,7 @@ from datagen.domain.spec import Json, Spec
 from datagen.errors import DeviceFault, Refused
 from datagen.operations.supervisor import commands, gpu_commands
 from datagen.queue import heartbeats
-from datagen.queue.gpu_availability import engine_problems, tell_problems
+from datagen.queue.gpu_availability import engine_problems, report_problems
 from datagen.queue.jobs import GPU
 from datagen.queue.live_workers import live_workers
 from datagen.queue.recovery import sweep
@@ -121,15 +121,15 @@ def test_what_a_gpu_machine_elsewhere_lacks_is_said_before_anything_is_queued(
     own: dict[str, Json] = {"diffusion": {"weights": ""}}
     with monkeypatch.context() as there:
         there.setattr(socket, "gethostname", lambda: "gpu-box")
-        tell = partial(tell_problems, settings=SETTINGS, parameters={"diffusion": own})
-        worker = _worker(Redis.from_url(studio.settings.redis_url), (GPU,), tell)
+        report = partial(report_problems, settings=SETTINGS, parameters={"diffusion": own})
+        worker = _worker(Redis.from_url(studio.settings.redis_url), (GPU,), report)
         worker.register_birth()
         worker.heartbeat(WORKER_TTL_SECONDS)
     with heartbeats.beating(studio.settings.redis_url, heartbeats.Kind.WORKER, worker.process):
         said = engine_problems(studio.settings.redis_url, SETTINGS, "diffusion", {**own, "size_factor": 1.2})
         assert said[0].startswith("On gpu-box: ")
         assert any("“diffusion.weights” is not set" in one for one in said)
-        # of other parameters it has not told anything: it asks itself when it takes the work
+        # it has no report for other parameters: it runs the check when it takes the work
         assert (
             engine_problems(studio.settings.redis_url, SETTINGS, "diffusion", {"diffusion": {"weights": "owner/name"}})
             == ()
@@ -221,7 +221,7 @@ def test_a_worker_that_did_its_share_of_jobs_ends_to_be_started_anew(studio: Stu
     shard = shard_of(own_study, made)
     studio.queues.enqueue([request for request in studio.queues.queued() if request.row_id == shard.id])  # a second job
     with studio.as_process():
-        run_worker(studio.settings.redis_url, (GPU,), most_jobs=1)
+        run_worker(studio.settings.redis_url, (GPU,), max_jobs=1)
     assert studio.queues.depths()[GPU] == 1
     studio.queues.redis.flushdb()
     studio.settle()

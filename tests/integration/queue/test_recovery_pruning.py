@@ -65,7 +65,7 @@ def test_many_are_deleted_in_bounded_transactions_and_sweeps(
 
 
 def test_a_flood_is_deleted_before_its_days_are_over(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recovery, "MOST_HANDLED", 20)
+    monkeypatch.setattr(recovery, "MAX_HANDLED", 20)
     put(database, WorkState.PENDING, 0)
     put(database, WorkState.DONE, 0, count=50)
     assert prune_inbox(database, DAYS) == 30

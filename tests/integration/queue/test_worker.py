@@ -78,7 +78,7 @@ def test_a_redis_that_goes_away_while_a_job_ends_does_not_cost_what_the_process_
     """A GPU worker ended there, and its model with it; the job that was done counts to the most it does."""
     shop.acts.append(lambda: shop.reopen_later(2, 3))
     shop.enqueue(1)
-    run_worker(shop.url, (GPU,), most_jobs=2)
+    run_worker(shop.url, (GPU,), max_jobs=2)
     assert shop.done == [1, 2]
 
 
@@ -87,7 +87,7 @@ def test_no_thread_is_left_of_a_worker_that_an_outage_ended(shop: Shop) -> None:
     before = set(threading.enumerate())
     shop.acts.append(lambda: shop.reopen_later(2))
     shop.enqueue(1)
-    run_worker(shop.url, (GPU,), most_jobs=2)
+    run_worker(shop.url, (GPU,), max_jobs=2)
     wait_until(lambda: set(threading.enumerate()) <= before, 10, "the end of the worker's threads", every=0.05)
 
 
@@ -98,18 +98,18 @@ def test_a_failed_device_ends_its_worker_also_where_redis_does_not_hear_of_it(sh
 
     shop.acts.append(fail)
     shop.enqueue(1)
-    run_worker(shop.url, (GPU,), most_jobs=5)
+    run_worker(shop.url, (GPU,), max_jobs=5)
     assert shop.done == [1]
 
 
-def test_what_cannot_be_told_beside_a_sign_of_life_does_not_end_it(shop: Shop) -> None:
-    """Weights that may not be read took the worker down before its first job."""
+def test_a_failed_report_does_not_end_the_worker(shop: Shop) -> None:
+    """Unreadable weights ended the worker before its first job."""
 
-    def tell(_redis: Redis) -> None:
+    def report(_redis: Redis) -> None:
         raise PermissionError("weights")
 
     with contextlib.closing(Redis.from_url(shop.url)) as redis:
-        worker = _worker(redis, (GPU,), tell)
+        worker = _worker(redis, (GPU,), report)
         worker.register_birth()
         worker.heartbeat(WORKER_TTL_SECONDS)
         assert redis.exists(worker.key)

@@ -43,18 +43,18 @@ def test_every_role_counts_its_own() -> None:
 
 def test_nothing_given_names_all_three() -> None:
     assert Inputs().missing() == (
-        "6 more concept images with a box round the thing (there are 0, at least 6 needed)",
+        "6 more concept images with a box round the concept (there are 0, at least 6 needed)",
         "6 more canvas images with a polygon where it may appear (there are 0, at least 6 needed)",
-        "6 more background images without the thing (there are 0, at least 6 needed)",
+        "6 more background images without the concept (there are 0, at least 6 needed)",
     )
 
 
 @pytest.mark.parametrize(
     ("have", "sentence"),
     [
-        (5, "1 more background image without the thing (there are 5, at least 6 needed)"),
-        (4, "2 more background images without the thing (there are 4, at least 6 needed)"),
-        (1, "5 more background images without the thing (there is 1, at least 6 needed)"),
+        (5, "1 more background image without the concept (there are 5, at least 6 needed)"),
+        (4, "2 more background images without the concept (there are 4, at least 6 needed)"),
+        (1, "5 more background images without the concept (there is 1, at least 6 needed)"),
     ],
 )
 def test_one_image_is_spoken_of_in_the_singular(have: int, sentence: str) -> None:

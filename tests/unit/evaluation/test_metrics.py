@@ -86,11 +86,11 @@ def test_one_part_photographed_again_is_one_thing_and_two_round_holes_are_two():
 
     one, other = part(), part()
     crops = [shown(one), shown(other), shown(one, 18, 13, 0.6), shown(other, gain=1.4)]
-    first, second, again, last = metrics.things(crops)
+    first, second, again, last = metrics.object_groups(crops)
     assert first == again
     assert second == last
     assert first != second
-    assert metrics.things([]) == []
+    assert metrics.object_groups([]) == []
 
 
 def test_photos_of_few_parts_do_not_give_a_false_separation():

@@ -24,7 +24,7 @@ from datagen.label_studio.api.task_listing import PAGE, TaskQuery, list_stamps, 
 from datagen.label_studio.api.uploads import upload
 
 #: Maximum page size of Label Studio's project listing.
-_MOST_PROJECTS = 100
+_MAX_PROJECTS = 100
 
 
 class LabelStudio:
@@ -92,12 +92,12 @@ class LabelStudio:
     def counts(self, project_ids: Sequence[int]) -> dict[int, Counts]:
         """The counts of these projects, a hundred in a request; a deleted project is left out."""
         counts: dict[int, Counts] = {}
-        for start in range(0, len(project_ids), _MOST_PROJECTS):
-            page_ids = project_ids[start : start + _MOST_PROJECTS]
+        for start in range(0, len(project_ids), _MAX_PROJECTS):
+            page_ids = project_ids[start : start + _MAX_PROJECTS]
             params = {
                 "ids": ",".join(map(str, page_ids)),
                 "include": "id,task_number,total_annotations_number,skipped_annotations_number",
-                "page_size": _MOST_PROJECTS,
+                "page_size": _MAX_PROJECTS,
             }
             page = self._at.get("/api/projects/counts/", f"the counts of {counted(len(page_ids), 'project')}", params)
             counts |= {int(body["id"]): Counts.from_json(body) for body in page["results"]}

@@ -19,9 +19,9 @@ from datagen.label_studio.api.port import DOWNLOAD_SECONDS
 from datagen.label_studio.api.transport import deadline, is_over
 
 #: Maximum number of redirects; Label Studio's storage proxy redirects once.
-_MOST_REDIRECTS = 5
+_MAX_REDIRECTS = 5
 #: Bytes of an error response that are read; its message is short.
-_MOST_ERROR_BYTES = 8 * 2**10
+_MAX_ERROR_BYTES = 8 * 2**10
 
 
 def fetch(
@@ -50,7 +50,7 @@ def fetch(
 
 def _follow(connection: Connection, start: str, max_bytes: int, seconds: float) -> bytes:
     url = start
-    for _ in range(_MOST_REDIRECTS + 1):
+    for _ in range(_MAX_REDIRECTS + 1):
         try:
             # uncompressed: a small body could expand to any number of bytes between two checks of the size
             with connection.http.stream("GET", url, headers={"Accept-Encoding": "identity"}) as response:
@@ -72,7 +72,7 @@ def _follow(connection: Connection, start: str, max_bytes: int, seconds: float) 
                     "sends it so slowly."
                 ) from error
             raise failures.unavailable(error, connection.url) from error
-    raise InputProblem(f"{short(start)} redirects more than {_MOST_REDIRECTS} times; import the image again.")
+    raise InputProblem(f"{short(start)} redirects more than {_MAX_REDIRECTS} times; import the image again.")
 
 
 def same_origin_url(base: str, current: str, target: str) -> str:
@@ -98,12 +98,10 @@ def _shortened(response: httpx.Response) -> httpx.Response:
     body = b""
     for part in response.iter_bytes():
         body += part
-        if len(body) >= _MOST_ERROR_BYTES:
+        if len(body) >= _MAX_ERROR_BYTES:
             break
     kind = {"Content-Type": response.headers.get("content-type", "")}
-    return httpx.Response(
-        response.status_code, headers=kind, content=body[:_MOST_ERROR_BYTES], request=response.request
-    )
+    return httpx.Response(response.status_code, headers=kind, content=body[:_MAX_ERROR_BYTES], request=response.request)
 
 
 def _check(connection: Connection, response: httpx.Response, url: str) -> None:

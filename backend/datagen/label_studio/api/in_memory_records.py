@@ -1,4 +1,4 @@
-"""What the in-memory Label Studio stores: tasks and annotations, their JSON as the server sends it, and tab filters."""
+"""Records of the in-memory Label Studio: tasks and annotations, their JSON as the server sends it, and tab filters."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class StoredAnnotation:
     updated_at: str
     #: id of the original, for an annotation imported with its task
     import_id: int | None = None
-    #: the user who submitted or updated it; None for an imported annotation that nobody has updated
+    #: the user who submitted or updated it; None for an imported annotation without an update
     updated_by: int | None = None
 
     def body(self, task: StoredTask, email: str) -> dict[str, Any]:

@@ -9,12 +9,12 @@ from typing import Any
 #: Maximum depth of nested lists and of JSON texts that are expanded.
 _DEEPEST = 4
 #: Characters of a textual result that are parsed.
-_MOST_TEXT = 16 * 2**20
+_MAX_TEXT = 16 * 2**20
 
 
 def flattened(result: Any, depth: int = _DEEPEST) -> Iterator[Any]:
     """Yield every entry of a result in order; an entry that cannot be expanded is yielded unchanged."""
-    if isinstance(result, str) and depth and len(result) <= _MOST_TEXT and result.lstrip()[:1] in ("[", "{"):
+    if isinstance(result, str) and depth and len(result) <= _MAX_TEXT and result.lstrip()[:1] in ("[", "{"):
         try:
             result = json.loads(result)
         except (ValueError, RecursionError):

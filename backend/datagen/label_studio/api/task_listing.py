@@ -33,7 +33,7 @@ PAGE = 200
 #: Ids in a request: they are part of its URL, and web servers refuse a URL of more than 8 KB.
 IDS_AT_A_TIME = 500
 #: Maximum number of unreadable tasks in a listing; identifying one takes about twenty requests.
-MOST_UNREADABLE = 10
+MAX_UNREADABLE = 10
 #: Tasks in a page of ids and update times only.
 STAMPS_PAGE = 2000
 _UNREADABLE = "Such a task holds text that is none (half a character); delete it and import it again without that."
@@ -67,7 +67,7 @@ def list_tasks(
     during the listing.
 
     Raises:
-        LabelStudioFault: There are unreadable tasks and ``unreadable`` is None, or more than MOST_UNREADABLE of them.
+        LabelStudioFault: There are unreadable tasks and ``unreadable`` is None, or more than MAX_UNREADABLE of them.
     """
     params = _params(project_id, annotations, page_size)
     if wanted.ids is None:
@@ -168,13 +168,13 @@ def note_unreadable(project_id: int, task_id: int, unreadable: list[int] | None)
     """Add the id of a task that Label Studio cannot send to ``unreadable``.
 
     Raises:
-        LabelStudioFault: ``unreadable`` is None, or contains more than MOST_UNREADABLE ids.
+        LabelStudioFault: ``unreadable`` is None, or contains more than MAX_UNREADABLE ids.
     """
     if unreadable is None:
         raise LabelStudioFault(f"Label Studio cannot send task {task_id} of project {project_id}. {_UNREADABLE}")
     unreadable.append(task_id)
-    if len(unreadable) > MOST_UNREADABLE:
-        named = f"{MOST_UNREADABLE} tasks of project {project_id}"
+    if len(unreadable) > MAX_UNREADABLE:
+        named = f"{MAX_UNREADABLE} tasks of project {project_id}"
         listed = ", ".join(map(str, sorted(unreadable)))
         raise LabelStudioFault(f"Label Studio cannot send more than {named}, among them {listed}. {_UNREADABLE}")
 

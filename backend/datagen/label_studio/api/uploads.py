@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from datagen.label_studio.api.http import Connection
 
 #: Maximum files and bytes in a request. Label Studio answers 500 above 100 files or 250 MB.
-_MOST_FILES = 100
-_MOST_BYTES = 64 * 2**20
+_MAX_FILES = 100
+_MAX_BYTES = 64 * 2**20
 
 
 def upload(connection: Connection, project_id: int, files: Sequence[tuple[str, bytes]]) -> list[str]:
@@ -44,7 +44,7 @@ def _batches(files: Sequence[tuple[str, bytes]]) -> Iterator[list[tuple[str, byt
     batch: list[tuple[str, bytes]] = []
     size = 0
     for name, data in files:
-        if batch and (len(batch) == _MOST_FILES or size + len(data) > _MOST_BYTES):
+        if batch and (len(batch) == _MAX_FILES or size + len(data) > _MAX_BYTES):
             yield batch
             batch, size = [], 0
         batch.append((name, data))

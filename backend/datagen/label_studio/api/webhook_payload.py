@@ -41,7 +41,7 @@ def figure_name(action: str) -> str:
 #: Characters of an action that are kept. Any action is accepted, for compatibility with a newer Label Studio.
 LONGEST_ACTION = 40
 #: Characters of a timestamp that are kept.
-_MOST_CHARS = 64
+_MAX_CHARS = 64
 #: Largest id that is accepted; a database column holds no larger one.
 _LARGEST_ID = 2**63 - 1
 
@@ -133,7 +133,7 @@ def _stamps(entries: Iterable[Any]) -> list[str]:
 
     An id alone is not unique over time: Label Studio on SQLite reuses the ids of its newest tasks after their deletion.
     """
-    return sorted(str(entry.get("updated_at"))[:_MOST_CHARS] for entry in entries if isinstance(entry, Mapping))
+    return sorted(str(entry.get("updated_at"))[:_MAX_CHARS] for entry in entries if isinstance(entry, Mapping))
 
 
 def _digest(*parts: Any) -> str:

@@ -137,7 +137,7 @@ def _shaped(
     if part.result.get("image_rotation") not in (None, 0, 360):
         raise BadRegion("it was drawn on the picture turned round; turn the picture back and draw it again")
     if part.shape == "keypoint":
-        raise BadRegion("a keypoint has no area; draw a box or a polygon round the thing")
+        raise BadRegion("a keypoint has no area; draw a box or a polygon round the object")
     if part.shape not in _WORDS:
         raise BadRegion("it is no region of a picture, and is not used")
     polygon = CONTROLS[project_kind]["polygonlabels"]

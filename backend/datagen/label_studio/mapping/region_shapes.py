@@ -132,7 +132,7 @@ def vector_corners(value: Mapping[str, Any]) -> list[list[float]]:
     if not isinstance(vertices, list) or not all(isinstance(vertex, Mapping) for vertex in vertices):
         raise BadRegion("the vector has no vertices; draw it again")
     if not value.get("closed"):
-        raise BadRegion("an open line has no area; draw a polygon or a box round the thing")
+        raise BadRegion("an open line has no area; draw a polygon or a box round the object")
     if len(vertices) > _MAX_VERTICES:
         raise BadRegion(f"the vector has more than {_MAX_VERTICES:,} vertices; draw it with fewer")
     corners: list[list[float]] = []

@@ -12,19 +12,25 @@ TEXTS = frozenset(
         # Concepts: instruction
         "c81853e17d501909",
         "20fa3b3c1489ea0c",
+        "4f7b6758ef83806c",
         # Concepts: description
         "a2737f27c54f2a90",
+        "8443ef907c246708",
         # Canvases: instruction
         "5d5fbbaa8535a295",
         "4be27096afd602d4",
+        "5c37c2cfa810e683",
         # Canvases: description
         "1b94c6e01cbb8140",
+        "d794ed54324fa0fb",
         # Backgrounds: instruction
         "9a2dae166fc4f50e",
         "ff6d4c0905e9c8f8",
+        "608348bf29e5da96",
         # Backgrounds: description
         "7a0ca2f59672cf9a",
         "8138f2edb32a0509",
+        "7e0eb94b3aa19d88",
         # Previews: instruction
         "1fb662911bf376ec",
         "111601b3a21e08eb",

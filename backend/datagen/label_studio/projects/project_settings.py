@@ -28,7 +28,7 @@ _WORDS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outdated:
-    """What is to be brought up to date in a project, and what a person changed."""
+    """Outdated settings of a project, and the settings that a person changed."""
 
     #: values of options by their names in the API
     options: Mapping[str, Any]

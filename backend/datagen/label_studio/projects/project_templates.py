@@ -184,12 +184,12 @@ _INPUT_TABS = (
 
 TEMPLATES: dict[ProjectKind, ProjectTemplate] = {
     ProjectKind.CONCEPTS: ProjectTemplate(
-        task="Upload photos that show the thing, and draw a box round each example. Next: Canvases.",
+        task="Upload photos that show the concept, and draw a box round each example. Next: Canvases.",
         instruction=(
-            "<h3>Concepts: photos that show the thing</h3>"
+            "<h3>Concepts: photos that show the concept</h3>"
             f"<p>Upload at least {MINIMUM_PER_ROLE} photos. Draw a <b>box</b> round every example, with a little of "
             "its surroundings inside the box: the automatic cut-out needs them.</p>"
-            "<p>Where the thing is not what stands out in its box, also draw its <b>outline</b> or paint it with the "
+            "<p>Where the concept is not what stands out in its box, also draw its <b>outline</b> or paint it with the "
             "<b>brush</b>. The outline or brush then replaces the automatic cut-out.</p>"
             "<p>The labels that are shown when you open a task are proposals by Datagen (the “datagen” tab). Correct "
             "and submit them, or draw your own.</p>"
@@ -204,10 +204,10 @@ TEMPLATES: dict[ProjectKind, ProjectTemplate] = {
         live=True,
     ),
     ProjectKind.CANVASES: ProjectTemplate(
-        task="Upload photos, and draw polygons round the areas where the thing may appear. Next: Backgrounds.",
+        task="Upload photos, and draw polygons round the areas where the concept may appear. Next: Backgrounds.",
         instruction=(
-            "<h3>Canvases: where the thing may appear</h3>"
-            f"<p>Upload at least {MINIMUM_PER_ROLE} photos and draw <b>polygons</b> round every area where the thing "
+            "<h3>Canvases: where the concept may appear</h3>"
+            f"<p>Upload at least {MINIMUM_PER_ROLE} photos and draw <b>polygons</b> round every area where the concept "
             "may appear. Leave out what must stay clean, such as the table round a part.</p>"
             "<p><b>Next:</b> the project that ends in “Backgrounds”.</p>"
         ),
@@ -220,11 +220,11 @@ TEMPLATES: dict[ProjectKind, ProjectTemplate] = {
         live=True,
     ),
     ProjectKind.BACKGROUNDS: ProjectTemplate(
-        task="Upload photos without the thing: it is synthesized onto them, and they need no labels. Next: Decisions.",
+        task="Upload photos without the concept, which is synthesized onto them. They need no labels. Next: Decisions.",
         instruction=(
-            "<h3>Backgrounds: photos without the thing</h3>"
+            "<h3>Backgrounds: photos without the concept</h3>"
             f"<p>Upload {RECOMMENDED_BACKGROUNDS} or more (at least {MINIMUM_PER_ROLE}). Every photo is used without "
-            "being labelled. Choose <b>exclude</b> (key B) and submit for a photo that shows the thing after all, or "
+            "being labelled. Choose <b>exclude</b> (key B) and submit for a photo that shows the concept after all, or "
             "that is no good.</p>"
             "<p><b>Next:</b> the project that ends in “Decisions”.</p>"
         ),

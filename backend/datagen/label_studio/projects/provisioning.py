@@ -136,7 +136,7 @@ def _projects_of(client: LabelStudioPort, name: str) -> dict[ProjectKind, list[P
 def _renamed(client: LabelStudioPort, project_id: int | None, titled: Sequence[Project]) -> Project | None:
     """The study's known project if a person gave it another title; None if its title is ours, or if it is not ours.
 
-    After a restore, Label Studio may give the id to another project; Datagen's webhook tells which it is.
+    After a restore, Label Studio may give the id to another project; Datagen's webhook identifies the study's project.
     """
     if project_id is None or any(project.id == project_id for project in titled):
         return None

@@ -44,7 +44,7 @@ from datagen.synthesis.parameter_models import EngineParameters
 
 NAME, VERSION = "composite", "1"
 #: A concept replaced at least this often, and in more than half of its images, is named in the report.
-_LEAST_REPLACED = 2
+_MIN_REPLACED = 2
 
 
 class CompositeEngine(Engine):
@@ -119,7 +119,7 @@ class FittedComposite(FittedEngine):
             f"{concept}: it could not be placed in {times} of {counted(self._turns[concept], 'image')}, and another "
             "example was used there. Draw canvases on photos like its surroundings, or draw a closer box."
             for concept, times in sorted(self._replaced_counts.items())
-            if times >= _LEAST_REPLACED and times > self._turns[concept] / 2
+            if times >= _MIN_REPLACED and times > self._turns[concept] / 2
         )
         return FitReport(
             findings=self._fit.findings,

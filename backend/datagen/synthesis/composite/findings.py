@@ -30,7 +30,7 @@ _TONES = {
     ),
     "undetermined": (
         "{label}: the examples do not show whether its tone goes with the background, so the previews vary that. "
-        "Concept photos that show it on lighter and darker surroundings would tell."
+        "Concept photos that show it on lighter and darker surroundings would show it."
     ),
 }
 _DIRECTIONS = {
@@ -58,7 +58,7 @@ def of_same_part(known: int, boxes: int) -> str:
     """Return the number of boxes for which a background shows the same part without the concept."""
     return (
         f"{known} of {counted(boxes, 'example')} {by_number(known, 'was', 'were')} cut out by comparison with a "
-        "background that shows the same part without the thing, which is the closest way. Add such backgrounds for "
+        "background that shows the same part without the concept, which is the closest way. Add such backgrounds for "
         "other concept photos if their labels are off."
     )
 

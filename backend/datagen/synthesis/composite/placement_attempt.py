@@ -19,7 +19,7 @@ from datagen.domain.trace import InstanceTrace
 from datagen.synthesis.composite.appearance.appearance_model import AppearanceModel
 from datagen.synthesis.composite.appearance.blending import BLENDS, BlendRegion
 from datagen.synthesis.composite.appearance.pose import RIM_PX, Cutout, Posed, PosePrior, apply_pose, draw_pose, fade
-from datagen.synthesis.composite.appearance.visibility import LEAST_VISIBLE, visible
+from datagen.synthesis.composite.appearance.visibility import MIN_VISIBLE, visible
 from datagen.synthesis.composite.extraction.exemplars import Exemplar
 from datagen.synthesis.composite.parameters import CompositeParameters
 from datagen.synthesis.composite.placement.context_match import fitting_place
@@ -159,7 +159,7 @@ class PlacementAttempt:
         tones = self._blended(before, posed, blend, slope, contrast_factor, sharper)
         own_contrast = float(np.sqrt(plain(np.square(posed.patch - posed.clean))[posed.mask].mean()))
         seen, contrast = visible(before, tones, posed.mask, least=_OWN_CONTRAST_SHARE * own_contrast * contrast_factor)
-        if np.count_nonzero(seen) < LEAST_VISIBLE * np.count_nonzero(posed.mask):
+        if np.count_nonzero(seen) < MIN_VISIBLE * np.count_nonzero(posed.mask):
             rejected["cannot be seen"] += 1
             return None
         return PlacedInstance(

@@ -25,14 +25,14 @@ _LARGEST_FACTOR = 1.5
 #: Largest step by which one round changes values between 0 and 1.
 _LARGEST_STEP = 0.4
 #: Verdicts that have to agree before a setting moves; a quarter of all verdicts is enough where that is fewer.
-_LEAST_VERDICTS, _LEAST_SHARE = 2, 0.25
+_MIN_VERDICTS, _MIN_SHARE = 2, 0.25
 #: A concept or blend loses weight only if the verdicts against it would be this rare by chance, were they spread evenly
 #: over all samples of the round (one-sided hypergeometric test).
 _LARGEST_CHANCE = 0.1
 #: Good verdicts credited to every concept or blend in advance, so that a single bad verdict does not decide.
 _CREDIT = 2.0
 #: Lower bound of a weight reduced by verdicts: a later round must be able to raise it again.
-_LEAST_WEIGHT = 0.05
+_MIN_WEIGHT = 0.05
 #: Smallest relative change of a weight that is applied and reported.
 _SMALLEST_CHANGE = 0.05
 
@@ -60,8 +60,8 @@ class _Tally:
 
     @property
     def needed(self) -> int:
-        """How many verdicts have to ask for a change, beyond those that ask for its opposite."""
-        return min(_LEAST_VERDICTS, math.ceil(_LEAST_SHARE * self.verdicts))
+        """Number of verdicts that must ask for a change, beyond those that ask for its opposite."""
+        return min(_MIN_VERDICTS, math.ceil(_MIN_SHARE * self.verdicts))
 
     def suffices(self, count: int) -> bool:
         """Return whether so many verdicts are enough evidence to move a setting."""
@@ -175,22 +175,22 @@ class _Adjustment:
 _ADJUSTMENTS = (
     _Adjustment(
         "size_factor",
-        "The thing is made larger",
-        "The thing is made smaller",
+        "The concept is made larger",
+        "The concept is made smaller",
         lambda p, tally: p.size_factor * _LARGEST_FACTOR ** tally.pull(Reason.TOO_SMALL, Reason.TOO_LARGE),
         (Reason.TOO_SMALL, Reason.TOO_LARGE),
     ),
     _Adjustment(
         "contrast",
-        "The thing is made to stand out more",
-        "The thing is made to stand out less",
+        "The concept is made to stand out more",
+        "The concept is made to stand out less",
         lambda p, tally: p.contrast * _LARGEST_FACTOR ** tally.pull(Reason.INVISIBLE, Reason.TOO_STRONG),
         (Reason.INVISIBLE, Reason.TOO_STRONG),
     ),
     _Adjustment(
         "min_contrast",
-        "The thing has to stand out more from what it lies on",
-        "The thing may stand out less from what it lies on",
+        "The concept has to stand out more from what it lies on",
+        "The concept may stand out less from what it lies on",
         lambda p, tally: p.min_contrast + 2 * max(0.0, tally.pull(Reason.INVISIBLE)),
         (Reason.INVISIBLE,),
     ),
@@ -210,15 +210,15 @@ _ADJUSTMENTS = (
     ),
     _Adjustment(
         "direction_spread",
-        "The thing is turned further from the direction of the examples",
-        "The thing is turned less far from the direction of the examples",
+        "The concept is turned further from the direction of the examples",
+        "The concept is turned less far from the direction of the examples",
         lambda p, tally: p.direction_spread * (1 - 0.7 * tally.pull(Reason.WRONG_DIRECTION)),
         (Reason.WRONG_DIRECTION,),
     ),
     _Adjustment(
         "edge_softness",
-        "The edges of the thing are made softer",
-        "The edges of the thing are made harder",
+        "The edges of the concept are made softer",
+        "The edges of the concept are made harder",
         lambda p, tally: p.edge_softness + 2 * tally.pull(Reason.EDGES_SHOW),
         (Reason.EDGES_SHOW,),
     ),
@@ -267,9 +267,9 @@ def _next_mattes(p: CompositeParameters, judged: Sequence[ReviewedSample]) -> tu
         off = f"{counted(mask_off[key], 'verdict')} {by_number(mask_off[key], 'says', 'say')} “{Reason.MASK_OFF.value}”"
         evidence = f"{off} and {good[key]} {by_number(good[key], 'is', 'are')} good"
         remedy = "draw its outline in the project Concepts and build a preview."
-        if mask_off[key] < _LEAST_VERDICTS:
+        if mask_off[key] < _MIN_VERDICTS:
             notes.append(
-                f"Concept {names[key]} is cut out as before: {off}, and at least {_LEAST_VERDICTS} are needed. If its "
+                f"Concept {names[key]} is cut out as before: {off}, and at least {_MIN_VERDICTS} are needed. If its "
                 f"label is off, {remedy}"
             )
         elif mask_off[key] <= good[key]:
@@ -298,7 +298,7 @@ class _Uses:
 
     def stands_out(self, key: str) -> bool:
         """Return whether enough verdicts are against it, and more than chance would put on it."""
-        return self.bad[key] >= _LEAST_VERDICTS and self._chance(key) <= _LARGEST_CHANCE
+        return self.bad[key] >= _MIN_VERDICTS and self._chance(key) <= _LARGEST_CHANCE
 
     def evidence(self, key: str) -> str:
         """Return a sentence part such as "3 of 4 verdicts on it speak against it, and 1 of the other 16"."""
@@ -335,11 +335,11 @@ def _reweigh(p: CompositeParameters, judged: Sequence[ReviewedSample]) -> tuple[
             old, good, bad = weights.get(key, 1.0), uses.good[key], uses.bad[key]
             if uses.stands_out(key):
                 new = old * (_CREDIT + good) / (_CREDIT + good + bad)
-            elif not bad and good >= _LEAST_VERDICTS:
+            elif not bad and good >= _MIN_VERDICTS:
                 new = min(max(old, 1.0), old * (1 + good / (good + _CREDIT)))
             else:
                 continue
-            new = round(max(new, min(old, _LEAST_WEIGHT)), 3)
+            new = round(max(new, min(old, _MIN_WEIGHT)), 3)
             if abs(new - old) <= _SMALLEST_CHANGE * old:
                 continue
             weights[key] = new
@@ -375,7 +375,7 @@ def _against_none(judged: Sequence[ReviewedSample]) -> list[str]:
         return []
     return [
         f"No concept and no blending is used less often although {counted(count, 'verdict')} "
-        f"{by_number(count, 'says', 'say')} “{Reason.WRONG_LOOK.value}”: at least {_LEAST_VERDICTS} have to be "
+        f"{by_number(count, 'says', 'say')} “{Reason.WRONG_LOOK.value}”: at least {_MIN_VERDICTS} have to be "
         "against the same one, and clearly more than against the others. If all look wrong, add other concept photos "
         "and build a preview."
     ]

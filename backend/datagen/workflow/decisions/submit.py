@@ -31,9 +31,9 @@ from datagen.workflow.reviews import verdict_sync
 from datagen.workflow.services import Services, UnitOfWork
 
 #: Number of answers on one decision task and its copies that are handled; the command line has no such limit.
-MOST_ANSWERS = 100
+MAX_ANSWERS = 100
 _TOO_MANY = (
-    f"More than {MOST_ANSWERS} answers were given on this decision task; no more are acted on. "
+    f"More than {MAX_ANSWERS} answers were given on this decision task; no more are acted on. "
     "Use the newest decision task, or the command line: datagen cancel, datagen stop."
 )
 #: Actions that are still allowed on an answered decision; they end the work that it started.
@@ -158,7 +158,7 @@ def handle_answer(services: Services, project_id: int, task: Task) -> None:
             current = session.get(DecisionRow, point.id)
         if current is None:
             return  # deleted meanwhile
-        if len(current.answer or {}) >= MOST_ANSWERS and not form.knows(current):
+        if len(current.answer or {}) >= MAX_ANSWERS and not form.knows(current):
             _refuse_more(services, point.study_id, point.id)
             return
         _answer(services, point.study_id, form, annotation)

@@ -25,7 +25,7 @@ TASKS_DELETED = "TASKS_DELETED"
 #: Events of tasks, not of their annotations.
 TASK_ACTIONS = ("TASKS_CREATED", TASKS_DELETED)
 #: Number of events that one reading serves, besides the one that caused it.
-MOST_TOGETHER = 50
+MAX_TOGETHER = 50
 
 
 def read_verdicts(services: Services, row: InboxRow) -> Write[InboxRow]:
@@ -75,6 +75,6 @@ def _waiting(services: Services, row: InboxRow) -> Sequence[InboxRow]:
                 InboxRow.action.not_in((*TASK_ACTIONS, START_TRAINING)),
             )
             .order_by(InboxRow.id)
-            .limit(MOST_TOGETHER)
+            .limit(MAX_TOGETHER)
         ).all()
     return [event for event in waiting if event.task_ids]

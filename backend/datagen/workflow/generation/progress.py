@@ -107,7 +107,7 @@ def reporting_progress(
         try:
             reporter.write()
         except SQLAlchemyError as fault:  # the next write may succeed
-            log.warning("progress.not_told", shard=shard.id, reason=type(fault).__name__)
+            log.warning("progress.not_written", shard=shard.id, reason=type(fault).__name__)
 
     with run_periodically(write_progress, PROGRESS_SECONDS, f"progress-{shard.id}"):
         yield reporter

@@ -1,6 +1,7 @@
 """Rendering a shard: fit the engine, render, store, and add the samples to the outbox, in that order.
 
-Rendering is deterministic: any worker produces the same bytes from the same spec and index.
+Rendering is deterministic: workers on machines of the same kind (same releases, same CPU features) produce the same
+bytes from the same spec and index.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ MAX_ATTEMPTS = 5
 #: Longest finding or warning that rows contain, characters.
 _LONGEST_LINE = 1000
 #: Fitted engines that a process keeps.
-MOST_FITTED = 4
+MAX_FITTED = 4
 _WORKERS_DIED = (
     "rendering samples {first} to {last} killed its worker {times} times; see the end of the workers' log, and give "
     "them more memory, or use smaller images"
@@ -54,7 +55,7 @@ class FittedEngineCache:
     def __init__(self, services: Services) -> None:
         self.pictures = StoredPictures(services.images, services.decoder)
         self._settings = services.engine_settings
-        self._fitted: LRUCache[str, FittedEngine] = LRUCache(MOST_FITTED)
+        self._fitted: LRUCache[str, FittedEngine] = LRUCache(MAX_FITTED)
 
     def fitted(self, spec: Spec, progress: Progress) -> FittedEngine:
         """Return the spec's engine, fitted. A fit calls ``progress``, which may raise to stop it.

@@ -91,7 +91,7 @@ def is_fault(project: ProjectRow) -> bool:
 def gone(kind: ProjectKind, project_id: int, study_name: str) -> str:
     """Return a sentence about a deleted project of a study, with the command that creates a new one."""
     return (
-        f"project {project_id} ({kind}) is not in Label Studio any more: somebody deleted it. To make a new, empty "
+        f"project {project_id} ({kind}) is not in Label Studio any more: it was deleted. To make a new, empty "
         f"one, run: datagen provision {shlex.quote(study_name)}"
     )
 

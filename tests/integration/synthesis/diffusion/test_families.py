@@ -185,10 +185,10 @@ def test_sd3_can_only_paint_and_a_fit_of_it_is_refused_before_it_begins(tiny, st
 @pytest.mark.parametrize(
     "lever", [one for one in autotune.OPTIMIZATIONS if one.name != "compiled_blocks"], ids=lambda one: one.name
 )
-def test_a_lever_of_this_model_can_be_pulled_and_released(other_family, lever):
+def test_a_lever_of_this_model_can_be_applied_and_reverted(other_family, lever):
     pipeline = load(other_family)
     before = paint(pipeline)
-    lever.pull(pipeline)
+    lever.apply(pipeline)
     assert np.abs(paint(pipeline) - before).max() < 1e-3
-    lever.release(pipeline)
+    lever.revert(pipeline)
     assert np.abs(paint(pipeline) - before).max() < 1e-3

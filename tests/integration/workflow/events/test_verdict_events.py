@@ -83,7 +83,7 @@ def test_an_event_that_another_worker_has_claimed_is_left_to_it(
 
 
 def test_a_burst_is_served_in_bounded_parts(studio: Studio, study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verdict_events, "MOST_TOGETHER", 1)
+    monkeypatch.setattr(verdict_events, "MAX_TOGETHER", 1)
     study.review()
     study.judge(said("good"), said("bad"), said("good"))
     first, second, third = waiting(study)

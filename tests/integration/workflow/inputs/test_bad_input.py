@@ -195,7 +195,7 @@ def test_a_box_with_no_area_and_a_label_not_in_the_project_are_named_and_other_b
 
     page = text(study.page())
     named = f"Concept task {given[0]} (boxes.png): "
-    assert f"{named}box 1 (“pit”): the box has no area; draw it again round the whole thing." in page
+    assert f"{named}box 1 (“pit”): the box has no area; draw it again round the whole object." in page
     assert f"{named}box 3: its label “rust” is none of the study's (pit); choose one of them." in page
     concept = next(one for one in read(studio, study).concepts if one.image.name == "boxes.png")
     assert len(concept.regions) == 1
@@ -282,9 +282,9 @@ def test_with_fewer_inputs_than_the_minimum_it_says_what_is_missing_and_keeps_th
     sparse.give(Role.CANVAS, inputs[Role.CANVAS][:1])
     studio.settle()
     missing = (
-        "1 more concept image with a box round the thing (there are 5, at least 6 needed)",
+        "1 more concept image with a box round the concept (there are 5, at least 6 needed)",
         "5 more canvas images with a polygon where it may appear (there is 1, at least 6 needed)",
-        "6 more background images without the thing (there are 0, at least 6 needed)",
+        "6 more background images without the concept (there are 0, at least 6 needed)",
     )
     assert all(sentence in text(sparse.page()) for sentence in missing)
 
@@ -315,7 +315,7 @@ def test_excluded_backgrounds_count_as_missing(studio: Studio, study: Study) -> 
         for task in study.tasks(ProjectKind.BACKGROUNDS)
     ]
     studio.settle()
-    assert "6 more background images without the thing (there are 0" in text(study.page())
+    assert "6 more background images without the concept (there are 0" in text(study.page())
     for _, annotation in excluded:
         studio.client.delete_annotation(annotation)
     studio.settle()

@@ -15,7 +15,7 @@ from datagen.errors import Refused
 from datagen.imaging.codec import encode_png
 from datagen.label_studio.api.client import LabelStudio
 from datagen.label_studio.api.models import Task
-from datagen.label_studio.api.task_listing import MOST_UNREADABLE
+from datagen.label_studio.api.task_listing import MAX_UNREADABLE
 from datagen.label_studio.mapping.form_answers import is_closing
 from datagen.operations.diagnostics.finding import CheckFailed
 from datagen.operations.diagnostics.label_studio import check_tasks
@@ -141,10 +141,10 @@ def test_a_project_full_of_such_tasks_is_left_alone_for_a_while_and_read_once_th
 ) -> None:
     study, _ = poisoned
     project = study.projects[ProjectKind.BACKGROUNDS]
-    first = poison(studio, study, ProjectKind.BACKGROUNDS, many=MOST_UNREADABLE + 1)
+    first = poison(studio, study, ProjectKind.BACKGROUNDS, many=MAX_UNREADABLE + 1)
     reconcile(studio.services)
     studio.settle()
-    assert f"Label Studio cannot send more than {MOST_UNREADABLE} tasks of project {project}" in study.page()
+    assert f"Label Studio cannot send more than {MAX_UNREADABLE} tasks of project {project}" in study.page()
 
     network = Noting()
     client = LabelStudio(studio.server.url, studio.server.token, transport=network)
@@ -155,7 +155,7 @@ def test_a_project_full_of_such_tasks_is_left_alone_for_a_while_and_read_once_th
     assert listed
     assert str(project) not in {url.params["project"] for url in listed}
 
-    studio.client.delete_tasks(project, list(range(first, first + MOST_UNREADABLE + 1)))
+    studio.client.delete_tasks(project, list(range(first, first + MAX_UNREADABLE + 1)))
     study.give(Role.BACKGROUND, [("late.png", encode_png(plate(779)), [])])
     reconcile(studio.services)
     studio.settle()
@@ -291,7 +291,7 @@ def test_a_reading_ends_though_a_project_at_fault_has_inputs_that_were_not_read_
     studio: Studio, poisoned: tuple[Study, int]
 ) -> None:
     study, _ = poisoned
-    poison(studio, study, ProjectKind.BACKGROUNDS, many=MOST_UNREADABLE + 1)
+    poison(studio, study, ProjectKind.BACKGROUNDS, many=MAX_UNREADABLE + 1)
     with studio.services.database.write() as session:
         row = session.scalars(
             select(InputRow).where(InputRow.study_id == study.id, InputRow.role == Role.BACKGROUND).limit(1)

@@ -133,7 +133,7 @@ def test_a_box_held_against_a_clean_photo_of_its_part_is_said(study, plates):
     spec, shelf = study()
     clean = shelf.add(plates(0), "the plate of concept 0 before it was pitted")
     found = fit(replace(spec, backgrounds=(clean,)), shelf).report.findings
-    assert any("by comparison with a background that shows the same part without the thing" in line for line in found)
+    assert any("by comparison with a background that shows the same part without the concept" in line for line in found)
 
 
 def test_every_label_is_synthesized_and_labelled_as_itself(study):

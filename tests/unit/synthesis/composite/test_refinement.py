@@ -203,11 +203,11 @@ def test_verdicts_on_samples_without_a_trace_are_still_counted():
 @pytest.mark.parametrize(
     ("reason", "effect"),
     [
-        (Reason.TOO_SMALL, "The thing is made larger (size 1.00 → 1.50), because "),
-        (Reason.TOO_LARGE, "The thing is made smaller (size 1.00 → 0.67), because "),
+        (Reason.TOO_SMALL, "The concept is made larger (size 1.00 → 1.50), because "),
+        (Reason.TOO_LARGE, "The concept is made smaller (size 1.00 → 0.67), because "),
         (Reason.WRONG_PLACE, "Places have to lie more clearly inside the areas that the canvases show ("),
-        (Reason.WRONG_DIRECTION, "The thing is turned less far from the direction of the examples ("),
-        (Reason.EDGES_SHOW, "The edges of the thing are made softer ("),
+        (Reason.WRONG_DIRECTION, "The concept is turned less far from the direction of the examples ("),
+        (Reason.EDGES_SHOW, "The edges of the concept are made softer ("),
     ],
 )
 def test_note_says_what_the_next_round_does(reason, effect):

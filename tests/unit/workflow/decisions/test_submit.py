@@ -340,12 +340,12 @@ def test_answers_beyond_the_limit_are_refused(studio: FakeStudio, study: Study) 
     decision = study.decision_tasks()[-1]
     with studio.services.database.write() as session:
         point = session.scalars(select(DecisionRow).where(DecisionRow.task_id == decision.id)).one()
-        point.answer = {str(-number): "earlier" for number in range(submit.MOST_ANSWERS)}
+        point.answer = {str(-number): "earlier" for number in range(submit.MAX_ANSWERS)}
     versions = len(study.specs())
     studio.client.annotate(decision.id, asked("refine"))
     studio.settle()
     assert len(study.specs()) == versions
-    assert f"More than {submit.MOST_ANSWERS} answers were given on this decision task" in text(study.page())
+    assert f"More than {submit.MAX_ANSWERS} answers were given on this decision task" in text(study.page())
 
 
 def test_second_answer_is_refused_before_the_round_is_read(studio: FakeStudio, study: Study) -> None:

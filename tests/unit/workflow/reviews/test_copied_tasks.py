@@ -20,7 +20,7 @@ from datagen.workflow.services import Services
 from studio import choice, settings_of
 
 #: Four times as many tasks may take so many times as long: work that is quadratic takes sixteen times.
-MOST_RATIO = 9.0
+MAX_RATIO = 9.0
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def seconds(services: Services, copies: int) -> float:
 
 def test_four_times_as_many_copies_take_about_four_times_as_long(services: Services) -> None:
     seconds(services, 10)  # what is loaded once is loaded
-    assert seconds(services, 4_000) / seconds(services, 1_000) < MOST_RATIO
+    assert seconds(services, 4_000) / seconds(services, 1_000) < MAX_RATIO
 
 
 def test_counting_a_samples_verdicts_takes_time_in_proportion_to_them(services: Services) -> None:
@@ -102,7 +102,7 @@ def test_counting_a_samples_verdicts_takes_time_in_proportion_to_them(services: 
         return min(took)
 
     count(10)
-    assert count(4_000) / count(1_000) < MOST_RATIO
+    assert count(4_000) / count(1_000) < MAX_RATIO
 
 
 def test_verdicts_on_copies_are_kept_up_to_a_bound_and_none_on_the_task_itself_is_lost(services: Services) -> None:

@@ -1,4 +1,4 @@
-"""What a batch is doing: fitting an engine can take minutes, and people wait for it."""
+"""Add the status text of a batch: fitting an engine can take minutes, and people wait for it."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Which reading of its verdicts a sample has: an older one must not overwrite a newer."""
+"""Add the number of the reading that a sample's verdicts come from: an older one must not overwrite a newer."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""On which task a verdict was said, and which verdict it is a copy of: people copy and delete review tasks."""
+"""Add a verdict's task and the verdict that it is a copy of: people copy and delete review tasks."""
 
 import sqlalchemy as sa
 from alembic import op

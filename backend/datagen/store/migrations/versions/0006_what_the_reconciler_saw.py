@@ -1,4 +1,4 @@
-"""What the reconciler saw of a desk, so that it need not read what did not change."""
+"""Add the reconciler's last reading of a project, so that it does not read unchanged tasks again."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""How far a shard and a fit are before anything of them is stored, and what the engine warned of in a batch."""
+"""Add the progress of a shard and of a fit before their results are stored, and the engine's warnings of a batch."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -28,7 +28,7 @@ _MAKES_GREYS = frozenset({"soft", "residual", "ratio", "following", "gradient"})
 _CONTRAST_LOG_ALONE = 0.05
 _CONTRAST_LOG_RANGE = (0.0, 0.2)
 #: Minimum weight of a blend that is used.
-_LEAST_WEIGHT = 0.03
+_MIN_WEIGHT = 0.03
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,7 +157,7 @@ def _weights(errors: dict[str, npt.NDArray[np.float64]]) -> dict[str, float]:
             np.exp(-(means[name] - means[best]) / (2 * standard_error + 0.05 * means[best] + 1e-6))
         )
     total = sum(raw_weights.values())
-    kept = {name: weight / total for name, weight in raw_weights.items() if weight / total >= _LEAST_WEIGHT}
+    kept = {name: weight / total for name, weight in raw_weights.items() if weight / total >= _MIN_WEIGHT}
     return {name: weight / sum(kept.values()) for name, weight in kept.items()}
 
 

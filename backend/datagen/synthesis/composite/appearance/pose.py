@@ -87,7 +87,7 @@ def learn_pose(exemplars: Sequence[Exemplar]) -> PosePrior:
     )
     around = _directions([_texture_direction(e) for e in exemplars])
     own = _directions([_axis(e.mask) for e in exemplars])
-    for directions, whose in ((around, "their surroundings"), (own, "the things")):
+    for directions, whose in ((around, "their surroundings"), (own, "the concepts")):
         if len(directions) < max(2, len(exemplars) / 2):
             continue
         # the fourth-order mean gives a pair of axes; each axis must occur at least twice

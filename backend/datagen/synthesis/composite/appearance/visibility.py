@@ -8,11 +8,11 @@ import numpy as np
 from datagen.synthesis.intensity import Bools, Floats, plain, spread
 
 #: Minimum noise in tones: smaller changes are invisible to the eye, and a flat background has no noise.
-_LEAST_NOISE = 2.0
+_MIN_NOISE = 2.0
 #: Smallest visible change of a pixel, in multiples of the noise.
 _SEEN = 2.0
 #: Minimum share of a mask that must change visibly.
-LEAST_VISIBLE = 0.4
+MIN_VISIBLE = 0.4
 
 
 def visible(before: Floats, after: Floats, mask: Bools, least: float = 0.0) -> tuple[Bools, float]:
@@ -25,7 +25,7 @@ def visible(before: Floats, after: Floats, mask: Bools, least: float = 0.0) -> t
         mask: the concept's pixels [h, w], at least one.
         least: smallest visible change in tones, whatever the noise.
     """
-    noise = max(spread(before - cv2.blur(before, (5, 5)).reshape(before.shape)), _LEAST_NOISE)
+    noise = max(spread(before - cv2.blur(before, (5, 5)).reshape(before.shape)), _MIN_NOISE)
     change = np.sqrt(plain(np.square(after - before)))
     smooth = cv2.blur(change, (3, 3))
     contrast = float(np.sqrt(np.square(change[mask]).mean())) / noise

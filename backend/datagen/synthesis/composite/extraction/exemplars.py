@@ -21,7 +21,7 @@ from datagen.synthesis.intensity import Bools, Floats, is_two_level, to_tones
 #: Margin kept round a box: at least this many pixels, and this share of its longer side.
 _MARGIN_PX, _MARGIN_SHARE = 8.0, 0.6
 #: Largest margin in pixels; wider ones add time but no information.
-_MARGIN_MOST_PX = 64.0
+_MARGIN_MAX_PX = 64.0
 #: Minimum width in pixels of a soft edge, as the median of a label's concepts.
 SOFT_EDGE_PX = 3.5
 #: Minimum share of their boxes that the mattes of soft concepts fill: a line fills little of its box, and the pixels
@@ -124,7 +124,7 @@ def candidates(
         if box.right <= 0 or box.bottom <= 0 or box.x >= width or box.y >= height or min(box.width, box.height) < 1:
             warnings.append(f"{where}: the box covers no pixel of the photo; it was left out. Draw it again.")
             continue
-        margin = min(_MARGIN_MOST_PX, max(_MARGIN_PX, _MARGIN_SHARE * max(box.width, box.height)))
+        margin = min(_MARGIN_MAX_PX, max(_MARGIN_PX, _MARGIN_SHARE * max(box.width, box.height)))
         frame = around(box, margin, width, height)
         hole = inside(box, frame)
         tones = to_tones(picture[frame.slices])
@@ -134,12 +134,12 @@ def candidates(
         drawn = drawn_matte(region.outline, frame)
         if region.outline and not drawn:
             warnings.append(
-                f"{where}: the drawn outline covers no pixel, so the thing was cut out from its box. Draw the "
+                f"{where}: the drawn outline covers no pixel, so the concept was cut out from its box. Draw the "
                 "outline again."
             )
         if hole.mean() > 0.999:
             warnings.append(
-                f"{where}: the box covers the whole photo, so nothing shows what lies round the thing; "
+                f"{where}: the box covers the whole photo, so nothing shows what lies round the concept; "
                 "its clean surroundings are guessed. Draw the box closer."
             )
         usable.append(
@@ -182,7 +182,7 @@ def usable_candidates(
                     f"({', '.join(spec.labels)}); the box was left out. Relabel it, or add the label."
                 )
     if not usable:
-        raise EngineError("no concept image has a usable box; draw at least one box round the thing, with its label.")
+        raise EngineError("no concept image has a usable box; draw at least one box round the concept, with its label.")
     return tuple(usable), tuple(warnings)
 
 

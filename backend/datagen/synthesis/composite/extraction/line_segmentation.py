@@ -23,7 +23,7 @@ _OF_THE_GRAIN = 15.0
 #: Quantiles of the strength outside the box above which a line starts, and above which it continues.
 _BEGINS, _FOLLOWED = 0.998, 0.97
 #: Largest ratio of the first to the second for texture; larger values come from edges of the part or holes in it.
-_TEXTURE_MOST = 2.0
+_TEXTURE_MAX = 2.0
 #: Lower bounds of both, as shares of the line's own strength.
 _OWN_BEGINS, _OWN_FOLLOWED = 0.65, 0.35
 #: A pixel beside a line belongs to it if it differs by this share of the largest difference within this reach.
@@ -33,7 +33,7 @@ _LONG = 12.0
 #: Pixels round the box that are analysed.
 _ROUND_PX = 24
 #: Minimum number of pixels outside the box for statistics of the texture.
-_LEAST_OUTSIDE = 50
+_MIN_OUTSIDE = 50
 
 
 def line_matte(tones: Floats, clean: Floats, hole: Bools) -> Bools | None:
@@ -75,12 +75,12 @@ def _line(tones: Floats, clean: Floats, hole: Bools) -> Bools | None:
     tone_direction = difference[hole & (distance >= np.quantile(distance[hole], 0.93))].mean(axis=0)
     length = float(np.linalg.norm(tone_direction))
     outside = cv2.dilate(hole.astype(np.uint8), np.ones((5, 5), np.uint8)) == 0
-    if length < 1 or np.count_nonzero(outside) < _LEAST_OUTSIDE:
+    if length < 1 or np.count_nonzero(outside) < _MIN_OUTSIDE:
         return None
     strength = _strength(np.ascontiguousarray(tones @ (tone_direction / length)), grain_direction(tones, ~hole))
     peak = float(np.quantile(strength[hole], 0.97))
     begins, followed = (float(v) for v in np.quantile(strength[outside], (_BEGINS, _FOLLOWED)))
-    begins = min(begins, _TEXTURE_MOST * followed)
+    begins = min(begins, _TEXTURE_MAX * followed)
     weak = (strength > max(followed, _OWN_FOLLOWED * peak)) & hole
     line = hysteresis(weak, (strength > max(begins, _OWN_BEGINS * peak)) & hole)
     if not line.any():

@@ -21,7 +21,7 @@ from datagen.synthesis.intensity import Bools, Floats, spread
 from datagen.synthesis.masks import rasterize
 
 #: Smallest and largest share of its box that a matte may cover; beyond, it is a speck or the box itself.
-LEAST_SHARE, MOST_SHARE = 0.04, 0.97
+MIN_SHARE, MAX_SHARE = 0.04, 0.97
 #: Largest share of its box that the difference covers if the box contains a line.
 _LINE_FILLS = 0.35
 #: Minimum width in pixels of a fringe that is part of the concept; a narrower one is the blur of the lens.
@@ -98,7 +98,7 @@ def mattes(tones: Floats, clean: Clean, hole: Bools) -> tuple[Matte, ...]:
         if name not in ("line", "two-level"):  # these have no noisy edges, and they have thin parts
             rounded = _solid(_rounded(grown))
             grown = grown if rounded is None else rounded
-        if LEAST_SHARE <= grown.sum() / hole.sum() <= MOST_SHARE:
+        if MIN_SHARE <= grown.sum() / hole.sum() <= MAX_SHARE:
             # the contrast is measured without the fringe: a softer edge has less contrast at its end
             clear = min(_contrast(difference, mask, noise), _CLEAR)
             score = clear * _fits(mask, hole) * (_EXACT if name == "two-level" else 1.0)

@@ -22,7 +22,7 @@ from datagen.synthesis.intensity import Bools, Floats, plain, to_tones
 REACH_PX = 48
 #: Cut-outs are reduced until their shorter side has about this many pixels, enough to detect an edge, but at most by
 #: this factor.
-_SEEN_PX, _MOST_REDUCED = 14, 4
+_SEEN_PX, _MAX_REDUCED = 14, 4
 #: Tolerance of a mismatch above the best, in tones.
 _TOLERANCE = 3.0
 #: Additional tolerance, as a share of the best mismatch.
@@ -78,7 +78,7 @@ def fitting_place(
     """
     rows, columns = posed.mask.shape
     height, width = picture.shape[:2]
-    grain = min(max(min(rows, columns) // _SEEN_PX, 1), _MOST_REDUCED)
+    grain = min(max(min(rows, columns) // _SEEN_PX, 1), _MAX_REDUCED)
     reach = REACH_PX * grain
     top, left = spot
     y0, x0 = max(0, top - reach), max(0, left - reach)

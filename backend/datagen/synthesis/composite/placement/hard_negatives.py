@@ -24,9 +24,9 @@ BESIDE_SHARE = 1 / 3
 #: A tone within this many deviations of the concept's tones counts as alike.
 _ALIKE = 2.5
 #: If more than this share of a picture looks like the concept, tones are not informative.
-_MOST_SHARE = 0.3
+_MAX_SHARE = 0.3
 #: Minimum deviation of tones: a camera's noise on a single tone.
-_LEAST_DEVIATION = 4.0
+_MIN_DEVIATION = 4.0
 #: Largest distance that counts as near, in lengths of the concept.
 _REACH = 1.0
 
@@ -70,7 +70,7 @@ def near_lookalikes(look: Look, picture: npt.NDArray[Any]) -> Bools:
     # remove single pixels; the even kernel is anchored at its opposite end in the dilation
     kernel = np.ones((2, 2), np.uint8)
     alike = cv2.dilate(cv2.erode(alike, kernel), kernel, anchor=(0, 0))
-    if not 0 < float(alike.mean()) <= _MOST_SHARE:
+    if not 0 < float(alike.mean()) <= _MAX_SHARE:
         return np.zeros((rows, columns), bool)
     reach = max(1, round(_REACH * look.length * columns / width))
     distance = cv2.distanceTransform(1 - alike, cv2.DIST_L2, 3)
@@ -92,6 +92,6 @@ def _spread(tones: Sequence[Floats]) -> tuple[Floats, Floats]:
     sampled = np.concatenate([values[:: max(1, len(values) // 200)] for values in tones if len(values)])
     mean = sampled.mean(axis=0)
     centred = (sampled - mean).astype(np.float64)
-    covariance = centred.T @ centred / max(len(centred) - 1, 1) + _LEAST_DEVIATION**2 * np.eye(len(mean))
+    covariance = centred.T @ centred / max(len(centred) - 1, 1) + _MIN_DEVIATION**2 * np.eye(len(mean))
     # rounded, so that the last bits of a machine's linear algebra do not reach the choice of a place
     return mean.astype(np.float32), np.round(np.linalg.inv(covariance), 7).astype(np.float32)

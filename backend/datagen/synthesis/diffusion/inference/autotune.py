@@ -49,8 +49,8 @@ class Optimization:
     """One optimization, with the functions that apply and revert it."""
 
     name: str
-    pull: Callable[[Pipeline], None]
-    release: Callable[[Pipeline], None]
+    apply: Callable[[Pipeline], None]
+    revert: Callable[[Pipeline], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,12 +103,12 @@ def _forget_compiled(pipeline: Pipeline) -> None:
 #: Applied in this order. Scaled-dot-product attention is not listed, because diffusers uses it by default. The memory
 #: layout comes last: uncompiled normalization converts every tensor out of it and back, compiled blocks do not.
 OPTIMIZATIONS = (
-    Optimization(name="fused_qkv", pull=lambda pipeline: denoiser(pipeline).fuse_qkv_projections(), release=_unfuse),
-    Optimization(name="compiled_blocks", pull=_compile, release=_forget_compiled),
+    Optimization(name="fused_qkv", apply=lambda pipeline: denoiser(pipeline).fuse_qkv_projections(), revert=_unfuse),
+    Optimization(name="compiled_blocks", apply=_compile, revert=_forget_compiled),
     Optimization(
         name="channels_last",
-        pull=lambda pipeline: _memory_format(pipeline, torch.channels_last),
-        release=lambda pipeline: _memory_format(pipeline, torch.contiguous_format),
+        apply=lambda pipeline: _memory_format(pipeline, torch.channels_last),
+        revert=lambda pipeline: _memory_format(pipeline, torch.contiguous_format),
     ),
 )
 
@@ -137,22 +137,22 @@ def tune(pipeline: Pipeline, own: DiffusionParameters, folder: Path, weights_dig
                 draft.write_text(json.dumps(asdict(measured), indent=1))
                 draft.replace(path)
                 return measured
-    return _pulled(pipeline, own, kept)
+    return _applied(pipeline, own, kept)
 
 
-def _pulled(pipeline: Pipeline, own: DiffusionParameters, kept: Tuning) -> Tuning:
+def _applied(pipeline: Pipeline, own: DiffusionParameters, kept: Tuning) -> Tuning:
     """Apply the stored optimizations and test them; revert them if this machine, for example, lacks a compiler."""
     chosen = [optimization for optimization in OPTIMIZATIONS if optimization.name in kept.levers]
     try:
         for optimization in chosen:
-            optimization.pull(pipeline)
+            optimization.apply(pipeline)
         if chosen:
             _paint_once(Inpainter(pipeline, own, kept.batch), own)
     except (DeviceFault, EngineError):
         raise
     except Exception:  # compilers raise exceptions of their own
         for optimization in reversed(chosen):
-            optimization.release(pipeline)
+            optimization.revert(pipeline)
         return replace(kept, levers=())
     return kept
 
@@ -179,7 +179,7 @@ def measure(pipeline: Pipeline, own: DiffusionParameters) -> Tuning:
     applied: list[str] = []
     for optimization in OPTIMIZATIONS if own.levers == "measured" else ():
         try:
-            optimization.pull(pipeline)
+            optimization.apply(pipeline)
             rate = images_per_second(pipeline, own, batch) or 0.0
         except DeviceFault:
             raise
@@ -192,7 +192,7 @@ def measure(pipeline: Pipeline, own: DiffusionParameters) -> Tuning:
             best = rate
             applied.append(optimization.name)
         else:
-            optimization.release(pipeline)
+            optimization.revert(pipeline)
     return Tuning(batch=batch, levers=tuple(applied), images_per_second=rates)
 
 

@@ -26,7 +26,7 @@ _SURE_RANGE, _LIKELY_RANGE = (6.0, 24.0), (3.0, 14.0)
 #: Parts smaller than this share of the largest part, or than this many pixels, are removed as specks.
 _SPECK_SHARE, _SPECK_PX = 0.05, 4
 #: A candidate that covers less than this share of its intended outline counts as not painted.
-_LEAST_COVER = 0.25
+_MIN_COVER = 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +45,7 @@ class Painted:
 
     def is_seen(self, least_contrast: float) -> bool:
         """Return whether a person would see the change."""
-        return bool(self.mask.any()) and self.cover >= _LEAST_COVER and self.contrast >= least_contrast
+        return bool(self.mask.any()) and self.cover >= _MIN_COVER and self.contrast >= least_contrast
 
 
 def measure(before: Floats, after: Floats, place: Place) -> Painted:

@@ -34,7 +34,7 @@ from datagen.synthesis.masks import outlines, tight_box
 #: Rounds of inpainting, each with other noise, until a candidate is visible; after them composite's pixels are used.
 ROUNDS = 2
 #: Maximum number of samples that are inpainted together: their photos are held in memory.
-_MOST_TOGETHER = 16
+_MAX_TOGETHER = 16
 #: Threads that measure candidates, besides the thread that inpaints.
 _MEASURING = 2
 
@@ -103,7 +103,7 @@ class FittedDiffusion(FittedEngine):
             DeviceFault: the device failed.
         """
         warm = self._warm()
-        group_size = max(1, min(_MOST_TOGETHER, warm.painter.batch // self._own.candidates))
+        group_size = max(1, min(_MAX_TOGETHER, warm.painter.batch // self._own.candidates))
         for start in range(0, len(indices), group_size):
             yield from self._render(indices[start : start + group_size])
 

@@ -19,7 +19,7 @@ from datagen.synthesis.intensity import Bools, Floats, channels_as, to_tones
 #: side.
 _ROOM_PX, _ROOM_SHARE = 2, 0.1
 #: Minimum side of a window, pixels, so that it contains surroundings.
-_LEAST_SIDE = 24
+_MIN_SIDE = 24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +42,7 @@ def place_of(mask: Mask, instance: int, context: float) -> Place:
     frame = square(
         float(xs.min() + xs.max() + 1) / 2,
         float(ys.min() + ys.max() + 1) / 2,
-        max(_LEAST_SIDE, context * longer),
+        max(_MIN_SIDE, context * longer),
         mask.shape[1],
         mask.shape[0],
     )

@@ -24,7 +24,7 @@ from datagen.synthesis.engine import Picture, Pictures
 from datagen.synthesis.intensity import Bools, Floats
 
 #: Lessons per example, and bounds of their total: all are encoded at once, so memory limits their number.
-_PER_EXAMPLE, _LEAST, _MOST = 8, 32, 256
+_LESSONS_PER_EXAMPLE, _MIN_LESSONS, _MAX_LESSONS = 8, 32, 256
 #: The crop's side varies between these factors of the side used for inpainting, so that the model does not learn the
 #: size of the concept in the crop.
 _NEARER, _FARTHER = 0.8, 1.5
@@ -48,7 +48,7 @@ class Example:
 
     exemplar: Exemplar
     photo: ImageRef
-    things: Bools
+    concept_mask: Bools
 
 
 def examples_of(spec: Spec, pictures: Pictures, where: CompositeParameters) -> tuple[Example, ...]:
@@ -64,17 +64,17 @@ def examples_of(spec: Spec, pictures: Pictures, where: CompositeParameters) -> t
         for concept in spec.concepts
         for number in range(len(concept.regions))
     }
-    things: dict[tuple[str, str], Bools] = {}
+    masks: dict[tuple[str, str], Bools] = {}
     for exemplar in exemplars:
         photo = photos[exemplar.key]
         shape = (photo.height, photo.width)
-        mask = things.setdefault((photo.digest, exemplar.label), np.zeros(shape, bool))
+        mask = masks.setdefault((photo.digest, exemplar.label), np.zeros(shape, bool))
         mask[exemplar.frame.slices] |= exemplar.mask
     return tuple(
         Example(
             exemplar=exemplar,
             photo=photos[exemplar.key],
-            things=things[photos[exemplar.key].digest, exemplar.label],
+            concept_mask=masks[photos[exemplar.key].digest, exemplar.label],
         )
         for exemplar in exemplars
     )
@@ -87,7 +87,7 @@ def make_lessons(
 
     Lessons are yielded one by one: all of them at 1024 pixels would take 5 GB.
     """
-    for number in range(min(_MOST, max(_LEAST, _PER_EXAMPLE * len(examples)))):
+    for number in range(min(_MAX_LESSONS, max(_MIN_LESSONS, _LESSONS_PER_EXAMPLE * len(examples)))):
         example = examples[number % len(examples)]
         rng = np.random.default_rng([seed, number])
         yield _lesson(example, pictures.load(example.photo), parameters, rng)
@@ -104,7 +104,7 @@ def _lesson(example: Example, photo: Picture, parameters: DiffusionParameters, r
     frame = square(float(centre_x), float(centre_y), side, photo.shape[1], photo.shape[0])
     r = parameters.resolution
     image = enlarged(photo, frame, r)
-    concept = enlarged_mask(example.things[frame.slices], r)
+    concept = enlarged_mask(example.concept_mask[frame.slices], r)
     concept = cv2.dilate(concept, np.ones((3, 3), np.uint8))
     if rng.random() < 0.5:
         image, concept = image[:, ::-1], concept[:, ::-1]

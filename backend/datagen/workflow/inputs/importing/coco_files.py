@@ -158,7 +158,7 @@ def _outlines(segmentation: Any, size: tuple[int, int], left: Allowance) -> list
 
 def _is_single_instance(entry: Mapping[str, Any], called: str, reading: Reading) -> bool:
     if entry.get("iscrowd") in (1, True):
-        reading.report(f"{called}, annotation {entry.get('id')}", "it marks a crowd (iscrowd 1), not one thing")
+        reading.report(f"{called}, annotation {entry.get('id')}", "it marks a crowd (iscrowd 1), not one object")
         return False
     return True
 

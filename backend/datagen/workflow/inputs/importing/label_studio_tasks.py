@@ -99,9 +99,9 @@ def add_tasks(tasks: Iterable[RawTask], reading: Reading, config: Mapping[str, s
             reading.report(task.where, _SKIPPED)
             continue
         if not submitted and task.predictions:
-            reading.count("tasks with predictions only, added without drawings because nobody confirmed them: {n}")
+            reading.count("tasks with predictions only, added without drawings because they are not confirmed: {n}")
         if not submitted and task.drafts:
-            reading.count("tasks with a draft that nobody submitted, added without drawings: {n}")
+            reading.count("tasks with a draft that was not submitted, added without drawings: {n}")
         if len(submitted) > 1:
             reading.count("tasks with several annotations, of which the newest is used: {n}")
         newest = max(enumerate(submitted), key=lambda pair: _age_key(*pair), default=(0, None))[1]

@@ -30,7 +30,7 @@ BATCH = 50
 BATCH_BYTES = 64 * 2**20
 #: Bytes of a list element.
 _ITEM_BYTES = 8
-#: Two regions of one label with a larger overlap mark the same thing.
+#: Two regions of one label with a larger overlap mark the same object.
 _SAME_THING = 0.5
 
 

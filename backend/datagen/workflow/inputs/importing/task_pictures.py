@@ -102,7 +102,7 @@ def assigned(
     if unassigned_count:
         problems.append(
             "on which of its pictures a region was drawn is not in the file; add the project with --from-project, "
-            "whose label config tells it"
+            "whose label config contains it"
         )
     return by_picture, problems
 

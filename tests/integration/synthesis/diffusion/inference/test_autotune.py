@@ -30,11 +30,11 @@ def test_on_a_cpu_nothing_is_measured(pipeline, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_lever_is_kept_when_it_helps_and_released_when_not(pipeline, monkeypatch):
-    pulled = []
+def test_a_lever_is_kept_when_it_helps_and_reverted_when_not(pipeline, monkeypatch):
+    applied = []
     levers = [
         autotune.Optimization(
-            name=name, pull=lambda _, n=name: pulled.append(n), release=lambda _, n=name: pulled.remove(n)
+            name=name, apply=lambda _, n=name: applied.append(n), revert=lambda _, n=name: applied.remove(n)
         )
         for name in ("helps", "hurts", "helps a little")
     ]
@@ -42,7 +42,7 @@ def test_a_lever_is_kept_when_it_helps_and_released_when_not(pipeline, monkeypat
     monkeypatch.setattr(autotune, "OPTIMIZATIONS", levers)
     monkeypatch.setattr(autotune, "images_per_second", lambda *_: next(rates))
     found = autotune.measure(pipeline, DiffusionParameters(batch=4))
-    assert (found.batch, found.levers, pulled) == (4, ("helps",), ["helps"])
+    assert (found.batch, found.levers, applied) == (4, ("helps",), ["helps"])
 
 
 def test_the_batch_grows_while_it_helps_and_fits(pipeline, monkeypatch):
@@ -67,12 +67,12 @@ def test_a_lever_that_fails_is_none_and_a_device_that_fails_ends_the_measuring(p
     class CompilersOwn(Exception):
         pass
 
-    def pull(_pipeline):
+    def apply(_pipeline):
         raise fault
 
     monkeypatch.setattr(autotune, "images_per_second", lambda *_: 1.0)
     monkeypatch.setattr(
-        autotune, "OPTIMIZATIONS", [autotune.Optimization(name="odd", pull=pull, release=lambda _: None)]
+        autotune, "OPTIMIZATIONS", [autotune.Optimization(name="odd", apply=apply, revert=lambda _: None)]
     )
     fault = CompilersOwn("recompile limit")
     assert autotune.measure(pipeline, DiffusionParameters(batch=1)).levers == ()
@@ -124,7 +124,7 @@ def test_a_broken_file_is_measured_again(measured, tmp_path, broken):
 
 def test_a_folder_that_cannot_be_written_is_said(measured, tmp_path):
     (tmp_path / "diffusion").write_text("a file")
-    with pytest.raises(EngineError, match="DATAGEN_DATA_DIR"):
+    with pytest.raises(EngineError, match="name another data folder"):
         autotune.tune(OnAGpu(), OWN, tmp_path / "diffusion", "digest")
 
 
@@ -149,36 +149,36 @@ def test_compiled_blocks_take_every_batch_that_memory_may_leave():
     torch.compiler.reset()
 
 
-def test_a_released_lever_leaves_no_copy_of_the_weights_behind(pipeline):
+def test_a_reverted_lever_leaves_no_copy_of_the_weights_behind(pipeline):
     before = {name: values.shape for name, values in pipeline.unet.state_dict().items()}
     [fused] = [lever for lever in autotune.OPTIMIZATIONS if lever.name == "fused_qkv"]
-    fused.pull(pipeline)
+    fused.apply(pipeline)
     assert len(pipeline.unet.state_dict()) > len(before)
-    fused.release(pipeline)
+    fused.revert(pipeline)
     assert {name: values.shape for name, values in pipeline.unet.state_dict().items()} == before
 
 
-def test_a_lever_that_was_kept_and_does_not_work_here_is_let_go_of(pipeline, monkeypatch):
+def test_a_lever_that_was_kept_and_does_not_work_here_is_reverted(pipeline, monkeypatch):
     """Without a compiler, every shard failed on the second machine."""
-    released = []
+    reverted = []
 
-    def pull(pipeline):
+    def apply(pipeline):
         def broken(*_, **__):
             raise RuntimeError("InductorError: no C++ compiler was found")
 
         monkeypatch.setattr(pipeline.unet, "forward", broken)
 
-    def release(_pipeline):
-        released.append("compiled")
+    def revert(_pipeline):
+        reverted.append("compiled")
         monkeypatch.undo()
 
-    levers = [autotune.Optimization(name="compiled", pull=pull, release=release)]
+    levers = [autotune.Optimization(name="compiled", apply=apply, revert=revert)]
     monkeypatch.setattr(autotune, "OPTIMIZATIONS", levers)
     kept = autotune.Tuning(batch=2, levers=("compiled",), images_per_second={"batch 2": 1.0})
-    assert autotune._pulled(pipeline, OWN, kept) == autotune.Tuning(
+    assert autotune._applied(pipeline, OWN, kept) == autotune.Tuning(
         batch=2, levers=(), images_per_second={"batch 2": 1.0}
     )
-    assert released == ["compiled"]
+    assert reverted == ["compiled"]
 
 
 def test_a_step_counts_in_a_measurement_as_often_as_it_is_painted(pipeline, monkeypatch):
@@ -192,11 +192,11 @@ def test_a_step_counts_in_a_measurement_as_often_as_it_is_painted(pipeline, monk
 @pytest.mark.parametrize(
     "lever", [one for one in autotune.OPTIMIZATIONS if one.name != "compiled_blocks"], ids=lambda one: one.name
 )
-def test_a_lever_of_this_model_can_be_pulled_and_released(pipeline, lever):
+def test_a_lever_of_this_model_can_be_applied_and_reverted(pipeline, lever):
     assert autotune.images_per_second(pipeline, OWN, 1) > 0
-    lever.pull(pipeline)
+    lever.apply(pipeline)
     assert autotune.images_per_second(pipeline, OWN, 1) > 0
-    lever.release(pipeline)
+    lever.revert(pipeline)
     assert autotune.images_per_second(pipeline, OWN, 1) > 0
 
 

@@ -230,7 +230,7 @@ def test_a_project_with_other_controls_and_pictures_is_read_as_its_export_is(
         added = add_from_project(studio.services, empty.name, Role.CONCEPT, project.id)
         assert (added.new, added.regions) == (2, 2)
         [problem] = added.problems
-        assert "a keypoint has no area; draw a box or a polygon round the thing" in problem
+        assert "a keypoint has no area; draw a box or a polygon round the object" in problem
         assert places(empty) == {"one.png": [(20, 20)], "two.png": [(80, 30)]}
         again = add_from_project(studio.services, empty.name, Role.CONCEPT, project.id)
         assert (again.new, again.known, again.regions) == (0, 2, 0)

@@ -160,8 +160,8 @@ def test_predictions_and_drafts_are_not_used_and_a_note_says_so(tmp_path: Path) 
     reading = read(file(tmp_path, "export.json", [guessed, guessed | {"data": {"image": "c.png"}}, drafted]))
     assert boxes(reading) == [[], [], []]
     assert reading.all_notes() == [
-        "tasks with predictions only, added without drawings because nobody confirmed them: 2",
-        "tasks with a draft that nobody submitted, added without drawings: 1",
+        "tasks with predictions only, added without drawings because they are not confirmed: 2",
+        "tasks with a draft that was not submitted, added without drawings: 1",
     ]
 
 
