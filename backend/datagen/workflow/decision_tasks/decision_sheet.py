@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from html import escape
+from dataclasses import dataclass
 
 from datagen.store.blob_store import digest_of
 from datagen.store.tables import BatchKind, BatchRow, DecisionRow
-from datagen.workflow.generation.contact_sheet import MOST_CELLS, notice_sheet
+from datagen.workflow.decision_tasks.batch_view import BatchName, name_of
+from datagen.workflow.generation.contact_sheet import MAX_CELLS, notice_sheet
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caption:
+    """The caption of a contact sheet, which is below the page."""
+
+    batch: BatchName
+    version: int
+    #: number of a round's images that the sheet shows; None if it shows all
+    first_images: int | None
 
 
 def sheet_of(decision: DecisionRow) -> str:
@@ -27,17 +38,13 @@ def sheet_to_store(decision: DecisionRow) -> bytes | None:
     return None if subject is not None and subject.sheet is not None else notice_sheet(_notice(subject))
 
 
-def caption_of(decision: DecisionRow) -> str:
-    """Return the caption of the contact sheet below it as HTML; empty if the picture is a notice."""
+def caption_of(decision: DecisionRow) -> Caption | None:
+    """Return the caption of the contact sheet; None if the picture is a notice."""
     subject = _subject(decision)
     if subject is None or subject.sheet is None:
-        return ""
-    if subject.kind == BatchKind.ROUND:
-        part = f"the first {MOST_CELLS} images of " if subject.count > MOST_CELLS else ""
-        shown = f"{part}preview round {subject.number}"
-    else:
-        shown = f"the first images of run “{escape(subject.name)}”"
-    return f"<p><b>Below:</b> {shown}, version {subject.spec.version}.</p>"
+        return None
+    shows_part = subject.kind == BatchKind.ROUND and subject.count > MAX_CELLS
+    return Caption(batch=name_of(subject), version=subject.spec.version, first_images=MAX_CELLS if shows_part else None)
 
 
 def _subject(decision: DecisionRow) -> BatchRow | None:

@@ -20,14 +20,14 @@ CAPTION = 18
 #: Colour of the outlines (RGB); neither metal nor tissue has it.
 OUTLINE = (255, 0, 160)
 #: Largest number of samples on a sheet; a round has 20.
-MOST_CELLS = 60
+MAX_CELLS = 60
 #: Number of a generation run's first images on its sheet.
 RUN_CELLS = 20
 
 
 def contact_sheet(images: BlobStore, pictures: Pictures, samples: Sequence[Sample]) -> str:
     """Draw the sheet of a round's samples, in their order and numbered from 1, store it, and return its digest."""
-    cells = [_cell(pictures.load(sample.image), sample) for sample in samples[:MOST_CELLS]]
+    cells = [_cell(pictures.load(sample.image), sample) for sample in samples[:MAX_CELLS]]
     rows = math.ceil(len(cells) / COLUMNS)
     cell_height = max(cell.shape[0] for cell in cells)  # cells of wide pictures are not square
     row_height = cell_height + CAPTION + GAP

@@ -31,7 +31,7 @@ OPEN = (SpecState.RENDERING, SpecState.REVIEW)
 #: The task id of verdicts whose task was lost but not deleted by a person; ids of Label Studio begin at 1.
 NOWHERE = 0
 #: Number of verdicts that are kept per sample: this many on its own task, and this many on all copies together.
-MOST_VERDICTS = 100
+MAX_VERDICTS = 100
 #: Number of samples whose verdicts are written in one transaction.
 SAMPLES_AT_A_TIME = 25
 #: The columns with the content of a verdict; the others hold its author and time.
@@ -89,7 +89,7 @@ def full_samples(session: Session, batch_id: int) -> list[int]:
         .join(VerdictRow, VerdictRow.sample_id == SampleRow.id)
         .where(SampleRow.batch_id == batch_id)
         .group_by(SampleRow.index, on_own)
-        .having(func.count() >= MOST_VERDICTS)
+        .having(func.count() >= MAX_VERDICTS)
     )
     return sorted(set(session.scalars(query)))
 
@@ -260,7 +260,7 @@ class _SampleVerdicts:
     def _add(self, annotation_id: int, task_id: int, values: Mapping[str, Any]) -> bool:
         own_tasks = {self.row.task_id, None}  # see _task_of
         on_own = sum(len(self._on_task.get(own_task, ())) for own_task in own_tasks)
-        if (on_own if task_id in own_tasks else len(self._rows) - on_own) >= MOST_VERDICTS:
+        if (on_own if task_id in own_tasks else len(self._rows) - on_own) >= MAX_VERDICTS:
             if not self._full:
                 log.warning("verdict.too_many", sample=self.row.id, task=task_id)
             self._full = True

@@ -134,10 +134,10 @@ def test_an_engine_that_cannot_fit_ends_the_round_with_its_reason_in_the_decisio
 
     failed = study.batches(BatchKind.ROUND)[-1]
     assert (str(failed.state), str(study.specs()[-1].state)) == ("failed", "failed")
-    reason = "no engine named &#x27;no-such-engine&#x27; is installed; there are: composite"
-    assert sentence_case(reason) in study.page(-2)
+    reason = "no engine named 'no-such-engine' is installed; there are: composite"
+    assert sentence_case(reason) in html.unescape(study.page(-2))
     came_of_it = f"could not be made, so version {study.specs()[-2].version} is here again: {reason}"
-    assert f"Not done:</b> preview round {failed.number} {came_of_it}" in study.page()
+    assert f"Not done:</b> preview round {failed.number} {came_of_it}" in html.unescape(study.page())
 
 
 def test_a_first_round_that_fails_leaves_nothing_to_review(studio: Studio) -> None:
@@ -194,7 +194,7 @@ def test_internal_error_is_retried_and_given_up_with_its_reason(studio: Studio, 
         run.problem == f"rendering failed {MAX_ATTEMPTS} times, last with ZeroDivisionError; the workers' log says more"
     )
     studio.settle()
-    assert html.escape(sentence_case(run.problem)) in study.page()
+    assert sentence_case(run.problem) in html.unescape(study.page())
 
 
 def test_a_dead_workers_shard_is_taken_by_the_next(studio: Studio, study: Study) -> None:

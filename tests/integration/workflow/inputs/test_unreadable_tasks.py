@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from dataclasses import replace
 
@@ -105,7 +106,7 @@ def test_it_is_named_where_people_look_until_it_is_mended(studio: Studio, poison
     [described] = describe(studio.services.database, study.name)
     with pytest.raises(CheckFailed) as found:
         check_tasks(studio.settings, study.name)
-    for shown in (described["problems"][0], str(found.value), study.page().replace("&#x27;", "'")):
+    for shown in (described["problems"][0], str(found.value), html.unescape(study.page())):
         assert sentence in shown
         assert remedy in shown
     with studio.rows() as session:  # the others are used

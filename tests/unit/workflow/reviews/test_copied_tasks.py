@@ -15,7 +15,7 @@ from datagen.entrypoints import bootstrap
 from datagen.label_studio.api.models import Annotation, Task
 from datagen.store.tables import BatchKind, BatchRow, SampleRow, ShardRow, SpecRow, StudyRow, VerdictRow, WorkState, now
 from datagen.workflow.reviews import verdict_sync
-from datagen.workflow.reviews.verdict_rows import MOST_VERDICTS, TasksRead, full_samples, keep
+from datagen.workflow.reviews.verdict_rows import MAX_VERDICTS, TasksRead, full_samples, keep
 from datagen.workflow.services import Services
 from studio import choice, settings_of
 
@@ -106,12 +106,12 @@ def test_counting_a_samples_verdicts_takes_time_in_proportion_to_them(services: 
 
 
 def test_verdicts_on_copies_are_kept_up_to_a_bound_and_none_on_the_task_itself_is_lost(services: Services) -> None:
-    copies = [task(100 + number, opinion="bad") for number in range(MOST_VERDICTS + 50)]
+    copies = [task(100 + number, opinion="bad") for number in range(MAX_VERDICTS + 50)]
     keep(services, 1, TasksRead(tasks=copies, as_of=1_000_000))
     keep(services, 1, TasksRead(tasks=[task(1), task(2, index=1), *copies], as_of=1_000_000, expected={1: 1, 2: 2}))
     with services.database.read() as session:
         kept = dict(session.execute(select(VerdictRow.opinion, func.count()).group_by(VerdictRow.opinion)).all())
-        assert kept == {Opinion.GOOD: 2, Opinion.BAD: MOST_VERDICTS}
+        assert kept == {Opinion.GOOD: 2, Opinion.BAD: MAX_VERDICTS}
         assert full_samples(session, 1) == [0]
     keep(
         services, 1, TasksRead(tasks=[task(1), task(2, index=1)], as_of=1_000_000, expected={1: 1, 2: 2})

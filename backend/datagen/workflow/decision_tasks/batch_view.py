@@ -1,0 +1,166 @@
+"""Rounds and runs on a decision page: their names, the progress of their work, and the result of a run."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from datagen.domain.inputs import ProjectKind
+from datagen.store.tables import BatchKind, BatchRow, OutboxRow, ShardRow, WorkState, now
+from datagen.workflow import decision_points
+from datagen.workflow.generation import batch_status
+from datagen.workflow.study_options import options_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchName:
+    """The name of a batch: a round is shown by its number, a run by its name."""
+
+    kind: BatchKind
+    number: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """The progress of a batch that a decision started."""
+
+    batch: BatchName
+    state: WorkState
+    #: number of samples, and how many of them are rendered
+    count: int
+    rendered: int
+    #: estimated time for the other samples; None if it is unknown, or if the batch waits or has ended
+    time_left: timedelta | None
+    #: the current activity or the reason for a wait; empty once the batch has ended
+    status_text: str
+    #: progress of the engine's fit, 0 to 1; None unless a fit is in progress
+    fit_progress: float | None
+    #: the Label Studio project of its samples; None before provisioning
+    project_id: int | None
+    warnings: tuple[str, ...]
+    problem: str
+    #: why Label Studio refused a change of this study; empty if it refused none
+    refused_because: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A generation run, and how much of it is in Label Studio."""
+
+    name: str
+    version: int
+    state: WorkState
+    #: number of images, and how many of them are in the Dataset project
+    count: int
+    published: int
+    #: the Dataset project; None before provisioning
+    project_id: int | None
+    #: the study's name as a word of a shell's command line
+    export_name: str
+    #: whether its labels are annotations too, which Label Studio's own export contains
+    annotated: bool
+    warnings: tuple[str, ...]
+    problem: str
+
+
+def name_of(batch: BatchRow) -> BatchName:
+    """Return the name of a batch."""
+    return BatchName(kind=batch.kind, number=batch.number, name=batch.name)
+
+
+def progress_of(session: Session, batch: BatchRow) -> Progress:
+    """Read the progress of a batch."""
+    stored, in_progress = _count_rendered(session, batch)
+    rendered = stored + in_progress
+    running = batch.state == WorkState.RUNNING
+    status_text = batch_status.status_of(session, batch) if running else ""
+    waiting = batch_status.is_waiting(status_text)
+    refused_because = session.scalar(
+        select(OutboxRow.error).where(
+            OutboxRow.study_id == batch.study_id, OutboxRow.state == WorkState.FAILED, OutboxRow.error != ""
+        )
+    )
+    project_kind = ProjectKind.PREVIEWS if batch.kind == BatchKind.ROUND else ProjectKind.DATASET
+    return Progress(
+        batch=name_of(batch),
+        state=batch.state,
+        count=batch.count,
+        rendered=rendered,
+        time_left=_time_left(session, batch, rendered) if running and not waiting else None,
+        status_text=status_text,
+        fit_progress=batch.fit_progress if running and not rendered and batch.fit_progress > 0 else None,
+        project_id=decision_points.project_of(session, batch.study_id, project_kind),
+        warnings=tuple(batch.warnings),
+        problem=batch.problem,
+        refused_because=refused_because or "",
+    )
+
+
+def run_of(session: Session, batch: BatchRow) -> Run:
+    """Read a generation run."""
+    return Run(
+        name=batch.name,
+        version=batch.spec.version,
+        state=batch.state,
+        count=batch.count,
+        published=_count_published(session, batch),
+        project_id=decision_points.project_of(session, batch.study_id, ProjectKind.DATASET),
+        export_name=shlex.quote(batch.study.name),
+        annotated=batch.count <= (options_of(batch.study).annotate_up_to or 0),
+        warnings=tuple(batch.warnings),
+        problem=batch.problem,
+    )
+
+
+def _count_rendered(session: Session, batch: BatchRow) -> tuple[int, int]:
+    """Return the number of stored samples, and the number of samples rendered so far in running shards."""
+    stored, in_progress = session.execute(
+        select(
+            func.sum(ShardRow.stop - ShardRow.start).filter(ShardRow.rendered_at.is_not(None)),
+            func.sum(ShardRow.rendered_count).filter(
+                ShardRow.rendered_at.is_(None), ShardRow.state == WorkState.RUNNING
+            ),
+        ).where(ShardRow.batch_id == batch.id)
+    ).one()
+    return stored or 0, in_progress or 0
+
+
+def _time_left(session: Session, batch: BatchRow, rendered: int) -> timedelta | None:
+    """Return the estimated time for the remaining samples; None before the first shard is stored, and at the end.
+
+    The estimate uses the rendering time of the stored shards only, because a batch may also have waited in the queue,
+    for an outage, or for a fit.
+    """
+    seconds, images = session.execute(
+        select(func.sum(ShardRow.seconds), func.sum(ShardRow.stop - ShardRow.start)).where(
+            ShardRow.batch_id == batch.id, ShardRow.seconds.is_not(None)
+        )
+    ).one()
+    if not images or seconds is None or rendered >= batch.count:
+        return None
+    running_shards = max(_count_running_shards(session, batch), 1)
+    return timedelta(seconds=seconds / images * (batch.count - rendered) / running_shards)
+
+
+def _count_running_shards(session: Session, batch: BatchRow) -> int:
+    """Return the number of the batch's shards that a worker holds a lease on."""
+    query = select(func.count()).where(
+        ShardRow.batch_id == batch.id, ShardRow.state == WorkState.RUNNING, ShardRow.due_at > now()
+    )
+    return session.scalar(query) or 0
+
+
+def _count_published(session: Session, batch: BatchRow) -> int:
+    return (
+        session.scalar(
+            select(func.coalesce(func.sum(ShardRow.stop - ShardRow.start), 0)).where(
+                ShardRow.batch_id == batch.id, ShardRow.published_at.is_not(None)
+            )
+        )
+        or 0
+    )

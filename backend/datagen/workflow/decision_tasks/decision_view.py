@@ -1,0 +1,190 @@
+"""The view model of a decision page: plain values, read from the rows, that the template formats."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy.orm import Session
+
+from datagen.domain.decision import ACTIONS
+from datagen.domain.inputs import Inputs, ProjectKind
+from datagen.domain.lifecycle import TABLE, SpecState, StudyEvent, StudyState
+from datagen.domain.spec import Spec
+from datagen.domain.wording import counted
+from datagen.store.tables import BatchKind, DecisionRow, StudyRow, WorkState
+from datagen.workflow import decision_points
+from datagen.workflow.decision_tasks.batch_view import Progress, Run, progress_of, run_of
+from datagen.workflow.decision_tasks.decision_sheet import Caption, caption_of
+from datagen.workflow.decision_tasks.inputs_view import InputsView, inputs_of
+from datagen.workflow.decision_tasks.round_view import Round, round_of
+from datagen.workflow.decisions import spec_versions
+from datagen.workflow.inputs import input_changes, unreadable_tasks
+from datagen.workflow.inputs.input_sync import collect
+from datagen.workflow.reviews import late_verdicts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """The decision that was made."""
+
+    action: str
+    by: str
+    at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewestDecision:
+    """The newest decision of the study, to which the page of an earlier one links."""
+
+    number: int
+    #: its task; None before it is published
+    task_id: int | None
+    #: the Decisions project; None before provisioning
+    project_id: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputChanges:
+    """The changes of the inputs since the current version was built."""
+
+    version: int
+    changes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LateVerdicts:
+    """The verdicts on one round that came or changed after the decision about it."""
+
+    round_number: int
+    count: int
+    #: the decision about the round's version, as a clause
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenDecision:
+    """The state of a study that waits for this decision."""
+
+    #: a sentence for each Label Studio project that is not, or only partly, readable
+    unreadable: tuple[str, ...]
+    #: why the reading of the inputs is postponed; empty if it is not
+    waits_for: str
+    #: a sentence for each role with too few images
+    missing: tuple[str, ...]
+    #: the answers that the study's state permits; the form always offers all answers
+    actions: tuple[StudyEvent, ...]
+    input_changes: InputChanges | None
+    inputs: InputsView
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionView:
+    """The page of a decision task."""
+
+    study: str
+    number: int
+    #: why the last answer was not applied; empty if it was
+    problem: str
+    #: whether the task has an answer in Label Studio, whose button is then “Update” instead of “Submit”
+    was_submitted: bool
+    #: None until the decision is made; ``open`` is None from then on
+    answer: Answer | None
+    open: OpenDecision | None
+    #: the work that the decision started
+    progress: Progress | None
+    #: what is decided on: a round, a run, or the inputs alone
+    round: Round | None
+    run: Run | None
+    newest: NewestDecision | None
+    late: tuple[LateVerdicts, ...]
+    caption: Caption | None
+
+
+#: The outcome of a version, in the words of the decision about it.
+_DECIDED = {
+    SpecState.REFINED: "it was refined",
+    SpecState.SUPERSEDED: "a preview was built anew",
+    SpecState.ACCEPTED: "it was approved",
+    SpecState.STOPPED: "the study was stopped",
+    SpecState.FAILED: "it failed",
+}
+
+
+def view_of(session: Session, decision: DecisionRow) -> DecisionView:
+    """Read the view of a decision task."""
+    batch, started = decision.batch, decision.started
+    under_way = started is not None and started.state == WorkState.RUNNING
+    answer = None
+    if decision.action is not None:
+        answer = Answer(action=decision.action, by=str(decision.answered_by), at=decision.answered_at)
+    return DecisionView(
+        study=decision.study.name,
+        number=decision.number,
+        problem=decision.problem,
+        was_submitted=bool(decision.answer),
+        answer=answer,
+        open=_open_decision(session, decision.study) if answer is None else None,
+        progress=progress_of(session, started) if started is not None else None,
+        round=round_of(session, batch) if batch is not None and batch.kind == BatchKind.ROUND else None,
+        run=run_of(session, batch) if batch is not None and batch.kind == BatchKind.RUN else None,
+        newest=_newest_decision(session, decision) if answer is not None and not under_way else None,
+        late=tuple(
+            LateVerdicts(round_number=late.round_number, count=late.count, outcome=_DECIDED[late.state])
+            for late in late_verdicts.late(session, decision)
+        ),
+        caption=caption_of(decision),
+    )
+
+
+def title_of(view: DecisionView) -> str:
+    """Return the title in the list of decision tasks: the batch, its verdicts, and the decision."""
+    parts = [f"Decision {view.number}"]
+    if view.run is not None:
+        size = f"{counted(view.run.count, 'image')}, {view.run.state}"
+        parts.append(f"run “{view.run.name}”, version {view.run.version}, {size}")
+    elif view.round is not None:
+        shown = view.round
+        images = "" if shown.judged == shown.good + shown.bad else f" on {shown.judged}"
+        verdicts = f"{shown.good} good, {shown.bad} bad{images} of {shown.count}"
+        parts.append(f"round {shown.number}, version {shown.version}, {verdicts}")
+    else:
+        parts.append("inputs")
+    if view.answer is not None:
+        parts.append(view.answer.action)
+    return " · ".join(parts)
+
+
+def _newest_decision(session: Session, decision: DecisionRow) -> NewestDecision | None:
+    """Return the newest decision; None if it is this one."""
+    newest = decision_points.newest_decision(session, decision.study_id)
+    if newest is None or newest.id == decision.id:
+        return None
+    project_id = decision_points.project_of(session, decision.study_id, ProjectKind.DECISIONS)
+    return NewestDecision(number=newest.number, task_id=newest.task_id, project_id=project_id)
+
+
+def _open_decision(session: Session, study: StudyRow) -> OpenDecision:
+    inputs = collect(session, study)
+    missing = inputs.missing()
+    return OpenDecision(
+        unreadable=tuple(unreadable_tasks.problems_of(session, study.id)),
+        waits_for=study.waits_for,
+        missing=missing,
+        actions=tuple(
+            action
+            for action in ACTIONS
+            if (study.state, action) in TABLE and not (missing and action is StudyEvent.BUILD_PREVIEW)
+        ),
+        input_changes=_input_changes(session, study, inputs),
+        inputs=inputs_of(session, study.id, inputs),
+    )
+
+
+def _input_changes(session: Session, study: StudyRow, inputs: Inputs) -> InputChanges | None:
+    """Return the changes of the inputs since the current version was built; None if there are none."""
+    spec = spec_versions.current_spec(session, study.id)
+    if spec is None or inputs.unread or study.state not in (StudyState.REVIEWING, StudyState.ACCEPTED):
+        return None
+    changes = input_changes.changes(Spec.from_json(spec.body), inputs)
+    return InputChanges(version=spec.version, changes=tuple(changes)) if changes else None
