@@ -123,7 +123,7 @@ def test_value_that_a_view_lacks_is_an_error() -> None:
 def test_no_template_marks_a_text_as_safe() -> None:
     folder = files("datagen.workflow.decision_tasks").joinpath("templates")
     sources = {file.name: file.read_text(encoding="utf-8") for file in folder.iterdir()}
-    assert sorted(sources) == ["decision.html.j2", "macros.html.j2"]
+    assert "decision.html.j2" in sources
     assert not [name for name, source in sources.items() if re.search(r"\bsafe\b|autoescape|Markup", source)]
 
 
@@ -167,9 +167,9 @@ def test_progress_is_a_sentence_and_a_bar() -> None:
 
 
 def test_long_list_ends_with_the_number_of_further_items() -> None:
-    details = filled_view(0).round
-    assert details is not None
-    shown = replace(details, details=replace(details.details, methods=tuple(f"number {n}" for n in range(15))))
+    shown = filled_view(0).round
+    assert shown is not None
+    shown = replace(shown, details=replace(shown.details, methods=tuple(f"number {n}" for n in range(15))))
     text = text_of(replace(empty_view(), round=shown))
     assert "Number 11 … and 3 more" in text
     assert "Number 12" not in text

@@ -219,6 +219,12 @@ def test_ended_batch_has_no_activity_and_links_to_the_newest_decision(study: Stu
     newest = study.points()[-1]
     project_id = study.projects[ProjectKind.DECISIONS]
     assert shown.newest == NewestDecision(number=2, task_id=newest.task_id, project_id=project_id)
+    assert view(study).newest is None
+
+
+def test_decision_whose_work_is_resumed_does_not_link_to_a_later_one(study: Study) -> None:
+    change(study, study.batches()[-1], state=WorkState.RUNNING)
+    assert view(study, 0).newest is None
 
 
 def test_change_that_label_studio_refused_is_shown_with_its_reason(study: Study) -> None:
