@@ -123,7 +123,7 @@ def test_a_full_disk_names_the_data_folder(teach, tmp_path, name):
 
     teacher = teach(fit_steps=1)
     (tmp_path / "fit" / name).symlink_to("/dev/full")
-    with pytest.raises(EngineError, match=r"fit \(No space left on device\); set DATAGEN_DATA_DIR"):
+    with pytest.raises(EngineError, match=r"fit \(No space left on device\); name another data folder"):
         teacher.run(stop_after_one)
 
 
@@ -133,7 +133,7 @@ def test_a_lora_that_finds_no_room_names_the_data_folder(teach, tmp_path, monkey
 
     teacher = teach(fit_steps=1)
     monkeypatch.setattr(type(teacher._pipeline), "save_lora_weights", full)
-    with pytest.raises(EngineError, match=r"No space left on device .*set DATAGEN_DATA_DIR"):
+    with pytest.raises(EngineError, match=r"No space left on device .*name another data folder"):
         teacher.run(ignore)
 
 
