@@ -49,4 +49,4 @@ def test_without_a_usable_box_there_is_nothing_to_teach(study):
 
 
 def vars_of(spec):
-    return {name: getattr(spec, name) for name in ("labels", "concepts", "canvases", "backgrounds")}
+    return {name: getattr(spec, name) for name in ("engine", "labels", "concepts", "canvases", "backgrounds")}
