@@ -56,11 +56,9 @@ from datagen.store.tables import (
     StudyRow,
     VerdictRow,
     WorkState,
-    now,
 )
 from datagen.workflow.decision_tasks import decision_page
 from datagen.workflow.decisions import submit
-from datagen.workflow.events import webhook_events
 from datagen.workflow.services import JobKind, JobRequest, Services
 from datagen.workflow.studies.open import open_study
 from stage.label_studio_server import LabelStudio as Server
@@ -267,15 +265,6 @@ class Studio:
             ]
             unread = select(StudyRow.id).where(StudyRow.inputs_read != StudyRow.inputs_changed)
             return len(rows) + len(session.scalars(unread).all())
-
-    def replay(self, event: InboxRow) -> None:
-        """Handle an event again, as after a crash between its transaction and its end: the lease has expired."""
-        with self.services.database.write() as session:
-            row = session.get_one(InboxRow, event.id)
-            row.state, row.due_at = WorkState.RUNNING, now()
-        webhook_events.handle(self.services, event.id)
-        with self.rows() as session:
-            assert session.get_one(InboxRow, event.id).state == WorkState.DONE
 
     @contextmanager
     def as_process(self) -> Iterator[None]:

@@ -2,7 +2,7 @@
 
 ``leased_work`` claims the row, renews its lease while the work goes on, and ends it: the row is done, postponed, or
 given up. Each end is one transaction, which changes nothing if the lease was lost meanwhile. A ``LeasedJob`` is what
-differs between events, shards and outbox rows: the work, what is written with its end, and what people are told.
+differs between events, shards and outbox rows: the work, what is written with its end, and what is shown to people.
 """
 
 from __future__ import annotations
