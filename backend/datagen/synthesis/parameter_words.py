@@ -14,6 +14,7 @@ _WORDS = {
     "place_strictness": "strictness about the areas",
     "context_strictness": "strictness about the surroundings",
     "min_contrast": "least contrast to what it lies on",
+    "counts_as_photographed": "whether there are as many in one image as in the photos",
     "instances_min": "fewest in one image",
     "instances_max": "most in one image",
     "concept_weights": "how often each concept is used",

@@ -7,6 +7,7 @@ single statement, only under the mask, so that no other pixel can change.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,6 +18,7 @@ from datagen.domain.sample import Instance
 from datagen.domain.trace import InstanceTrace, Trace
 from datagen.synthesis.composite.backgrounds import Backgrounds
 from datagen.synthesis.composite.parameters import CompositeParameters
+from datagen.synthesis.composite.placement.layout import Layout, LayoutModel, at_distance
 from datagen.synthesis.composite.placement_attempt import (
     LearnedByLabel,
     PlacedInstance,
@@ -35,10 +37,13 @@ _SCHEDULED_ATTEMPTS = 5
 #: Backgrounds tried for a sample if its own has no area or nothing can be placed on it.
 _BACKGROUNDS = 4
 #: Steps of the quasi-random sequence (fractional parts of multiples). Each sequence is evenly distributed in 0..1 from
-#: its first values on, and so are all four together: the steps are badly approximable by fractions (continued fractions
-#: of 1s, 2s, 1s and 2s, and 3s). A sequence designed for four dimensions is not even in each: the R4 sequence of
-#: Roberts 2018 begins with nearly 6/7.
-_STEPS = ((5**0.5 - 1) / 2, 2**0.5 - 1, 3**0.5 - 1, (13**0.5 - 3) / 2)
+#: its first values on, and so are all five together: the steps are badly approximable by fractions (their continued
+#: fractions repeat 1; 2; 1, 2; 3; and 2, 1, 3, 1, 2, 8). A sequence designed for several dimensions is not even in
+#: each: the R4 sequence of Roberts 2018 begins with nearly 6/7.
+_STEPS = ((5**0.5 - 1) / 2, 2**0.5 - 1, 3**0.5 - 1, (13**0.5 - 3) / 2, 19**0.5 - 4)
+#: The context match of a further instance searches this share of its distance from another, in pixels at least the
+#: second number.
+_REACH_SHARE, _REACH_MIN_PX = 0.5, 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,11 +69,13 @@ class Composer:
         self,
         *,
         learned: LearnedByLabel,
+        layouts: LayoutModel,
         backgrounds: Backgrounds,
         parameters: CompositeParameters,
         order: npt.NDArray[np.int64],
     ) -> None:
         self._labels = list(learned)
+        self._layouts = layouts
         self._attempts = {
             label: PlacementAttempt(label, label_model, parameters) for label, label_model in learned.items()
         }
@@ -82,21 +89,32 @@ class Composer:
         rejected: Counter[str] = Counter()
         passed_over: dict[int, str] = {}
         composed: Composed | None = None
+        layout = self._layout(index, chance)
         for attempt in range(min(_BACKGROUNDS, len(self._order))):
             hop = 0 if attempt == 0 else int(chance.integers(1, len(self._order)))
             background = int(self._order[(index + hop) % len(self._order)])
             last = attempt == min(_BACKGROUNDS, len(self._order)) - 1
-            composed = self._compose_on(background, index, chance, rejected, passed_over, anywhere=last)
+            composed = self._compose_on(background, index, layout, chance, rejected, passed_over, anywhere=last)
             if composed.instances:
                 return composed
             passed_over.setdefault(background, "nothing could be placed on it")
         assert composed is not None
         return composed
 
+    def _layout(self, index: int, chance: np.random.Generator) -> Layout:
+        """Return the layout of a sample; its labels take turns as the first."""
+        p, label = self._parameters, self._labels[index % len(self._labels)]
+        at = evenly(index).photo
+        if p.counts_as_photographed:
+            return self._layouts.draw(label, at, chance, p.instances_min, p.instances_max)
+        count = int(chance.integers(p.instances_min, p.instances_max + 1))
+        return self._layouts.draw(label, at, chance, count, count)
+
     def _compose_on(
         self,
         background: int,
         index: int,
+        layout: Layout,
         chance: np.random.Generator,
         rejected: Counter[str],
         passed_over: dict[int, str],
@@ -107,12 +125,10 @@ class Composer:
         picture = self._backgrounds.picture(background)
         height, width = picture.shape[:2]
         image, mask = picture.copy(), np.zeros((height, width), np.uint8)
-        wanted = int(chance.integers(self._parameters.instances_min, self._parameters.instances_max + 1))
         instances: list[Instance] = []
         traces: list[InstanceTrace] = []
         turns: list[tuple[str, bool]] = []
-        for number in range(wanted):
-            label = self._labels[(index + number) % len(self._labels)]
+        for number, label in enumerate(layout.labels):
             area = self._backgrounds.area(background, label)
             inside, places = area.inside, area.places
             if not len(places):
@@ -130,10 +146,12 @@ class Composer:
                 places=places,
             )
             placement, draws = self._attempts[label], evenly(index + number * 7919)
-            placed = self._place_instance(placement, canvas, draws, chance, rejected)
+            near = _beside(canvas, instances, layout, chance)
+            photo = self._followed(label, layout, chance)
+            placed = self._place_instance(placement, (near, canvas), draws, photo, chance, rejected)
             if placed is None:
                 continue
-            expected = placement.turn(draws)
+            expected = placement.turn(draws, photo)
             turns.append((expected.in_words, placed.trace.concept != expected.choice))
             window = (
                 slice(placed.top, placed.top + placed.mask.shape[0]),
@@ -162,25 +180,37 @@ class Composer:
             turns=tuple(turns),
         )
 
+    def _followed(self, label: str, layout: Layout, chance: np.random.Generator) -> str | None:
+        """Return the key of the photo that the scheduled concept is taken from; None for any."""
+        follows = chance.random() < self._layouts.together[label]
+        return layout.photo.key if follows and layout.photo.counts.get(label) else None
+
     def _place_instance(
         self,
         placement: PlacementAttempt,
-        canvas: PlacementCanvas,
+        canvases: tuple[PlacementCanvas, PlacementCanvas],
         draws: QuasiRandomDraws,
+        photo: str | None,
         chance: np.random.Generator,
         rejected: Counter[str],
     ) -> PlacedInstance | None:
-        """Return an instance that passes every check, else the most visible one of all attempts, else None."""
+        """Return an instance that passes every check, else the most visible one of all attempts, else None.
+
+        The first of the canvases has the places at the drawn distance from another instance, the second, for the last
+        attempts, has all of them.
+        """
         best: PlacedInstance | None = None
         for attempt in range(TRIES):
+            patient = attempt < TRIES * 3 // 4
             placed = placement.attempt(
-                canvas,
+                canvases[0] if patient else canvases[1],
                 draws,
                 chance,
                 rejected,
+                photo=photo,
                 first=attempt == 0,
                 faithful=attempt < _SCHEDULED_ATTEMPTS,
-                patient=attempt < TRIES * 3 // 4,
+                patient=patient,
             )
             if placed is None:
                 continue
@@ -195,5 +225,26 @@ class Composer:
 
 def evenly(turn: int) -> QuasiRandomDraws:
     """The even numbers of a sample's instance: whichever run of turns is taken, each of them fills 0..1 evenly."""
-    concept, size, blend, place = ((turn * step + 0.5) % 1.0 for step in _STEPS)
-    return QuasiRandomDraws(concept=concept, size=size, blend=blend, place=place)
+    concept, size, blend, place, photo = ((turn * step + 0.5) % 1.0 for step in _STEPS)
+    return QuasiRandomDraws(concept=concept, size=size, blend=blend, place=place, photo=photo)
+
+
+def _beside(
+    canvas: PlacementCanvas, instances: Sequence[Instance], layout: Layout, chance: np.random.Generator
+) -> PlacementCanvas:
+    """Return the canvas with those places that lie at a drawn distance from one of the instances.
+
+    The distance is one of the photo that the layout follows. Without an instance or a distance, all places are kept.
+    """
+    if not instances or not len(layout.photo.distances):
+        return canvas
+    box = instances[int(chance.integers(len(instances)))].box
+    distance = float(layout.photo.distances[int(chance.integers(len(layout.photo.distances)))])
+    height, width = canvas.taken.shape
+    shape = canvas.area.shape
+    centre = ((box.y + box.height / 2) * shape[0] / height, (box.x + box.width / 2) * shape[1] / width)
+    return replace(
+        canvas,
+        places=at_distance(canvas.places, shape, centre, distance * shape[1] / width),
+        reach=max(_REACH_MIN_PX, round(_REACH_SHARE * distance)),
+    )

@@ -27,7 +27,8 @@ from datagen.synthesis.composite.compositor import Composer
 from datagen.synthesis.composite.extraction.exemplars import Exemplar, choose, usable_candidates
 from datagen.synthesis.composite.parameters import CompositeParameters
 from datagen.synthesis.composite.placement.area_model import ANYWHERE, AreaModel, drawn_area, fit_area
-from datagen.synthesis.composite.placement.hard_negatives import learn_look
+from datagen.synthesis.composite.placement.hard_negatives import Look, count_lookalikes, learn_look
+from datagen.synthesis.composite.placement.layout import learn_layout
 from datagen.synthesis.composite.placement_attempt import Learned
 from datagen.synthesis.composite.refinement import refine
 from datagen.synthesis.engine import (
@@ -45,6 +46,10 @@ from datagen.synthesis.parameter_models import EngineParameters
 NAME, VERSION = "composite", "1"
 #: A concept replaced at least this often, and in more than half of its images, is named in the report.
 _MIN_REPLACED = 2
+#: Backgrounds whose lookalikes are counted, and how many more a photo with undrawn instances has.
+COMPARED_BACKGROUNDS, _MORE_LOOKALIKES = 4, 2
+#: Most lookalikes of a background if the tones tell instances from others.
+_MAX_USUAL = 1
 
 
 class CompositeEngine(Engine):
@@ -72,8 +77,18 @@ class CompositeEngine(Engine):
         backgrounds = Backgrounds(refs, pictures, models, looks, parameters.place_strictness)
         # the order of backgrounds is fixed by the spec, so that each is used once before any is used twice
         order = np.random.default_rng(sample_seed(spec.digest, -1)).permutation(len(refs))
+        layouts = learn_layout(spec.concepts, exemplars)
+        lines.findings += [findings.counts(label, layouts, parameters) for label in learned]
+        lines.warnings += _undrawn(spec, pictures, looks, refs) if parameters.counts_as_photographed else []
+        names = {concept.image.digest[:12]: concept.image.name for concept in spec.concepts}
+        lines.warnings += [
+            findings.too_many(names[photo.key], photo.total, parameters.instances_max)
+            for photo in layouts.photos
+            if parameters.counts_as_photographed and photo.total > parameters.instances_max
+        ]
         composer = Composer(
             learned=learned,
+            layouts=layouts,
             backgrounds=backgrounds,
             parameters=parameters,
             order=order,
@@ -239,6 +254,30 @@ def _learn(spec: Spec, exemplars: Sequence[Exemplar], lines: _ReportLines) -> di
         lines.figures |= {f"law slope: {label}": law.slope, f"law doubt: {label}": law.doubt}
         lines.figures |= {f"blend error {name}: {label}": score for name, score in law.scores.items()}
     return learned
+
+
+def _undrawn(
+    spec: Spec, pictures: Pictures, looks: Mapping[str, Look | None], backgrounds: Sequence[ImageRef]
+) -> list[str]:
+    """Return a sentence for every concept photo that seems to show instances that were not drawn.
+
+    It has at least two lookalikes more than any of the first backgrounds, which show no instance. If these have more
+    than one lookalike, the tones do not tell instances from others.
+    """
+    sentences = []
+    plain = [pictures.load(ref) for ref in backgrounds[:COMPARED_BACKGROUNDS]] if any(looks.values()) else []
+    for label, look in looks.items():
+        if look is None:
+            continue
+        usual = max(count_lookalikes(look, picture) for picture in plain)
+        if usual > _MAX_USUAL:
+            continue
+        for concept in spec.concepts:
+            boxes = [region.box for region in concept.regions]
+            count = count_lookalikes(look, pictures.load(concept.image), boxes)
+            if count >= usual + _MORE_LOOKALIKES:
+                sentences.append(findings.undrawn(label, concept.image.name, count))
+    return sentences
 
 
 def _areas(spec: Spec, pictures: Pictures, lines: _ReportLines) -> dict[str, AreaModel]:

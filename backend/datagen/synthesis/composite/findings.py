@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from datagen.domain.wording import by_number, counted
 from datagen.synthesis.composite.appearance.appearance_model import AppearanceModel
 from datagen.synthesis.composite.appearance.pose import PosePrior
+from datagen.synthesis.composite.parameters import CompositeParameters
+from datagen.synthesis.composite.placement.layout import LayoutModel
 
 #: An area model whose IoU with unseen canvases is below this predicts them badly.
 _POOR_OVERLAP = 0.6
@@ -82,6 +84,40 @@ def soft_edges(label: str) -> str:
     return (
         f"{label}: its edges are soft, so its labels reach as far as the boxes you drew. Draw outlines if labels "
         "should lie closer."
+    )
+
+
+def counts(label: str, layouts: LayoutModel, parameters: CompositeParameters) -> str:
+    """Return how many instances of a label an image shows, and the basis of that number."""
+    if not parameters.counts_as_photographed:
+        return (
+            f"{label}: {parameters.instances_min} to {parameters.instances_max} instances in an image, as the "
+            "parameters of the study say."
+        )
+    shown = sorted(photo.counts[label] for photo in layouts.photos if photo.counts.get(label))
+    if shown[-1] == 1:
+        number = "one in an image, as in each of the concept photos that show it"
+    else:
+        number = (
+            f"{shown[0]} to {shown[-1]} in an image, {shown[len(shown) // 2]} on the median, as in the concept photos"
+        )
+    return f"{label}: {number}. If a photo shows more of them than were drawn, draw these too."
+
+
+def too_many(name: str, count: int, most: int) -> str:
+    """Return that a photo shows more instances than an image may have."""
+    return (
+        f"concept {name}: it shows {count} instances, and an image gets at most {most}. Raise “instances_max” if "
+        "images should have more."
+    )
+
+
+def undrawn(label: str, name: str, count: int) -> str:
+    """Return that a photo seems to show more instances of a label than were drawn."""
+    return (
+        f"concept {name}: {counted(count, 'place')} outside the boxes {by_number(count, 'looks', 'look')} like "
+        f"{label}. If {by_number(count, 'it is one', 'they are')}, draw {by_number(count, 'it', 'them')} too, so that "
+        "images get as many as there are; if some cannot be drawn, set “counts_as_photographed” to false."
     )
 
 

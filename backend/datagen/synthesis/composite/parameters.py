@@ -58,8 +58,13 @@ class CompositeParameters(EngineParameters):
         le=20.0,
         description="minimum contrast-to-noise ratio in the mask; a placement with a lower one is rejected and retried",
     )
-    instances_min: Whole = Field(1, ge=1, le=20, description="fewest instances in one image")
-    instances_max: Whole = Field(1, ge=1, le=20, description="most instances in one image")
+    counts_as_photographed: bool = Field(
+        True,
+        description="true: about as many instances in one image as in the concept photos, in which every one must be "
+        "drawn; false: any number from “instances_min” to “instances_max”",
+    )
+    instances_min: Whole = Field(1, ge=1, le=100, description="fewest instances in one image")
+    instances_max: Whole = Field(50, ge=1, le=100, description="most instances in one image")
     variety: Whole = Field(0, ge=0, le=2**31, description="changes every sample's seed and nothing else")
     concept_weights: dict[str, _Weight] = Field(
         {}, description="weight of a concept, by its key (“first 12 of the image's digest:region”); 1 by default"

@@ -22,7 +22,7 @@ from datagen.synthesis.composite.appearance.pose import RIM_PX, Cutout, Posed, P
 from datagen.synthesis.composite.appearance.visibility import MIN_VISIBLE, visible
 from datagen.synthesis.composite.extraction.exemplars import Exemplar
 from datagen.synthesis.composite.parameters import CompositeParameters
-from datagen.synthesis.composite.placement.context_match import fitting_place
+from datagen.synthesis.composite.placement.context_match import REACH_MAX_PX, fitting_place
 from datagen.synthesis.engine import Mask, Picture
 from datagen.synthesis.intensity import Bools, Floats, channels_as, plain, to_tones
 
@@ -49,23 +49,28 @@ class Learned:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlacementCanvas:
-    """The target of a placement: the image so far, the mask of earlier instances, and the reduced area."""
+    """The target of a placement: the image so far, the mask of earlier instances, and the reduced area.
+
+    ``reach`` limits the context match: a place is moved by at most so many pixels.
+    """
 
     ref: ImageRef
     image: Picture
     taken: Mask
     area: Bools
     places: npt.NDArray[np.uint16]
+    reach: int = REACH_MAX_PX
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuasiRandomDraws:
-    """Quasi-random numbers in 0..1 that cover concepts, sizes, blends and places evenly over the samples of a spec."""
+    """Quasi-random numbers in 0..1 that cover concepts, sizes, blends, places and photos evenly over the samples."""
 
     concept: float
     size: float
     blend: float
     place: float
+    photo: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +90,15 @@ class PlacementAttempt:
 
     def __init__(self, label: str, learned: Learned, parameters: CompositeParameters) -> None:
         self._label, self._learned, self._parameters = label, learned, parameters
-        self._concepts = _cumulative([parameters.concept_weights.get(e.key, 1.0) for e in learned.exemplars])
+        concepts = [parameters.concept_weights.get(e.key, 1.0) for e in learned.exemplars]
+        self._concepts = _cumulative(concepts)
+        keys = [e.key.partition(":")[0] for e in learned.exemplars]
+        #: the exemplars of each photo and the cumulative shares of their weights
+        self._of_photo = {
+            key: (numbers, _cumulative([concepts[n] for n in numbers]))
+            for key in keys
+            if (numbers := [n for n in range(len(keys)) if keys[n] == key]) and any(concepts[n] for n in numbers)
+        }
         weights = learned.law.weights
         self._blend_names = list(weights)
         self._blends = _cumulative([w * parameters.blend_weights.get(name, 1.0) for name, w in weights.items()])
@@ -95,8 +108,11 @@ class PlacementAttempt:
             e.key: _WORST_SHARE * float(e.clean.mean(axis=2).std()) + _WORST_TONES for e in learned.exemplars
         }
 
-    def turn(self, even: QuasiRandomDraws) -> Exemplar:
-        """Return the scheduled exemplar."""
+    def turn(self, even: QuasiRandomDraws, photo: str | None = None) -> Exemplar:
+        """Return the scheduled exemplar: one of the photo with that key, or, if None or all are excluded, any."""
+        if photo in self._of_photo:
+            numbers, shares = self._of_photo[photo]
+            return self._learned.exemplars[numbers[_pick(shares, even.concept)]]
         return self._learned.exemplars[_pick(self._concepts, even.concept)]
 
     def attempt(
@@ -106,6 +122,7 @@ class PlacementAttempt:
         chance: np.random.Generator,
         rejected: Counter[str],
         *,
+        photo: str | None,
         first: bool,
         faithful: bool,
         patient: bool,
@@ -117,6 +134,7 @@ class PlacementAttempt:
             even: the sample's quasi-random numbers; all attempts use its size, so that rejection does not bias sizes.
             chance: the sample's generator; every attempt draws the same count of numbers from it.
             rejected: counts of rejection reasons.
+            photo: key of the photo that the scheduled concept is taken from; None for any.
             first: whether place and blend are taken from ``even``, too.
             faithful: whether the concept is taken from ``even``.
             patient: whether the surroundings must fit and the area must contain nearly all of the mask; false in the
@@ -130,7 +148,7 @@ class PlacementAttempt:
             chance.normal(size=2),
         )
         place_at, jitter, sharper = chance.random(), chance.random(2), chance.random()
-        exemplar = self.turn(even) if faithful else self._learned.exemplars[_pick(self._concepts, concept_at)]
+        exemplar = self.turn(even, photo) if faithful else self._learned.exemplars[_pick(self._concepts, concept_at)]
         pose = draw_pose(
             self._learned.prior,
             chance,
@@ -208,7 +226,9 @@ class PlacementAttempt:
         strictness = self._parameters.context_strictness
         if patient and strictness > 0:
             largest_mismatch = self._largest_mismatch[exemplar.key]
-            match = fitting_place(ground.image, posed, spot, strictness, ground.area, pick, largest_mismatch)
+            match = fitting_place(
+                ground.image, posed, spot, strictness, ground.area, pick, largest_mismatch, ground.reach
+            )
             if match is None:
                 rejected["surroundings do not fit"] += 1
                 return None

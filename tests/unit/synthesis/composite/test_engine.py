@@ -13,6 +13,7 @@ from datagen.domain.geometry import Box, Polygon
 from datagen.domain.inputs import CanvasArea, ConceptImage, ConceptRegion
 from datagen.domain.spec import sample_seed
 from datagen.errors import EngineError
+from datagen.synthesis.composite.engine import COMPARED_BACKGROUNDS
 from datagen.synthesis.engine import load_engine
 
 
@@ -42,7 +43,7 @@ def test_nothing_changes_outside_the_mask(study, kind):
 
 
 def test_boxes_are_tight_and_outlines_give_the_mask_back(study, rasterized):
-    spec, shelf = study(parameters={"instances_max": 3})
+    spec, shelf = study(parameters={"counts_as_photographed": False, "instances_max": 3})
     for sample in fit(spec, shelf).render(range(12)):
         assert sample.instances
         assert set(np.unique(sample.mask)) == set(range(len(sample.instances) + 1))
@@ -54,7 +55,7 @@ def test_boxes_are_tight_and_outlines_give_the_mask_back(study, rasterized):
 
 
 def test_same_spec_and_index_give_the_same_bytes_whatever_else_is_rendered(study):
-    spec, shelf = study(parameters={"instances_max": 2})
+    spec, shelf = study(parameters={"counts_as_photographed": False, "instances_max": 2})
     whole = list(fit(spec, shelf).render(range(8)))
     backwards = list(fit(spec, shelf).render([7, 3, 0]))
     assert [same(a, b) for a, b in zip(backwards, (whole[7], whole[3], whole[0]), strict=True)] == [True] * 3
@@ -114,7 +115,7 @@ def test_a_background_is_loaded_when_a_sample_needs_it_and_no_more_than_glanced_
     spec, shelf = study()
     fitted = fit(spec, shelf)
     glances = sum(count for name, count in shelf.loads.items() if name.startswith("background"))
-    assert glances <= len(spec.backgrounds) + len(spec.concepts)
+    assert glances <= len(spec.backgrounds) + len(spec.concepts) + COMPARED_BACKGROUNDS
     shelf.loads.clear()
     list(fitted.render(range(3)))
     assert len([n for n in shelf.loads if n.startswith("background")]) < 6
@@ -185,6 +186,71 @@ def test_instances_do_not_overlap(study):
         assert sum(i.box.area for i in sample.instances) > 0
         parts = [sample.mask == n for n in range(1, len(sample.instances) + 1)]
         assert sum(int(p.sum()) for p in parts) == int((sample.mask > 0).sum())
+
+
+def photographed(study, disc, plates, numbers, drawn=None):
+    """A study whose concept photos show so many discs, of which ``drawn`` have boxes (all if None)."""
+    spec, shelf = study(concepts=0)
+    concepts = []
+    for photo, number in enumerate(numbers):
+        picture, regions = plates(300 + photo, split=0.3), []
+        for n in range(number):
+            x, y = 48 + 17 * (n % 5), 16 + 18 * (n // 5)
+            picture, _ = disc(picture, x, y, 5)
+            regions.append(ConceptRegion(label="pit", box=Box(x - 7, y - 7, 15, 15)))
+        image = shelf.add(picture, f"many {photo}")
+        concepts.append(ConceptImage(image=image, regions=tuple(regions[:drawn])))
+    return replace(spec, concepts=tuple(concepts)), shelf
+
+
+def test_images_show_as_many_as_the_concept_photos(study, disc, plates):
+    spec, shelf = photographed(study, disc, plates, (1, 2, 4, 8))
+    fitted = fit(spec, shelf)
+    counts = [len(sample.instances) for sample in fitted.render(range(16))]
+    assert (min(counts), max(counts)) == (1, 8)
+    assert len(set(counts)) >= 4
+    assert any("1 to 8 in an image" in finding for finding in fitted.report.findings)
+
+
+def test_neighbours_keep_the_distances_of_the_photos(study, disc, plates):
+    """The discs of a photo are 17 pixels apart; places drawn at random would be 40 apart on the median."""
+    spec, shelf = photographed(study, disc, plates, (2, 2, 2, 2))
+    distances = []
+    for sample in fit(spec, shelf).render(range(24)):
+        one, other = (instance.box for instance in sample.instances)
+        distances.append(np.hypot(one.x - other.x, one.y - other.y))
+    assert 10 < np.median(distances) < 26
+
+
+def test_counts_of_photos_drawn_in_part_can_be_set(study, disc, plates):
+    spec, shelf = photographed(study, disc, plates, (2, 2), drawn=1)
+    spec = replace(spec, parameters={"counts_as_photographed": False, "instances_min": 2, "instances_max": 4})
+    counts = {len(sample.instances) for sample in fit(spec, shelf).render(range(12))}
+    assert counts == {2, 3, 4}
+
+
+def test_a_photo_that_seems_drawn_in_part_is_named(study, disc, plates):
+    spec, shelf = photographed(study, disc, plates, (4, 1, 1), drawn=1)
+    warnings = [line for line in fit(spec, shelf).report.warnings if "look" in line]
+    assert len(warnings) == 1
+    assert "concept many 0: 3 places outside the boxes look like pit" in warnings[0]
+
+
+def test_a_photo_with_more_than_an_image_may_have_is_named_and_the_limit_kept(study, disc, plates):
+    spec, shelf = photographed(study, disc, plates, (8, 8))
+    spec = replace(spec, parameters={"instances_max": 3})
+    fitted = fit(spec, shelf)
+    assert {len(sample.instances) for sample in fitted.render(range(4))} == {3}
+    assert any("many 0: it shows 8 instances, and an image gets at most 3" in line for line in fitted.report.warnings)
+
+
+def test_of_300_boxes_a_part_is_cut_out_and_said_so(study, disc, plates):
+    spec, shelf = photographed(study, disc, plates, (8, 1))
+    crowded = replace(spec.concepts[0], regions=spec.concepts[0].regions * 38)
+    fitted = fit(replace(spec, concepts=(crowded, spec.concepts[1])), shelf)
+    assert fitted.report.figures["exemplars"] == 64
+    assert any("305 boxes were drawn, and 64 of them" in line for line in fitted.report.warnings)
+    assert max(len(sample.instances) for sample in fitted.render(range(4))) <= 8
 
 
 def test_wrong_parameters_are_named(study):

@@ -17,7 +17,7 @@ from datagen.synthesis.composite.parameters import RANGES, CompositeParameters
         ({"size_factor": True}, "“size_factor” must be a number"),
         ({"size_factor": float("nan")}, "“size_factor” must be a number"),
         ({"instances_max": 1.5}, "“instances_max” must be a whole number"),
-        ({"instances_min": 3}, "“instances_min” (3) is larger than “instances_max” (1)"),
+        ({"instances_min": 60}, "“instances_min” (60) is larger than “instances_max” (50)"),
         ({"blend_weights": [1]}, "“blend_weights” must be a mapping"),
         ({"blend_weights": {"soft": -1}}, "“blend_weights.soft” is -1"),
         ({"matte_choices": {"a:0": 0.5}}, "“matte_choices.a:0” must be a whole number"),

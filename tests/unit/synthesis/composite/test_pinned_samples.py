@@ -53,7 +53,9 @@ def sample_digest(sample):
 
 def study_digests(kind):
     """The digests of a study's spec and samples."""
-    spec, shelf = make_study(kind=kind, labels=("pit", "hole"), parameters={"instances_max": 3})
+    spec, shelf = make_study(
+        kind=kind, labels=("pit", "hole"), parameters={"counts_as_photographed": False, "instances_max": 3}
+    )
     fitted = load_engine("composite").fit(spec, shelf, lambda done, what: None)
     return {"spec": spec.digest, "samples": [sample_digest(sample) for sample in fitted.render(range(SAMPLES))]}
 

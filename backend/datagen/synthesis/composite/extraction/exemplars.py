@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +22,8 @@ from datagen.synthesis.intensity import Bools, Floats, is_two_level, to_tones
 _MARGIN_PX, _MARGIN_SHARE = 8.0, 0.6
 #: Largest margin in pixels; wider ones add time but no information.
 _MARGIN_MAX_PX = 64.0
+#: Most boxes of one label that are cut out; each takes about a twentieth of a second.
+MAX_EXEMPLARS = 64
 #: Minimum width in pixels of a soft edge, as the median of a label's concepts.
 SOFT_EDGE_PX = 3.5
 #: Minimum share of their boxes that the mattes of soft concepts fill: a line fills little of its box, and the pixels
@@ -103,7 +105,7 @@ def cut_out(
 
 
 def candidates(
-    concept: ConceptImage, picture: Picture, templates: Templates | None = None
+    concept: ConceptImage, picture: Picture, templates: Templates | None = None, chosen: Container[int] | None = None
 ) -> tuple[tuple[Candidate, ...], tuple[str, ...]]:
     """Return every usable box of a concept photo with its mattes, and a sentence for every box that needed a fallback.
 
@@ -111,6 +113,7 @@ def candidates(
         concept: the photo and its regions.
         picture: its pixels.
         templates: the search for clean photos of the same part; None disables it.
+        chosen: numbers of the regions to cut out; None for all.
     """
     height, width = picture.shape[:2]
     usable: list[Candidate] = []
@@ -119,6 +122,8 @@ def candidates(
     undrawn = templates is not None and any(not region.outline for region in concept.regions)
     template = templates.aligned(picture, boxes, concept.image.name) if templates and undrawn else None
     for number, region in enumerate(concept.regions):
+        if chosen is not None and number not in chosen:
+            continue
         where = f"concept {concept.image.name}, box {number + 1}"
         box = region.box
         if box.right <= 0 or box.bottom <= 0 or box.x >= width or box.y >= height or min(box.width, box.height) < 1:
@@ -169,9 +174,11 @@ def usable_candidates(
     usable: list[Candidate] = []
     warnings: list[str] = []
     templates = Templates(spec.backgrounds, pictures)
+    chosen, too_many = _chosen_regions(spec)
+    warnings += too_many
     for number, concept in enumerate(spec.concepts):
         progress(number / len(spec.concepts), f"cutting out {concept.image.name}")
-        of_concept, of_concept_warnings = candidates(concept, pictures.load(concept.image), templates)
+        of_concept, of_concept_warnings = candidates(concept, pictures.load(concept.image), templates, chosen[number])
         warnings += of_concept_warnings
         for candidate in of_concept:
             if candidate.label in spec.labels:
@@ -184,6 +191,32 @@ def usable_candidates(
     if not usable:
         raise EngineError("no concept image has a usable box; draw at least one box round the concept, with its label.")
     return tuple(usable), tuple(warnings)
+
+
+def _chosen_regions(spec: Spec) -> tuple[list[set[int]], list[str]]:
+    """Return the numbers of the regions to cut out of each photo, and a sentence for every label with too many.
+
+    Of a label with more than MAX_EXEMPLARS regions, as many are chosen, evenly distributed over the photos.
+    """
+    chosen: list[set[int]] = [set() for _ in spec.concepts]
+    warnings = []
+    for label in dict.fromkeys(region.label for concept in spec.concepts for region in concept.regions):
+        of_label = [
+            (photo, number)
+            for photo, concept in enumerate(spec.concepts)
+            for number, region in enumerate(concept.regions)
+            if region.label == label
+        ]
+        count = min(len(of_label), MAX_EXEMPLARS)
+        for n in range(count):
+            photo, number = of_label[n * len(of_label) // count]
+            chosen[photo].add(number)
+        if count < len(of_label):
+            warnings.append(
+                f"label {label!r}: {len(of_label):,} boxes were drawn, and {count} of them, from all photos, are cut "
+                "out. The others are used for the number and the distances of instances in an image."
+            )
+    return chosen, warnings
 
 
 def choose(found: Sequence[Candidate], choices: Mapping[str, int]) -> tuple[tuple[Exemplar, ...], tuple[str, ...]]:

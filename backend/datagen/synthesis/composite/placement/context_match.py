@@ -23,6 +23,8 @@ REACH_PX = 48
 #: Cut-outs are reduced until their shorter side has about this many pixels, enough to detect an edge, but at most by
 #: this factor.
 _SEEN_PX, _MAX_REDUCED = 14, 4
+#: The same half side in pixels of the picture, for the largest cut-outs.
+REACH_MAX_PX = REACH_PX * _MAX_REDUCED
 #: Tolerance of a mismatch above the best, in tones.
 _TOLERANCE = 3.0
 #: Additional tolerance, as a share of the best mismatch.
@@ -62,6 +64,7 @@ def fitting_place(
     area: Bools,
     pick: float,
     worst: float = math.inf,
+    farthest: int = REACH_MAX_PX,
 ) -> Place | None:
     """Return a place near ``spot`` in the area where the background fits the cut-out's clean surroundings.
 
@@ -75,11 +78,12 @@ def fitting_place(
         area: the reduced area, true where the window's centre may be.
         pick: in 0..1, selects one of the fitting places.
         worst: the largest accepted mismatch, in tones.
+        farthest: largest distance from ``spot`` along each side, in pixels.
     """
     rows, columns = posed.mask.shape
     height, width = picture.shape[:2]
     grain = min(max(min(rows, columns) // _SEEN_PX, 1), _MAX_REDUCED)
-    reach = REACH_PX * grain
+    reach = min(REACH_PX * grain, farthest)
     top, left = spot
     y0, x0 = max(0, top - reach), max(0, left - reach)
     y1, x1 = min(height, top + rows + reach), min(width, left + columns + reach)

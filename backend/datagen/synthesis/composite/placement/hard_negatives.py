@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from datagen.domain.geometry import Box
 from datagen.synthesis.composite.extraction.exemplars import Exemplar
 from datagen.synthesis.composite.placement.area_model import seen_shape
 from datagen.synthesis.intensity import Bools, Floats, channels_as, is_two_level, to_tones
@@ -29,17 +30,25 @@ _MAX_SHARE = 0.3
 _MIN_DEVIATION = 4.0
 #: Largest distance that counts as near, in lengths of the concept.
 _REACH = 1.0
+#: Longest side, in pixels, of the reduced picture whose lookalikes are counted.
+COUNTED_PX = 256
+#: A part has about the concept's size if its area differs by at most this factor.
+_SIZE_RANGE = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """Tones of a concept and of its background, as means [c] and inverse covariances [c, c]; its length in pixels."""
+    """Tones of a concept and of its background, as means [c] and inverse covariances [c, c]; its length and area.
+
+    ``length`` is in pixels, ``area`` in square pixels; both are medians.
+    """
 
     own: Floats
     own_precision: Floats
     around: Floats
     around_precision: Floats
     length: float
+    area: float
 
 
 def learn_look(exemplars: Sequence[Exemplar]) -> Look | None:
@@ -50,14 +59,43 @@ def learn_look(exemplars: Sequence[Exemplar]) -> Look | None:
     own, own_precision = _spread([channels_as(e.patch, channels)[e.mask & (e.opacity >= 1)] for e in exemplars])
     around, around_precision = _spread([channels_as(e.clean, channels)[e.mask] for e in exemplars])
     length = float(np.median([max(e.box.width, e.box.height) for e in exemplars]))
-    return Look(own=own, own_precision=own_precision, around=around, around_precision=around_precision, length=length)
+    return Look(
+        own=own,
+        own_precision=own_precision,
+        around=around,
+        around_precision=around_precision,
+        length=length,
+        area=float(np.median([max(int(e.mask.sum()), 1) for e in exemplars])),
+    )
 
 
 def near_lookalikes(look: Look, picture: npt.NDArray[Any]) -> Bools:
     """Return which pixels of the reduced picture (``area_model.seen_shape``) are near a lookalike of the concept."""
+    alike = _alike(look, picture, seen_shape(*picture.shape[:2]))
+    rows, columns = alike.shape
+    if not 0 < float(alike.mean()) <= _MAX_SHARE:
+        return np.zeros((rows, columns), bool)
+    reach = max(1, round(_REACH * look.length * columns / picture.shape[1]))
+    distance = cv2.distanceTransform(1 - alike, cv2.DIST_L2, 3)
+    return np.asarray(distance <= reach)
+
+
+def count_lookalikes(look: Look, picture: npt.NDArray[Any], known: Sequence[Box] = ()) -> int:
+    """Return how many parts of a picture, outside the known boxes, have the tones and about the size of the concept."""
     height, width = picture.shape[:2]
-    rows, columns = seen_shape(height, width)
-    small = cv2.resize(picture, (columns, rows), interpolation=cv2.INTER_AREA)
+    shrink = min(1.0, COUNTED_PX / max(height, width))
+    alike = _alike(look, picture, (max(1, round(height * shrink)), max(1, round(width * shrink))))
+    for box in known:
+        top, left = (max(0, int(side * shrink) - 1) for side in (box.y, box.x))
+        alike[top : int(box.bottom * shrink) + 2, left : int(box.right * shrink) + 2] = 0
+    _, _, stats, _ = cv2.connectedComponentsWithStats(alike, connectivity=8)
+    sizes = stats[1:, cv2.CC_STAT_AREA] / (look.area * shrink**2)
+    return int(np.count_nonzero((sizes >= 1 / _SIZE_RANGE) & (sizes <= _SIZE_RANGE)))
+
+
+def _alike(look: Look, picture: npt.NDArray[Any], shape: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """Return which pixels of the picture, reduced to ``shape``, have the concept's tones: 1, else 0."""
+    small = cv2.resize(picture, shape[::-1], interpolation=cv2.INTER_AREA)
     tones = channels_as(to_tones(small), len(look.own))
     own, around = (
         np.einsum("ijc,cd,ijd->ij", offset, precision, offset)
@@ -69,12 +107,7 @@ def near_lookalikes(look: Look, picture: npt.NDArray[Any]) -> Bools:
     alike = ((own < _ALIKE**2) & (own < around)).astype(np.uint8)
     # remove single pixels; the even kernel is anchored at its opposite end in the dilation
     kernel = np.ones((2, 2), np.uint8)
-    alike = cv2.dilate(cv2.erode(alike, kernel), kernel, anchor=(0, 0))
-    if not 0 < float(alike.mean()) <= _MAX_SHARE:
-        return np.zeros((rows, columns), bool)
-    reach = max(1, round(_REACH * look.length * columns / width))
-    distance = cv2.distanceTransform(1 - alike, cv2.DIST_L2, 3)
-    return np.asarray(distance <= reach)
+    return np.asarray(cv2.dilate(cv2.erode(alike, kernel), kernel, anchor=(0, 0)), np.uint8)
 
 
 def places(area: Bools, near: Bools | None) -> npt.NDArray[np.uint16]:
