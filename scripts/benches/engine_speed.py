@@ -31,7 +31,8 @@ from benches.packs import Pack, pack_folders, read_pack
 from datagen.domain.inputs import ImageRef
 from datagen.domain.spec import Spec
 from datagen.errors import DatagenError
-from datagen.imaging.codec import decode, encode_mask, encode_png
+from datagen.imaging.codec import decode
+from datagen.imaging.png_encoder import encode_mask, encode_png
 from datagen.synthesis.composite.extraction.exemplars import Exemplar, candidates, choose
 from datagen.synthesis.engine import Picture, load_engine
 from datagen.synthesis.intensity import channels_as

@@ -13,7 +13,7 @@ from sqlalchemy import select
 
 from datagen.domain.inputs import ProjectKind, Role
 from datagen.domain.lifecycle import StudyEvent, StudyState
-from datagen.imaging.codec import encode_png
+from datagen.imaging.png_encoder import encode_png
 from datagen.store import leases
 from datagen.store.tables import BatchKind, ShardRow, StudyRow, WorkState, now
 from plant import Plant, approved, assert_nothing_twice_nothing_missing, shards

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from datagen.domain.inputs import ProjectKind, Role
-from datagen.imaging.codec import encode_png
+from datagen.imaging.png_encoder import encode_png
 from datagen.label_studio.mapping.region_mapping import LabelNames, boxes_of, map_regions
 from datagen.workflow.inputs.importing.items import Reading
 from datagen.workflow.inputs.importing.sources import read_file, read_folder

@@ -30,7 +30,7 @@ from datagen.domain.inputs import ProjectKind, Role
 from datagen.domain.lifecycle import StudyEvent, StudyState
 from datagen.entrypoints import bootstrap
 from datagen.entrypoints.installation import ProcessRole, join
-from datagen.imaging.codec import encode_png
+from datagen.imaging.png_encoder import encode_png
 from datagen.label_studio.api.client import LabelStudio
 from datagen.label_studio.api.models import Task
 from datagen.label_studio.projects import task_publisher

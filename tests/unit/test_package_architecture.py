@@ -29,7 +29,7 @@ MAY_IMPORT: dict[str, dict[str, set[str]]] = {
         "diffusion.parameters": {"composite.parameters", "diffusion.identity", "parameter_models"},
         "composite.appearance": {"composite.extraction", "intensity"},
         "diffusion.weights": {"composite.parameters", "diffusion.parameters", "diffusion.runtime", "engine"},
-        "composite.findings": {"composite.appearance"},
+        "composite.findings": {"composite.appearance", "composite.parameters", "composite.placement"},
         "composite.placement": {"composite.appearance", "composite.extraction", "intensity"},
         "diffusion.models": {"composite.extraction", "diffusion.weights", "engine", "intensity"},
         "composite.backgrounds": {"composite.placement", "engine", "intensity"},
@@ -58,6 +58,7 @@ MAY_IMPORT: dict[str, dict[str, set[str]]] = {
         "composite.compositor": {
             "composite.backgrounds",
             "composite.parameters",
+            "composite.placement",
             "composite.placement_attempt",
             "engine",
             "intensity",

@@ -1,4 +1,4 @@
-"""Decoding of picture files into pixels, and encoding of pixels as PNG. No other module decodes untrusted pictures.
+"""Decoding of picture files into pixels. No other module decodes untrusted pictures.
 
 A file's size is checked before its pixels are decoded. The pixels have the orientation that Label Studio shows, so that
 its percentage coordinates refer to the right pixels. Colour profiles are not applied: libraries that load the images
@@ -71,14 +71,6 @@ _MAX_SURPLUS_BYTES, _MAX_SURPLUS_SHARE = 64, 1 / 64
 #: Rows of a picture that are composited over white at a time, to bound the memory of the 64-bit intermediates.
 _BAND_ROWS = 256
 
-#: Run-length encoding of the residuals after prediction of each row from the row above. Of OpenCV's strategies and
-#: filters, it is the fastest that compresses photographs, two-level images and masks well: 2 to 5 times as fast as
-#: Pillow at level 1, and on photographs a tenth faster and a tenth to a fifth smaller than OpenCV's default.
-_RUNS = (*(cv2.IMWRITE_PNG_COMPRESSION, 1), *(cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE))
-_PNG_SETTINGS = (*_RUNS, *(cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP))
-#: A mask already consists of runs of equal numbers: without prediction, encoding takes about half the time.
-_MASK_SETTINGS = (*_RUNS, *(cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE))
-
 
 def decode(data: bytes, *, max_bytes: int, max_pixels: int) -> Pixels:
     """Return the pixels of a JPEG, PNG, BMP, WebP, TIFF or single-frame GIF file, upright and read-only.
@@ -123,35 +115,6 @@ def check_bytes(count: int, max_bytes: int) -> None:
             f"the file has {count:,} bytes, at most {max_bytes:,} are accepted; "
             "save it smaller, or raise DATAGEN_MAX_IMAGE_BYTES"
         )
-
-
-def encode_png(image: Pixels) -> bytes:
-    """Return a lossless PNG of [h, w] grey or [h, w, 3] RGB, uint8 or uint16; equal pixels give equal bytes.
-
-    Raises:
-        ValueError: the array has another shape or type; this is an error of the caller, not of a user's file.
-    """
-    if image.dtype not in (np.uint8, np.uint16) or not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)):
-        raise ValueError(f"no PNG of {image.dtype}{list(image.shape)}: give [h, w] or [h, w, 3], uint8 or uint16")
-    return _png(image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2BGR), _PNG_SETTINGS)
-
-
-def encode_mask(mask: npt.NDArray[np.uint8]) -> bytes:
-    """Return a lossless PNG of a mask [h, w] of instance numbers; equal masks give equal bytes.
-
-    Raises:
-        ValueError: the array has another shape or type; this is an error of the caller.
-    """
-    if mask.dtype != np.uint8 or mask.ndim != 2:
-        raise ValueError(f"no mask is {mask.dtype}{list(mask.shape)}: give [h, w] of uint8")
-    return _png(mask, _MASK_SETTINGS)
-
-
-def _png(ordered: Pixels, settings: tuple[int, ...]) -> bytes:
-    written, data = cv2.imencode(".png", np.ascontiguousarray(ordered), settings)
-    if not written:
-        raise ValueError(f"OpenCV cannot encode {ordered.dtype}{list(ordered.shape)} as PNG")
-    return data.tobytes()
 
 
 @contextlib.contextmanager

@@ -22,9 +22,9 @@ from PIL import Image
 
 from datagen.errors import BadPicture
 from datagen.imaging.codec import decode as decode_here
-from datagen.imaging.codec import encode_png
 from datagen.imaging.containment import contain
 from datagen.imaging.framing import PIXELS, receive, send
+from datagen.imaging.png_encoder import encode_png
 
 
 def _serve(decoder: str, max_bytes: int, max_pixels: int, cpu_seconds: int, memory_bytes: int) -> None:

@@ -13,7 +13,7 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from datagen.imaging.codec import encode_png
+from datagen.imaging.png_encoder import encode_png
 from datagen.store.database import Database
 from stage.ports import free_port
 from stage.processes import Processes

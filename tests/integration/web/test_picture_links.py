@@ -6,7 +6,7 @@ import httpx
 import numpy as np
 import pytest
 
-from datagen.imaging.codec import encode_png
+from datagen.imaging.png_encoder import encode_png
 from datagen.store.signed_urls import SignedUrls
 from studio import Studio
 

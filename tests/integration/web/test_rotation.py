@@ -20,7 +20,7 @@ from sqlalchemy import select
 
 from datagen.domain.inputs import ProjectKind
 from datagen.entrypoints.bootstrap import connection_of
-from datagen.imaging.codec import encode_png
+from datagen.imaging.png_encoder import encode_png
 from datagen.settings import Settings
 from datagen.store.blob_store import BlobStore
 from datagen.store.database import Database

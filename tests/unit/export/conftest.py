@@ -14,7 +14,7 @@ from datagen.domain.inputs import ImageRef
 from datagen.domain.sample import Instance, Provenance, Sample
 from datagen.domain.trace import Trace
 from datagen.errors import StoreError
-from datagen.imaging.codec import encode_png
+from datagen.imaging.png_encoder import encode_png
 from datagen.synthesis.masks import outlines, tight_box
 
 LABELS = ("scratch", "dent")

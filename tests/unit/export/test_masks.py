@@ -12,7 +12,7 @@ from PIL import Image
 from datagen.domain.sample import Sample
 from datagen.errors import StoreError
 from datagen.export.masks import instance_mask, semantic_png
-from datagen.imaging.codec import encode_png
+from datagen.imaging.png_encoder import encode_png
 
 
 def test_an_instance_mask_is_read_as_stored(mask: npt.NDArray[np.uint8]) -> None:

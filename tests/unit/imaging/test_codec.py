@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from datagen.errors import BadPicture
-from datagen.imaging.codec import decode, encode_mask, encode_png
+from datagen.imaging.codec import decode
+from datagen.imaging.png_encoder import encode_png
 
 LIMITS = {"max_bytes": 10_000_000, "max_pixels": 1_000_000}
 
@@ -320,43 +321,3 @@ class TestRefused:
             return
         assert pixels.dtype in (np.uint8, np.uint16)
         assert pixels.ndim == 2 or pixels.shape[2] == 3
-
-
-class TestEncodePng:
-    @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-    @pytest.mark.parametrize("shape", [(7, 5), (7, 5, 3), (1, 1), (300, 200, 3)])
-    def test_not_a_bit_is_lost(self, shape: tuple[int, ...], dtype: type) -> None:
-        pixels = np.random.default_rng(2).integers(0, np.iinfo(dtype).max, shape, dtype, endpoint=True)
-        data = encode_png(pixels)
-        back = decoded(data)
-        assert back.dtype == dtype
-        np.testing.assert_array_equal(back, pixels)
-
-    def test_the_same_pixels_give_the_same_bytes(self) -> None:
-        assert encode_png(CORNERS) == encode_png(CORNERS.copy()) == encode_png(np.asfortranarray(CORNERS))
-
-    def test_a_view_into_a_larger_picture(self) -> None:
-        np.testing.assert_array_equal(decoded(encode_png(CORNERS[2:9, 3:11])), CORNERS[2:9, 3:11])
-
-    @pytest.mark.parametrize(
-        "pixels",
-        [np.zeros((3, 3), np.float32), np.zeros((3, 3, 4), np.uint8), np.zeros((3, 3), bool), np.zeros(3, np.uint8)],
-    )
-    def test_array_that_is_no_picture_is_an_error_of_the_caller(self, pixels: npt.NDArray[Any]) -> None:
-        with pytest.raises(ValueError, match="no PNG of"):
-            encode_png(pixels)
-
-
-class TestEncodeMask:
-    def test_not_a_number_is_lost(self) -> None:
-        mask = np.zeros((300, 200), np.uint8)
-        mask[40:90, 50:70], mask[200:, 150:] = 1, 255
-        np.testing.assert_array_equal(decoded(encode_mask(mask)), mask)
-        assert encode_mask(mask) == encode_mask(np.asfortranarray(mask))
-
-    @pytest.mark.parametrize(
-        "mask", [np.zeros((3, 3), bool), np.zeros((3, 3), np.uint16), np.zeros((3, 3, 3), np.uint8)]
-    )
-    def test_array_that_is_no_mask_is_an_error_of_the_caller(self, mask: npt.NDArray[Any]) -> None:
-        with pytest.raises(ValueError, match="no mask is"):
-            encode_mask(mask)

@@ -19,8 +19,9 @@ from PIL import Image
 
 from datagen.errors import BadPicture, StoreError
 from datagen.imaging import decoder_sandbox
-from datagen.imaging.codec import decode, encode_png
+from datagen.imaging.codec import decode
 from datagen.imaging.decoder_sandbox import DecoderSandbox
+from datagen.imaging.png_encoder import encode_png
 from stage.processes import born, wait_until
 
 SMALL = encode_png(np.full((20, 30), 90, np.uint8))

@@ -17,8 +17,8 @@ from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
 from datagen.entrypoints.bootstrap import connection_of, engine_settings_of
-from datagen.imaging.codec import encode_png
 from datagen.imaging.decoder_sandbox import DecoderSandbox
+from datagen.imaging.png_encoder import encode_png
 from datagen.operations.diagnostics.finding import CheckFailed
 from datagen.queue import heartbeats
 from datagen.queue.gpu_availability import engine_problems

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from datagen.domain.sample import Sample
-from datagen.imaging.codec import encode_png
+from datagen.imaging.png_encoder import encode_png
 from datagen.store.blob_store import BlobStore
 from datagen.synthesis.engine import Picture, Pictures
 

@@ -20,7 +20,7 @@ from datagen.domain.inputs import ImageRef
 from datagen.domain.sample import Sample
 from datagen.domain.spec import Spec
 from datagen.errors import BadPicture, CannotRender, EngineError, StoreError
-from datagen.imaging.codec import encode_mask, encode_png
+from datagen.imaging.png_encoder import encode_mask, encode_png
 from datagen.store import leases
 from datagen.store.tables import BatchKind, BatchRow, OutboxKind, SampleRow, ShardRow, SpecRow, WorkState, now
 from datagen.synthesis.engine import FitReport, FittedEngine, Progress, Rendered, load_engine

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from datagen import cli
 from datagen.domain.inputs import ProjectKind, Role
 from datagen.entrypoints.bootstrap import connection_of
-from datagen.imaging.codec import encode_png
+from datagen.imaging.png_encoder import encode_png
 from datagen.workflow.studies.open import open_study
 from stage.label_studio_server import LabelStudio as Server
 from studio import Studio

@@ -24,7 +24,7 @@ from PIL import Image
 from datagen.domain.inputs import Inputs, ProjectKind, Role
 from datagen.domain.lifecycle import StudyEvent
 from datagen.errors import InputProblem, NotReady
-from datagen.imaging.codec import encode_png
+from datagen.imaging.png_encoder import encode_png
 from datagen.workflow.inputs.import_files import Added, add_files
 from datagen.workflow.inputs.input_sync import collect
 from studio import HEIGHT, WIDTH, Studio, Study, asked, box, good_inputs, plate, polygon

@@ -15,7 +15,7 @@ from datagen.domain.decision import Decision
 from datagen.domain.inputs import Inputs, ProjectKind, Role
 from datagen.domain.lifecycle import StudyEvent
 from datagen.errors import LabelStudioUnavailable, NotReady
-from datagen.imaging.codec import encode_png
+from datagen.imaging.png_encoder import encode_png
 from datagen.label_studio.api.client import LabelStudio
 from datagen.queue.recovery import sweep
 from datagen.store.tables import FetchedPictureRow, now

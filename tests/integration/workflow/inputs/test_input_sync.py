@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import select, update
 
 from datagen.domain.inputs import CanvasArea, Inputs, ProjectKind, Role
-from datagen.imaging.codec import encode_png
+from datagen.imaging.png_encoder import encode_png
 from datagen.store.tables import AuditRow, InputRow
 from datagen.workflow.inputs import input_sync as reading
 from datagen.workflow.inputs.input_sync import collect, mark_stale, refresh

@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import delete, select
 
 from datagen.domain.inputs import ProjectKind, Role
-from datagen.imaging.codec import encode_png
 from datagen.imaging.decoder_sandbox import DecoderSandbox
+from datagen.imaging.png_encoder import encode_png
 from datagen.store.tables import ProposalRow
 from datagen.workflow.generation.picture_cache import StoredPictures
 from datagen.workflow.inputs import suggestions

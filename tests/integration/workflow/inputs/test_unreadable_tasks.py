@@ -13,7 +13,7 @@ from sqlalchemy import select, update
 from datagen.domain.inputs import ProjectKind, Role
 from datagen.domain.lifecycle import StudyEvent
 from datagen.errors import Refused
-from datagen.imaging.codec import encode_png
+from datagen.imaging.png_encoder import encode_png
 from datagen.label_studio.api.client import LabelStudio
 from datagen.label_studio.api.models import Task
 from datagen.label_studio.api.task_listing import MAX_UNREADABLE

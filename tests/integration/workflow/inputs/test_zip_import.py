@@ -12,7 +12,7 @@ import pytest
 
 from datagen.domain.inputs import Role
 from datagen.errors import InputProblem
-from datagen.imaging.codec import encode_png
+from datagen.imaging.png_encoder import encode_png
 from datagen.workflow.inputs.import_files import add_files
 from studio import Studio, box, plate
 

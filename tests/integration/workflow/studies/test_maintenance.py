@@ -14,7 +14,7 @@ from datagen.domain.inputs import ProjectKind, Role
 from datagen.domain.lifecycle import StudyEvent
 from datagen.domain.spec import Spec
 from datagen.errors import Refused, StoreUnavailable
-from datagen.imaging.codec import encode_png
+from datagen.imaging.png_encoder import encode_png
 from datagen.store.blob_store import BlobStore
 from datagen.store.signed_urls import SignedUrls
 from datagen.store.tables import BatchKind, BatchRow, InputRow, OutboxRow, ShardRow, SpecRow, StudyRow, WorkState

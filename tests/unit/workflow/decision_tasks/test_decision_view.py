@@ -12,7 +12,7 @@ from sqlalchemy import select, update
 
 from datagen.domain.inputs import MINIMUM_PER_ROLE, RECOMMENDED_BACKGROUNDS, ProjectKind, Role
 from datagen.domain.lifecycle import StudyEvent, StudyState
-from datagen.imaging.codec import encode_png
+from datagen.imaging.png_encoder import encode_png
 from datagen.store.tables import (
     BatchKind,
     BatchRow,

@@ -7,7 +7,7 @@ from sqlalchemy import update
 
 from datagen.domain.inputs import ProjectKind, Role
 from datagen.domain.lifecycle import StudyState
-from datagen.imaging.codec import encode_png
+from datagen.imaging.png_encoder import encode_png
 from datagen.store.tables import ProjectRow, now
 from datagen.workflow.events.reconciler import OVERLAP, reconcile
 from datagen.workflow.inputs.input_sync import collect

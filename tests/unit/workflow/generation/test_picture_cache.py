@@ -11,8 +11,8 @@ import pytest
 
 from datagen.domain.inputs import ImageRef
 from datagen.errors import BadPicture
-from datagen.imaging.codec import encode_png
 from datagen.imaging.decoder_sandbox import DecoderSandbox
+from datagen.imaging.png_encoder import encode_png
 from datagen.store.blob_store import BlobStore
 from datagen.workflow.generation.picture_cache import StoredPictures
 

@@ -1,0 +1,75 @@
+"""Encoding of pixels as PNG (ISO/IEC 15948), compressed by Intel's ISA-L.
+
+ISA-L deflates photographs 3 to 5 times as fast as OpenCV's and Pillow's zlib at level 1, at about the same size; Python
+packages that encode PNG do not use it. Every row has the same filter, so the rest is a few numpy operations.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from isal import isal_zlib
+
+#: ISA-L's levels are 0 to 3. Level 1 is as fast as 0 and a tenth to a third smaller; 2 and 3 gain a hundredth.
+_LEVEL = 1
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+#: PNG's colour types, by the number of channels.
+_COLOUR_TYPES = {1: 0, 3: 2}
+#: PNG's filter types: the bytes of a row as they are, or their differences from the row above.
+_NONE, _UP = 0, 2
+
+
+def encode_png(image: npt.NDArray[Any]) -> bytes:
+    """Return a lossless PNG of [h, w] grey or [h, w, 3] RGB, uint8 or uint16.
+
+    Equal pixels give equal bytes on machines with the same CPU features: ISA-L has code for several.
+
+    Raises:
+        ValueError: the array has another shape or type; this is an error of the caller, not of a user's file.
+    """
+    if image.dtype not in (np.uint8, np.uint16) or not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)):
+        raise ValueError(f"no PNG of {image.dtype}{list(image.shape)}: give [h, w] or [h, w, 3], uint8 or uint16")
+    return _png(image, _UP)
+
+
+def encode_mask(mask: npt.NDArray[np.uint8]) -> bytes:
+    """Return a lossless PNG of a mask [h, w] of instance numbers; the same note on equal bytes applies.
+
+    Raises:
+        ValueError: the array has another shape or type; this is an error of the caller.
+    """
+    if mask.dtype != np.uint8 or mask.ndim != 2:
+        raise ValueError(f"no mask is {mask.dtype}{list(mask.shape)}: give [h, w] of uint8")
+    return _png(mask, _NONE)
+
+
+def _png(pixels: npt.NDArray[Any], filter_type: int) -> bytes:
+    height, width = pixels.shape[:2]
+    channels = 1 if pixels.ndim == 2 else pixels.shape[2]
+    depth = 8 * pixels.dtype.itemsize
+    header = struct.pack(">IIBBBBB", width, height, depth, _COLOUR_TYPES[channels], 0, 0, 0)
+    body = isal_zlib.compress(_filtered(pixels, filter_type), _LEVEL)
+    return b"".join((_SIGNATURE, *_chunk(b"IHDR", header), *_chunk(b"IDAT", body), *_chunk(b"IEND", b"")))
+
+
+def _filtered(pixels: npt.NDArray[Any], filter_type: int) -> npt.NDArray[np.uint8]:
+    """Return the rows as bytes [h, 1 + w·c·b], each preceded by its filter type."""
+    # PNG stores 16 bits with the high byte first
+    ordered = np.ascontiguousarray(pixels if pixels.dtype == np.uint8 else pixels.astype(">u2"))
+    rows = ordered.view(np.uint8).reshape(len(pixels), -1)
+    filtered = np.empty((rows.shape[0], rows.shape[1] + 1), np.uint8)
+    filtered[:, 0] = filter_type
+    if filter_type == _NONE:
+        filtered[:, 1:] = rows
+    else:
+        filtered[0, 1:] = rows[0]
+        np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
+    return filtered
+
+
+def _chunk(kind: bytes, body: bytes) -> tuple[bytes, bytes, bytes, bytes]:
+    checksum = isal_zlib.crc32(body, isal_zlib.crc32(kind))
+    return struct.pack(">I", len(body)), kind, body, struct.pack(">I", checksum)
