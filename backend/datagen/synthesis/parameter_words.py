@@ -19,6 +19,7 @@ _WORDS = {
     "instances_max": "most in one image",
     "concept_weights": "how often each concept is used",
     "blend_weights": "how often each blending is used",
+    "shape_weights": "how often shapes are used that were not photographed",
     "matte_choices": "how concepts are cut out",
 }
 #: Parameters that change nothing that a person could recognize.

@@ -22,6 +22,7 @@ from datagen.errors import EngineError
 from datagen.synthesis.composite import findings
 from datagen.synthesis.composite.appearance.appearance_model import fit_appearance_model
 from datagen.synthesis.composite.appearance.pose import learn_pose
+from datagen.synthesis.composite.appearance.shape import learn_shapes
 from datagen.synthesis.composite.backgrounds import Backgrounds
 from datagen.synthesis.composite.compositor import Composer
 from datagen.synthesis.composite.extraction.exemplars import Exemplar, choose, usable_candidates
@@ -248,8 +249,14 @@ def _learn(spec: Spec, exemplars: Sequence[Exemplar], lines: _ReportLines) -> di
         if not same:
             continue
         law, prior = fit_appearance_model(same), learn_pose(same)
-        learned[label] = Learned(exemplars=same, prior=prior, law=law)
-        lines.findings += [findings.tones(label, law), findings.directions(label, prior)]
+        shapes = learn_shapes(same, crisp=law.two_level)
+        learned[label] = Learned(exemplars=same, shapes=shapes, prior=prior, law=law)
+        lines.findings += [
+            findings.tones(label, law),
+            findings.directions(label, prior),
+            findings.shapes(label, shapes),
+        ]
+        lines.details += findings.shapes_by(label, shapes)
         lines.details += [findings.tones_by(label, law), findings.directions_by(label, prior)]
         lines.figures |= {f"law slope: {label}": law.slope, f"law doubt: {label}": law.doubt}
         lines.figures |= {f"blend error {name}: {label}": score for name, score in law.scores.items()}

@@ -5,11 +5,13 @@ Functions whose names end in ``_by`` return the methods and numbers behind a sen
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from datagen.domain.wording import by_number, counted
 from datagen.synthesis.composite.appearance.appearance_model import AppearanceModel
 from datagen.synthesis.composite.appearance.pose import PosePrior
+from datagen.synthesis.composite.appearance.shape import ShapeModel
 from datagen.synthesis.composite.parameters import CompositeParameters
 from datagen.synthesis.composite.placement.layout import LayoutModel
 
@@ -133,6 +135,26 @@ def tones_by(label: str, law: AppearanceModel) -> str:
         f"{label}: of a difference between two backgrounds, the share {law.slope:.2f} ± {law.doubt:.2f} appears in its "
         f"tone ({law.kind}); blending: {blends}."
     )
+
+
+def shapes(label: str, model: ShapeModel) -> str:
+    """Return whether shapes are used that were not photographed."""
+    if not any(model.shares.values()):
+        return f"{label}: its shapes are those of the examples, turned, mirrored and scaled. More examples show more."
+    return (
+        f"{label}: some of its instances have shapes between or beside those of the examples, because the examples "
+        "differ from each other in that way. Choose “does not look like it” for previews where that looks wrong, and "
+        "refine."
+    )
+
+
+def shapes_by(label: str, model: ShapeModel) -> list[str]:
+    """Return the share of each kind of shape and the scores that chose it; nothing without evidence."""
+    plain, chosen = model.scores
+    if math.isnan(plain):
+        return []
+    kinds = ", ".join(f"{kind} {100 * share:.0f} %" for kind, share in model.shares.items()) or "none"
+    return [f"{label}: shapes not photographed: {kinds}; energy score of left-out shapes {plain:.2f} → {chosen:.2f}."]
 
 
 def directions(label: str, prior: PosePrior) -> str:

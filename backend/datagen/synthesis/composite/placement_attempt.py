@@ -19,6 +19,7 @@ from datagen.domain.trace import InstanceTrace
 from datagen.synthesis.composite.appearance.appearance_model import AppearanceModel
 from datagen.synthesis.composite.appearance.blending import BLENDS, BlendRegion
 from datagen.synthesis.composite.appearance.pose import RIM_PX, Cutout, Posed, PosePrior, apply_pose, draw_pose, fade
+from datagen.synthesis.composite.appearance.shape import AS_PHOTOGRAPHED, ShapeModel
 from datagen.synthesis.composite.appearance.visibility import MIN_VISIBLE, visible
 from datagen.synthesis.composite.extraction.exemplars import Exemplar
 from datagen.synthesis.composite.parameters import CompositeParameters
@@ -40,9 +41,10 @@ _GAP_PX = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Learned:
-    """The fitted models of one label: its exemplars, pose prior and appearance model."""
+    """The fitted models of one label: its exemplars, their shapes, pose prior and appearance model."""
 
     exemplars: Sequence[Exemplar]
+    shapes: ShapeModel
     prior: PosePrior
     law: AppearanceModel
 
@@ -103,6 +105,14 @@ class PlacementAttempt:
         self._blend_names = list(weights)
         self._blends = _cumulative([w * parameters.blend_weights.get(name, 1.0) for name, w in weights.items()])
         self._cutouts = {e.key: Cutout(e) for e in learned.exemplars}
+        self._variants = {
+            key: {kind: [Cutout(variant) for variant in variants] for kind, variants in kinds.items()}
+            for key, kinds in learned.shapes.variants.items()
+        }
+        self._shape_shares = {
+            kind: min(share * parameters.shape_weights.get(kind, 1.0), 1.0)
+            for kind, share in learned.shapes.shares.items()
+        }
         #: largest accepted mismatch of a place, by exemplar: derived from the spread within its own photo
         self._largest_mismatch = {
             e.key: _WORST_SHARE * float(e.clean.mean(axis=2).std()) + _WORST_TONES for e in learned.exemplars
@@ -148,6 +158,7 @@ class PlacementAttempt:
             chance.normal(size=2),
         )
         place_at, jitter, sharper = chance.random(), chance.random(2), chance.random()
+        shape_at, variant_at = chance.random(2)
         exemplar = self.turn(even, photo) if faithful else self._learned.exemplars[_pick(self._concepts, concept_at)]
         pose = draw_pose(
             self._learned.prior,
@@ -160,7 +171,8 @@ class PlacementAttempt:
         blend = self._blend_names[_pick(self._blends, even.blend if first else blend_at)]
         slope = float(min(max(law.slope + noise * law.doubt, 0.0), 1.0))
         contrast_factor = p.contrast * float(np.exp(min(max(contrast_noise, -2.0), 2.0) * law.contrast_log))
-        posed = apply_pose(self._cutouts[exemplar.key], pose, crisp=law.two_level)
+        shape, cutout = self._shaped(exemplar.key, shape_at, variant_at)
+        posed = apply_pose(cutout, pose, crisp=law.two_level)
         if posed is None:
             rejected["too small to be seen"] += 1
             return None
@@ -198,12 +210,22 @@ class PlacementAttempt:
                 contrast=round(contrast, 2),
                 mismatch=round(mismatch, 2),
                 details={
+                    "shape": shape,
                     "slope": round(slope, 3),
                     "contrast_factor": round(contrast_factor, 3),
                     "sharper": round(sharper, 3),
                 },
             ),
         )
+
+    def _shaped(self, key: str, shape_at: float, variant_at: float) -> tuple[str, Cutout]:
+        """Return the kind of an instance's shape, and the cut-out that has it; both numbers are in 0..1."""
+        for kind, share in self._shape_shares.items():
+            variants = self._variants.get(key, {}).get(kind)
+            if variants and shape_at < share:
+                return kind, variants[int(variant_at * len(variants))]
+            shape_at -= share
+        return AS_PHOTOGRAPHED, self._cutouts[key]
 
     def _find_corner(
         self,

@@ -1,0 +1,280 @@
+"""Shapes that were not photographed: variants of a label's exemplars, used as often as held-out evidence supports.
+
+There are two kinds. *bent* displaces the pixels of an exemplar smoothly (elastic deformation, Simard et al., ICDAR
+2003). *between* gives an exemplar a shape between its own and that of another one of the label: the radius of its
+outline in every direction is drawn between the two radii, and its pixels move along.
+
+Each exemplar is left out once. The energy score (Gneiting and Raftery 2007) compares its shape with those that the
+others and their variants give; a lower score means that the shape is predicted better. Variants are used only if they
+improve the mean score by more than its standard error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from datagen.synthesis.composite.extraction.exemplars import Exemplar
+from datagen.synthesis.intensity import Bools, Floats
+
+#: Kinds of shapes, as named in traces and parameters.
+AS_PHOTOGRAPHED, BENT, BETWEEN = "as photographed", "bent", "between"
+#: Variants of each exemplar and kind.
+_VARIANTS = 4
+#: Shares of the samples that get each kind, of which one pair is chosen.
+_SHARES = (0.0, 0.2, 0.4, 0.6)
+#: Largest share of both kinds together: photographed shapes stay the most frequent.
+_LARGEST_SHARE = 0.6
+#: Fewest exemplars whose left-out shapes are evidence.
+_MIN_EXEMPLARS = 4
+#: Scale and size of a bend, as shares of the square root of the mask's area.
+_BEND_SCALE, _BEND_SIZE = 0.5, 0.07
+#: Distances from the mask, as shares of the same root, up to which pixels move wholly and beyond which they stay.
+_MOVED_WHOLLY, _UNMOVED = 0.3, 0.7
+#: Directions in which the radius of an outline is measured.
+_DIRECTIONS = 48
+#: Smallest share of a mask that is visible from its centre, if its outline has one radius in every direction.
+_STAR_SHAPED = 0.93
+#: Side of a described shape, its root mean square radius, and the deviation of its smoothing, in pixels.
+_DESCRIBED_PX, _DESCRIBED_RADIUS, _DESCRIBED_BLUR = 32, 7.0, 1.2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShapeModel:
+    """The variants of each exemplar, by its key and their kind, and the share of the samples that get each kind.
+
+    ``scores`` are the mean energy scores of left-out shapes without and with the variants; NaN without evidence.
+    """
+
+    variants: Mapping[str, Mapping[str, tuple[Exemplar, ...]]]
+    shares: Mapping[str, float]
+    scores: tuple[float, float]
+
+
+def learn_shapes(exemplars: Sequence[Exemplar], *, crisp: bool) -> ShapeModel:
+    """Make the variants of one label's exemplars, and choose their shares.
+
+    Args:
+        exemplars: the exemplars of one label.
+        crisp: whether the pictures have two levels, so that pixels must not be mixed.
+    """
+    exemplars = list({exemplar.key: exemplar for exemplar in exemplars}.values())  # a photo can be given twice
+    none = ShapeModel(variants={}, shares={}, scores=(float("nan"), float("nan")))
+    if len(exemplars) < _MIN_EXEMPLARS:
+        return none
+    made = {
+        exemplar.key: {
+            BENT: _bent(exemplar, crisp=crisp),
+            BETWEEN: _between(exemplar, [other for other in exemplars if other.key != exemplar.key], crisp=crisp),
+        }
+        for exemplar in exemplars
+    }
+    shares, scores = _choose_shares(exemplars, made)
+    if not any(shares.values()):
+        return replace(none, scores=scores)
+    variants = {
+        key: {kind: tuple(one for one, _ in of_kind) for kind, of_kind in kinds.items() if shares[kind] and of_kind}
+        for key, kinds in made.items()
+    }
+    return ShapeModel(variants=variants, shares=shares, scores=scores)
+
+
+#: A variant, and the key of the other exemplar whose shape it approaches.
+_Made = tuple[Exemplar, str | None]
+
+
+def _bent(exemplar: Exemplar, *, crisp: bool) -> list[_Made]:
+    chance = np.random.default_rng(_number(exemplar))
+    size = float(np.sqrt(exemplar.mask.sum()))
+    rows, columns = np.indices(exemplar.mask.shape, np.float32)
+    made: list[_Made] = []
+    for _ in range(_VARIANTS):
+        shifts = []
+        for _ in range(2):
+            noise = chance.normal(size=exemplar.mask.shape).astype(np.float32)
+            smooth = cv2.GaussianBlur(noise, (0, 0), max(_BEND_SCALE * size, 1.0), borderType=cv2.BORDER_REFLECT)
+            inside = smooth[exemplar.mask]
+            # a bend changes the shape, and neither the place nor more than a known extent
+            shifts.append((smooth - inside.mean()) * (_BEND_SIZE * size / max(float(inside.std()), 1e-6)))
+        variant = _warped(exemplar, columns + shifts[0], rows + shifts[1], crisp=crisp)
+        if variant is not None:
+            made.append((variant, None))
+    return made
+
+
+def _between(exemplar: Exemplar, others: Sequence[Exemplar], *, crisp: bool) -> list[_Made]:
+    own = _radii(exemplar.mask)
+    if own is None:
+        return []
+    chance = np.random.default_rng(_number(exemplar) + 1)
+    ys, xs = np.nonzero(exemplar.mask)
+    rows, columns = np.indices(exemplar.mask.shape, np.float32)
+    rows, columns = rows - np.float32(ys.mean()), columns - np.float32(xs.mean())
+    radius = np.hypot(rows, columns)
+    at = (np.arctan2(rows, columns) / (2 * np.pi) * _DIRECTIONS) % _DIRECTIONS
+    made: list[_Made] = []
+    for other in [others[n] for n in chance.permutation(len(others))]:
+        share, its = chance.uniform(0.3, 0.8), _radii(other.mask)
+        if its is None:
+            continue
+        its = _turned_towards(own, its * (np.sqrt(np.mean(own**2)) / np.sqrt(np.mean(its**2))))
+        factor = own / ((1 - share) * own + share * its)
+        scale = np.interp(at, np.arange(_DIRECTIONS + 1), np.append(factor, factor[0])).astype(np.float32)
+        x, y = columns * scale + np.float32(xs.mean()), rows * scale + np.float32(ys.mean())
+        variant = _warped(exemplar, np.where(radius > 0, x, xs.mean()), np.where(radius > 0, y, ys.mean()), crisp=crisp)
+        if variant is not None:
+            made.append((variant, other.key))
+        if len(made) == _VARIANTS:
+            break
+    return made
+
+
+def _warped(exemplar: Exemplar, x: Floats, y: Floats, *, crisp: bool) -> Exemplar | None:
+    """Return the exemplar with each pixel near it taken from (x, y); the surroundings stay.
+
+    Return None if its mask is empty or reaches the window's rim.
+    """
+    rows, columns = np.indices(exemplar.mask.shape, np.float32)
+    distance = cv2.distanceTransform((~exemplar.mask).astype(np.uint8), cv2.DIST_L2, 5)
+    off = distance / np.float32(np.sqrt(exemplar.mask.sum()))
+    moved_share = np.clip((_UNMOVED - off) / np.float32(_UNMOVED - _MOVED_WHOLLY), 0, 1)
+    x = (columns + moved_share * (x - columns)).astype(np.float32)
+    y = (rows + moved_share * (y - rows)).astype(np.float32)
+    way = cv2.INTER_NEAREST if crisp else cv2.INTER_LINEAR
+
+    def warp(layer: Floats) -> Floats:
+        moved = cv2.remap(layer, x, y, way, borderMode=cv2.BORDER_REFLECT_101)
+        return np.asarray(moved.reshape(layer.shape), np.float32)
+
+    mask = warp(exemplar.mask.astype(np.float32)) >= 0.5
+    rim = np.ones(mask.shape, bool)
+    rim[1:-1, 1:-1] = False
+    if not mask.any() or (mask & rim).any():
+        return None
+    return replace(
+        exemplar,
+        patch=warp(exemplar.patch),
+        clean=warp(exemplar.clean),
+        thing=warp(exemplar.thing),
+        opacity=warp(exemplar.opacity),
+        mask=mask,
+    )
+
+
+def _number(exemplar: Exemplar) -> int:
+    """Return a seed that depends on the exemplar alone."""
+    digest, _, region = exemplar.key.rpartition(":")
+    return int.from_bytes(digest.encode()[:12], "big") % 2**31 + int(region)
+
+
+def _radii(mask: Bools) -> Floats | None:
+    """Return the radius of a mask's outline in each direction from its centre; None if it has more than one."""
+    ys, xs = np.nonzero(mask)
+    if len(ys) < 12:
+        return None
+    centre = np.array([ys.mean(), xs.mean()])
+    reach = np.arange(0, mask.shape[0] + mask.shape[1], 0.5)
+    angles = 2 * np.pi * np.arange(_DIRECTIONS) / _DIRECTIONS
+    rows = np.rint(centre[0] + np.outer(np.sin(angles), reach)).astype(int)
+    columns = np.rint(centre[1] + np.outer(np.cos(angles), reach)).astype(int)
+    within = (rows >= 0) & (rows < mask.shape[0]) & (columns >= 0) & (columns < mask.shape[1])
+    hit = np.zeros(rows.shape, bool)
+    hit[within] = mask[rows[within], columns[within]]
+    last = np.where(hit.any(axis=1), hit.shape[1] - 1 - hit[:, ::-1].argmax(axis=1), 0)
+    solid = hit.sum() / max(int((last + 1).sum()), 1)
+    if solid < _STAR_SHAPED or not hit[:, 0].all():
+        return None
+    return np.asarray(np.maximum(reach[last], 0.5) + 0.25, np.float32)
+
+
+def _turned_towards(own: Floats, other: Floats) -> Floats:
+    """Return the other outline's radii in the turn, mirrored or not, that is most like the own one."""
+    ways = [np.roll(one, turn) for one in (other, other[::-1]) for turn in range(_DIRECTIONS)]
+    return np.asarray(min(ways, key=lambda way: float(np.square(np.log(way / own)).sum())), np.float32)
+
+
+def _choose_shares(
+    exemplars: Sequence[Exemplar], made: Mapping[str, Mapping[str, Sequence[_Made]]]
+) -> tuple[dict[str, float], tuple[float, float]]:
+    """Return the share of each kind, and the mean scores without variants and with them."""
+    keys = [exemplar.key for exemplar in exemplars]
+    shapes = [exemplar.mask for exemplar in exemplars]
+    #: for each shape: its kind, and the exemplars that it must not be compared with
+    kinds, sources = [""] * len(keys), [{key} for key in keys]
+    for key in keys:
+        for kind, of_kind in made[key].items():
+            for variant, other in of_kind:
+                shapes.append(variant.mask)
+                kinds.append(kind)
+                sources.append({key} if other is None else {key, other})
+    distances = _distances([_described(mask) for mask in shapes])
+    usable = {kind: kind in kinds for kind in (BENT, BETWEEN)}
+    options = [
+        {BENT: bent, BETWEEN: between}
+        for bent, between in product(_SHARES, _SHARES)
+        if bent + between <= _LARGEST_SHARE and (usable[BENT] or not bent) and (usable[BETWEEN] or not between)
+    ]
+    scores = np.array([_scores(keys, kinds, sources, distances, shares) for shares in options])
+    plain = scores[0]
+    best = int(np.argmin(scores.mean(axis=1)))
+    gain = plain - scores[best]
+    if best and gain.mean() <= gain.std(ddof=1) / np.sqrt(len(gain)):
+        best = 0
+    return options[best], (float(plain.mean()), float(scores[best].mean()))
+
+
+def _scores(
+    keys: Sequence[str],
+    kinds: Sequence[str],
+    sources: Sequence[set[str]],
+    distances: npt.NDArray[np.float64],
+    shares: Mapping[str, float],
+) -> list[float]:
+    """Return the energy score of each exemplar's shape, predicted without it."""
+    found = []
+    for number, key in enumerate(keys):
+        allowed = np.array([key not in source for source in sources])
+        weights = np.zeros(len(kinds))
+        rest = 1.0
+        for kind, share in shares.items():
+            of_kind = allowed & np.array([one == kind for one in kinds])
+            if share and of_kind.any():
+                weights[of_kind] = share / of_kind.sum()
+                rest -= share
+        photographed = allowed & np.array([not kind for kind in kinds])
+        weights[photographed] = rest / photographed.sum()
+        found.append(float(weights @ distances[number] - 0.5 * weights @ distances @ weights))
+    return found
+
+
+def _described(mask: Bools) -> Floats:
+    """Return a mask with its centre, size and longer axis made equal to those of others, [_DESCRIBED_PX]²."""
+    ys, xs = np.nonzero(mask)
+    points = np.stack([xs - xs.mean(), ys - ys.mean()])
+    radius = max(float(np.sqrt(np.square(points).sum(axis=0).mean())), 0.3)
+    axis = np.linalg.eigh(points @ points.T + 1e-6 * np.eye(2)).eigenvectors[:, 1]
+    scale = _DESCRIBED_RADIUS / radius
+    linear = scale * np.array([[axis[0], axis[1]], [-axis[1], axis[0]]])
+    shift = _DESCRIBED_PX / 2 - 0.5 - linear @ (xs.mean(), ys.mean())
+    matrix = np.hstack([linear, shift[:, None]])
+    size = (_DESCRIBED_PX, _DESCRIBED_PX)
+    flags = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    return np.asarray(
+        cv2.GaussianBlur(cv2.warpAffine(mask.astype(np.float32), matrix, size, flags=flags), (0, 0), _DESCRIBED_BLUR)
+    )
+
+
+def _distances(described: Sequence[Floats]) -> npt.NDArray[np.float64]:
+    """Return the distances between shapes, each in the one of four reflections that is nearest."""
+    flat = np.stack([shape.ravel() for shape in described]).astype(np.float64)
+    squares = np.square(flat).sum(axis=1)
+    nearest = np.full((len(flat), len(flat)), np.inf)
+    for way in ((1, 1), (-1, 1), (1, -1), (-1, -1)):
+        turned = np.stack([shape[:: way[0], :: way[1]].ravel() for shape in described]).astype(np.float64)
+        nearest = np.minimum(nearest, squares[:, None] + squares[None, :] - 2 * flat @ turned.T)
+    return np.asarray(np.sqrt(np.maximum(nearest, 0)))
