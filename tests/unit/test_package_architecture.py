@@ -75,6 +75,7 @@ MAY_IMPORT: dict[str, dict[str, set[str]]] = {
             "composite.placement_attempt",
             "composite.refinement",
             "engine",
+            "intensity",
             "parameter_models",
         },
         "diffusion.training": {

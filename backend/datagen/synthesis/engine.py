@@ -56,13 +56,23 @@ class FitReport:
     """The result of a fit, as lines for people and figures.
 
     ``findings`` describe the effect on the previews and what the user can do. ``details`` contain the methods and
-    numbers behind them. ``warnings`` name the image, the problem and the fallback used.
+    numbers behind them. ``warnings`` name the image, the problem and the fallback used. Each step of a fit returns a
+    report, and ``+`` merges them.
     """
 
     findings: tuple[str, ...] = ()
     details: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
-    figures: dict[str, float] = field(default_factory=dict)
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+    def __add__(self, other: FitReport) -> FitReport:
+        """Return a report with the lines of both, in order; a figure of both has the value of ``other``."""
+        return FitReport(
+            findings=self.findings + other.findings,
+            details=self.details + other.details,
+            warnings=self.warnings + other.warnings,
+            figures={**self.figures, **other.figures},
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
