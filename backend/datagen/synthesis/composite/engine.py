@@ -14,7 +14,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from datagen.domain.inputs import ImageRef
+from datagen.domain.inputs import CanvasImage, ImageRef
 from datagen.domain.sample import Provenance
 from datagen.domain.spec import Json, Spec, sample_seed
 from datagen.domain.wording import by_number, counted
@@ -34,6 +34,7 @@ from datagen.synthesis.composite.placement.hard_negatives import Look, count_loo
 from datagen.synthesis.composite.placement.layout import LayoutModel, learn_layout
 from datagen.synthesis.composite.placement_attempt import Learned
 from datagen.synthesis.composite.refinement import refine
+from datagen.synthesis.composite.suggestions import CompositeSuggester
 from datagen.synthesis.engine import (
     Engine,
     FitReport,
@@ -99,6 +100,12 @@ class CompositeEngine(Engine):
     def refine(self, parameters: Mapping[str, Json], reviewed: Sequence[ReviewedSample]) -> Refinement:
         """Move what the reviewers complain of: sizes, contrasts, places, directions, edges, mattes and weights."""
         return refine(parameters, reviewed)
+
+    def suggester(
+        self, canvases: Sequence[CanvasImage], backgrounds: Sequence[ImageRef], pictures: Pictures
+    ) -> CompositeSuggester:
+        """Return the source of suggestions: cut-outs of boxes, and areas learned from the canvases."""
+        return CompositeSuggester(canvases, backgrounds, pictures)
 
 
 class FittedComposite(FittedEngine):
