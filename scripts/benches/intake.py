@@ -123,7 +123,7 @@ def _submits(settings: Settings, pairs: int) -> dict[str, float | int]:
     """Submit with Datagen's webhook and without in turn; return medians in milliseconds and their ratio."""
     services = bootstrap.build_services(settings, lambda _job_requests: None)
     made = open_study(
-        services, "intake", ["thing"], bootstrap.connection_of(settings), engine=settings.engine, preview_size=6
+        services, "intake", ["thing"], bootstrap.server_access_of(settings), engine=settings.engine, preview_size=6
     )
     ours = made.projects[ProjectKind.PREVIEWS]
     client = LabelStudio(settings.label_studio_url, settings.api_key)

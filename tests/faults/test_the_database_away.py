@@ -66,7 +66,7 @@ def test_events_sent_meanwhile_are_found(
     web = start_web(processes, environment, tmp_path)
     try:
         made = open_study(
-            services, "database away", ["pit"], bootstrap.connection_of(settings), engine="composite", preview_size=3
+            services, "database away", ["pit"], bootstrap.server_access_of(settings), engine="composite", preview_size=3
         )
         with services.database.read() as session:
             [decision] = session.scalars(select(OutboxRow.id)).all()

@@ -23,7 +23,7 @@ from sqlalchemy.orm import Session
 from datagen.imaging import codec
 from datagen.label_studio.api.in_memory import InMemoryLabelStudio
 from datagen.label_studio.api.in_memory_server import Delivery
-from datagen.label_studio.projects.provisioning import SECRET_HEADER
+from datagen.label_studio.projects.provisioning import SECRET_HEADER, ServerAccess
 from datagen.queue.jobs import ALL_QUEUES, ROW_JOBS
 from datagen.queue.recovery import sweep
 from datagen.store.blob_store import BlobStore
@@ -37,13 +37,13 @@ from datagen.workflow.generation.shard_rendering import FittedEngineCache, rende
 from datagen.workflow.inputs import input_sync, postponed_work, suggestions
 from datagen.workflow.outbox import dispatcher
 from datagen.workflow.services import JobKind, JobRequest, Limits, Services
-from datagen.workflow.studies.open import Connection, open_study
+from datagen.workflow.studies.open import open_study
 from instant_engine import NAME as ENGINE
 from studio import ROUND, SHARD, Study, good_inputs
 
 OWN_URL = "http://datagen.test"
 SECRET = "the webhooks' secret of these tests"
-CONNECTION = Connection(url=OWN_URL, webhook_secret=SECRET, basic_user="datagen", basic_pass="a password")
+ACCESS = ServerAccess(url=OWN_URL, webhook_secret=SECRET, basic_user="datagen", basic_pass="a password")
 UNFINISHED = (WorkState.PENDING, WorkState.RUNNING)
 #: Waits after which ``settle`` fails.
 MAX_WAITS = 20
@@ -111,7 +111,7 @@ class FakeStudio:
     def open_study(self, *, inputs: bool = True, labels: Sequence[str] = ("pit",), preview_size: int = ROUND) -> Study:
         """A study of one's own; with ``inputs`` it has just enough of each."""
         name = f"wf {uuid.uuid4().hex[:10]}"
-        made = open_study(self.services, name, labels, CONNECTION, engine=ENGINE, preview_size=preview_size)
+        made = open_study(self.services, name, labels, ACCESS, engine=ENGINE, preview_size=preview_size)
         assert made.problems == []
         with self.rows() as session:
             study_id = session.scalars(select(StudyRow.id).where(StudyRow.name == name)).one()

@@ -179,7 +179,7 @@ class Studio:
             self.services,
             name,
             labels,
-            bootstrap.connection_of(self.settings),
+            bootstrap.server_access_of(self.settings),
             engine="composite",
             preview_size=preview_size,
         )

@@ -12,7 +12,7 @@ from datagen.cli.admin import migrate
 from datagen.cli.console import AsJson, Study, err, print_json, report_errors, safe, show, show_table
 from datagen.domain.inputs import Role
 from datagen.domain.wording import by_number, counted
-from datagen.entrypoints.bootstrap import connection_of, join_as, services, settings
+from datagen.entrypoints.bootstrap import join_as, server_access_of, services, settings
 from datagen.entrypoints.installation import ProcessRole
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def provision(
             services(),
             name,
             label or [],
-            connection_of(chosen),
+            server_access_of(chosen),
             engine=engine or chosen.chosen_engine,
             default_engine=chosen.engine,
             preview_size=chosen.preview_size,

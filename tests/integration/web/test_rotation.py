@@ -19,7 +19,7 @@ import pytest
 from sqlalchemy import select
 
 from datagen.domain.inputs import ProjectKind
-from datagen.entrypoints.bootstrap import connection_of
+from datagen.entrypoints.bootstrap import server_access_of
 from datagen.imaging.png_encoder import encode_png
 from datagen.settings import Settings
 from datagen.store.blob_store import BlobStore
@@ -204,7 +204,7 @@ def test_provisioning_again_sends_label_studio_the_new_secret_and_password(studi
             "basic_auth_pass": studio.settings.password,
         },
     )
-    made = open_study(studio.services, study.name, [], connection_of(changed), engine="composite", preview_size=3)
+    made = open_study(studio.services, study.name, [], server_access_of(changed), engine="composite", preview_size=3)
     assert made.created == []
     wanted = study_secret("a new secret of this test", study.row().webhook_salt)
     for project in study.projects.values():
@@ -393,7 +393,7 @@ def test_the_secret_of_one_study_is_changed_alone(studio: Studio) -> None:
         studio.services,
         leaked.name,
         [],
-        connection_of(studio.settings),
+        server_access_of(studio.settings),
         engine=None,
         preview_size=3,
         new_secret=True,

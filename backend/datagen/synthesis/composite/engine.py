@@ -337,9 +337,7 @@ def _undrawn(
     return FitReport(warnings=tuple(warnings))
 
 
-def _areas(
-    spec: Spec, pictures: Pictures
-) -> tuple[dict[str, AreaModel], dict[str, Backdrop | None], FitReport]:
+def _areas(spec: Spec, pictures: Pictures) -> tuple[dict[str, AreaModel], dict[str, Backdrop | None], FitReport]:
     """Fit the area and backdrop models of every label.
 
     Labels with the same canvas polygons share them, and they are reported once.
@@ -402,9 +400,14 @@ def _area(
             "Draw more canvases."
         )
         return model, backdrop, report + FitReport(warnings=(warning,))
-    return model, backdrop, report + FitReport(
-        findings=(findings.area(label, model.mode, model.iou),),
-        details=(findings.area_by(label, model.mode, model.iou),),
+    return (
+        model,
+        backdrop,
+        report
+        + FitReport(
+            findings=(findings.area(label, model.mode, model.iou),),
+            details=(findings.area_by(label, model.mode, model.iou),),
+        ),
     )
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from datagen.errors import AddressRefused
 from datagen.label_studio.api.client import LabelStudio
-from datagen.label_studio.projects.provisioning import provision
+from datagen.label_studio.projects.provisioning import ServerAccess, provision
 from stage.label_studio_server import LabelStudio as Server
 
 pytestmark = pytest.mark.integration
@@ -61,11 +61,7 @@ def test_provisioning_gives_the_same_advice(strict: LabelStudio) -> None:
                 strict,
                 "guarded",
                 ["dent"],
-                webhook_url=f"{LOOPBACK}/webhook",
-                secret="s3cret",
-                ml_url=LOOPBACK,
-                basic_user="datagen",
-                basic_pass="pass",
+                ServerAccess(url=LOOPBACK, webhook_secret="s3cret", basic_user="datagen", basic_pass="pass"),
             )
     finally:
         for project in strict.find_projects("guarded"):

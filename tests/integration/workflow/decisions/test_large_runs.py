@@ -145,13 +145,13 @@ def test_a_run_larger_than_the_setting_allows_is_refused_though_it_is_confirmed(
 @pytest.mark.integration
 def test_provisioning_sets_the_number_and_leaves_it(studio: Studio) -> None:
     study = studio.open_study(inputs=False)
-    connection = bootstrap.connection_of(studio.settings)
+    access = bootstrap.server_access_of(studio.settings)
     for given, kept in ((2000, 2000), (None, 2000), (0, 0)):
         open_study(
             studio.services,
             study.name,
             [],
-            connection,
+            access,
             engine=None,
             preview_size=3,
             options=StudyOptions(confirm_above=given),

@@ -10,7 +10,7 @@ from datagen.store.tables import BatchKind, OutboxKind, ShardRow, VerdictRow
 from datagen.workflow.events import reconciler
 from datagen.workflow.reviews import verdict_sync
 from datagen.workflow.studies.open import open_study
-from fake_studio import CONNECTION, ENGINE, FakeStudio
+from fake_studio import ACCESS, ENGINE, FakeStudio
 from studio import ROUND, Study, said
 
 
@@ -288,7 +288,7 @@ def test_new_previews_project_gets_the_open_round_and_keeps_its_verdicts(studio:
         studio.services,
         study.name,
         ["pit"],
-        CONNECTION,
+        ACCESS,
         engine=ENGINE,
         preview_size=ROUND,
     )

@@ -12,9 +12,8 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
@@ -74,7 +73,16 @@ def fit(spec: Spec, pictures: Pictures, progress: Progress, folder: Path) -> Fit
     if lora is not None:
         lora_report = FitReport(findings=(f"The LoRA {lora.name} is used as it is; none was fitted.",))
     elif own.fit_steps:
-        lora, lora_report = _fit_lora(spec, pictures, own, where, weights, digest, folder, progress)
+        fitting = _LoraFit(
+            spec=spec,
+            pictures=pictures,
+            own=own,
+            placing=CompositeParameters.from_json(where),
+            weights=weights,
+            weights_digest=digest,
+            folder=folder,
+        )
+        lora, lora_report = fitting.run(progress)
         if not (weights / "unet").is_dir():
             detail = "The attention part of the loss was left out: this model has no maps of single words."
             lora_report += FitReport(details=(detail,))
@@ -114,59 +122,66 @@ def fit_key(spec: Spec, own: DiffusionParameters, where: CompositeParameters, we
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
 
-def _fit_lora(
-    spec: Spec,
-    pictures: Pictures,
-    own: DiffusionParameters,
-    where: dict[str, Any],
-    weights: Path,
-    digest: str,
-    folder: Path,
-    progress: Progress,
-) -> tuple[Path, FitReport]:
-    """Return the LoRA's file and the report of its fit; fit the LoRA if there is no complete fit.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _LoraFit:
+    """The fit of a LoRA to a spec's concepts, in the folder of its key."""
 
-    While another worker fits it, wait for that worker.
-    """
-    placing = CompositeParameters.from_json(where)
-    key = fit_key(spec, own, placing, digest)
-    home = folder / "fits" / key
-    report = FitReport()
-    with kept_in(home):
-        home.mkdir(parents=True, exist_ok=True)
-    with _locked(home, progress):
-        if not (is_whole(home / LORA_FILE) and losses_of(home / LOSSES)):
-            if (home / LORA_FILE).exists():
-                finding = f"The fit that was kept in {home} is damaged; the model was taught again."
-                report += FitReport(findings=(finding,))
-            seed = int(key[:15], 16)
-            lessons = make_lessons(examples_of(spec, pictures, placing), pictures, own, seed)
-            progress(_WEIGHTS_DONE, "loading the weights")
-            drop_cached_pipeline()
-            device = pipeline_loading.device_of(own.device)
-            pipeline_loading.same_every_time()
-            pipeline = pipeline_loading.load(weights, own, device, pipeline_loading.dtype_of(own.dtype, device))
-            began = time.monotonic()
-            trainer = Trainer(pipeline, lessons, own, home, seed)
-            trainer.run(
-                lambda done, activity: progress(
-                    _WEIGHTS_DONE + (_LORA_DONE - _WEIGHTS_DONE) * done, f"teaching the model: {activity}"
-                )
+    spec: Spec
+    pictures: Pictures
+    own: DiffusionParameters
+    placing: CompositeParameters
+    #: folder of the model's weights, and their digest
+    weights: Path
+    weights_digest: str
+    #: the engine's folder
+    folder: Path
+
+    def run(self, progress: Progress) -> tuple[Path, FitReport]:
+        """Return the LoRA's file and the report of its fit; fit the LoRA if there is no complete fit.
+
+        While another worker fits it, wait for that worker.
+        """
+        key = fit_key(self.spec, self.own, self.placing, self.weights_digest)
+        home = self.folder / "fits" / key
+        report = FitReport()
+        with kept_in(home):
+            home.mkdir(parents=True, exist_ok=True)
+        with _locked(home, progress):
+            if not (is_whole(home / LORA_FILE) and losses_of(home / LOSSES)):
+                if (home / LORA_FILE).exists():
+                    finding = f"The fit that was kept in {home} is damaged; the model was taught again."
+                    report += FitReport(findings=(finding,))
+                self._train(home, int(key[:15], 16), progress)
+                free_memory()
+        return home / LORA_FILE, report + _report_of_fit(home)
+
+    def _train(self, home: Path, seed: int, progress: Progress) -> None:
+        """Train the LoRA, and write it and the data of its fit."""
+        lessons = make_lessons(examples_of(self.spec, self.pictures, self.placing), self.pictures, self.own, seed)
+        progress(_WEIGHTS_DONE, "loading the weights")
+        drop_cached_pipeline()
+        device = pipeline_loading.device_of(self.own.device)
+        pipeline_loading.same_every_time()
+        dtype = pipeline_loading.dtype_of(self.own.dtype, device)
+        pipeline = pipeline_loading.load(self.weights, self.own, device, dtype)
+        began = time.monotonic()
+        trainer = Trainer(pipeline, lessons, self.own, home, seed)
+        trainer.run(
+            lambda done, activity: progress(
+                _WEIGHTS_DONE + (_LORA_DONE - _WEIGHTS_DONE) * done, f"teaching the model: {activity}"
             )
-            about = {
-                "spec": spec.digest,
-                "seconds": round(time.monotonic() - began, 1),
-                "lessons": trainer.lessons,
-                "before": trainer.before,
-                "after": trainer.after,
-                "device": pipeline_loading.device_name(device),
-                "torch": torch.__version__,
-            }
-            with kept_in(home):
-                (home / _ABOUT).write_text(json.dumps(about))
-            del pipeline, trainer
-            free_memory()
-    return home / LORA_FILE, report + _report_of_fit(home)
+        )
+        about = {
+            "spec": self.spec.digest,
+            "seconds": round(time.monotonic() - began, 1),
+            "lessons": trainer.lessons,
+            "before": trainer.before,
+            "after": trainer.after,
+            "device": pipeline_loading.device_name(device),
+            "torch": torch.__version__,
+        }
+        with kept_in(home):
+            (home / _ABOUT).write_text(json.dumps(about))
 
 
 @contextmanager
