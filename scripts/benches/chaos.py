@@ -28,7 +28,7 @@ from benches.chaos_recovery import Watch
 from benches.chaos_team import Person
 from datagen.entrypoints import bootstrap
 from datagen.settings import Settings
-from datagen.store.tables import InboxRow, OutboxRow, ShardRow, StudyRow, WorkState
+from datagen.store.tables import InboxRow, OutboxRow, ProposalMakingRow, ShardRow, StudyRow, WorkState
 from datagen.workflow.services import Services
 from stage import plates, postgres_server
 from stage.pack import read_pack
@@ -122,7 +122,7 @@ def _under_way(services: Services) -> int:
     with services.database.read() as session:
         rows = sum(
             len(session.scalars(select(kind.id).where(kind.state.in_(waiting))).all())
-            for kind in (InboxRow, OutboxRow, ShardRow)
+            for kind in (InboxRow, OutboxRow, ShardRow, ProposalMakingRow)
         )
         unread = session.scalars(select(StudyRow.id).where(StudyRow.inputs_read != StudyRow.inputs_changed)).all()
         return rows + len(unread)

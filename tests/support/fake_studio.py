@@ -24,17 +24,17 @@ from datagen.imaging import codec
 from datagen.label_studio.api.in_memory import InMemoryLabelStudio
 from datagen.label_studio.api.in_memory_server import Delivery
 from datagen.label_studio.projects.provisioning import SECRET_HEADER, ServerAccess
-from datagen.queue.jobs import ALL_QUEUES, ROW_JOBS
+from datagen.queue.jobs import ALL_QUEUES, ROW_JOBS, leased_tables
 from datagen.queue.recovery import sweep
 from datagen.store.blob_store import BlobStore
 from datagen.store.database import Database
 from datagen.store.signed_urls import SignedUrls
 from datagen.store.study_secrets import read_claim, study_secret
-from datagen.store.tables import InboxRow, OutboxRow, ShardRow, StudyRow, WorkState, now
+from datagen.store.tables import InboxRow, InputReadingRow, StudyRow, WorkState, now
 from datagen.web.inbox import record
 from datagen.workflow.events import webhook_events
 from datagen.workflow.generation.shard_rendering import FittedEngineCache, render_shard
-from datagen.workflow.inputs import input_sync, postponed_work, suggestions
+from datagen.workflow.inputs import input_jobs
 from datagen.workflow.outbox import dispatcher
 from datagen.workflow.services import JobKind, JobRequest, Limits, Services
 from datagen.workflow.studies.open import open_study
@@ -174,9 +174,8 @@ class FakeStudio:
     def pass_time(self) -> None:
         """Let every wait and lease end."""
         with self.services.database.write() as session:
-            for kind in (InboxRow, OutboxRow, ShardRow):
+            for kind in leased_tables().values():
                 session.execute(update(kind).where(kind.state.in_(UNFINISHED)).values(due_at=now()))
-            session.execute(update(StudyRow).values(inputs_due_at=None))
 
     def _run(self, request: JobRequest) -> None:
         row_id, services = request.row_id, self.services
@@ -184,13 +183,11 @@ class FakeStudio:
             case JobKind.EVENT:
                 webhook_events.handle(services, row_id)
             case JobKind.INPUTS:
-                with postponed_work.reading_inputs(services, row_id):
-                    input_sync.refresh(services, row_id)
+                input_jobs.read_inputs(services, row_id)
             case JobKind.SHARD:
                 render_shard(services, self.fitted_engines, row_id)
             case JobKind.PROPOSALS:
-                with postponed_work.making_proposals(services, row_id):
-                    suggestions.propose(services, self.fitted_engines.pictures, row_id)
+                input_jobs.make_proposals(services, self.fitted_engines.pictures, row_id)
             case JobKind.OUTBOX:
                 dispatcher.dispatch(services, row_id)
             case _:
@@ -204,7 +201,8 @@ class FakeStudio:
         with self.rows() as session:
             rows = [
                 f"{kind.__tablename__} {row.id} {row.state} {row.error}"
-                for kind in (InboxRow, OutboxRow, ShardRow)
+                for kind in leased_tables().values()
+                if kind is not InputReadingRow  # a read study's row may wait for the next attempt on a picture
                 for row in session.scalars(select(kind).where(kind.state.in_(UNFINISHED)))
             ]
             unread = session.scalars(select(StudyRow.name).where(StudyRow.inputs_read != StudyRow.inputs_changed))

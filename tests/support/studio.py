@@ -35,7 +35,7 @@ from datagen.label_studio.api.client import LabelStudio
 from datagen.label_studio.api.models import Task
 from datagen.label_studio.projects import task_publisher
 from datagen.label_studio.projects.task_publisher import TaskDraft
-from datagen.queue.jobs import ALL_QUEUES
+from datagen.queue.jobs import ALL_QUEUES, leased_tables
 from datagen.queue.queues import Queues
 from datagen.queue.recovery import sweep
 from datagen.queue.worker import run_worker
@@ -48,10 +48,10 @@ from datagen.store.tables import (
     BatchRow,
     DecisionRow,
     InboxRow,
+    InputReadingRow,
     OutboxRow,
     ProjectRow,
     SampleRow,
-    ShardRow,
     SpecRow,
     StudyRow,
     VerdictRow,
@@ -260,7 +260,8 @@ class Studio:
         with self.services.database.read() as session:
             rows = [
                 row
-                for kind in (InboxRow, OutboxRow, ShardRow)
+                for kind in leased_tables().values()
+                if kind is not InputReadingRow  # a read study's row may wait for the next attempt on a picture
                 for row in session.scalars(select(kind.id).where(kind.state.in_(waiting)))
             ]
             unread = select(StudyRow.id).where(StudyRow.inputs_read != StudyRow.inputs_changed)

@@ -255,6 +255,8 @@ def retry(name: Study) -> None:
     with report_errors():
         tried = try_again(services(), name, getpass.getuser())
         show(f"{counted(tried.outbox, 'failed message')} and {counted(tried.events, 'failed event')} tried again")
+        if tried.inputs:
+            show("the reading of inputs and the making of proposals that failed are tried again")
         if tried.revived:
             show(tried.revived)
         if tried.left:

@@ -104,12 +104,15 @@ class Row(DeclarativeBase):
     type_annotation_map = _COLUMN_TYPES
 
 
-class Leased:
-    """Columns of work that one process at a time does under a lease.
+class LeasedRow(Row):
+    """Base of the tables of work that one process at a time does under a lease.
 
     ``token`` is the fencing token: a process that lost the lease finds another token and must not write its result.
     """
 
+    __abstract__ = True
+
+    id: Mapped[int] = mapped_column(primary_key=True)
     state: Mapped[WorkState] = mapped_column(default=WorkState.PENDING)
     attempts: Mapped[int] = mapped_column(default=0)
     token: Mapped[str | None] = mapped_column(String(32), default=None)
@@ -139,12 +142,8 @@ class StudyRow(Row):
     inputs_read: Mapped[int] = mapped_column(default=0)
     #: ``inputs_changed`` at the start of the newest reading that wrote rows; an older reading may not write after it
     inputs_reading: Mapped[int] = mapped_column(default=0, server_default="0")
-    #: number of times that the reading of inputs was postponed, its next time, and its reason; see ``workflow.outages``
-    inputs_waits: Mapped[int] = mapped_column(default=0, server_default="0")
-    inputs_due_at: Mapped[datetime | None] = mapped_column(default=None)
+    #: the outage that the reading of inputs waits for, as text; see ``workflow.outages``. Empty: none
     waits_for: Mapped[str] = mapped_column(String(300), default="", server_default="")
-    #: when postponed proposals are computed; None: no proposals are postponed
-    proposals_due_at: Mapped[datetime | None] = mapped_column(default=None)
     #: number of times that changes of verdicts were detected
     verdict_changes: Mapped[int] = mapped_column(default=0)
     #: largest run that needs no confirmation, in images; None: the product's default
@@ -243,6 +242,26 @@ class FetchedPictureRow(Row):
     retry_at: Mapped[datetime | None] = mapped_column(default=None, index=True)
 
 
+class InputReadingRow(LeasedRow):
+    """The reading of a study's inputs as work; its id is the study's. It is added with the first request."""
+
+    __tablename__ = "input_reading"
+    __table_args__ = (Index("input_reading_by_state", "state", "due_at"),)
+
+    id: Mapped[int] = mapped_column(ForeignKey("study.id"), primary_key=True)
+
+
+class ProposalMakingRow(LeasedRow):
+    """The making of a study's proposals as work; its id is the study's. It is added with the first request."""
+
+    __tablename__ = "proposal_making"
+    __table_args__ = (Index("proposal_making_by_state", "state", "due_at"),)
+
+    id: Mapped[int] = mapped_column(ForeignKey("study.id"), primary_key=True)
+    #: number of requests; a request during the work has the work repeated
+    revision: Mapped[int] = mapped_column(default=1)
+
+
 class ProposalRow(Row):
     """The proposal for the annotator of an input task, and the digest of its inputs."""
 
@@ -314,7 +333,7 @@ class BatchRow(Row):
     study: Mapped[StudyRow] = relationship()
 
 
-class ShardRow(Leased, Row):
+class ShardRow(LeasedRow):
     """A part of a batch that one job renders: samples ``start`` to ``stop - 1``."""
 
     __tablename__ = "shard"
@@ -325,7 +344,6 @@ class ShardRow(Leased, Row):
         Index("shard_by_publication", "batch_id", "published_at"),
     )
 
-    id: Mapped[int] = mapped_column(primary_key=True)
     batch_id: Mapped[int] = mapped_column(ForeignKey("batch.id"))
     start: Mapped[int]
     stop: Mapped[int]
@@ -417,13 +435,12 @@ class DecisionRow(Row):
     started: Mapped[BatchRow | None] = relationship(foreign_keys=[started_id])
 
 
-class InboxRow(Leased, Row):
+class InboxRow(LeasedRow):
     """One event from Label Studio, unique by its fingerprint."""
 
     __tablename__ = "inbox"
     __table_args__ = (Index("inbox_by_state", "state", "due_at"),)
 
-    id: Mapped[int] = mapped_column(primary_key=True)
     fingerprint: Mapped[str] = mapped_column(String(200), unique=True)
     action: Mapped[str] = mapped_column(String(40))
     project_id: Mapped[int | None] = mapped_column(BigInteger, default=None)
@@ -433,13 +450,12 @@ class InboxRow(Leased, Row):
     handled_at: Mapped[datetime | None] = mapped_column(default=None)
 
 
-class OutboxRow(Leased, Row):
+class OutboxRow(LeasedRow):
     """A change to publish to Label Studio; its content is read from the other rows when it is published."""
 
     __tablename__ = "outbox"
     __table_args__ = (UniqueConstraint("kind", "subject_id"), Index("outbox_by_state", "state", "due_at"))
 
-    id: Mapped[int] = mapped_column(primary_key=True)
     study_id: Mapped[int] = mapped_column(ForeignKey("study.id"), index=True)
     kind: Mapped[OutboxKind]
     subject_id: Mapped[int] = mapped_column(BigInteger)

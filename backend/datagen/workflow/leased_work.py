@@ -1,8 +1,8 @@
 """Leased work: the one way in which a job works on a row that one process at a time may own.
 
 ``leased_work`` claims the row, renews its lease while the work goes on, and ends it: the row is done, postponed, or
-given up. Each end is one transaction, which changes nothing if the lease was lost meanwhile. A ``LeasedJob`` is what
-differs between events, shards and outbox rows: the work, what is written with its end, and what is shown to people.
+given up. Each end is one transaction, which changes nothing if the lease was lost meanwhile. A ``LeasedJob`` defines
+what differs between the kinds of work: the work, what is written with its end, and what is shown to people.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from sqlalchemy.exc import IntegrityError
 import datagen.store.database
 from datagen.domain.verdict import Opinion
 from datagen.store.database import Database
-from datagen.store.tables import FetchedPictureRow, InputRow, StudyRow, VerdictRow
+from datagen.store.tables import FetchedPictureRow, InputReadingRow, InputRow, ProposalMakingRow, StudyRow, VerdictRow
 
 #: The value of a column of this type where a test needs no particular one.
 _ANYTHING: dict[type, Any] = {str: "x", int: 1, bool: False, object: {}, datetime: datetime(2026, 1, 1, tzinfo=UTC)}
@@ -127,4 +127,46 @@ def test_going_back_to_0007_has_inputs_read_again(database: Database) -> None:
         assert connection.execute(select(study.c.inputs_changed, study.c.inputs_read)).one() == (2, 1)
         assert "fetched_picture" not in schema.tables
         assert "parsed" not in schema.tables["input"].columns
+    database.upgrade()
+
+
+def test_work_on_inputs_that_was_postponed_is_leased_and_goes_back(database: Database) -> None:
+    database.upgrade("0014")
+    schema = MetaData()
+    later = datetime(2030, 1, 1, tzinfo=UTC)
+    with database.engine.begin() as connection:
+        schema.reflect(connection)
+        study = schema.tables["study"]
+        common = {"state": "collecting", "inputs_changed": 4, "inputs_read": 4}
+        put(connection, study, **common | {"id": 1, "name": "read"})
+        put(connection, study, **common | {"id": 2, "name": "unread", "inputs_read": 3, "inputs_waits": 2})
+        put(connection, study, **common | {"id": 3, "name": "failed picture"})
+        put(connection, study, **common | {"id": 4, "name": "proposals", "proposals_due_at": later})
+        connection.execute(update(study).where(study.c.id == 2).values(inputs_due_at=later))
+        put(connection, schema.tables["fetched_picture"], study_id=3, address="a" * 64, retry_at=later)
+
+    database.upgrade()
+
+    with database.read() as session:
+        readings = {row.id: row for row in session.scalars(select(InputReadingRow))}
+        assert {number: (str(row.state), row.due_at, row.waits) for number, row in readings.items()} == {
+            2: ("pending", later, 2),
+            3: ("pending", later, 0),
+        }
+        [making] = session.scalars(select(ProposalMakingRow))
+        assert (making.id, str(making.state), making.due_at) == (4, "pending", later)
+
+    _downgrade(database, "0014")
+    schema = MetaData()
+    with database.engine.begin() as connection:
+        schema.reflect(connection)
+        study = schema.tables["study"]
+        rows = connection.execute(
+            select(study.c.id, study.c.inputs_waits, study.c.inputs_due_at, study.c.proposals_due_at).order_by(
+                study.c.id
+            )
+        )
+        kept = [(row[0], row[1], row[2] is not None, row[3] is not None) for row in rows]
+    assert kept == [(1, 0, False, False), (2, 2, True, False), (3, 0, False, False), (4, 0, False, True)]
+    assert "input_reading" not in schema.tables
     database.upgrade()

@@ -1,13 +1,12 @@
 """Proposals for annotators in the input projects: created by a worker after inputs changed, read by the web process.
 
-The study's engine suggests the outlines and areas (``Engine.suggester``), which become regions of Label Studio here.
-Proposals are optional: a lost one is created again after the next reading of the inputs.
-"""
+The study's engine suggests the outlines and areas (``Engine.suggester``), which become regions of Label Studio here."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -24,28 +23,30 @@ from datagen.store.tables import InputRow, OutboxKind, ProposalRow, StudyRow
 from datagen.synthesis.engine import Engine, Suggester, load_engine
 from datagen.workflow.generation.picture_cache import StoredPictures
 from datagen.workflow.inputs.input_sync import canvas_of, concept_of, image_of
-from datagen.workflow.services import JobKind, Services
+from datagen.workflow.leased_work import LeaseLost
+from datagen.workflow.services import Services
 
 log = structlog.get_logger()
 
 #: Proposals stored in one transaction.
 PROPOSALS_AT_A_TIME = 20
-#: A job creates no proposal after this many seconds; another job continues.
+#: A job creates no proposal after this many seconds; the next job continues.
 PROPOSING_SECONDS = 300.0
 
 
-def propose(services: Services, pictures: StoredPictures, study_id: int) -> int:
-    """Create the missing and outdated proposals of a study's tasks, and return their number.
+def propose(services: Services, pictures: StoredPictures, study_id: int, lost: threading.Event) -> bool:
+    """Create the missing and outdated proposals of a study's tasks; return whether none is left to create.
 
-    They are stored in small transactions. After ``PROPOSING_SECONDS``, another job creates the remaining ones.
+    They are stored in small transactions, for ``PROPOSING_SECONDS`` at most.
 
     Raises:
         EngineError: the study's engine is not installed.
+        LeaseLost: ``lost`` was set.
     """
     with services.database.read() as session:
         study = session.get(StudyRow, study_id)
         if study is None:
-            return 0  # it was deleted while the job waited
+            return True  # it was deleted while the job waited
         rows = session.scalars(
             select(InputRow).where(InputRow.study_id == study_id, InputRow.digest.is_not(None))
         ).all()
@@ -55,20 +56,20 @@ def propose(services: Services, pictures: StoredPictures, study_id: int) -> int:
             ).all()
         )
     until = time.monotonic() + PROPOSING_SECONDS
-    count = 0
     unstored: list[ProposalRow] = []
     engine = load_engine(study.engine, services.engine_settings)
     for row in _new_proposals(engine, pictures, study, rows, bases):
+        if lost.is_set():
+            raise LeaseLost
         unstored.append(row)
-        count += 1
         is_late = time.monotonic() > until
         if len(unstored) == PROPOSALS_AT_A_TIME or is_late:
-            _store(services, study_id, unstored, remedy=is_late)
+            _store(services, study_id, unstored)
             unstored = []
         if is_late:
-            return count
+            return False
     _store(services, study_id, unstored)
-    return count
+    return True
 
 
 def _new_proposals(
@@ -110,8 +111,8 @@ def _area_regions(suggester: Suggester, row: InputRow) -> list[dict[str, Any]]:
     ]
 
 
-def _store(services: Services, study_id: int, proposals: Sequence[ProposalRow], *, remedy: bool = False) -> None:
-    """Store proposals and publish them through the outbox; ``remedy`` enqueues a job for the remaining ones."""
+def _store(services: Services, study_id: int, proposals: Sequence[ProposalRow]) -> None:
+    """Store proposals and publish them through the outbox."""
     if not proposals:
         return
     with services.unit() as unit:
@@ -121,8 +122,6 @@ def _store(services: Services, study_id: int, proposals: Sequence[ProposalRow], 
         unit.session.add_all(proposals)
         for proposal in proposals:
             unit.add_to_outbox(study_id, OutboxKind.PROPOSAL, proposal.task_id)
-        if remedy:
-            unit.enqueue_after_commit(JobKind.PROPOSALS, study_id)
 
 
 def _tasks_without_outlines(study: StudyRow, rows: Sequence[InputRow]) -> list[tuple[InputRow, ConceptImage]]:

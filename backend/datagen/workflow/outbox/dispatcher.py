@@ -79,13 +79,11 @@ class _Publication(LeasedJob[OutboxRow]):
         """Leave the row done, or make it due again."""
         row.told_at = now()
         if row.revision != published.revision:  # it changed during the publication
-            leases.postpone(row, "", now())
-            leases.start_afresh(row)
+            leases.repeat(row, now())
             unit.enqueue_after_commit(JobKind.OUTBOX, row.id)
         elif published.attempts > 1:  # a request of an earlier attempt may still create tasks: check once more
             seconds = LEASES_TO_LAST_LOOK * self._services.lease_seconds
-            leases.postpone(row, "", now() + timedelta(seconds=seconds))
-            leases.start_afresh(row)
+            leases.repeat(row, now() + timedelta(seconds=seconds))
 
 
 def _publish_samples(services: Services, shard_id: int) -> None:

@@ -21,8 +21,9 @@ from datagen.store.tables import DecisionRow, ProjectRow, StudyRow
 from datagen.synthesis.engine import engine_class
 from datagen.workflow import decision_points, study_options
 from datagen.workflow.decisions import spec_versions
+from datagen.workflow.inputs.input_requests import request_reading
 from datagen.workflow.reviews import review_tasks, verdict_sync
-from datagen.workflow.services import LOCK, JobKind, Services
+from datagen.workflow.services import LOCK, Services
 from datagen.workflow.study_options import StudyOptions
 
 
@@ -131,8 +132,7 @@ def open_study(
             verdict_sync.publish_again(unit, study.id)
         elif study.state is StudyState.REVIEWING and (spec := spec_versions.current_spec(unit.session, study.id)):
             review_tasks.request(unit, spec)  # tasks of an earlier version lack data that the form shows
-        study.inputs_changed += 1
-        unit.enqueue_after_commit(JobKind.INPUTS, study.id)
+        request_reading(unit, study)
         return OpenedStudy(**vars(provisioned), engine=study.engine, engine_before=engine_before)
 
 

@@ -14,6 +14,7 @@ from datagen.store.tables import BatchKind, BatchRow, OutboxRow, SampleRow, Shar
 from datagen.workflow.decisions.spec_versions import current_spec, running_batch
 from datagen.workflow.generation import batch_status
 from datagen.workflow.inputs import unreadable_tasks
+from datagen.workflow.inputs.input_requests import reading_problem
 from datagen.workflow.inputs.input_sync import collect
 from datagen.workflow.reviews import verdict_sync
 from datagen.workflow.services import find_study
@@ -70,7 +71,7 @@ def _describe(session: Session, study: StudyRow) -> dict[str, Any]:
             .where(BatchRow.study_id == study.id, BatchRow.kind == BatchKind.RUN, ShardRow.published_at.is_not(None))
         ),
         "problems": [
-            *_sync_problems(study),
+            *_reading_problems(session, study),
             *unreadable_tasks.problems_of(session, study.id),
             *inputs.missing(),
             *map(str, inputs.problems),
@@ -79,8 +80,9 @@ def _describe(session: Session, study: StudyRow) -> dict[str, Any]:
     }
 
 
-def _sync_problems(study: StudyRow) -> list[str]:
-    return [f"reading the inputs {study.waits_for}; it is tried again"] if study.waits_for else []
+def _reading_problems(session: Session, study: StudyRow) -> list[str]:
+    problem = reading_problem(session, study)
+    return [f"reading the inputs {problem}"] if problem else []
 
 
 def _count(session: Session, study_id: int, kind: BatchKind) -> int:

@@ -20,13 +20,14 @@ from datagen.label_studio.api.task_listing import MAX_UNREADABLE
 from datagen.label_studio.mapping.form_answers import is_closing
 from datagen.operations.diagnostics.finding import CheckFailed
 from datagen.operations.diagnostics.label_studio import check_tasks
-from datagen.store.tables import BatchKind, InputRow, OutboxKind, ProjectRow, ShardRow
+from datagen.store.tables import BatchKind, InputRow, OutboxKind, ProjectRow, ShardRow, StudyRow
 from datagen.workflow import decision_points
 from datagen.workflow.events.reconciler import reconcile
 from datagen.workflow.inputs import input_sync as reading
 from datagen.workflow.inputs import unreadable_tasks
 from datagen.workflow.inputs.import_files import add_from_project
-from datagen.workflow.inputs.input_sync import collect, mark_stale, refresh
+from datagen.workflow.inputs.input_requests import request_reading
+from datagen.workflow.inputs.input_sync import collect, refresh
 from datagen.workflow.reviews import verdict_sync
 from datagen.workflow.services import UnitOfWork
 from datagen.workflow.studies.maintenance import mend_links
@@ -298,7 +299,7 @@ def test_a_reading_ends_though_a_project_at_fault_has_inputs_that_were_not_read_
             select(InputRow).where(InputRow.study_id == study.id, InputRow.role == Role.BACKGROUND).limit(1)
         ).one()
         row.digest, row.parsed, row.problem = None, None, reading._UNREAD
-        mark_stale(UnitOfWork(session=session), study.id)
+        request_reading(UnitOfWork(session=session), session.get_one(StudyRow, study.id))
     assert refresh(studio.services, study.id).unread == 1
     assert study.row().inputs_read == study.row().inputs_changed
 

@@ -143,7 +143,10 @@ def test_postponed_reading_and_unreadable_projects_are_shown_while_the_decision_
         session.get_one(ProjectRow, study.projects[ProjectKind.CONCEPTS]).problem = "Left out: task 7"
     shown = view(study).open
     assert shown is not None
-    assert (shown.waits_for, shown.unreadable) == ("waits for the image store", ("Left out: task 7",))
+    assert (shown.reading_problem, shown.unreadable) == (
+        "waits for the image store; it is tried again",
+        ("Left out: task 7",),
+    )
     assert view(study, 0).open is None
 
 

@@ -15,7 +15,8 @@ from datagen.queue.jobs import EVENTS
 from datagen.store import leases
 from datagen.store.tables import BatchKind, InboxRow, InputRow, StudyRow, now
 from datagen.workflow.events import reconciler, webhook_events
-from datagen.workflow.inputs.input_sync import collect, mark_stale
+from datagen.workflow.inputs.input_requests import request_reading
+from datagen.workflow.inputs.input_sync import collect
 from datagen.workflow.services import UnitOfWork
 from fake_studio import ENGINE, FakeStudio
 from studio import Study, asked, choice, said
@@ -167,7 +168,7 @@ def test_reused_task_ids_of_another_study_are_taken_over(studio: FakeStudio, stu
         session.flush()
         for row in session.scalars(select(InputRow).where(InputRow.study_id == study.id)):
             row.study_id = other.id
-        mark_stale(UnitOfWork(session=session), study.id)
+        request_reading(UnitOfWork(session=session), session.get_one(StudyRow, study.id))
     studio.settle()
     assert backgrounds(studio, study) == before
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 from sqlalchemy import select
 
@@ -44,8 +46,13 @@ def proposed_regions(studio: FakeStudio, study: Study, role: Role) -> list[list[
         return [[region["from_name"] for region in row.prediction["result"]] for row in rows]
 
 
-def propose_again(studio: FakeStudio, study: Study) -> int:
-    return propose(studio.services, studio.fitted_engines.pictures, study.id)
+def bases(studio: FakeStudio, study: Study) -> set[str]:
+    with studio.rows() as session:
+        return set(session.scalars(select(ProposalRow.basis).where(ProposalRow.study_id == study.id)))
+
+
+def propose_again(studio: FakeStudio, study: Study) -> None:
+    assert propose(studio.services, studio.fitted_engines.pictures, study.id, threading.Event())
 
 
 def test_proposals_are_the_suggestions_of_the_study_s_engine(
@@ -72,7 +79,10 @@ def test_new_version_of_the_engine_renews_the_proposals(
     studio: FakeStudio, study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     studio.settle()
-    assert propose_again(studio, study) == 0
+    before = bases(studio, study)
+    assert before
+    propose_again(studio, study)
+    assert bases(studio, study) == before
     monkeypatch.setattr(InstantEngine, "version", "2")
-    assert propose_again(studio, study) > 0
-    assert propose_again(studio, study) == 0
+    propose_again(studio, study)
+    assert not bases(studio, study) & before
