@@ -80,7 +80,7 @@ class Watch(threading.Thread):
                     continue
                 query = select(kind.id).where(kind.id.in_(under_way[kind]), kind.state.in_(_UNFINISHED))
                 if kind is OutboxRow:
-                    query = query.where(or_(OutboxRow.told_at.is_(None), OutboxRow.told_at < moment))
+                    query = query.where(or_(OutboxRow.published_at.is_(None), OutboxRow.published_at < moment))
                 if session.scalars(query.limit(1)).first() is not None:
                     return True
         return False

@@ -2,8 +2,8 @@
 
 *stock* is diffusers as its documentation has it: float16, one picture at a time, 50 steps of the model's own scheduler,
 guidance 7.5; and for a LoRA its training recipe: autoencoder, text encoder and UNet in every step, batch 4. *ours* is
-what the engine does: its defaults, the batch and the levers as measured here, lessons encoded once. What is painted is
-counted in full batches; choosing places and measuring masks is not part of it. One step of ours
+what the engine does: its defaults, the batch and the optimizations as measured here, lessons encoded once. What is
+painted is counted in full batches; choosing places and measuring masks is not part of it. One step of ours
 puts 8 rows through the UNet, 4 with the concept masked and 4 with boxes, where the recipe puts 4.
 ``ours_50_steps_images_per_s`` says what is left of the gain at equal steps. ``fit_minutes`` is 400 steps, from fewer.
 ``peak_share`` is the UNet's floating-point operations a second at the batch, over those of a large matrix product.
@@ -88,12 +88,12 @@ def measure(arch: str, device_name: str) -> dict[str, Any]:
         free_memory()
         pipeline_loading.same_every_time()
         dtype = pipeline_loading.dtype_of("auto", device)
-        _say("ours: batch and levers")
+        _say("ours: batch and optimizations")
         pipeline = pipeline_loading.load(folder, own, device, dtype)
         tuned = (
             autotune.measure(pipeline, own) if device.type != "cpu" else autotune.tune(pipeline, own, Path(kept), arch)
         )
-        _say(f"ours: batch {tuned.batch}, {', '.join(tuned.levers) or 'no levers'}")
+        _say(f"ours: batch {tuned.batch}, {', '.join(tuned.optimizations) or 'no optimizations'}")
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()  # the batches that were tried and not chosen took more
         rate = _our_rate(pipeline, own, tuned.batch, device)
@@ -121,7 +121,7 @@ def measure(arch: str, device_name: str) -> dict[str, Any]:
             "painting_peak_gb": _round(painting_peak),
             "fit_peak_gb": _round(fit_peak),
             "batch": tuned.batch,
-            "levers": list(tuned.levers),
+            "optimizations": list(tuned.optimizations),
             "tried": {name: _round(value) for name, value in tuned.images_per_second.items()},
             "dtype": str(dtype).removeprefix("torch."),
             "versions": pipeline_loading.versions(),

@@ -36,11 +36,11 @@ def provision(
         int | None,
         typer.Option(min=0, help="A run of more images has to be confirmed; 10,000 if it was never set."),
     ] = None,
-    least_judged: Annotated[
+    min_judged: Annotated[
         float | None,
         typer.Option(min=0, max=1, help="Approving a round with a smaller share of verdicts has to be confirmed; 0.5."),
     ] = None,
-    least_good: Annotated[
+    min_good: Annotated[
         float | None,
         typer.Option(
             min=0, max=1, help="Approving a round with a smaller share of good verdicts has to be confirmed; 0.5."
@@ -76,8 +76,8 @@ def provision(
             preview_size=chosen.preview_size,
             options=StudyOptions(
                 confirm_above=confirm_above,
-                least_judged=least_judged,
-                least_good=least_good,
+                min_judged=min_judged,
+                min_good=min_good,
                 annotate_up_to=annotate_up_to,
             ),
             new_secret=new_secret,

@@ -149,8 +149,8 @@ class StudyRow(Row):
     #: largest run that needs no confirmation, in images; None: the product's default
     confirm_above: Mapped[int | None] = mapped_column(default=None)
     #: smallest shares of judged and of good samples for an approval without confirmation; None: see ``study_options``
-    least_judged: Mapped[float | None] = mapped_column(default=None)
-    least_good: Mapped[float | None] = mapped_column(default=None)
+    min_judged: Mapped[float | None] = mapped_column(default=None)
+    min_good: Mapped[float | None] = mapped_column(default=None)
     #: largest run whose labels are also published as annotations, in images; None: see ``study_options``
     annotate_up_to: Mapped[int | None] = mapped_column(default=None)
     created_at: Mapped[datetime] = mapped_column(default=now)
@@ -461,7 +461,8 @@ class OutboxRow(LeasedRow):
     subject_id: Mapped[int] = mapped_column(BigInteger)
     #: number of changes; the state done refers to the revision that was published
     revision: Mapped[int] = mapped_column(default=1)
-    told_at: Mapped[datetime | None] = mapped_column(default=None)
+    #: when it was last published
+    published_at: Mapped[datetime | None] = mapped_column(default=None)
 
 
 class CounterRow(Row):

@@ -14,12 +14,30 @@ from sqlalchemy import Connection, MetaData, Table, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 import datagen.store.database
+from datagen.domain.spec import Spec
 from datagen.domain.verdict import Opinion
 from datagen.store.database import Database
-from datagen.store.tables import FetchedPictureRow, InputReadingRow, InputRow, ProposalMakingRow, StudyRow, VerdictRow
+from datagen.store.tables import (
+    FetchedPictureRow,
+    InputReadingRow,
+    InputRow,
+    OutboxRow,
+    ProposalMakingRow,
+    SampleRow,
+    SpecRow,
+    StudyRow,
+    VerdictRow,
+)
 
 #: The value of a column of this type where a test needs no particular one.
-_ANYTHING: dict[type, Any] = {str: "x", int: 1, bool: False, object: {}, datetime: datetime(2026, 1, 1, tzinfo=UTC)}
+_ANYTHING: dict[type, Any] = {
+    str: "x",
+    int: 1,
+    float: 0.0,
+    bool: False,
+    object: {},
+    datetime: datetime(2026, 1, 1, tzinfo=UTC),
+}
 
 
 @pytest.fixture
@@ -169,4 +187,53 @@ def test_work_on_inputs_that_was_postponed_is_leased_and_goes_back(database: Dat
         kept = [(row[0], row[1], row[2] is not None, row[3] is not None) for row in rows]
     assert kept == [(1, 0, False, False), (2, 2, True, False), (3, 0, False, False), (4, 0, False, True)]
     assert "input_reading" not in schema.tables
+    database.upgrade()
+
+
+def _spec(parameters: dict[str, Any]) -> Spec:
+    return Spec(labels=("pit",), concepts=(), canvases=(), backgrounds=(), engine="diffusion", parameters=parameters)
+
+
+def test_renamed_columns_and_keys_keep_their_values_in_both_directions(database: Database) -> None:
+    at = datetime(2026, 1, 2, tzinfo=UTC)
+    old, new = (_spec({"size": 1.5, "diffusion": {key: "none", "steps": 2}}) for key in ("levers", "optimizations"))
+    plain = _spec({"diffusion": {"steps": 2}})
+    trace = {"device": "cpu", "levers": ["compiled"]}
+    database.upgrade("0014")
+    schema = MetaData()
+    with database.engine.begin() as connection:
+        schema.reflect(connection)
+        tables = schema.tables
+        put(connection, tables["study"], id=1, state="collecting", least_judged=0.25, least_good=0.75)
+        put(connection, tables["outbox"], id=1, kind="tabs", state="done", told_at=at)
+        for number, spec in enumerate((old, plain), start=1):
+            values = {"version": number, "state": "accepted", "body": spec.to_json(), "digest": spec.digest}
+            put(connection, tables["spec"], id=number, **values)
+        put(connection, tables["batch"], id=1)
+        put(connection, tables["shard"], id=1)
+        put(connection, tables["sample"], id=1, body={"provenance": {"steps": trace}})
+
+    database.upgrade()
+
+    with database.read() as session:
+        study = session.get_one(StudyRow, 1)
+        assert (study.min_judged, study.min_good) == (0.25, 0.75)
+        assert session.get_one(OutboxRow, 1).published_at == at
+        specs = session.scalars(select(SpecRow).order_by(SpecRow.id)).all()
+        assert [Spec.from_json(row.body) for row in specs] == [new, plain]
+        assert [row.digest for row in specs] == [new.digest, plain.digest]
+        [sample] = session.scalars(select(SampleRow))
+        assert sample.body["provenance"]["steps"] == {"device": "cpu", "optimizations": ["compiled"]}
+
+    _downgrade(database, "0014")
+    schema = MetaData()
+    with database.engine.begin() as connection:
+        schema.reflect(connection)
+        tables = schema.tables
+        shares = select(tables["study"].c.least_judged, tables["study"].c.least_good)
+        assert tuple(connection.execute(shares).one()) == (0.25, 0.75)
+        assert connection.execute(select(tables["outbox"].c.told_at)).scalar_one() is not None
+        spec = tables["spec"].c
+        assert [*connection.execute(select(spec.digest).order_by(spec.id)).scalars()] == [old.digest, plain.digest]
+        assert connection.execute(select(tables["sample"].c.body)).scalar_one() == {"provenance": {"steps": trace}}
     database.upgrade()

@@ -172,7 +172,7 @@ class Failing(LeasedJob[OutboxRow]):
     """A job that fails."""
 
     table = OutboxRow
-    most_failures = 3
+    max_failures = 3
 
     def __init__(self, fault: Exception) -> None:
         self._fault = fault

@@ -24,7 +24,7 @@ class Job(LeasedJob[InboxRow]):
     """Work that does what it is given, and records what it is told of."""
 
     table = InboxRow
-    most_failures = 3
+    max_failures = 3
     permanent_faults = (NotReady,)
 
     def __init__(
@@ -124,15 +124,15 @@ def test_an_outage_longer_than_the_patience_ends_the_wait(services: Services, da
 
 def test_failures_postpone_until_they_are_too_many(services: Services, database: Database) -> None:
     told = []
-    for _ in range(Job.most_failures):
+    for _ in range(Job.max_failures):
         change(database, due_at=now())
         job = Job(raising(LabelStudioError("Label Studio refused")))
         leased_work(services, job, 1)
         told += job.told
-    assert told == ["failed"] * (Job.most_failures - 1) + ["gave up"]
+    assert told == ["failed"] * (Job.max_failures - 1) + ["gave up"]
     row = row_of(database)
     assert (row.state, row.error) == (WorkState.FAILED, "Label Studio refused")
-    assert counts(database)["label_studio_errors"] == Job.most_failures
+    assert counts(database)["label_studio_errors"] == Job.max_failures
 
 
 def test_a_permanent_fault_is_given_up_at_once(services: Services, database: Database) -> None:
@@ -143,7 +143,7 @@ def test_a_permanent_fault_is_given_up_at_once(services: Services, database: Dat
 
 def test_a_row_that_kills_its_workers_is_given_up(services: Services, database: Database) -> None:
     """A worker that is killed writes nothing: only the number of claims tells of it."""
-    for _ in range(Job.most_failures):
+    for _ in range(Job.max_failures):
         with database.write() as session:
             assert leases.claim(session, InboxRow, 1, seconds=-1) is not None
     leased_work(services, Job(raising(AssertionError("it worked"))), 1)

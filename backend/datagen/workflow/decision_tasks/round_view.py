@@ -44,7 +44,7 @@ class Review:
     noted: tuple[ReasonCount, ...]
     #: numbers of the images with so many verdicts that no more are counted, and that limit
     full: tuple[int, ...]
-    most_verdicts: int
+    max_verdicts: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +129,7 @@ def _review(session: Session, batch: BatchRow, verdicts: Sequence[_EffectiveVerd
         wrong=_reasons(verdicts, Opinion.BAD),
         noted=_reasons(verdicts, Opinion.GOOD),
         full=tuple(shown_number(batch, index) for index in verdict_rows.full_samples(session, batch.id)),
-        most_verdicts=verdict_rows.MAX_VERDICTS,
+        max_verdicts=verdict_rows.MAX_VERDICTS,
     )
 
 

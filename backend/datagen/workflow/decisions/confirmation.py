@@ -92,8 +92,8 @@ def _little_judged(services: Services, study: StudyRow, wish: Decision) -> str |
     newest = _newest_round(services, study.id)
     if newest is None:
         return None
-    enough = newest.judged >= (options.least_judged or 0) * newest.count
-    if enough and newest.good >= (options.least_good or 0) * newest.verdicts:
+    enough = newest.judged >= (options.min_judged or 0) * newest.count
+    if enough and newest.good >= (options.min_good or 0) * newest.verdicts:
         return None
     basis = f"This approval stands on {newest.judged} of {counted(newest.count, 'preview')} judged"
     return f"{basis}, {newest.good} of {counted(newest.verdicts, 'verdict')} good." if newest.verdicts else f"{basis}."

@@ -41,7 +41,7 @@ class _EventJob(LeasedJob[InboxRow]):
     """The handling of an event."""
 
     table = InboxRow
-    most_failures = MAX_ATTEMPTS
+    max_failures = MAX_ATTEMPTS
 
     def __init__(self, services: Services) -> None:
         self._services = services

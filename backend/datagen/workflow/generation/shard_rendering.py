@@ -82,7 +82,7 @@ class RenderJob(LeasedJob[ShardRow]):
     """The rendering of a shard."""
 
     table = ShardRow
-    most_failures = MAX_ATTEMPTS
+    max_failures = MAX_ATTEMPTS
     permanent_faults = (EngineError, StoreError, BadPicture)
 
     def __init__(self, services: Services, fitted_engines: FittedEngineCache) -> None:

@@ -34,7 +34,7 @@ def make_proposals(services: Services, pictures: StoredPictures, study_id: int) 
 class _StudyJob(LeasedJob[R], Generic[R]):
     """Work on the row of a study."""
 
-    most_failures = MAX_ATTEMPTS
+    max_failures = MAX_ATTEMPTS
 
     def lock(self, unit: UnitOfWork, row: R, *, gives_up: bool) -> None:  # noqa: ARG002
         """Lock the study, if it still exists."""

@@ -65,7 +65,7 @@ class _Publication(LeasedJob[OutboxRow]):
     """The publication of an outbox row."""
 
     table = OutboxRow
-    most_failures = MAX_REFUSALS
+    max_failures = MAX_REFUSALS
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -77,7 +77,7 @@ class _Publication(LeasedJob[OutboxRow]):
 
     def _end(self, published: OutboxRow, unit: UnitOfWork, row: OutboxRow) -> None:
         """Leave the row done, or make it due again."""
-        row.told_at = now()
+        row.published_at = now()
         if row.revision != published.revision:  # it changed during the publication
             leases.repeat(row, now())
             unit.enqueue_after_commit(JobKind.OUTBOX, row.id)

@@ -27,7 +27,7 @@ from datagen.synthesis.diffusion.weights.preflight import check  # noqa: E402
 from datagen.synthesis.engine import EngineSettings  # noqa: E402
 from small_diffusion import SMALL  # noqa: E402
 
-OWN = DiffusionParameters(resolution=32, steps=2, levers="none")
+OWN = DiffusionParameters(resolution=32, steps=2, optimizations="none")
 
 
 def ignore(done, what):
@@ -162,7 +162,7 @@ def test_sixteen_bits_paint_the_same_twice(other_family, dtype):
 def test_a_start_from_the_picture_keeps_more_of_it(other_family):
     pipeline = load(other_family)
     barely, whole = (
-        paint(pipeline, DiffusionParameters(resolution=32, steps=10, strength=strength, levers="none"))
+        paint(pipeline, DiffusionParameters(resolution=32, steps=10, strength=strength, optimizations="none"))
         for strength in (0.1, 1.0)
     )
     assert not np.array_equal(barely, whole)
@@ -183,12 +183,12 @@ def test_sd3_can_only_paint_and_a_fit_of_it_is_refused_before_it_begins(tiny, st
 
 
 @pytest.mark.parametrize(
-    "lever", [one for one in autotune.OPTIMIZATIONS if one.name != "compiled_blocks"], ids=lambda one: one.name
+    "optimization", [one for one in autotune.OPTIMIZATIONS if one.name != "compiled_blocks"], ids=lambda one: one.name
 )
-def test_a_lever_of_this_model_can_be_applied_and_reverted(other_family, lever):
+def test_an_optimization_of_this_model_can_be_applied_and_reverted(other_family, optimization):
     pipeline = load(other_family)
     before = paint(pipeline)
-    lever.apply(pipeline)
+    optimization.apply(pipeline)
     assert np.abs(paint(pipeline) - before).max() < 1e-3
-    lever.revert(pipeline)
+    optimization.revert(pipeline)
     assert np.abs(paint(pipeline) - before).max() < 1e-3

@@ -258,7 +258,7 @@ def test_round_without_verdicts_waits_for_all_of_them(study: Study) -> None:
         wrong=(),
         noted=(),
         full=(),
-        most_verdicts=MAX_VERDICTS,
+        max_verdicts=MAX_VERDICTS,
     )
     assert shown.round.details.is_first
     assert shown.round.details.findings == ("a square is painted in the middle",)

@@ -35,7 +35,7 @@ def test_well_judged_round_needs_no_confirmation(studio: FakeStudio, study: Stud
 
 def test_study_says_which_shares_are_enough(studio: FakeStudio, study: Study) -> None:
     with studio.services.database.write() as session:
-        session.get_one(StudyRow, study.id).least_judged = 0.0
+        session.get_one(StudyRow, study.id).min_judged = 0.0
     study.act(StudyEvent.APPROVE, count=1, confirmed=False)
     assert study.row().state == StudyState.GENERATING
 

@@ -213,7 +213,7 @@ class FittedDiffusion(FittedEngine):
 
     def _trace(self, sample: Rendered, instances: Sequence[InstanceTrace], warm: Warm) -> Trace:
         versions: dict[str, Json] = dict(pipeline_loading.versions())
-        levers: list[Json] = list(warm.tuning.levers)
+        optimizations: list[Json] = list(warm.tuning.optimizations)
         return replace(
             sample.provenance.trace,
             instances=tuple(instances),
@@ -224,7 +224,7 @@ class FittedDiffusion(FittedEngine):
                 "versions": versions,
                 # a folder is identified by its digest; its path is specific to this machine
                 "weights": self._own.weights if looks_like_hub_id(self._own.weights) else self._means.weights.name,
-                "levers": levers,
+                "optimizations": optimizations,
                 "batch": warm.painter.batch,
             },
         )

@@ -1,9 +1,16 @@
-"""Add the rows that lease the reading of a study's inputs and the making of its proposals.
+"""Add the rows that lease the reading of a study's inputs and the making of its proposals; rename columns and keys.
 
 Before, columns of the study held the times of postponed work, and two workers could do the same work at once.
+
+The parameter ``levers`` of the engine ``diffusion`` becomes ``optimizations``, in specs that set it and in the traces
+of samples. The digest of such a spec changes with its body, so its further samples have other seeds.
 """
 
+import hashlib
+import json
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
@@ -13,6 +20,17 @@ down_revision = "0014"
 branch_labels = None
 depends_on = None
 
+#: (table, old column, new column)
+_COLUMNS = (
+    ("outbox", "told_at", "published_at"),
+    ("study", "least_judged", "min_judged"),
+    ("study", "least_good", "min_good"),
+)
+_OLD_KEY, _NEW_KEY = "levers", "optimizations"
+#: Rows read and written at a time.
+_ROWS = 500
+_SPEC = sa.table("spec", sa.column("id"), sa.column("digest"), sa.column("body", sa.JSON))
+_SAMPLE = sa.table("sample", sa.column("id"), sa.column("body", sa.JSON))
 _MOMENT = sa.DateTime(timezone=True)
 
 
@@ -55,10 +73,16 @@ def upgrade() -> None:
     with op.batch_alter_table("study", recreate="never") as study:
         for column in ("inputs_waits", "inputs_due_at", "proposals_due_at"):
             study.drop_column(column)
+    for table, old, new in _COLUMNS:
+        op.execute(f'ALTER TABLE "{table}" RENAME COLUMN "{old}" TO "{new}"')
+    _rename_key(_OLD_KEY, _NEW_KEY)
 
 
 def downgrade() -> None:
     """Move back. Work that is due or under way is due again."""
+    _rename_key(_NEW_KEY, _OLD_KEY)
+    for table, old, new in _COLUMNS:
+        op.execute(f'ALTER TABLE "{table}" RENAME COLUMN "{new}" TO "{old}"')
     with op.batch_alter_table("study") as study:
         study.add_column(sa.Column("inputs_waits", sa.Integer(), nullable=False, server_default="0"))
         study.add_column(sa.Column("inputs_due_at", _MOMENT, nullable=True))
@@ -75,3 +99,31 @@ def downgrade() -> None:
     )
     op.drop_table("proposal_making")
     op.drop_table("input_reading")
+
+
+def _rename_key(old: str, new: str) -> None:
+    """Rename the key in the parameters of specs, whose digests are computed again, and in the traces of samples."""
+    connection = op.get_bind()
+    for row in _rows_with(connection, _SPEC, old):
+        group = row.body["parameters"].get("diffusion")
+        if isinstance(group, dict) and old in group:
+            group[new] = group.pop(old)
+            canonical = json.dumps(row.body, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+            digest = hashlib.sha256(canonical.encode()).hexdigest()
+            connection.execute(_SPEC.update().where(_SPEC.c.id == row.id).values(body=row.body, digest=digest))
+    for row in _rows_with(connection, _SAMPLE, old):
+        trace = row.body["provenance"].get("steps")
+        if isinstance(trace, dict) and old in trace:
+            trace[new] = trace.pop(old)
+            connection.execute(_SAMPLE.update().where(_SAMPLE.c.id == row.id).values(body=row.body))
+
+
+def _rows_with(connection: sa.Connection, table: sa.TableClause, key: str) -> Iterator[sa.Row[Any]]:
+    """Yield the rows whose body contains the key, in order of their ids, few at a time."""
+    last = 0
+    has_key = sa.cast(table.c.body, sa.Text).contains(f'"{key}"')
+    while rows := connection.execute(
+        sa.select(table).where(table.c.id > last, has_key).order_by(table.c.id).limit(_ROWS)
+    ).all():
+        yield from rows
+        last = rows[-1].id
