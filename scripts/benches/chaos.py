@@ -138,7 +138,7 @@ def _figures(
     quiet: float,
 ) -> dict[str, Any]:
     took = sorted(watch.seconds)
-    said: Counter[str] = sum((person.said.counts for person in people), Counter())
+    acknowledged: Counter[str] = sum((person.acknowledged.counts for person in people), Counter())
     return {
         "minutes": chosen.minutes,
         "kills": killer.kills.total(),
@@ -153,7 +153,7 @@ def _figures(
         "recovery_p50_s": round(took[len(took) // 2], 1) if took else None,
         "late": webhooks.counts["late"],
         "kills_by_part": dict(killer.kills),
-        "said": dict(said),
+        "acknowledged": dict(acknowledged),
         "compared": dict(found.compared),
         "lost_by_label_studio": len(found.lost_by_label_studio),
         "came_right_after_s": round(quiet, 1),

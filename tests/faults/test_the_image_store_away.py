@@ -100,7 +100,7 @@ def test_a_run_goes_through_every_kind_of_outage_and_no_shard_fails(away: Plant,
             away.kill("worker-1", "worker-2")
             away.start("worker-1", "worker-2")
         try_now(ready_study)
-        away.until(lambda said=sentence: said in ready_study.page(-1), f"The page that says “{sentence}”")
+        away.until(lambda message=sentence: message in ready_study.page(-1), f"The page that says “{sentence}”")
         assert "tried again at" in ready_study.page(-1)
         assert not INTERNAL.search(ready_study.page(-1))
         assert str(approved(ready_study).state) == "running"

@@ -108,7 +108,7 @@ def choice(control: str, *chosen: str, to: str = "image") -> dict[str, Any]:
     return {"from_name": control, "to_name": to, "type": "choices", "value": {"choices": list(chosen)}}
 
 
-def said(opinion: str, *reasons: str, comment: str = "") -> list[dict[str, Any]]:
+def verdict_result(opinion: str, *reasons: str, comment: str = "") -> list[dict[str, Any]]:
     """A filled review form."""
     form = [choice("verdict", opinion)]
     if reasons:
@@ -360,13 +360,13 @@ class Study:
             self.studio.client.annotate(task.id, form) for task, form in zip(self.round_tasks(), opinions, strict=False)
         ]
 
-    def copy(self, project_kind: ProjectKind, *task_ids: int, said: bool = True) -> list[int]:
+    def copy(self, project_kind: ProjectKind, *task_ids: int, with_annotations: bool = True) -> list[int]:
         """Export these tasks of a project and import them again, as people do; return the copies' ids, in order.
 
-        ``said``: with their annotations.
+        ``with_annotations``: with their annotations.
         """
         exported = self.studio.export_tasks(self.projects[project_kind], task_ids)
-        kept = ("data", "meta", "annotations") if said else ("data", "meta")
+        kept = ("data", "meta", "annotations") if with_annotations else ("data", "meta")
         drafts = [{name: task[name] for name in kept} for task in exported]
         return self.studio.client.import_tasks(self.projects[project_kind], drafts)
 

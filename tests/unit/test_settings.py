@@ -147,13 +147,13 @@ def test_too_short_secret_is_refused_with_the_fix(variable: str, monkeypatch: py
 @pytest.mark.parametrize("variable", SECRETS)
 def test_process_with_a_too_short_secret_does_not_start(variable: str, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "datagen", "web"]
-    told = subprocess.run(
+    result = subprocess.run(
         command, env={**os.environ, variable: "abc"}, cwd=tmp_path, capture_output=True, text=True, timeout=60
     )
-    assert told.returncode == 1
-    assert f"{variable} has 3 characters" in told.stderr
-    assert "openssl rand -hex 32" in told.stderr
-    assert "Traceback" not in told.stderr
+    assert result.returncode == 1
+    assert f"{variable} has 3 characters" in result.stderr
+    assert "openssl rand -hex 32" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def test_a_foreign_job_in_our_queues_is_not_taken_for_a_knock(studio: Studio) ->
     assert studio.queues.queued() == set()
 
 
-def test_a_knock_without_redis_loses_nothing_and_fails_nobody(studio: Studio) -> None:
+def test_enqueueing_without_redis_loses_nothing_and_raises_nothing(studio: Studio) -> None:
     with Redis(port=free_port(), socket_connect_timeout=1) as nowhere:
         deaf = Queues(nowhere)
         row_id = waiting_row(studio)

@@ -241,10 +241,10 @@ class Machine:
 
     def doctor(self, study: str) -> dict[str, str]:
         """The findings of doctor by part, with their marks: ``{"secrets": "ok: …"}``."""
-        told = self.datagen("doctor", "--study", study)
-        assert "Traceback" not in told.stderr
+        result = self.datagen("doctor", "--study", study)
+        assert "Traceback" not in result.stderr
         found = {}
-        for line in told.stdout.splitlines():
+        for line in result.stdout.splitlines():
             head, _, finding = line.partition(": ")
             mark, _, name = head.partition(" ")
             found[name.strip()] = f"{mark}: {finding}"
@@ -285,9 +285,9 @@ def test_the_written_procedure_changes_secret_and_password_on_several_machines(
     database = Database(postgres_url)
     try:
         for machine in (first, second):
-            said = machine.doctor(name)
+            message = machine.doctor(name)
             for part in ("secrets", "web log-in", "image link", *(f"{one} {name}" for one in STUDY_PARTS)):
-                assert said[part].startswith("ok"), (part, said)
+                assert message[part].startswith("ok"), (part, message)
 
         # 1. and 2. on the machine where the web process runs
         first.write(**NEW, **PREVIOUS)
@@ -298,26 +298,26 @@ def test_the_written_procedure_changes_secret_and_password_on_several_machines(
         refused = second.datagen("provision", name)
         assert refused.returncode == 1
         assert "has the webhook secret from before the last change: set DATAGEN_WEBHOOK_SECRET" in refused.stderr
-        said = second.doctor(name)
-        assert said["secrets"].startswith("FAIL: this machine has the webhook secret from before the last change")
-        assert said[f"webhooks of {name}"] == "wait: not looked at; mend “secrets” first"
-        assert "datagen provision" not in "".join(said.values())
+        message = second.doctor(name)
+        assert message["secrets"].startswith("FAIL: this machine has the webhook secret from before the last change")
+        assert message[f"webhooks of {name}"] == "wait: not looked at; mend “secrets” first"
+        assert "datagen provision" not in "".join(message.values())
         second.write(**NEW, DATAGEN_SIGNING_KEYS=key)
         # 4. doctor names the studies whose secret in Label Studio is old, and provisioning sends the new one
-        said = second.doctor(name)
-        assert f"has another secret; run: datagen provision '{name}'" in said[f"webhooks of {name}"]
-        told = second.datagen("provision", name)
-        assert told.returncode == 0, told.stderr
-        assert "address and log-in of ML backend" in told.stdout
+        message = second.doctor(name)
+        assert f"has another secret; run: datagen provision '{name}'" in message[f"webhooks of {name}"]
+        result = second.datagen("provision", name)
+        assert result.returncode == 0, result.stderr
+        assert "address and log-in of ML backend" in result.stdout
         # 5. the old ones are out
         first.write(**NEW)
         os.kill(web.pid, signal.SIGHUP)
         wait_until(lambda: login(own_url, "the old password of this test") == 401, 30, "the old password's refusal")
 
         for machine in (first, second):
-            said = machine.doctor(name)
+            message = machine.doctor(name)
             for part in ("secrets", "web log-in", "image link", *(f"{one} {name}" for one in STUDY_PARTS)):
-                assert said[part].startswith("ok"), (part, said)
+                assert message[part].startswith("ok"), (part, message)
         start_training(studio, projects["previews"])
         with database.read() as session:
             trained = select(InboxRow.id).where(InboxRow.action == "START_TRAINING")
@@ -377,9 +377,9 @@ def test_doctor_reports_an_outdated_password_in_label_studio(
                 30,
                 "the web process's reload",
             )  # type: ignore[misc]
-            said = machine.doctor(name)[f"ML backends of {name}"]
-            assert sentence in said
-            assert said.endswith(f"run: datagen provision '{name}'")
+            message = machine.doctor(name)[f"ML backends of {name}"]
+            assert sentence in message
+            assert message.endswith(f"run: datagen provision '{name}'")
         assert machine.datagen("provision", name).returncode == 0
         assert machine.doctor(name)[f"ML backends of {name}"].startswith("ok")
     finally:

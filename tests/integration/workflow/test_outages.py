@@ -86,10 +86,10 @@ def test_outages_are_distinguished_from_faults_and_name_nothing_internal(fault: 
 def test_message_of_a_library_is_not_shown() -> None:
     reason = "connection to server at 10.0.0.3 refused"
     assert shown(ConnectionRefusedError(reason)) == "ConnectionRefusedError; the workers' log says more"
-    said = shown(OperationalError("SELECT secret", {}, Exception(reason)))
-    assert said.startswith("the database does not answer (OperationalError). ")
-    assert "secret" not in said
-    assert "10.0.0.3" not in said
+    message = shown(OperationalError("SELECT secret", {}, Exception(reason)))
+    assert message.startswith("the database does not answer (OperationalError). ")
+    assert "secret" not in message
+    assert "10.0.0.3" not in message
     assert shown(EngineError("no such engine")) == "no such engine"
 
 

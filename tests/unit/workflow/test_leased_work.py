@@ -32,7 +32,7 @@ class Job(LeasedJob[InboxRow]):
     ) -> None:
         self._act = act
         self.patience = patience
-        self.told: list[str] = []
+        self.reported: list[str] = []
 
     def work(self, row: InboxRow, lost: threading.Event) -> Write[InboxRow]:
         self._act(row)
@@ -42,13 +42,13 @@ class Job(LeasedJob[InboxRow]):
         row.handled_at = now()
 
     def waits(self, unit: UnitOfWork, row: InboxRow, outage: object) -> None:
-        self.told.append("waits")
+        self.reported.append("waits")
 
     def failed(self, unit: UnitOfWork, row: InboxRow) -> None:
-        self.told.append("failed")
+        self.reported.append("failed")
 
     def gave_up(self, unit: UnitOfWork, row: InboxRow) -> None:
-        self.told.append("gave up")
+        self.reported.append("gave up")
 
 
 def raising(fault: Exception) -> Callable[[InboxRow], object]:
@@ -110,7 +110,7 @@ def test_an_outage_postpones_without_counting_as_a_failure(services: Services, d
         assert (row.state, row.waits, leases.failures(row)) == (WorkState.PENDING, number, 0)
         assert row.error == "the image store is full"
         assert row.due_at > now()
-        assert job.told == ["waits"]
+        assert job.reported == ["waits"]
 
 
 def test_an_outage_longer_than_the_patience_ends_the_wait(services: Services, database: Database) -> None:
@@ -119,17 +119,17 @@ def test_an_outage_longer_than_the_patience_ends_the_wait(services: Services, da
     leased_work(services, job, 1)
     row = row_of(database)
     assert (row.state, row.error) == (WorkState.FAILED, "waited 25 hours for the image store: it is full")
-    assert job.told == ["gave up"]
+    assert job.reported == ["gave up"]
 
 
 def test_failures_postpone_until_they_are_too_many(services: Services, database: Database) -> None:
-    told = []
+    reported = []
     for _ in range(Job.max_failures):
         change(database, due_at=now())
         job = Job(raising(LabelStudioError("Label Studio refused")))
         leased_work(services, job, 1)
-        told += job.told
-    assert told == ["failed"] * (Job.max_failures - 1) + ["gave up"]
+        reported += job.reported
+    assert reported == ["failed"] * (Job.max_failures - 1) + ["gave up"]
     row = row_of(database)
     assert (row.state, row.error) == (WorkState.FAILED, "Label Studio refused")
     assert counts(database)["label_studio_errors"] == Job.max_failures
@@ -188,4 +188,4 @@ def test_an_end_that_comes_after_another_process_took_the_row_writes_nothing(
     leased_work(services, job, 1)
     row = row_of(database)
     assert (row.state, row.token, row.error, row.handled_at) == (WorkState.RUNNING, "another", "", None)
-    assert job.told == []
+    assert job.reported == []

@@ -48,7 +48,7 @@ class _Tally:
     reasons: Counter[Reason]
     verdicts: int
 
-    def said(self, *reasons: Reason) -> str:
+    def verdicts_text(self, *reasons: Reason) -> str:
         """Return a sentence part such as "3 of 20 verdicts say “too small”"."""
         count = sum(self.reasons[r] for r in reasons)
         words = " or ".join(f"“{r.value}”" for r in reasons)
@@ -232,7 +232,7 @@ def _adjusted(
 
     There is no note if too few verdicts ask for a change; see ``_too_few``.
     """
-    name, because = adjustment.name, tally.said(*adjustment.reasons)
+    name, because = adjustment.name, tally.verdicts_text(*adjustment.reasons)
     old, wanted = float(getattr(p, name)), adjustment.wanted(p, tally)
     if math.isclose(old, wanted, abs_tol=1e-9) or not tally.suffices(tally.net(*adjustment.reasons)):
         return p, []

@@ -77,7 +77,7 @@ def test_the_doctor_says_so_before_a_study_is_provisioned(guarded: Server, tmp_p
         "REDIS_URL": "redis://127.0.0.1:1/0",
         "NO_COLOR": "1",
     }
-    told = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", "datagen", "doctor"],
         env=environment,
         cwd=tmp_path,
@@ -86,5 +86,5 @@ def test_the_doctor_says_so_before_a_study_is_provisioned(guarded: Server, tmp_p
         timeout=120,
         check=False,
     )
-    [line] = [line for line in told.stdout.splitlines() if line.startswith("FAIL addresses")]
+    [line] = [line for line in result.stdout.splitlines() if line.startswith("FAIL addresses")]
     assert "SSRF_PROTECTION_ENABLED=false and ML_BLOCK_LOCAL_IP=false" in line

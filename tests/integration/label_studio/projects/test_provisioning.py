@@ -182,9 +182,9 @@ def test_the_webhook_that_comes_with_a_backend_and_has_no_secret_is_removed(stud
     first = study.provision()
     id_ = first.projects[ProjectKind.CONCEPTS]
     study.client.create_webhook(id_, f"{study.receiver.url}/webhook", {}, ACTIONS)
-    somebodys = study.client.create_webhook(id_, "http://127.0.0.1:9/theirs", {}, ACTIONS)
+    foreign = study.client.create_webhook(id_, "http://127.0.0.1:9/theirs", {}, ACTIONS)
     study.provision()
-    assert [one.id for one in study.client.webhooks(id_)] == [first.webhooks[ProjectKind.CONCEPTS], somebodys.id]
+    assert [one.id for one in study.client.webhooks(id_)] == [first.webhooks[ProjectKind.CONCEPTS], foreign.id]
 
 
 def test_projects_of_a_study_with_a_similar_name_are_not_mistaken(study: Study) -> None:
@@ -243,8 +243,8 @@ def test_projects_are_listed_in_the_order_of_work_with_instructions(study: Study
     newest_first = sorted(made.projects, key=lambda kind: made.projects[kind], reverse=True)
     assert newest_first == list(ProjectKind)
     for number, kind in enumerate(newest_first, 1):
-        said = study.client.project(made.projects[kind]).options["description"]
-        assert said.startswith(f"Step {number} of 6. ")
+        message = study.client.project(made.projects[kind]).options["description"]
+        assert message.startswith(f"Step {number} of 6. ")
     study.client.update_project(
         made.projects[ProjectKind.CONCEPTS], {"description": f"Concepts of the study {study.name}"}
     )
@@ -296,7 +296,7 @@ def test_a_project_that_a_person_renamed_is_used_on(study: Study) -> None:
     client.delete_project(concepts)
 
 
-def test_a_project_of_somebody_else_with_a_known_number_is_left_alone(study: Study) -> None:
+def test_a_foreign_project_with_a_known_number_is_left_alone(study: Study) -> None:
     """As after a restore of Label Studio alone: it gives numbers anew."""
     other = study.client.create_project(f"{study.name}, theirs", {"description": "theirs"})
     try:

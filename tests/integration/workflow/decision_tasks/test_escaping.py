@@ -90,6 +90,6 @@ def test_a_study_with_a_name_of_markup_is_opened_and_shown_as_it_is(studio: Stud
     assert any(project.title.startswith(name) for project in studio.client.find_projects(name))
     with studio.as_process():
         shown = CliRunner().invoke(cli.app, ["status", name])
-        told = json.loads(CliRunner().invoke(cli.app, ["status", name, "--json"]).stdout)
+        reported = json.loads(CliRunner().invoke(cli.app, ["status", name, "--json"]).stdout)
     assert shown.exit_code == 0, shown.output
-    assert told["studies"][0]["study"] == name
+    assert reported["studies"][0]["study"] == name

@@ -133,8 +133,8 @@ def test_a_frozen_version_is_not_told_to_change_settings_that_do_not_reach_it(
             services,
             submit.DecisionCommand(study_id=own_study.id, decision=Decision(action=action, count=2), who="tester"),
         )
-    said = str(refused.value)
-    assert "names the folder /moved/away, which is not on this machine" in said
-    assert f"Version {version.version} was made with the engine “diffusion” and what it names" in said
-    assert said.endswith("choose “build preview” for a version with the engine and the parameters as they are now.")
-    assert "DATAGEN_ENGINE" not in said
+    message = str(refused.value)
+    assert "names the folder /moved/away, which is not on this machine" in message
+    assert f"Version {version.version} was made with the engine “diffusion” and what it names" in message
+    assert message.endswith("choose “build preview” for a version with the engine and the parameters as they are now.")
+    assert "DATAGEN_ENGINE" not in message

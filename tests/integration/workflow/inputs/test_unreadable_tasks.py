@@ -32,7 +32,7 @@ from datagen.workflow.reviews import verdict_sync
 from datagen.workflow.services import UnitOfWork
 from datagen.workflow.studies.maintenance import mend_links
 from datagen.workflow.studies.queries import describe
-from studio import ANYWHERE, Studio, Study, plate, polygon, said
+from studio import ANYWHERE, Studio, Study, plate, polygon, verdict_result
 
 pytest_plugins = ("studio_fixtures",)
 pytestmark = pytest.mark.integration
@@ -89,7 +89,7 @@ def test_a_poisoned_project_keeps_no_other_study_from_being_looked_at(
     studio.settle()
     other.review()
     deafen(studio, other)
-    other.judge(said("good"))
+    other.judge(verdict_result("good"))
     reconcile(studio.services)
     reconcile(studio.services)
     assert [str(row.opinion) for row in other.verdicts()] == ["good"]
@@ -179,10 +179,10 @@ def test_inputs_given_beside_it_are_used(studio: Studio, poisoned: tuple[Study, 
 
 def test_comment_that_cannot_be_sent_removes_no_verdict(studio: Studio, study: Study) -> None:
     study.review()
-    study.judge(said("good"), said("bad", "too small"))
+    study.judge(verdict_result("good"), verdict_result("bad", "too small"))
     studio.settle()
     poisoned = study.round_tasks()[0].id
-    answer = post(studio, f"/api/tasks/{poisoned}/annotations/", {"result": said("bad", comment="so \ud800")})
+    answer = post(studio, f"/api/tasks/{poisoned}/annotations/", {"result": verdict_result("bad", comment="so \ud800")})
     assert answer.status_code == 500  # it is kept all the same
     verdict_sync.sync_round(studio.services, study.batches(BatchKind.ROUND)[-1].id)
     studio.settle()
@@ -265,7 +265,7 @@ def test_a_decision_task_with_an_answer_that_cannot_be_sent_goes_on_showing_its_
     assert post(studio, f"/api/tasks/{decision.id}/annotations/", {"result": [note]}).status_code == 500
     studio.settle()
     reconcile(studio.services)
-    study.judge(said("good"))
+    study.judge(verdict_result("good"))
     studio.settle()
     shown = republish_decision(studio, study)
     assert shown.id == decision.id
@@ -316,7 +316,7 @@ def test_internal_error_in_one_project_is_named_and_the_others_are_read(studio: 
         session.execute(
             update(ProjectRow).where(ProjectRow.project_id == project).values(seen_until="yesterday", counted="")
         )
-    other.judge(said("good"))
+    other.judge(verdict_result("good"))
     reconcile(studio.services)
     assert [str(row.opinion) for row in other.verdicts()] == ["good"]
     studio.settle()

@@ -43,7 +43,7 @@ from datagen.workflow.generation import batch_status
 from datagen.workflow.generation.contact_sheet import MAX_CELLS
 from datagen.workflow.reviews.verdict_rows import MAX_VERDICTS
 from fake_studio import FakeStudio
-from studio import ROUND, SHARD, Study, plate, said
+from studio import ROUND, SHARD, Study, plate, verdict_result
 
 InState = Callable[[StudyState], Study]
 
@@ -269,9 +269,13 @@ def test_round_without_verdicts_waits_for_all_of_them(study: Study) -> None:
 
 
 def test_verdicts_are_counted_with_their_reasons_and_comments(study: Study) -> None:
-    study.judge(said("bad", "too small", "edges show", comment="a halo"), said("bad", "too small"), said("good"))
+    study.judge(
+        verdict_result("bad", "too small", "edges show", comment="a halo"),
+        verdict_result("bad", "too small"),
+        verdict_result("good"),
+    )
     tasks = study.round_tasks()
-    study.studio.client.annotate(tasks[0].id, said("good", "too strong"))
+    study.studio.client.annotate(tasks[0].id, verdict_result("good", "too strong"))
     study.studio.settle()
     shown = view(study)
     assert shown.round is not None
@@ -322,7 +326,7 @@ def test_caption_of_a_large_round_names_the_images_on_the_sheet(study: Study) ->
 def test_late_verdicts_are_shown_with_the_decision_that_preceded_them(study: Study) -> None:
     tasks = study.round_tasks()
     study.decide(StudyEvent.REFINE)
-    study.studio.client.annotate(tasks[0].id, said("good"))
+    study.studio.client.annotate(tasks[0].id, verdict_result("good"))
     study.studio.settle()
     late = LateVerdicts(round_number=1, count=1, outcome="it was refined")
     decided, newest = view(study, 1), view(study)

@@ -68,7 +68,7 @@ def test_a_lora_saved_and_loaded_again_paints_the_same(tiny, taught, lora):
 
 def test_saving_with_a_lora_loaded_is_a_trap_and_is_seen_by_the_checks(taught, tmp_path):
     taught.save_pretrained(str(tmp_path / "trap"))
-    assert any("was saved with a LoRA loaded" in said for said in examine(tmp_path / "trap").problems)
+    assert any("was saved with a LoRA loaded" in message for message in examine(tmp_path / "trap").problems)
 
 
 def test_a_lora_of_another_model_is_refused_by_name(tiny, tmp_path, safetensors_file):
