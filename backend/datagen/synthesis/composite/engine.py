@@ -33,7 +33,7 @@ from datagen.synthesis.composite.placement.area_model import ANYWHERE, AreaModel
 from datagen.synthesis.composite.placement.hard_negatives import Look, count_lookalikes, learn_look
 from datagen.synthesis.composite.placement.layout import LayoutModel, learn_layout
 from datagen.synthesis.composite.placement_attempt import Learned
-from datagen.synthesis.composite.refinement import refine
+from datagen.synthesis.composite.refinement.refine import refine
 from datagen.synthesis.composite.suggestions import CompositeSuggester
 from datagen.synthesis.engine import (
     Engine,

@@ -9,7 +9,7 @@ from typing import ClassVar
 from datagen.domain.inputs import CanvasImage, ImageRef
 from datagen.domain.spec import Json, Spec
 from datagen.errors import CannotRender, DeviceFault, EngineError
-from datagen.synthesis.composite.refinement import refine
+from datagen.synthesis.composite.refinement.refine import refine
 from datagen.synthesis.composite.suggestions import CompositeSuggester
 from datagen.synthesis.diffusion.identity import NAME, VERSION
 from datagen.synthesis.diffusion.parameters import KEY, DiffusionParameters, DiffusionSpecParameters

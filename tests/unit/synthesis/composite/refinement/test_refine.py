@@ -8,7 +8,7 @@ from datagen.domain.trace import ConceptChoice, InstanceTrace, Trace
 from datagen.domain.verdict import Opinion, Reason, Verdict
 from datagen.errors import EngineError
 from datagen.synthesis.composite.parameters import NAMES, RANGES, CompositeParameters
-from datagen.synthesis.composite.refinement import refine
+from datagen.synthesis.composite.refinement.refine import refine
 from datagen.synthesis.engine import ReviewedSample
 from datagen.synthesis.parameter_words import in_words, listed
 
