@@ -28,7 +28,11 @@ from benches.chaos_recovery import Watch
 from benches.chaos_team import Person
 from datagen.entrypoints import bootstrap
 from datagen.settings import Settings
-from datagen.store.tables import InboxRow, OutboxRow, ProposalMakingRow, ShardRow, StudyRow, WorkState
+from datagen.store.tables.base import WorkState
+from datagen.store.tables.batches import ShardRow
+from datagen.store.tables.inputs import ProposalMakingRow
+from datagen.store.tables.messages import InboxRow, OutboxRow
+from datagen.store.tables.studies import StudyRow
 from datagen.workflow.services import Services
 from stage import plates, postgres_server
 from stage.pack import read_pack

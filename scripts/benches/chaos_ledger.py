@@ -20,7 +20,10 @@ from datagen.imaging.codec import decode
 from datagen.label_studio.api.models import Task
 from datagen.label_studio.mapping.form_answers import verdict
 from datagen.label_studio.mapping.predictions import prediction
-from datagen.store.tables import BatchKind, BatchRow, DecisionRow, SampleRow, StudyRow, VerdictRow, WorkState
+from datagen.store.tables.base import BatchKind, WorkState
+from datagen.store.tables.batches import BatchRow, SampleRow
+from datagen.store.tables.reviews import DecisionRow, VerdictRow
+from datagen.store.tables.studies import StudyRow
 from datagen.workflow.decision_points import key_of
 from datagen.workflow.sample_mapping import sample_of
 from datagen.workflow.services import Services

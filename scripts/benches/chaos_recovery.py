@@ -10,7 +10,9 @@ from sqlalchemy import or_, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from datagen.store.database import Database
-from datagen.store.tables import InboxRow, OutboxRow, ShardRow, WorkState, now
+from datagen.store.tables.base import WorkState, now
+from datagen.store.tables.batches import ShardRow
+from datagen.store.tables.messages import InboxRow, OutboxRow
 
 _UNFINISHED = (WorkState.PENDING, WorkState.RUNNING)
 _KINDS = (InboxRow, OutboxRow, ShardRow)

@@ -35,7 +35,8 @@ from datagen.label_studio.api.webhook_payload import ACTIONS
 from datagen.label_studio.projects.provisioning import SECRET_HEADER
 from datagen.settings import Settings
 from datagen.store.database import Database
-from datagen.store.tables import InboxRow, WorkState
+from datagen.store.tables.base import WorkState
+from datagen.store.tables.messages import InboxRow
 from datagen.workflow.studies.open import open_study
 from stage.gateway import Answer, Gateway
 from stage.processes import wait_until

@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from datagen.domain.lifecycle import StudyEvent, StudyState
 from datagen.queue.jobs import leased_tables
-from datagen.store.tables import WorkState
+from datagen.store.tables.base import WorkState
 from plant import Plant
 from plant_installation import installation
 from stage.label_studio_server import LabelStudio as Server

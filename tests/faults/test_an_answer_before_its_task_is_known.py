@@ -10,7 +10,8 @@ import pytest
 
 from datagen.domain.inputs import ProjectKind
 from datagen.domain.lifecycle import StudyEvent, StudyState
-from datagen.store.tables import BatchKind, InboxRow
+from datagen.store.tables.base import BatchKind
+from datagen.store.tables.messages import InboxRow
 from plant import Plant, assert_nothing_twice_nothing_missing
 from stage.gateway import Answer, Forward, Passing
 from studio import Study, asked, verdict_result

@@ -6,7 +6,8 @@ import pytest
 
 from datagen.domain.inputs import ProjectKind
 from datagen.domain.lifecycle import StudyEvent
-from datagen.store.tables import OutboxKind, OutboxRow, WorkState
+from datagen.store.tables.base import OutboxKind, WorkState
+from datagen.store.tables.messages import OutboxRow
 from plant import Plant, approved, assert_nothing_twice_nothing_missing, shards
 from stage.gateway import Answer, Forward, Passing
 from studio import Study, verdict_result

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from datagen.domain.inputs import ProjectKind
-from datagen.store.tables import BatchKind
+from datagen.store.tables.base import BatchKind
 from plant import Plant, assert_nothing_twice_nothing_missing
 from studio import Study, asked, verdict_result
 

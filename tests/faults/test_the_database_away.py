@@ -15,7 +15,8 @@ from sqlalchemy import select
 from datagen.domain.inputs import ProjectKind
 from datagen.domain.lifecycle import StudyState
 from datagen.entrypoints import bootstrap
-from datagen.store.tables import InboxRow, OutboxRow, StudyRow
+from datagen.store.tables.messages import InboxRow, OutboxRow
+from datagen.store.tables.studies import StudyRow
 from datagen.workflow.events.reconciler import reconcile
 from datagen.workflow.outbox.dispatcher import dispatch
 from datagen.workflow.services import Services

@@ -15,7 +15,9 @@ from datagen.domain.inputs import ProjectKind, Role
 from datagen.domain.lifecycle import StudyEvent, StudyState
 from datagen.imaging.png_encoder import encode_png
 from datagen.store import leases
-from datagen.store.tables import BatchKind, InputReadingRow, ShardRow, WorkState, now
+from datagen.store.tables.base import BatchKind, WorkState, now
+from datagen.store.tables.batches import ShardRow
+from datagen.store.tables.inputs import InputReadingRow
 from plant import Plant, approved, assert_nothing_twice_nothing_missing, shards
 from plant_installation import installation
 from s3 import BUCKET, S3, s3_server

@@ -9,7 +9,7 @@ import pytest
 
 from datagen.domain.inputs import ProjectKind
 from datagen.settings import Settings
-from datagen.store.tables import InboxRow
+from datagen.store.tables.messages import InboxRow
 from plant import Plant
 from studio import Study, verdict_result
 

@@ -12,7 +12,9 @@ from sqlalchemy import select
 from datagen.domain.inputs import ProjectKind
 from datagen.domain.lifecycle import StudyEvent
 from datagen.label_studio.api.client import LabelStudio
-from datagen.store.tables import BatchKind, OutboxRow, ShardRow
+from datagen.store.tables.base import BatchKind
+from datagen.store.tables.batches import ShardRow
+from datagen.store.tables.messages import OutboxRow
 from datagen.workflow.decisions import submit
 from datagen.workflow.reviews import verdict_sync
 from datagen.workflow.services import JobKind, JobRequest

@@ -30,7 +30,10 @@ from datagen.store.blob_store import BlobStore
 from datagen.store.database import Database
 from datagen.store.signed_urls import SignedUrls
 from datagen.store.study_secrets import read_claim, study_secret
-from datagen.store.tables import InboxRow, InputReadingRow, StudyRow, WorkState, now
+from datagen.store.tables.base import WorkState, now
+from datagen.store.tables.inputs import InputReadingRow
+from datagen.store.tables.messages import InboxRow
+from datagen.store.tables.studies import StudyRow
 from datagen.web.inbox import record
 from datagen.workflow.events import webhook_events
 from datagen.workflow.generation.shard_rendering import FittedEngineCache, render_shard

@@ -42,21 +42,13 @@ from datagen.queue.worker import run_worker
 from datagen.settings import Settings
 from datagen.store.database import Database
 from datagen.store.study_secrets import study_secret
-from datagen.store.tables import (
-    AuditRow,
-    BatchKind,
-    BatchRow,
-    DecisionRow,
-    InboxRow,
-    InputReadingRow,
-    OutboxRow,
-    ProjectRow,
-    SampleRow,
-    SpecRow,
-    StudyRow,
-    VerdictRow,
-    WorkState,
-)
+from datagen.store.tables.base import BatchKind, WorkState
+from datagen.store.tables.batches import BatchRow, SampleRow, SpecRow
+from datagen.store.tables.inputs import InputReadingRow
+from datagen.store.tables.installation import AuditRow
+from datagen.store.tables.messages import InboxRow, OutboxRow
+from datagen.store.tables.reviews import DecisionRow, VerdictRow
+from datagen.store.tables.studies import ProjectRow, StudyRow
 from datagen.workflow.decision_tasks import decision_page
 from datagen.workflow.decisions import submit
 from datagen.workflow.services import JobKind, JobRequest, Services

@@ -15,7 +15,9 @@ from sqlalchemy import delete, select, update
 from datagen.entrypoints import bootstrap
 from datagen.queue.jobs import leased_tables
 from datagen.queue.queues import Queues
-from datagen.store.tables import FetchedPictureRow, ProjectRow, StudyRow, WorkState
+from datagen.store.tables.base import WorkState
+from datagen.store.tables.inputs import FetchedPictureRow
+from datagen.store.tables.studies import ProjectRow, StudyRow
 from stage.label_studio_server import LabelStudio as Server
 from stage.ports import free_port
 from stage.processes import Processes

@@ -288,15 +288,3 @@ def imported_names(name: str) -> set[str]:
 def test_names_are_imported_from_the_module_that_defines_them(name: str) -> None:
     """A name that is handed on through a third room gets round the table of rooms."""
     assert list(names_from_a_third_module(modules()[name])) == []
-
-
-def test_other_rooms_use_engines_through_the_contract_only() -> None:
-    """An import of an engine's package would give one engine what engines of other packages cannot have."""
-    wrong = {
-        f"{module.name}:{found.line} imports {found.module}"
-        for module in modules().values()
-        if not module.name.startswith("datagen.synthesis.")
-        for found in module.imports()
-        if found.module.startswith(("datagen.synthesis.composite", "datagen.synthesis.diffusion"))
-    }
-    assert wrong == set()

@@ -9,7 +9,8 @@ from functools import partial
 from sqlalchemy import ColumnElement, and_, select
 from sqlalchemy.orm import Session
 
-from datagen.store.tables import BatchRow, LeasedRow, ShardRow, SpecRow, WorkState
+from datagen.store.tables.base import LeasedRow, WorkState
+from datagen.store.tables.batches import BatchRow, ShardRow, SpecRow
 from datagen.workflow.decisions.spec_versions import shard_job_kind
 from datagen.workflow.services import JobKind
 

@@ -10,7 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from datagen.queue import due_rows
-from datagen.store.tables import InboxRow, InputReadingRow, LeasedRow, OutboxRow, ProposalMakingRow, ShardRow
+from datagen.store.tables.base import LeasedRow
+from datagen.store.tables.batches import ShardRow
+from datagen.store.tables.inputs import InputReadingRow, ProposalMakingRow
+from datagen.store.tables.messages import InboxRow, OutboxRow
 from datagen.workflow.services import JobKind
 
 #: Queue names, most urgent first: a worker that serves all queues takes an event before a shard.

@@ -23,7 +23,7 @@ from sqlalchemy.orm import Session
 from datagen.domain.foreign_text import plain
 from datagen.store.database import Database
 from datagen.store.periodic_thread import run_periodically
-from datagen.store.tables import LeasedRow, WorkState, now
+from datagen.store.tables.base import LeasedRow, WorkState, now
 
 R = TypeVar("R", bound=LeasedRow)
 

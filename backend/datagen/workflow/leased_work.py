@@ -20,7 +20,7 @@ from datagen.errors import DatagenError, DeviceFault, LabelStudioError
 from datagen.store import leases
 from datagen.store.counters import count
 from datagen.store.leases import R
-from datagen.store.tables import now
+from datagen.store.tables.base import now
 from datagen.workflow.backoff import persist, wait_after
 from datagen.workflow.outages import Outage, outage_of, shown
 from datagen.workflow.services import Services, UnitOfWork

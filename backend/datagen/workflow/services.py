@@ -25,7 +25,10 @@ from datagen.store import leases
 from datagen.store.blob_store import BlobStore
 from datagen.store.database import Database
 from datagen.store.signed_urls import SignedUrls
-from datagen.store.tables import AuditRow, OutboxKind, OutboxRow, StudyRow
+from datagen.store.tables.base import OutboxKind
+from datagen.store.tables.installation import AuditRow
+from datagen.store.tables.messages import OutboxRow
+from datagen.store.tables.studies import StudyRow
 from datagen.synthesis.engine import EngineSettings
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from datagen.store.tables import StudyRow
+from datagen.store.tables.studies import StudyRow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,7 @@ from sqlalchemy import delete
 from datagen import __version__
 from datagen.domain.inputs import ProjectKind
 from datagen.imaging.png_encoder import encode_png
-from datagen.store.tables import ProjectRow
+from datagen.store.tables.studies import ProjectRow
 from s3 import CREDENTIALS
 from stage import redis_server
 from stage.ports import free_port

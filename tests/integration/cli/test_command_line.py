@@ -12,7 +12,9 @@ from sqlalchemy import select
 
 from datagen.domain.inputs import ProjectKind
 from datagen.store.database import Database
-from datagen.store.tables import BatchKind, BatchRow, SampleRow, StudyRow
+from datagen.store.tables.base import BatchKind
+from datagen.store.tables.batches import BatchRow, SampleRow
+from datagen.store.tables.studies import StudyRow
 from stage.ports import free_port
 from studio import Studio, Study
 

@@ -24,7 +24,8 @@ from datagen.queue.jobs import GPU
 from datagen.queue.live_workers import live_workers
 from datagen.queue.recovery import sweep
 from datagen.queue.worker import WORKER_TTL_SECONDS, _worker, run_worker
-from datagen.store.tables import BatchKind, BatchRow, ShardRow, now
+from datagen.store.tables.base import BatchKind, now
+from datagen.store.tables.batches import BatchRow, ShardRow
 from datagen.synthesis.engine import EngineSettings, FittedEngine, Progress
 from datagen.workflow.decisions import submit
 from datagen.workflow.generation import progress

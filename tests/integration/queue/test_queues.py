@@ -18,7 +18,8 @@ from datagen.entrypoints.scheduler import JsonCron
 from datagen.queue.jobs import ALL_QUEUES, EVENTS, GPU, PUBLISHING, SYNTHESIS
 from datagen.queue.queues import Queues, connect
 from datagen.queue.recovery import sweep
-from datagen.store.tables import InboxRow, WorkState, now
+from datagen.store.tables.base import WorkState, now
+from datagen.store.tables.messages import InboxRow
 from datagen.workflow.services import JobKind, JobRequest
 from stage.ports import free_port
 from studio import Studio, Study

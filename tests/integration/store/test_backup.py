@@ -14,7 +14,9 @@ from backup_rows import fill
 from datagen.errors import StoreError
 from datagen.store.backup import back_up, restore
 from datagen.store.database import Database
-from datagen.store.tables import AuditRow, InboxRow, ProjectRow, StudyRow
+from datagen.store.tables.installation import AuditRow
+from datagen.store.tables.messages import InboxRow
+from datagen.store.tables.studies import ProjectRow, StudyRow
 
 
 @pytest.fixture

@@ -17,17 +17,11 @@ import datagen.store.database
 from datagen.domain.spec import Spec
 from datagen.domain.verdict import Opinion
 from datagen.store.database import Database
-from datagen.store.tables import (
-    FetchedPictureRow,
-    InputReadingRow,
-    InputRow,
-    OutboxRow,
-    ProposalMakingRow,
-    SampleRow,
-    SpecRow,
-    StudyRow,
-    VerdictRow,
-)
+from datagen.store.tables.batches import SampleRow, SpecRow
+from datagen.store.tables.inputs import FetchedPictureRow, InputReadingRow, InputRow, ProposalMakingRow
+from datagen.store.tables.messages import OutboxRow
+from datagen.store.tables.reviews import VerdictRow
+from datagen.store.tables.studies import StudyRow
 
 #: The value of a column of this type where a test needs no particular one.
 _ANYTHING: dict[type, Any] = {

@@ -22,7 +22,9 @@ from datagen.queue.queues import Queues, connect
 from datagen.store.blob_store import BlobStore
 from datagen.store.counters import count, counts
 from datagen.store.database import Database
-from datagen.store.tables import BatchRow, InboxRow, OutboxRow, WorkState, now
+from datagen.store.tables.base import WorkState, now
+from datagen.store.tables.batches import BatchRow
+from datagen.store.tables.messages import InboxRow, OutboxRow
 from s3 import CREDENTIALS
 from stage.processes import wait_until
 from studio import Studio, Study, verdict_result

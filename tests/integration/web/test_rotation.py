@@ -26,7 +26,7 @@ from datagen.store.blob_store import BlobStore
 from datagen.store.database import Database
 from datagen.store.signed_urls import SignedUrls
 from datagen.store.study_secrets import study_secret
-from datagen.store.tables import InboxRow
+from datagen.store.tables.messages import InboxRow
 from datagen.workflow.studies.open import open_study
 from stage.ports import free_port
 from stage.processes import Processes, Started, wait_until

@@ -20,7 +20,9 @@ from datagen.domain.inputs import ProjectKind
 from datagen.entrypoints.bootstrap import server_access_of
 from datagen.label_studio.api.webhook_payload import ACTIONS
 from datagen.store.study_secrets import SHARED, new_salt
-from datagen.store.tables import InboxRow, StudyRow, WorkState
+from datagen.store.tables.base import WorkState
+from datagen.store.tables.messages import InboxRow
+from datagen.store.tables.studies import StudyRow
 from datagen.workflow.services import JobKind, JobRequest
 from datagen.workflow.studies.open import open_study
 from stage.ports import free_port

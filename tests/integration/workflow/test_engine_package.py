@@ -18,7 +18,7 @@ from datagen.domain.lifecycle import StudyEvent
 from datagen.errors import Refused
 from datagen.queue.jobs import GPU
 from datagen.queue.live_workers import live_workers
-from datagen.store.tables import BatchKind
+from datagen.store.tables.base import BatchKind
 from datagen.synthesis.engine import engine_names, gpu_engine_names
 from datagen.workflow.studies.export import export_study
 from stage.processes import Processes

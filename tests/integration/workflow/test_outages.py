@@ -29,17 +29,10 @@ from datagen.queue.recovery import sweep
 from datagen.store import leases
 from datagen.store.blob_store import BlobStore
 from datagen.store.database import Database
-from datagen.store.tables import (
-    BatchKind,
-    BatchRow,
-    InputReadingRow,
-    OutboxKind,
-    OutboxRow,
-    ProposalMakingRow,
-    ShardRow,
-    WorkState,
-    now,
-)
+from datagen.store.tables.base import BatchKind, OutboxKind, WorkState, now
+from datagen.store.tables.batches import BatchRow, ShardRow
+from datagen.store.tables.inputs import InputReadingRow, ProposalMakingRow
+from datagen.store.tables.messages import OutboxRow
 from datagen.workflow.backoff import persist
 from datagen.workflow.generation.picture_cache import StoredPictures
 from datagen.workflow.generation.shard_rendering import FittedEngineCache, render_shard

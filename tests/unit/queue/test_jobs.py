@@ -11,7 +11,7 @@ from datagen.entrypoints import rq_tasks
 from datagen.entrypoints.scheduler import JsonCron, register_periodic_jobs
 from datagen.queue.jobs import ALL_QUEUES, FUNCTION_NAMES, GPU, PERIODIC_JOBS, ROW_JOBS, leased_tables
 from datagen.settings import Settings
-from datagen.store.tables import LeasedRow, Row
+from datagen.store.tables.base import LeasedRow, Row
 from datagen.workflow.services import JobKind
 
 

@@ -15,7 +15,8 @@ from datagen.errors import DatagenError, DeviceFault, LabelStudioError, NotReady
 from datagen.store import leases
 from datagen.store.counters import counts
 from datagen.store.database import Database
-from datagen.store.tables import InboxRow, WorkState, now
+from datagen.store.tables.base import WorkState, now
+from datagen.store.tables.messages import InboxRow
 from datagen.workflow.leased_work import LeasedJob, LeaseLost, Write, leased_work
 from datagen.workflow.services import Services, UnitOfWork
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from datagen.store.blob_store import digest_of
-from datagen.store.tables import BatchKind, BatchRow, DecisionRow
+from datagen.store.tables.base import BatchKind
+from datagen.store.tables.batches import BatchRow
+from datagen.store.tables.reviews import DecisionRow
 from datagen.workflow.decision_tasks.batch_view import BatchName, name_of
 from datagen.workflow.generation.contact_sheet import MAX_CELLS, notice_sheet
 

@@ -12,7 +12,9 @@ from datagen.domain.inputs import Inputs, ProjectKind
 from datagen.domain.lifecycle import TABLE, SpecState, StudyEvent, StudyState
 from datagen.domain.spec import Spec
 from datagen.domain.wording import counted
-from datagen.store.tables import BatchKind, DecisionRow, StudyRow, WorkState
+from datagen.store.tables.base import BatchKind, WorkState
+from datagen.store.tables.reviews import DecisionRow
+from datagen.store.tables.studies import StudyRow
 from datagen.workflow import decision_points
 from datagen.workflow.decision_tasks.batch_view import Progress, Run, progress_of, run_of
 from datagen.workflow.decision_tasks.decision_sheet import Caption, caption_of

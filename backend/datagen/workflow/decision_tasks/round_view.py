@@ -11,7 +11,9 @@ from sqlalchemy.orm import Session
 
 from datagen.domain.inputs import ProjectKind
 from datagen.domain.verdict import Opinion
-from datagen.store.tables import BatchRow, SampleRow, ShardRow, VerdictRow, WorkState
+from datagen.store.tables.base import WorkState
+from datagen.store.tables.batches import BatchRow, SampleRow, ShardRow
+from datagen.store.tables.reviews import VerdictRow
 from datagen.workflow import decision_points
 from datagen.workflow.generation import run_warnings
 from datagen.workflow.reviews import verdict_rows, verdict_sync

@@ -17,7 +17,10 @@ from datagen.domain.lifecycle import StudyEvent, StudyState, next_transition
 from datagen.domain.verdict import Opinion
 from datagen.domain.wording import by_number, counted
 from datagen.errors import NotConfirmed, StoreError
-from datagen.store.tables import BatchKind, BatchRow, SampleRow, ShardRow, StudyRow, VerdictRow
+from datagen.store.tables.base import BatchKind
+from datagen.store.tables.batches import BatchRow, SampleRow, ShardRow
+from datagen.store.tables.reviews import VerdictRow
+from datagen.store.tables.studies import StudyRow
 from datagen.workflow.decisions.spec_versions import current_spec
 from datagen.workflow.reviews import verdict_sync
 from datagen.workflow.services import Services

@@ -23,7 +23,9 @@ from datagen.domain.inputs import ProjectKind
 from datagen.domain.lifecycle import StudyState
 from datagen.errors import LabelStudioError, LabelStudioFault, LabelStudioUnavailable, StoreUnavailable
 from datagen.label_studio.api.models import Counts, Task
-from datagen.store.tables import InputRow, ProjectRow, StudyRow, now
+from datagen.store.tables.base import now
+from datagen.store.tables.inputs import InputRow
+from datagen.store.tables.studies import ProjectRow, StudyRow
 from datagen.workflow import decision_points
 from datagen.workflow.decisions import submit
 from datagen.workflow.inputs import unreadable_tasks

@@ -17,7 +17,10 @@ from datagen.domain.lifecycle import StudyEvent
 from datagen.errors import LabelStudioMissing
 from datagen.label_studio.api.webhook_payload import START_TRAINING
 from datagen.store import leases
-from datagen.store.tables import DecisionRow, InboxRow, ProjectRow, now
+from datagen.store.tables.base import now
+from datagen.store.tables.messages import InboxRow
+from datagen.store.tables.reviews import DecisionRow
+from datagen.store.tables.studies import ProjectRow
 from datagen.workflow import decision_points
 from datagen.workflow.decisions import submit
 from datagen.workflow.events.verdict_events import TASK_ACTIONS, TASKS_DELETED, read_verdicts

@@ -9,7 +9,9 @@ from typing import Generic
 from datagen.errors import EngineError, Refused
 from datagen.store import leases
 from datagen.store.leases import R
-from datagen.store.tables import InputReadingRow, ProposalMakingRow, StudyRow, now
+from datagen.store.tables.base import now
+from datagen.store.tables.inputs import InputReadingRow, ProposalMakingRow
+from datagen.store.tables.studies import StudyRow
 from datagen.workflow import decision_points
 from datagen.workflow.generation.picture_cache import StoredPictures
 from datagen.workflow.inputs import input_requests, input_sync, suggestions

@@ -12,14 +12,9 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from datagen.store import leases
-from datagen.store.tables import (
-    FetchedPictureRow,
-    InputReadingRow,
-    Instant,
-    ProposalMakingRow,
-    StudyRow,
-    WorkState,
-)
+from datagen.store.tables.base import Instant, WorkState
+from datagen.store.tables.inputs import FetchedPictureRow, InputReadingRow, ProposalMakingRow
+from datagen.store.tables.studies import StudyRow
 from datagen.workflow.services import JobKind, UnitOfWork
 
 

@@ -17,7 +17,8 @@ from datagen.errors import LabelStudioFault, LabelStudioMissing, Refused
 from datagen.label_studio.api.models import Task
 from datagen.label_studio.mapping.task_inputs import LONGEST_ADDRESS, RawInput, read_tasks
 from datagen.store import leases
-from datagen.store.tables import InputReadingRow, InputRow, ProjectRow, StudyRow
+from datagen.store.tables.inputs import InputReadingRow, InputRow
+from datagen.store.tables.studies import ProjectRow, StudyRow
 from datagen.workflow.decision_points import republish_open_decision
 from datagen.workflow.inputs import input_pictures, input_requests, unreadable_tasks
 from datagen.workflow.inputs.input_pictures import Fetched

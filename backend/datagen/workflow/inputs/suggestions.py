@@ -19,7 +19,9 @@ from datagen.domain.inputs import ConceptImage, Role
 from datagen.errors import BadPicture
 from datagen.label_studio.mapping.predictions import box_region, polygon_region, regions_prediction
 from datagen.label_studio.mapping.regions import AREA
-from datagen.store.tables import InputRow, OutboxKind, ProposalRow, StudyRow
+from datagen.store.tables.base import OutboxKind
+from datagen.store.tables.inputs import InputRow, ProposalRow
+from datagen.store.tables.studies import StudyRow
 from datagen.synthesis.engine import Engine, Suggester, load_engine
 from datagen.workflow.generation.picture_cache import StoredPictures
 from datagen.workflow.inputs.input_sync import canvas_of, concept_of, image_of

@@ -22,20 +22,12 @@ from datagen.label_studio.projects import task_publisher
 from datagen.label_studio.projects.provisioning import ensure_preview_tabs
 from datagen.label_studio.projects.task_publisher import TaskDraft
 from datagen.store import leases
-from datagen.store.tables import (
-    BatchKind,
-    BatchRow,
-    DecisionRow,
-    OutboxKind,
-    OutboxRow,
-    ProposalRow,
-    SampleRow,
-    ShardRow,
-    SpecRow,
-    StudyRow,
-    WorkState,
-    now,
-)
+from datagen.store.tables.base import BatchKind, OutboxKind, WorkState, now
+from datagen.store.tables.batches import BatchRow, SampleRow, ShardRow, SpecRow
+from datagen.store.tables.inputs import ProposalRow
+from datagen.store.tables.messages import OutboxRow
+from datagen.store.tables.reviews import DecisionRow
+from datagen.store.tables.studies import StudyRow
 from datagen.workflow import decision_points
 from datagen.workflow.decision_tasks import decision_page, decision_sheet
 from datagen.workflow.decisions import batch_end

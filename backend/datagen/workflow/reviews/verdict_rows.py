@@ -18,7 +18,9 @@ from sqlalchemy.orm import Session, load_only
 from datagen.domain.lifecycle import SpecState
 from datagen.label_studio.api.models import Task, stamp
 from datagen.label_studio.mapping.form_answers import verdict
-from datagen.store.tables import BatchRow, OutboxKind, SampleRow, ShardRow, SpecRow, VerdictRow, now
+from datagen.store.tables.base import OutboxKind, now
+from datagen.store.tables.batches import BatchRow, SampleRow, ShardRow, SpecRow
+from datagen.store.tables.reviews import VerdictRow
 from datagen.workflow.decision_points import republish_decisions, republish_open_decision
 from datagen.workflow.sample_mapping import LONGEST_KEY
 from datagen.workflow.services import Services, UnitOfWork

@@ -14,28 +14,12 @@ from datagen.domain.inputs import ProjectKind
 from datagen.domain.wording import by_number, counted
 from datagen.errors import LabelStudioMissing, Refused
 from datagen.store import leases
-from datagen.store.tables import (
-    BatchKind,
-    BatchRow,
-    DecisionRow,
-    FetchedPictureRow,
-    InboxRow,
-    InputReadingRow,
-    InputRow,
-    LeasedRow,
-    OutboxKind,
-    OutboxRow,
-    ProjectRow,
-    ProposalMakingRow,
-    ProposalRow,
-    SampleRow,
-    ShardRow,
-    SpecRow,
-    StudyRow,
-    VerdictRow,
-    WorkState,
-    now,
-)
+from datagen.store.tables.base import BatchKind, LeasedRow, OutboxKind, WorkState, now
+from datagen.store.tables.batches import BatchRow, SampleRow, ShardRow, SpecRow
+from datagen.store.tables.inputs import FetchedPictureRow, InputReadingRow, InputRow, ProposalMakingRow, ProposalRow
+from datagen.store.tables.messages import InboxRow, OutboxRow
+from datagen.store.tables.reviews import DecisionRow, VerdictRow
+from datagen.store.tables.studies import ProjectRow, StudyRow
 from datagen.workflow.decision_points import project_of
 from datagen.workflow.decisions import spec_versions, transitions
 from datagen.workflow.decisions.spec_versions import running_batch

@@ -17,7 +17,8 @@ from datagen.errors import InputProblem, Refused
 from datagen.label_studio.projects.provisioning import Provisioned, ServerAccess, provision
 from datagen.store.fingerprints import fingerprint
 from datagen.store.study_secrets import SHARED, new_salt, study_secret
-from datagen.store.tables import DecisionRow, ProjectRow, StudyRow
+from datagen.store.tables.reviews import DecisionRow
+from datagen.store.tables.studies import ProjectRow, StudyRow
 from datagen.synthesis.engine import engine_class
 from datagen.workflow import decision_points, study_options
 from datagen.workflow.decisions import spec_versions

@@ -10,7 +10,11 @@ from sqlalchemy.orm import Session
 from datagen.domain.inputs import Role
 from datagen.domain.verdict import Opinion
 from datagen.store.database import Database
-from datagen.store.tables import BatchKind, BatchRow, OutboxRow, SampleRow, ShardRow, StudyRow, VerdictRow, WorkState
+from datagen.store.tables.base import BatchKind, WorkState
+from datagen.store.tables.batches import BatchRow, SampleRow, ShardRow
+from datagen.store.tables.messages import OutboxRow
+from datagen.store.tables.reviews import VerdictRow
+from datagen.store.tables.studies import StudyRow
 from datagen.workflow.decisions.spec_versions import current_spec, running_batch
 from datagen.workflow.generation import batch_status
 from datagen.workflow.inputs import unreadable_tasks

@@ -10,7 +10,8 @@ import pytest
 from datagen.domain.inputs import ProjectKind, Role
 from datagen.domain.lifecycle import StudyEvent
 from datagen.imaging.png_encoder import encode_png
-from datagen.store.tables import BatchKind, ShardRow
+from datagen.store.tables.base import BatchKind
+from datagen.store.tables.batches import ShardRow
 from datagen.workflow.generation import batch_status
 from datagen.workflow.generation.shard_rendering import FittedEngineCache, render_shard
 from datagen.workflow.studies.queries import describe

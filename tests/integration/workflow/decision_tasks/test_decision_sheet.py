@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from datagen.domain.lifecycle import StudyEvent
-from datagen.store.tables import BatchKind
+from datagen.store.tables.base import BatchKind
 from studio import Studio, Study, verdict_result
 
 pytestmark = pytest.mark.integration

@@ -14,7 +14,7 @@ from datagen.domain.lifecycle import StudyEvent, StudyState
 from datagen.entrypoints.bootstrap import build_services
 from datagen.errors import EngineError, Refused
 from datagen.queue.jobs import GPU
-from datagen.store.tables import SpecRow
+from datagen.store.tables.batches import SpecRow
 from datagen.workflow.decisions import submit
 from datagen.workflow.parameter_routing import remedy
 from datagen.workflow.services import Services

@@ -17,7 +17,9 @@ from datagen.domain.lifecycle import StudyEvent, StudyState
 from datagen.entrypoints import bootstrap
 from datagen.errors import NotConfirmed, Refused
 from datagen.store.database import Database
-from datagen.store.tables import BatchKind, ShardRow, SpecRow, StudyRow, WorkState, now
+from datagen.store.tables.base import BatchKind, WorkState, now
+from datagen.store.tables.batches import ShardRow, SpecRow
+from datagen.store.tables.studies import StudyRow
 from datagen.workflow.decisions import spec_versions, submit
 from datagen.workflow.studies.open import open_study
 from datagen.workflow.study_options import StudyOptions

@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 
 from datagen.domain.inputs import ProjectKind
 from datagen.label_studio.api.client import LabelStudio
-from datagen.store.tables import ProjectRow
+from datagen.store.tables.studies import ProjectRow
 from datagen.workflow.events.reconciler import reconcile
 from studio import Studio, Study, verdict_result
 

@@ -9,7 +9,8 @@ import pytest
 
 from datagen.domain.inputs import ProjectKind
 from datagen.errors import LabelStudioFault
-from datagen.store.tables import InboxRow, WorkState
+from datagen.store.tables.base import WorkState
+from datagen.store.tables.messages import InboxRow
 from datagen.workflow.events import verdict_events, webhook_events
 from studio import Studio, Study, verdict_result
 

@@ -13,7 +13,8 @@ from sqlalchemy import select
 
 from datagen.domain.lifecycle import StudyEvent
 from datagen.domain.spec import Spec
-from datagen.store.tables import BatchKind, ShardRow
+from datagen.store.tables.base import BatchKind
+from datagen.store.tables.batches import ShardRow
 from datagen.synthesis.engine import FitReport, FittedEngine, Progress, Rendered
 from datagen.workflow.generation import progress, shard_rendering
 from datagen.workflow.generation.shard_rendering import FittedEngineCache, render_shard

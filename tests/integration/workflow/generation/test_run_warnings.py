@@ -13,7 +13,8 @@ from sqlalchemy import select
 from datagen.domain.lifecycle import StudyEvent
 from datagen.domain.spec import Json, Spec
 from datagen.domain.trace import Trace
-from datagen.store.tables import BatchRow, DecisionRow, ShardRow, SpecRow
+from datagen.store.tables.batches import BatchRow, ShardRow, SpecRow
+from datagen.store.tables.reviews import DecisionRow
 from datagen.synthesis.engine import FitReport, FittedEngine, Progress, Rendered
 from datagen.workflow.decision_tasks.decision_page import decision_data
 from datagen.workflow.generation import run_warnings

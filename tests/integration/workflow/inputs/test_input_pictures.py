@@ -18,7 +18,8 @@ from datagen.errors import LabelStudioUnavailable, NotReady
 from datagen.imaging.png_encoder import encode_png
 from datagen.label_studio.api.client import LabelStudio
 from datagen.queue.recovery import sweep
-from datagen.store.tables import FetchedPictureRow, InputReadingRow, now
+from datagen.store.tables.base import now
+from datagen.store.tables.inputs import FetchedPictureRow, InputReadingRow
 from datagen.workflow.decisions import submit
 from datagen.workflow.inputs import input_pictures
 from datagen.workflow.inputs.input_jobs import read_inputs

@@ -11,7 +11,9 @@ from sqlalchemy import select, update
 
 from datagen.domain.inputs import CanvasArea, Inputs, ProjectKind, Role
 from datagen.imaging.png_encoder import encode_png
-from datagen.store.tables import AuditRow, InputRow, StudyRow
+from datagen.store.tables.inputs import InputRow
+from datagen.store.tables.installation import AuditRow
+from datagen.store.tables.studies import StudyRow
 from datagen.workflow.inputs import input_sync as reading
 from datagen.workflow.inputs.input_requests import request_reading
 from datagen.workflow.inputs.input_sync import collect, refresh

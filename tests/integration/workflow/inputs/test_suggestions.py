@@ -12,7 +12,7 @@ from sqlalchemy import delete, select
 from datagen.domain.inputs import ProjectKind, Role
 from datagen.imaging.decoder_sandbox import DecoderSandbox
 from datagen.imaging.png_encoder import encode_png
-from datagen.store.tables import ProposalRow
+from datagen.store.tables.inputs import ProposalRow
 from datagen.workflow.generation.picture_cache import StoredPictures
 from datagen.workflow.inputs import suggestions
 from datagen.workflow.inputs.input_jobs import make_proposals

@@ -20,7 +20,10 @@ from datagen.label_studio.api.task_listing import MAX_UNREADABLE
 from datagen.label_studio.mapping.form_answers import is_closing
 from datagen.operations.diagnostics.finding import CheckFailed
 from datagen.operations.diagnostics.label_studio import check_tasks
-from datagen.store.tables import BatchKind, InputRow, OutboxKind, ProjectRow, ShardRow, StudyRow
+from datagen.store.tables.base import BatchKind, OutboxKind
+from datagen.store.tables.batches import ShardRow
+from datagen.store.tables.inputs import InputRow
+from datagen.store.tables.studies import ProjectRow, StudyRow
 from datagen.workflow import decision_points
 from datagen.workflow.events.reconciler import reconcile
 from datagen.workflow.inputs import input_sync as reading

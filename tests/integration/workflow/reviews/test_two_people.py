@@ -12,7 +12,7 @@ import pytest
 from datagen.domain.lifecycle import StudyEvent
 from datagen.domain.verdict import Opinion
 from datagen.label_studio.api.client import LabelStudio
-from datagen.store.tables import BatchKind
+from datagen.store.tables.base import BatchKind
 from second_person import second_person
 from studio import ROUND, Studio, Study, asked, verdict_result
 

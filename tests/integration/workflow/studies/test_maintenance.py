@@ -17,7 +17,11 @@ from datagen.errors import Refused, StoreUnavailable
 from datagen.imaging.png_encoder import encode_png
 from datagen.store.blob_store import BlobStore
 from datagen.store.signed_urls import SignedUrls
-from datagen.store.tables import BatchKind, BatchRow, InputRow, OutboxRow, ShardRow, SpecRow, StudyRow, WorkState
+from datagen.store.tables.base import BatchKind, WorkState
+from datagen.store.tables.batches import BatchRow, ShardRow, SpecRow
+from datagen.store.tables.inputs import InputRow
+from datagen.store.tables.messages import OutboxRow
+from datagen.store.tables.studies import StudyRow
 from datagen.workflow.generation.shard_rendering import FittedEngineCache, render_shard
 from datagen.workflow.studies import maintenance
 from datagen.workflow.studies.maintenance import delete_study, mend_links, retry

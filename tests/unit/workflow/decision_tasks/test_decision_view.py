@@ -13,20 +13,11 @@ from sqlalchemy import select, update
 from datagen.domain.inputs import MINIMUM_PER_ROLE, RECOMMENDED_BACKGROUNDS, ProjectKind, Role
 from datagen.domain.lifecycle import StudyEvent, StudyState
 from datagen.imaging.png_encoder import encode_png
-from datagen.store.tables import (
-    BatchKind,
-    BatchRow,
-    DecisionRow,
-    OutboxKind,
-    OutboxRow,
-    ProjectRow,
-    SampleRow,
-    ShardRow,
-    SpecRow,
-    StudyRow,
-    WorkState,
-    now,
-)
+from datagen.store.tables.base import BatchKind, OutboxKind, WorkState, now
+from datagen.store.tables.batches import BatchRow, SampleRow, ShardRow, SpecRow
+from datagen.store.tables.messages import OutboxRow
+from datagen.store.tables.reviews import DecisionRow
+from datagen.store.tables.studies import ProjectRow, StudyRow
 from datagen.workflow.decision_tasks.batch_view import BatchName
 from datagen.workflow.decision_tasks.decision_sheet import Caption
 from datagen.workflow.decision_tasks.decision_view import (

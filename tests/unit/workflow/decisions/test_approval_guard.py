@@ -6,7 +6,8 @@ import pytest
 
 from datagen.domain.lifecycle import StudyEvent, StudyState
 from datagen.errors import NotConfirmed
-from datagen.store.tables import BatchKind, StudyRow
+from datagen.store.tables.base import BatchKind
+from datagen.store.tables.studies import StudyRow
 from fake_studio import FakeStudio
 from studio import ROUND, Study, verdict_result
 

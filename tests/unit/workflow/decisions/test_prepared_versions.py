@@ -11,7 +11,8 @@ from sqlalchemy import update
 from datagen.domain import spec as specs
 from datagen.domain.lifecycle import StudyEvent
 from datagen.domain.spec import Spec
-from datagen.store.tables import AuditRow, SpecRow
+from datagen.store.tables.batches import SpecRow
+from datagen.store.tables.installation import AuditRow
 from datagen.workflow.decisions import actions
 from fake_studio import FakeStudio
 from studio import Study, verdict_result

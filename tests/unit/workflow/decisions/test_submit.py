@@ -16,7 +16,10 @@ from datagen.domain.spec import Spec
 from datagen.errors import NotReady
 from datagen.label_studio.api.models import Task
 from datagen.queue.jobs import EVENTS, PUBLISHING
-from datagen.store.tables import BatchKind, BatchRow, DecisionRow, InboxRow, ShardRow, now
+from datagen.store.tables.base import BatchKind, now
+from datagen.store.tables.batches import BatchRow, ShardRow
+from datagen.store.tables.messages import InboxRow
+from datagen.store.tables.reviews import DecisionRow
 from datagen.workflow.decisions import submit
 from datagen.workflow.generation.shard_rendering import FittedEngineCache, render_shard
 from datagen.workflow.studies import export

@@ -8,7 +8,8 @@ from sqlalchemy import update
 from datagen.domain.inputs import ProjectKind, Role
 from datagen.domain.lifecycle import StudyState
 from datagen.imaging.png_encoder import encode_png
-from datagen.store.tables import ProjectRow, now
+from datagen.store.tables.base import now
+from datagen.store.tables.studies import ProjectRow
 from datagen.workflow.events.reconciler import OVERLAP, reconcile
 from datagen.workflow.inputs.input_sync import collect
 from fake_studio import FakeStudio

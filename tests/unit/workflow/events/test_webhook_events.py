@@ -13,7 +13,10 @@ from datagen.errors import Refused
 from datagen.label_studio.api.in_memory_server import Delivery
 from datagen.queue.jobs import EVENTS
 from datagen.store import leases
-from datagen.store.tables import BatchKind, InboxRow, InputRow, StudyRow, now
+from datagen.store.tables.base import BatchKind, now
+from datagen.store.tables.inputs import InputRow
+from datagen.store.tables.messages import InboxRow
+from datagen.store.tables.studies import StudyRow
 from datagen.workflow.events import reconciler, webhook_events
 from datagen.workflow.inputs.input_requests import request_reading
 from datagen.workflow.inputs.input_sync import collect

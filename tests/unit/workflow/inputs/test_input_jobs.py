@@ -10,7 +10,8 @@ from datagen.domain.inputs import Role
 from datagen.errors import StoreUnavailable
 from datagen.queue.recovery import sweep
 from datagen.store import leases
-from datagen.store.tables import InputReadingRow, LeasedRow, ProposalMakingRow, WorkState, now
+from datagen.store.tables.base import LeasedRow, WorkState, now
+from datagen.store.tables.inputs import InputReadingRow, ProposalMakingRow
 from datagen.workflow.inputs import input_jobs, input_sync, suggestions
 from datagen.workflow.inputs.input_requests import reading_problem, request_proposals, request_reading
 from datagen.workflow.services import JobKind, JobRequest

@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from datagen.domain.geometry import Polygon
 from datagen.domain.inputs import Role
-from datagen.store.tables import InputRow, ProposalRow
+from datagen.store.tables.inputs import InputRow, ProposalRow
 from datagen.synthesis.engine import SuggestedOutline, Suggester
 from datagen.workflow.inputs.suggestions import propose
 from fake_studio import FakeStudio

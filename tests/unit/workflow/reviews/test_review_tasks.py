@@ -9,7 +9,8 @@ from datagen.domain.lifecycle import StudyEvent
 from datagen.imaging.codec import decode
 from datagen.label_studio.api.models import Task
 from datagen.label_studio.mapping.form_answers import is_closing
-from datagen.store.tables import BatchKind, OutboxKind, ShardRow, SpecRow
+from datagen.store.tables.base import BatchKind, OutboxKind
+from datagen.store.tables.batches import ShardRow, SpecRow
 from datagen.workflow.generation import contact_sheet
 from datagen.workflow.generation.shard_rendering import FittedEngineCache, render_shard
 from datagen.workflow.outbox import dispatcher

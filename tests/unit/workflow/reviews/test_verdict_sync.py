@@ -6,7 +6,9 @@ import pytest
 from sqlalchemy import select, update
 
 from datagen.domain.inputs import ProjectKind
-from datagen.store.tables import BatchKind, OutboxKind, ShardRow, VerdictRow
+from datagen.store.tables.base import BatchKind, OutboxKind
+from datagen.store.tables.batches import ShardRow
+from datagen.store.tables.reviews import VerdictRow
 from datagen.workflow.events import reconciler
 from datagen.workflow.reviews import verdict_sync
 from datagen.workflow.studies.open import open_study
