@@ -14,7 +14,7 @@ from datagen.workflow.generation.contact_sheet import MAX_CELLS, notice_sheet
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caption:
-    """The caption of a contact sheet, which is below the page."""
+    """The caption of a contact sheet; the sheet is shown below the decision page."""
 
     batch: BatchName
     version: int

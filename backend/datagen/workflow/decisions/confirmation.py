@@ -31,7 +31,7 @@ _SIZED_IMAGES = 8
 
 
 def check_confirmed(services: Services, study_id: int, wish: Decision) -> None:
-    """Accept a decision that needs no confirmation or is confirmed.
+    """Raise an error if the decision needs a confirmation and is not confirmed.
 
     Raises:
         Refused: the study's state does not allow the decision, so there is nothing to confirm.
