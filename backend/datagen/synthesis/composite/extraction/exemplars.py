@@ -13,7 +13,15 @@ from datagen.domain.spec import Spec
 from datagen.domain.trace import ConceptChoice
 from datagen.errors import EngineError
 from datagen.synthesis.composite.extraction.background_inpainting import Clean, Frame, around, clean_fill, inside
-from datagen.synthesis.composite.extraction.matting import Matte, agreed, drawn_matte, mattes, to_the_box, unmixed
+from datagen.synthesis.composite.extraction.matting import (
+    Matte,
+    agreed,
+    drawn_matte,
+    mattes,
+    roundness,
+    to_the_box,
+    unmixed,
+)
 from datagen.synthesis.composite.extraction.reference_alignment import Templates
 from datagen.synthesis.engine import Picture, Pictures, Progress
 from datagen.synthesis.intensity import Bools, Floats, is_two_level, to_tones
@@ -29,6 +37,9 @@ SOFT_EDGE_PX = 3.5
 #: Minimum share of their boxes that the mattes of soft concepts fill: a line fills little of its box, and the pixels
 #: beside it are not its edge.
 _COMPACT_SHARE = 0.3
+#: Minimum roundness of soft concepts, as the median of a label's: the ellipse in the box is no label of other shapes.
+#: Median of platelets .92, of leaf miners .81.
+_ROUND = 0.85
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,10 +168,19 @@ def candidates(
                 patch=tones,
                 clean=clean,
                 hole=hole,
-                ranked=(drawn,) if drawn else mattes(tones, clean, hole),
+                ranked=(drawn,) if drawn else mattes(tones, clean, hole, _in_others(boxes, box, frame)),
             )
         )
     return tuple(usable), tuple(warnings)
+
+
+def _in_others(boxes: Sequence[Box], box: Box, frame: Frame) -> Bools:
+    """Return which pixels of ``frame`` lie in the other boxes of the photo, [h, w]."""
+    others = np.zeros(frame.shape, bool)
+    for other in boxes:
+        if other != box:
+            others |= inside(other, frame)
+    return others
 
 
 def usable_candidates(
@@ -234,7 +254,12 @@ def choose(found: Sequence[Candidate], choices: Mapping[str, int]) -> tuple[tupl
             for candidate, candidate_mattes in zip(of_label, mattes_of, strict=True)
         ]
         edges = [candidate_mattes[0].edge for candidate_mattes in mattes_of]
-        if float(np.median(edges)) >= SOFT_EDGE_PX and float(np.median(shares)) >= _COMPACT_SHARE:
+        roundnesses = [roundness(candidate_mattes[0].mask) for candidate_mattes in mattes_of]
+        if (
+            float(np.median(edges)) >= SOFT_EDGE_PX
+            and float(np.median(shares)) >= _COMPACT_SHARE
+            and float(np.median(roundnesses)) >= _ROUND
+        ):
             soft.add(label)
         for candidate, candidate_mattes in zip(of_label, mattes_of, strict=True):
             fixed = candidate_mattes[0].method in ("drawn", "box")
