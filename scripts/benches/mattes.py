@@ -27,7 +27,7 @@ from benches.packs import Pack, pack_folders, read_pack
 from datagen.domain.inputs import ConceptImage, ConceptRegion, ImageRef
 from datagen.errors import DatagenError
 from datagen.evaluation.metrics import mask_iou
-from datagen.synthesis.composite.extraction.exemplars import Candidate, Exemplar, candidates, choose
+from datagen.synthesis.composite.extraction.exemplars import DOUBTFUL, Candidate, Exemplar, candidates, choose
 from datagen.synthesis.composite.extraction.reference_alignment import Templates
 from datagen.synthesis.engine import Picture
 from datagen.synthesis.intensity import Bools, channels_as, is_two_level, to_tones
@@ -155,7 +155,7 @@ def _figures(measured: Sequence[Measured], seconds: float) -> dict[str, Any]:
             {
                 "iou": one.iou,
                 "oracle": one.oracle,
-                "doubt": getattr(one.exemplar, 'doubt', 0.0),
+                "doubt": one.exemplar.doubt,
                 "method": one.exemplar.method,
                 "candidates": {m.method: [mask_iou(m.mask, one.truth), m.score] for m in one.candidate.ranked},
             }
@@ -168,7 +168,7 @@ def _doubt(boxes: Sequence[dict[str, Any]]) -> dict[str, float]:
     """Return how well the doubt separates wrong mattes from right ones."""
     doubts = np.array([box["doubt"] for box in boxes])
     wrong = np.array([box["iou"] < _WRONG for box in boxes])
-    asked = doubts >= 0.5
+    asked = doubts >= DOUBTFUL
     if not wrong.any() or wrong.all():
         return {"wrong": float(wrong.mean())}
     less = (doubts[wrong][:, None] > doubts[~wrong]).mean() + 0.5 * (doubts[wrong][:, None] == doubts[~wrong]).mean()
@@ -182,7 +182,10 @@ def _doubt(boxes: Sequence[dict[str, Any]]) -> dict[str, float]:
 
 
 def _table(report: dict[str, Any]) -> str:
-    lines = ["| kind | boxes | mean | median | worst | oracle | ms a box | methods |", "|---|---|---|---|---|---|---|---|"]
+    lines = [
+        "| kind | boxes | mean | median | worst | oracle | ms a box | methods |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
     for kind, f in report["kinds"].items():
         methods = ", ".join(f"{name} {count}" for name, count in f["methods"].items())
         lines.append(
@@ -199,7 +202,7 @@ def _sheet(measured: Sequence[Measured], path: Path) -> None:
     for one in sorted(measured, key=lambda m: m.iou):
         best = max(one.candidate.ranked, key=lambda m: mask_iou(m.mask, one.truth))
         chosen = _outlined(one.candidate.patch, [(one.exemplar.mask, _RED)])
-        for row, text in ((12, f"{one.iou:.2f} d{getattr(one.exemplar, 'doubt', 0.0):.2f}"), (_TILE_PX - 5, one.exemplar.method)):
+        for row, text in ((12, f"{one.iou:.2f} d{one.exemplar.doubt:.2f}"), (_TILE_PX - 5, one.exemplar.method)):
             cv2.putText(chosen, text, (2, row), cv2.FONT_HERSHEY_PLAIN, 0.9, (255, 255, 0), 1)
         compared = _outlined(one.candidate.patch, [(one.truth, _GREEN), (best.mask, _BLUE)])
         text = f"{one.oracle:.2f} {best.method}"
@@ -210,9 +213,7 @@ def _sheet(measured: Sequence[Measured], path: Path) -> None:
     cv2.imwrite(str(path), cv2.cvtColor(np.vstack(rows), cv2.COLOR_RGB2BGR))
 
 
-def _outlined(
-    tones: npt.NDArray[Any], masks: Sequence[tuple[Bools, tuple[int, int, int]]]
-) -> npt.NDArray[np.uint8]:
+def _outlined(tones: npt.NDArray[Any], masks: Sequence[tuple[Bools, tuple[int, int, int]]]) -> npt.NDArray[np.uint8]:
     scale = _TILE_PX / max(tones.shape[:2])
     size = (max(1, round(tones.shape[1] * scale)), max(1, round(tones.shape[0] * scale)))
     tile = np.full((_TILE_PX, _TILE_PX, 3), 255, np.uint8)

@@ -37,6 +37,9 @@ SOFT_EDGE_PX = 3.5
 #: Minimum share of their boxes that the mattes of soft concepts fill: a line fills little of its box, and the pixels
 #: beside it are not its edge.
 _COMPACT_SHARE = 0.3
+#: Doubt from which the annotator is asked about a matte. ``scripts/bench mattes`` measures how many mattes are asked
+#: about, and how many of them are wrong.
+DOUBTFUL = 0.55
 #: Minimum roundness of soft concepts, as the median of a label's: the ellipse in the box is no label of other shapes.
 #: Median of platelets .92, of leaf miners .81.
 _ROUND = 0.85
@@ -48,7 +51,8 @@ class Exemplar:
 
     ``patch`` and ``clean`` are tones [h, w, c] of the window ``frame`` of its photo, with and without the concept.
     ``thing`` is the clean window with the concept and no other change. ``mask`` [h, w] is true on the concept.
-    ``opacity`` [h, w] in 0..1 is the concept's share of a pixel, below 1 only at its edge.
+    ``opacity`` [h, w] in 0..1 is the concept's share of a pixel, below 1 only at its edge. ``doubt`` is the matte's own,
+    from 0 to 1; from ``DOUBTFUL`` on, the annotator is asked to check the outline.
     """
 
     key: str
@@ -63,6 +67,7 @@ class Exemplar:
     opacity: Floats
     method: str
     score: float
+    doubt: float = 0.0
 
     @property
     def choice(self) -> ConceptChoice:
@@ -275,6 +280,11 @@ def choose(found: Sequence[Candidate], choices: Mapping[str, int]) -> tuple[tupl
                 f"{_in_words(candidate.name, candidate.key)}: nothing in the box stands out from its "
                 "surroundings; the ellipse inside the box is used as its label. Draw its outline, or remove the box."
             )
+        elif matte.doubt >= DOUBTFUL:
+            warnings.append(
+                f"{_in_words(candidate.name, candidate.key)}: more than one outline is possible, because the methods "
+                "that look for it disagree. Check the outline that is proposed in its photo: correct it and submit it."
+            )
         opacity, thing = np.ones(matte.mask.shape, np.float32), candidate.patch
         if candidate.label not in two_level:  # a picture of two tones has no mixed pixels
             measured = ranked[candidate.key][1] if matte.method.endswith("to the box") else matte
@@ -295,6 +305,7 @@ def choose(found: Sequence[Candidate], choices: Mapping[str, int]) -> tuple[tupl
                 opacity=opacity,
                 method=matte.method,
                 score=matte.score,
+                doubt=matte.doubt,
             )
         )
     return tuple(exemplars), tuple(warnings)

@@ -8,7 +8,7 @@ used without matting.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -32,6 +32,9 @@ _FRINGE_ROUND = 0.6
 #: The fringe ends where the difference falls below this share of the peak, or below this many times the ``worst`` error
 #: of the clean fill.
 _FRINGE_PEAK, _FRINGE_WORST = 0.1, 0.8
+#: The share of the peak for a thin concept, whose half width is below this share of the radius of a disc of its area:
+#: the blur of the lens reaches as far as the concept is wide, and only banks as clear as this belong to it.
+_FRINGE_PEAK_THIN, _THIN = 0.25, 0.5
 #: A pixel with at least this share of the concept's difference is fully opaque.
 _WHOLLY = 0.6
 #: A pixel with at least this share of the concept's difference, in the same direction, is kept unchanged.
@@ -46,6 +49,10 @@ _CLEAR = 5.0
 _EXACT = 3.0
 #: Probability of the concept's tones at which a part begins, and to which it continues.
 _PROBABLY = (0.8, 0.5)
+#: Share of the largest differences in a box above which a pixel differs completely.
+_LARGEST = 0.8
+#: Part of the score that remains if no difference is explained, and if no other matte agrees.
+_EVIDENCE = 0.2
 #: Minimum area in pixels of a hole in a concept, and largest difference in it as a share of the concept's.
 _HOLE_PX, _HOLE_DIFFERENCE = 8, 0.45
 
@@ -55,13 +62,15 @@ class Matte:
     """A mask of the concept's pixels in a window.
 
     ``score`` is the contrast across the boundary, in standard deviations of the two sides. ``edge`` is the width in
-    pixels over which the concept's difference from its surroundings falls from 75 % to 25 %.
+    pixels over which the concept's difference from its surroundings falls from 75 % to 25 %. ``doubt`` is from 0 to 1:
+    how much the other methods' mattes and the differences from the clean fill contradict it.
     """
 
     method: str
     mask: Bools
     score: float
     edge: float = 0.0
+    doubt: float = 0.0
 
 
 def drawn_matte(outline: Sequence[Polygon], frame: Frame) -> Matte | None:
@@ -121,10 +130,30 @@ def mattes(tones: Floats, clean: Clean, hole: Bools, others: Bools | None = None
             # the contrast is measured without the fringe: a softer edge has less contrast at its end
             clear = min(_contrast(difference, mask, noise), _CLEAR)
             score = clear * _fits(mask, hole) * (_EXACT if name == "two-level" else 1.0)
-            ranked.append(Matte(method=name, mask=grown, score=score, edge=_edge_width(_same_way(tones - clean.tones, mask), mask, hole)))
+            ranked.append(
+                Matte(
+                    method=name,
+                    mask=grown,
+                    score=score,
+                    edge=_edge_width(_same_way(tones - clean.tones, mask), mask, hole),
+                )
+            )
     if not ranked:
-        return (Matte(method="box", mask=_ellipse(hole), score=0.0),)
-    return tuple(sorted(ranked, key=lambda matte: (-matte.score, matte.method)))
+        return (Matte(method="box", mask=_ellipse(hole), score=0.0, doubt=1.0),)
+    explained = [_explained(smooth, matte.mask, hole) for matte in ranked]
+    agreements = [
+        [_iou(matte.mask, other.mask) for other in ranked if other is not matte] or [share]
+        for matte, share in zip(ranked, explained, strict=True)
+    ]
+    rated = [
+        replace(
+            matte,
+            score=matte.score * (_EVIDENCE + share) * (_EVIDENCE + float(np.mean(agreement))),
+            doubt=1 - (share if matte.method == "two-level" else 0.5 * (share + float(np.mean(agreement)))),
+        )
+        for matte, share, agreement in zip(ranked, explained, agreements, strict=True)
+    ]
+    return tuple(sorted(rated, key=lambda matte: (-matte.score, matte.method)))
 
 
 def agreed(candidates: Sequence[tuple[Matte, ...]], holes: Sequence[Bools]) -> list[tuple[Matte, ...]]:
@@ -170,7 +199,7 @@ def roundness(mask: Bools) -> float:
     offsets = np.stack([grid_x - moments["m10"] / area, grid_y - moments["m01"] / area], axis=-1)
     # a uniform ellipse has a quarter of its squared half axes as variances
     ellipse = (offsets @ np.linalg.inv(covariance + 0.1 * np.eye(2)) * offsets).sum(axis=-1) <= 4
-    return float((mask & ellipse).sum() / (mask | ellipse).sum())
+    return _iou(mask, ellipse)
 
 
 def unmixed(tones: Floats, clean: Floats, mask: Bools, measured: Bools, *, soft: bool) -> tuple[Floats, Floats]:
@@ -291,14 +320,16 @@ def _grown(mask: Bools, difference: Floats, worst: float, hole: Bools) -> Bools:
     """Return the matte extended by its soft edge, up to where the concept is indistinguishable from its surroundings.
 
     The matte grows pixel by pixel while most of the next ring differs visibly, so that a line of the texture that
-    touches the concept does not count. It grows by at most half the concept's own half width.
+    touches the concept does not count. It grows by at most half the concept's own radius.
     """
     smooth: Floats = cv2.GaussianBlur(difference, (0, 0), 0.8)
-    visible = (smooth > max(_FRINGE_PEAK * float(np.quantile(smooth[mask], 0.75)), _FRINGE_WORST * worst)) & hole
+    radius = float(np.sqrt(mask.sum() / np.pi))
+    half_width = float(cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 5).max())
+    peak = _FRINGE_PEAK if half_width > _THIN * radius else _FRINGE_PEAK_THIN
+    visible = (smooth > max(peak * float(np.quantile(smooth[mask], 0.75)), _FRINGE_WORST * worst)) & hole
     distance = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 5)
     fringe = 0
-    half_width = float(cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 5).max())
-    for step in range(1, int(0.5 * half_width) + 1):
+    for step in range(1, int(0.5 * radius) + 1):
         ring = (distance > step - 1) & (distance <= step) & hole
         if not ring.any() or visible[ring].mean() < _FRINGE_ROUND:
             break
@@ -408,6 +439,21 @@ def _ellipse(hole: Bools, scale: float = 1.0) -> Bools:
     grid_y, grid_x = np.indices(hole.shape)
     inner: npt.NDArray[np.bool_] = ((grid_y - centre_y) / half_y) ** 2 + ((grid_x - centre_x) / half_x) ** 2 <= 1
     return inner & hole
+
+
+def _explained(difference: Floats, mask: Bools, hole: Bools) -> float:
+    """Return how well the matte explains the differences from the clean fill in the box: their IoU, from 0 to 1.
+
+    A difference counts as a share of the largest ones.
+    """
+    top = max(_LARGEST * float(np.quantile(difference[hole], 0.95)), 1e-6)
+    shares = np.where(hole, np.minimum(difference / top, 1), 0)
+    return float(np.minimum(shares, mask).sum() / np.maximum(shares, mask).sum())
+
+
+def _iou(one: Bools, other: Bools) -> float:
+    """Return the intersection over union of two masks of which one is not empty."""
+    return float((one & other).sum() / (one | other).sum())
 
 
 def _contrast(difference: Floats, mask: Bools, noise: float) -> float:
