@@ -167,7 +167,8 @@ def _ring(background: Floats, rng: np.random.Generator) -> Scene:
 
 def _branch(background: Floats, rng: np.random.Generator) -> Scene:
     mask = np.zeros(_SIZE, bool)
-    _grow(mask, np.array(_place(rng)) + (0, 30), -np.pi / 2 + rng.normal(0, 0.4), rng.uniform(30, 45), 4, rng)
+    x, y = _place(rng)
+    _grow(mask, np.array([x, y + 30]), -np.pi / 2 + rng.normal(0, 0.4), rng.uniform(30, 45), 4, rng)
     return _painted(background, mask, rng)
 
 

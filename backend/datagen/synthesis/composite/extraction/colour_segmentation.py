@@ -10,6 +10,8 @@ contrast, and neither shape nor number of parts is assumed.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 from scipy.ndimage import gaussian_filter
@@ -25,6 +27,9 @@ _DENSITY_BLUR = 1.1
 _RANGE = 6.0
 #: Minimum number of pixels inside and outside the box for a density.
 _MIN_PIXELS = 80
+#: A hue is clear if it differs by at least this many tones and this many deviations of the surroundings' hues, and if
+#: 90 % of the surroundings differ by at most this share of it.
+_HUE_MIN, _CLEAR_HUE, _WORST_HUE = 10.0, 4.0, 0.35
 
 
 def concept_probability(tones: Floats, clean: Floats, inside: Bools, outside: Bools) -> Floats | None:
@@ -45,6 +50,43 @@ def concept_probability(tones: Floats, clean: Floats, inside: Bools, outside: Bo
     p_in, p_out = (_density(flat[where], side, dimensions) for where in (inside, outside))
     probability = np.clip(1 - p_out / np.maximum(p_in, 1e-12), 0, 1)[flat].astype(np.float32)
     return np.asarray(cv2.GaussianBlur(probability, (0, 0), _SMOOTH))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HueDifference:
+    """How far a pixel's hue lies from that of the surroundings, towards the concept's: ``difference`` [h, w] in tones.
+
+    ``noise`` is the deviation of the surroundings, and ``worst`` their 90th percentile.
+    """
+
+    difference: Floats
+    noise: float
+    worst: float
+
+
+def hue_difference(tones: Floats, concept: Bools, outside: Bools) -> HueDifference | None:
+    """Return the difference in hue from the surroundings; None if the concept has no clear hue of its own.
+
+    Hue is what remains of a pixel's channels without their mean; lightness does not count.
+
+    Args:
+        tones: the window as photographed, [h, w, c], 0 to 255.
+        concept: pixels that are the concept for the most part, [h, w].
+        outside: true on pixels without any concept, [h, w].
+    """
+    if tones.shape[2] == 1:
+        return None
+    hues = cv2.GaussianBlur(tones - tones.mean(axis=2, keepdims=True), (0, 0), _TONES_BLUR)
+    middle = np.median(hues[outside], axis=0)
+    axis = np.median(hues[concept], axis=0) - middle
+    length = float(np.linalg.norm(axis))
+    if length < _HUE_MIN:
+        return None
+    along = (hues - middle) @ (axis / length)
+    noise, worst = spread(along[outside]), float(np.quantile(np.abs(along[outside]), 0.9))
+    if length < _CLEAR_HUE * noise or worst > _WORST_HUE * length:
+        return None
+    return HueDifference(difference=np.maximum(along, 0).astype(np.float32), noise=max(noise, 1.0), worst=worst)
 
 
 def _features(tones: Floats, clean: Floats) -> Floats:

@@ -51,8 +51,8 @@ class Exemplar:
 
     ``patch`` and ``clean`` are tones [h, w, c] of the window ``frame`` of its photo, with and without the concept.
     ``thing`` is the clean window with the concept and no other change. ``mask`` [h, w] is true on the concept.
-    ``opacity`` [h, w] in 0..1 is the concept's share of a pixel, below 1 only at its edge. ``doubt`` is the matte's own,
-    from 0 to 1; from ``DOUBTFUL`` on, the annotator is asked to check the outline.
+    ``opacity`` [h, w] in 0..1 is the concept's share of a pixel, below 1 only at its edge. ``doubt`` is that of the
+    matte, from 0 to 1; from ``DOUBTFUL`` on, the annotator is asked to check the outline.
     """
 
     key: str

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from datagen.domain.geometry import Polygon
 from datagen.synthesis.composite.extraction.background_inpainting import Clean, Frame, membrane
-from datagen.synthesis.composite.extraction.colour_segmentation import concept_probability
+from datagen.synthesis.composite.extraction.colour_segmentation import concept_probability, hue_difference
 from datagen.synthesis.composite.extraction.line_segmentation import hysteresis, line_matte, round_the
 from datagen.synthesis.intensity import Bools, Floats, spread
 from datagen.synthesis.masks import rasterize
@@ -91,12 +91,17 @@ def mattes(tones: Floats, clean: Clean, hole: Bools, others: Bools | None = None
         others: true inside the photo's other boxes, [h, w].
     """
     others = np.zeros_like(hole) if others is None else others
-    difference = np.sqrt(np.square(tones - clean.tones).sum(axis=2))
-    noise = _noise(tones, clean, hole)
-    residual = _residual(difference, noise, clean.worst, hole)
-    hint = _ellipse(hole, 0.75) if residual is None else residual
-    probability = concept_probability(tones, clean.tones, hole, ~hole & ~others)
+    outside = ~hole & ~others
+    probability = concept_probability(tones, clean.tones, hole, outside)
     colour = None if probability is None else _colour(probability, hole)
+    hue = None if colour is None else hue_difference(tones, colour, outside)
+    difference = np.sqrt(np.square(tones - clean.tones).sum(axis=2))
+    noise, worst = _noise(tones, clean, hole), clean.worst
+    if hue is not None and hue.difference[colour].mean() / hue.noise > difference[colour].mean() / noise:
+        # a concept of clear hue is told from stones and shadows by its hue alone, and needs no clean fill
+        difference, noise, worst = hue.difference, hue.noise, hue.worst
+    residual = _residual(difference, noise, worst, hole)
+    hint = _ellipse(hole, 0.75) if residual is None else residual
     # a line fills little of its box: if much differs, lines are not searched
     filled = residual is not None and residual.sum() > _LINE_FILLS * hole.sum()
     line = None if filled else line_matte(tones, clean.tones, hole)
@@ -122,7 +127,7 @@ def mattes(tones: Floats, clean: Clean, hole: Bools, others: Bools | None = None
         mask = raw if name == "two-level" else _solid(raw & ~foreign, plain)
         if mask is None:
             continue
-        grown = mask if name == "two-level" else _grown(mask, difference, clean.worst, hole)
+        grown = mask if name == "two-level" else _grown(mask, difference, worst, hole)
         if name not in ("line", "two-level"):  # these have no noisy edges, and they have thin parts
             rounded = _solid(_rounded(grown), plain)
             grown = grown if rounded is None else rounded
@@ -191,7 +196,7 @@ def to_the_box(ranked: Sequence[Matte], hole: Bools) -> tuple[Matte, ...]:
 
 
 def roundness(mask: Bools) -> float:
-    """Return the agreement (IoU) of the mask with the ellipse that has its moments: 1 for an ellipse, less otherwise."""
+    """Return the IoU of the mask with the ellipse that has its moments: 1 for an ellipse, less for other shapes."""
     moments = cv2.moments(mask.astype(np.uint8), binaryImage=True)
     area = moments["m00"]
     covariance = np.array([[moments["mu20"], moments["mu11"]], [moments["mu11"], moments["mu02"]]]) / area
@@ -239,7 +244,7 @@ def _same_way(difference: Floats, mask: Bools) -> Floats:
     """Return the share of the difference [h, w, c] in the concept's own direction, [h, w]; a halo has none."""
     direction = difference[mask].mean(axis=0)
     length = max(float(np.linalg.norm(direction)), 1e-6)
-    return np.maximum(difference @ (direction / length), 0)
+    return np.asarray(np.maximum(difference @ (direction / length), 0))
 
 
 def _edge_width(difference: Floats, mask: Bools, hole: Bools) -> float:
@@ -291,7 +296,7 @@ def _foreign(probability: Floats | None, hole: Bools, others: Bools) -> Bools:
     inside = np.bincount(own[hole], minlength=len(counts))
     foreign = inside < 0.5 * counts
     foreign[0] = False
-    return foreign[own] & others
+    return np.asarray(foreign[own] & others)
 
 
 def _template_difference(tones: Floats, clean: Clean, hole: Bools) -> Bools | None:
