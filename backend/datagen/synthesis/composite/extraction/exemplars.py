@@ -39,7 +39,7 @@ SOFT_EDGE_PX = 3.5
 _COMPACT_SHARE = 0.3
 #: Doubt from which the annotator is asked about a matte. ``scripts/bench mattes`` measures how many mattes are asked
 #: about, and how many of them are wrong.
-DOUBTFUL = 0.55
+DOUBTFUL = 0.5
 #: Minimum roundness of soft concepts, as the median of a label's: the ellipse in the box is no label of other shapes.
 #: Median of platelets .92, of leaf miners .81.
 _ROUND = 0.85
