@@ -13,7 +13,9 @@ import numpy.typing as npt
 from cachetools import LRUCache
 
 from datagen.domain.inputs import ImageRef
+from datagen.synthesis.composite.extraction.backdrop import Backdrop
 from datagen.synthesis.composite.placement.area_model import AreaModel
+from datagen.synthesis.composite.placement.edge_search import Carrier, find_carrier
 from datagen.synthesis.composite.placement.hard_negatives import Look, near_lookalikes, places
 from datagen.synthesis.engine import Picture, Pictures
 from datagen.synthesis.intensity import Bools
@@ -27,10 +29,12 @@ class Area:
     """The area where a label may appear, at the reduced scale of ``placement.area_model``; may be empty.
 
     ``inside`` [h, w] is true in the area. ``places`` are flat pixel indices to draw from; some occur more than once.
+    ``carrier`` is None if the canvases do not distinguish it from its backdrop.
     """
 
     inside: Bools
     places: npt.NDArray[np.uint16]
+    carrier: Carrier | None
 
 
 class Backgrounds:
@@ -42,11 +46,12 @@ class Backgrounds:
         pictures: Pictures,
         models: Mapping[str, AreaModel],
         looks: Mapping[str, Look | None],
+        backdrops: Mapping[str, Backdrop | None],
         strictness: float,
     ) -> None:
         self._refs = tuple(refs)
         self._pictures = pictures
-        self._models, self._looks = dict(models), dict(looks)
+        self._models, self._looks, self._backdrops = dict(models), dict(looks), dict(backdrops)
         self._strictness = strictness
         self._areas: LRUCache[tuple[int, str], Area] = LRUCache(KEPT_AREAS)
 
@@ -72,4 +77,6 @@ class Backgrounds:
         model, look, picture = self._models[label], self._looks.get(label), self.picture(number)
         inside = model.allowed(model.likelihood(picture), self._strictness)
         near = None if look is None else near_lookalikes(look, picture)
-        return Area(inside=inside, places=places(inside, near))
+        backdrop = self._backdrops.get(label)
+        carrier = None if backdrop is None else find_carrier(backdrop, picture, inside)
+        return Area(inside=inside, places=places(inside, near), carrier=carrier)

@@ -144,6 +144,8 @@ class Composer:
                 taken=mask,
                 area=inside,
                 places=places,
+                # without an area, the backdrop is as good a place as any
+                carrier=area.carrier if len(area.places) else None,
             )
             placement, draws = self._attempts[label], evenly(index + number * 7919)
             near = _beside(canvas, instances, layout, chance)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import numpy as np
@@ -25,6 +25,8 @@ from datagen.synthesis.composite.appearance.pose import learn_pose
 from datagen.synthesis.composite.appearance.shape import learn_shapes
 from datagen.synthesis.composite.backgrounds import Backgrounds
 from datagen.synthesis.composite.compositor import Composer
+from datagen.synthesis.composite.extraction.backdrop import Backdrop, fit_backdrop
+from datagen.synthesis.composite.extraction.cut_sides import WHOLE
 from datagen.synthesis.composite.extraction.exemplars import Exemplar, choose, usable_candidates
 from datagen.synthesis.composite.parameters import CompositeParameters
 from datagen.synthesis.composite.placement.area_model import ANYWHERE, AreaModel, drawn_area, fit_area
@@ -68,14 +70,16 @@ class CompositeEngine(Engine):
         """
         parameters = CompositeParameters.from_json(spec.parameters)
         lines = _ReportLines()
-        exemplars = _exemplars(spec, pictures, parameters, progress, lines)
-        progress(0.6, "learning where the concept may appear")
-        models = _areas(spec, pictures, lines)
+        progress(0.0, "learning where the concept may appear")
+        areas = _ReportLines()
+        models, backdrops = _areas(spec, pictures, areas)
+        exemplars = _exemplars(spec, pictures, parameters, backdrops, progress, lines)
+        lines.add(areas)
         progress(0.9, "looking through the backgrounds")
         refs = _usable_backgrounds(spec, exemplars, parameters, lines.warnings)
         learned = _learn(spec, exemplars, lines)
         looks = {label: learn_look(label_model.exemplars) for label, label_model in learned.items()}
-        backgrounds = Backgrounds(refs, pictures, models, looks, parameters.place_strictness)
+        backgrounds = Backgrounds(refs, pictures, models, looks, backdrops, parameters.place_strictness)
         # the order of backgrounds is fixed by the spec, so that each is used once before any is used twice
         order = np.random.default_rng(sample_seed(spec.digest, -1)).permutation(len(refs))
         layouts = learn_layout(spec.concepts, exemplars)
@@ -196,6 +200,13 @@ class _ReportLines:
     warnings: list[str] = field(default_factory=list)
     figures: dict[str, float] = field(default_factory=dict)
 
+    def add(self, other: _ReportLines) -> None:
+        """Add the lines of another part of the fit."""
+        self.findings += other.findings
+        self.details += other.details
+        self.warnings += other.warnings
+        self.figures |= other.figures
+
     def report(self) -> FitReport:
         """Return the report of all lines so far."""
         return FitReport(
@@ -207,15 +218,23 @@ class _ReportLines:
 
 
 def _exemplars(
-    spec: Spec, pictures: Pictures, parameters: CompositeParameters, progress: Progress, lines: _ReportLines
+    spec: Spec,
+    pictures: Pictures,
+    parameters: CompositeParameters,
+    backdrops: Mapping[str, Backdrop | None],
+    progress: Progress,
+    lines: _ReportLines,
 ) -> list[Exemplar]:
-    usable, warnings = usable_candidates(spec, pictures, lambda share, step: progress(0.6 * share, step))
+    usable, warnings = usable_candidates(
+        spec, pictures, lambda share, step: progress(0.3 + 0.6 * share, step), backdrops
+    )
     lines.warnings += warnings
     of_same_part = sum(candidate.clean.method == "template" for candidate in usable)
     if of_same_part:
         lines.findings.append(findings.of_same_part(of_same_part, len(usable)))
     exemplars, warnings = choose(usable, parameters.matte_choices)
     lines.warnings += warnings
+    exemplars = _without_opposite_cuts(exemplars, lines.warnings)
     for label in spec.labels:
         of_label = [e for e in exemplars if e.label == label]
         if not of_label:
@@ -226,6 +245,10 @@ def _exemplars(
         methods = Counter(e.method for e in of_label)
         lines.findings.append(findings.cut_out(label, len(of_label)))
         lines.details.append(findings.cut_out_by(label, methods))
+        if at_border := sum(e.cut.any for e in of_label):
+            lines.findings.append(findings.at_border(label, at_border, len(of_label)))
+        if at_edge := sum(e.edge is not None and not e.cut.any for e in of_label):
+            lines.findings.append(findings.at_carrier_edge(label, at_edge, len(of_label)))
         if any(e.method.endswith("to the box") for e in of_label):
             lines.findings.append(findings.soft_edges(label))
         different = len({e.patch.tobytes() for e in of_label})
@@ -239,6 +262,31 @@ def _exemplars(
                 f"label {label!r}: one example only; every sample is a variation of it. Draw more boxes."
             )
     return list(exemplars)
+
+
+def _without_opposite_cuts(exemplars: Sequence[Exemplar], warnings: list[str]) -> tuple[Exemplar, ...]:
+    """Return the exemplars that fit at a side or corner of a background.
+
+    Those that opposite borders cut off fit at none. If a label has no others, they are placed anywhere.
+    """
+    placeable = {e.label for e in exemplars if not e.cut.opposite}
+    kept: list[Exemplar] = []
+    for exemplar in exemplars:
+        if not exemplar.cut.opposite:
+            kept.append(exemplar)
+            continue
+        where = f"{exemplar.in_words}: the {', '.join(exemplar.cut.names)} borders of its photo cut it off"
+        if exemplar.label in placeable:
+            warnings.append(
+                f"{where}, so that it fits nowhere else; it was left out. Draw a box that shows more of it."
+            )
+        else:
+            warnings.append(
+                f"{where}, and no other example of {exemplar.label!r} is whole; it is placed anywhere, with straight "
+                "edges. Use photos that show all of it."
+            )
+            kept.append(replace(exemplar, cut=WHOLE))
+    return tuple(kept)
 
 
 def _learn(spec: Spec, exemplars: Sequence[Exemplar], lines: _ReportLines) -> dict[str, Learned]:
@@ -287,28 +335,39 @@ def _undrawn(
     return sentences
 
 
-def _areas(spec: Spec, pictures: Pictures, lines: _ReportLines) -> dict[str, AreaModel]:
-    """Fit the area model of every label; labels with the same canvas polygons share one."""
+def _areas(
+    spec: Spec, pictures: Pictures, lines: _ReportLines
+) -> tuple[dict[str, AreaModel], dict[str, Backdrop | None]]:
+    """Fit the area and backdrop models of every label; labels with the same canvas polygons share them."""
     models: dict[str, AreaModel] = {}
+    backdrops: dict[str, Backdrop | None] = {}
     fitted: dict[tuple[tuple[int, ...], ...], AreaModel] = {}
+    fitted_backdrops: dict[tuple[tuple[int, ...], ...], Backdrop | None] = {}
     canvas_pictures = [pictures.load(canvas.image) for canvas in spec.canvases]
     for label in spec.labels:
         chosen = tuple(
             tuple(n for n, area in enumerate(canvas.areas) if area.label in (None, label)) for canvas in spec.canvases
         )
         if chosen not in fitted:
-            drawn = []
+            drawn, names = [], []
             for canvas, picture, numbers in zip(spec.canvases, canvas_pictures, chosen, strict=True):
                 polygons = [canvas.areas[n].polygon for n in numbers]
                 mask = drawn_area(polygons, *picture.shape[:2])
                 if mask.any():
                     drawn.append((picture, mask))
+                    names.append(canvas.image.name)
                 else:
                     lines.warnings.append(
                         f"canvas {canvas.image.name}: no polygon for {label!r} covers anything; it was left out."
                     )
             fitted[chosen] = fit_area(drawn) if drawn else ANYWHERE
             model = fitted[chosen]
+            fitted_backdrops[chosen], wrong = fit_backdrop(drawn)
+            lines.warnings += [
+                f"canvas {names[number]}: its polygons leave out what the other canvases' polygons contain, or the "
+                "reverse; it was not used to learn what the concept lies on. Check its polygons."
+                for number in wrong
+            ]
             if not drawn:
                 lines.warnings.append(
                     f"label {label!r}: no canvas has a polygon for it; it is placed anywhere. Draw where it may appear."
@@ -321,11 +380,11 @@ def _areas(spec: Spec, pictures: Pictures, lines: _ReportLines) -> dict[str, Are
             else:
                 lines.findings.append(findings.area(label, model.mode, model.iou))
                 lines.details.append(findings.area_by(label, model.mode, model.iou))
-        models[label] = fitted[chosen]
+        models[label], backdrops[label] = fitted[chosen], fitted_backdrops[chosen]
         iou = fitted[chosen].iou
         if iou is not None:
             lines.figures[f"area IoU: {label}"] = iou
-    return models
+    return models, backdrops
 
 
 def _usable_backgrounds(

@@ -81,6 +81,24 @@ def cut_out_by(label: str, methods: Mapping[str, int]) -> str:
     return f"{label}: cut out by " + ", ".join(f"{method} ({count})" for method, count in ranked) + "."
 
 
+def at_border(label: str, cut: int, examples: int) -> str:
+    """Return the number of examples that a photo's border cuts off."""
+    return (
+        f"{label}: the border of the photo cuts off {cut} of {counted(examples, 'example')}; "
+        f"{by_number(cut, 'it is', 'they are')} placed at the same border of a background. Add concept photos that "
+        "show all of it if it should lie elsewhere more often."
+    )
+
+
+def at_carrier_edge(label: str, at_edge: int, examples: int) -> str:
+    """Return the number of examples at the edge of their carrier."""
+    return (
+        f"{label}: {at_edge} of {counted(examples, 'example')} {by_number(at_edge, 'lies', 'lie')} at the edge of what "
+        f"carries {by_number(at_edge, 'it', 'them')}; {by_number(at_edge, 'it is', 'they are')} placed at such edges. "
+        "Draw the outline of the example if its label is off there."
+    )
+
+
 def soft_edges(label: str) -> str:
     """Return the finding that a label's masks extend to the boxes."""
     return (

@@ -8,27 +8,48 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from datagen.domain.inputs import ImageRef
+from datagen.domain.spec import Json
 from datagen.domain.trace import InstanceTrace
 from datagen.synthesis.composite.appearance.appearance_model import AppearanceModel
 from datagen.synthesis.composite.appearance.blending import BLENDS, BlendRegion
-from datagen.synthesis.composite.appearance.pose import RIM_PX, Cutout, Posed, PosePrior, apply_pose, draw_pose, fade
+from datagen.synthesis.composite.appearance.pose import (
+    RIM_PX,
+    Cutout,
+    Pose,
+    Posed,
+    PosePrior,
+    apply_pose,
+    cropped_at_border,
+    draw_pose,
+    fade,
+)
 from datagen.synthesis.composite.appearance.shape import AS_PHOTOGRAPHED, ShapeModel
 from datagen.synthesis.composite.appearance.visibility import MIN_VISIBLE, visible
+from datagen.synthesis.composite.extraction.backdrop import continued_smoothly
+from datagen.synthesis.composite.extraction.background_inpainting import Frame
+from datagen.synthesis.composite.extraction.carrier_edge import CarrierEdge, grown, open_notch, without_slivers
+from datagen.synthesis.composite.extraction.cut_sides import WHOLE, CutSides
 from datagen.synthesis.composite.extraction.exemplars import Exemplar
 from datagen.synthesis.composite.parameters import CompositeParameters
+from datagen.synthesis.composite.placement.border import at_border, border_place, reaching_borders
 from datagen.synthesis.composite.placement.context_match import REACH_MAX_PX, fitting_place
+from datagen.synthesis.composite.placement.edge_search import Carrier, edge_corner, edge_place
 from datagen.synthesis.engine import Mask, Picture
 from datagen.synthesis.intensity import Bools, Floats, channels_as, plain, to_tones
 
 #: Share of the mask that must lie inside the area, and the share required in the last attempts.
 _INSIDE_SHARE, _INSIDE_SHARE_AT_LAST = 0.9, 0.5
+#: Share of the mask that may lie on the backdrop, where it is left out, and the share allowed in the last attempts.
+_LOST_SHARE, _LOST_SHARE_AT_LAST = 0.25, 0.5
+#: Why a concept at its carrier's edge is not placed.
+_NO_EDGE = "no edge of the carrier suits it"
 #: Largest accepted mismatch of a place: this share of the surroundings' own spread, plus this many tones.
 _WORST_SHARE, _WORST_TONES = 0.65, 15.0
 #: A change below this share of the concept's own contrast counts as invisible, whatever the noise.
@@ -62,6 +83,7 @@ class PlacementCanvas:
     area: Bools
     places: npt.NDArray[np.uint16]
     reach: int = REACH_MAX_PX
+    carrier: Carrier | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,24 +193,55 @@ class PlacementAttempt:
         blend = self._blend_names[_pick(self._blends, even.blend if first else blend_at)]
         slope = float(min(max(law.slope + noise * law.doubt, 0.0), 1.0))
         contrast_factor = p.contrast * float(np.exp(min(max(contrast_noise, -2.0), 2.0) * law.contrast_log))
-        shape, cutout = self._shaped(exemplar.key, shape_at, variant_at)
+        at = even.place if first else place_at
+        # a concept at its carrier's edge is placed at such an edge; in later attempts, if it can, anywhere
+        edge = exemplar.edge if faithful or (exemplar.edge is not None and exemplar.edge.notch) else None
+        if exemplar.cut.any:
+            edge, pose = None, replace(pose, degrees=0.0)
+        elif edge is not None:
+            edge_cell = self._edge_cell(ground, edge, pose, at)
+            if edge_cell is None:
+                rejected[_NO_EDGE] += 1
+                return None
+            place, pose = edge_cell
+        shape, cutout = AS_PHOTOGRAPHED, self._cutouts[exemplar.key]
+        if exemplar.edge is None and not exemplar.cut.any:
+            shape, cutout = self._shaped(exemplar.key, shape_at, variant_at)
         posed = apply_pose(cutout, pose, crisp=law.two_level)
         if posed is None:
             rejected["too small to be seen"] += 1
             return None
-        place = int(ground.places[int((even.place if first else place_at) * len(ground.places))])
-        corner = self._find_corner(ground, exemplar, posed, place, jitter, pick, patient, rejected)
+        cut = exemplar.cut.posed(pose.scale, mirrored=pose.mirrored)
+        if edge is not None:
+            corner = self._edge_corner(ground, exemplar, posed, place, jitter, rejected)
+        else:
+            posed = cropped_at_border(posed, cut) if cut.any else posed
+            corner = self._find_corner(ground, exemplar, posed, at, jitter, pick, patient, rejected, cut)
         if corner is None:
             return None
         top, left, mismatch = corner
+        on_carrier = _on_carrier(ground, posed, edge, top, left, patient, rejected)
+        if on_carrier is None:
+            return None
+        posed, backdrop = on_carrier
         window = (slice(top, top + posed.mask.shape[0]), slice(left, left + posed.mask.shape[1]))
         if _touches(posed.mask, ground.taken[window]):
             rejected["overlaps another"] += 1
             return None
         before = to_tones(ground.image[window])
-        tones = self._blended(before, posed, blend, slope, contrast_factor, sharper)
+        notch = None
+        if backdrop is not None:
+            if edge is not None and edge.notch:
+                notch = continued_smoothly(before, ~backdrop)
+            # no blend may draw tones from the backdrop into the carrier
+            before = continued_smoothly(before, backdrop)
+        if notch is not None:
+            tones = before + fade(posed, p.edge_softness, backdrop) * (notch - before)
+        else:
+            tones = self._blended(before, posed, blend, slope, contrast_factor, sharper, backdrop)
         own_contrast = float(np.sqrt(plain(np.square(posed.patch - posed.clean))[posed.mask].mean()))
-        seen, contrast = visible(before, tones, posed.mask, least=_OWN_CONTRAST_SHARE * own_contrast * contrast_factor)
+        least = 0.0 if notch is not None else _OWN_CONTRAST_SHARE * own_contrast * contrast_factor
+        seen, contrast = visible(before, tones, posed.mask, least=least)
         if np.count_nonzero(seen) < MIN_VISIBLE * np.count_nonzero(posed.mask):
             rejected["cannot be seen"] += 1
             return None
@@ -202,7 +255,7 @@ class PlacementAttempt:
                 label=self._label,
                 concept=exemplar.choice,
                 matte=exemplar.method,
-                blend=blend,
+                blend=blend if notch is None else None,
                 degrees=round(pose.degrees, 2),
                 scale=round(pose.scale, 4),
                 stretch=round(pose.stretch, 4),
@@ -214,6 +267,7 @@ class PlacementAttempt:
                     "slope": round(slope, 3),
                     "contrast_factor": round(contrast_factor, 3),
                     "sharper": round(sharper, 3),
+                    **_edge_details(exemplar, edge, cut),
                 },
             ),
         )
@@ -227,29 +281,80 @@ class PlacementAttempt:
             shape_at -= share
         return AS_PHOTOGRAPHED, self._cutouts[key]
 
-    def _find_corner(
+    def _edge_cell(self, ground: PlacementCanvas, edge: CarrierEdge, pose: Pose, at: float) -> tuple[int, Pose] | None:
+        """Return a cell at the carrier's edge and the pose for it; None if no edge suits the concept."""
+        if ground.carrier is None:
+            return None
+        outward = np.pi - edge.outward if pose.mirrored else edge.outward
+        free = self._learned.prior.mode == "any turn"
+        limit = 180.0 * min(1.0, self._parameters.direction_spread) if free else 0.0
+        place = edge_place(ground.carrier, outward, degrees=pose.degrees, turn_limit=limit, at=at)
+        return None if place is None else (place[0], replace(pose, degrees=place[1]))
+
+    def _edge_corner(
         self,
         ground: PlacementCanvas,
         exemplar: Exemplar,
         posed: Posed,
         place: int,
         jitter: npt.NDArray[np.float64],
+        rejected: Counter[str],
+    ) -> tuple[int, int, float] | None:
+        """Return top and left of a window at the carrier's edge and no mismatch; None, with the reason counted."""
+        assert exemplar.edge is not None
+        assert ground.carrier is not None
+        row, column = divmod(place, ground.area.shape[1])
+        full, seen = ground.image.shape[:2], ground.area.shape
+        spot = ((row + jitter[0]) * full[0] / seen[0], (column + jitter[1]) * full[1] / seen[1])
+        corner = edge_corner(ground.image, ground.carrier, posed, spot, notch=exemplar.edge.notch)
+        if corner is None:
+            rejected[_NO_EDGE] += 1
+            return None
+        if _share_inside(posed.mask, *corner, ground.carrier.area, full) < _INSIDE_SHARE_AT_LAST:
+            rejected["leaves the area"] += 1
+            return None
+        if self._is_original_place(ground, exemplar, posed, *corner, 0.0):
+            rejected["copies a concept in its own place"] += 1
+            return None
+        return *corner, 0.0
+
+    def _find_corner(
+        self,
+        ground: PlacementCanvas,
+        exemplar: Exemplar,
+        posed: Posed,
+        at: float,
+        jitter: npt.NDArray[np.float64],
         pick: float,
         patient: bool,
         rejected: Counter[str],
+        cut: CutSides = WHOLE,
     ) -> tuple[int, int, float] | None:
-        """Return top and left of the window and the mismatch; None, with the reason counted, if there is no place."""
+        """Return top and left of the window and the mismatch; None, with the reason counted, if there is no place.
+
+        A concept cut off by borders (``cut``) is placed at the same ones.
+        """
         size, full = posed.mask.shape, ground.image.shape[:2]
-        spot = _window_corner(place, jitter, ground.area.shape, full, size)
+        place, area = int(ground.places[int(at * len(ground.places))]), ground.area
+        if cut.any:
+            area = reaching_borders(area)
+            along = border_place(area, cut, at, size, full)
+            if along is None:
+                rejected["leaves the area"] += 1
+                return None
+            place = along
+        spot = _window_corner(place, jitter, area.shape, full, size)
         if spot is None:
             rejected["larger than the background"] += 1
             return None
+        spot = at_border(spot, cut, size, full)
         (top, left), mismatch = spot, 0.0
         strictness = self._parameters.context_strictness
         if patient and strictness > 0:
             largest_mismatch = self._largest_mismatch[exemplar.key]
+            held = (cut.along, cut.across)
             match = fitting_place(
-                ground.image, posed, spot, strictness, ground.area, pick, largest_mismatch, ground.reach
+                ground.image, posed, spot, strictness, area, pick, largest_mismatch, ground.reach, held
             )
             if match is None:
                 rejected["surroundings do not fit"] += 1
@@ -258,7 +363,7 @@ class PlacementAttempt:
             if not match.inside:
                 rejected["leaves the area"] += 1
                 return None
-        share = _share_inside(posed.mask, top, left, ground.area, full)
+        share = _share_inside(posed.mask, top, left, area, full)
         if share < (_INSIDE_SHARE if patient else _INSIDE_SHARE_AT_LAST):
             rejected["leaves the area"] += 1
             return None
@@ -280,9 +385,16 @@ class PlacementAttempt:
         return mismatch < _COPY_TONES and float(posed.clean.std(axis=(0, 1)).mean()) > _COPY_TEXTURE
 
     def _blended(
-        self, before: Floats, posed: Posed, blend: str, slope: float, contrast: float, sharper: float
+        self,
+        before: Floats,
+        posed: Posed,
+        blend: str,
+        slope: float,
+        contrast: float,
+        sharper: float,
+        backdrop: Bools | None,
     ) -> Floats:
-        """Return the window's new tones [h, w, c].
+        """Return the window's new tones [h, w, c]. The concept does not fade where it borders on the ``backdrop``.
 
         ``sharper`` ranges from 0, an edge as photographed, to 1, an edge faded twice. Photos differ in focus: a model
         trained with a single edge softness mistook the rims of other objects for the concept.
@@ -293,12 +405,61 @@ class PlacementAttempt:
             patch=channels_as(posed.patch, channels),
             clean=channels_as(posed.clean, channels),
             mask=posed.mask,
-            fade=fade(posed, self._parameters.edge_softness) * np.power(posed.opacity, np.float32(sharper)),
+            fade=fade(posed, self._parameters.edge_softness, backdrop) * np.power(posed.opacity, np.float32(sharper)),
             opacity=posed.opacity,
             slope=slope,
         )
         changed = (BLENDS[blend](region) - before) * np.float32(contrast)
         return np.asarray(np.minimum(np.maximum(before + changed, 0), 255), np.float32)
+
+
+def _on_carrier(
+    ground: PlacementCanvas,
+    posed: Posed,
+    edge: CarrierEdge | None,
+    top: int,
+    left: int,
+    patient: bool,
+    rejected: Counter[str],
+) -> tuple[Posed, Bools | None] | None:
+    """Return the concept without the pixels that would cover the background's backdrop, and that backdrop.
+
+    The backdrop is None if it is not near the concept. Return None, with the reason counted, if too little is left.
+    """
+    rows, columns = posed.mask.shape
+    backdrop = None
+    if ground.carrier is not None:
+        frame = Frame(left=left, top=top, right=left + columns, bottom=top + rows)
+        backdrop = ground.carrier.backdrop(ground.image, frame)
+    if backdrop is None or not (grown(posed.mask, RIM_PX) & backdrop).any():
+        if edge is None:
+            return posed, None
+        rejected[_NO_EDGE] += 1
+        return None
+    if edge is not None and edge.notch:
+        mask, backdrop = open_notch(posed.mask, backdrop)
+    else:
+        mask = posed.mask & ~backdrop
+        lost = 1 - np.count_nonzero(mask) / np.count_nonzero(posed.mask)
+        if lost > (_LOST_SHARE if patient else _LOST_SHARE_AT_LAST):
+            rejected["lies beside what carries it"] += 1
+            return None
+        if edge is not None and posed.beyond is not None:
+            mask |= posed.beyond & ~backdrop
+    mask = without_slivers(mask)
+    if not mask.any():
+        rejected["too small to be seen"] += 1
+        return None
+    return replace(posed, mask=mask), backdrop
+
+
+def _edge_details(exemplar: Exemplar, edge: CarrierEdge | None, cut: CutSides) -> dict[str, Json]:
+    """Return where a concept at an edge was placed, for the trace; empty for other concepts."""
+    if cut.any:
+        return {"edge": "border: " + ", ".join(cut.names)}
+    if exemplar.edge is None:
+        return {}
+    return {"edge": "left out" if edge is None else "carrier"}
 
 
 def _visible_mask(seen: Bools, mask: Bools) -> Bools:

@@ -17,11 +17,14 @@ import numpy as np
 import numpy.typing as npt
 
 from datagen.synthesis.composite.extraction.background_inpainting import grain_direction
+from datagen.synthesis.composite.extraction.cut_sides import CutSides
 from datagen.synthesis.composite.extraction.exemplars import Exemplar
 from datagen.synthesis.intensity import Bools, Floats
 
 #: Pixels of surroundings kept round a posed mask, for the context match and the blends.
 RIM_PX = 5
+#: The same for a concept at its carrier's edge, as a share of its mask's longer side: they show the edge's course.
+_EDGE_RIM_SHARE = 0.25
 #: Doubled-angle resultant above which directions count as shared; a uniform sample of 8 exceeds .6 in 5 % of cases.
 _SHARED = 0.6
 #: Smallest ratio of length to width of a concept that has a direction.
@@ -68,13 +71,16 @@ class Pose:
 class Posed:
     """A cut-out in its pose: ``patch`` and ``clean`` [h, w, c], ``mask`` [h, w] with a rim of RIM_PX false pixels.
 
-    ``opacity`` is [h, w, 1] in 0..1, or the number 1 if every pixel is opaque.
+    ``opacity`` is [h, w, 1] in 0..1, or the number 1 if every pixel is opaque. ``backdrop`` and ``beyond`` [h, w] are
+    those of a concept's ``CarrierEdge``, and None for other concepts.
     """
 
     patch: Floats
     clean: Floats
     mask: Bools
     opacity: Floats | float
+    backdrop: Bools | None = None
+    beyond: Bools | None = None
 
 
 def learn_pose(exemplars: Sequence[Exemplar]) -> PosePrior:
@@ -169,6 +175,10 @@ class Cutout:
         split = 2 * self.channels + self.mixed > 4
         parts = [[exemplar.thing], behind] if split else [[exemplar.thing, *behind]]
         self.layers = [np.concatenate(part, axis=2) for part in parts]
+        self.rim, self.edge = RIM_PX, None
+        if exemplar.edge is not None:
+            self.rim = max(RIM_PX, round(_EDGE_RIM_SHARE * max(np.ptp(xs), np.ptp(ys))))
+            self.edge = np.stack([exemplar.edge.backdrop, exemplar.edge.beyond], axis=2).astype(np.float32)
 
 
 def apply_pose(cutout: Cutout, pose: Pose, *, crisp: bool = False) -> Posed | None:
@@ -191,9 +201,10 @@ def apply_pose(cutout: Cutout, pose: Pose, *, crisp: bool = False) -> Posed | No
     x, y, columns, rows = cv2.boundingRect(whole.view(np.uint8))
     if not rows:
         return None
-    mask = np.zeros((rows + 2 * RIM_PX, columns + 2 * RIM_PX), bool)
-    mask[RIM_PX:-RIM_PX, RIM_PX:-RIM_PX] = whole[y : y + rows, x : x + columns]
-    matrix[:, 2] -= (x - RIM_PX, y - RIM_PX)
+    rim = cutout.rim
+    mask = np.zeros((rows + 2 * rim, columns + 2 * rim), bool)
+    mask[rim:-rim, rim:-rim] = whole[y : y + rows, x : x + columns]
+    matrix[:, 2] -= (x - rim, y - rim)
     flags = cv2.INTER_NEAREST if crisp else cv2.INTER_LINEAR
     size = mask.shape[::-1]
     turned = [
@@ -202,12 +213,45 @@ def apply_pose(cutout: Cutout, pose: Pose, *, crisp: bool = False) -> Posed | No
     ]
     patch, clean = (turned[0][:, :, : cutout.channels], turned[-1][:, :, -cutout.channels :])
     opacity: Floats | float = turned[-1][:, :, -cutout.channels - 1, None] if cutout.mixed and not crisp else 1.0
-    return Posed(patch=patch, clean=clean, mask=mask, opacity=opacity)
+    if cutout.edge is None:
+        return Posed(patch=patch, clean=clean, mask=mask, opacity=opacity)
+    edge = cv2.warpAffine(cutout.edge, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE) >= 0.5
+    return Posed(
+        patch=patch,
+        clean=clean,
+        mask=mask,
+        opacity=opacity,
+        backdrop=edge[:, :, 0] & ~mask,
+        beyond=edge[:, :, 1] & ~mask,
+    )
 
 
-def fade(posed: Posed, softness: float) -> Floats:
-    """Return the blending weight, [h, w, 1]: it rises over ``softness`` pixels inwards from the mask's edge."""
-    depth = cv2.distanceTransform(posed.mask.astype(np.uint8), cv2.DIST_L2, 3)
+def cropped_at_border(posed: Posed, cut: CutSides) -> Posed:
+    """Return a posed concept without the pixels beyond the borders that cut it off; it is not rotated."""
+    rows, columns = posed.mask.shape
+    ys, xs = (np.flatnonzero(posed.mask.any(axis=axis)) for axis in (1, 0))
+    top = 0 if cut.top is None else max(0, int(ys[0]) - cut.top)
+    left = 0 if cut.left is None else max(0, int(xs[0]) - cut.left)
+    bottom = rows if cut.bottom is None else min(rows, int(ys[-1]) + 1 + cut.bottom)
+    right = columns if cut.right is None else min(columns, int(xs[-1]) + 1 + cut.right)
+    window = (slice(top, bottom), slice(left, right))
+    return Posed(
+        patch=posed.patch[window],
+        clean=posed.clean[window],
+        mask=posed.mask[window],
+        opacity=posed.opacity if isinstance(posed.opacity, float) else posed.opacity[window],
+        backdrop=None if posed.backdrop is None else posed.backdrop[window],
+        beyond=None if posed.beyond is None else posed.beyond[window],
+    )
+
+
+def fade(posed: Posed, softness: float, past: Bools | None = None) -> Floats:
+    """Return the blending weight, [h, w, 1]: it rises over ``softness`` pixels inwards from the mask's edge.
+
+    Where the mask borders on the pixels ``past`` [h, w], such as the backdrop beside its carrier, it does not fade.
+    """
+    solid = posed.mask if past is None else posed.mask | past
+    depth = cv2.distanceTransform(solid.astype(np.uint8), cv2.DIST_L2, 3)
     return np.asarray(np.minimum(depth / (softness + 0.5), 1), np.float32)[:, :, None]
 
 

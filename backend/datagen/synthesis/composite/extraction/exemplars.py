@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from datagen.domain.geometry import Box
@@ -12,7 +13,10 @@ from datagen.domain.inputs import ConceptImage
 from datagen.domain.spec import Spec
 from datagen.domain.trace import ConceptChoice
 from datagen.errors import EngineError
+from datagen.synthesis.composite.extraction.backdrop import Backdrop, continued
 from datagen.synthesis.composite.extraction.background_inpainting import Clean, Frame, around, clean_fill, inside
+from datagen.synthesis.composite.extraction.carrier_edge import CarrierEdge, is_notch, notch_edge, split_at_edge
+from datagen.synthesis.composite.extraction.cut_sides import WHOLE, CutSides, cut_sides
 from datagen.synthesis.composite.extraction.matting import (
     Matte,
     agreed,
@@ -43,6 +47,12 @@ DOUBTFUL = 0.5
 #: Minimum roundness of soft concepts, as the median of a label's: the ellipse in the box is no label of other shapes.
 #: Median of platelets .92, of leaf miners .81.
 _ROUND = 0.85
+#: A concept with at least this share of backdrop round its box lies on the backdrop, not on a carrier.
+_OFF_CARRIER = 0.95
+#: Width in pixels of the edge of a carrier that is replaced with the backdrop, because the lens mixed the two.
+_FRINGE_PX = 3
+#: The name of the matte of a notch in the carrier.
+NOTCH = "notch"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +62,9 @@ class Exemplar:
     ``patch`` and ``clean`` are tones [h, w, c] of the window ``frame`` of its photo, with and without the concept.
     ``thing`` is the clean window with the concept and no other change. ``mask`` [h, w] is true on the concept.
     ``opacity`` [h, w] in 0..1 is the concept's share of a pixel, below 1 only at its edge. ``doubt`` is that of the
-    matte, from 0 to 1; from ``DOUBTFUL`` on, the annotator is asked to check the outline.
+    matte, from 0 to 1; from ``DOUBTFUL`` on, the annotator is asked to check the outline. ``cut`` names the borders of
+    the photo that cut it off, and ``edge`` the edge of its carrier at which it lies. The window's tones show the
+    carrier continued in place of its backdrop.
     """
 
     key: str
@@ -68,6 +80,8 @@ class Exemplar:
     method: str
     score: float
     doubt: float = 0.0
+    cut: CutSides = WHOLE
+    edge: CarrierEdge | None = None
 
     @property
     def choice(self) -> ConceptChoice:
@@ -91,7 +105,11 @@ def exemplar_key(concept: ConceptImage, region: int) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A box with all mattes of its content, best first."""
+    """A box with all mattes of its content, best first.
+
+    ``backdrop`` [h, w] is the backdrop in the window, None if none is in the box; ``photo`` is the photo's height and
+    width.
+    """
 
     key: str
     name: str
@@ -102,6 +120,8 @@ class Candidate:
     clean: Clean
     hole: Bools
     ranked: tuple[Matte, ...]
+    backdrop: Bools | None
+    photo: tuple[int, int]
 
 
 def cut_out(
@@ -121,7 +141,11 @@ def cut_out(
 
 
 def candidates(
-    concept: ConceptImage, picture: Picture, templates: Templates | None = None, chosen: Container[int] | None = None
+    concept: ConceptImage,
+    picture: Picture,
+    templates: Templates | None = None,
+    chosen: Container[int] | None = None,
+    backdrops: Mapping[str, Backdrop | None] | None = None,
 ) -> tuple[tuple[Candidate, ...], tuple[str, ...]]:
     """Return every usable box of a concept photo with its mattes, and a sentence for every box that needed a fallback.
 
@@ -130,6 +154,7 @@ def candidates(
         picture: its pixels.
         templates: the search for clean photos of the same part; None disables it.
         chosen: numbers of the regions to cut out; None for all.
+        backdrops: the backdrop models of labels whose carrier is known.
     """
     height, width = picture.shape[:2]
     usable: list[Candidate] = []
@@ -148,10 +173,29 @@ def candidates(
         margin = min(_MARGIN_MAX_PX, max(_MARGIN_PX, _MARGIN_SHARE * max(box.width, box.height)))
         frame = around(box, margin, width, height)
         hole = inside(box, frame)
-        tones = to_tones(picture[frame.slices])
-        clean = clean_fill(
-            picture, box, frame, boxes, None if template is None else template.window(frame, tones.shape[2])
-        )
+        model = None if backdrops is None else backdrops.get(region.label)
+        backdrop = None if model is None else model.inside(picture, frame, model.sure(picture, boxes), _FRINGE_PX)
+        if backdrop is not None and (~hole).any() and backdrop[~hole].mean() >= _OFF_CARRIER:
+            warnings.append(
+                f"{where}: it lies where the polygons of the canvases leave similar photos out, so it is cut out "
+                "without regard to them. Check the polygons."
+            )
+            backdrop = None
+        # a concept whose box is free of backdrop does not lie at its carrier's edge
+        backdrop = backdrop if backdrop is not None and (backdrop & hole).any() else None
+        photographed = to_tones(picture[frame.slices])
+        on_carrier = picture if backdrop is None else continued(picture, frame, backdrop)
+        tones = to_tones(on_carrier[frame.slices])
+        others = np.any([inside(other, frame) for other in boxes if other != box] or [np.zeros_like(hole)], axis=0)
+        notch = backdrop is not None and is_notch(photographed, hole, others, backdrop)
+        if notch:
+            clean = Clean(tones=tones, error=0.0, worst=0.0, method="carrier")
+            tones = photographed
+            # a notch has the size of the backdrop without the mixed edge
+            backdrop = cv2.erode(np.asarray(backdrop, np.uint8), np.ones((3, 3), np.uint8), iterations=_FRINGE_PX) > 0
+        else:
+            from_template = None if template is None else template.window(frame, tones.shape[2])
+            clean = clean_fill(on_carrier, box, frame, boxes, from_template)
         drawn = drawn_matte(region.outline, frame)
         if region.outline and not drawn:
             warnings.append(
@@ -173,7 +217,9 @@ def candidates(
                 patch=tones,
                 clean=clean,
                 hole=hole,
-                ranked=(drawn,) if drawn else mattes(tones, clean, hole, _in_others(boxes, box, frame)),
+                ranked=_ranked(tones, clean, hole, _in_others(boxes, box, frame), drawn, backdrop if notch else None),
+                backdrop=backdrop,
+                photo=(height, width),
             )
         )
     return tuple(usable), tuple(warnings)
@@ -188,10 +234,24 @@ def _in_others(boxes: Sequence[Box], box: Box, frame: Frame) -> Bools:
     return others
 
 
+def _ranked(
+    tones: Floats, clean: Clean, hole: Bools, others: Bools, drawn: Matte | None, notched: Bools | None
+) -> tuple[Matte, ...]:
+    """Return the mattes of a box, best first: the backdrop in a notch (``notched``), a drawn outline, or automatic."""
+    if notched is not None:
+        return (Matte(method=NOTCH, mask=notched & (drawn.mask if drawn else hole), score=float("inf")),)
+    return (drawn,) if drawn else mattes(tones, clean, hole, others)
+
+
 def usable_candidates(
-    spec: Spec, pictures: Pictures, progress: Progress
+    spec: Spec,
+    pictures: Pictures,
+    progress: Progress,
+    backdrops: Mapping[str, Backdrop | None] | None = None,
 ) -> tuple[tuple[Candidate, ...], tuple[str, ...]]:
     """Return the usable boxes of all photos, and a sentence for every box that is left out or needed a fallback.
+
+    ``backdrops`` are the backdrop models of labels whose carrier is known.
 
     Raises:
         EngineError: no concept photo has a usable box.
@@ -203,7 +263,9 @@ def usable_candidates(
     warnings += too_many
     for number, concept in enumerate(spec.concepts):
         progress(number / len(spec.concepts), f"cutting out {concept.image.name}")
-        of_concept, of_concept_warnings = candidates(concept, pictures.load(concept.image), templates, chosen[number])
+        of_concept, of_concept_warnings = candidates(
+            concept, pictures.load(concept.image), templates, chosen[number], backdrops
+        )
         warnings += of_concept_warnings
         for candidate in of_concept:
             if candidate.label in spec.labels:
@@ -267,7 +329,7 @@ def choose(found: Sequence[Candidate], choices: Mapping[str, int]) -> tuple[tupl
         ):
             soft.add(label)
         for candidate, candidate_mattes in zip(of_label, mattes_of, strict=True):
-            fixed = candidate_mattes[0].method in ("drawn", "box")
+            fixed = candidate_mattes[0].method in ("drawn", "box", NOTCH)
             ranked[candidate.key] = (
                 candidate_mattes if fixed or label not in soft else to_the_box(candidate_mattes, candidate.hole)
             )
@@ -285,11 +347,19 @@ def choose(found: Sequence[Candidate], choices: Mapping[str, int]) -> tuple[tupl
                 f"{_in_words(candidate.name, candidate.key)}: more than one outline is possible, because the methods "
                 "that look for it disagree. Check the outline that is proposed in its photo: correct it and submit it."
             )
-        opacity, thing = np.ones(matte.mask.shape, np.float32), candidate.patch
+        mask, edge = _at_edge(candidate, matte)
+        if not mask.any():
+            warnings.append(
+                f"{_in_words(candidate.name, candidate.key)}: its tones are those that the polygons of the canvases "
+                "leave out, so it is cut out without regard to them. Draw its outline, or check the polygons."
+            )
+            mask = matte.mask
+        whole = mask if edge is None else mask | edge.beyond
+        opacity, thing = np.ones(mask.shape, np.float32), candidate.patch
+        measured = ranked[candidate.key][1] if matte.method.endswith("to the box") else matte
         if candidate.label not in two_level:  # a picture of two tones has no mixed pixels
-            measured = ranked[candidate.key][1] if matte.method.endswith("to the box") else matte
             opacity, thing = unmixed(
-                candidate.patch, candidate.clean.tones, matte.mask, measured.mask, soft=candidate.label in soft
+                candidate.patch, candidate.clean.tones, whole, measured.mask, soft=candidate.label in soft
             )
         exemplars.append(
             Exemplar(
@@ -300,12 +370,23 @@ def choose(found: Sequence[Candidate], choices: Mapping[str, int]) -> tuple[tupl
                 frame=candidate.frame,
                 patch=candidate.patch,
                 clean=candidate.clean.tones,
-                mask=matte.mask,
+                mask=mask,
                 thing=thing,
                 opacity=opacity,
                 method=matte.method,
                 score=matte.score,
                 doubt=matte.doubt,
+                cut=cut_sides(mask, measured.mask, candidate.frame, *candidate.photo[::-1]),
+                edge=edge,
             )
         )
     return tuple(exemplars), tuple(warnings)
+
+
+def _at_edge(candidate: Candidate, matte: Matte) -> tuple[Bools, CarrierEdge | None]:
+    """Return the matte's mask on the carrier, and the carrier's edge at which the concept lies."""
+    if candidate.backdrop is None:
+        return matte.mask, None
+    if matte.method == NOTCH:
+        return matte.mask, notch_edge(matte.mask, candidate.backdrop)
+    return split_at_edge(matte.mask, candidate.backdrop)

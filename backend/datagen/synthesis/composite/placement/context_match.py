@@ -65,6 +65,7 @@ def fitting_place(
     pick: float,
     worst: float = math.inf,
     farthest: int = REACH_MAX_PX,
+    held: tuple[bool, bool] = (False, False),
 ) -> Place | None:
     """Return a place near ``spot`` in the area where the background fits the cut-out's clean surroundings.
 
@@ -79,14 +80,16 @@ def fitting_place(
         pick: in 0..1, selects one of the fitting places.
         worst: the largest accepted mismatch, in tones.
         farthest: largest distance from ``spot`` along each side, in pixels.
+        held: whether the top and the left of ``spot`` are kept.
     """
     rows, columns = posed.mask.shape
     height, width = picture.shape[:2]
     grain = min(max(min(rows, columns) // _SEEN_PX, 1), _MAX_REDUCED)
     reach = min(REACH_PX * grain, farthest)
+    reach_y, reach_x = (0 if hold else reach for hold in held)
     top, left = spot
-    y0, x0 = max(0, top - reach), max(0, left - reach)
-    y1, x1 = min(height, top + rows + reach), min(width, left + columns + reach)
+    y0, x0 = max(0, top - reach_y), max(0, left - reach_x)
+    y1, x1 = min(height, top + rows + reach_y), min(width, left + columns + reach_x)
     search, wanted = plain(to_tones(_reduced(picture[y0:y1, x0:x1], grain))), plain(_reduced(posed.clean, grain))
     # rounding may make the template larger than what is searched
     mismatch = _mismatch(search, wanted[: search.shape[0], : search.shape[1]], worst)
@@ -103,6 +106,7 @@ def fitting_place(
         return Place(top=top, left=left, mismatch=best, inside=False)
     y, x = divmod(int(fitting[int(pick * len(fitting))]), good.shape[1])
     top, left = settled(picture, posed, int(tops[y]), int(lefts[x]), grain)
+    top, left = (there if hold else to for there, to, hold in zip(spot, (top, left), held, strict=True))
     return Place(top=top, left=left, mismatch=best, inside=True)
 
 
