@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from scipy.ndimage import gaussian_filter
 
 from datagen.synthesis.intensity import Bools, Floats, spread
 
@@ -115,5 +114,15 @@ def _binned(features: Floats, outside: Bools) -> Floats:
 
 def _density(flat: Floats, side: int, dimensions: int) -> Floats:
     counts = np.bincount(flat, minlength=side**dimensions).reshape((side,) * dimensions).astype(np.float32)
-    smooth = gaussian_filter(counts, _DENSITY_BLUR, mode="constant")
+    # the third axis lies in OpenCV's channels, and is blurred when another axis takes their place
+    smooth = _blurred(counts, (_DENSITY_BLUR, _DENSITY_BLUR))
+    if dimensions == 3:
+        smooth = np.swapaxes(_blurred(np.swapaxes(smooth, 0, 2), (0.0, _DENSITY_BLUR)), 0, 2)
     return np.asarray((smooth / max(float(smooth.sum()), 1e-6)).ravel())
+
+
+def _blurred(counts: Floats, deviations: tuple[float, float]) -> Floats:
+    """Return counts blurred along their second and first axis by the two deviations, in bins; 0 leaves an axis."""
+    x, y = (cv2.getGaussianKernel(2 * round(4 * d) + 1, d) if d else np.ones((1, 1)) for d in deviations)
+    blurred = cv2.sepFilter2D(np.ascontiguousarray(counts), cv2.CV_32F, x, y, borderType=cv2.BORDER_CONSTANT)
+    return np.asarray(blurred, np.float32)
