@@ -125,6 +125,23 @@ def pack_folders(given: Sequence[Path]) -> list[Path]:
     return found
 
 
+def pack_digest(folder: Path) -> str:
+    """Return the SHA-256 of all that a pack's lists say, and of every picture that they name.
+
+    Raises:
+        DatagenError: a list is missing or is not what a pack holds.
+    """
+    digest = hashlib.sha256()
+    for name in ("concept", "canvas", "background", "test", "reference"):
+        tasks = _tasks(folder, name)
+        digest.update(json.dumps([name, tasks], sort_keys=True).encode())
+        for task in tasks:
+            for path in (task["data"].get("image"), task["data"].get("mask")):
+                if path:
+                    digest.update(hashlib.sha256((folder / path).read_bytes()).digest())
+    return digest.hexdigest()
+
+
 def _tasks(folder: Path, name: str) -> list[dict[str, Any]]:
     path = folder / f"{name}.json"
     try:
