@@ -1,6 +1,6 @@
 """The quality bench's figures of one pack: a training of a judge, the look of a method's images, and exactness.
 
-Datagen's engine and the baselines paste as many concepts into an image as the given photos show.
+The baselines paste as many concepts into an image as the given photos show, as Datagen's engine does.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from datagen.evaluation import metrics
 from datagen.synthesis.composite.appearance.visibility import visible
 from datagen.synthesis.composite.extraction.exemplars import candidates, choose
 from datagen.synthesis.composite.extraction.reference_alignment import Templates
-from datagen.synthesis.engine import Rendered, engine_class, load_engine
+from datagen.synthesis.engine import Rendered, load_engine
 from datagen.synthesis.intensity import to_tones
 from datagen.synthesis.masks import tight_box
 
@@ -39,21 +39,6 @@ LOOSE_IOU = 0.33
 _MIN_CROPS = 10
 
 Figures = dict[str, float | int | None]
-
-
-def with_counts(pack: Pack, engine: str, parameters: dict[str, Any]) -> Pack:
-    """Return the pack for an engine and its parameters, with as many concepts an image as the given photos show.
-
-    The engine draws the number evenly from ``instances_min`` to ``instances_max``: these have the photos' least number
-    and mean. Parameters that are given stay as they are; an engine that has no such parameters decides by itself.
-    """
-    model = engine_class(engine).parameters_model
-    counts = [len(concept.regions) for concept in pack.spec.concepts]
-    if model is not None and {"instances_min", "instances_max"} <= set(model.model_fields):
-        fewest = min(counts)
-        most = max(fewest, round(2 * float(np.mean(counts)) - fewest))
-        parameters = {"instances_min": fewest, "instances_max": min(most, 20)} | parameters
-    return replace(pack, spec=replace(pack.spec, engine=engine, parameters=parameters))
 
 
 class PackBench:

@@ -19,13 +19,13 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from benches.judges import JUDGES, judge_named, without_weights
-from benches.pack_bench import ALL, MADE, WITHOUT_ENGINE, Figures, PackBench, with_counts
+from benches.pack_bench import ALL, MADE, WITHOUT_ENGINE, Figures, PackBench
 from benches.packs import pack_digest, pack_folders, read_pack
 from benches.quality_report import judged, summary, table
 from datagen.errors import DatagenError
@@ -186,7 +186,8 @@ def figures_of(cell: Cell, settings: Settings) -> tuple[Figures, dict[str, float
 @lru_cache(maxsize=1)  # one pack's photos are in memory at a time
 def _bench(folder: Path, settings: Settings) -> PackBench:
     pack = read_pack(folder, settings.shots)
-    return PackBench(with_counts(pack, settings.engine, json.loads(settings.parameters)))
+    spec = replace(pack.spec, engine=settings.engine, parameters=json.loads(settings.parameters))
+    return PackBench(replace(pack, spec=spec))
 
 
 class _Kept:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 from contextlib import redirect_stdout
-from dataclasses import replace
 from io import StringIO
 
 import cv2
 import numpy as np
 import pytest
 
-from benches.pack_bench import with_counts
 from benches.packs import pack_digest, pack_folders, read_pack
 from datagen.errors import DatagenError
 
@@ -186,17 +184,6 @@ def test_another_file_is_not_overwritten(pack_folder, tmp_path, capsys):
     assert run(pack_folder, other) == 2
     assert "is not a file of this bench's figures" in capsys.readouterr().err
     assert other.read_text() == "[]"
-
-
-def test_samples_have_as_many_concepts_as_the_photos(pack_folder):
-    pack = read_pack(pack_folder)
-    concept = pack.spec.concepts[0]
-    concepts = [replace(concept, regions=concept.regions * count) for count in (1, 2, 4, 2)]
-    crowded = replace(pack, spec=replace(pack.spec, concepts=tuple(concepts)))
-    assert with_counts(crowded, "composite", {}).spec.parameters == {"instances_min": 1, "instances_max": 4}
-    given = {"instances_max": 2}
-    assert with_counts(crowded, "composite", given).spec.parameters == {"instances_min": 1, "instances_max": 2}
-    assert with_counts(pack, "composite", {}).spec.parameters == {"instances_min": 1, "instances_max": 1}
 
 
 def test_digest_of_a_pack_changes_with_a_picture(pack_folder, tmp_path):
