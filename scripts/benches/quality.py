@@ -36,6 +36,9 @@ VERSION = 2
 #: The methods that answer the question; the others are baselines.
 _METHODS = ("few_true", "few_auto", "ours", "ours_few", "all_real")
 
+#: Seconds that a training and a look take on one core, until the first was measured.
+_TRAINING_S, _LOOK_S = 90.0, 15.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
@@ -241,10 +244,10 @@ class _Progress:
         )
 
     def _expected(self, cell: Cell) -> float:
-        """Seconds: of the same judge on the same pack, else of the same judge, else of any cell."""
+        """Seconds: of the same judge on the same pack, else of the same judge, else a guess."""
         alike = [s for done, s in self._spent if (done.folder, done.judge) == (cell.folder, cell.judge)]
-        alike = alike or [s for done, s in self._spent if done.judge == cell.judge] or [s for _, s in self._spent]
-        return sum(alike) / len(alike)
+        alike = alike or [s for done, s in self._spent if done.judge == cell.judge]
+        return sum(alike) / len(alike) if alike else _TRAINING_S if cell.judge else _LOOK_S
 
 
 def _report(folders: Sequence[Path], judges: Sequence[str], chosen: argparse.Namespace, kept: _Kept) -> dict[str, Any]:

@@ -17,15 +17,18 @@ def exemplar():
     mask[2:12, 2:12] = True
     clean = np.full_like(patch, 150)
     return Exemplar(
-        **{
-            "key": "photo:0",
-            "name": "photo.png",
-            "label": "hole",
-            "box": Box(2, 2, 10, 10),
-            "frame": Frame(0, 0, 14, 14),
-        },
-        **{"patch": patch, "clean": clean, "thing": patch, "mask": mask, "opacity": mask.astype(np.float32)},
-        **{"method": "drawn", "score": 1.0},
+        key="photo:0",
+        name="photo.png",
+        label="hole",
+        box=Box(2, 2, 10, 10),
+        frame=Frame(left=0, top=0, right=14, bottom=14),
+        patch=patch,
+        clean=clean,
+        thing=patch,
+        mask=mask,
+        opacity=mask.astype(np.float32),
+        method="drawn",
+        score=1.0,
     )
 
 
