@@ -219,6 +219,7 @@ class _Kept:
     def write(self, report: dict[str, Any]) -> None:
         """Write the cells and the report; a reader never sees half a file."""
         if self._path is not None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
             draft = self._path.with_name(f"{self._path.name}.draft")
             draft.write_text(json.dumps(report | {"cells": self.cells}, indent=1))
             draft.replace(self._path)

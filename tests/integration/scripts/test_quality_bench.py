@@ -193,3 +193,6 @@ def test_digest_of_a_pack_changes_with_a_picture(pack_folder, tmp_path):
     assert before == pack_digest(pack_folder)
     cv2.imwrite(str(copied / "test" / "0.png"), np.zeros((96, 112), np.uint8))
     assert pack_digest(copied) != before
+    (copied / "test" / "0.png").unlink()
+    with pytest.raises(DatagenError, match=r"discs is no pack: test/0\.png is not there"):
+        pack_digest(copied)
