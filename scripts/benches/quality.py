@@ -66,14 +66,14 @@ class Settings:
 
     def identity(self, cell: Cell, digest: str) -> dict[str, Any]:
         """Return what determines the cell's figures, beside its key."""
-        found: dict[str, Any] = {"bench": VERSION, "pack": digest, "shots": self.shots}
+        identity: dict[str, Any] = {"bench": VERSION, "pack": digest, "shots": self.shots}
         if cell.method not in WITHOUT_ENGINE:
             version = engine_class(self.engine).version
-            found |= {"engine": self.engine, "engine_version": version, "parameters": json.loads(self.parameters)}
+            identity |= {"engine": self.engine, "engine_version": version, "parameters": json.loads(self.parameters)}
         if cell.judge:
             judge = judge_named(cell.judge)
-            found |= {"judge_version": judge.version, "steps": self.steps or judge.steps}
-        return found
+            identity |= {"judge_version": judge.version, "steps": self.steps or judge.steps}
+        return identity
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -260,13 +260,13 @@ def _report(folders: Sequence[Path], judges: Sequence[str], chosen: argparse.Nam
 
     packs = {}
     for folder in folders:
-        made = [method for method in chosen.methods if method in MADE]
+        with_look = [method for method in chosen.methods if method in MADE]
         packs[folder.name] = {
             "judges": {
                 judge: judged(folder.name, judge, {method: runs(folder, method, judge) for method in chosen.methods})
                 for judge in judges
             },
-            "look": {method: summary(runs(folder, method), ("c2st", "coverage")) for method in made},
+            "look": {method: summary(runs(folder, method), ("c2st", "coverage")) for method in with_look},
         } | kept.cells[Cell(folder=folder, method="checks", seed=0).key]["figures"]
     return {"packs": packs, "seeds": chosen.seeds, "shots": chosen.shots}
 

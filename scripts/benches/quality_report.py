@@ -86,19 +86,19 @@ def table(report: Mapping[str, Any]) -> str:
             if look["c2st"] is not None:
                 c2st = f"C2ST {look['c2st']:.2f} ± {look['c2st_sd']:.2f}"
                 lines.append(f"  look of {method}: {c2st}, coverage {look['coverage']:.2f}")
-        for judge, found in pack["judges"].items():
+        for judge, judgement in pack["judges"].items():
             lines.append(f"{judge + ' judge':<18}" + "".join(f"{called:>17}" for called in FIGURES.values()))
-            for method, figures in found["methods"].items():
+            for method, figures in judgement["methods"].items():
                 cells = (f"{figures[n]:.3f} ± {figures[f'{n}_sd']:.3f}" for n in FIGURES)
                 lines.append(f"  {method:<16}" + "".join(f"{cell:>17}" for cell in cells))
             for method in ("ours", "ours_few"):
-                if method in found["methods"] and "all_real" in found["methods"]:
-                    shares = (found["gap_closed"][n] for n in FIGURES)
+                if method in judgement["methods"] and "all_real" in judgement["methods"]:
+                    shares = (judgement["gap_closed"][n] for n in FIGURES)
                     cells = ("no gap" if share is None else f"{share[method]:.2f}" for share in shares)
                     lines.append(f"  gap, {method:<11}" + "".join(f"{cell:>17}" for cell in cells))
-            lines += [f"  {sentence}" for sentence in found["harm"]]
-    found = [found for pack in report["packs"].values() for found in pack["judges"].values()]
-    compared = [one for one in found if "ours_few" in one["methods"] and set(_FEW) & set(one["methods"])]
-    if compared and not any(one["harm"] for one in compared):
+            lines += [f"  {sentence}" for sentence in judgement["harm"]]
+    judgements = [judgement for pack in report["packs"].values() for judgement in pack["judges"].values()]
+    compared = [j for j in judgements if "ours_few" in j["methods"] and set(_FEW) & set(j["methods"])]
+    if compared and not any(judgement["harm"] for judgement in compared):
         lines.append(f"\nNo harm: ours + few is nowhere worse than the few by more than {HARM}.")
     return "\n".join(lines)

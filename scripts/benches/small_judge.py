@@ -21,7 +21,7 @@ _RATE, _CHANNELS = 3e-3, 12
 
 
 def _build(sample: Sequence[Labelled]) -> Network:
-    values = np.concatenate([to_tones(one.image[::4, ::4]).ravel() for one in sample])
+    values = np.concatenate([to_tones(labelled.image[::4, ::4]).ravel() for labelled in sample])
     module = _UNet(_CHANNELS, float(values.mean()), float(values.std()) + 1.0)
     return Network(module, [(list(module.parameters()), _RATE)])
 

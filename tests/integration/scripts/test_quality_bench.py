@@ -171,7 +171,7 @@ def test_without_the_weights_the_small_judge_judges_alone(figures, pack_folder, 
     from benches import judges
 
     out, _, _ = figures
-    monkeypatch.setattr(judges, "_WEIGHTS", "no_such_package")
+    monkeypatch.setattr(judges, "WEIGHTS_PACKAGE", "no_such_package")
     assert run(pack_folder, out, "--methods", *METHODS) == 0
     assert "The pretrained judge is left out, because its weights are not installed" in capsys.readouterr().err
     assert list(json.loads(out.read_text())["packs"]["discs"]["judges"]) == ["small"]

@@ -93,7 +93,7 @@ def test_statistics_of_the_pretrained_layers_stay():
 
 
 def test_without_its_weights_the_pretrained_judge_is_left_out(monkeypatch):
-    monkeypatch.setattr("benches.judges._WEIGHTS", "no_such_package")
+    monkeypatch.setattr("benches.judges.WEIGHTS_PACKAGE", "no_such_package")
     names, sentence = without_weights(["small", "pretrained"])
     assert names == ["small"]
     assert sentence.startswith("The pretrained judge is left out, because its weights are not installed;")
