@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from command import datagen
 from datagen import cli
 from datagen.errors import SettingsProblem
 from datagen.settings import Settings
@@ -19,16 +19,7 @@ from stage.layout import ROOT
 
 def run(data: Path, *command: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "DATAGEN_DATA_DIR": str(data), "LABEL_STUDIO_API_KEY": "f" * 40}
-    return subprocess.run(
-        [sys.executable, "-m", "datagen", *command],
-        env=environment,
-        cwd=data.parent,
-        umask=0o022,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+    return datagen(*command, env=environment, cwd=data.parent)
 
 
 def test_database_secrets_and_backup_are_the_owners_alone(tmp_path: Path) -> None:
