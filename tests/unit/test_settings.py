@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from command import datagen
 from datagen.errors import SecretProblem, SettingsProblem
 from datagen.settings import Settings
+from forked_command import run_datagen
 from stage.layout import ROOT
 from stage.settings_table import settings_table, with_table
 
@@ -145,7 +145,7 @@ def test_too_short_secret_is_refused_with_the_fix(variable: str, monkeypatch: py
 
 @pytest.mark.parametrize("variable", SECRETS)
 def test_process_with_a_too_short_secret_does_not_start(variable: str, tmp_path: Path) -> None:
-    told = datagen("web", env={**os.environ, variable: "abc"}, cwd=tmp_path)
+    told = run_datagen("web", env={**os.environ, variable: "abc"}, cwd=tmp_path)
     assert told.returncode == 1
     assert f"{variable} has 3 characters" in told.stderr
     assert "openssl rand -hex 32" in told.stderr

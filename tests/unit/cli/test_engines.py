@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from command import datagen
 from datagen.synthesis.composite.parameters import CompositeParameters
+from forked_command import run_datagen
 
 
 def engines(folder: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
     """Run “datagen engines” with these settings and no others."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("DATAGEN_")}
-    return datagen("engines", *arguments, env={**kept, **settings, "NO_COLOR": "1", "COLUMNS": "200"}, cwd=folder)
+    return run_datagen("engines", *arguments, env={**kept, **settings, "NO_COLOR": "1", "COLUMNS": "200"}, cwd=folder)
 
 
 def test_each_engine_is_listed_with_what_prevents_rendering_here(tmp_path: Path) -> None:
