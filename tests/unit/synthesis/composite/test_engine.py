@@ -343,9 +343,9 @@ def test_backgrounds_of_many_sizes_are_all_used(study, plates):
     assert len(used) >= 3
 
 
-def test_a_concept_is_not_copied_into_its_own_place(study):
+def test_a_concept_is_not_copied_into_its_own_place():
     """The concept's own photo among the backgrounds: the sample must not be that photo again."""
-    spec, shelf = study(parameters={"size_spread": 0, "direction_spread": 0})
+    spec, shelf = make_study(parameters={"size_spread": 0, "direction_spread": 0})
     own = replace(spec, backgrounds=(spec.concepts[0].image,), concepts=(spec.concepts[0],))
     box = spec.concepts[0].regions[0].box
     for sample in fit(own, shelf).render(range(10)):
