@@ -15,9 +15,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from benches.segmenter import Labelled
+from benches.crops import Labelled
 from datagen.synthesis.composite.extraction.exemplars import Exemplar
 from datagen.synthesis.intensity import channels_as, from_tones, to_tones
+from datagen.synthesis.masks import tight_box
 
 Image = npt.NDArray[Any]
 Make = Callable[[Sequence[Exemplar], Sequence[Image], np.random.Generator], Labelled]
@@ -30,7 +31,7 @@ def box_paste(exemplars: Sequence[Exemplar], backgrounds: Sequence[Image], chanc
     rows = slice(max(0, round(box.y) - frame.top), round(box.bottom) - frame.top)
     columns = slice(max(0, round(box.x) - frame.left), round(box.right) - frame.left)
     patch = exemplar.patch[rows, columns]
-    return replace(_paste(background, patch, np.ones(patch.shape[:2], bool), chance, "hard"), origin=exemplar.key)
+    return _of(exemplar, _paste(background, patch, np.ones(patch.shape[:2], bool), chance, "hard"))
 
 
 def dwibedi(exemplars: Sequence[Exemplar], backgrounds: Sequence[Image], chance: np.random.Generator) -> Labelled:
@@ -40,13 +41,13 @@ def dwibedi(exemplars: Sequence[Exemplar], backgrounds: Sequence[Image], chance:
         exemplar.patch, exemplar.mask, chance.uniform(0, 360), float(np.exp(chance.uniform(-0.35, 0.35)))
     )
     edge = ("hard", "gauss", "poisson")[int(chance.integers(3))]
-    return replace(_paste(background, patch, mask, chance, edge), origin=exemplar.key)
+    return _of(exemplar, _paste(background, patch, mask, chance, edge))
 
 
 def poisson(exemplars: Sequence[Exemplar], backgrounds: Sequence[Image], chance: np.random.Generator) -> Labelled:
     """The matte, seamless-cloned."""
     exemplar, background = _draw(exemplars, chance), _draw(backgrounds, chance)
-    return replace(_paste(background, exemplar.patch, exemplar.mask, chance, "poisson"), origin=exemplar.key)
+    return _of(exemplar, _paste(background, exemplar.patch, exemplar.mask, chance, "poisson"))
 
 
 def nsa(_exemplars: Sequence[Exemplar], backgrounds: Sequence[Image], chance: np.random.Generator) -> Labelled:
@@ -74,6 +75,22 @@ def perlin(_exemplars: Sequence[Exemplar], backgrounds: Sequence[Image], chance:
     return Labelled(from_tones(mixed, background), mask)
 
 
+def several(
+    method: str,
+    exemplars: Sequence[Exemplar],
+    backgrounds: Sequence[Image],
+    counts: Sequence[int],
+    chance: np.random.Generator,
+) -> Labelled:
+    """An image of a method, with as many concepts as one of ``counts``; a concept-free method changes one place."""
+    make = METHODS[method]
+    made = make(exemplars, backgrounds, chance)
+    for _ in range(_draw(counts, chance) - 1 if method in PASTING else 0):
+        further = make(exemplars, [made.image], chance)
+        made = Labelled(further.image, made.mask | further.mask, made.pasted + further.pasted)
+    return made
+
+
 METHODS: dict[str, Make] = {
     "box_paste": box_paste,
     "dwibedi": dwibedi,
@@ -81,6 +98,13 @@ METHODS: dict[str, Make] = {
     "nsa": nsa,
     "perlin": perlin,
 }
+#: Those that paste a concept.
+PASTING = ("box_paste", "dwibedi", "poisson")
+
+
+def _of(exemplar: Exemplar, made: Labelled) -> Labelled:
+    """The image, saying of which concept the pixels under its mask are."""
+    return replace(made, pasted=((tight_box(made.mask), exemplar.key),) if made.mask.any() else ())
 
 
 def _draw(among: Sequence[Any], chance: np.random.Generator) -> Any:

@@ -125,6 +125,30 @@ def pack_folders(given: Sequence[Path]) -> list[Path]:
     return found
 
 
+def pack_digest(folder: Path) -> str:
+    """Return the SHA-256 of all that a pack's lists say, and of every picture that they name.
+
+    Raises:
+        DatagenError: a list or a picture is missing, or a list is not what a pack holds.
+    """
+    digest = hashlib.sha256()
+    for name in ("concept", "canvas", "background", "test", "reference"):
+        tasks = _tasks(folder, name)
+        digest.update(json.dumps([name, tasks], sort_keys=True).encode())
+        for task in tasks:
+            for path in (task["data"].get("image"), task["data"].get("mask")):
+                if path:
+                    digest.update(_picture_digest(folder, path))
+    return digest.hexdigest()
+
+
+def _picture_digest(folder: Path, path: str) -> bytes:
+    try:
+        return hashlib.sha256((folder / path).read_bytes()).digest()
+    except FileNotFoundError:
+        raise DatagenError(f"{folder} is no pack: {path} is not there.") from None
+
+
 def _tasks(folder: Path, name: str) -> list[dict[str, Any]]:
     path = folder / f"{name}.json"
     try:

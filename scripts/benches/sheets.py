@@ -29,23 +29,26 @@ def contact_sheet(samples: Sequence[Rendered], path: Path) -> None:
 
 
 def quality_plot(report: dict[str, Any], path: Path) -> None:
-    """Pixel AP of every method with its spread, a panel a pack, written as PNG."""
+    """Pixel AP of every method with its spread, a panel a pack and judge, written as PNG."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
     packs = report["packs"]
-    figure, panels = pyplot.subplots(1, len(packs), figsize=(4.2 * len(packs), 4.2), squeeze=False, sharex=True)
-    for panel, (name, pack) in zip(panels[0], packs.items(), strict=True):
-        methods = list(pack["methods"])
-        values = [pack["methods"][m]["ap"] for m in methods]
-        spreads = [pack["methods"][m]["ap_sd"] for m in methods]
-        colours = ["#d2691e" if m.startswith("ours") else "#7a8b99" for m in methods]
-        panel.barh(methods[::-1], values[::-1], xerr=spreads[::-1], color=colours[::-1])
-        panel.set_title(name)
-        panel.set_xlabel(f"pixel AP, mean ± sd of {report['seeds']} seeds")
-        panel.set_xlim(0, 1)
+    judges = list(dict.fromkeys(judge for pack in packs.values() for judge in pack["judges"]))
+    size = (4.2 * len(packs), 4.2 * len(judges))
+    figure, panels = pyplot.subplots(len(judges), len(packs), figsize=size, squeeze=False, sharex=True)
+    for row, judge in zip(panels, judges, strict=True):
+        for panel, (name, pack) in zip(row, packs.items(), strict=True):
+            methods = pack["judges"][judge]["methods"]
+            values = [figures["ap"] for figures in methods.values()]
+            spreads = [figures["ap_sd"] for figures in methods.values()]
+            colours = ["#d2691e" if method.startswith("ours") else "#7a8b99" for method in methods]
+            panel.barh(list(methods)[::-1], values[::-1], xerr=spreads[::-1], color=colours[::-1])
+            panel.set_title(f"{name}, {judge} judge")
+            panel.set_xlabel(f"pixel AP, mean ± sd of {report['seeds']} seeds")
+            panel.set_xlim(0, 1)
     figure.tight_layout()
     figure.savefig(path, dpi=110)
     pyplot.close(figure)

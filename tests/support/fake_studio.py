@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import event, select, update
+from sqlalchemy import create_engine, event, select, update
 from sqlalchemy.orm import Session
 
 from datagen.imaging import codec
@@ -52,6 +52,10 @@ UNFINISHED = (WorkState.PENDING, WorkState.RUNNING)
 MAX_WAITS = 20
 #: The file of the database.
 ROWS = "rows.sqlite3"
+#: An engine with the dialect and the compiled statements of all databases.
+_SHARED = create_engine("sqlite://")
+with _SHARED.connect():
+    """Let the dialect learn which version of SQLite it has."""
 LIMITS = Limits(image_bytes=10**7, image_pixels=10**6)
 
 
@@ -271,4 +275,7 @@ def _database(folder: Path) -> Database:
     database = Database(f"sqlite:///{folder / ROWS}")
     # no test cuts the power, so nothing has to reach the disk
     event.listen(database.engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous = OFF"))
+    # compiling a statement takes longer than executing it; the databases of all tests share what was compiled
+    for engine in (database.engine, database._writing):
+        engine.dialect, engine._compiled_cache = _SHARED.dialect, _SHARED._compiled_cache
     return database

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,21 +13,13 @@ from datagen import cli
 from datagen.errors import SettingsProblem
 from datagen.settings import Settings
 from datagen.store.private_folder import close_to_others
+from forked_command import run_datagen
 from stage.layout import ROOT
 
 
 def run(data: Path, *command: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "DATAGEN_DATA_DIR": str(data), "LABEL_STUDIO_API_KEY": "f" * 40}
-    return subprocess.run(
-        [sys.executable, "-m", "datagen", *command],
-        env=environment,
-        cwd=data.parent,
-        umask=0o022,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+    return run_datagen(*command, env=environment, cwd=data.parent)
 
 
 def test_database_secrets_and_backup_are_the_owners_alone(tmp_path: Path) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +11,7 @@ from pydantic import ValidationError
 
 from datagen.errors import SecretProblem, SettingsProblem
 from datagen.settings import Settings
+from forked_command import run_datagen
 from stage.layout import ROOT
 from stage.settings_table import settings_table, with_table
 
@@ -146,10 +145,7 @@ def test_too_short_secret_is_refused_with_the_fix(variable: str, monkeypatch: py
 
 @pytest.mark.parametrize("variable", SECRETS)
 def test_process_with_a_too_short_secret_does_not_start(variable: str, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "datagen", "web"]
-    result = subprocess.run(
-        command, env={**os.environ, variable: "abc"}, cwd=tmp_path, capture_output=True, text=True, timeout=60
-    )
+    result = run_datagen("web", env={**os.environ, variable: "abc"}, cwd=tmp_path)
     assert result.returncode == 1
     assert f"{variable} has 3 characters" in result.stderr
     assert "openssl rand -hex 32" in result.stderr

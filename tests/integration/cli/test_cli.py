@@ -20,6 +20,7 @@ from datagen import __version__
 from datagen.domain.inputs import ProjectKind
 from datagen.imaging.png_encoder import encode_png
 from datagen.store.tables.studies import ProjectRow
+from forked_command import run_datagen
 from s3 import CREDENTIALS
 from stage import redis_server
 from stage.ports import free_port
@@ -35,15 +36,7 @@ Finished = subprocess.CompletedProcess[str]
 def datagen(environment: dict[str, str], folder: Path, *arguments: str) -> Finished:
     """Run the command as a person does, with these settings and no others."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("DATAGEN_", "LABEL_STUDIO_"))}
-    return subprocess.run(
-        [sys.executable, "-m", "datagen", *arguments],
-        env={**kept, **environment, "COLUMNS": "200", "NO_COLOR": "1"},
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    return run_datagen(*arguments, env={**kept, **environment, "COLUMNS": "200", "NO_COLOR": "1"}, cwd=folder)
 
 
 def refused(result: Finished) -> str:

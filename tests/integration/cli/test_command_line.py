@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from datagen.store.database import Database
 from datagen.store.tables.base import BatchKind
 from datagen.store.tables.batches import BatchRow, SampleRow
 from datagen.store.tables.studies import StudyRow
+from forked_command import run_datagen
 from stage.ports import free_port
 from studio import Studio, Study
 
@@ -23,20 +23,12 @@ pytestmark = pytest.mark.integration
 
 
 def datagen(
-    environment: dict[str, str], folder: Path, *arguments: str, columns: int = 200, answer: str | None = None
+    environment: dict[str, str], folder: Path, *arguments: str, columns: int = 200, answer: str = ""
 ) -> subprocess.CompletedProcess[str]:
     """Run the command with these settings and no others; ``answer`` is what is typed."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("DATAGEN_", "LABEL_STUDIO_"))}
-    return subprocess.run(
-        [sys.executable, "-m", "datagen", *arguments],
-        env={**kept, **environment, "COLUMNS": str(columns), "NO_COLOR": "1"},
-        cwd=folder,
-        input=answer,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    env = {**kept, **environment, "COLUMNS": str(columns), "NO_COLOR": "1"}
+    return run_datagen(*arguments, env=env, cwd=folder, answer=answer)
 
 
 def generated(studio: Studio, study: Study, count: int = 1) -> BatchRow:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -35,6 +34,7 @@ from datagen.store.database import Database, schema_revisions
 from datagen.store.signed_urls import SignedUrls
 from datagen.store.tables.installation import SharedSecretRow
 from datagen.store.tables.studies import StudyRow
+from forked_command import run_datagen
 from studio import end_process
 
 pytestmark = pytest.mark.integration
@@ -334,15 +334,7 @@ def test_each_state_of_the_schema_has_its_sentence(database: Database, machine: 
 
 def run(environment: dict[str, str], folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("DATAGEN_", "LABEL_STUDIO_"))}
-    return subprocess.run(
-        [sys.executable, "-m", "datagen", *arguments],
-        env={**kept, **environment},
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return run_datagen(*arguments, env={**kept, **environment}, cwd=folder, timeout=60)
 
 
 @pytest.fixture

@@ -28,6 +28,7 @@ from datagen.store.signed_urls import SignedUrls
 from datagen.store.study_secrets import study_secret
 from datagen.store.tables.messages import InboxRow
 from datagen.workflow.studies.open import open_study
+from forked_command import run_datagen
 from stage.ports import free_port
 from stage.processes import Processes, Started, wait_until
 from studio import Studio, plate, settings_of, start_web
@@ -229,15 +230,8 @@ class Machine:
 
     def datagen(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         kept = {n: v for n, v in os.environ.items() if not n.startswith(("DATAGEN_", "LABEL_STUDIO_", "BASIC_AUTH_"))}
-        return subprocess.run(
-            [sys.executable, "-m", "datagen", *arguments],
-            env={**kept, **self.environment, "COLUMNS": "200", "NO_COLOR": "1"},
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        env = {**kept, **self.environment, "COLUMNS": "200", "NO_COLOR": "1"}
+        return run_datagen(*arguments, env=env, cwd=self.folder)
 
     def doctor(self, study: str) -> dict[str, str]:
         """The findings of doctor by part, with their marks: ``{"secrets": "ok: …"}``."""

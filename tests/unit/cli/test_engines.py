@@ -5,26 +5,18 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from datagen.synthesis.composite.parameters import CompositeParameters
+from forked_command import run_datagen
 
 
 def engines(folder: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
     """Run “datagen engines” with these settings and no others."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("DATAGEN_")}
-    return subprocess.run(
-        [sys.executable, "-m", "datagen", "engines", *arguments],
-        env={**kept, **settings, "NO_COLOR": "1", "COLUMNS": "200"},
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    return run_datagen("engines", *arguments, env={**kept, **settings, "NO_COLOR": "1", "COLUMNS": "200"}, cwd=folder)
 
 
 def test_each_engine_is_listed_with_what_prevents_rendering_here(tmp_path: Path) -> None:

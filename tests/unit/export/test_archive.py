@@ -211,7 +211,7 @@ class TestNothingHalf:
 
 
 def test_samples_are_not_kept(shelf: Any, mask: npt.NDArray[np.uint8], labels: tuple[str, ...], tmp_path: Path) -> None:
-    """Ten times the samples take no more than the zip's table of contents in addition: under 2 kB each."""
+    """Eleven times the samples take no more than the zip's table of contents in addition: under 2 kB each."""
     one = shelf.sample(mask, ("scratch", "dent"))
 
     def many(count: int) -> Iterator[Sample]:
@@ -225,7 +225,9 @@ def test_samples_are_not_kept(shelf: Any, mask: npt.NDArray[np.uint8], labels: t
         tracemalloc.stop()
         return highest
 
-    assert peak(1_000) - peak(100) < 900 * 2_000
+    peak(1)  # what is imported or cached at the first archive
+    few = peak(50)
+    assert peak(550) - few < 500 * 2_000
 
 
 def test_objects_are_read_at_the_same_time(samples: list[Sample], write: Any, shelf: Any) -> None:

@@ -82,8 +82,9 @@ def decode(data, *, max_bytes, max_pixels):
 """
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def decoder() -> Iterator[DecoderSandbox]:
+    """A decoder without faults, whose process decodes the pictures of many tests, as it does those of many studies."""
     decoder = DecoderSandbox(max_bytes=10**6, max_pixels=10**6)
     yield decoder
     decoder.close()
@@ -174,7 +175,7 @@ def test_a_long_sentence_of_the_decoder_is_not_believed(faulty: Callable[..., De
     assert decoder.size_of(b"good") == (9, 7)
 
 
-def test_the_largest_allowed_picture_fits_its_memory(decoder: DecoderSandbox) -> None:
+def test_the_largest_allowed_picture_fits_its_memory() -> None:
     noise = np.random.default_rng(0).integers(0, 2**16, (10, 1000, 3), np.uint16)
     largest = encode_png(np.tile(noise, (100, 1, 1)))
     roomy = DecoderSandbox(max_bytes=10**8, max_pixels=10**6)

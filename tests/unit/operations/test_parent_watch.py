@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from datagen.operations.parent_watch import STOP_SECONDS
 from stage.processes import born, wait_until
 
-#: A part that is asked to stop, and then finishes what it does: it notes down both.
+#: A part that is asked to stop, and then finishes what it does: it notes down both. With a time to stop, in seconds, it
+#: does not finish.
 PART = """
 import os, signal, sys
-from datagen.operations.parent_watch import stop_on_parent_exit
+from datagen.operations import parent_watch
 def note(word):
     with open(sys.argv[1], "a") as file:
         file.write(f"{word}\\n")
@@ -26,7 +26,9 @@ def stop(number, frame):
         note("finished")
         sys.exit()
 signal.signal(signal.SIGTERM, stop)
-stop_on_parent_exit()
+if sys.argv[2:]:
+    parent_watch.STOP_SECONDS = float(sys.argv[2])
+parent_watch.stop_on_parent_exit()
 note(os.getpid())
 while True:
     signal.pause()
@@ -77,9 +79,9 @@ def test_a_part_is_asked_once_to_stop_and_finishes_when_someone_killed(
 def test_a_part_that_does_not_listen_is_killed(
     start: Callable[..., tuple[subprocess.Popen[bytes], int]], tmp_path: Path
 ) -> None:
-    starter, part = start(sys.executable, "-c", STARTER, sys.executable, "-c", PART, f"{tmp_path}/part", "deaf")
+    starter, part = start(sys.executable, "-c", STARTER, sys.executable, "-c", PART, f"{tmp_path}/part", "0.5")
     starter.send_signal(signal.SIGKILL)
-    wait_until(lambda: born(part) is None, STOP_SECONDS + 20, "the end of the part")
+    wait_until(lambda: born(part) is None, 30, "the end of the part")
     assert message(tmp_path)[1:] == ["asked to stop"]
 
 

@@ -72,7 +72,9 @@ def test_a_lock_has_the_versions_of_the_constraints(lock: str, constraint: str) 
     } == {}
 
 
-@pytest.mark.parametrize(("lock", "extras"), [("run.txt", ["s3"]), ("develop.txt", ["s3", "dev", "diffusion"])])
+@pytest.mark.parametrize(
+    ("lock", "extras"), [("run.txt", ["s3"]), ("develop.txt", ["s3", "dev", "diffusion", "evaluation"])]
+)
 def test_a_lock_has_everything_that_the_project_asks_for(lock: str, extras: list[str]) -> None:
     """If this fails, a dependency was added: run scripts/lock."""
     locked = entries(lock)

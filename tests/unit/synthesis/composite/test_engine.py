@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from dataclasses import replace
+from functools import cache, partial
 
 import numpy as np
 import pytest
@@ -15,10 +17,32 @@ from datagen.domain.spec import sample_seed
 from datagen.errors import EngineError
 from datagen.synthesis.composite.engine import COMPARED_BACKGROUNDS
 from datagen.synthesis.engine import load_engine
+from synthesis_studies import make_study
 
 
 def fit(spec, shelf):
     return load_engine("composite").fit(spec, shelf, lambda fraction, what: None)
+
+
+@pytest.fixture
+def study():
+    """``make_study`` with few canvases: the time of a fit grows with the square of their number."""
+    return partial(make_study, canvases=3)
+
+
+@pytest.fixture(scope="module")
+def fitted_study():
+    """A function that gives a study's spec, shelf and fitted engine, made once for all tests.
+
+    For tests of samples: a sample does not depend on those rendered before it.
+    """
+
+    @cache
+    def make(kind="grey", **parameters):
+        spec, shelf = make_study(kind=kind, parameters=parameters)
+        return spec, shelf, fit(spec, shelf)
+
+    return make
 
 
 def same(one, other):
@@ -31,9 +55,9 @@ def same(one, other):
 
 
 @pytest.mark.parametrize("kind", ["grey", "colour", "deep"])
-def test_nothing_changes_outside_the_mask(study, kind):
-    spec, shelf = study(kind=kind)
-    for sample in fit(spec, shelf).render(range(12)):
+def test_nothing_changes_outside_the_mask(fitted_study, kind):
+    _, shelf, fitted = fitted_study(kind)
+    for sample in fitted.render(range(12)):
         background = shelf.load(sample.provenance.background)
         assert sample.image.dtype == background.dtype
         assert sample.image.shape == background.shape
@@ -42,9 +66,9 @@ def test_nothing_changes_outside_the_mask(study, kind):
         assert not np.array_equal(sample.image, background)
 
 
-def test_boxes_are_tight_and_outlines_give_the_mask_back(study, rasterized):
-    spec, shelf = study(parameters={"counts_as_photographed": False, "instances_max": 3})
-    for sample in fit(spec, shelf).render(range(12)):
+def test_boxes_are_tight_and_outlines_give_the_mask_back(fitted_study, rasterized):
+    _, _, fitted = fitted_study(counts_as_photographed=False, instances_max=3)
+    for sample in fitted.render(range(12)):
         assert sample.instances
         assert set(np.unique(sample.mask)) == set(range(len(sample.instances) + 1))
         for number, instance in enumerate(sample.instances, start=1):
@@ -54,17 +78,17 @@ def test_boxes_are_tight_and_outlines_give_the_mask_back(study, rasterized):
             assert np.array_equal(rasterized(instance.outlines, mine.shape), mine)
 
 
-def test_same_spec_and_index_give_the_same_bytes_whatever_else_is_rendered(study):
-    spec, shelf = study(parameters={"counts_as_photographed": False, "instances_max": 2})
-    whole = list(fit(spec, shelf).render(range(8)))
+def test_same_spec_and_index_give_the_same_bytes_whatever_else_is_rendered(fitted_study):
+    spec, shelf, fitted = fitted_study(counts_as_photographed=False, instances_max=3)
+    whole = list(fitted.render(range(8)))
     backwards = list(fit(spec, shelf).render([7, 3, 0]))
     assert [same(a, b) for a, b in zip(backwards, (whole[7], whole[3], whole[0]), strict=True)] == [True] * 3
     assert whole[3].provenance.seed == sample_seed(spec.digest, 3)
 
 
-def test_another_process_gives_the_same_bytes(study, tmp_path):
+def test_another_process_gives_the_same_bytes(fitted_study, tmp_path):
     """Hash randomization, thread counts and import order differ there."""
-    spec, shelf = study()
+    _, _, fitted = fitted_study()
     program = tmp_path / "again.py"
     program.write_text(
         "import sys, hashlib; sys.path.insert(0, sys.argv[1])\n"
@@ -78,24 +102,28 @@ def test_another_process_gives_the_same_bytes(study, tmp_path):
 
     here = Path(__file__).parents[3] / "support"
     message = subprocess.run(
-        [sys.executable, str(program), str(here)], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, str(program), str(here)],
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "3"},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
     ).stdout
-    mine = [hashlib.sha256(s.image.tobytes()).hexdigest() for s in fit(spec, shelf).render([2, 5])]
+    mine = [hashlib.sha256(s.image.tobytes()).hexdigest() for s in fitted.render([2, 5])]
     assert message.strip() == str(mine)
 
 
-def test_a_variety_or_seed_changes_every_sample(study):
-    spec, shelf = study()
-    first = list(fit(spec, shelf).render(range(4)))
+def test_a_variety_or_seed_changes_every_sample(fitted_study):
+    spec, shelf, fitted = fitted_study()
+    first = list(fitted.render(range(4)))
     for child in (replace(spec, seed=1), replace(spec, parameters={"variety": 1})):
         others = list(fit(child, shelf).render(range(4)))
         assert not any(np.array_equal(a.image, b.image) for a, b in zip(first, others, strict=True))
 
 
-def test_samples_lie_where_the_canvases_say(study):
+def test_samples_lie_where_the_canvases_say(fitted_study):
     """The polygons cover the bright part of a plate, wherever it begins."""
-    spec, shelf = study()
-    fitted = fit(spec, shelf)
+    _, shelf, fitted = fitted_study()
     assert fitted.report.figures["area IoU: pit"] > 0.9
     shares = []
     for sample in fitted.render(range(20)):
@@ -105,9 +133,9 @@ def test_samples_lie_where_the_canvases_say(study):
     assert min(shares) > 0.6
 
 
-def test_every_background_is_used_before_any_is_used_twice(study):
-    spec, shelf = study()
-    used = [sample.provenance.background.name for sample in fit(spec, shelf).render(range(6))]
+def test_every_background_is_used_before_any_is_used_twice(fitted_study):
+    _, _, fitted = fitted_study()
+    used = [sample.provenance.background.name for sample in fitted.render(range(6))]
     assert sorted(used) == [f"background {n}" for n in range(6)]
 
 
@@ -121,9 +149,8 @@ def test_a_background_is_loaded_when_a_sample_needs_it_and_no_more_than_glanced_
     assert len([n for n in shelf.loads if n.startswith("background")]) < 6
 
 
-def test_the_area_on_a_background_is_predicted_once(study):
-    spec, shelf = study()
-    fitted = fit(spec, shelf)
+def test_the_area_on_a_background_is_predicted_once(fitted_study):
+    _, shelf, fitted = fitted_study()
     list(fitted.render(range(6)))
     shelf.loads.clear()
     list(fitted.render(range(6)))
@@ -316,9 +343,9 @@ def test_backgrounds_of_many_sizes_are_all_used(study, plates):
     assert len(used) >= 3
 
 
-def test_a_concept_is_not_copied_into_its_own_place(study):
+def test_a_concept_is_not_copied_into_its_own_place():
     """The concept's own photo among the backgrounds: the sample must not be that photo again."""
-    spec, shelf = study(parameters={"size_spread": 0, "direction_spread": 0})
+    spec, shelf = make_study(parameters={"size_spread": 0, "direction_spread": 0})
     own = replace(spec, backgrounds=(spec.concepts[0].image,), concepts=(spec.concepts[0],))
     box = spec.concepts[0].regions[0].box
     for sample in fit(own, shelf).render(range(10)):
@@ -327,10 +354,10 @@ def test_a_concept_is_not_copied_into_its_own_place(study):
         assert apart
 
 
-def test_verdicts_change_what_is_rendered(study):
+def test_verdicts_change_what_is_rendered(fitted_study):
     """Larger, stronger, softer: the next version's pixels follow its parameters."""
-    spec, shelf = study()
-    plain = list(fit(spec, shelf).render(range(6)))
+    spec, shelf, fitted = fitted_study()
+    plain = list(fitted.render(range(6)))
     large = list(fit(replace(spec, parameters={"size_factor": 1.5}), shelf).render(range(6)))
     assert np.mean([(s.mask > 0).sum() for s in large]) > 1.7 * np.mean([(s.mask > 0).sum() for s in plain])
     faint = list(fit(replace(spec, parameters={"contrast": 0.5, "min_contrast": 0}), shelf).render(range(6)))

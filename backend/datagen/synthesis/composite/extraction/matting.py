@@ -8,7 +8,7 @@ used without matting.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from datagen.domain.geometry import Polygon
 from datagen.synthesis.composite.extraction.background_inpainting import Clean, Frame, membrane
+from datagen.synthesis.composite.extraction.colour_segmentation import concept_probability, hue_difference
 from datagen.synthesis.composite.extraction.line_segmentation import hysteresis, line_matte, round_the
 from datagen.synthesis.intensity import Bools, Floats, spread
 from datagen.synthesis.masks import rasterize
@@ -31,6 +32,9 @@ _FRINGE_ROUND = 0.6
 #: The fringe ends where the difference falls below this share of the peak, or below this many times the ``worst`` error
 #: of the clean fill.
 _FRINGE_PEAK, _FRINGE_WORST = 0.1, 0.8
+#: The share of the peak for a thin concept, whose half width is below this share of the radius of a disc of its area:
+#: the blur of the lens reaches as far as the concept is wide, and only banks as clear as this belong to it.
+_FRINGE_PEAK_THIN, _THIN = 0.25, 0.5
 #: A pixel with at least this share of the concept's difference is fully opaque.
 _WHOLLY = 0.6
 #: A pixel with at least this share of the concept's difference, in the same direction, is kept unchanged.
@@ -43,6 +47,14 @@ _TEETH_PX = 1.5
 _CLEAR = 5.0
 #: Score factor of the two-level matte: on a picture of two tones it is exact to the pixel, where other methods smooth.
 _EXACT = 3.0
+#: Probability of the concept's tones at which a part begins, and to which it continues.
+_PROBABLY = (0.8, 0.5)
+#: Share of the largest differences in a box above which a pixel differs completely.
+_LARGEST = 0.8
+#: Part of the score that remains if no difference is explained, and if no other matte agrees.
+_EVIDENCE = 0.2
+#: Minimum area in pixels of a hole in a concept, and largest difference in it as a share of the concept's.
+_HOLE_PX, _HOLE_DIFFERENCE = 8, 0.45
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,13 +62,15 @@ class Matte:
     """A mask of the concept's pixels in a window.
 
     ``score`` is the contrast across the boundary, in standard deviations of the two sides. ``edge`` is the width in
-    pixels over which the concept's difference from its surroundings falls from 75 % to 25 %.
+    pixels over which the concept's difference from its surroundings falls from 75 % to 25 %. ``doubt`` is from 0 to 1:
+    how much the other methods' mattes and the differences from the clean fill contradict it.
     """
 
     method: str
     mask: Bools
     score: float
     edge: float = 0.0
+    doubt: float = 0.0
 
 
 def drawn_matte(outline: Sequence[Polygon], frame: Frame) -> Matte | None:
@@ -67,45 +81,84 @@ def drawn_matte(outline: Sequence[Polygon], frame: Frame) -> Matte | None:
     return Matte(method="drawn", mask=mask, score=float("inf")) if mask.any() else None
 
 
-def mattes(tones: Floats, clean: Clean, hole: Bools) -> tuple[Matte, ...]:
+def mattes(tones: Floats, clean: Clean, hole: Bools, others: Bools | None = None) -> tuple[Matte, ...]:
     """Return the mattes of the concept in ``hole``, best first; at least one.
 
     Args:
         tones: the window as photographed, [h, w, c], 0 to 255.
         clean: the same window without the concept.
         hole: true inside the box, [h, w].
+        others: true inside the photo's other boxes, [h, w].
     """
+    others = np.zeros_like(hole) if others is None else others
+    outside = ~hole & ~others
+    probability = concept_probability(tones, clean.tones, hole, outside)
+    colour = None if probability is None else _colour(probability, hole)
+    hue = None if colour is None else hue_difference(tones, colour, outside)
     difference = np.sqrt(np.square(tones - clean.tones).sum(axis=2))
-    noise = _noise(tones, clean, hole)
-    residual = _residual(difference, noise, clean.worst, hole)
+    noise, worst = _noise(tones, clean, hole), clean.worst
+    if hue is not None and hue.difference[colour].mean() / hue.noise > difference[colour].mean() / noise:
+        # a concept of clear hue is told from stones and shadows by its hue alone, and needs no clean fill
+        difference, noise, worst = hue.difference, hue.noise, hue.worst
+    residual = _residual(difference, noise, worst, hole)
     hint = _ellipse(hole, 0.75) if residual is None else residual
     # a line fills little of its box: if much differs, lines are not searched
     filled = residual is not None and residual.sum() > _LINE_FILLS * hole.sum()
     line = None if filled else line_matte(tones, clean.tones, hole)
     masks = {
-        "line": None if line is None else _solid(line),
+        "line": line,
         "residual": residual,
         "grabcut": _grabcut(tones, hole, hint),
+        "colour": colour,
+        "grabcut on colour": None if colour is None else _grabcut(tones, hole, colour),
         "grabcut on residual": _grabcut(np.dstack([tones.mean(axis=2), difference, difference]), hole, hint),
         "two-level": _two_level(tones, clean.tones, hole),
         "template difference": _template_difference(tones, clean, hole) if clean.method == "template" else None,
     }
+    foreign = _foreign(probability, hole, others)
+    smooth: Floats = cv2.GaussianBlur(difference, (0, 0), 0.8)
     ranked = []
-    for name, mask in masks.items():
+    for name, raw in masks.items():
+        if raw is None:
+            continue
+        plain = smooth < _HOLE_DIFFERENCE * float(np.median(smooth[raw]))
+        if probability is not None:
+            plain |= probability < 0.5
+        mask = raw if name == "two-level" else _solid(raw & ~foreign, plain)
         if mask is None:
             continue
-        grown = mask if name == "two-level" else _grown(mask, difference, clean.worst, hole)
+        grown = mask if name == "two-level" else _grown(mask, difference, worst, hole)
         if name not in ("line", "two-level"):  # these have no noisy edges, and they have thin parts
-            rounded = _solid(_rounded(grown))
+            rounded = _solid(_rounded(grown), plain)
             grown = grown if rounded is None else rounded
         if MIN_SHARE <= grown.sum() / hole.sum() <= MAX_SHARE:
             # the contrast is measured without the fringe: a softer edge has less contrast at its end
             clear = min(_contrast(difference, mask, noise), _CLEAR)
             score = clear * _fits(mask, hole) * (_EXACT if name == "two-level" else 1.0)
-            ranked.append(Matte(method=name, mask=grown, score=score, edge=_edge_width(difference, mask, hole)))
+            ranked.append(
+                Matte(
+                    method=name,
+                    mask=grown,
+                    score=score,
+                    edge=_edge_width(_same_way(tones - clean.tones, mask), mask, hole),
+                )
+            )
     if not ranked:
-        return (Matte(method="box", mask=_ellipse(hole), score=0.0),)
-    return tuple(sorted(ranked, key=lambda matte: (-matte.score, matte.method)))
+        return (Matte(method="box", mask=_ellipse(hole), score=0.0, doubt=1.0),)
+    explained = [_explained(smooth, matte.mask, hole) for matte in ranked]
+    agreements = [
+        [_iou(matte.mask, other.mask) for other in ranked if other is not matte] or [share]
+        for matte, share in zip(ranked, explained, strict=True)
+    ]
+    rated = [
+        replace(
+            matte,
+            score=matte.score * (_EVIDENCE + share) * (_EVIDENCE + float(np.mean(agreement))),
+            doubt=1 - (share if matte.method == "two-level" else 0.5 * (share + float(np.mean(agreement)))),
+        )
+        for matte, share, agreement in zip(ranked, explained, agreements, strict=True)
+    ]
+    return tuple(sorted(rated, key=lambda matte: (-matte.score, matte.method)))
 
 
 def agreed(candidates: Sequence[tuple[Matte, ...]], holes: Sequence[Bools]) -> list[tuple[Matte, ...]]:
@@ -142,6 +195,18 @@ def to_the_box(ranked: Sequence[Matte], hole: Bools) -> tuple[Matte, ...]:
     return (reaching, *ranked)
 
 
+def roundness(mask: Bools) -> float:
+    """Return the IoU of the mask with the ellipse that has its moments: 1 for an ellipse, less for other shapes."""
+    moments = cv2.moments(mask.astype(np.uint8), binaryImage=True)
+    area = moments["m00"]
+    covariance = np.array([[moments["mu20"], moments["mu11"]], [moments["mu11"], moments["mu02"]]]) / area
+    grid_y, grid_x = np.indices(mask.shape)
+    offsets = np.stack([grid_x - moments["m10"] / area, grid_y - moments["m01"] / area], axis=-1)
+    # a uniform ellipse has a quarter of its squared half axes as variances
+    ellipse = (offsets @ np.linalg.inv(covariance + 0.1 * np.eye(2)) * offsets).sum(axis=-1) <= 4
+    return _iou(mask, ellipse)
+
+
 def unmixed(tones: Floats, clean: Floats, mask: Bools, measured: Bools, *, soft: bool) -> tuple[Floats, Floats]:
     """Return the concept's opacity, [h, w] in 0..1, and the clean window with only the concept added, [h, w, c].
 
@@ -175,6 +240,13 @@ def unmixed(tones: Floats, clean: Floats, mask: Bools, measured: Bools, *, soft:
     return opacity.astype(np.float32), np.asarray(clean + kept[:, :, None] * difference, np.float32)
 
 
+def _same_way(difference: Floats, mask: Bools) -> Floats:
+    """Return the share of the difference [h, w, c] in the concept's own direction, [h, w]; a halo has none."""
+    direction = difference[mask].mean(axis=0)
+    length = max(float(np.linalg.norm(direction)), 1e-6)
+    return np.asarray(np.maximum(difference @ (direction / length), 0))
+
+
 def _edge_width(difference: Floats, mask: Bools, hole: Bools) -> float:
     """Return the distance in pixels between the outermost rings of 75 % and 25 % of the difference."""
     outside = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 5)
@@ -203,7 +275,28 @@ def _residual(difference: Floats, noise: float, worst: float, hole: Bools) -> Bo
         return None
     high, low = max(0.5 * peak, 2 * noise), max(0.3 * peak, 1.5 * noise, worst)
     weak = (smooth > low) & hole
-    return _solid(hysteresis(weak, (smooth > high) & hole))
+    return _without_specks(hysteresis(weak, (smooth > high) & hole))
+
+
+def _colour(probability: Floats, hole: Bools) -> Bools | None:
+    """Return the pixels that probably have the concept's tones: hysteresis on their probability."""
+    strong, weak = (probability > share for share in _PROBABLY)
+    return _without_specks(hysteresis(weak & hole, strong & hole))
+
+
+def _foreign(probability: Floats | None, hole: Bools, others: Bools) -> Bools:
+    """Return the pixels where two boxes overlap that belong to the concept of the other box.
+
+    These are the parts with the concept's tones that lie in the other box for the most part.
+    """
+    if probability is None or not (hole & others).any():
+        return np.zeros_like(hole)
+    own = cv2.connectedComponents(((probability > _PROBABLY[1]) & (hole | others)).astype(np.uint8))[1]
+    counts = np.bincount(own.ravel())
+    inside = np.bincount(own[hole], minlength=len(counts))
+    foreign = inside < 0.5 * counts
+    foreign[0] = False
+    return np.asarray(foreign[own] & others)
 
 
 def _template_difference(tones: Floats, clean: Clean, hole: Bools) -> Bools | None:
@@ -225,7 +318,7 @@ def _template_difference(tones: Floats, clean: Clean, hole: Bools) -> Bools | No
     kept = hysteresis((difference > max(0.15 * peak, least)) & hole, strong)
     # restore the rim pixels that the tolerance removed if they differ clearly
     plain = np.sqrt(np.square(tones - clean.tones).sum(axis=2)) > max(0.5 * peak, least)
-    return _solid(kept | (cv2.dilate(kept.astype(np.uint8), kernel).astype(bool) & plain & hole))
+    return _without_specks(kept | (cv2.dilate(kept.astype(np.uint8), kernel).astype(bool) & plain & hole))
 
 
 def _grown(mask: Bools, difference: Floats, worst: float, hole: Bools) -> Bools:
@@ -235,18 +328,20 @@ def _grown(mask: Bools, difference: Floats, worst: float, hole: Bools) -> Bools:
     touches the concept does not count. It grows by at most half the concept's own radius.
     """
     smooth: Floats = cv2.GaussianBlur(difference, (0, 0), 0.8)
-    visible = (smooth > max(_FRINGE_PEAK * float(np.quantile(smooth[mask], 0.75)), _FRINGE_WORST * worst)) & hole
+    radius = float(np.sqrt(mask.sum() / np.pi))
+    half_width = float(cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 5).max())
+    peak = _FRINGE_PEAK if half_width > _THIN * radius else _FRINGE_PEAK_THIN
+    visible = (smooth > max(peak * float(np.quantile(smooth[mask], 0.75)), _FRINGE_WORST * worst)) & hole
     distance = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 5)
     fringe = 0
-    for step in range(1, int(0.5 * np.sqrt(mask.sum() / np.pi)) + 1):
+    for step in range(1, int(0.5 * radius) + 1):
         ring = (distance > step - 1) & (distance <= step) & hole
         if not ring.any() or visible[ring].mean() < _FRINGE_ROUND:
             break
         fringe = step
     if fringe < _FRINGE_PX:
         return mask
-    solid = _solid(mask | (visible & (distance <= fringe)))
-    return mask if solid is None else solid
+    return mask | (visible & (distance <= fringe))
 
 
 def _rounded(mask: Bools) -> Bools:
@@ -293,7 +388,7 @@ def _grabcut(tones: Floats, hole: Bools, hint: Bools) -> Bools | None:
     models = np.zeros((2, 1, 65), np.float64)
     cv2.grabCut(view, state, (0, 0, 0, 0), models[0], models[1], 4, cv2.GC_INIT_WITH_MASK)
     mask[near] = (state == cv2.GC_FGD) | (state == cv2.GC_PR_FGD)
-    return _solid(mask)
+    return _without_specks(mask)
 
 
 def _two_level(tones: Floats, clean: Floats, hole: Bools) -> Bools | None:
@@ -307,22 +402,38 @@ def _two_level(tones: Floats, clean: Floats, hole: Bools) -> Bools | None:
     if below.size == 0 or above.size == 0 or spread(below) + spread(above) > 0.1 * (high - low):
         return None
     flipped = ((plain > middle) != (without > middle)) & hole
-    return _solid(flipped)
+    return _solid(flipped, np.zeros_like(hole))
 
 
-def _solid(mask: Bools) -> Bools | None:
-    """Return ``mask`` without specks (parts under a tenth of the largest) and holes; None if nothing is left."""
+def _without_specks(mask: Bools) -> Bools | None:
+    """Return ``mask`` without parts under a tenth of the largest; None if nothing is left."""
     count, parts, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     if count <= 1:
         return None
     areas = stats[1:, cv2.CC_STAT_AREA]
     kept = 1 + np.flatnonzero(areas >= max(3, 0.1 * areas.max()))
-    if kept.size == 0:
+    return np.isin(parts, kept) if kept.size else None
+
+
+def _solid(mask: Bools, plain: Bools) -> Bools | None:
+    """Return ``mask`` without specks and holes; holes that look like the surroundings remain. None if nothing is left.
+
+    Args:
+        mask: the pixels of the concept, [h, w].
+        plain: true where a pixel looks like the surroundings, [h, w].
+    """
+    solid = _without_specks(mask)
+    if solid is None:
         return None
-    solid = np.isin(parts, kept).astype(np.uint8)
-    contours, _ = cv2.findContours(solid, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    cv2.drawContours(solid, contours, -1, 1, cv2.FILLED)
-    return solid > 0
+    count, parts, stats, _ = cv2.connectedComponentsWithStats((~solid).astype(np.uint8), connectivity=4)
+    plain_counts = np.bincount(parts[plain], minlength=count)
+    rows, columns = mask.shape
+    for part in range(1, count):
+        left, top, width, height, area = (int(v) for v in stats[part])
+        enclosed = left > 0 and top > 0 and left + width < columns and top + height < rows
+        if enclosed and not (area >= _HOLE_PX and plain_counts[part] > 0.5 * area):
+            solid[parts == part] = True
+    return solid
 
 
 def _ellipse(hole: Bools, scale: float = 1.0) -> Bools:
@@ -333,6 +444,21 @@ def _ellipse(hole: Bools, scale: float = 1.0) -> Bools:
     grid_y, grid_x = np.indices(hole.shape)
     inner: npt.NDArray[np.bool_] = ((grid_y - centre_y) / half_y) ** 2 + ((grid_x - centre_x) / half_x) ** 2 <= 1
     return inner & hole
+
+
+def _explained(difference: Floats, mask: Bools, hole: Bools) -> float:
+    """Return how well the matte explains the differences from the clean fill in the box: their IoU, from 0 to 1.
+
+    A difference counts as a share of the largest ones.
+    """
+    top = max(_LARGEST * float(np.quantile(difference[hole], 0.95)), 1e-6)
+    shares = np.where(hole, np.minimum(difference / top, 1), 0)
+    return float(np.minimum(shares, mask).sum() / np.maximum(shares, mask).sum())
+
+
+def _iou(one: Bools, other: Bools) -> float:
+    """Return the intersection over union of two masks of which one is not empty."""
+    return float((one & other).sum() / (one | other).sum())
 
 
 def _contrast(difference: Floats, mask: Bools, noise: float) -> float:

@@ -9,7 +9,7 @@ import pytest
 from datagen.domain.geometry import Box, Polygon
 from datagen.domain.inputs import ConceptImage, ConceptRegion, ImageRef
 from datagen.evaluation.metrics import mask_iou
-from datagen.synthesis.composite.extraction.exemplars import candidates, choose, cut_out
+from datagen.synthesis.composite.extraction.exemplars import DOUBTFUL, candidates, choose, cut_out
 
 
 def concept(picture, *boxes, outline=(), digest="d" * 64):
@@ -76,6 +76,66 @@ def test_a_soft_thing_is_labelled_out_to_its_box_and_fades():
     assert exemplar.mask.sum() == pytest.approx(np.pi * (37 / 2) ** 2, rel=0.1)
     rim = exemplar.mask & ~cv2.erode(exemplar.mask.astype(np.uint8), np.ones((5, 5))).astype(bool)
     assert exemplar.opacity[rim].mean() < 0.5 < exemplar.opacity[exemplar.mask & ~rim].mean()
+
+
+def test_a_ring_keeps_its_hole():
+    chance = np.random.default_rng(2)
+    mask = np.zeros((120, 160), np.uint8)
+    cv2.circle(mask, (80, 60), 20, 1, 5)
+    tones = 150 + chance.normal(0, 4, mask.shape) - 45 * mask
+    picture = np.clip(tones, 0, 255).astype(np.uint8)
+    (exemplar,), _ = cut_out(concept(picture, Box(54, 35, 53, 50)), picture, {})
+    assert mask_iou(exemplar.mask, truth_in(exemplar, mask > 0)) > 0.8
+
+
+def test_spots_with_bright_halos_are_not_labelled_out_to_their_boxes():
+    """A halo differs the other way, so it is no soft edge of the spot."""
+    found, masks = [], []
+    ys, xs = np.indices((120, 160))
+    for number in range(4):
+        radius = np.hypot(ys - 60, xs - 80)
+        mask = radius <= 9 + number
+        halo = 22 * np.exp(-((np.maximum(radius - 9 - number, 0) / 6) ** 2))
+        tones = np.where(mask, 90, 150 + halo) + np.random.default_rng(number).normal(0, 3, mask.shape)
+        picture = np.clip(cv2.GaussianBlur(tones, (0, 0), 0.7), 0, 255).astype(np.uint8)
+        found += candidates(concept(picture, Box(64, 44, 33, 33), digest=str(number) * 64), picture)[0]
+        masks.append(mask)
+    exemplars, _ = choose(found, {})
+    assert not any(e.method.endswith("to the box") for e in exemplars)
+    assert all(mask_iou(e.mask, truth_in(e, m)) > 0.85 for e, m in zip(exemplars, masks, strict=True))
+
+
+def test_irregular_concepts_are_not_labelled_out_to_their_boxes():
+    """The ellipse in the box is no label of an angular blot, however soft its edges."""
+    found = []
+    for number in range(4):
+        chance = np.random.default_rng(number)
+        mask = np.zeros((160, 200), np.uint8)
+        corners = np.array([[70, 50], [130, 60], [96, 80], [128, 112], [82, 106]]) + chance.integers(-4, 5, (5, 2))
+        cv2.fillPoly(mask, [corners.astype(np.int32)], 1)
+        tones = 180 - 90 * cv2.GaussianBlur(mask.astype(np.float64), (0, 0), 3.5) + chance.normal(0, 1, mask.shape)
+        picture = np.clip(tones, 0, 255).astype(np.uint8)
+        (left, top), (right, bottom) = corners.min(axis=0) - 8, corners.max(axis=0) + 9
+        box = Box(left, top, right - left, bottom - top)
+        found += candidates(concept(picture, box, digest=str(number) * 64), picture)[0]
+    assert not any(e.method.endswith("to the box") for e in choose(found, {})[0])
+
+
+def test_a_clear_concept_is_not_in_doubt(plates, disc):
+    picture, _ = disc(plates(3), 90, 50, 9)
+    (exemplar,), said = cut_out(concept(picture, Box(76, 36, 29, 29)), picture, {})
+    assert exemplar.doubt < DOUBTFUL / 2
+    assert said == ()
+
+
+def test_a_matte_that_other_methods_contradict_is_asked_about():
+    chance = np.random.default_rng(0)
+    tones = 130 + cv2.GaussianBlur(chance.normal(0, 60, (120, 160)), (0, 0), 2)
+    picture = np.clip(tones, 0, 255).astype(np.uint8)
+    found = candidates(concept(picture, Box(60, 40, 40, 40)), picture)[0]
+    (exemplar,), said = choose(found, {})
+    assert exemplar.doubt >= DOUBTFUL
+    assert any("concept photo, box 1: more than one outline is possible" in line for line in said)
 
 
 def cracked(seed):
