@@ -127,8 +127,8 @@ def counts(label: str, layouts: LayoutModel, parameters: CompositeParameters) ->
 def too_many(name: str, count: int, most: int) -> str:
     """Return a sentence about a photo that shows more instances than an image may have."""
     return (
-        f"concept {name}: it shows {count} instances, and an image gets at most {most}. Raise “instances_max” if "
-        "images should have more."
+        f"concept {name}: it shows {counted(count, 'instance')}, and an image gets at most {most}. Raise "
+        "“instances_max” if images should have more."
     )
 
 

@@ -276,7 +276,7 @@ def test_of_300_boxes_a_part_is_cut_out_and_said_so(study, disc, plates):
     crowded = replace(spec.concepts[0], regions=spec.concepts[0].regions * 38)
     fitted = fit(replace(spec, concepts=(crowded, spec.concepts[1])), shelf)
     assert fitted.report.figures["exemplars"] == 64
-    assert any("305 boxes were drawn, and 64 of them" in line for line in fitted.report.warnings)
+    assert any("of the 305 boxes drawn, 64" in line for line in fitted.report.warnings)
     assert max(len(sample.instances) for sample in fitted.render(range(4))) <= 8
 
 
