@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from sqlite3 import Connection as SqliteConnection
@@ -22,6 +24,8 @@ SQLITE_BUSY_SECONDS = 30
 CONNECT_SECONDS = 5
 #: PostgreSQL's time-out for a statement, seconds; the time-out for a lock is half of it.
 STATEMENT_SECONDS = 120
+#: Seconds between two attempts to get a lock that is waited for with a limit.
+LOCK_POLL_SECONDS = 0.05
 #: Key of the advisory lock that an upgrade takes in PostgreSQL; arbitrary, but the same in every release.
 UPGRADE_LOCK = 7_301_926
 _MIGRATIONS = Path(__file__).parent / "migrations"
@@ -82,6 +86,26 @@ class Database:
         with self.write() as session:
             _acquire_lock(session.connection(), lock)
             yield session
+
+    @contextmanager
+    def one_at_a_time(self, lock: int, seconds: float) -> Iterator[bool]:
+        """Run a block that no other process of the installation runs at the same time; yield whether that is so.
+
+        It is not so if another process is still in its block after ``seconds``. On SQLite, all processes are on one
+        machine: the lock is a file beside the database, and no transaction is open in the block.
+        """
+        with ExitStack() as stack:
+            if self.engine.dialect.name == "sqlite":
+                file = stack.enter_context(Path(f"{self.engine.url.database}.lock-{lock}").open("wb"))
+                attempt = partial(_lock_file, file.fileno())
+            else:
+                connection = stack.enter_context(self.engine.connect())
+                stack.enter_context(connection.begin())
+                attempt = partial(_lock_without_waiting, connection, lock)
+            until = time.monotonic() + seconds
+            while not (is_alone := attempt()) and time.monotonic() < until:
+                time.sleep(LOCK_POLL_SECONDS)
+            yield is_alone
 
     def check_schema(self) -> None:
         """Check that the schema is the one that this version of the code requires.
@@ -191,6 +215,20 @@ def _acquire_lock(connection: Connection, lock: int) -> None:
     """Acquire an advisory lock until the transaction ends; on SQLite do nothing, because it has a single writer."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": lock})
+
+
+def _lock_file(descriptor: int) -> bool:
+    """Lock an open file until it is closed; return False if another process has locked it."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _lock_without_waiting(connection: Connection, lock: int) -> bool:
+    """Acquire an advisory lock until the transaction ends; return False if another process has it."""
+    return bool(connection.scalar(text("SELECT pg_try_advisory_xact_lock(:lock)"), {"lock": lock}))
 
 
 def is_unavailable(fault: BaseException) -> bool:

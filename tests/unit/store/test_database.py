@@ -55,3 +55,37 @@ def test_server_that_accepts_and_does_not_answer_is_given_up() -> None:
             session.execute(text("SELECT 1"))
         assert is_unavailable(caught.value)
         database.close()
+
+
+def test_blocks_with_the_same_lock_run_one_at_a_time_and_do_not_stop_writers(tmp_path: Path) -> None:
+    database, other = (Database(f"sqlite:///{tmp_path / 'rows.sqlite3'}") for _ in range(2))
+    database.upgrade()
+    with database.one_at_a_time(1, 0.0) as is_alone:
+        assert is_alone
+        with other.one_at_a_time(1, 0.1) as is_alone_too, other.one_at_a_time(2, 0.0) as is_alone_elsewhere:
+            assert (is_alone_too, is_alone_elsewhere) == (False, True)
+        with other.write() as session:
+            session.add(_study())
+    with other.one_at_a_time(1, 0.0) as is_alone:
+        assert is_alone
+    database.close()
+    other.close()
+
+
+def test_block_begins_once_the_one_before_it_has_ended(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'rows.sqlite3'}")
+    database.upgrade()
+    order: list[str] = []
+
+    def come_second() -> None:
+        with database.one_at_a_time(1, 60.0):
+            order.append("second")
+
+    with database.one_at_a_time(1, 0.0):
+        second = threading.Thread(target=come_second)
+        second.start()
+        second.join(timeout=0.2)
+        order.append("first")
+    second.join()
+    assert order == ["first", "second"]
+    database.close()

@@ -8,7 +8,8 @@ outbox repeats the whole operation.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +24,8 @@ log = structlog.get_logger()
 
 #: Tasks in an import request; Label Studio imports fastest at about this number (1,330/s with predictions).
 _MAX_TASKS = 1000
+#: Imports of a task whose predictions and annotations Label Studio loses, before they are added task by task.
+_MAX_IMPORTS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,12 +46,21 @@ def ensure_tasks(
     drafts: Sequence[TaskDraft],
     *,
     unreadable: list[int] | None = None,
+    replace_incomplete: bool = False,
+    importing: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> dict[str, int]:
     """Ensure that each draft exists as exactly one task of ``batch``; return key → task id.
 
     Duplicates of a key (after an import that Label Studio ran twice) are reduced to one task: the one that a user
-    annotated, else the oldest. The others are deleted unless a user annotated them too. The draft's own annotations do
-    not count as a user's. Existing tasks are left unchanged, except that predictions lost in an import are added.
+    annotated, else the oldest that has the draft's predictions and annotations. The others are deleted unless a user
+    annotated them too. The draft's own annotations do not count as a user's. Existing tasks are left unchanged, except
+    that predictions lost in an import are added.
+
+    Label Studio on SQLite repeats an import that met a locked database. It creates the tasks without predictions and
+    annotations then, because the first run has removed them from the request's data. With ``replace_incomplete``, new
+    tasks without them are imported again and replaced: a few requests in all. Use it for a project whose tasks nobody
+    answers; otherwise the predictions and annotations are added task by task, and no open task disappears. Each import
+    runs inside the context ``importing``: an import meets a locked database above all during another one.
 
     A task of the batch that Label Studio cannot send (see ``task_listing``) is left unchanged, and its id is added to
     ``unreadable``. Its draft is not created again.
@@ -65,20 +77,48 @@ def ensure_tasks(
         unreadable += unsendable
     unsendable_ids = _find_by_key(client, project_id, [key for key in wanted if key not in existing], unsendable)
     missing = [draft for draft in drafts if draft.key not in existing and draft.key not in unsendable_ids]
-    for start in range(0, len(missing), _MAX_TASKS):
-        client.import_tasks(project_id, [_body(draft, batch) for draft in missing[start : start + _MAX_TASKS]])
-    if missing:  # the response of an import does not prove its result
+    if missing:
+        imports = _MAX_IMPORTS if replace_incomplete else 1
+        existing = _create(client, project_id, batch, wanted, missing, imports, importing)
+    for key, draft in wanted.items():
+        if key in existing:
+            _ensure_predictions(client, existing[key], draft)
+    return {key: existing[key].id if key in existing else unsendable_ids[key] for key in wanted}
+
+
+def _create(
+    client: LabelStudioPort,
+    project_id: int,
+    batch: str,
+    wanted: Mapping[str, TaskDraft],
+    missing: Sequence[TaskDraft],
+    imports: int,
+    importing: Callable[[], AbstractContextManager[object]],
+) -> dict[str, Task]:
+    """Create the ``missing`` ones of the ``wanted`` drafts; return all tasks of the batch by key.
+
+    A task that lacks predictions or annotations is imported again, at most ``imports`` times in all; its incomplete
+    copy is a duplicate, and deleted as such. Annotations that are still missing are then added task by task.
+    """
+    incomplete = missing
+    for attempt in range(1, imports + 1):
+        for start in range(0, len(incomplete), _MAX_TASKS):
+            bodies = [_body(draft, batch) for draft in incomplete[start : start + _MAX_TASKS]]
+            with importing():
+                client.import_tasks(project_id, bodies)
+        # the response of an import does not prove its result
         existing, _ = _deduplicated_tasks(client, project_id, batch, wanted)
         if lost := [draft.key for draft in missing if draft.key not in existing]:
             raise LabelStudioError(
                 f"Label Studio lacks {counted(len(lost), 'task')} of {batch} after the import; run it again."
             )
-        for draft in missing:
-            _ensure_annotations(client, existing[draft.key], draft)
-    for key, draft in wanted.items():
-        if key in existing:
-            _ensure_predictions(client, existing[key], draft)
-    return {key: existing[key].id if key in existing else unsendable_ids[key] for key in wanted}
+        incomplete = [draft for draft in missing if not _is_complete(existing[draft.key], draft)]
+        if not incomplete:
+            break
+        log.warning("publisher.labels_lost", project=project_id, batch=batch, tasks=len(incomplete), attempt=attempt)
+    for draft in missing:
+        _ensure_annotations(client, existing[draft.key], draft)
+    return existing
 
 
 def ensure_task_data(client: LabelStudioPort, project_id: int, task_id: int, batch: str, draft: TaskDraft) -> None:
@@ -113,22 +153,25 @@ def _data_of(client: LabelStudioPort, project_id: int, task_id: int) -> tuple[Ma
 
 
 def _ensure_predictions(client: LabelStudioPort, task: Task, draft: TaskDraft) -> None:
-    """Add a task's predictions if they are missing.
-
-    Label Studio on SQLite repeats a request that failed on a locked database. A repeated import creates its tasks
-    without predictions and annotations, because the first run has removed them from the request's data.
-    """
+    """Add a task's predictions if they are missing; see ``ensure_tasks``."""
     if task.total_predictions < len(draft.predictions) and not _same(client.predictions(task.id), draft.predictions):
         log.warning("publisher.predictions_lost", task=task.id, key=draft.key)
         client.replace_predictions(task.id, draft.predictions)
 
 
 def _ensure_annotations(client: LabelStudioPort, task: Task, draft: TaskDraft) -> None:
-    """Add a new task's annotations if they are missing; see ``_ensure_predictions``."""
+    """Add a new task's annotations if they are missing; see ``ensure_tasks``."""
     if draft.annotations and not task.total_annotations:
         log.warning("publisher.annotations_lost", task=task.id, key=draft.key)
         for annotation in draft.annotations:
             client.annotate(task.id, annotation["result"])
+
+
+def _is_complete(task: Task, draft: TaskDraft | None) -> bool:
+    """Whether a task has as many predictions and annotations as its draft."""
+    return draft is None or (
+        task.total_predictions >= len(draft.predictions) and task.total_annotations >= len(draft.annotations)
+    )
 
 
 def _find_by_key(
@@ -149,7 +192,7 @@ def _find_by_key(
 def _deduplicated_tasks(
     client: LabelStudioPort, project_id: int, batch: str, drafts: Mapping[str, TaskDraft]
 ) -> tuple[dict[str, Task], list[int]]:
-    """The tasks of a batch by key, and the ids of tasks that Label Studio cannot send.
+    """The tasks of a batch by key, and the ids of tasks that Label Studio cannot send; see ``ensure_tasks``.
 
     Duplicates that no user annotated are deleted.
     """
@@ -166,7 +209,10 @@ def _deduplicated_tasks(
         for task in client.tasks(project_id, ids=duplicates, unreadable=bad_annotations)
         if _is_annotated_by_user(task, drafts.get(str(task.data.get("datagen_key"))))
     }.union(bad_annotations)
-    kept = {key: min(tasks, key=lambda task: (task.id not in annotated, task.id)) for key, tasks in by_key.items()}
+    kept = {
+        key: min(tasks, key=lambda task: (task.id not in annotated, not _is_complete(task, drafts.get(key)), task.id))
+        for key, tasks in by_key.items()
+    }
     client.delete_tasks(project_id, sorted(set(duplicates) - annotated - {task.id for task in kept.values()}))
     return kept, unsendable
 

@@ -110,7 +110,7 @@ def run_of(session: Session, batch: BatchRow) -> Run:
         version=batch.spec.version,
         state=batch.state,
         count=batch.count,
-        published=_count_published(session, batch),
+        published=batch_status.count_published(session, batch),
         project_id=decision_points.project_of(session, batch.study_id, ProjectKind.DATASET),
         export_name=shlex.quote(batch.study.name),
         annotated=batch.count <= (options_of(batch.study).annotate_up_to or 0),
@@ -155,14 +155,3 @@ def _count_running_shards(session: Session, batch: BatchRow) -> int:
         ShardRow.batch_id == batch.id, ShardRow.state == WorkState.RUNNING, ShardRow.due_at > now()
     )
     return session.scalar(query) or 0
-
-
-def _count_published(session: Session, batch: BatchRow) -> int:
-    return (
-        session.scalar(
-            select(func.coalesce(func.sum(ShardRow.stop - ShardRow.start), 0)).where(
-                ShardRow.batch_id == batch.id, ShardRow.published_at.is_not(None)
-            )
-        )
-        or 0
-    )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import exists, select
+from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session
 
 from datagen.store.tables.base import WorkState, now
@@ -52,11 +52,25 @@ def note_claim(unit: UnitOfWork, batch: BatchRow, shard: ShardRow) -> None:
 
 
 def status_of(session: Session, batch: BatchRow) -> str:
-    """Return the status text to show: without one, a batch that no worker has begun waits for a worker."""
+    """Return the status text to show.
+
+    Without a stored one, a batch that no worker has begun waits for a worker, and a batch of which every sample is
+    rendered is being published.
+    """
+    if batch.state == WorkState.RUNNING and batch.rendered_at is not None:
+        return f"posting to Label Studio: {count_published(session, batch):,} of {batch.count:,}"
     if batch.status_text or batch.state != WorkState.RUNNING:
         return batch.status_text
     begun = _has_samples(session, batch) or _has_active_worker(session, batch, None)
     return "" if begun else QUEUED
+
+
+def count_published(session: Session, batch: BatchRow) -> int:
+    """Return the number of a batch's samples whose tasks are in Label Studio."""
+    published = select(func.coalesce(func.sum(ShardRow.stop - ShardRow.start), 0)).where(
+        ShardRow.batch_id == batch.id, ShardRow.published_at.is_not(None)
+    )
+    return session.scalar(published) or 0
 
 
 def _has_samples(session: Session, batch: BatchRow) -> bool:

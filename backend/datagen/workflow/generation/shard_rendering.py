@@ -166,8 +166,9 @@ class RenderJob(LeasedJob[ShardRow]):
             batch.sheet = rendered.sheet
         if batch_end.is_rendered(unit.session, batch):
             batch.rendered_at = now()
-        unit.add_to_outbox(batch.study_id, OutboxKind.SAMPLES, row.id)
+        # before the samples, whose publication takes longer: the page says that it goes on
         decision_points.republish_decisions(unit, batch)
+        unit.add_to_outbox(batch.study_id, OutboxKind.SAMPLES, row.id)
         log.info(
             "shard.rendered",
             shard=row.id,

@@ -43,6 +43,10 @@ log = structlog.get_logger()
 
 #: A publication is given up after this many failures; its reason is shown to people.
 MAX_REFUSALS = 8
+#: Key of the lock by which imports into Label Studio take turns; arbitrary, but the same in every release.
+IMPORT_LOCK = 7_301_927
+#: Seconds that an import waits for its turn; afterwards it begins during another one, and may have to be repeated.
+IMPORT_WAIT_SECONDS = 30.0
 #: A publication that took more than one attempt is repeated after this many lease durations: Label Studio may continue
 #: a request whose client was killed or timed out, and create its tasks after those of the next attempt.
 LEASES_TO_LAST_LOOK = 2
@@ -91,7 +95,7 @@ def _publish_samples(services: Services, shard_id: int) -> None:
             rows = [row for row in rows if row.task_id is not None]
     drafts = [_draft(services, study, spec, batch, row, project_kind) for row in rows]
     name = batch_name(batch) if project_kind is ProjectKind.PREVIEWS else f"{batch_name(batch)}-{shard.start}"
-    task_ids = _ensure_tasks(services, project_id, name, drafts)
+    task_ids = _ensure_tasks(services, project_id, name, drafts, replace_incomplete=project_kind is ProjectKind.DATASET)
     with services.unit() as unit:
         unit.lock_study(study.id)
         shard = unit.session.get_one(ShardRow, shard_id, populate_existing=True)
@@ -109,10 +113,20 @@ def _publish_samples(services: Services, shard_id: int) -> None:
             unit.add_to_outbox(study.id, OutboxKind.REVIEW_TASKS, batch.id)
 
 
-def _ensure_tasks(services: Services, project_id: int, name: str, drafts: Sequence[TaskDraft]) -> dict[str, int]:
+def _ensure_tasks(
+    services: Services, project_id: int, name: str, drafts: Sequence[TaskDraft], *, replace_incomplete: bool = False
+) -> dict[str, int]:
     """Publish drafts as tasks; a task that Label Studio cannot send does not prevent the others."""
     unreadable: list[int] = []
-    task_ids = task_publisher.ensure_tasks(services.label_studio, project_id, name, drafts, unreadable=unreadable)
+    task_ids = task_publisher.ensure_tasks(
+        services.label_studio,
+        project_id,
+        name,
+        drafts,
+        unreadable=unreadable,
+        replace_incomplete=replace_incomplete,
+        importing=partial(services.database.one_at_a_time, IMPORT_LOCK, IMPORT_WAIT_SECONDS),
+    )
     unreadable_tasks.note(services, project_id, unreadable)
     return task_ids
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
+from sqlalchemy import select
 
 from datagen.domain.inputs import ProjectKind
 from datagen.domain.lifecycle import StudyEvent
 from datagen.queue.jobs import EVENTS, SYNTHESIS
 from datagen.store.tables.base import BatchKind, OutboxKind, WorkState, now
+from datagen.store.tables.generation import ShardRow
 from datagen.store.tables.messages import OutboxRow
 from datagen.store.tables.reviews import DecisionRow
-from datagen.workflow.outbox.dispatcher import MAX_REFUSALS, dispatch
+from datagen.workflow.generation.shard_rendering import FittedEngineCache, render_shard
+from datagen.workflow.outbox.dispatcher import IMPORT_LOCK, MAX_REFUSALS, dispatch
+from datagen.workflow.services import JobKind, JobRequest
 from datagen.workflow.studies.queries import describe
 from fake_studio import FakeStudio
 from studio import Study
@@ -198,3 +203,51 @@ def test_outage_after_any_request_of_a_publication_is_waited_for(
     assert [task.data["index"] for task in study.round_tasks()] == ["1", "2", "3"]
     assert [len(studio.client.predictions(task.id)) for task in study.round_tasks()] == [1, 1, 1]
     assert study.row().state == "reviewing"
+
+
+def test_imports_take_turns(studio: FakeStudio, study: Study) -> None:
+    """Label Studio on SQLite loses the labels of tasks that are imported during another import."""
+    row = publishing(studio, study)
+    turns: list[bool] = []
+
+    def try_another(name: str) -> bool:
+        if name == "import_tasks":
+            with studio.services.database.one_at_a_time(IMPORT_LOCK, 0.0) as is_alone:
+                turns.append(is_alone)
+        return False
+
+    studio.client.after_request = try_another
+    dispatch(studio.services, row.id)
+    assert turns == [False]
+
+
+def test_page_counts_the_images_in_label_studio_while_they_are_posted(studio: FakeStudio, study: Study) -> None:
+    study.act(StudyEvent.APPROVE, count=6)
+    studio.work(EVENTS, SYNTHESIS)
+    run = study.batches(BatchKind.RUN)[-1]
+    for posted in (0, 2, 4):
+        page = study.shown()
+        words = f"6 of 6 synthesized, running, posting to Label Studio: {posted} of 6"
+        assert words in page
+        assert " left" not in page[page.index(words) :].partition("</p>")[0]
+        described = describe(studio.services.database, study.name)[0]["under_way"]
+        assert described == f"run {run.number}: posting to Label Studio: {posted} of 6"
+        dispatch(studio.services, min(r.id for r in study.outbox() if _waits(r)))
+    assert "posting to Label Studio" not in study.shown()
+
+
+def test_page_of_a_rendered_run_is_published_before_its_images(studio: FakeStudio, study: Study) -> None:
+    """The publication of the images takes longer, and the page would show the progress of the rendering until then."""
+    study.act(StudyEvent.APPROVE, count=2)
+    with studio.rows() as session:
+        shard = session.scalars(select(ShardRow).where(ShardRow.rendered_at.is_(None))).one()
+    enqueued: list[JobRequest] = []
+    services = replace(studio.services, enqueue=enqueued.extend)
+    render_shard(services, FittedEngineCache(services), shard.id)
+    kinds = {row.id: row.kind for row in study.outbox()}
+    order = [kinds[request.row_id] for request in enqueued if request.job_kind is JobKind.OUTBOX]
+    assert order[-2:] == [OutboxKind.DECISION, OutboxKind.SAMPLES]
+
+
+def _waits(row: OutboxRow) -> bool:
+    return row.kind == OutboxKind.SAMPLES and row.state == WorkState.PENDING
