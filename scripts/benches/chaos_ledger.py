@@ -19,12 +19,12 @@ from datagen.errors import DatagenError
 from datagen.imaging.codec import decode
 from datagen.label_studio.api.models import Task
 from datagen.label_studio.mapping.form_answers import verdict
-from datagen.label_studio.mapping.predictions import prediction
 from datagen.store.tables.base import BatchKind, WorkState
 from datagen.store.tables.batches import BatchRow, SampleRow
 from datagen.store.tables.reviews import DecisionRow, VerdictRow
 from datagen.store.tables.studies import StudyRow
 from datagen.workflow.decision_points import key_of
+from datagen.workflow.sample_labels import labels_of
 from datagen.workflow.sample_mapping import sample_of
 from datagen.workflow.services import Services
 from datagen.workflow.studies.export import export_study
@@ -157,7 +157,7 @@ def _labels_and_pixels(
             found.compared["labels"] += 1
             sample = sample_of(row)
             shown = [one["result"] for one in services.label_studio.predictions(task.id)]
-            if shown != [_as_json(prediction(sample, project_kind)["result"])]:
+            if shown != [_as_json(labels_of(services.images, sample, project_kind)["result"])]:
                 found.mismatched.append(f"{study.name}: task {task.id} does not show the label of {row.key}")
             if sample.image.digest not in str(task.data["image"]):
                 found.mismatched.append(f"{study.name}: task {task.id} does not show the picture of {row.key}")

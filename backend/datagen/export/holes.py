@@ -20,7 +20,8 @@ def rings(inside: npt.NDArray[np.bool_], left: int = 0, top: int = 0) -> tuple[P
     """Return the rings of all holes of the pixels ``inside`` [h, w], whose corner lies at (left, top), in pixels.
 
     A ring runs half-way between the pixels inside and outside (marching squares). Pixels that touch at a corner are
-    connected (8-connectivity), as in the outlines, so a hole is not open at a corner.
+    connected (8-connectivity), as in the outlines, so a hole is not open at a corner. Rings run against the direction
+    of the outlines: the signed area of an outline and its rings is that of the pixels between them.
     """
     count, parts, stats, _ = cv2.connectedComponentsWithStats(inside.astype(np.uint8), connectivity=8)
     polygons = []
@@ -34,7 +35,7 @@ def rings(inside: npt.NDArray[np.bool_], left: int = 0, top: int = 0) -> tuple[P
         for contour in contours:
             ring = ShapelyPolygon([(column, row) for row, column in contour]).simplify(0)  # removes collinear points
             # a contour's origin is the centre of the padding's first pixel, half a pixel outside of the window
-            corners = ((px + left + x - 0.5, py + top + y - 0.5) for px, py in ring.exterior.coords[:-1])
+            corners = ((px + left + x - 0.5, py + top + y - 0.5) for px, py in ring.exterior.coords[:0:-1])
             polygons.append(Polygon(tuple((float(px), float(py)) for px, py in corners)))
     return tuple(polygons)
 

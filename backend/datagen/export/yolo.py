@@ -12,10 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-import numpy as np
-from scipy.spatial import cKDTree
-
-from datagen.domain.geometry import Point, Polygon
+from datagen.domain.outline_joining import joined
 from datagen.domain.sample import Sample
 from datagen.export import holes
 from datagen.export.consistency_check import Mask
@@ -59,23 +56,6 @@ def data_yaml(labels: Sequence[str]) -> str:
         "val: images\n"
         f"names:\n{names}"
     )
-
-
-def joined(outlines: Sequence[Polygon]) -> tuple[Point, ...]:
-    """Return one closed line through all outlines; each further one is joined at its corner nearest to the line.
-
-    The joining segments run in both directions, so they enclose no area.
-    """
-    line = list(outlines[0].points)
-    for outline in outlines[1:]:
-        outline_points, line_points = np.asarray(outline.points, np.float64), np.asarray(line, np.float64)
-        # a matrix of all pairs of large outlines would not fit into memory
-        gaps, nearest = cKDTree(line_points).query(outline_points)
-        enter = int(np.argmin(gaps))
-        leave = int(nearest[enter])
-        tour = [*outline.points[enter:], *outline.points[: enter + 1]]
-        line[leave + 1 : leave + 1] = [*tour, line[leave]]
-    return tuple(line)
 
 
 def _row(number: int, fractions: Sequence[float]) -> str:

@@ -12,8 +12,9 @@ import pytest
 import yaml
 
 from datagen.domain.geometry import Polygon
+from datagen.domain.outline_joining import joined
 from datagen.domain.sample import Sample
-from datagen.export.yolo import box_rows, data_yaml, joined, polygon_rows
+from datagen.export.yolo import box_rows, data_yaml, polygon_rows
 from datagen.synthesis.masks import rasterize
 
 SQUARE = Polygon(((0.0, 0.0), (4.0, 0.0), (4.0, 4.0), (0.0, 4.0)))

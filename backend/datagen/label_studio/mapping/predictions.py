@@ -10,6 +10,7 @@ from typing import Any
 
 from datagen.domain.geometry import Box, Polygon, to_percent
 from datagen.domain.inputs import ProjectKind
+from datagen.domain.outline_joining import joined
 from datagen.domain.sample import Sample
 
 #: Model version of all our predictions. A project that imports tasks with predictions shows this version.
@@ -19,20 +20,29 @@ MODEL_VERSION = "datagen"
 _DIGITS = 6
 
 
-def prediction(sample: Sample, project_kind: ProjectKind) -> dict[str, Any]:
-    """The labels of a sample for a project kind: the outlines of its masks, and in Dataset also their boxes.
+def prediction(sample: Sample, project_kind: ProjectKind, holes: Sequence[Sequence[Polygon]] = ()) -> dict[str, Any]:
+    """The labels of a sample for a project kind.
+
+    In Dataset each instance is one polygon, because Label Studio's exports count the regions: its parts, and the
+    ``holes`` of each instance, are joined by lines of no width. In Previews each part is a polygon.
 
     The ids of the regions are derived from the indices of the instance and the outline, so they are deterministic.
     """
     width, height = sample.image.width, sample.image.height
-    regions: list[dict[str, Any]] = []
-    for i, instance in enumerate(sample.instances):
-        if project_kind is ProjectKind.DATASET:
-            regions.append(box_region(f"i{i}b", "box", instance.label, instance.box, width, height))
-        regions += (
+    if project_kind is ProjectKind.DATASET:
+        rings_by_instance = holes or [()] * len(sample.instances)
+        regions = [
+            polygon_region(
+                f"i{i}", "label", instance.label, Polygon(joined((*instance.outlines, *rings))), width, height
+            )
+            for i, (instance, rings) in enumerate(zip(sample.instances, rings_by_instance, strict=True))
+        ]
+    else:
+        regions = [
             polygon_region(f"i{i}o{j}", "label", instance.label, outline, width, height)
+            for i, instance in enumerate(sample.instances)
             for j, outline in enumerate(instance.outlines)
-        )
+        ]
     return regions_prediction(regions)
 
 

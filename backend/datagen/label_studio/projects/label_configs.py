@@ -13,6 +13,9 @@ from functools import cache
 from importlib.resources import files
 from xml.etree import ElementTree as ET
 
+from defusedxml import DefusedXmlException
+from defusedxml.ElementTree import fromstring
+
 from datagen.domain.decision import ACTIONS
 from datagen.domain.inputs import ProjectKind
 from datagen.domain.verdict import Reason
@@ -62,6 +65,19 @@ def same(one: str, other: str) -> bool:
         return ET.canonicalize(one, strip_text=True) == ET.canonicalize(other, strip_text=True)
     except ET.ParseError:
         return False
+
+
+def without_boxes(config: str) -> str:
+    """A label config of Dataset without the control for boxes that earlier versions gave it."""
+    try:
+        root = fromstring(config)
+    except (ET.ParseError, DefusedXmlException):
+        return config
+    for parent in list(root.iter()):
+        for child in list(parent):
+            if child.get("name") == "box" or (child.tag == "Header" and child.get("value") == "Boxes"):
+                parent.remove(child)
+    return ET.tostring(root, encoding="unicode")
 
 
 @cache

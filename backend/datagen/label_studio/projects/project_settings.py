@@ -57,7 +57,11 @@ def outdated(
         views: The project's tabs.
     """
     wrong: dict[str, Any] = {name: value for name, value in MUST_BE.items() if options.get(name) != value}
-    if not label_configs.same(str(options.get("label_config")), config := label_configs.render(kind, labels)):
+    existing_config = str(options.get("label_config"))
+    if kind is ProjectKind.DATASET and options.get("task_number"):
+        # the images of earlier versions have boxes too, which Label Studio shows only with the control for them
+        existing_config = label_configs.without_boxes(existing_config)
+    if not label_configs.same(existing_config, config := label_configs.render(kind, labels)):
         wrong["label_config"] = config
     changed_by_people = []
     texts = {"expert_instruction": TEMPLATES[kind].instruction, "description": project_templates.description(kind)}

@@ -1,4 +1,4 @@
-"""Contact sheets: one picture with all samples of a round, the synthesized instances outlined."""
+"""Contact sheets: one picture with the samples of a round or run, the synthesized instances outlined."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ MAX_CELLS = 60
 RUN_CELLS = 20
 
 
-def contact_sheet(images: BlobStore, pictures: Pictures, samples: Sequence[Sample]) -> str:
-    """Draw the sheet of a round's samples, in their order and numbered from 1, store it, and return its digest."""
+def contact_sheet(images: BlobStore, pictures: Pictures, samples: Sequence[Sample], first_number: int) -> str:
+    """Draw the sheet of samples, in their order and numbered from ``first_number``, store it, and return its digest."""
     cells = [_cell(pictures.load(sample.image), sample) for sample in samples[:MAX_CELLS]]
     rows = math.ceil(len(cells) / COLUMNS)
     cell_height = max(cell.shape[0] for cell in cells)  # cells of wide pictures are not square
@@ -35,8 +35,8 @@ def contact_sheet(images: BlobStore, pictures: Pictures, samples: Sequence[Sampl
     for position, cell in enumerate(cells):
         row, column = divmod(position, COLUMNS)
         corner = (GAP + column * (CELL + GAP), GAP + row * row_height + CAPTION - 5)
-        # the same number as in the sample's review task
-        cv2.putText(sheet, str(position + 1), corner, cv2.FONT_HERSHEY_SIMPLEX, 0.45, (70, 70, 70), 1, cv2.LINE_AA)
+        number = str(first_number + position)
+        cv2.putText(sheet, number, corner, cv2.FONT_HERSHEY_SIMPLEX, 0.45, (70, 70, 70), 1, cv2.LINE_AA)
         top = GAP + row * row_height + CAPTION + (cell_height - cell.shape[0]) // 2
         left = GAP + column * (CELL + GAP) + (CELL - cell.shape[1]) // 2
         sheet[top : top + cell.shape[0], left : left + cell.shape[1]] = cell

@@ -144,6 +144,7 @@ class RenderJob(LeasedJob[ShardRow]):
             self._services.images,
             self._fitted_engines.pictures,
             [sample_mapping.sample_of(sample) for sample in shown_samples],
+            sample_mapping.shown_number(batch, row.start),
         )
 
     def write(self, rendered: RenderedShard, unit: UnitOfWork, row: ShardRow) -> None:

@@ -17,7 +17,7 @@ from sqlalchemy import func, select
 from datagen.domain.inputs import ProjectKind
 from datagen.domain.sample import Sample
 from datagen.errors import NotReady
-from datagen.label_studio.mapping.predictions import form_prediction, prediction
+from datagen.label_studio.mapping.predictions import form_prediction
 from datagen.label_studio.projects import task_publisher
 from datagen.label_studio.projects.provisioning import ensure_preview_tabs
 from datagen.label_studio.projects.task_publisher import TaskDraft
@@ -35,6 +35,7 @@ from datagen.workflow.inputs import unreadable_tasks
 from datagen.workflow.leased_work import LeasedJob, Write, leased_work
 from datagen.workflow.reviews import review_tasks
 from datagen.workflow.reviews.verdict_sync import batch_name
+from datagen.workflow.sample_labels import labels_of
 from datagen.workflow.sample_mapping import sample_of, shown_number
 from datagen.workflow.services import JobKind, Services, UnitOfWork
 from datagen.workflow.study_options import options_of
@@ -137,14 +138,14 @@ def _draft(
     sample = sample_of(row)
     data = {
         "image": services.links.make(sample.image.digest),
+        **_columns(batch, sample),
         "study": study.name,
         "version": str(spec.version),
         batch.kind.value: str(batch.number),
-        "index": str(shown_number(batch, row.index) if project_kind is ProjectKind.PREVIEWS else row.index),
+        "index": str(shown_number(batch, row.index)),
         "background": sample.provenance.background.name,
-        **_columns(batch, sample),
     }
-    label = prediction(sample, project_kind)
+    label = labels_of(services.images, sample, project_kind)
     # Label Studio's own export contains annotations only
     annotated = project_kind is ProjectKind.DATASET and batch.count <= (options_of(study).annotate_up_to or 0)
     annotations = [{"result": label["result"]}] if annotated else []

@@ -53,7 +53,7 @@ def test_label_studio_takes_a_label_of_markup_and_holds_it_literally(studio: Stu
         (ProjectKind.CONCEPTS, "concept"),
         (ProjectKind.CANVASES, "canvas"),
         (ProjectKind.PREVIEWS, "label"),
-        (ProjectKind.DATASET, "box"),
+        (ProjectKind.DATASET, "label"),
     ):
         answer = httpx.get(
             f"{label_studio.url}/api/projects/{study.projects[kind]}/",

@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 
 from datagen.domain.inputs import ProjectKind
@@ -43,23 +44,39 @@ def own_export(studio: Studio, study: Study, kind: str) -> bytes:
     return answer.raise_for_status().content
 
 
-def test_label_studios_own_exports_hold_every_label(studio: Studio, finished: Study) -> None:
+def test_label_studios_own_exports_hold_each_object_once(studio: Studio, finished: Study) -> None:
     run = finished.batches(BatchKind.RUN)[-1]
-    instances = sum(len(sample_of(row).instances) for row in finished.samples_of(run))
-    outlines = sum(len(one.outlines) for row in finished.samples_of(run) for one in sample_of(row).instances)
+    samples = [sample_of(row) for row in finished.samples_of(run)]
+    boxes = sorted(
+        [instance.box.x, instance.box.y, instance.box.width, instance.box.height]
+        for sample in samples
+        for instance in sample.instances
+    )
+    assert boxes
     tasks = json.loads(own_export(studio, finished, "JSON"))
     regions = [region for task in tasks for one in task["annotations"] for region in one["result"]]
     assert len(tasks) == IMAGES
-    assert sum(region["from_name"] == "box" for region in regions) == instances
+    assert [region["type"] for region in regions] == ["polygonlabels"] * len(boxes)
     with zipfile.ZipFile(io.BytesIO(own_export(studio, finished, "COCO"))) as archive:
         coco = json.loads(archive.read("result.json"))
     assert len(coco["images"]) == IMAGES
-    assert len(coco["annotations"]) == instances + outlines
+    assert [len(one["segmentation"]) for one in coco["annotations"]] == [1] * len(boxes)
+    np.testing.assert_allclose(sorted(one["bbox"] for one in coco["annotations"]), boxes, atol=1)
     with zipfile.ZipFile(io.BytesIO(own_export(studio, finished, "YOLO"))) as archive:
         labels = [name for name in archive.namelist() if name.startswith("labels/") and name.endswith(".txt")]
-        lines = [line for name in labels for line in archive.read(name).decode().splitlines()]
+        lines = [line.split() for name in labels for line in archive.read(name).decode().splitlines()]
     assert len(labels) == IMAGES
-    assert len(lines) >= instances
+    assert len(lines) == len(boxes)
+    assert all(len(line) > 5 and len(line) % 2 for line in lines)  # polygons, no box among them
+
+
+def test_pascal_voc_which_has_no_polygons_is_not_offered(studio: Studio, finished: Study) -> None:
+    url = f"{studio.server.url}/api/projects/{finished.projects[ProjectKind.DATASET]}/export/formats"
+    headers = {"Authorization": f"Token {studio.server.token}"}
+    formats = httpx.get(url, headers=headers, timeout=60).raise_for_status().json()
+    offered = {one["name"] for one in formats if not one.get("disabled")}
+    assert {"COCO", "YOLO"} <= offered
+    assert "VOC" not in offered
 
 
 def test_a_study_may_leave_the_annotations_out(studio: Studio, study: Study) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 from label_studio_sdk.label_interface import LabelInterface
 
 from datagen.domain.geometry import Box, Polygon
 from datagen.domain.inputs import ImageRef, ProjectKind
 from datagen.domain.sample import Instance, Provenance, Sample
+from datagen.export import holes
 from datagen.label_studio.mapping.predictions import (
     MODEL_VERSION,
     box_region,
@@ -20,6 +23,7 @@ from datagen.label_studio.mapping.predictions import (
 )
 from datagen.label_studio.mapping.regions import concept_regions
 from datagen.label_studio.projects.label_configs import render
+from datagen.synthesis import masks
 
 LABELS = ["dent", "a & b"]
 
@@ -57,12 +61,32 @@ def test_prediction_of_a_sample_fits_the_config_of_its_project(kind: ProjectKind
     assert posted["model_version"] == MODEL_VERSION
 
 
-def test_a_preview_shows_outlines_and_the_dataset_boxes_too() -> None:
-    def kinds(kind: ProjectKind) -> list[str]:
-        return [one["type"] for one in prediction(SAMPLE, kind)["result"]]
+def test_dataset_has_one_polygon_for_each_object_and_a_preview_one_for_each_part() -> None:
+    """Label Studio's COCO and YOLO exports have an annotation for each region."""
 
-    assert kinds(ProjectKind.PREVIEWS) == ["polygonlabels"] * 3
-    assert sorted(kinds(ProjectKind.DATASET)) == ["polygonlabels"] * 3 + ["rectanglelabels"] * 2
+    def labels(kind: ProjectKind) -> list[tuple[str, list[str]]]:
+        return [(one["type"], one["value"]["polygonlabels"]) for one in prediction(SAMPLE, kind)["result"]]
+
+    assert labels(ProjectKind.PREVIEWS) == [("polygonlabels", ["dent"])] * 2 + [("polygonlabels", ["a & b"])]
+    assert labels(ProjectKind.DATASET) == [("polygonlabels", ["dent"]), ("polygonlabels", ["a & b"])]
+
+
+def test_polygon_of_the_dataset_covers_the_parts_and_leaves_the_holes_open() -> None:
+    mask = np.zeros((480, 640), np.uint8)
+    mask[10:50, 10:50], mask[20:30, 20:30], mask[60:70, 60:70] = 1, 0, 1
+    inside = mask == 1
+    instance = Instance(label="dent", box=masks.tight_box(inside), outlines=masks.outlines(inside))
+    sample = replace(SAMPLE, instances=(instance,))
+    [region] = prediction(sample, ProjectKind.DATASET, holes.of_instances(mask, 1))["result"]
+    corners = np.array(region["value"]["points"]) * (6.4, 4.8)
+    np.testing.assert_array_equal(masks.rasterize(corners, mask.shape), inside)
+    # the shoelace formula, by which Label Studio computes the area in its COCO export
+    x, y = corners.T
+    area = abs(np.dot(x, np.roll(y, 1)) - np.dot(y, np.roll(x, 1))) / 2
+    assert area == pytest.approx(inside.sum(), abs=3)
+    # as an input of another study it is read as the same area
+    left = concept_regions([{**region, "from_name": "outline"}], 640, 480, LABELS)[0]
+    assert sum(part.area for one in left for part in one.outline) == pytest.approx(inside.sum(), abs=3)
 
 
 def test_ids_of_regions_are_unique_and_the_same_whenever_posted() -> None:

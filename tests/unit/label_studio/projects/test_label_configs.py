@@ -33,7 +33,7 @@ CONTROLS = {
         "note": "TextArea",
         "confirm": "Choices",
     },
-    ProjectKind.DATASET: {"box": "RectangleLabels", "label": "PolygonLabels"},
+    ProjectKind.DATASET: {"label": "PolygonLabels"},
 }
 
 
@@ -58,7 +58,6 @@ def test_the_sdk_accepts_every_config(kind: ProjectKind, labels: list[str]) -> N
         (ProjectKind.CONCEPTS, "outline"),
         (ProjectKind.CONCEPTS, "brush"),
         (ProjectKind.PREVIEWS, "label"),
-        (ProjectKind.DATASET, "box"),
         (ProjectKind.DATASET, "label"),
     ],
 )

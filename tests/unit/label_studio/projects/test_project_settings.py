@@ -71,6 +71,18 @@ def test_a_tab_of_previews_is_brought_up_to_date_for_the_round_that_it_shows(mon
     assert found.tabs == {1: preview_tabs(3)[0].data()}
 
 
+def test_dataset_with_images_of_an_earlier_version_keeps_its_control_for_boxes() -> None:
+    kind = ProjectKind.DATASET
+    control = '<RectangleLabels name="box" toName="image"><Label value="scratch"/></RectangleLabels>'
+    boxes = f'<Header value="Boxes" size="5"/>{control}'
+    former = render(kind, LABELS).replace('<Header value="Outlines"', f'{boxes}<Header value="Outlines"')
+    for count, changed in ((0, {"label_config": render(kind, LABELS)}), (1, {})):
+        options = options_of(kind, label_config=former, task_number=count)
+        assert outdated(kind, "s", LABELS, options, []).options == changed
+    broken = options_of(kind, label_config=former.replace("PolygonLabels", "Labels"), task_number=1)
+    assert outdated(kind, "s", LABELS, broken, []).options == {"label_config": render(kind, LABELS)}
+
+
 def test_every_option_has_words() -> None:
     found = outdated(ProjectKind.CONCEPTS, "s", LABELS, {"description": "Concepts of the study s"}, [])
     assert found.in_words() == "description, display of labels, form"

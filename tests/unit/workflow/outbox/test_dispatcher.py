@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
+import cv2
+import numpy as np
+import numpy.typing as npt
 import pytest
 from sqlalchemy import select
 
@@ -12,15 +16,16 @@ from datagen.domain.inputs import ProjectKind
 from datagen.domain.lifecycle import StudyEvent
 from datagen.queue.jobs import EVENTS, SYNTHESIS
 from datagen.store.tables.base import BatchKind, OutboxKind, WorkState, now
-from datagen.store.tables.generation import ShardRow
+from datagen.store.tables.batches import ShardRow
 from datagen.store.tables.messages import OutboxRow
 from datagen.store.tables.reviews import DecisionRow
 from datagen.workflow.generation.shard_rendering import FittedEngineCache, render_shard
 from datagen.workflow.outbox.dispatcher import IMPORT_LOCK, MAX_REFUSALS, dispatch
+from datagen.workflow.sample_mapping import sample_of
 from datagen.workflow.services import JobKind, JobRequest
 from datagen.workflow.studies.queries import describe
 from fake_studio import FakeStudio
-from studio import Study
+from studio import ROUND, Study
 
 
 def watch(studio: FakeStudio, afterwards: Callable[[], object] = lambda: None) -> list[str]:
@@ -247,6 +252,36 @@ def test_page_of_a_rendered_run_is_published_before_its_images(studio: FakeStudi
     kinds = {row.id: row.kind for row in study.outbox()}
     order = [kinds[request.row_id] for request in enqueued if request.job_kind is JobKind.OUTBOX]
     assert order[-2:] == [OutboxKind.DECISION, OutboxKind.SAMPLES]
+
+
+def test_image_of_a_run_has_one_number_in_the_list_on_the_sheet_and_in_its_file_name(
+    studio: FakeStudio, study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[str] = []
+    draw = cv2.putText
+
+    def record(sheet: npt.NDArray[np.uint8], text: str, *rest: Any) -> Any:
+        drawn.append(text)
+        return draw(sheet, text, *rest)
+
+    monkeypatch.setattr(cv2, "putText", record)
+    study.act(StudyEvent.APPROVE, count=2)
+    studio.settle()
+    tasks = [task.data for task in study.tasks(ProjectKind.DATASET)]
+    numbers = [int(data["index"]) for data in tasks]
+    assert numbers == [ROUND, ROUND + 1]
+    assert [int(data["file"].removesuffix(".png").partition("_")[2]) for data in tasks] == numbers
+    assert [int(text) for text in drawn if text.isdecimal()] == numbers
+
+
+def test_each_object_of_the_dataset_is_one_region(studio: FakeStudio, study: Study) -> None:
+    study.act(StudyEvent.APPROVE, count=2)
+    studio.settle()
+    samples = {row.task_id: sample_of(row) for row in study.samples_of(study.batches(BatchKind.RUN)[-1])}
+    for task in study.tasks(ProjectKind.DATASET):
+        [annotation], [prediction] = task.annotations, studio.client.predictions(task.id)
+        assert list(annotation.result) == prediction["result"]
+        assert [region["type"] for region in annotation.result] == ["polygonlabels"] * len(samples[task.id].instances)
 
 
 def _waits(row: OutboxRow) -> bool:
