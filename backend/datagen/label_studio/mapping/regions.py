@@ -31,6 +31,7 @@ from datagen.domain.geometry import (
 from datagen.domain.inputs import CanvasArea, ConceptRegion, ProjectKind
 from datagen.errors import BadRegion
 from datagen.label_studio.mapping import brush_masks
+from datagen.label_studio.mapping.nested_boxes import looser_boxes
 from datagen.label_studio.mapping.region_conversion import convert
 from datagen.label_studio.mapping.region_limits import MAX_PROBLEMS, MAX_REGIONS, Allowance
 from datagen.label_studio.mapping.region_parts import MAX_LABELS
@@ -55,6 +56,8 @@ class _Drawn:
 
     value: Mapping[str, Any]
     label: str
+    #: what it is called in sentences, such as "box 2 (“dent”)"
+    name: str
 
 
 def concept_regions(
@@ -66,12 +69,13 @@ def concept_regions(
 
     A rotated box becomes its bounding box, with the rotated box as the outline. An outline or a brush stroke belongs to
     the box of its label with the largest overlap and replaces that box's outline. Without an overlap it forms a box of
-    its own.
+    its own. Of boxes round the same object (see ``nested_boxes``) the tightest is used, which a sentence says.
     """
     left = left or Allowance()
     converted = convert(result, ProjectKind.CONCEPTS, width, height, left)
     result, problems = converted.results, list(converted.problems)
     boxes = _read_each(result, "concept", labels, problems, lambda drawn: _box(drawn, width, height))
+    boxes = _without_looser(boxes, problems)
     shapes = _read_each(result, "outline", labels, problems, lambda drawn: _polygon(drawn, width, height, left))
     shapes += _read_each(result, "brush", labels, problems, lambda drawn: _strokes(drawn, width, height, left))
     outlines: list[list[Polygon]] = [[] for _ in boxes]
@@ -125,8 +129,8 @@ def _read_each(
     for number, entry in enumerate(entries[:MAX_REGIONS], start=1):
         named = f"{_WORDS[control]} {number}"
         try:
-            drawn = _drawn(entry, control, labels)
-            named = f"{named} (“{drawn.label}”)"
+            drawn = _drawn(entry, control, labels, named)
+            named = drawn.name
             usable.append((drawn, read(drawn)))
         except BadRegion as problem:
             problems.append(f"{named}: {problem}.")
@@ -139,6 +143,26 @@ def _read_each(
     return usable
 
 
+def _without_looser(
+    boxes: Sequence[tuple[_Drawn, tuple[Box, tuple[Polygon, ...]]]], problems: list[str]
+) -> list[tuple[_Drawn, tuple[Box, tuple[Polygon, ...]]]]:
+    """The boxes without those round the same object as a tighter one; adds a sentence for each of these.
+
+    Turned boxes are kept: their bounding boxes may well hold other objects.
+    """
+    upright = [index for index, (_, (_, turned)) in enumerate(boxes) if not turned]
+    looser = {
+        upright[outer]: upright[inner]
+        for outer, inner in looser_boxes([(boxes[index][0].label, boxes[index][1][0]) for index in upright]).items()
+    }
+    problems += (
+        f"{boxes[outer][0].name}: the same object has a tighter box inside it, {boxes[inner][0].name}, which is used; "
+        "delete one of the two."
+        for outer, inner in sorted(looser.items())
+    )
+    return [drawn for index, drawn in enumerate(boxes) if index not in looser]
+
+
 def _limited(problems: Sequence[str]) -> tuple[str, ...]:
     """The first MAX_PROBLEMS sentences, and a sentence with the number of further ones."""
     more = len(problems) - MAX_PROBLEMS
@@ -147,7 +171,7 @@ def _limited(problems: Sequence[str]) -> tuple[str, ...]:
     return (*problems[:MAX_PROBLEMS], f"{more:,} more regions cannot be used, for reasons like these.")
 
 
-def _drawn(entry: Mapping[str, Any], control: str, labels: Sequence[str]) -> _Drawn:
+def _drawn(entry: Mapping[str, Any], control: str, labels: Sequence[str], named: str) -> _Drawn:
     value = entry.get("value")
     kind = _KINDS[control]
     if not isinstance(value, Mapping) or entry.get("type") != kind:
@@ -163,7 +187,7 @@ def _drawn(entry: Mapping[str, Any], control: str, labels: Sequence[str]) -> _Dr
     )
     if label not in labels:
         raise BadRegion(f"its label “{label}” is none of the study's ({', '.join(labels)}); choose one of them")
-    return _Drawn(value=value, label=label)
+    return _Drawn(value=value, label=label, name=f"{named} (“{label}”)")
 
 
 def _box(drawn: _Drawn, width: int, height: int) -> tuple[Box, tuple[Polygon, ...]]:

@@ -40,6 +40,8 @@ class Added:
     new: int
     known: int
     problems: tuple[str, ...]
+    #: known tasks whose given drawings cannot be used, none of them
+    refused: int = 0
     #: existing tasks that received missing drawings
     completed: int = 0
     #: submitted regions
@@ -51,8 +53,8 @@ class Added:
 
     @property
     def usable(self) -> int:
-        """Number of usable pictures."""
-        return self.new + self.known + self.completed
+        """Number of pictures that are used, or were before, with at least one of their given drawings."""
+        return self.new + self.known - self.refused + self.completed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +151,7 @@ def _import(
     return Added(
         new=outcome.new,
         known=outcome.known,
+        refused=outcome.refused,
         completed=outcome.completed,
         regions=outcome.regions,
         problems=tuple(map(str, reading.problems)),

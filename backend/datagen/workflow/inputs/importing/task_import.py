@@ -40,6 +40,8 @@ class Outcome:
 
     new: int = 0
     known: int = 0
+    #: of these, those whose given drawings cannot be used, none of them
+    refused: int = 0
     #: existing tasks that received missing drawings
     completed: int = 0
     #: submitted regions of new and existing tasks
@@ -53,6 +55,8 @@ class _Entry:
     picture: Loaded
     wheres: list[str]
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
+    #: whether a drawing of it cannot be used
+    has_problems: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +98,7 @@ class TaskImport:
             outcome.regions += added
             outcome.completed += bool(added)
             outcome.known += not added
+            outcome.refused += entry.has_problems and not entry.results
         return count
 
     def _entries(self, items: Sequence[Item], reading: Reading) -> tuple[dict[str, _Entry], int]:
@@ -123,6 +128,7 @@ class TaskImport:
                 continue
             regions = item.draw(picture.width, picture.height)
             mapped = map_regions(regions, self.kind, picture.width, picture.height, self.names)
+            entry.has_problems = entry.has_problems or bool(mapped.problems)
             for sentence in mapped.problems:
                 which, _, reason = sentence.partition(": ")
                 reading.report(f"{item_name}, {which}", reason.removesuffix("."))

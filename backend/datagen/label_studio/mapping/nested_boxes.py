@@ -1,0 +1,40 @@
+"""Boxes round the same object: a loose one and a tight one inside it, as two people or an import and a person draw."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from datagen.domain.geometry import Box
+
+#: A box lies inside another one if at least this share of its area does.
+_INSIDE = 0.9
+#: A box that is more than this many times larger than the one inside it is round another object, or round several.
+_LARGER = 10.0
+
+
+def looser_boxes(boxes: Sequence[tuple[str, Box]]) -> dict[int, int]:
+    """The boxes that are round the same object as a tighter one of their label: their index → that one's index.
+
+    Of equal boxes the first is the tighter one. A box inside several others is the tighter one of each.
+    """
+    if len(boxes) < 2:
+        return {}
+    labels = np.array([label for label, _ in boxes], object)
+    left, top, right, bottom = np.array([(box.x, box.y, box.right, box.bottom) for _, box in boxes]).T
+    area = (right - left) * (bottom - top)
+    tight = np.ones(len(boxes), bool)
+    looser: dict[int, int] = {}
+    # smallest first: a box is compared with those that are already known to be tight
+    order = np.argsort(area, kind="stable")
+    for position, index in enumerate(order.tolist()):
+        inner = order[:position][tight[order[:position]]]
+        across = np.minimum(right[inner], right[index]) - np.maximum(left[inner], left[index])
+        down = np.minimum(bottom[inner], bottom[index]) - np.maximum(top[inner], top[index])
+        share = np.maximum(across, 0) * np.maximum(down, 0) / area[inner]
+        is_same = (labels[inner] == labels[index]) & (share >= _INSIDE) & (area[index] <= _LARGER * area[inner])
+        if is_same.any():
+            looser[index] = int(inner[np.argmax(is_same)])
+            tight[index] = False
+    return looser
