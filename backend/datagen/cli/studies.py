@@ -10,13 +10,15 @@ import typer
 
 from datagen.cli.admin import migrate
 from datagen.cli.console import AsJson, Study, err, print_json, report_errors, safe, show, show_table
-from datagen.domain.inputs import Role
+from datagen.domain.inputs import ProjectKind, Role
 from datagen.domain.wording import by_number, counted
 from datagen.entrypoints.bootstrap import join_as, server_access_of, services, settings
 from datagen.entrypoints.installation import ProcessRole
+from datagen.errors import InputProblem
 
 if TYPE_CHECKING:
     from datagen.workflow.inputs.import_files import Added
+    from datagen.workflow.studies.open import OpenedStudy
 
 
 #: Number of items shown for each reason; ``--json`` shows all.
@@ -87,20 +89,29 @@ def provision(
             engines = {"engine": opened.engine, "engine_before": opened.engine_before}
             print_json({"study": name, "projects": projects, **engines})
             return
-        show(name)
-        addresses = [(str(kind), f"{chosen.label_studio_url}/projects/{n}/data") for kind, n in opened.projects.items()]
-        show_table(("project", "address"), addresses)
-        changed = f"{opened.engine_before} → {opened.engine}" if opened.engine_before else opened.engine
-        show(f"  engine: {changed}")
-        for word, lines in (
-            ("made", opened.created),
-            ("mended", opened.mended),
-            ("left as people changed it:", opened.kept),
-        ):
-            for line in lines:
-                show(f"  {word} {line}")
-        for line in opened.problems:
-            err.print(f"[yellow]Not done:[/] {safe(line)}", highlight=False, soft_wrap=True)
+        _show_opened(name, opened, chosen.label_studio_url)
+
+
+def _show_opened(name: str, opened: OpenedStudy, label_studio_url: str) -> None:
+    """Print a provisioned study's projects, what was changed, and what to do next."""
+    show(name)
+    addresses = {kind: f"{label_studio_url}/projects/{n}/data" for kind, n in opened.projects.items()}
+    show_table(("project", "address"), [(str(kind), address) for kind, address in addresses.items()])
+    changed = f"{opened.engine_before} → {opened.engine}" if opened.engine_before else opened.engine
+    show(f"  engine: {changed}")
+    for word, lines in (
+        ("made", opened.created),
+        ("mended", opened.mended),
+        ("left as people changed it:", opened.kept),
+    ):
+        for line in lines:
+            show(f"  {word} {line}")
+    for line in opened.problems:
+        err.print(f"[yellow]Not done:[/] {safe(line)}", highlight=False, soft_wrap=True)
+    show(
+        "Next: give inputs in Concepts, Canvases and Backgrounds (or with “datagen add”); then the newest task of "
+        f"Decisions says what is missing, and what can be done: {addresses[ProjectKind.DECISIONS]}"
+    )
 
 
 def add(
@@ -224,13 +235,21 @@ def export(
     to: Annotated[Path, typer.Option("--out", help="The zip file to write.")],
     run: Annotated[int | None, typer.Option(help="Only the run of this number; by default all.")] = None,
     formats: Annotated[
-        list[str] | None, typer.Option("--format", help="coco, yolo, yolo-segment, voc or semantic; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            "--format",
+            help="coco, yolo (boxes) or yolo-segment (polygons), voc or semantic; may be repeated, but yolo and "
+            "yolo-segment need an export each: both write labels/, where Ultralytics looks.",
+        ),
     ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
 ) -> None:
     """Write the generated images with masks and labels as a zip."""
     from datagen.workflow.studies.export import export_study, unfinished_runs
 
     with report_errors():
+        if to.is_file() and not overwrite:
+            raise InputProblem(f"{to} exists already; name another file, or replace it with --overwrite")
         for remark in unfinished_runs(services(), name, run):
             err.print(f"[yellow]Not complete:[/] {safe(remark)}", highlight=False, soft_wrap=True)
         summary = export_study(services(), name, to, run_number=run, formats=tuple(formats or ("coco",)))

@@ -236,7 +236,7 @@ def _check_formats(formats: Collection[str], labels: Sequence[str]) -> None:
         if name not in FORMATS:
             raise InputProblem(f"{name!r} is no export format; there are: {', '.join(FORMATS)}")
     if {"yolo", "yolo-segment"} <= set(formats):
-        raise InputProblem("yolo and yolo-segment would share the folder labels/; export them one after the other")
+        raise InputProblem("yolo and yolo-segment would share the folder labels/; export each to a file of its own")
     if "semantic" in formats and len(labels) > masks.MAX_LABELS:
         raise InputProblem(
             f"a semantic mask of eight bits holds {masks.MAX_LABELS} labels, the study has {len(labels)}; "

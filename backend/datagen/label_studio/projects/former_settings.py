@@ -20,6 +20,7 @@ TEXTS = frozenset(
         "5d5fbbaa8535a295",
         "4be27096afd602d4",
         "5c37c2cfa810e683",
+        "faca08a72ed4c8ac",
         # Canvases: description
         "1b94c6e01cbb8140",
         "d794ed54324fa0fb",

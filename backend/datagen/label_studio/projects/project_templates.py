@@ -209,6 +209,7 @@ TEMPLATES: dict[ProjectKind, ProjectTemplate] = {
             "<h3>Canvases: where the concept may appear</h3>"
             f"<p>Upload at least {MINIMUM_PER_ROLE} photos and draw <b>polygons</b> round every area where the concept "
             "may appear. Leave out what must stay clean, such as the table round a part.</p>"
+            "<p>From the second picture on an area is proposed: correct it or delete it, and submit.</p>"
             "<p><b>Next:</b> the project that ends in “Backgrounds”.</p>"
         ),
         colour="#4D96E6",

@@ -23,6 +23,7 @@ from datagen.synthesis.parameter_words import listed
 from datagen.workflow import decision_points
 from datagen.workflow.decisions import batch_end, spec_versions
 from datagen.workflow.decisions.transitions import advance, go_back
+from datagen.workflow.generation import run_warnings
 from datagen.workflow.reviews import verdict_sync
 from datagen.workflow.services import UnitOfWork
 
@@ -143,7 +144,9 @@ def _approve(case: DecisionContext) -> BatchRow:
     request = spec_versions.BatchRequest(
         kind=BatchKind.RUN, count=case.wish.checked_count(), who=case.who, name=case.wish.name, note=case.wish.note
     )
-    return spec_versions.add_batch(case.unit, case.study, spec, request, case.shard_size)
+    run = spec_versions.add_batch(case.unit, case.study, spec, request, case.shard_size)
+    run_warnings.add(run, run_warnings.same_name(case.unit.session, run))
+    return run
 
 
 def _end(case: DecisionContext) -> None:

@@ -36,6 +36,11 @@ def test_every_text_and_tab_is_among_those_that_provisioning_recognizes(kind: Pr
     assert {tab_digest(tab.data()) for tab in TEMPLATES[kind].tabs} <= former_settings.TABS
 
 
+def test_instructions_of_canvases_say_that_an_area_is_proposed() -> None:
+    text = TEMPLATES[ProjectKind.CANVASES].instruction
+    assert "From the second picture on an area is proposed: correct it or delete it" in text
+
+
 @pytest.mark.parametrize("kind", list(ProjectKind))
 def test_a_project_of_this_version_is_not_outdated(kind: ProjectKind) -> None:
     tabs = preview_tabs(7) if kind is ProjectKind.PREVIEWS else TEMPLATES[kind].tabs
