@@ -6,7 +6,7 @@ This module reads no settings and does not depend on RQ: the caller builds ``Ser
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
@@ -30,6 +30,11 @@ from datagen.store.tables.installation import AuditRow
 from datagen.store.tables.messages import OutboxRow
 from datagen.store.tables.studies import StudyRow
 from datagen.synthesis.engine import EngineSettings
+
+#: Key of the lock by which imports into Label Studio take turns; arbitrary, but the same in every release.
+IMPORT_LOCK = 7_301_927
+#: Seconds that an import waits for its turn; afterwards it begins during another one, and may have to be repeated.
+IMPORT_WAIT_SECONDS = 30.0
 
 
 class JobKind(StrEnum):
@@ -93,6 +98,14 @@ class Services:
             yield unit
         if unit.job_requests:
             self.enqueue(unit.job_requests)
+
+    def import_turn(self) -> AbstractContextManager[bool]:
+        """Return a context in which no other process of the installation imports tasks into Label Studio.
+
+        Label Studio on SQLite meets a locked database if two imports overlap, and then loses labels (``ensure_tasks``).
+        After ``IMPORT_WAIT_SECONDS`` the context is entered during the other import.
+        """
+        return self.database.one_at_a_time(IMPORT_LOCK, IMPORT_WAIT_SECONDS)
 
 
 #: The lock mode of rows: rows that refer to a locked row may still be written, which PostgreSQL's default lock mode

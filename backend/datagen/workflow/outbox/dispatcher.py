@@ -44,10 +44,6 @@ log = structlog.get_logger()
 
 #: A publication is given up after this many failures; its reason is shown to people.
 MAX_REFUSALS = 8
-#: Key of the lock by which imports into Label Studio take turns; arbitrary, but the same in every release.
-IMPORT_LOCK = 7_301_927
-#: Seconds that an import waits for its turn; afterwards it begins during another one, and may have to be repeated.
-IMPORT_WAIT_SECONDS = 30.0
 #: A publication that took more than one attempt is repeated after this many lease durations: Label Studio may continue
 #: a request whose client was killed or timed out, and create its tasks after those of the next attempt.
 LEASES_TO_LAST_LOOK = 2
@@ -126,7 +122,7 @@ def _ensure_tasks(
         drafts,
         unreadable=unreadable,
         replace_incomplete=replace_incomplete,
-        importing=partial(services.database.one_at_a_time, IMPORT_LOCK, IMPORT_WAIT_SECONDS),
+        importing=services.import_turn,
     )
     unreadable_tasks.note(services, project_id, unreadable)
     return task_ids

@@ -13,6 +13,7 @@ from datagen.cli import studies
 from datagen.domain.inputs import ProjectKind, Role
 from datagen.workflow.inputs.import_files import Added, add_files
 from datagen.workflow.inputs.input_sync import collect, refresh
+from datagen.workflow.services import IMPORT_LOCK
 from fake_studio import FakeStudio
 from import_files_made import file, picture, rectangle, task
 from studio import Study
@@ -76,3 +77,17 @@ def test_tight_box_added_inside_a_loose_one_by_hand_is_no_second_example(
     [concept] = inputs.concepts
     assert len(concept.regions) == 1
     assert ["the same object has a tighter box inside it" in str(problem) for problem in inputs.problems] == [True]
+
+
+def test_inputs_are_imported_in_turn_with_other_imports(studio: FakeStudio, add: Callable[..., Added]) -> None:
+    turns: list[bool] = []
+
+    def try_another(name: str) -> bool:
+        if name == "import_tasks":
+            with studio.services.database.one_at_a_time(IMPORT_LOCK, 0.0) as is_alone:
+                turns.append(is_alone)
+        return False
+
+    studio.client.after_request = try_another
+    add(task("a.png", rectangle(10, label="pit")))
+    assert turns == [False]

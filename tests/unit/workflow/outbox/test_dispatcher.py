@@ -20,9 +20,9 @@ from datagen.store.tables.batches import ShardRow
 from datagen.store.tables.messages import OutboxRow
 from datagen.store.tables.reviews import DecisionRow
 from datagen.workflow.generation.shard_rendering import FittedEngineCache, render_shard
-from datagen.workflow.outbox.dispatcher import IMPORT_LOCK, MAX_REFUSALS, dispatch
+from datagen.workflow.outbox.dispatcher import MAX_REFUSALS, dispatch
 from datagen.workflow.sample_mapping import sample_of
-from datagen.workflow.services import JobKind, JobRequest
+from datagen.workflow.services import IMPORT_LOCK, JobKind, JobRequest
 from datagen.workflow.studies.queries import describe
 from fake_studio import FakeStudio
 from studio import ROUND, Study

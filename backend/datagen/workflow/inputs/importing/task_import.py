@@ -171,7 +171,9 @@ class TaskImport:
             for key, entry in entries.items()
         ]
         batch = "added-" + hashlib.sha256("".join(entries).encode()).hexdigest()[:12]
-        return task_publisher.ensure_tasks(self.services.label_studio, self.project_id, batch, drafts)
+        return task_publisher.ensure_tasks(
+            self.services.label_studio, self.project_id, batch, drafts, importing=self.services.import_turn
+        )
 
     def _complete(self, task: StudyTask, entry: _Entry, reading: Reading) -> int:
         """Add the regions that were never imported into a task; return their number."""
