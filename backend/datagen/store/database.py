@@ -96,7 +96,7 @@ class Database:
         """
         with ExitStack() as stack:
             if self.engine.dialect.name == "sqlite":
-                file = stack.enter_context(Path(f"{self.engine.url.database}.lock-{lock}").open("wb"))
+                file = stack.enter_context(Path(f"{self.engine.url.database}-lock-{lock}").open("wb"))
                 attempt = partial(_lock_file, file.fileno())
             else:
                 connection = stack.enter_context(self.engine.connect())

@@ -189,3 +189,14 @@ def test_a_wrong_statement_is_no_outage(database: Database) -> None:
     with pytest.raises((ProgrammingError, OperationalError)) as caught, database.read() as session:
         session.execute(text("SELECT nonsense FROM study"))
     assert is_unavailable(caught.value) == isinstance(caught.value, OperationalError)
+
+
+def test_blocks_with_the_same_lock_run_one_at_a_time(database: Database) -> None:
+    other = Database(database.url)
+    with database.one_at_a_time(1, 0.0) as is_alone:
+        assert is_alone
+        with other.one_at_a_time(1, 0.1) as is_alone_too, other.one_at_a_time(2, 0.0) as is_alone_elsewhere:
+            assert (is_alone_too, is_alone_elsewhere) == (False, True)
+    with other.one_at_a_time(1, 0.0) as is_alone:
+        assert is_alone
+    other.close()
