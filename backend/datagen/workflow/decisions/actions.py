@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from datagen.domain.decision import Decision
@@ -23,7 +23,6 @@ from datagen.synthesis.parameter_words import listed
 from datagen.workflow import decision_points
 from datagen.workflow.decisions import batch_end, spec_versions
 from datagen.workflow.decisions.transitions import advance, go_back
-from datagen.workflow.generation import run_warnings
 from datagen.workflow.reviews import verdict_sync
 from datagen.workflow.services import UnitOfWork
 
@@ -145,8 +144,26 @@ def _approve(case: DecisionContext) -> BatchRow:
         kind=BatchKind.RUN, count=case.wish.checked_count(), who=case.who, name=case.wish.name, note=case.wish.note
     )
     run = spec_versions.add_batch(case.unit, case.study, spec, request, case.shard_size)
-    run_warnings.add(run, run_warnings.same_name(case.unit.session, run))
+    run.warnings = _same_name(case.unit.session, run)
     return run
+
+
+def _same_name(session: Session, run: BatchRow) -> list[str]:
+    """Return a warning if an earlier run of the study has the run's name."""
+    number = session.scalar(
+        select(func.max(BatchRow.number)).where(
+            BatchRow.study_id == run.study_id,
+            BatchRow.kind == BatchKind.RUN,
+            BatchRow.name == run.name,
+            BatchRow.id != run.id,
+        )
+    )
+    if number is None:
+        return []
+    return [
+        f"Note: run {number} has the name “{run.name}” too. This is run {run.number}: the lists of Dataset and "
+        f"“datagen export --run {run.number}” tell them apart by the number."
+    ]
 
 
 def _end(case: DecisionContext) -> None:

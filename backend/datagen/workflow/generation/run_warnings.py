@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from datagen.store.tables.base import BatchKind
@@ -50,24 +50,6 @@ def by_purpose(lines: Iterable[str]) -> Sorted:
         prefix = next((prefix for prefix in (WARNING, DETAIL) if line.startswith(prefix)), "")
         by_prefix[prefix].append(line.removeprefix(prefix))
     return Sorted(warnings=by_prefix[WARNING], findings=by_prefix[""], details=by_prefix[DETAIL])
-
-
-def same_name(session: Session, run: BatchRow) -> list[str]:
-    """Return a warning if an earlier run of the study has the run's name."""
-    number = session.scalar(
-        select(func.max(BatchRow.number)).where(
-            BatchRow.study_id == run.study_id,
-            BatchRow.kind == BatchKind.RUN,
-            BatchRow.name == run.name,
-            BatchRow.id != run.id,
-        )
-    )
-    if number is None:
-        return []
-    return [
-        f"{WARNING}run {number} has the name “{run.name}” too. This is run {run.number}: the lists of Dataset and "
-        f"“datagen export --run {run.number}” tell them apart by the number."
-    ]
 
 
 def made_otherwise(session: Session, spec: SpecRow, samples: Sequence[SampleRow]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Warnings of a run, on the in-memory Label Studio."""
+"""Runs of one name, on the in-memory Label Studio."""
 
 from __future__ import annotations
 
