@@ -77,7 +77,7 @@ def test_approve_freezes_the_version_and_fills_the_dataset(studio: FakeStudio, s
     assert len(study.tasks(ProjectKind.DATASET)) == had + 5
     assert [int(task.data["index"]) for task in tasks] == list(range(ROUND, ROUND + 5))
     kinds = {region["type"] for region in studio.client.predictions(tasks[0].id)[0]["result"]}
-    assert kinds == {"rectanglelabels", "polygonlabels"}
+    assert kinds == {"polygonlabels"}
     assert "5 of 5 labelled images" in text(study.page())
     assert "first &lt;run&gt;" in study.page()
     assert "<run>" not in study.page()
