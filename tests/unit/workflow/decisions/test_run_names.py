@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datagen.domain.lifecycle import StudyEvent
-from datagen.store.tables import BatchKind
+from datagen.store.tables.base import BatchKind
 from fake_studio import FakeStudio
 from studio import Study
 
