@@ -122,15 +122,18 @@ def said(opinion: str, *reasons: str, comment: str = "") -> list[dict[str, Any]]
 CONFIRMED = (StudyEvent.REFINE, StudyEvent.APPROVE)
 
 
-def asked(action: str | None, *, count: Any = None, name: str = "", confirmed: bool = True) -> list[dict[str, Any]]:
+def asked(
+    action: str | None, *, count: Any = None, name: str = "", note: str = "", confirmed: bool = True
+) -> list[dict[str, Any]]:
     """A filled decision form; what may have to be confirmed is confirmed unless the test says otherwise."""
     form = [choice("action", action, to="summary")] if action else []
     if confirmed and action in CONFIRMED:
         form.append(choice("confirm", "I have looked", to="summary"))
     if count is not None:
         form.append({"from_name": "count", "to_name": "summary", "type": "number", "value": {"number": count}})
-    if name:
-        form.append({"from_name": "name", "to_name": "summary", "type": "textarea", "value": {"text": [name]}})
+    for field_name, text in (("name", name), ("note", note)):
+        if text:
+            form.append({"from_name": field_name, "to_name": "summary", "type": "textarea", "value": {"text": [text]}})
     return form
 
 

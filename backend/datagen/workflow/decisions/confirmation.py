@@ -6,7 +6,6 @@ on the form (“I have looked”) or ``--confirm`` on the command line confirms 
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -18,6 +17,7 @@ from datagen.domain.verdict import Opinion
 from datagen.domain.wording import by_number, counted
 from datagen.errors import NotConfirmed, StoreError
 from datagen.store.tables import BatchKind, BatchRow, SampleRow, ShardRow, StudyRow, VerdictRow
+from datagen.workflow.decisions.command_line import command_of
 from datagen.workflow.decisions.spec_versions import current_spec
 from datagen.workflow.reviews import verdict_sync
 from datagen.workflow.services import Services
@@ -43,11 +43,8 @@ def check_confirmed(services: Services, study_id: int, wish: Decision) -> None:
     next_transition(study.state, wish.action)
     reasons = [reason for check in _CHECKS if (reason := check(services, study, wish)) is not None]
     if reasons:
-        command = f"datagen {str(wish.action).replace('build ', '')} {shlex.quote(study.name)}"
-        command += f" --count {wish.count}" if wish.count is not None else ""
-        raise NotConfirmed(
-            f"{' '.join(reasons)} To go on, tick “I have looked” and press Update, or run: {command} --confirm"
-        )
+        command = command_of(study.name, wish, confirm=True)
+        raise NotConfirmed(f"{' '.join(reasons)} To go on, tick “I have looked” and press Update, or run: {command}")
 
 
 def _large_run(services: Services, study: StudyRow, wish: Decision) -> str | None:

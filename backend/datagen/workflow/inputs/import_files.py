@@ -97,8 +97,10 @@ def add_files(
     if path.is_dir():
         read_folder(path, str(path), role, reading, zipped=False)
         return _import(services, target, role, names, reading, [path, *image_folders])
+    if not path.exists():
+        raise InputProblem(f"{path} does not exist; give a folder of images, an export, or a zip of one")
     if not path.is_file():
-        raise InputProblem(f"{path} is neither a folder nor a Label Studio JSON file, nor a zip of one")
+        raise InputProblem(f"{path} is neither a folder nor a file")
     if path.suffix.lower() != ".zip":
         read_file(path, str(path), role, reading)
         return _import(services, target, role, names, reading, [path.parent, *image_folders])

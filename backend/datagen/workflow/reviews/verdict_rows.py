@@ -15,12 +15,14 @@ import structlog
 from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session, load_only
 
+from datagen.domain.geometry import Polygon
 from datagen.domain.lifecycle import SpecState
 from datagen.label_studio.api.models import Task, stamp
 from datagen.label_studio.mapping.form_answers import verdict
+from datagen.label_studio.mapping.regions import redrawn_outlines
 from datagen.store.tables import BatchRow, OutboxKind, SampleRow, ShardRow, SpecRow, VerdictRow, now
 from datagen.workflow.decision_points import republish_decisions, republish_open_decision
-from datagen.workflow.sample_mapping import LONGEST_KEY
+from datagen.workflow.sample_mapping import LONGEST_KEY, sample_of
 from datagen.workflow.services import Services, UnitOfWork
 
 log = structlog.get_logger()
@@ -51,6 +53,18 @@ class TasksRead:
     expected: Mapping[int, int | None] = field(default_factory=dict)
     #: ids of tasks that exist but cannot be read
     unreadable: Collection[int] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _ShownLabels:
+    """The outlines of a sample's labels, as its review task shows them."""
+
+    #: size of the image in pixels
+    width: int
+    height: int
+    #: the study's labels
+    labels: Sequence[str]
+    outlines: Sequence[Polygon]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,16 +119,39 @@ def _readings_by_sample(services: Services, study_id: int, tasks: Iterable[Task]
     readings: dict[int, list[_Reading]] = {}
     with services.database.read() as session:
         for start in range(0, len(keys), _KEYS_AT_A_TIME):
+            of_keys = SampleRow.key.in_(keys[start : start + _KEYS_AT_A_TIME])
             samples = session.execute(
                 select(SampleRow.id, SampleRow.key)
                 .join(BatchRow, BatchRow.id == SampleRow.batch_id)
-                .where(SampleRow.key.in_(keys[start : start + _KEYS_AT_A_TIME]), BatchRow.study_id == study_id)
+                .where(of_keys, BatchRow.study_id == study_id)
             )
-            readings |= {sample_id: [_read(task) for task in by_key[key]] for sample_id, key in samples}
+            for sample_id, key in samples:
+                shown = _shown_labels(session, sample_id, by_key[key])
+                readings[sample_id] = [_read(task, shown) for task in by_key[key]]
     return readings
 
 
-def _read(task: Task) -> _Reading:
+def _shown_labels(session: Session, sample_id: int, tasks: Iterable[Task]) -> _ShownLabels | None:
+    """Return the labels that these tasks of a sample show; None if no verdict on them holds a drawing."""
+    if not any(
+        entry.get("from_name") == "label"
+        for task in tasks
+        for annotation in task.annotations
+        if not annotation.was_cancelled
+        for entry in annotation.result
+    ):
+        return None
+    row = session.get_one(SampleRow, sample_id)
+    sample = sample_of(row)
+    return _ShownLabels(
+        width=sample.image.width,
+        height=sample.image.height,
+        labels=row.batch.study.labels,
+        outlines=[outline for instance in sample.instances for outline in instance.outlines],
+    )
+
+
+def _read(task: Task, shown: _ShownLabels | None) -> _Reading:
     verdicts: dict[int, Mapping[str, Any]] = {}
     for annotation in task.annotations:
         answer = None if annotation.was_cancelled else verdict(annotation.result)
@@ -123,11 +160,20 @@ def _read(task: Task) -> _Reading:
                 "opinion": answer.opinion,
                 "reasons": sorted(answer.reasons),
                 "comment": answer.comment[:4000],
+                "outlines": _redrawn(annotation.result, shown) if shown is not None else [],
                 "reviewer": annotation.completed_by,
                 "updated_at": annotation.updated_at,
                 "copy_of": annotation.copied_from,
             }
     return _Reading(task.id, verdicts)
+
+
+def _redrawn(result: Sequence[Any], shown: _ShownLabels) -> list[dict[str, Any]]:
+    """Return the outlines that differ from those shown, as ``VerdictRow.outlines`` stores them."""
+    drawn = redrawn_outlines(result, shown.width, shown.height, shown.labels, shown.outlines)
+    return [
+        {"label": label, "points": [[round(x, 2), round(y, 2)] for x, y in outline.points]} for label, outline in drawn
+    ]
 
 
 def _keep_samples(

@@ -62,7 +62,8 @@ def test_one_image_has_one_number_in_list_form_sheet_and_decision_page(studio: F
     assert [task.data["index"] for task in tasks] == [str(number) for number in range(1, ROUND + 1)]
     study.judge(said("good"), said("bad", comment="a halo"))
     studio.settle()
-    assert "Image 2: a halo" in study.page()
+    second = f"/projects/{study.projects[ProjectKind.PREVIEWS]}/data?task={tasks[1].id}"
+    assert f'<a href="{second}" target="_blank">Image 2</a>: a halo' in study.page()
     made = study.batches(BatchKind.ROUND)[-1]
     sheet = decode(studio.services.images.get(str(made.sheet)), max_bytes=10**7, max_pixels=10**7)
     for place in range(ROUND):  # in the strip above each image its number is written
