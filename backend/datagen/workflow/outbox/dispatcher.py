@@ -150,7 +150,8 @@ def _draft(
 def _columns(batch: BatchRow, sample: Sample) -> dict[str, str]:
     """Return the data that rounds and runs do not share; the task list shows most of it, not the form."""
     if batch.kind == BatchKind.ROUND:
-        return {"round_size": str(batch.count), **review_tasks.EMPTY_COLUMNS}
+        number = f"image {shown_number(batch, sample.provenance.index)}"
+        return {"round_size": str(batch.count), "number": number, **review_tasks.EMPTY_COLUMNS}
     return {"run_name": batch.name, "file": f"{sample.provenance.file_stem}.png"}
 
 

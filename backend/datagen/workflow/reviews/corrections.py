@@ -107,7 +107,7 @@ def sentence(corrections: Corrections) -> str:
 def _examples_text(examples: Sequence[Example]) -> str:
     if not examples:
         return "the examples"
-    return f"the {by_number(len(examples), 'example', 'examples')} {_listed([*map(str, examples)], '; ')}"
+    return f"the {by_number(len(examples), 'example', 'examples')} {_listed([*map(str, examples)], '; ')},"
 
 
 def _listed(items: Sequence[str], comma: str = ", ") -> str:

@@ -72,6 +72,8 @@ class _Reading:
     """The verdicts of one review task: the columns of each verdict by the id of its annotation."""
 
     task_id: int
+    #: whether Label Studio serves the task to nobody
+    is_finished: bool
     verdicts: Mapping[int, Mapping[str, Any]]
 
 
@@ -165,7 +167,7 @@ def _read(task: Task, shown: _ShownLabels | None) -> _Reading:
                 "updated_at": annotation.updated_at,
                 "copy_of": annotation.copied_from,
             }
-    return _Reading(task.id, verdicts)
+    return _Reading(task.id, task.is_finished, verdicts)
 
 
 def _redrawn(result: Sequence[Any], shown: _ShownLabels) -> list[dict[str, Any]]:
@@ -196,6 +198,13 @@ def _keep_samples(
             changes.append(sample.forget(task_id, read_task_ids, read.unreadable))
         if any(changes):
             changed.append(sample.row)
+    opened = {  # Label Studio opens a closed task whose annotation is deleted, or that a person skips
+        sample.row.batch_id
+        for sample in loaded
+        if sample.late and any(not reading.is_finished for reading in readings[sample.row.id])
+    }
+    for batch_id in sorted(opened - {row.batch_id for row in changed}):
+        unit.add_to_outbox(study_id, OutboxKind.REVIEW_TASKS, batch_id)
     if changed:
         study.verdict_changes += 1
         for row in changed:
