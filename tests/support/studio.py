@@ -7,6 +7,7 @@ holds, so that a test says itself when work is done, and no test sleeps.
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import re
@@ -116,6 +117,11 @@ def said(opinion: str, *reasons: str, comment: str = "") -> list[dict[str, Any]]
     if comment:
         form.append({"from_name": "comment", "to_name": "image", "type": "textarea", "value": {"text": [comment]}})
     return form
+
+
+def text_of(page: str) -> str:
+    """The text of a page without its markup."""
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", "", page)).split())
 
 
 #: Actions that may have to be confirmed; few tests judge before they refine or approve.
