@@ -7,6 +7,7 @@ nothing. The steps are in ``importing/``.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -175,7 +176,9 @@ def _find_target(services: Services, study_name: str, role: Role) -> _Target:
         project_id = decision_points.project_of(session, study.id, _KINDS[role])
         study_id, labels = study.id, tuple(study.labels)
     if project_id is None:
-        raise NotReady(f"{study_name!r} has no {_KINDS[role]} project; run: datagen provision {study_name!r}")
+        raise NotReady(
+            f"{study_name!r} has no {_KINDS[role]} project; run: datagen provision {shlex.quote(study_name)}"
+        )
     return _Target(study_id=study_id, project_id=project_id, kind=_KINDS[role], labels=labels)
 
 

@@ -6,6 +6,7 @@ is idempotent: a task is looked up by its key before it is created, so a killed 
 
 from __future__ import annotations
 
+import shlex
 import threading
 from collections.abc import Sequence
 from datetime import timedelta
@@ -194,7 +195,9 @@ def _project(services: Services, study_id: int, project_kind: ProjectKind) -> in
         project_id = decision_points.project_of(session, study_id, project_kind)
         if project_id is None:
             study = session.get_one(StudyRow, study_id)
-            raise NotReady(f"{study.name!r} has no {project_kind} project; run: datagen provision {study.name!r}")
+            raise NotReady(
+                f"{study.name!r} has no {project_kind} project; run: datagen provision {shlex.quote(study.name)}"
+            )
         return project_id
 
 

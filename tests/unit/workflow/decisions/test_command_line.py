@@ -83,3 +83,14 @@ def test_command_in_a_message_is_accepted(line: str) -> None:
     assert name in get_command(app).commands, line  # type: ignore[attr-defined]
     if arguments and arguments[-1] != "--engine":  # the engine is in the next text
         parsed(line)
+
+
+def test_names_in_commands_are_quoted_for_a_shell() -> None:
+    """“datagen provision "$HOME"”, as Python quotes it, names another study in a shell."""
+    folder = Path(datagen.__file__).parent
+    wrong = [
+        f"{path.name}: {found.group()}"
+        for path in folder.rglob("*.py")
+        for found in re.finditer(r"datagen [a-z-]+ \{[^}]*!r\}", path.read_text(encoding="utf-8"))
+    ]
+    assert wrong == []
