@@ -117,7 +117,8 @@ def check_engine_of(settings: Settings, study_name: str) -> str:
     if problems := engine_problems(settings.redis_url, engine_settings_of(settings), engine, parameters):
         raise CheckFailed(" ".join([*problems, *remedy(engine)]))
     if settings.chosen_engine not in (None, engine):
-        return f"{engine}; DATAGEN_ENGINE is {settings.chosen_engine}: “datagen provision {shlex.quote(study_name)}” changes it"
+        change = f"datagen provision {shlex.quote(study_name)}"
+        return f"{engine}; DATAGEN_ENGINE is {settings.chosen_engine}: “{change}” changes it"
     return engine
 
 
