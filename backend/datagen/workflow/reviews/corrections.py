@@ -7,8 +7,9 @@ correction is not lost, the decision page and the notes of the child version nam
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -66,29 +67,28 @@ class Corrections:
 def corrections_of(session: Session, batch: BatchRow) -> Corrections | None:
     """Return the corrections on a round; None if there are none."""
     rows = session.execute(
-        select(SampleRow, VerdictRow.outlines)
+        select(SampleRow.id, SampleRow.index, SampleRow.task_id, VerdictRow.outlines)
         .join(VerdictRow, VerdictRow.sample_id == SampleRow.id)
         .where(SampleRow.batch_id == batch.id, verdict_sync.effective_verdicts())
         .order_by(SampleRow.index, VerdictRow.annotation_id)
     ).all()
-    corrected = [(sample, outlines) for sample, outlines in rows if outlines]
+    corrected = [row for row in rows if row.outlines]
     if not corrected:
         return None
     previews = decision_points.project_of(session, batch.study_id, ProjectKind.PREVIEWS)
+    images = [
+        ReviewedImage(number=shown_number(batch, index), task_id=task_id, project_id=previews)
+        for _, index, task_id, _ in corrected
+    ]
     choices = [
         choice
-        for sample, outlines in corrected
+        for sample_id, _, _, outlines in corrected
         for outline in outlines
-        if (choice := _concept_of(sample, bounds([(x, y) for x, y in outline["points"]]))) is not None
+        if (choice := _concept_of(session.get_one(SampleRow, sample_id), _bounds_of(outline))) is not None
     ]
     return Corrections(
-        outlines=sum(len(outlines) for _, outlines in corrected),
-        images=tuple(
-            dict.fromkeys(
-                ReviewedImage(number=shown_number(batch, sample.index), task_id=sample.task_id, project_id=previews)
-                for sample, _ in corrected
-            )
-        ),
+        outlines=sum(len(row.outlines) for row in corrected),
+        images=tuple(dict.fromkeys(images)),
         examples=tuple(_example(session, batch.study_id, choice) for choice in dict.fromkeys(choices)),
     )
 
@@ -127,6 +127,11 @@ def _concept_of(row: SampleRow, drawn: Box) -> ConceptChoice | None:
         if number < len(traces)
     ]
     return traces[min(candidates)[2]].concept if candidates else None
+
+
+def _bounds_of(outline: Mapping[str, Any]) -> Box:
+    """Return the bounding box of an outline in ``VerdictRow.outlines``."""
+    return bounds([(x, y) for x, y in outline["points"]])
 
 
 def _overlap(one: Box, other: Box) -> float:

@@ -20,7 +20,17 @@ from datagen.domain.lifecycle import SpecState
 from datagen.label_studio.api.models import Task, stamp
 from datagen.label_studio.mapping.form_answers import verdict
 from datagen.label_studio.mapping.regions import redrawn_outlines
-from datagen.store.tables import BatchRow, OutboxKind, SampleRow, ShardRow, SpecRow, VerdictRow, now
+from datagen.store.tables import (
+    BatchRow,
+    OutboxKind,
+    OutboxRow,
+    SampleRow,
+    ShardRow,
+    SpecRow,
+    VerdictRow,
+    WorkState,
+    now,
+)
 from datagen.workflow.decision_points import republish_decisions, republish_open_decision
 from datagen.workflow.sample_mapping import LONGEST_KEY, sample_of
 from datagen.workflow.services import Services, UnitOfWork
@@ -203,7 +213,7 @@ def _keep_samples(
         for sample in loaded
         if sample.late and any(not reading.is_finished for reading in readings[sample.row.id])
     }
-    for batch_id in sorted(opened - {row.batch_id for row in changed}):
+    for batch_id in sorted(opened - {row.batch_id for row in changed} - _being_updated(unit.session, opened)):
         unit.add_to_outbox(study_id, OutboxKind.REVIEW_TASKS, batch_id)
     if changed:
         study.verdict_changes += 1
@@ -215,6 +225,16 @@ def _keep_samples(
         if any(sample.late for sample in loaded):
             republish_open_decision(unit, study_id)  # its page shows that these verdicts do not count
     return outdated
+
+
+def _being_updated(session: Session, batch_ids: Collection[int]) -> set[int]:
+    """Return those of these rounds whose review tasks an outbox row will close anyway."""
+    query = select(OutboxRow.subject_id).where(
+        OutboxRow.kind == OutboxKind.REVIEW_TASKS,
+        OutboxRow.subject_id.in_(batch_ids),
+        OutboxRow.state.in_((WorkState.PENDING, WorkState.RUNNING)),
+    )
+    return set(session.scalars(query)) if batch_ids else set()
 
 
 def _load(session: Session, sample_ids: Sequence[int]) -> Iterator[_SampleVerdicts]:
