@@ -40,7 +40,8 @@ from datagen.entrypoints import bootstrap
 from datagen.label_studio.projects.provisioning import SECRET_HEADER
 from datagen.settings import Settings
 from datagen.store.database import Database
-from datagen.store.tables import InboxRow, WorkState
+from datagen.store.tables.base import WorkState
+from datagen.store.tables.messages import InboxRow
 from stage import plates
 from stage.annotator import Annotator
 from stage.pack import read_pack

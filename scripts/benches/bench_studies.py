@@ -19,7 +19,7 @@ def study_with_inputs(installation: Installation, services: Services, pack: Pack
         services,
         name,
         pack.labels,
-        bootstrap.connection_of(settings),
+        bootstrap.server_access_of(settings),
         engine=settings.engine,
         preview_size=settings.preview_size,
     )

@@ -28,7 +28,11 @@ from benches.chaos_recovery import Watch
 from benches.chaos_team import Person
 from datagen.entrypoints import bootstrap
 from datagen.settings import Settings
-from datagen.store.tables import InboxRow, OutboxRow, ShardRow, StudyRow, WorkState
+from datagen.store.tables.base import WorkState
+from datagen.store.tables.batches import ShardRow
+from datagen.store.tables.inputs import ProposalMakingRow
+from datagen.store.tables.messages import InboxRow, OutboxRow
+from datagen.store.tables.studies import StudyRow
 from datagen.workflow.services import Services
 from stage import plates, postgres_server
 from stage.pack import read_pack
@@ -122,7 +126,7 @@ def _under_way(services: Services) -> int:
     with services.database.read() as session:
         rows = sum(
             len(session.scalars(select(kind.id).where(kind.state.in_(waiting))).all())
-            for kind in (InboxRow, OutboxRow, ShardRow)
+            for kind in (InboxRow, OutboxRow, ShardRow, ProposalMakingRow)
         )
         unread = session.scalars(select(StudyRow.id).where(StudyRow.inputs_read != StudyRow.inputs_changed)).all()
         return rows + len(unread)
@@ -138,7 +142,7 @@ def _figures(
     quiet: float,
 ) -> dict[str, Any]:
     took = sorted(watch.seconds)
-    said: Counter[str] = sum((person.said.counts for person in people), Counter())
+    acknowledged: Counter[str] = sum((person.acknowledged.counts for person in people), Counter())
     return {
         "minutes": chosen.minutes,
         "kills": killer.kills.total(),
@@ -153,7 +157,7 @@ def _figures(
         "recovery_p50_s": round(took[len(took) // 2], 1) if took else None,
         "late": webhooks.counts["late"],
         "kills_by_part": dict(killer.kills),
-        "said": dict(said),
+        "acknowledged": dict(acknowledged),
         "compared": dict(found.compared),
         "lost_by_label_studio": len(found.lost_by_label_studio),
         "came_right_after_s": round(quiet, 1),

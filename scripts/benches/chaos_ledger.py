@@ -20,7 +20,10 @@ from datagen.imaging.codec import decode
 from datagen.label_studio.api.models import Task
 from datagen.label_studio.mapping.form_answers import verdict
 from datagen.label_studio.mapping.predictions import prediction
-from datagen.store.tables import BatchKind, BatchRow, DecisionRow, SampleRow, StudyRow, VerdictRow, WorkState
+from datagen.store.tables.base import BatchKind, WorkState
+from datagen.store.tables.batches import BatchRow, SampleRow
+from datagen.store.tables.reviews import DecisionRow, VerdictRow
+from datagen.store.tables.studies import StudyRow
 from datagen.workflow.decision_points import key_of
 from datagen.workflow.sample_mapping import sample_of
 from datagen.workflow.services import Services
@@ -71,9 +74,9 @@ def _verdicts(found: Reckoning, session: Session, study: StudyRow, person: Perso
     there = {}
     for task in tasks:
         for one in task.annotations:
-            said = verdict(one.result) if not one.was_cancelled else None
-            if said is not None:
-                there[one.id] = (str(said.opinion), sorted(said.reasons), said.comment)
+            answer = verdict(one.result) if not one.was_cancelled else None
+            if answer is not None:
+                there[one.id] = (str(answer.opinion), sorted(answer.reasons), answer.comment)
     kept = {
         row.annotation_id: (str(row.opinion), row.reasons, row.comment)
         for row in session.scalars(
@@ -90,7 +93,7 @@ def _verdicts(found: Reckoning, session: Session, study: StudyRow, person: Perso
                 f"{study.name}: annotation {annotation} says {said_there}, kept is {kept.get(annotation)}"
             )
     found.lost += [f"{study.name}: annotation {one} is kept, and gone" for one in kept.keys() - there.keys()]
-    gone = person.said.verdicts - there.keys()
+    gone = person.acknowledged.verdicts - there.keys()
     found.lost_by_label_studio += [f"{study.name}: annotation {one} was answered, and is not there" for one in gone]
 
 
@@ -109,7 +112,7 @@ def _decisions(found: Reckoning, session: Session, study: StudyRow, person: Pers
         f"{study.name}: {key} has no task" for key in by_key.keys() - {t.data["datagen_key"] for t in tasks}
     ]
     there = {one.id for task in tasks for one in task.annotations}
-    gone = person.said.decisions - there
+    gone = person.acknowledged.decisions - there
     found.lost_by_label_studio += [f"{study.name}: decision {one} was answered, and is not there" for one in gone]
     batches = session.scalars(select(BatchRow.id).where(BatchRow.study_id == study.id)).all()
     asked = Counter(point.started_id for point in points if point.started_id is not None)

@@ -10,7 +10,9 @@ from sqlalchemy import or_, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from datagen.store.database import Database
-from datagen.store.tables import InboxRow, OutboxRow, ShardRow, WorkState, now
+from datagen.store.tables.base import WorkState, now
+from datagen.store.tables.batches import ShardRow
+from datagen.store.tables.messages import InboxRow, OutboxRow
 
 _UNFINISHED = (WorkState.PENDING, WorkState.RUNNING)
 _KINDS = (InboxRow, OutboxRow, ShardRow)
@@ -80,7 +82,7 @@ class Watch(threading.Thread):
                     continue
                 query = select(kind.id).where(kind.id.in_(under_way[kind]), kind.state.in_(_UNFINISHED))
                 if kind is OutboxRow:
-                    query = query.where(or_(OutboxRow.told_at.is_(None), OutboxRow.told_at < moment))
+                    query = query.where(or_(OutboxRow.published_at.is_(None), OutboxRow.published_at < moment))
                 if session.scalars(query.limit(1)).first() is not None:
                     return True
         return False

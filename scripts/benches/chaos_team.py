@@ -1,7 +1,7 @@
 """The team of the chaos bench: people who go on annotating, judging, refining and approving while parts are killed.
 
-Each works at a study of their own through Label Studio's API. Whatever Label Studio answered 2xx counts as said; what
-it did not answer, a person looks for, and says again where it is not there.
+Each works at a study of their own through Label Studio's API. Whatever Label Studio answered 2xx counts as
+acknowledged; what it did not answer, a person looks for, and says again where it is not there.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Over(Exception):
 
 
 @dataclass
-class Said:
+class Acknowledged:
     """Annotations that Label Studio answered with 2xx and that must exist at the end, and deleted ones."""
 
     verdicts: set[int] = field(default_factory=set)
@@ -43,7 +43,7 @@ class Person(threading.Thread):
 
     def __init__(self, url: str, token: str, study: str, projects: dict[ProjectKind, int], seed: int) -> None:
         super().__init__(name=f"person at {study}")
-        self.study, self.projects, self.said = study, projects, Said()
+        self.study, self.projects, self.acknowledged = study, projects, Acknowledged()
         #: when they stop, on the monotonic clock
         self.until = time.monotonic()
         self._random = random.Random(seed)  # noqa: S311 -- a seed makes it repeatable
@@ -76,8 +76,8 @@ class Person(threading.Thread):
         if "count" in fields:
             form.append(_answer("count", "number", {"number": fields["count"]}, "summary"))
             form.append(_choice("confirm", "I have looked", "summary"))
-        self.said.decisions.add(self._submit(task["id"], form))
-        self.said.counts[action] += 1
+        self.acknowledged.decisions.add(self._submit(task["id"], form))
+        self.acknowledged.counts[action] += 1
         if action != "build preview":
             self._annotate_more()
 
@@ -87,8 +87,8 @@ class Person(threading.Thread):
         given: list[int] = []
         for task in tasks:
             given.append(self._submit(task["id"], self._opinion()))
-            self.said.verdicts.add(given[-1])
-            self.said.counts["verdict"] += 1
+            self.acknowledged.verdicts.add(given[-1])
+            self.acknowledged.counts["verdict"] += 1
             self._breathe(0.2)
         for annotation, task in zip(given, tasks, strict=True):
             luck = self._random.random()
@@ -96,7 +96,7 @@ class Person(threading.Thread):
                 self._change(annotation)
             elif luck < 0.3:
                 self._take_back(annotation)
-                self.said.verdicts.add(self._submit(task["id"], self._opinion()))
+                self.acknowledged.verdicts.add(self._submit(task["id"], self._opinion()))
 
     def _opinion(self) -> list[Json]:
         good = self._random.random() < 0.6
@@ -109,7 +109,7 @@ class Person(threading.Thread):
 
     def _change(self, annotation: int) -> None:
         self._until_answered("PATCH", f"/api/annotations/{annotation}/", {"result": self._opinion()})
-        self.said.counts["change"] += 1
+        self.acknowledged.counts["change"] += 1
 
     def _take_back(self, annotation: int) -> None:
         while True:
@@ -117,9 +117,9 @@ class Person(threading.Thread):
             if answer is not None and (answer.is_success or answer.status_code == 404):
                 break
             self._breathe(LOOK_EVERY_S)
-        self.said.verdicts.discard(annotation)
-        self.said.deleted.add(annotation)
-        self.said.counts["taken back"] += 1
+        self.acknowledged.verdicts.discard(annotation)
+        self.acknowledged.deleted.add(annotation)
+        self.acknowledged.counts["taken back"] += 1
 
     def _annotate_more(self) -> None:
         """Draw one of the concept boxes anew, as people do while they wait."""
@@ -128,7 +128,7 @@ class Person(threading.Thread):
         if drawn:
             one = self._random.choice(drawn)
             self._until_answered("PATCH", f"/api/annotations/{one['id']}/", {"result": one["result"]})
-            self.said.counts["drawn"] += 1
+            self.acknowledged.counts["drawn"] += 1
 
     # -- what they see
 

@@ -2,8 +2,8 @@
 
 *stock* is diffusers as its documentation has it: float16, one picture at a time, 50 steps of the model's own scheduler,
 guidance 7.5; and for a LoRA its training recipe: autoencoder, text encoder and UNet in every step, batch 4. *ours* is
-what the engine does: its defaults, the batch and the levers as measured here, lessons encoded once. What is painted is
-counted in full batches; choosing places and measuring masks is not part of it. One step of ours
+what the engine does: its defaults, the batch and the optimizations as measured here, lessons encoded once. What is
+painted is counted in full batches; choosing places and measuring masks is not part of it. One step of ours
 puts 8 rows through the UNet, 4 with the concept masked and 4 with boxes, where the recipe puts 4.
 ``ours_50_steps_images_per_s`` says what is left of the gain at equal steps. ``fit_minutes`` is 400 steps, from fewer.
 ``peak_share`` is the UNet's floating-point operations a second at the batch, over those of a large matrix product.
@@ -88,12 +88,12 @@ def measure(arch: str, device_name: str) -> dict[str, Any]:
         free_memory()
         pipeline_loading.same_every_time()
         dtype = pipeline_loading.dtype_of("auto", device)
-        _say("ours: batch and levers")
+        _say("ours: batch and optimizations")
         pipeline = pipeline_loading.load(folder, own, device, dtype)
         tuned = (
             autotune.measure(pipeline, own) if device.type != "cpu" else autotune.tune(pipeline, own, Path(kept), arch)
         )
-        _say(f"ours: batch {tuned.batch}, {', '.join(tuned.levers) or 'no levers'}")
+        _say(f"ours: batch {tuned.batch}, {', '.join(tuned.optimizations) or 'no optimizations'}")
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()  # the batches that were tried and not chosen took more
         rate = _our_rate(pipeline, own, tuned.batch, device)
@@ -121,7 +121,7 @@ def measure(arch: str, device_name: str) -> dict[str, Any]:
             "painting_peak_gb": _round(painting_peak),
             "fit_peak_gb": _round(fit_peak),
             "batch": tuned.batch,
-            "levers": list(tuned.levers),
+            "optimizations": list(tuned.optimizations),
             "tried": {name: _round(value) for name, value in tuned.images_per_second.items()},
             "dtype": str(dtype).removeprefix("torch."),
             "versions": pipeline_loading.versions(),
@@ -181,7 +181,7 @@ def _stock_lora_step(pipeline: Any, side: int, device: Any) -> float:
         with torch.no_grad():
             latents = vae.encode(shown).latent_dist.sample() * vae.config.scaling_factor
             masked = vae.encode(shown * (1 - mask)).latent_dist.sample() * vae.config.scaling_factor
-            said = pipeline.encode_prompt(
+            embeddings = pipeline.encode_prompt(
                 [_PROMPT] * 4, device=device, num_images_per_prompt=1, do_classifier_free_guidance=False
             )
         noise = torch.randn_like(latents)
@@ -189,11 +189,13 @@ def _stock_lora_step(pipeline: Any, side: int, device: Any) -> float:
         noisy = noising.add_noise(latents, noise, times)
         seen = torch.cat([noisy, functional.interpolate(mask, size=latents.shape[-2:]), masked], dim=1)
         added = None
-        if len(said) > 2:
-            sizes = torch.tensor([[side, side, 0, 0, side, side]] * 4, device=device, dtype=said[0].dtype)
-            added = {"text_embeds": said[2], "time_ids": sizes}
+        if len(embeddings) > 2:
+            sizes = torch.tensor([[side, side, 0, 0, side, side]] * 4, device=device, dtype=embeddings[0].dtype)
+            added = {"text_embeds": embeddings[2], "time_ids": sizes}
         with torch.autocast(device.type, dtype=torch.float16, enabled=device.type != "cpu"):
-            guess = unet(seen, times, encoder_hidden_states=said[0], added_cond_kwargs=added, return_dict=False)[0]
+            guess = unet(seen, times, encoder_hidden_states=embeddings[0], added_cond_kwargs=added, return_dict=False)[
+                0
+            ]
         loss = functional.mse_loss(guess.float(), noise.float())
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -254,7 +256,7 @@ def _share_of_peak(pipeline: Any, batch: int, side: int, device: Any, dtype: Any
     unet, config = pipeline.unet, pipeline.unet.config
     small = side // pipeline.vae_scale_factor
     seen = torch.randn(rows, config.in_channels, small, small, device=device, dtype=dtype)
-    said = torch.randn(rows, 77, config.cross_attention_dim, device=device, dtype=dtype)
+    embeddings = torch.randn(rows, 77, config.cross_attention_dim, device=device, dtype=dtype)
     added = None
     if config.addition_embed_type == "text_time":
         sizes = torch.tensor([[side, side, 0, 0, side, side]] * rows, device=device, dtype=dtype)
@@ -262,7 +264,7 @@ def _share_of_peak(pipeline: Any, batch: int, side: int, device: Any, dtype: Any
 
     def forward() -> None:
         with torch.inference_mode():
-            unet(seen, 500, encoder_hidden_states=said, added_cond_kwargs=added, return_dict=False)
+            unet(seen, 500, encoder_hidden_states=embeddings, added_cond_kwargs=added, return_dict=False)
 
     seconds = _seconds(forward, 10, device)
     torch.compiler.set_stance("force_eager")  # counted where each operation is seen by itself

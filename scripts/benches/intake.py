@@ -35,7 +35,8 @@ from datagen.label_studio.api.webhook_payload import ACTIONS
 from datagen.label_studio.projects.provisioning import SECRET_HEADER
 from datagen.settings import Settings
 from datagen.store.database import Database
-from datagen.store.tables import InboxRow, WorkState
+from datagen.store.tables.base import WorkState
+from datagen.store.tables.messages import InboxRow
 from datagen.workflow.studies.open import open_study
 from stage.gateway import Answer, Gateway
 from stage.processes import wait_until
@@ -123,7 +124,7 @@ def _submits(settings: Settings, pairs: int) -> dict[str, float | int]:
     """Submit with Datagen's webhook and without in turn; return medians in milliseconds and their ratio."""
     services = bootstrap.build_services(settings, lambda _job_requests: None)
     made = open_study(
-        services, "intake", ["thing"], bootstrap.connection_of(settings), engine=settings.engine, preview_size=6
+        services, "intake", ["thing"], bootstrap.server_access_of(settings), engine=settings.engine, preview_size=6
     )
     ours = made.projects[ProjectKind.PREVIEWS]
     client = LabelStudio(settings.label_studio_url, settings.api_key)

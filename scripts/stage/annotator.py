@@ -97,23 +97,23 @@ class Annotator:
             self._projects[kind] = self._get(f"/api/projects/{matching[0]['id']}")
         return self._projects[kind]
 
-    def bring(self, role: str, pack: Pack, said: Callable[[int, int, str], None]) -> int:
+    def bring(self, role: str, pack: Pack, report: Callable[[int, int, str], None]) -> int:
         """Upload a pack's images of one role with their regions; images that are there already are left unchanged.
 
-        ``said(done, of, what)`` is called as it goes on. Returns how many images were brought.
+        ``report(done, of, what)`` is called as it goes on. Returns how many images were brought.
         """
         kind, items = KINDS[role], pack.items[role]
         there = {task["data"].get("item"): task for task in self.tasks(kind)}
         new = [item for item in items if item.name not in there]
         for start in range(0, len(new), UPLOAD_AT_ONCE):
             self._upload(kind, new[start : start + UPLOAD_AT_ONCE])
-            said(start, len(new), f"{role} images uploaded")
+            report(start, len(new), f"{role} images uploaded")
         if role != "background":
             there = {task["data"].get("item"): task for task in self.tasks(kind)}
             for done, item in enumerate(items):
                 if not there[item.name]["total_annotations"]:
                     self._submit(there[item.name], [dict(region) for region in item.regions])
-                said(done + 1, len(items), f"{role} images drawn on")
+                report(done + 1, len(items), f"{role} images drawn on")
         return len(new)
 
     def decide(
@@ -142,17 +142,17 @@ class Annotator:
         self._wait(lambda: self._count("Previews") >= many or None, within, f"{many} review tasks", decision)
         return self.tasks("Previews")
 
-    def await_dataset(self, many: int, decision: int, within: float, said: Callable[[int, int], None]) -> int:
+    def await_dataset(self, many: int, decision: int, within: float, report: Callable[[int, int], None]) -> int:
         """Return the number of dataset tasks when there are ``many``; raises as ``await_previews`` does."""
 
         def enough() -> int | None:
             have = self._count("Dataset")
-            said(have, many)
+            report(have, many)
             return have if have >= many else None
 
         return self._wait(enough, within, f"{many} dataset tasks", decision)
 
-    def review(self, tasks: Sequence[Json], said: Callable[[int, int], None]) -> int:
+    def review(self, tasks: Sequence[Json], report: Callable[[int, int], None]) -> int:
         """Judge every task that is open, without a verdict; return the number of verdicts given."""
         waiting = [task for task in tasks if not task["is_labeled"]]
         for done, task in enumerate(waiting):
@@ -165,7 +165,7 @@ class Annotator:
             # as the page does: the predicted label is part of what is submitted
             predicted = [dict(region) for made in task["predictions"] for region in made["result"]]
             self._submit(task, predicted + self._filled("Previews", answers))
-            said(done + 1, len(waiting))
+            report(done + 1, len(waiting))
         return len(waiting)
 
     def tasks(self, kind: str) -> list[Json]:
@@ -202,13 +202,13 @@ class Annotator:
     def _wait(self, look: Callable[[], T | None], within: float, what: str, decision: int | None = None) -> T:
         deadline = time.monotonic() + within
         while (seen := look()) is None:
-            if decision is not None and (said := self._bad_news(decision)):
+            if decision is not None and (reason := self._bad_news(decision)):
                 if (seen := look()) is not None:  # it came between the two looks
                     return seen
-                raise StageError(f"{what} did not come. The decision task says: {said}")
+                raise StageError(f"{what} did not come. The decision task says: {reason}")
             if time.monotonic() > deadline:
-                said = f" The decision task says: {self.decision_text(decision)}" if decision is not None else ""
-                raise StageError(f"{what} did not come within {within:.0f} s.{said}")
+                reason = f" The decision task says: {self.decision_text(decision)}" if decision is not None else ""
+                raise StageError(f"{what} did not come within {within:.0f} s.{reason}")
             time.sleep(LOOK_EVERY_S)
         return seen
 

@@ -131,7 +131,7 @@ def _pack(data: Path | None, progress: Progress) -> Pack:
             with progress.step("Rendering plates with scratches"):
                 draft = data.with_suffix(".draft")
                 shutil.rmtree(draft, ignore_errors=True)
-                plates.write_pack(draft, lists=plates.GIVEN, said=progress.done)
+                plates.write_pack(draft, lists=plates.GIVEN, report=progress.done)
                 draft.rename(data)
     pack = read_pack(data)
     for problem in pack.problems:

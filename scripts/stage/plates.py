@@ -35,11 +35,15 @@ BOX_MARGIN = 2
 
 
 def write_pack(
-    folder: Path, *, seed: int = 7, lists: Iterable[str] = tuple(COUNTS), said: Callable[[int, int], None] | None = None
+    folder: Path,
+    *,
+    seed: int = 7,
+    lists: Iterable[str] = tuple(COUNTS),
+    report: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Render the lists of a pack into ``folder`` and return it; what lies there under these names is overwritten.
 
-    ``said(done, of)`` is called after each image.
+    ``report(done, of)`` is called after each image.
     """
     wanted = tuple(lists)
     of, done = sum(COUNTS[name] for name in wanted), 0
@@ -69,8 +73,8 @@ def write_pack(
                 task["annotations"] = [{"result": _boxes(mask, scratches) + outlines}]
             tasks.append(task)
             done += 1
-            if said is not None:
-                said(done, of)
+            if report is not None:
+                report(done, of)
         (folder / f"{name}.json").write_text(json.dumps(tasks, indent=1))
     return folder
 

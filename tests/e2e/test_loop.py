@@ -10,7 +10,12 @@ import pytest
 from sqlalchemy import select
 
 from datagen.domain.inputs import ProjectKind
-from datagen.store.tables import AuditRow, BatchKind, BatchRow, InputRow, SampleRow, SpecRow, StudyRow, VerdictRow
+from datagen.store.tables.base import BatchKind
+from datagen.store.tables.batches import BatchRow, SampleRow, SpecRow
+from datagen.store.tables.inputs import InputRow
+from datagen.store.tables.installation import AuditRow
+from datagen.store.tables.reviews import VerdictRow
+from datagen.store.tables.studies import StudyRow
 from e2e_steps import (
     APPROVED,
     TOLERANCE_PX,

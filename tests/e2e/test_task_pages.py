@@ -44,7 +44,7 @@ def study(open_study: Callable[[str], Study], whole_pack: Path, chromium: Browse
 
 
 @pytest.fixture
-def somebody(chromium: Browser, label_studio: LabelStudio) -> Iterator[Callable[..., Person]]:
+def log_in(chromium: Browser, label_studio: LabelStudio) -> Iterator[Callable[..., Person]]:
     """Log a user in, with a window size and theme of the test's choice."""
     people: list[Person] = []
 
@@ -58,8 +58,8 @@ def somebody(chromium: Browser, label_studio: LabelStudio) -> Iterator[Callable[
         person.close()
 
 
-def test_links_on_a_decision_task_open_by_a_plain_click(study: Study, somebody: Callable[..., Person]) -> None:
-    person = somebody()
+def test_links_on_a_decision_task_open_by_a_plain_click(study: Study, log_in: Callable[..., Person]) -> None:
+    person = log_in()
     person.open_task(study.projects[ProjectKind.DECISIONS], newest_decision(study))
     link = person.summary().get_by_role("link", name="review them")
     with person.context.expect_page() as opened:
@@ -68,9 +68,9 @@ def test_links_on_a_decision_task_open_by_a_plain_click(study: Study, somebody: 
 
 
 def test_an_answered_decision_leads_to_the_newest_one_by_a_plain_click(
-    study: Study, somebody: Callable[..., Person]
+    study: Study, log_in: Callable[..., Person]
 ) -> None:
-    person = somebody()
+    person = log_in()
     first, newest = min(task.id for task in study.tasks(ProjectKind.DECISIONS)), newest_decision(study)
     study.wait(lambda: f"task={newest}" in str(study.client.task(first).data["html"]), "the link to the newest task")
     person.open_task(study.projects[ProjectKind.DECISIONS], first)
@@ -80,15 +80,15 @@ def test_an_answered_decision_leads_to_the_newest_one_by_a_plain_click(
     opened.value.get_by_text("Possible now").first.wait_for()
 
 
-def test_a_review_task_says_which_of_how_many_images_it_is(study: Study, somebody: Callable[..., Person]) -> None:
-    person = somebody()
+def test_a_review_task_says_which_of_how_many_images_it_is(study: Study, log_in: Callable[..., Person]) -> None:
+    person = log_in()
     person.open_task(study.projects[ProjectKind.PREVIEWS], study.tasks(ProjectKind.PREVIEWS)[0].id)
     person.page.get_by_text(f"version 1 · round 1 · image 1 of {ROUND}").wait_for()
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_text_on_a_decision_task_is_legible(study: Study, somebody: Callable[..., Person], dark: bool) -> None:
-    person = somebody(dark=dark)
+def test_text_on_a_decision_task_is_legible(study: Study, log_in: Callable[..., Person], dark: bool) -> None:
+    person = log_in(dark=dark)
     person.open_task(study.projects[ProjectKind.DECISIONS], newest_decision(study))
     assert person.page.evaluate("document.documentElement.dataset.colorScheme") == ("dark" if dark else "light")
     texts = person.summary().locator("h2, h3, p, summary, li, a, th, td, code, [data-box]")
@@ -101,9 +101,9 @@ def test_text_on_a_decision_task_is_legible(study: Study, somebody: Callable[...
 
 
 def test_a_review_task_on_a_phone_shows_the_picture_above_the_verdict(
-    study: Study, somebody: Callable[..., Person]
+    study: Study, log_in: Callable[..., Person]
 ) -> None:
-    person = somebody(window=PHONE)
+    person = log_in(window=PHONE)
     person.open_task(study.projects[ProjectKind.PREVIEWS], study.tasks(ProjectKind.PREVIEWS)[0].id)
     picture = person.page.locator(".konvajs-content").first.bounding_box()
     verdict = person.page.locator('input[type=checkbox][name="good"]').bounding_box()

@@ -9,7 +9,8 @@ from redis import Redis
 from sqlalchemy import select
 
 from datagen.domain.lifecycle import StudyEvent, StudyState
-from datagen.store.tables import InboxRow, OutboxRow, ShardRow, WorkState
+from datagen.queue.jobs import leased_tables
+from datagen.store.tables.base import WorkState
 from plant import Plant
 from plant_installation import installation
 from stage.label_studio_server import LabelStudio as Server
@@ -30,7 +31,7 @@ def plant(_plant: Plant) -> Plant:
     _plant.ensure_label_studio()
     _plant.ensure_all()
     with _plant.services.database.write() as session:
-        for kind in (InboxRow, OutboxRow, ShardRow):
+        for kind in leased_tables().values():
             for row in session.scalars(select(kind).where(kind.state.in_([WorkState.PENDING, WorkState.RUNNING]))):
                 row.state = WorkState.CANCELLED  # what a failed test left is not this test's business
     return _plant

@@ -10,10 +10,11 @@ import pytest
 
 from datagen.domain.inputs import ProjectKind
 from datagen.domain.lifecycle import StudyEvent, StudyState
-from datagen.store.tables import BatchKind, InboxRow
+from datagen.store.tables.base import BatchKind
+from datagen.store.tables.messages import InboxRow
 from plant import Plant, assert_nothing_twice_nothing_missing
 from stage.gateway import Answer, Forward, Passing
-from studio import Study, asked, said
+from studio import Study, asked, verdict_result
 
 pytestmark = pytest.mark.integration
 
@@ -62,7 +63,7 @@ def test_a_decision(plant: Plant, reviewed: Study) -> None:
 
 
 def test_a_verdict(plant: Plant, reviewed: Study) -> None:
-    meddler = AnsweredAtOnce(plant, reviewed.projects[ProjectKind.PREVIEWS], said("bad", "edges show"))
+    meddler = AnsweredAtOnce(plant, reviewed.projects[ProjectKind.PREVIEWS], verdict_result("bad", "edges show"))
     plant.to_label_studio.meddler = meddler
     reviewed.act(StudyEvent.REFINE)
     plant.until(lambda: meddler.done, "The answer")

@@ -14,7 +14,9 @@ from sqlalchemy import column, func, insert, select, table
 
 from datagen.store.backup import back_up, restore
 from datagen.store.database import Database
-from datagen.store.tables import AuditRow, InboxRow, WorkState, now
+from datagen.store.tables.base import WorkState, now
+from datagen.store.tables.installation import AuditRow
+from datagen.store.tables.messages import InboxRow
 
 #: Rows that must be there before and after, so that the one thing happens in the middle of the other.
 SOME = 15

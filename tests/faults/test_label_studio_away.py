@@ -6,10 +6,11 @@ import pytest
 
 from datagen.domain.inputs import ProjectKind
 from datagen.domain.lifecycle import StudyEvent
-from datagen.store.tables import OutboxKind, OutboxRow, WorkState
+from datagen.store.tables.base import OutboxKind, WorkState
+from datagen.store.tables.messages import OutboxRow
 from plant import Plant, approved, assert_nothing_twice_nothing_missing, shards
 from stage.gateway import Answer, Forward, Passing
-from studio import Study, said
+from studio import Study, verdict_result
 
 pytestmark = pytest.mark.integration
 
@@ -40,7 +41,7 @@ def test_a_deleted_project_keeps_no_other_from_being_reconciled(plant: Plant, re
 
     plant.to_label_studio.meddler = one_gone
     plant.to_web.meddler = lambda passing, forward: Answer(200) if passing.path == "/webhook" else forward()
-    reviewed.judge(said("bad", "wrong place"))
+    reviewed.judge(verdict_result("bad", "wrong place"))
     plant.until(lambda: [row.reasons for row in reviewed.verdicts()] == [["wrong place"]], "The verdict")
 
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 import pytest
 
 from datagen.domain.inputs import ProjectKind
-from datagen.store.tables import BatchKind
+from datagen.store.tables.base import BatchKind
 from plant import Plant, assert_nothing_twice_nothing_missing
-from studio import Study, asked, said
+from studio import Study, asked, verdict_result
 
 pytestmark = pytest.mark.integration
 
 
 def test_a_verdict_changed_while_the_workers_are_dead(plant: Plant, reviewed: Study) -> None:
-    first, second = reviewed.judge(said("good"), said("good"))
+    first, second = reviewed.judge(verdict_result("good"), verdict_result("good"))
     plant.until(lambda: len(reviewed.verdicts()) == 2, "The verdicts")
     plant.kill("worker-1", "worker-2")
-    plant.client.update_annotation(first, said("bad", "wrong place"))
+    plant.client.update_annotation(first, verdict_result("bad", "wrong place"))
     plant.client.delete_annotation(second)
     plant.start("worker-1", "worker-2")
     plant.until(lambda: [row.reasons for row in reviewed.verdicts()] == [["wrong place"]], "The change")
@@ -27,7 +27,7 @@ def test_decision_while_all_parts_are_down_is_carried_out_afterwards(plant: Plan
     rounds = len(reviewed.batches(BatchKind.ROUND))
     decision = reviewed.decision_tasks()[-1]
     plant.kill_all()
-    reviewed.judge(said("good"), said("bad", "too strong"), said("good"))
+    reviewed.judge(verdict_result("good"), verdict_result("bad", "too strong"), verdict_result("good"))
     plant.client.annotate(decision.id, asked("refine"))
 
     plant.ensure_all()

@@ -11,7 +11,7 @@ from datagen.domain.inputs import ProjectKind
 from datagen.domain.lifecycle import StudyEvent
 from plant import Plant, approved, assert_nothing_twice_nothing_missing, ready, shards
 from plant_installation import SHARD
-from studio import Study, said
+from studio import Study, verdict_result
 
 pytestmark = pytest.mark.integration
 
@@ -36,7 +36,7 @@ def test_unavailable_while_webhooks_arrive(plant: Plant, reviewed: Study) -> Non
     seconds = []
     for task in reviewed.round_tasks():
         began = time.monotonic()
-        plant.client.annotate(task.id, said("good"))
+        plant.client.annotate(task.id, verdict_result("good"))
         seconds.append(time.monotonic() - began)
     assert len(reviewed.events(ProjectKind.PREVIEWS)) == before + 3  # stored before Label Studio was answered
     body = {

@@ -15,7 +15,8 @@ from sqlalchemy import select
 from datagen.domain.inputs import ProjectKind
 from datagen.domain.lifecycle import StudyState
 from datagen.entrypoints import bootstrap
-from datagen.store.tables import InboxRow, OutboxRow, StudyRow
+from datagen.store.tables.messages import InboxRow, OutboxRow
+from datagen.store.tables.studies import StudyRow
 from datagen.workflow.events.reconciler import reconcile
 from datagen.workflow.outbox.dispatcher import dispatch
 from datagen.workflow.services import Services
@@ -66,7 +67,7 @@ def test_events_sent_meanwhile_are_found(
     web = start_web(processes, environment, tmp_path)
     try:
         made = open_study(
-            services, "database away", ["pit"], bootstrap.connection_of(settings), engine="composite", preview_size=3
+            services, "database away", ["pit"], bootstrap.server_access_of(settings), engine="composite", preview_size=3
         )
         with services.database.read() as session:
             [decision] = session.scalars(select(OutboxRow.id)).all()

@@ -15,7 +15,9 @@ from datagen.domain.inputs import ProjectKind, Role
 from datagen.domain.lifecycle import StudyEvent, StudyState
 from datagen.imaging.png_encoder import encode_png
 from datagen.store import leases
-from datagen.store.tables import BatchKind, ShardRow, StudyRow, WorkState, now
+from datagen.store.tables.base import BatchKind, WorkState, now
+from datagen.store.tables.batches import ShardRow
+from datagen.store.tables.inputs import InputReadingRow
 from plant import Plant, approved, assert_nothing_twice_nothing_missing, shards
 from plant_installation import installation
 from s3 import BUCKET, S3, s3_server
@@ -79,7 +81,8 @@ def try_now(study: Study) -> None:
     with study.studio.services.database.write() as session:
         for row in session.scalars(select(ShardRow).where(ShardRow.state == WorkState.PENDING)):
             row.due_at = now()
-        session.get_one(StudyRow, study.id).inputs_due_at = None
+        for row in session.scalars(select(InputReadingRow).where(InputReadingRow.id == study.id)):
+            row.due_at = now()
 
 
 def test_a_run_goes_through_every_kind_of_outage_and_no_shard_fails(away: Plant, s3: S3, ready_study: Study) -> None:
@@ -99,7 +102,7 @@ def test_a_run_goes_through_every_kind_of_outage_and_no_shard_fails(away: Plant,
             away.kill("worker-1", "worker-2")
             away.start("worker-1", "worker-2")
         try_now(ready_study)
-        away.until(lambda said=sentence: said in ready_study.page(-1), f"The page that says “{sentence}”")
+        away.until(lambda message=sentence: message in ready_study.page(-1), f"The page that says “{sentence}”")
         assert "tried again at" in ready_study.page(-1)
         assert not INTERNAL.search(ready_study.page(-1))
         assert str(approved(ready_study).state) == "running"

@@ -9,16 +9,18 @@ import pytest
 
 from datagen.domain.inputs import ProjectKind
 from datagen.settings import Settings
-from datagen.store.tables import InboxRow
+from datagen.store.tables.messages import InboxRow
 from plant import Plant
-from studio import Study, said
+from studio import Study, verdict_result
 
 pytestmark = pytest.mark.integration
 
 
 def test_verdicts_given_meanwhile_are_found(plant: Plant, reviewed: Study) -> None:
     plant.kill("web")
-    reviewed.judge(said("good"), said("bad", "too small", comment="hardly there"), said("good"))
+    reviewed.judge(
+        verdict_result("good"), verdict_result("bad", "too small", comment="hardly there"), verdict_result("good")
+    )
     plant.start("web")
     plant.until(lambda: len(reviewed.verdicts()) == 3, "The verdicts")
     assert [(str(row.opinion), row.comment) for row in reviewed.verdicts()] == [

@@ -12,14 +12,16 @@ from sqlalchemy import select
 from datagen.domain.inputs import ProjectKind
 from datagen.domain.lifecycle import StudyEvent
 from datagen.label_studio.api.client import LabelStudio
-from datagen.store.tables import BatchKind, OutboxRow, ShardRow
+from datagen.store.tables.base import BatchKind
+from datagen.store.tables.batches import ShardRow
+from datagen.store.tables.messages import OutboxRow
 from datagen.workflow.decisions import submit
 from datagen.workflow.reviews import verdict_sync
 from datagen.workflow.services import JobKind, JobRequest
 from plant import Plant, approved, assert_nothing_twice_nothing_missing, shards
 from plant_installation import SHARD
 from stage.gateway import Answer, Forward, Gateway, Passing
-from studio import Study, asked, said
+from studio import Study, asked, verdict_result
 
 pytestmark = pytest.mark.integration
 
@@ -61,14 +63,14 @@ def test_for_one_decision(plant: Plant, reviewed: Study) -> None:
         racer.join()
     assert len(reviewed.batches(BatchKind.ROUND)) == rounds + 1
     answered = next(point for point in reviewed.points() if point.task_id == task_id)
-    assert answered.problem == ""  # nobody is told that it was refused
+    assert answered.problem == ""  # no refusal is shown
     assert not any("refused" in line for line in reviewed.audit()[-2:])
 
 
 def test_for_one_verdict_the_newer_reading_is_kept(plant: Plant, reviewed: Study) -> None:
     """A worker reads “good”, is delayed, and writes after another one that read the changed verdict “bad”."""
     plant.kill("worker-1", "worker-2", "scheduler")
-    [annotation] = reviewed.judge(said("good"))
+    [annotation] = reviewed.judge(verdict_result("good"))
     project, task_id = reviewed.projects[ProjectKind.PREVIEWS], reviewed.round_tasks()[0].id
     was_read, may_go_on = threading.Event(), threading.Event()
 
@@ -86,7 +88,7 @@ def test_for_one_verdict_the_newer_reading_is_kept(plant: Plant, reviewed: Study
         late = threading.Thread(target=verdict_sync.sync_tasks, args=(held_up, project, [task_id]))
         late.start()
         assert was_read.wait(30)
-        plant.client.update_annotation(annotation, said("bad", "too large"))
+        plant.client.update_annotation(annotation, verdict_result("bad", "too large"))
         verdict_sync.sync_tasks(plant.services, project, [task_id])
         may_go_on.set()
         late.join()

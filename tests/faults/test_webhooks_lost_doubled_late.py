@@ -9,7 +9,7 @@ import pytest
 from datagen.domain.inputs import ProjectKind
 from plant import Plant
 from stage.gateway import Answer, Forward, Passing
-from studio import Study, said
+from studio import Study, verdict_result
 
 pytestmark = pytest.mark.integration
 
@@ -25,9 +25,9 @@ def is_webhook(passing: Passing) -> bool:
 def test_lost(plant: Plant, reviewed: Study) -> None:
     plant.to_web.meddler = lambda passing, forward: Answer(200) if is_webhook(passing) else forward()
     before = len(reviewed.events(ProjectKind.PREVIEWS))
-    first, second, _ = reviewed.judge(said("good"), said("good"), said("bad"))
+    first, second, _ = reviewed.judge(verdict_result("good"), verdict_result("good"), verdict_result("bad"))
     plant.until(lambda: opinions(reviewed) == ["good", "good", "bad"], "Finding what was made")
-    plant.client.update_annotation(first, said("bad"))
+    plant.client.update_annotation(first, verdict_result("bad"))
     plant.client.delete_annotation(second)
     plant.until(lambda: opinions(reviewed) == ["bad", "bad"], "Finding what was changed and deleted")
     assert len(reviewed.events(ProjectKind.PREVIEWS)) == before  # none of it was told
@@ -48,7 +48,7 @@ def test_doubled(plant: Plant, reviewed: Study) -> None:
         return answer
 
     plant.to_web.meddler = twice
-    reviewed.judge(said("good"), said("bad"))
+    reviewed.judge(verdict_result("good"), verdict_result("bad"))
     assert statuses == [201, 200, 201, 200]
     plant.until_settled()
     assert len(reviewed.events(ProjectKind.PREVIEWS)) == before + 2
@@ -65,9 +65,9 @@ def test_in_another_order(plant: Plant, reviewed: Study) -> None:
         return forward()
 
     plant.to_web.meddler = hold
-    [annotation] = reviewed.judge(said("good"))
-    plant.client.update_annotation(annotation, said("bad", "too small"))
-    plant.client.update_annotation(annotation, said("bad", "too large"))
+    [annotation] = reviewed.judge(verdict_result("good"))
+    plant.client.update_annotation(annotation, verdict_result("bad", "too small"))
+    plant.client.update_annotation(annotation, verdict_result("bad", "too large"))
     plant.undisturbed()
     for forward in reversed(held):
         assert forward().status == 201
@@ -84,7 +84,7 @@ def test_events_about_deleted_tasks_change_nothing(plant: Plant, reviewed: Study
         return forward()
 
     plant.to_web.meddler = late  # Label Studio gives up waiting after a second; the webhook arrives all the same
-    [annotation] = reviewed.judge(said("good"))
+    [annotation] = reviewed.judge(verdict_result("good"))
     plant.client.delete_annotation(annotation)
     released.set()
     plant.until_settled()

@@ -32,7 +32,7 @@ from stage.label_studio_server import LabelStudio as Server
 from stage.layout import ROOT
 from stage.ports import free_port, is_open
 from stage.processes import Processes, wait_until
-from studio import good_inputs, said
+from studio import good_inputs, verdict_result
 
 pytestmark = [
     pytest.mark.integration,
@@ -295,10 +295,10 @@ def test_files_with_secrets_are_the_owners_alone_on_both_machines(team: Team) ->
 
 
 def test_the_monitoring_chapter_asks_and_is_answered(team: Team) -> None:
-    [told] = team.follow("Monitoring")
-    assert '"status":"UP"' in told.replace(" ", "")
-    assert '"ready":true' in told.replace(" ", "")
-    assert re.search(r"^datagen_workers 4\.0$", told, re.M)
+    [result] = team.follow("Monitoring")
+    assert '"status":"UP"' in result.replace(" ", "")
+    assert '"ready":true' in result.replace(" ", "")
+    assert re.search(r"^datagen_workers 4\.0$", result, re.M)
     page = (ROOT / "docs" / "operations.md").read_text()
     scrape, rules = (yaml.safe_load(text) for text in re.findall(r"^```yaml\n(.*?)^```$", page, re.M | re.S))
     [job] = scrape["scrape_configs"]
@@ -328,7 +328,7 @@ def test_a_backup_is_restored_into_an_empty_database_and_an_empty_bucket(reviewe
     before, objects = reviewed.status(), reviewed.bucket()
     saved = reviewed.first.root / "var/backups/datagen"
     assert (saved / "rows.zip").stat().st_mode & 0o077 == 0
-    reviewed.label_studio.annotate(reviewed.previews()[0].id, said("good"))
+    reviewed.label_studio.annotate(reviewed.previews()[0].id, verdict_result("good"))
     wait_until(lambda: reviewed.status()["verdicts"]["good"] == 1, WITHIN_S, "The verdict", every=0.5)
     reviewed.empty_bucket()
     assert shown(reviewed) == [404] * ROUND
@@ -351,8 +351,8 @@ def test_systemd_finds_no_fault_in_a_unit(unit: Path, tmp_path: Path) -> None:
         pytest.skip("systemd-analyze is not installed")
     copy = tmp_path / unit.name
     copy.write_text(unit.read_text().replace("/opt/datagen/bin/datagen", sys.executable))
-    told = subprocess.run(["systemd-analyze", "verify", copy], capture_output=True, text=True, check=False)
-    assert (told.returncode, told.stderr) == (0, "")
+    result = subprocess.run(["systemd-analyze", "verify", copy], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda path: path.name)

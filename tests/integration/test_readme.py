@@ -64,8 +64,8 @@ def test_a_documented_command_of_datagen_is_accepted(words: list[str]) -> None:
 
 
 def test_every_command_of_datagen_is_documented() -> None:
-    told = {words[0] for words in datagen_commands()}
-    assert set(typer.main.get_command(app).commands) <= told
+    reported = {words[0] for words in datagen_commands()}
+    assert set(typer.main.get_command(app).commands) <= reported
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_a_documented_script_exists_and_can_be_run(words: list[str]) -> None:
 
 
 def test_the_demo_has_the_options_that_are_documented() -> None:
-    told = {word for words in of_program("scripts/demo") for word in words[1:] if word.startswith("--")}
+    reported = {word for words in of_program("scripts/demo") for word in words[1:] if word.startswith("--")}
     helped = subprocess.run(
         [sys.executable, "-m", "stage.demo", "--help"],
         capture_output=True,
@@ -89,7 +89,7 @@ def test_the_demo_has_the_options_that_are_documented() -> None:
         check=True,
         env={**os.environ, "PYTHONPATH": str(ROOT / "scripts")},
     ).stdout
-    for option in told | _DEMO_OPTIONS:
+    for option in reported | _DEMO_OPTIONS:
         assert option in helped, f"scripts/demo has no {option}"
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from datagen.domain.inputs import ProjectKind
 from datagen.store.database import Database
-from datagen.store.tables import AuditRow, InboxRow, ProjectRow, StudyRow
+from datagen.store.tables.installation import AuditRow
+from datagen.store.tables.messages import InboxRow
+from datagen.store.tables.studies import ProjectRow, StudyRow
 
 
 def fill(database: Database) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import select
 
 from datagen.domain.inputs import ProjectKind
-from datagen.store.tables import SampleRow
+from datagen.store.tables.batches import SampleRow
 from datagen.workflow.sample_mapping import sample_of
 from e2e_study import Study
 from stage.metal import HEIGHT, WIDTH

@@ -23,27 +23,30 @@ from sqlalchemy.orm import Session
 from datagen.imaging import codec
 from datagen.label_studio.api.in_memory import InMemoryLabelStudio
 from datagen.label_studio.api.in_memory_server import Delivery
-from datagen.label_studio.projects.provisioning import SECRET_HEADER
-from datagen.queue.jobs import ALL_QUEUES, ROW_JOBS
+from datagen.label_studio.projects.provisioning import SECRET_HEADER, ServerAccess
+from datagen.queue.jobs import ALL_QUEUES, ROW_JOBS, leased_tables
 from datagen.queue.recovery import sweep
 from datagen.store.blob_store import BlobStore
 from datagen.store.database import Database
 from datagen.store.signed_urls import SignedUrls
 from datagen.store.study_secrets import read_claim, study_secret
-from datagen.store.tables import InboxRow, OutboxRow, ShardRow, StudyRow, WorkState, now
+from datagen.store.tables.base import WorkState, now
+from datagen.store.tables.inputs import InputReadingRow
+from datagen.store.tables.messages import InboxRow
+from datagen.store.tables.studies import StudyRow
 from datagen.web.inbox import record
 from datagen.workflow.events import webhook_events
 from datagen.workflow.generation.shard_rendering import FittedEngineCache, render_shard
-from datagen.workflow.inputs import input_sync, postponed_work, suggestions
+from datagen.workflow.inputs import input_jobs
 from datagen.workflow.outbox import dispatcher
 from datagen.workflow.services import JobKind, JobRequest, Limits, Services
-from datagen.workflow.studies.open import Connection, open_study
+from datagen.workflow.studies.open import open_study
 from instant_engine import NAME as ENGINE
 from studio import ROUND, SHARD, Study, good_inputs
 
 OWN_URL = "http://datagen.test"
 SECRET = "the webhooks' secret of these tests"
-CONNECTION = Connection(url=OWN_URL, webhook_secret=SECRET, basic_user="datagen", basic_pass="a password")
+ACCESS = ServerAccess(url=OWN_URL, webhook_secret=SECRET, basic_user="datagen", basic_pass="a password")
 UNFINISHED = (WorkState.PENDING, WorkState.RUNNING)
 #: Waits after which ``settle`` fails.
 MAX_WAITS = 20
@@ -115,7 +118,7 @@ class FakeStudio:
     def open_study(self, *, inputs: bool = True, labels: Sequence[str] = ("pit",), preview_size: int = ROUND) -> Study:
         """A study of one's own; with ``inputs`` it has just enough of each."""
         name = f"wf {uuid.uuid4().hex[:10]}"
-        made = open_study(self.services, name, labels, CONNECTION, engine=ENGINE, preview_size=preview_size)
+        made = open_study(self.services, name, labels, ACCESS, engine=ENGINE, preview_size=preview_size)
         assert made.problems == []
         with self.rows() as session:
             study_id = session.scalars(select(StudyRow.id).where(StudyRow.name == name)).one()
@@ -178,9 +181,8 @@ class FakeStudio:
     def pass_time(self) -> None:
         """Let every wait and lease end."""
         with self.services.database.write() as session:
-            for kind in (InboxRow, OutboxRow, ShardRow):
+            for kind in leased_tables().values():
                 session.execute(update(kind).where(kind.state.in_(UNFINISHED)).values(due_at=now()))
-            session.execute(update(StudyRow).values(inputs_due_at=None))
 
     def _run(self, request: JobRequest) -> None:
         row_id, services = request.row_id, self.services
@@ -188,13 +190,11 @@ class FakeStudio:
             case JobKind.EVENT:
                 webhook_events.handle(services, row_id)
             case JobKind.INPUTS:
-                with postponed_work.reading_inputs(services, row_id):
-                    input_sync.refresh(services, row_id)
+                input_jobs.read_inputs(services, row_id)
             case JobKind.SHARD:
                 render_shard(services, self.fitted_engines, row_id)
             case JobKind.PROPOSALS:
-                with postponed_work.making_proposals(services, row_id):
-                    suggestions.propose(services, self.fitted_engines.pictures, row_id)
+                input_jobs.make_proposals(services, self.fitted_engines.pictures, row_id)
             case JobKind.OUTBOX:
                 dispatcher.dispatch(services, row_id)
             case _:
@@ -208,7 +208,8 @@ class FakeStudio:
         with self.rows() as session:
             rows = [
                 f"{kind.__tablename__} {row.id} {row.state} {row.error}"
-                for kind in (InboxRow, OutboxRow, ShardRow)
+                for kind in leased_tables().values()
+                if kind is not InputReadingRow  # a read study's row may wait for the next attempt on a picture
                 for row in session.scalars(select(kind).where(kind.state.in_(UNFINISHED)))
             ]
             unread = session.scalars(select(StudyRow.name).where(StudyRow.inputs_read != StudyRow.inputs_changed))

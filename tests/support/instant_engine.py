@@ -15,7 +15,7 @@ from datagen.domain.geometry import Box, Polygon
 from datagen.domain.sample import Instance, Provenance
 from datagen.domain.spec import Json, Spec, sample_seed
 from datagen.synthesis.composite.parameters import CompositeParameters
-from datagen.synthesis.composite.refinement import refine
+from datagen.synthesis.composite.refinement.refine import refine
 from datagen.synthesis.engine import (
     Engine,
     FitReport,

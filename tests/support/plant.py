@@ -22,7 +22,8 @@ from sqlalchemy import select
 
 from datagen.domain.inputs import ProjectKind
 from datagen.queue.queues import Queues, connect
-from datagen.store.tables import BatchKind, BatchRow, SampleRow, ShardRow
+from datagen.store.tables.base import BatchKind
+from datagen.store.tables.batches import BatchRow, SampleRow, ShardRow
 from stage import label_studio_server, redis_server
 from stage.gateway import Gateway, untouched
 from stage.processes import Processes, Started, wait_until

@@ -5,7 +5,9 @@ from __future__ import annotations
 from sqlalchemy import event
 
 from datagen.store.database import Database
-from datagen.store.tables import BatchKind, SpecRow, StudyRow
+from datagen.store.tables.base import BatchKind
+from datagen.store.tables.batches import SpecRow
+from datagen.store.tables.studies import StudyRow
 from datagen.workflow.decisions import spec_versions
 from datagen.workflow.services import JobRequest, UnitOfWork
 

@@ -36,28 +36,20 @@ from datagen.label_studio.api.client import LabelStudio
 from datagen.label_studio.api.models import Task
 from datagen.label_studio.projects import task_publisher
 from datagen.label_studio.projects.task_publisher import TaskDraft
-from datagen.queue.jobs import ALL_QUEUES
+from datagen.queue.jobs import ALL_QUEUES, leased_tables
 from datagen.queue.queues import Queues
 from datagen.queue.recovery import sweep
 from datagen.queue.worker import run_worker
 from datagen.settings import Settings
 from datagen.store.database import Database
 from datagen.store.study_secrets import study_secret
-from datagen.store.tables import (
-    AuditRow,
-    BatchKind,
-    BatchRow,
-    DecisionRow,
-    InboxRow,
-    OutboxRow,
-    ProjectRow,
-    SampleRow,
-    ShardRow,
-    SpecRow,
-    StudyRow,
-    VerdictRow,
-    WorkState,
-)
+from datagen.store.tables.base import BatchKind, WorkState
+from datagen.store.tables.batches import BatchRow, SampleRow, SpecRow
+from datagen.store.tables.inputs import InputReadingRow
+from datagen.store.tables.installation import AuditRow
+from datagen.store.tables.messages import InboxRow, OutboxRow
+from datagen.store.tables.reviews import DecisionRow, VerdictRow
+from datagen.store.tables.studies import ProjectRow, StudyRow
 from datagen.workflow.decision_tasks import decision_page
 from datagen.workflow.decisions import submit
 from datagen.workflow.services import JobKind, JobRequest, Services
@@ -109,7 +101,7 @@ def choice(control: str, *chosen: str, to: str = "image") -> dict[str, Any]:
     return {"from_name": control, "to_name": to, "type": "choices", "value": {"choices": list(chosen)}}
 
 
-def said(opinion: str, *reasons: str, comment: str = "") -> list[dict[str, Any]]:
+def verdict_result(opinion: str, *reasons: str, comment: str = "") -> list[dict[str, Any]]:
     """A filled review form."""
     form = [choice("verdict", opinion)]
     if reasons:
@@ -188,7 +180,7 @@ class Studio:
             self.services,
             name,
             labels,
-            bootstrap.connection_of(self.settings),
+            bootstrap.server_access_of(self.settings),
             engine="composite",
             preview_size=preview_size,
         )
@@ -269,7 +261,8 @@ class Studio:
         with self.services.database.read() as session:
             rows = [
                 row
-                for kind in (InboxRow, OutboxRow, ShardRow)
+                for kind in leased_tables().values()
+                if kind is not InputReadingRow  # a read study's row may wait for the next attempt on a picture
                 for row in session.scalars(select(kind.id).where(kind.state.in_(waiting)))
             ]
             unread = select(StudyRow.id).where(StudyRow.inputs_read != StudyRow.inputs_changed)
@@ -368,13 +361,13 @@ class Study:
             self.studio.client.annotate(task.id, form) for task, form in zip(self.round_tasks(), opinions, strict=False)
         ]
 
-    def copy(self, project_kind: ProjectKind, *task_ids: int, said: bool = True) -> list[int]:
+    def copy(self, project_kind: ProjectKind, *task_ids: int, with_annotations: bool = True) -> list[int]:
         """Export these tasks of a project and import them again, as people do; return the copies' ids, in order.
 
-        ``said``: with their annotations.
+        ``with_annotations``: with their annotations.
         """
         exported = self.studio.export_tasks(self.projects[project_kind], task_ids)
-        kept = ("data", "meta", "annotations") if said else ("data", "meta")
+        kept = ("data", "meta", "annotations") if with_annotations else ("data", "meta")
         drafts = [{name: task[name] for name in kept} for task in exported]
         return self.studio.client.import_tasks(self.projects[project_kind], drafts)
 

@@ -13,8 +13,11 @@ from redis import Redis
 from sqlalchemy import delete, select, update
 
 from datagen.entrypoints import bootstrap
+from datagen.queue.jobs import leased_tables
 from datagen.queue.queues import Queues
-from datagen.store.tables import FetchedPictureRow, InboxRow, OutboxRow, ProjectRow, ShardRow, StudyRow, WorkState
+from datagen.store.tables.base import WorkState
+from datagen.store.tables.inputs import FetchedPictureRow
+from datagen.store.tables.studies import ProjectRow, StudyRow
 from stage.label_studio_server import LabelStudio as Server
 from stage.ports import free_port
 from stage.processes import Processes
@@ -116,7 +119,7 @@ def _leave_nothing(whole_studio: Studio) -> None:
     whole_studio.drain_notifier()
     with whole_studio.services.database.write() as session:
         # what a failed test left behind is not this test's business
-        for kind in (InboxRow, OutboxRow, ShardRow):
+        for kind in leased_tables().values():
             for row in session.scalars(select(kind).where(kind.state.in_([WorkState.PENDING, WorkState.RUNNING]))):
                 row.state = WorkState.CANCELLED
         for study in session.scalars(select(StudyRow).where(StudyRow.inputs_read != StudyRow.inputs_changed)):

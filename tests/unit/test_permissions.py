@@ -49,10 +49,10 @@ def opened(data: Path) -> list[Path]:
 
 def test_data_folder_that_was_open_is_closed_with_all_that_is_in_it(tmp_path: Path) -> None:
     kept = opened(tmp_path / "data")
-    told = run(tmp_path / "data", "migrate")
-    assert told.returncode == 0
+    result = run(tmp_path / "data", "migrate")
+    assert result.returncode == 0
     assert [path for path in kept if mode_of(path) & 0o077] == []
-    assert "Closed to others" in told.stderr
+    assert "Closed to others" in result.stderr
     assert "Closed to others" not in run(tmp_path / "data", "migrate").stderr
 
 
@@ -71,10 +71,10 @@ def test_folder_that_others_can_write_to_is_refused_with_the_fix(mode: int, tmp_
     opened(data)
     (data / "notes.txt").touch()
     data.chmod(mode)
-    told = run(data, "migrate")
-    assert told.returncode == 1
-    assert f"others can write to DATAGEN_DATA_DIR {data} (mode {mode:o})" in told.stderr
-    assert f"run: chmod 700 {data}" in told.stderr
+    result = run(data, "migrate")
+    assert result.returncode == 1
+    assert f"others can write to DATAGEN_DATA_DIR {data} (mode {mode:o})" in result.stderr
+    assert f"run: chmod 700 {data}" in result.stderr
     data.chmod(0o700)
     assert run(data, "migrate").returncode == 0
 
@@ -100,8 +100,8 @@ def test_the_folder_of_an_engine_is_closed_to_others(tmp_path: Path) -> None:
 
 def test_file_in_the_place_of_the_data_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "data").touch()
-    told = run(tmp_path / "data", "migrate")
-    assert (told.returncode, "which is not a folder; name another" in told.stderr) == (1, True)
+    result = run(tmp_path / "data", "migrate")
+    assert (result.returncode, "which is not a folder; name another" in result.stderr) == (1, True)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a folder to another user")
@@ -122,8 +122,8 @@ def test_secrets_databases_and_backups_are_not_committed_by_accident(tmp_path: P
     shutil.copy(ROOT / ".gitignore", tmp_path)
     subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
     names = [".env", ".env.local", "rows.sqlite3", "x/datagen.sqlite3-wal", "rows.zip", "backups/rows.zip"]
-    told = subprocess.run(["git", "check-ignore", *names], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert told.stdout.split() == names
+    result = subprocess.run(["git", "check-ignore", *names], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.stdout.split() == names
     kept = subprocess.run(["git", "check-ignore", "docker/env.example"], cwd=tmp_path, check=False)
     assert kept.returncode == 1
 

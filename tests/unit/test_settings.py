@@ -145,11 +145,11 @@ def test_too_short_secret_is_refused_with_the_fix(variable: str, monkeypatch: py
 
 @pytest.mark.parametrize("variable", SECRETS)
 def test_process_with_a_too_short_secret_does_not_start(variable: str, tmp_path: Path) -> None:
-    told = run_datagen("web", env={**os.environ, variable: "abc"}, cwd=tmp_path)
-    assert told.returncode == 1
-    assert f"{variable} has 3 characters" in told.stderr
-    assert "openssl rand -hex 32" in told.stderr
-    assert "Traceback" not in told.stderr
+    result = run_datagen("web", env={**os.environ, variable: "abc"}, cwd=tmp_path)
+    assert result.returncode == 1
+    assert f"{variable} has 3 characters" in result.stderr
+    assert "openssl rand -hex 32" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 @pytest.mark.parametrize(

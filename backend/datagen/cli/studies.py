@@ -12,7 +12,7 @@ from datagen.cli.admin import migrate
 from datagen.cli.console import AsJson, Study, err, print_json, report_errors, safe, show, show_table
 from datagen.domain.inputs import Role
 from datagen.domain.wording import by_number, counted
-from datagen.entrypoints.bootstrap import connection_of, join_as, services, settings
+from datagen.entrypoints.bootstrap import join_as, server_access_of, services, settings
 from datagen.entrypoints.installation import ProcessRole
 
 if TYPE_CHECKING:
@@ -36,11 +36,11 @@ def provision(
         int | None,
         typer.Option(min=0, help="A run of more images has to be confirmed; 10,000 if it was never set."),
     ] = None,
-    least_judged: Annotated[
+    min_judged: Annotated[
         float | None,
         typer.Option(min=0, max=1, help="Approving a round with a smaller share of verdicts has to be confirmed; 0.5."),
     ] = None,
-    least_good: Annotated[
+    min_good: Annotated[
         float | None,
         typer.Option(
             min=0, max=1, help="Approving a round with a smaller share of good verdicts has to be confirmed; 0.5."
@@ -70,14 +70,14 @@ def provision(
             services(),
             name,
             label or [],
-            connection_of(chosen),
+            server_access_of(chosen),
             engine=engine or chosen.chosen_engine,
             default_engine=chosen.engine,
             preview_size=chosen.preview_size,
             options=StudyOptions(
                 confirm_above=confirm_above,
-                least_judged=least_judged,
-                least_good=least_good,
+                min_judged=min_judged,
+                min_good=min_good,
                 annotate_up_to=annotate_up_to,
             ),
             new_secret=new_secret,
@@ -255,6 +255,8 @@ def retry(name: Study) -> None:
     with report_errors():
         tried = try_again(services(), name, getpass.getuser())
         show(f"{counted(tried.outbox, 'failed message')} and {counted(tried.events, 'failed event')} tried again")
+        if tried.inputs:
+            show("the reading of inputs and the making of proposals that failed are tried again")
         if tried.revived:
             show(tried.revived)
         if tried.left:

@@ -42,13 +42,13 @@ def check_crossings(points: Sequence[tuple[float, float]]) -> None:
     ends = np.roll(corners, -1, axis=0)
     sides = shapely.linestrings(np.stack([corners, ends], axis=1))
     tree = shapely.STRtree(sides)
-    count, pairs, most_pairs = len(sides), 0, _PAIRS + _PAIRS_A_CORNER * len(sides)
+    count, pairs, max_pairs = len(sides), 0, _PAIRS + _PAIRS_A_CORNER * len(sides)
     crossings = 0
     for start in range(0, count, _SIDES_PER_QUERY):
         first, second = tree.query(sides[start : start + _SIDES_PER_QUERY])
         first = first + start
         pairs += len(first)
-        if pairs > most_pairs:
+        if pairs > max_pairs:
             raise BadRegion(
                 f"too many of the polygon's {count:,} sides lie across or close to one another; "
                 "draw it again with fewer corners"

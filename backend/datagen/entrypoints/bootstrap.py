@@ -9,6 +9,7 @@ from functools import lru_cache, partial
 from datagen.entrypoints.installation import ProcessRole, join, join_when_answered
 from datagen.imaging.decoder_sandbox import DecoderSandbox
 from datagen.label_studio.api.client import LabelStudio
+from datagen.label_studio.projects.provisioning import ServerAccess
 from datagen.queue.gpu_availability import engine_problems
 from datagen.queue.queues import Queues, connect
 from datagen.settings import Settings
@@ -18,7 +19,6 @@ from datagen.store.signed_urls import SignedUrls
 from datagen.synthesis.engine import EngineSettings
 from datagen.workflow.generation.shard_rendering import FittedEngineCache
 from datagen.workflow.services import JobRequest, Limits, Services
-from datagen.workflow.studies.open import Connection
 
 
 @lru_cache(maxsize=1)
@@ -52,9 +52,9 @@ def engine_settings_of(chosen: Settings) -> EngineSettings:
     return EngineSettings(folder=chosen.data_dir.absolute(), hang_seconds=chosen.hang_seconds)
 
 
-def connection_of(chosen: Settings) -> Connection:
+def server_access_of(chosen: Settings) -> ServerAccess:
     """Return the address and credentials with which Label Studio reaches the web process."""
-    return Connection(
+    return ServerAccess(
         url=chosen.own_url,
         webhook_secret=chosen.secret_of_webhooks,
         basic_user=chosen.basic_auth_user,

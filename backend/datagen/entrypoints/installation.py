@@ -24,7 +24,8 @@ from datagen.settings import SECRET_NAMES, VARIABLES, Settings
 from datagen.store.blob_store import BlobStore
 from datagen.store.database import Database, explain, is_unavailable
 from datagen.store.fingerprints import SharedSecret, Standing, accepts_others, is_exposed, register, standing
-from datagen.store.tables import SharedSecretRow, StudyRow
+from datagen.store.tables.installation import SharedSecretRow
+from datagen.store.tables.studies import StudyRow
 
 log = structlog.get_logger()
 

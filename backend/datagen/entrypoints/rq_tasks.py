@@ -9,7 +9,7 @@ from datagen.errors import LabelStudioUnavailable, StoreUnavailable
 from datagen.queue import recovery
 from datagen.workflow.events import reconciler, webhook_events
 from datagen.workflow.generation import shard_rendering
-from datagen.workflow.inputs import input_sync, postponed_work, suggestions
+from datagen.workflow.inputs import input_jobs
 from datagen.workflow.outbox import dispatcher
 
 log = structlog.get_logger()
@@ -22,8 +22,7 @@ def handle_event(inbox_id: int) -> None:
 
 def refresh_inputs(study_id: int) -> None:
     """Read a study's inputs."""
-    with postponed_work.reading_inputs(services(), study_id):
-        input_sync.refresh(services(), study_id)
+    input_jobs.read_inputs(services(), study_id)
 
 
 def render(shard_id: int) -> None:
@@ -33,8 +32,7 @@ def render(shard_id: int) -> None:
 
 def propose(study_id: int) -> None:
     """Compute the proposals for a study's input tasks."""
-    with postponed_work.making_proposals(services(), study_id):
-        suggestions.propose(services(), fitted_engines().pictures, study_id)
+    input_jobs.make_proposals(services(), fitted_engines().pictures, study_id)
 
 
 def publish_outbox_row(outbox_id: int) -> None:

@@ -25,7 +25,7 @@ from pathlib import Path
 #: User ids that are not assigned to users, containers or services: https://systemd.io/UIDS-GIDS
 _UNUSED_IDS = range(1_879_048_192, 2_147_483_647)
 #: User id if the process's user namespace contains none of those.
-_NOBODY = 65_534
+_UNPRIVILEGED_ID = 65_534
 _CAP_KILL = 5
 #: Standard input, output and error.
 _DESCRIPTORS = 3
@@ -200,7 +200,7 @@ def _set_unused_id(change: Callable[[int, int, int], None]) -> None:
     except OSError as refusal:
         if refusal.errno != errno.EINVAL:  # the user namespace does not map such an id
             raise
-        change(_NOBODY, _NOBODY, _NOBODY)
+        change(_UNPRIVILEGED_ID, _UNPRIVILEGED_ID, _UNPRIVILEGED_ID)
 
 
 def _mapped_bytes() -> int:

@@ -29,18 +29,9 @@ from datagen.store.blob_store import BlobStore
 from datagen.store.bounded import BoundedCalls, CallNotStarted
 from datagen.store.counters import counts, pruned_events
 from datagen.store.database import Database
-from datagen.store.tables import (
-    BatchKind,
-    BatchRow,
-    InboxRow,
-    Instant,
-    OutboxRow,
-    SampleRow,
-    ShardRow,
-    SpecRow,
-    WorkState,
-    now,
-)
+from datagen.store.tables.base import BatchKind, Instant, WorkState, now
+from datagen.store.tables.batches import BatchRow, SampleRow, ShardRow, SpecRow
+from datagen.store.tables.messages import InboxRow, OutboxRow
 
 log = structlog.get_logger()
 

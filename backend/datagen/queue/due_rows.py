@@ -6,19 +6,11 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from functools import partial
 
-from sqlalchemy import ColumnElement, and_, or_, select
+from sqlalchemy import ColumnElement, and_, select
 from sqlalchemy.orm import Session
 
-from datagen.store.tables import (
-    BatchRow,
-    FetchedPictureRow,
-    InboxRow,
-    OutboxRow,
-    ShardRow,
-    SpecRow,
-    StudyRow,
-    WorkState,
-)
+from datagen.store.tables.base import LeasedRow, WorkState
+from datagen.store.tables.batches import BatchRow, ShardRow, SpecRow
 from datagen.workflow.decisions.spec_versions import shard_job_kind
 from datagen.workflow.services import JobKind
 
@@ -29,17 +21,17 @@ DueRows = Callable[[Session, datetime], Iterable[int]]
 MAX_ROWS = 50_000
 
 
-def is_due(table: type[InboxRow | OutboxRow | ShardRow], moment: datetime) -> ColumnElement[bool]:
+def is_due(table: type[LeasedRow], moment: datetime) -> ColumnElement[bool]:
     """Return the condition for a leased row that is pending and due, or whose lease has expired."""
     return and_(table.state.in_([WorkState.PENDING, WorkState.RUNNING]), table.due_at <= moment)
 
 
-def leased(table: type[InboxRow | OutboxRow]) -> DueRows:
+def leased(table: type[LeasedRow]) -> DueRows:
     """Return the query for the due rows of a leased table."""
     return partial(_leased, table)
 
 
-def _leased(table: type[InboxRow | OutboxRow], session: Session, moment: datetime) -> Iterable[int]:
+def _leased(table: type[LeasedRow], session: Session, moment: datetime) -> Iterable[int]:
     return session.scalars(select(table.id).where(is_due(table, moment)).order_by(table.id).limit(MAX_ROWS))
 
 
@@ -59,20 +51,3 @@ def _shards(job_kind: JobKind, session: Session, moment: datetime) -> Iterable[i
     engines = session.scalars(due.with_only_columns(engine).distinct())
     of_kind = [name for name in engines if shard_job_kind(name) is job_kind]
     return session.scalars(due.where(engine.in_(of_kind)).order_by(ShardRow.id).limit(MAX_ROWS))
-
-
-def unread_inputs(session: Session, moment: datetime) -> Iterable[int]:
-    """Return the studies whose inputs changed since they were last read, or whose pictures are to be fetched again."""
-    unread = session.scalars(
-        select(StudyRow.id).where(
-            StudyRow.inputs_read != StudyRow.inputs_changed,
-            or_(StudyRow.inputs_due_at.is_(None), StudyRow.inputs_due_at <= moment),
-        )
-    )
-    retries = session.scalars(select(FetchedPictureRow.study_id).where(FetchedPictureRow.retry_at <= moment).distinct())
-    return sorted({*unread, *retries})
-
-
-def postponed_proposals(session: Session, moment: datetime) -> Iterable[int]:
-    """Return the studies whose proposals were postponed until now."""
-    return session.scalars(select(StudyRow.id).where(StudyRow.proposals_due_at <= moment).order_by(StudyRow.id))

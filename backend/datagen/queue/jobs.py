@@ -10,7 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from datagen.queue import due_rows
-from datagen.store.tables import InboxRow, OutboxRow, ShardRow
+from datagen.store.tables.base import LeasedRow
+from datagen.store.tables.batches import ShardRow
+from datagen.store.tables.inputs import InputReadingRow, ProposalMakingRow
+from datagen.store.tables.messages import InboxRow, OutboxRow
 from datagen.workflow.services import JobKind
 
 #: Queue names, most urgent first: a worker that serves all queues takes an event before a shard.
@@ -43,8 +46,8 @@ class RowJob(_Job):
 
     #: the rows for which recovery enqueues the job: a job is lost when Redis is emptied or its worker is killed
     due: due_rows.DueRows
-    #: the table that the job leases a row of, if it leases one
-    table: type[InboxRow | OutboxRow | ShardRow] | None = None
+    #: the table that the job leases a row of
+    table: type[LeasedRow]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,9 +62,19 @@ ROW_JOBS: Mapping[JobKind, RowJob] = {
     JobKind.EVENT: RowJob(
         function="handle_event", queue=EVENTS, timeout_seconds=300, due=due_rows.leased(InboxRow), table=InboxRow
     ),
-    JobKind.INPUTS: RowJob(function="refresh_inputs", queue=EVENTS, timeout_seconds=900, due=due_rows.unread_inputs),
+    JobKind.INPUTS: RowJob(
+        function="refresh_inputs",
+        queue=EVENTS,
+        timeout_seconds=900,
+        due=due_rows.leased(InputReadingRow),
+        table=InputReadingRow,
+    ),
     JobKind.PROPOSALS: RowJob(
-        function="propose", queue=SYNTHESIS, timeout_seconds=900, due=due_rows.postponed_proposals
+        function="propose",
+        queue=SYNTHESIS,
+        timeout_seconds=900,
+        due=due_rows.leased(ProposalMakingRow),
+        table=ProposalMakingRow,
     ),
     JobKind.OUTBOX: RowJob(
         function="publish_outbox_row",
@@ -96,10 +109,9 @@ PERIODIC_JOBS = (
 FUNCTION_NAMES = frozenset(job.function_name for job in (*ROW_JOBS.values(), *PERIODIC_JOBS))
 
 
-def leased_tables() -> dict[str, type[InboxRow | OutboxRow | ShardRow]]:
-    """Return job kind → table, once for each leased table; of several jobs of one table, the first is named."""
-    tables: dict[type[InboxRow | OutboxRow | ShardRow], str] = {}
+def leased_tables() -> dict[str, type[LeasedRow]]:
+    """Return job kind → table, once for each table; of several jobs of one table, the first is named."""
+    tables: dict[type[LeasedRow], str] = {}
     for kind, job in ROW_JOBS.items():
-        if job.table is not None:
-            tables.setdefault(job.table, str(kind))
+        tables.setdefault(job.table, str(kind))
     return {kind: table for table, kind in tables.items()}

@@ -19,7 +19,9 @@ from datagen.queue.live_workers import live_workers
 from datagen.queue.queues import Queues
 from datagen.store.counters import count_pruned
 from datagen.store.database import Database
-from datagen.store.tables import BatchRow, InboxRow, ShardRow, SpecRow, WorkState, now
+from datagen.store.tables.base import WorkState, now
+from datagen.store.tables.batches import BatchRow, ShardRow, SpecRow
+from datagen.store.tables.messages import InboxRow
 from datagen.workflow.decisions.spec_versions import shard_job_kind
 from datagen.workflow.generation import batch_status
 from datagen.workflow.services import LOCK, JobKind, JobRequest, UnitOfWork

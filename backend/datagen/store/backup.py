@@ -26,7 +26,7 @@ from sqlalchemy.exc import OperationalError, StatementError
 from datagen import __version__
 from datagen.errors import StoreError
 from datagen.store.database import Database, schema_revisions
-from datagen.store.tables import SharedSecretRow
+from datagen.store.tables.installation import SharedSecretRow
 
 #: Rows read or written at a time.
 _PAGE = 1000

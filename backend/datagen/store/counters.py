@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.orm import Session
 
 from datagen.store.database import Database
-from datagen.store.tables import CounterRow
+from datagen.store.tables.installation import CounterRow
 
 _PRUNED = "pruned_events:"
 

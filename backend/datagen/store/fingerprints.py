@@ -16,7 +16,7 @@ from functools import lru_cache
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from datagen.store.tables import SharedSecretRow
+from datagen.store.tables.installation import SharedSecretRow
 
 #: Cost of scrypt: 16 MiB and some 40 ms per hash, so that a password cannot be guessed from a backup's rows.
 _COST, _BLOCK = 2**14, 8

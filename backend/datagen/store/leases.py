@@ -23,10 +23,9 @@ from sqlalchemy.orm import Session
 from datagen.domain.foreign_text import plain
 from datagen.store.database import Database
 from datagen.store.periodic_thread import run_periodically
-from datagen.store.tables import InboxRow, OutboxRow, ShardRow, WorkState, now
+from datagen.store.tables.base import LeasedRow, WorkState, now
 
-LeasedRow = InboxRow | OutboxRow | ShardRow
-R = TypeVar("R", InboxRow, OutboxRow, ShardRow)
+R = TypeVar("R", bound=LeasedRow)
 
 log = structlog.get_logger()
 
@@ -113,6 +112,19 @@ def wait(row: LeasedRow, error: str, until: datetime) -> None:
 def failures(row: LeasedRow) -> int:
     """Return the number of attempts on a row that no outage ended, including the current attempt."""
     return row.attempts - row.waits
+
+
+def request(row: LeasedRow) -> None:
+    """Make a row due now, as if no attempt had been made; a running attempt is not disturbed."""
+    if row.state != WorkState.RUNNING:
+        row.state, row.due_at = WorkState.PENDING, now()
+        start_afresh(row)
+
+
+def repeat(row: LeasedRow, at: datetime) -> None:
+    """Release a claimed row after an attempt that succeeded, and make it due again at a time."""
+    postpone(row, "", at)
+    start_afresh(row)
 
 
 def start_afresh(row: LeasedRow) -> None:

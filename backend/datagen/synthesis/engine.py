@@ -16,7 +16,8 @@ from typing import Any, ClassVar, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from datagen.domain.inputs import ImageRef
+from datagen.domain.geometry import Box, Polygon
+from datagen.domain.inputs import CanvasImage, ConceptImage, ImageRef
 from datagen.domain.sample import Instance, Provenance
 from datagen.domain.spec import Json, Spec
 from datagen.domain.trace import Trace
@@ -56,13 +57,23 @@ class FitReport:
     """The result of a fit, as lines for people and figures.
 
     ``findings`` describe the effect on the previews and what the user can do. ``details`` contain the methods and
-    numbers behind them. ``warnings`` name the image, the problem and the fallback used.
+    numbers behind them. ``warnings`` name the image, the problem and the fallback used. Each step of a fit returns a
+    report, and ``+`` merges them.
     """
 
     findings: tuple[str, ...] = ()
     details: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
-    figures: dict[str, float] = field(default_factory=dict)
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+    def __add__(self, other: FitReport) -> FitReport:
+        """Return a report with the lines of both, in order; a figure of both has the value of ``other``."""
+        return FitReport(
+            findings=self.findings + other.findings,
+            details=self.details + other.details,
+            warnings=self.warnings + other.warnings,
+            figures={**self.figures, **other.figures},
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +90,35 @@ class Refinement:
 
     parameters: dict[str, Json]
     notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SuggestedOutline:
+    """The outline that an engine suggests for one box; empty if the engine finds none in it."""
+
+    label: str
+    box: Box
+    outline: tuple[Polygon, ...]
+
+
+class Suggester:
+    """Suggests drawings to annotators; this base class suggests none."""
+
+    def outlines(self, concept: ConceptImage) -> tuple[SuggestedOutline, ...]:  # noqa: ARG002 - for overrides
+        """Return the suggested outline of each box of a concept photo that has no drawn outline.
+
+        Raises:
+            BadPicture: a picture does not decode.
+        """
+        return ()
+
+    def area(self, photo: ImageRef) -> tuple[Polygon, ...]:  # noqa: ARG002 - for overrides
+        """Return the suggested area of a canvas photo without polygons, as polygons in its pixels.
+
+        Raises:
+            BadPicture: a picture does not decode.
+        """
+        return ()
 
 
 class FittedEngine(ABC):
@@ -149,7 +189,7 @@ class Engine(ABC):
     def refine(
         self,
         parameters: Mapping[str, Json],
-        reviewed: Sequence[ReviewedSample],  # noqa: ARG002 - for those that override it
+        reviewed: Sequence[ReviewedSample],  # noqa: ARG002 - for overrides
     ) -> Refinement:
         """Return the parameters of the next version, by the verdicts on a preview round; a pure function.
 
@@ -167,6 +207,23 @@ class Engine(ABC):
             "the same settings."
         )
         return Refinement(parameters=dict(parameters), notes=(note,))
+
+    def suggester(
+        self,
+        canvases: Sequence[CanvasImage],  # noqa: ARG002 - for overrides
+        backgrounds: Sequence[ImageRef],  # noqa: ARG002
+        pictures: Pictures,  # noqa: ARG002
+    ) -> Suggester:
+        """Return the source of suggestions for the annotators of a study that is still collecting inputs.
+
+        Suggestions are the outlines and areas that the engine would use itself. By default there are none.
+
+        Args:
+            canvases: the canvases with polygons so far; may be empty.
+            backgrounds: the backgrounds so far; may be empty.
+            pictures: the source of pixels.
+        """
+        return Suggester()
 
     @abstractmethod
     def fit(self, spec: Spec, pictures: Pictures, progress: Progress) -> FittedEngine:

@@ -9,7 +9,7 @@ from flask import Flask
 from flask_limiter import Limiter
 from flask_limiter.util import get_remote_address
 
-from datagen.entrypoints.bootstrap import connection_of
+from datagen.entrypoints.bootstrap import server_access_of
 from datagen.entrypoints.installation import join_web
 from datagen.operations.health import label_studio_health, readiness
 from datagen.operations.logging import configure_logging
@@ -52,12 +52,12 @@ STATEMENT_SECONDS = 10
 def create_app(settings: Settings | None = None) -> Flask:
     """The Flask application of the web process."""
     chosen = settings or Settings()
-    reached = connection_of(chosen)
+    access = server_access_of(chosen)
     configure_logging(chosen.log_level, chosen.known_secrets())
     authenticator = Authenticator(
-        reached.basic_user,
-        [reached.basic_pass, chosen.previous_password],
-        [reached.webhook_secret, chosen.previous_secret_of_webhooks],
+        access.basic_user,
+        [access.basic_pass, chosen.previous_password],
+        [access.webhook_secret, chosen.previous_secret_of_webhooks],
         WrongCredentials(chosen.wrong_credentials_per_minute),
     )
     # webhooks have their own connection pool, so slow queries of other views cannot delay an event

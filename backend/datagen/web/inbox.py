@@ -17,7 +17,8 @@ from datagen.label_studio.api.webhook_payload import START_TRAINING, WebhookEven
 from datagen.queue.debounce import DebouncedNotifier
 from datagen.store.database import Database
 from datagen.store.study_secrets import WebhookClaim
-from datagen.store.tables import InboxRow, ProjectRow, StudyRow
+from datagen.store.tables.messages import InboxRow
+from datagen.store.tables.studies import ProjectRow, StudyRow
 from datagen.workflow.services import JobKind, JobRequest
 
 log = structlog.get_logger()

@@ -13,7 +13,8 @@ from datagen.domain.inputs import ProjectKind
 from datagen.errors import DatagenError
 from datagen.label_studio.mapping.predictions import prediction
 from datagen.store.database import Database
-from datagen.store.tables import ProposalRow, SampleRow
+from datagen.store.tables.batches import SampleRow
+from datagen.store.tables.inputs import ProposalRow
 from datagen.workflow.sample_mapping import LONGEST_KEY, sample_of
 
 log = structlog.get_logger()

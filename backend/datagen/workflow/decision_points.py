@@ -11,7 +11,10 @@ from sqlalchemy import and_, func, or_, select
 from sqlalchemy.orm import Session
 
 from datagen.domain.inputs import ProjectKind
-from datagen.store.tables import BatchKind, BatchRow, DecisionRow, OutboxKind, ProjectRow, StudyRow, WorkState
+from datagen.store.tables.base import BatchKind, OutboxKind, WorkState
+from datagen.store.tables.batches import BatchRow
+from datagen.store.tables.reviews import DecisionRow
+from datagen.store.tables.studies import ProjectRow, StudyRow
 from datagen.workflow.services import UnitOfWork
 
 _KEY = "decision-{study}-{number}"

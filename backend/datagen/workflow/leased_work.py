@@ -1,8 +1,8 @@
 """Leased work: the one way in which a job works on a row that one process at a time may own.
 
 ``leased_work`` claims the row, renews its lease while the work goes on, and ends it: the row is done, postponed, or
-given up. Each end is one transaction, which changes nothing if the lease was lost meanwhile. A ``LeasedJob`` is what
-differs between events, shards and outbox rows: the work, what is written with its end, and what is shown to people.
+given up. Each end is one transaction, which changes nothing if the lease was lost meanwhile. A ``LeasedJob`` defines
+what differs between the kinds of work: the work, what is written with its end, and what is shown to people.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from datagen.errors import DatagenError, DeviceFault, LabelStudioError
 from datagen.store import leases
 from datagen.store.counters import count
 from datagen.store.leases import R
-from datagen.store.tables import now
+from datagen.store.tables.base import now
 from datagen.workflow.backoff import persist, wait_after
 from datagen.workflow.outages import Outage, outage_of, shown
 from datagen.workflow.services import Services, UnitOfWork
@@ -40,7 +40,7 @@ class LeasedJob(ABC, Generic[R]):
 
     table: type[R]
     #: the row is given up after this many attempts that failed, or killed their worker; outages do not count
-    most_failures: ClassVar[int]
+    max_failures: ClassVar[int]
     #: faults that another attempt would meet again: the row is given up at once
     permanent_faults: ClassVar[tuple[type[Exception], ...]] = ()
     #: the row is given up once it has waited for outages for this long; None: it waits without limit
@@ -74,12 +74,12 @@ class LeasedJob(ABC, Generic[R]):
         """Write what follows from giving the row up, for the reason ``row.error``."""
 
     def after_failures(self, row: R, fault: Exception) -> str:  # noqa: ARG002
-        """Return the reason for giving the row up after ``most_failures``, the last of which is ``fault``."""
+        """Return the reason for giving the row up after ``max_failures``, the last of which is ``fault``."""
         return shown(fault)
 
     def after_deaths(self, row: R) -> str:  # noqa: ARG002
         """Return the reason for giving up a row whose attempts killed their workers."""
-        return f"its worker was killed {self.most_failures} times; see the end of the workers' log"
+        return f"its worker was killed {self.max_failures} times; see the end of the workers' log"
 
     def after_patience(self, row: R, waited_for: str) -> str:  # noqa: ARG002
         """Return the reason for giving the row up after ``patience``; ``waited_for`` says how long, and for what."""
@@ -116,7 +116,7 @@ class Lease(Generic[R]):
             self.wait(outage, fault)
         elif isinstance(fault, self.job.permanent_faults):
             self.give_up(shown(fault))
-        elif leases.failures(self.row) >= self.job.most_failures:
+        elif leases.failures(self.row) >= self.job.max_failures:
             self.give_up(self.job.after_failures(self.row, fault))
         else:
             self.retry(fault)
@@ -182,7 +182,7 @@ def leased_work(services: Services, job: LeasedJob[R], row_id: int) -> None:
     if row is None:
         return
     lease = Lease(services=services, job=job, row=row)
-    if leases.failures(row) > job.most_failures:  # a worker that is killed writes no end
+    if leases.failures(row) > job.max_failures:  # a worker that is killed writes no end
         persist(lambda: lease.give_up(job.after_deaths(row)))
         return
     try:

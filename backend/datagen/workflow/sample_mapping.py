@@ -9,7 +9,7 @@ from datagen.domain.geometry import Box, Polygon
 from datagen.domain.inputs import ImageRef
 from datagen.domain.sample import Instance, Provenance, Sample
 from datagen.domain.trace import Trace
-from datagen.store.tables import BatchRow, SampleRow
+from datagen.store.tables.batches import BatchRow, SampleRow
 
 #: Longest key, in characters; see ``SampleRow.key``.
 LONGEST_KEY = 120

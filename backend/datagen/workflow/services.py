@@ -21,11 +21,14 @@ from datagen.domain.spec import Json
 from datagen.errors import Refused
 from datagen.imaging.decoder_sandbox import DecoderSandbox
 from datagen.label_studio.api.port import LabelStudioPort
+from datagen.store import leases
 from datagen.store.blob_store import BlobStore
 from datagen.store.database import Database
-from datagen.store.leases import start_afresh
 from datagen.store.signed_urls import SignedUrls
-from datagen.store.tables import AuditRow, OutboxKind, OutboxRow, StudyRow, WorkState, now
+from datagen.store.tables.base import OutboxKind
+from datagen.store.tables.installation import AuditRow
+from datagen.store.tables.messages import OutboxRow
+from datagen.store.tables.studies import StudyRow
 from datagen.synthesis.engine import EngineSettings
 
 
@@ -139,9 +142,7 @@ class UnitOfWork:
             self.session.flush()
         else:
             row.revision += 1
-            if row.state != WorkState.RUNNING:  # a running worker sees the newer revision at its end and repeats it
-                row.state, row.due_at = WorkState.PENDING, now()
-                start_afresh(row)
+            leases.request(row)  # a running worker sees the newer revision at its end and repeats it
         self.enqueue_after_commit(JobKind.OUTBOX, row.id)
 
     def note(self, study: StudyRow, who: str, what: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from datagen.store.tables import StudyRow
+from datagen.store.tables.studies import StudyRow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,16 +14,16 @@ class StudyOptions:
     #: a run of more images than this must be confirmed
     confirm_above: int | None = None
     #: approving a round with a smaller share of judged samples must be confirmed, 0 to 1
-    least_judged: float | None = None
+    min_judged: float | None = None
     #: approving a round with a smaller share of good samples among the judged ones must be confirmed, 0 to 1
-    least_good: float | None = None
+    min_good: float | None = None
     #: runs of up to this many images get their labels as annotations in Label Studio, besides the predictions
     annotate_up_to: int | None = None
 
 
 #: The default of ``annotate_up_to`` is limited because Label Studio imports tasks with annotations at about two thirds
 #: of the speed, and its exports hold them in memory.
-DEFAULTS = StudyOptions(confirm_above=10_000, least_judged=0.5, least_good=0.5, annotate_up_to=10_000)
+DEFAULTS = StudyOptions(confirm_above=10_000, min_judged=0.5, min_good=0.5, annotate_up_to=10_000)
 
 
 def keep(study: StudyRow, options: StudyOptions) -> None:

@@ -19,7 +19,7 @@ from sqlalchemy import delete
 from datagen import __version__
 from datagen.domain.inputs import ProjectKind
 from datagen.imaging.png_encoder import encode_png
-from datagen.store.tables import ProjectRow
+from datagen.store.tables.studies import ProjectRow
 from forked_command import run_datagen
 from s3 import CREDENTIALS
 from stage import redis_server
@@ -39,12 +39,12 @@ def datagen(environment: dict[str, str], folder: Path, *arguments: str) -> Finis
     return run_datagen(*arguments, env={**kept, **environment, "COLUMNS": "200", "NO_COLOR": "1"}, cwd=folder)
 
 
-def refused(told: Finished) -> str:
+def refused(result: Finished) -> str:
     """The one sentence of a command that failed."""
-    assert told.returncode == 1, told.stdout + told.stderr
-    assert "Traceback" not in told.stderr
-    lines = [line for line in told.stderr.splitlines() if line.startswith("Error:")]
-    assert len(lines) == 1, told.stderr
+    assert result.returncode == 1, result.stdout + result.stderr
+    assert "Traceback" not in result.stderr
+    lines = [line for line in result.stderr.splitlines() if line.startswith("Error:")]
+    assert len(lines) == 1, result.stderr
     return lines[0]
 
 
@@ -68,9 +68,9 @@ def test_the_version_is_printed(studio: Studio, tmp_path: Path) -> None:
 def test_a_study_that_is_not_there_is_a_sentence_in_every_command(
     arguments: tuple[str, ...], studio: Studio, study: Study, tmp_path: Path
 ) -> None:
-    said = refused(datagen(studio.environment, tmp_path, *arguments))
-    assert said.startswith("Error: there is no study named 'no such study'; there are: ")
-    assert study.name in said
+    message = refused(datagen(studio.environment, tmp_path, *arguments))
+    assert message.startswith("Error: there is no study named 'no such study'; there are: ")
+    assert study.name in message
 
 
 @pytest.mark.parametrize(
@@ -104,14 +104,14 @@ def test_a_study_that_is_not_there_is_a_sentence_in_every_command(
 def test_a_wrong_setting_is_a_sentence_that_names_it(
     setting: dict[str, str], arguments: tuple[str, ...], sentence: str, studio: Studio, tmp_path: Path
 ) -> None:
-    told = datagen({**studio.environment, **setting}, tmp_path, *arguments)
-    assert sentence in refused(told)
-    assert "hush" not in told.stderr
+    result = datagen({**studio.environment, **setting}, tmp_path, *arguments)
+    assert sentence in refused(result)
+    assert "hush" not in result.stderr
 
 
 def test_a_database_that_was_never_made_says_how_to_make_it(studio: Studio, tmp_path: Path) -> None:
-    said = refused(datagen({**studio.environment, "DATAGEN_DATA_DIR": str(tmp_path)}, tmp_path, "status"))
-    assert "datagen migrate" in said
+    message = refused(datagen({**studio.environment, "DATAGEN_DATA_DIR": str(tmp_path)}, tmp_path, "status"))
+    assert "datagen migrate" in message
 
 
 @pytest.mark.parametrize(
@@ -140,10 +140,10 @@ def test_impossible_command_is_refused_with_a_sentence(
 
 def test_a_wrong_use_says_how_to_use_it(studio: Studio, study: Study, tmp_path: Path) -> None:
     for arguments in (("add", study.name, "concept"), ("add", study.name, "sofa", "."), ("approve", study.name)):
-        told = datagen(studio.environment, tmp_path, *arguments)
-        assert told.returncode == 2
-        assert "Usage:" in told.stderr
-        assert "Traceback" not in told.stderr
+        result = datagen(studio.environment, tmp_path, *arguments)
+        assert result.returncode == 2
+        assert "Usage:" in result.stderr
+        assert "Traceback" not in result.stderr
 
 
 def test_json_answers_parse(studio: Studio, study: Study, tmp_path: Path) -> None:
@@ -151,9 +151,9 @@ def test_json_answers_parse(studio: Studio, study: Study, tmp_path: Path) -> Non
     (tmp_path / "broken.png").write_bytes(encode_png(plate(401))[:500])
 
     def answer(*arguments: str) -> Any:
-        told = datagen(studio.environment, tmp_path, *arguments, "--json")
-        assert told.returncode == 0, told.stderr
-        return json.loads(told.stdout)
+        result = datagen(studio.environment, tmp_path, *arguments, "--json")
+        assert result.returncode == 0, result.stderr
+        return json.loads(result.stdout)
 
     provisioned = answer("provision", study.name)
     assert provisioned == {
@@ -179,18 +179,18 @@ def test_adding_sums_up_what_was_read_and_what_was_not_and_why(studio: Studio, t
     tasks = [{"data": {"image": name}, "annotations": [{"result": [region]}]} for name in ("a.png", "b.png", "c.png")]
     (tmp_path / "export.json").write_text(json.dumps(tasks))
 
-    told = datagen(studio.environment, tmp_path, "add", own.name, "concept", "export.json", "--label", "hole=pit")
-    assert told.returncode == 0, told.stderr
-    assert told.stdout.splitlines()[0] == "1 image added, 0 were there already, 1 region used"
-    [line] = told.stderr.splitlines()
+    result = datagen(studio.environment, tmp_path, "add", own.name, "concept", "export.json", "--label", "hole=pit")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[0] == "1 image added, 0 were there already, 1 region used"
+    [line] = result.stderr.splitlines()
     assert line.startswith(
         "Not used: 2 times, export.json, task 2 (b.png); export.json, task 3 (c.png): its picture is"
     )
 
     (tmp_path / "export.json").write_text(json.dumps(tasks[1:]))
-    told = datagen(studio.environment, tmp_path, "add", own.name, "concept", "export.json")
-    assert told.returncode == 1
-    assert "nothing of it could be used" in told.stderr
+    result = datagen(studio.environment, tmp_path, "add", own.name, "concept", "export.json")
+    assert result.returncode == 1
+    assert "nothing of it could be used" in result.stderr
 
     wrong = datagen(studio.environment, tmp_path, "add", own.name, "concept", "export.json", "--label", "hole=sofa")
     assert "the study has no label “sofa” (it has: pit)" in refused(wrong)
@@ -201,9 +201,9 @@ def test_provisioning_changes_the_engine_only_where_one_is_set_and_says_so(studi
     own = studio.open_study(inputs=False)
 
     def provision(*arguments: str, **changed: str) -> str:
-        told = datagen({**studio.environment, **changed}, tmp_path, "provision", own.name, *arguments)
-        assert told.returncode == 0, told.stderr
-        [line] = [line.strip() for line in told.stdout.splitlines() if line.strip().startswith("engine:")]
+        result = datagen({**studio.environment, **changed}, tmp_path, "provision", own.name, *arguments)
+        assert result.returncode == 0, result.stderr
+        [line] = [line.strip() for line in result.stdout.splitlines() if line.strip().startswith("engine:")]
         return line
 
     assert provision(DATAGEN_ENGINE="diffusion") == "engine: composite → diffusion"
@@ -213,8 +213,8 @@ def test_provisioning_changes_the_engine_only_where_one_is_set_and_says_so(studi
     assert provision("--engine", "composite", DATAGEN_ENGINE="diffusion") == "engine: diffusion → composite"
     (tmp_path / ".env").write_text("DATAGEN_ENGINE=diffusion\n")
     assert provision() == "engine: composite → diffusion"
-    told = datagen(studio.environment, tmp_path, "provision", own.name, "--engine", "sculpt")
-    assert "no engine named 'sculpt' is installed; there are: composite, diffusion" in refused(told)
+    result = datagen(studio.environment, tmp_path, "provision", own.name, "--engine", "sculpt")
+    assert "no engine named 'sculpt' is installed; there are: composite, diffusion" in refused(result)
     assert own.row().engine == "diffusion"
     studio.settle()
 
@@ -225,15 +225,15 @@ def test_the_whole_loop_from_the_command_line(studio: Studio, tmp_path: Path) ->
     steps = (("preview",), ("refine", "--confirm"), ("approve", "--count", "2", "--confirm"))
     for command, *options in steps:
         arguments = (command, own.name, *options)
-        told = datagen(studio.environment, tmp_path, *arguments)
-        assert told.returncode == 0, told.stderr
-        assert "is under way; see the Decisions project or: datagen status" in told.stdout
+        result = datagen(studio.environment, tmp_path, *arguments)
+        assert result.returncode == 0, result.stderr
+        assert "is under way; see the Decisions project or: datagen status" in result.stdout
         studio.settle()
     assert (own.row().state, len(own.tasks(ProjectKind.DATASET))) == ("accepted", 2)
     assert any("(datagen approve)" in line for line in own.audit())
 
-    told = datagen(studio.environment, tmp_path, "export", own.name, "--out", "set.zip")
-    assert told.stdout.strip() == "set.zip: 2 images, 2 labels"
+    result = datagen(studio.environment, tmp_path, "export", own.name, "--out", "set.zip")
+    assert result.stdout.strip() == "set.zip: 2 images, 2 labels"
     with zipfile.ZipFile(tmp_path / "set.zip") as written:
         assert written.testzip() is None
     table = datagen(studio.environment, tmp_path, "status").stdout
@@ -252,10 +252,10 @@ def diagnose(whole_studio: Studio, alive: None, shared_study: Study, tmp_path: P
 
     def run(*, one_study: bool = True, **changed: str) -> tuple[int, dict[str, str]]:
         arguments = ["doctor", "--study", shared_study.name] if one_study else ["doctor"]
-        told = datagen({**whole_studio.environment, **changed}, tmp_path, *arguments)
-        assert "Traceback" not in told.stderr
-        lines = [line.partition(": ") for line in told.stdout.splitlines()]
-        return told.returncode, {head: finding for head, _, finding in lines}
+        result = datagen({**whole_studio.environment, **changed}, tmp_path, *arguments)
+        assert "Traceback" not in result.stderr
+        lines = [line.partition(": ") for line in result.stdout.splitlines()]
+        return result.returncode, {head: finding for head, _, finding in lines}
 
     return run
 
@@ -355,9 +355,9 @@ def test_redis_that_needs_a_password_is_not_reported_as_down(
         assert "answers, and wants a password that REDIS_URL lacks, or has wrong" in finding
         assert "redis://:PASSWORD@HOST:6379/0" in finding
         for command in ("worker", "scheduler"):
-            said = refused(datagen({**studio.environment, "REDIS_URL": url}, tmp_path, command))
-            assert "wants a password that REDIS_URL lacks" in said
-            assert "guessed" not in said
+            message = refused(datagen({**studio.environment, "REDIS_URL": url}, tmp_path, command))
+            assert "wants a password that REDIS_URL lacks" in message
+            assert "guessed" not in message
     assert "ok   Redis" in diagnose(REDIS_URL=locked_redis, one_study=False)[1]
 
 
@@ -369,9 +369,9 @@ def test_database_that_refuses_the_login_is_not_reported_as_down(
         (re.sub(r"//[^@]*@", "//nobody:hush@", postgres_url), "The server has no user of the name"),
     ):
         changed = {**studio.environment, "DATAGEN_DATABASE_URL": url}
-        said = refused(datagen(changed, tmp_path, "status"))
-        assert sentence in said
-        assert "hush" not in said
+        message = refused(datagen(changed, tmp_path, "status"))
+        assert sentence in message
+        assert "hush" not in message
         assert sentence in datagen(changed, tmp_path, "doctor").stdout
 
 
@@ -380,12 +380,12 @@ def test_a_project_that_was_deleted_is_named_with_the_fix(studio: Studio, alive:
     own = studio.open_study(inputs=False)
     project = own.projects[ProjectKind.CONCEPTS]
     studio.client.delete_project(project)
-    told = datagen(studio.environment, tmp_path, "doctor", "--study", own.name)
+    result = datagen(studio.environment, tmp_path, "doctor", "--study", own.name)
     gone = (
         f"project {project} (Concepts) is not in Label Studio any more: it was deleted. To make a new, empty one, "
         f"run: datagen provision '{own.name}'"
     )
-    assert [line for line in told.stdout.splitlines() if line.startswith("FAIL ")] == [
+    assert [line for line in result.stdout.splitlines() if line.startswith("FAIL ")] == [
         f"FAIL {look} of {own.name}: {gone}" for look in ("tasks", "projects", "webhooks")
     ]
     assert datagen(studio.environment, tmp_path, "provision", own.name).returncode == 0

@@ -11,7 +11,9 @@ from sqlalchemy import select
 
 from datagen.domain.inputs import ProjectKind
 from datagen.store.database import Database
-from datagen.store.tables import BatchKind, BatchRow, SampleRow, StudyRow
+from datagen.store.tables.base import BatchKind
+from datagen.store.tables.batches import BatchRow, SampleRow
+from datagen.store.tables.studies import StudyRow
 from forked_command import run_datagen
 from stage.ports import free_port
 from studio import Studio, Study
@@ -43,10 +45,10 @@ def left_in(folder: Path) -> list[str]:
 def test_run_that_is_not_there_is_named_beside_those_that_are(studio: Studio, study: Study, tmp_path: Path) -> None:
     """“Has no generation run yet; approve a version first” was printed for a study with a run."""
     run = generated(studio, study)
-    told = datagen(studio.environment, tmp_path, "export", study.name, "--run", "99", "--out", "a/b/set.zip")
-    assert told.returncode == 1
-    assert f"{study.name!r} has no run 99; there are: " in told.stderr
-    assert f"{run.number} ({run.name})" in told.stderr
+    result = datagen(studio.environment, tmp_path, "export", study.name, "--run", "99", "--out", "a/b/set.zip")
+    assert result.returncode == 1
+    assert f"{study.name!r} has no run 99; there are: " in result.stderr
+    assert f"{run.number} ({run.name})" in result.stderr
     assert left_in(tmp_path) == []
 
 
@@ -58,8 +60,8 @@ def test_failed_export_leaves_no_folder_and_no_half_written_file(studio: Studio,
     studio.services.images.delete(digest)
     try:
         arguments = ("export", study.name, "--run", str(run.number), "--out", "new/folders/set.zip")
-        told = datagen(studio.environment, tmp_path, *arguments)
-        assert (told.returncode, f"image {digest} is not in the store" in told.stderr) == (1, True)
+        result = datagen(studio.environment, tmp_path, *arguments)
+        assert (result.returncode, f"image {digest} is not in the store" in result.stderr) == (1, True)
         assert left_in(tmp_path) == []
     finally:
         studio.services.images.put(kept)
@@ -72,9 +74,9 @@ def test_export_says_which_run_is_not_complete(studio: Studio, study: Study, tmp
     run = generated(studio, study, count=2)
     with studio.services.database.write() as session:
         session.get_one(BatchRow, run.id).count = 3
-    told = datagen(studio.environment, tmp_path, "export", study.name, "--run", str(run.number), "--out", "set.zip")
-    assert told.returncode == 0, told.stderr
-    assert f"Not complete: run {run.number} ({run.name}) is done: 2 of 3 images are there" in told.stderr
+    result = datagen(studio.environment, tmp_path, "export", study.name, "--run", str(run.number), "--out", "set.zip")
+    assert result.returncode == 0, result.stderr
+    assert f"Not complete: run {run.number} ({run.name}) is done: 2 of 3 images are there" in result.stderr
     with studio.services.database.write() as session:
         session.get_one(BatchRow, run.id).count = 2
 
@@ -84,17 +86,19 @@ def test_run_without_images_is_not_exported(studio: Studio, study: Study, tmp_pa
     with studio.services.database.write() as session:
         for sample in session.scalars(select(SampleRow).where(SampleRow.batch_id == run.id)):
             session.delete(sample)
-    told = datagen(studio.environment, tmp_path, "export", study.name, "--run", str(run.number), "--out", "set.zip")
-    assert told.returncode == 1
-    assert f"nothing of run {run.number} of {study.name!r} is generated yet" in told.stderr
+    result = datagen(studio.environment, tmp_path, "export", study.name, "--run", str(run.number), "--out", "set.zip")
+    assert result.returncode == 1
+    assert f"nothing of run {run.number} of {study.name!r} is generated yet" in result.stderr
     assert left_in(tmp_path) == []
 
 
 def test_folder_as_the_name_of_the_export_is_refused(studio: Studio, study: Study, tmp_path: Path) -> None:
     run = generated(studio, study)
-    told = datagen(studio.environment, tmp_path, "export", study.name, "--run", str(run.number), "--out", str(tmp_path))
-    assert told.returncode == 1
-    assert "is a folder; name the file to write, e.g. " in told.stderr
+    result = datagen(
+        studio.environment, tmp_path, "export", study.name, "--run", str(run.number), "--out", str(tmp_path)
+    )
+    assert result.returncode == 1
+    assert "is a folder; name the file to write, e.g. " in result.stderr
     assert left_in(tmp_path) == []
 
 
@@ -110,23 +114,23 @@ def test_queue_that_is_not_there_is_refused(
     arguments: tuple[str, ...], sentence: str, studio: Studio, tmp_path: Path
 ) -> None:
     """A worker waited for ever on a queue that nothing is put into."""
-    told = datagen(studio.environment, tmp_path, "worker", *arguments)
-    assert (told.returncode, sentence in told.stderr) == (1, True), told.stderr
+    result = datagen(studio.environment, tmp_path, "worker", *arguments)
+    assert (result.returncode, sentence in result.stderr) == (1, True), result.stderr
 
 
 def test_queue_together_with_gpu_is_refused(studio: Studio, tmp_path: Path) -> None:
-    told = datagen(studio.environment, tmp_path, "worker", "--gpu", "--queue", "datagen-events")
-    assert (told.returncode, "give either --queue or --gpu" in told.stderr) == (2, True), told.stderr
+    result = datagen(studio.environment, tmp_path, "worker", "--gpu", "--queue", "datagen-events")
+    assert (result.returncode, "give either --queue or --gpu" in result.stderr) == (2, True), result.stderr
 
 
 @pytest.mark.parametrize("options", [(), ("--yes",)])
 def test_deleting_a_missing_study_asks_for_no_confirmation(
     options: tuple[str, ...], studio: Studio, study: Study, tmp_path: Path
 ) -> None:
-    told = datagen(studio.environment, tmp_path, "delete", "nope", *options, answer="y\n")
-    assert told.returncode == 1
-    assert told.stdout == ""
-    assert "Error: there is no study named 'nope'; there are: " in told.stderr
+    result = datagen(studio.environment, tmp_path, "delete", "nope", *options, answer="y\n")
+    assert result.returncode == 1
+    assert result.stdout == ""
+    assert "Error: there is no study named 'nope'; there are: " in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -147,15 +151,15 @@ def test_command_in_a_folder_without_data_makes_none(
     arguments: tuple[str, ...], studio: Studio, tmp_path: Path
 ) -> None:
     """It created a data folder with secrets in any current folder, and then reported missing tables."""
-    told = datagen({**studio.environment, "DATAGEN_DATA_DIR": ".datagen"}, tmp_path, *arguments)
-    assert told.returncode == 1
-    assert f"Error: there is no database at {tmp_path}/.datagen/datagen.sqlite3. Set DATAGEN_DATA_DIR" in told.stderr
+    result = datagen({**studio.environment, "DATAGEN_DATA_DIR": ".datagen"}, tmp_path, *arguments)
+    assert result.returncode == 1
+    assert f"Error: there is no database at {tmp_path}/.datagen/datagen.sqlite3. Set DATAGEN_DATA_DIR" in result.stderr
     assert left_in(tmp_path) == []
 
 
 def test_tables_become_blocks_of_lines_on_a_narrow_terminal(studio: Studio, study: Study, tmp_path: Path) -> None:
-    told = datagen(studio.environment, tmp_path, "status", study.name, columns=60)
-    lines = told.stdout.splitlines()
+    result = datagen(studio.environment, tmp_path, "status", study.name, columns=60)
+    lines = result.stdout.splitlines()
     assert lines[0] == study.name
     assert lines[1:4] == ["  engine: composite", f"  state: {study.row().state}", lines[3]]
     assert all(line.startswith("  ") and ": " in line for line in lines[1:])
@@ -167,19 +171,19 @@ def test_tables_become_blocks_of_lines_on_a_narrow_terminal(studio: Studio, stud
 
 
 def test_tables_stay_tables_on_a_wide_terminal(studio: Studio, study: Study, tmp_path: Path) -> None:
-    told = datagen(studio.environment, tmp_path, "status", study.name, columns=200)
-    assert any("┃ engine" in line for line in told.stdout.splitlines())
+    result = datagen(studio.environment, tmp_path, "status", study.name, columns=200)
+    assert any("┃ engine" in line for line in result.stdout.splitlines())
 
 
 def test_output_of_a_command_contains_no_json_log_lines(studio: Studio, tmp_path: Path) -> None:
     """Info lines of the log were shown as JSON, and a lost Redis as the name of an event."""
     own = studio.open_study()
     environment = {**studio.environment, "LOG_LEVEL": "INFO", "REDIS_URL": f"redis://127.0.0.1:{free_port()}/0"}
-    told = datagen(environment, tmp_path, "preview", own.name)
-    assert told.returncode == 0, told.stderr
-    assert "{" not in told.stdout + told.stderr
-    assert "Warning: Redis does not answer. The work is kept and begins once Redis is back" in told.stderr
-    assert told.stdout == f"{own.name}: “build preview” is under way; see the Decisions project or: datagen status\n"
+    result = datagen(environment, tmp_path, "preview", own.name)
+    assert result.returncode == 0, result.stderr
+    assert "{" not in result.stdout + result.stderr
+    assert "Warning: Redis does not answer. The work is kept and begins once Redis is back" in result.stderr
+    assert result.stdout == f"{own.name}: “build preview” is under way; see the Decisions project or: datagen status\n"
     studio.settle()
 
 
@@ -196,5 +200,5 @@ def test_counts_of_one_are_in_the_singular(studio: Studio, tmp_path: Path) -> No
         datagen(environment, tmp_path, "retry", "plates").stdout
         == "0 failed messages and 0 failed events tried again\n"
     )
-    told = datagen(environment, tmp_path, "delete", "plates", "--yes")
-    assert told.stdout == "'plates' is deleted, with 0 pictures that no other study has\n", told.stderr
+    result = datagen(environment, tmp_path, "delete", "plates", "--yes")
+    assert result.stdout == "'plates' is deleted, with 0 pictures that no other study has\n", result.stderr

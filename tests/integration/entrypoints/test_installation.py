@@ -32,7 +32,8 @@ from datagen.store.backup import back_up, restore
 from datagen.store.blob_store import BlobStore
 from datagen.store.database import Database, schema_revisions
 from datagen.store.signed_urls import SignedUrls
-from datagen.store.tables import SharedSecretRow, StudyRow
+from datagen.store.tables.installation import SharedSecretRow
+from datagen.store.tables.studies import StudyRow
 from forked_command import run_datagen
 from studio import end_process
 

@@ -53,5 +53,5 @@ def test_of_a_killed_up_nothing_is_left_and_its_port_is_free(
     wait_until(lambda: not processes.is_alive(up), STOP_SECONDS + 20, "the end of all that it started")
     assert is_free()
     with Redis.from_url(clean_redis_url) as redis:
-        assert redis.smembers("rq:workers") == set()  # they said that they go: nobody killed them
+        assert redis.smembers("rq:workers") == set()  # they deregistered: they were not killed
     processes.stop(up)

@@ -24,14 +24,15 @@ from datagen.queue.jobs import GPU
 from datagen.queue.live_workers import live_workers
 from datagen.queue.recovery import sweep
 from datagen.queue.worker import WORKER_TTL_SECONDS, _worker, run_worker
-from datagen.store.tables import BatchKind, BatchRow, ShardRow, now
+from datagen.store.tables.base import BatchKind, now
+from datagen.store.tables.batches import BatchRow, ShardRow
 from datagen.synthesis.engine import EngineSettings, FittedEngine, Progress
 from datagen.workflow.decisions import submit
 from datagen.workflow.generation import progress
 from datagen.workflow.generation.shard_rendering import FittedEngineCache, render_shard
 from datagen.workflow.services import JobKind, JobRequest
 from stage.processes import Processes, wait_until
-from studio import PATIENCE_S, ROUND, Studio, Study, said
+from studio import PATIENCE_S, ROUND, Studio, Study, verdict_result
 
 pytest_plugins = ("studio_fixtures",)
 pytestmark = pytest.mark.integration
@@ -110,8 +111,8 @@ def test_what_could_not_be_rendered_is_refused_before_anything_is_queued(studio:
 
 def test_without_a_gpu_worker_the_machine_itself_is_asked(studio: Studio) -> None:
     assert engine_problems(studio.settings.redis_url, SETTINGS, "composite", {}) == ()
-    said = engine_problems(studio.settings.redis_url, SETTINGS, "diffusion", {"diffusion": {"weights": ""}})
-    assert any("“diffusion.weights” is not set" in one for one in said)
+    verdict_result = engine_problems(studio.settings.redis_url, SETTINGS, "diffusion", {"diffusion": {"weights": ""}})
+    assert any("“diffusion.weights” is not set" in one for one in verdict_result)
 
 
 def test_what_a_gpu_machine_elsewhere_lacks_is_said_before_anything_is_queued(
@@ -126,9 +127,9 @@ def test_what_a_gpu_machine_elsewhere_lacks_is_said_before_anything_is_queued(
         worker.register_birth()
         worker.heartbeat(WORKER_TTL_SECONDS)
     with heartbeats.beating(studio.settings.redis_url, heartbeats.Kind.WORKER, worker.process):
-        said = engine_problems(studio.settings.redis_url, SETTINGS, "diffusion", {**own, "size_factor": 1.2})
-        assert said[0].startswith("On gpu-box: ")
-        assert any("“diffusion.weights” is not set" in one for one in said)
+        verdict_result = engine_problems(studio.settings.redis_url, SETTINGS, "diffusion", {**own, "size_factor": 1.2})
+        assert verdict_result[0].startswith("On gpu-box: ")
+        assert any("“diffusion.weights” is not set" in one for one in verdict_result)
         # it has no report for other parameters: it runs the check when it takes the work
         assert (
             engine_problems(studio.settings.redis_url, SETTINGS, "diffusion", {"diffusion": {"weights": "owner/name"}})
@@ -163,9 +164,9 @@ def test_a_gpu_worker_that_cannot_do_the_work_says_so_when_it_starts(
     )
     processes.stop(worker)
     lines = [json.loads(line) for line in Path(worker.log).read_text().splitlines() if line.startswith("{")]
-    said = [line for line in lines if line["event"] == "worker.cannot_render"]
-    assert any(sentence in line["reason"] for line in said), lines
-    assert {(line["level"], line["engine"]) for line in said} == {("warning", "diffusion")}
+    verdict_result = [line for line in lines if line["event"] == "worker.cannot_render"]
+    assert any(sentence in line["reason"] for line in verdict_result), lines
+    assert {(line["level"], line["engine"]) for line in verdict_result} == {("warning", "diffusion")}
 
 
 class Teaching(FittedEngineCache):
@@ -176,9 +177,9 @@ class Teaching(FittedEngineCache):
         self._study = study
 
     def fitted(self, spec: Spec, progress: Progress) -> FittedEngine:
-        said = "step 100 of 400, loss 0.1234, about 3 min left (25%)"
+        verdict_result = "step 100 of 400, loss 0.1234, about 3 min left (25%)"
         progress(0.25, "teaching the model: step 100 of 400, loss 0.1234, about 3 min left")
-        wait_until(lambda: said in self._study.shown(), PATIENCE_S, "A word of the fit", every=0.02)
+        wait_until(lambda: verdict_result in self._study.shown(), PATIENCE_S, "A word of the fit", every=0.02)
         assert "width:25.0%" in self._study.shown()
         self._study.act(StudyEvent.CANCEL)
         wait_until(lambda: progress(0.26, "step 101"), PATIENCE_S, "The end of the fit", every=0.02)
@@ -274,7 +275,7 @@ def test_a_gpu_worker_of_its_own_renders_a_round_with_a_model_that_it_taught(
     assert "A LoRA was fitted in 2 steps" in own_study.page()
 
     # what reviewers say moves what both engines share, and keeps the engine's own
-    own_study.judge(*[said("bad", "too small", "too strong")] * ROUND)
+    own_study.judge(*[verdict_result("bad", "too small", "too strong")] * ROUND)
     studio.settle()
     services = replace(studio.services, engine_problems=lambda engine, parameters: ())
     submit.decide(

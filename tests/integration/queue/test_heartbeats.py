@@ -78,7 +78,7 @@ def test_the_health_check_of_a_container_sees_the_worker_of_its_host(redis: Redi
     assert check() == 0
 
 
-def test_what_somebody_else_wrote_there_is_no_process(redis: Redis) -> None:
+def test_foreign_value_is_not_read_as_a_process(redis: Redis) -> None:
     beat(redis, Kind.WORKER, Alive("good", "here", ("q",)))
     for name, value in (("a", "not JSON"), ("b", "7"), ("c", b"\xff\xfe"), ("d", "[]"), ("e", "null")):
         redis.sadd("datagen:workers", name)

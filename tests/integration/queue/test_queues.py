@@ -18,7 +18,8 @@ from datagen.entrypoints.scheduler import JsonCron
 from datagen.queue.jobs import ALL_QUEUES, EVENTS, GPU, PUBLISHING, SYNTHESIS
 from datagen.queue.queues import Queues, connect
 from datagen.queue.recovery import sweep
-from datagen.store.tables import InboxRow, WorkState, now
+from datagen.store.tables.base import WorkState, now
+from datagen.store.tables.messages import InboxRow
 from datagen.workflow.services import JobKind, JobRequest
 from stage.ports import free_port
 from studio import Studio, Study
@@ -54,7 +55,7 @@ def test_a_foreign_job_in_our_queues_is_not_taken_for_a_knock(studio: Studio) ->
     assert studio.queues.queued() == set()
 
 
-def test_a_knock_without_redis_loses_nothing_and_fails_nobody(studio: Studio) -> None:
+def test_enqueueing_without_redis_loses_nothing_and_raises_nothing(studio: Studio) -> None:
     with Redis(port=free_port(), socket_connect_timeout=1) as nowhere:
         deaf = Queues(nowhere)
         row_id = waiting_row(studio)

@@ -15,7 +15,8 @@ from datagen.queue import recovery
 from datagen.queue.queues import Queues
 from datagen.queue.recovery import prune_inbox
 from datagen.store.database import Database
-from datagen.store.tables import InboxRow, WorkState, now
+from datagen.store.tables.base import WorkState, now
+from datagen.store.tables.messages import InboxRow
 
 DAYS = 14
 

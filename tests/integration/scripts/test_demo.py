@@ -49,10 +49,10 @@ def test_second_demo_is_refused_while_one_runs(
     folder: Path, holder: subprocess.Popen[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert demo.main([]) == 1
-    told = capsys.readouterr()
-    assert f"The demo runs already (process {holder.pid})" in told.err
-    assert "scripts/demo --down" in told.err
-    assert told.out == ""
+    reported = capsys.readouterr()
+    assert f"The demo runs already (process {holder.pid})" in reported.err
+    assert "scripts/demo --down" in reported.err
+    assert reported.out == ""
 
 
 def test_down_ends_the_running_demo(folder: Path, holder: subprocess.Popen[str]) -> None:
@@ -100,6 +100,6 @@ def test_auto_refuses_a_pack_that_is_none_with_a_sentence_and_without_output(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert demo.main(["--auto", "--data", str(tmp_path / "nowhere")]) == 1
-    told = capsys.readouterr()
-    assert "is not a folder" in told.err
-    assert told.out == ""
+    reported = capsys.readouterr()
+    assert "is not a folder" in reported.err
+    assert reported.out == ""

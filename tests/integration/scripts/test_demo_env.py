@@ -18,6 +18,6 @@ pytest_plugins = ("studio_fixtures",)
 def test_doctor_passes_in_a_shell_that_read_the_file(whole_studio: Studio, alive: None, tmp_path: Path) -> None:
     demo_env.write(tmp_path / "env", whole_studio.environment, Path(sys.executable).parent)
     study = whole_studio.open_study(inputs=False)
-    told = in_shell(f". ./env; datagen doctor --study '{study.name}'", tmp_path, **ELSEWHERE)
-    assert told.returncode == 0, told.stdout + told.stderr
-    assert "ok   worker" in told.stdout
+    result = in_shell(f". ./env; datagen doctor --study '{study.name}'", tmp_path, **ELSEWHERE)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "ok   worker" in result.stdout

@@ -214,9 +214,9 @@ def test_the_containers_start_script_makes_the_same_server(tmp_path: Path) -> No
 
 def test_the_containers_start_script_says_that_the_password_is_missing() -> None:
     script = layout.ROOT / "docker" / "start-valkey.sh"
-    told = subprocess.run([script], capture_output=True, text=True, env={"PATH": os.environ["PATH"]}, check=False)
-    assert told.returncode != 0
-    assert "DATAGEN_REDIS_PASSWORD: set it to a password" in told.stderr
+    result = subprocess.run([script], capture_output=True, text=True, env={"PATH": os.environ["PATH"]}, check=False)
+    assert result.returncode != 0
+    assert "DATAGEN_REDIS_PASSWORD: set it to a password" in result.stderr
 
 
 def test_the_suites_own_server_asks_for_the_password(redis_url: str) -> None:

@@ -45,9 +45,9 @@ def sourced(code: str, path: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_shell_and_the_stage_agree_where_things_are() -> None:
-    told = sourced('echo "$ROOT|$SETUP|$LABEL_STUDIO_VENV|$REDIS_BUNDLED"', os.environ["PATH"]).stdout.strip()
+    result = sourced('echo "$ROOT|$SETUP|$LABEL_STUDIO_VENV|$REDIS_BUNDLED"', os.environ["PATH"]).stdout.strip()
     label_studio = layout.SETUP / f"label-studio-{layout.LABEL_STUDIO_VERSION}"
-    assert told == f"{layout.ROOT}|{layout.SETUP}|{label_studio}|{redis_server.BUNDLED}"
+    assert result == f"{layout.ROOT}|{layout.SETUP}|{label_studio}|{redis_server.BUNDLED}"
 
 
 def test_python_that_is_only_a_shim_is_skipped(tmp_path: Path) -> None:
@@ -59,8 +59,8 @@ def test_python_that_is_only_a_shim_is_skipped(tmp_path: Path) -> None:
     works = tmp_path / "works"
     works.mkdir()
     (works / "python3.13").symlink_to(Path(os.path.realpath("/proc/self/exe")))
-    told = sourced("find_python; echo $PYTHON", f"{works}:{tmp_path}:/usr/bin:/bin")
-    assert told.stdout.strip() == f"{works}/python3.13", told.stderr
+    result = sourced("find_python; echo $PYTHON", f"{works}:{tmp_path}:/usr/bin:/bin")
+    assert result.stdout.strip() == f"{works}/python3.13", result.stderr
 
 
 @pytest.mark.parametrize("name", ["constraints.txt", "constraints-label-studio.txt"])

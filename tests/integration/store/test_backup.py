@@ -14,7 +14,9 @@ from backup_rows import fill
 from datagen.errors import StoreError
 from datagen.store.backup import back_up, restore
 from datagen.store.database import Database
-from datagen.store.tables import AuditRow, InboxRow, ProjectRow, StudyRow
+from datagen.store.tables.installation import AuditRow
+from datagen.store.tables.messages import InboxRow
+from datagen.store.tables.studies import ProjectRow, StudyRow
 
 
 @pytest.fixture
@@ -137,13 +139,13 @@ def test_backup_of_an_older_schema_is_restored_into_an_empty_database_of_this_on
 
 
 def test_link_at_the_backups_path_is_replaced_and_its_target_is_kept(database: Database, tmp_path: Path) -> None:
-    (tmp_path / "target").write_text("somebody's file")
+    (tmp_path / "target").write_text("another's file")
     folder = tmp_path / "shared"
     folder.mkdir()
     for name in ("rows.zip", ".rows.zip.draft"):
         (folder / name).symlink_to(tmp_path / "target")
     back_up(database, folder / "rows.zip")
-    assert (tmp_path / "target").read_text() == "somebody's file"
+    assert (tmp_path / "target").read_text() == "another's file"
     assert not (folder / "rows.zip").is_symlink()
     assert zipfile.is_zipfile(folder / "rows.zip")
 

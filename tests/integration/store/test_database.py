@@ -19,7 +19,9 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, Program
 
 from datagen.domain.lifecycle import StudyState
 from datagen.store.database import Database, is_unavailable
-from datagen.store.tables import InboxRow, Row, StudyRow
+from datagen.store.tables.base import Row
+from datagen.store.tables.messages import InboxRow
+from datagen.store.tables.studies import StudyRow
 from stage.processes import wait_until
 
 

@@ -6,7 +6,7 @@ from sqlalchemy import select
 
 from datagen.store.database import Database
 from datagen.store.fingerprints import SharedSecret, Standing, accepts_others, is_exposed, register, standing
-from datagen.store.tables import SharedSecretRow
+from datagen.store.tables.installation import SharedSecretRow
 
 
 def secret(*values: str) -> SharedSecret:

@@ -13,18 +13,11 @@ from datagen.label_studio.api.models import Task
 from datagen.label_studio.mapping.task_inputs import read_tasks
 from datagen.store import leases
 from datagen.store.database import Database
-from datagen.store.tables import (
-    BatchKind,
-    BatchRow,
-    InboxRow,
-    InputRow,
-    OutboxRow,
-    SampleRow,
-    ShardRow,
-    SpecRow,
-    StudyRow,
-    now,
-)
+from datagen.store.tables.base import BatchKind, now
+from datagen.store.tables.batches import BatchRow, SampleRow, ShardRow, SpecRow
+from datagen.store.tables.inputs import InputRow
+from datagen.store.tables.messages import InboxRow, OutboxRow
+from datagen.store.tables.studies import StudyRow
 from datagen.web.prediction_lookup import NOTHING, predictions_of
 from datagen.workflow.inputs.input_pictures import Fetched
 from datagen.workflow.inputs.input_sync import _row

@@ -6,7 +6,8 @@ from datetime import timedelta
 
 from datagen.store import leases
 from datagen.store.database import Database
-from datagen.store.tables import InboxRow, WorkState, now
+from datagen.store.tables.base import WorkState, now
+from datagen.store.tables.messages import InboxRow
 
 
 def _waiting(database: Database) -> int:

@@ -14,12 +14,24 @@ from sqlalchemy import Connection, MetaData, Table, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 import datagen.store.database
+from datagen.domain.spec import Spec
 from datagen.domain.verdict import Opinion
 from datagen.store.database import Database
-from datagen.store.tables import FetchedPictureRow, InputRow, StudyRow, VerdictRow
+from datagen.store.tables.batches import SampleRow, SpecRow
+from datagen.store.tables.inputs import FetchedPictureRow, InputReadingRow, InputRow, ProposalMakingRow
+from datagen.store.tables.messages import OutboxRow
+from datagen.store.tables.reviews import VerdictRow
+from datagen.store.tables.studies import StudyRow
 
 #: The value of a column of this type where a test needs no particular one.
-_ANYTHING: dict[type, Any] = {str: "x", int: 1, bool: False, object: {}, datetime: datetime(2026, 1, 1, tzinfo=UTC)}
+_ANYTHING: dict[type, Any] = {
+    str: "x",
+    int: 1,
+    float: 0.0,
+    bool: False,
+    object: {},
+    datetime: datetime(2026, 1, 1, tzinfo=UTC),
+}
 
 
 @pytest.fixture
@@ -127,4 +139,95 @@ def test_going_back_to_0007_has_inputs_read_again(database: Database) -> None:
         assert connection.execute(select(study.c.inputs_changed, study.c.inputs_read)).one() == (2, 1)
         assert "fetched_picture" not in schema.tables
         assert "parsed" not in schema.tables["input"].columns
+    database.upgrade()
+
+
+def test_work_on_inputs_that_was_postponed_is_leased_and_goes_back(database: Database) -> None:
+    database.upgrade("0014")
+    schema = MetaData()
+    later = datetime(2030, 1, 1, tzinfo=UTC)
+    with database.engine.begin() as connection:
+        schema.reflect(connection)
+        study = schema.tables["study"]
+        common = {"state": "collecting", "inputs_changed": 4, "inputs_read": 4}
+        put(connection, study, **common | {"id": 1, "name": "read"})
+        put(connection, study, **common | {"id": 2, "name": "unread", "inputs_read": 3, "inputs_waits": 2})
+        put(connection, study, **common | {"id": 3, "name": "failed picture"})
+        put(connection, study, **common | {"id": 4, "name": "proposals", "proposals_due_at": later})
+        connection.execute(update(study).where(study.c.id == 2).values(inputs_due_at=later))
+        put(connection, schema.tables["fetched_picture"], study_id=3, address="a" * 64, retry_at=later)
+
+    database.upgrade()
+
+    with database.read() as session:
+        readings = {row.id: row for row in session.scalars(select(InputReadingRow))}
+        assert {number: (str(row.state), row.due_at, row.waits) for number, row in readings.items()} == {
+            2: ("pending", later, 2),
+            3: ("pending", later, 0),
+        }
+        [making] = session.scalars(select(ProposalMakingRow))
+        assert (making.id, str(making.state), making.due_at) == (4, "pending", later)
+
+    _downgrade(database, "0014")
+    schema = MetaData()
+    with database.engine.begin() as connection:
+        schema.reflect(connection)
+        study = schema.tables["study"]
+        rows = connection.execute(
+            select(study.c.id, study.c.inputs_waits, study.c.inputs_due_at, study.c.proposals_due_at).order_by(
+                study.c.id
+            )
+        )
+        kept = [(row[0], row[1], row[2] is not None, row[3] is not None) for row in rows]
+    assert kept == [(1, 0, False, False), (2, 2, True, False), (3, 0, False, False), (4, 0, False, True)]
+    assert "input_reading" not in schema.tables
+    database.upgrade()
+
+
+def _spec(parameters: dict[str, Any]) -> Spec:
+    return Spec(labels=("pit",), concepts=(), canvases=(), backgrounds=(), engine="diffusion", parameters=parameters)
+
+
+def test_renamed_columns_and_keys_keep_their_values_in_both_directions(database: Database) -> None:
+    at = datetime(2026, 1, 2, tzinfo=UTC)
+    old, new = (_spec({"size": 1.5, "diffusion": {key: "none", "steps": 2}}) for key in ("levers", "optimizations"))
+    plain = _spec({"diffusion": {"steps": 2}})
+    trace = {"device": "cpu", "levers": ["compiled"]}
+    database.upgrade("0014")
+    schema = MetaData()
+    with database.engine.begin() as connection:
+        schema.reflect(connection)
+        tables = schema.tables
+        put(connection, tables["study"], id=1, state="collecting", least_judged=0.25, least_good=0.75)
+        put(connection, tables["outbox"], id=1, kind="tabs", state="done", told_at=at)
+        for number, spec in enumerate((old, plain), start=1):
+            values = {"version": number, "state": "accepted", "body": spec.to_json(), "digest": spec.digest}
+            put(connection, tables["spec"], id=number, **values)
+        put(connection, tables["batch"], id=1)
+        put(connection, tables["shard"], id=1)
+        put(connection, tables["sample"], id=1, body={"provenance": {"steps": trace}})
+
+    database.upgrade()
+
+    with database.read() as session:
+        study = session.get_one(StudyRow, 1)
+        assert (study.min_judged, study.min_good) == (0.25, 0.75)
+        assert session.get_one(OutboxRow, 1).published_at == at
+        specs = session.scalars(select(SpecRow).order_by(SpecRow.id)).all()
+        assert [Spec.from_json(row.body) for row in specs] == [new, plain]
+        assert [row.digest for row in specs] == [new.digest, plain.digest]
+        [sample] = session.scalars(select(SampleRow))
+        assert sample.body["provenance"]["steps"] == {"device": "cpu", "optimizations": ["compiled"]}
+
+    _downgrade(database, "0014")
+    schema = MetaData()
+    with database.engine.begin() as connection:
+        schema.reflect(connection)
+        tables = schema.tables
+        shares = select(tables["study"].c.least_judged, tables["study"].c.least_good)
+        assert tuple(connection.execute(shares).one()) == (0.25, 0.75)
+        assert connection.execute(select(tables["outbox"].c.told_at)).scalar_one() is not None
+        spec = tables["spec"].c
+        assert [*connection.execute(select(spec.digest).order_by(spec.id)).scalars()] == [old.digest, plain.digest]
+        assert connection.execute(select(tables["sample"].c.body)).scalar_one() == {"provenance": {"steps": trace}}
     database.upgrade()

@@ -23,7 +23,7 @@ pytest_plugins = ("studio_fixtures",)
 pytestmark = pytest.mark.integration
 
 #: The credentials of a request: none, the webhooks' secret, user and password.
-NOBODY, SECRET, LOGIN = "nobody", "the webhooks' secret", "the log-in"
+ANONYMOUS, SECRET, LOGIN = "anonymous", "the webhooks' secret", "the log-in"
 #: Method, path, and the answer to each of the three.
 TABLE = [
     ("GET", "/", 200, 200, 200),
@@ -51,7 +51,7 @@ TABLE = [
 ]
 
 
-def ask(studio: Studio, method: str, path: str, who: str = NOBODY) -> httpx.Response:
+def ask(studio: Studio, method: str, path: str, who: str = ANONYMOUS) -> httpx.Response:
     return httpx.request(
         method,
         studio.settings.own_url + path,
@@ -68,11 +68,11 @@ def body_of(path: str, who: str) -> object:
     return {"tasks": []}
 
 
-@pytest.mark.parametrize(("method", "path", "nobody", "secret", "login"), TABLE)
+@pytest.mark.parametrize(("method", "path", "anonymous", "secret", "login"), TABLE)
 def test_every_view_admits_only_those_who_may_use_it(
-    method: str, path: str, nobody: int, secret: int, login: int, studio: Studio
+    method: str, path: str, anonymous: int, secret: int, login: int, studio: Studio
 ) -> None:
-    for who, wanted in ((NOBODY, nobody), (SECRET, secret), (LOGIN, login)):
+    for who, wanted in ((ANONYMOUS, anonymous), (SECRET, secret), (LOGIN, login)):
         answer = ask(studio, method, path, who)
         assert answer.status_code == wanted, (who, answer.text)
         if method in ("HEAD", "OPTIONS"):
@@ -105,8 +105,8 @@ def test_only_a_signed_picture_may_be_read_by_another_origin_and_kept(studio: St
 def test_a_refusal_is_one_sentence_without_page_trace_or_version(method: str, path: str, studio: Studio) -> None:
     answer = ask(studio, method, path)
     assert list(answer.json()) == ["error"]
-    said = (answer.text + str(answer.headers)).lower()
-    assert not [word for word in ("traceback", "werkzeug", "python", "flask", "<html", "datagen/") if word in said]
+    message = (answer.text + str(answer.headers)).lower()
+    assert not [word for word in ("traceback", "werkzeug", "python", "flask", "<html", "datagen/") if word in message]
     assert "Server" not in answer.headers
 
 

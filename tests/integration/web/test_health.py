@@ -22,10 +22,12 @@ from datagen.queue.queues import Queues, connect
 from datagen.store.blob_store import BlobStore
 from datagen.store.counters import count, counts
 from datagen.store.database import Database
-from datagen.store.tables import BatchRow, InboxRow, OutboxRow, WorkState, now
+from datagen.store.tables.base import WorkState, now
+from datagen.store.tables.batches import BatchRow
+from datagen.store.tables.messages import InboxRow, OutboxRow
 from s3 import CREDENTIALS
 from stage.processes import wait_until
-from studio import Studio, Study, said
+from studio import Studio, Study, verdict_result
 
 pytest_plugins = ("studio_fixtures",)
 pytestmark = pytest.mark.integration
@@ -149,7 +151,7 @@ def test_metrics_count_events_images_and_waiting_rows(studio: Studio, study: Stu
     images = ("datagen_images_total", "composite", "round")
     assert reviewed[images] == before.get(images, 0) + len(study.round_tasks())
     assert reviewed["datagen_shard_seconds_count",] > before["datagen_shard_seconds_count",]
-    study.judge(said("good"))
+    study.judge(verdict_result("good"))
     studio.drain_notifier()
     waiting = figures(studio)
     assert waiting["datagen_queue_depth", "datagen-events"] >= 1

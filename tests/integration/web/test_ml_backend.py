@@ -44,7 +44,7 @@ def test_everything_else_asks_for_a_log_in(method: str, path: str, studio: Studi
 
 
 def test_every_view_is_known_here_so_that_none_is_open_by_mistake(tmp_path: Path) -> None:
-    told = subprocess.run(
+    result = subprocess.run(
         [
             sys.executable,
             "-c",
@@ -60,7 +60,7 @@ def test_every_view_is_known_here_so_that_none_is_open_by_mistake(tmp_path: Path
     )
     open_to_all = {"/", "/health", "/ready", "/images/<string(length=64):digest>.png", "/static/<path:filename>"}
     guarded = {"/setup", "/predict", "/versions", "/webhook", "/metrics"}
-    assert set(told.stdout.split()) <= open_to_all | guarded
+    assert set(result.stdout.split()) <= open_to_all | guarded
 
 
 def test_setup_and_versions_answer_at_once_with_the_one_model(studio: Studio) -> None:
@@ -147,7 +147,7 @@ def test_predict_of_a_review_task_gives_the_label_it_was_synthesized_with(studio
     ],
 )
 def test_torch_is_imported_by_none_of(module: str) -> None:
-    told = subprocess.run(
+    result = subprocess.run(
         [
             sys.executable,
             "-c",
@@ -158,4 +158,4 @@ def test_torch_is_imported_by_none_of(module: str) -> None:
         text=True,
         check=True,
     )
-    assert told.stdout.strip() == ""
+    assert result.stdout.strip() == ""

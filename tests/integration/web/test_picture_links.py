@@ -33,7 +33,7 @@ def test_a_link_without_forged_or_for_another_picture_is_refused(studio: Studio,
     other = studio.services.images.put(encode_png(np.full((4, 5), 78, np.uint8)))
     link = studio.services.links.make(digest)
     key = link.partition("?key=")[2]
-    forged = SignedUrls(studio.settings.own_url, b"somebody else's key", 365).make(digest)
+    forged = SignedUrls(studio.settings.own_url, b"another key", 365).make(digest)
     for bad in (
         link.partition("?")[0],
         link[:-2] + ("AA" if not link.endswith("AA") else "BB"),

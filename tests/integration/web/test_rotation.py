@@ -19,14 +19,14 @@ import pytest
 from sqlalchemy import select
 
 from datagen.domain.inputs import ProjectKind
-from datagen.entrypoints.bootstrap import connection_of
+from datagen.entrypoints.bootstrap import server_access_of
 from datagen.imaging.png_encoder import encode_png
 from datagen.settings import Settings
 from datagen.store.blob_store import BlobStore
 from datagen.store.database import Database
 from datagen.store.signed_urls import SignedUrls
 from datagen.store.study_secrets import study_secret
-from datagen.store.tables import InboxRow
+from datagen.store.tables.messages import InboxRow
 from datagen.workflow.studies.open import open_study
 from forked_command import run_datagen
 from stage.ports import free_port
@@ -205,7 +205,7 @@ def test_provisioning_again_sends_label_studio_the_new_secret_and_password(studi
             "basic_auth_pass": studio.settings.password,
         },
     )
-    made = open_study(studio.services, study.name, [], connection_of(changed), engine="composite", preview_size=3)
+    made = open_study(studio.services, study.name, [], server_access_of(changed), engine="composite", preview_size=3)
     assert made.created == []
     wanted = study_secret("a new secret of this test", study.row().webhook_salt)
     for project in study.projects.values():
@@ -235,10 +235,10 @@ class Machine:
 
     def doctor(self, study: str) -> dict[str, str]:
         """The findings of doctor by part, with their marks: ``{"secrets": "ok: …"}``."""
-        told = self.datagen("doctor", "--study", study)
-        assert "Traceback" not in told.stderr
+        result = self.datagen("doctor", "--study", study)
+        assert "Traceback" not in result.stderr
         found = {}
-        for line in told.stdout.splitlines():
+        for line in result.stdout.splitlines():
             head, _, finding = line.partition(": ")
             mark, _, name = head.partition(" ")
             found[name.strip()] = f"{mark}: {finding}"
@@ -279,9 +279,9 @@ def test_the_written_procedure_changes_secret_and_password_on_several_machines(
     database = Database(postgres_url)
     try:
         for machine in (first, second):
-            said = machine.doctor(name)
+            message = machine.doctor(name)
             for part in ("secrets", "web log-in", "image link", *(f"{one} {name}" for one in STUDY_PARTS)):
-                assert said[part].startswith("ok"), (part, said)
+                assert message[part].startswith("ok"), (part, message)
 
         # 1. and 2. on the machine where the web process runs
         first.write(**NEW, **PREVIOUS)
@@ -292,26 +292,26 @@ def test_the_written_procedure_changes_secret_and_password_on_several_machines(
         refused = second.datagen("provision", name)
         assert refused.returncode == 1
         assert "has the webhook secret from before the last change: set DATAGEN_WEBHOOK_SECRET" in refused.stderr
-        said = second.doctor(name)
-        assert said["secrets"].startswith("FAIL: this machine has the webhook secret from before the last change")
-        assert said[f"webhooks of {name}"] == "wait: not looked at; mend “secrets” first"
-        assert "datagen provision" not in "".join(said.values())
+        message = second.doctor(name)
+        assert message["secrets"].startswith("FAIL: this machine has the webhook secret from before the last change")
+        assert message[f"webhooks of {name}"] == "wait: not looked at; mend “secrets” first"
+        assert "datagen provision" not in "".join(message.values())
         second.write(**NEW, DATAGEN_SIGNING_KEYS=key)
         # 4. doctor names the studies whose secret in Label Studio is old, and provisioning sends the new one
-        said = second.doctor(name)
-        assert f"has another secret; run: datagen provision '{name}'" in said[f"webhooks of {name}"]
-        told = second.datagen("provision", name)
-        assert told.returncode == 0, told.stderr
-        assert "address and log-in of ML backend" in told.stdout
+        message = second.doctor(name)
+        assert f"has another secret; run: datagen provision '{name}'" in message[f"webhooks of {name}"]
+        result = second.datagen("provision", name)
+        assert result.returncode == 0, result.stderr
+        assert "address and log-in of ML backend" in result.stdout
         # 5. the old ones are out
         first.write(**NEW)
         os.kill(web.pid, signal.SIGHUP)
         wait_until(lambda: login(own_url, "the old password of this test") == 401, 30, "the old password's refusal")
 
         for machine in (first, second):
-            said = machine.doctor(name)
+            message = machine.doctor(name)
             for part in ("secrets", "web log-in", "image link", *(f"{one} {name}" for one in STUDY_PARTS)):
-                assert said[part].startswith("ok"), (part, said)
+                assert message[part].startswith("ok"), (part, message)
         start_training(studio, projects["previews"])
         with database.read() as session:
             trained = select(InboxRow.id).where(InboxRow.action == "START_TRAINING")
@@ -371,9 +371,9 @@ def test_doctor_reports_an_outdated_password_in_label_studio(
                 30,
                 "the web process's reload",
             )  # type: ignore[misc]
-            said = machine.doctor(name)[f"ML backends of {name}"]
-            assert sentence in said
-            assert said.endswith(f"run: datagen provision '{name}'")
+            message = machine.doctor(name)[f"ML backends of {name}"]
+            assert sentence in message
+            assert message.endswith(f"run: datagen provision '{name}'")
         assert machine.datagen("provision", name).returncode == 0
         assert machine.doctor(name)[f"ML backends of {name}"].startswith("ok")
     finally:
@@ -387,7 +387,7 @@ def test_the_secret_of_one_study_is_changed_alone(studio: Studio) -> None:
         studio.services,
         leaked.name,
         [],
-        connection_of(studio.settings),
+        server_access_of(studio.settings),
         engine=None,
         preview_size=3,
         new_secret=True,

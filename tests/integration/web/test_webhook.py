@@ -17,10 +17,12 @@ from redis import Redis
 from sqlalchemy import func, select
 
 from datagen.domain.inputs import ProjectKind
-from datagen.entrypoints.bootstrap import connection_of
+from datagen.entrypoints.bootstrap import server_access_of
 from datagen.label_studio.api.webhook_payload import ACTIONS
 from datagen.store.study_secrets import SHARED, new_salt
-from datagen.store.tables import InboxRow, StudyRow, WorkState
+from datagen.store.tables.base import WorkState
+from datagen.store.tables.messages import InboxRow
+from datagen.store.tables.studies import StudyRow
 from datagen.workflow.services import JobKind, JobRequest
 from datagen.workflow.studies.open import open_study
 from stage.ports import free_port
@@ -178,7 +180,7 @@ def test_webhooks_of_an_earlier_release_work_until_their_study_is_provisioned_ag
     assert tell(shared) == 201
     studio.client.update_project(study.projects[ProjectKind.BACKGROUNDS], {"description": "touched"})
     assert [one.action for one in study.events(ProjectKind.BACKGROUNDS)] == ["PROJECT_UPDATED"]
-    open_study(studio.services, study.name, [], connection_of(studio.settings), engine=None, preview_size=3)
+    open_study(studio.services, study.name, [], server_access_of(studio.settings), engine=None, preview_size=3)
     assert (tell(shared), tell(studio.secret_of(study.id))) == (403, 201)
     studio.client.update_project(study.projects[ProjectKind.BACKGROUNDS], {"description": "touched again"})
     assert len(study.events(ProjectKind.BACKGROUNDS)) == 2

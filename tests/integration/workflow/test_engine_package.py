@@ -18,11 +18,11 @@ from datagen.domain.lifecycle import StudyEvent
 from datagen.errors import Refused
 from datagen.queue.jobs import GPU
 from datagen.queue.live_workers import live_workers
-from datagen.store.tables import BatchKind
+from datagen.store.tables.base import BatchKind
 from datagen.synthesis.engine import engine_names, gpu_engine_names
 from datagen.workflow.studies.export import export_study
 from stage.processes import Processes
-from studio import PATIENCE_S, ROUND, Studio, Study, end_process, said
+from studio import PATIENCE_S, ROUND, Studio, Study, end_process, verdict_result
 
 pytest_plugins = ("studio_fixtures",)
 pytestmark = pytest.mark.integration
@@ -98,7 +98,7 @@ def test_an_engine_of_another_package_goes_the_whole_way(gpu_worker: Studio, tmp
     tops = [row.body["provenance"]["steps"]["instances"][0]["top"] for row in study.samples_of(study.batches()[-1])]
     assert len(tops) == ROUND
 
-    study.judge(said("bad", "too small"), said("bad", "too small"), said("good"))
+    study.judge(verdict_result("bad", "too small"), verdict_result("bad", "too small"), verdict_result("good"))
     gpu_worker.settle()
     study.decide("refine", settle=False)
     settled(study, "reviewing")
@@ -106,7 +106,7 @@ def test_an_engine_of_another_package_goes_the_whole_way(gpu_worker: Studio, tmp
     assert (second.version, second.body["parameters"]) == (first.version + 1, {"thickness": 7})
     assert second.notes == ["Stripes are 7 pixels thick, because 2 of 3 are called too small."]
 
-    study.judge(*[said("good")] * ROUND)
+    study.judge(*[verdict_result("good")] * ROUND)
     gpu_worker.settle()
     study.decide("approve", count=4, settle=False)
     settled(study, "accepted")

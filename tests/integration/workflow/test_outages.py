@@ -29,10 +29,16 @@ from datagen.queue.recovery import sweep
 from datagen.store import leases
 from datagen.store.blob_store import BlobStore
 from datagen.store.database import Database
-from datagen.store.tables import BatchKind, BatchRow, OutboxKind, OutboxRow, ShardRow, StudyRow, WorkState, now
+from datagen.store.tables.base import BatchKind, OutboxKind, WorkState, now
+from datagen.store.tables.batches import BatchRow, ShardRow
+from datagen.store.tables.inputs import InputReadingRow, ProposalMakingRow
+from datagen.store.tables.messages import OutboxRow
 from datagen.workflow.backoff import persist
+from datagen.workflow.generation.picture_cache import StoredPictures
 from datagen.workflow.generation.shard_rendering import FittedEngineCache, render_shard
-from datagen.workflow.inputs.postponed_work import making_proposals, reading_inputs
+from datagen.workflow.inputs import input_sync, suggestions
+from datagen.workflow.inputs.input_jobs import make_proposals, read_inputs
+from datagen.workflow.inputs.input_requests import request_proposals, request_reading
 from datagen.workflow.leased_work import LeasedJob, Write, leased_work
 from datagen.workflow.outages import outage_of, shown
 from datagen.workflow.services import JobKind, JobRequest, Services
@@ -73,10 +79,10 @@ def test_outages_are_distinguished_from_faults_and_name_nothing_internal(fault: 
 def test_message_of_a_library_is_not_shown() -> None:
     reason = "connection to server at 10.0.0.3 refused"
     assert shown(ConnectionRefusedError(reason)) == "ConnectionRefusedError; the workers' log says more"
-    said = shown(OperationalError("SELECT secret", {}, Exception(reason)))
-    assert said.startswith("the database does not answer (OperationalError). ")
-    assert "secret" not in said
-    assert "10.0.0.3" not in said
+    message = shown(OperationalError("SELECT secret", {}, Exception(reason)))
+    assert message.startswith("the database does not answer (OperationalError). ")
+    assert "secret" not in message
+    assert "10.0.0.3" not in message
     assert shown(EngineError("no such engine")) == "no such engine"
 
 
@@ -159,7 +165,7 @@ class Failing(LeasedJob[OutboxRow]):
     """A job that fails."""
 
     table = OutboxRow
-    most_failures = 3
+    max_failures = 3
 
     def __init__(self, fault: Exception) -> None:
         self._fault = fault
@@ -190,32 +196,43 @@ def test_waiting_is_not_counted_as_refusing(studio: Studio, study: Study) -> Non
 
 def test_postponed_proposals_are_made_when_the_store_is_back(studio: Studio, study: Study, broken: Services) -> None:
     """They are made once after a reading of the inputs, and an outage then lost them."""
-    with making_proposals(broken, study.id):
-        broken.images.put(b"x")
-    due = study.row().proposals_due_at
-    assert due is not None
-    assert due > now()
+    with studio.services.unit() as unit:
+        request_proposals(unit, unit.lock_study(study.id))
+    studio.queues.redis.flushdb()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(suggestions, "propose", lambda *_: broken.images.put(b"x"))
+        make_proposals(broken, StoredPictures(broken.images, broken.decoder), study.id)
+    row = making_of(studio, study)
+    assert (row.state, row.waits) == (WorkState.PENDING, 1)
+    assert row.due_at > now()
     assert sweep(studio.services.database, studio.queues) == 0
     with studio.services.database.write() as session:
-        session.get_one(StudyRow, study.id).proposals_due_at = now()
+        session.get_one(ProposalMakingRow, study.id).due_at = now()
     studio.settle()
-    studio.work_until(lambda: study.row().proposals_due_at is None, "The proposals")
+    assert making_of(studio, study).state == WorkState.DONE
+
+
+def making_of(studio: Studio, study: Study) -> ProposalMakingRow:
+    with studio.rows() as session:
+        return session.get_one(ProposalMakingRow, study.id)
 
 
 def test_the_reading_of_inputs_is_postponed_and_shown(studio: Studio, study: Study, broken: Services) -> None:
-    with studio.services.database.write() as session:
-        session.get_one(StudyRow, study.id).inputs_changed += 1
-    with reading_inputs(broken, study.id):
-        broken.images.put(b"x")
+    with studio.services.unit() as unit:
+        request_reading(unit, unit.lock_study(study.id))
+    studio.queues.redis.flushdb()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(input_sync, "refresh", lambda *_, **__: broken.images.put(b"x"))
+        read_inputs(broken, study.id)
     sweep(studio.services.database, studio.queues)
     assert JobRequest(JobKind.INPUTS, study.id) not in studio.queues.queued()  # the wait is not over
     assert "Reading the inputs waits for the image store" in study.shown()
     [problem, *_] = describe(studio.services.database, study.name)[0]["problems"]
     assert problem.startswith("reading the inputs waits for the image store")
     with studio.services.database.write() as session:
-        session.get_one(StudyRow, study.id).inputs_due_at = now()
+        session.get_one(InputReadingRow, study.id).due_at = now()
     studio.settle()
-    assert (study.row().waits_for, study.row().inputs_waits) == ("", 0)
+    assert study.row().waits_for == ""
     assert "waits for" not in study.shown()
 
 

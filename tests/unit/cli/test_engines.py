@@ -20,8 +20,8 @@ def engines(folder: Path, *arguments: str, **settings: str) -> subprocess.Comple
 
 
 def test_each_engine_is_listed_with_what_prevents_rendering_here(tmp_path: Path) -> None:
-    told = json.loads(engines(tmp_path, "--json", DATAGEN_ENGINE_PARAMETERS='{"contrast": 9}').stdout)["engines"]
-    by_name = {engine["name"]: engine for engine in told}
+    result = json.loads(engines(tmp_path, "--json", DATAGEN_ENGINE_PARAMETERS='{"contrast": 9}').stdout)["engines"]
+    by_name = {engine["name"]: engine for engine in result}
     wrong = "Parameter “contrast” is 9; it must be from 0.2 to 4."
     assert by_name["composite"] == {"name": "composite", "version": "1", "device": "cpu", "problems": [wrong]}
     assert by_name["diffusion"]["device"] == "gpu"
@@ -33,15 +33,15 @@ def test_an_engine_that_can_render_is_said_to(tmp_path: Path) -> None:
 
 
 def test_the_schema_of_an_engine_s_parameters_is_printed(tmp_path: Path) -> None:
-    told = engines(tmp_path, "composite", "--schema")
-    assert json.loads(told.stdout) == CompositeParameters.model_json_schema()
+    result = engines(tmp_path, "composite", "--schema")
+    assert json.loads(result.stdout) == CompositeParameters.model_json_schema()
 
 
 @pytest.mark.parametrize("arguments", [("sculpt",), ("sculpt", "--schema")])
 def test_an_engine_that_is_not_installed_is_an_error(tmp_path: Path, arguments: tuple[str, ...]) -> None:
-    told = engines(tmp_path, *arguments)
-    assert told.returncode == 1
-    assert "no engine named 'sculpt' is installed; there are: composite, diffusion" in told.stderr
+    result = engines(tmp_path, *arguments)
+    assert result.returncode == 1
+    assert "no engine named 'sculpt' is installed; there are: composite, diffusion" in result.stderr
 
 
 def test_a_schema_needs_the_name_of_an_engine(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ DIFFUSION = """{"instances": [{"label": "pit", "concept": "f61bc0a88085:0", "con
  "matte": "two-level", "degrees": 3, "scale": 1.0, "mirrored": true, "stretch": 1.0, "contrast_factor": 1.0,
  "sharper": 0.5, "mismatch": 4.16, "tries": 1, "pixels": "diffusion", "candidate": 1, "contrast": 9.9, "cover": 1.0,
  "difference": 26.8}], "rejected": {}, "device": "cpu", "dtype": "float32", "versions": {"torch": "2.13.0"},
- "weights": "tiny", "weights_sha256": "a40b", "lora_sha256": null, "levers": [], "batch": 2}"""
+ "weights": "tiny", "weights_sha256": "a40b", "lora_sha256": null, "optimizations": [], "batch": 2}"""
 OTHERS = [
     "{}",
     '{"instances": [], "rejected": {}}',

@@ -22,6 +22,7 @@ _NEVER_ONE = (
     "corners, at most",
     "corners, and more than",
     "instances, a mask",
+    "boxes drawn, {count}, from",  # more than MAX_EXEMPLARS
 )
 
 

@@ -196,8 +196,8 @@ def python_of_everybody() -> str:
 
 
 def unrefused(outcomes: list[str]) -> list[str]:
-    told = zip(CASES, outcomes, strict=True)
-    return [f"{name} {what}: {outcome}" for (name, what), outcome in told if not outcome.startswith("refused")]
+    caught = zip(CASES, outcomes, strict=True)
+    return [f"{name} {what}: {outcome}" for (name, what), outcome in caught if not outcome.startswith("refused")]
 
 
 def test_code_in_a_picture_is_refused_everything(
@@ -207,9 +207,9 @@ def test_code_in_a_picture_is_refused_everything(
     decoder = DecoderSandbox(max_bytes=10**6, max_pixels=10**6, decoder="attacks:decode")
     outcomes = []
     for order in orders(victims):
-        with pytest.raises(BadPicture) as told:
+        with pytest.raises(BadPicture) as caught:
             decoder.size_of(order)
-        outcomes.append(str(told.value))
+        outcomes.append(str(caught.value))
     decoder.close()
     assert unrefused(outcomes) == []
 
@@ -242,13 +242,13 @@ def test_the_process_has_a_user_of_its_own_no_capabilities_and_three_descriptors
     assert decoder.missing_containment() == []
     assert decoder._process is not None
     proc = Path("/proc") / str(decoder._process.pid)
-    told = dict(line.split(":\t", 1) for line in (proc / "status").read_text().splitlines())
-    assert told["NoNewPrivs"] == "1"
-    assert told["Seccomp"] == "2"
-    assert int(told["CapEff"], 16) == 0
+    caught = dict(line.split(":\t", 1) for line in (proc / "status").read_text().splitlines())
+    assert caught["NoNewPrivs"] == "1"
+    assert caught["Seccomp"] == "2"
+    assert int(caught["CapEff"], 16) == 0
     if os.geteuid() == 0:
-        assert set(told["Uid"].split()).isdisjoint({"0", "65534"})
-        assert told["Groups"].strip() == ""
+        assert set(caught["Uid"].split()).isdisjoint({"0", "65534"})
+        assert caught["Groups"].strip() == ""
         assert {path.name for path in (proc / "fd").iterdir()} == {"0", "1", "2"}
     limits = (proc / "limits").read_text().splitlines()
     values = {line[:25].strip(): line[25:].split()[:2] for line in limits[1:]}
@@ -290,7 +290,7 @@ def test_each_layer_refuses_without_the_other(layer: str, victims: dict[str, Any
                 continue
             os.write(1, action.encode())
     """
-    told = subprocess.run(
+    caught = subprocess.run(
         [
             sys.executable,
             "-c",
@@ -302,7 +302,7 @@ def test_each_layer_refuses_without_the_other(layer: str, victims: dict[str, Any
         capture_output=True,
         check=False,
     )
-    assert (told.stdout, told.stderr) == (b"", b"")
+    assert (caught.stdout, caught.stderr) == (b"", b"")
 
 
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
@@ -366,14 +366,14 @@ def test_doctor_names_what_a_machine_cannot_contain_and_pictures_are_decoded_all
         print(DecoderSandbox(max_bytes=10**6, max_pixels=10**6).size_of(bytes.fromhex(sys.argv[1])))
     """
     png = cv2.imencode(".png", np.zeros((7, 9), np.uint8))[1].tobytes()
-    told = subprocess.run(
+    caught = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(POORER_KERNEL) + textwrap.dedent(program), png.hex()],
         capture_output=True,
         text=True,
         check=False,
     )
-    assert told.returncode == 0, told.stderr
-    note, size = told.stdout.splitlines()
+    assert caught.returncode == 0, caught.stderr
+    note, size = caught.stdout.splitlines()
     assert note.startswith("limited, but not fully contained on this machine: ")
     assert "Landlock is not available on this machine: Function not implemented" in note
     assert "seccomp is not available on this machine: Invalid argument" in note

@@ -244,9 +244,9 @@ def test_decoder_process_has_an_empty_environment(
 ) -> None:
     monkeypatch.setenv("LABEL_STUDIO_API_KEY", "a" * 40)
     monkeypatch.setenv("DATAGEN_DATABASE_URL", "postgresql://user:password@host/db")
-    with pytest.raises(BadPicture) as told:
+    with pytest.raises(BadPicture) as caught:
         faulty().size_of(b"secrets")
-    assert str(told.value) == "0 variables: "
+    assert str(caught.value) == "0 variables: "
 
 
 def test_pixels_that_stop_halfway_are_given_up(faulty: Callable[..., DecoderSandbox]) -> None:
@@ -314,11 +314,11 @@ def test_it_ends_when_its_owner_is_killed(tmp_path: Path) -> None:
         print(decoder._process._popen.pid, flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
     """
-    told = subprocess.run(
+    caught = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(program), SMALL.hex()], capture_output=True, text=True, check=False
     )
-    assert told.returncode == -signal.SIGKILL
-    wait_until(lambda: born(int(told.stdout)) is None, 10, "the end of the decoding process")
+    assert caught.returncode == -signal.SIGKILL
+    wait_until(lambda: born(int(caught.stdout)) is None, 10, "the end of the decoding process")
 
 
 def test_decoder_that_cannot_be_started_is_reported(tmp_path: Path) -> None:

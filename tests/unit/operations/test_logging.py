@@ -111,7 +111,7 @@ def check(written: str, *, lines: int = 1) -> None:
 
 
 @pytest.mark.parametrize(
-    "said",
+    "message",
     [
         f"refused {LEGACY} twice",
         f"refused {LEGACY.upper()}",
@@ -132,12 +132,12 @@ def check(written: str, *, lines: int = 1) -> None:
         "postgresql+psycopg://datagen:correct-horse-battery@host/db",
     ],
 )
-def test_a_secret_inside_a_text_is_not_written(said: str, written: Callable[[], str]) -> None:
+def test_a_secret_inside_a_text_is_not_written(message: str, written: Callable[[], str]) -> None:
     log = structlog.get_logger()
-    log.info(said)
-    log.warning("something", why=said, deep=[{"er": (said,)}], what=ValueError(said))
-    logging.getLogger("a.library").warning("it says %s", said)
-    logging.getLogger("a.library").warning(said.replace("%", "%%"))
+    log.info(message)
+    log.warning("something", why=message, deep=[{"er": (message,)}], what=ValueError(message))
+    logging.getLogger("a.library").warning("it says %s", message)
+    logging.getLogger("a.library").warning(message.replace("%", "%%"))
     check(written(), lines=4)
     assert "correct-horse-battery" not in written()
     assert KEY not in written()
@@ -304,12 +304,12 @@ PIECES = (
 TIMES = 8
 
 
-def cost(redaction: Redaction, said: str) -> float:
+def cost(redaction: Redaction, message: str) -> float:
     """Processor seconds of this thread, the least of three tries: what others do at the time does not count."""
     took = []
     for _ in range(3):
         began = time.thread_time()
-        redaction.text(said)
+        redaction.text(message)
         took.append(time.thread_time() - began)
     return min(took)
 
@@ -352,8 +352,8 @@ def test_a_long_text_is_cut_and_says_how_much_is_missing(written: Callable[[], s
     st.integers(0, 60), st.sampled_from([SECRET, PASSWORD, LEGACY, JWT, f"Token {LEGACY}", f"password='{PASSWORD}'"])
 )
 def test_a_secret_where_a_long_text_is_cut_is_not_written_in_part(before: int, secret: str) -> None:
-    said = " " * (LONGEST_TEXT - before) + secret + " and more" * 20
-    cleaned = Redaction({SECRET, PASSWORD}).text(said)
+    message = " " * (LONGEST_TEXT - before) + secret + " and more" * 20
+    cleaned = Redaction({SECRET, PASSWORD}).text(message)
     for value in (SECRET, PASSWORD, LEGACY, JWT):
         assert value[:8] not in cleaned
 

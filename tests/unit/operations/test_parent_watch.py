@@ -52,8 +52,8 @@ def start(tmp_path: Path) -> Iterator[Callable[..., tuple[subprocess.Popen[bytes
 
     def run(*command: str) -> tuple[subprocess.Popen[bytes], int]:
         started.append(subprocess.Popen(command))
-        wait_until(lambda: bool(said(tmp_path)), 30, "the start of the part")
-        return started[-1], int(said(tmp_path)[0])
+        wait_until(lambda: bool(message(tmp_path)), 30, "the start of the part")
+        return started[-1], int(message(tmp_path)[0])
 
     yield run
     for process in started:
@@ -61,7 +61,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., tuple[subprocess.Popen[bytes
         process.wait(timeout=10)
 
 
-def said(folder: Path) -> list[str]:
+def message(folder: Path) -> list[str]:
     file = folder / "part"
     return file.read_text().splitlines() if file.exists() else []
 
@@ -73,7 +73,7 @@ def test_a_part_is_asked_once_to_stop_and_finishes_when_someone_killed(
     starter, part = start(*[sys.executable, "-c", STARTER] * starters, sys.executable, "-c", PART, f"{tmp_path}/part")
     starter.send_signal(signal.SIGKILL)
     wait_until(lambda: born(part) is None, 30, "the end of the part")
-    assert said(tmp_path)[1:] == ["asked to stop", "finished"]
+    assert message(tmp_path)[1:] == ["asked to stop", "finished"]
 
 
 def test_a_part_that_does_not_listen_is_killed(
@@ -82,7 +82,7 @@ def test_a_part_that_does_not_listen_is_killed(
     starter, part = start(sys.executable, "-c", STARTER, sys.executable, "-c", PART, f"{tmp_path}/part", "0.5")
     starter.send_signal(signal.SIGKILL)
     wait_until(lambda: born(part) is None, 30, "the end of the part")
-    assert said(tmp_path)[1:] == ["asked to stop"]
+    assert message(tmp_path)[1:] == ["asked to stop"]
 
 
 def test_process_without_a_parent_to_watch_continues(
@@ -92,4 +92,4 @@ def test_process_without_a_parent_to_watch_continues(
     assert process.pid == part
     process.terminate()
     process.wait(timeout=30)
-    assert said(tmp_path)[1:] == ["asked to stop", "finished"]
+    assert message(tmp_path)[1:] == ["asked to stop", "finished"]

@@ -38,7 +38,7 @@ def test_outdated_readiness_is_reported(age: float, is_stale: bool) -> None:
 
 
 def test_look_that_fails_leaves_the_one_before_and_the_next_one_is_taken() -> None:
-    answers = iter([{"redis": True}, RuntimeError("nobody expected it"), {"redis": False}])
+    answers = iter([{"redis": True}, RuntimeError("unexpected"), {"redis": False}])
 
     def ask() -> dict[str, bool]:
         answer = next(answers, {"redis": False})

@@ -11,7 +11,7 @@ from datagen.entrypoints import rq_tasks
 from datagen.entrypoints.scheduler import JsonCron, register_periodic_jobs
 from datagen.queue.jobs import ALL_QUEUES, FUNCTION_NAMES, GPU, PERIODIC_JOBS, ROW_JOBS, leased_tables
 from datagen.settings import Settings
-from datagen.store.tables import Leased, Row
+from datagen.store.tables.base import LeasedRow, Row
 from datagen.workflow.services import JobKind
 
 
@@ -32,9 +32,15 @@ def test_every_kind_of_job_is_registered_with_a_function_of_one_argument() -> No
 
 
 def test_every_leased_table_has_a_job() -> None:
-    leased = {mapper.class_ for mapper in Row.registry.mappers if issubclass(mapper.class_, Leased)}
+    leased = {mapper.class_ for mapper in Row.registry.mappers if issubclass(mapper.class_, LeasedRow)}
     assert set(leased_tables().values()) == leased
-    assert set(leased_tables()) == {"event", "outbox", "shard"}  # labels of metrics: alerts depend on them
+    assert set(leased_tables()) == {
+        "event",
+        "inputs",
+        "proposals",
+        "outbox",
+        "shard",
+    }  # labels of metrics: alerts depend on them
 
 
 def test_the_scheduler_runs_every_periodic_job_at_the_interval_of_its_setting() -> None:

@@ -31,9 +31,9 @@ def test_values_are_quoted_and_the_file_is_its_owners_alone(tmp_path: Path) -> N
         os.umask(before)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     program = shlex.join([sys.executable, "-c", "import json, os; print(json.dumps(dict(os.environ)))"])
-    told = in_shell(f"{demo_env.command(path, tmp_path)}; {demo_env.command(path, tmp_path)}; {program}", tmp_path)
-    assert told.returncode == 0, told.stderr
-    seen = json.loads(told.stdout)
+    result = in_shell(f"{demo_env.command(path, tmp_path)}; {demo_env.command(path, tmp_path)}; {program}", tmp_path)
+    assert result.returncode == 0, result.stderr
+    seen = json.loads(result.stdout)
     assert (seen["BASIC_AUTH_PASS"], seen["HOST"]) == (HOSTILE, "")
     assert seen["PATH"].split(":")[0] == str(tmp_path / "it's a $PATH")
     assert seen["PATH"].count("it's a $PATH") == 1  # read twice, added once
@@ -55,13 +55,13 @@ def test_settings_of_another_installation_do_not_count(tmp_path: Path) -> None:
         "from datagen.settings import Settings; s = Settings(); "
         "print(s.resolved_database_url, s.resolved_store_url, s.own_url, repr(s.webhook_secret.get_secret_value()))"
     )
-    told = in_shell(f". ./env; {shlex.join([sys.executable, '-c', program])}", tmp_path, **ELSEWHERE)
-    assert told.stdout.split() == [
+    result = in_shell(f". ./env; {shlex.join([sys.executable, '-c', program])}", tmp_path, **ELSEWHERE)
+    assert result.stdout.split() == [
         "sqlite:////demo/data/datagen.sqlite3",
         "file:///demo/data/images",
         "http://127.0.0.1:9191",
         "''",
-    ], told.stderr
+    ], result.stderr
 
 
 @pytest.fixture

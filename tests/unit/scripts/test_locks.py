@@ -132,8 +132,8 @@ def install(folder: Path, lock: str) -> subprocess.CompletedProcess[str]:
 
 def test_a_file_with_the_locked_hash_is_installed(wheel: Path, tmp_path: Path) -> None:
     digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
-    told = install(tmp_path, f"parcel==1.0 --hash=sha256:{digest}\n")
-    assert told.returncode == 0, told.stderr
+    result = install(tmp_path, f"parcel==1.0 --hash=sha256:{digest}\n")
+    assert result.returncode == 0, result.stderr
     assert (tmp_path / "target" / "parcel.py").exists()
 
 
@@ -146,7 +146,7 @@ def test_a_file_with_the_locked_hash_is_installed(wheel: Path, tmp_path: Path) -
     ids=["another hash", "no hash"],
 )
 def test_a_file_that_is_not_the_locked_one_is_refused(wheel: Path, tmp_path: Path, lock: str, sentence: str) -> None:
-    told = install(tmp_path, lock)
-    assert told.returncode != 0
-    assert sentence in told.stderr
+    result = install(tmp_path, lock)
+    assert result.returncode != 0
+    assert sentence in result.stderr
     assert not (tmp_path / "target" / "parcel.py").exists()

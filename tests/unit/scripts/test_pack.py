@@ -25,7 +25,7 @@ def folder(tmp_path: Path) -> Path:
         (tmp_path / role).mkdir()
         names = [f"{role}/{number}.png" for number in range(2)]
         for name in names:
-            (tmp_path / name).write_bytes(b"any bytes: nobody looks into them here")
+            (tmp_path / name).write_bytes(b"any bytes: they are not read here")
         regions = () if role == "background" else (BOX,)
         (tmp_path / f"{role}.json").write_text(json.dumps([entry(name, *regions) for name in names]))
     return tmp_path
@@ -55,7 +55,7 @@ def test_a_missing_list_is_named_and_the_others_are_used(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "reported"),
     [
         ("[{", "concept.json is not JSON"),
         ("{}", "concept.json is not a list of tasks"),
@@ -66,10 +66,10 @@ def test_a_missing_list_is_named_and_the_others_are_used(folder: Path) -> None:
         ('[{"data": {"image": "concept/0.png"}}]', "entry 0: concept/0.png has no box"),
     ],
 )
-def test_a_damaged_list_is_a_sentence_and_the_others_are_used(folder: Path, text: str, told: str) -> None:
+def test_a_damaged_list_is_a_sentence_and_the_others_are_used(folder: Path, text: str, reported: str) -> None:
     (folder / "concept.json").write_text(text)
     pack = read_pack(folder)
-    assert told in pack.problems[0]
+    assert reported in pack.problems[0]
     assert len(pack.items["background"]) == 2
 
 

@@ -57,8 +57,8 @@ def test_every_box_holds_a_scratch_of_the_true_mask_and_every_scratch_lies_in_a_
 
 
 def test_every_second_test_image_is_plain(folder: Path) -> None:
-    told = [bool(task["annotations"][0]["result"]) for task in json.loads((folder / "test.json").read_text())]
-    assert told == [True, False, True, False]
+    reported = [bool(task["annotations"][0]["result"]) for task in json.loads((folder / "test.json").read_text())]
+    assert reported == [True, False, True, False]
 
 
 def test_the_area_lies_on_the_bright_plate_and_not_on_the_dark_table(folder: Path) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy import select, text
 from sqlalchemy.exc import OperationalError
 
 from datagen.store.database import Database, is_unavailable
-from datagen.store.tables import StudyRow
+from datagen.store.tables.studies import StudyRow
 
 
 def _study(name: str = "scratches") -> StudyRow:

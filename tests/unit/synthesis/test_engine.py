@@ -10,6 +10,7 @@ from datagen.errors import EngineError
 from datagen.synthesis import engine as contract
 from datagen.synthesis.engine import (
     Engine,
+    FitReport,
     check_engine,
     engine_names,
     gpu_engine_names,
@@ -86,3 +87,12 @@ def test_an_engine_that_is_not_installed_needs_nothing_here(install):
     assert engine_names() == ["own"]
     assert not needs_gpu("sculpt")
     assert check_engine("sculpt", {}) == ("No engine named 'sculpt' is installed; there are: own.",)
+
+
+def test_sum_of_reports_has_the_lines_of_both_in_order():
+    first = FitReport(findings=("a",), details=("b",), warnings=("c",), figures={"examples": 1.0, "rendered": 0.0})
+    second = FitReport(findings=("d",), details=("e",), warnings=("f",), figures={"rendered": 2.0})
+    total = first + second
+    assert (total.findings, total.details, total.warnings) == (("a", "d"), ("b", "e"), ("c", "f"))
+    assert total.figures == {"examples": 1.0, "rendered": 2.0}
+    assert first.figures == {"examples": 1.0, "rendered": 0.0}

@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from datagen.errors import NotReady
 from datagen.store.database import Database
-from datagen.store.tables import StudyRow
+from datagen.store.tables.studies import StudyRow
 from datagen.workflow.backoff import LONGEST_WAIT, wait_after
 from datagen.workflow.outages import shown
 

@@ -15,7 +15,8 @@ from datagen.errors import DatagenError, DeviceFault, LabelStudioError, NotReady
 from datagen.store import leases
 from datagen.store.counters import counts
 from datagen.store.database import Database
-from datagen.store.tables import InboxRow, WorkState, now
+from datagen.store.tables.base import WorkState, now
+from datagen.store.tables.messages import InboxRow
 from datagen.workflow.leased_work import LeasedJob, LeaseLost, Write, leased_work
 from datagen.workflow.services import Services, UnitOfWork
 
@@ -24,7 +25,7 @@ class Job(LeasedJob[InboxRow]):
     """Work that does what it is given, and records what it is told of."""
 
     table = InboxRow
-    most_failures = 3
+    max_failures = 3
     permanent_faults = (NotReady,)
 
     def __init__(
@@ -32,7 +33,7 @@ class Job(LeasedJob[InboxRow]):
     ) -> None:
         self._act = act
         self.patience = patience
-        self.told: list[str] = []
+        self.reported: list[str] = []
 
     def work(self, row: InboxRow, lost: threading.Event) -> Write[InboxRow]:
         self._act(row)
@@ -42,13 +43,13 @@ class Job(LeasedJob[InboxRow]):
         row.handled_at = now()
 
     def waits(self, unit: UnitOfWork, row: InboxRow, outage: object) -> None:
-        self.told.append("waits")
+        self.reported.append("waits")
 
     def failed(self, unit: UnitOfWork, row: InboxRow) -> None:
-        self.told.append("failed")
+        self.reported.append("failed")
 
     def gave_up(self, unit: UnitOfWork, row: InboxRow) -> None:
-        self.told.append("gave up")
+        self.reported.append("gave up")
 
 
 def raising(fault: Exception) -> Callable[[InboxRow], object]:
@@ -110,7 +111,7 @@ def test_an_outage_postpones_without_counting_as_a_failure(services: Services, d
         assert (row.state, row.waits, leases.failures(row)) == (WorkState.PENDING, number, 0)
         assert row.error == "the image store is full"
         assert row.due_at > now()
-        assert job.told == ["waits"]
+        assert job.reported == ["waits"]
 
 
 def test_an_outage_longer_than_the_patience_ends_the_wait(services: Services, database: Database) -> None:
@@ -119,20 +120,20 @@ def test_an_outage_longer_than_the_patience_ends_the_wait(services: Services, da
     leased_work(services, job, 1)
     row = row_of(database)
     assert (row.state, row.error) == (WorkState.FAILED, "waited 25 hours for the image store: it is full")
-    assert job.told == ["gave up"]
+    assert job.reported == ["gave up"]
 
 
 def test_failures_postpone_until_they_are_too_many(services: Services, database: Database) -> None:
-    told = []
-    for _ in range(Job.most_failures):
+    reported = []
+    for _ in range(Job.max_failures):
         change(database, due_at=now())
         job = Job(raising(LabelStudioError("Label Studio refused")))
         leased_work(services, job, 1)
-        told += job.told
-    assert told == ["failed"] * (Job.most_failures - 1) + ["gave up"]
+        reported += job.reported
+    assert reported == ["failed"] * (Job.max_failures - 1) + ["gave up"]
     row = row_of(database)
     assert (row.state, row.error) == (WorkState.FAILED, "Label Studio refused")
-    assert counts(database)["label_studio_errors"] == Job.most_failures
+    assert counts(database)["label_studio_errors"] == Job.max_failures
 
 
 def test_a_permanent_fault_is_given_up_at_once(services: Services, database: Database) -> None:
@@ -143,7 +144,7 @@ def test_a_permanent_fault_is_given_up_at_once(services: Services, database: Dat
 
 def test_a_row_that_kills_its_workers_is_given_up(services: Services, database: Database) -> None:
     """A worker that is killed writes nothing: only the number of claims tells of it."""
-    for _ in range(Job.most_failures):
+    for _ in range(Job.max_failures):
         with database.write() as session:
             assert leases.claim(session, InboxRow, 1, seconds=-1) is not None
     leased_work(services, Job(raising(AssertionError("it worked"))), 1)
@@ -188,4 +189,4 @@ def test_an_end_that_comes_after_another_process_took_the_row_writes_nothing(
     leased_work(services, job, 1)
     row = row_of(database)
     assert (row.state, row.token, row.error, row.handled_at) == (WorkState.RUNNING, "another", "", None)
-    assert job.told == []
+    assert job.reported == []

@@ -20,7 +20,7 @@ from datagen.label_studio.api.webhook_payload import ACTIONS
 from datagen.label_studio.mapping.predictions import MODEL_VERSION
 from datagen.label_studio.projects import label_configs, project_templates
 from datagen.label_studio.projects.project_settings import outdated
-from datagen.label_studio.projects.project_templates import TEMPLATES, Tab
+from datagen.label_studio.projects.project_templates import TEMPLATES
 
 #: The header that carries the shared secret.
 SECRET_HEADER = "X-Datagen-Secret"  # noqa: S105 - the name of a header
@@ -31,6 +31,24 @@ BACKEND_TITLE = "Datagen"
 
 #: Label Studio's state of a connected ML backend.
 CONNECTED = "CO"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerAccess:
+    """Address and credentials that Label Studio uses to send requests to this server."""
+
+    #: address of the web process, which is also that of the ML backend
+    url: str
+    #: the secret in the header of webhooks
+    webhook_secret: str
+    #: user and password of the ML backend
+    basic_user: str
+    basic_pass: str
+
+    @property
+    def webhook_url(self) -> str:
+        """The address that webhooks are sent to."""
+        return f"{self.url.rstrip('/')}/webhook"
 
 
 @dataclass(kw_only=True)
@@ -54,12 +72,8 @@ def provision(
     client: LabelStudioPort,
     name: str,
     labels: Sequence[str],
+    access: ServerAccess,
     *,
-    webhook_url: str,
-    secret: str,
-    ml_url: str,
-    basic_user: str,
-    basic_pass: str,
     password_written: Collection[ProjectKind] = (),
     known_projects: Mapping[ProjectKind, int] = MappingProxyType({}),
 ) -> Provisioned:
@@ -87,19 +101,19 @@ def provision(
     for kind in reversed(
         ProjectKind
     ):  # Label Studio lists the newest project first, so this order shows them in the order of work
+        steps = _ProjectSteps(client=client, name=name, labels=labels, access=access, kind=kind, done=done)
         known = _renamed(client, known_projects.get(kind), existing[kind]) or next(iter(existing[kind]), None)
-        project = _ensure_project(client, name, kind, labels, known, done)
+        project = steps.ensure_project(known)
         done.problems += [
             _duplicate_problem(kind, project, duplicate) for duplicate in existing[kind] if duplicate.id != project.id
         ]
         done.projects[kind] = project.id
-        _ensure_webhook(client, project.id, kind, webhook_url, secret, done)
+        steps.ensure_webhook(project.id)
         if TEMPLATES[kind].connected:
-            rewrite = kind not in password_written
-            _ensure_backend(client, project, kind, ml_url, basic_user, basic_pass, done, rewrite=rewrite)
-        done.webhooks[kind] = _verified_webhook(client, project.id, kind, webhook_url, secret, ml_url)
-        _ensure_tabs(client, project.id, TEMPLATES[kind].tabs, str(kind), done)
-        _bring_up_to_date(client, project, kind, name, labels, done)
+            steps.ensure_backend(project.id, rewrite=kind not in password_written)
+        done.webhooks[kind] = steps.verified_webhook(project.id)
+        steps.ensure_tabs(project.id)
+        steps.bring_up_to_date(project)
     done.projects = {kind: done.projects[kind] for kind in ProjectKind}
     return done
 
@@ -159,150 +173,148 @@ def _duplicate_problem(kind: ProjectKind, used: Project, duplicate: Project) -> 
     )
 
 
-def _ensure_project(
-    client: LabelStudioPort,
-    name: str,
-    kind: ProjectKind,
-    labels: Sequence[str],
-    known: Project | None,
-    done: Provisioned,
-) -> Project:
-    config = label_configs.render(kind, labels)
-    if known is None:
-        options = {
-            **TEMPLATES[kind].options(),
-            "label_config": config,
-            "description": project_templates.description(kind),
-        }
-        project = client.create_project(project_templates.title(name, kind), options)
-        done.created.append(f"{kind}: project {project.id}")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _ProjectSteps:
+    """The steps that provision a study's project of one kind; each adds what it did to ``done``."""
+
+    client: LabelStudioPort
+    #: the study's name and labels
+    name: str
+    labels: Sequence[str]
+    access: ServerAccess
+    kind: ProjectKind
+    done: Provisioned
+
+    def ensure_project(self, known: Project | None) -> Project:
+        """Return the project with its options; create it if none is ``known``."""
+        config = label_configs.render(self.kind, self.labels)
+        if known is None:
+            options = {
+                **TEMPLATES[self.kind].options(),
+                "label_config": config,
+                "description": project_templates.description(self.kind),
+            }
+            project = self.client.create_project(project_templates.title(self.name, self.kind), options)
+            self.done.created.append(f"{self.kind}: project {project.id}")
+            return project
+        project = self.client.project(known.id)
+        self.done.unchanged.append(f"{self.kind}: project {project.id}")
         return project
-    project = client.project(known.id)
-    done.unchanged.append(f"{kind}: project {project.id}")
-    return project
 
+    def bring_up_to_date(self, project: Project) -> None:
+        """Bring the options, texts and tabs of a project up to date, except for those that a person changed."""
+        wrong = outdated(self.kind, self.name, self.labels, project.options, self.client.views(project.id))
+        if wrong.changed_by_people:
+            self.done.kept.append(f"{self.kind}: {', '.join(wrong.changed_by_people)} of project {project.id}")
+        if not wrong.in_words():
+            return
+        if wrong.options:
+            self.client.update_project(project.id, wrong.options)
+        for view_id, data in wrong.tabs.items():
+            self.client.update_view(view_id, project.id, data)
+        self.done.mended.append(f"{self.kind}: {wrong.in_words()} of project {project.id}")
 
-def _bring_up_to_date(
-    client: LabelStudioPort, project: Project, kind: ProjectKind, name: str, labels: Sequence[str], done: Provisioned
-) -> None:
-    """Bring the options, texts and tabs of a project up to date, except for those that a person changed."""
-    wrong = outdated(kind, name, labels, project.options, client.views(project.id))
-    if wrong.changed_by_people:
-        done.kept.append(f"{kind}: {', '.join(wrong.changed_by_people)} of project {project.id}")
-    if not wrong.in_words():
-        return
-    if wrong.options:
-        client.update_project(project.id, wrong.options)
-    for view_id, data in wrong.tabs.items():
-        client.update_view(view_id, project.id, data)
-    done.mended.append(f"{kind}: {wrong.in_words()} of project {project.id}")
-
-
-def _ensure_webhook(
-    client: LabelStudioPort, project_id: int, kind: ProjectKind, url: str, secret: str, done: Provisioned
-) -> None:
-    """Ensure one webhook with our header; an outdated address or secret is updated in place."""
-    headers = {SECRET_HEADER: secret}
-    ours = [webhook for webhook in client.webhooks(project_id) if SECRET_HEADER in webhook.headers]
-    if not ours:
-        webhook = client.create_webhook(project_id, url, headers, ACTIONS)
-        done.created.append(f"{kind}: webhook {webhook.id} to {url}")
-        return
-    if _is_right(ours[0], url, headers):
-        done.unchanged.append(f"{kind}: webhook {ours[0].id}")
-        return
-    client.update_webhook(ours[0].id, url, headers, ACTIONS)
-    done.mended.append(f"{kind}: webhook {ours[0].id} to {url}")
-
-
-def _verified_webhook(
-    client: LabelStudioPort, project_id: int, kind: ProjectKind, url: str, secret: str, ml_url: str
-) -> int:
-    """The id of the correct webhook, as Label Studio lists it; its duplicates are deleted.
-
-    Connecting an ML backend creates a second webhook, to the backend's ``/webhook`` and without a secret.
-    """
-    headers = {SECRET_HEADER: secret}
-    listed = client.webhooks(project_id)
-    matching = [webhook for webhook in listed if _is_right(webhook, url, headers)]
-    if not matching:
-        raise LabelStudioError(
-            f"Label Studio does not list the webhook to {url} of the project {kind} ({project_id}) as active with its "
-            "actions, though it took it; run “datagen provision” again."
-        )
-    without_secret = ml_url.rstrip("/") + "/webhook"
-    for webhook in listed:
-        if webhook is not matching[0] and (SECRET_HEADER in webhook.headers or webhook.url in (url, without_secret)):
-            client.delete_webhook(webhook.id)
-    return matching[0].id
-
-
-def _is_right(webhook: Webhook, url: str, headers: Mapping[str, str]) -> bool:
-    return (
-        webhook.url == url
-        and webhook.headers == headers
-        and webhook.is_active
-        and webhook.send_payload
-        and not webhook.send_for_all_actions
-        and webhook.actions == frozenset(ACTIONS)
-    )
-
-
-def _ensure_backend(
-    client: LabelStudioPort,
-    project: Project,
-    kind: ProjectKind,
-    url: str,
-    user: str,
-    password: str,
-    done: Provisioned,
-    *,
-    rewrite: bool,
-) -> None:
-    """Ensure the ML-backend connection, which sends “Start Training”, and the project's choice of predictions."""
-    ours = [backend for backend in client.backends(project.id) if backend.title == BACKEND_TITLE]
-    try:
+    def ensure_webhook(self, project_id: int) -> None:
+        """Ensure one webhook with our header; an outdated address or secret is updated in place."""
+        url, headers = self.access.webhook_url, self._webhook_headers
+        ours = [webhook for webhook in self.client.webhooks(project_id) if SECRET_HEADER in webhook.headers]
         if not ours:
-            backend = client.create_backend(project.id, url, BACKEND_TITLE, user, password)
-            done.created.append(f"{kind}: ML backend {backend.id} at {url}")
-        elif _is_connected(ours[0], url, user) and not rewrite:
-            done.unchanged.append(f"{kind}: ML backend {ours[0].id}")
-        else:
-            client.update_backend(ours[0], project.id, url, BACKEND_TITLE, user, password)
-            done.mended.append(f"{kind}: address and log-in of ML backend {ours[0].id} at {url}")
-    except (LabelStudioUnavailable, AddressRefused):
-        raise
-    except LabelStudioError as refusal:
-        done.problems.append(
-            f"{kind}: Label Studio could not connect the ML backend {url} (“Start Training” is missing there). Start "
-            f"“datagen up”, see that Label Studio reaches DATAGEN_PUBLIC_URL, and provision again. ({refusal})"
+            webhook = self.client.create_webhook(project_id, url, headers, ACTIONS)
+            self.done.created.append(f"{self.kind}: webhook {webhook.id} to {url}")
+            return
+        if self._is_right(ours[0]):
+            self.done.unchanged.append(f"{self.kind}: webhook {ours[0].id}")
+            return
+        self.client.update_webhook(ours[0].id, url, headers, ACTIONS)
+        self.done.mended.append(f"{self.kind}: webhook {ours[0].id} to {url}")
+
+    def verified_webhook(self, project_id: int) -> int:
+        """Return the id of the correct webhook, as Label Studio lists it, and delete its duplicates.
+
+        Connecting an ML backend creates a second webhook, to the backend's ``/webhook`` and without a secret.
+
+        Raises:
+            LabelStudioError: Label Studio does not list the webhook.
+        """
+        url = self.access.webhook_url
+        listed = self.client.webhooks(project_id)
+        matching = [webhook for webhook in listed if self._is_right(webhook)]
+        if not matching:
+            raise LabelStudioError(
+                f"Label Studio does not list the webhook to {url} of the project {self.kind} ({project_id}) as active "
+                "with its actions, though it took it; run “datagen provision” again."
+            )
+        for webhook in listed:
+            if webhook is not matching[0] and (SECRET_HEADER in webhook.headers or webhook.url == url):
+                self.client.delete_webhook(webhook.id)
+        return matching[0].id
+
+    @property
+    def _webhook_headers(self) -> dict[str, str]:
+        return {SECRET_HEADER: self.access.webhook_secret}
+
+    def _is_right(self, webhook: Webhook) -> bool:
+        return (
+            webhook.url == self.access.webhook_url
+            and webhook.headers == self._webhook_headers
+            and webhook.is_active
+            and webhook.send_payload
+            and not webhook.send_for_all_actions
+            and webhook.actions == frozenset(ACTIONS)
         )
-        return
-    done.connected.add(kind)
-    for duplicate in ours[1:]:
-        client.delete_backend(duplicate.id)
-    _show_predictions(client, project.id, kind)
 
+    def ensure_backend(self, project_id: int, *, rewrite: bool) -> None:
+        """Ensure the ML-backend connection, which sends “Start Training”, and the project's choice of predictions.
 
-def _is_connected(backend: Backend, url: str, user: str) -> bool:
-    return backend.url == url and backend.basic_auth_user == user and backend.state == CONNECTED
+        ``rewrite`` writes address and log-in even if the connection seems to have them.
+        """
+        url, user, password = self.access.url, self.access.basic_user, self.access.basic_pass
+        ours = [backend for backend in self.client.backends(project_id) if backend.title == BACKEND_TITLE]
+        try:
+            if not ours:
+                backend = self.client.create_backend(project_id, url, BACKEND_TITLE, user, password)
+                self.done.created.append(f"{self.kind}: ML backend {backend.id} at {url}")
+            elif self._is_connected(ours[0]) and not rewrite:
+                self.done.unchanged.append(f"{self.kind}: ML backend {ours[0].id}")
+            else:
+                self.client.update_backend(ours[0], project_id, url, BACKEND_TITLE, user, password)
+                self.done.mended.append(f"{self.kind}: address and log-in of ML backend {ours[0].id} at {url}")
+        except (LabelStudioUnavailable, AddressRefused):
+            raise
+        except LabelStudioError as refusal:
+            self.done.problems.append(
+                f"{self.kind}: Label Studio could not connect the ML backend {url} (“Start Training” is missing "
+                "there). Start “datagen up”, see that Label Studio reaches DATAGEN_PUBLIC_URL, and provision again. "
+                f"({refusal})"
+            )
+            return
+        self.done.connected.add(self.kind)
+        for duplicate in ours[1:]:
+            self.client.delete_backend(duplicate.id)
+        self._show_predictions(project_id)
 
+    def _is_connected(self, backend: Backend) -> bool:
+        return (
+            backend.url == self.access.url
+            and backend.basic_auth_user == self.access.basic_user
+            and backend.state == CONNECTED
+        )
 
-def _show_predictions(client: LabelStudioPort, project_id: int, kind: ProjectKind) -> None:
-    """Select the connected model's predictions if the template is ``live``, else those imported with the tasks."""
-    options = client.project(project_id).options
-    shown = options.get("model_version")
-    if TEMPLATES[kind].live and shown != BACKEND_TITLE:
-        client.update_project(project_id, {"model_version": BACKEND_TITLE})
-    elif not TEMPLATES[kind].live and shown == BACKEND_TITLE:
-        # Label Studio refuses a version without predictions; with no version set, the next import sets its own
-        posted = options.get("total_predictions_number")
-        client.update_project(project_id, {"model_version": MODEL_VERSION if posted else ""})
+    def _show_predictions(self, project_id: int) -> None:
+        """Select the connected model's predictions if the template is ``live``, else those imported with the tasks."""
+        options = self.client.project(project_id).options
+        shown, is_live = options.get("model_version"), TEMPLATES[self.kind].live
+        if is_live and shown != BACKEND_TITLE:
+            self.client.update_project(project_id, {"model_version": BACKEND_TITLE})
+        elif not is_live and shown == BACKEND_TITLE:
+            # Label Studio refuses a version without predictions; with no version set, the next import sets its own
+            posted = options.get("total_predictions_number")
+            self.client.update_project(project_id, {"model_version": MODEL_VERSION if posted else ""})
 
-
-def _ensure_tabs(client: LabelStudioPort, project_id: int, tabs: Sequence[Tab], kind: str, done: Provisioned) -> None:
-    existing = {view.title for view in client.views(project_id)}
-    for tab in tabs:
-        if tab.title not in existing:
-            view = client.create_view(project_id, tab.data())
-            done.created.append(f"{kind}: tab “{tab.title}” ({view.id})")
+    def ensure_tabs(self, project_id: int) -> None:
+        """Create the template's tabs that the project lacks."""
+        existing = {view.title for view in self.client.views(project_id)}
+        for tab in TEMPLATES[self.kind].tabs:
+            if tab.title not in existing:
+                view = self.client.create_view(project_id, tab.data())
+                self.done.created.append(f"{self.kind}: tab “{tab.title}” ({view.id})")

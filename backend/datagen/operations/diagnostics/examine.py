@@ -19,7 +19,7 @@ from datagen.operations.diagnostics.finding import CheckFailed
 from datagen.settings import Settings
 from datagen.store.bounded import BoundedCalls, CallNotStarted
 from datagen.store.database import Database
-from datagen.store.tables import StudyRow
+from datagen.store.tables.studies import StudyRow
 from datagen.workflow.services import find_study
 
 #: Timeout of one check, seconds; it includes the wait of 5 s for the delivery of an event.

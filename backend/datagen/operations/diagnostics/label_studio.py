@@ -27,7 +27,8 @@ from datagen.settings import Settings
 from datagen.store.database import Database
 from datagen.store.fingerprints import fingerprint
 from datagen.store.study_secrets import SHARED, study_secret
-from datagen.store.tables import InboxRow, ProjectRow
+from datagen.store.tables.messages import InboxRow
+from datagen.store.tables.studies import ProjectRow
 from datagen.workflow.inputs.unreadable_tasks import gone, problems_of
 from datagen.workflow.services import find_study
 

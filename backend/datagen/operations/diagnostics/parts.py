@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
-from datagen.entrypoints.bootstrap import connection_of, engine_settings_of
+from datagen.entrypoints.bootstrap import engine_settings_of, server_access_of
 from datagen.imaging.decoder_sandbox import DecoderSandbox
 from datagen.imaging.png_encoder import encode_png
 from datagen.operations.diagnostics.finding import CheckFailed
@@ -154,9 +154,9 @@ def check_web(settings: Settings) -> str:
 
 def check_login(settings: Settings) -> str:
     """Check that the web process accepts the installation's password."""
-    connection = connection_of(settings)
+    access = server_access_of(settings)
     try:
-        credentials = (connection.basic_user, connection.basic_pass)
+        credentials = (access.basic_user, access.basic_pass)
         response = httpx.get(f"{settings.own_url}/versions", auth=credentials, timeout=3.0)
     except httpx.HTTPError as error:
         raise CheckFailed(f"the web process does not answer at {settings.own_url} ({type(error).__name__})") from None

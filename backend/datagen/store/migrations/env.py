@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from datagen.store.tables import Row
+from datagen.store.tables.base import Row
 
 context.configure(
     connection=context.config.attributes["connection"], target_metadata=Row.metadata, render_as_batch=True

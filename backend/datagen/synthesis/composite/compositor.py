@@ -24,6 +24,7 @@ from datagen.synthesis.composite.placement_attempt import (
     PlacedInstance,
     PlacementAttempt,
     PlacementCanvas,
+    PlacementTask,
     QuasiRandomDraws,
 )
 from datagen.synthesis.engine import Mask, Picture
@@ -148,12 +149,18 @@ class Composer:
                 carrier=area.carrier if len(area.places) else None,
             )
             placement, draws = self._attempts[label], evenly(index + number * 7919)
-            near = _beside(canvas, instances, layout, chance)
-            photo = self._followed(label, layout, chance)
-            placed = self._place_instance(placement, (near, canvas), draws, photo, chance, rejected)
+            task = PlacementTask(
+                near=_beside(canvas, instances, layout, chance),
+                canvas=canvas,
+                draws=draws,
+                photo=self._followed(label, layout, chance),
+                chance=chance,
+                rejected=rejected,
+            )
+            placed = self._place_instance(placement, task)
             if placed is None:
                 continue
-            expected = placement.turn(draws, photo)
+            expected = placement.turn(draws, task.photo)
             turns.append((expected.in_words, placed.trace.concept != expected.choice))
             window = (
                 slice(placed.top, placed.top + placed.mask.shape[0]),
@@ -187,29 +194,13 @@ class Composer:
         follows = chance.random() < self._layouts.together[label]
         return layout.photo.key if follows and layout.photo.counts.get(label) else None
 
-    def _place_instance(
-        self,
-        placement: PlacementAttempt,
-        canvases: tuple[PlacementCanvas, PlacementCanvas],
-        draws: QuasiRandomDraws,
-        photo: str | None,
-        chance: np.random.Generator,
-        rejected: Counter[str],
-    ) -> PlacedInstance | None:
-        """Return an instance that passes every check, else the most visible one of all attempts, else None.
-
-        The first of the canvases has the places at the drawn distance from another instance, the second, for the last
-        attempts, has all of them.
-        """
+    def _place_instance(self, placement: PlacementAttempt, task: PlacementTask) -> PlacedInstance | None:
+        """Return an instance that passes every check, else the most visible one of all attempts, else None."""
         best: PlacedInstance | None = None
         for attempt in range(TRIES):
             patient = attempt < TRIES * 3 // 4
             placed = placement.attempt(
-                canvases[0] if patient else canvases[1],
-                draws,
-                chance,
-                rejected,
-                photo=photo,
+                task,
                 first=attempt == 0,
                 faithful=attempt < _SCHEDULED_ATTEMPTS,
                 patient=patient,
@@ -219,7 +210,7 @@ class Composer:
             placed = replace(placed, trace=replace(placed.trace, tries=attempt + 1))
             if placed.contrast >= self._parameters.min_contrast:
                 return placed
-            rejected["cannot be seen"] += 1
+            task.rejected["cannot be seen"] += 1
             if best is None or placed.contrast > best.contrast:
                 best = placed
         return best

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
 
-from datagen.domain.inputs import ImageRef
+from datagen.domain.inputs import CanvasImage, ImageRef
 from datagen.domain.sample import Provenance
 from datagen.domain.spec import Json, Spec, sample_seed
 from datagen.domain.wording import by_number, counted
@@ -31,19 +31,22 @@ from datagen.synthesis.composite.extraction.exemplars import Exemplar, choose, u
 from datagen.synthesis.composite.parameters import CompositeParameters
 from datagen.synthesis.composite.placement.area_model import ANYWHERE, AreaModel, drawn_area, fit_area
 from datagen.synthesis.composite.placement.hard_negatives import Look, count_lookalikes, learn_look
-from datagen.synthesis.composite.placement.layout import learn_layout
+from datagen.synthesis.composite.placement.layout import LayoutModel, learn_layout
 from datagen.synthesis.composite.placement_attempt import Learned
-from datagen.synthesis.composite.refinement import refine
+from datagen.synthesis.composite.refinement.refine import refine
+from datagen.synthesis.composite.suggestions import CompositeSuggester
 from datagen.synthesis.engine import (
     Engine,
     FitReport,
     FittedEngine,
+    Picture,
     Pictures,
     Progress,
     Refinement,
     Rendered,
     ReviewedSample,
 )
+from datagen.synthesis.intensity import Bools
 from datagen.synthesis.parameter_models import EngineParameters
 
 NAME, VERSION = "composite", "1"
@@ -69,28 +72,20 @@ class CompositeEngine(Engine):
             EngineError: a parameter is invalid, no box can be cut out, or no background can hold a concept.
         """
         parameters = CompositeParameters.from_json(spec.parameters)
-        lines = _ReportLines()
         progress(0.0, "learning where the concept may appear")
-        areas = _ReportLines()
-        models, backdrops = _areas(spec, pictures, areas)
-        exemplars = _exemplars(spec, pictures, parameters, backdrops, progress, lines)
-        lines.add(areas)
+        models, backdrops, area_report = _areas(spec, pictures)
+        exemplars, exemplar_report = _exemplars(spec, pictures, parameters, backdrops, progress)
         progress(0.9, "looking through the backgrounds")
-        refs = _usable_backgrounds(spec, exemplars, parameters, lines.warnings)
-        learned = _learn(spec, exemplars, lines)
+        refs, background_report = _usable_backgrounds(spec, exemplars, parameters)
+        learned, model_report = _learn(spec, exemplars)
         looks = {label: learn_look(label_model.exemplars) for label, label_model in learned.items()}
         backgrounds = Backgrounds(refs, pictures, models, looks, backdrops, parameters.place_strictness)
         # the order of backgrounds is fixed by the spec, so that each is used once before any is used twice
         order = np.random.default_rng(sample_seed(spec.digest, -1)).permutation(len(refs))
         layouts = learn_layout(spec.concepts, exemplars)
-        lines.findings += [findings.counts(label, layouts, parameters) for label in learned]
-        lines.warnings += _undrawn(spec, pictures, looks, refs) if parameters.counts_as_photographed else []
-        names = {concept.image.digest[:12]: concept.image.name for concept in spec.concepts}
-        lines.warnings += [
-            findings.too_many(names[photo.key], photo.total, parameters.instances_max)
-            for photo in layouts.photos
-            if parameters.counts_as_photographed and photo.total > parameters.instances_max
-        ]
+        count_report = _report_of_counts(spec, learned, layouts, parameters)
+        if parameters.counts_as_photographed:
+            count_report = _undrawn(spec, pictures, looks, refs) + count_report
         composer = Composer(
             learned=learned,
             layouts=layouts,
@@ -98,14 +93,19 @@ class CompositeEngine(Engine):
             parameters=parameters,
             order=order,
         )
-        lines.figures["exemplars"] = float(len(exemplars))
-        lines.figures["backgrounds"] = float(len(refs))
         progress(1.0, "fitted")
-        return FittedComposite(spec, composer, backgrounds, lines.report())
+        report = exemplar_report + area_report + background_report + model_report + count_report
+        return FittedComposite(spec, composer, backgrounds, report)
 
     def refine(self, parameters: Mapping[str, Json], reviewed: Sequence[ReviewedSample]) -> Refinement:
         """Move what the reviewers complain of: sizes, contrasts, places, directions, edges, mattes and weights."""
         return refine(parameters, reviewed)
+
+    def suggester(
+        self, canvases: Sequence[CanvasImage], backgrounds: Sequence[ImageRef], pictures: Pictures
+    ) -> CompositeSuggester:
+        """Return the source of suggestions: cut-outs of boxes, and areas learned from the canvases."""
+        return CompositeSuggester(canvases, backgrounds, pictures)
 
 
 class FittedComposite(FittedEngine):
@@ -129,8 +129,7 @@ class FittedComposite(FittedEngine):
             f"{counted(count, 'placement')} {by_number(count, 'was', 'were')} tried and dropped: {reason}."
             for reason, count in sorted(self._rejected.items())
         )
-        figures = self._fit.figures | {"rendered": float(self._rendered)}
-        figures |= {f"rejected: {reason}": float(count) for reason, count in self._rejected.items()}
+        figures = {f"rejected: {reason}": float(count) for reason, count in self._rejected.items()}
         passed_over = tuple(
             f"background {name}: {why}; another was used instead. Exclude it, or draw canvases like it."
             for name, why in sorted(self._passed_over.items())
@@ -141,11 +140,10 @@ class FittedComposite(FittedEngine):
             for concept, times in sorted(self._replaced_counts.items())
             if times >= _MIN_REPLACED and times > self._turns[concept] / 2
         )
-        return FitReport(
-            findings=self._fit.findings,
-            details=self._fit.details + counts,
-            warnings=self._fit.warnings + passed_over + stood_in,
-            figures=figures,
+        return self._fit + FitReport(
+            details=counts,
+            warnings=passed_over + stood_in,
+            figures={"rendered": float(self._rendered), **figures},
         )
 
     def render(self, indices: Sequence[int]) -> Iterator[Rendered]:
@@ -191,86 +189,66 @@ class FittedComposite(FittedEngine):
             )
 
 
-@dataclass(kw_only=True)
-class _ReportLines:
-    """Builder of a fit's report."""
-
-    findings: list[str] = field(default_factory=list)
-    details: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    figures: dict[str, float] = field(default_factory=dict)
-
-    def add(self, other: _ReportLines) -> None:
-        """Add the lines of another part of the fit."""
-        self.findings += other.findings
-        self.details += other.details
-        self.warnings += other.warnings
-        self.figures |= other.figures
-
-    def report(self) -> FitReport:
-        """Return the report of all lines so far."""
-        return FitReport(
-            findings=tuple(self.findings),
-            details=tuple(self.details),
-            warnings=tuple(self.warnings),
-            figures=self.figures,
-        )
-
-
 def _exemplars(
     spec: Spec,
     pictures: Pictures,
     parameters: CompositeParameters,
     backdrops: Mapping[str, Backdrop | None],
     progress: Progress,
-    lines: _ReportLines,
-) -> list[Exemplar]:
-    usable, warnings = usable_candidates(
+) -> tuple[tuple[Exemplar, ...], FitReport]:
+    """Cut out the concepts of all boxes; the report names the methods, and the boxes that cannot be used."""
+    usable, box_warnings = usable_candidates(
         spec, pictures, lambda share, step: progress(0.3 + 0.6 * share, step), backdrops
     )
-    lines.warnings += warnings
+    chosen, matte_warnings = choose(usable, parameters.matte_choices)
+    exemplars, cut_report = _without_opposite_cuts(chosen)
+    report = FitReport(warnings=box_warnings + matte_warnings, figures={"exemplars": float(len(exemplars))})
+    report += cut_report
     of_same_part = sum(candidate.clean.method == "template" for candidate in usable)
     if of_same_part:
-        lines.findings.append(findings.of_same_part(of_same_part, len(usable)))
-    exemplars, warnings = choose(usable, parameters.matte_choices)
-    lines.warnings += warnings
-    exemplars = _without_opposite_cuts(exemplars, lines.warnings)
+        report += FitReport(findings=(findings.of_same_part(of_same_part, len(usable)),))
     for label in spec.labels:
-        of_label = [e for e in exemplars if e.label == label]
-        if not of_label:
-            lines.warnings.append(
-                f"label {label!r}: no concept image shows it, so it is not synthesized. Draw a box with it."
-            )
-            continue
-        methods = Counter(e.method for e in of_label)
-        lines.findings.append(findings.cut_out(label, len(of_label)))
-        lines.details.append(findings.cut_out_by(label, methods))
-        if at_border := sum(e.cut.any for e in of_label):
-            lines.findings.append(findings.at_border(label, at_border, len(of_label)))
-        if at_edge := sum(e.edge is not None and not e.cut.any for e in of_label):
-            lines.findings.append(findings.at_carrier_edge(label, at_edge, len(of_label)))
-        if any(e.method.endswith("to the box") for e in of_label):
-            lines.findings.append(findings.soft_edges(label))
-        different = len({e.patch.tobytes() for e in of_label})
-        if 1 < len(of_label) > different:
-            lines.warnings.append(
-                f"label {label!r}: {counted(len(of_label), 'example')}, but only {counted(different, 'different one')}"
-                "; copies teach nothing new. Draw boxes on other photos."
-            )
-        if len(of_label) == 1:
-            lines.warnings.append(
-                f"label {label!r}: one example only; every sample is a variation of it. Draw more boxes."
-            )
-    return list(exemplars)
+        report += _report_of_label(label, [e for e in exemplars if e.label == label])
+    return exemplars, report
 
 
-def _without_opposite_cuts(exemplars: Sequence[Exemplar], warnings: list[str]) -> tuple[Exemplar, ...]:
+def _report_of_label(label: str, exemplars: Sequence[Exemplar]) -> FitReport:
+    """Return the report of a label's exemplars: the number, the methods, and what their number cannot show."""
+    if not exemplars:
+        return FitReport(
+            warnings=(f"label {label!r}: no concept image shows it, so it is not synthesized. Draw a box with it.",)
+        )
+    report = FitReport(
+        findings=(findings.cut_out(label, len(exemplars)),),
+        details=(findings.cut_out_by(label, Counter(e.method for e in exemplars)),),
+    )
+    if at_border := sum(e.cut.any for e in exemplars):
+        report += FitReport(findings=(findings.at_border(label, at_border, len(exemplars)),))
+    if at_edge := sum(e.edge is not None and not e.cut.any for e in exemplars):
+        report += FitReport(findings=(findings.at_carrier_edge(label, at_edge, len(exemplars)),))
+    if any(e.method.endswith("to the box") for e in exemplars):
+        report += FitReport(findings=(findings.soft_edges(label),))
+    different = len({e.patch.tobytes() for e in exemplars})
+    if 1 < len(exemplars) > different:
+        warning = (
+            f"label {label!r}: {counted(len(exemplars), 'example')}, but only {counted(different, 'different one')}"
+            "; copies teach nothing new. Draw boxes on other photos."
+        )
+        report += FitReport(warnings=(warning,))
+    if len(exemplars) == 1:
+        warning = f"label {label!r}: one example only; every sample is a variation of it. Draw more boxes."
+        report += FitReport(warnings=(warning,))
+    return report
+
+
+def _without_opposite_cuts(exemplars: Sequence[Exemplar]) -> tuple[tuple[Exemplar, ...], FitReport]:
     """Return the exemplars that fit at a side or corner of a background.
 
     Those that opposite borders cut off fit at none. If a label has no others, they are placed anywhere.
     """
     placeable = {e.label for e in exemplars if not e.cut.opposite}
     kept: list[Exemplar] = []
+    warnings: list[str] = []
     for exemplar in exemplars:
         if not exemplar.cut.opposite:
             kept.append(exemplar)
@@ -286,12 +264,13 @@ def _without_opposite_cuts(exemplars: Sequence[Exemplar], warnings: list[str]) -
                 "edges. Use photos that show all of it."
             )
             kept.append(replace(exemplar, cut=WHOLE))
-    return tuple(kept)
+    return tuple(kept), FitReport(warnings=tuple(warnings))
 
 
-def _learn(spec: Spec, exemplars: Sequence[Exemplar], lines: _ReportLines) -> dict[str, Learned]:
-    """Fit appearance and pose of every label that has exemplars, and add their findings to the report."""
+def _learn(spec: Spec, exemplars: Sequence[Exemplar]) -> tuple[dict[str, Learned], FitReport]:
+    """Fit appearance and pose of every label that has exemplars."""
     learned: dict[str, Learned] = {}
+    report = FitReport()
     for label in spec.labels:
         same = [e for e in exemplars if e.label == label]
         if not same:
@@ -299,27 +278,50 @@ def _learn(spec: Spec, exemplars: Sequence[Exemplar], lines: _ReportLines) -> di
         law, prior = fit_appearance_model(same), learn_pose(same)
         shapes = learn_shapes(same, crisp=law.two_level)
         learned[label] = Learned(exemplars=same, shapes=shapes, prior=prior, law=law)
-        lines.findings += [
-            findings.tones(label, law),
-            findings.directions(label, prior),
-            findings.shapes(label, shapes),
-        ]
-        lines.details += findings.shapes_by(label, shapes)
-        lines.details += [findings.tones_by(label, law), findings.directions_by(label, prior)]
-        lines.figures |= {f"law slope: {label}": law.slope, f"law doubt: {label}": law.doubt}
-        lines.figures |= {f"blend error {name}: {label}": score for name, score in law.scores.items()}
-    return learned
+        report += FitReport(
+            findings=(
+                findings.tones(label, law),
+                findings.directions(label, prior),
+                findings.shapes(label, shapes),
+            ),
+            details=(
+                *findings.shapes_by(label, shapes),
+                findings.tones_by(label, law),
+                findings.directions_by(label, prior),
+            ),
+            figures={
+                f"law slope: {label}": law.slope,
+                f"law doubt: {label}": law.doubt,
+                **{f"blend error {name}: {label}": score for name, score in law.scores.items()},
+            },
+        )
+    return learned, report
+
+
+def _report_of_counts(
+    spec: Spec, learned: Mapping[str, Learned], layouts: LayoutModel, parameters: CompositeParameters
+) -> FitReport:
+    """Return how many instances an image gets, and a warning for every photo that shows more than are placed."""
+    names = {concept.image.digest[:12]: concept.image.name for concept in spec.concepts}
+    return FitReport(
+        findings=tuple(findings.counts(label, layouts, parameters) for label in learned),
+        warnings=tuple(
+            findings.too_many(names[photo.key], photo.total, parameters.instances_max)
+            for photo in layouts.photos
+            if parameters.counts_as_photographed and photo.total > parameters.instances_max
+        ),
+    )
 
 
 def _undrawn(
     spec: Spec, pictures: Pictures, looks: Mapping[str, Look | None], backgrounds: Sequence[ImageRef]
-) -> list[str]:
-    """Return a sentence for every concept photo that seems to show instances that were not drawn.
+) -> FitReport:
+    """Return a warning for every concept photo that seems to show instances that were not drawn.
 
     It has at least two lookalikes more than any of the first backgrounds, which show no instance. If these have more
     than one lookalike, the tones do not tell instances from others.
     """
-    sentences = []
+    warnings: list[str] = []
     plain = [pictures.load(ref) for ref in backgrounds[:COMPARED_BACKGROUNDS]] if any(looks.values()) else []
     for label, look in looks.items():
         if look is None:
@@ -331,84 +333,111 @@ def _undrawn(
             boxes = [region.box for region in concept.regions]
             count = count_lookalikes(look, pictures.load(concept.image), boxes)
             if count >= usual + _MORE_LOOKALIKES:
-                sentences.append(findings.undrawn(label, concept.image.name, count))
-    return sentences
+                warnings.append(findings.undrawn(label, concept.image.name, count))
+    return FitReport(warnings=tuple(warnings))
 
 
-def _areas(
-    spec: Spec, pictures: Pictures, lines: _ReportLines
-) -> tuple[dict[str, AreaModel], dict[str, Backdrop | None]]:
-    """Fit the area and backdrop models of every label; labels with the same canvas polygons share them."""
+def _areas(spec: Spec, pictures: Pictures) -> tuple[dict[str, AreaModel], dict[str, Backdrop | None], FitReport]:
+    """Fit the area and backdrop models of every label.
+
+    Labels with the same canvas polygons share them, and they are reported once.
+    """
     models: dict[str, AreaModel] = {}
     backdrops: dict[str, Backdrop | None] = {}
-    fitted: dict[tuple[tuple[int, ...], ...], AreaModel] = {}
-    fitted_backdrops: dict[tuple[tuple[int, ...], ...], Backdrop | None] = {}
+    report = FitReport()
+    fitted: dict[tuple[tuple[int, ...], ...], tuple[AreaModel, Backdrop | None]] = {}
     canvas_pictures = [pictures.load(canvas.image) for canvas in spec.canvases]
     for label in spec.labels:
         chosen = tuple(
             tuple(n for n, area in enumerate(canvas.areas) if area.label in (None, label)) for canvas in spec.canvases
         )
         if chosen not in fitted:
-            drawn, names = [], []
-            for canvas, picture, numbers in zip(spec.canvases, canvas_pictures, chosen, strict=True):
-                polygons = [canvas.areas[n].polygon for n in numbers]
-                mask = drawn_area(polygons, *picture.shape[:2])
-                if mask.any():
-                    drawn.append((picture, mask))
-                    names.append(canvas.image.name)
-                else:
-                    lines.warnings.append(
-                        f"canvas {canvas.image.name}: no polygon for {label!r} covers anything; it was left out."
-                    )
-            fitted[chosen] = fit_area(drawn) if drawn else ANYWHERE
-            model = fitted[chosen]
-            fitted_backdrops[chosen], wrong = fit_backdrop(drawn)
-            lines.warnings += [
-                f"canvas {names[number]}: its polygons leave out what the other canvases' polygons contain, or the "
-                "reverse; it was not used to learn what the concept lies on. Check its polygons."
-                for number in wrong
-            ]
-            if not drawn:
-                lines.warnings.append(
-                    f"label {label!r}: no canvas has a polygon for it; it is placed anywhere. Draw where it may appear."
-                )
-            elif model.iou is None:
-                lines.warnings.append(
-                    f"label {label!r}: one canvas only, so the area learned from it could not be checked on another. "
-                    "Draw more canvases."
-                )
-            else:
-                lines.findings.append(findings.area(label, model.mode, model.iou))
-                lines.details.append(findings.area_by(label, model.mode, model.iou))
-        models[label], backdrops[label] = fitted[chosen], fitted_backdrops[chosen]
-        iou = fitted[chosen].iou
+            model, backdrop, model_report = _area(label, spec, canvas_pictures, chosen)
+            fitted[chosen] = model, backdrop
+            report += model_report
+        models[label], backdrops[label] = fitted[chosen]
+        iou = models[label].iou
         if iou is not None:
-            lines.figures[f"area IoU: {label}"] = iou
-    return models, backdrops
+            report += FitReport(figures={f"area IoU: {label}": iou})
+    return models, backdrops, report
+
+
+def _area(
+    label: str, spec: Spec, canvas_pictures: Sequence[Picture], chosen: Sequence[Sequence[int]]
+) -> tuple[AreaModel, Backdrop | None, FitReport]:
+    """Fit the area and backdrop models of a label.
+
+    Args:
+        label: The label, for the report.
+        spec: The spec with the canvases.
+        canvas_pictures: The pixels of each canvas.
+        chosen: For each canvas, the indices of the polygons that apply to the label.
+    """
+    drawn: list[tuple[Picture, Bools]] = []
+    names: list[str] = []
+    empty: list[str] = []
+    for canvas, picture, numbers in zip(spec.canvases, canvas_pictures, chosen, strict=True):
+        mask = drawn_area([canvas.areas[n].polygon for n in numbers], *picture.shape[:2])
+        if mask.any():
+            drawn.append((picture, mask))
+            names.append(canvas.image.name)
+        else:
+            empty.append(f"canvas {canvas.image.name}: no polygon for {label!r} covers anything; it was left out.")
+    backdrop, wrong = fit_backdrop(drawn)
+    contradictory = [
+        f"canvas {names[number]}: its polygons leave out what the other canvases' polygons contain, or the "
+        "reverse; it was not used to learn what the concept lies on. Check its polygons."
+        for number in wrong
+    ]
+    report = FitReport(warnings=(*empty, *contradictory))
+    if not drawn:
+        warning = f"label {label!r}: no canvas has a polygon for it; it is placed anywhere. Draw where it may appear."
+        return ANYWHERE, backdrop, report + FitReport(warnings=(warning,))
+    model = fit_area(drawn)
+    if model.iou is None:
+        warning = (
+            f"label {label!r}: one canvas only, so the area learned from it could not be checked on another. "
+            "Draw more canvases."
+        )
+        return model, backdrop, report + FitReport(warnings=(warning,))
+    return (
+        model,
+        backdrop,
+        report
+        + FitReport(
+            findings=(findings.area(label, model.mode, model.iou),),
+            details=(findings.area_by(label, model.mode, model.iou),),
+        ),
+    )
 
 
 def _usable_backgrounds(
-    spec: Spec, exemplars: Sequence[Exemplar], parameters: CompositeParameters, warnings: list[str]
-) -> list[ImageRef]:
-    """Return the backgrounds that can hold at least the smallest concept of every label."""
+    spec: Spec, exemplars: Sequence[Exemplar], parameters: CompositeParameters
+) -> tuple[tuple[ImageRef, ...], FitReport]:
+    """Return the backgrounds that can hold at least the smallest concept of every label.
+
+    Raises:
+        EngineError: no background can.
+    """
     need_w, need_h = 0.0, 0.0
     for label in {e.label for e in exemplars}:
         boxes = [e.box for e in exemplars if e.label == label]
         smallest = min(boxes, key=lambda box: box.area)
         need_w, need_h = max(need_w, smallest.width), max(need_h, smallest.height)
     need_w, need_h = need_w * parameters.size_factor, need_h * parameters.size_factor
-    kept: list[ImageRef] = []
+    usable: list[ImageRef] = []
+    warnings: list[str] = []
     for ref in spec.backgrounds:
         if ref.width > need_w + 8 and ref.height > need_h + 8:
-            kept.append(ref)
+            usable.append(ref)
         else:
             warnings.append(
                 f"background {ref.name}: {ref.width} × {ref.height} pixels are too small for the concept "
                 f"({need_w:.0f} × {need_h:.0f}); it was left out."
             )
-    if not kept:
+    if not usable:
         raise EngineError(
             f"none of the {counted(len(spec.backgrounds), 'background')} can hold the concept; add backgrounds larger "
             f"than {need_w:.0f} × {need_h:.0f} pixels."
         )
-    return kept
+    return tuple(usable), FitReport(warnings=tuple(warnings), figures={"backgrounds": float(len(usable))})

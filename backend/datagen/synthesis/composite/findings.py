@@ -59,7 +59,7 @@ _AREAS = {
 
 
 def of_same_part(known: int, boxes: int) -> str:
-    """Return the number of boxes for which a background shows the same part without the concept."""
+    """Return a sentence about boxes that were cut out by comparison with a background of the same part."""
     return (
         f"{known} of {counted(boxes, 'example')} {by_number(known, 'was', 'were')} cut out by comparison with a "
         "background that shows the same part without the concept, which is the closest way. Add such backgrounds for "
@@ -68,7 +68,7 @@ def of_same_part(known: int, boxes: int) -> str:
 
 
 def cut_out(label: str, examples: int) -> str:
-    """Return the number of examples of a label that are used."""
+    """Return a sentence about the number of examples that are used for a label."""
     return (
         f"{label}: {counted(examples, 'example')} {by_number(examples, 'is', 'are')} used. Where labels are off in the "
         "previews, draw the outline of the example, which replaces the automatic cut-out."
@@ -76,7 +76,7 @@ def cut_out(label: str, examples: int) -> str:
 
 
 def cut_out_by(label: str, methods: Mapping[str, int]) -> str:
-    """Return the methods that cut the examples out, most frequent first."""
+    """Return a sentence that lists the methods that cut the examples out, most frequent first."""
     ranked = sorted(methods.items(), key=lambda item: (-item[1], item[0]))
     return f"{label}: cut out by " + ", ".join(f"{method} ({count})" for method, count in ranked) + "."
 
@@ -100,7 +100,7 @@ def at_carrier_edge(label: str, at_edge: int, examples: int) -> str:
 
 
 def soft_edges(label: str) -> str:
-    """Return the finding that a label's masks extend to the boxes."""
+    """Return a sentence that says that a label's masks extend to the boxes."""
     return (
         f"{label}: its edges are soft, so its labels reach as far as the boxes you drew. Draw outlines if labels "
         "should lie closer."
@@ -108,7 +108,7 @@ def soft_edges(label: str) -> str:
 
 
 def counts(label: str, layouts: LayoutModel, parameters: CompositeParameters) -> str:
-    """Return how many instances of a label an image shows, and the basis of that number."""
+    """Return a sentence about the number of instances in an image, and its basis."""
     if not parameters.counts_as_photographed:
         return (
             f"{label}: {parameters.instances_min} to {parameters.instances_max} instances in an image, as the "
@@ -125,15 +125,15 @@ def counts(label: str, layouts: LayoutModel, parameters: CompositeParameters) ->
 
 
 def too_many(name: str, count: int, most: int) -> str:
-    """Return that a photo shows more instances than an image may have."""
+    """Return a sentence about a photo that shows more instances than an image may have."""
     return (
-        f"concept {name}: it shows {count} instances, and an image gets at most {most}. Raise “instances_max” if "
-        "images should have more."
+        f"concept {name}: it shows {counted(count, 'instance')}, and an image gets at most {most}. Raise "
+        "“instances_max” if images should have more."
     )
 
 
 def undrawn(label: str, name: str, count: int) -> str:
-    """Return that a photo seems to show more instances of a label than were drawn."""
+    """Return a sentence about a photo that seems to show more instances of a label than were drawn."""
     return (
         f"concept {name}: {counted(count, 'place')} outside the boxes {by_number(count, 'looks', 'look')} like "
         f"{label}. If {by_number(count, 'it is one', 'they are')}, draw {by_number(count, 'it', 'them')} too, so that "
@@ -142,12 +142,12 @@ def undrawn(label: str, name: str, count: int) -> str:
 
 
 def tones(label: str, law: AppearanceModel) -> str:
-    """Return how the label's tone depends on the background."""
+    """Return a sentence that says how the label's tone depends on the background."""
     return _TONES[law.kind].format(label=label)
 
 
 def tones_by(label: str, law: AppearanceModel) -> str:
-    """Return the slope of tone over background, and the shares of the blends."""
+    """Return a sentence with the slope of tone over background, and the shares of the blends."""
     blends = ", ".join(f"{name} {100 * weight:.0f} %" for name, weight in law.weights.items())
     return (
         f"{label}: of a difference between two backgrounds, the share {law.slope:.2f} ± {law.doubt:.2f} appears in its "
@@ -156,7 +156,7 @@ def tones_by(label: str, law: AppearanceModel) -> str:
 
 
 def shapes(label: str, model: ShapeModel) -> str:
-    """Return whether shapes are used that were not photographed."""
+    """Return a sentence that says whether shapes are used that were not photographed."""
     if not any(model.shares.values()):
         return f"{label}: its shapes are those of the examples, turned, mirrored and scaled. More examples show more."
     return (
@@ -176,17 +176,17 @@ def shapes_by(label: str, model: ShapeModel) -> list[str]:
 
 
 def directions(label: str, prior: PosePrior) -> str:
-    """Return how the label is rotated."""
+    """Return a sentence that says how the label is rotated."""
     return _DIRECTIONS[prior.mode].format(label=label)
 
 
 def directions_by(label: str, prior: PosePrior) -> str:
-    """Return the reason for the rotation mode, and the variation in size."""
+    """Return a sentence with the reason for the rotation mode, and the variation in size."""
     return f"{label}: direction: {prior.mode} ({prior.reason}); sizes vary by {100 * prior.size_log:.0f} %."
 
 
 def area(label: str, mode: str, overlap: float) -> str:
-    """Return the basis of the area model, and whether it predicts unseen canvases.
+    """Return a sentence about the basis of the area model and its quality on unseen canvases.
 
     Args:
         label: The label.
@@ -205,5 +205,5 @@ def area(label: str, mode: str, overlap: float) -> str:
 
 
 def area_by(label: str, mode: str, overlap: float) -> str:
-    """Return the mode of the area model and its intersection over union."""
+    """Return a sentence with the mode of the area model and its intersection over union."""
     return f"{label}: area by {mode}; on canvases left out it overlaps what was drawn with an IoU of {overlap:.2f}."

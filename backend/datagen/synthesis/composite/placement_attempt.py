@@ -98,6 +98,42 @@ class QuasiRandomDraws:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlacementTask:
+    """One instance to place: the targets, its draws, and the counts of rejected attempts.
+
+    ``near`` has the places at the drawn distance from another instance; ``canvas``, for the last attempts, has all
+    places. ``photo`` is the key of the photo that the scheduled concept is taken from, None for any.
+    ``draws`` are the instance's quasi-random numbers; all attempts use its size, so that rejection does not bias sizes.
+    ``chance`` is the sample's generator; every attempt draws the same count of numbers from it. An attempt that fails
+    counts its reason in ``rejected``.
+    """
+
+    near: PlacementCanvas
+    canvas: PlacementCanvas
+    draws: QuasiRandomDraws
+    photo: str | None
+    chance: np.random.Generator
+    rejected: Counter[str]
+
+    def target(self, *, patient: bool) -> PlacementCanvas:
+        """Return the target of an attempt; the last attempts are not ``patient``."""
+        return self.near if patient else self.canvas
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _PlaceDraws:
+    """The draws of an attempt that decide its place.
+
+    ``at`` in 0..1 selects a cell of the reduced area, ``jitter`` [2] in 0..1 is the point in that cell, and ``pick`` in
+    0..1 selects one of the fitting places nearby.
+    """
+
+    at: float
+    jitter: npt.NDArray[np.float64]
+    pick: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlacedInstance:
     """An instance placed on a background: the changed window, its new tones, and the instance's mask."""
 
@@ -147,31 +183,17 @@ class PlacementAttempt:
             return self._learned.exemplars[numbers[_pick(shares, even.concept)]]
         return self._learned.exemplars[_pick(self._concepts, even.concept)]
 
-    def attempt(
-        self,
-        ground: PlacementCanvas,
-        even: QuasiRandomDraws,
-        chance: np.random.Generator,
-        rejected: Counter[str],
-        *,
-        photo: str | None,
-        first: bool,
-        faithful: bool,
-        patient: bool,
-    ) -> PlacedInstance | None:
-        """Make one attempt. Return None and count the reason in ``rejected`` if it fails.
+    def attempt(self, task: PlacementTask, *, first: bool, faithful: bool, patient: bool) -> PlacedInstance | None:
+        """Make one attempt. Return None and count the reason if it fails.
 
         Args:
-            ground: the target of the placement.
-            even: the sample's quasi-random numbers; all attempts use its size, so that rejection does not bias sizes.
-            chance: the sample's generator; every attempt draws the same count of numbers from it.
-            rejected: counts of rejection reasons.
-            photo: key of the photo that the scheduled concept is taken from; None for any.
-            first: whether place and blend are taken from ``even``, too.
-            faithful: whether the concept is taken from ``even``.
+            task: the instance to place.
+            first: whether place and blend are taken from the task's draws, too.
+            faithful: whether the concept is taken from the task's draws.
             patient: whether the surroundings must fit and the area must contain nearly all of the mask; false in the
                 last attempts.
         """
+        ground, even, chance, rejected = task.target(patient=patient), task.draws, task.chance, task.rejected
         p, law = self._parameters, self._learned.law
         concept_at, blend_at, pick, (noise, contrast_noise) = (
             chance.random(),
@@ -181,7 +203,9 @@ class PlacementAttempt:
         )
         place_at, jitter, sharper = chance.random(), chance.random(2), chance.random()
         shape_at, variant_at = chance.random(2)
-        exemplar = self.turn(even, photo) if faithful else self._learned.exemplars[_pick(self._concepts, concept_at)]
+        exemplar = (
+            self.turn(even, task.photo) if faithful else self._learned.exemplars[_pick(self._concepts, concept_at)]
+        )
         pose = draw_pose(
             self._learned.prior,
             chance,
@@ -216,7 +240,8 @@ class PlacementAttempt:
             corner = self._edge_corner(ground, exemplar, posed, place, jitter, rejected)
         else:
             posed = cropped_at_border(posed, cut) if cut.any else posed
-            corner = self._find_corner(ground, exemplar, posed, at, jitter, pick, patient, rejected, cut)
+            place_draws = _PlaceDraws(at=at, jitter=jitter, pick=pick)
+            corner = self._find_corner(task, exemplar, posed, place_draws, cut, patient=patient)
         if corner is None:
             return None
         top, left, mismatch = corner
@@ -320,30 +345,29 @@ class PlacementAttempt:
 
     def _find_corner(
         self,
-        ground: PlacementCanvas,
+        task: PlacementTask,
         exemplar: Exemplar,
         posed: Posed,
-        at: float,
-        jitter: npt.NDArray[np.float64],
-        pick: float,
-        patient: bool,
-        rejected: Counter[str],
+        draws: _PlaceDraws,
         cut: CutSides = WHOLE,
+        *,
+        patient: bool,
     ) -> tuple[int, int, float] | None:
         """Return top and left of the window and the mismatch; None, with the reason counted, if there is no place.
 
         A concept cut off by borders (``cut``) is placed at the same ones.
         """
+        ground, rejected = task.target(patient=patient), task.rejected
         size, full = posed.mask.shape, ground.image.shape[:2]
-        place, area = int(ground.places[int(at * len(ground.places))]), ground.area
+        place, area = int(ground.places[int(draws.at * len(ground.places))]), ground.area
         if cut.any:
             area = reaching_borders(area)
-            along = border_place(area, cut, at, size, full)
+            along = border_place(area, cut, draws.at, size, full)
             if along is None:
                 rejected["leaves the area"] += 1
                 return None
             place = along
-        spot = _window_corner(place, jitter, area.shape, full, size)
+        spot = _window_corner(place, draws.jitter, area.shape, full, size)
         if spot is None:
             rejected["larger than the background"] += 1
             return None
@@ -354,7 +378,7 @@ class PlacementAttempt:
             largest_mismatch = self._largest_mismatch[exemplar.key]
             held = (cut.along, cut.across)
             match = fitting_place(
-                ground.image, posed, spot, strictness, area, pick, largest_mismatch, ground.reach, held
+                ground.image, posed, spot, strictness, area, draws.pick, largest_mismatch, ground.reach, held
             )
             if match is None:
                 rejected["surroundings do not fit"] += 1

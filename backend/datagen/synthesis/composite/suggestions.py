@@ -7,17 +7,17 @@ is synthesized.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
 
-from datagen.domain.geometry import Box, Point, Polygon
-from datagen.domain.inputs import CanvasImage, ConceptImage
+from datagen.domain.geometry import Point, Polygon
+from datagen.domain.inputs import CanvasImage, ConceptImage, ImageRef
 from datagen.synthesis.composite.extraction.exemplars import cut_out
 from datagen.synthesis.composite.extraction.reference_alignment import Templates
 from datagen.synthesis.composite.placement.area_model import AreaModel, drawn_area, fit_area
-from datagen.synthesis.engine import Picture, Pictures
+from datagen.synthesis.engine import Picture, Pictures, SuggestedOutline, Suggester
 from datagen.synthesis.intensity import Bools
 from datagen.synthesis.masks import outlines
 
@@ -27,57 +27,55 @@ _TOLERANCE_PX = 0.7
 _SMALLEST_SHARE = 0.01
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProposedOutline:
-    """The outline found in one box; empty if nothing stands out in it."""
+class CompositeSuggester(Suggester):
+    """Suggests the masks that the extraction finds, and the areas that the area model predicts."""
 
-    label: str
-    box: Box
-    outline: tuple[Polygon, ...]
+    def __init__(self, canvases: Sequence[CanvasImage], backgrounds: Sequence[ImageRef], pictures: Pictures) -> None:
+        self._canvases, self._pictures = canvases, pictures
+        self._templates = Templates(backgrounds, pictures)
 
-
-def propose_outlines(
-    concept: ConceptImage, picture: Picture, templates: Templates | None = None
-) -> tuple[ProposedOutline, ...]:
-    """Return the cut-out of each box of a concept photo that has no drawn outline."""
-    boxes = {region.box for region in concept.regions if not region.outline}
-    exemplars, _ = cut_out(concept, picture, {}, templates)
-    return tuple(
-        ProposedOutline(
-            label=exemplar.label,
-            box=exemplar.box,
-            outline=()
-            if exemplar.method == "box"
-            else _few_corners(outlines(exemplar.mask, (exemplar.frame.left, exemplar.frame.top))),
+    def outlines(self, concept: ConceptImage) -> tuple[SuggestedOutline, ...]:
+        """Return the cut-out of each box of a concept photo that has no drawn outline."""
+        boxes = {region.box for region in concept.regions if not region.outline}
+        exemplars, _ = cut_out(concept, self._pictures.load(concept.image), {}, self._templates)
+        return tuple(
+            SuggestedOutline(
+                label=exemplar.label,
+                box=exemplar.box,
+                outline=()
+                if exemplar.method == "box"
+                else _few_corners(outlines(exemplar.mask, (exemplar.frame.left, exemplar.frame.top))),
+            )
+            for exemplar in exemplars
+            if exemplar.box in boxes
         )
-        for exemplar in exemplars
-        if exemplar.box in boxes
-    )
 
+    def area(self, photo: ImageRef) -> tuple[Polygon, ...]:
+        """Return the area that the model predicts on a photo; nothing if no canvas polygon covers a pixel."""
+        if self._area_model is None:
+            return ()
+        picture = self._pictures.load(photo)
+        height, width = picture.shape[:2]
+        allowed = self._area_model.allowed(self._area_model.likelihood(picture), 0.5).astype(np.uint8)
+        opened = np.asarray(cv2.morphologyEx(allowed, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)))
+        rows, columns = allowed.shape
+        parts = outlines(opened > 0)
+        smallest = _SMALLEST_SHARE * rows * columns
+        return tuple(
+            Polygon(tuple((x * width / columns, y * height / rows) for x, y in polygon.points))
+            for polygon in _few_corners([part for part in parts if part.area >= smallest])
+        )
 
-def learn_area(canvases: Sequence[CanvasImage], pictures: Pictures) -> AreaModel | None:
-    """Fit the area to all polygons of these canvases, whatever their label; None if no polygon covers a pixel."""
-    drawn: list[tuple[Picture, Bools]] = []
-    for canvas in canvases:
-        picture = pictures.load(canvas.image)
-        mask = drawn_area([area.polygon for area in canvas.areas], *picture.shape[:2])
-        if mask.any():
-            drawn.append((picture, mask))
-    return fit_area(drawn) if drawn else None
-
-
-def propose_areas(model: AreaModel, picture: Picture) -> tuple[Polygon, ...]:
-    """Return the area that the model predicts on a photo without polygons, as polygons in its pixels."""
-    height, width = picture.shape[:2]
-    allowed = model.allowed(model.likelihood(picture), 0.5).astype(np.uint8)
-    opened = np.asarray(cv2.morphologyEx(allowed, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)))
-    rows, columns = allowed.shape
-    parts = outlines(opened > 0)
-    smallest = _SMALLEST_SHARE * rows * columns
-    return tuple(
-        Polygon(tuple((x * width / columns, y * height / rows) for x, y in polygon.points))
-        for polygon in _few_corners([part for part in parts if part.area >= smallest])
-    )
+    @cached_property
+    def _area_model(self) -> AreaModel | None:
+        """The area model of all polygons of the canvases, whatever their label; None if none covers a pixel."""
+        drawn: list[tuple[Picture, Bools]] = []
+        for canvas in self._canvases:
+            picture = self._pictures.load(canvas.image)
+            mask = drawn_area([area.polygon for area in canvas.areas], *picture.shape[:2])
+            if mask.any():
+                drawn.append((picture, mask))
+        return fit_area(drawn) if drawn else None
 
 
 def _few_corners(polygons: Sequence[Polygon]) -> tuple[Polygon, ...]:

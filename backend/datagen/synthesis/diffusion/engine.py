@@ -6,15 +6,17 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
+from datagen.domain.inputs import CanvasImage, ImageRef
 from datagen.domain.spec import Json, Spec
 from datagen.errors import CannotRender, DeviceFault, EngineError
-from datagen.synthesis.composite.refinement import refine
+from datagen.synthesis.composite.refinement.refine import refine
+from datagen.synthesis.composite.suggestions import CompositeSuggester
 from datagen.synthesis.diffusion.identity import NAME, VERSION
 from datagen.synthesis.diffusion.parameters import KEY, DiffusionParameters, DiffusionSpecParameters
 from datagen.synthesis.diffusion.runtime import watchdog
 from datagen.synthesis.diffusion.runtime.devices import PATIENT_SECONDS, cuda_devices, find_device
 from datagen.synthesis.diffusion.weights.preflight import PACKAGES, check
-from datagen.synthesis.engine import Engine, FittedEngine, Pictures, Progress, Refinement, ReviewedSample
+from datagen.synthesis.engine import Engine, FittedEngine, Pictures, Progress, Refinement, ReviewedSample, Suggester
 from datagen.synthesis.parameter_models import EngineParameters
 
 #: The parameters of composite that are about its own pixels.
@@ -46,6 +48,12 @@ class DiffusionEngine(Engine):
         refined = refine(where, reviewed, () if own.refine_composite else ABOUT_PIXELS)
         kept = {name: value for name, value in parameters.items() if name == KEY}
         return Refinement(parameters={**refined.parameters, **kept}, notes=refined.notes)
+
+    def suggester(
+        self, canvases: Sequence[CanvasImage], backgrounds: Sequence[ImageRef], pictures: Pictures
+    ) -> Suggester:
+        """Return composite's source of suggestions, because composite cuts out the concepts and chooses the places."""
+        return CompositeSuggester(canvases, backgrounds, pictures)
 
     def gpus(self) -> tuple[str, ...]:
         """Return the NVIDIA GPUs of this machine, named as in CUDA_VISIBLE_DEVICES; each has its own worker."""

@@ -93,7 +93,7 @@ class DiffusionParameters(EngineParameters):
     fit_batch: Whole = Field(4, ge=1, le=64, description="lessons in one step of the fit")
     lora_rank: Whole = Field(8, ge=1, le=256, description="rank of the LoRA")
     learning_rate: float = Field(2e-4, ge=1e-6, le=0.1, description="learning rate of the fit")
-    levers: Literal["measured", "none"] = Field(
+    optimizations: Literal["measured", "none"] = Field(
         "measured",
         description="optimizations: `measured` applies those that help on this device, `none` uses the stock pipeline",
     )

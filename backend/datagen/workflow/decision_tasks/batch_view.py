@@ -10,7 +10,9 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from datagen.domain.inputs import ProjectKind
-from datagen.store.tables import BatchKind, BatchRow, OutboxRow, ShardRow, WorkState, now
+from datagen.store.tables.base import BatchKind, WorkState, now
+from datagen.store.tables.batches import BatchRow, ShardRow
+from datagen.store.tables.messages import OutboxRow
 from datagen.workflow import decision_points
 from datagen.workflow.generation import batch_status
 from datagen.workflow.study_options import options_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy.orm import Session
 
-from datagen.store.tables import DecisionRow
+from datagen.store.tables.reviews import DecisionRow
 from datagen.workflow.decision_tasks import decision_sheet, decision_template
 from datagen.workflow.decision_tasks.decision_view import title_of, view_of
 from datagen.workflow.services import Services

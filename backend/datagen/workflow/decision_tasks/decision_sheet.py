@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from datagen.store.blob_store import digest_of
-from datagen.store.tables import BatchKind, BatchRow, DecisionRow
+from datagen.store.tables.base import BatchKind
+from datagen.store.tables.batches import BatchRow
+from datagen.store.tables.reviews import DecisionRow
 from datagen.workflow.decision_tasks.batch_view import BatchName, name_of
 from datagen.workflow.generation.contact_sheet import MAX_CELLS, notice_sheet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caption:
-    """The caption of a contact sheet, which is below the page."""
+    """The caption of a contact sheet; the sheet is shown below the decision page."""
 
     batch: BatchName
     version: int

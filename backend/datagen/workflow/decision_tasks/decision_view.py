@@ -13,7 +13,10 @@ from datagen.domain.inputs import Inputs, ProjectKind
 from datagen.domain.lifecycle import TABLE, SpecState, StudyEvent, StudyState
 from datagen.domain.spec import Spec
 from datagen.domain.wording import counted
-from datagen.store.tables import BatchKind, BatchRow, DecisionRow, StudyRow, WorkState
+from datagen.store.tables.base import BatchKind, WorkState
+from datagen.store.tables.batches import BatchRow
+from datagen.store.tables.reviews import DecisionRow
+from datagen.store.tables.studies import StudyRow
 from datagen.workflow import decision_points
 from datagen.workflow.decision_tasks.batch_view import Progress, Run, progress_of, run_of
 from datagen.workflow.decision_tasks.decision_sheet import Caption, caption_of
@@ -21,6 +24,7 @@ from datagen.workflow.decision_tasks.inputs_view import InputsView, inputs_of
 from datagen.workflow.decision_tasks.round_view import Round, round_of
 from datagen.workflow.decisions import spec_versions
 from datagen.workflow.inputs import input_changes, unreadable_tasks
+from datagen.workflow.inputs.input_requests import reading_problem
 from datagen.workflow.inputs.input_sync import collect
 from datagen.workflow.reviews import late_verdicts
 
@@ -84,7 +88,7 @@ class OpenDecision:
     #: a sentence for each Label Studio project that is not, or only partly, readable
     unreadable: tuple[str, ...]
     #: why the reading of the inputs is postponed; empty if it is not
-    waits_for: str
+    reading_problem: str
     #: a sentence for each role with too few images
     missing: tuple[str, ...]
     #: the answers that the study's state permits; the form always offers all answers
@@ -192,7 +196,7 @@ def _open_decision(session: Session, study: StudyRow) -> OpenDecision:
     missing = inputs.missing()
     return OpenDecision(
         unreadable=tuple(unreadable_tasks.problems_of(session, study.id)),
-        waits_for=study.waits_for,
+        reading_problem=reading_problem(session, study),
         missing=missing,
         actions=tuple(
             action

@@ -8,7 +8,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from datagen.domain.inputs import MINIMUM_PER_ROLE, RECOMMENDED_BACKGROUNDS, Inputs, ProjectKind, Role
-from datagen.store.tables import InputRow
+from datagen.store.tables.inputs import InputRow
 from datagen.workflow import decision_points
 
 

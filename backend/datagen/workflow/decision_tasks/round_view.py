@@ -11,7 +11,9 @@ from sqlalchemy.orm import Session
 
 from datagen.domain.inputs import ProjectKind
 from datagen.domain.verdict import Opinion
-from datagen.store.tables import BatchRow, SampleRow, ShardRow, VerdictRow, WorkState
+from datagen.store.tables.base import WorkState
+from datagen.store.tables.batches import BatchRow, SampleRow, ShardRow
+from datagen.store.tables.reviews import VerdictRow
 from datagen.workflow import decision_points
 from datagen.workflow.generation import run_warnings
 from datagen.workflow.reviews import verdict_rows, verdict_sync
@@ -45,7 +47,7 @@ class Review:
     noted: tuple[ReasonCount, ...]
     #: the images with so many verdicts that no more are counted, and that limit
     full: tuple[ReviewedImage, ...]
-    most_verdicts: int
+    max_verdicts: int
     #: the outlines that reviewers corrected; None if they corrected none
     corrections: Corrections | None
 
@@ -145,7 +147,7 @@ def _review(
         wrong=_reasons(verdicts, Opinion.BAD),
         noted=_reasons(verdicts, Opinion.GOOD),
         full=tuple(images[index] for index in verdict_rows.full_samples(session, batch.id)),
-        most_verdicts=verdict_rows.MAX_VERDICTS,
+        max_verdicts=verdict_rows.MAX_VERDICTS,
         corrections=corrections_of(session, batch),
     )
 

@@ -15,7 +15,9 @@ from datagen.domain.spec import Json, Spec
 from datagen.domain.wording import counted
 from datagen.errors import Refused
 from datagen.learning.refinement import refine_for
-from datagen.store.tables import BatchKind, BatchRow, SpecRow, StudyRow
+from datagen.store.tables.base import BatchKind
+from datagen.store.tables.batches import BatchRow, SpecRow
+from datagen.store.tables.studies import StudyRow
 from datagen.synthesis.engine import load_engine
 from datagen.synthesis.parameter_words import listed
 from datagen.workflow import decision_points

@@ -12,7 +12,8 @@ from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
 from datagen.domain.lifecycle import StudyEvent, next_transition
-from datagen.store.tables import BatchKind, BatchRow, OutboxKind, ShardRow, SpecRow, WorkState, now
+from datagen.store.tables.base import BatchKind, OutboxKind, WorkState, now
+from datagen.store.tables.batches import BatchRow, ShardRow, SpecRow
 from datagen.workflow import decision_points
 from datagen.workflow.decisions.spec_versions import UNFINISHED, sharded_until
 from datagen.workflow.decisions.transitions import go_back

@@ -16,7 +16,10 @@ from datagen.domain.lifecycle import StudyEvent, StudyState, next_transition
 from datagen.domain.verdict import Opinion
 from datagen.domain.wording import by_number, counted
 from datagen.errors import NotConfirmed, StoreError
-from datagen.store.tables import BatchKind, BatchRow, SampleRow, ShardRow, StudyRow, VerdictRow
+from datagen.store.tables.base import BatchKind
+from datagen.store.tables.batches import BatchRow, SampleRow, ShardRow
+from datagen.store.tables.reviews import VerdictRow
+from datagen.store.tables.studies import StudyRow
 from datagen.workflow.decisions.command_line import command_of
 from datagen.workflow.decisions.spec_versions import current_spec
 from datagen.workflow.reviews import verdict_sync
@@ -28,7 +31,7 @@ _SIZED_IMAGES = 8
 
 
 def check_confirmed(services: Services, study_id: int, wish: Decision) -> None:
-    """Accept a decision that needs no confirmation or is confirmed.
+    """Raise an error if the decision needs a confirmation and is not confirmed.
 
     Raises:
         Refused: the study's state does not allow the decision, so there is nothing to confirm.
@@ -89,8 +92,8 @@ def _little_judged(services: Services, study: StudyRow, wish: Decision) -> str |
     newest = _newest_round(services, study.id)
     if newest is None:
         return None
-    enough = newest.judged >= (options.least_judged or 0) * newest.count
-    if enough and newest.good >= (options.least_good or 0) * newest.verdicts:
+    enough = newest.judged >= (options.min_judged or 0) * newest.count
+    if enough and newest.good >= (options.min_good or 0) * newest.verdicts:
         return None
     basis = f"This approval stands on {newest.judged} of {counted(newest.count, 'preview')} judged"
     return f"{basis}, {newest.good} of {counted(newest.verdicts, 'verdict')} good." if newest.verdicts else f"{basis}."

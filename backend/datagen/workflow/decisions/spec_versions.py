@@ -11,7 +11,9 @@ from sqlalchemy.orm import Session
 from datagen.domain.inputs import Inputs
 from datagen.domain.lifecycle import SpecState
 from datagen.domain.spec import Json, Spec
-from datagen.store.tables import BatchKind, BatchRow, ShardRow, SpecRow, StudyRow, WorkState
+from datagen.store.tables.base import BatchKind, WorkState
+from datagen.store.tables.batches import BatchRow, ShardRow, SpecRow
+from datagen.store.tables.studies import StudyRow
 from datagen.synthesis.engine import needs_gpu
 from datagen.workflow.parameter_routing import keep_known_parameters, select_parameters
 from datagen.workflow.services import LOCK, JobKind, UnitOfWork

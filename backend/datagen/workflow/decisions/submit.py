@@ -18,7 +18,10 @@ from datagen.domain.wording import by_number, counted
 from datagen.errors import DatagenError, LabelStudioUnavailable, NotReady, Refused
 from datagen.label_studio.api.models import Annotation, Task
 from datagen.label_studio.mapping.form_answers import decision as read_decision
-from datagen.store.tables import BatchKind, BatchRow, DecisionRow, OutboxKind, StudyRow, WorkState, now
+from datagen.store.tables.base import BatchKind, OutboxKind, WorkState, now
+from datagen.store.tables.batches import BatchRow
+from datagen.store.tables.reviews import DecisionRow
+from datagen.store.tables.studies import StudyRow
 from datagen.workflow import decision_points
 from datagen.workflow.decisions import spec_versions
 from datagen.workflow.decisions.actions import DecisionContext, apply, prepare

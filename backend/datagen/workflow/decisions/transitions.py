@@ -5,7 +5,10 @@ from __future__ import annotations
 from sqlalchemy import select
 
 from datagen.domain.lifecycle import SpecState, StudyEvent, back_to, next_transition
-from datagen.store.tables import BatchKind, BatchRow, DecisionRow, SpecRow, StudyRow, WorkState, now
+from datagen.store.tables.base import BatchKind, WorkState, now
+from datagen.store.tables.batches import BatchRow, SpecRow
+from datagen.store.tables.reviews import DecisionRow
+from datagen.store.tables.studies import StudyRow
 from datagen.workflow import decision_points
 from datagen.workflow.decisions import spec_versions
 from datagen.workflow.reviews import review_tasks, verdict_sync

@@ -23,14 +23,16 @@ from datagen.domain.inputs import ProjectKind
 from datagen.domain.lifecycle import StudyState
 from datagen.errors import LabelStudioError, LabelStudioFault, LabelStudioUnavailable, StoreUnavailable
 from datagen.label_studio.api.models import Counts, Task
-from datagen.store.tables import InputRow, ProjectRow, StudyRow, now
+from datagen.store.tables.base import now
+from datagen.store.tables.inputs import InputRow
+from datagen.store.tables.studies import ProjectRow, StudyRow
 from datagen.workflow import decision_points
 from datagen.workflow.decisions import submit
 from datagen.workflow.inputs import unreadable_tasks
-from datagen.workflow.inputs.input_sync import mark_stale
+from datagen.workflow.inputs.input_requests import request_reading
 from datagen.workflow.inputs.unreadable_tasks import read_tasks
 from datagen.workflow.reviews import verdict_sync
-from datagen.workflow.services import JobKind, Services
+from datagen.workflow.services import Services
 
 log = structlog.get_logger()
 
@@ -231,8 +233,7 @@ def _check_inputs(services: Services, project: ProjectRow, updated: Sequence[Tas
         return
     log.info("reconciler.inputs", study=project.study_id, kind=str(project.kind), changed=len(changed), all=reread)
     with services.unit() as unit:
-        mark_stale(unit, project.study_id)
-        unit.enqueue_after_commit(JobKind.INPUTS, project.study_id)
+        request_reading(unit, unit.lock_study(project.study_id))
 
 
 def _answered_at(task: Task) -> str:

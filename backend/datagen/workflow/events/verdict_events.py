@@ -14,7 +14,8 @@ from sqlalchemy import select
 from datagen.errors import LabelStudioError, LabelStudioUnavailable
 from datagen.label_studio.api.webhook_payload import START_TRAINING
 from datagen.store import leases
-from datagen.store.tables import InboxRow, WorkState, now
+from datagen.store.tables.base import WorkState, now
+from datagen.store.tables.messages import InboxRow
 from datagen.workflow.leased_work import Write
 from datagen.workflow.reviews import verdict_sync
 from datagen.workflow.services import Services, UnitOfWork

@@ -17,14 +17,17 @@ from datagen.domain.lifecycle import StudyEvent
 from datagen.errors import LabelStudioMissing
 from datagen.label_studio.api.webhook_payload import START_TRAINING
 from datagen.store import leases
-from datagen.store.tables import DecisionRow, InboxRow, ProjectRow, now
+from datagen.store.tables.base import now
+from datagen.store.tables.messages import InboxRow
+from datagen.store.tables.reviews import DecisionRow
+from datagen.store.tables.studies import ProjectRow
 from datagen.workflow import decision_points
 from datagen.workflow.decisions import submit
 from datagen.workflow.events.verdict_events import TASK_ACTIONS, TASKS_DELETED, read_verdicts
-from datagen.workflow.inputs import input_sync
+from datagen.workflow.inputs import input_requests
 from datagen.workflow.leased_work import LeasedJob, Write, leased_work
 from datagen.workflow.reviews import verdict_sync
-from datagen.workflow.services import JobKind, Services, UnitOfWork
+from datagen.workflow.services import Services, UnitOfWork
 
 log = structlog.get_logger()
 
@@ -41,7 +44,7 @@ class _EventJob(LeasedJob[InboxRow]):
     """The handling of an event."""
 
     table = InboxRow
-    most_failures = MAX_ATTEMPTS
+    max_failures = MAX_ATTEMPTS
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -73,8 +76,7 @@ def _handle_event(services: Services, row: InboxRow) -> Write[InboxRow] | None:
     match project_row.kind:
         case ProjectKind.CONCEPTS | ProjectKind.CANVASES | ProjectKind.BACKGROUNDS:
             with services.unit() as unit:
-                input_sync.mark_stale(unit, project_row.study_id)
-                unit.enqueue_after_commit(JobKind.INPUTS, project_row.study_id)
+                input_requests.request_reading(unit, unit.lock_study(project_row.study_id))
         case ProjectKind.PREVIEWS if row.action not in TASK_ACTIONS and row.task_ids:
             return read_verdicts(services, row)
         case ProjectKind.PREVIEWS if row.action not in TASK_ACTIONS:

@@ -10,7 +10,8 @@ from datetime import datetime
 from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
-from datagen.store.tables import BatchRow, ShardRow, WorkState, now
+from datagen.store.tables.base import WorkState, now
+from datagen.store.tables.batches import BatchRow, ShardRow
 from datagen.workflow import decision_points
 from datagen.workflow.outages import Outage
 from datagen.workflow.services import UnitOfWork

@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from datagen.domain.wording import span
 from datagen.store import leases
 from datagen.store.periodic_thread import run_periodically
-from datagen.store.tables import BatchRow, ShardRow
+from datagen.store.tables.batches import BatchRow, ShardRow
 from datagen.workflow import decision_points
 from datagen.workflow.decisions import spec_versions
 from datagen.workflow.leased_work import LeaseLost

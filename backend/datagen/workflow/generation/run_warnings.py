@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from datagen.store.tables import BatchKind, BatchRow, SampleRow, SpecRow
+from datagen.store.tables.base import BatchKind
+from datagen.store.tables.batches import BatchRow, SampleRow, SpecRow
 from datagen.workflow.sample_mapping import trace_of
 
 #: Prefixes of a version's findings: of warnings, and of details (methods and numbers).

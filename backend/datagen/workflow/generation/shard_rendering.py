@@ -23,7 +23,8 @@ from datagen.domain.spec import Spec
 from datagen.errors import BadPicture, CannotRender, EngineError, StoreError
 from datagen.imaging.png_encoder import encode_mask, encode_png
 from datagen.store import leases
-from datagen.store.tables import BatchKind, BatchRow, OutboxKind, SampleRow, ShardRow, SpecRow, WorkState, now
+from datagen.store.tables.base import BatchKind, OutboxKind, WorkState, now
+from datagen.store.tables.batches import BatchRow, SampleRow, ShardRow, SpecRow
 from datagen.synthesis.engine import FitReport, FittedEngine, Progress, Rendered, load_engine
 from datagen.workflow import decision_points, sample_mapping
 from datagen.workflow.decisions import batch_end, spec_versions
@@ -83,7 +84,7 @@ class RenderJob(LeasedJob[ShardRow]):
     """The rendering of a shard."""
 
     table = ShardRow
-    most_failures = MAX_ATTEMPTS
+    max_failures = MAX_ATTEMPTS
     permanent_faults = (EngineError, StoreError, BadPicture)
 
     def __init__(self, services: Services, fitted_engines: FittedEngineCache) -> None:

@@ -61,9 +61,11 @@ class _Target:
     """The study's project that receives the inputs."""
 
     study_id: int
+    role: Role
     project_id: int
     kind: ProjectKind
-    labels: tuple[str, ...]
+    #: the study's labels, and the labels of the source that stand for them
+    names: LabelNames
 
 
 def add_files(
@@ -89,26 +91,25 @@ def add_files(
         InputProblem: the path or an option cannot be used.
         NotReady: the study has no project for this role.
     """
-    target = _find_target(services, study_name, role)
-    names = _label_names(target, aliases)
+    target = _find_target(services, study_name, role, aliases)
     reading = Reading()
     if images is not None and not images.is_dir():
         raise InputProblem(f"{images} is no folder; --images names the folder in which the pictures lie")
     image_folders = [images] if images is not None else []
     if path.is_dir():
         read_folder(path, str(path), role, reading, zipped=False)
-        return _import(services, target, role, names, reading, [path, *image_folders])
+        return _import(services, target, reading, [path, *image_folders])
     if not path.exists():
         raise InputProblem(f"{path} does not exist; give a folder of images, an export, or a zip of one")
     if not path.is_file():
         raise InputProblem(f"{path} is neither a folder nor a file")
     if path.suffix.lower() != ".zip":
         read_file(path, str(path), role, reading)
-        return _import(services, target, role, names, reading, [path.parent, *image_folders])
+        return _import(services, target, reading, [path.parent, *image_folders])
     suffixes, most = PICTURE_SUFFIXES | EXPORT_SUFFIXES, services.limits.image_bytes
     with unpacked(path, suffixes, most, reading.report, refused=REFUSED_SUFFIXES) as folder:
         read_folder(folder, str(path), role, reading, zipped=True)
-        return _import(services, target, role, names, reading, [folder, *image_folders])
+        return _import(services, target, reading, [folder, *image_folders])
 
 
 def add_from_project(
@@ -124,18 +125,15 @@ def add_from_project(
 
     The new tasks refer to the same stored pictures; no picture is uploaded again.
     """
-    target = _find_target(services, study_name, role)
-    names = _label_names(target, aliases)
+    target = _find_target(services, study_name, role, aliases)
     reading = Reading()
     read_project(services.label_studio, source_project, view_id, reading)
-    return _import(services, target, role, names, reading, [], on_label_studio=True)
+    return _import(services, target, reading, [], on_label_studio=True)
 
 
 def _import(
     services: Services,
     target: _Target,
-    role: Role,
-    names: LabelNames,
     reading: Reading,
     folders: Sequence[Path],
     *,
@@ -146,11 +144,11 @@ def _import(
         services=services,
         project_id=target.project_id,
         kind=target.kind,
-        names=names,
+        names=target.names,
         files=PictureFiles(folders=folders),
         on_label_studio=on_label_studio,
     )
-    outcome = import_.run(reading, study_tasks(services, target.project_id, target.study_id, role))
+    outcome = import_.run(reading, study_tasks(services, target.project_id, target.study_id, target.role))
     return Added(
         new=outcome.new,
         known=outcome.known,
@@ -170,7 +168,7 @@ def _group_by_reason(notes: Sequence[ImportNote]) -> tuple[tuple[str, tuple[str,
     return tuple(sorted(((reason, tuple(items)) for reason, items in groups.items()), key=lambda group: -len(group[1])))
 
 
-def _find_target(services: Services, study_name: str, role: Role) -> _Target:
+def _find_target(services: Services, study_name: str, role: Role, aliases: Mapping[str, str] | None) -> _Target:
     with services.database.read() as session:
         study = find_study(session, study_name)
         project_id = decision_points.project_of(session, study.id, _KINDS[role])
@@ -179,12 +177,14 @@ def _find_target(services: Services, study_name: str, role: Role) -> _Target:
         raise NotReady(
             f"{study_name!r} has no {_KINDS[role]} project; run: datagen provision {shlex.quote(study_name)}"
         )
-    return _Target(study_id=study_id, project_id=project_id, kind=_KINDS[role], labels=labels)
+    kind = _KINDS[role]
+    names = _label_names(labels, kind, aliases or {})
+    return _Target(study_id=study_id, role=role, project_id=project_id, kind=kind, names=names)
 
 
-def _label_names(target: _Target, aliases: Mapping[str, str] | None) -> LabelNames:
-    known = (*target.labels, AREA) if target.kind is ProjectKind.CANVASES else target.labels
-    for other, own in (aliases or {}).items():
+def _label_names(labels: tuple[str, ...], kind: ProjectKind, aliases: Mapping[str, str]) -> LabelNames:
+    known = (*labels, AREA) if kind is ProjectKind.CANVASES else labels
+    for other, own in aliases.items():
         if own not in known:
             raise InputProblem(f"--label {other}={own}: the study has no label “{own}” (it has: {', '.join(known)})")
-    return LabelNames(labels=target.labels, aliases=dict(aliases or {}))
+    return LabelNames(labels=labels, aliases=dict(aliases))

@@ -25,7 +25,8 @@ from datagen.domain.foreign_text import plain
 from datagen.errors import BadPicture, DatagenError, LabelStudioMissing, StoreError
 from datagen.label_studio.api.port import DOWNLOAD_SECONDS
 from datagen.label_studio.api.transport import deadline
-from datagen.store.tables import FetchedPictureRow, InputRow, now
+from datagen.store.tables.base import now
+from datagen.store.tables.inputs import FetchedPictureRow, InputRow
 from datagen.workflow.services import Services, UnitOfWork
 
 log = structlog.get_logger()

@@ -16,12 +16,15 @@ from datagen.domain.wording import counted
 from datagen.errors import LabelStudioFault, LabelStudioMissing, Refused
 from datagen.label_studio.api.models import Task
 from datagen.label_studio.mapping.task_inputs import LONGEST_ADDRESS, RawInput, read_tasks
-from datagen.store.tables import InputRow, ProjectRow, StudyRow
+from datagen.store import leases
+from datagen.store.tables.inputs import InputReadingRow, InputRow
+from datagen.store.tables.studies import ProjectRow, StudyRow
 from datagen.workflow.decision_points import republish_open_decision
-from datagen.workflow.inputs import input_pictures, unreadable_tasks
+from datagen.workflow.inputs import input_pictures, input_requests, unreadable_tasks
 from datagen.workflow.inputs.input_pictures import Fetched
 from datagen.workflow.inputs.parsed_results import of_row, parse, to_text
-from datagen.workflow.services import JobKind, Services, UnitOfWork
+from datagen.workflow.leased_work import LeaseLost
+from datagen.workflow.services import Services, UnitOfWork
 
 #: Ids in one statement; databases limit the number of its parameters.
 IDS_AT_A_TIME = 10_000
@@ -54,7 +57,7 @@ class _Reading:
     fault: str = ""
 
 
-def refresh(services: Services, study_id: int, *, force: bool = False) -> Inputs:
+def refresh(services: Services, study_id: int, *, force: bool = False, lease: InputReadingRow | None = None) -> Inputs:
     """Read the study's inputs from Label Studio if they changed since the last reading (always with ``force``).
 
     New pictures are fetched, checked and stored. A picture that cannot be used is stored with the reason; the others
@@ -64,7 +67,12 @@ def refresh(services: Services, study_id: int, *, force: bool = False) -> Inputs
     A project that cannot be read is shown in the decision too, and its inputs are unchanged; with ``force``, the
     exception is raised.
 
+    The job of a reading has a ``lease``, and writes nothing after it lost the lease. A decision reads the inputs
+    without one, because it does not wait for the job; of the two readings, the newer one writes
+    (``StudyRow.inputs_reading``).
+
     Raises:
+        LeaseLost: another process owns the reading now.
         LabelStudioUnavailable: Label Studio does not answer; nothing was changed.
         LabelStudioError: with ``force``, a project cannot be read.
         Refused: the study does not exist any more.
@@ -89,14 +97,15 @@ def refresh(services: Services, study_id: int, *, force: bool = False) -> Inputs
     raw_inputs = [(reading.role, raw) for reading in readings for raw in read_tasks(reading.tasks)]
     urls = {raw.image_url for _, raw in raw_inputs}
     pictures = input_pictures.fetch_pictures(services, study_id, urls, hurried=force)
+    writer = _Writer(services=services, study_id=study_id, as_of=as_of, lease=lease)
     rows: list[InputRow] = []
     is_newest = True
     for chunk in _chunks(_rows(study, raw_inputs, pictures, stored_rows)):
         rows += chunk
-        is_newest = is_newest and _write(services, study_id, as_of, chunk)
+        is_newest = is_newest and writer.write(chunk)
     kept = _unchanged_rows(stored_rows.values(), readings)
     if is_newest:
-        _finish(services, study_id, as_of, rows, kept, urls, readings)
+        writer.finish(rows, kept, urls, readings)
     return _inputs_of(sorted([*rows, *kept], key=lambda row: row.task_id), study.labels)
 
 
@@ -123,11 +132,6 @@ def _unchanged_rows(stored_rows: Iterable[InputRow], readings: Sequence[_Reading
         # an unsendable task that was not read yet has no known content
         if row.role in failed or ((row.role, row.task_id) in unsendable and row.problem != _UNREAD)
     ]
-
-
-def mark_stale(unit: UnitOfWork, study_id: int) -> None:
-    """Record that inputs changed; the next refresh reads them."""
-    unit.lock_study(study_id).inputs_changed += 1
 
 
 def collect(session: Session, study: StudyRow) -> Inputs:
@@ -278,71 +282,90 @@ def _chunks(rows: Iterable[InputRow]) -> Iterator[list[InputRow]]:
         yield chunk
 
 
-def _write(services: Services, study_id: int, as_of: int, rows: Sequence[InputRow]) -> bool:
-    """Store the rows that differ from those in the database; return False if a newer reading has begun to write."""
-    ids = [row.task_id for row in rows]
-    with services.unit() as unit:
-        study = unit.lock_study(study_id)
-        if study.inputs_reading > as_of:
-            return False
-        study.inputs_reading = as_of
-        compared = [getattr(InputRow, name) for name in _COMPARED]
-        stored_values = {
-            task_id: tuple(values)
-            for task_id, *values in unit.session.execute(
-                select(InputRow.task_id, *compared, InputRow.parsed.is_(None)).where(InputRow.task_id.in_(ids))
-            )
-        }
-        changed = [row for row in rows if stored_values.get(row.task_id) != (*_values(row), row.parsed is None)]
-        # Label Studio on SQLite reuses the ids of deleted tasks: rows of another study may still have them
-        unit.session.execute(delete(InputRow).where(InputRow.task_id.in_([row.task_id for row in changed])))
-        unit.session.add_all(changed)
-    return True
-
-
 def _values(row: InputRow) -> tuple[object, ...]:
     return tuple(getattr(row, name) for name in _COMPARED)
 
 
-def _finish(
-    services: Services,
-    study_id: int,
-    as_of: int,
-    rows: Sequence[InputRow],
-    kept: Sequence[InputRow],
-    urls: set[str],
-    readings: Sequence[_Reading],
-) -> None:
-    """Finish a reading: delete the rows of deleted tasks, then record the reading as complete or enqueue the next one.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Writer:
+    """Writes the result of one reading, unless a newer reading has begun to write or the lease was lost."""
 
-    ``kept`` are rows of tasks that this reading could not read. An immediate next reading would fail too, so the
-    reconciler schedules it once their projects are readable.
-    """
-    read_ids = {row.task_id for row in (*rows, *kept)}
-    is_unread = any(row.problem == _UNREAD for row in rows)
-    with services.unit() as unit:
-        study = unit.lock_study(study_id)
-        if study.inputs_reading > as_of:
-            return
-        stored = unit.session.scalars(select(InputRow.task_id).where(InputRow.study_id == study_id))
-        deleted_ids = [task_id for task_id in stored if task_id not in read_ids]
-        for start in range(0, len(deleted_ids), IDS_AT_A_TIME):
-            unit.session.execute(
-                delete(InputRow).where(InputRow.task_id.in_(deleted_ids[start : start + IDS_AT_A_TIME]))
-            )
-        for reading in readings:
-            project = unit.session.get(ProjectRow, reading.project_id)
-            if project is None:
-                continue  # the project was created again meanwhile
-            # None after a fault: the reconciler has the tasks read again once they are readable
-            project.tasks = None if reading.fault else len(reading.tasks) + len(reading.unreadable)
-            if reading.fault:
-                unreadable_tasks.refresh(unit, project, reading.fault)
-        if is_unread:
-            unit.enqueue_after_commit(JobKind.INPUTS, study_id)
-        else:
-            study.inputs_read = as_of
-            study.inputs_waits, study.waits_for = 0, ""
-            input_pictures.forget_others(unit, study_id, urls.union(row.url for row in kept))
-            unit.enqueue_after_commit(JobKind.PROPOSALS, study_id)
-        republish_open_decision(unit, study_id)
+    services: Services
+    study_id: int
+    #: the study's ``inputs_changed`` at the start of the reading
+    as_of: int
+    #: the claimed row of the reading's job; None for a reading without a lease
+    lease: InputReadingRow | None
+
+    def write(self, rows: Sequence[InputRow]) -> bool:
+        """Store the rows that differ from those in the database; return False if a newer reading has begun to write."""
+        ids = [row.task_id for row in rows]
+        with self.services.unit() as unit:
+            study = self._locked_study(unit)
+            if study.inputs_reading > self.as_of:
+                return False
+            study.inputs_reading = self.as_of
+            compared = [getattr(InputRow, name) for name in _COMPARED]
+            stored_values = {
+                task_id: tuple(values)
+                for task_id, *values in unit.session.execute(
+                    select(InputRow.task_id, *compared, InputRow.parsed.is_(None)).where(InputRow.task_id.in_(ids))
+                )
+            }
+            changed = [row for row in rows if stored_values.get(row.task_id) != (*_values(row), row.parsed is None)]
+            # Label Studio on SQLite reuses the ids of deleted tasks: rows of another study may still have them
+            unit.session.execute(delete(InputRow).where(InputRow.task_id.in_([row.task_id for row in changed])))
+            unit.session.add_all(changed)
+        return True
+
+    def finish(
+        self, rows: Sequence[InputRow], kept: Sequence[InputRow], urls: set[str], readings: Sequence[_Reading]
+    ) -> None:
+        """Finish a reading: delete the rows of deleted tasks, then record it as complete or request the next one.
+
+        ``kept`` are rows of tasks that this reading could not read. An immediate next reading would fail too, so the
+        reconciler schedules it once their projects are readable.
+        """
+        read_ids = {row.task_id for row in (*rows, *kept)}
+        is_unread = any(row.problem == _UNREAD for row in rows)
+        with self.services.unit() as unit:
+            study = self._locked_study(unit)
+            if study.inputs_reading > self.as_of:
+                return
+            stored = unit.session.scalars(select(InputRow.task_id).where(InputRow.study_id == self.study_id))
+            deleted_ids = [task_id for task_id in stored if task_id not in read_ids]
+            for start in range(0, len(deleted_ids), IDS_AT_A_TIME):
+                unit.session.execute(
+                    delete(InputRow).where(InputRow.task_id.in_(deleted_ids[start : start + IDS_AT_A_TIME]))
+                )
+            for reading in readings:
+                project = unit.session.get(ProjectRow, reading.project_id)
+                if project is None:
+                    continue  # the project was created again meanwhile
+                # None after a fault: the reconciler has the tasks read again once they are readable
+                project.tasks = None if reading.fault else len(reading.tasks) + len(reading.unreadable)
+                if reading.fault:
+                    unreadable_tasks.refresh(unit, project, reading.fault)
+            if is_unread:
+                input_requests.request_rest(unit, study)
+            else:
+                study.inputs_read = self.as_of
+                study.waits_for = ""
+                input_pictures.forget_others(unit, self.study_id, urls.union(row.url for row in kept))
+                input_requests.request_proposals(unit, study)
+            input_requests.schedule_retry(unit, study)
+            republish_open_decision(unit, self.study_id)
+
+    def _locked_study(self, unit: UnitOfWork) -> StudyRow:
+        """Return the study, locked.
+
+        Raises:
+            LeaseLost: another process owns the reading now.
+            Refused: the study does not exist any more.
+        """
+        study = unit.lock_study(self.study_id)
+        if self.lease is not None and not leases.get_if_owned(
+            unit.session, InputReadingRow, self.study_id, self.lease.token
+        ):
+            raise LeaseLost
+        return study

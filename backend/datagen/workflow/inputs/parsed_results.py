@@ -14,7 +14,7 @@ from datagen.domain.foreign_text import plain
 from datagen.domain.inputs import CanvasArea, ConceptRegion, Role
 from datagen.label_studio.mapping.form_answers import background_use
 from datagen.label_studio.mapping.regions import canvas_areas, concept_regions
-from datagen.store.tables import InputRow
+from datagen.store.tables.inputs import InputRow
 
 #: Problems are truncated to this many characters.
 _LONGEST_PROBLEM = 600

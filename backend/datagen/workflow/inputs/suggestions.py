@@ -1,12 +1,12 @@
 """Proposals for annotators in the input projects: created by a worker after inputs changed, read by the web process.
 
-Proposals are optional: a lost one is created again after the next reading of the inputs.
-"""
+The study's engine suggests the outlines and areas (``Engine.suggester``), which become regions of Label Studio here."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -19,31 +19,36 @@ from datagen.domain.inputs import ConceptImage, Role
 from datagen.errors import BadPicture
 from datagen.label_studio.mapping.predictions import box_region, polygon_region, regions_prediction
 from datagen.label_studio.mapping.regions import AREA
-from datagen.store.tables import InputRow, OutboxKind, ProposalRow, StudyRow
-from datagen.synthesis.composite.extraction.reference_alignment import Templates
-from datagen.synthesis.composite.placement.area_model import AreaModel
-from datagen.synthesis.composite.suggestions import learn_area, propose_areas, propose_outlines
+from datagen.store.tables.base import OutboxKind
+from datagen.store.tables.inputs import InputRow, ProposalRow
+from datagen.store.tables.studies import StudyRow
+from datagen.synthesis.engine import Engine, Suggester, load_engine
 from datagen.workflow.generation.picture_cache import StoredPictures
 from datagen.workflow.inputs.input_sync import canvas_of, concept_of, image_of
-from datagen.workflow.services import JobKind, Services
+from datagen.workflow.leased_work import LeaseLost
+from datagen.workflow.services import Services
 
 log = structlog.get_logger()
 
 #: Proposals stored in one transaction.
 PROPOSALS_AT_A_TIME = 20
-#: A job creates no proposal after this many seconds; another job continues.
+#: A job creates no proposal after this many seconds; the next job continues.
 PROPOSING_SECONDS = 300.0
 
 
-def propose(services: Services, pictures: StoredPictures, study_id: int) -> int:
-    """Create the missing and outdated proposals of a study's tasks, and return their number.
+def propose(services: Services, pictures: StoredPictures, study_id: int, lost: threading.Event) -> bool:
+    """Create the missing and outdated proposals of a study's tasks; return whether none is left to create.
 
-    They are stored in small transactions. After ``PROPOSING_SECONDS``, another job creates the remaining ones.
+    They are stored in small transactions, for ``PROPOSING_SECONDS`` at most.
+
+    Raises:
+        EngineError: the study's engine is not installed.
+        LeaseLost: ``lost`` was set.
     """
     with services.database.read() as session:
         study = session.get(StudyRow, study_id)
         if study is None:
-            return 0  # it was deleted while the job waited
+            return True  # it was deleted while the job waited
         rows = session.scalars(
             select(InputRow).where(InputRow.study_id == study_id, InputRow.digest.is_not(None))
         ).all()
@@ -53,49 +58,42 @@ def propose(services: Services, pictures: StoredPictures, study_id: int) -> int:
             ).all()
         )
     until = time.monotonic() + PROPOSING_SECONDS
-    count = 0
     unstored: list[ProposalRow] = []
-    for row in _new_proposals(pictures, study, rows, bases):
+    engine = load_engine(study.engine, services.engine_settings)
+    for row in _new_proposals(engine, pictures, study, rows, bases):
+        if lost.is_set():
+            raise LeaseLost
         unstored.append(row)
-        count += 1
         is_late = time.monotonic() > until
         if len(unstored) == PROPOSALS_AT_A_TIME or is_late:
-            _store(services, study_id, unstored, remedy=is_late)
+            _store(services, study_id, unstored)
             unstored = []
         if is_late:
-            return count
+            return False
     _store(services, study_id, unstored)
-    return count
+    return True
 
 
 def _new_proposals(
-    pictures: StoredPictures, study: StudyRow, rows: Sequence[InputRow], bases: Mapping[int, str]
+    engine: Engine, pictures: StoredPictures, study: StudyRow, rows: Sequence[InputRow], bases: Mapping[int, str]
 ) -> Iterator[ProposalRow]:
     """Yield the missing and outdated proposals; a picture that does not decode gets an empty one."""
-    templates = Templates([image_of(row) for row in rows if row.role is Role.BACKGROUND], pictures)
+    drawn = [(row, canvas) for row in rows if row.role is Role.CANVAS and (canvas := canvas_of(row, study.labels)[0])]
+    backgrounds = [image_of(row) for row in rows if row.role is Role.BACKGROUND]
+    suggester = engine.suggester([canvas for _, canvas in drawn], backgrounds, pictures)
+    engine_basis = (engine.name, engine.version)
     for row, concept in _tasks_without_outlines(study, rows):
-        basis = _basis(row.digest, row.parsed or row.result)
+        basis = _basis(engine_basis, row.digest, row.parsed or row.result)
         if bases.get(row.task_id) != basis:
-            regions = _regions_or_none(row, partial(_outline_regions, concept, pictures, templates))
-            yield _row(study.id, row, basis, regions)
-    outlined_canvases = [
-        (row, canvas) for row in rows if row.role is Role.CANVAS and (canvas := canvas_of(row, study.labels)[0])
-    ]
-    unanswered = [row for row in rows if row.role is Role.CANVAS and not row.answered]
-    model_basis = _basis(*(part for row, _ in outlined_canvases for part in (row.digest, row.parsed or row.result)))
-    outdated = [row for row in unanswered if bases.get(row.task_id) != _basis(model_basis, row.digest)]
-    model = (
-        learn_area([canvas for _, canvas in outlined_canvases], pictures) if outdated and outlined_canvases else None
-    )
-    if model is None:
+            yield _row(study.id, row, basis, _regions_or_none(row, partial(_outline_regions, suggester, concept)))
+    if not drawn:
         return
-    for row in outdated:
-        yield _row(
-            study.id,
-            row,
-            _basis(model_basis, row.digest),
-            _regions_or_none(row, partial(_area_regions, row, model, pictures)),
-        )
+    drawn_basis = _basis(engine_basis, *(part for row, _ in drawn for part in (row.digest, row.parsed or row.result)))
+    for row in rows:
+        if row.role is Role.CANVAS and not row.answered:
+            basis = _basis(drawn_basis, row.digest)
+            if bases.get(row.task_id) != basis:
+                yield _row(study.id, row, basis, _regions_or_none(row, partial(_area_regions, suggester, row)))
 
 
 def _regions_or_none(row: InputRow, find: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
@@ -107,16 +105,16 @@ def _regions_or_none(row: InputRow, find: Callable[[], list[dict[str, Any]]]) ->
         return []
 
 
-def _area_regions(row: InputRow, model: AreaModel, pictures: StoredPictures) -> list[dict[str, Any]]:
+def _area_regions(suggester: Suggester, row: InputRow) -> list[dict[str, Any]]:
     """Return the proposed areas of a canvas."""
-    areas = propose_areas(model, pictures.load(image_of(row)))
     return [
-        polygon_region(f"a{number}", "canvas", AREA, area, row.width, row.height) for number, area in enumerate(areas)
+        polygon_region(f"a{number}", "canvas", AREA, area, row.width, row.height)
+        for number, area in enumerate(suggester.area(image_of(row)))
     ]
 
 
-def _store(services: Services, study_id: int, proposals: Sequence[ProposalRow], *, remedy: bool = False) -> None:
-    """Store proposals and publish them through the outbox; ``remedy`` enqueues a job for the remaining ones."""
+def _store(services: Services, study_id: int, proposals: Sequence[ProposalRow]) -> None:
+    """Store proposals and publish them through the outbox."""
     if not proposals:
         return
     with services.unit() as unit:
@@ -126,8 +124,6 @@ def _store(services: Services, study_id: int, proposals: Sequence[ProposalRow], 
         unit.session.add_all(proposals)
         for proposal in proposals:
             unit.add_to_outbox(study_id, OutboxKind.PROPOSAL, proposal.task_id)
-        if remedy:
-            unit.enqueue_after_commit(JobKind.PROPOSALS, study_id)
 
 
 def _tasks_without_outlines(study: StudyRow, rows: Sequence[InputRow]) -> list[tuple[InputRow, ConceptImage]]:
@@ -141,11 +137,11 @@ def _tasks_without_outlines(study: StudyRow, rows: Sequence[InputRow]) -> list[t
     return tasks
 
 
-def _outline_regions(concept: ConceptImage, pictures: StoredPictures, templates: Templates) -> list[dict[str, Any]]:
+def _outline_regions(suggester: Suggester, concept: ConceptImage) -> list[dict[str, Any]]:
     """Return the boxes as drawn, each with its proposed outline, ready to be corrected and submitted."""
     width, height = concept.image.width, concept.image.height
     regions: list[dict[str, Any]] = []
-    for number, region in enumerate(propose_outlines(concept, pictures.load(concept.image), templates)):
+    for number, region in enumerate(suggester.outlines(concept)):
         regions.append(box_region(f"b{number}", "concept", region.label, region.box, width, height))
         regions += (
             polygon_region(f"b{number}o{part}", "outline", region.label, polygon, width, height)

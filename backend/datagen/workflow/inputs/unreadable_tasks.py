@@ -17,7 +17,7 @@ from datagen.domain.inputs import ProjectKind
 from datagen.domain.wording import by_number
 from datagen.errors import Refused
 from datagen.label_studio.api.models import Task
-from datagen.store.tables import ProjectRow, StudyRow
+from datagen.store.tables.studies import ProjectRow, StudyRow
 from datagen.workflow import decision_points
 from datagen.workflow.services import Services, UnitOfWork, find_study
 

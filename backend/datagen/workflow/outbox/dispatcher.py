@@ -23,20 +23,12 @@ from datagen.label_studio.projects import task_publisher
 from datagen.label_studio.projects.provisioning import ensure_preview_tabs
 from datagen.label_studio.projects.task_publisher import TaskDraft
 from datagen.store import leases
-from datagen.store.tables import (
-    BatchKind,
-    BatchRow,
-    DecisionRow,
-    OutboxKind,
-    OutboxRow,
-    ProposalRow,
-    SampleRow,
-    ShardRow,
-    SpecRow,
-    StudyRow,
-    WorkState,
-    now,
-)
+from datagen.store.tables.base import BatchKind, OutboxKind, WorkState, now
+from datagen.store.tables.batches import BatchRow, SampleRow, ShardRow, SpecRow
+from datagen.store.tables.inputs import ProposalRow
+from datagen.store.tables.messages import OutboxRow
+from datagen.store.tables.reviews import DecisionRow
+from datagen.store.tables.studies import StudyRow
 from datagen.workflow import decision_points
 from datagen.workflow.decision_tasks import decision_page, decision_sheet
 from datagen.workflow.decisions import batch_end
@@ -66,7 +58,7 @@ class _Publication(LeasedJob[OutboxRow]):
     """The publication of an outbox row."""
 
     table = OutboxRow
-    most_failures = MAX_REFUSALS
+    max_failures = MAX_REFUSALS
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -78,15 +70,13 @@ class _Publication(LeasedJob[OutboxRow]):
 
     def _end(self, published: OutboxRow, unit: UnitOfWork, row: OutboxRow) -> None:
         """Leave the row done, or make it due again."""
-        row.told_at = now()
+        row.published_at = now()
         if row.revision != published.revision:  # it changed during the publication
-            leases.postpone(row, "", now())
-            leases.start_afresh(row)
+            leases.repeat(row, now())
             unit.enqueue_after_commit(JobKind.OUTBOX, row.id)
         elif published.attempts > 1:  # a request of an earlier attempt may still create tasks: check once more
             seconds = LEASES_TO_LAST_LOOK * self._services.lease_seconds
-            leases.postpone(row, "", now() + timedelta(seconds=seconds))
-            leases.start_afresh(row)
+            leases.repeat(row, now() + timedelta(seconds=seconds))
 
 
 def _publish_samples(services: Services, shard_id: int) -> None:

@@ -18,7 +18,9 @@ from datagen.domain.geometry import Box, bounds
 from datagen.domain.inputs import ProjectKind, Role
 from datagen.domain.trace import ConceptChoice
 from datagen.domain.wording import by_number, counted
-from datagen.store.tables import BatchRow, InputRow, SampleRow, VerdictRow
+from datagen.store.tables.batches import BatchRow, SampleRow
+from datagen.store.tables.inputs import InputRow
+from datagen.store.tables.reviews import VerdictRow
 from datagen.workflow import decision_points
 from datagen.workflow.reviews import verdict_sync
 from datagen.workflow.sample_mapping import sample_of, shown_number

@@ -14,7 +14,8 @@ from sqlalchemy.orm import Session
 
 from datagen.domain.lifecycle import SpecState
 from datagen.label_studio.api.models import stamp
-from datagen.store.tables import BatchRow, DecisionRow, SampleRow, SpecRow, VerdictRow
+from datagen.store.tables.batches import BatchRow, SampleRow, SpecRow
+from datagen.store.tables.reviews import DecisionRow, VerdictRow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,9 @@ from datagen.domain.inputs import ProjectKind
 from datagen.domain.lifecycle import SpecState
 from datagen.label_studio.api.models import Task
 from datagen.label_studio.mapping.form_answers import is_closing, verdict
-from datagen.store.tables import BatchKind, BatchRow, OutboxKind, SampleRow, SpecRow, VerdictRow
+from datagen.store.tables.base import BatchKind, OutboxKind
+from datagen.store.tables.batches import BatchRow, SampleRow, SpecRow
+from datagen.store.tables.reviews import VerdictRow
 from datagen.workflow import decision_points
 from datagen.workflow.inputs.unreadable_tasks import read_tasks
 from datagen.workflow.reviews import verdict_sync

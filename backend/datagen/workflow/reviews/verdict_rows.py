@@ -20,17 +20,10 @@ from datagen.domain.lifecycle import SpecState
 from datagen.label_studio.api.models import Task, stamp
 from datagen.label_studio.mapping.form_answers import verdict
 from datagen.label_studio.mapping.regions import redrawn_outlines
-from datagen.store.tables import (
-    BatchRow,
-    OutboxKind,
-    OutboxRow,
-    SampleRow,
-    ShardRow,
-    SpecRow,
-    VerdictRow,
-    WorkState,
-    now,
-)
+from datagen.store.tables.base import OutboxKind, WorkState, now
+from datagen.store.tables.batches import BatchRow, SampleRow, ShardRow, SpecRow
+from datagen.store.tables.messages import OutboxRow
+from datagen.store.tables.reviews import VerdictRow
 from datagen.workflow.decision_points import republish_decisions, republish_open_decision
 from datagen.workflow.sample_mapping import LONGEST_KEY, sample_of
 from datagen.workflow.services import Services, UnitOfWork

@@ -24,17 +24,10 @@ from sqlalchemy.orm import Session, aliased
 from datagen.domain.inputs import ProjectKind
 from datagen.domain.lifecycle import SpecState
 from datagen.domain.verdict import Opinion, Reason, Verdict
-from datagen.store.tables import (
-    BatchKind,
-    BatchRow,
-    OutboxKind,
-    ProjectRow,
-    SampleRow,
-    ShardRow,
-    SpecRow,
-    StudyRow,
-    VerdictRow,
-)
+from datagen.store.tables.base import BatchKind, OutboxKind
+from datagen.store.tables.batches import BatchRow, SampleRow, ShardRow, SpecRow
+from datagen.store.tables.reviews import VerdictRow
+from datagen.store.tables.studies import ProjectRow, StudyRow
 from datagen.synthesis.engine import ReviewedSample
 from datagen.workflow.decision_points import project_of
 from datagen.workflow.inputs.unreadable_tasks import read_tasks

@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from datagen.domain.foreign_text import plain
 from datagen.store.database import Database
-from datagen.store.tables import AuditRow
+from datagen.store.tables.installation import AuditRow
 from datagen.workflow.services import find_study
 
 #: Lines that are returned where no other number is asked for.

@@ -14,7 +14,9 @@ from datagen.domain.wording import by_number, counted
 from datagen.errors import NotReady
 from datagen.export.archive import Summary, write_zip
 from datagen.store.database import Database
-from datagen.store.tables import BatchKind, BatchRow, SampleRow, StudyRow
+from datagen.store.tables.base import BatchKind
+from datagen.store.tables.batches import BatchRow, SampleRow
+from datagen.store.tables.studies import StudyRow
 from datagen.workflow.backoff import patiently
 from datagen.workflow.sample_mapping import sample_of
 from datagen.workflow.services import Services, find_study

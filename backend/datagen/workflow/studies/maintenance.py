@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,25 +15,12 @@ from datagen.domain.inputs import ProjectKind
 from datagen.domain.wording import by_number, counted
 from datagen.errors import LabelStudioMissing, Refused
 from datagen.store import leases
-from datagen.store.tables import (
-    BatchKind,
-    BatchRow,
-    DecisionRow,
-    FetchedPictureRow,
-    InboxRow,
-    InputRow,
-    OutboxKind,
-    OutboxRow,
-    ProjectRow,
-    ProposalRow,
-    SampleRow,
-    ShardRow,
-    SpecRow,
-    StudyRow,
-    VerdictRow,
-    WorkState,
-    now,
-)
+from datagen.store.tables.base import BatchKind, LeasedRow, OutboxKind, WorkState, now
+from datagen.store.tables.batches import BatchRow, SampleRow, ShardRow, SpecRow
+from datagen.store.tables.inputs import FetchedPictureRow, InputReadingRow, InputRow, ProposalMakingRow, ProposalRow
+from datagen.store.tables.messages import InboxRow, OutboxRow
+from datagen.store.tables.reviews import DecisionRow, VerdictRow
+from datagen.store.tables.studies import ProjectRow, StudyRow
 from datagen.workflow.decision_points import project_of
 from datagen.workflow.decisions import spec_versions, transitions
 from datagen.workflow.decisions.spec_versions import running_batch
@@ -65,10 +52,12 @@ class MendedLinks:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retried:
-    """Result of a retry: the numbers of outbox and inbox rows, and a sentence about a failed round or run."""
+    """Result of a retry: the numbers of retried rows, and a sentence about a failed round or run."""
 
     outbox: int
     events: int
+    #: readings of the inputs, and makings of proposals
+    inputs: int
     #: the round or run that is resumed; empty if there is none
     revived: str = ""
     #: why a failed round or run is not resumed; empty if there is none
@@ -76,7 +65,7 @@ class Retried:
 
 
 def retry(services: Services, name: str, who: str) -> Retried:
-    """Retry the failed work of a study: events, outbox rows, and its newest round or run.
+    """Retry the failed work of a study: events, outbox rows, work on inputs, and its newest round or run.
 
     The finished shards of a failed round or run are kept. Only the newest round or run can be resumed, because later
     decisions depend on the failure of an older one.
@@ -94,8 +83,9 @@ def retry(services: Services, name: str, who: str) -> Retried:
         events = unit.session.scalars(
             select(InboxRow).where(InboxRow.project_id.in_(projects), InboxRow.state == WorkState.FAILED)
         ).all()
-        failed_rows: list[tuple[JobKind, OutboxRow | InboxRow]] = [(JobKind.OUTBOX, row) for row in outbox]
+        failed_rows: list[tuple[JobKind, LeasedRow]] = [(JobKind.OUTBOX, row) for row in outbox]
         failed_rows += [(JobKind.EVENT, row) for row in events]
+        failed_rows += _failed_input_work(unit.session, study.id)
         revived = left = ""
         try:
             revived = _revive(unit, study, who)
@@ -104,10 +94,19 @@ def retry(services: Services, name: str, who: str) -> Retried:
             if not failed_rows:
                 raise
         for job_kind, row in failed_rows:
-            row.state, row.due_at, row.error = WorkState.PENDING, now(), ""
-            leases.start_afresh(row)
+            row.error = ""
+            leases.request(row)
             unit.enqueue_after_commit(job_kind, row.id)
-        return Retried(outbox=len(outbox), events=len(events), revived=revived, left=left)
+        inputs = len(failed_rows) - len(outbox) - len(events)
+        return Retried(outbox=len(outbox), events=len(events), inputs=inputs, revived=revived, left=left)
+
+
+def _failed_input_work(session: Session, study_id: int) -> Iterator[tuple[JobKind, LeasedRow]]:
+    """Yield the study's failed reading of inputs and making of proposals."""
+    for job_kind, table in ((JobKind.INPUTS, InputReadingRow), (JobKind.PROPOSALS, ProposalMakingRow)):
+        row = session.get(table, study_id)
+        if row is not None and row.state == WorkState.FAILED:
+            yield job_kind, row
 
 
 def _revive(unit: UnitOfWork, study: StudyRow, who: str) -> str:
@@ -322,6 +321,8 @@ def _delete_rows(session: Session, study_id: int, projects: list[int]) -> None:
         delete(SpecRow).where(SpecRow.study_id == study_id),
         delete(OutboxRow).where(OutboxRow.study_id == study_id),
         delete(InboxRow).where(InboxRow.project_id.in_(projects)),
+        delete(InputReadingRow).where(InputReadingRow.id == study_id),
+        delete(ProposalMakingRow).where(ProposalMakingRow.id == study_id),
         delete(InputRow).where(InputRow.study_id == study_id),
         delete(FetchedPictureRow).where(FetchedPictureRow.study_id == study_id),
         delete(ProposalRow).where(ProposalRow.study_id == study_id),

@@ -6,7 +6,7 @@ Opening an existing study repairs what is missing.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import delete, select
 
@@ -14,26 +14,18 @@ from datagen.domain.foreign_text import plain
 from datagen.domain.inputs import ProjectKind
 from datagen.domain.lifecycle import StudyState
 from datagen.errors import InputProblem, Refused
-from datagen.label_studio.projects.provisioning import Provisioned, provision
+from datagen.label_studio.projects.provisioning import Provisioned, ServerAccess, provision
 from datagen.store.fingerprints import fingerprint
 from datagen.store.study_secrets import SHARED, new_salt, study_secret
-from datagen.store.tables import DecisionRow, ProjectRow, StudyRow
+from datagen.store.tables.reviews import DecisionRow
+from datagen.store.tables.studies import ProjectRow, StudyRow
 from datagen.synthesis.engine import engine_class
 from datagen.workflow import decision_points, study_options
 from datagen.workflow.decisions import spec_versions
+from datagen.workflow.inputs.input_requests import request_reading
 from datagen.workflow.reviews import review_tasks, verdict_sync
-from datagen.workflow.services import LOCK, JobKind, Services
+from datagen.workflow.services import LOCK, Services
 from datagen.workflow.study_options import StudyOptions
-
-
-@dataclass(frozen=True, kw_only=True)
-class Connection:
-    """Address and credentials that Label Studio uses to connect to this server."""
-
-    url: str
-    webhook_secret: str
-    basic_user: str
-    basic_pass: str
 
 
 @dataclass(kw_only=True)
@@ -49,7 +41,7 @@ def open_study(
     services: Services,
     name: str,
     labels: Sequence[str],
-    connection: Connection,
+    access: ServerAccess,
     *,
     engine: str | None,
     default_engine: str | None = None,
@@ -59,7 +51,7 @@ def open_study(
 ) -> OpenedStudy:
     """Provision a study in Label Studio and store it; an existing study is checked and repaired.
 
-    The study's webhooks get a secret of their own, derived from the connection's secret.
+    The study's webhooks get a secret of their own, derived from the secret of ``access``.
 
     Args:
         new_secret: replace the secret of the study's webhooks; the old one is accepted until every webhook has the new
@@ -89,7 +81,7 @@ def open_study(
     if engine is not None and (known is None or known.engine != engine):
         engine_class(engine)
     salt = new_salt() if known is None else _salt_of(services, known.id, new_secret=new_secret)
-    login = fingerprint(f"{connection.basic_user}:{connection.basic_pass}", salt)
+    login = fingerprint(f"{access.basic_user}:{access.basic_pass}", salt)
     with services.database.read() as session:
         projects = (
             session.scalars(select(ProjectRow).where(ProjectRow.study_id == known.id)).all()
@@ -100,11 +92,7 @@ def open_study(
         services.label_studio,
         name,
         labels,
-        webhook_url=f"{connection.url}/webhook",
-        secret=study_secret(connection.webhook_secret, salt),
-        ml_url=connection.url,
-        basic_user=connection.basic_user,
-        basic_pass=connection.basic_pass,
+        replace(access, webhook_secret=study_secret(access.webhook_secret, salt)),
         password_written={project.kind for project in projects if project.login == login},
         known_projects={project.kind: project.project_id for project in projects},
     )
@@ -145,8 +133,7 @@ def open_study(
             verdict_sync.publish_again(unit, study.id)
         elif study.state is StudyState.REVIEWING and (spec := spec_versions.current_spec(unit.session, study.id)):
             review_tasks.request(unit, spec)  # tasks of an earlier version lack data that the form shows
-        study.inputs_changed += 1
-        unit.enqueue_after_commit(JobKind.INPUTS, study.id)
+        request_reading(unit, study)
         return OpenedStudy(**vars(provisioned), engine=study.engine, engine_before=engine_before)
 
 

@@ -11,10 +11,15 @@ from sqlalchemy.orm import Session
 from datagen.domain.inputs import Role
 from datagen.domain.verdict import Opinion
 from datagen.store.database import Database
-from datagen.store.tables import BatchKind, BatchRow, OutboxRow, SampleRow, ShardRow, StudyRow, VerdictRow, WorkState
+from datagen.store.tables.base import BatchKind, WorkState
+from datagen.store.tables.batches import BatchRow, SampleRow, ShardRow
+from datagen.store.tables.messages import OutboxRow
+from datagen.store.tables.reviews import VerdictRow
+from datagen.store.tables.studies import StudyRow
 from datagen.workflow.decisions.spec_versions import current_spec, running_batch
 from datagen.workflow.generation import batch_status
 from datagen.workflow.inputs import unreadable_tasks
+from datagen.workflow.inputs.input_requests import reading_problem
 from datagen.workflow.inputs.input_sync import collect
 from datagen.workflow.reviews import verdict_sync
 from datagen.workflow.services import find_study
@@ -66,7 +71,7 @@ def _describe(session: Session, study: StudyRow) -> dict[str, Any]:
             .where(BatchRow.study_id == study.id, BatchRow.kind == BatchKind.RUN, ShardRow.published_at.is_not(None))
         ),
         "problems": [
-            *_sync_problems(study),
+            *_reading_problems(session, study),
             *unreadable_tasks.problems_of(session, study.id),
             *inputs.missing(),
             *map(str, inputs.problems),
@@ -97,8 +102,9 @@ def _verdicts_text(version: int | None, of_version: Mapping[str, int], of_study:
     return f"{number} on version {version}{detail}, {sum(of_study.values())} on all versions"
 
 
-def _sync_problems(study: StudyRow) -> list[str]:
-    return [f"reading the inputs {study.waits_for}; it is tried again"] if study.waits_for else []
+def _reading_problems(session: Session, study: StudyRow) -> list[str]:
+    problem = reading_problem(session, study)
+    return [f"reading the inputs {problem}"] if problem else []
 
 
 def _count(session: Session, study_id: int, kind: BatchKind) -> int:

@@ -12,7 +12,7 @@ import pytest
 
 from datagen.errors import AddressRefused
 from datagen.label_studio.api.client import LabelStudio
-from datagen.label_studio.projects.provisioning import provision
+from datagen.label_studio.projects.provisioning import ServerAccess, provision
 from stage.label_studio_server import LabelStudio as Server
 
 pytestmark = pytest.mark.integration
@@ -61,11 +61,7 @@ def test_provisioning_gives_the_same_advice(strict: LabelStudio) -> None:
                 strict,
                 "guarded",
                 ["dent"],
-                webhook_url=f"{LOOPBACK}/webhook",
-                secret="s3cret",
-                ml_url=LOOPBACK,
-                basic_user="datagen",
-                basic_pass="pass",
+                ServerAccess(url=LOOPBACK, webhook_secret="s3cret", basic_user="datagen", basic_pass="pass"),
             )
     finally:
         for project in strict.find_projects("guarded"):
@@ -81,7 +77,7 @@ def test_the_doctor_says_so_before_a_study_is_provisioned(guarded: Server, tmp_p
         "REDIS_URL": "redis://127.0.0.1:1/0",
         "NO_COLOR": "1",
     }
-    told = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", "datagen", "doctor"],
         env=environment,
         cwd=tmp_path,
@@ -90,5 +86,5 @@ def test_the_doctor_says_so_before_a_study_is_provisioned(guarded: Server, tmp_p
         timeout=120,
         check=False,
     )
-    [line] = [line for line in told.stdout.splitlines() if line.startswith("FAIL addresses")]
+    [line] = [line for line in result.stdout.splitlines() if line.startswith("FAIL addresses")]
     assert "SSRF_PROTECTION_ENABLED=false and ML_BLOCK_LOCAL_IP=false" in line

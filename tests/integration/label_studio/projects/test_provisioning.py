@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -20,6 +21,7 @@ from datagen.label_studio.projects.provisioning import (
     BACKEND_TITLE,
     SECRET_HEADER,
     Provisioned,
+    ServerAccess,
     ensure_preview_tabs,
     provision,
 )
@@ -28,6 +30,7 @@ from receiver import Receiver
 
 pytestmark = pytest.mark.integration
 
+NO_ACCESS = ServerAccess(url="", webhook_secret="", basic_user="", basic_pass="")
 LABELS = ["scratch", "dent & <co>"]
 GOOD = {"id": "v", "from_name": "verdict", "to_name": "image", "type": "choices", "value": {"choices": ["good"]}}
 BAD = {**GOOD, "value": {"choices": ["bad"]}}
@@ -40,15 +43,10 @@ class Study:
         self.client, self.name, self.receiver = client, name, receiver
 
     def provision(self, **other: Any) -> Provisioned:
-        how = {
-            "webhook_url": f"{self.receiver.url}/webhook",
-            "secret": "s3cret",
-            "ml_url": self.receiver.url,
-            "basic_user": "datagen",
-            "basic_pass": "pass",
-            "password_written": set(ProjectKind),
-        }
-        return provision(self.client, self.name, LABELS, **(how | other))
+        access = ServerAccess(url=self.receiver.url, webhook_secret="s3cret", basic_user="datagen", basic_pass="pass")
+        changed = {name: other.pop(name) for name in ("url", "webhook_secret", "basic_pass") if name in other}
+        how = {"password_written": set(ProjectKind), **other}
+        return provision(self.client, self.name, LABELS, replace(access, **changed), **how)
 
     def seen(self, projects: dict[ProjectKind, int]) -> dict[str, Any]:
         """Everything that a second run could have changed."""
@@ -156,7 +154,7 @@ def test_missing_or_changed_settings_are_restored_and_nothing_else_is_changed(st
 
 def test_a_new_secret_takes_the_place_of_the_old_one(study: Study) -> None:
     first = study.provision()
-    second = study.provision(secret="another")
+    second = study.provision(webhook_secret="another")
     assert second.webhooks == first.webhooks
     for id_ in second.projects.values():
         assert [one.headers for one in study.client.webhooks(id_)] == [{SECRET_HEADER: "another"}]
@@ -184,9 +182,9 @@ def test_the_webhook_that_comes_with_a_backend_and_has_no_secret_is_removed(stud
     first = study.provision()
     id_ = first.projects[ProjectKind.CONCEPTS]
     study.client.create_webhook(id_, f"{study.receiver.url}/webhook", {}, ACTIONS)
-    somebodys = study.client.create_webhook(id_, "http://127.0.0.1:9/theirs", {}, ACTIONS)
+    foreign = study.client.create_webhook(id_, "http://127.0.0.1:9/theirs", {}, ACTIONS)
     study.provision()
-    assert [one.id for one in study.client.webhooks(id_)] == [first.webhooks[ProjectKind.CONCEPTS], somebodys.id]
+    assert [one.id for one in study.client.webhooks(id_)] == [first.webhooks[ProjectKind.CONCEPTS], foreign.id]
 
 
 def test_projects_of_a_study_with_a_similar_name_are_not_mistaken(study: Study) -> None:
@@ -211,7 +209,7 @@ def test_of_two_projects_with_the_same_title_the_older_is_used_and_the_other_nam
 
 
 def test_without_the_web_process_the_rest_is_provisioned_and_the_sentence_names_what_to_start(study: Study) -> None:
-    made = study.provision(ml_url="http://127.0.0.1:1")
+    made = study.provision(url="http://127.0.0.1:1")
     assert len(made.problems) == sum(plan.connected for plan in TEMPLATES.values())
     assert "datagen up" in made.problems[0]
     assert len(made.webhooks) == len(ProjectKind)
@@ -221,7 +219,7 @@ def test_without_the_web_process_the_rest_is_provisioned_and_the_sentence_names_
 @pytest.mark.parametrize("name", ["", "x" * 37])
 def test_a_name_whose_titles_do_not_fit_is_refused_before_anything_is_made(study: Study, name: str) -> None:
     with pytest.raises(InputProblem, match="1 to 36"):
-        provision(study.client, name, LABELS, webhook_url="", secret="", ml_url="", basic_user="", basic_pass="")
+        provision(study.client, name, LABELS, NO_ACCESS)
 
 
 def test_previews_show_the_predictions_that_came_with_them_also_while_we_are_down(study: Study) -> None:
@@ -245,8 +243,8 @@ def test_projects_are_listed_in_the_order_of_work_with_instructions(study: Study
     newest_first = sorted(made.projects, key=lambda kind: made.projects[kind], reverse=True)
     assert newest_first == list(ProjectKind)
     for number, kind in enumerate(newest_first, 1):
-        said = study.client.project(made.projects[kind]).options["description"]
-        assert said.startswith(f"Step {number} of 6. ")
+        message = study.client.project(made.projects[kind]).options["description"]
+        assert message.startswith(f"Step {number} of 6. ")
     study.client.update_project(
         made.projects[ProjectKind.CONCEPTS], {"description": f"Concepts of the study {study.name}"}
     )
@@ -298,7 +296,7 @@ def test_a_project_that_a_person_renamed_is_used_on(study: Study) -> None:
     client.delete_project(concepts)
 
 
-def test_a_project_of_somebody_else_with_a_known_number_is_left_alone(study: Study) -> None:
+def test_a_foreign_project_with_a_known_number_is_left_alone(study: Study) -> None:
     """As after a restore of Label Studio alone: it gives numbers anew."""
     other = study.client.create_project(f"{study.name}, theirs", {"description": "theirs"})
     try:

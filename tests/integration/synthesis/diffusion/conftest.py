@@ -61,7 +61,16 @@ def parameters(tiny, device):
     """A spec's parameters for painting small; takes what differs."""
 
     def make(**others):
-        return {"diffusion": {"weights": str(tiny), "device": device, "levers": "none", "batch": 2, **SMALL, **others}}
+        return {
+            "diffusion": {
+                "weights": str(tiny),
+                "device": device,
+                "optimizations": "none",
+                "batch": 2,
+                **SMALL,
+                **others,
+            }
+        }
 
     return make
 

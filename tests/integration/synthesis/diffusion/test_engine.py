@@ -73,10 +73,10 @@ def test_the_same_spec_and_index_give_the_same_image_in_any_company_and_process(
 def test_the_provenance_is_enough_to_make_the_image_again(study, engine, parameters):
     spec, shelf = study(kind="colour", parameters=parameters())
     [one] = engine.fit(spec, shelf, ignore).render([4])
-    said = one.provenance
-    assert (said.engine, said.spec_digest, said.index) == ("diffusion", spec.digest, 4)
-    assert said.seed == sample_seed(spec.digest, 4)
-    steps = said.trace.to_json()
+    message = one.provenance
+    assert (message.engine, message.spec_digest, message.index) == ("diffusion", spec.digest, 4)
+    assert message.seed == sample_seed(spec.digest, 4)
+    steps = message.trace.to_json()
     assert steps["versions"]["torch"] == torch.__version__
     assert steps["weights"] == "tiny-inpainting"
     assert len(steps["weights_sha256"]) == len(steps["lora_sha256"]) == 64
@@ -93,24 +93,24 @@ def test_a_spec_is_fitted_once_and_a_child_that_only_moves_finds_its_parents_fit
     other = replace(spec, parameters=parameters(fit_steps=3))
     taught = []
     for one in (spec, spec, child, other):
-        said = []
+        message = []
         DiffusionEngine(EngineSettings(folder=tmp_path)).fit(
-            one, shelf, lambda done, what, said=said: said.append(what)
+            one, shelf, lambda done, what, message=message: message.append(what)
         )
-        taught.append(any("teaching the model" in what for what in said))
+        taught.append(any("teaching the model" in what for what in message))
     assert taught == [True, False, False, True]
 
 
 def test_what_the_fit_did_is_reported(study, tmp_path, parameters):
     spec, shelf = study(kind="colour", parameters=parameters(fit_steps=2))
     fitted = DiffusionEngine(EngineSettings(folder=tmp_path)).fit(spec, shelf, ignore)
-    [said] = [said for said in fitted.report.findings if said.startswith("A LoRA was fitted in 2 steps")]
-    assert said.startswith(("A LoRA was fitted in 2 steps.", "A LoRA was fitted in 2 steps; the model fits the"))
+    [message] = [message for message in fitted.report.findings if message.startswith("A LoRA was fitted in 2 steps")]
+    assert message.startswith(("A LoRA was fitted in 2 steps.", "A LoRA was fitted in 2 steps; the model fits the"))
     assert any(
         line.startswith("The loss on the concept, at the same noise, went from ") for line in fitted.report.details
     )
     list(fitted.render([0]))
-    assert any("1 example was painted" in said for said in fitted.report.details)
+    assert any("1 example was painted" in message for message in fitted.report.details)
 
 
 def test_a_refined_composite_starts_from_what_composite_made(study, engine, parameters):
@@ -132,7 +132,9 @@ def test_where_nothing_can_be_seen_composites_pixels_are_used_and_counted(study,
     [one] = fitted.render([0])
     assert painted(one) == ["composite"]
     assert (one.mask > 0).any()
-    assert any("in 1 of 1 place the model painted nothing that can be seen" in said for said in fitted.report.warnings)
+    assert any(
+        "in 1 of 1 place the model painted nothing that can be seen" in message for message in fitted.report.warnings
+    )
 
 
 def test_a_fit_waits_for_the_worker_that_makes_the_same_and_can_be_cancelled_meanwhile(study, tmp_path, parameters):
@@ -164,9 +166,11 @@ def test_a_kept_fit_that_is_damaged_is_taught_again(study, tmp_path, parameters,
         file.write_bytes(whole[: int(left * len(whole))])
     again = DiffusionEngine(EngineSettings(folder=tmp_path)).fit(spec, shelf, ignore)
     assert file.read_bytes() == whole
-    assert any("A LoRA was fitted in 1 step" in said for said in again.report.findings)
+    assert any("A LoRA was fitted in 1 step" in message for message in again.report.findings)
     lora_was_there = name == "losses.json" or left is not None
-    assert any("is damaged; the model was taught again" in said for said in again.report.findings) == lora_was_there
+    assert (
+        any("is damaged; the model was taught again" in message for message in again.report.findings) == lora_was_there
+    )
 
 
 def test_a_data_folder_that_cannot_be_written_is_said_before_anything_is_learned(study, tmp_path, parameters):

@@ -27,7 +27,7 @@ from datagen.synthesis.diffusion.weights.preflight import check  # noqa: E402
 from datagen.synthesis.engine import EngineSettings  # noqa: E402
 from small_diffusion import SMALL  # noqa: E402
 
-OWN = DiffusionParameters(resolution=32, steps=2, levers="none")
+OWN = DiffusionParameters(resolution=32, steps=2, optimizations="none")
 
 
 def ignore(done, what):
@@ -81,7 +81,7 @@ def test_what_was_taught_paints_the_same_image_in_any_company_and_process(study,
     spec, shelf = study(kind="colour", concepts=3, canvases=2, backgrounds=2, parameters=own)
     fitted = DiffusionEngine(EngineSettings(folder=tmp_path)).fit(spec, shelf, ignore)
     has_maps = (other_family / "unet").is_dir()
-    assert any("attention part of the loss was left out" in said for said in fitted.report.details) != has_maps
+    assert any("attention part of the loss was left out" in message for message in fitted.report.details) != has_maps
     together = list(fitted.render(range(2)))
     drop_cached_pipeline()
     [alone] = DiffusionEngine(EngineSettings(folder=tmp_path)).fit(spec, shelf, ignore).render([1])
@@ -136,7 +136,7 @@ def test_a_lora_saved_and_loaded_again_paints_the_same(teach, device, other_fami
 
     assert get_peft_model_state_dict(teacher._model)
     teacher._pipeline.save_pretrained(str(tmp_path / "trap"))
-    assert any("was saved with a LoRA loaded" in said for said in examine(tmp_path / "trap").problems)
+    assert any("was saved with a LoRA loaded" in message for message in examine(tmp_path / "trap").problems)
 
 
 def test_the_weight_of_the_prompt_is_the_makers_own_unless_it_is_named(other_family):
@@ -162,7 +162,7 @@ def test_sixteen_bits_paint_the_same_twice(other_family, dtype):
 def test_a_start_from_the_picture_keeps_more_of_it(other_family):
     pipeline = load(other_family)
     barely, whole = (
-        paint(pipeline, DiffusionParameters(resolution=32, steps=10, strength=strength, levers="none"))
+        paint(pipeline, DiffusionParameters(resolution=32, steps=10, strength=strength, optimizations="none"))
         for strength in (0.1, 1.0)
     )
     assert not np.array_equal(barely, whole)
@@ -172,8 +172,8 @@ def test_sd3_can_only_paint_and_a_fit_of_it_is_refused_before_it_begins(tiny, st
     from benches.random_pipeline import build_sd3
 
     folder = build_sd3(tmp_path / "tiny-sd3")
-    [said] = check({"diffusion": {"weights": str(folder), "device": "cpu"}})
-    assert "not for StableDiffusion3Pipeline: set “diffusion.fit_steps” to 0" in said
+    [message] = check({"diffusion": {"weights": str(folder), "device": "cpu"}})
+    assert "not for StableDiffusion3Pipeline: set “diffusion.fit_steps” to 0" in message
     spec, shelf = study(kind="colour", parameters=parameters(weights=str(folder), fit_steps=0))
     first, again = (next(iter(engine.fit(spec, shelf, ignore).render([0]))) for _ in range(2))
     assert np.array_equal(first.image, again.image)
@@ -183,12 +183,12 @@ def test_sd3_can_only_paint_and_a_fit_of_it_is_refused_before_it_begins(tiny, st
 
 
 @pytest.mark.parametrize(
-    "lever", [one for one in autotune.OPTIMIZATIONS if one.name != "compiled_blocks"], ids=lambda one: one.name
+    "optimization", [one for one in autotune.OPTIMIZATIONS if one.name != "compiled_blocks"], ids=lambda one: one.name
 )
-def test_a_lever_of_this_model_can_be_applied_and_reverted(other_family, lever):
+def test_an_optimization_of_this_model_can_be_applied_and_reverted(other_family, optimization):
     pipeline = load(other_family)
     before = paint(pipeline)
-    lever.apply(pipeline)
+    optimization.apply(pipeline)
     assert np.abs(paint(pipeline) - before).max() < 1e-3
-    lever.revert(pipeline)
+    optimization.revert(pipeline)
     assert np.abs(paint(pipeline) - before).max() < 1e-3

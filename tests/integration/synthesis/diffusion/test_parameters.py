@@ -27,7 +27,7 @@ def test_the_defaults_pass_their_own_checks():
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "message"),
     [
         ({"wieghts": "a/b"}, "no parameter “diffusion.wieghts”; there are: batch, candidates"),
         ({"steps": 0}, "“diffusion.steps” is 0; it must be from 1 to 200"),
@@ -42,10 +42,10 @@ def test_the_defaults_pass_their_own_checks():
         ({"prompt": "a photo of {label}"}, "“diffusion.prompt” must contain {token}"),
     ],
 )
-def test_a_wrong_parameter_is_named_with_what_it_may_be(body, said):
+def test_a_wrong_parameter_is_named_with_what_it_may_be(body, message):
     with pytest.raises(EngineError) as refused:
         DiffusionParameters.from_json(body)
-    assert said in str(refused.value)
+    assert message in str(refused.value)
 
 
 def test_a_spec_whose_key_is_no_mapping_is_refused():

@@ -10,11 +10,12 @@ import pytest
 from datagen.domain.inputs import ProjectKind, Role
 from datagen.domain.lifecycle import StudyEvent
 from datagen.imaging.png_encoder import encode_png
-from datagen.store.tables import BatchKind, ShardRow
+from datagen.store.tables.base import BatchKind
+from datagen.store.tables.batches import ShardRow
 from datagen.workflow.generation import batch_status
 from datagen.workflow.generation.shard_rendering import FittedEngineCache, render_shard
 from datagen.workflow.studies.queries import describe
-from studio import ROUND, Studio, Study, choice, plate, said
+from studio import ROUND, Studio, Study, choice, plate, verdict_result
 
 pytestmark = pytest.mark.integration
 pytest_plugins = ["studio_fixtures"]
@@ -27,7 +28,7 @@ def text(page: str) -> str:
 
 def test_reasons_on_a_good_image_are_shown_apart_from_what_was_wrong(studio: Studio, study: Study) -> None:
     study.review()
-    study.judge(said("good", "too small"), said("bad", "edges show"))
+    study.judge(verdict_result("good", "too small"), verdict_result("bad", "edges show"))
     studio.settle()
     page = text(study.page())
     assert "What was wrong: edges show (1) Noted on good images, changes nothing: too small (1)" in page
@@ -44,13 +45,13 @@ def test_late_verdicts_are_told_on_the_page_where_they_are_news_alone(studio: St
     first = study.round_tasks()
     sentence = f"verdict on round {first[0].data['round']} came or changed after it was refined"
     study.decide(StudyEvent.REFINE)
-    studio.client.annotate(first[0].id, said("good"))
+    studio.client.annotate(first[0].id, verdict_result("good"))
     studio.settle()
     assert f"1 {sentence}" in study.page()
     study.decide(StudyEvent.REFINE)
     pages = [text(study.page(number)) for number in (-3, -2, -1)]
     assert [sentence in page for page in pages] == [True, True, False]
-    studio.client.annotate(first[1].id, said("good"))  # … and one more, two rounds later
+    studio.client.annotate(first[1].id, verdict_result("good"))  # … and one more, two rounds later
     studio.settle()
     assert f"1 {sentence}" in study.page()
     assert f"1 {sentence}" in study.page(-2)
@@ -59,15 +60,15 @@ def test_late_verdicts_are_told_on_the_page_where_they_are_news_alone(studio: St
 
 def test_a_verdict_changed_late_again_is_news_again(studio: Studio, study: Study) -> None:
     study.review()
-    (given, *_) = study.judge(said("bad"), said("bad"))
+    (given, *_) = study.judge(verdict_result("bad"), verdict_result("bad"))
     studio.settle()
     study.decide(StudyEvent.REFINE)
-    study.change(given, result=said("good"))
+    study.change(given, result=verdict_result("good"))
     studio.settle()
     assert "came or changed after it was refined" in study.page()
     study.decide(StudyEvent.REFINE)
     assert "came or changed after" not in study.page()
-    study.change(given, result=said("bad", "edges show"))
+    study.change(given, result=verdict_result("bad", "edges show"))
     studio.settle()
     assert "1 verdict on round" in study.page()
 
@@ -97,7 +98,7 @@ def test_inputs_changed_since_the_version_are_named_with_what_to_do(studio: Stud
 
 def test_an_answered_decision_links_to_the_newest_one(studio: Studio, study: Study) -> None:
     study.review()
-    study.judge(said("good"))
+    study.judge(verdict_result("good"))
     study.decide(StudyEvent.REFINE)
     newest = study.decision_tasks()[-1]
     address = f"/projects/{study.projects[ProjectKind.DECISIONS]}/data?task={newest.id}"
@@ -136,7 +137,7 @@ def test_a_round_waits_for_a_worker_and_then_says_that_one_has_begun(
 
 def test_versions_are_described_in_sentences_without_internal_names(studio: Studio, study: Study) -> None:
     study.review()
-    study.judge(*[said("bad", "too small", "edges show")] * ROUND)
+    study.judge(*[verdict_result("bad", "too small", "edges show")] * ROUND)
     study.decide(StudyEvent.REFINE)
     study.decide(StudyEvent.BUILD_PREVIEW)
     page = text(study.page())

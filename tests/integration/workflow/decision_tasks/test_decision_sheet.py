@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from datagen.domain.lifecycle import StudyEvent
-from datagen.store.tables import BatchKind
-from studio import Studio, Study, said
+from datagen.store.tables.base import BatchKind
+from studio import Studio, Study, verdict_result
 
 pytestmark = pytest.mark.integration
 pytest_plugins = ["studio_fixtures"]
@@ -39,7 +39,7 @@ def test_a_finished_run_shows_its_contact_sheet(studio: Studio, study: Study) ->
 
 def test_the_title_says_what_is_decided_on_and_how_it_was_judged(studio: Studio, study: Study) -> None:
     study.review()
-    study.judge(said("good"), said("bad"))
+    study.judge(verdict_result("good"), verdict_result("bad"))
     studio.settle()
     made, version = study.batches(BatchKind.ROUND)[-1], study.specs()[-1].version
     open_title = study.decision_tasks()[-1].data["title"]

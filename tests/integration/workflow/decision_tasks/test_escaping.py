@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from datagen import cli
 from datagen.domain.inputs import ProjectKind, Role
-from datagen.entrypoints.bootstrap import connection_of
+from datagen.entrypoints.bootstrap import server_access_of
 from datagen.imaging.png_encoder import encode_png
 from datagen.workflow.studies.open import open_study
 from stage.label_studio_server import LabelStudio as Server
@@ -84,12 +84,12 @@ def test_a_study_with_a_name_of_markup_is_opened_and_shown_as_it_is(studio: Stud
     name = f"<i>&'\" [red]{studio.settings.port}"
     studio.opened.append(name)
     made = open_study(
-        studio.services, name, ["pit"], connection_of(studio.settings), engine="composite", preview_size=3
+        studio.services, name, ["pit"], server_access_of(studio.settings), engine="composite", preview_size=3
     )
     assert studio.client.project(made.projects[ProjectKind.CONCEPTS]).title.startswith(name)
     assert any(project.title.startswith(name) for project in studio.client.find_projects(name))
     with studio.as_process():
         shown = CliRunner().invoke(cli.app, ["status", name])
-        told = json.loads(CliRunner().invoke(cli.app, ["status", name, "--json"]).stdout)
+        reported = json.loads(CliRunner().invoke(cli.app, ["status", name, "--json"]).stdout)
     assert shown.exit_code == 0, shown.output
-    assert told["studies"][0]["study"] == name
+    assert reported["studies"][0]["study"] == name

@@ -14,7 +14,7 @@ from datagen.domain.lifecycle import StudyEvent, StudyState
 from datagen.entrypoints.bootstrap import build_services
 from datagen.errors import EngineError, Refused
 from datagen.queue.jobs import GPU
-from datagen.store.tables import SpecRow
+from datagen.store.tables.batches import SpecRow
 from datagen.workflow.decisions import submit
 from datagen.workflow.parameter_routing import remedy
 from datagen.workflow.services import Services
@@ -133,8 +133,8 @@ def test_a_frozen_version_is_not_told_to_change_settings_that_do_not_reach_it(
             services,
             submit.DecisionCommand(study_id=own_study.id, decision=Decision(action=action, count=2), who="tester"),
         )
-    said = str(refused.value)
-    assert "names the folder /moved/away, which is not on this machine" in said
-    assert f"Version {version.version} was made with the engine “diffusion” and what it names" in said
-    assert said.endswith("choose “build preview” for a version with the engine and the parameters as they are now.")
-    assert "DATAGEN_ENGINE" not in said
+    message = str(refused.value)
+    assert "names the folder /moved/away, which is not on this machine" in message
+    assert f"Version {version.version} was made with the engine “diffusion” and what it names" in message
+    assert message.endswith("choose “build preview” for a version with the engine and the parameters as they are now.")
+    assert "DATAGEN_ENGINE" not in message

@@ -17,7 +17,9 @@ from datagen.domain.lifecycle import StudyEvent, StudyState
 from datagen.entrypoints import bootstrap
 from datagen.errors import NotConfirmed, Refused
 from datagen.store.database import Database
-from datagen.store.tables import BatchKind, ShardRow, SpecRow, StudyRow, WorkState, now
+from datagen.store.tables.base import BatchKind, WorkState, now
+from datagen.store.tables.batches import ShardRow, SpecRow
+from datagen.store.tables.studies import StudyRow
 from datagen.workflow.decisions import spec_versions, submit
 from datagen.workflow.studies.open import open_study
 from datagen.workflow.study_options import StudyOptions
@@ -145,13 +147,13 @@ def test_a_run_larger_than_the_setting_allows_is_refused_though_it_is_confirmed(
 @pytest.mark.integration
 def test_provisioning_sets_the_number_and_leaves_it(studio: Studio) -> None:
     study = studio.open_study(inputs=False)
-    connection = bootstrap.connection_of(studio.settings)
+    access = bootstrap.server_access_of(studio.settings)
     for given, kept in ((2000, 2000), (None, 2000), (0, 0)):
         open_study(
             studio.services,
             study.name,
             [],
-            connection,
+            access,
             engine=None,
             preview_size=3,
             options=StudyOptions(confirm_above=given),

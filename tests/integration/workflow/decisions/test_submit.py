@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from datagen.domain.inputs import ProjectKind
-from datagen.store.tables import BatchKind, WorkState
+from datagen.store.tables.base import BatchKind, WorkState
 from studio import ROUND, Studio, Study
 
 pytest_plugins = ("studio_fixtures",)

@@ -10,9 +10,9 @@ from sqlalchemy import func, select
 
 from datagen.domain.inputs import ProjectKind
 from datagen.label_studio.api.client import LabelStudio
-from datagen.store.tables import ProjectRow
+from datagen.store.tables.studies import ProjectRow
 from datagen.workflow.events.reconciler import reconcile
-from studio import Studio, Study, said
+from studio import Studio, Study, verdict_result
 
 pytest_plugins = ("studio_fixtures",)
 pytestmark = pytest.mark.integration
@@ -38,9 +38,9 @@ def look_at_all(studio: Studio) -> None:
     reconcile(studio.services)
 
 
-def test_verdicts_made_changed_and_deleted_while_nobody_listened_are_found(studio: Studio, deaf: Study) -> None:
-    first, second, _ = deaf.judge(said("good"), said("bad", "too small"), said("good"))
-    studio.client.update_annotation(second, said("bad", "wrong place"))
+def test_verdicts_made_changed_and_deleted_while_no_webhook_arrived_are_found(studio: Studio, deaf: Study) -> None:
+    first, second, _ = deaf.judge(verdict_result("good"), verdict_result("bad", "too small"), verdict_result("good"))
+    studio.client.update_annotation(second, verdict_result("bad", "wrong place"))
     reconcile(studio.services)
     assert [(str(row.opinion), row.reasons) for row in deaf.verdicts()] == [
         ("good", []),
@@ -52,12 +52,14 @@ def test_verdicts_made_changed_and_deleted_while_nobody_listened_are_found(studi
     assert len(deaf.verdicts()) == 2
 
 
-def test_verdicts_that_were_moved_from_task_to_task_while_nobody_listened_are_kept(studio: Studio, deaf: Study) -> None:
+def test_verdicts_that_were_moved_from_task_to_task_while_no_webhook_arrived_are_kept(
+    studio: Studio, deaf: Study
+) -> None:
     """“Remove Duplicated Tasks”: it touches no task that is left."""
     task = deaf.round_tasks()[0]
-    [copy] = deaf.copy(ProjectKind.PREVIEWS, task.id, said=False)
-    deaf.judge(said("good"))
-    studio.client.annotate(copy, said("bad", "too small"))
+    [copy] = deaf.copy(ProjectKind.PREVIEWS, task.id, with_annotations=False)
+    deaf.judge(verdict_result("good"))
+    studio.client.annotate(copy, verdict_result("bad", "too small"))
     look_at_all(studio)
     deaf.remove_duplicates(ProjectKind.PREVIEWS)
     look_at_all(studio)
@@ -83,7 +85,7 @@ class Counting(httpx.BaseTransport):
 def test_what_did_not_change_costs_one_request_and_a_small_one_for_every_second_desk(
     studio: Studio, deaf: Study
 ) -> None:
-    deaf.judge(said("good"))
+    deaf.judge(verdict_result("good"))
     look_at_all(studio)
     studio.settle()
     look_at_all(studio)

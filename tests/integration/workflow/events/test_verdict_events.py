@@ -9,9 +9,10 @@ import pytest
 
 from datagen.domain.inputs import ProjectKind
 from datagen.errors import LabelStudioFault
-from datagen.store.tables import InboxRow, WorkState
+from datagen.store.tables.base import WorkState
+from datagen.store.tables.messages import InboxRow
 from datagen.workflow.events import verdict_events, webhook_events
-from studio import Studio, Study, said
+from studio import Studio, Study, verdict_result
 
 pytest_plugins = ("studio_fixtures",)
 pytestmark = pytest.mark.integration
@@ -41,7 +42,7 @@ def waiting(study: Study) -> list[InboxRow]:
 
 def test_one_reading_serves_the_events_that_wait(studio: Studio, study: Study) -> None:
     study.review()
-    study.judge(said("good"), said("bad"), said("good"))
+    study.judge(verdict_result("good"), verdict_result("bad"), verdict_result("good"))
     first, *_ = waiting(study)
     readings = Readings(studio.client)
     webhook_events.handle(replace(studio.services, label_studio=readings), first.id)  # type: ignore[arg-type]
@@ -53,7 +54,7 @@ def test_one_reading_serves_the_events_that_wait(studio: Studio, study: Study) -
 
 def test_an_event_is_read_alone_where_the_common_reading_is_refused(studio: Studio, study: Study) -> None:
     study.review()
-    study.judge(said("good"), said("bad"), said("good"))
+    study.judge(verdict_result("good"), verdict_result("bad"), verdict_result("good"))
     first, *others = waiting(study)
     readings = Readings(studio.client, refuses_several=True)
     webhook_events.handle(replace(studio.services, label_studio=readings), first.id)  # type: ignore[arg-type]
@@ -66,7 +67,7 @@ def test_an_event_that_another_worker_has_claimed_is_left_to_it(
     studio: Studio, study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study.review()
-    study.judge(said("good"), said("bad"))
+    study.judge(verdict_result("good"), verdict_result("bad"))
     first, second = waiting(study)
     sync = verdict_events.verdict_sync.sync_tasks
 
@@ -85,7 +86,7 @@ def test_an_event_that_another_worker_has_claimed_is_left_to_it(
 def test_a_burst_is_served_in_bounded_parts(studio: Studio, study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verdict_events, "MAX_TOGETHER", 1)
     study.review()
-    study.judge(said("good"), said("bad"), said("good"))
+    study.judge(verdict_result("good"), verdict_result("bad"), verdict_result("good"))
     first, second, third = waiting(study)
     webhook_events.handle(studio.services, first.id)
     assert [event.id for event in waiting(study)] == [third.id]

@@ -11,7 +11,8 @@ import httpx
 import pytest
 
 from datagen.domain.inputs import ProjectKind
-from datagen.store.tables import BatchKind, InboxRow, now
+from datagen.store.tables.base import BatchKind, now
+from datagen.store.tables.messages import InboxRow
 from datagen.workflow.events import webhook_events
 from studio import Studio, Study
 

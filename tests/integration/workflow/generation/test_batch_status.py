@@ -16,7 +16,9 @@ from datagen.queue.jobs import GPU
 from datagen.queue.recovery import sweep
 from datagen.queue.worker import _worker
 from datagen.store import leases
-from datagen.store.tables import BatchRow, ShardRow, StudyRow, now
+from datagen.store.tables.base import now
+from datagen.store.tables.batches import BatchRow, ShardRow
+from datagen.store.tables.studies import StudyRow
 from datagen.workflow.decisions import submit
 from datagen.workflow.generation import batch_status
 from datagen.workflow.generation.progress import ProgressReporter

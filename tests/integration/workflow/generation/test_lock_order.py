@@ -15,7 +15,9 @@ from datagen.domain.lifecycle import SpecState, StudyState
 from datagen.entrypoints import bootstrap
 from datagen.errors import StoreUnavailable
 from datagen.store.database import Database
-from datagen.store.tables import BatchKind, BatchRow, SampleRow, ShardRow, SpecRow, StudyRow, WorkState
+from datagen.store.tables.base import BatchKind, WorkState
+from datagen.store.tables.batches import BatchRow, SampleRow, ShardRow, SpecRow
+from datagen.store.tables.studies import StudyRow
 from datagen.synthesis.engine import FitReport
 from datagen.workflow.decisions import batch_end, spec_versions
 from datagen.workflow.generation import batch_status

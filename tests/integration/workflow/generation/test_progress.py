@@ -13,7 +13,8 @@ from sqlalchemy import select
 
 from datagen.domain.lifecycle import StudyEvent
 from datagen.domain.spec import Spec
-from datagen.store.tables import BatchKind, ShardRow
+from datagen.store.tables.base import BatchKind
+from datagen.store.tables.batches import ShardRow
 from datagen.synthesis.engine import FitReport, FittedEngine, Progress, Rendered
 from datagen.workflow.generation import progress, shard_rendering
 from datagen.workflow.generation.shard_rendering import FittedEngineCache, render_shard
@@ -44,9 +45,9 @@ class Slow:
 class Watched(FittedEngineCache):
     """A cache of fitted engines whose engine reports progress while it fits, and records what it renders."""
 
-    def __init__(self, studio: Studio, before_each: Callable[[int], None], said: str = "") -> None:
+    def __init__(self, studio: Studio, before_each: Callable[[int], None], message: str = "") -> None:
         super().__init__(studio.services)
-        self._before_each, self._said = before_each, said
+        self._before_each, self._said = before_each, message
 
     def fitted(self, spec: Spec, progress: Progress) -> FittedEngine:
         if self._said:
@@ -66,10 +67,10 @@ def begin_round(study: Study) -> int:
 def seen(study: Study, *words: str) -> None:
     """Wait until the decision task that started the round contains these texts."""
 
-    def said() -> bool:
+    def message() -> bool:
         return all(one in study.shown() for one in words)
 
-    wait_until(said, PATIENCE_S, f"{words} on the decision task", every=0.02)
+    wait_until(message, PATIENCE_S, f"{words} on the decision task", every=0.02)
 
 
 def test_last_message_of_a_fit_is_not_shown_during_rendering(

@@ -13,7 +13,8 @@ from sqlalchemy import select
 from datagen.domain.lifecycle import StudyEvent
 from datagen.domain.spec import Json, Spec
 from datagen.domain.trace import Trace
-from datagen.store.tables import BatchRow, DecisionRow, ShardRow, SpecRow
+from datagen.store.tables.batches import BatchRow, ShardRow, SpecRow
+from datagen.store.tables.reviews import DecisionRow
 from datagen.synthesis.engine import FitReport, FittedEngine, Progress, Rendered
 from datagen.workflow.decision_tasks.decision_page import decision_data
 from datagen.workflow.generation import run_warnings
@@ -82,19 +83,19 @@ def run_after_previews(study: Study, *painters: Inpainter) -> BatchRow:
 
 def test_warning_of_a_run_is_in_its_report_once(studio: Studio, study: Study, tmp_path: Path) -> None:
     run = run_after_previews(study, Inpainter(studio, OLD, 0), Inpainter(studio, OLD, 2), Inpainter(studio, OLD, 5))
-    said = "Note: in 5 of 50 places composite pixels were used"
-    assert run.warnings == [said]  # and not again what the version's findings have
-    assert said in study.page()
+    message = "Note: in 5 of 50 places composite pixels were used"
+    assert run.warnings == [message]  # and not again what the version's findings have
+    assert message in study.page()
     export_study(studio.services, study.name, tmp_path / "run.zip", run_number=run.number)
     with zipfile.ZipFile(tmp_path / "run.zip") as archive:
-        assert said in archive.read("README.txt").decode()
+        assert message in archive.read("README.txt").decode()
 
 
 def test_a_run_with_other_weights_than_its_previews_says_so(studio: Studio, study: Study) -> None:
     run = run_after_previews(study, Inpainter(studio, OLD, 0), Inpainter(studio, OLD, 0), Inpainter(studio, NEW, 0))
-    [said] = run.warnings
-    assert said.startswith("Note: not made with the weights of its previews (SHA-256 b2b2b2b2b2b2… in place of a1a1")
-    assert said in study.page()
+    [message] = run.warnings
+    assert message.startswith("Note: not made with the weights of its previews (SHA-256 b2b2b2b2b2b2… in place of a1a1")
+    assert message in study.page()
 
 
 def test_a_run_like_its_previews_has_no_warning(studio: Studio, study: Study) -> None:

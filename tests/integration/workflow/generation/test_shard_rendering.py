@@ -13,7 +13,8 @@ from datagen.domain.lifecycle import StudyEvent
 from datagen.domain.spec import Spec
 from datagen.domain.wording import sentence_case
 from datagen.store import leases
-from datagen.store.tables import BatchKind, BatchRow, SampleRow, ShardRow, SpecRow, WorkState, now
+from datagen.store.tables.base import BatchKind, WorkState, now
+from datagen.store.tables.batches import BatchRow, SampleRow, ShardRow, SpecRow
 from datagen.synthesis.engine import FittedEngine, Progress
 from datagen.workflow.generation.shard_rendering import MAX_ATTEMPTS, FittedEngineCache, render_shard
 from studio import ROUND, SHARD, Studio, Study

@@ -154,12 +154,12 @@ def added(whole_studio: Studio, shared_study: Study, tmp_path_factory: pytest.Te
 @pytest.mark.parametrize("name", FATES)
 def test_an_odd_picture_in_a_folder_is_added_or_named_with_its_reason(name: str, added: Added) -> None:
     fate = FATES[name]
-    said = [problem for problem in added.problems if problem.startswith(f"{name}: ")]
+    message = [problem for problem in added.problems if problem.startswith(f"{name}: ")]
     if isinstance(fate, str):
-        assert len(said) == 1
-        assert fate in said[0]
+        assert len(message) == 1
+        assert fate in message[0]
     else:
-        assert said == []
+        assert message == []
 
 
 def test_a_folder_is_added_as_far_as_it_can_be_and_once(

@@ -18,9 +18,11 @@ from datagen.errors import LabelStudioUnavailable, NotReady
 from datagen.imaging.png_encoder import encode_png
 from datagen.label_studio.api.client import LabelStudio
 from datagen.queue.recovery import sweep
-from datagen.store.tables import FetchedPictureRow, now
+from datagen.store.tables.base import now
+from datagen.store.tables.inputs import FetchedPictureRow, InputReadingRow
 from datagen.workflow.decisions import submit
 from datagen.workflow.inputs import input_pictures
+from datagen.workflow.inputs.input_jobs import read_inputs
 from datagen.workflow.inputs.input_sync import refresh
 from datagen.workflow.services import JobKind, JobRequest, Limits, Services
 from stage.gateway import Answer, Forward, Gateway, Passing
@@ -150,12 +152,14 @@ def test_the_sweeper_has_a_failed_picture_tried_again_when_it_is_due(
     studio: Studio, services: Services, way: Way, given: Study
 ) -> None:
     way.treated["p0.png"] = lambda _forward: Answer(503)
-    refresh(services, given.id)
+    read_inputs(services, given.id)
     request = JobRequest(JobKind.INPUTS, given.id)
     studio.queues.redis.flushdb()
     sweep(studio.services.database, studio.queues)
     assert request not in studio.queues.queued()
     make_due(studio, given)
+    with studio.services.database.write() as session:
+        session.get_one(InputReadingRow, given.id).due_at = now()
     sweep(studio.services.database, studio.queues)
     assert request in studio.queues.queued()
     way.treated.clear()

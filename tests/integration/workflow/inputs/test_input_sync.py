@@ -11,9 +11,12 @@ from sqlalchemy import select, update
 
 from datagen.domain.inputs import CanvasArea, Inputs, ProjectKind, Role
 from datagen.imaging.png_encoder import encode_png
-from datagen.store.tables import AuditRow, InputRow
+from datagen.store.tables.inputs import InputRow
+from datagen.store.tables.installation import AuditRow
+from datagen.store.tables.studies import StudyRow
 from datagen.workflow.inputs import input_sync as reading
-from datagen.workflow.inputs.input_sync import collect, mark_stale, refresh
+from datagen.workflow.inputs.input_requests import request_reading
+from datagen.workflow.inputs.input_sync import collect, refresh
 from datagen.workflow.services import UnitOfWork
 from studio import ANYWHERE, Studio, Study, plate, polygon
 
@@ -136,7 +139,7 @@ def test_reading_over_its_time_limit_continues_in_the_next(
     before = read(studio, drawn)
     with studio.services.database.write() as session:
         session.execute(update(InputRow).where(InputRow.study_id == drawn.id).values(parsed=None))
-        mark_stale(UnitOfWork(session=session), drawn.id)
+        request_reading(UnitOfWork(session=session), session.get_one(StudyRow, drawn.id))
     monkeypatch.setattr(reading, "PARSING_SECONDS", 0.0)
     for unread in (2, 1, 0):
         inputs = refresh(studio.services, drawn.id)
@@ -161,7 +164,7 @@ def test_an_older_reading_writes_nothing_after_a_newer_one(
         monkeypatch.setattr(reading, "parse", parse)
         studio.client.update_annotation(annotation, small)
         with studio.services.database.write() as session:
-            mark_stale(UnitOfWork(session=session), drawn.id)
+            request_reading(UnitOfWork(session=session), session.get_one(StudyRow, drawn.id))
         refresh(studio.services, drawn.id)
         return parse(*args)
 

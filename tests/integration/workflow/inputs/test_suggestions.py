@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import httpx
 import numpy as np
 import pytest
@@ -10,9 +12,11 @@ from sqlalchemy import delete, select
 from datagen.domain.inputs import ProjectKind, Role
 from datagen.imaging.decoder_sandbox import DecoderSandbox
 from datagen.imaging.png_encoder import encode_png
-from datagen.store.tables import ProposalRow
+from datagen.store.tables.inputs import ProposalRow
 from datagen.workflow.generation.picture_cache import StoredPictures
 from datagen.workflow.inputs import suggestions
+from datagen.workflow.inputs.input_jobs import make_proposals
+from datagen.workflow.inputs.input_requests import request_proposals
 from datagen.workflow.inputs.suggestions import propose
 from datagen.workflow.services import JobKind, JobRequest
 from studio import Studio, Study, box, plate
@@ -79,7 +83,7 @@ def test_a_picture_that_does_not_decode_costs_its_own_proposal_alone(studio: Stu
     studio.settle()
     forget(studio, study)
     small = DecoderSandbox(max_bytes=10**6, max_pixels=128 * 96)
-    propose(studio.services, StoredPictures(studio.services.images, small), study.id)
+    assert propose(studio.services, StoredPictures(studio.services.images, small), study.id, threading.Event())
     small.close()
     found = proposals(studio, study)
     assert found.pop(too_large) == 0  # and it is not tried again at every reading
@@ -95,7 +99,12 @@ def test_proposals_over_the_time_limit_are_stored_and_another_job_continues(
     forget(studio, study)
     monkeypatch.setattr(suggestions, "PROPOSING_SECONDS", 0.0)
     pictures = StoredPictures(studio.services.images, studio.services.decoder)
-    assert propose(studio.services, pictures, study.id) == 1
-    assert len(proposals(studio, study)) == 1
-    assert JobRequest(JobKind.PROPOSALS, study.id) in studio.queues.queued()
-    assert [propose(studio.services, pictures, study.id) for _ in range(6)] == [1, 1, 1, 1, 1, 0]
+    with studio.services.unit() as unit:
+        request_proposals(unit, unit.lock_study(study.id))
+    for count in range(1, 7):
+        make_proposals(studio.services, pictures, study.id)
+        assert len(proposals(studio, study)) == count
+        assert JobRequest(JobKind.PROPOSALS, study.id) in studio.queues.queued()
+        studio.queues.redis.flushdb()
+    make_proposals(studio.services, pictures, study.id)
+    assert studio.queues.queued() == set()

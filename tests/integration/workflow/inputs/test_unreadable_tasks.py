@@ -19,18 +19,22 @@ from datagen.label_studio.api.models import Task
 from datagen.label_studio.api.task_listing import MAX_UNREADABLE
 from datagen.operations.diagnostics.finding import CheckFailed
 from datagen.operations.diagnostics.label_studio import check_tasks
-from datagen.store.tables import BatchKind, InputRow, OutboxKind, ProjectRow, ShardRow
+from datagen.store.tables.base import BatchKind, OutboxKind
+from datagen.store.tables.batches import ShardRow
+from datagen.store.tables.inputs import InputRow
+from datagen.store.tables.studies import ProjectRow, StudyRow
 from datagen.workflow import decision_points
 from datagen.workflow.events.reconciler import reconcile
 from datagen.workflow.inputs import input_sync as reading
 from datagen.workflow.inputs import unreadable_tasks
 from datagen.workflow.inputs.import_files import add_from_project
-from datagen.workflow.inputs.input_sync import collect, mark_stale, refresh
+from datagen.workflow.inputs.input_requests import request_reading
+from datagen.workflow.inputs.input_sync import collect, refresh
 from datagen.workflow.reviews import verdict_sync
 from datagen.workflow.services import UnitOfWork
 from datagen.workflow.studies.maintenance import mend_links
 from datagen.workflow.studies.queries import describe
-from studio import ANYWHERE, Studio, Study, plate, polygon, said
+from studio import ANYWHERE, Studio, Study, plate, polygon, verdict_result
 
 pytest_plugins = ("studio_fixtures",)
 pytestmark = pytest.mark.integration
@@ -87,7 +91,7 @@ def test_a_poisoned_project_keeps_no_other_study_from_being_looked_at(
     studio.settle()
     other.review()
     deafen(studio, other)
-    other.judge(said("good"))
+    other.judge(verdict_result("good"))
     reconcile(studio.services)
     reconcile(studio.services)
     assert [str(row.opinion) for row in other.verdicts()] == ["good"]
@@ -177,10 +181,10 @@ def test_inputs_given_beside_it_are_used(studio: Studio, poisoned: tuple[Study, 
 
 def test_comment_that_cannot_be_sent_removes_no_verdict(studio: Studio, study: Study) -> None:
     study.review()
-    study.judge(said("good"), said("bad", "too small"))
+    study.judge(verdict_result("good"), verdict_result("bad", "too small"))
     studio.settle()
     poisoned = study.round_tasks()[0].id
-    answer = post(studio, f"/api/tasks/{poisoned}/annotations/", {"result": said("bad", comment="so \ud800")})
+    answer = post(studio, f"/api/tasks/{poisoned}/annotations/", {"result": verdict_result("bad", comment="so \ud800")})
     assert answer.status_code == 500  # it is kept all the same
     verdict_sync.sync_round(studio.services, study.batches(BatchKind.ROUND)[-1].id)
     studio.settle()
@@ -263,7 +267,7 @@ def test_a_decision_task_with_an_answer_that_cannot_be_sent_goes_on_showing_its_
     assert post(studio, f"/api/tasks/{decision.id}/annotations/", {"result": [note]}).status_code == 500
     studio.settle()
     reconcile(studio.services)
-    study.judge(said("good"))
+    study.judge(verdict_result("good"))
     studio.settle()
     shown = republish_decision(studio, study)
     assert shown.id == decision.id
@@ -297,7 +301,7 @@ def test_a_reading_ends_though_a_project_at_fault_has_inputs_that_were_not_read_
             select(InputRow).where(InputRow.study_id == study.id, InputRow.role == Role.BACKGROUND).limit(1)
         ).one()
         row.digest, row.parsed, row.problem = None, None, reading._UNREAD
-        mark_stale(UnitOfWork(session=session), study.id)
+        request_reading(UnitOfWork(session=session), session.get_one(StudyRow, study.id))
     assert refresh(studio.services, study.id).unread == 1
     assert study.row().inputs_read == study.row().inputs_changed
 
@@ -314,7 +318,7 @@ def test_internal_error_in_one_project_is_named_and_the_others_are_read(studio: 
         session.execute(
             update(ProjectRow).where(ProjectRow.project_id == project).values(seen_until="yesterday", counted="")
         )
-    other.judge(said("good"))
+    other.judge(verdict_result("good"))
     reconcile(studio.services)
     assert [str(row.opinion) for row in other.verdicts()] == ["good"]
     studio.settle()

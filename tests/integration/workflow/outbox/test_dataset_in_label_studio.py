@@ -12,7 +12,8 @@ import pytest
 
 from datagen.domain.inputs import ProjectKind
 from datagen.domain.lifecycle import StudyEvent
-from datagen.store.tables import BatchKind, StudyRow
+from datagen.store.tables.base import BatchKind
+from datagen.store.tables.studies import StudyRow
 from datagen.workflow.sample_mapping import sample_of
 from datagen.workflow.studies.export import export_study
 from studio import Studio, Study

@@ -8,7 +8,7 @@ import pytest
 from datagen.domain.inputs import ProjectKind
 from datagen.domain.lifecycle import StudyEvent
 from second_person import second_person
-from studio import ROUND, Studio, Study, said
+from studio import ROUND, Studio, Study, verdict_result
 
 pytestmark = pytest.mark.integration
 pytest_plugins = ["studio_fixtures"]
@@ -20,7 +20,7 @@ def test_previews_of_a_refined_round_are_handed_out_to_nobody_and_signed_by_nobo
     """Unjudged previews got empty annotations signed by the token's user, and a project of 41 verdicts counted 109."""
     study.review()
     first = {task.id for task in study.round_tasks()}
-    study.judge(said("bad", "too small"))
+    study.judge(verdict_result("bad", "too small"))
     study.act(StudyEvent.REFINE)
     studio.settle()
     second = {task.id for task in study.round_tasks()}
@@ -35,7 +35,7 @@ def test_previews_of_a_refined_round_are_handed_out_to_nobody_and_signed_by_nobo
                 timeout=30,
             ).raise_for_status()
             assert served.json()["id"] in second
-            colleague.annotate(task.id, said("good"))
+            colleague.annotate(task.id, verdict_result("good"))
     counts = studio.client.counts([project])[project]
     assert counts.annotations == 1 + ROUND
     closed = [task for task in study.tasks(ProjectKind.PREVIEWS) if task.id in first]

@@ -12,9 +12,9 @@ import pytest
 from datagen.domain.lifecycle import StudyEvent
 from datagen.domain.verdict import Opinion
 from datagen.label_studio.api.client import LabelStudio
-from datagen.store.tables import BatchKind
+from datagen.store.tables.base import BatchKind
 from second_person import second_person
-from studio import ROUND, Studio, Study, asked, said, text_of
+from studio import ROUND, Studio, Study, asked, text_of, verdict_result
 
 pytestmark = pytest.mark.integration
 pytest_plugins = ["studio_fixtures"]
@@ -31,8 +31,8 @@ def test_two_people_who_disagree_both_count_and_the_page_names_the_image(
     studio: Studio, study: Study, colleague: LabelStudio
 ) -> None:
     study.review()
-    study.judge(said("good"), said("good"))
-    colleague.annotate(study.round_tasks()[0].id, said("bad", "too small"))
+    study.judge(verdict_result("good"), verdict_result("good"))
+    colleague.annotate(study.round_tasks()[0].id, verdict_result("bad", "too small"))
     studio.settle()
     page = study.page()
     assert study.counts() == {"good": 2, "bad": 1, "still to review": ROUND - 2}
@@ -49,10 +49,10 @@ def test_a_verdict_that_a_colleague_updates_counts_once_as_it_is_now(
     studio: Studio, study: Study, colleague: LabelStudio
 ) -> None:
     study.review()
-    (given,) = study.judge(said("good"))
+    (given,) = study.judge(verdict_result("good"))
     studio.settle()
     [before] = study.verdicts()
-    colleague.update_annotation(given, said("bad", "edges show"))
+    colleague.update_annotation(given, verdict_result("bad", "edges show"))
     studio.settle()
     assert study.counts() == {"good": 0, "bad": 1, "still to review": ROUND - 1}
     assert "What was wrong: edges show (1)" in study.page()
@@ -66,7 +66,7 @@ def test_a_verdict_sent_twice_is_refused_with_409_and_counts_once(studio: Studio
     """The editor sends an annotation again when its answer was lost; it has the same unique id."""
     study.review()
     task = study.round_tasks()[0]
-    body = {"result": said("good"), "unique_id": str(uuid.uuid4())}
+    body = {"result": verdict_result("good"), "unique_id": str(uuid.uuid4())}
     headers = {"Authorization": f"Token {studio.server.token}"}
     url = f"{studio.server.url}/api/tasks/{task.id}/annotations/"
     codes = [httpx.post(url, json=body, headers=headers, timeout=30).status_code for _ in range(2)]
@@ -81,7 +81,7 @@ def test_verdicts_that_two_people_give_at_once_all_count(studio: Studio, study: 
 
     def judge(client: LabelStudio, opinion: str) -> None:
         for task in tasks:
-            client.annotate(task.id, said(opinion))
+            client.annotate(task.id, verdict_result(opinion))
 
     both = [
         threading.Thread(target=judge, args=arguments) for arguments in ((studio.client, "good"), (colleague, "bad"))

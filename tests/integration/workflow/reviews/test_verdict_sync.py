@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from datagen.domain.inputs import ProjectKind
-from studio import Studio, Study, said
+from studio import Studio, Study, verdict_result
 
 pytest_plugins = ("studio_fixtures",)
 pytestmark = pytest.mark.integration
@@ -18,7 +18,9 @@ def kept(study: Study) -> list[tuple[str, list[str], str, bool]]:
 def test_a_verdict_follows_its_annotation_through_change_skip_and_deletion(studio: Studio, study: Study) -> None:
     study.review()
     first, second, third = study.judge(
-        said("good"), said("bad", "too small", "wrong place", comment="hardly there"), said("bad")
+        verdict_result("good"),
+        verdict_result("bad", "too small", "wrong place", comment="hardly there"),
+        verdict_result("bad"),
     )
     studio.settle()
     assert kept(study) == [
@@ -28,7 +30,7 @@ def test_a_verdict_follows_its_annotation_through_change_skip_and_deletion(studi
     ]
     assert all(studio.server.email in row.reviewer for row in study.verdicts())
 
-    studio.client.update_annotation(first, said("bad", "too strong"))
+    studio.client.update_annotation(first, verdict_result("bad", "too strong"))
     studio.client.delete_annotation(second)
     study.change(third, was_cancelled=True)
     studio.settle()
@@ -41,9 +43,9 @@ def test_a_verdict_that_is_moved_from_a_copy_to_the_task_is_kept(studio: Studio,
     """“Remove Duplicated Tasks” of the Data Manager."""
     study.review()
     task = study.round_tasks()[0]
-    [copy] = study.copy(ProjectKind.PREVIEWS, task.id, said=False)
-    study.judge(said("good"))
-    studio.client.annotate(copy, said("bad", "edges show"))
+    [copy] = study.copy(ProjectKind.PREVIEWS, task.id, with_annotations=False)
+    study.judge(verdict_result("good"))
+    studio.client.annotate(copy, verdict_result("bad", "edges show"))
     studio.settle()
     study.remove_duplicates(ProjectKind.PREVIEWS)
     studio.settle()

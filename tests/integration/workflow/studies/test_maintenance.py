@@ -17,12 +17,16 @@ from datagen.errors import Refused, StoreUnavailable
 from datagen.imaging.png_encoder import encode_png
 from datagen.store.blob_store import BlobStore
 from datagen.store.signed_urls import SignedUrls
-from datagen.store.tables import BatchKind, BatchRow, InputRow, OutboxRow, ShardRow, SpecRow, StudyRow, WorkState
+from datagen.store.tables.base import BatchKind, WorkState
+from datagen.store.tables.batches import BatchRow, ShardRow, SpecRow
+from datagen.store.tables.inputs import InputRow
+from datagen.store.tables.messages import OutboxRow
+from datagen.store.tables.studies import StudyRow
 from datagen.workflow.generation.shard_rendering import FittedEngineCache, render_shard
 from datagen.workflow.studies import maintenance
 from datagen.workflow.studies.maintenance import delete_study, mend_links, retry
 from s3 import CREDENTIALS
-from studio import SHARD, Studio, Study, plate, said
+from studio import SHARD, Studio, Study, plate, verdict_result
 
 pytest_plugins = ("studio_fixtures",)
 pytestmark = pytest.mark.integration
@@ -42,9 +46,9 @@ def test_outbox_row_that_was_given_up_is_published_after_a_retry(studio: Studio,
     assert (tried.outbox, tried.events, tried.revived, tried.left) == (1, 0, "", "")
     studio.settle()
     with studio.rows() as session:
-        told = session.get_one(OutboxRow, row.id)
-    assert told.state is WorkState.DONE
-    assert told.error == ""
+        reported = session.get_one(OutboxRow, row.id)
+    assert reported.state is WorkState.DONE
+    assert reported.error == ""
 
 
 def test_failed_run_resumes_with_its_finished_shards(studio: Studio, study: Study) -> None:
@@ -83,7 +87,7 @@ def test_failed_run_resumes_with_its_finished_shards(studio: Studio, study: Stud
 
 def test_failed_round_resumes_and_its_version_is_the_newest_again(studio: Studio, study: Study) -> None:
     reviewed = study.review()
-    study.judge(said("good"))
+    study.judge(verdict_result("good"))
     studio.settle()
     study.act(StudyEvent.REFINE)
     with studio.services.database.write() as session:
@@ -102,7 +106,7 @@ def test_failed_round_resumes_and_its_version_is_the_newest_again(studio: Studio
     assert [str(spec.state) for spec in study.specs()[-2:]] == ["review", "stopped"]
     assert study.specs()[-2].id == reviewed.id
     studio.settle()
-    assert retry(studio.services, study.name, "ann").revived == ""  # it did not fail: somebody cancelled it
+    assert retry(studio.services, study.name, "ann").revived == ""  # it did not fail: a person cancelled it
 
 
 def test_only_the_newest_round_or_run_is_taken_up_again(studio: Studio, study: Study) -> None:

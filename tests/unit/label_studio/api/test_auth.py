@@ -44,10 +44,10 @@ def test_a_refused_personal_token_says_why(token: str, sentence: str) -> None:
 
 
 def test_legacy_tokens_that_are_disabled_are_named() -> None:
-    said = {
+    message = {
         "detail": "Authentication token no longer valid: legacy token authentication has been disabled for this org"
     }
-    refuse = httpx.MockTransport(lambda request: httpx.Response(401, json=said))
+    refuse = httpx.MockTransport(lambda request: httpx.Response(401, json=message))
     with pytest.raises(LabelStudioError, match="legacy tokens are disabled"):
         studio(refuse, "a" * 40).whoami()
 

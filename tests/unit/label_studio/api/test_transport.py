@@ -91,8 +91,8 @@ def names(**known: str | list[str]) -> AddressPolicy:
 
     def resolve(host: str, _port: int) -> list[Address]:
         left = answers[host.partition(".")[0]]
-        said = left.pop(0) if len(left) > 1 else left[0]
-        return [ip_address(one) for one in said.split()]
+        message = left.pop(0) if len(left) > 1 else left[0]
+        return [ip_address(one) for one in message.split()]
 
     return AddressPolicy(resolve)
 
@@ -129,7 +129,7 @@ def test_it_connects_to_the_address_that_was_checked_and_resolves_once_for_it() 
         "ff02::1",
     ],
 )
-def test_a_name_that_means_a_metadata_service_or_nobody_is_not_connected_to(address: str) -> None:
+def test_a_name_that_means_a_metadata_service_or_no_host_is_not_connected_to(address: str) -> None:
     with pytest.raises(httpcore.ConnectError, match="which nothing is fetched from"):
         names(studio=address).addresses("studio.test", 80)
 

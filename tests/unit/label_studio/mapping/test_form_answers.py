@@ -21,22 +21,24 @@ COPIED = polygon((1, 1), (9, 1), (9, 9), control="label", label="good", origin="
 
 
 def test_a_verdict_is_read_though_the_label_of_the_prediction_is_called_good() -> None:
-    said = verdict(
+    message = verdict(
         [COPIED, choice("verdict", "bad"), choice("reasons", "too small", "edges show"), text("comment", " a ")]
     )
-    assert said == Verdict(opinion=Opinion.BAD, reasons=frozenset({Reason.TOO_SMALL, Reason.EDGES_SHOW}), comment="a")
+    assert message == Verdict(
+        opinion=Opinion.BAD, reasons=frozenset({Reason.TOO_SMALL, Reason.EDGES_SHOW}), comment="a"
+    )
 
 
 def test_a_comment_of_several_lines_keeps_them() -> None:
-    said = verdict([choice("verdict", "good"), text("comment", "one", "", "two")])
-    assert said is not None
-    assert said.comment == "one\ntwo"
+    message = verdict([choice("verdict", "good"), text("comment", "one", "", "two")])
+    assert message is not None
+    assert message.comment == "one\ntwo"
 
 
 def test_unknown_reason_is_left_out() -> None:
-    said = verdict([choice("verdict", "bad"), choice("reasons", "too green", "too large")])
-    assert said is not None
-    assert said.reasons == {Reason.TOO_LARGE}
+    message = verdict([choice("verdict", "bad"), choice("reasons", "too green", "too large")])
+    assert message is not None
+    assert message.reasons == {Reason.TOO_LARGE}
 
 
 @pytest.mark.parametrize(
@@ -85,9 +87,9 @@ def test_a_number_that_is_no_whole_number_is_a_sentence(count: object) -> None:
         decision([choice("action", "approve"), number("count", count)])
 
 
-@pytest.mark.parametrize(("said", "count"), [(200.0, 200), (0, 0), (-3, -3), (10**7, 10**7), (None, None)])
-def test_a_number_out_of_bounds_is_kept_for_the_domain_to_refuse(said: object, count: int | None) -> None:
-    assert decision([choice("action", "approve"), number("count", said)]).count == count
+@pytest.mark.parametrize(("message", "count"), [(200.0, 200), (0, 0), (-3, -3), (10**7, 10**7), (None, None)])
+def test_a_number_out_of_bounds_is_kept_for_the_domain_to_refuse(message: object, count: int | None) -> None:
+    assert decision([choice("action", "approve"), number("count", message)]).count == count
 
 
 junk = st.recursive(

@@ -1,4 +1,4 @@
-"""Proposals are what the engine would use: the outline of the object in a box, and the learned area."""
+"""Suggestions are what the engine would use: the outline of the object in a box, and the learned area."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 
 from datagen.domain.geometry import Box, Polygon
 from datagen.domain.inputs import CanvasArea, CanvasImage, ConceptImage, ConceptRegion, ImageRef
-from datagen.synthesis.composite.suggestions import learn_area, propose_areas, propose_outlines
+from datagen.synthesis.engine import load_engine
 from datagen.synthesis.masks import rasterize
 
 HEIGHT, WIDTH = 120, 160
@@ -41,14 +41,18 @@ def concept(shelf, picture, box, outline=()):
     return ConceptImage(image=shelf.add(picture), regions=(ConceptRegion(label="pit", box=box, outline=outline),))
 
 
+def suggester(shelf, canvases=()):
+    return load_engine("composite").suggester(canvases, (), shelf)
+
+
 def covered(polygons, height=HEIGHT, width=WIDTH):
     return np.any([rasterize(np.asarray(one.points), (height, width)) for one in polygons], axis=0)
 
 
-def test_the_outline_of_what_stands_out_in_a_box_is_proposed():
+def test_outline_of_the_object_in_a_box_is_suggested():
     shelf = Shelf()
     picture = plate(1, pit=(120, 60))
-    (proposed,) = propose_outlines(concept(shelf, picture, Box(108, 48, 24, 24)), picture)
+    (proposed,) = suggester(shelf).outlines(concept(shelf, picture, Box(108, 48, 24, 24)))
     truth = np.zeros((HEIGHT, WIDTH), np.uint8)
     cv2.circle(truth, (120, 60), 7, 1, -1)
     found = covered(proposed.outline)
@@ -56,21 +60,21 @@ def test_the_outline_of_what_stands_out_in_a_box_is_proposed():
     assert proposed.label == "pit"
 
 
-def test_a_box_that_a_person_outlined_is_left_alone():
+def test_nothing_is_suggested_for_a_box_with_a_drawn_outline():
     shelf = Shelf()
     picture = plate(2, pit=(120, 60))
     drawn = (Polygon(((112, 52), (128, 52), (128, 68), (112, 68))),)
-    assert propose_outlines(concept(shelf, picture, Box(108, 48, 24, 24), drawn), picture) == ()
+    assert suggester(shelf).outlines(concept(shelf, picture, Box(108, 48, 24, 24), drawn)) == ()
 
 
-def test_a_box_in_which_nothing_stands_out_gets_no_outline():
+def test_box_without_a_visible_object_has_no_suggested_outline():
     shelf = Shelf()
     picture = np.full((HEIGHT, WIDTH), 128, np.uint8)
-    (proposed,) = propose_outlines(concept(shelf, picture, Box(40, 40, 24, 24)), picture)
+    (proposed,) = suggester(shelf).outlines(concept(shelf, picture, Box(40, 40, 24, 24)))
     assert proposed.outline == ()
 
 
-def test_the_learned_area_is_proposed_on_a_photo_nobody_drew_on():
+def test_learned_area_is_suggested_on_a_photo_without_polygons():
     shelf = Shelf()
     splits = (60, 80, 100, 90)
     canvases = [
@@ -80,13 +84,11 @@ def test_the_learned_area_is_proposed_on_a_photo_nobody_drew_on():
         )
         for number, split in enumerate(splits)
     ]
-    model = learn_area(canvases, shelf)
-    assert model is not None
-    blank = plate(99, split=70)
-    found = covered(propose_areas(model, blank))
+    found = covered(suggester(shelf, canvases).area(shelf.add(plate(99, split=70))))
     truth = np.broadcast_to(np.arange(WIDTH) >= 70, (HEIGHT, WIDTH))
     assert (found & truth).sum() / (found | truth).sum() > 0.85
 
 
-def test_without_a_drawn_area_nothing_is_learned():
-    assert learn_area([], Shelf()) is None
+def test_without_canvas_polygons_no_area_is_suggested():
+    shelf = Shelf()
+    assert suggester(shelf).area(shelf.add(plate(99))) == ()

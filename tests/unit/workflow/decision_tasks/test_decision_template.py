@@ -15,7 +15,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 import pytest
 from jinja2 import UndefinedError
 
-from datagen.store.tables import BatchKind, WorkState
+from datagen.store.tables.base import BatchKind, WorkState
 from datagen.workflow.decision_tasks.decision_template import render
 from datagen.workflow.decision_tasks.decision_view import DecisionView, LateVerdicts
 from datagen.workflow.reviews.corrections import ReviewedImage

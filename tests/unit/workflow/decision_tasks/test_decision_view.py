@@ -13,20 +13,11 @@ from sqlalchemy import select, update
 from datagen.domain.inputs import MINIMUM_PER_ROLE, RECOMMENDED_BACKGROUNDS, ProjectKind, Role
 from datagen.domain.lifecycle import StudyEvent, StudyState
 from datagen.imaging.png_encoder import encode_png
-from datagen.store.tables import (
-    BatchKind,
-    BatchRow,
-    DecisionRow,
-    OutboxKind,
-    OutboxRow,
-    ProjectRow,
-    SampleRow,
-    ShardRow,
-    SpecRow,
-    StudyRow,
-    WorkState,
-    now,
-)
+from datagen.store.tables.base import BatchKind, OutboxKind, WorkState, now
+from datagen.store.tables.batches import BatchRow, SampleRow, ShardRow, SpecRow
+from datagen.store.tables.messages import OutboxRow
+from datagen.store.tables.reviews import DecisionRow
+from datagen.store.tables.studies import ProjectRow, StudyRow
 from datagen.workflow.decision_tasks.batch_view import BatchName
 from datagen.workflow.decision_tasks.decision_sheet import Caption
 from datagen.workflow.decision_tasks.decision_view import (
@@ -44,7 +35,7 @@ from datagen.workflow.generation.contact_sheet import MAX_CELLS
 from datagen.workflow.reviews.corrections import ReviewedImage
 from datagen.workflow.reviews.verdict_rows import MAX_VERDICTS
 from fake_studio import FakeStudio
-from studio import ROUND, SHARD, Study, plate, said
+from studio import ROUND, SHARD, Study, plate, verdict_result
 
 InState = Callable[[StudyState], Study]
 
@@ -144,7 +135,10 @@ def test_postponed_reading_and_unreadable_projects_are_shown_while_the_decision_
         session.get_one(ProjectRow, study.projects[ProjectKind.CONCEPTS]).problem = "Left out: task 7"
     shown = view(study).open
     assert shown is not None
-    assert (shown.waits_for, shown.unreadable) == ("waits for the image store", ("Left out: task 7",))
+    assert (shown.reading_problem, shown.unreadable) == (
+        "waits for the image store; it is tried again",
+        ("Left out: task 7",),
+    )
     assert view(study, 0).open is None
 
 
@@ -256,7 +250,7 @@ def test_round_without_verdicts_waits_for_all_of_them(study: Study) -> None:
         wrong=(),
         noted=(),
         full=(),
-        most_verdicts=MAX_VERDICTS,
+        max_verdicts=MAX_VERDICTS,
         corrections=None,
     )
     assert shown.round.details.is_first
@@ -268,9 +262,13 @@ def test_round_without_verdicts_waits_for_all_of_them(study: Study) -> None:
 
 
 def test_verdicts_are_counted_with_their_reasons_and_comments(study: Study) -> None:
-    study.judge(said("bad", "too small", "edges show", comment="a halo"), said("bad", "too small"), said("good"))
+    study.judge(
+        verdict_result("bad", "too small", "edges show", comment="a halo"),
+        verdict_result("bad", "too small"),
+        verdict_result("good"),
+    )
     tasks = study.round_tasks()
-    study.studio.client.annotate(tasks[0].id, said("good", "too strong"))
+    study.studio.client.annotate(tasks[0].id, verdict_result("good", "too strong"))
     study.studio.settle()
     shown = view(study)
     assert shown.round is not None
@@ -322,7 +320,7 @@ def test_caption_of_a_large_round_names_the_images_on_the_sheet(study: Study) ->
 def test_late_verdicts_are_shown_with_the_decision_that_preceded_them(study: Study) -> None:
     tasks = study.round_tasks()
     study.decide(StudyEvent.REFINE)
-    study.studio.client.annotate(tasks[0].id, said("good"))
+    study.studio.client.annotate(tasks[0].id, verdict_result("good"))
     study.studio.settle()
     late = LateVerdicts(round_number=1, count=1, outcome="it was refined")
     decided, newest = view(study, 1), view(study)

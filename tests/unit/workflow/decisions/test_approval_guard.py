@@ -6,12 +6,13 @@ import pytest
 
 from datagen.domain.lifecycle import StudyEvent, StudyState
 from datagen.errors import NotConfirmed
-from datagen.store.tables import BatchKind, StudyRow
+from datagen.store.tables.base import BatchKind
+from datagen.store.tables.studies import StudyRow
 from fake_studio import FakeStudio
-from studio import ROUND, Study, said
+from studio import ROUND, Study, verdict_result
 
 
-def test_round_that_nobody_judged_is_approved_only_when_confirmed(studio: FakeStudio, study: Study) -> None:
+def test_round_without_verdicts_is_approved_only_when_confirmed(studio: FakeStudio, study: Study) -> None:
     study.decide("approve", count=1, confirmed=False)
     assert f"This approval stands on 0 of {ROUND} previews judged. To go on, tick “I have looked”" in study.page()
     assert study.row().state == StudyState.REVIEWING
@@ -20,14 +21,14 @@ def test_round_that_nobody_judged_is_approved_only_when_confirmed(studio: FakeSt
 
 
 def test_round_of_mostly_bad_previews_is_approved_only_when_confirmed(studio: FakeStudio, study: Study) -> None:
-    study.judge(said("bad"), said("bad"), said("good"))
+    study.judge(verdict_result("bad"), verdict_result("bad"), verdict_result("good"))
     studio.settle()
     with pytest.raises(NotConfirmed, match=f"stands on 3 of {ROUND} previews judged, 1 of 3 verdicts good"):
         study.act(StudyEvent.APPROVE, count=1, confirmed=False)
 
 
 def test_well_judged_round_needs_no_confirmation(studio: FakeStudio, study: Study) -> None:
-    study.judge(said("good"), said("good"), said("bad"))
+    study.judge(verdict_result("good"), verdict_result("good"), verdict_result("bad"))
     studio.settle()
     study.act(StudyEvent.APPROVE, count=1, confirmed=False)
     assert study.row().state == StudyState.GENERATING
@@ -35,7 +36,7 @@ def test_well_judged_round_needs_no_confirmation(studio: FakeStudio, study: Stud
 
 def test_study_says_which_shares_are_enough(studio: FakeStudio, study: Study) -> None:
     with studio.services.database.write() as session:
-        session.get_one(StudyRow, study.id).least_judged = 0.0
+        session.get_one(StudyRow, study.id).min_judged = 0.0
     study.act(StudyEvent.APPROVE, count=1, confirmed=False)
     assert study.row().state == StudyState.GENERATING
 
@@ -53,6 +54,6 @@ def test_round_without_a_verdict_is_refined_only_when_confirmed(studio: FakeStud
 
 
 def test_one_verdict_is_enough_to_refine(studio: FakeStudio, study: Study) -> None:
-    study.judge(said("bad", "too small"))
+    study.judge(verdict_result("bad", "too small"))
     study.act(StudyEvent.REFINE, confirmed=False)  # the verdict is read although its event is not handled yet
     assert study.row().state == StudyState.PREVIEWING

@@ -9,7 +9,9 @@ import pytest
 from sqlalchemy import func, select, update
 
 from datagen.store.database import Database
-from datagen.store.tables import BatchRow, ShardRow, SpecRow, StudyRow, WorkState, now
+from datagen.store.tables.base import WorkState, now
+from datagen.store.tables.batches import BatchRow, ShardRow, SpecRow
+from datagen.store.tables.studies import StudyRow
 from datagen.workflow.decisions import batch_end, spec_versions
 from datagen.workflow.services import JobKind, UnitOfWork
 from run_approval import approve

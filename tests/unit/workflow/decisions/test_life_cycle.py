@@ -15,7 +15,8 @@ import pytest
 
 from datagen.domain.lifecycle import TABLE, StudyEvent, StudyState
 from datagen.errors import NotReady, Refused
-from datagen.store.tables import BatchKind, SpecRow
+from datagen.store.tables.base import BatchKind
+from datagen.store.tables.batches import SpecRow
 from datagen.workflow.services import JobKind, JobRequest
 from datagen.workflow.studies.maintenance import delete_study, retry
 from fake_studio import FakeStudio

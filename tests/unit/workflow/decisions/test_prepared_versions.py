@@ -11,10 +11,11 @@ from sqlalchemy import update
 from datagen.domain import spec as specs
 from datagen.domain.lifecycle import StudyEvent
 from datagen.domain.spec import Spec
-from datagen.store.tables import AuditRow, SpecRow
+from datagen.store.tables.batches import SpecRow
+from datagen.store.tables.installation import AuditRow
 from datagen.workflow.decisions import actions
 from fake_studio import FakeStudio
-from studio import Study, said
+from studio import Study, verdict_result
 
 
 @pytest.fixture
@@ -40,7 +41,7 @@ def test_build_preview_and_refine_compute_a_version_once_and_outside_the_transac
     study.act(StudyEvent.BUILD_PREVIEW)
     assert computed == ["Spec"]
     studio.settle()
-    study.judge(said("bad", "too small"), said("bad", "too small"))
+    study.judge(verdict_result("bad", "too small"), verdict_result("bad", "too small"))
     studio.settle()
     computed.clear()
 

@@ -16,13 +16,16 @@ from datagen.domain.spec import Spec
 from datagen.errors import NotReady
 from datagen.label_studio.api.models import Task
 from datagen.queue.jobs import EVENTS, PUBLISHING
-from datagen.store.tables import BatchKind, BatchRow, DecisionRow, InboxRow, ShardRow, now
+from datagen.store.tables.base import BatchKind, now
+from datagen.store.tables.batches import BatchRow, ShardRow
+from datagen.store.tables.messages import InboxRow
+from datagen.store.tables.reviews import DecisionRow
 from datagen.workflow.decisions import submit
 from datagen.workflow.generation.shard_rendering import FittedEngineCache, render_shard
 from datagen.workflow.studies import export
 from datagen.workflow.studies.audit import audit_lines
 from fake_studio import FakeStudio
-from studio import ROUND, Study, asked, said
+from studio import ROUND, Study, asked, verdict_result
 
 
 def text(page: str) -> str:
@@ -44,7 +47,7 @@ def shards(studio: FakeStudio, batch: BatchRow) -> list[ShardRow]:
 
 def test_refine_creates_a_child_version_with_changed_parameters_and_says_why(studio: FakeStudio, study: Study) -> None:
     parent = study.specs()[-1]
-    study.judge(*[said("bad", "too small")] * ROUND)
+    study.judge(*[verdict_result("bad", "too small")] * ROUND)
     study.decide("refine")
 
     child = study.specs()[-1]
@@ -161,10 +164,10 @@ def test_cancelled_run_keeps_its_finished_shards(
 @pytest.mark.parametrize("how", ["build preview", "refine"])
 def test_cancelled_round_gives_the_earlier_version_back(studio: FakeStudio, study: Study, how: str) -> None:
     version = study.specs()[-1]
-    study.judge(said("good"), said("bad", "too small"))
+    study.judge(verdict_result("good"), verdict_result("bad", "too small"))
     study.decide(how, settle=False)
     studio.work(EVENTS)
-    studio.client.annotate(round_before(study)[-1].id, said("good"))
+    studio.client.annotate(round_before(study)[-1].id, verdict_result("good"))
     studio.work(EVENTS)
     study.decide("cancel")
 
@@ -247,7 +250,7 @@ def test_answer_whose_event_arrives_twice_decides_once(studio: FakeStudio, study
 
 def test_deleted_decision_task_is_created_again(studio: FakeStudio, study: Study) -> None:
     studio.client.delete_tasks(study.projects[ProjectKind.DECISIONS], [study.decision_tasks()[-1].id])
-    study.judge(said("good"))
+    study.judge(verdict_result("good"))
     studio.settle()
     assert study.counts() == {"good": 1, "bad": 0, "still to review": 2}
     assert [task.id for task in study.decision_tasks()][-1] == study.points()[-1].task_id
@@ -264,7 +267,7 @@ def test_skipped_decision_decides_nothing(studio: FakeStudio, study: Study) -> N
 def test_first_of_the_answers_on_a_task_and_its_copy_decides(studio: FakeStudio, study: Study) -> None:
     rounds = len(study.batches())
     task = study.decision_tasks()[-1]
-    [copy] = study.copy(ProjectKind.DECISIONS, task.id, said=False)
+    [copy] = study.copy(ProjectKind.DECISIONS, task.id, with_annotations=False)
     for each in (copy, task.id):
         studio.client.annotate(each, asked("refine"))
     studio.settle()
@@ -300,7 +303,7 @@ def test_answer_on_a_replacement_task_whose_id_is_not_stored_decides(studio: Fak
     """As when a worker is killed between making the new task and noting it."""
     rounds = len(study.batches())
     task = study.decision_tasks()[-1]
-    [new] = study.copy(ProjectKind.DECISIONS, task.id, said=False)
+    [new] = study.copy(ProjectKind.DECISIONS, task.id, with_annotations=False)
     studio.client.delete_tasks(study.projects[ProjectKind.DECISIONS], [task.id])
     studio.client.annotate(new, asked("refine"))
     studio.settle()
@@ -310,7 +313,7 @@ def test_answer_on_a_replacement_task_whose_id_is_not_stored_decides(studio: Fak
 def test_event_of_several_answers_is_handled_though_one_task_is_deleted(studio: FakeStudio, study: Study) -> None:
     rounds = len(study.batches())
     task = study.decision_tasks()[-1]
-    gone = study.copy(ProjectKind.DECISIONS, task.id, said=False)
+    gone = study.copy(ProjectKind.DECISIONS, task.id, with_annotations=False)
     studio.client.delete_tasks(study.projects[ProjectKind.DECISIONS], gone)
     annotation = studio.client.annotate(task.id, asked("refine"))
     with studio.services.database.write() as session:  # Label Studio's own event of it

@@ -8,11 +8,12 @@ from sqlalchemy import update
 from datagen.domain.inputs import ProjectKind, Role
 from datagen.domain.lifecycle import StudyState
 from datagen.imaging.png_encoder import encode_png
-from datagen.store.tables import ProjectRow, now
+from datagen.store.tables.base import now
+from datagen.store.tables.studies import ProjectRow
 from datagen.workflow.events.reconciler import OVERLAP, reconcile
 from datagen.workflow.inputs.input_sync import collect
 from fake_studio import FakeStudio
-from studio import ANYWHERE, Study, asked, plate, polygon, said
+from studio import ANYWHERE, Study, asked, plate, polygon, verdict_result
 
 
 @pytest.fixture
@@ -77,7 +78,7 @@ def test_second_pass_without_changes_has_nothing_to_do(studio: FakeStudio, deaf:
 def test_edit_that_changes_no_count_is_found_in_the_second_pass(
     studio: FakeStudio, deaf: Study, long_ago: bool
 ) -> None:
-    first, _ = deaf.judge(said("good"), said("good"))
+    first, _ = deaf.judge(verdict_result("good"), verdict_result("good"))
     look_at_all(studio)
     studio.settle()
     look_at_all(studio)  # the decision task was told anew meanwhile
@@ -86,13 +87,13 @@ def test_edit_that_changes_no_count_is_found_in_the_second_pass(
             session.execute(update(ProjectRow).values(looked_at=now() - 2 * OVERLAP))
         look_at_all(studio)
         assert all(row.seen == "" for row in deaf.project_rows() if row.kind is not ProjectKind.DATASET)
-    studio.client.update_annotation(first, said("bad", "wrong place"))
+    studio.client.update_annotation(first, verdict_result("bad", "wrong place"))
     look_at_all(studio)
     assert [str(row.opinion) for row in deaf.verdicts()] == ["bad", "good"]
 
 
 def test_deleted_review_task_takes_its_verdict_along(studio: FakeStudio, deaf: Study) -> None:
-    deaf.judge(said("good"), said("bad", "too small"), said("good"))
+    deaf.judge(verdict_result("good"), verdict_result("bad", "too small"), verdict_result("good"))
     look_at_all(studio)
     studio.settle()
     assert deaf.counts() == {"good": 2, "bad": 1, "still to review": 0}
@@ -118,6 +119,6 @@ def test_deleted_input_is_noticed_beside_a_skipped_one(studio: FakeStudio, deaf:
 
 def test_deleted_project_does_not_prevent_checks_of_the_others(studio: FakeStudio, deaf: Study) -> None:
     studio.client.delete_project(deaf.projects[ProjectKind.CONCEPTS])
-    deaf.judge(said("good"))
+    deaf.judge(verdict_result("good"))
     look_at_all(studio)
     assert [str(row.opinion) for row in deaf.verdicts()] == ["good"]

@@ -13,12 +13,16 @@ from datagen.errors import Refused
 from datagen.label_studio.api.in_memory_server import Delivery
 from datagen.queue.jobs import EVENTS
 from datagen.store import leases
-from datagen.store.tables import BatchKind, InboxRow, InputRow, StudyRow, now
+from datagen.store.tables.base import BatchKind, now
+from datagen.store.tables.inputs import InputRow
+from datagen.store.tables.messages import InboxRow
+from datagen.store.tables.studies import StudyRow
 from datagen.workflow.events import reconciler, webhook_events
-from datagen.workflow.inputs.input_sync import collect, mark_stale
+from datagen.workflow.inputs.input_requests import request_reading
+from datagen.workflow.inputs.input_sync import collect
 from datagen.workflow.services import UnitOfWork
 from fake_studio import ENGINE, FakeStudio
-from studio import Study, asked, choice, said
+from studio import Study, asked, choice, verdict_result
 
 
 def due(studio: FakeStudio, event: InboxRow) -> None:
@@ -64,7 +68,7 @@ def test_answer_change_and_deletion_in_an_input_project_are_followed(studio: Fak
 
 
 def test_event_during_an_outage_is_retried_until_label_studio_answers(studio: FakeStudio, study: Study) -> None:
-    study.judge(said("good"))
+    study.judge(verdict_result("good"))
     [event] = [one for one in study.events(ProjectKind.PREVIEWS) if str(one.state) == "pending"]
     studio.client.switch_off()
     for attempt in range(1, webhook_events.MAX_ATTEMPTS + 3):
@@ -81,7 +85,7 @@ def test_event_during_an_outage_is_retried_until_label_studio_answers(studio: Fa
 
 
 def test_refused_event_is_given_up_with_the_reason(studio: FakeStudio, study: Study) -> None:
-    study.judge(said("good"))
+    study.judge(verdict_result("good"))
     [event] = [one for one in study.events(ProjectKind.PREVIEWS) if str(one.state) == "pending"]
     studio.client.revoke_token()
     for _ in range(webhook_events.MAX_ATTEMPTS):
@@ -128,10 +132,10 @@ def test_start_training_that_the_engine_refuses_is_shown_on_the_decision_task(st
 
 
 def test_events_of_published_tasks_start_nothing(studio: FakeStudio, study: Study) -> None:
-    told = [one for one in study.events(ProjectKind.PREVIEWS) if one.action == "TASKS_CREATED"]
-    assert told
+    reported = [one for one in study.events(ProjectKind.PREVIEWS) if one.action == "TASKS_CREATED"]
+    assert reported
     state = (len(study.batches()), len(study.audit()), study.row().inputs_changed)
-    for event in told:
+    for event in reported:
         studio.replay(event)
     assert (len(study.batches()), len(study.audit()), study.row().inputs_changed) == state
 
@@ -144,7 +148,7 @@ def test_event_of_a_foreign_project_is_ignored(studio: FakeStudio) -> None:
 
 
 def test_reconciler_acts_once_on_events_that_were_lost(studio: FakeStudio, study: Study) -> None:
-    study.judge(said("bad", "too small"), said("good"))
+    study.judge(verdict_result("bad", "too small"), verdict_result("good"))
     studio.client.annotate(study.decision_tasks()[-1].id, asked("refine"))
     studio.lose_events()
 
@@ -167,7 +171,7 @@ def test_reused_task_ids_of_another_study_are_taken_over(studio: FakeStudio, stu
         session.flush()
         for row in session.scalars(select(InputRow).where(InputRow.study_id == study.id)):
             row.study_id = other.id
-        mark_stale(UnitOfWork(session=session), study.id)
+        request_reading(UnitOfWork(session=session), session.get_one(StudyRow, study.id))
     studio.settle()
     assert backgrounds(studio, study) == before
 
@@ -183,7 +187,7 @@ def test_webhook_that_arrives_twice_is_stored_once(studio: FakeStudio, study: St
 
     studio.client.deliver = receive_twice
     before = len(study.events(ProjectKind.PREVIEWS))
-    study.judge(said("good"))
+    study.judge(verdict_result("good"))
     studio.settle()
     # the creation, and the update of the task's columns, which sends no event
     assert len(study.events(ProjectKind.PREVIEWS)) == before + 1

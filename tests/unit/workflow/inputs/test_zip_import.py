@@ -137,9 +137,9 @@ def test_a_name_with_a_colon_is_named_whole(pack: Callable[..., Path]) -> None:
     reading = Reading()
     with unpacked(pack({"x: y.png": b"1"}), SUFFIXES, MAX_BYTES, reading.report):
         pass
-    [told] = reading.problems
-    assert told.item == "inputs.zip, x: y.png"
-    assert told.reason == "its name leads out of the archive; pack the folder again"
+    [reported] = reading.problems
+    assert reported.item == "inputs.zip, x: y.png"
+    assert reported.reason == "its name leads out of the archive; pack the folder again"
 
 
 def test_links_and_devices_are_refused(pack: Callable[..., Path]) -> None:

@@ -9,7 +9,9 @@ import pytest
 from datagen.domain.inputs import ProjectKind
 from datagen.domain.lifecycle import StudyEvent
 from datagen.queue.jobs import EVENTS, SYNTHESIS
-from datagen.store.tables import BatchKind, DecisionRow, OutboxKind, OutboxRow, WorkState, now
+from datagen.store.tables.base import BatchKind, OutboxKind, WorkState, now
+from datagen.store.tables.messages import OutboxRow
+from datagen.store.tables.reviews import DecisionRow
 from datagen.workflow.outbox.dispatcher import MAX_REFUSALS, dispatch
 from datagen.workflow.studies.queries import describe
 from fake_studio import FakeStudio

@@ -13,7 +13,10 @@ from datagen.domain.lifecycle import SpecState, StudyState
 from datagen.domain.verdict import Opinion
 from datagen.entrypoints import bootstrap
 from datagen.label_studio.api.models import Annotation, Task
-from datagen.store.tables import BatchKind, BatchRow, SampleRow, ShardRow, SpecRow, StudyRow, VerdictRow, WorkState, now
+from datagen.store.tables.base import BatchKind, WorkState, now
+from datagen.store.tables.batches import BatchRow, SampleRow, ShardRow, SpecRow
+from datagen.store.tables.reviews import VerdictRow
+from datagen.store.tables.studies import StudyRow
 from datagen.workflow.reviews import verdict_sync
 from datagen.workflow.reviews.verdict_rows import MAX_VERDICTS, TasksRead, full_samples, keep
 from datagen.workflow.services import Services

@@ -9,7 +9,9 @@ from sqlalchemy import select
 
 from datagen.domain.inputs import ProjectKind, Role
 from datagen.domain.lifecycle import StudyEvent
-from datagen.store.tables import BatchKind, InputRow, SampleRow
+from datagen.store.tables.base import BatchKind
+from datagen.store.tables.batches import SampleRow
+from datagen.store.tables.inputs import InputRow
 from fake_studio import FakeStudio
 from studio import Study, said, text_of
 

@@ -10,14 +10,15 @@ from datagen.imaging.codec import decode
 from datagen.label_studio.api.models import Task
 from datagen.label_studio.projects import label_configs
 from datagen.label_studio.projects.project_templates import preview_tabs
-from datagen.store.tables import BatchKind, OutboxKind, ShardRow, SpecRow
+from datagen.store.tables.base import BatchKind, OutboxKind
+from datagen.store.tables.batches import ShardRow, SpecRow
 from datagen.workflow.generation import contact_sheet
 from datagen.workflow.generation.shard_rendering import FittedEngineCache, render_shard
 from datagen.workflow.outbox import dispatcher
 from datagen.workflow.reviews import review_tasks
 from datagen.workflow.studies.maintenance import retry
 from fake_studio import FakeStudio
-from studio import ROUND, Study, said
+from studio import ROUND, Study, verdict_result
 
 #: The end of a closed task's status.
 TOO_LATE = "a verdict no longer counts"
@@ -36,7 +37,7 @@ def again(study: Study, tasks: list[Task]) -> list[Task]:
 
 def test_refined_round_leaves_the_queue_and_the_new_one_waits(studio: FakeStudio, study: Study) -> None:
     first = study.round_tasks()
-    study.judge(said("bad", "too small"))
+    study.judge(verdict_result("bad", "too small"))
     studio.settle()
     study.decide(StudyEvent.REFINE)
     second = study.round_tasks()
@@ -53,7 +54,7 @@ def test_refined_round_leaves_the_queue_and_the_new_one_waits(studio: FakeStudio
 
 
 def test_list_shows_verdict_reasons_and_comment_of_each_task(studio: FakeStudio, study: Study) -> None:
-    study.judge(said("bad", "too small", "edges show", comment="a halo"))
+    study.judge(verdict_result("bad", "too small", "edges show", comment="a halo"))
     studio.settle()
     judged, other, *_ = study.round_tasks()
     columns = ("status", "verdict", "reasons", "comment")
@@ -65,7 +66,7 @@ def test_one_image_has_one_number_in_list_form_sheet_and_decision_page(studio: F
     """A comment on “image 0” was looked for as the first of the sheet, as the second, and not found."""
     tasks = study.round_tasks()
     assert [task.data["index"] for task in tasks] == [str(number) for number in range(1, ROUND + 1)]
-    study.judge(said("good"), said("bad", comment="a halo"))
+    study.judge(verdict_result("good"), verdict_result("bad", comment="a halo"))
     studio.settle()
     second = f"/projects/{study.projects[ProjectKind.PREVIEWS]}/data?task={tasks[1].id}"
     assert f'<a href="{second}" target="_blank">Image 2</a>: a halo' in study.page()
@@ -102,9 +103,9 @@ def test_tasks_made_after_their_round_was_cancelled_are_closed(studio: FakeStudi
         [shard] = session.scalars(select(ShardRow.id).where(ShardRow.batch_id == made.id))
     render_shard(studio.services, FittedEngineCache(studio.services), shard)
     study.act(StudyEvent.CANCEL)
-    told = {(row.kind, row.subject_id): row.id for row in study.outbox()}
-    dispatcher.dispatch(studio.services, told[OutboxKind.REVIEW_TASKS, made.id])  # it has no task yet
-    dispatcher.dispatch(studio.services, told[OutboxKind.SAMPLES, shard])
+    reported = {(row.kind, row.subject_id): row.id for row in study.outbox()}
+    dispatcher.dispatch(studio.services, reported[OutboxKind.REVIEW_TASKS, made.id])  # it has no task yet
+    dispatcher.dispatch(studio.services, reported[OutboxKind.SAMPLES, shard])
     studio.settle()
     tasks = study.round_tasks()
     assert len(tasks) == ROUND
@@ -131,20 +132,20 @@ def test_round_is_closed_again_when_its_failed_successor_is_taken_up_again(studi
 
 def test_verdict_that_comes_after_the_decision_is_answered_where_people_look(studio: FakeStudio, study: Study) -> None:
     first = study.round_tasks()
-    (given,) = study.judge(said("bad", "too small"))
+    (given,) = study.judge(verdict_result("bad", "too small"))
     studio.settle()
     study.decide(StudyEvent.REFINE)
     number = first[0].data["round"]
-    late = studio.client.annotate(first[1].id, said("good"))
+    late = studio.client.annotate(first[1].id, verdict_result("good"))
     studio.settle()
     sentence = f"1 verdict on round {number} came or changed after it was refined; it is kept, and does not count."
     assert sentence in study.page()
     assert again(study, first)[1].data["status"] == "reviewed too late, does not count"
-    study.change(given, result=said("good"))
+    study.change(given, result=verdict_result("good"))
     studio.settle()
     assert f"2 verdicts on round {number} came or changed after it was refined" in study.page()
     assert again(study, first)[0].data["status"] == "reviewed; changed too late, counts as it was"
-    study.change(given, result=said("bad", "too small"))
+    study.change(given, result=verdict_result("bad", "too small"))
     studio.client.delete_annotation(late)
     studio.settle()
     assert "came or changed after" not in study.page()
@@ -152,13 +153,13 @@ def test_verdict_that_comes_after_the_decision_is_answered_where_people_look(stu
 
 def test_superseded_round_is_closed_and_a_verdict_on_it_does_not_count(studio: FakeStudio, study: Study) -> None:
     first = study.round_tasks()
-    study.judge(said("good"))
+    study.judge(verdict_result("good"))
     studio.settle()
     study.decide(StudyEvent.BUILD_PREVIEW)
     assert [str(spec.state) for spec in study.specs()] == ["superseded", "review"]
     closed = [f"closed: built anew; {TOO_LATE}"] * (ROUND - 1)
     assert [task.data["status"] for task in again(study, first)] == ["reviewed; closed: built anew", *closed]
-    studio.client.annotate(first[1].id, said("bad"))
+    studio.client.annotate(first[1].id, verdict_result("bad"))
     studio.settle()
     superseded = study.batches(BatchKind.ROUND)[0]
     assert [(str(row.opinion), row.late) for row in study.verdicts_of(superseded)] == [("good", False), ("bad", True)]
@@ -193,7 +194,7 @@ def test_closed_task_that_label_studio_opens_again_is_closed_again(studio: FakeS
     study.act(StudyEvent.REFINE)
     studio.settle()
     studio.client.annotate(first[0].id, [], was_cancelled=True)  # a skip opens it for others
-    late = studio.client.annotate(first[1].id, said("good"))
+    late = studio.client.annotate(first[1].id, verdict_result("good"))
     studio.settle()
     studio.client.delete_annotation(late)
     assert is_open(again(study, first)[1])

@@ -6,12 +6,14 @@ import pytest
 from sqlalchemy import select, update
 
 from datagen.domain.inputs import ProjectKind
-from datagen.store.tables import BatchKind, OutboxKind, ShardRow, VerdictRow
+from datagen.store.tables.base import BatchKind, OutboxKind
+from datagen.store.tables.batches import ShardRow
+from datagen.store.tables.reviews import VerdictRow
 from datagen.workflow.events import reconciler
 from datagen.workflow.reviews import verdict_sync
 from datagen.workflow.studies.open import open_study
-from fake_studio import CONNECTION, ENGINE, FakeStudio
-from studio import ROUND, Study, said
+from fake_studio import ACCESS, ENGINE, FakeStudio
+from studio import ROUND, Study, verdict_result
 
 
 def kept(study: Study) -> list[tuple[str, list[str], str, bool]]:
@@ -47,10 +49,10 @@ def namesake(studio: FakeStudio, study: Study) -> tuple[Study, int]:
     old = studio.open_study()
     studio.settle()
     old.review()
-    old.judge(said("bad", "edges show"))
+    old.judge(verdict_result("bad", "edges show"))
     studio.settle()
     study.review()
-    [number] = study.judge(said("good"))
+    [number] = study.judge(verdict_result("good"))
     with studio.services.database.write() as session:
         before = old.verdicts()[0].annotation_id
         session.execute(update(VerdictRow).where(VerdictRow.annotation_id == before).values(annotation_id=number))
@@ -68,27 +70,27 @@ def test_label_submitted_with_a_verdict_is_no_part_of_it(studio: FakeStudio, stu
     task = study.round_tasks()[0]
     label = [region for one in studio.client.predictions(task.id) for region in one["result"]]
     assert label
-    studio.client.annotate(task.id, [*label, *said("good")])
+    studio.client.annotate(task.id, [*label, *verdict_result("good")])
     studio.settle()
     assert kept(study) == [("good", [], "", False)]
 
 
 def test_two_verdicts_on_one_sample_both_count(studio: FakeStudio, study: Study) -> None:
-    study.judge(said("good"))
-    study.judge(said("bad", "edges show"))
+    study.judge(verdict_result("good"))
+    study.judge(verdict_result("bad", "edges show"))
     studio.settle()
     assert study.counts() == {"good": 1, "bad": 1, "still to review": 2}
 
 
 def test_answer_without_good_or_bad_is_no_verdict(studio: FakeStudio, study: Study) -> None:
-    study.judge(said("good")[1:], said("good") + said("bad"))
+    study.judge(verdict_result("good")[1:], verdict_result("good") + verdict_result("bad"))
     studio.settle()
     assert kept(study) == []
 
 
 def test_verdicts_after_the_decision_are_kept_and_do_not_count(studio: FakeStudio, study: Study) -> None:
     in_time, changed_late, deleted_late = study.judge(
-        said("bad", "too small"), said("bad", "too large"), said("bad", "edges show")
+        verdict_result("bad", "too small"), verdict_result("bad", "too large"), verdict_result("bad", "edges show")
     )
     studio.settle()
     round_before = study.batches(BatchKind.ROUND)[-1]
@@ -96,9 +98,9 @@ def test_verdicts_after_the_decision_are_kept_and_do_not_count(studio: FakeStudi
     tasks = study.round_tasks()
     study.decide("refine")
 
-    studio.client.update_annotation(changed_late, said("good"))
+    studio.client.update_annotation(changed_late, verdict_result("good"))
     studio.client.delete_annotation(deleted_late)
-    studio.client.annotate(tasks[0].id, said("good", comment="too late"))
+    studio.client.annotate(tasks[0].id, verdict_result("good", comment="too late"))
     studio.settle()
 
     rows = study.verdicts_of(round_before)
@@ -114,7 +116,9 @@ def test_verdicts_after_the_decision_are_kept_and_do_not_count(studio: FakeStudi
 
 
 def test_verdict_whose_event_was_lost_counts_in_the_decision(studio: FakeStudio, study: Study) -> None:
-    study.judge(said("bad", "too small"), said("bad", "too small"), said("bad", "too small"))
+    study.judge(
+        verdict_result("bad", "too small"), verdict_result("bad", "too small"), verdict_result("bad", "too small")
+    )
     studio.lose_events()
 
     study.decide("refine")
@@ -123,7 +127,7 @@ def test_verdict_whose_event_was_lost_counts_in_the_decision(studio: FakeStudio,
 
 
 def test_verdict_whose_event_arrives_twice_counts_once(studio: FakeStudio, study: Study) -> None:
-    study.judge(said("good"))
+    study.judge(verdict_result("good"))
     studio.settle()
     for _ in range(2):
         studio.replay(study.events(ProjectKind.PREVIEWS)[-1])
@@ -132,15 +136,15 @@ def test_verdict_whose_event_arrives_twice_counts_once(studio: FakeStudio, study
 
 def test_verdicts_on_a_task_and_on_its_copy_both_count(studio: FakeStudio, study: Study) -> None:
     task = study.round_tasks()[0]
-    [copy] = study.copy(ProjectKind.PREVIEWS, task.id, said=False)
-    study.judge(said("good"))
+    [copy] = study.copy(ProjectKind.PREVIEWS, task.id, with_annotations=False)
+    study.judge(verdict_result("good"))
     studio.settle()
     assert kept(study) == [("good", [], "", False)]
 
     read_again(study, copy, task.id, copy)
     assert kept(study) == [("good", [], "", False)]
 
-    studio.client.annotate(copy, said("bad", "edges show"))
+    studio.client.annotate(copy, verdict_result("bad", "edges show"))
     studio.settle()
     read_again(study, task.id, copy, task.id)
     assert kept(study) == [("good", [], "", False), ("bad", ["edges show"], "", False)]
@@ -149,9 +153,9 @@ def test_verdicts_on_a_task_and_on_its_copy_both_count(studio: FakeStudio, study
 
 def test_verdict_deleted_on_a_copy_is_deleted(studio: FakeStudio, study: Study) -> None:
     task = study.round_tasks()[0]
-    [copy] = study.copy(ProjectKind.PREVIEWS, task.id, said=False)
-    study.judge(said("good"))
-    on_copy = studio.client.annotate(copy, said("bad", "edges show"))
+    [copy] = study.copy(ProjectKind.PREVIEWS, task.id, with_annotations=False)
+    study.judge(verdict_result("good"))
+    on_copy = studio.client.annotate(copy, verdict_result("bad", "edges show"))
     studio.settle()
     studio.client.delete_annotation(on_copy)
     studio.settle()
@@ -159,7 +163,7 @@ def test_verdict_deleted_on_a_copy_is_deleted(studio: FakeStudio, study: Study) 
 
 
 def test_verdict_inherited_by_copies_counts_once(studio: FakeStudio, study: Study) -> None:
-    [original] = study.judge(said("bad", "too small"))
+    [original] = study.judge(verdict_result("bad", "too small"))
     studio.settle()
     task = study.round_tasks()[0]
     copies = study.copy(ProjectKind.PREVIEWS, task.id) + study.copy(ProjectKind.PREVIEWS, task.id)
@@ -176,22 +180,22 @@ def test_verdict_inherited_by_copies_counts_once(studio: FakeStudio, study: Stud
 
 
 def test_inherited_verdict_counts_from_its_first_update_on(studio: FakeStudio, study: Study) -> None:
-    study.judge(said("bad", "too small"))
+    study.judge(verdict_result("bad", "too small"))
     studio.settle()
     [copy] = study.copy(ProjectKind.PREVIEWS, study.round_tasks()[0].id)
     [brought] = studio.client.task(copy, study.projects[ProjectKind.PREVIEWS]).annotations
-    studio.client.update_annotation(brought.id, said("good"))
+    studio.client.update_annotation(brought.id, verdict_result("good"))
     studio.settle()
     assert study.counts() == {"good": 1, "bad": 1, "still to review": 2}
 
 
 def test_copy_in_another_study_has_no_verdict_on_the_sample(studio: FakeStudio, study: Study) -> None:
-    study.judge(said("good"))
+    study.judge(verdict_result("good"))
     studio.settle()
     other = studio.open_study(inputs=False)
     task = study.round_tasks()[0]
     [elsewhere] = studio.client.import_tasks(other.projects[ProjectKind.PREVIEWS], [{"data": task.data}])
-    studio.client.annotate(elsewhere, said("bad", "edges show"))
+    studio.client.annotate(elsewhere, verdict_result("bad", "edges show"))
     studio.settle()
     assert kept(study) == [("good", [], "", False)]
 
@@ -199,7 +203,7 @@ def test_copy_in_another_study_has_no_verdict_on_the_sample(studio: FakeStudio, 
 def test_deleted_review_task_is_not_created_again_and_its_verdict_does_not_count(
     studio: FakeStudio, study: Study
 ) -> None:
-    study.judge(said("good"), said("bad", "too small"))
+    study.judge(verdict_result("good"), verdict_result("bad", "too small"))
     studio.settle()
     first, _, third = study.round_tasks()
     delete_tasks(study, first.id, third.id)
@@ -216,7 +220,7 @@ def test_deleted_review_task_is_not_created_again_and_its_verdict_does_not_count
 def test_deleted_review_task_whose_event_was_lost_does_not_count_in_the_decision(
     studio: FakeStudio, study: Study
 ) -> None:
-    study.judge(*[said("bad", "too small")] * 3)
+    study.judge(*[verdict_result("bad", "too small")] * 3)
     studio.settle()
     delete_tasks(study, study.round_tasks()[0].id)
     studio.lose_events()
@@ -225,11 +229,11 @@ def test_deleted_review_task_whose_event_was_lost_does_not_count_in_the_decision
 
 
 def test_verdicts_a_decision_is_based_on_outlive_their_tasks(studio: FakeStudio, study: Study) -> None:
-    study.judge(*[said("bad", "too small")] * 3)
+    study.judge(*[verdict_result("bad", "too small")] * 3)
     studio.settle()
     made, tasks = study.batches(BatchKind.ROUND)[-1], study.round_tasks()
     study.decide("refine")
-    studio.client.annotate(tasks[0].id, said("good", comment="too late"))
+    studio.client.annotate(tasks[0].id, verdict_result("good", comment="too late"))
     studio.settle()
     assert [row.late for row in study.verdicts_of(made)] == [False, False, False, True]
 
@@ -242,9 +246,9 @@ def test_verdicts_a_decision_is_based_on_outlive_their_tasks(studio: FakeStudio,
 
 def test_copy_keeps_its_verdict_when_the_original_is_deleted(studio: FakeStudio, study: Study) -> None:
     task = study.round_tasks()[0]
-    [copy] = study.copy(ProjectKind.PREVIEWS, task.id, said=False)
-    study.judge(said("good"))
-    studio.client.annotate(copy, said("bad", "edges show"))
+    [copy] = study.copy(ProjectKind.PREVIEWS, task.id, with_annotations=False)
+    study.judge(verdict_result("good"))
+    studio.client.annotate(copy, verdict_result("bad", "edges show"))
     studio.settle()
     delete_tasks(study, task.id)
     studio.settle()
@@ -253,7 +257,7 @@ def test_copy_keeps_its_verdict_when_the_original_is_deleted(studio: FakeStudio,
 
 
 def test_deleted_review_task_that_is_imported_again_counts_again(studio: FakeStudio, study: Study) -> None:
-    study.judge(said("bad", "too small"))
+    study.judge(verdict_result("bad", "too small"))
     studio.settle()
     task = study.round_tasks()[0]
     [copy] = study.copy(ProjectKind.PREVIEWS, task.id)
@@ -261,7 +265,7 @@ def test_deleted_review_task_that_is_imported_again_counts_again(studio: FakeStu
     studio.settle()
     assert study.counts() == {"good": 0, "bad": 0, "still to review": 2}
     [again] = studio.client.import_tasks(study.projects[ProjectKind.PREVIEWS], [{"data": task.data}])
-    studio.client.annotate(again, said("good"))
+    studio.client.annotate(again, verdict_result("good"))
     studio.settle()
     assert study.counts() == {"good": 1, "bad": 0, "still to review": 2}
 
@@ -270,7 +274,9 @@ def test_verdicts_stored_without_a_task_are_deleted_with_their_annotation_or_tas
     studio: FakeStudio, study: Study
 ) -> None:
     """Workers of two versions run side by side while one takes the other's place."""
-    first, _, _ = study.judge(said("good"), said("bad", "too small"), said("bad", "edges show"))
+    first, _, _ = study.judge(
+        verdict_result("good"), verdict_result("bad", "too small"), verdict_result("bad", "edges show")
+    )
     studio.settle()
     with studio.services.database.write() as session:
         session.execute(update(VerdictRow).values(task_id=None))
@@ -281,14 +287,14 @@ def test_verdicts_stored_without_a_task_are_deleted_with_their_annotation_or_tas
 
 
 def test_new_previews_project_gets_the_open_round_and_keeps_its_verdicts(studio: FakeStudio, study: Study) -> None:
-    study.judge(*[said("bad", "too small")] * 2)
+    study.judge(*[verdict_result("bad", "too small")] * 2)
     studio.settle()
     studio.client.delete_project(study.projects[ProjectKind.PREVIEWS])
     made = open_study(
         studio.services,
         study.name,
         ["pit"],
-        CONNECTION,
+        ACCESS,
         engine=ENGINE,
         preview_size=ROUND,
     )
@@ -297,7 +303,7 @@ def test_new_previews_project_gets_the_open_round_and_keeps_its_verdicts(studio:
     assert len(study.round_tasks()) == ROUND
     assert study.counts() == {"good": 0, "bad": 2, "still to review": 1}
 
-    studio.client.annotate(study.round_tasks()[2].id, said("bad", "too small"))
+    studio.client.annotate(study.round_tasks()[2].id, verdict_result("bad", "too small"))
     studio.settle()
     study.decide("refine")
     assert any("3 of 3 verdicts say “too small”" in note for note in study.specs()[-1].notes)
@@ -314,7 +320,7 @@ def test_reused_annotation_id_in_another_study_is_another_verdict(
     assert kept(study) == [("good", [], "", False)]
     assert kept(old) == [("bad", ["edges show"], "", False)]
 
-    studio.client.update_annotation(number, said("bad", "too small"))
+    studio.client.update_annotation(number, verdict_result("bad", "too small"))
     studio.settle()
     assert kept(study) == [("bad", ["too small"], "", False)]
     assert kept(old) == [("bad", ["edges show"], "", False)]

@@ -10,7 +10,8 @@ import pytest
 
 from datagen.errors import Refused
 from datagen.store.database import Database
-from datagen.store.tables import AuditRow, StudyRow
+from datagen.store.tables.installation import AuditRow
+from datagen.store.tables.studies import StudyRow
 from datagen.workflow.studies.audit import audit_lines
 
 MORNING = datetime(2026, 11, 29, 8, 30, tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""Since when, how often and until when work waits for something outside that is unavailable."""
+"""Add the number and times of the waits for an unavailable service."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -37,7 +37,7 @@ class BlendRegion:
 
     @property
     def own(self) -> Floats:
-        """The concept's tones [h, w, c], with the new background in place of the original one in mixed pixels.
+        """Return the concept's tones [h, w, c]; in mixed pixels, the new background replaces the original one.
 
         This is the compositing equation with known backgrounds (Smith and Blinn 1996); it avoids halos of the original.
         """

@@ -113,7 +113,7 @@ def learn_pose(exemplars: Sequence[Exemplar]) -> PosePrior:
 
 
 def bandwidth(seen: Sequence[float], alone: float, within: tuple[float, float]) -> float:
-    """Return the deviation that fills gaps between the values without extending far beyond them (Silverman's rule).
+    """Return the bandwidth of a kernel density estimate of the values (Silverman's rule).
 
     Args:
         seen: the values, one per exemplar.

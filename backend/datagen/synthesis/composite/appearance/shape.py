@@ -67,47 +67,61 @@ def learn_shapes(exemplars: Sequence[Exemplar], *, crisp: bool) -> ShapeModel:
     none = ShapeModel(variants={}, shares={}, scores=(float("nan"), float("nan")))
     if len(exemplars) < _MIN_EXEMPLARS:
         return none
-    made = {
+    deformed = {
         exemplar.key: {
-            BENT: _bent(exemplar, crisp=crisp),
-            BETWEEN: _between(exemplar, [other for other in exemplars if other.key != exemplar.key], crisp=crisp),
+            BENT: _bent(exemplar),
+            BETWEEN: _between(exemplar, [other for other in exemplars if other.key != exemplar.key]),
         }
         for exemplar in exemplars
     }
-    shares, scores = _choose_shares(exemplars, made)
-    if not any(shares.values()):
-        return replace(none, scores=scores)
+    shares, scores = _choose_shares(exemplars, deformed)
     variants = {
-        key: {kind: tuple(one for one, _ in of_kind) for kind, of_kind in kinds.items() if shares[kind] and of_kind}
-        for key, kinds in made.items()
+        exemplar.key: {
+            kind: tuple(_warped(exemplar, one, crisp=crisp) for one in of_kind)
+            for kind, of_kind in deformed[exemplar.key].items()
+            if shares[kind] and of_kind
+        }
+        for exemplar in exemplars
     }
-    return ShapeModel(variants=variants, shares=shares, scores=scores)
+    return ShapeModel(variants=variants if any(shares.values()) else {}, shares=shares, scores=scores)
 
 
-#: A variant, and the key of the other exemplar whose shape it approaches.
-_Made = tuple[Exemplar, str | None]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Deformation:
+    """Where each pixel of a variant lies in the exemplar's window: ``x`` and ``y`` [h, w]; and the variant's mask.
+
+    ``other`` is the key of the other exemplar whose shape it approaches.
+    """
+
+    x: Floats
+    y: Floats
+    mask: Bools
+    other: str | None
 
 
-def _bent(exemplar: Exemplar, *, crisp: bool) -> list[_Made]:
+def _bent(exemplar: Exemplar) -> list[_Deformation]:
     chance = np.random.default_rng(_number(exemplar))
     size = float(np.sqrt(exemplar.mask.sum()))
+    height, width = exemplar.mask.shape
     rows, columns = np.indices(exemplar.mask.shape, np.float32)
-    made: list[_Made] = []
+    made: list[_Deformation] = []
     for _ in range(_VARIANTS):
         shifts = []
         for _ in range(2):
-            noise = chance.normal(size=exemplar.mask.shape).astype(np.float32)
-            smooth = cv2.GaussianBlur(noise, (0, 0), max(_BEND_SCALE * size, 1.0), borderType=cv2.BORDER_REFLECT)
+            # random numbers on a coarse grid, interpolated, are as smooth as blurred noise and take less time
+            step = max(2 * _BEND_SCALE * size, 2.0)
+            grid = chance.normal(size=(int(height / step) + 3, int(width / step) + 3)).astype(np.float32)
+            smooth = cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC)
             inside = smooth[exemplar.mask]
             # a bend changes the shape, and neither the place nor more than a known extent
             shifts.append((smooth - inside.mean()) * (_BEND_SIZE * size / max(float(inside.std()), 1e-6)))
-        variant = _warped(exemplar, columns + shifts[0], rows + shifts[1], crisp=crisp)
-        if variant is not None:
-            made.append((variant, None))
+        deformation = _deformation(exemplar, columns + shifts[0], rows + shifts[1], None)
+        if deformation is not None:
+            made.append(deformation)
     return made
 
 
-def _between(exemplar: Exemplar, others: Sequence[Exemplar], *, crisp: bool) -> list[_Made]:
+def _between(exemplar: Exemplar, others: Sequence[Exemplar]) -> list[_Deformation]:
     own = _radii(exemplar.mask)
     if own is None:
         return []
@@ -117,7 +131,7 @@ def _between(exemplar: Exemplar, others: Sequence[Exemplar], *, crisp: bool) -> 
     rows, columns = rows - np.float32(ys.mean()), columns - np.float32(xs.mean())
     radius = np.hypot(rows, columns)
     at = (np.arctan2(rows, columns) / (2 * np.pi) * _DIRECTIONS) % _DIRECTIONS
-    made: list[_Made] = []
+    made: list[_Deformation] = []
     for other in [others[n] for n in chance.permutation(len(others))]:
         share, its = chance.uniform(0.3, 0.8), _radii(other.mask)
         if its is None:
@@ -126,16 +140,17 @@ def _between(exemplar: Exemplar, others: Sequence[Exemplar], *, crisp: bool) -> 
         factor = own / ((1 - share) * own + share * its)
         scale = np.interp(at, np.arange(_DIRECTIONS + 1), np.append(factor, factor[0])).astype(np.float32)
         x, y = columns * scale + np.float32(xs.mean()), rows * scale + np.float32(ys.mean())
-        variant = _warped(exemplar, np.where(radius > 0, x, xs.mean()), np.where(radius > 0, y, ys.mean()), crisp=crisp)
-        if variant is not None:
-            made.append((variant, other.key))
+        x, y = np.where(radius > 0, x, xs.mean()), np.where(radius > 0, y, ys.mean())
+        deformation = _deformation(exemplar, x, y, other.key)
+        if deformation is not None:
+            made.append(deformation)
         if len(made) == _VARIANTS:
             break
     return made
 
 
-def _warped(exemplar: Exemplar, x: Floats, y: Floats, *, crisp: bool) -> Exemplar | None:
-    """Return the exemplar with each pixel near it taken from (x, y); the surroundings stay.
+def _deformation(exemplar: Exemplar, x: Floats, y: Floats, other: str | None) -> _Deformation | None:
+    """Return the deformation that takes each pixel near the exemplar from (x, y); the surroundings stay.
 
     Return None if its mask is empty or reaches the window's rim.
     """
@@ -145,25 +160,30 @@ def _warped(exemplar: Exemplar, x: Floats, y: Floats, *, crisp: bool) -> Exempla
     moved_share = np.clip((_UNMOVED - off) / np.float32(_UNMOVED - _MOVED_WHOLLY), 0, 1)
     x = (columns + moved_share * (x - columns)).astype(np.float32)
     y = (rows + moved_share * (y - rows)).astype(np.float32)
-    way = cv2.INTER_NEAREST if crisp else cv2.INTER_LINEAR
-
-    def warp(layer: Floats) -> Floats:
-        moved = cv2.remap(layer, x, y, way, borderMode=cv2.BORDER_REFLECT_101)
-        return np.asarray(moved.reshape(layer.shape), np.float32)
-
-    mask = warp(exemplar.mask.astype(np.float32)) >= 0.5
-    rim = np.ones(mask.shape, bool)
-    rim[1:-1, 1:-1] = False
-    if not mask.any() or (mask & rim).any():
+    mask = _remapped(exemplar.mask.astype(np.float32), x, y, cv2.INTER_LINEAR) >= 0.5
+    inner = mask[1:-1, 1:-1]
+    if not mask.any() or np.count_nonzero(inner) != np.count_nonzero(mask):
         return None
+    return _Deformation(x=x, y=y, mask=mask, other=other)
+
+
+def _warped(exemplar: Exemplar, deformation: _Deformation, *, crisp: bool) -> Exemplar:
+    def warp(layer: Floats) -> Floats:
+        return _remapped(layer, deformation.x, deformation.y, cv2.INTER_NEAREST if crisp else cv2.INTER_LINEAR)
+
     return replace(
         exemplar,
         patch=warp(exemplar.patch),
         clean=warp(exemplar.clean),
         thing=warp(exemplar.thing),
         opacity=warp(exemplar.opacity),
-        mask=mask,
+        mask=warp(exemplar.mask.astype(np.float32)) >= 0.5,
     )
+
+
+def _remapped(layer: Floats, x: Floats, y: Floats, way: int) -> Floats:
+    moved = cv2.remap(layer, x, y, way, borderMode=cv2.BORDER_REFLECT_101)
+    return np.asarray(moved.reshape(layer.shape), np.float32)
 
 
 def _number(exemplar: Exemplar) -> int:
@@ -199,7 +219,7 @@ def _turned_towards(own: Floats, other: Floats) -> Floats:
 
 
 def _choose_shares(
-    exemplars: Sequence[Exemplar], made: Mapping[str, Mapping[str, Sequence[_Made]]]
+    exemplars: Sequence[Exemplar], deformed: Mapping[str, Mapping[str, Sequence[_Deformation]]]
 ) -> tuple[dict[str, float], tuple[float, float]]:
     """Return the share of each kind, and the mean scores without variants and with them."""
     keys = [exemplar.key for exemplar in exemplars]
@@ -207,11 +227,11 @@ def _choose_shares(
     #: for each shape: its kind, and the exemplars that it must not be compared with
     kinds, sources = [""] * len(keys), [{key} for key in keys]
     for key in keys:
-        for kind, of_kind in made[key].items():
-            for variant, other in of_kind:
-                shapes.append(variant.mask)
+        for kind, of_kind in deformed[key].items():
+            for one in of_kind:
+                shapes.append(one.mask)
                 kinds.append(kind)
-                sources.append({key} if other is None else {key, other})
+                sources.append({key} if one.other is None else {key, one.other})
     distances = _distances([_described(mask) for mask in shapes])
     usable = {kind: kind in kinds for kind in (BENT, BETWEEN)}
     options = [

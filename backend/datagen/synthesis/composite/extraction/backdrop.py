@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from datagen.domain.geometry import Box
 from datagen.synthesis.composite.extraction.background_inpainting import Frame, membrane
-from datagen.synthesis.composite.placement.area_model import seen_shape
+from datagen.synthesis.composite.reduced_scale import reduced_shape
 from datagen.synthesis.intensity import Bools, Floats, from_tones, grey, to_tones
 
 #: Bits and number of the steps of the tone table in each channel, and the deviation of its smoothing, in steps.
@@ -50,14 +50,14 @@ class Backdrop:
     accuracy: float
 
     def sure(self, picture: npt.NDArray[Any], boxes: Sequence[Box] = ()) -> Bools:
-        """Return the reduced picture's (``area_model.seen_shape``) pixels that are certainly backdrop.
+        """Return the reduced picture's (``reduced_scale.reduced_shape``) pixels that are certainly backdrop.
 
         Args:
             picture: the photo.
             boxes: boxes whose content is no evidence, because it may have any tone.
         """
         height, width = picture.shape[:2]
-        rows, columns = seen_shape(height, width)
+        rows, columns = reduced_shape(height, width)
         small = cv2.resize(picture, (columns, rows), interpolation=cv2.INTER_AREA)
         alike = self._alike(small)
         for box in boxes:

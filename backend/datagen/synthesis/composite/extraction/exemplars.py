@@ -300,8 +300,8 @@ def _chosen_regions(spec: Spec) -> tuple[list[set[int]], list[str]]:
             chosen[photo].add(number)
         if count < len(of_label):
             warnings.append(
-                f"label {label!r}: {len(of_label):,} boxes were drawn, and {count} of them, from all photos, are cut "
-                "out. The others are used for the number and the distances of instances in an image."
+                f"label {label!r}: of the {len(of_label):,} boxes drawn, {count}, from all photos, are cut out. "
+                "The others are used for the number and the distances of instances in an image."
             )
     return chosen, warnings
 

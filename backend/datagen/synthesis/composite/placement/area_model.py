@@ -17,10 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from datagen.domain.geometry import Polygon
+from datagen.synthesis.composite.reduced_scale import reduced_shape
 from datagen.synthesis.intensity import Bools, Floats, channels_as, to_tones
 
-#: Longest side, in pixels, of the reduced picture.
-SEEN_PX = 128
 #: Number of random features of a model; more did not predict left-out canvases better in the benchmark.
 _FEATURES = 64
 #: Ridge, as a share of the mean diagonal of the normal equations; it prevents overfitting to a few canvases.
@@ -49,9 +48,9 @@ class AreaModel:
     channels: int
 
     def likelihood(self, picture: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-        """Return each pixel's likelihood in the reduced picture, 0 to 255, [h, w] with the longest side SEEN_PX."""
+        """Return each pixel's likelihood in the reduced picture, 0 to 255, [h, w] with the longest side REDUCED_PX."""
         if self.mode == "anywhere":
-            return np.full(seen_shape(*picture.shape[:2]), 255, np.uint8)
+            return np.full(reduced_shape(*picture.shape[:2]), 255, np.uint8)
         raw = _pixel_features(picture, self.channels)
         hidden = _hidden(_columns(raw, self.mode), self.mean, self.scale)
         guess: Floats = cv2.GaussianBlur((hidden @ self.weights).reshape(raw.shape[:2]), (0, 0), 1.0)
@@ -75,15 +74,9 @@ ANYWHERE = AreaModel(
 )
 
 
-def seen_shape(height: int, width: int) -> tuple[int, int]:
-    """Return height and width of the reduced picture."""
-    shrink = min(1.0, SEEN_PX / max(height, width))
-    return max(1, round(height * shrink)), max(1, round(width * shrink))
-
-
 def drawn_area(polygons: Sequence[Polygon], height: int, width: int) -> Bools:
     """Return the polygons of one canvas as a mask of the reduced picture."""
-    rows, columns = seen_shape(height, width)
+    rows, columns = reduced_shape(height, width)
     mask = np.zeros((rows, columns), np.uint8)
     for polygon in polygons:
         points = np.asarray(polygon.points, np.float64) * (columns / width, rows / height) - 0.5
@@ -173,7 +166,7 @@ def _columns(look: Floats, mode: str) -> Floats:
 def _pixel_features(picture: npt.NDArray[Any], channels: int) -> Floats:
     """Return the features of each pixel of the reduced picture: [h, w, k] float32, position first."""
     height, width = picture.shape[:2]
-    rows, columns = seen_shape(height, width)
+    rows, columns = reduced_shape(height, width)
     small = (
         picture
         if (rows, columns) == (height, width)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from datagen.domain.geometry import Box
 from datagen.synthesis.composite.extraction.exemplars import Exemplar
-from datagen.synthesis.composite.placement.area_model import seen_shape
+from datagen.synthesis.composite.reduced_scale import reduced_shape
 from datagen.synthesis.intensity import Bools, Floats, channels_as, is_two_level, to_tones
 
 #: Share of the places drawn near a lookalike, in addition to those that are near one by chance.
@@ -70,8 +70,8 @@ def learn_look(exemplars: Sequence[Exemplar]) -> Look | None:
 
 
 def near_lookalikes(look: Look, picture: npt.NDArray[Any]) -> Bools:
-    """Return which pixels of the reduced picture (``area_model.seen_shape``) are near a lookalike of the concept."""
-    alike = _alike(look, picture, seen_shape(*picture.shape[:2]))
+    """Return which pixels of the reduced picture (``reduced_scale``) are near a lookalike of the concept."""
+    alike = _alike(look, picture, reduced_shape(*picture.shape[:2]))
     rows, columns = alike.shape
     if not 0 < float(alike.mean()) <= _MAX_SHARE:
         return np.zeros((rows, columns), bool)

@@ -33,7 +33,7 @@ from datagen.synthesis.diffusion.weights.pipeline_loading import Pipeline
 #: guidance, which fill any device; larger ones would waste more padding at the end of a shard.
 _BATCHES = (1, 2, 4, 8, 16)
 #: Minimum speed-up of a larger batch and of an optimization: less is within the noise of a shared machine.
-_BATCH_GAIN, _LEVER_GAIN = 1.04, 1.03
+_BATCH_GAIN, _OPTIMIZATION_GAIN = 1.04, 1.03
 #: Maximum share of the device's memory for inpainting; the rest is for fragmentation and other processes.
 _MEMORY_SHARE = 0.85
 #: Denoising steps of the two measured runs, and the repetitions of each after one unmeasured run.
@@ -58,7 +58,7 @@ class Tuning:
     """The result of a measurement: the batch, the applied optimizations, and the images per second of every attempt."""
 
     batch: int
-    levers: tuple[str, ...]
+    optimizations: tuple[str, ...]
     images_per_second: dict[str, float]
 
 
@@ -125,7 +125,7 @@ def tune(pipeline: Pipeline, own: DiffusionParameters, folder: Path, weights_dig
     """
     device: torch.device = pipeline.device
     if device.type == "cpu":
-        return Tuning(batch=own.batch or 1, levers=(), images_per_second={})
+        return Tuning(batch=own.batch or 1, optimizations=(), images_per_second={})
     path = _tuning_file(folder, pipeline, own, weights_digest)
     with kept_in(folder):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -142,7 +142,7 @@ def tune(pipeline: Pipeline, own: DiffusionParameters, folder: Path, weights_dig
 
 def _applied(pipeline: Pipeline, own: DiffusionParameters, kept: Tuning) -> Tuning:
     """Apply the stored optimizations and test them; revert them if this machine, for example, lacks a compiler."""
-    chosen = [optimization for optimization in OPTIMIZATIONS if optimization.name in kept.levers]
+    chosen = [optimization for optimization in OPTIMIZATIONS if optimization.name in kept.optimizations]
     try:
         for optimization in chosen:
             optimization.apply(pipeline)
@@ -153,7 +153,7 @@ def _applied(pipeline: Pipeline, own: DiffusionParameters, kept: Tuning) -> Tuni
     except Exception:  # compilers raise exceptions of their own
         for optimization in reversed(chosen):
             optimization.revert(pipeline)
-        return replace(kept, levers=())
+        return replace(kept, optimizations=())
     return kept
 
 
@@ -163,7 +163,7 @@ def _read(path: Path) -> Tuning | None:
         stored = json.loads(path.read_text())
         return Tuning(
             batch=int(stored["batch"]),
-            levers=tuple(stored["levers"]),
+            optimizations=tuple(stored["optimizations"]),
             images_per_second=dict(stored["images_per_second"]),
         )
     except (FileNotFoundError, ValueError, KeyError, TypeError):
@@ -177,7 +177,7 @@ def measure(pipeline: Pipeline, own: DiffusionParameters) -> Tuning:
     best = rates.get(f"batch {batch}") or images_per_second(pipeline, own, batch) or 0.0
     rates[f"batch {batch}"] = best
     applied: list[str] = []
-    for optimization in OPTIMIZATIONS if own.levers == "measured" else ():
+    for optimization in OPTIMIZATIONS if own.optimizations == "measured" else ():
         try:
             optimization.apply(pipeline)
             rate = images_per_second(pipeline, own, batch) or 0.0
@@ -188,12 +188,12 @@ def measure(pipeline: Pipeline, own: DiffusionParameters) -> Tuning:
             rates[f"{optimization.name}: {type(error).__name__}"] = 0.0
             rate = 0.0
         rates[optimization.name] = rate
-        if rate > best * _LEVER_GAIN:
+        if rate > best * _OPTIMIZATION_GAIN:
             best = rate
             applied.append(optimization.name)
         else:
             optimization.revert(pipeline)
-    return Tuning(batch=batch, levers=tuple(applied), images_per_second=rates)
+    return Tuning(batch=batch, optimizations=tuple(applied), images_per_second=rates)
 
 
 def images_per_second(pipeline: Pipeline, own: DiffusionParameters, batch: int) -> float | None:
@@ -275,7 +275,7 @@ def _tuning_file(folder: Path, pipeline: Pipeline, own: DiffusionParameters, wei
         pipeline_loading.device_name(pipeline.device),
         pipeline_loading.versions(),
         weights_digest,
-        *(getattr(own, name) for name in ("resolution", "dtype", "batch", "guidance", "scheduler", "levers")),
+        *(getattr(own, name) for name in ("resolution", "dtype", "batch", "guidance", "scheduler", "optimizations")),
     ]
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
     return folder / "tuning" / f"{digest[:24]}.json"

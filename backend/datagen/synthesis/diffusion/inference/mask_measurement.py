@@ -43,9 +43,9 @@ class Painted:
     cover: float
     difference: float
 
-    def is_seen(self, least_contrast: float) -> bool:
+    def is_seen(self, min_contrast: float) -> bool:
         """Return whether a person would see the change."""
-        return bool(self.mask.any()) and self.cover >= _MIN_COVER and self.contrast >= least_contrast
+        return bool(self.mask.any()) and self.cover >= _MIN_COVER and self.contrast >= min_contrast
 
 
 def measure(before: Floats, after: Floats, place: Place) -> Painted:
@@ -75,12 +75,12 @@ def measure(before: Floats, after: Floats, place: Place) -> Painted:
     )
 
 
-def best(candidates: list[Painted], least_contrast: float) -> int | None:
+def best(candidates: list[Painted], min_contrast: float) -> int | None:
     """Return the index of the visible candidate that differs most from the background in the room; None without one.
 
     The criterion is DefectFill's (CVPR 2025).
     """
-    visible_ones = [number for number, candidate in enumerate(candidates) if candidate.is_seen(least_contrast)]
+    visible_ones = [number for number, candidate in enumerate(candidates) if candidate.is_seen(min_contrast)]
     return max(visible_ones, key=lambda number: candidates[number].difference, default=None)
 
 

@@ -78,22 +78,22 @@ class FittedDiffusion(FittedEngine):
     @property
     def report(self) -> FitReport:
         """The report of the fit, with the counts of candidates so far."""
-        details = self._fit.details
+        report = FitReport(figures={f"painted: {name}": float(count) for name, count in self._counts.items()})
         if self._counts["instances"]:
             painted, tried, unseen = (self._counts[name] for name in ("instances", "candidates", "unseen"))
-            details += (
+            detail = (
                 f"{counted(painted, 'example')} {by_number(painted, 'was', 'were')} painted; {tried - unseen} of "
-                f"{counted(tried, 'candidate')} can be seen.",
+                f"{counted(tried, 'candidate')} can be seen."
             )
-        warnings = self._fit.warnings
+            report += FitReport(details=(detail,))
         if places := self._counts["composite"]:
-            warnings += (
+            warning = (
                 f"in {places} of {counted(self._counts['instances'], 'place')} the model painted nothing that can be "
                 "seen; the composite engine's pixels were used there. Fit longer (“diffusion.fit_steps”), or judge "
-                "them bad.",
+                "them bad."
             )
-        figures = self._fit.figures | {f"painted: {name}": float(count) for name, count in self._counts.items()}
-        return replace(self._fit, details=details, warnings=warnings, figures=figures)
+            report += FitReport(warnings=(warning,))
+        return self._fit + report
 
     def render(self, indices: Sequence[int]) -> Iterator[Rendered]:
         """Yield the samples of these indices, in order.
@@ -213,7 +213,7 @@ class FittedDiffusion(FittedEngine):
 
     def _trace(self, sample: Rendered, instances: Sequence[InstanceTrace], warm: Warm) -> Trace:
         versions: dict[str, Json] = dict(pipeline_loading.versions())
-        levers: list[Json] = list(warm.tuning.levers)
+        optimizations: list[Json] = list(warm.tuning.optimizations)
         return replace(
             sample.provenance.trace,
             instances=tuple(instances),
@@ -224,7 +224,7 @@ class FittedDiffusion(FittedEngine):
                 "versions": versions,
                 # a folder is identified by its digest; its path is specific to this machine
                 "weights": self._own.weights if looks_like_hub_id(self._own.weights) else self._means.weights.name,
-                "levers": levers,
+                "optimizations": optimizations,
                 "batch": warm.painter.batch,
             },
         )

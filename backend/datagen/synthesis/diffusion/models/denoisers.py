@@ -119,7 +119,7 @@ class UNet:
     def noised(
         self, latents: torch.Tensor, noise: torch.Tensor, times: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Add noise by the schedule; the target follows the model's prediction type."""
+        """Return latents with the schedule's noise, and the target of the model's prediction type."""
         noisy = self._noising.add_noise(latents, noise, times)
         match self._noising.config.prediction_type:
             case "v_prediction":
@@ -189,7 +189,7 @@ class FluxFill:
     def noised(
         self, latents: torch.Tensor, noise: torch.Tensor, times: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return a point on the straight line; the target is the line's direction."""
+        """Return a point on the line from latents to noise, and the line's direction as the target."""
         share = times.to(latents).view(-1, 1, 1, 1)
         return (1 - share) * latents + share * noise, noise - latents
 

@@ -12,9 +12,8 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
@@ -35,7 +34,7 @@ from datagen.synthesis.diffusion.weights import pipeline_loading
 from datagen.synthesis.diffusion.weights.inspection import digest_of, examine
 from datagen.synthesis.diffusion.weights.pipeline_loading import LORA_FILE
 from datagen.synthesis.diffusion.weights.preflight import find_lora, find_weights
-from datagen.synthesis.engine import Pictures, Progress
+from datagen.synthesis.engine import FitReport, Pictures, Progress
 
 #: The parameters that a fit depends on.
 _FIT_PARAMETERS = (
@@ -68,24 +67,28 @@ def fit(spec: Spec, pictures: Pictures, progress: Progress, folder: Path) -> Fit
     weights = weights or _fetch(own)
     digest = digest_of(weights, folder / "digests.json")
     progress(_WEIGHTS_DONE, "read the weights")
-    findings: list[str] = []
-    details: list[str] = []
-    warnings: list[str] = []
     lora, problems = find_lora(own)
     if problems:
         raise EngineError(" ".join(f"{problem}." for problem in problems))
     if lora is not None:
-        findings.append(f"The LoRA {lora.name} is used as it is; none was fitted.")
+        lora_report = FitReport(findings=(f"The LoRA {lora.name} is used as it is; none was fitted.",))
     elif own.fit_steps:
-        lora, notes = _fit_lora(spec, pictures, own, where, weights, digest, folder, progress)
-        finding, detail, warning = _describe_fit(lora.parent)
-        findings += [*notes, finding]
-        details.append(detail)
-        warnings += [warning] if warning else []
+        fitting = _LoraFit(
+            spec=spec,
+            pictures=pictures,
+            own=own,
+            placing=CompositeParameters.from_json(where),
+            weights=weights,
+            weights_digest=digest,
+            folder=folder,
+        )
+        lora, lora_report = fitting.run(progress)
         if not (weights / "unet").is_dir():
-            details.append("The attention part of the loss was left out: this model has no maps of single words.")
+            detail = "The attention part of the loss was left out: this model has no maps of single words."
+            lora_report += FitReport(details=(detail,))
     else:
-        findings.append("The weights are used as they are; no LoRA was fitted (“diffusion.fit_steps” is 0).")
+        finding = "The weights are used as they are; no LoRA was fitted (“diffusion.fit_steps” is 0)."
+        lora_report = FitReport(findings=(finding,))
     progress(_LORA_DONE, "fitted")
     artifacts = ModelArtifacts(
         weights=weights,
@@ -94,13 +97,7 @@ def fit(spec: Spec, pictures: Pictures, progress: Progress, folder: Path) -> Fit
         lora_digest=hashlib.sha256(lora.read_bytes()).hexdigest() if lora else None,
         folder=folder,
     )
-    placing_report = placing.report
-    report = replace(
-        placing_report,
-        findings=(*placing_report.findings, *findings),
-        details=(*placing_report.details, *details),
-        warnings=(*placing_report.warnings, *warnings),
-    )
+    report = placing.report + lora_report
     progress(1.0, "fitted")
     return FittedDiffusion(spec, own, CompositeParameters.from_json(where), placing, pictures, artifacts, report)
 
@@ -125,58 +122,66 @@ def fit_key(spec: Spec, own: DiffusionParameters, where: CompositeParameters, we
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
 
-def _fit_lora(
-    spec: Spec,
-    pictures: Pictures,
-    own: DiffusionParameters,
-    where: dict[str, Any],
-    weights: Path,
-    digest: str,
-    folder: Path,
-    progress: Progress,
-) -> tuple[Path, list[str]]:
-    """Return the LoRA's file and notes for the report; fit the LoRA if there is no complete fit.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _LoraFit:
+    """The fit of a LoRA to a spec's concepts, in the folder of its key."""
 
-    While another worker fits it, wait for that worker.
-    """
-    placing = CompositeParameters.from_json(where)
-    key = fit_key(spec, own, placing, digest)
-    home = folder / "fits" / key
-    notes: list[str] = []
-    with kept_in(home):
-        home.mkdir(parents=True, exist_ok=True)
-    with _locked(home, progress):
-        if not (is_whole(home / LORA_FILE) and losses_of(home / LOSSES)):
-            if (home / LORA_FILE).exists():
-                notes.append(f"The fit that was kept in {home} is damaged; the model was taught again.")
-            seed = int(key[:15], 16)
-            lessons = make_lessons(examples_of(spec, pictures, placing), pictures, own, seed)
-            progress(_WEIGHTS_DONE, "loading the weights")
-            drop_cached_pipeline()
-            device = pipeline_loading.device_of(own.device)
-            pipeline_loading.same_every_time()
-            pipeline = pipeline_loading.load(weights, own, device, pipeline_loading.dtype_of(own.dtype, device))
-            began = time.monotonic()
-            trainer = Trainer(pipeline, lessons, own, home, seed)
-            trainer.run(
-                lambda done, activity: progress(
-                    _WEIGHTS_DONE + (_LORA_DONE - _WEIGHTS_DONE) * done, f"teaching the model: {activity}"
-                )
+    spec: Spec
+    pictures: Pictures
+    own: DiffusionParameters
+    placing: CompositeParameters
+    #: folder of the model's weights, and their digest
+    weights: Path
+    weights_digest: str
+    #: the engine's folder
+    folder: Path
+
+    def run(self, progress: Progress) -> tuple[Path, FitReport]:
+        """Return the LoRA's file and the report of its fit; fit the LoRA if there is no complete fit.
+
+        While another worker fits it, wait for that worker.
+        """
+        key = fit_key(self.spec, self.own, self.placing, self.weights_digest)
+        home = self.folder / "fits" / key
+        report = FitReport()
+        with kept_in(home):
+            home.mkdir(parents=True, exist_ok=True)
+        with _locked(home, progress):
+            if not (is_whole(home / LORA_FILE) and losses_of(home / LOSSES)):
+                if (home / LORA_FILE).exists():
+                    finding = f"The fit that was kept in {home} is damaged; the model was taught again."
+                    report += FitReport(findings=(finding,))
+                self._train(home, int(key[:15], 16), progress)
+                free_memory()
+        return home / LORA_FILE, report + _report_of_fit(home)
+
+    def _train(self, home: Path, seed: int, progress: Progress) -> None:
+        """Train the LoRA, and write it and the data of its fit."""
+        lessons = make_lessons(examples_of(self.spec, self.pictures, self.placing), self.pictures, self.own, seed)
+        progress(_WEIGHTS_DONE, "loading the weights")
+        drop_cached_pipeline()
+        device = pipeline_loading.device_of(self.own.device)
+        pipeline_loading.same_every_time()
+        dtype = pipeline_loading.dtype_of(self.own.dtype, device)
+        pipeline = pipeline_loading.load(self.weights, self.own, device, dtype)
+        began = time.monotonic()
+        trainer = Trainer(pipeline, lessons, self.own, home, seed)
+        trainer.run(
+            lambda done, activity: progress(
+                _WEIGHTS_DONE + (_LORA_DONE - _WEIGHTS_DONE) * done, f"teaching the model: {activity}"
             )
-            about = {
-                "spec": spec.digest,
-                "seconds": round(time.monotonic() - began, 1),
-                "lessons": trainer.lessons,
-                "before": trainer.before,
-                "after": trainer.after,
-                "device": pipeline_loading.device_name(device),
-                "torch": torch.__version__,
-            }
-            with kept_in(home):
-                (home / _ABOUT).write_text(json.dumps(about))
-            del pipeline, trainer
-            free_memory()
-    return home / LORA_FILE, notes
+        )
+        about = {
+            "spec": self.spec.digest,
+            "seconds": round(time.monotonic() - began, 1),
+            "lessons": trainer.lessons,
+            "before": trainer.before,
+            "after": trainer.after,
+            "device": pipeline_loading.device_name(device),
+            "torch": torch.__version__,
+        }
+        with kept_in(home):
+            (home / _ABOUT).write_text(json.dumps(about))
 
 
 @contextmanager
@@ -201,16 +206,16 @@ def _try_lock(lock: FileLock, home: Path) -> bool:
     return True
 
 
-def _describe_fit(home: Path) -> tuple[str, str, str]:
-    """Return a finding, a detail with the losses, and a warning if the loss did not fall, else an empty string."""
+def _report_of_fit(home: Path) -> FitReport:
+    """Return the number of steps and the losses of the fit in a folder, and a warning if the loss did not fall."""
     curve = f"Curve of its loss: diffusion/fits/{home.name}/{CURVE} in the data folder."
     summary = f"A LoRA was fitted in {counted(len(losses_of(home / LOSSES)), 'step')}"
     judgement = judgement_of(home / _ABOUT)
     if judgement is None:
-        return f"{summary}.", curve, ""
+        return FitReport(findings=(f"{summary}.",), details=(curve,))
     before, after = judgement
-    detail = f"The loss on the concept, at the same noise, went from {before:.3f} to {after:.3f}. {curve}"
+    details = (f"The loss on the concept, at the same noise, went from {before:.3f} to {after:.3f}. {curve}",)
     if after < before:
-        return f"{summary}; the model fits the concept better than before.", detail, ""
+        return FitReport(findings=(f"{summary}; the model fits the concept better than before.",), details=details)
     warning = "the model learned nothing of the concept; lower “diffusion.learning_rate”, or fit longer."
-    return f"{summary}.", detail, warning
+    return FitReport(findings=(f"{summary}.",), details=details, warnings=(warning,))

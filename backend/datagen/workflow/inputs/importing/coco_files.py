@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -65,35 +66,44 @@ def read_coco(value: Mapping[str, Any], called: str, role: Role, reading: Readin
             (count, entry) for count, entry in listed[:_MAX_ON_ONE] if _is_single_instance(entry, called, reading)
         ]
         size = whole_size(image.get("width"), image.get("height"))
-        draw = partial(_regions, called, annotations, names, size, role, reading) if annotations else None
+        drawings = _Drawings(
+            file=called, annotations=annotations, names=names, declared=size, role=role, reading=reading
+        )
+        draw = drawings.regions if annotations else None
         reading.items.append(Item(where=where, address=name.strip(), draw=draw))
     for unmatched in by_image.values():
         for count, _ in unmatched:
             reading.report(f"{called}, annotation {count}", "its image_id names no image of the file")
 
 
-def _regions(
-    called: str,
-    drawn: Sequence[tuple[int, Mapping[str, Any]]],
-    names: Mapping[str, str],
-    declared: tuple[int, int] | None,
-    role: Role,
-    reading: Reading,
-    width: int,
-    height: int,
-) -> list[dict[str, Any]]:
-    """Return the regions of one picture."""
-    size = declared or (width, height)
-    left = Allowance()
-    categories = (str(entry.get("category_id")) for _, entry in drawn)
-    labels = [names.get(category, category[:100]) for category in categories]
-    return reading.regions(
-        (
-            f"{called}, annotation {number} (“{label}”)",
-            partial(_annotation_regions, entry, label, size, (width, height), role, left),
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Drawings:
+    """The annotations of one picture of a file."""
+
+    #: the file's name in messages
+    file: str
+    #: (number in the file, annotation)
+    annotations: Sequence[tuple[int, Mapping[str, Any]]]
+    #: category id → label
+    names: Mapping[str, str]
+    #: the picture's size (width, height) as declared in the file
+    declared: tuple[int, int] | None
+    role: Role
+    reading: Reading
+
+    def regions(self, width: int, height: int) -> list[dict[str, Any]]:
+        """Return the regions on the picture, whose actual size is given; an invalid annotation is reported."""
+        size = self.declared or (width, height)
+        left = Allowance()
+        categories = (str(entry.get("category_id")) for _, entry in self.annotations)
+        labels = [self.names.get(category, category[:100]) for category in categories]
+        return self.reading.regions(
+            (
+                f"{self.file}, annotation {number} (“{label}”)",
+                partial(_annotation_regions, entry, label, size, (width, height), self.role, left),
+            )
+            for (number, entry), label in zip(self.annotations, labels, strict=True)
         )
-        for (number, entry), label in zip(drawn, labels, strict=True)
-    )
 
 
 def _annotation_regions(

@@ -17,7 +17,7 @@ from datagen.domain.inputs import Role
 from datagen.errors import DatagenError, LabelStudioUnavailable
 from datagen.label_studio.api.models import Task
 from datagen.label_studio.mapping.task_inputs import image_of
-from datagen.store.tables import InputRow
+from datagen.store.tables.inputs import InputRow
 from datagen.workflow.services import Services
 
 #: Number of digits of a picture's digest in the key of its task.

@@ -7,6 +7,7 @@ programs that count from 0 begin one pixel early.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -58,27 +59,33 @@ def read_voc(files: Sequence[tuple[Path, str]], role: Role, reading: Reading) ->
         if len(objects) > _MAX_OBJECTS:
             reading.report(called, f"it has more than {_MAX_OBJECTS:,} objects; the rest is not read")
         size = whole_size(root.findtext("size/width"), root.findtext("size/height"))
-        draw = partial(_regions, called, objects[:_MAX_OBJECTS], size, role, reading)
+        drawings = _Drawings(file=called, objects=objects[:_MAX_OBJECTS], declared=size, role=role, reading=reading)
+        draw = drawings.regions if objects else None
         folder, name = (plain(root.findtext(tag) or "").strip() for tag in ("folder", "filename"))
         address = f"{folder}/{name}" if folder and "/" not in name and "\\" not in name else name
-        reading.items.append(Item(where=called, address=address or path.stem, draw=draw if objects else None))
+        reading.items.append(Item(where=called, address=address or path.stem, draw=draw))
 
 
-def _regions(
-    called: str,
-    objects: Sequence[Element],
-    declared: tuple[int, int] | None,
-    role: Role,
-    reading: Reading,
-    width: int,
-    height: int,
-) -> list[dict[str, Any]]:
-    size = declared or (width, height)
-    labels = [plain(entry.findtext("name") or "").strip()[:100] for entry in objects]
-    return reading.regions(
-        (f"{called}, object {number} (“{label}”)", partial(_object_regions, entry, label, size, role))
-        for number, (entry, label) in enumerate(zip(objects, labels, strict=True), start=1)
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Drawings:
+    """The objects of one picture."""
+
+    #: the file's name in messages
+    file: str
+    objects: Sequence[Element]
+    #: the picture's size (width, height) as declared in the file
+    declared: tuple[int, int] | None
+    role: Role
+    reading: Reading
+
+    def regions(self, width: int, height: int) -> list[dict[str, Any]]:
+        """Return the regions on the picture, whose actual size is given; an invalid object is reported."""
+        size = self.declared or (width, height)
+        labels = [plain(entry.findtext("name") or "").strip()[:100] for entry in self.objects]
+        return self.reading.regions(
+            (f"{self.file}, object {number} (“{label}”)", partial(_object_regions, entry, label, size, self.role))
+            for number, (entry, label) in enumerate(zip(self.objects, labels, strict=True), start=1)
+        )
 
 
 def _object_regions(entry: Element, label: str, size: tuple[int, int], role: Role) -> Iterator[dict[str, Any]]:

@@ -7,6 +7,7 @@ Label files lie beside the pictures, or in ``labels/`` for pictures in ``images/
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import yaml
 
 from datagen.domain.foreign_text import plain
 from datagen.errors import BadRegion, InputProblem
-from datagen.workflow.inputs.importing.items import Item, Reading, folded
+from datagen.workflow.inputs.importing.items import Draw, Item, Reading, folded
 from datagen.workflow.inputs.importing.picture_suffixes import REFUSED_SUFFIXES, refusal
 from datagen.workflow.inputs.importing.pixel_regions import MAX_CORNERS, box, polygon
 from datagen.workflow.inputs.importing.text_files import read_text
@@ -83,11 +84,13 @@ def read_yolo(files: Sequence[Path], pictures: Sequence[Path], root: Path, readi
     for picture in pictures:
         called = str(picture.relative_to(root))
         text = paired.get(picture)
-        draw = None
+        draw: Draw | None = None
         if text is None:
             reading.count("pictures without a label file, added without drawings: {n}")
         else:
-            draw = partial(_regions, text, str(text.relative_to(root)), names, has_keypoints, reading)
+            draw = _Drawings(
+                path=text, name=str(text.relative_to(root)), labels=names, has_keypoints=has_keypoints, reading=reading
+            ).regions
         reading.items.append(Item(where=called, file=picture, name=called, draw=draw))
     # training writes a cache (.npy) beside each picture
     picture_stems = {picture.with_suffix("") for picture in pictures}
@@ -102,21 +105,33 @@ def read_yolo(files: Sequence[Path], pictures: Sequence[Path], root: Path, readi
             reading.report(str(path.relative_to(root)), "its picture is not in the folder; lay it into images/")
 
 
-def _regions(
-    path: Path, called: str, names: dict[int, str], has_keypoints: bool, reading: Reading, width: int, height: int
-) -> list[dict[str, Any]]:
-    try:
-        rows = read_text(path, called, max_bytes=_MAX_TEXT_BYTES).splitlines()
-    except InputProblem as problem:
-        reading.report(called, str(problem).removeprefix(f"{called} "))
-        return []
-    if len(rows) > _MAX_ROWS:
-        reading.report(called, f"it has more than {_MAX_ROWS:,} rows; the rest is not read")
-    return reading.regions(
-        (f"{called}, row {number}", partial(_row_regions, row.split(), names, has_keypoints, (width, height)))
-        for number, row in enumerate(rows[:_MAX_ROWS], start=1)
-        if row.strip()
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Drawings:
+    """The label file of one picture."""
+
+    path: Path
+    #: the file's name in messages
+    name: str
+    #: class number → label
+    labels: dict[int, str]
+    has_keypoints: bool
+    reading: Reading
+
+    def regions(self, width: int, height: int) -> list[dict[str, Any]]:
+        """Return the regions on the picture, whose actual size is given; an invalid row is reported."""
+        try:
+            rows = read_text(self.path, self.name, max_bytes=_MAX_TEXT_BYTES).splitlines()
+        except InputProblem as problem:
+            self.reading.report(self.name, str(problem).removeprefix(f"{self.name} "))
+            return []
+        if len(rows) > _MAX_ROWS:
+            self.reading.report(self.name, f"it has more than {_MAX_ROWS:,} rows; the rest is not read")
+        size = (width, height)
+        return self.reading.regions(
+            (f"{self.name}, row {number}", partial(_row_regions, row.split(), self.labels, self.has_keypoints, size))
+            for number, row in enumerate(rows[:_MAX_ROWS], start=1)
+            if row.strip()
+        )
 
 
 def _row_regions(

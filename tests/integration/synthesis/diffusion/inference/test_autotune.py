@@ -30,27 +30,27 @@ def test_on_a_cpu_nothing_is_measured(pipeline, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_lever_is_kept_when_it_helps_and_reverted_when_not(pipeline, monkeypatch):
+def test_an_optimization_is_kept_when_it_helps_and_reverted_when_not(pipeline, monkeypatch):
     applied = []
-    levers = [
+    optimizations = [
         autotune.Optimization(
             name=name, apply=lambda _, n=name: applied.append(n), revert=lambda _, n=name: applied.remove(n)
         )
         for name in ("helps", "hurts", "helps a little")
     ]
     rates = iter([10.0, 14.0, 9.0, 14.2])
-    monkeypatch.setattr(autotune, "OPTIMIZATIONS", levers)
+    monkeypatch.setattr(autotune, "OPTIMIZATIONS", optimizations)
     monkeypatch.setattr(autotune, "images_per_second", lambda *_: next(rates))
     found = autotune.measure(pipeline, DiffusionParameters(batch=4))
-    assert (found.batch, found.levers, applied) == (4, ("helps",), ["helps"])
+    assert (found.batch, found.optimizations, applied) == (4, ("helps",), ["helps"])
 
 
 def test_the_batch_grows_while_it_helps_and_fits(pipeline, monkeypatch):
     rates = {1: 1.0, 2: 1.9, 4: 3.5, 8: 3.6}
     monkeypatch.setattr(autotune, "images_per_second", lambda p, o, batch: rates[batch])
-    assert autotune.measure(pipeline, DiffusionParameters(levers="none")).batch == 4
+    assert autotune.measure(pipeline, DiffusionParameters(optimizations="none")).batch == 4
     monkeypatch.setattr(autotune, "images_per_second", lambda p, o, batch: 1.0 * batch if batch < 4 else None)
-    assert autotune.measure(pipeline, DiffusionParameters(levers="none")).batch == 2
+    assert autotune.measure(pipeline, DiffusionParameters(optimizations="none")).batch == 2
 
 
 def test_a_batch_that_kernels_cannot_count_is_too_large(pipeline, monkeypatch):
@@ -60,10 +60,10 @@ def test_a_batch_that_kernels_cannot_count_is_too_large(pipeline, monkeypatch):
         return float(batch)
 
     monkeypatch.setattr(autotune, "images_per_second", rate)
-    assert autotune.measure(pipeline, DiffusionParameters(levers="none")).batch == 2
+    assert autotune.measure(pipeline, DiffusionParameters(optimizations="none")).batch == 2
 
 
-def test_a_lever_that_fails_is_none_and_a_device_that_fails_ends_the_measuring(pipeline, monkeypatch):
+def test_an_optimization_that_fails_is_none_and_a_device_that_fails_ends_the_measuring(pipeline, monkeypatch):
     class CompilersOwn(Exception):
         pass
 
@@ -75,7 +75,7 @@ def test_a_lever_that_fails_is_none_and_a_device_that_fails_ends_the_measuring(p
         autotune, "OPTIMIZATIONS", [autotune.Optimization(name="odd", apply=apply, revert=lambda _: None)]
     )
     fault = CompilersOwn("recompile limit")
-    assert autotune.measure(pipeline, DiffusionParameters(batch=1)).levers == ()
+    assert autotune.measure(pipeline, DiffusionParameters(batch=1)).optimizations == ()
     fault = DeviceFault("the device failed")
     with pytest.raises(DeviceFault):
         autotune.measure(pipeline, DiffusionParameters(batch=1))
@@ -95,7 +95,7 @@ def measured(monkeypatch):
     def measure(*_):
         times.append(len(times))
         threading.Event().wait(0.2)
-        return autotune.Tuning(batch=1 + len(times), levers=(), images_per_second={})
+        return autotune.Tuning(batch=1 + len(times), optimizations=(), images_per_second={})
 
     monkeypatch.setattr(autotune, "measure", measure)
     monkeypatch.setattr(pipeline_loading, "device_name", lambda _: "a GPU")
@@ -149,16 +149,16 @@ def test_compiled_blocks_take_every_batch_that_memory_may_leave():
     torch.compiler.reset()
 
 
-def test_a_reverted_lever_leaves_no_copy_of_the_weights_behind(pipeline):
+def test_a_reverted_optimization_leaves_no_copy_of_the_weights_behind(pipeline):
     before = {name: values.shape for name, values in pipeline.unet.state_dict().items()}
-    [fused] = [lever for lever in autotune.OPTIMIZATIONS if lever.name == "fused_qkv"]
+    [fused] = [optimization for optimization in autotune.OPTIMIZATIONS if optimization.name == "fused_qkv"]
     fused.apply(pipeline)
     assert len(pipeline.unet.state_dict()) > len(before)
     fused.revert(pipeline)
     assert {name: values.shape for name, values in pipeline.unet.state_dict().items()} == before
 
 
-def test_a_lever_that_was_kept_and_does_not_work_here_is_reverted(pipeline, monkeypatch):
+def test_an_optimization_that_was_kept_and_does_not_work_here_is_reverted(pipeline, monkeypatch):
     """Without a compiler, every shard failed on the second machine."""
     reverted = []
 
@@ -172,17 +172,17 @@ def test_a_lever_that_was_kept_and_does_not_work_here_is_reverted(pipeline, monk
         reverted.append("compiled")
         monkeypatch.undo()
 
-    levers = [autotune.Optimization(name="compiled", apply=apply, revert=revert)]
-    monkeypatch.setattr(autotune, "OPTIMIZATIONS", levers)
-    kept = autotune.Tuning(batch=2, levers=("compiled",), images_per_second={"batch 2": 1.0})
+    optimizations = [autotune.Optimization(name="compiled", apply=apply, revert=revert)]
+    monkeypatch.setattr(autotune, "OPTIMIZATIONS", optimizations)
+    kept = autotune.Tuning(batch=2, optimizations=("compiled",), images_per_second={"batch 2": 1.0})
     assert autotune._applied(pipeline, OWN, kept) == autotune.Tuning(
-        batch=2, levers=(), images_per_second={"batch 2": 1.0}
+        batch=2, optimizations=(), images_per_second={"batch 2": 1.0}
     )
     assert reverted == ["compiled"]
 
 
 def test_a_step_counts_in_a_measurement_as_often_as_it_is_painted(pipeline, monkeypatch):
-    """From four steps, what comes once hid what a lever gained in the others."""
+    """From four steps, what comes once hid what an optimization gained in the others."""
     monkeypatch.setattr(autotune, "_paint_once", lambda painter, short: 10.0 + 0.5 * short.steps)
     assert autotune.images_per_second(pipeline, DiffusionParameters(resolution=32, steps=20), 4) == pytest.approx(
         4 / 20
@@ -190,13 +190,13 @@ def test_a_step_counts_in_a_measurement_as_often_as_it_is_painted(pipeline, monk
 
 
 @pytest.mark.parametrize(
-    "lever", [one for one in autotune.OPTIMIZATIONS if one.name != "compiled_blocks"], ids=lambda one: one.name
+    "optimization", [one for one in autotune.OPTIMIZATIONS if one.name != "compiled_blocks"], ids=lambda one: one.name
 )
-def test_a_lever_of_this_model_can_be_applied_and_reverted(pipeline, lever):
+def test_an_optimization_of_this_model_can_be_applied_and_reverted(pipeline, optimization):
     assert autotune.images_per_second(pipeline, OWN, 1) > 0
-    lever.apply(pipeline)
+    optimization.apply(pipeline)
     assert autotune.images_per_second(pipeline, OWN, 1) > 0
-    lever.revert(pipeline)
+    optimization.revert(pipeline)
     assert autotune.images_per_second(pipeline, OWN, 1) > 0
 
 

@@ -16,7 +16,7 @@ from datagen.synthesis.diffusion.inference.inpainter import Inpainter, Order  # 
 from datagen.synthesis.diffusion.parameters import DiffusionParameters  # noqa: E402
 from datagen.synthesis.diffusion.weights import pipeline_loading  # noqa: E402
 
-OWN = DiffusionParameters(resolution=32, steps=3, levers="none")
+OWN = DiffusionParameters(resolution=32, steps=3, optimizations="none")
 
 
 @pytest.fixture

@@ -27,16 +27,16 @@ def test_the_taught_words_tokens_are_found_in_the_sentence(pipeline):
 
 def test_listening_changes_nothing_and_ends_with_the_block(pipeline):
     unet = pipeline.unet
-    noisy, said = torch.randn(2, 9, 16, 16), torch.randn(2, 77, 32)
+    noisy, message = torch.randn(2, 9, 16, 16), torch.randn(2, 77, 32)
     positions = torch.zeros(1, 77, dtype=torch.bool)
     positions[0, 5] = True
     with torch.no_grad():
-        plain = unet(noisy, 10, encoder_hidden_states=said).sample
+        plain = unet(noisy, 10, encoder_hidden_states=message).sample
         with listening(unet, positions) as maps:
-            heard = unet(noisy, 10, encoder_hidden_states=said).sample
+            heard = unet(noisy, 10, encoder_hidden_states=message).sample
         assert torch.equal(plain, heard)
         count = len(maps.maps)
-        unet(noisy, 10, encoder_hidden_states=said)
+        unet(noisy, 10, encoder_hidden_states=message)
     assert count == len(maps.maps) > 0
     assert maps.maps[0].shape == (1, 16, 16)
     # attention is a share: what the word gets in one place lies between nothing and all
@@ -56,12 +56,12 @@ def test_the_loss_is_least_where_attention_is_the_mask(pipeline):
 
 def test_the_last_rows_are_listened_to(pipeline):
     unet, noisy = pipeline.unet, torch.randn(1, 9, 16, 16)
-    said, other = torch.randn(2, 1, 77, 32)
+    message, other = torch.randn(2, 1, 77, 32)
     positions = torch.zeros(1, 77, dtype=torch.bool)
     positions[0, 5] = True
     found = []
     with torch.no_grad():
-        for words in (torch.cat([said, other]), torch.cat([other, other]), torch.cat([other, said])):
+        for words in (torch.cat([message, other]), torch.cat([other, other]), torch.cat([other, message])):
             with listening(unet, positions) as maps:
                 unet(torch.cat([noisy, noisy]), 10, encoder_hidden_states=words)
             found.append(torch.cat([one.flatten() for one in maps.maps]))

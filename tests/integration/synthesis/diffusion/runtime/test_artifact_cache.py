@@ -19,22 +19,24 @@ def test_a_folder_that_is_not_there_yet_is_no_problem_and_is_not_made(tmp_path):
 @pytest.mark.parametrize("below", ["", "diffusion", "data/diffusion"])
 def test_a_folder_that_is_a_file_or_lies_below_one_is_said(tmp_path, below):
     (tmp_path / "file").touch()
-    [said] = folder_problems(tmp_path / "file" / below)
-    assert "(Not a directory); name another data folder" in said
+    [message] = folder_problems(tmp_path / "file" / below)
+    assert "(Not a directory); name another data folder" in message
 
 
 def test_a_folder_without_room_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.TemporaryFile", lambda dir: Path("/dev/full").open("wb"))  # noqa: SIM115
-    [said] = folder_problems(tmp_path)
-    assert f"{tmp_path} (No space left on device)" in said
+    [message] = folder_problems(tmp_path)
+    assert f"{tmp_path} (No space left on device)" in message
 
 
 def test_the_engine_is_asked_about_its_folder_in_the_data_folder_too(tmp_path):
     (tmp_path / "file").touch()
-    said = check_engine("diffusion", {}, EngineSettings(folder=tmp_path / "file"))
-    assert any(f"{tmp_path / 'file' / 'diffusion'} (Not a directory); name another data folder" in one for one in said)
-    said = check_engine("diffusion", {}, EngineSettings(folder=tmp_path))
-    assert not any("data folder" in one for one in said)
+    message = check_engine("diffusion", {}, EngineSettings(folder=tmp_path / "file"))
+    assert any(
+        f"{tmp_path / 'file' / 'diffusion'} (Not a directory); name another data folder" in one for one in message
+    )
+    message = check_engine("diffusion", {}, EngineSettings(folder=tmp_path))
+    assert not any("data folder" in one for one in message)
 
 
 def test_what_cannot_be_written_is_an_error_of_ours(tmp_path):

@@ -34,7 +34,7 @@ def test_memory_that_ran_out_is_no_failed_device(fault):
 
 
 def test_a_kernel_that_is_not_there_is_no_failed_device():
-    """A lever that cuDNN does not know ended the worker, and every one after it."""
+    """An optimization that cuDNN does not know ended the worker, and every one after it."""
     assert not is_device_fault(RuntimeError("cuDNN error: CUDNN_STATUS_NOT_SUPPORTED"))
 
 

@@ -58,11 +58,11 @@ def test_fitting_lowers_the_loss_on_the_concept(teach):
 
 
 def test_progress_says_step_loss_and_time_left_and_the_curve_is_kept(teach, tmp_path):
-    said = []
-    teach(fit_steps=3).run(lambda done, what: said.append((done, what)))
-    assert [done for done, _ in said] == [1 / 3, 2 / 3, 1.0]
-    assert "step 2 of 3, loss 0." in said[1][1]
-    assert said[1][1].endswith("s left")
+    message = []
+    teach(fit_steps=3).run(lambda done, what: message.append((done, what)))
+    assert [done for done, _ in message] == [1 / 3, 2 / 3, 1.0]
+    assert "step 2 of 3, loss 0." in message[1][1]
+    assert message[1][1].endswith("s left")
     assert (tmp_path / "fit" / "loss.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -96,10 +96,10 @@ def test_a_checkpoint_that_is_cut_off_is_dropped_and_the_fit_begins_anew(teach, 
     again = teach(fit_steps=2)
     assert again.losses == []
     assert not checkpoint.exists()
-    told = []
-    again.run(lambda _done, what: told.append(what))
+    reported = []
+    again.run(lambda _done, what: reported.append(what))
     assert len(again.losses) == 2
-    assert "was damaged: the fit begins anew" in told[0]
+    assert "was damaged: the fit begins anew" in reported[0]
 
 
 def test_a_checkpoint_that_only_memory_is_missing_for_is_not_dropped(teach, tmp_path, monkeypatch):

@@ -79,7 +79,7 @@ def change(path, **values):
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
 
-def test_weights_that_can_be_fetched_stand_in_nobodys_way_and_are_not_fetched_yet(hub):
+def test_weights_that_can_be_fetched_are_no_problem_and_are_not_fetched_yet(hub):
     assert find_on_the_hub(OWN) == (None, [])
     assert not [path for _, path in hub.asked if path.endswith(".safetensors")]
 
@@ -87,8 +87,8 @@ def test_weights_that_can_be_fetched_stand_in_nobodys_way_and_are_not_fetched_ye
 def test_a_text_to_image_model_is_refused_before_its_weights_are_fetched(hub, weights):
     change(weights / "model_index.json", _class_name="StableDiffusionPipeline")
     change(weights / "unet" / "config.json", in_channels=4)
-    said = check({"diffusion": {"weights": "owner/name", "device": "cpu"}})
-    assert "Owner/name is a text-to-image model (StableDiffusionPipeline: its UNet takes 4 channels" in said[0]
+    message = check({"diffusion": {"weights": "owner/name", "device": "cpu"}})
+    assert "Owner/name is a text-to-image model (StableDiffusionPipeline: its UNet takes 4 channels" in message[0]
     assert not [path for _, path in hub.asked if path.endswith(".safetensors")]
 
 
@@ -110,17 +110,17 @@ def test_a_name_that_the_hub_does_not_know_is_said(hub):
 
 def test_a_hub_that_went_away_is_said(hub, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    said = check({"diffusion": {"weights": "owner/name", "device": "cpu"}})
-    assert "the hub cannot be reached (ConnectError)" in said[0]
-    assert "set “diffusion.weights” to their folder" in said[0]
+    message = check({"diffusion": {"weights": "owner/name", "device": "cpu"}})
+    assert "the hub cannot be reached (ConnectError)" in message[0]
+    assert "set “diffusion.weights” to their folder" in message[0]
 
 
 def test_a_download_that_was_broken_off_goes_on_where_the_hub_can_be_asked(hub, monkeypatch):
     assert find_weights(OWN) == (None, [])  # the configurations are in the cache now, the weights are not
     assert find_weights(OWN) == (None, [])
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    said = check({"diffusion": {"weights": "owner/name", "device": "cpu"}})
-    assert any("is missing; download the weights again" in one for one in said)
+    message = check({"diffusion": {"weights": "owner/name", "device": "cpu"}})
+    assert any("is missing; download the weights again" in one for one in message)
 
 
 def test_weights_in_the_cache_are_used_without_asking(hub, weights):
@@ -129,8 +129,8 @@ def test_weights_in_the_cache_are_used_without_asking(hub, weights):
     for path in [p for p in weights.rglob("*") if p.is_file()]:
         hf_hub_download("owner/name", str(path.relative_to(weights)), endpoint=f"http://127.0.0.1:{hub.server_port}")
     hub.asked.clear()
-    folder, said = find_on_the_hub(OWN)
-    assert (said, hub.asked) == ([], [])
+    folder, message = find_on_the_hub(OWN)
+    assert (message, hub.asked) == ([], [])
     assert folder == find_cached()
 
 

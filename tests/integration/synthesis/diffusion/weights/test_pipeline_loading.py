@@ -23,7 +23,7 @@ from datagen.synthesis.diffusion.parameters import DiffusionParameters  # noqa: 
 from datagen.synthesis.diffusion.weights import pipeline_loading  # noqa: E402
 from datagen.synthesis.diffusion.weights.inspection import examine  # noqa: E402
 
-OWN = DiffusionParameters(resolution=32, steps=2, levers="none")
+OWN = DiffusionParameters(resolution=32, steps=2, optimizations="none")
 
 
 def load(folder, own=OWN):
@@ -68,7 +68,7 @@ def test_a_lora_saved_and_loaded_again_paints_the_same(tiny, taught, lora):
 
 def test_saving_with_a_lora_loaded_is_a_trap_and_is_seen_by_the_checks(taught, tmp_path):
     taught.save_pretrained(str(tmp_path / "trap"))
-    assert any("was saved with a LoRA loaded" in said for said in examine(tmp_path / "trap").problems)
+    assert any("was saved with a LoRA loaded" in message for message in examine(tmp_path / "trap").problems)
 
 
 def test_a_lora_of_another_model_is_refused_by_name(tiny, tmp_path, safetensors_file):
@@ -79,7 +79,7 @@ def test_a_lora_of_another_model_is_refused_by_name(tiny, tmp_path, safetensors_
 
 @pytest.mark.parametrize("name", ["own", "ddim", "dpm++", "unipc", "euler", "lcm", "tcd"])
 def test_every_scheduler_paints(tiny, name):
-    own = DiffusionParameters(resolution=32, steps=2, scheduler=name, levers="none")
+    own = DiffusionParameters(resolution=32, steps=2, scheduler=name, optimizations="none")
     assert np.isfinite(paint(load(tiny, own))).all()
 
 

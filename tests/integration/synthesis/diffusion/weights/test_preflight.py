@@ -27,8 +27,8 @@ def test_nothing_stands_in_the_way_of_whole_weights_on_a_device_that_was_asked_f
 
 
 def test_weights_that_are_nowhere_name_the_setting(tmp_path):
-    assert any("“diffusion.weights” names the folder" in said for said in ask(tmp_path / "not-there"))
-    assert any("“diffusion.weights” is not set" in said for said in ask(""))
+    assert any("“diffusion.weights” names the folder" in message for message in ask(tmp_path / "not-there"))
+    assert any("“diffusion.weights” is not set" in message for message in ask(""))
 
 
 @needs_packages
@@ -47,25 +47,25 @@ def test_a_hub_that_cannot_be_reached_is_said(monkeypatch):
 def test_no_gpu_is_said_before_anything_is_queued(weights, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr("platform.system", lambda: "Linux")
-    assert any("No GPU was found for “diffusion.device” = 'auto'" in said for said in ask(weights, device="auto"))
+    assert any("No GPU was found for “diffusion.device” = 'auto'" in message for message in ask(weights, device="auto"))
 
 
 def test_float16_on_a_cpu_is_the_wrong_dtype(weights):
-    assert any("set “diffusion.dtype” to “float32”" in said for said in ask(weights, dtype="float16"))
+    assert any("set “diffusion.dtype” to “float32”" in message for message in ask(weights, dtype="float16"))
 
 
 def test_bfloat16_on_an_old_gpu_is_the_wrong_dtype(weights, monkeypatch):
     old = Device(kind="cuda", name="Tesla T4", memory=2**34, capability=7.5)
     monkeypatch.setattr("datagen.synthesis.diffusion.weights.preflight.find_device", lambda wanted: old)
     monkeypatch.setattr("datagen.synthesis.diffusion.weights.preflight.torch_version", lambda: "2.13.0+cu130")
-    assert any("Tesla T4 does not compute in bfloat16" in said for said in ask(weights, dtype="bfloat16"))
+    assert any("Tesla T4 does not compute in bfloat16" in message for message in ask(weights, dtype="bfloat16"))
 
 
 def test_a_gpu_with_a_torch_for_cpus_is_said(weights, monkeypatch):
     there = Device(kind="cuda", name="NVIDIA H200", memory=2**37, capability=9.0)
     monkeypatch.setattr("datagen.synthesis.diffusion.weights.preflight.find_device", lambda wanted: there)
     monkeypatch.setattr("datagen.synthesis.diffusion.weights.preflight.torch_version", lambda: "2.13.0+cpu")
-    assert any("torch 2.13.0+cpu is built without CUDA" in said for said in ask(weights, device="auto"))
+    assert any("torch 2.13.0+cpu is built without CUDA" in message for message in ask(weights, device="auto"))
 
 
 def test_a_model_that_can_only_paint_says_so_and_how_to_go_on_with_it(weights):
@@ -76,9 +76,11 @@ def test_a_model_that_can_only_paint_says_so_and_how_to_go_on_with_it(weights):
     del body["unet"]
     index.write_text(json.dumps(body))
     (weights / "unet").rename(weights / "transformer")
-    [said] = ask(weights)
-    assert "A LoRA can be fitted for UNets (SD 1.5, SD 2, SDXL) and for Flux Fill, not for StableDiffusion3Pipe" in said
-    assert "set “diffusion.fit_steps” to 0" in said
+    [message] = ask(weights)
+    assert (
+        "A LoRA can be fitted for UNets (SD 1.5, SD 2, SDXL) and for Flux Fill, not for StableDiffusion3Pipe" in message
+    )
+    assert "set “diffusion.fit_steps” to 0" in message
     assert any("paints in multiples of 16 pixels" in one for one in ask(weights, fit_steps=0, resolution=520))
     if find_spec("diffusers"):
         assert ask(weights, fit_steps=0) == ()
@@ -87,8 +89,8 @@ def test_a_model_that_can_only_paint_says_so_and_how_to_go_on_with_it(weights):
 def test_too_little_memory_names_what_would_help():
     flux = Examined(pipeline="FluxFillPipeline", numbers=17_000_000_000, denoiser="transformer", problems=())
     small = Device(kind="cuda", name="RTX 4060", memory=8 * 10**9, capability=8.9)
-    [said] = too_little_memory(DiffusionParameters(), small, flux)
-    assert "RTX 4060 has 8.0 GB of memory and these weights need about 35.5 GB at 512 pixels" in said
+    [message] = too_little_memory(DiffusionParameters(), small, flux)
+    assert "RTX 4060 has 8.0 GB of memory and these weights need about 35.5 GB at 512 pixels" in message
     assert too_little_memory(DiffusionParameters(), Device(kind="cuda", name="H200", memory=141 * 10**9), flux) == []
 
 
@@ -109,8 +111,8 @@ def test_a_folder_that_leaves_open_which_lora_is_meant_is_refused(weights, tmp_p
     folder = tmp_path / "loras"
     for count, name in enumerate(["none", "a.safetensors", "b.safetensors"]):
         safetensors_file(folder / name, {"w": ("F32", [4])})
-        said = [one for one in ask(weights, lora=str(folder)) if f"which holds {count} files" in one]
-        assert (len(said) == 1) == (count != 1)
+        message = [one for one in ask(weights, lora=str(folder)) if f"which holds {count} files" in one]
+        assert (len(message) == 1) == (count != 1)
 
 
 def test_a_lora_that_is_cut_off_is_refused_before_anything_is_queued(weights, tmp_path, safetensors_file):
@@ -151,7 +153,7 @@ def test_asking_imports_no_torch():
 @pytest.mark.parametrize("weights", ["~nobody-of-that-name/weights", "w" * 5000])
 def test_a_name_that_cannot_even_be_looked_up_is_an_answer_and_no_crash(weights):
     """It took the doctor, the decision and the worker down."""
-    assert any("“diffusion.weights” or “diffusion.lora” names cannot be read" in said for said in ask(weights))
+    assert any("“diffusion.weights” or “diffusion.lora” names cannot be read" in message for message in ask(weights))
 
 
 def test_weights_that_may_not_be_read_are_an_answer_and_no_crash(weights, monkeypatch):
@@ -160,4 +162,4 @@ def test_weights_that_may_not_be_read_are_an_answer_and_no_crash(weights, monkey
 
     # the tests may run as a user that may read everything
     monkeypatch.setattr("datagen.synthesis.diffusion.weights.inspection.read_contents", forbidden)
-    assert any("PermissionError" in said and "the right to read it" in said for said in ask(weights))
+    assert any("PermissionError" in message and "the right to read it" in message for message in ask(weights))

@@ -24,9 +24,9 @@ def truth_in(exemplar, mask):
 @pytest.mark.parametrize("kind", ["grey", "colour", "deep"])
 def test_a_disc_is_cut_out_of_its_box(plates, disc, kind):
     picture, mask = disc(plates(3, kind=kind), 90, 50, 9)
-    (exemplar,), said = cut_out(concept(picture, Box(76, 36, 29, 29)), picture, {})
+    (exemplar,), message = cut_out(concept(picture, Box(76, 36, 29, 29)), picture, {})
     assert mask_iou(exemplar.mask, truth_in(exemplar, mask)) > 0.85
-    assert said == ()
+    assert message == ()
 
 
 def test_a_thin_line_on_streaks_is_cut_out_without_the_streaks():
@@ -174,9 +174,9 @@ def test_a_drawn_outline_is_taken_pixel_for_pixel(plates):
 def test_an_outline_beside_the_photo_is_said_and_the_box_used(plates, disc):
     picture, _ = disc(plates(3), 90, 50, 9)
     away = Polygon(((500, 500), (510, 500), (510, 510)))
-    (exemplar,), said = cut_out(concept(picture, Box(76, 36, 29, 29), outline=(away,)), picture, {})
+    (exemplar,), message = cut_out(concept(picture, Box(76, 36, 29, 29), outline=(away,)), picture, {})
     assert exemplar.method != "drawn"
-    assert "drawn outline covers no pixel" in said[0]
+    assert "drawn outline covers no pixel" in message[0]
 
 
 def test_the_next_best_matte_can_be_asked_for(plates, disc):

@@ -42,7 +42,7 @@ FORMS: dict[str, Any] = {
     "a target storage's annotation": {"id": 3, "result": [rectangle()], "task": {"id": 7, "data": {"image": "a.png"}}},
     "JSON-MIN": [{"id": 3, "image": "a.png", "label": [MIN_VALUE], "annotation_id": 4, "updated_at": "2026-01-01"}],
     "another key": [{"data": {"photo": "a.png"}, "annotations": [{"result": [rectangle()]}]}],
-    "a key that nobody foresaw": [{"data": {"left": "x/a.PNG", "n": 3}, "annotations": [{"result": [rectangle()]}]}],
+    "an unknown key": [{"data": {"left": "x/a.PNG", "n": 3}, "annotations": [{"result": [rectangle()]}]}],
     "labels apart": [task("a.png", *labelled_apart())],
     "a nested result": [task("a.png", [rectangle()])],  # type: ignore[arg-type]
     "a textual result": [{"data": {"image": "a.png"}, "annotations": [{"result": json.dumps([rectangle()])}]}],

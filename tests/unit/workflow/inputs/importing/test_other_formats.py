@@ -315,7 +315,7 @@ def test_single_picture_is_added_and_one_that_label_studio_refuses_is_reported(t
     assert (reading.items, len(reading.problems)) == ([], 1)
 
 
-def told(reading: Reading) -> list[str]:
+def reported(reading: Reading) -> list[str]:
     return [str(one) for one in reading.problems]
 
 
@@ -355,7 +355,7 @@ def test_a_picture_that_cannot_be_read_costs_itself_alone(tmp_path: Path, monkey
 
     monkeypatch.setattr(Path, "open", refused)
     reading = read(tmp_path)
-    assert ([item.name for item in reading.items], told(reading)) == (
+    assert ([item.name for item in reading.items], reported(reading)) == (
         ["a.png"],
         ["b.tif: it cannot be read (Permission denied)"],
     )
@@ -367,7 +367,7 @@ def test_json_of_another_form_is_reported_and_the_exports_beside_it_are_read(con
     file(tmp_path, "notes.json", content)
     reading = read(tmp_path)
     assert [item.name for item in reading.items] == ["a.png"]
-    assert told(reading) == ["notes.json: it is neither a list of tasks nor a COCO file, so it is not used"]
+    assert reported(reading) == ["notes.json: it is neither a list of tasks nor a COCO file, so it is not used"]
     file(tmp_path, "export.json", [7, {"data": {"image": "a.png"}}])
     reading = read(tmp_path)
     assert [item.address for item in reading.items] == ["a.png"]
@@ -411,7 +411,7 @@ def test_exports_of_a_folder_are_bounded_together(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(sources, "_MAX_KEPT_BYTES", path.stat().st_size + 5)
     reading = read(tmp_path)
     assert boxes(reading) == [[THE_BOX]]
-    assert "b.json: with the files before it, it has more than" in told(reading)[0]
+    assert "b.json: with the files before it, it has more than" in reported(reading)[0]
 
 
 def test_links_to_elsewhere_are_named(tmp_path: Path) -> None:
@@ -443,7 +443,7 @@ def test_folder_that_cannot_be_listed_is_reported(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(os, "scandir", refused)
     reading = read(tmp_path)
     assert [item.name for item in reading.items] == ["a.png"]
-    assert told(reading) == ["closed: the folder cannot be listed (Permission denied)"]
+    assert reported(reading) == ["closed: the folder cannot be listed (Permission denied)"]
 
 
 def test_a_folder_of_a_target_storage_is_read_whole(tmp_path: Path) -> None:

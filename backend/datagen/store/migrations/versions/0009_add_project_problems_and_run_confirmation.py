@@ -1,4 +1,4 @@
-"""Tasks that Label Studio cannot send; the size of run that must be confirmed; indices for constant work a shard."""
+"""Add a project's problem and unreadable tasks, the run size that needs confirmation, and indices of shards."""
 
 import sqlalchemy as sa
 from alembic import op

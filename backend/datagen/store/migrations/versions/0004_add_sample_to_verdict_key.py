@@ -1,4 +1,4 @@
-"""Whose verdict it is: Label Studio gives an annotation's number out again, so a verdict is its sample's too."""
+"""Add the sample to the key of a verdict: Label Studio reuses the ids of deleted annotations."""
 
 from alembic import op
 

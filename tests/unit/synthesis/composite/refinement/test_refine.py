@@ -8,7 +8,7 @@ from datagen.domain.trace import ConceptChoice, InstanceTrace, Trace
 from datagen.domain.verdict import Opinion, Reason, Verdict
 from datagen.errors import EngineError
 from datagen.synthesis.composite.parameters import NAMES, RANGES, CompositeParameters
-from datagen.synthesis.composite.refinement import refine
+from datagen.synthesis.composite.refinement.refine import refine
 from datagen.synthesis.engine import ReviewedSample
 from datagen.synthesis.parameter_words import in_words, listed
 
@@ -41,8 +41,8 @@ def test_each_reason_turns_what_it_complains_of(reason, name, direction):
         getattr(CompositeParameters.from_json(p), name) for p in ({}, few.parameters, many.parameters)
     )
     assert 0 < direction * (a_bit - before) < direction * (a_lot - before)
-    told = [note for note in few.notes if f"({in_words(name)} " in note]
-    assert [note.partition(", because ")[2][:20] for note in told] == ["2 of 10 verdicts say"]
+    reported = [note for note in few.notes if f"({in_words(name)} " in note]
+    assert [note.partition(", because ")[2][:20] for note in reported] == ["2 of 10 verdicts say"]
 
 
 def test_what_an_engine_does_not_go_by_is_not_said_to_change():
@@ -89,8 +89,8 @@ def test_a_bad_concept_is_used_less_and_wins_back_with_goods():
     first = refine({}, [judged("bad", Reason.WRONG_LOOK, concept="bad:0")] * 3 + [judged("good", concept="ok:0")] * 3)
     weights = first.parameters["concept_weights"]
     assert weights["bad:0"] < 1
-    told = "3 of 3 verdicts on it speak against it, and 0 of the other 3."
-    assert any("photo.png" in note and note.endswith(told) for note in first.notes)
+    reported = "3 of 3 verdicts on it speak against it, and 0 of the other 3."
+    assert any("photo.png" in note and note.endswith(reported) for note in first.notes)
     second = refine(first.parameters, [judged("good", concept="bad:0")] * 3)
     assert second.parameters["concept_weights"]["bad:0"] > weights["bad:0"]
 
@@ -136,7 +136,7 @@ def test_reasons_that_oppose_each_other_are_named():
 
 
 def test_one_of_two_verdicts_is_no_evidence_against_a_blend():
-    """“Blending X is used less often, because 1 speaks against it, 1 for it” convinced nobody."""
+    """“Blending X is used less often, because 1 speaks against it, 1 for it” did not convince users."""
     sharp = [judged("good", blend="sharp", concept=f"{n}:0") for n in range(6)]
     refined = refine({}, [judged("bad", Reason.EDGES_SHOW), judged("good"), *sharp])
     assert "blend_weights" not in refined.parameters

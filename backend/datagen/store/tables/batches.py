@@ -1,0 +1,117 @@
+"""Tables of spec versions, preview rounds and generation runs, their shards and samples."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, ForeignKey, Index, String, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from datagen.domain.lifecycle import SpecState
+from datagen.store.tables.base import BatchKind, LeasedRow, Row, WorkState, now
+from datagen.store.tables.studies import StudyRow
+
+
+class SpecRow(Row):
+    """One version of a study's spec."""
+
+    __tablename__ = "spec"
+    __table_args__ = (UniqueConstraint("study_id", "version"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("study.id"))
+    version: Mapped[int]
+    parent_id: Mapped[int | None] = mapped_column(ForeignKey("spec.id"), default=None)
+    state: Mapped[SpecState] = mapped_column(default=SpecState.RENDERING)
+    digest: Mapped[str] = mapped_column(String(64))
+    body: Mapped[dict[str, Any]]
+    #: changes from the parent, as sentences
+    notes: Mapped[list[str]] = mapped_column(default=list)
+    #: the engine's findings from its fit, as sentences
+    findings: Mapped[list[str]] = mapped_column(default=list)
+    created_by: Mapped[str] = mapped_column(String(200))
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    decided_by: Mapped[str | None] = mapped_column(String(200), default=None)
+    decided_at: Mapped[datetime | None] = mapped_column(default=None)
+
+
+class BatchRow(Row):
+    """A preview round or a generation run, with the samples ``first`` to ``first + count - 1``."""
+
+    __tablename__ = "batch"
+    __table_args__ = (UniqueConstraint("study_id", "kind", "number"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("study.id"), index=True)
+    spec_id: Mapped[int] = mapped_column(ForeignKey("spec.id"), index=True)
+    kind: Mapped[BatchKind]
+    number: Mapped[int]
+    name: Mapped[str] = mapped_column(String(200), default="")
+    note: Mapped[str] = mapped_column(String(2000), default="")
+    first: Mapped[int]
+    count: Mapped[int]
+    state: Mapped[WorkState] = mapped_column(default=WorkState.RUNNING)
+    sheet: Mapped[str | None] = mapped_column(String(64), default=None)
+    #: the current activity, or the reason for waiting: a fit can take minutes, and so can a sample
+    status_text: Mapped[str] = mapped_column(String(200), default="", server_default="")
+    #: when work that an outage delays is retried, as ``status_text`` shows
+    retry_at: Mapped[datetime | None] = mapped_column(default=None)
+    #: progress of the current fit, 0 to 1; 0 if no fit is in progress
+    fit_progress: Mapped[float] = mapped_column(default=0.0, server_default="0")
+    #: the engine's warnings during rendering, as sentences
+    warnings: Mapped[list[str]] = mapped_column(default=list, server_default="[]")
+    problem: Mapped[str] = mapped_column(String(1000), default="")
+    requested_by: Mapped[str] = mapped_column(String(200))
+    requested_at: Mapped[datetime] = mapped_column(default=now)
+    rendered_at: Mapped[datetime | None] = mapped_column(default=None)
+    published_at: Mapped[datetime | None] = mapped_column(default=None)
+
+    spec: Mapped[SpecRow] = relationship()
+    study: Mapped[StudyRow] = relationship()
+
+
+class ShardRow(LeasedRow):
+    """A part of a batch that one job renders: samples ``start`` to ``stop - 1``."""
+
+    __tablename__ = "shard"
+    __table_args__ = (
+        UniqueConstraint("batch_id", "start"),
+        Index("shard_by_state", "state", "due_at"),
+        Index("shard_of_batch", "batch_id", "state"),
+        Index("shard_by_publication", "batch_id", "published_at"),
+    )
+
+    batch_id: Mapped[int] = mapped_column(ForeignKey("batch.id"))
+    start: Mapped[int]
+    stop: Mapped[int]
+    #: number of samples rendered so far; their rows are written together at the end
+    rendered_count: Mapped[int] = mapped_column(default=0, server_default="0")
+    #: when its samples were in the image store and their rows were written
+    rendered_at: Mapped[datetime | None] = mapped_column(default=None)
+    #: seconds that the rendering took, without the engine's fit
+    seconds: Mapped[float | None] = mapped_column(default=None)
+    #: when its samples were tasks in Label Studio
+    published_at: Mapped[datetime | None] = mapped_column(default=None)
+
+    batch: Mapped[BatchRow] = relationship()
+
+
+class SampleRow(Row):
+    """One synthesized image: its objects in the image store, its labels, its provenance and its task."""
+
+    __tablename__ = "sample"
+    __table_args__ = (UniqueConstraint("batch_id", "index"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(String(120), unique=True)
+    batch_id: Mapped[int] = mapped_column(ForeignKey("batch.id"))
+    shard_id: Mapped[int] = mapped_column(ForeignKey("shard.id"), index=True)
+    index: Mapped[int]
+    body: Mapped[dict[str, Any]]
+    #: None after its shard was published: the task was deleted in Label Studio
+    task_id: Mapped[int | None] = mapped_column(BigInteger, default=None, index=True)
+    #: the study's ``verdict_changes`` when a change of its verdicts was last detected; a reading begun before is stale
+    verdict_change: Mapped[int] = mapped_column(default=0)
+
+    batch: Mapped[BatchRow] = relationship()

@@ -1,0 +1,74 @@
+"""Tables of what people answer: verdicts on samples, and decisions."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, ForeignKey, Index, String, UniqueConstraint, false
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from datagen.domain.verdict import Opinion
+from datagen.store.tables.base import Row
+from datagen.store.tables.batches import BatchRow
+from datagen.store.tables.studies import StudyRow
+
+
+class VerdictRow(Row):
+    """One reviewer's verdict on one sample, as last read from Label Studio.
+
+    The key includes the sample, because Label Studio reuses ids of deleted annotations (after imports into SQLite, and
+    on any database after a restore) and a verdict that a decision is based on is kept after the annotation is deleted.
+    """
+
+    __tablename__ = "verdict"
+    __table_args__ = (Index("verdict_by_original", "sample_id", "copy_of", "annotation_id"),)
+
+    annotation_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    sample_id: Mapped[int] = mapped_column(ForeignKey("sample.id"), primary_key=True, index=True)
+    #: the task of the annotation; a sample may have several, because tasks can be copied. 0: a task that was lost with
+    #: its project; None: the sample's own task, in rows of versions that supported no others
+    task_id: Mapped[int | None] = mapped_column(BigInteger, default=None, index=True)
+    #: the annotation of which it is an unchanged copy; it counts only if the original does not
+    copy_of: Mapped[int | None] = mapped_column(BigInteger, default=None)
+    opinion: Mapped[Opinion]
+    reasons: Mapped[list[str]] = mapped_column(default=list)
+    comment: Mapped[str] = mapped_column(String(4000), default="")
+    #: the outlines that the reviewer drew or moved, each as ``label`` and ``points`` in pixels of the image
+    outlines: Mapped[list[dict[str, Any]]] = mapped_column(default=list, server_default="[]")
+    reviewer: Mapped[str] = mapped_column(String(200))
+    #: whether it was given after the decision about its round: it is stored but did not affect the decision
+    late: Mapped[bool] = mapped_column(default=False)
+    #: whether its annotation was changed or deleted after the decision about its round: the original verdict counts
+    changed_late: Mapped[bool] = mapped_column(default=False, server_default=false())
+    #: when the annotation was last changed, in Label Studio's format; of one that was changed late, when that was
+    updated_at: Mapped[str] = mapped_column(String(40))
+
+
+class DecisionRow(Row):
+    """One decision point: a task of the Decisions project, and its answer."""
+
+    __tablename__ = "decision"
+    __table_args__ = (UniqueConstraint("study_id", "number"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("study.id"))
+    number: Mapped[int]
+    #: the round or run that it shows; None for the first decision, which shows the inputs
+    batch_id: Mapped[int | None] = mapped_column(ForeignKey("batch.id"), default=None)
+    #: the round or run that the answer started; the decision then shows its progress
+    started_id: Mapped[int | None] = mapped_column(ForeignKey("batch.id"), default=None)
+    task_id: Mapped[int | None] = mapped_column(BigInteger, default=None, index=True)
+    #: the form's answer that was last applied, so that the same answer is applied only once
+    answer: Mapped[dict[str, Any] | None] = mapped_column(default=None)
+    action: Mapped[str | None] = mapped_column(String(20), default=None)
+    answered_by: Mapped[str | None] = mapped_column(String(200), default=None)
+    answered_at: Mapped[datetime | None] = mapped_column(default=None)
+    #: the note that was given with the answer
+    note: Mapped[str] = mapped_column(String(2000), default="", server_default="")
+    #: why the last answer was not applied, as a sentence
+    problem: Mapped[str] = mapped_column(String(1000), default="")
+
+    study: Mapped[StudyRow] = relationship()
+    batch: Mapped[BatchRow | None] = relationship(foreign_keys=[batch_id])
+    started: Mapped[BatchRow | None] = relationship(foreign_keys=[started_id])

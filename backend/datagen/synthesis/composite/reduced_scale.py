@@ -1,0 +1,12 @@
+"""The reduced scale at which areas, backdrops and lookalikes are computed: the longest side has REDUCED_PX pixels."""
+
+from __future__ import annotations
+
+#: Longest side, in pixels, of a reduced picture.
+REDUCED_PX = 128
+
+
+def reduced_shape(height: int, width: int) -> tuple[int, int]:
+    """Return height and width of the reduced picture."""
+    shrink = min(1.0, REDUCED_PX / max(height, width))
+    return max(1, round(height * shrink)), max(1, round(width * shrink))

@@ -1,0 +1,1 @@
+"""Refinement: the next spec's parameters from the verdicts on a preview round."""

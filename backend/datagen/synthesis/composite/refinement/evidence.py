@@ -1,0 +1,21 @@
+"""What counts as evidence of verdicts, and what a sample's instances used."""
+
+from __future__ import annotations
+
+from datagen.synthesis.engine import ReviewedSample
+
+#: Verdicts that have to agree before a setting moves.
+MIN_VERDICTS = 2
+
+
+def used_names(sample: ReviewedSample, step: str) -> dict[str, str]:
+    """Return what a sample's instances used at a step: key → name shown to users."""
+    names: dict[str, str] = {}
+    for instance in sample.trace.instances:
+        if step == "concept" and instance.concept is not None:
+            region = instance.concept.key.rpartition(":")[2]
+            box = f", box {int(region) + 1}" if region.isdecimal() else ""
+            names[instance.concept.key] = f"{instance.concept.name}{box}"
+        elif step == "blend" and instance.blend is not None:
+            names[instance.blend] = f"“{instance.blend}”"
+    return names
