@@ -19,8 +19,8 @@ from datagen.settings import Settings
         ("datagen add plates concpt photos", "'concpt' is not one of 'concept', 'canvas', 'background'."),
         ("datagen approve plates --count many", "'many' is not a whole number."),
         ("datagen discard plates 3 four", "'four' is not a whole number."),
-        ("datagen provision plates --least-good much", "'much' is not a number."),
-        ("datagen provision plates --least-good 2", "2 is too large; the most is 1."),
+        ("datagen provision plates --min-good much", "'much' is not a number."),
+        ("datagen provision plates --min-good 2", "2 is too large; the most is 1."),
         ("datagen audit plates --count 0", "0 is too small; the least is 1."),
     ],
 )

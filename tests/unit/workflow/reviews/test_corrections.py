@@ -13,7 +13,7 @@ from datagen.store.tables.base import BatchKind
 from datagen.store.tables.batches import SampleRow
 from datagen.store.tables.inputs import InputRow
 from fake_studio import FakeStudio
-from studio import Study, said, text_of
+from studio import Study, text_of, verdict_result
 
 Points = list[list[float]]
 
@@ -51,7 +51,7 @@ def name_the_example(studio: FakeStudio, study: Study) -> InputRow:
 def test_corrected_outline_is_kept_and_told_with_what_to_do(studio: FakeStudio, study: Study) -> None:
     """A reviewer deleted the region and drew a better one, and nothing ever mentioned it."""
     example = name_the_example(studio, study)
-    study.judge(said("good"), [*said("bad", "label is off"), DRAWN])
+    study.judge(verdict_result("good"), [*verdict_result("bad", "label is off"), DRAWN])
     studio.settle()
     [_, verdict] = study.verdicts()
     assert [corrected["label"] for corrected in verdict.outlines] == ["pit"]
@@ -71,7 +71,7 @@ def test_corrected_outline_is_kept_and_told_with_what_to_do(studio: FakeStudio, 
 
 
 def test_points_are_stored_in_pixels(studio: FakeStudio, study: Study) -> None:
-    study.judge([*said("bad"), DRAWN])
+    study.judge([*verdict_result("bad"), DRAWN])
     studio.settle()
     image = study.samples_of(study.batches(BatchKind.ROUND)[-1])[0].body["image"]
     [verdict] = study.verdicts()
@@ -82,7 +82,9 @@ def test_points_are_stored_in_pixels(studio: FakeStudio, study: Study) -> None:
 @pytest.mark.parametrize("origin", [{"origin": "prediction"}, {}])
 def test_outline_that_was_shown_is_no_correction(studio: FakeStudio, study: Study, origin: dict[str, str]) -> None:
     for task in study.round_tasks():
-        studio.client.annotate(task.id, [*said("bad", "label is off"), shown_outline(studio, task.id) | origin])
+        studio.client.annotate(
+            task.id, [*verdict_result("bad", "label is off"), shown_outline(studio, task.id) | origin]
+        )
     studio.settle()
     assert [verdict.outlines for verdict in study.verdicts()] == [[]] * len(study.round_tasks())
     assert "corrected" not in study.page()
@@ -93,20 +95,20 @@ def test_moved_corner_is_a_correction_and_drawing_it_back_is_none(studio: FakeSt
     shown = shown_outline(studio, task.id)
     [[x, y], *others] = shown["value"]["points"]
     moved = outline([[x - 5, y], *others], id=shown["id"], origin="prediction-changed")
-    annotation = studio.client.annotate(task.id, [*said("bad"), moved])
+    annotation = studio.client.annotate(task.id, [*verdict_result("bad"), moved])
     studio.settle()
     assert len(study.verdicts()[0].outlines) == 1
     page = text_of(study.page())
     assert "1 outline was corrected (image 1). Corrections do not change labels yet: draw that outline on the" in page
     assert "outline on the examples in the project Concepts, and build a preview." in page
-    studio.client.update_annotation(annotation, said("bad"))
+    studio.client.update_annotation(annotation, verdict_result("bad"))
     studio.settle()
     assert study.verdicts()[0].outlines == []
 
 
 def test_unusable_drawing_leaves_the_verdict(studio: FakeStudio, study: Study) -> None:
     broken = [outline([[1, 1]]), outline([["a", 1], [2, 2], [3, 3]]), {**DRAWN, "value": None}, {**DRAWN, "value": 3}]
-    study.judge([*said("bad"), *broken])
+    study.judge([*verdict_result("bad"), *broken])
     studio.settle()
     [verdict] = study.verdicts()
     assert (str(verdict.opinion), verdict.outlines) == ("bad", [])
