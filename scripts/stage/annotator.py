@@ -153,8 +153,8 @@ class Annotator:
         return self._wait(enough, within, f"{many} dataset tasks", decision)
 
     def review(self, tasks: Sequence[Json], report: Callable[[int, int], None]) -> int:
-        """Judge every task without a verdict; return the number of verdicts given."""
-        waiting = [task for task in tasks if not task["total_annotations"]]
+        """Judge every task that is open, without a verdict; return the number of verdicts given."""
+        waiting = [task for task in tasks if not task["is_labeled"]]
         for done, task in enumerate(waiting):
             opinion = opinion_of(int(task["data"]["index"]) - 1, int(task["data"]["round"]))
             answers: Json = {"verdict": {"choices": ["good" if opinion.good else "bad"]}}

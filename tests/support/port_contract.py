@@ -343,6 +343,7 @@ class PortContract:
             lambda: port.task(NOWHERE),
             lambda: port.task(NOWHERE, project.id),
             lambda: port.update_task_data(NOWHERE, {}),
+            lambda: port.set_finished(NOWHERE, True),
             lambda: port.annotate(NOWHERE, [GOOD]),
             lambda: port.predictions(NOWHERE),
             lambda: port.replace_predictions(NOWHERE, []),
@@ -380,6 +381,30 @@ class PortContract:
         [task_id] = port.import_tasks(project.id, drafts(1))
         port.update_task_data(task_id, {"image": "/y.png", "nested": {"n": [1, 2.5, None, True, "ü"]}})
         assert port.task(task_id).data == {"image": "/y.png", "nested": {"n": [1, 2.5, None, True, "ü"]}}
+
+    def test_task_is_finished_when_it_is_set_or_annotated(self, port: LabelStudioPort, project: Project) -> None:
+        [task_id] = port.import_tasks(project.id, drafts(1))
+
+        def is_finished() -> bool:
+            [task] = port.tasks(project.id, annotations=False)
+            assert task.is_finished == next(port.tasks(project.id)).is_finished
+            return task.is_finished
+
+        assert not is_finished()
+        port.set_finished(task_id, True)
+        assert is_finished()
+        port.update_task_data(task_id, {"image": "/y.png"})
+        assert is_finished()
+        skip = port.annotate(task_id, [], was_cancelled=True)
+        assert not is_finished()
+        port.delete_annotation(skip)
+        annotation = port.annotate(task_id, [])
+        assert is_finished()
+        port.delete_annotation(annotation)
+        assert not is_finished()
+        port.set_finished(task_id, True)
+        port.set_finished(task_id, False)
+        assert not is_finished()
 
     def test_values_read_are_copies(self, port: LabelStudioPort, project: Project) -> None:
         [task_id] = port.import_tasks(project.id, drafts(1))

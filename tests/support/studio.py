@@ -7,6 +7,7 @@ holds, so that a test says itself when work is done, and no test sleeps.
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import re
@@ -110,19 +111,27 @@ def verdict_result(opinion: str, *reasons: str, comment: str = "") -> list[dict[
     return form
 
 
+def text_of(page: str) -> str:
+    """The text of a page without its markup."""
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", "", page)).split())
+
+
 #: Actions that may have to be confirmed; few tests judge before they refine or approve.
 CONFIRMED = (StudyEvent.REFINE, StudyEvent.APPROVE)
 
 
-def asked(action: str | None, *, count: Any = None, name: str = "", confirmed: bool = True) -> list[dict[str, Any]]:
+def asked(
+    action: str | None, *, count: Any = None, name: str = "", note: str = "", confirmed: bool = True
+) -> list[dict[str, Any]]:
     """A filled decision form; what may have to be confirmed is confirmed unless the test says otherwise."""
     form = [choice("action", action, to="summary")] if action else []
     if confirmed and action in CONFIRMED:
         form.append(choice("confirm", "I have looked", to="summary"))
     if count is not None:
         form.append({"from_name": "count", "to_name": "summary", "type": "number", "value": {"number": count}})
-    if name:
-        form.append({"from_name": "name", "to_name": "summary", "type": "textarea", "value": {"text": [name]}})
+    for field_name, text in (("name", name), ("note", note)):
+        if text:
+            form.append({"from_name": field_name, "to_name": "summary", "type": "textarea", "value": {"text": [text]}})
     return form
 
 

@@ -13,6 +13,7 @@ from dotenv import dotenv_values
 from datagen import __version__
 from datagen.cli import admin, deciding, engines, running, studies
 from datagen.cli.console import err, out, report_errors, safe
+from datagen.cli.usage import Command, Group
 from datagen.entrypoints.bootstrap import settings
 from datagen.operations.logging import configure_logging
 from datagen.store.private_folder import close_to_others
@@ -26,6 +27,7 @@ _SERVICES = frozenset({"up", "web", "worker", "scheduler"})
 
 app = typer.Typer(
     name="datagen",
+    cls=Group,
     help="Synthesize labelled images of a rare object, reviewed and approved inside Label Studio.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -97,4 +99,4 @@ for command in (
     engines.engines,
     admin.doctor,
 ):
-    app.command()(command)
+    app.command(cls=Command)(command)

@@ -17,6 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 from sqlalchemy.exc import SQLAlchemyError
 
+from datagen.cli.usage import sentence_of
 from datagen.errors import DatagenError
 
 out, err = Console(), Console(stderr=True)
@@ -68,11 +69,7 @@ def report_errors() -> Iterator[None]:
     except DatagenError as error:
         print_error(str(error))
     except ValidationError as error:
-        sentences = [
-            f"the setting {problem['loc'][0]}: {problem['msg'].removeprefix('Value error, ')}"
-            for problem in error.errors()
-        ]
-        print_error("; ".join(sentences))
+        print_error("; ".join(f"the setting {problem['loc'][0]}: {sentence_of(problem)}" for problem in error.errors()))
     except SQLAlchemyError as error:  # the error's own text may contain the database's password
         from datagen.store.database import explain
 

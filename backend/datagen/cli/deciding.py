@@ -13,10 +13,12 @@ from datagen.domain.foreign_text import plain
 from datagen.domain.lifecycle import StudyEvent
 from datagen.entrypoints.bootstrap import services
 
+Note = Annotated[str, typer.Option(help="A note that is stored with the decision.")]
 
-def preview(name: Study) -> None:
-    """Freeze the inputs as a new version and synthesize a preview round."""
-    _decide(name, Decision(action=StudyEvent.BUILD_PREVIEW))
+
+def preview(name: Study, note: Note = "") -> None:
+    """Freeze the inputs as a new version and synthesize a preview round; it replaces an open round."""
+    _decide(name, Decision(action=StudyEvent.BUILD_PREVIEW, note=plain(note)))
 
 
 def refine(
@@ -24,16 +26,17 @@ def refine(
     confirm: Annotated[
         bool, typer.Option("--confirm", "--yes", help="Confirm a refinement without a verdict: new samples alone.")
     ] = False,
+    note: Note = "",
 ) -> None:
     """Turn the verdicts into a child version and synthesize its preview round."""
-    _decide(name, Decision(action=StudyEvent.REFINE, confirmed=confirm))
+    _decide(name, Decision(action=StudyEvent.REFINE, note=plain(note), confirmed=confirm))
 
 
 def approve(
     name: Study,
     count: Annotated[int, typer.Option(help="How many images to generate, 1 to 1,000,000.")],
     run_name: Annotated[str, typer.Option("--name", help="The run's name.")] = "",
-    note: Annotated[str, typer.Option(help="A note that is stored with the decision.")] = "",
+    note: Note = "",
     confirm: Annotated[
         bool,
         typer.Option("--confirm", "--yes", help="Confirm a run that needs a confirmation, such as a very large one."),
@@ -46,14 +49,14 @@ def approve(
     _decide(name, decision)
 
 
-def cancel(name: Study) -> None:
+def cancel(name: Study, note: Note = "") -> None:
     """Cancel the current round or run; finished images are kept."""
-    _decide(name, Decision(action=StudyEvent.CANCEL))
+    _decide(name, Decision(action=StudyEvent.CANCEL, note=plain(note)))
 
 
-def stop(name: Study) -> None:
+def stop(name: Study, note: Note = "") -> None:
     """Stop a study; "preview" opens it again."""
-    _decide(name, Decision(action=StudyEvent.STOP))
+    _decide(name, Decision(action=StudyEvent.STOP, note=plain(note)))
 
 
 def _decide(name: str, decision: Decision) -> None:

@@ -33,11 +33,11 @@ class Decision:
             Refused: no number was given, or it is outside 1 to ``most``.
         """
         if self.count is None:
-            raise Refused("“approve” needs the number of images; fill it in and update the decision.")
+            raise Refused("“approve” needs the number of images; give it and decide again.")
         if not MIN_IMAGES <= self.count <= most:
             raised = "" if most == MAX_IMAGES else " (DATAGEN_MAX_RUN_IMAGES)"
             asked_for = f"{counted(self.count, 'image')} {by_number(self.count, 'was', 'were')} asked for"
             raise Refused(
-                f"{asked_for}; a run makes {MIN_IMAGES} to {most:,}{raised}. Change the number and update the decision."
+                f"{asked_for}; a run makes {MIN_IMAGES} to {most:,}{raised}. Decide again with such a number."
             )
         return self.count

@@ -115,6 +115,10 @@ def _number_problem(value: object, schema: Mapping[str, Any], message: str) -> s
         return " ".join(filter(None, ["must be a number", limits])) + f", not {value!r}"
     if not low <= value <= high:
         return f"is {value:g}; it must be {limits}"
+    if "exclusiveMinimum" in schema and value <= schema["exclusiveMinimum"]:
+        return f"is {value:g}; it must be more than {schema['exclusiveMinimum']:g}"
+    if "exclusiveMaximum" in schema and value >= schema["exclusiveMaximum"]:
+        return f"is {value:g}; it must be less than {schema['exclusiveMaximum']:g}"
     if schema["type"] == "integer" and value != int(value):
         return f"must be a whole number, not {value!r}"
     if "multipleOf" in schema:

@@ -126,7 +126,7 @@ def test_a_database_that_was_never_made_says_how_to_make_it(studio: Studio, tmp_
         (("approve", "{study}", "--count", "3"), "“approve” is not possible now"),
         (("cancel", "{study}"), "“cancel” is not possible now"),
         (("export", "{study}", "--out", "x.zip"), "has no generation run yet; approve a version first"),
-        (("add", "{study}", "concept", "nowhere"), "nowhere is neither a folder nor a Label Studio JSON file"),
+        (("add", "{study}", "concept", "nowhere"), "nowhere does not exist; give a folder of images"),
         (("add", "{study}", "canvas", "--from-project", "99999999"), "does not have"),
     ],
 )

@@ -19,12 +19,12 @@ def test_a_number_within_the_bounds(count: int) -> None:
     [(0, "0 images"), (-5, "-5 images"), (1_000_001, "1,000,001"), (10_000_000, "10,000,000 images")],
 )
 def test_a_number_out_of_bounds_is_repeated_with_the_bounds(count: int, spoken: str) -> None:
-    with pytest.raises(Refused, match=rf"{spoken}.* a run makes 1 to 1,000,000\. Change the number"):
+    with pytest.raises(Refused, match=rf"{spoken}.* a run makes 1 to 1,000,000\. Decide again with such a number"):
         Decision(action=StudyEvent.APPROVE, count=count).checked_count()
 
 
 def test_approval_without_a_number_names_the_field() -> None:
-    with pytest.raises(Refused, match="“approve” needs the number of images; fill it in and update the decision"):
+    with pytest.raises(Refused, match="“approve” needs the number of images; give it and decide again"):
         Decision(action=StudyEvent.APPROVE).checked_count()
 
 

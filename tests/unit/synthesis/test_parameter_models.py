@@ -47,7 +47,7 @@ def test_ranges_are_those_with_both_limits():
         ({"glaze": {"layers": 9}}, "parameter “glaze.layers” is 9; it must be from 1 to 5"),
         ({"glaze": 3}, "parameter “glaze” must be a mapping from names to values, not 3"),
         ({"glaze": {"colour": "Red"}}, "parameter “glaze.colour” is 'Red': String should match pattern '^[a-z]+$'"),
-        ({"hours": -1}, "parameter “hours” is -1: Input should be greater than 0"),
+        ({"hours": -1}, "parameter “hours” is -1; it must be more than 0"),
         ({"hours": "8"}, "parameter “hours” must be a number, not '8'"),
         ({"mode": "medium"}, "parameter “mode” is 'medium'; it must be one of: fast, slow"),
         ({"shelf": 0}, "parameter “shelf” is 0; it must be from 1"),

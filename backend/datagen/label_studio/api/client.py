@@ -204,6 +204,14 @@ class LabelStudio:
         """Replace a task's data."""
         self._at.write("PATCH", f"/api/tasks/{task_id}/", f"task {task_id}", {"data": dict(data)})
 
+    def set_finished(self, task_id: int, finished: bool) -> None:
+        """Set whether Label Studio counts a task as finished; it serves only others to annotators.
+
+        Label Studio sets it again whenever an annotation of the task is created, changed or deleted: a task with an
+        annotation that is not a skip is finished.
+        """
+        self._at.write("PATCH", f"/api/tasks/{task_id}/", f"task {task_id}", {"is_labeled": finished})
+
     def delete_tasks(self, project_id: int, task_ids: Sequence[int]) -> None:
         """Delete tasks with their annotations and predictions; missing tasks are not an error.
 

@@ -240,6 +240,12 @@ class InMemoryLabelStudio(InMemoryServer):
             self._refuse(500, "no reason given", f"task {task_id}")
 
     @request
+    def set_finished(self, task_id: int, finished: bool) -> None:
+        """See ``LabelStudioPort``."""
+        task = self._task(task_id, f"task {task_id}")
+        task.is_finished, task.updated_at = finished, self._now()
+
+    @request
     def delete_tasks(self, project_id: int, task_ids: Sequence[int]) -> None:
         """See ``LabelStudioPort``."""
         if not task_ids:
@@ -318,6 +324,7 @@ class InMemoryLabelStudio(InMemoryServer):
             updated_by=USER_ID,
         )
         task.annotations[annotation.id] = annotation
+        task.count_annotations()
         task.updated_at = self._now()
         self._tell_of_annotation("ANNOTATION_CREATED", task, annotation)
         return annotation.id
@@ -331,6 +338,7 @@ class InMemoryLabelStudio(InMemoryServer):
         """See ``LabelStudioPort``."""
         for task in self._tasks.values():
             if task.annotations.pop(annotation_id, None) is not None:
+                task.count_annotations()
                 task.updated_at = self._now()
                 self._tell(task.project_id, "ANNOTATIONS_DELETED", annotations=[{"id": annotation_id}])
 

@@ -55,6 +55,7 @@ class StoredTask:
     created_at: str
     updated_at: str
     annotations: dict[int, StoredAnnotation] = field(default_factory=dict)
+    is_finished: bool = False
     #: in the API's form
     predictions: dict[int, dict[str, Any]] = field(default_factory=dict)
 
@@ -68,6 +69,10 @@ class StoredTask:
         """The number of annotations that are not skips."""
         return len(self.annotations) - self.cancelled
 
+    def count_annotations(self) -> None:
+        """Set whether the task is finished, as the server does after each change of its annotations."""
+        self.is_finished = self.submitted > 0
+
     def body(self, email: str, *, annotations: bool) -> dict[str, Any]:
         """The API's form."""
         body: dict[str, Any] = {
@@ -77,6 +82,7 @@ class StoredTask:
             "data": self.data,
             "created_at": self.created_at,
             "updated_at": self.updated_at,
+            "is_labeled": self.is_finished,
             "total_annotations": self.submitted,
             "cancelled_annotations": self.cancelled,
             "total_predictions": len(self.predictions),

@@ -142,6 +142,7 @@ class InMemoryServer:
                 if was_cancelled is not None:
                     annotation.was_cancelled = was_cancelled
                 annotation.updated_by, annotation.updated_at = USER_ID, self._now()
+                task.count_annotations()
                 task.updated_at = self._now()
                 self._tell_of_annotation("ANNOTATION_UPDATED", task, annotation)
                 return
@@ -272,6 +273,7 @@ class InMemoryServer:
                 import_id=given.get("id"),
             )
             task.annotations[annotation.id] = annotation
+            task.count_annotations()
         for given in draft.get("predictions") or ():
             version = self._add_prediction(task, given)["model_version"]
             project["model_version"] = project["model_version"] or version

@@ -65,6 +65,8 @@ class Task:
     total_predictions: int = 0
     #: skipped ones included
     total_annotations: int = 0
+    #: whether Label Studio counts it as finished, and serves it to no annotator any more
+    is_finished: bool = False
     #: see ``stamp``; also changes when an annotation is made, changed or deleted
     updated_at: str = ""
 
@@ -85,6 +87,7 @@ class Task:
             annotations=tuple(sorted(annotations, key=lambda annotation: annotation.id)),
             total_predictions=int(body.get("total_predictions") or 0),
             total_annotations=int(body.get("total_annotations") or 0) + int(body.get("cancelled_annotations") or 0),
+            is_finished=bool(body.get("is_labeled")),
             updated_at=stamp(body.get("updated_at")),
         )
 

@@ -17,7 +17,15 @@ from datagen.label_studio.api.http import Connection
 from datagen.label_studio.api.models import Task, stamp
 
 #: Fields of a task, and of its annotations, because the API applies one list to nested objects as well.
-_TASK_FIELDS = ("id", "data", "updated_at", "total_predictions", "total_annotations", "cancelled_annotations")
+_TASK_FIELDS = (
+    "id",
+    "data",
+    "updated_at",
+    "is_labeled",
+    "total_predictions",
+    "total_annotations",
+    "cancelled_annotations",
+)
 _ANNOTATION_FIELDS = (
     "annotations",
     "result",

@@ -27,18 +27,12 @@ def background_use(result: Sequence[Any] | None) -> bool:
     return _EXCLUDE not in _choices(result, _USE)
 
 
-#: Control and choice that mark a review task as closed, so that it is no longer reviewed.
+#: Control and choice of the annotations by which earlier versions closed review tasks.
 _STATUS, _CLOSED = "status", "closed"
 
 
-def closing() -> list[dict[str, Any]]:
-    """The result of an annotation that removes a review task from the queue without a verdict."""
-    value = {"choices": [_CLOSED]}
-    return [{"id": "closed", "from_name": _STATUS, "to_name": "image", "type": "choices", "value": value}]
-
-
 def is_closing(result: Sequence[Any] | None) -> bool:
-    """Whether a result is that of a closing annotation, see ``closing``."""
+    """Whether a result is that of an annotation without a verdict by which an earlier version closed a review task."""
     return _CLOSED in _choices(result, _STATUS)
 
 

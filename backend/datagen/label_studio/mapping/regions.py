@@ -46,8 +46,20 @@ _MAX_OVERLAP_WORK, _PAIR_WORK = 1_000_000, 50
 
 Shape = TypeVar("Shape")
 
-_KINDS = {"concept": "rectanglelabels", "outline": "polygonlabels", "brush": "brushlabels", "canvas": "polygonlabels"}
-_WORDS = {"concept": "box", "outline": "outline", "brush": "brush mask", "canvas": "polygon"}
+_KINDS = {
+    "concept": "rectanglelabels",
+    "outline": "polygonlabels",
+    "brush": "brushlabels",
+    "canvas": "polygonlabels",
+    "label": "polygonlabels",
+}
+_WORDS = {"concept": "box", "outline": "outline", "brush": "brush mask", "canvas": "polygon", "label": "outline"}
+#: ``origin`` of a region that was taken over from a prediction and not changed.
+_OF_PREDICTION = "prediction"
+#: Largest difference of a corner's coordinates from the corner shown, in pixels, that is no correction.
+_SAME_PX = 0.5
+#: Number of redrawn outlines of one annotation that are kept.
+MAX_REDRAWN = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +126,35 @@ def canvas_areas(
         for part in parts
     )
     return areas, _limited(problems)
+
+
+def redrawn_outlines(
+    result: Sequence[Any] | None, width: int, height: int, labels: Sequence[str], shown: Sequence[Polygon]
+) -> tuple[tuple[str, Polygon], ...]:
+    """The outlines that a reviewer drew or moved on a preview of ``width`` by ``height`` pixels, with their labels.
+
+    A submitted annotation also contains the outlines that were ``shown``: those are left out, and so is an outline that
+    cannot be used.
+    """
+    left = Allowance()
+    drawn_by_person = [
+        entry for entry in result or () if isinstance(entry, Mapping) and entry.get("origin") != _OF_PREDICTION
+    ]
+
+    def read(drawn: _Drawn) -> tuple[Polygon, ...]:
+        [parts] = _polygon(drawn, width, height, left) or [()]
+        points = [_point(corner(entry), width, height) for entry in drawn.value["points"]]
+        return () if any(_same_corners(points, outline.points) for outline in shown) else parts
+
+    polygons = _read_each(drawn_by_person, "label", labels, [], read)
+    return tuple((drawn.label, part) for drawn, parts in polygons for part in parts)[:MAX_REDRAWN]
+
+
+def _same_corners(one: Sequence[Point], other: Sequence[Point]) -> bool:
+    """Whether two polygons have the same corners within ``_SAME_PX``."""
+    return len(one) == len(other) and all(
+        abs(x - u) <= _SAME_PX and abs(y - v) <= _SAME_PX for (x, y), (u, v) in zip(one, other, strict=True)
+    )
 
 
 def _read_each(

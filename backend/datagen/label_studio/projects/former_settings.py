@@ -38,6 +38,7 @@ TEXTS = frozenset(
         "27cf9259c57a7417",
         "f9b19174b554adf4",
         "7e1c779916aaf4e5",
+        "113b328c40cea537",
         # Previews: description
         "f133711b61248c72",
         "c83ae9480ab63bab",
@@ -116,6 +117,7 @@ TABS = frozenset(
         "d1e58b1e903fedc7",
         "09f66e1781f79be6",
         "2ee0f69d9e2c10b7",
+        "2f0745b0eb191430",
         # List
         "37f293d3ee3c0b5b",
         "c8d28f8d34810635",

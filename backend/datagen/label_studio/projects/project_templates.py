@@ -127,7 +127,7 @@ _ROUND_FIELD = "data.round"
 ROUND_FILTER = f"filter:tasks:{_ROUND_FIELD}"
 
 #: Columns of the list of all review tasks.
-_REVIEW_COLUMNS = ("round", "version", "index", "status", "verdict", "reasons", "comment", "background")
+_REVIEW_COLUMNS = ("round", "version", "status", "verdict", "reasons", "comment", "background")
 #: Columns of the list of the dataset's images.
 _DATASET_COLUMNS = ("file", "run", "run_name", "version", "index", "background")
 
@@ -242,9 +242,12 @@ TEMPLATES: dict[ProjectKind, ProjectTemplate] = {
             "<p>The outline shows what was synthesized; <b>Ctrl+H</b> hides it and shows it again. Choose <b>good</b> "
             "(key G) or <b>bad</b> (key B), say what is wrong, and submit (Ctrl+Enter; press Tab to leave the "
             "comment).</p>"
+            "<p><b>The drawing tools correct no label yet.</b> If you delete an outline and draw a better one, it is "
+            "kept with your verdict, and the decision task names the example whose outline to draw in the project that "
+            "ends in “Concepts”; choose <b>bad</b> and <b>label is off</b> as well.</p>"
             "<p>You can change a verdict until the round is decided in the project that ends in “Decisions”; a later "
-            "verdict is kept and does not count. A skipped preview stays in the tab: open it, press "
-            "<b>Cancel skip</b>, and judge it.</p>"
+            "verdict is kept and does not count, and the heading of such a preview says that it is closed. A skipped "
+            "preview stays in the tab: open it, press <b>Cancel skip</b>, and judge it.</p>"
         ),
         colour="#B57EDC",
         tabs=preview_tabs(),

@@ -5,6 +5,7 @@ Each check takes the settings and returns a good finding, or raises ``CheckFaile
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -87,7 +88,7 @@ def check_addresses(settings: Settings) -> str:
 def check_webhooks(settings: Settings, study_name: str) -> str:
     """Check that every project of a study has Datagen's webhook, active and with the right actions and secret."""
     client = _client(settings)
-    fix = f"run: datagen provision {study_name!r}"
+    fix = f"run: datagen provision {shlex.quote(study_name)}"
     url, master = f"{settings.own_url}/webhook", settings.secret_of_webhooks
     kinds, salt = _projects(settings, study_name)
     for kind, row in kinds.items():
@@ -127,7 +128,7 @@ def check_project_settings(settings: Settings, study_name: str) -> str:
         if found.changed_by_people:
             changed.append(f"{', '.join(found.changed_by_people)} of {kind}")
     if old:
-        raise CheckFailed(f"not this version's: {'; '.join(old)}. Run: datagen provision {study_name!r}")
+        raise CheckFailed(f"not this version's: {'; '.join(old)}. Run: datagen provision {shlex.quote(study_name)}")
     return "this version's" + (f", except for what people changed: {'; '.join(changed)}" if changed else "")
 
 
@@ -139,7 +140,7 @@ def check_backends(settings: Settings, study_name: str) -> str:
     Label Studio requests the health of each connection, and sets it up, when their list is requested.
     """
     client = LabelStudio(settings.label_studio_url, settings.api_key)
-    fix = f"run: datagen provision {study_name!r}"
+    fix = f"run: datagen provision {shlex.quote(study_name)}"
     kinds, salt = _projects(settings, study_name)
     login = fingerprint(f"{settings.basic_auth_user}:{settings.password}", salt)
     connected = {kind: row for kind, row in kinds.items() if TEMPLATES[kind].connected}
@@ -179,7 +180,7 @@ def check_delivery(settings: Settings, study_name: str) -> str:
     raise CheckFailed(
         f"Label Studio did not deliver an event to {settings.own_url}/webhook within {DELIVERY_SECONDS:g} s. "
         "It must reach that address itself (from inside its container, “localhost” is not this machine): "
-        f"set DATAGEN_PUBLIC_URL, and run: datagen provision {study_name!r}"
+        f"set DATAGEN_PUBLIC_URL, and run: datagen provision {shlex.quote(study_name)}"
     )
 
 
@@ -191,7 +192,9 @@ def _projects(settings: Settings, study_name: str) -> tuple[dict[ProjectKind, Pr
         projects, salt = {row.kind: row for row in rows}, study.webhook_salt
     if unknown := [str(kind) for kind in ProjectKind if kind not in projects]:
         are = "project {} is" if len(unknown) == 1 else "projects {} are"
-        raise CheckFailed(f"its {are.format(', '.join(unknown))} not known here; run: datagen provision {study_name!r}")
+        raise CheckFailed(
+            f"its {are.format(', '.join(unknown))} not known here; run: datagen provision {shlex.quote(study_name)}"
+        )
     return projects, salt
 
 

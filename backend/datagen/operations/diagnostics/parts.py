@@ -6,6 +6,7 @@ Each check takes the settings and returns a sentence if the part works. Otherwis
 
 from __future__ import annotations
 
+import shlex
 import time
 from contextlib import closing
 from urllib.parse import urlsplit
@@ -116,7 +117,8 @@ def check_engine_of(settings: Settings, study_name: str) -> str:
     if problems := engine_problems(settings.redis_url, engine_settings_of(settings), engine, parameters):
         raise CheckFailed(" ".join([*problems, *remedy(engine)]))
     if settings.chosen_engine not in (None, engine):
-        return f"{engine}; DATAGEN_ENGINE is {settings.chosen_engine}: “datagen provision {study_name!r}” changes it"
+        change = f"datagen provision {shlex.quote(study_name)}"
+        return f"{engine}; DATAGEN_ENGINE is {settings.chosen_engine}: “{change}” changes it"
     return engine
 
 

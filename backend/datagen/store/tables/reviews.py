@@ -34,6 +34,8 @@ class VerdictRow(Row):
     opinion: Mapped[Opinion]
     reasons: Mapped[list[str]] = mapped_column(default=list)
     comment: Mapped[str] = mapped_column(String(4000), default="")
+    #: the outlines that the reviewer drew or moved, each as ``label`` and ``points`` in pixels of the image
+    outlines: Mapped[list[dict[str, Any]]] = mapped_column(default=list, server_default="[]")
     reviewer: Mapped[str] = mapped_column(String(200))
     #: whether it was given after the decision about its round: it is stored but did not affect the decision
     late: Mapped[bool] = mapped_column(default=False)
@@ -62,6 +64,8 @@ class DecisionRow(Row):
     action: Mapped[str | None] = mapped_column(String(20), default=None)
     answered_by: Mapped[str | None] = mapped_column(String(200), default=None)
     answered_at: Mapped[datetime | None] = mapped_column(default=None)
+    #: the note that was given with the answer
+    note: Mapped[str] = mapped_column(String(2000), default="", server_default="")
     #: why the last answer was not applied, as a sentence
     problem: Mapped[str] = mapped_column(String(1000), default="")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from datagen.domain.decision import ACTIONS
@@ -13,6 +14,7 @@ from datagen.domain.lifecycle import TABLE, SpecState, StudyEvent, StudyState
 from datagen.domain.spec import Spec
 from datagen.domain.wording import counted
 from datagen.store.tables.base import BatchKind, WorkState
+from datagen.store.tables.batches import BatchRow
 from datagen.store.tables.reviews import DecisionRow
 from datagen.store.tables.studies import StudyRow
 from datagen.workflow import decision_points
@@ -34,6 +36,9 @@ class Answer:
     action: str
     by: str
     at: datetime | None
+    #: the name of the run that it started; empty if it started none
+    run_name: str
+    note: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +71,17 @@ class LateVerdicts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionSubject:
+    """The version that *refine* and *approve* are about."""
+
+    version: int
+    #: its newest round
+    round_number: int
+    #: whether the round waits for verdicts; otherwise the version is accepted
+    is_open: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OpenDecision:
     """The state of a study that waits for this decision."""
 
@@ -77,6 +93,8 @@ class OpenDecision:
     missing: tuple[str, ...]
     #: the answers that the study's state permits; the form always offers all answers
     actions: tuple[StudyEvent, ...]
+    #: None if no version waits for a decision, and none is accepted
+    subject: DecisionSubject | None
     input_changes: InputChanges | None
     inputs: InputsView
 
@@ -120,7 +138,13 @@ def view_of(session: Session, decision: DecisionRow) -> DecisionView:
     under_way = started is not None and started.state == WorkState.RUNNING
     answer = None
     if decision.action is not None:
-        answer = Answer(action=decision.action, by=str(decision.answered_by), at=decision.answered_at)
+        answer = Answer(
+            action=decision.action,
+            by=str(decision.answered_by),
+            at=decision.answered_at,
+            run_name=started.name if started is not None and started.kind == BatchKind.RUN else "",
+            note=decision.note,
+        )
     return DecisionView(
         study=decision.study.name,
         number=decision.number,
@@ -179,9 +203,22 @@ def _open_decision(session: Session, study: StudyRow) -> OpenDecision:
             for action in ACTIONS
             if (study.state, action) in TABLE and not (missing and action is StudyEvent.BUILD_PREVIEW)
         ),
+        subject=_subject(session, study),
         input_changes=_input_changes(session, study, inputs),
         inputs=inputs_of(session, study.id, inputs),
     )
+
+
+def _subject(session: Session, study: StudyRow) -> DecisionSubject | None:
+    """Return what *refine* and *approve* are about; None if the study's state permits neither."""
+    spec = spec_versions.current_spec(session, study.id)
+    if spec is None or study.state not in (StudyState.REVIEWING, StudyState.ACCEPTED):
+        return None
+    newest = session.scalar(
+        select(func.max(BatchRow.number)).where(BatchRow.spec_id == spec.id, BatchRow.kind == BatchKind.ROUND)
+    )
+    is_open = study.state is StudyState.REVIEWING
+    return DecisionSubject(version=spec.version, round_number=newest, is_open=is_open) if newest is not None else None
 
 
 def _input_changes(session: Session, study: StudyRow, inputs: Inputs) -> InputChanges | None:

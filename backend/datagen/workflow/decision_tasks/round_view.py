@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import select
@@ -17,6 +17,7 @@ from datagen.store.tables.reviews import VerdictRow
 from datagen.workflow import decision_points
 from datagen.workflow.generation import run_warnings
 from datagen.workflow.reviews import verdict_rows, verdict_sync
+from datagen.workflow.reviews.corrections import Corrections, ReviewedImage, corrections_of
 from datagen.workflow.sample_mapping import shown_number
 
 
@@ -39,21 +40,23 @@ class Review:
     deleted: int
     #: the Previews project; None before provisioning
     project_id: int | None
-    #: numbers of the images that have good and bad verdicts
-    disputed: tuple[int, ...]
+    #: the images that have good and bad verdicts
+    disputed: tuple[ReviewedImage, ...]
     #: reasons of bad and of good verdicts, the most frequent first
     wrong: tuple[ReasonCount, ...]
     noted: tuple[ReasonCount, ...]
-    #: numbers of the images with so many verdicts that no more are counted, and that limit
-    full: tuple[int, ...]
+    #: the images with so many verdicts that no more are counted, and that limit
+    full: tuple[ReviewedImage, ...]
     max_verdicts: int
+    #: the outlines that reviewers corrected; None if they corrected none
+    corrections: Corrections | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comment:
-    """A reviewer's comment on an image, which has this number."""
+    """A reviewer's comment on an image."""
 
-    number: int
+    image: ReviewedImage
     text: str
 
 
@@ -102,6 +105,7 @@ class _EffectiveVerdict:
 def round_of(session: Session, batch: BatchRow) -> Round:
     """Read a preview round."""
     verdicts = _effective_verdicts(session, batch)
+    images = _images(session, batch)
     good = sum(1 for verdict in verdicts if verdict.opinion == Opinion.GOOD)
     ended_early = batch.state in (WorkState.FAILED, WorkState.CANCELLED)
     return Round(
@@ -111,13 +115,25 @@ def round_of(session: Session, batch: BatchRow) -> Round:
         good=good,
         bad=len(verdicts) - good,
         judged=len({verdict.index for verdict in verdicts}),
-        review=None if ended_early else _review(session, batch, verdicts),
-        details=_details(batch, verdicts),
+        review=None if ended_early else _review(session, batch, verdicts, images),
+        details=_details(batch, verdicts, images),
         problem=batch.problem,
     )
 
 
-def _review(session: Session, batch: BatchRow, verdicts: Sequence[_EffectiveVerdict]) -> Review:
+def _images(session: Session, batch: BatchRow) -> dict[int, ReviewedImage]:
+    """Return the images of a round by the index of their sample."""
+    project_id = decision_points.project_of(session, batch.study_id, ProjectKind.PREVIEWS)
+    rows = session.execute(select(SampleRow.index, SampleRow.task_id).where(SampleRow.batch_id == batch.id))
+    return {
+        index: ReviewedImage(number=shown_number(batch, index), task_id=task_id, project_id=project_id)
+        for index, task_id in rows
+    }
+
+
+def _review(
+    session: Session, batch: BatchRow, verdicts: Sequence[_EffectiveVerdict], images: Mapping[int, ReviewedImage]
+) -> Review:
     deleted = _deleted_samples(session, batch)
     opinions: dict[int, set[Opinion]] = {}
     for verdict in verdicts:
@@ -127,11 +143,12 @@ def _review(session: Session, batch: BatchRow, verdicts: Sequence[_EffectiveVerd
         left=max(batch.count - len(opinions.keys() | deleted), 0),
         deleted=len(deleted),
         project_id=decision_points.project_of(session, batch.study_id, ProjectKind.PREVIEWS),
-        disputed=tuple(shown_number(batch, index) for index in sorted(opinions) if len(opinions[index]) > 1),
+        disputed=tuple(images[index] for index in sorted(opinions) if len(opinions[index]) > 1),
         wrong=_reasons(verdicts, Opinion.BAD),
         noted=_reasons(verdicts, Opinion.GOOD),
-        full=tuple(shown_number(batch, index) for index in verdict_rows.full_samples(session, batch.id)),
+        full=tuple(images[index] for index in verdict_rows.full_samples(session, batch.id)),
         max_verdicts=verdict_rows.MAX_VERDICTS,
+        corrections=corrections_of(session, batch),
     )
 
 
@@ -140,15 +157,13 @@ def _reasons(verdicts: Sequence[_EffectiveVerdict], opinion: Opinion) -> tuple[R
     return tuple(ReasonCount(reason=reason, count=count) for reason, count in counts.most_common())
 
 
-def _details(batch: BatchRow, verdicts: Sequence[_EffectiveVerdict]) -> Details:
+def _details(batch: BatchRow, verdicts: Sequence[_EffectiveVerdict], images: Mapping[int, ReviewedImage]) -> Details:
     lines = run_warnings.by_purpose(batch.spec.findings)
     return Details(
         changes=tuple(batch.spec.notes),
         is_first=batch.spec.parent_id is None,
         comments=tuple(
-            Comment(number=shown_number(batch, verdict.index), text=verdict.comment)
-            for verdict in verdicts
-            if verdict.comment
+            Comment(image=images[verdict.index], text=verdict.comment) for verdict in verdicts if verdict.comment
         ),
         warnings=tuple(lines.warnings),
         findings=tuple(lines.findings),

@@ -23,7 +23,7 @@ from datagen.synthesis.parameter_words import listed
 from datagen.workflow import decision_points
 from datagen.workflow.decisions import batch_end, spec_versions
 from datagen.workflow.decisions.transitions import advance, go_back
-from datagen.workflow.reviews import verdict_sync
+from datagen.workflow.reviews import corrections, verdict_sync
 from datagen.workflow.services import UnitOfWork
 
 
@@ -115,15 +115,17 @@ def _refine(case: DecisionContext) -> BatchRow:
 
 def _refined(session: Session, parent: SpecRow) -> tuple[dict[str, Json], list[str]]:
     """Return the parameters of a version refined by the verdicts on its newest round, and the changes as sentences."""
-    round_id = session.scalars(
-        select(BatchRow.id)
+    reviewed = session.scalars(
+        select(BatchRow)
         .where(BatchRow.spec_id == parent.id, BatchRow.kind == BatchKind.ROUND)
         .order_by(BatchRow.number.desc())
     ).first()
     engine, before = str(parent.body["engine"]), parent.body["parameters"]
-    judged = verdict_sync.judged(session, round_id) if round_id is not None else []
+    judged = verdict_sync.judged(session, reviewed.id) if reviewed is not None else []
     refined = refine_for(load_engine(engine), before, judged)
-    return refined.parameters, list(refined.notes)
+    notes = list(refined.notes)
+    corrected = corrections.corrections_of(session, reviewed) if reviewed is not None else None
+    return refined.parameters, [*notes, corrections.sentence(corrected)] if corrected is not None else notes
 
 
 def _prepared(

@@ -6,7 +6,6 @@ on the form (“I have looked”) or ``--confirm`` on the command line confirms 
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -21,6 +20,7 @@ from datagen.store.tables.base import BatchKind
 from datagen.store.tables.batches import BatchRow, SampleRow, ShardRow
 from datagen.store.tables.reviews import VerdictRow
 from datagen.store.tables.studies import StudyRow
+from datagen.workflow.decisions.command_line import command_of
 from datagen.workflow.decisions.spec_versions import current_spec
 from datagen.workflow.reviews import verdict_sync
 from datagen.workflow.services import Services
@@ -46,11 +46,8 @@ def check_confirmed(services: Services, study_id: int, wish: Decision) -> None:
     next_transition(study.state, wish.action)
     reasons = [reason for check in _CHECKS if (reason := check(services, study, wish)) is not None]
     if reasons:
-        command = f"datagen {str(wish.action).replace('build ', '')} {shlex.quote(study.name)}"
-        command += f" --count {wish.count}" if wish.count is not None else ""
-        raise NotConfirmed(
-            f"{' '.join(reasons)} To go on, tick “I have looked” and press Update, or run: {command} --confirm"
-        )
+        command = command_of(study.name, wish, confirm=True)
+        raise NotConfirmed(f"{' '.join(reasons)} To go on, tick “I have looked” and press Update, or run: {command}")
 
 
 def _large_run(services: Services, study: StudyRow, wish: Decision) -> str | None:

@@ -35,6 +35,8 @@ from datagen.workflow.services import Services, UnitOfWork
 
 #: Number of answers on one decision task and its copies that are handled; the command line has no such limit.
 MAX_ANSWERS = 100
+#: Longest note that is stored, in characters.
+LONGEST_NOTE = 2000
 _TOO_MANY = (
     f"More than {MAX_ANSWERS} answers were given on this decision task; no more are acted on. "
     "Use the newest decision task, or the command line: datagen cancel, datagen stop."
@@ -223,18 +225,26 @@ def decide(services: Services, command: DecisionCommand) -> None:
             prepared=prepared,
         )
         started = apply(case)
-        audit_entry = str(wish.action) + (
-            f" ({started.kind} {started.number}, {counted(started.count, 'image')})" if started else ""
-        )
-        unit.note(study, command.who, audit_entry)
+        unit.note(study, command.who, _audit_entry(wish, started))
         if point is not None:
             if point.action is None:
                 point.action, point.answered_by, point.answered_at = wish.action, command.who, now()
                 point.started_id = started.id if started else None
+                point.note = wish.note[:LONGEST_NOTE]
             point.problem = ""
             unit.add_to_outbox(study.id, OutboxKind.DECISION, point.id)
         if study.state in (StudyState.COLLECTING, StudyState.ACCEPTED, StudyState.STOPPED):
             decision_points.create_decision_point(unit, study)
+
+
+def _audit_entry(wish: Decision, started: BatchRow | None) -> str:
+    """Return a decision as one line: its action, the round or run that it started, and its note."""
+    entry = str(wish.action)
+    if started is not None:
+        default_name = f"{started.kind} {started.number}"
+        named = "" if started.name == default_name else f" “{started.name}”"
+        entry += f" ({default_name}{named}, {counted(started.count, 'image')})"
+    return f"{entry}, note: {' '.join(wish.note.split())}" if wish.note.strip() else entry
 
 
 def _point_of(session: Session, study_id: int, submission: Submission | None) -> DecisionRow | None:
@@ -303,7 +313,7 @@ def _read_prerequisites(services: Services, study_id: int, wish: Decision) -> In
         inputs = refresh(services, study_id, force=True)
         if inputs.unread:
             unread = f"{counted(inputs.unread, 'input image')} {by_number(inputs.unread, 'is', 'are')}"
-            raise NotReady(f"{unread} still being read; ask again when this page no longer says so.")
+            raise NotReady(f"{unread} still being read; decide again when the decision task no longer says so.")
         if missing := inputs.missing():
             raise NotReady("a preview cannot be built yet. Missing: " + "; ".join(missing) + ".")
         return inputs

@@ -6,6 +6,7 @@ bytes from the same spec and index.
 
 from __future__ import annotations
 
+import shlex
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -203,7 +204,7 @@ class RenderJob(LeasedJob[ShardRow]):
         """Return the reason, with the command that resumes the batch."""
         with self._services.database.read() as session:
             study = session.get_one(BatchRow, row.batch_id).study.name
-        return f"{waited_for}; when it works again, run: datagen retry {study!r}"
+        return f"{waited_for}; when it works again, run: datagen retry {shlex.quote(study)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ nothing. The steps are in ``importing/``.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,8 +101,10 @@ def add_files(
     if path.is_dir():
         read_folder(path, str(path), role, reading, zipped=False)
         return _import(services, target, reading, [path, *image_folders])
+    if not path.exists():
+        raise InputProblem(f"{path} does not exist; give a folder of images, an export, or a zip of one")
     if not path.is_file():
-        raise InputProblem(f"{path} is neither a folder nor a Label Studio JSON file, nor a zip of one")
+        raise InputProblem(f"{path} is neither a folder nor a file")
     if path.suffix.lower() != ".zip":
         read_file(path, str(path), role, reading)
         return _import(services, target, reading, [path.parent, *image_folders])
@@ -174,7 +177,9 @@ def _find_target(services: Services, study_name: str, role: Role, aliases: Mappi
         project_id = decision_points.project_of(session, study.id, _KINDS[role])
         study_id, labels = study.id, tuple(study.labels)
     if project_id is None:
-        raise NotReady(f"{study_name!r} has no {_KINDS[role]} project; run: datagen provision {study_name!r}")
+        raise NotReady(
+            f"{study_name!r} has no {_KINDS[role]} project; run: datagen provision {shlex.quote(study_name)}"
+        )
     kind = _KINDS[role]
     names = _label_names(labels, kind, aliases or {})
     return _Target(study_id=study_id, role=role, project_id=project_id, kind=kind, names=names)

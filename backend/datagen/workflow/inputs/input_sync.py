@@ -204,7 +204,7 @@ def _inputs_of(rows: Iterable[InputRow], labels: Sequence[str]) -> Inputs:
         problems += (Problem(role=row.role, item=item, reason=reason) for reason in reasons)
     for role, count in sorted(unread.items()):
         item = counted(count, "image")
-        problems.append(Problem(role=role, item=item, reason="still being read; this page will show what came of it"))
+        problems.append(Problem(role=role, item=item, reason="still being read; the decision task will say more"))
     return Inputs(
         concepts=tuple(concepts),
         canvases=tuple(canvases),

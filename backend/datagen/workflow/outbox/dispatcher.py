@@ -6,6 +6,7 @@ is idempotent: a task is looked up by its key before it is created, so a killed 
 
 from __future__ import annotations
 
+import shlex
 import threading
 from collections.abc import Sequence
 from datetime import timedelta
@@ -151,7 +152,8 @@ def _draft(
 def _columns(batch: BatchRow, sample: Sample) -> dict[str, str]:
     """Return the data that rounds and runs do not share; the task list shows most of it, not the form."""
     if batch.kind == BatchKind.ROUND:
-        return {"round_size": str(batch.count), **review_tasks.EMPTY_COLUMNS}
+        number = f"image {shown_number(batch, sample.provenance.index)}"
+        return {"round_size": str(batch.count), "number": number, **review_tasks.EMPTY_COLUMNS}
     return {"run_name": batch.name, "file": f"{sample.provenance.file_stem}.png"}
 
 
@@ -194,7 +196,9 @@ def _project(services: Services, study_id: int, project_kind: ProjectKind) -> in
         project_id = decision_points.project_of(session, study_id, project_kind)
         if project_id is None:
             study = session.get_one(StudyRow, study_id)
-            raise NotReady(f"{study.name!r} has no {project_kind} project; run: datagen provision {study.name!r}")
+            raise NotReady(
+                f"{study.name!r} has no {project_kind} project; run: datagen provision {shlex.quote(study.name)}"
+            )
         return project_id
 
 

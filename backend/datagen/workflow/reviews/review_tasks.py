@@ -1,9 +1,10 @@
-"""Updates of review tasks: their closing annotations, and the columns of their list.
+"""Updates of review tasks: whether they are closed, and the columns of their list.
 
-Label Studio assigns every task without an annotation, whichever tab a person has open. A task of a round that accepts
-no more verdicts is therefore closed by an annotation without a verdict. A person may still judge a closed task: that
-verdict is late, it is kept, and the decision task shows this. If a round accepts verdicts again, the closing
-annotations are deleted. The update is idempotent.
+Label Studio assigns every task that is not finished, whichever tab a person has open. A task of a round that accepts no
+more verdicts is therefore set to finished. No annotation is needed for that, which would count as one and name the
+token's user. A person may still judge a closed task: its heading says that the verdict does not count, the verdict is
+late, it is kept, and the decision task shows this. If a round accepts verdicts again, its tasks without a verdict are
+opened again. The update is idempotent.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from sqlalchemy.orm import Session
 from datagen.domain.inputs import ProjectKind
 from datagen.domain.lifecycle import SpecState
 from datagen.label_studio.api.models import Task
-from datagen.label_studio.mapping.form_answers import closing, is_closing, verdict
+from datagen.label_studio.mapping.form_answers import is_closing, verdict
 from datagen.store.tables.base import BatchKind, OutboxKind
 from datagen.store.tables.batches import BatchRow, SampleRow, SpecRow
 from datagen.store.tables.reviews import VerdictRow
@@ -29,6 +30,8 @@ from datagen.workflow.services import Services, UnitOfWork
 
 #: Fields of a review task's data that the list shows as columns; a new task contains them, so that the columns exist.
 EMPTY_COLUMNS: Mapping[str, str] = {"status": "to review", "verdict": "", "reasons": "", "comment": ""}
+#: The end of the status of a closed task, which is in its heading.
+_TOO_LATE = "a verdict no longer counts"
 #: Longest comment in the list, in characters; the annotation holds the full comment.
 _LONGEST_COMMENT = 200
 #: The status that names why a round accepts no more verdicts.
@@ -63,7 +66,7 @@ def request(unit: UnitOfWork, spec: SpecRow) -> None:
 
 
 def update(services: Services, batch_id: int) -> None:
-    """Update the review tasks of a round: their columns and their closing annotations."""
+    """Update the review tasks of a round: their columns, and whether they are closed."""
     with services.database.read() as session:
         batch = session.get(BatchRow, batch_id)
         round_state = _read(session, batch) if batch is not None else None
@@ -81,17 +84,19 @@ def update(services: Services, batch_id: int) -> None:
 
 
 def _close_or_open(services: Services, task: Task, *, closed: bool) -> None:
-    closing_ids = [
+    """Close or open a task. The annotations by which an earlier version closed it are deleted."""
+    closing_ids = {
         annotation.id
         for annotation in task.annotations
         if is_closing(annotation.result) and verdict(annotation.result) is None
-    ]
-    if closed:
-        if not any(not annotation.was_cancelled for annotation in task.annotations):
-            services.label_studio.annotate(task.id, closing())
-        return
-    for annotation_id in closing_ids:
+    }
+    submitted = {annotation.id for annotation in task.annotations if not annotation.was_cancelled} - closing_ids
+    for annotation_id in sorted(closing_ids):
         services.label_studio.delete_annotation(annotation_id)
+    # the deletion of its last annotation opens a task
+    is_finished = bool(submitted) if closing_ids else task.is_finished
+    if is_finished != closed and not (submitted and not closed):
+        services.label_studio.set_finished(task.id, closed)
 
 
 def _read(session: Session, batch: BatchRow) -> _Round | None:
@@ -126,6 +131,7 @@ def _read(session: Session, batch: BatchRow) -> _Round | None:
             # tasks created by an earlier version count from 0, and do not say of how many
             key: {
                 "index": str(numbers[key]),
+                "number": f"image {numbers[key]}",
                 "round_size": str(batch.count),
                 **_columns(sample_verdicts, effective, closed_because),
             }
@@ -144,11 +150,11 @@ def _columns(verdicts: Sequence[VerdictRow], effective: set[int], closed_because
     if any(row.changed_late for row in in_time):
         status = "reviewed; changed too late, counts as it was"
     elif in_time:
-        status = "reviewed"
+        status = f"reviewed; {closed_because}" if closed_because else "reviewed"
     elif late:
         status = "reviewed too late, does not count"
     else:
-        status = closed_because or EMPTY_COLUMNS["status"]
+        status = f"{closed_because}; {_TOO_LATE}" if closed_because else EMPTY_COLUMNS["status"]
     shown = in_time or late
     comment = " / ".join(row.comment for row in shown if row.comment)
     return {

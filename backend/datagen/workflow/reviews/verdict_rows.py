@@ -15,14 +15,17 @@ import structlog
 from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session, load_only
 
+from datagen.domain.geometry import Polygon
 from datagen.domain.lifecycle import SpecState
 from datagen.label_studio.api.models import Task, stamp
 from datagen.label_studio.mapping.form_answers import verdict
-from datagen.store.tables.base import OutboxKind, now
+from datagen.label_studio.mapping.regions import redrawn_outlines
+from datagen.store.tables.base import OutboxKind, WorkState, now
 from datagen.store.tables.batches import BatchRow, SampleRow, ShardRow, SpecRow
+from datagen.store.tables.messages import OutboxRow
 from datagen.store.tables.reviews import VerdictRow
 from datagen.workflow.decision_points import republish_decisions, republish_open_decision
-from datagen.workflow.sample_mapping import LONGEST_KEY
+from datagen.workflow.sample_mapping import LONGEST_KEY, sample_of
 from datagen.workflow.services import Services, UnitOfWork
 
 log = structlog.get_logger()
@@ -55,11 +58,25 @@ class TasksRead:
     unreadable: Collection[int] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _ShownLabels:
+    """The outlines of a sample's labels, as its review task shows them."""
+
+    #: size of the image in pixels
+    width: int
+    height: int
+    #: the study's labels
+    labels: Sequence[str]
+    outlines: Sequence[Polygon]
+
+
 @dataclass(frozen=True, slots=True)
 class _Reading:
     """The verdicts of one review task: the columns of each verdict by the id of its annotation."""
 
     task_id: int
+    #: whether Label Studio serves the task to nobody
+    is_finished: bool
     verdicts: Mapping[int, Mapping[str, Any]]
 
 
@@ -107,16 +124,39 @@ def _readings_by_sample(services: Services, study_id: int, tasks: Iterable[Task]
     readings: dict[int, list[_Reading]] = {}
     with services.database.read() as session:
         for start in range(0, len(keys), _KEYS_AT_A_TIME):
+            of_keys = SampleRow.key.in_(keys[start : start + _KEYS_AT_A_TIME])
             samples = session.execute(
                 select(SampleRow.id, SampleRow.key)
                 .join(BatchRow, BatchRow.id == SampleRow.batch_id)
-                .where(SampleRow.key.in_(keys[start : start + _KEYS_AT_A_TIME]), BatchRow.study_id == study_id)
+                .where(of_keys, BatchRow.study_id == study_id)
             )
-            readings |= {sample_id: [_read(task) for task in by_key[key]] for sample_id, key in samples}
+            for sample_id, key in samples:
+                shown = _shown_labels(session, sample_id, by_key[key])
+                readings[sample_id] = [_read(task, shown) for task in by_key[key]]
     return readings
 
 
-def _read(task: Task) -> _Reading:
+def _shown_labels(session: Session, sample_id: int, tasks: Iterable[Task]) -> _ShownLabels | None:
+    """Return the labels that these tasks of a sample show; None if no verdict on them holds a drawing."""
+    if not any(
+        entry.get("from_name") == "label"
+        for task in tasks
+        for annotation in task.annotations
+        if not annotation.was_cancelled
+        for entry in annotation.result
+    ):
+        return None
+    row = session.get_one(SampleRow, sample_id)
+    sample = sample_of(row)
+    return _ShownLabels(
+        width=sample.image.width,
+        height=sample.image.height,
+        labels=row.batch.study.labels,
+        outlines=[outline for instance in sample.instances for outline in instance.outlines],
+    )
+
+
+def _read(task: Task, shown: _ShownLabels | None) -> _Reading:
     verdicts: dict[int, Mapping[str, Any]] = {}
     for annotation in task.annotations:
         answer = None if annotation.was_cancelled else verdict(annotation.result)
@@ -125,11 +165,20 @@ def _read(task: Task) -> _Reading:
                 "opinion": answer.opinion,
                 "reasons": sorted(answer.reasons),
                 "comment": answer.comment[:4000],
+                "outlines": _redrawn(annotation.result, shown) if shown is not None else [],
                 "reviewer": annotation.completed_by,
                 "updated_at": annotation.updated_at,
                 "copy_of": annotation.copied_from,
             }
-    return _Reading(task.id, verdicts)
+    return _Reading(task.id, task.is_finished, verdicts)
+
+
+def _redrawn(result: Sequence[Any], shown: _ShownLabels) -> list[dict[str, Any]]:
+    """Return the outlines that differ from those shown, as ``VerdictRow.outlines`` stores them."""
+    drawn = redrawn_outlines(result, shown.width, shown.height, shown.labels, shown.outlines)
+    return [
+        {"label": label, "points": [[round(x, 2), round(y, 2)] for x, y in outline.points]} for label, outline in drawn
+    ]
 
 
 def _keep_samples(
@@ -152,6 +201,13 @@ def _keep_samples(
             changes.append(sample.forget(task_id, read_task_ids, read.unreadable))
         if any(changes):
             changed.append(sample.row)
+    opened = {  # Label Studio opens a closed task whose annotation is deleted, or that a person skips
+        sample.row.batch_id
+        for sample in loaded
+        if sample.late and any(not reading.is_finished for reading in readings[sample.row.id])
+    }
+    for batch_id in sorted(opened - {row.batch_id for row in changed} - _being_updated(unit.session, opened)):
+        unit.add_to_outbox(study_id, OutboxKind.REVIEW_TASKS, batch_id)
     if changed:
         study.verdict_changes += 1
         for row in changed:
@@ -162,6 +218,16 @@ def _keep_samples(
         if any(sample.late for sample in loaded):
             republish_open_decision(unit, study_id)  # its page shows that these verdicts do not count
     return outdated
+
+
+def _being_updated(session: Session, batch_ids: Collection[int]) -> set[int]:
+    """Return those of these rounds whose review tasks an outbox row will close anyway."""
+    query = select(OutboxRow.subject_id).where(
+        OutboxRow.kind == OutboxKind.REVIEW_TASKS,
+        OutboxRow.subject_id.in_(batch_ids),
+        OutboxRow.state.in_((WorkState.PENDING, WorkState.RUNNING)),
+    )
+    return set(session.scalars(query)) if batch_ids else set()
 
 
 def _load(session: Session, sample_ids: Sequence[int]) -> Iterator[_SampleVerdicts]:

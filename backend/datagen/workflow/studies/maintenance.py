@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -253,7 +254,7 @@ def _check_idle(session: Session, study_id: int, name: str) -> None:
         Refused: the study has work under way; cancel it first.
     """
     if running_batch(session, study_id) is not None:
-        raise Refused(f"{name!r} has work under way; run: datagen cancel {name!r}")
+        raise Refused(f"{name!r} has work under way; run: datagen cancel {shlex.quote(name)}")
 
 
 class _Samples(NamedTuple):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from datagen.domain.inputs import Role
@@ -39,16 +40,9 @@ def _describe(session: Session, study: StudyRow) -> dict[str, Any]:
     inputs = collect(session, study)
     spec = current_spec(session, study.id)
     running = running_batch(session, study.id)
-    opinions = dict(
-        session.execute(
-            select(VerdictRow.opinion, func.count())
-            .join(SampleRow, SampleRow.id == VerdictRow.sample_id)
-            .join(BatchRow, BatchRow.id == SampleRow.batch_id)
-            .where(BatchRow.study_id == study.id, verdict_sync.effective_verdicts())
-            .group_by(VerdictRow.opinion)
-        ).all()
-    )
-    good, bad = opinions.get(Opinion.GOOD, 0), opinions.get(Opinion.BAD, 0)
+    of_study = BatchRow.study_id == study.id
+    verdicts = _count_verdicts(session, of_study)
+    version_verdicts = _count_verdicts(session, of_study & (BatchRow.spec_id == (spec.id if spec else None)))
     counts = {str(role): inputs.count(role) for role in Role}
     outbox_errors = session.scalars(
         select(OutboxRow.error).where(OutboxRow.study_id == study.id, OutboxRow.error != "")
@@ -60,8 +54,10 @@ def _describe(session: Session, study: StudyRow) -> dict[str, Any]:
         "version": spec.version if spec else 0,
         "inputs": counts,
         "inputs_text": ", ".join(f"{count} {role}" for role, count in counts.items()),
-        "verdicts": {"good": good, "bad": bad},
-        "verdicts_text": f"{good} good, {bad} bad",
+        # of all versions; those of the current one are named so
+        "verdicts": verdicts,
+        "version_verdicts": version_verdicts,
+        "verdicts_text": _verdicts_text(spec.version if spec else None, version_verdicts, verdicts),
         "under_way": ": ".join(
             filter(None, (f"{running.kind} {running.number}", batch_status.status_of(session, running)))
         )
@@ -82,6 +78,28 @@ def _describe(session: Session, study: StudyRow) -> dict[str, Any]:
             *outbox_errors,
         ],
     }
+
+
+def _count_verdicts(session: Session, of_batches: ColumnElement[bool]) -> dict[str, int]:
+    """Return the numbers of good and bad verdicts that count, on the samples of these batches."""
+    opinions = dict(
+        session.execute(
+            select(VerdictRow.opinion, func.count())
+            .join(SampleRow, SampleRow.id == VerdictRow.sample_id)
+            .join(BatchRow, BatchRow.id == SampleRow.batch_id)
+            .where(of_batches, verdict_sync.effective_verdicts())
+            .group_by(VerdictRow.opinion)
+        ).all()
+    )
+    return {"good": opinions.get(Opinion.GOOD, 0), "bad": opinions.get(Opinion.BAD, 0)}
+
+
+def _verdicts_text(version: int | None, of_version: Mapping[str, int], of_study: Mapping[str, int]) -> str:
+    if version is None:
+        return "none"
+    number = sum(of_version.values())
+    detail = f" ({of_version['good']} good, {of_version['bad']} bad)" if number else ""
+    return f"{number} on version {version}{detail}, {sum(of_study.values())} on all versions"
 
 
 def _reading_problems(session: Session, study: StudyRow) -> list[str]:

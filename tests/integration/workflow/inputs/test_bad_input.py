@@ -395,7 +395,7 @@ def test_a_folder_without_pictures_and_a_path_that_is_not_there_are_errors(
 ) -> None:
     with pytest.raises(InputProblem, match="has no picture files"):
         add_files(studio.services, study.name, Role.CANVAS, tmp_path)
-    with pytest.raises(InputProblem, match="is neither a folder nor a Label Studio JSON file"):
+    with pytest.raises(InputProblem, match="not-there does not exist; give a folder of images"):
         add_files(studio.services, study.name, Role.CANVAS, tmp_path / "not-there")
 
 

@@ -217,7 +217,7 @@ def test_no_preview_is_built_while_pictures_are_still_being_read(
     study = studio.open_study()
     monkeypatch.setattr(input_pictures, "READING_SECONDS", 1.0)
     way.treated["0.png"] = way.hang  # of every role, as Label Studio names uploads
-    with pytest.raises(NotReady, match="still being read; ask again when this page no longer says so"):
+    with pytest.raises(NotReady, match="still being read; decide again when the decision task no longer says so"):
         submit.decide(
             services,
             submit.DecisionCommand(study_id=study.id, decision=Decision(action=StudyEvent.BUILD_PREVIEW), who="ann"),

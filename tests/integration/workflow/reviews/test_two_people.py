@@ -14,7 +14,7 @@ from datagen.domain.verdict import Opinion
 from datagen.label_studio.api.client import LabelStudio
 from datagen.store.tables.base import BatchKind
 from second_person import second_person
-from studio import ROUND, Studio, Study, asked, verdict_result
+from studio import ROUND, Studio, Study, asked, text_of, verdict_result
 
 pytestmark = pytest.mark.integration
 pytest_plugins = ["studio_fixtures"]
@@ -36,7 +36,7 @@ def test_two_people_who_disagree_both_count_and_the_page_names_the_image(
     studio.settle()
     page = study.page()
     assert study.counts() == {"good": 2, "bad": 1, "still to review": ROUND - 2}
-    assert "3 verdicts on 2 images: each verdict counts. Good and bad at once: image 1." in page
+    assert "3 verdicts on 2 images: each verdict counts. Good and bad at once: image 1." in text_of(page)
     assert f"2 good, 1 bad on 2 of {ROUND}" in study.decision_tasks()[-1].data["title"]
     assert study.round_tasks()[0].data["verdict"] == "good, bad"
     assert len({row.reviewer for row in study.verdicts()}) == 2
@@ -93,7 +93,7 @@ def test_verdicts_that_two_people_give_at_once_all_count(studio: Studio, study: 
     studio.settle()
     assert study.counts() == {"good": ROUND, "bad": ROUND, "still to review": 0}
     assert f"{2 * ROUND} verdicts on {ROUND} images: each verdict counts. Good and bad at once: images 1, 2, 3." in (
-        study.page()
+        text_of(study.page())
     )
 
 

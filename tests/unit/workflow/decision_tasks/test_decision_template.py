@@ -18,6 +18,7 @@ from jinja2 import UndefinedError
 from datagen.store.tables.base import BatchKind, WorkState
 from datagen.workflow.decision_tasks.decision_template import render
 from datagen.workflow.decision_tasks.decision_view import DecisionView, LateVerdicts
+from datagen.workflow.reviews.corrections import ReviewedImage
 
 HOSTILE = "<b>&\"'"
 #: Enough variants for every value of the largest enumeration.
@@ -88,7 +89,7 @@ def test_no_text_of_a_view_becomes_markup(variant: int) -> None:
     page = render(filled_view(variant, f"{HOSTILE}{{}};".format))
     assert Structure(page).tags == Structure(render(filled_view(variant))).tags
     assert HOSTILE not in page
-    assert len(re.findall(r"view\.[^;]+;", page)) == page.count("&lt;b&gt;&amp;&#34;&#39;view.")
+    assert len(re.findall(r"\bview\.[^;]+;", page)) == page.count("&lt;b&gt;&amp;&#34;&#39;view.")
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -188,8 +189,11 @@ def test_numbers_of_many_images_end_with_and_more() -> None:
     shown = filled_view(0).round
     assert shown is not None
     assert shown.review is not None
-    shown = replace(shown, review=replace(shown.review, disputed=tuple(range(1, 14))))
-    text = text_of(replace(empty_view(), round=shown))
+    disputed = tuple(ReviewedImage(number=n, task_id=n + 100, project_id=7) for n in range(1, 14))
+    shown = replace(shown, review=replace(shown.review, disputed=disputed))
+    view = replace(empty_view(), round=shown)
+    assert '<a href="/projects/7/data?task=105" target="_blank">5</a>, ' in render(view)
+    text = text_of(view)
     assert "Good and bad at once: images 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12 and more." in text
 
 

@@ -32,6 +32,7 @@ from datagen.workflow.decision_tasks.inputs_view import RoleCount, UnlabelledIma
 from datagen.workflow.decision_tasks.round_view import Comment, ReasonCount, Review
 from datagen.workflow.generation import batch_status
 from datagen.workflow.generation.contact_sheet import MAX_CELLS
+from datagen.workflow.reviews.corrections import ReviewedImage
 from datagen.workflow.reviews.verdict_rows import MAX_VERDICTS
 from fake_studio import FakeStudio
 from studio import ROUND, SHARD, Study, plate, verdict_result
@@ -250,6 +251,7 @@ def test_round_without_verdicts_waits_for_all_of_them(study: Study) -> None:
         noted=(),
         full=(),
         max_verdicts=MAX_VERDICTS,
+        corrections=None,
     )
     assert shown.round.details.is_first
     assert shown.round.details.findings == ("a square is painted in the middle",)
@@ -273,10 +275,11 @@ def test_verdicts_are_counted_with_their_reasons_and_comments(study: Study) -> N
     assert (shown.round.good, shown.round.bad, shown.round.judged) == (2, 2, 3)
     review = shown.round.review
     assert review is not None
-    assert (review.left, review.disputed) == (0, (1,))
+    first = ReviewedImage(number=1, task_id=tasks[0].id, project_id=study.projects[ProjectKind.PREVIEWS])
+    assert (review.left, review.disputed) == (0, (first,))
     assert review.wrong == (ReasonCount(reason="too small", count=2), ReasonCount(reason="edges show", count=1))
     assert review.noted == (ReasonCount(reason="too strong", count=1),)
-    assert shown.round.details.comments == (Comment(number=1, text="a halo"),)
+    assert shown.round.details.comments == (Comment(image=first, text="a halo"),)
     assert title_of(shown).endswith(f"2 good, 2 bad on 3 of {ROUND}")
 
 

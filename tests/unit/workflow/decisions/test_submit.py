@@ -23,6 +23,7 @@ from datagen.store.tables.reviews import DecisionRow
 from datagen.workflow.decisions import submit
 from datagen.workflow.generation.shard_rendering import FittedEngineCache, render_shard
 from datagen.workflow.studies import export
+from datagen.workflow.studies.audit import audit_lines
 from fake_studio import FakeStudio
 from studio import ROUND, Study, asked, verdict_result
 
@@ -81,7 +82,7 @@ def test_approve_freezes_the_version_and_fills_the_dataset(studio: FakeStudio, s
     assert "5 of 5 labelled images" in text(study.page())
     assert "first &lt;run&gt;" in study.page()
     assert "<run>" not in study.page()
-    assert f"{studio.email}: approve (run {run.number}, 5 images)" in study.audit()[-1]
+    assert f"{studio.email}: approve (run {run.number} “first <run>”, 5 images)" in study.audit()[-1]
 
 
 def test_second_approval_of_a_decision_is_refused_and_starts_no_second_run(studio: FakeStudio, study: Study) -> None:
@@ -105,7 +106,7 @@ def test_invalid_number_of_images_is_refused_until_it_is_corrected(studio: FakeS
     runs = len(study.batches(BatchKind.RUN))
     answer = study.decide("approve")
     for form, sentence in (
-        (asked("approve"), "“approve” needs the number of images; fill it in and update the decision."),
+        (asked("approve"), "“approve” needs the number of images; give it and decide again."),
         (asked("approve", count=0), "0 images were asked for; a run makes 1 to 1,000,000."),
         (asked("approve", count=10_000_000), "10,000,000 images were asked for; a run makes 1 to 1,000,000."),
         (asked("approve", count=2.5), "the number of images, '2.5', is not a whole number; change it and update."),
@@ -174,7 +175,7 @@ def test_cancelled_round_gives_the_earlier_version_back(studio: FakeStudio, stud
     kept = study.specs()[-2]
     assert (kept.id, str(kept.state), kept.decided_by) == (version.id, "review", None)
     assert study.counts() == {"good": 2, "bad": 1, "still to review": 0}  # also what was said meanwhile
-    assert "<b>refine</b>, <b>approve</b>" in study.page()
+    assert "refine (version 1, by the verdicts on round 1), approve (version 1), stop" in text(study.page())
     assert f"version {version.version}</h3>" in study.page()
 
     study.decide("refine")
@@ -363,3 +364,34 @@ def test_second_answer_is_refused_before_the_round_is_read(studio: FakeStudio, s
     assert not [name for name, args in requests if project in args]
     studio.settle()
     assert "“refine” was decided here by" in text(str(studio.client.task(decision.id).data["html"]))
+
+
+def test_name_and_note_are_in_the_audit_and_on_the_decided_task(studio: FakeStudio, study: Study) -> None:
+    """Notes that were typed at refine and approve, and the run's name, were shown nowhere."""
+    study.decide("refine", note="the spots are\ntoo dark")
+    study.decide("approve", count=1, name="spring", note="good enough")
+    study.decide("stop", note="done for now")
+    lines = [line["what"] for line in audit_lines(studio.services.database, study.name)][-3:]
+    number = study.batches(BatchKind.ROUND)[-1].number
+    assert lines == [
+        f"refine (round {number}, {ROUND} images), note: the spots are too dark",
+        "approve (run 1 “spring”, 1 image), note: good enough",
+        "stop, note: done for now",
+    ]
+    refined, approved, stopped = (text(study.page(number)) for number in (-4, -3, -2))
+    assert "Note: the spots are too dark" in refined
+    assert "Run: “spring” Note: good enough" in approved
+    assert "Note: done for now" in stopped
+
+
+def test_possible_actions_say_what_they_are_about(studio: FakeStudio, study: Study) -> None:
+    """“Possible now: refine” after a run did not say of what, and “build preview” not that it ends the open round."""
+    number, version = study.batches(BatchKind.ROUND)[-1].number, study.specs()[-1].version
+    page = text(study.page())
+    assert f"build preview (it ends round {number}, and its verdicts change nothing in the new version)," in page
+    assert f"refine (version {version}, by the verdicts on round {number}), approve (version {version})," in page
+    study.decide("approve", count=1)
+    page = text(study.page())
+    assert "build preview (a new version from the inputs)," in page
+    assert f"refine (version {version}, by the verdicts on round {number})," in page
+    assert f"approve (version {version}, another run)," in page

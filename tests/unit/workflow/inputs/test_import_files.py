@@ -1,4 +1,4 @@
-"""What counts as used when inputs are added, on the in-memory Label Studio."""
+"""What counts as used when inputs are added, and paths that cannot be, on the in-memory Label Studio."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import typer
 
 from datagen.cli import studies
 from datagen.domain.inputs import ProjectKind, Role
+from datagen.errors import InputProblem
 from datagen.workflow.inputs.import_files import Added, add_files
 from datagen.workflow.inputs.input_sync import collect, refresh
 from datagen.workflow.services import IMPORT_LOCK
@@ -91,3 +92,10 @@ def test_inputs_are_imported_in_turn_with_other_imports(studio: FakeStudio, add:
     studio.client.after_request = try_another
     add(task("a.png", rectangle(10, label="pit")))
     assert turns == [False]
+
+
+def test_path_that_does_not_exist_is_said_not_to_exist(studio: FakeStudio, empty: Study, tmp_path: Path) -> None:
+    """“/nonexistent is neither a folder nor a Label Studio JSON file, nor a zip of one” sent people to the format."""
+    missing = tmp_path / "photos"
+    with pytest.raises(InputProblem, match=f"^{missing} does not exist; give a folder of images, an export, or a zip"):
+        add_files(studio.services, empty.name, Role.CONCEPT, missing)

@@ -8,7 +8,8 @@ from datagen.domain.inputs import ProjectKind
 from datagen.domain.lifecycle import StudyEvent
 from datagen.imaging.codec import decode
 from datagen.label_studio.api.models import Task
-from datagen.label_studio.mapping.form_answers import is_closing
+from datagen.label_studio.projects import label_configs
+from datagen.label_studio.projects.project_templates import preview_tabs
 from datagen.store.tables.base import BatchKind, OutboxKind
 from datagen.store.tables.batches import ShardRow, SpecRow
 from datagen.workflow.generation import contact_sheet
@@ -19,10 +20,13 @@ from datagen.workflow.studies.maintenance import retry
 from fake_studio import FakeStudio
 from studio import ROUND, Study, verdict_result
 
+#: The end of a closed task's status.
+TOO_LATE = "a verdict no longer counts"
+
 
 def is_open(task: Task) -> bool:
     """Whether Label Studio's labeling stream serves the task."""
-    return all(one.was_cancelled for one in task.annotations)
+    return not task.is_finished
 
 
 def again(study: Study, tasks: list[Task]) -> list[Task]:
@@ -39,11 +43,12 @@ def test_refined_round_leaves_the_queue_and_the_new_one_waits(studio: FakeStudio
     second = study.round_tasks()
     assert {task.id for task in first}.isdisjoint(task.id for task in second)
     judged, *others = again(study, first)
-    assert [is_closing(one.result) for one in judged.annotations] == [False]
-    assert judged.data["status"] == "reviewed"
+    assert (is_open(judged), len(judged.annotations)) == (False, 1)
+    assert judged.data["status"] == "reviewed; closed: refined"
     for task in others:
-        assert [is_closing(one.result) for one in task.annotations] == [True]
-        assert task.data["status"] == "closed: refined"
+        # an empty annotation would be signed by the token's user, and counted by Label Studio
+        assert (is_open(task), task.annotations) == (False, ())
+        assert task.data["status"] == f"closed: refined; {TOO_LATE}"
     assert all(is_open(task) for task in second)
     assert study.counts() == {"good": 0, "bad": 0, "still to review": ROUND}
 
@@ -63,7 +68,8 @@ def test_one_image_has_one_number_in_list_form_sheet_and_decision_page(studio: F
     assert [task.data["index"] for task in tasks] == [str(number) for number in range(1, ROUND + 1)]
     study.judge(verdict_result("good"), verdict_result("bad", comment="a halo"))
     studio.settle()
-    assert "Image 2: a halo" in study.page()
+    second = f"/projects/{study.projects[ProjectKind.PREVIEWS]}/data?task={tasks[1].id}"
+    assert f'<a href="{second}" target="_blank">Image 2</a>: a halo' in study.page()
     made = study.batches(BatchKind.ROUND)[-1]
     sheet = decode(studio.services.images.get(str(made.sheet)), max_bytes=10**7, max_pixels=10**7)
     for place in range(ROUND):  # in the strip above each image its number is written
@@ -104,7 +110,7 @@ def test_tasks_made_after_their_round_was_cancelled_are_closed(studio: FakeStudi
     tasks = study.round_tasks()
     assert len(tasks) == ROUND
     assert not any(is_open(task) for task in tasks)
-    assert {task.data["status"] for task in tasks} == {"closed: stopped"}
+    assert {task.data["status"] for task in tasks} == {f"closed: stopped; {TOO_LATE}"}
 
 
 def test_round_is_closed_again_when_its_failed_successor_is_taken_up_again(studio: FakeStudio, study: Study) -> None:
@@ -121,7 +127,7 @@ def test_round_is_closed_again_when_its_failed_successor_is_taken_up_again(studi
     retry(studio.services, study.name, "ann")
     studio.settle()
     assert not any(is_open(task) for task in again(study, first))
-    assert {task.data["status"] for task in again(study, first)} == {"closed: refined"}
+    assert {task.data["status"] for task in again(study, first)} == {f"closed: refined; {TOO_LATE}"}
 
 
 def test_verdict_that_comes_after_the_decision_is_answered_where_people_look(studio: FakeStudio, study: Study) -> None:
@@ -151,10 +157,46 @@ def test_superseded_round_is_closed_and_a_verdict_on_it_does_not_count(studio: F
     studio.settle()
     study.decide(StudyEvent.BUILD_PREVIEW)
     assert [str(spec.state) for spec in study.specs()] == ["superseded", "review"]
-    assert [task.data["status"] for task in again(study, first)] == ["reviewed", *["closed: built anew"] * (ROUND - 1)]
+    closed = [f"closed: built anew; {TOO_LATE}"] * (ROUND - 1)
+    assert [task.data["status"] for task in again(study, first)] == ["reviewed; closed: built anew", *closed]
     studio.client.annotate(first[1].id, verdict_result("bad"))
     studio.settle()
     superseded = study.batches(BatchKind.ROUND)[0]
     assert [(str(row.opinion), row.late) for row in study.verdicts_of(superseded)] == [("good", False), ("bad", True)]
     assert again(study, first)[1].data["status"] == "reviewed too late, does not count"
     assert study.counts() == {"good": 0, "bad": 0, "still to review": ROUND}
+
+
+def test_heading_of_a_closed_preview_says_that_it_is_closed() -> None:
+    assert "image $index of $round_size · $status" in label_configs.render(ProjectKind.PREVIEWS, ["pit"])
+
+
+def test_every_tab_shows_the_number_of_the_image(study: Study) -> None:
+    """The decision page names “image 5”; the tabs showed only Label Studio's number of the task."""
+    assert [task.data["number"] for task in study.round_tasks()] == [f"image {n}" for n in range(1, ROUND + 1)]
+    for tab in preview_tabs(1):
+        assert "tasks:data.number" not in tab.data()["hiddenColumns"]["explore"]
+
+
+def test_annotations_by_which_an_earlier_version_closed_tasks_are_deleted(studio: FakeStudio, study: Study) -> None:
+    first = study.round_tasks()
+    study.act(StudyEvent.REFINE)
+    studio.settle()
+    closing = {"from_name": "status", "to_name": "image", "type": "choices", "value": {"choices": ["closed"]}}
+    for task in first:
+        studio.client.annotate(task.id, [closing])
+    review_tasks.update(studio.services, study.batches(BatchKind.ROUND)[0].id)
+    assert [(is_open(task), task.annotations) for task in again(study, first)] == [(False, ())] * ROUND
+
+
+def test_closed_task_that_label_studio_opens_again_is_closed_again(studio: FakeStudio, study: Study) -> None:
+    first = study.round_tasks()
+    study.act(StudyEvent.REFINE)
+    studio.settle()
+    studio.client.annotate(first[0].id, [], was_cancelled=True)  # a skip opens it for others
+    late = studio.client.annotate(first[1].id, verdict_result("good"))
+    studio.settle()
+    studio.client.delete_annotation(late)
+    assert is_open(again(study, first)[1])
+    studio.settle()
+    assert not any(is_open(task) for task in again(study, first))

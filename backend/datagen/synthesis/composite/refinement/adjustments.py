@@ -29,10 +29,15 @@ class Tally:
     verdicts: int
 
     def verdicts_text(self, *reasons: Reason) -> str:
-        """Return a sentence part such as "3 of 20 verdicts say “too small”"."""
-        count = sum(self.reasons[r] for r in reasons)
-        words = " or ".join(f"“{r.value}”" for r in reasons)
-        return f"{count} of {counted(self.verdicts, 'verdict')} {by_number(count, 'says', 'say')} {words}"
+        """Return a sentence part such as "3 of 20 verdicts say “too small” and 1 says “too large”".
+
+        It names the reasons that were given, the most frequent first. At least one of them must have been given.
+        """
+        given = sorted(((self.reasons[r], r) for r in reasons if self.reasons[r]), key=lambda pair: -pair[0])
+        parts = [f"{count} {by_number(count, 'says', 'say')} “{reason.value}”" for count, reason in given[1:]]
+        count, reason = given[0]
+        first = f"{count} of {counted(self.verdicts, 'verdict')} {by_number(count, 'says', 'say')} “{reason.value}”"
+        return " and ".join([first, *parts])
 
     def net(self, more: Reason, less: Reason | None = None) -> int:
         """Return how many verdicts more give the reason ``more`` than ``less``."""
@@ -128,10 +133,11 @@ def adjusted(
 
     There is no note if too few verdicts ask for a change; see ``too_few``.
     """
-    name, because = adjustment.name, tally.verdicts_text(*adjustment.reasons)
+    name = adjustment.name
     old, wanted = float(getattr(p, name)), adjustment.wanted(p, tally)
     if math.isclose(old, wanted, abs_tol=1e-9) or not tally.suffices(tally.net(*adjustment.reasons)):
         return p, []
+    because = tally.verdicts_text(*adjustment.reasons)
     label, change = in_words(name), adjustment.more if wanted > old else adjustment.less
     if name in ignored:
         return p, [

@@ -51,9 +51,26 @@ def test_what_an_engine_does_not_go_by_is_not_said_to_change():
     assert "contrast" not in refined.parameters
     assert refined.parameters["size_factor"] > 1
     assert any(
-        "1 of 1 verdict says “cannot be seen” or “too strong”: this engine does not use the setting “contrast”" in note
+        "1 of 1 verdict says “too strong”: this engine does not use the setting “contrast”" in note
         for note in refined.notes
     )
+
+
+@pytest.mark.parametrize(
+    ("bad", "because"),
+    [
+        ([Reason.TOO_LARGE] * 3, "because 3 of 7 verdicts say “too large”."),
+        (
+            [Reason.TOO_LARGE] * 3 + [Reason.TOO_SMALL],
+            "because 3 of 7 verdicts say “too large” and 1 says “too small”.",
+        ),
+        ([Reason.INVISIBLE] * 2, "because 2 of 7 verdicts say “cannot be seen”."),
+    ],
+)
+def test_note_names_only_the_reasons_that_were_given(bad, because):
+    """“3 of 7 verdicts say “too small” or “too large”” was written though all 3 said “too large”."""
+    refined = refine({}, [judged("bad", reason) for reason in bad] + [judged("good")] * (7 - len(bad)))
+    assert any(note.endswith(because) for note in refined.notes), refined.notes
 
 
 def test_opposite_reasons_cancel():

@@ -1,0 +1,163 @@
+"""Outlines that reviewers corrected on previews, and the examples that those previews were made from.
+
+A correction changes no label: the outline of an example does, and a new preview round shows what came of it. So that a
+correction is not lost, the decision page and the notes of the child version name the example whose outline to draw.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from datagen.domain.geometry import Box, bounds
+from datagen.domain.inputs import ProjectKind, Role
+from datagen.domain.trace import ConceptChoice
+from datagen.domain.wording import by_number, counted
+from datagen.store.tables.batches import BatchRow, SampleRow
+from datagen.store.tables.inputs import InputRow
+from datagen.store.tables.reviews import VerdictRow
+from datagen.workflow import decision_points
+from datagen.workflow.reviews import verdict_sync
+from datagen.workflow.sample_mapping import sample_of, shown_number
+
+#: The key of an example: the beginning of its photo's digest, and the index of its box.
+_KEY_PATTERN = re.compile(r"([0-9a-f]+):(\d{1,6})")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReviewedImage:
+    """An image of a round, and its review task."""
+
+    #: its number in the round, counted from 1
+    number: int
+    #: None if a person deleted the task
+    task_id: int | None
+    #: the Previews project; None before provisioning
+    project_id: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """An example of the concept."""
+
+    photo: str
+    #: the number of its box in the photo, counted from 1; None if the engine does not tell
+    box: int | None
+    #: its task, and the Concepts project; None if there is none
+    task_id: int | None
+    project_id: int | None
+
+    def __str__(self) -> str:
+        return f"“{self.photo}”" + (f", box {self.box}" if self.box is not None else "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Corrections:
+    """The corrected outlines of the verdicts on a round that count."""
+
+    outlines: int
+    images: tuple[ReviewedImage, ...]
+    #: the examples whose outlines were corrected; empty if the engine does not tell
+    examples: tuple[Example, ...]
+
+
+def corrections_of(session: Session, batch: BatchRow) -> Corrections | None:
+    """Return the corrections on a round; None if there are none."""
+    rows = session.execute(
+        select(SampleRow.id, SampleRow.index, SampleRow.task_id, VerdictRow.outlines)
+        .join(VerdictRow, VerdictRow.sample_id == SampleRow.id)
+        .where(SampleRow.batch_id == batch.id, verdict_sync.effective_verdicts())
+        .order_by(SampleRow.index, VerdictRow.annotation_id)
+    ).all()
+    corrected = [row for row in rows if row.outlines]
+    if not corrected:
+        return None
+    previews = decision_points.project_of(session, batch.study_id, ProjectKind.PREVIEWS)
+    images = [
+        ReviewedImage(number=shown_number(batch, index), task_id=task_id, project_id=previews)
+        for _, index, task_id, _ in corrected
+    ]
+    choices = [
+        choice
+        for sample_id, _, _, outlines in corrected
+        for outline in outlines
+        if (choice := _concept_of(session.get_one(SampleRow, sample_id), _bounds_of(outline))) is not None
+    ]
+    return Corrections(
+        outlines=sum(len(row.outlines) for row in corrected),
+        images=tuple(dict.fromkeys(images)),
+        examples=tuple(_example(session, batch.study_id, choice) for choice in dict.fromkeys(choices)),
+    )
+
+
+def sentence(corrections: Corrections) -> str:
+    """Return the corrections, and what to do with them, as sentences."""
+    numbers = [str(image.number) for image in corrections.images]
+    return (
+        f"{counted(corrections.outlines, 'outline')} {by_number(corrections.outlines, 'was', 'were')} corrected "
+        f"({by_number(len(numbers), 'image', 'images')} {_listed(numbers)}). Corrections do not change labels yet: "
+        f"draw {by_number(corrections.outlines, 'that outline', 'those outlines')} on "
+        f"{_examples_text(corrections.examples)} in the project Concepts, and build a preview."
+    )
+
+
+def _examples_text(examples: Sequence[Example]) -> str:
+    if not examples:
+        return "the examples"
+    return f"the {by_number(len(examples), 'example', 'examples')} {_listed([*map(str, examples)], '; ')},"
+
+
+def _listed(items: Sequence[str], comma: str = ", ") -> str:
+    return comma.join(items[:-1]) + (" and " if len(items) > 1 else "") + items[-1]
+
+
+def _concept_of(row: SampleRow, drawn: Box) -> ConceptChoice | None:
+    """Return the example of the instance that an outline with this bounding box overlaps most, or else lies nearest to.
+
+    Return None if the engine does not tell the examples of its instances.
+    """
+    sample = sample_of(row)
+    traces = sample.provenance.trace.instances
+    candidates = [
+        (-_overlap(instance.box, drawn), _distance(instance.box, drawn), number)
+        for number, instance in enumerate(sample.instances)
+        if number < len(traces)
+    ]
+    return traces[min(candidates)[2]].concept if candidates else None
+
+
+def _bounds_of(outline: Mapping[str, Any]) -> Box:
+    """Return the bounding box of an outline in ``VerdictRow.outlines``."""
+    return bounds([(x, y) for x, y in outline["points"]])
+
+
+def _overlap(one: Box, other: Box) -> float:
+    width = min(one.right, other.right) - max(one.x, other.x)
+    height = min(one.bottom, other.bottom) - max(one.y, other.y)
+    return max(width, 0.0) * max(height, 0.0)
+
+
+def _distance(one: Box, other: Box) -> float:
+    across = (one.x + one.right - other.x - other.right) / 2
+    down = (one.y + one.bottom - other.y - other.bottom) / 2
+    return across**2 + down**2
+
+
+def _example(session: Session, study_id: int, choice: ConceptChoice) -> Example:
+    key = _KEY_PATTERN.fullmatch(choice.key)
+    query = select(InputRow.task_id).where(
+        InputRow.study_id == study_id, InputRow.role == Role.CONCEPT, InputRow.name == choice.name
+    )
+    if key is not None:
+        query = query.where(InputRow.digest.startswith(key.group(1)))
+    return Example(
+        photo=choice.name,
+        box=int(key.group(2)) + 1 if key is not None else None,
+        task_id=session.scalar(query.order_by(InputRow.task_id).limit(1)),
+        project_id=decision_points.project_of(session, study_id, ProjectKind.CONCEPTS),
+    )
