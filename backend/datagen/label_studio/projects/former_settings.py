@@ -50,6 +50,7 @@ TEXTS = frozenset(
         # Decisions: description
         "d59be7b96e31b2b0",
         # Dataset: instruction
+        "d5efe256b3e75b4e",
         "f422e5b96a094a25",
         "f1c275dd2b9abd46",
         # Dataset: description

@@ -275,6 +275,8 @@ TEMPLATES: dict[ProjectKind, ProjectTemplate] = {
             "<h3>Dataset: the result</h3>"
             "<p>The generated images with their labels. Do not import anything here. Before a version is approved in "
             "the project that ends in “Decisions”, this project is empty.</p>"
+            "<p>Each object is one polygon. <b>Export</b> here gives COCO, YOLO and JSON. Exact masks, Pascal VOC and "
+            "the origin of each image come from the command <code>datagen export</code>.</p>"
         ),
         colour="#5C6B73",
         tabs=(Tab(title="All"), Tab(title="List", grid=False, columns=_DATASET_COLUMNS)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -164,7 +165,7 @@ def _same_name(session: Session, run: BatchRow) -> list[str]:
         return []
     return [
         f"Note: run {number} has the name “{run.name}” too. This is run {run.number}: the lists of Dataset and "
-        f"“datagen export --run {run.number}” tell them apart by the number."
+        f"“datagen export {shlex.quote(run.study.name)} --run {run.number}” tell them apart by the number."
     ]
 
 
