@@ -165,7 +165,8 @@ def _same_name(session: Session, run: BatchRow) -> list[str]:
         return []
     return [
         f"Note: run {number} has the name “{run.name}” too. This is run {run.number}: the lists of Dataset and "
-        f"“datagen export {shlex.quote(run.study.name)} --run {run.number}” tell them apart by the number."
+        f"“datagen export {shlex.quote(run.study.name)} --run {run.number} --out run{run.number}.zip” tell them apart "
+        "by the number."
     ]
 
 
