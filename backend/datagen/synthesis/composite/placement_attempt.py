@@ -19,6 +19,7 @@ from datagen.domain.spec import Json
 from datagen.domain.trace import InstanceTrace
 from datagen.synthesis.composite.appearance.appearance_model import AppearanceModel
 from datagen.synthesis.composite.appearance.blending import BLENDS, BlendRegion
+from datagen.synthesis.composite.appearance.colour_range import in_range, learn_colour_range, recoloured
 from datagen.synthesis.composite.appearance.pose import (
     RIM_PX,
     Cutout,
@@ -171,6 +172,7 @@ class PlacementAttempt:
             kind: min(share * parameters.shape_weights.get(kind, 1.0), 1.0)
             for kind, share in learned.shapes.shares.items()
         }
+        self._colours = learn_colour_range(learned.exemplars)
         #: largest accepted mismatch of a place, by exemplar: derived from the spread within its own photo
         self._largest_mismatch = {
             e.key: _WORST_SHARE * float(e.clean.mean(axis=2).std()) + _WORST_TONES for e in learned.exemplars
@@ -434,7 +436,10 @@ class PlacementAttempt:
             slope=slope,
         )
         changed = (BLENDS[blend](region) - before) * np.float32(contrast)
-        return np.asarray(np.minimum(np.maximum(before + changed, 0), 255), np.float32)
+        tones = np.asarray(np.minimum(np.maximum(before + changed, 0), 255), np.float32)
+        if self._colours is None or channels != 3 or in_range(tones, before, posed.mask, self._colours):
+            return tones
+        return recoloured(tones, region.patch, region.fade)
 
 
 def _on_carrier(

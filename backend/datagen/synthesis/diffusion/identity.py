@@ -4,4 +4,4 @@ from __future__ import annotations
 
 NAME = "diffusion"
 #: Changes whenever the same spec and index produce different bytes.
-VERSION = "1"
+VERSION = "2"
