@@ -26,7 +26,7 @@ MAY_IMPORT: dict[str, dict[str, set[str]]] = {
         "engine": {"parameter_models"},
         "composite.reduced_scale": set(),
         "composite.extraction": {"composite.reduced_scale", "engine", "intensity", "masks"},
-        "composite.refinement": {"composite.parameters", "engine", "parameter_words"},
+        "composite.refinement": {"composite.appearance", "composite.parameters", "engine", "parameter_words"},
         "diffusion.parameters": {"composite.parameters", "diffusion.identity", "parameter_models"},
         "composite.appearance": {"composite.extraction", "intensity"},
         "diffusion.weights": {"composite.parameters", "diffusion.parameters", "diffusion.runtime", "engine"},

@@ -1,4 +1,4 @@
-"""The weights of concepts and blends, by the verdicts on the samples that used them."""
+"""The weights of concepts, blends and kinds of shapes, by the verdicts on the samples that used them."""
 
 from __future__ import annotations
 
@@ -13,24 +13,25 @@ from datagen.synthesis.composite.parameters import CompositeParameters
 from datagen.synthesis.composite.refinement.evidence import MIN_VERDICTS, used_names
 from datagen.synthesis.engine import ReviewedSample
 
-#: A concept or blend loses weight only if the verdicts against it would be this rare by chance, were they spread evenly
-#: over all samples of the round (one-sided hypergeometric test).
+#: A concept, blend or shape loses weight only if the verdicts against it would be this rare by chance, were they spread
+#: evenly over all samples of the round (one-sided hypergeometric test).
 _LARGEST_CHANCE = 0.1
-#: Good verdicts credited to every concept or blend in advance, so that a single bad verdict does not decide.
+#: Good verdicts credited to each of them in advance, so that a single bad verdict does not decide.
 _CREDIT = 2.0
 #: Lower bound of a weight reduced by verdicts: a later round must be able to raise it again.
 _MIN_WEIGHT = 0.05
 #: Smallest relative change of a weight that is applied and reported.
 _SMALLEST_CHANGE = 0.05
 
-#: Reasons against the concept used, and against the blend; a bad verdict without reasons counts against both.
+#: Reasons against the concept used, the blend, and the kind of shape; a bad verdict without reasons counts against all.
 _AGAINST_CONCEPT = frozenset({Reason.WRONG_LOOK, Reason.MASK_OFF})
 _AGAINST_BLEND = frozenset({Reason.WRONG_LOOK, Reason.EDGES_SHOW, Reason.INVISIBLE, Reason.TOO_STRONG})
+_AGAINST_SHAPE = frozenset({Reason.WRONG_LOOK})
 
 
 @dataclass(slots=True)
 class _Uses:
-    """The verdicts for and against each concept, or each blend, and those of the whole round."""
+    """The verdicts for and against each concept, blend or kind of shape, and those of the whole round."""
 
     names: dict[str, str] = field(default_factory=dict)
     good: Counter[str] = field(default_factory=Counter)
@@ -61,7 +62,7 @@ class _Uses:
 
 
 def reweigh(p: CompositeParameters, judged: Sequence[ReviewedSample]) -> tuple[CompositeParameters, list[str]]:
-    """Change the weights of concepts and blends by the share of their verdicts that are good.
+    """Change the weights of concepts, blends and kinds of shapes by the share of their verdicts that are good.
 
     A weight falls where the verdicts against it stand out from the others of the round, and rises again, up to the full
     weight, with good verdicts alone.
@@ -70,6 +71,7 @@ def reweigh(p: CompositeParameters, judged: Sequence[ReviewedSample]) -> tuple[C
     tables = (
         ("concept", "Concept", _AGAINST_CONCEPT, dict(p.concept_weights)),
         ("blend", "Blending", _AGAINST_BLEND, dict(p.blend_weights)),
+        ("shape", "Shape", _AGAINST_SHAPE, dict(p.shape_weights)),
     )
     for step, word, reasons_against, weights in tables:
         uses = _uses(judged, step, reasons_against)
@@ -116,7 +118,7 @@ def _against_none(judged: Sequence[ReviewedSample]) -> list[str]:
     if not count:
         return []
     return [
-        f"No concept and no blending is used less often although {counted(count, 'verdict')} "
+        f"No concept, blending or shape is used less often although {counted(count, 'verdict')} "
         f"{by_number(count, 'says', 'say')} “{Reason.WRONG_LOOK.value}”: at least {MIN_VERDICTS} have to be "
         "against the same one, and clearly more than against the others. If all look wrong, add other concept photos "
         "and build a preview."

@@ -13,8 +13,8 @@ from datagen.synthesis.engine import ReviewedSample
 from datagen.synthesis.parameter_words import in_words, listed
 
 
-def judged(opinion, *reasons, concept="aaaa:0", blend="soft"):
-    made = InstanceTrace(concept=ConceptChoice(key=concept, name="photo.png"), blend=blend)
+def judged(opinion, *reasons, concept="aaaa:0", blend="soft", shape="as photographed"):
+    made = InstanceTrace(concept=ConceptChoice(key=concept, name="photo.png"), blend=blend, details={"shape": shape})
     return ReviewedSample(
         trace=Trace(instances=(made,)), verdict=Verdict(opinion=Opinion(opinion), reasons=frozenset(reasons))
     )
@@ -153,7 +153,7 @@ def test_verdicts_spread_evenly_over_the_blends_change_no_weight():
     refined = refine({}, verdicts)
     assert "blend_weights" not in refined.parameters
     assert any(
-        note.startswith("No concept and no blending is used less often although 8 verdicts say “does not look like it”")
+        note.startswith("No concept, blending or shape is used less often although 8 verdicts say “does not look like")
         for note in refined.notes
     )
 
@@ -165,6 +165,21 @@ def test_a_blend_whose_verdicts_stand_out_is_used_less_and_the_evidence_is_named
     assert set(refined.parameters["blend_weights"]) == {"soft"}
     [note] = [note for note in refined.notes if note.startswith("Blending “soft”")]
     assert note.endswith("because 3 of 4 verdicts on it speak against it, and 1 of the other 10.")
+
+
+def test_a_kind_of_shape_that_does_not_look_like_it_is_used_less():
+    bent = [judged("bad", Reason.WRONG_LOOK, shape="bent", concept=f"{n}:0", blend=f"{n}") for n in range(4)]
+    others = [judged("good", concept=f"{n}:0", blend=f"{n}") for n in range(8)]
+    refined = refine({}, bent + others)
+    assert set(refined.parameters["shape_weights"]) == {"bent"}
+    assert refined.parameters["shape_weights"]["bent"] < 0.5
+    assert any(note.startswith("Shape “bent” is used less often") for note in refined.notes)
+
+
+def test_shapes_as_photographed_have_no_weight():
+    bad = [judged("bad", Reason.WRONG_LOOK, concept=f"{n}:0", blend=f"{n}") for n in range(4)]
+    good = [judged("good", shape="bent", concept=f"{n}:0", blend=f"{n}") for n in range(8)]
+    assert set(refine({}, bad + good).parameters.get("shape_weights", {})) <= {"bent"}
 
 
 def test_one_label_that_is_off_keeps_the_matte_and_says_what_to_do():
