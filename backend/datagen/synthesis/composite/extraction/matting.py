@@ -396,9 +396,10 @@ def _grabcut(tones: Floats, hole: Bools, hint: Bools) -> Bools | None:
     cv2.setRNGSeed(7)
     models = np.zeros((2, 1, 65), np.float64)
     cv2.grabCut(view, state, (0, 0, 0, 0), models[0], models[1], 4, cv2.GC_INIT_WITH_MASK)
-    found = ((state == cv2.GC_FGD) | (state == cv2.GC_PR_FGD)).astype(np.float32)
-    found = cv2.resize(found, (width, height), interpolation=cv2.INTER_LINEAR) if shrink < 1 else found
-    mask[near] = (found >= 0.5) & hole
+    found = (state == cv2.GC_FGD) | (state == cv2.GC_PR_FGD)
+    if shrink < 1:
+        found = cv2.resize(found.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR) >= 0.5
+    mask[near] = found & hole
     return _without_specks(mask)
 
 
