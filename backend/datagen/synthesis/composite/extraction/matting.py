@@ -390,15 +390,16 @@ def _grabcut(tones: Floats, hole: Bools, hint: Bools) -> Bools | None:
     shrink = min(1.0, _GRABCUT_PX / max(height, width))
     if shrink < 1:
         size = (max(5, round(width * shrink)), max(5, round(height * shrink)))
-        view = cv2.resize(view, size, interpolation=cv2.INTER_AREA)
-        state = cv2.resize(state, size, interpolation=cv2.INTER_NEAREST)
+        view = np.asarray(cv2.resize(view, size, interpolation=cv2.INTER_AREA), np.uint8)
+        state = np.asarray(cv2.resize(state, size, interpolation=cv2.INTER_NEAREST), np.uint8)
     # its k-means uses OpenCV's random generator
     cv2.setRNGSeed(7)
     models = np.zeros((2, 1, 65), np.float64)
     cv2.grabCut(view, state, (0, 0, 0, 0), models[0], models[1], 4, cv2.GC_INIT_WITH_MASK)
-    found = ((state == cv2.GC_FGD) | (state == cv2.GC_PR_FGD)).astype(np.float32)
-    found = cv2.resize(found, (width, height), interpolation=cv2.INTER_LINEAR) if shrink < 1 else found
-    mask[near] = (found >= 0.5) & hole
+    found = (state == cv2.GC_FGD) | (state == cv2.GC_PR_FGD)
+    if shrink < 1:
+        found = cv2.resize(found.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR) >= 0.5
+    mask[near] = found & hole
     return _without_specks(mask)
 
 
