@@ -390,8 +390,8 @@ def _grabcut(tones: Floats, hole: Bools, hint: Bools) -> Bools | None:
     shrink = min(1.0, _GRABCUT_PX / max(height, width))
     if shrink < 1:
         size = (max(5, round(width * shrink)), max(5, round(height * shrink)))
-        view = cv2.resize(view, size, interpolation=cv2.INTER_AREA)
-        state = cv2.resize(state, size, interpolation=cv2.INTER_NEAREST)
+        view = np.asarray(cv2.resize(view, size, interpolation=cv2.INTER_AREA), np.uint8)
+        state = np.asarray(cv2.resize(state, size, interpolation=cv2.INTER_NEAREST), np.uint8)
     # its k-means uses OpenCV's random generator
     cv2.setRNGSeed(7)
     models = np.zeros((2, 1, 65), np.float64)
