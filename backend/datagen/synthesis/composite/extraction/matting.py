@@ -395,7 +395,9 @@ def _grabcut(tones: Floats, hole: Bools, hint: Bools) -> Bools | None:
         small = np.asarray(cv2.resize(view, size, interpolation=cv2.INTER_AREA), np.uint8)
         small_state = np.asarray(cv2.resize(state, size, interpolation=cv2.INTER_NEAREST), np.uint8)
         cv2.grabCut(small, small_state, (0, 0, 0, 0), models[0], models[1], 3, cv2.GC_INIT_WITH_MASK)
-        found = cv2.resize(small_state, state.shape[::-1], interpolation=cv2.INTER_NEAREST) & 1 == 1
+        size = (state.shape[1], state.shape[0])
+        # GC_FGD is 1 and GC_PR_FGD is 3, the background's states are even
+        found = np.asarray(cv2.resize(small_state, size, interpolation=cv2.INTER_NEAREST), np.uint8) % 2 == cv2.GC_FGD
         state = np.where(hole, np.where(found, cv2.GC_PR_FGD, cv2.GC_PR_BGD), cv2.GC_BGD).astype(np.uint8)
         cv2.grabCut(view, state, (0, 0, 0, 0), models[0], models[1], 1, cv2.GC_EVAL)
     else:
