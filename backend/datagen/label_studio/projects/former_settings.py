@@ -10,6 +10,7 @@ from __future__ import annotations
 TEXTS = frozenset(
     {
         # Concepts: instruction
+        "f64fafb609d7e87b",
         "c81853e17d501909",
         "20fa3b3c1489ea0c",
         "4f7b6758ef83806c",

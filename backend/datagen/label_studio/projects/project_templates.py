@@ -188,7 +188,8 @@ TEMPLATES: dict[ProjectKind, ProjectTemplate] = {
         instruction=(
             "<h3>Concepts: photos that show the concept</h3>"
             f"<p>Upload at least {MINIMUM_PER_ROLE} photos. Draw a <b>box</b> round every example, with a little of "
-            "its surroundings inside the box: the automatic cut-out needs them.</p>"
+            "its surroundings inside the box: the automatic cut-out needs them. Draw all that a photo shows: the "
+            "generated images show as many.</p>"
             "<p>Where the concept is not what stands out in its box, also draw its <b>outline</b> or paint it with the "
             "<b>brush</b>. The outline or brush then replaces the automatic cut-out.</p>"
             "<p>The labels that are shown when you open a task are proposals by Datagen (the “datagen” tab). Correct "
