@@ -120,9 +120,9 @@ class Person:
         """Return the number of regions in the panel on the right."""
         return self.page.locator(".lsf-outliner-item").count()
 
-    def outlines(self) -> list[tuple[str, float, float, float, float]]:
-        """The closed outlines drawn over the image, at least one: colour; left, top, right, bottom as fractions."""
-        self.page.wait_for_function(_CLOSED, arg=1)
+    def outlines(self, least: int = 1) -> list[tuple[str, float, float, float, float]]:
+        """The closed outlines over the image, once so many are drawn: colour; left, top, right, bottom as fractions."""
+        self.page.wait_for_function(_CLOSED, arg=least)
         return [tuple(one) for one in self.page.evaluate(_OUTLINES)]
 
     def image_size(self) -> tuple[int, int]:

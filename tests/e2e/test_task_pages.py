@@ -91,6 +91,7 @@ def test_text_on_a_decision_task_is_legible(study: Study, log_in: Callable[..., 
     person = log_in(dark=dark)
     person.open_task(study.projects[ProjectKind.DECISIONS], newest_decision(study))
     assert person.page.evaluate("document.documentElement.dataset.colorScheme") == ("dark" if dark else "light")
+    person.summary().get_by_text("Possible now").first.wait_for()
     texts = person.summary().locator("h2, h3, p, summary, li, a, th, td, code, [data-box]")
     seen = [one for one in texts.all() if one.is_visible() and one.inner_text().strip()]
     assert len(seen) >= 4
