@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from datagen.synthesis.composite.engine import VERSION
 from datagen.synthesis.composite.parameters import CompositeParameters
 from forked_command import run_datagen
 
@@ -23,13 +24,13 @@ def test_each_engine_is_listed_with_what_prevents_rendering_here(tmp_path: Path)
     result = json.loads(engines(tmp_path, "--json", DATAGEN_ENGINE_PARAMETERS='{"contrast": 9}').stdout)["engines"]
     by_name = {engine["name"]: engine for engine in result}
     wrong = "Parameter “contrast” is 9; it must be from 0.2 to 4."
-    assert by_name["composite"] == {"name": "composite", "version": "1", "device": "cpu", "problems": [wrong]}
+    assert by_name["composite"] == {"name": "composite", "version": VERSION, "device": "cpu", "problems": [wrong]}
     assert by_name["diffusion"]["device"] == "gpu"
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_engine_that_can_render_is_said_to(tmp_path: Path) -> None:
-    assert engines(tmp_path, "composite").stdout == "composite, version 1, cpu\n  can render on this machine\n"
+    assert engines(tmp_path, "composite").stdout == f"composite, version {VERSION}, cpu\n  can render on this machine\n"
 
 
 def test_the_schema_of_an_engine_s_parameters_is_printed(tmp_path: Path) -> None:
