@@ -17,6 +17,9 @@ from stage.gateway import Answer, Forward, Passing
 from studio import Study, asked, verdict_result
 
 pytestmark = pytest.mark.integration
+#: Seconds in which the answer is given and handled. While the import is held, the other worker may first wait for its
+#: turn to import, up to 30 seconds.
+ANSWERED_S = 180
 
 
 class AnsweredAtOnce:
@@ -37,7 +40,7 @@ class AnsweredAtOnce:
             if not self.done:
                 for task_id in json.loads(answer.body)["task_ids"]:
                     self._plant.client.annotate(task_id, self._form)
-                self._plant.until(self._handled, "The handling of the event")
+                self._plant.until(self._handled, "The handling of the event", within=ANSWERED_S)
                 self.done = True
         return answer
 
@@ -54,7 +57,7 @@ def test_a_decision(plant: Plant, reviewed: Study) -> None:
     meddler = AnsweredAtOnce(plant, reviewed.projects[ProjectKind.DECISIONS], asked("stop"))
     plant.to_label_studio.meddler = meddler
     reviewed.act(StudyEvent.REFINE)
-    plant.until(lambda: meddler.done, "The answer")
+    plant.until(lambda: meddler.done, "The answer", within=ANSWERED_S)
     plant.undisturbed()
     plant.until(lambda: reviewed.row().state == StudyState.STOPPED, "The stop that was asked for", within=20)
     plant.until_settled()
@@ -66,7 +69,7 @@ def test_a_verdict(plant: Plant, reviewed: Study) -> None:
     meddler = AnsweredAtOnce(plant, reviewed.projects[ProjectKind.PREVIEWS], verdict_result("bad", "edges show"))
     plant.to_label_studio.meddler = meddler
     reviewed.act(StudyEvent.REFINE)
-    plant.until(lambda: meddler.done, "The answer")
+    plant.until(lambda: meddler.done, "The answer", within=ANSWERED_S)
     plant.undisturbed()
     plant.until(lambda: [row.reasons for row in reviewed.verdicts()] == [["edges show"]] * 3, "The verdicts")
     plant.until_settled()
