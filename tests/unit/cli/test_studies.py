@@ -35,13 +35,13 @@ def test_export_replaces_a_file_only_if_it_is_told_to(
     tmp_path: Path, exports: list[Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "set.zip"
-    path.write_bytes(b"somebody's")
+    path.write_bytes(b"another file")
     with pytest.raises(typer.Exit) as ended:
         studies.export("a study", path)
     assert ended.value.exit_code == 1
     refusal = " ".join(capsys.readouterr().err.split())
     assert "exists already; name another file, or replace it with --overwrite" in refusal
-    assert (path.read_bytes(), exports) == (b"somebody's", [])
+    assert (path.read_bytes(), exports) == (b"another file", [])
     studies.export("a study", path, overwrite=True)
     assert (path.read_bytes(), exports) == (b"an export", [path])
     assert counted(1, "image") in capsys.readouterr().out

@@ -58,8 +58,8 @@ def ensure_tasks(
 
     Label Studio on SQLite repeats an import that met a locked database. It creates the tasks without predictions and
     annotations then, because the first run has removed them from the request's data. With ``replace_incomplete``, new
-    tasks without them are imported again and replaced: a few requests in all. Use it for a project whose tasks nobody
-    answers; otherwise the predictions and annotations are added task by task, and no open task disappears. Each import
+    tasks without them are imported again and replaced: a few requests in all. Use it for a project whose tasks are not
+    answered; otherwise the predictions and annotations are added task by task, and no open task disappears. Each import
     runs inside the context ``importing``: an import meets a locked database above all during another one.
 
     A task of the batch that Label Studio cannot send (see ``task_listing``) is left unchanged, and its id is added to

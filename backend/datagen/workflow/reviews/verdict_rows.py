@@ -75,7 +75,7 @@ class _Reading:
     """The verdicts of one review task: the columns of each verdict by the id of its annotation."""
 
     task_id: int
-    #: whether Label Studio serves the task to nobody
+    #: whether Label Studio counts the task as finished, so that its labeling stream leaves it out
     is_finished: bool
     verdicts: Mapping[int, Mapping[str, Any]]
 
