@@ -13,7 +13,7 @@ from typing import Any
 
 #: Maximum nesting depth of containers; deeper values become null. Label Studio's own JSON is less than 12 levels deep.
 DEEPEST = 64
-#: Bits of the largest integer accepted, so that it fits a float; a larger one becomes null.
+#: Largest number of bits of an accepted integer. A longer integer does not fit into a float and becomes null.
 _MAX_BITS = 1023
 
 

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Opinion(StrEnum):
-    """The two possible opinions; the value is the choice shown in Label Studio."""
+    """A reviewer's opinion of a preview; the value is the choice shown in Label Studio."""
 
     GOOD = "good"
     BAD = "bad"
