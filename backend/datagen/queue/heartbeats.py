@@ -70,7 +70,10 @@ def end(redis: Redis, kind: Kind, name: str) -> None:
 
 @contextmanager
 def beating(redis_url: str, kind: Kind, process: Alive) -> Iterator[None]:
-    """Send heartbeats in a thread until the block ends; while Redis is unavailable, keep trying."""
+    """Send heartbeats of a process in a thread until the block ends, then delete the heartbeat.
+
+    While Redis is unavailable, the thread keeps trying.
+    """
 
     def send() -> None:
         try:

@@ -273,7 +273,7 @@ class BlobStore:
         return refusal
 
     def _filesystem(self) -> tuple[AbstractFileSystem, str]:
-        """Return the filesystem and its root. Each process opens them, because S3's connections do not survive a fork."""
+        """Return the filesystem and its root. Each process opens its own: S3's connections do not survive a fork."""
         if self._opened is None or self._opened[0] != os.getpid():
             self._opened = (os.getpid(), *_open(self._url, self._answer_s))
         return self._opened[1], self._opened[2]
