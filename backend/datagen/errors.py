@@ -15,7 +15,7 @@
     ├── SettingsProblem              a setting is missing or wrong
     │   └── SecretProblem            a secret is missing, or differs from the installation's
     ├── SchemaProblem                the database's schema is not the one that this version requires
-    ├── LabelStudioError             a request to Label Studio failed; this class itself: it was refused
+    ├── LabelStudioError             a request to Label Studio failed (this class itself: it was refused)
     │   ├── AddressRefused           Label Studio's SSRF protection or DNS resolver refuses an address of Datagen
     │   ├── LabelStudioUnavailable   Label Studio did not answer, or asked for a later retry: a retry may succeed
     │   ├── LabelStudioFault         Label Studio is up and fails at this one request: other requests may succeed
@@ -31,7 +31,7 @@ class DatagenError(Exception):
 
 
 class InputProblem(DatagenError):
-    """One input of the user cannot be used; the other inputs still are."""
+    """One input of the user cannot be used; the other inputs still can."""
 
 
 class BadRegion(InputProblem):

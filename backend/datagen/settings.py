@@ -351,7 +351,7 @@ class Settings(BaseSettings):
         return names
 
     def known_secrets(self) -> set[str]:
-        """Return every secret in the settings and in the secrets folder, for redaction in logs. None is created."""
+        """Return every secret in the settings and in the secrets folder, for redaction in logs. Create no secret."""
         configured = (
             self.label_studio_api_key,
             self.webhook_secret,

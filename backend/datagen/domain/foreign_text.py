@@ -25,7 +25,7 @@ def plain(text: str) -> str:
 
 
 def is_showable(letter: str) -> bool:
-    """Return whether a character may appear in a displayed name: spaces of any width may, controls may not."""
+    """Return whether a character may appear in a displayed name: spaces of any width may, control characters not."""
     return letter.isprintable() or unicodedata.category(letter) == "Zs"
 
 

@@ -11,7 +11,7 @@ from datagen.domain.geometry import Box, Polygon
 
 #: Minimum number of images of each role for a preview: leave-one-out estimates are meaningless with fewer.
 MINIMUM_PER_ROLE = 6
-#: With fewer backgrounds the dataset repeats itself; the study gets advice but is not refused.
+#: Recommended number of backgrounds. With fewer, the dataset repeats itself. A preview can be built, with advice.
 RECOMMENDED_BACKGROUNDS = 50
 
 
@@ -35,7 +35,7 @@ class ProjectKind(StrEnum):
 
     @property
     def role(self) -> Role | None:
-        """The role of the images in this project; None where the product creates them."""
+        """The role of the images in this project; None if Datagen creates the tasks of this project."""
         return _PROJECT_ROLES.get(self)
 
 

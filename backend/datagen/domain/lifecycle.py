@@ -36,7 +36,7 @@ class StudyEvent(StrEnum):
 
     BUILD_PREVIEW = "build preview"  #: freeze the inputs as a new version and synthesize a round
     REFINE = "refine"  #: turn the verdicts into a child version and synthesize its round
-    APPROVE = "approve"  #: accept the version and generate the bulk
+    APPROVE = "approve"  #: accept the version and start a generation run
     STOP = "stop"  #: stop the study; running work is cancelled
     CANCEL = "cancel"  #: cancel the work under way, keep the study
     ROUND_READY = "round ready"  #: the round is rendered and its review tasks are queued for Label Studio

@@ -202,12 +202,12 @@ def c2st_auroc(
 ) -> float:
     """Return how well a linear classifier tells synthesized from real samples, as AUROC on unseen groups.
 
-    0.5 means that it does not: the result is chance.
+    0.5 is chance: the classifier cannot tell them apart.
 
     Args:
-        real, made: features of the real and of the synthesized samples, [n, k] and [m, k]. groups_real, groups_made:
-        the name of the object that each sample shows. All samples of one object are in the same
-            fold. Otherwise the classifier would learn to recognize objects that are in the training and the test folds.
+        real, made: features of the real and of the synthesized samples, [n, k] and [m, k].
+        groups_real, groups_made: the name of the object that each sample shows. All samples of one object are in the
+            same fold. Otherwise the classifier would recognize the objects of the test fold from the training folds.
     """
     both = np.concatenate([real, made]).astype(np.float64)
     truth = np.concatenate([np.zeros(len(real)), np.ones(len(made))])

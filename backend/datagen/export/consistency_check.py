@@ -1,4 +1,4 @@
-"""Check before the export of a sample that its labels agree with its mask.
+"""Checks that the labels of a sample agree with its mask, before the sample is exported.
 
 The check compares values; it reads no files and corrects nothing. A disagreement is a fault of the sample's engine.
 """

@@ -3,9 +3,9 @@
 Each row is an instance: its class (from 0, in the order of the study's labels), then coordinates as fractions of the
 image's width and height. Boxes and polygons cannot share the folder ``labels/``, so they are two formats.
 
-An instance with several parts becomes one polygon. Its parts are joined by a segment that is run along in both
-directions, as Ultralytics joins the parts of COCO polygons. Holes are joined in the same way. They stay open, because
-Ultralytics fills by the even-odd rule (``cv2.fillPoly``).
+An instance with several parts becomes one polygon. A segment joins two parts, and the polygon runs along it in both
+directions, as in Ultralytics' own conversion of COCO polygons. Holes are joined in the same way. They stay open,
+because Ultralytics fills by the even-odd rule (``cv2.fillPoly``).
 """
 
 from __future__ import annotations

@@ -41,8 +41,8 @@ _SECRET_LOOKS = re.compile(
     r"|(?<=[?&]key=)[^&\s\"']++"
     r"|(?<=://)[^/@\s:]*+:[^/@\s]++(?=@)"
 )
-#: Shorter values are not redacted, because they would hide ordinary words. Datagen's own secrets are longer
-#: (``settings.SHORTEST_SECRET``); only very short database passwords are affected.
+#: Length of the shortest secret that is redacted by its value, characters. The value of a shorter one may occur in
+#: ordinary words. Datagen's own secrets are longer (``settings.SHORTEST_SECRET``); a database password may be shorter.
 _SHORTEST_VALUE = 6
 #: A longer text is cut to this many characters, and the number of missing characters is appended.
 LONGEST_TEXT = 50_000

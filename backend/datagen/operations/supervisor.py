@@ -22,7 +22,7 @@ log = structlog.get_logger()
 
 #: First and longest pause before a part that exited is restarted, seconds; each pause is twice the last one.
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 15.0
-#: After a part has run for this long, its next pause is the first pause again.
+#: Seconds that a part has to run so that its next pause is ``FIRST_PAUSE`` again.
 GOOD_START_SECONDS = 30.0
 #: Stop timeout of a supervisor that is itself a part of another one, seconds. It is shorter than ``STOP_SECONDS``,
 #: after which the outer supervisor kills it, so that its own parts end first.

@@ -23,7 +23,7 @@ log = structlog.get_logger()
 
 #: Interval between heartbeats, seconds.
 BEAT_SECONDS = 2.0
-#: A process without a heartbeat for this long is considered dead, seconds.
+#: Seconds without a heartbeat after which a process is considered dead.
 LIFETIME_SECONDS = 8
 #: Maximum number of names read per kind; more than any installation has processes.
 MAX_NAMES = 10_000

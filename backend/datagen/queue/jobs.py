@@ -1,7 +1,7 @@
 """The registry of jobs: the function, queue and time limit of each job, and what causes it (a due row or an interval).
 
 Enqueueing, the workers' allow-list, recovery, the scheduler and the metrics all read this registry. A job is a function
-of ``entrypoints.rq_tasks`` and one entry here; RQ calls the function by name, so that module is not imported here.
+of ``entrypoints.rq_tasks`` and one entry here; RQ calls the function by its name, and this module does not import it.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ ANSWER_S = 10.0
 WHOLE_S = 120.0
 #: Seconds after a time-out during which operations fail at once: each would wait for the time-out again.
 PAUSE_AFTER_TIMEOUT_S = 5.0
-#: Concurrent operations in one process, including those that timed out and have not returned.
+#: Largest number of concurrent operations in one process, including those that timed out and have not returned.
 MAX_CALLS = 64
 
 #: URL schemes of the S3 driver.
@@ -62,7 +62,7 @@ class BlobStore:
 
     An object ``abcd…`` is stored at ``ab/cd/abcd…``: two levels keep folders small with millions of objects. In a local
     folder an object is written to a draft and renamed; an object store's put is atomic. Writes are not followed by an
-    fsync: after a power cut an object may be truncated, which ``get`` detects and the next ``put`` of it repairs.
+    fsync, so an object may be truncated after a power cut. ``get`` detects this, and the next ``put`` repairs it.
 
     Every operation has a time-out: see ``ANSWER_S`` and ``WHOLE_S``. A process that needs shorter time-outs gives them
     as ``answer_s`` and ``whole_s``, in seconds.

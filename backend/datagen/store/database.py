@@ -54,7 +54,7 @@ class Database:
     """
 
     def __init__(self, url: str, *, statement_seconds: int = STATEMENT_SECONDS) -> None:
-        """Open no connection yet; each session opens one.
+        """Create the engine. A connection is opened when a session needs one.
 
         Args:
             url: the database's SQLAlchemy URL.

@@ -27,7 +27,7 @@ _ROOM = "make room in it"
 
 #: The store accepted a connection or a call and did not answer in time.
 TOO_LATE = Refusal("it did not answer in time", _REACH)
-#: The store was not called at all.
+#: The store was not called, because no thread could be started for the call.
 NO_THREAD = Refusal(
     "this machine can start no more threads", "stop what uses too many of them, or raise the limit on threads"
 )

@@ -17,8 +17,8 @@ from datagen.web.buffering import BufferingServer
 
 #: Longest wait for socket events, seconds. The worker sends gunicorn a heartbeat after each wait.
 TURN_SECONDS = 0.5
-#: Time for which a stopping worker keeps connections without a request open, because a request may be under way,
-#: seconds.
+#: Time for which a stopping worker keeps connections without a request open, seconds. A request may be under way on
+#: them.
 LINGER_SECONDS = 1.0
 #: Number of files that the worker must be able to open: its connections, and a file for each large request and
 #: response.

@@ -34,9 +34,8 @@ def persist(write: Callable[[], T]) -> T:
     """Run a transaction and return its result. Retry it for ``PERSIST_SECONDS`` while the database is unavailable.
 
     Raises:
-        sqlalchemy.exc.SQLAlchemyError: the database was unavailable all the time. The lease of the row then expires,
-        and
-            another worker can claim it.
+        sqlalchemy.exc.SQLAlchemyError: the database was unavailable all the time. The lease of the row then expires, so
+            that another worker can claim the row.
     """
     for attempt in stamina.retry_context(
         on=is_unavailable, attempts=None, timeout=PERSIST_SECONDS, wait_initial=0.5, wait_max=5.0

@@ -104,7 +104,7 @@ def key_of(decision: DecisionRow) -> str:
 def of_key(session: Session, key: str) -> DecisionRow | None:
     """Return the decision point of a task's key; None if the key belongs to no decision point.
 
-    The task's id would not do, because a task may be answered before its id is stored.
+    The task's id is not used, because a task may be answered before its id is stored.
     """
     parts = _KEY_PATTERN.fullmatch(key)
     if parts is None:

@@ -1,4 +1,4 @@
-"""The labels of a sample as Label Studio shows them. Outlines have no holes, so these are taken from the mask."""
+"""The labels of a sample as Label Studio shows them. Outlines have no holes, so the holes are taken from the mask."""
 
 from __future__ import annotations
 

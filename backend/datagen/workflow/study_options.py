@@ -21,8 +21,8 @@ class StudyOptions:
     annotate_up_to: int | None = None
 
 
-#: The default of ``annotate_up_to`` is limited because Label Studio imports tasks with annotations at about two thirds
-#: of the speed, and its exports hold them in memory.
+#: The options of a study that sets none. ``annotate_up_to`` is not larger for two reasons: Label Studio imports tasks
+#: with annotations at about two thirds of the speed, and its exports hold the annotations in memory.
 DEFAULTS = StudyOptions(confirm_above=10_000, min_judged=0.5, min_good=0.5, annotate_up_to=10_000)
 
 

@@ -210,7 +210,7 @@ def _open_decision(session: Session, study: StudyRow) -> OpenDecision:
 
 
 def _subject(session: Session, study: StudyRow) -> DecisionSubject | None:
-    """Return what *refine* and *approve* are about; None if the study's state permits neither."""
+    """Return the version that *refine* and *approve* are about; None if the study's state permits neither."""
     spec = spec_versions.current_spec(session, study.id)
     if spec is None or study.state not in (StudyState.REVIEWING, StudyState.ACCEPTED):
         return None

@@ -22,9 +22,9 @@ def command_of(study: str, wish: Decision, *, confirm: bool = False) -> str:
     """Return the command, quoted for a shell, with the fields of the form that the command accepts.
 
     Args:
-        study: the study's name. wish: the decision. Its count and name are left out unless it is *approve*; the form
-        has a count for every action.
-            A note of more than ``_LONGEST_NOTE`` characters is left out, too.
+        study: the study's name.
+        wish: the decision. Its count and name are left out unless it is *approve*, because the form has a count for
+            every action. A note of more than ``_LONGEST_NOTE`` characters is left out, too.
         confirm: add the option that confirms the decision; only *refine* and *approve* accept it.
     """
     options: list[str] = []

@@ -98,7 +98,7 @@ class BatchRequest:
 def add_batch(unit: UnitOfWork, study: StudyRow, spec: SpecRow, request: BatchRequest, shard_size: int) -> BatchRow:
     """Add and return the requested round or run of a version, divided into shards (see ``add_shards``).
 
-    Its sample indices follow those of the version's earlier batches.
+    The batch's sample indices follow those of the version's earlier batches.
     """
     session = unit.session
     number = session.scalar(

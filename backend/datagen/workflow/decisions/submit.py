@@ -1,6 +1,7 @@
 """Handling of decisions: a person's decision is checked against the state machine and written as rows.
 
-The data that a decision needs from Label Studio is read before the transaction begins, so that it stays short.
+The data that a decision needs from Label Studio is read before the transaction begins, so that the transaction is
+short.
 """
 
 from __future__ import annotations

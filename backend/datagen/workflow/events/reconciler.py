@@ -37,10 +37,10 @@ from datagen.workflow.services import Services
 
 log = structlog.get_logger()
 
-#: A check also requests the tasks that were updated this long before the newest update seen. It no longer does once two
-#: checks at least this long apart have found nothing newer. Label Studio stamps a change before it commits it, so a
-#: change with an earlier stamp may become visible later. The clocks of several machines with Label Studio may differ,
-#: too.
+#: A check also requests the tasks that were updated up to this long before the newest update seen. This ends
+#: with a check that finds nothing new, at least this long after the previous check. Label Studio stamps a change
+#: before it commits it, so a change with an earlier stamp may become visible later. The clocks of several machines with
+#: Label Studio may differ, too.
 OVERLAP = timedelta(seconds=15)
 #: Time for which a project that could not be read is skipped, unless something is created or deleted in it.
 FAULT_PAUSE = timedelta(seconds=60)
@@ -248,7 +248,7 @@ def _is_skip(task: Task) -> bool:
 
 
 def _since(project: ProjectRow) -> str | None:
-    """Return the time since which updated tasks are requested, in Label Studio's format; None: all tasks are."""
+    """Return the time since which updated tasks are requested, in Label Studio's format; None: request all tasks."""
     if not project.seen_until:
         return None
     return _before(project.seen_until, -timedelta(microseconds=1) if project.seen == _SETTLED else OVERLAP)

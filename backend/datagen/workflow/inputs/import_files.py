@@ -54,7 +54,7 @@ class Added:
 
     @property
     def usable(self) -> int:
-        """Number of tasks that are in use after the import: the new, known and completed ones, without the refused."""
+        """Number of tasks that are in use after the import: new, known and completed ones, without the refused ones."""
         return self.new + self.known - self.refused + self.completed
 
 

@@ -30,7 +30,7 @@ from datagen.workflow.services import Services, UnitOfWork
 IDS_AT_A_TIME = 10_000
 #: Largest number of rows, and of characters of their parsed results, that are written in one transaction.
 ROWS_AT_A_TIME, TEXT_AT_A_TIME = 200, 2**20
-#: Seconds of a reading after which it parses no further result. The next reading continues.
+#: Time after which a reading parses no further result, seconds. The next reading continues.
 PARSING_SECONDS = 30.0
 #: Largest number of corners of all drawings of a study together. It is limited because every version of the study's
 #: spec contains all drawings.
@@ -274,7 +274,7 @@ def _row(study_id: int, role: Role, raw: RawInput, picture: Fetched) -> InputRow
 
 
 def _chunks(rows: Iterable[InputRow]) -> Iterator[list[InputRow]]:
-    """Split rows into chunks of one transaction each."""
+    """Yield the rows in lists, each small enough to be written in one transaction."""
     chunk: list[InputRow] = []
     characters = 0
     for row in rows:

@@ -32,7 +32,7 @@ log = structlog.get_logger()
 
 #: Number of proposals that are stored in one transaction.
 PROPOSALS_AT_A_TIME = 20
-#: Seconds of a job after which it makes no further proposal. The next job continues.
+#: Time after which a job makes no further proposal, seconds. The next job continues.
 PROPOSING_SECONDS = 300.0
 
 

@@ -1,4 +1,7 @@
-"""Verdicts that were given, changed or deleted after the decision about their round: they do not count.
+"""Late verdicts: verdicts that were given, changed or deleted after the decision about their round.
+
+A verdict that was given late does not count. A change or deletion that came late does not count: the verdict counts as
+it was before.
 
 A late verdict is shown on two decision pages: on that of its own round, and on that of the decision which was the next
 to make when the verdict arrived.

@@ -39,7 +39,8 @@ NOWHERE = 0
 MAX_VERDICTS = 100
 #: Number of samples whose verdicts are written in one transaction.
 SAMPLES_AT_A_TIME = 25
-#: The columns that decide whether a verdict has changed. A reviewer's name or a time that changed is no change of it.
+#: The columns with the content of a verdict. If another column differs (the reviewer, the time), the verdict has not
+#: changed.
 _CONTENT_COLUMNS = ("opinion", "reasons", "comment")
 #: Number of keys in one statement. It is limited because databases limit the parameters of a statement.
 _KEYS_AT_A_TIME = 500

@@ -183,7 +183,9 @@ def batch_name(batch: BatchRow) -> str:
 
 
 def effective_verdicts() -> ColumnElement[bool]:
-    """Return the condition for verdicts that count. They are not late, and of an original and its copies one counts.
+    """Return the condition for verdicts that count.
+
+    A verdict counts if it is not late, and if it is the first of an original annotation and its copies.
 
     Each subquery uses an index. Without it, the time would be quadratic in the number of a sample's verdicts.
     """

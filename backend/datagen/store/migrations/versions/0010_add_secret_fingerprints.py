@@ -1,4 +1,4 @@
-"""Add the fingerprints of shared secrets, the salt of each study's webhook secret, and that of a project's password."""
+"""Add fingerprints of shared secrets and of projects' passwords, and the salt of each study's webhook secret."""
 
 import sqlalchemy as sa
 from alembic import op

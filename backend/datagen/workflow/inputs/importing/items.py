@@ -17,7 +17,8 @@ from datagen.errors import BadRegion
 #: Largest number of pictures that one command reads.
 MAX_ITEMS = 200_000
 
-#: Returns the regions on a picture of the given width and height in pixels, in Label Studio's format.
+#: A function that returns the regions on a picture in Label Studio's format, given the picture's width and height in
+#: pixels.
 Draw = Callable[[int, int], Any]
 
 

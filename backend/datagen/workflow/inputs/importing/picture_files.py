@@ -131,10 +131,10 @@ def _reversed(parts: Sequence[str], name_of: Callable[[str], str]) -> tuple[str,
 
 
 def _nearest(index: Sequence[_Listed], wanted: tuple[str, ...]) -> Path | None:
-    """Return the file that has the wanted name and shares most folders with the wanted path; None if none has the name.
+    """Return the file that has the wanted name and shares most folders with the wanted path.
 
-    ``index`` is sorted by reversed paths, and ``wanted`` is a reversed path. The files that share most parts with it
-    are therefore next to its position.
+    Return None if no file has the name. ``index`` is sorted by reversed paths, and ``wanted`` is a reversed path. The
+    files that share most parts with ``wanted`` are therefore next to its position in the index.
 
     Raises:
         InputProblem: several files match equally well.

@@ -51,7 +51,7 @@ class _Export:
 
 
 def read_file(path: Path, called: str, role: Role, reading: Reading) -> None:
-    """Read one file of any supported format.
+    """Read one file of any supported format. ``called`` is its name in messages.
 
     Raises:
         InputProblem: the format is not supported.
@@ -74,7 +74,9 @@ def read_file(path: Path, called: str, role: Role, reading: Reading) -> None:
 
 
 def read_folder(folder: Path, called: str, role: Role, reading: Reading, *, zipped: bool) -> None:
-    """Read the export in a folder, else its pictures.
+    """Read the export in a folder, or its pictures if there is no export.
+
+    ``called`` is the name of the folder or zip in messages; ``zipped`` is true if the folder is an unpacked zip.
 
     Raises:
         InputProblem: the folder contains several exports, or nothing usable.
