@@ -11,7 +11,7 @@ from datagen.domain.geometry import Box, Polygon
 
 #: Minimum number of images of each role for a preview: leave-one-out estimates are meaningless with fewer.
 MINIMUM_PER_ROLE = 6
-#: Recommended number of backgrounds. With fewer, the dataset repeats itself. A preview can be built, with advice.
+#: Recommended number of backgrounds. With fewer, a preview can be built, but the dataset repeats itself.
 RECOMMENDED_BACKGROUNDS = 50
 
 

@@ -228,7 +228,7 @@ def _check_object(data: bytes, ref: ImageRef, description: str) -> None:
 
 
 def _channels(png: bytes) -> int:
-    """Return the number of channels by the colour type in IHDR: 1 for grey, 3 for colour."""
+    """Return the number of channels of a PNG, from the colour type in its IHDR: 1 for grey, 3 for colour."""
     return 3 if png[25] & 2 else 1
 
 

@@ -20,7 +20,7 @@ from datagen.export import holes
 #: [h, w] uint8: 0 outside, i + 1 inside instance i.
 Mask = npt.NDArray[np.uint8]
 
-#: Most instances that an 8-bit mask can distinguish.
+#: Largest number of instances that an 8-bit mask can distinguish.
 MAX_INSTANCES = 255
 
 #: Tolerance for the sides of a box, pixels. It allows for rounding in a JSON round trip.

@@ -16,7 +16,7 @@ from datagen.domain.sample import Sample
 from datagen.errors import StoreError
 from datagen.export.consistency_check import Mask
 
-#: Most labels of an 8-bit semantic mask.
+#: Largest number of labels that an 8-bit semantic mask can distinguish.
 MAX_LABELS = 255
 
 

@@ -107,7 +107,7 @@ class DecisionView:
     number: int
     #: why the last answer was not applied; empty if it was applied
     problem: str
-    #: whether the task has an answer in Label Studio, whose button is then “Update” instead of “Submit”
+    #: whether the task has an answer in Label Studio. If it has, the button there is “Update”, else “Submit”
     was_submitted: bool
     #: exactly one of the two is None: ``answer`` until the decision is made, ``open`` from then on
     answer: Answer | None

@@ -35,7 +35,7 @@ log = structlog.get_logger()
 
 #: Number of pictures that are fetched at the same time. More are not faster with Label Studio's development server.
 FETCHERS = 4
-#: Time after which a reading starts to fetch no further picture, seconds. The next reading continues.
+#: Time for which a reading begins to fetch further pictures, seconds. The next reading fetches the others.
 READING_SECONDS = 30.0
 #: Time limit of the first attempt to fetch a picture, seconds. It is short, so that a slow picture does not delay the
 #: others. Later attempts in the background have the time limit of a download.

@@ -30,7 +30,7 @@ from datagen.workflow.services import Services, UnitOfWork
 IDS_AT_A_TIME = 10_000
 #: Largest number of rows, and of characters of their parsed results, that are written in one transaction.
 ROWS_AT_A_TIME, TEXT_AT_A_TIME = 200, 2**20
-#: Time after which a reading parses no further result, seconds. The next reading continues.
+#: Time for which a reading parses results, seconds. The next reading parses the others.
 PARSING_SECONDS = 30.0
 #: Largest number of corners of all drawings of a study together. It is limited because every version of the study's
 #: spec contains all drawings.

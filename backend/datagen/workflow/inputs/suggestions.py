@@ -32,7 +32,7 @@ log = structlog.get_logger()
 
 #: Number of proposals that are stored in one transaction.
 PROPOSALS_AT_A_TIME = 20
-#: Time after which a job makes no further proposal, seconds. The next job continues.
+#: Time for which a job makes proposals, seconds. The next job makes the others.
 PROPOSING_SECONDS = 300.0
 
 

@@ -205,7 +205,7 @@ def effective_verdicts() -> ColumnElement[bool]:
 
 
 def judged(session: Session, batch_id: int) -> list[ReviewedSample]:
-    """Return the verdicts that count on a round's samples, in the samples' order."""
+    """Return a round's verdicts that count, each with the trace of its sample, in the order of the samples."""
     rows = session.execute(
         select(SampleRow.id, VerdictRow)
         .join(VerdictRow, VerdictRow.sample_id == SampleRow.id)

@@ -41,7 +41,7 @@ class Outcome:
 
     new: int = 0
     known: int = 0
-    #: number of known tasks for which drawings were given, of which none can be used
+    #: number of known tasks whose given drawings were all refused
     refused: int = 0
     #: number of existing tasks to which missing drawings were added; ``known`` does not count them
     completed: int = 0
