@@ -243,8 +243,8 @@ class BlobStore:
         error of a driver means that the store is unavailable.
 
         Raises:
-            StoreUnavailable: the operation failed, timed out or could not be started, or one timed out less than
-                ``PAUSE_AFTER_TIMEOUT_S`` ago.
+            StoreUnavailable: the operation failed, timed out or could not be started, or an earlier one timed out less
+                than ``PAUSE_AFTER_TIMEOUT_S`` ago.
         """
         if self._unavailable is not None and time.monotonic() < self._unavailable[0]:
             raise _unavailable(what, self._unavailable[1])
