@@ -54,7 +54,7 @@ def by_purpose(lines: Iterable[str]) -> Sorted:
 
 
 def made_otherwise(session: Session, spec: SpecRow, samples: Sequence[SampleRow]) -> list[str]:
-    """Return a warning for each resource with which these samples were made and the version's previews were not.
+    """Return a warning for each resource of the engine that has changed since the version's previews were made.
 
     A spec refers to some resources by a folder or a cached result. Their content may change after the approval.
     """
