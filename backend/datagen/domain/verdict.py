@@ -14,7 +14,7 @@ class Opinion(StrEnum):
 
 
 class Reason(StrEnum):
-    """A reason for a bad verdict; the value is the choice shown in Label Studio."""
+    """A reason in a verdict, which a good verdict may have too; the value is the choice shown in Label Studio."""
 
     INVISIBLE = "cannot be seen"
     TOO_STRONG = "too strong"
