@@ -69,8 +69,7 @@ def cut_sides(mask: Bools, measured: Bools, frame: Frame, width: int, height: in
     Args:
         mask: the concept's mask [h, w] in the window ``frame``; at least one pixel.
         measured: the segmented pixels of the mask, [h, w]. A mask that was extended to the box may reach a border that
-            the
-            concept does not reach.
+            the concept does not reach.
         frame: the window of the photo.
         width, height: the size of the photo in pixels.
     """

@@ -87,8 +87,7 @@ def edge_place(
         outward: the direction from the concept to its backdrop before rotation, in radians.
         degrees: the drawn rotation.
         turn_limit: the largest rotation in degrees by which the concept may be turned to the edge; 0 if it keeps the
-            drawn
-            rotation.
+            drawn rotation.
         at: in 0..1, selects one of the suitable cells.
     """
     turns = _wrapped(np.rad2deg(carrier.outward - outward))
