@@ -162,11 +162,10 @@ def _check_frames(picture: Image.Image, kind: str) -> None:
 
 
 def _orientation(picture: Image.Image, kind: str) -> int:
-    """Return the orientation of the stored pixels, from 1 to 8, for kinds whose EXIF orientation browsers apply; else
-    1.
+    """Return the orientation of the stored pixels, from 1 to 8, as browsers apply it.
 
-    It is read from the EXIF block only. Pillow would also read it from XMP, which browsers ignore. The decoders
-    themselves apply the orientation of a TIFF.
+    It is read from the EXIF block only. Pillow would also read it from XMP, which browsers ignore. It is 1 for TIFF,
+    because the decoders themselves apply the orientation of a TIFF.
     """
     block = picture.info.get("exif")
     if kind not in _TURNED_BY_EXIF or not block:

@@ -1,5 +1,6 @@
-"""Boxes round the same object: a loose one and a tight one inside it, drawn by two people or in an import and by a
-person."""
+"""Boxes round the same object: a loose one and a tight one inside it.
+
+Such pairs occur if two people draw boxes, or if a person draws boxes beside imported ones."""
 
 from __future__ import annotations
 

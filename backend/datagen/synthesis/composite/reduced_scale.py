@@ -1,5 +1,4 @@
-"""The reduced scale at which areas, backdrops and lookalikes are computed: the longest side has at most REDUCED_PX
-pixels."""
+"""The reduced scale of areas, backdrops and lookalikes: the longest side of a picture has at most REDUCED_PX pixels."""
 
 from __future__ import annotations
 
