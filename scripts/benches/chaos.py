@@ -1,5 +1,4 @@
-"""``scripts/bench chaos``: a simulated team works while all parts are killed; at the end, nothing is lost or
-duplicated.
+"""``scripts/bench chaos``: a simulated team works while all parts are killed, without lost or duplicated work.
 
 People annotate, judge, refine and approve through Label Studio's API. Meanwhile the web process, workers, scheduler,
 Redis (with its data) and Label Studio are killed (SIGKILL) at random moments, and webhooks are lost, repeated and
