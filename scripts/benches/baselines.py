@@ -54,7 +54,10 @@ def poisson(exemplars: Sequence[Exemplar], backgrounds: Sequence[Image], chance:
 
 
 def nsa(_exemplars: Sequence[Exemplar], backgrounds: Sequence[Image], chance: np.random.Generator) -> Labelled:
-    """Return an image with a natural synthetic anomaly: a patch of another background. It shows no concept."""
+    """Return an image with a natural synthetic anomaly: a patch of another background.
+
+    The concept is not used.
+    """
     source, background = _draw(backgrounds, chance), _draw(backgrounds, chance)
     side = [int(np.clip(chance.gamma(2, 0.04) * s, 8, s // 3)) for s in source.shape[:2]]
     y, x = (int(chance.integers(0, source.shape[n] - side[n])) for n in range(2))

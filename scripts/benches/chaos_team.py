@@ -50,7 +50,10 @@ class Person(threading.Thread):
         self.fault: BaseException | None = None
 
     def run(self) -> None:
-        """Build a preview, judge and refine it once or twice, approve, look at the result, and start again."""
+        """Repeat the whole work on the study until the time is over.
+
+        The person builds a preview, judges and refines it once or twice, approves, and looks at the result.
+        """
         try:
             while True:
                 self._decide("build preview")

@@ -24,7 +24,7 @@ PATIENCE_S = 90.0
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """A study, as its command line, its rows and Label Studio's API show it."""
+    """A study of a browser test, with access to its rows, its Label Studio projects and its servers."""
 
     name: str
     projects: dict[ProjectKind, int]

@@ -1,4 +1,5 @@
-"""The imports of Datagen's modules, read from their source: which module imports which module, and which name from it."""
+"""The imports of Datagen's modules, read from their source: which module imports which module, or which name from it.
+"""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ class StoredTask:
     updated_at: str
     annotations: dict[int, StoredAnnotation] = field(default_factory=dict)
     is_finished: bool = False
-    #: by id, in the API's form
+    #: predictions by their ids, in the API's form
     predictions: dict[int, dict[str, Any]] = field(default_factory=dict)
 
     @property

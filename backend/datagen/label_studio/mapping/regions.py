@@ -39,8 +39,9 @@ from datagen.label_studio.mapping.region_shapes import corner, upright_extent
 #: The label of a polygon on a canvas in which every concept may appear.
 AREA = "area"
 
-#: Maximum work on exact overlaps of outlines with boxes, in corners, and the work of one pair besides its corners. When
-#: the maximum is reached, further overlaps are computed from the outlines' bounding boxes.
+#: Maximum work on exact overlaps of outlines with boxes, and the fixed work of one overlap, both counted in corners.
+#: The work of an overlap is the fixed work plus the number of the outlines' corners. Beyond the maximum, the outlines'
+#: bounding boxes are compared with the boxes.
 _MAX_OVERLAP_WORK, _PAIR_WORK = 1_000_000, 50
 
 Shape = TypeVar("Shape")

@@ -30,8 +30,8 @@ _OWN_BEGINS, _OWN_FOLLOWED = 0.65, 0.35
 #: A pixel beside a line belongs to it if its difference is at least this share of the line's largest difference within
 #: this many pixels.
 _BESIDE, _REACH_PX = 0.35, 3
-#: Minimum of a line's area over the square of its half width. The value is about 4 times length over width; a disc has
-#: π.
+#: A line's area is at least this many times the square of its half width. For a line, this ratio is about 4 times
+#: length over width; for a disc, it is π.
 _LONG = 12.0
 #: Width in pixels of the margin round the box that is analysed.
 _ROUND_PX = 24

@@ -312,7 +312,7 @@ def _colour(probability: Floats, hole: Bools) -> Bools | None:
 def _foreign(probability: Floats | None, hole: Bools, others: Bools) -> Bools:
     """Return which pixels in the overlap of two boxes belong to the concept of the other box, [h, w].
 
-    They are the parts with the concept's tones of which more than half lies in the other box.
+    A connected part with the concept's tones belongs to the other box if less than half of it lies in this box.
     """
     if probability is None or not (hole & others).any():
         return np.zeros_like(hole)

@@ -1,4 +1,4 @@
-"""Weights given as a hub id: finds them in the hub's cache, or checks whether they can be fetched and can inpaint.
+"""Finds weights that are given as a hub id, in the hub's cache or on the hub, and checks whether they can inpaint.
 
 Does not import torch. Only configurations are fetched here, a few kilobytes, so that a model's ability to inpaint is
 checked before a job is queued. The weights are fetched by the worker that needs them."""
