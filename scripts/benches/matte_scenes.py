@@ -1,7 +1,7 @@
 """Rendered photos with exact masks for ``scripts/bench mattes``: shapes drawn on textures, and the demo's plates.
 
-The photos of one kind are those of one study. Their boxes are like those that people draw, with a random margin of up
-to 15 % on each side. The same seed gives the same scenes."""
+The boxes are like those that people draw, with a random margin of up to 15 % on each side. The same seed gives the same
+scenes. ``mattes`` divides the scenes of each kind into studies."""
 
 from __future__ import annotations
 

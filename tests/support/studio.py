@@ -118,7 +118,7 @@ def text_of(page: str) -> str:
     return " ".join(html.unescape(re.sub(r"<[^>]+>", "", page)).split())
 
 
-#: Actions that may have to be confirmed, because few tests judge previews before they refine or approve.
+#: Actions that ``asked`` confirms. They have to be confirmed if few previews are judged, as in most tests.
 CONFIRMED = (StudyEvent.REFINE, StudyEvent.APPROVE)
 
 

@@ -82,7 +82,10 @@ def labels_of(value: Mapping[str, Any], kind: str) -> tuple[str, ...]:
 
 
 def _joined(results: Sequence[Mapping[str, Any]]) -> Iterable[RegionPart]:
-    """Yield each region with its labels: its own, or else those of the result of "labels" with the same id."""
+    """Yield the regions in a list of results.
+
+    A region that has no labels of its own gets those of the result of type "labels" with the same id.
+    """
     named: dict[str, tuple[str, ...]] = {}
     for result in results:
         if _type(result) == "labels" and (names := labels_of(_value(result), "labels")):

@@ -14,7 +14,8 @@ import numpy as np
 from datagen.synthesis.composite.extraction.backdrop import nearest_carrier
 from datagen.synthesis.intensity import Bools, Floats, plain
 
-#: Width in pixels of a carrier's edge on a background that counts as backdrop, so that it stays unchanged.
+#: On a background, a strip of this width in pixels along the carrier's edge counts as backdrop, so that it is not
+#: changed.
 FRINGE_PX = 1
 #: A mask touches the backdrop if it is within this many pixels of it.
 _TOUCHING_PX = 2

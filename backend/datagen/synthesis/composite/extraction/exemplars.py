@@ -51,7 +51,8 @@ DOUBTFUL = 0.5
 _ROUND = 0.85
 #: A concept lies on the backdrop, not on a carrier, if at least this share of the window outside its box is backdrop.
 _OFF_CARRIER = 0.95
-#: Width in pixels of the edge of a carrier that is treated as backdrop, because the lens mixed the two there.
+#: On a concept photo, a strip of this width in pixels along the carrier's edge is treated as backdrop, because the lens
+#: mixed carrier and backdrop there.
 _FRINGE_PX = 3
 #: The method of a matte that is a notch in the carrier.
 NOTCH = "notch"

@@ -161,9 +161,10 @@ def _distances(boxes: Sequence[Box]) -> npt.NDArray[np.float64]:
 
 
 def _likeness_within_photos(exemplars: Sequence[Exemplar]) -> float:
-    """Return the intraclass correlation of the logarithms of sizes (Fisher 1925), from 0 to _MAX_TOGETHER.
+    """Return how alike the sizes of exemplars within a photo are, from 0 to _MAX_TOGETHER.
 
-    Return 0 if there are too few photos or exemplars.
+    This is the intraclass correlation of the logarithms of their sizes (Fisher 1925). Return 0 if there are too few
+    photos or exemplars.
     """
     groups: dict[str, list[float]] = {}
     for exemplar in exemplars:
