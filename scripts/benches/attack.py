@@ -204,7 +204,7 @@ def _freeze(installation: Installation, assaults: Assaults) -> None:
 
 
 def _handled(database: Database, project_id: int) -> tuple[int, int]:
-    """Return two numbers of events of a project: those that wait or failed, and those that were handled."""
+    """Return the number of events of a project that wait or failed, and the number of those that were handled."""
     with database.read() as session:
         of_project = select(func.count()).where(InboxRow.project_id == project_id)
         done = session.scalar(of_project.where(InboxRow.state == WorkState.DONE)) or 0

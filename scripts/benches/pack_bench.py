@@ -1,4 +1,4 @@
-"""The quality bench's figures of one pack: the training of a judge, the look of a method's images, and exactness.
+"""The quality bench's figures of one pack: trained judges, the look of a method's images, and checks of the engine.
 
 The baselines paste as many concepts into an image as the given photos show; so does Datagen's engine."""
 

@@ -1,5 +1,4 @@
-"""The imports of Datagen's modules, read from their source: which module imports which module, or which name from it.
-"""
+"""The imports of Datagen's modules, read from their source. An import is of a module, or of a name from a module."""
 
 from __future__ import annotations
 

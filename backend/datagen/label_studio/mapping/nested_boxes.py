@@ -12,8 +12,8 @@ from datagen.domain.geometry import Box
 
 #: A box lies inside another one if at least this share of its area lies in it.
 _INSIDE = 0.9
-#: Largest ratio of a box's area to that of a box inside it for both to be round the same object. A larger box is round
-#: another object, or round several.
+#: Two boxes are round the same object only if the outer one's area is at most this many times the inner one's. A larger
+#: box is round another object, or round several.
 _LARGER = 10.0
 
 

@@ -20,7 +20,7 @@ class Tab:
     filters: tuple[dict[str, Any], ...] = ()
     ordering: str = "tasks:id"
     grid: bool = True
-    #: columns that are shown besides the default ones: fields of the task's data, or built-in columns (``tasks:…``)
+    #: columns shown besides the default ones: fields of the task's data, or built-in columns (``tasks:…``)
     columns: tuple[str, ...] = ()
 
     def data(self) -> dict[str, Any]:
@@ -44,7 +44,7 @@ class Tab:
 class ProjectTemplate:
     """Settings that a project of a study has when it is created."""
 
-    #: text shown above an open task; ``former_settings`` has the digests of all versions of it
+    #: text shown above an open task; ``former_settings`` has the digests of all its versions
     instruction: str
     #: summary of the work in this project, shown in the list of projects; ``former_settings`` has the digests of all
     #: versions

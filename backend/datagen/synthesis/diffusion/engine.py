@@ -1,6 +1,6 @@
-"""The class of the ``diffusion`` engine, which checks, fits and renders.
+"""The class of the ``diffusion`` engine. It has the engine's checks, its fit, its refinement and its suggestions.
 
-Its method ``fit`` imports torch; importing this module does not."""
+The method ``fit`` imports torch; importing this module does not."""
 
 from __future__ import annotations
 

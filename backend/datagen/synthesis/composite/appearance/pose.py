@@ -36,7 +36,8 @@ _TURN_RANGE = (6.0, 25.0)
 #: Standard deviation of the logarithm of the size: its value for a single example, and its bounds for several.
 _SIZE_LOG_ALONE = 0.15
 _SIZE_LOG_RANGE = (0.05, 0.25)
-#: Standard deviation of the logarithm of the proportions (length over width): the same two.
+#: Standard deviation of the logarithm of the proportions (length over width): its value for a single example, and its
+#: bounds for several.
 _STRETCH_LOG_ALONE = 0.08
 _STRETCH_LOG_RANGE = (0.03, 0.15)
 _NORMAL = NormalDist()

@@ -1,11 +1,11 @@
 """Colour segmentation: separates the concept from its surroundings by tones that occur in the box and hardly outside.
 
-The pixels outside the box show the surroundings. Those in the box show a mixture of concept and surroundings. If
-``p_in`` and ``p_out`` are the densities of a tone inside and outside, a pixel of this tone belongs to the concept with
-probability ``1 - share * p_out / p_in``, where ``share`` is the share of the box that is surroundings (learning from
-positive and unlabelled samples, Elkan and Noto 2008). The share is unknown and is taken as 1, its largest possible
-value, so that a tone must be more frequent inside than outside. Stones and soil in the box of a plant therefore do not
-count, even with a high contrast. No shape and no number of parts is assumed."""
+The pixels outside the box show the surroundings. Those in the box show a mixture of concept and surroundings. Let
+``p_in`` and ``p_out`` be the densities of a tone inside and outside, and ``share`` the share of the box that is
+surroundings. A pixel of this tone belongs to the concept with probability ``1 - share * p_out / p_in`` (learning from
+positive and unlabelled samples, Elkan and Noto 2008). ``share`` is unknown and is taken as 1, its largest possible
+value. A tone must therefore be more frequent inside than outside. Stones and soil in the box of a plant do not count,
+even with a high contrast. No shape and no number of parts is assumed."""
 
 from __future__ import annotations
 

@@ -25,16 +25,16 @@ REACH_PX = 48
 _SEEN_PX, _MAX_REDUCED = 14, 4
 #: The largest search distance in pixels of the picture, which applies to the largest cut-outs.
 REACH_MAX_PX = REACH_PX * _MAX_REDUCED
-#: A place fits if its mismatch exceeds the best by at most this many tones …
+#: First part of the tolerance by which the mismatch of a fitting place may exceed the best mismatch, in tones.
 _TOLERANCE = 3.0
-#: … plus this share of the best mismatch, if the best is much better than the mismatch of a plain place.
+#: Second part of the tolerance, as a share of the best mismatch, if the best is much better than a plain place's
+#: mismatch.
 _SHARE = 0.08
-#: The share that applies if the best mismatch is no better than that of a plain place. Surroundings without a match,
-#: such as the noise of a texture, do not show where the concept belongs. A smaller share would select the plainest
-#: places then.
+#: The share in place of ``_SHARE`` if the best mismatch is no better than that of a plain place. Surroundings without a
+#: match, such as the noise of a texture, do not show where the concept belongs. A smaller share would select the
+#: plainest places then.
 _SHARE_OF_CHANCE = 1.0
-#: Exponent of the transition between the two shares; at half the mismatch of a plain place, the first share still
-#: applies.
+#: Exponent of the transition between the two shares; at half the mismatch of a plain place, ``_SHARE`` still applies.
 _SHARPNESS = 6
 #: Weight of the squared difference in mean tone; the mean squared difference in structure has weight 1.
 _MEAN_WEIGHT = 0.15

@@ -119,9 +119,9 @@ class Inpainter:
     ) -> torch.Tensor:
         """Return the latents [rows, c, h, w] of the crops without their masked pixels.
 
-        ``which_image`` and ``which_mask`` are, for each row, the indices of its crop and mask. Each distinct pair is
-        encoded once. Without these latents, a pipeline would encode every row by itself and sample each with other
-        noise.
+        ``which_image`` and ``which_mask`` hold, for each row, the index of its crop and of its mask. A pair of crop and
+        mask that occurs in several rows is encoded once. A pipeline itself would encode every row, and sample each with
+        other noise.
         """
         pairs = list(zip(which_image, which_mask, strict=True))
         latents = {

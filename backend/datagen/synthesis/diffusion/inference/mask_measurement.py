@@ -17,8 +17,8 @@ from datagen.synthesis.composite.extraction.background_inpainting import membran
 from datagen.synthesis.diffusion.models.crops import Place
 from datagen.synthesis.intensity import Bools, Floats
 
-#: Multiples of the model's own error above which a pixel surely changed, and above which a pixel that is connected to
-#: such a one changed too (hysteresis).
+#: Hysteresis thresholds, in multiples of the model's own error. A pixel above the first surely changed. A pixel above
+#: the second changed if it is connected to one that surely changed.
 _SURE, _LIKELY = 2.0, 1.2
 #: Bounds of these two thresholds, in tones: smaller changes are invisible, larger ones always visible.
 _SURE_RANGE, _LIKELY_RANGE = (6.0, 24.0), (3.0, 14.0)

@@ -10,8 +10,8 @@ import torch
 
 from datagen.errors import DeviceFault, EngineError
 
-#: Parts of the messages by which exhausted memory is recognized. torch's allocator raises its own exception; other
-#: allocators (driver, cuBLAS, cuDNN) do not.
+#: Parts of the messages by which exhausted memory is recognized. They are needed for other allocators than torch's
+#: (driver, cuBLAS, cuDNN). torch's allocator raises an exception of its own.
 _OUT_OF_MEMORY = (
     "MPS backend out of memory",
     "DefaultCPUAllocator: can't allocate memory",
