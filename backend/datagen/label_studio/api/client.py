@@ -200,7 +200,7 @@ class LabelStudio:
         return [int(task_id) for task_id in answer["task_ids"]]
 
     def upload(self, project_id: int, files: Sequence[tuple[str, bytes]]) -> list[str]:
-        """Store files (name, bytes) in a project; return their ``/data/upload/…`` paths in order. No tasks are created."""
+        """Store files (name, bytes) in a project, without a task; return their ``/data/upload/…`` paths in order."""
         return upload(self._at, project_id, files)
 
     def update_task_data(self, task_id: int, data: Mapping[str, Any]) -> None:

@@ -121,7 +121,7 @@ class LabelStudioPort(Protocol):
         ...
 
     def upload(self, project_id: int, files: Sequence[tuple[str, bytes]]) -> list[str]:
-        """Store files (name, bytes) in a project; return their ``/data/upload/…`` paths in order. No tasks are created."""
+        """Store files (name, bytes) in a project, without a task; return their ``/data/upload/…`` paths in order."""
         ...
 
     def update_task_data(self, task_id: int, data: Mapping[str, Any]) -> None:

@@ -29,8 +29,8 @@ class Area:
     """The area where a label may appear on one background, at the reduced scale of ``reduced_scale``. It may be empty.
 
     ``inside`` [h, w] is true in the area. ``places`` are flat pixel indices to draw from; some occur more than once.
-    ``carrier`` is the object that carries the concepts, such as a leaf. It is None if the canvases do not distinguish a
-    carrier from the backdrop behind it.
+    ``carrier`` describes the object that carries the concepts, such as a leaf, and its edge. It is None if the canvases
+    do not distinguish a carrier from the backdrop behind it.
     """
 
     inside: Bools

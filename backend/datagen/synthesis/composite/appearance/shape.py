@@ -38,8 +38,8 @@ _BEND_SCALE, _BEND_SIZE = 0.5, 0.07
 _MOVED_WHOLLY, _UNMOVED = 0.3, 0.7
 #: Number of directions in which the radius of an outline is measured.
 _DIRECTIONS = 48
-#: Minimum share of the distance from a mask's centre to its outermost pixels, over all directions, that lies in the
-#: mask. With less, the outline has more than one radius in some direction.
+#: On rays from a mask's centre to its outermost pixels, at least this share must lie in the mask. Otherwise the outline
+#: has more than one radius in some direction.
 _STAR_SHAPED = 0.93
 #: Side of a shape in the form in which shapes are compared, its root mean square radius, and the standard deviation of
 #: its smoothing, all in pixels.

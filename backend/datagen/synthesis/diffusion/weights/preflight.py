@@ -1,7 +1,7 @@
 """Preflight checks of a machine and of parameters before a job is queued. Imports no torch and loads no weights.
 
-Each problem is a sentence that names the parameter to change. Callers of ``DiffusionEngine.check`` add what to do next,
-which differs between a new version and a frozen one."""
+Each problem is a sentence that names the parameter to change. Callers of ``DiffusionEngine.check`` add a sentence about
+the next step. The next step differs between a new version and a frozen one."""
 
 from __future__ import annotations
 
