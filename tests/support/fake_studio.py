@@ -54,7 +54,7 @@ ROWS = "rows.sqlite3"
 #: An engine whose dialect and compiled statements all databases of the tests share.
 _SHARED = create_engine("sqlite://")
 with _SHARED.connect():
-    """Let the dialect learn which version of SQLite it has."""
+    pass  # the dialect reads the version of SQLite when it first connects
 LIMITS = Limits(image_bytes=10**7, image_pixels=10**6)
 
 
