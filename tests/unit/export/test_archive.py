@@ -21,6 +21,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from datagen.domain.sample import Sample
+from datagen.domain.trace import Trace
 from datagen.errors import InputProblem, StoreError
 from datagen.export.archive import READ_AHEAD, write_zip
 
@@ -211,23 +212,33 @@ class TestNothingHalf:
 
 
 def test_samples_are_not_kept(shelf: Any, mask: npt.NDArray[np.uint8], labels: tuple[str, ...], tmp_path: Path) -> None:
-    """Eleven times the samples take no more than the zip's table of contents in addition: under 2 kB each."""
+    """What stays of a sample until the end is the names of its two files and their entries of the zip's table."""
     one = shelf.sample(mask, ("scratch", "dent"))
+    long = Trace(details={"note": "x" * 20_000})
+    few, more = 2 * READ_AHEAD, 6 * READ_AHEAD
 
-    def many(count: int) -> Iterator[Sample]:
-        for i in range(count):
-            yield replace(one, provenance=replace(one.provenance, index=i))
+    def measured(count: int) -> tuple[int, int]:
+        """Blocks of memory in use, but for ``zipfile``'s own, after so many samples; and the peak in bytes."""
+        blocks = 0
 
-    def peak(count: int) -> int:
+        def many() -> Iterator[Sample]:
+            nonlocal blocks
+            for i in range(count):
+                yield replace(one, provenance=replace(one.provenance, index=i, trace=long))
+            kept = tracemalloc.take_snapshot().filter_traces([tracemalloc.Filter(False, zipfile.__file__)])
+            blocks = len(kept.traces)
+            tracemalloc.reset_peak()
+
         tracemalloc.start()
-        write_zip(tmp_path / "set.zip", many(count), labels=labels, read=shelf.read, about=ABOUT)
-        _, highest = tracemalloc.get_traced_memory()
+        write_zip(tmp_path / "set.zip", many(), labels=labels, read=shelf.read, about=ABOUT)
+        _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-        return highest
+        return blocks, peak
 
-    peak(1)  # what is imported or cached at the first archive
-    few = peak(50)
-    assert peak(550) - few < 500 * 2_000
+    measured(few)  # what is imported or cached at the first archive
+    (few_blocks, few_peak), (more_blocks, more_peak) = measured(few), measured(more)
+    assert more_blocks - few_blocks < 5 * (more - few)
+    assert more_peak - few_peak < 2_000 * (more - few)
 
 
 def test_objects_are_read_at_the_same_time(samples: list[Sample], write: Any, shelf: Any) -> None:
