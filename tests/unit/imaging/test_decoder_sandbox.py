@@ -236,7 +236,8 @@ def test_a_picture_that_hangs_is_given_up_and_the_next_one_is_decoded(impatient:
     assert impatient.size_of(b"good") == (9, 7)
 
 
-def test_a_picture_that_spins_is_ended_by_its_processor_time(_finds_faults: None) -> None:
+@pytest.mark.usefixtures("_finds_faults")
+def test_a_picture_that_spins_is_ended_by_its_processor_time() -> None:
     decoder = with_faults(cpu_seconds=1)
     with pytest.raises(BadPicture, match="took more than 1 s"):
         decoder.size_of(b"spin")
@@ -245,9 +246,7 @@ def test_a_picture_that_spins_is_ended_by_its_processor_time(_finds_faults: None
 
 
 @pytest.mark.parametrize("how", [b"eat", b"eat slowly"])
-def test_a_picture_that_eats_memory_is_refused_within_its_share(
-    how: bytes, tight: DecoderSandbox
-) -> None:
+def test_a_picture_that_eats_memory_is_refused_within_its_share(how: bytes, tight: DecoderSandbox) -> None:
     with pytest.raises(BadPicture, match="takes more than 100 MiB"):
         tight.size_of(how)
     assert tight.size_of(b"good") == (9, 7)
@@ -273,9 +272,7 @@ def test_a_picture_can_write_nothing(faulty: DecoderSandbox, faults: Path) -> No
     assert not (faults / "written").exists()
 
 
-def test_decoder_process_has_an_empty_environment(
-    new: DecoderSandbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_decoder_process_has_an_empty_environment(new: DecoderSandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LABEL_STUDIO_API_KEY", "a" * 40)
     monkeypatch.setenv("DATAGEN_DATABASE_URL", "postgresql://user:password@host/db")
     with pytest.raises(BadPicture) as caught:
@@ -290,9 +287,7 @@ def test_pixels_that_stop_halfway_are_given_up(impatient: DecoderSandbox) -> Non
 
 
 @pytest.mark.parametrize("answer", [b"huge answer", b"deep answer", b"wrong answer"])
-def test_answer_that_is_not_an_answer_is_refused_without_taking_memory(
-    answer: bytes, faulty: DecoderSandbox
-) -> None:
+def test_answer_that_is_not_an_answer_is_refused_without_taking_memory(answer: bytes, faulty: DecoderSandbox) -> None:
     with pytest.raises(BadPicture, match="broke down"):
         faulty.size_of(answer)
     assert faulty.size_of(b"good") == (9, 7)
@@ -304,9 +299,7 @@ def test_answer_that_drips_is_given_up(impatient: DecoderSandbox) -> None:
     assert impatient.size_of(b"good") == (9, 7)
 
 
-def test_process_that_used_its_share_is_replaced(
-    new: DecoderSandbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_process_that_used_its_share_is_replaced(new: DecoderSandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decoder_sandbox, "SHARES_A_PROCESS", 0)
     new.missing_containment()
     first = child_of(new)
@@ -314,9 +307,7 @@ def test_process_that_used_its_share_is_replaced(
     assert child_of(new) != first
 
 
-def test_output_of_a_decoder_does_not_reach_the_log(
-    new: DecoderSandbox, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_output_of_a_decoder_does_not_reach_the_log(new: DecoderSandbox, capfd: pytest.CaptureFixture[str]) -> None:
     new.size_of(b"chatter")
     assert capfd.readouterr() == ("", "")
 
