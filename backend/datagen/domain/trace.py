@@ -29,6 +29,10 @@ _PLAIN_FIELDS: dict[str, tuple[type, ...]] = {
 }
 
 
+#: What was drawn for an instance, by name: numbers in the units that the engine declares, and names of choices.
+Draws = Mapping[str, float | str]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConceptChoice:
     """The concept that an instance was made from: its key, and its name as shown to users."""
@@ -57,7 +61,9 @@ class InstanceTrace:
     mismatch: float | None = None
     #: number of placement attempts
     tries: int | None = None
-    #: values for which this class has no field, such as decisions that only this engine makes
+    #: what was drawn for the instance, by the names that the engine declares as learnable
+    draws: Draws | None = None
+    #: decisions of the engine's own
     details: Mapping[str, Json] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Json]:
@@ -65,6 +71,8 @@ class InstanceTrace:
         body: dict[str, Json] = {name: value for name in _PLAIN_FIELDS if (value := getattr(self, name)) is not None}
         if self.concept is not None:
             body |= {"concept": self.concept.key, "concept_name": self.concept.name}
+        if self.draws is not None:
+            body["draws"] = dict(self.draws)
         return {**body, **self.details}
 
     @staticmethod
@@ -78,6 +86,9 @@ class InstanceTrace:
         if isinstance(key, str) and isinstance(name, str):
             values["concept"] = ConceptChoice(key=key, name=name)
             del details["concept"], details["concept_name"]
+        draws = body.get("draws")
+        if isinstance(draws, dict) and all(_is(value, (int, float, str)) for value in draws.values()):
+            values["draws"] = details.pop("draws")
         return InstanceTrace(**values, details=details)
 
 

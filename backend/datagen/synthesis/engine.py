@@ -23,6 +23,7 @@ from datagen.domain.spec import Json, Spec
 from datagen.domain.trace import Trace
 from datagen.domain.verdict import Verdict
 from datagen.errors import EngineError
+from datagen.synthesis.learnable import LearnableDraw
 from datagen.synthesis.parameter_models import EngineParameters
 
 #: A picture: [h, w] grey or [h, w, 3] RGB, uint8 or uint16.
@@ -164,6 +165,9 @@ class Engine(ABC):
     device: ClassVar[Literal["cpu", "gpu"]] = "cpu"
     #: the engine's parameters, structured as in its specs; None: the engine accepts every parameter, under its name
     parameters_model: ClassVar[type[EngineParameters] | None] = None
+    #: what verdicts can teach the engine: draws that the traces of its instances contain. An engine with any has a
+    #: parameter ``preference`` (``synthesis.preference``), and prefers draws that it finds acceptable.
+    learnable: ClassVar[tuple[LearnableDraw, ...]] = ()
 
     def __init__(self, settings: EngineSettings = EngineSettings()) -> None:
         self.settings = settings
@@ -191,9 +195,10 @@ class Engine(ABC):
         parameters: Mapping[str, Json],
         reviewed: Sequence[ReviewedSample],  # noqa: ARG002 - for overrides
     ) -> Refinement:
-        """Return the parameters of the next version, by the verdicts on a preview round; a pure function.
+        """Return what verdicts change beside the draws that ``learnable`` declares; a pure function.
 
-        By default nothing changes, and the note says so. The next version has another seed, and shows new samples.
+        By default nothing changes. ``learning.refinement`` adds the ``preference`` learned from all verdicts. The next
+        version has another seed, and shows new samples.
 
         Args:
             parameters: parameters of the judged spec.
@@ -202,11 +207,7 @@ class Engine(ABC):
         Raises:
             EngineError: the parameters are not the engine's.
         """
-        note = (
-            f"The engine “{self.name}” has no setting that verdicts change: the next round shows new samples with "
-            "the same settings."
-        )
-        return Refinement(parameters=dict(parameters), notes=(note,))
+        return Refinement(parameters=dict(parameters), notes=())
 
     def suggester(
         self,

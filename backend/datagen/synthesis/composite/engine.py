@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -25,14 +25,15 @@ from datagen.synthesis.composite.appearance.pose import learn_pose
 from datagen.synthesis.composite.appearance.shape import learn_shapes
 from datagen.synthesis.composite.backgrounds import Backgrounds
 from datagen.synthesis.composite.compositor import Composer
+from datagen.synthesis.composite.draws import LEARNABLE
 from datagen.synthesis.composite.extraction.backdrop import Backdrop, fit_backdrop
 from datagen.synthesis.composite.extraction.cut_sides import WHOLE
 from datagen.synthesis.composite.extraction.exemplars import Exemplar, choose, usable_candidates
+from datagen.synthesis.composite.instance_plan import Learned, LearnedByLabel
 from datagen.synthesis.composite.parameters import CompositeParameters
 from datagen.synthesis.composite.placement.area_model import ANYWHERE, AreaModel, drawn_area, fit_area
 from datagen.synthesis.composite.placement.hard_negatives import Look, count_lookalikes, learn_look
 from datagen.synthesis.composite.placement.layout import LayoutModel, learn_layout
-from datagen.synthesis.composite.placement_attempt import Learned
 from datagen.synthesis.composite.refinement.refine import refine
 from datagen.synthesis.composite.suggestions import CompositeSuggester
 from datagen.synthesis.engine import (
@@ -49,7 +50,7 @@ from datagen.synthesis.engine import (
 from datagen.synthesis.intensity import Bools
 from datagen.synthesis.parameter_models import EngineParameters
 
-NAME, VERSION = "composite", "2"
+NAME, VERSION = "composite", "3"
 #: A concept replaced at least this often, and in more than half of its images, is named in the report.
 _MIN_REPLACED = 2
 #: Backgrounds whose lookalikes are counted, and how many more a photo with undrawn instances has.
@@ -64,6 +65,7 @@ class CompositeEngine(Engine):
     name = NAME
     version = VERSION
     parameters_model: ClassVar[type[EngineParameters]] = CompositeParameters
+    learnable = LEARNABLE
 
     def fit(self, spec: Spec, pictures: Pictures, progress: Progress) -> FittedComposite:
         """Fit mattes, areas and blends to the spec's inputs.
@@ -71,34 +73,11 @@ class CompositeEngine(Engine):
         Raises:
             EngineError: a parameter is invalid, no box can be cut out, or no background can hold a concept.
         """
-        parameters = CompositeParameters.from_json(spec.parameters)
-        progress(0.0, "learning where the concept may appear")
-        models, backdrops, area_report = _areas(spec, pictures)
-        exemplars, exemplar_report = _exemplars(spec, pictures, parameters, backdrops, progress)
-        progress(0.9, "looking through the backgrounds")
-        refs, background_report = _usable_backgrounds(spec, exemplars, parameters)
-        learned, model_report = _learn(spec, exemplars)
-        looks = {label: learn_look(label_model.exemplars) for label, label_model in learned.items()}
-        backgrounds = Backgrounds(refs, pictures, models, looks, backdrops, parameters.place_strictness)
-        # the order of backgrounds is fixed by the spec, so that each is used once before any is used twice
-        order = np.random.default_rng(sample_seed(spec.digest, -1)).permutation(len(refs))
-        layouts = learn_layout(spec.concepts, exemplars)
-        count_report = _report_of_counts(spec, learned, layouts, parameters)
-        if parameters.counts_as_photographed:
-            count_report = _undrawn(spec, pictures, looks, refs) + count_report
-        composer = Composer(
-            learned=learned,
-            layouts=layouts,
-            backgrounds=backgrounds,
-            parameters=parameters,
-            order=order,
-        )
-        progress(1.0, "fitted")
-        report = exemplar_report + area_report + background_report + model_report + count_report
-        return FittedComposite(spec, composer, backgrounds, report)
+        models = fit_models(spec, pictures, progress)
+        return FittedComposite(spec, models.composer(spec), models.backgrounds, models.report)
 
     def refine(self, parameters: Mapping[str, Json], reviewed: Sequence[ReviewedSample]) -> Refinement:
-        """Move what the reviewers complain of: sizes, contrasts, places, directions, edges, mattes and weights."""
+        """Choose other mattes for concepts whose labels are off; ``learnable`` has the rest."""
         return refine(parameters, reviewed)
 
     def suggester(
@@ -106,6 +85,59 @@ class CompositeEngine(Engine):
     ) -> CompositeSuggester:
         """Return the source of suggestions: cut-outs of boxes, and areas learned from the canvases."""
         return CompositeSuggester(canvases, backgrounds, pictures)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FittedModels:
+    """The models of a spec's inputs.
+
+    They fit every spec with the same inputs, ``matte_choices``, ``size_factor`` and ``place_strictness``.
+    """
+
+    learned: LearnedByLabel
+    layouts: LayoutModel
+    backgrounds: Backgrounds
+    report: FitReport
+
+    def composer(self, spec: Spec) -> Composer:
+        """Return the composer of a spec's samples.
+
+        Raises:
+            EngineError: a parameter is invalid.
+        """
+        return Composer(
+            learned=self.learned,
+            layouts=self.layouts,
+            backgrounds=self.backgrounds,
+            parameters=CompositeParameters.from_json(spec.parameters),
+            # the order of backgrounds is fixed by the spec, so that each is used once before any is used twice
+            order=np.random.default_rng(sample_seed(spec.digest, -1)).permutation(len(self.backgrounds)),
+            seed=spec.seed,
+        )
+
+
+def fit_models(spec: Spec, pictures: Pictures, progress: Progress) -> FittedModels:
+    """Fit mattes, areas and blends to a spec's inputs.
+
+    Raises:
+        EngineError: a parameter is invalid, no box can be cut out, or no background can hold a concept.
+    """
+    parameters = CompositeParameters.from_json(spec.parameters)
+    progress(0.0, "learning where the concept may appear")
+    models, backdrops, area_report = _areas(spec, pictures)
+    exemplars, exemplar_report = _exemplars(spec, pictures, parameters, backdrops, progress)
+    progress(0.9, "looking through the backgrounds")
+    refs, background_report = _usable_backgrounds(spec, exemplars, parameters)
+    learned, model_report = _learn(spec, exemplars)
+    looks = {label: learn_look(label_model.exemplars) for label, label_model in learned.items()}
+    backgrounds = Backgrounds(refs, pictures, models, looks, backdrops, parameters.place_strictness)
+    layouts = learn_layout(spec.concepts, exemplars)
+    count_report = _report_of_counts(spec, learned, layouts, parameters)
+    if parameters.counts_as_photographed:
+        count_report = _undrawn(spec, pictures, looks, refs) + count_report
+    progress(1.0, "fitted")
+    report = exemplar_report + area_report + background_report + model_report + count_report
+    return FittedModels(learned=learned, layouts=layouts, backgrounds=backgrounds, report=report)
 
 
 class FittedComposite(FittedEngine):

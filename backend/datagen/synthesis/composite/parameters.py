@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar, Self
 from pydantic import Field, model_validator
 
 from datagen.synthesis.parameter_models import EngineParameters, NoFraction, Whole, ranges_of
+from datagen.synthesis.preference import Preference
 
 #: A weight of a concept or blend; 0 means never used.
 _Weight = Annotated[float, Field(ge=0.0, le=100.0)]
@@ -80,6 +81,10 @@ class CompositeParameters(EngineParameters):
     )
     matte_choices: dict[str, _Choice] = Field(
         {}, description="matte used for a concept, by its key: 0 the best, 1 the second best, …; 0 by default"
+    )
+
+    preference: Preference | None = Field(
+        None, description="what the verdicts taught, as *refine* wrote it; without it every draw is taken"
     )
 
     @model_validator(mode="after")

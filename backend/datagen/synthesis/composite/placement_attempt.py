@@ -5,44 +5,37 @@ An attempt never writes to the image; it returns the changed window.
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections import Counter
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from datagen.domain.inputs import ImageRef
 from datagen.domain.spec import Json
 from datagen.domain.trace import InstanceTrace
-from datagen.synthesis.composite.appearance.appearance_model import AppearanceModel
 from datagen.synthesis.composite.appearance.blending import BLENDS, BlendRegion
 from datagen.synthesis.composite.appearance.colour_range import in_range, learn_colour_range, recoloured
 from datagen.synthesis.composite.appearance.pose import (
     RIM_PX,
-    Cutout,
     Pose,
     Posed,
-    PosePrior,
     apply_pose,
     cropped_at_border,
-    draw_pose,
     fade,
 )
-from datagen.synthesis.composite.appearance.shape import AS_PHOTOGRAPHED, ShapeModel
 from datagen.synthesis.composite.appearance.visibility import MIN_VISIBLE, visible
 from datagen.synthesis.composite.extraction.backdrop import continued_smoothly
 from datagen.synthesis.composite.extraction.background_inpainting import Frame
 from datagen.synthesis.composite.extraction.carrier_edge import CarrierEdge, grown, open_notch, without_slivers
 from datagen.synthesis.composite.extraction.cut_sides import WHOLE, CutSides
 from datagen.synthesis.composite.extraction.exemplars import Exemplar
+from datagen.synthesis.composite.instance_plan import InstancePlan, Learned, Placed, PlacementCanvas, PlacementTask
 from datagen.synthesis.composite.parameters import CompositeParameters
 from datagen.synthesis.composite.placement.border import at_border, border_place, reaching_borders
-from datagen.synthesis.composite.placement.context_match import REACH_MAX_PX, fitting_place
-from datagen.synthesis.composite.placement.edge_search import Carrier, edge_corner, edge_place
-from datagen.synthesis.engine import Mask, Picture
+from datagen.synthesis.composite.placement.context_match import fitting_place
+from datagen.synthesis.composite.placement.edge_search import edge_corner, edge_place
+from datagen.synthesis.engine import Mask
 from datagen.synthesis.intensity import Bools, Floats, channels_as, plain, to_tones
 
 #: Share of the mask that must lie inside the area, and the share required in the last attempts.
@@ -62,79 +55,6 @@ _GAP_PX = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Learned:
-    """The fitted models of one label: its exemplars, their shapes, pose prior and appearance model."""
-
-    exemplars: Sequence[Exemplar]
-    shapes: ShapeModel
-    prior: PosePrior
-    law: AppearanceModel
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlacementCanvas:
-    """The target of a placement: the image so far, the mask of earlier instances, and the reduced area.
-
-    ``reach`` limits the context match: a place is moved by at most so many pixels.
-    """
-
-    ref: ImageRef
-    image: Picture
-    taken: Mask
-    area: Bools
-    places: npt.NDArray[np.uint16]
-    reach: int = REACH_MAX_PX
-    carrier: Carrier | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QuasiRandomDraws:
-    """Quasi-random numbers in 0..1 that cover concepts, sizes, blends, places and photos evenly over the samples."""
-
-    concept: float
-    size: float
-    blend: float
-    place: float
-    photo: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlacementTask:
-    """One instance to place: the targets, its draws, and the counts of rejected attempts.
-
-    ``near`` has the places at the drawn distance from another instance; ``canvas``, for the last attempts, has all
-    places. ``photo`` is the key of the photo that the scheduled concept is taken from, None for any.
-    ``draws`` are the instance's quasi-random numbers; all attempts use its size, so that rejection does not bias sizes.
-    ``chance`` is the sample's generator; every attempt draws the same count of numbers from it. An attempt that fails
-    counts its reason in ``rejected``.
-    """
-
-    near: PlacementCanvas
-    canvas: PlacementCanvas
-    draws: QuasiRandomDraws
-    photo: str | None
-    chance: np.random.Generator
-    rejected: Counter[str]
-
-    def target(self, *, patient: bool) -> PlacementCanvas:
-        """Return the target of an attempt; the last attempts are not ``patient``."""
-        return self.near if patient else self.canvas
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _PlaceDraws:
-    """The draws of an attempt that decide its place.
-
-    ``at`` in 0..1 selects a cell of the reduced area, ``jitter`` [2] in 0..1 is the point in that cell, and ``pick`` in
-    0..1 selects one of the fitting places nearby.
-    """
-
-    at: float
-    jitter: npt.NDArray[np.float64]
-    pick: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class PlacedInstance:
     """An instance placed on a background: the changed window, its new tones, and the instance's mask."""
 
@@ -149,101 +69,49 @@ class PlacedInstance:
 class PlacementAttempt:
     """Placement attempts for one label."""
 
-    def __init__(self, label: str, learned: Learned, parameters: CompositeParameters) -> None:
-        self._label, self._learned, self._parameters = label, learned, parameters
-        concepts = [parameters.concept_weights.get(e.key, 1.0) for e in learned.exemplars]
-        self._concepts = _cumulative(concepts)
-        keys = [e.key.partition(":")[0] for e in learned.exemplars]
-        #: the exemplars of each photo and the cumulative shares of their weights
-        self._of_photo = {
-            key: (numbers, _cumulative([concepts[n] for n in numbers]))
-            for key in keys
-            if (numbers := [n for n in range(len(keys)) if keys[n] == key]) and any(concepts[n] for n in numbers)
-        }
-        weights = learned.law.weights
-        self._blend_names = list(weights)
-        self._blends = _cumulative([w * parameters.blend_weights.get(name, 1.0) for name, w in weights.items()])
-        self._cutouts = {e.key: Cutout(e) for e in learned.exemplars}
-        self._variants = {
-            key: {kind: [Cutout(variant) for variant in variants] for kind, variants in kinds.items()}
-            for key, kinds in learned.shapes.variants.items()
-        }
-        self._shape_shares = {
-            kind: min(share * parameters.shape_weights.get(kind, 1.0), 1.0)
-            for kind, share in learned.shapes.shares.items()
-        }
+    def __init__(self, learned: Learned, parameters: CompositeParameters) -> None:
+        self._learned, self._parameters = learned, parameters
         self._colours = learn_colour_range(learned.exemplars)
         #: largest accepted mismatch of a place, by exemplar: derived from the spread within its own photo
         self._largest_mismatch = {
             e.key: _WORST_SHARE * float(e.clean.mean(axis=2).std()) + _WORST_TONES for e in learned.exemplars
         }
 
-    def turn(self, even: QuasiRandomDraws, photo: str | None = None) -> Exemplar:
-        """Return the scheduled exemplar: one of the photo with that key, or, if None or all are excluded, any."""
-        if photo in self._of_photo:
-            numbers, shares = self._of_photo[photo]
-            return self._learned.exemplars[numbers[_pick(shares, even.concept)]]
-        return self._learned.exemplars[_pick(self._concepts, even.concept)]
-
-    def attempt(self, task: PlacementTask, *, first: bool, faithful: bool, patient: bool) -> PlacedInstance | None:
+    def attempt(
+        self, task: PlacementTask, plan: InstancePlan, *, faithful: bool, patient: bool
+    ) -> PlacedInstance | None:
         """Make one attempt. Return None and count the reason if it fails.
 
         Args:
             task: the instance to place.
-            first: whether place and blend are taken from the task's draws, too.
-            faithful: whether the concept is taken from the task's draws.
+            plan: what was drawn for the attempt.
+            faithful: whether a concept at its carrier's edge must be placed at such an edge; in later attempts it is
+                placed anywhere, if it can be.
             patient: whether the surroundings must fit and the area must contain nearly all of the mask; false in the
                 last attempts.
         """
-        ground, even, chance, rejected = task.target(patient=patient), task.draws, task.chance, task.rejected
-        p, law = self._parameters, self._learned.law
-        concept_at, blend_at, pick, (noise, contrast_noise) = (
-            chance.random(),
-            chance.random(),
-            chance.random(),
-            chance.normal(size=2),
-        )
-        place_at, jitter, sharper = chance.random(), chance.random(2), chance.random()
-        shape_at, variant_at = chance.random(2)
-        exemplar = (
-            self.turn(even, task.photo) if faithful else self._learned.exemplars[_pick(self._concepts, concept_at)]
-        )
-        pose = draw_pose(
-            self._learned.prior,
-            chance,
-            size_at=even.size,
-            size_factor=p.size_factor,
-            size_spread=p.size_spread,
-            direction_spread=p.direction_spread,
-        )
-        blend = self._blend_names[_pick(self._blends, even.blend if first else blend_at)]
-        slope = float(min(max(law.slope + noise * law.doubt, 0.0), 1.0))
-        contrast_factor = p.contrast * float(np.exp(min(max(contrast_noise, -2.0), 2.0) * law.contrast_log))
-        at = even.place if first else place_at
-        # a concept at its carrier's edge is placed at such an edge; in later attempts, if it can, anywhere
+        ground, rejected = task.target(patient=patient), task.rejected
+        law, exemplar, pose = self._learned.law, plan.exemplar, plan.pose
         edge = exemplar.edge if faithful or (exemplar.edge is not None and exemplar.edge.notch) else None
+        cutout = plan.cutout
         if exemplar.cut.any:
-            edge, pose = None, replace(pose, degrees=0.0)
+            edge = None
         elif edge is not None:
-            edge_cell = self._edge_cell(ground, edge, pose, at)
+            edge_cell = self._edge_cell(ground, edge, pose, plan.at)
             if edge_cell is None:
                 rejected[_NO_EDGE] += 1
                 return None
             place, pose = edge_cell
-        shape, cutout = AS_PHOTOGRAPHED, self._cutouts[exemplar.key]
-        if exemplar.edge is None and not exemplar.cut.any:
-            shape, cutout = self._shaped(exemplar.key, shape_at, variant_at)
         posed = apply_pose(cutout, pose, crisp=law.two_level)
         if posed is None:
             rejected["too small to be seen"] += 1
             return None
         cut = exemplar.cut.posed(pose.scale, mirrored=pose.mirrored)
         if edge is not None:
-            corner = self._edge_corner(ground, exemplar, posed, place, jitter, rejected)
+            corner = self._edge_corner(ground, exemplar, posed, place, plan.jitter, rejected)
         else:
             posed = cropped_at_border(posed, cut) if cut.any else posed
-            place_draws = _PlaceDraws(at=at, jitter=jitter, pick=pick)
-            corner = self._find_corner(task, exemplar, posed, place_draws, cut, patient=patient)
+            corner = self._find_corner(task, plan, posed, cut, patient=patient)
         if corner is None:
             return None
         top, left, mismatch = corner
@@ -263,50 +131,44 @@ class PlacementAttempt:
             # no blend may draw tones from the backdrop into the carrier
             before = continued_smoothly(before, backdrop)
         if notch is not None:
-            tones = before + fade(posed, p.edge_softness, backdrop) * (notch - before)
+            tones = before + fade(posed, plan.softness, backdrop) * (notch - before)
         else:
-            tones = self._blended(before, posed, blend, slope, contrast_factor, sharper, backdrop)
+            tones = self._blended(before, posed, plan, backdrop)
         own_contrast = float(np.sqrt(plain(np.square(posed.patch - posed.clean))[posed.mask].mean()))
-        least = 0.0 if notch is not None else _OWN_CONTRAST_SHARE * own_contrast * contrast_factor
+        least = 0.0 if notch is not None else _OWN_CONTRAST_SHARE * own_contrast * plan.contrast
         seen, contrast = visible(before, tones, posed.mask, least=least)
         if np.count_nonzero(seen) < MIN_VISIBLE * np.count_nonzero(posed.mask):
             rejected["cannot be seen"] += 1
             return None
+        mask = _visible_mask(seen, posed.mask) if law.two_level else posed.mask
+        plan = replace(plan, pose=pose)
         return PlacedInstance(
             top=top,
             left=left,
             tones=tones,
-            mask=_visible_mask(seen, posed.mask) if law.two_level else posed.mask,
+            mask=mask,
             contrast=contrast,
             trace=InstanceTrace(
-                label=self._label,
+                label=exemplar.label,
                 concept=exemplar.choice,
                 matte=exemplar.method,
-                blend=blend if notch is None else None,
+                blend=plan.blend if notch is None else None,
                 degrees=round(pose.degrees, 2),
                 scale=round(pose.scale, 4),
                 stretch=round(pose.stretch, 4),
                 mirrored=pose.mirrored,
                 contrast=round(contrast, 2),
                 mismatch=round(mismatch, 2),
+                draws=plan.draws(ground, Placed(mask=mask, top=top, left=left, contrast=contrast, mismatch=mismatch)),
                 details={
-                    "shape": shape,
-                    "slope": round(slope, 3),
-                    "contrast_factor": round(contrast_factor, 3),
-                    "sharper": round(sharper, 3),
+                    "shape": plan.shape,
+                    "slope": round(plan.slope, 3),
+                    "contrast_factor": round(plan.contrast, 3),
+                    "sharper": round(plan.sharper, 3),
                     **_edge_details(exemplar, edge, cut),
                 },
             ),
         )
-
-    def _shaped(self, key: str, shape_at: float, variant_at: float) -> tuple[str, Cutout]:
-        """Return the kind of an instance's shape, and the cut-out that has it; both numbers are in 0..1."""
-        for kind, share in self._shape_shares.items():
-            variants = self._variants.get(key, {}).get(kind)
-            if variants and shape_at < share:
-                return kind, variants[int(variant_at * len(variants))]
-            shape_at -= share
-        return AS_PHOTOGRAPHED, self._cutouts[key]
 
     def _edge_cell(self, ground: PlacementCanvas, edge: CarrierEdge, pose: Pose, at: float) -> tuple[int, Pose] | None:
         """Return a cell at the carrier's edge and the pose for it; None if no edge suits the concept."""
@@ -348,9 +210,8 @@ class PlacementAttempt:
     def _find_corner(
         self,
         task: PlacementTask,
-        exemplar: Exemplar,
+        plan: InstancePlan,
         posed: Posed,
-        draws: _PlaceDraws,
         cut: CutSides = WHOLE,
         *,
         patient: bool,
@@ -359,17 +220,17 @@ class PlacementAttempt:
 
         A concept cut off by borders (``cut``) is placed at the same ones.
         """
-        ground, rejected = task.target(patient=patient), task.rejected
+        ground, rejected, exemplar = task.target(patient=patient), task.rejected, plan.exemplar
         size, full = posed.mask.shape, ground.image.shape[:2]
-        place, area = int(ground.places[int(draws.at * len(ground.places))]), ground.area
+        place, area = int(ground.places[int(plan.at * len(ground.places))]), ground.area
         if cut.any:
             area = reaching_borders(area)
-            along = border_place(area, cut, draws.at, size, full)
+            along = border_place(area, cut, plan.at, size, full)
             if along is None:
                 rejected["leaves the area"] += 1
                 return None
             place = along
-        spot = _window_corner(place, draws.jitter, area.shape, full, size)
+        spot = _window_corner(place, plan.jitter, area.shape, full, size)
         if spot is None:
             rejected["larger than the background"] += 1
             return None
@@ -380,7 +241,7 @@ class PlacementAttempt:
             largest_mismatch = self._largest_mismatch[exemplar.key]
             held = (cut.along, cut.across)
             match = fitting_place(
-                ground.image, posed, spot, strictness, area, draws.pick, largest_mismatch, ground.reach, held
+                ground.image, posed, spot, strictness, area, plan.pick, largest_mismatch, ground.reach, held
             )
             if match is None:
                 rejected["surroundings do not fit"] += 1
@@ -414,16 +275,13 @@ class PlacementAttempt:
         self,
         before: Floats,
         posed: Posed,
-        blend: str,
-        slope: float,
-        contrast: float,
-        sharper: float,
+        plan: InstancePlan,
         backdrop: Bools | None,
     ) -> Floats:
         """Return the window's new tones [h, w, c]. The concept does not fade where it borders on the ``backdrop``.
 
-        ``sharper`` ranges from 0, an edge as photographed, to 1, an edge faded twice. Photos differ in focus: a model
-        trained with a single edge softness mistook the rims of other objects for the concept.
+        The plan's ``sharper`` ranges from 0, an edge as photographed, to 1, an edge faded twice. Photos differ in
+        focus: a model trained with a single edge softness mistook the rims of other objects for the concept.
         """
         channels = before.shape[2]
         region = BlendRegion(
@@ -431,11 +289,11 @@ class PlacementAttempt:
             patch=channels_as(posed.patch, channels),
             clean=channels_as(posed.clean, channels),
             mask=posed.mask,
-            fade=fade(posed, self._parameters.edge_softness, backdrop) * np.power(posed.opacity, np.float32(sharper)),
+            fade=fade(posed, plan.softness, backdrop) * np.power(posed.opacity, np.float32(plan.sharper)),
             opacity=posed.opacity,
-            slope=slope,
+            slope=plan.slope,
         )
-        changed = (BLENDS[blend](region) - before) * np.float32(contrast)
+        changed = (BLENDS[plan.blend](region) - before) * np.float32(plan.contrast)
         tones = np.asarray(np.minimum(np.maximum(before + changed, 0), 255), np.float32)
         if self._colours is None or channels != 3 or in_range(tones, before, posed.mask, self._colours):
             return tones
@@ -497,18 +355,6 @@ def _visible_mask(seen: Bools, mask: Bools) -> Bools:
     return np.asarray((solid > 0) & mask)
 
 
-def _cumulative(weights: Sequence[float]) -> list[float]:
-    """Return cumulative shares; weights that are all zero count as equal."""
-    values = np.asarray(weights, np.float64)
-    values = values if values.sum() > 0 else np.ones_like(values)
-    shares: list[float] = (np.cumsum(values) / values.sum()).tolist()
-    return shares
-
-
-def _pick(shares: Sequence[float], at: float) -> int:
-    return min(bisect_right(shares, at), len(shares) - 1)
-
-
 def _window_corner(
     place: int, jitter: npt.NDArray[np.float64], seen: tuple[int, ...], full: tuple[int, ...], size: tuple[int, ...]
 ) -> tuple[int, int] | None:
@@ -541,5 +387,3 @@ def _touches(mask: Bools, taken: Mask) -> bool:
 
 
 assert RIM_PX > _GAP_PX, "the rim must hold the gap, or neighbours are not seen"
-
-LearnedByLabel = Mapping[str, Learned]

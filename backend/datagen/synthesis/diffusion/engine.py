@@ -11,6 +11,7 @@ from typing import ClassVar
 from datagen.domain.inputs import CanvasImage, ImageRef
 from datagen.domain.spec import Json, Spec
 from datagen.errors import CannotRender, DeviceFault, EngineError
+from datagen.synthesis.composite.draws import LEARNABLE
 from datagen.synthesis.composite.refinement.refine import refine
 from datagen.synthesis.composite.suggestions import CompositeSuggester
 from datagen.synthesis.diffusion.identity import NAME, VERSION
@@ -20,9 +21,6 @@ from datagen.synthesis.diffusion.runtime.devices import PATIENT_SECONDS, cuda_de
 from datagen.synthesis.diffusion.weights.preflight import PACKAGES, check
 from datagen.synthesis.engine import Engine, FittedEngine, Pictures, Progress, Refinement, ReviewedSample, Suggester
 from datagen.synthesis.parameter_models import EngineParameters
-
-#: The composite engine's parameters that affect its pixels, but neither places nor outlines.
-ABOUT_PIXELS = frozenset({"contrast", "edge_softness"})
 
 
 class DiffusionEngine(Engine):
@@ -36,19 +34,16 @@ class DiffusionEngine(Engine):
     version = VERSION
     device = "gpu"
     parameters_model: ClassVar[type[EngineParameters]] = DiffusionSpecParameters
+    learnable = LEARNABLE
 
     def check(self, parameters: Mapping[str, Json]) -> tuple[str, ...]:
         """Return the problems that prevent rendering on this machine; empty if there are none."""
         return check(parameters, self.settings.folder)
 
     def refine(self, parameters: Mapping[str, Json], reviewed: Sequence[ReviewedSample]) -> Refinement:
-        """Change composite's parameters, which decide the places; the diffusion engine's own parameters stay unchanged.
-
-        Composite's parameters about pixels (``ABOUT_PIXELS``) also stay unchanged unless ``refine_composite`` is set,
-        because otherwise they have no effect.
-        """
-        own, where = DiffusionParameters.from_spec(parameters)
-        refined = refine(where, reviewed, () if own.refine_composite else ABOUT_PIXELS)
+        """Choose other mattes, as composite does; the engine's own parameters stay as they are."""
+        _, where = DiffusionParameters.from_spec(parameters)
+        refined = refine(where, reviewed)
         kept = {name: value for name, value in parameters.items() if name == KEY}
         return Refinement(parameters={**refined.parameters, **kept}, notes=refined.notes)
 

@@ -3,5 +3,5 @@
 from __future__ import annotations
 
 NAME = "diffusion"
-#: To be changed whenever the same spec and index produce different bytes.
-VERSION = "2"
+#: Changes whenever the same spec and index produce different bytes.
+VERSION = "3"

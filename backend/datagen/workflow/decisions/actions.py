@@ -117,18 +117,37 @@ def _refine(case: DecisionContext) -> BatchRow:
 
 
 def _refined(session: Session, parent: SpecRow) -> tuple[dict[str, Json], list[str]]:
-    """Return a version's parameters, refined by the verdicts on its newest round, and the changes as sentences."""
+    """Return the parameters of a version refined by the verdicts so far, and the changes as sentences.
+
+    The verdicts are those on all rounds of the study with the version's engine; the version's newest round is the last.
+    """
     reviewed = session.scalars(
         select(BatchRow)
         .where(BatchRow.spec_id == parent.id, BatchRow.kind == BatchKind.ROUND)
         .order_by(BatchRow.number.desc())
     ).first()
     engine, before = str(parent.body["engine"]), parent.body["parameters"]
-    judged = verdict_sync.judged(session, reviewed.id) if reviewed is not None else []
-    refined = refine_for(load_engine(engine), before, judged)
+    rounds = [verdict_sync.judged(session, batch_id) for batch_id in _earlier_rounds(session, parent, reviewed)]
+    rounds.append(verdict_sync.judged(session, reviewed.id) if reviewed is not None else [])
+    refined = refine_for(load_engine(engine), before, rounds)
     notes = list(refined.notes)
     corrected = corrections.corrections_of(session, reviewed) if reviewed is not None else None
     return refined.parameters, [*notes, corrections.sentence(corrected)] if corrected is not None else notes
+
+
+def _earlier_rounds(session: Session, parent: SpecRow, newest: BatchRow | None) -> list[int]:
+    """Return the other rounds of the study that were made with the version's engine, the oldest first."""
+    rows = session.execute(
+        select(BatchRow.id, SpecRow.body["engine"].as_string())
+        .join(SpecRow, SpecRow.id == BatchRow.spec_id)
+        .where(BatchRow.study_id == parent.study_id, BatchRow.kind == BatchKind.ROUND)
+        .order_by(BatchRow.number)
+    )
+    return [
+        batch_id
+        for batch_id, engine in rows
+        if engine == parent.body["engine"] and (newest is None or batch_id != newest.id)
+    ]
 
 
 def _prepared(

@@ -40,6 +40,8 @@ _SIZE_LOG_RANGE = (0.05, 0.25)
 #: bounds for several.
 _STRETCH_LOG_ALONE = 0.08
 _STRETCH_LOG_RANGE = (0.03, 0.15)
+#: Deviation of the logarithm of the size that is added for each further multiple of ``widening``.
+_WIDER_SIZE_LOG = 0.25
 _NORMAL = NormalDist()
 
 
@@ -138,19 +140,20 @@ def draw_pose(
     size_factor: float,
     size_spread: float,
     direction_spread: float,
+    widening: float = 1.0,
 ) -> Pose:
     """Draw a random pose.
 
-    A ``size_spread`` of 0 keeps the photographed size. A ``direction_spread`` of 0 keeps the photographed direction and
-    proportions, without mirroring. ``size_at`` in 0..1 is the quantile of the size; the caller distributes it evenly.
+    ``size_at`` in 0..1 is the quantile of the size; the caller distributes it evenly. A ``widening`` above 1 draws the
+    size, and a direction that is kept, from farther away.
     """
     turn, side, quarter, wider = chance.normal(), chance.random(), int(chance.integers(4)), chance.normal()
     noise = _NORMAL.inv_cdf(min(max(size_at, 0.02), 0.98))
-    scale = size_factor * float(np.exp(noise * prior.size_log * size_spread))
+    scale = size_factor * float(np.exp(noise * (prior.size_log * size_spread + (widening - 1) * _WIDER_SIZE_LOG)))
     if direction_spread == 0:
         return Pose(degrees=0.0, scale=scale, mirrored=False)
     stretch = float(np.exp(min(max(wider, -2.0), 2.0) * prior.stretch_log))
-    degrees = min(max(turn, -2.0), 2.0) * min(prior.degrees, 90.0) * direction_spread
+    degrees = min(max(turn, -2.0), 2.0) * min(prior.degrees, 90.0) * direction_spread * widening
     match prior.mode:
         case "any turn":
             # with less spread, rotations stay about the photographed direction

@@ -17,6 +17,7 @@ from datagen.domain.sample import Instance, Provenance
 from datagen.domain.spec import Json, Spec, sample_seed
 from datagen.domain.trace import InstanceTrace, Trace
 from datagen.domain.wording import by_number, counted
+from datagen.synthesis.composite.draws import ABOUT_PIXELS
 from datagen.synthesis.composite.parameters import CompositeParameters
 from datagen.synthesis.diffusion.identity import NAME, VERSION
 from datagen.synthesis.diffusion.inference.inpainter import Order
@@ -190,7 +191,9 @@ class FittedDiffusion(FittedEngine):
                         "difference": round(painted.difference, 2),
                     },
                 )
-                trace = replace(trace, contrast=round(painted.contrast, 2))
+                seen = round(painted.contrast, 2)
+                draws = None if trace.draws is None else {**trace.draws, "measured_contrast": seen}
+                trace = replace(trace, contrast=seen, draws=draws)
             # pixels are written only here, under the mask
             image[window][own] = pixels[own]
             mask[window][own] = target.instance
@@ -241,7 +244,8 @@ def _with_details(trace: InstanceTrace, details: Mapping[str, Json]) -> Instance
 def _without_pixels(placed: InstanceTrace) -> InstanceTrace:
     """Return composite's trace without the entries that describe composite's pixels, which were replaced."""
     details = {name: value for name, value in placed.details.items() if name != "slope"}
-    return replace(placed, blend=None, contrast=None, details=details)
+    draws = {name: value for name, value in (placed.draws or {}).items() if name not in ABOUT_PIXELS}
+    return replace(placed, blend=None, contrast=None, draws=draws or None, details=details)
 
 
 def replace_provenance(placed: Provenance, spec: Spec, trace: Trace) -> Provenance:
