@@ -58,6 +58,8 @@ def _default(field: Mapping[str, Any]) -> str:
 def _values(field: Mapping[str, Any]) -> str:
     if "anyOf" in field:  # a value that may be missing
         return _values(field["anyOf"][0])
+    if "$ref" in field:
+        return "data"
     if "enum" in field:
         return ", ".join(f"`{value}`" for value in field["enum"])
     if field["type"] == "object":

@@ -13,6 +13,8 @@ import numpy as np
 from datagen.domain.geometry import Box, Polygon
 from datagen.domain.sample import Instance, Provenance
 from datagen.domain.spec import Json, Spec, sample_seed
+from datagen.domain.trace import InstanceTrace, Trace
+from datagen.synthesis.composite.draws import LEARNABLE
 from datagen.synthesis.composite.parameters import CompositeParameters
 from datagen.synthesis.composite.refinement.refine import refine
 from datagen.synthesis.engine import (
@@ -37,6 +39,7 @@ class InstantEngine(Engine):
 
     name, version = NAME, "1"
     parameters_model: ClassVar[type[EngineParameters]] = CompositeParameters
+    learnable = LEARNABLE
 
     def fit(self, spec: Spec, pictures: Pictures, progress: Progress) -> FittedEngine:
         return _Fitted(spec, pictures)
@@ -82,6 +85,7 @@ class _Fitted(FittedEngine):
                     engine=NAME,
                     engine_version="1",
                     background=background,
+                    trace=Trace(instances=(InstanceTrace(draws={"size": 1.0 + index % 5 / 10}),)),
                 ),
             )
 

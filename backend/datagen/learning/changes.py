@@ -21,7 +21,7 @@ _SAMPLES, _SHARE = 400, 0.9
 #: Standardized values at which the preference for a number is evaluated.
 _GRID = np.linspace(-2.5, 2.5, 51)
 #: A change is reported if so many of the posterior's draws agree on its direction.
-_AGREEMENT = 0.95
+_AGREEMENT = 0.9
 #: Smallest strength of an axis of directions that is reported, as a weight.
 _LEAST_AXIS = 0.5
 

@@ -7,6 +7,7 @@ added up from version to version, and a verdict that is changed changes the next
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from datagen.domain.spec import Json
@@ -20,7 +21,7 @@ from datagen.synthesis.engine import Engine, Refinement, ReviewedSample
 #: The parameter that holds what was learned.
 PREFERENCE = "preference"
 #: Verdicts without which nothing is concluded.
-LEAST_VERDICTS = 4
+LEAST_VERDICTS = 3
 
 Round = Sequence[ReviewedSample]
 
@@ -71,7 +72,7 @@ def _with_preference(engine: Engine, own: Refinement, rounds: Sequence[Round]) -
         return Refinement(parameters=parameters, notes=(note, *own.notes))
     usable = [sample for sample in judged if drawn(engine.learnable, sample)]
     posterior = learn(engine.learnable, judged) if len(usable) >= LEAST_VERDICTS else None
-    notes = [*_about(judged, newest), *_unusable(judged, usable)]
+    notes = [*_about(judged, newest), *_ticked(newest), *_unusable(judged, usable)]
     if posterior is None:
         notes.append(
             f"Nothing could be concluded yet: {counted(len(usable), 'verdict')} {by_number(len(usable), 'is', 'are')} "
@@ -106,6 +107,18 @@ def _about(judged: Round, newest: Round) -> list[str]:
             "bad one, and fewer verdicts are needed."
         )
     return notes
+
+
+def _ticked(newest: Round) -> list[str]:
+    """Return the count of each reason on the bad images of the newest round, as a sentence."""
+    counts = Counter(r for s in newest if s.verdict.opinion is Opinion.BAD for r in s.verdict.reasons)
+    if not counts:
+        return []
+    given = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0].value))
+    parts = [f"{count} {by_number(count, 'says', 'say')} “{reason.value}”" for reason, count in given[1:]]
+    reason, count = given[0]
+    first = f"{count} of {counted(len(newest), 'verdict')} {by_number(count, 'says', 'say')} “{reason.value}”"
+    return [", ".join([first, *parts]) + "."]
 
 
 def _unusable(judged: Round, usable: Round) -> list[str]:

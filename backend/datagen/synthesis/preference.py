@@ -15,7 +15,6 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from scipy.special import ndtr
 
 from datagen.domain.trace import Draws
 from datagen.synthesis.learnable import LearnableDraw, Scale
@@ -106,8 +105,9 @@ class Preference(_Data):
         size = 1 + sum(term.width for term in self.terms)
         if len(self.mean) != size or len(self.covariance) != size * (size + 1) // 2:
             raise ValueError(
-                f"parameter “preference” has {len(self.mean)} means and {len(self.covariance)} covariances, which its "
-                f"{size} features do not have; use it as a version's specification shows it, or leave it out"
+                f"parameter “preference”: the sizes of “mean” ({len(self.mean)}) and “covariance” "
+                f"({len(self.covariance)}) must be {size} and {size * (size + 1) // 2}; use it as a version's "
+                "specification shows it, or leave it out"
             )
         return self
 
@@ -115,10 +115,11 @@ class Preference(_Data):
         """Return the features [n, d] of instances."""
         return features_of(self.terms, draws)
 
-    def probability(self, draws: Sequence[Draws]) -> Array:
-        """Return the predictive probability [n] that each instance is acceptable."""
+    def scores(self, draws: Sequence[Draws]) -> Array:
+        """Return the predictive score [n] of instances: each is acceptable with the probability Φ(score)."""
         x = self.features(draws)
-        return probability(x, self.weights, self.matrix)
+        variance = np.maximum(np.einsum("nd,de,ne->n", x, self.matrix, x), 0.0)
+        return np.asarray(x @ self.weights / np.sqrt(1 + variance))
 
     @cached_property
     def weights(self) -> Array:
@@ -141,10 +142,9 @@ def features_of(terms: Sequence[Term], draws: Sequence[Draws]) -> Array:
     )
 
 
-def probability(x: Array, mean: Array, covariance: Array) -> Array:
-    """Return Φ(x·m / √(1 + x·C·x)) [n] for features [n, d]."""
-    variance = np.maximum(np.einsum("nd,de,ne->n", x, covariance, x), 0.0)
-    return np.asarray(ndtr(x @ mean / np.sqrt(1 + variance)))
+def normal_cdf(x: Array) -> Array:
+    """Return Φ(x) [n], the share of a standard normal distribution below each number."""
+    return np.array([0.5 * math.erfc(-value / 2**0.5) for value in x.tolist()])
 
 
 def terms_for(learnable: Sequence[LearnableDraw], draws: Sequence[Draws], max_choices: int) -> list[Term]:

@@ -274,7 +274,7 @@ def test_a_gpu_worker_of_its_own_renders_a_round_with_a_model_that_it_taught(
     assert all(step["device"] == "cpu" and len(step["lora_sha256"]) == 64 for step in steps)
     assert "A LoRA was fitted in 2 steps" in own_study.page()
 
-    # what reviewers say moves what both engines share, and keeps the engine's own
+    # what reviewers say is learned about the draws of both engines, and the engine's own parameters are kept
     own_study.judge(*[verdict_result("bad", "too small", "too strong")] * ROUND)
     studio.settle()
     services = replace(studio.services, engine_problems=lambda engine, parameters: ())
@@ -284,6 +284,7 @@ def test_a_gpu_worker_of_its_own_renders_a_round_with_a_model_that_it_taught(
     )
     refined = own_study.specs()[-1].body["parameters"]
     assert refined["diffusion"] == own
-    assert refined["size_factor"] > 1
-    assert "contrast" not in refined  # painting does not go by it
+    learned = {term["name"] for term in refined["preference"]["terms"]}
+    assert "size" in learned
+    assert not learned & {"contrast", "softness", "blend"}  # painting does not go by them
     own_study.act(StudyEvent.CANCEL)

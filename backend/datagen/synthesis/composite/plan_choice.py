@@ -13,12 +13,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtr, ndtri
 
 from datagen.domain.trace import Draws
 from datagen.synthesis.composite.instance_plan import InstancePlan, PlacementCanvas, PlacementTask, PlanSource
 from datagen.synthesis.composite.instance_plan import QuasiRandomDraws as Even
-from datagen.synthesis.preference import Preference
+from datagen.synthesis.preference import Preference, normal_cdf
 
 #: Plans drawn about the learned values, those drawn from farther away, and the widening of the last one.
 _NEAR, _FAR, _WIDEST = 24, 72, 4.0
@@ -30,8 +29,8 @@ _STEEPNESS = 4.0
 _WANTED = 0.95
 #: Smallest share of the plans about the learned values, and of all, that stays accepted: a floor on variety.
 _LEAST_NEAR, _LEAST = 0.12, 0.03
-#: Largest threshold, and limits of a probability.
-_LARGEST_THRESHOLD, _CERTAIN = 0.97, 1e-6
+#: Largest threshold: the score of a probability of 0.97.
+_LARGEST_THRESHOLD = 1.88
 assert sum(_CHUNKS) == _NEAR + _FAR
 
 
@@ -55,7 +54,7 @@ class PlanChoice:
             pool: instances on some backgrounds, from whose plans the threshold is computed.
         """
         self._source, self._preference = source, preference
-        self._threshold = 0.5
+        self._threshold = 0.0
         if preference is not None and pool:
             near = [source.draw(task, _random(task), scheduled=True, faithful=True) for task in pool]
             far = [
@@ -64,8 +63,8 @@ class PlanChoice:
             ]
             grounds = [task.near for task in pool]
             self._threshold = _threshold(
-                preference.probability([plan.draws(ground) for plan, ground in zip(near, grounds, strict=True)]),
-                preference.probability([plan.draws(ground) for plan, ground in zip(far, grounds, strict=True)]),
+                preference.scores([plan.draws(ground) for plan, ground in zip(near, grounds, strict=True)]),
+                preference.scores([plan.draws(ground) for plan, ground in zip(far, grounds, strict=True)]),
             )
 
     def choose(self, task: PlacementTask, ground: PlacementCanvas, *, scheduled: bool, faithful: bool) -> ChosenPlan:
@@ -103,8 +102,7 @@ class PlanChoice:
 
     def _acceptance(self, draws: Sequence[Draws]) -> npt.NDArray[np.float64]:
         assert self._preference is not None
-        likely = np.clip(self._preference.probability(draws), _CERTAIN, 1 - _CERTAIN)
-        return np.asarray(ndtr(_STEEPNESS * (ndtri(likely) - ndtri(self._threshold))))
+        return normal_cdf(_STEEPNESS * (self._preference.scores(draws) - self._threshold))
 
 
 def _widenings() -> npt.NDArray[np.float64]:
@@ -117,20 +115,20 @@ def _random(task: PlacementTask) -> Even:
 
 
 def _threshold(near: npt.NDArray[np.float64], far: npt.NDArray[np.float64]) -> float:
-    """Return the probability from which plans are accepted.
+    """Return the score from which plans are accepted.
 
-    It is the lowest one from which the plans about the learned values have the wanted mean; if fewer than the least
-    share of them have it, that from which all plans have it, or the least share of them.
+    It is the lowest one from which the plans about the learned values have the wanted mean probability; if fewer than
+    the least share of them have it, that from which all plans have it, or the least share of them.
     """
-    kept, share = _kept(near)
+    lowest, share = _accepted(near)
     if share < _LEAST_NEAR:
-        kept, _ = _kept(far, _LEAST)
-    return float(np.clip(kept, _CERTAIN, _LARGEST_THRESHOLD))
+        lowest, _ = _accepted(far, _LEAST)
+    return min(lowest, _LARGEST_THRESHOLD)
 
 
-def _kept(likely: npt.NDArray[np.float64], least: float = 0.0) -> tuple[float, float]:
-    """Return the lowest probability from which the mean is as wanted, and the share of the plans that have it."""
-    falling = np.sort(likely)[::-1]
-    means = np.cumsum(falling) / np.arange(1, len(falling) + 1)
+def _accepted(scores: npt.NDArray[np.float64], least: float = 0.0) -> tuple[float, float]:
+    """Return the lowest score from which the mean probability is as wanted, and the share of the plans that have it."""
+    falling = np.sort(scores)[::-1]
+    means = np.cumsum(normal_cdf(falling)) / np.arange(1, len(falling) + 1)
     count = max(int(np.count_nonzero(means >= _WANTED)), int(least * len(falling)))
     return float(falling[min(count, len(falling) - 1)]), count / len(falling)
