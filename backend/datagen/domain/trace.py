@@ -63,7 +63,7 @@ class InstanceTrace:
     tries: int | None = None
     #: what was drawn for the instance, by the names that the engine declares as learnable
     draws: Draws | None = None
-    #: decisions of the engine's own
+    #: values for which this class has no field, such as decisions that only this engine makes
     details: Mapping[str, Json] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Json]:

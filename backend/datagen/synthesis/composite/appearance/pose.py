@@ -144,8 +144,9 @@ def draw_pose(
 ) -> Pose:
     """Draw a random pose.
 
-    ``size_at`` in 0..1 is the quantile of the size; the caller distributes it evenly. A ``widening`` above 1 draws the
-    size, and a direction that is kept, from farther away.
+    A ``size_spread`` of 0 keeps the photographed size. A ``direction_spread`` of 0 keeps the photographed direction and
+    proportions, without mirroring. ``size_at`` in 0..1 is the quantile of the size; the caller distributes it evenly. A
+    ``widening`` above 1 draws the size, and a direction that is kept, from farther away.
     """
     turn, side, quarter, wider = chance.normal(), chance.random(), int(chance.integers(4)), chance.normal()
     noise = _NORMAL.inv_cdf(min(max(size_at, 0.02), 0.98))
