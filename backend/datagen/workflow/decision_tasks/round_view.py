@@ -11,7 +11,8 @@ from sqlalchemy.orm import Session
 
 from datagen.domain.inputs import ProjectKind
 from datagen.domain.verdict import Opinion
-from datagen.store.tables.base import WorkState
+from datagen.learning.effect import Judged, effect_in_words
+from datagen.store.tables.base import BatchKind, WorkState
 from datagen.store.tables.batches import BatchRow, SampleRow, ShardRow
 from datagen.store.tables.reviews import VerdictRow
 from datagen.workflow import decision_points
@@ -89,6 +90,8 @@ class Round:
     #: None if the round failed or was cancelled
     review: Review | None
     details: Details
+    #: whether the version is good more often than its parent; empty if that cannot be compared
+    effect: str
     problem: str
 
 
@@ -117,8 +120,28 @@ def round_of(session: Session, batch: BatchRow) -> Round:
         judged=len({verdict.index for verdict in verdicts}),
         review=None if ended_early else _review(session, batch, verdicts, images),
         details=_details(batch, verdicts, images),
+        effect=_effect(session, batch, Judged(version=batch.spec.version, good=good, count=len(verdicts))),
         problem=batch.problem,
     )
+
+
+def _effect(session: Session, batch: BatchRow, child: Judged) -> str:
+    """Return the comparison with the newest finished round of the version's parent; empty if there is none."""
+    earlier = (
+        select(BatchRow)
+        .where(
+            BatchRow.spec_id == batch.spec.parent_id,
+            BatchRow.kind == BatchKind.ROUND,
+            BatchRow.state == WorkState.DONE,
+        )
+        .order_by(BatchRow.number.desc())
+    )
+    parent = session.scalars(earlier).first() if batch.spec.parent_id is not None else None
+    if parent is None:
+        return ""
+    verdicts = _effective_verdicts(session, parent)
+    good = sum(1 for verdict in verdicts if verdict.opinion == Opinion.GOOD)
+    return effect_in_words(child, Judged(version=parent.spec.version, good=good, count=len(verdicts)))
 
 
 def _images(session: Session, batch: BatchRow) -> dict[int, ReviewedImage]:
