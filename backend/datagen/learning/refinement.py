@@ -80,6 +80,8 @@ def _with_preference(engine: Engine, own: Refinement, rounds: Sequence[Round]) -
             "samples with the same settings."
         )
         return Refinement(parameters=parameters, notes=(*notes, *own.notes, *_noted_on_good(newest)))
+    if all(sample.verdict.opinion is Opinion.GOOD for sample in judged):
+        return Refinement(parameters=parameters, notes=(*notes, *own.notes, *_noted_on_good(newest)))
     parameters[PREFERENCE] = posterior.preference().model_dump(exclude_defaults=True)
     notes += _learned(posterior, engine, judged)
     return Refinement(parameters=parameters, notes=(*notes, *own.notes, *_noted_on_good(newest)))
@@ -133,7 +135,7 @@ def _unusable(judged: Round, usable: Round) -> list[str]:
 
 def _learned(posterior: Posterior, engine: Engine, judged: Round) -> list[str]:
     notes = changes_in_words(posterior, engine.learnable, judged)
-    if not notes and any(sample.verdict.opinion is Opinion.BAD for sample in judged):
+    if not notes:
         notes = [
             f"Nothing could be concluded yet from {counted(posterior.verdicts, 'verdict')}: no draw clearly tells good "
             "samples from bad ones. The next round prefers what looks best so far, and shows new samples."

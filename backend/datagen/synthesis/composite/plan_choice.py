@@ -25,8 +25,11 @@ _NEAR, _FAR, _WIDEST = 24, 72, 4.0
 _CHUNKS = (1, 7, 16, 24, 48)
 #: Steepness of the acceptance by the predicted acceptability, in probits.
 _STEEPNESS = 4.0
-#: Wanted share of acceptable samples; plans are rejected until their mean predicted acceptability reaches it.
-_WANTED = 0.95
+#: Wanted mean probability of accepted plans, relative to that of the best ones: what is hardly known to be better is
+#: not worth variety.
+_WANTED = 0.97
+#: Share of the plans that are the best ones.
+_BEST = 0.03
 #: Smallest share of the plans about the learned values, and of all, that stays accepted: a floor on variety.
 _LEAST_NEAR, _LEAST = 0.12, 0.03
 #: Largest threshold: the score of a probability of 0.97.
@@ -120,15 +123,24 @@ def _threshold(near: npt.NDArray[np.float64], far: npt.NDArray[np.float64]) -> f
     It is the lowest one from which the plans about the learned values have the wanted mean probability; if fewer than
     the least share of them have it, that from which all plans have it, or the least share of them.
     """
-    lowest, share = _accepted(near)
+    near, far = np.sort(near)[::-1], np.sort(far)[::-1]
+    wanted = _WANTED * max(
+        float(normal_cdf(scores[: max(1, round(_BEST * len(scores)))]).mean()) for scores in (near, far)
+    )
+    lowest, share = _accepted(near, wanted)
     if share < _LEAST_NEAR:
-        lowest, _ = _accepted(far, _LEAST)
+        lowest, _ = _accepted(far, wanted, _LEAST)
     return min(lowest, _LARGEST_THRESHOLD)
 
 
-def _accepted(scores: npt.NDArray[np.float64], least: float = 0.0) -> tuple[float, float]:
-    """Return the lowest score from which the mean probability is as wanted, and the share of the plans that have it."""
-    falling = np.sort(scores)[::-1]
+def _accepted(falling: npt.NDArray[np.float64], wanted: float, least: float = 0.0) -> tuple[float, float]:
+    """Return the lowest score from which the mean probability is as wanted, and the share of the plans that have it.
+
+    Args:
+        falling: the plans' scores, the highest first.
+        wanted: the mean probability.
+        least: the share that is kept in any case.
+    """
     means = np.cumsum(normal_cdf(falling)) / np.arange(1, len(falling) + 1)
-    count = max(int(np.count_nonzero(means >= _WANTED)), int(least * len(falling)))
+    count = max(int(np.count_nonzero(means >= wanted)), int(least * len(falling)))
     return float(falling[min(count, len(falling) - 1)]), count / len(falling)

@@ -1,0 +1,95 @@
+"""A version with a preference draws what was accepted, and no less variety than needed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from datagen.domain.spec import sample_seed
+from datagen.domain.verdict import Opinion, Verdict
+from datagen.learning.refinement import refine_for
+from datagen.synthesis.composite.engine import CompositeEngine, fit_models
+from datagen.synthesis.engine import ReviewedSample
+from synthesis_studies import make_study
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    """A small study, and the traces of any of its versions' samples."""
+    spec, shelf = make_study(concepts=4, canvases=4, backgrounds=4)
+    models = fit_models(spec, shelf, lambda _share, _step: None)
+
+    def traces(parameters, version, count):
+        child = replace(spec, parameters=parameters, seed=version)
+        composer = models.composer(child)
+        return [composer.compose(index, sample_seed(child.digest, index)).trace for index in range(count)]
+
+    return traces
+
+
+def judged(traces, standard):
+    return [
+        ReviewedSample(
+            trace=trace,
+            verdict=Verdict(opinion=Opinion.GOOD if all(standard(i.draws) for i in trace.instances) else Opinion.BAD),
+        )
+        for trace in traces
+    ]
+
+
+def share(traces, standard):
+    return float(np.mean([all(standard(i.draws) for i in trace.instances) for trace in traces]))
+
+
+STANDARDS = {
+    "upper half": lambda draws: draws["y"] < 0.5,
+    "small": lambda draws: draws["scale"] < 0.95,
+    "soft edges": lambda draws: draws["softness"] > 1.1,
+}
+
+
+@pytest.mark.parametrize("name", STANDARDS)
+def test_version_after_forty_verdicts_mostly_draws_what_was_accepted(fitted, name):
+    standard = STANDARDS[name]
+    before = fitted({}, 1, 40)
+    after = fitted(refine_for(CompositeEngine(), {}, [judged(before, standard)]).parameters, 2, 30)
+    assert share(before, standard) < 0.7
+    assert share(after, standard) > 0.85
+
+
+def test_what_is_not_shown_to_be_bad_keeps_its_variety(fitted):
+    parameters = refine_for(CompositeEngine(), {}, [judged(fitted({}, 1, 40), STANDARDS["upper half"])]).parameters
+    sizes, x = (
+        np.array([instance.draws[name] for trace in fitted(parameters, 2, 40) for instance in trace.instances])
+        for name in ("scale", "x")
+    )
+    default_sizes, default_x = (
+        np.array([instance.draws[name] for trace in fitted({}, 3, 40) for instance in trace.instances])
+        for name in ("scale", "x")
+    )
+    assert sizes.std() > 0.6 * default_sizes.std()
+    assert x.std() > 0.6 * default_x.std()
+
+
+def test_contradictory_verdicts_keep_the_variety(fitted):
+    traces = fitted({}, 1, 20)
+    both = [*judged(traces, lambda _draws: True), *judged(traces, lambda _draws: False)]
+    after = fitted(refine_for(CompositeEngine(), {}, [both]).parameters, 2, 40)
+    spreads = [
+        float(np.std([instance.draws["scale"] for trace in shown for instance in trace.instances]))
+        for shown in (fitted({}, 3, 40), after)
+    ]
+    assert 0.6 < spreads[1] / spreads[0] < 1.7
+
+
+def test_versions_do_not_repeat_each_other_s_sizes(fitted):
+    first, second = ([trace.instances[0].draws["scale"] for trace in fitted({}, version, 12)] for version in (1, 2))
+    assert not set(first) & set(second)
+
+
+def test_previews_and_bulk_come_from_the_same_distribution(fitted):
+    """A sample depends on its index and specification alone, whatever was rendered before it."""
+    parameters = refine_for(CompositeEngine(), {}, [judged(fitted({}, 1, 20), STANDARDS["small"])]).parameters
+    assert fitted(parameters, 2, 6)[5] == fitted(parameters, 2, 6)[5]
