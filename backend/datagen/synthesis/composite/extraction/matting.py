@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from datagen.domain.geometry import Polygon
 from datagen.synthesis.composite.extraction.background_inpainting import Clean, Frame, membrane
+from datagen.synthesis.composite.extraction.closed_form import closed_form
 from datagen.synthesis.composite.extraction.colour_segmentation import concept_probability, hue_difference
 from datagen.synthesis.composite.extraction.line_segmentation import hysteresis, line_matte, round_the
 from datagen.synthesis.intensity import Bools, Floats, spread
@@ -120,38 +121,44 @@ def mattes(tones: Floats, clean: Clean, hole: Bools, others: Bools | None = None
     }
     foreign = _foreign(probability, hole, others)
     smooth: Floats = cv2.GaussianBlur(difference, (0, 0), 0.8)
-    ranked = []
-    for name, raw in masks.items():
-        if raw is None:
-            continue
+
+    def finished(name: str, raw: Bools | None) -> list[Matte]:
+        if raw is None or not raw.any():
+            return []
         plain = smooth < _HOLE_DIFFERENCE * float(np.median(smooth[raw]))
         if probability is not None:
             plain |= probability < 0.5
         mask = raw if name == "two-level" else _solid(raw & ~foreign, plain)
         if mask is None:
-            continue
+            return []
         grown = mask if name == "two-level" else _grown(mask, difference, worst, hole)
         if name not in ("line", "two-level"):  # these have no noisy edges, and they have thin parts
             rounded = _solid(_rounded(grown), plain)
             grown = grown if rounded is None else rounded
-        if MIN_SHARE <= grown.sum() / hole.sum() <= MAX_SHARE:
-            # the contrast is measured without the fringe: a softer edge has less contrast at its end
-            clear = min(_contrast(difference, mask, noise), _CLEAR)
-            score = clear * _fits(mask, hole) * (_EXACT if name == "two-level" else 1.0)
-            ranked.append(
-                Matte(
-                    method=name,
-                    mask=grown,
-                    score=score,
-                    edge=_edge_width(_same_way(tones - clean.tones, mask), mask, hole),
-                )
-            )
-    if not ranked:
+        if not MIN_SHARE <= grown.sum() / hole.sum() <= MAX_SHARE:
+            return []
+        # the contrast is measured without the fringe: a softer edge has less contrast at its end
+        clear = min(_contrast(difference, mask, noise), _CLEAR)
+        score = clear * _fits(mask, hole) * _FACTORS.get(name, 1.0)
+        edge = _edge_width(_same_way(tones - clean.tones, mask), mask, hole)
+        return [Matte(method=name, mask=grown, score=score, edge=edge)]
+
+    found = [matte for name, raw in masks.items() for matte in finished(name, raw)]
+    if not found:
         return (Matte(method="box", mask=_ellipse(hole), score=0.0, doubt=1.0),)
-    explained = [_explained(smooth, matte.mask, hole) for matte in ranked]
+    ranked = _rated(found, smooth, hole)
+    best = ranked[0]
+    if best.method == "two-level" or thickness(best.mask) < _SOLID:
+        return ranked
+    return _rated([*found, *finished("closed form", closed_form(tones, hole, best.mask))], smooth, hole)
+
+
+def _rated(found: Sequence[Matte], difference: Floats, hole: Bools) -> tuple[Matte, ...]:
+    """Return the mattes of one box with their scores and doubts by all evidence, best first."""
+    explained = [_explained(difference, matte.mask, hole) for matte in found]
     agreements = [
-        [_iou(matte.mask, other.mask) for other in ranked if other is not matte] or [share]
-        for matte, share in zip(ranked, explained, strict=True)
+        [_iou(matte.mask, other.mask) for other in found if other is not matte] or [share]
+        for matte, share in zip(found, explained, strict=True)
     ]
     rated = [
         replace(
@@ -159,7 +166,7 @@ def mattes(tones: Floats, clean: Clean, hole: Bools, others: Bools | None = None
             score=matte.score * (_EVIDENCE + share) * (_EVIDENCE + float(np.mean(agreement))),
             doubt=1 - (share if matte.method == "two-level" else 0.5 * (share + float(np.mean(agreement)))),
         )
-        for matte, share, agreement in zip(ranked, explained, agreements, strict=True)
+        for matte, share, agreement in zip(found, explained, agreements, strict=True)
     ]
     return tuple(sorted(rated, key=lambda matte: (-matte.score, matte.method)))
 
