@@ -28,10 +28,11 @@ from datagen.export import coco, consistency_check, manifest, masks, readme, voc
 #: Formats that may be requested in addition to images, masks and manifest.
 FORMATS = ("coco", "yolo", "yolo-segment", "voc", "semantic")
 
-#: Samples whose objects are read ahead: an object store takes tens of milliseconds, but serves many reads at a time.
+#: Number of samples whose objects are read ahead. An object store takes tens of milliseconds for one read, but serves
+#: many at a time.
 READ_AHEAD = 16
 
-#: Date of every entry, the earliest of the zip format; constant, so that equal samples give equal bytes.
+#: Date of every entry: the earliest that the zip format allows. It is constant, so that equal samples give equal bytes.
 _DATE = (1980, 1, 1, 0, 0, 0)
 
 #: Unix permissions of every entry: a regular file that everyone may read.
@@ -64,8 +65,8 @@ def write_zip(
         samples: the samples in any order, each once.
         labels: the study's labels, in order.
         read: returns a stored object's bytes by its digest; it is called from several threads.
-        about: JSON values that describe the export; ``runs`` (spec_digest, first_index, number, name, approved_by,
-            approved_at) links each sample to the run that rendered it.
+        about: JSON values that describe the export. Its ``runs`` is a list with an object for each run (spec_digest,
+            first_index, number, name, approved_by, approved_at), by which the run of a sample is found.
         formats: members of ``FORMATS``.
 
     Raises:
@@ -227,7 +228,7 @@ def _check_object(data: bytes, ref: ImageRef, description: str) -> None:
 
 
 def _channels(png: bytes) -> int:
-    """Return the number of channels by the colour type in IHDR: 1 for grey, 3 for colour."""
+    """Return the number of channels of a PNG, from the colour type in its IHDR: 1 for grey, 3 for colour."""
     return 3 if png[25] & 2 else 1
 
 

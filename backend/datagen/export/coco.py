@@ -1,8 +1,10 @@
 """COCO object detection and segmentation: one ``coco.json`` for the whole set (Lin et al. 2014, cocodataset.org).
 
-Ids start at 1, categories are in the study's order, ``file_name`` is relative to ``coco.json``, and coordinates are
-continuous pixels as in all of Datagen. ``area`` is the number of the mask's pixels. Polygons cannot have holes: the
-segmentation of an instance with holes is a run-length mask (a list of counts), that of any other a list of polygons.
+Ids start at 1, and categories are in the order of the study's labels. ``file_name`` is relative to ``coco.json``.
+Coordinates are continuous pixels as in all of Datagen. ``area`` is the number of an instance's pixels in the mask.
+
+The segmentation of an instance is a list of polygons. Polygons cannot have holes, so the segmentation of an instance
+with holes is a run-length mask (a list of counts) instead.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from datagen.domain.sample import Sample
 from datagen.export import holes
 from datagen.export.consistency_check import Mask
 
-#: Decimal places of a coordinate: a thousandth of a pixel is more precise than any mask.
+#: Number of decimal places of a coordinate. A thousandth of a pixel is more precise than any mask.
 PLACES = 3
 
 
@@ -31,7 +33,16 @@ def image(number: int, file_name: str, sample: Sample) -> dict[str, Any]:
 def instances(
     sample: Sample, areas: Sequence[int], *, mask: Mask, image_number: int, first_number: int, labels: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """Return the entries of a sample's instances, with ids from ``first_number``; ``areas`` are in pixels."""
+    """Return the entries of a sample's instances.
+
+    Args:
+        sample: the sample.
+        areas: the number of pixels of each instance.
+        mask: the sample's instance mask.
+        image_number: the id of the sample's image.
+        first_number: the id of the first instance; the others follow it.
+        labels: the study's labels, in order.
+    """
     rings = holes.of_instances(mask, len(sample.instances))
     return [
         {
@@ -60,7 +71,13 @@ def run_lengths(inside: npt.NDArray[np.bool_]) -> dict[str, Any]:
 def document(
     about: Mapping[str, Any], labels: Sequence[str], images: Iterable[str], annotations: Iterable[str]
 ) -> Iterator[str]:
-    """Yield the file in pieces, from entries that are already JSON, so that a million of them take no memory."""
+    """Yield the text of ``coco.json`` in pieces, so that the entries of a million images need not be in memory.
+
+    Args:
+        about: JSON values that describe the export.
+        labels: the study's labels, in order.
+        images, annotations: the entries, each as JSON text.
+    """
     yield f'{{"info": {json.dumps(dict(about))},\n"licenses": [],\n"categories": ['
     categories = (json.dumps({"id": i + 1, "name": label, "supercategory": ""}) for i, label in enumerate(labels))
     yield from _listed(categories)

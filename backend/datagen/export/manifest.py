@@ -17,7 +17,7 @@ def line(sample: Sample, *, files: Mapping[str, str], areas: Sequence[int], abou
         sample: the sample.
         files: the sample's paths in the set by kind: image, mask, …
         areas: the areas of the sample's instances in pixels.
-        about: the description of the export; the line names the one of its ``runs`` that rendered the sample.
+        about: the description of the export. The line contains that entry of its ``runs`` which rendered the sample.
     """
     provenance = sample.provenance
     body = {
@@ -50,9 +50,10 @@ def line(sample: Sample, *, files: Mapping[str, str], areas: Sequence[int], abou
 
 
 def _run(sample: Sample, about: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the run that rendered the sample, and its approval; values that ``about`` does not contain are None.
+    """Return the run that rendered the sample, and the run's approval. Values that ``about`` does not contain are None.
 
-    Runs of one spec have the same digest and consecutive ranges of indices, each from the run's ``first_index``.
+    Runs of one spec have the same digest. Their ranges of sample indices follow each other, and each begins at the
+    run's ``first_index``.
     """
     matching_run = None
     for run in sorted(about.get("runs", ()), key=lambda run: int(run.get("first_index", 0))):

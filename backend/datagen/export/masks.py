@@ -1,7 +1,7 @@
 """Masks as PNG: the stored instance mask, and a semantic mask if requested.
 
-In ``masks/`` a pixel's value identifies its instance (0 none, i + 1 instance i of the manifest's list), in
-``semantic/`` its label (0 none, else the id of the COCO category).
+In ``masks/``, the value of a pixel identifies its instance: 0 is none, i + 1 is instance i in the manifest's list. In
+``semantic/``, it identifies the label: 0 is none, any other value is the id of the COCO category.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from datagen.domain.sample import Sample
 from datagen.errors import StoreError
 from datagen.export.consistency_check import Mask
 
-#: Most labels of an 8-bit semantic mask.
+#: Largest number of labels that an 8-bit semantic mask can distinguish.
 MAX_LABELS = 255
 
 
@@ -33,7 +33,10 @@ def instance_mask(data: bytes, name: str) -> Mask:
 
 
 def semantic_png(sample: Sample, mask: Mask, labels: Sequence[str]) -> bytes:
-    """Return the mask as PNG with each instance's number replaced by its label's number; at most 255 labels."""
+    """Return the semantic mask as PNG: each instance's number in ``mask`` is replaced by the number of its label.
+
+    There may be at most ``MAX_LABELS`` labels.
+    """
     numbers = np.zeros(256, np.uint8)
     for i, instance in enumerate(sample.instances):
         numbers[i + 1] = labels.index(instance.label) + 1

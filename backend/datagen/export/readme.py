@@ -25,7 +25,7 @@ _BY_FORMAT = {
     "semantic": (("semantic/", "label masks, PNG: 0 outside, else the label's number in the list below"),),
 }
 
-#: Information that each format loses; ``masks/`` contains all of it.
+#: Format → the information that it cannot hold. ``masks/`` contains all of it.
 _LOSSES = {
     "coco": "coco.json: a polygon follows the pixels' edge; what has a hole is a run-length mask, pixel for pixel.",
     "yolo": "labels/: boxes alone, no shapes.",
@@ -45,7 +45,14 @@ def text(
     instances: Mapping[str, int],
     formats: Collection[str],
 ) -> str:
-    """Return the text; ``instances`` has the number of instances of each of the study's labels, in order."""
+    """Return the text of README.txt.
+
+    Args:
+        about: JSON values that describe the export.
+        images: the number of images.
+        instances: label → number of instances, for each of the study's labels in order.
+        formats: the formats that the export contains.
+    """
     entries = [*_ALWAYS, *(entry for name in formats for entry in _BY_FORMAT[name])]
     width = max(len(path) for path, _ in entries)
     lines = ["Synthesized images with labels, made by Datagen for Label Studio.", ""]

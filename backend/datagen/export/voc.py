@@ -1,6 +1,7 @@
 """Pascal VOC: one ``Annotations/NAME.xml`` per image (Everingham et al. 2010, the VOC development kit).
 
-Boxes only. As in the development kit, corners are whole pixels counted from 1, and both are inside the box.
+The files contain only boxes. As in the development kit, corners are whole pixels counted from 1, and both corners are
+inside the box.
 """
 
 from __future__ import annotations
@@ -13,7 +14,13 @@ from datagen.domain.sample import Sample
 
 
 def annotation(sample: Sample, file_name: str, *, channels: int) -> bytes:
-    """Return the file of one image; ``file_name`` is its path in the set with forward slashes, ``channels`` 1 or 3."""
+    """Return the bytes of the file of one image.
+
+    Args:
+        sample: the sample.
+        file_name: the image's path in the export, with forward slashes.
+        channels: the number of the image's channels, 1 or 3.
+    """
     folder, name = posixpath.split(file_name)
     root = ET.Element("annotation")
     _add(root, "folder", folder)

@@ -1,10 +1,11 @@
 """YOLO in the variant of Ultralytics: ``labels/NAME.txt`` for each ``images/NAME.png``, and ``data.yaml``.
 
-Each row is an instance: its class (from 0, in the study's order), then coordinates as fractions of the image's width
-and height. Boxes and polygons cannot share the folder ``labels/``, so they are two formats. An instance with several
-parts becomes one polygon, whose parts are joined by a segment in both directions, as Ultralytics joins the parts of
-COCO polygons. Holes are joined in the same way, and stay open because Ultralytics fills by the even-odd rule
-(``cv2.fillPoly``).
+Each row is an instance: its class (from 0, in the order of the study's labels), then coordinates as fractions of the
+image's width and height. Boxes and polygons cannot share the folder ``labels/``, so they are two formats.
+
+An instance with several parts becomes one polygon. A segment joins two parts, and the polygon runs along it in both
+directions, as in Ultralytics' own conversion of COCO polygons. Holes are joined in the same way. They stay open,
+because Ultralytics fills by the even-odd rule (``cv2.fillPoly``).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from datagen.export.consistency_check import Mask
 
 
 def box_rows(sample: Sample, labels: Sequence[str]) -> str:
-    """Return rows of ``class x_centre y_centre width height``; empty for an image without instances."""
+    """Return a sample's file of boxes: rows of ``class x_centre y_centre width height``. Empty without instances."""
     width, height = sample.image.width, sample.image.height
     rows = []
     for instance in sample.instances:
@@ -31,7 +32,10 @@ def box_rows(sample: Sample, labels: Sequence[str]) -> str:
 
 
 def polygon_rows(sample: Sample, labels: Sequence[str], mask: Mask) -> str:
-    """Return rows of ``class x1 y1 x2 y2 …``; empty for an image without instances. Holes are taken from ``mask``."""
+    """Return a sample's file of polygons: rows of ``class x1 y1 x2 y2 …``. Empty without instances.
+
+    The holes of the instances are taken from ``mask``, the sample's instance mask.
+    """
     width, height = sample.image.width, sample.image.height
     rows = []
     rings_by_instance = holes.of_instances(mask, len(sample.instances))
@@ -43,10 +47,10 @@ def polygon_rows(sample: Sample, labels: Sequence[str], mask: Mask) -> str:
 
 
 def data_yaml(labels: Sequence[str]) -> str:
-    """Return the file with the folders and the classes.
+    """Return the text of ``data.yaml``, which names the folders and the classes.
 
-    It has no ``path``: Ultralytics then uses the file's own folder, from any working directory. It would search a
-    relative ``path`` below the working directory and the folder in Ultralytics' settings.
+    The file has no ``path``, so Ultralytics uses the file's own folder, whatever the working directory is. Ultralytics
+    would search for a relative ``path`` below the working directory and below the folder in its settings.
     """
     names = "".join(f"  {i}: {json.dumps(label, ensure_ascii=False)}\n" for i, label in enumerate(labels))
     return (
