@@ -49,7 +49,7 @@ from datagen.synthesis.engine import (
 from datagen.synthesis.intensity import Bools
 from datagen.synthesis.parameter_models import EngineParameters
 
-NAME, VERSION = "composite", "2"
+NAME, VERSION = "composite", "3"
 #: A concept replaced at least this often, and in more than half of its images, is named in the report.
 _MIN_REPLACED = 2
 #: Backgrounds whose lookalikes are counted, and how many more a photo with undrawn instances has.

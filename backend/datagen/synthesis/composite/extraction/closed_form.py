@@ -2,11 +2,13 @@
 
 Method: A. Levin, D. Lischinski and Y. Weiss, A Closed-Form Solution to Natural Image Matting (PAMI 2008). In every
 window of 3 × 3 pixels, the opacity is taken to be a linear function of the tones; the opacities of the unknown pixels
-minimize the error of that model. Written here on scipy, because pymatting compiles itself with numba: another 50 MB, and
-seconds at the start of every worker.
+minimize the error of that model. Written here on scipy, because pymatting compiles itself with numba, which adds 50 MB
+and seconds at the start of every worker.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import cv2
 import numpy as np
@@ -38,44 +40,44 @@ def closed_form(tones: Floats, hole: Bools, matte: Bools) -> Bools | None:
         matte: the pixels of the concept by another method, [h, w].
     """
     near, found = round_the(hole), np.zeros(hole.shape, bool)
-    tones, hole, matte = tones[near], hole[near], matte[near]
-    depth = cv2.distanceTransform(matte.astype(np.uint8), cv2.DIST_L2, 3)
-    core = matte & hole & (depth >= max(1.0, float(np.quantile(depth[matte], _CORE)))) if matte.any() else matte
-    shape = hole.shape
-    shrink = min(1.0, _LONGEST_PX / max(shape))
-    if shrink < 1:
-        size = (max(5, round(shape[1] * shrink)), max(5, round(shape[0] * shrink)))
-        reduced = cv2.resize(tones, size, interpolation=cv2.INTER_AREA)
-        tones = np.asarray(reduced, np.float32).reshape(size[1], size[0], -1)
-        hole = cv2.resize(hole.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST).astype(bool)
-        core = cv2.resize(core.astype(np.float32), size, interpolation=cv2.INTER_AREA) >= 0.5
-    if min(hole.shape) < 3 or hole.all() or not core.any():
+    tones, inside, matte = tones[near], hole[near], matte[near]
+    if inside.all() or not matte.any():
         return None
-    opacity = _opacity(tones / np.float32(255), core, hole)
-    if shrink < 1:
-        opacity = cv2.resize(opacity, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)
-    found[near] = opacity > 0.5
+    depth = np.asarray(cv2.distanceTransform(matte.astype(np.uint8), cv2.DIST_L2, 3), np.float32)
+    core = inside & matte & (depth >= max(1.0, float(np.quantile(depth[matte], _CORE))))
+    rows, columns = inside.shape
+    shrink = min(1.0, _LONGEST_PX / max(rows, columns))
+    size = (max(3, round(columns * shrink)), max(3, round(rows * shrink)))
+    small = np.asarray(cv2.resize(tones, size, interpolation=cv2.INTER_AREA), np.float32).reshape(size[1], size[0], -1)
+    opaque, unclear = (_resized(mask, size) >= 0.5 for mask in (core, inside & ~core))
+    if not opaque.any():
+        return None
+    opacity = _opacity(small / np.float32(255), opaque, unclear & ~opaque)
+    found[near] = inside & (cv2.resize(opacity, (columns, rows), interpolation=cv2.INTER_LINEAR) > 0.5)
     return found
 
 
-def _opacity(tones: Floats, core: Bools, hole: Bools) -> Floats:
-    """Return the opacity [h, w]: 1 in the core, 0 outside the hole, and between them as the tones say."""
-    unknown = (hole & ~core).ravel()
-    opacity = core.astype(np.float32)
-    if not unknown.any():
+def _resized(mask: Bools, size: tuple[int, int]) -> Floats:
+    """Return the share of each pixel of a picture of ``size`` (width, height) that the mask covers."""
+    return np.asarray(cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA), np.float32)
+
+
+def _opacity(tones: Floats, opaque: Bools, unknown: Bools) -> Floats:
+    """Return the opacity [h, w]: 1 where ``opaque``, solved where ``unknown``, else 0; tones [h, w, c] are 0 to 1."""
+    opacity = opaque.astype(np.float32)
+    chosen = unknown.ravel()
+    if not chosen.any():
         return opacity
-    laplacian = _laplacian(tones.astype(np.float64))[unknown]
-    known = laplacian[:, ~unknown] @ core.ravel()[~unknown].astype(np.float64)
-    inner = (laplacian[:, unknown] + _RIDGE * sparse.identity(int(unknown.sum()))).tocsc()
-    solved = splu(inner, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True}).solve(
-        -known
-    )
-    opacity.ravel()[unknown] = np.clip(solved, 0, 1)
+    equations = _laplacian(tones.astype(np.float64))[chosen]
+    by_known = equations[:, ~chosen] @ opaque.ravel()[~chosen].astype(np.float64)
+    inner = (equations[:, chosen] + _RIDGE * sparse.identity(int(chosen.sum()))).tocsc()
+    factors = splu(inner, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
+    opacity[unknown] = np.clip(factors.solve(-by_known), 0, 1)
     return opacity
 
 
-def _laplacian(tones: Floats) -> sparse.csr_array:
-    """Return the matting Laplacian of tones [h, w, c], [h·w, h·w]: the sum over all windows of 3 × 3 pixels."""
+def _laplacian(tones: Floats) -> Any:
+    """Return the matting Laplacian of tones [h, w, c]: a sparse array [h·w, h·w], summed over all 3 × 3 windows."""
     rows, columns, channels = tones.shape
     numbers = np.arange(rows * columns).reshape(rows, columns)
     windows = np.lib.stride_tricks.sliding_window_view(numbers, (3, 3)).reshape(-1, 9)
