@@ -12,8 +12,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-import scipy.sparse as sparse
-from scipy.sparse.linalg import splu
 
 from datagen.synthesis.composite.extraction.line_segmentation import round_the
 from datagen.synthesis.intensity import Bools, Floats
@@ -49,10 +47,10 @@ def closed_form(tones: Floats, hole: Bools, matte: Bools) -> Bools | None:
     shrink = min(1.0, _LONGEST_PX / max(rows, columns))
     size = (max(3, round(columns * shrink)), max(3, round(rows * shrink)))
     small = np.asarray(cv2.resize(tones, size, interpolation=cv2.INTER_AREA), np.float32).reshape(size[1], size[0], -1)
-    opaque, unclear = (_resized(mask, size) >= 0.5 for mask in (core, inside & ~core))
+    opaque, possible = (_resized(mask, size) >= 0.5 for mask in (core, inside))
     if not opaque.any():
         return None
-    opacity = _opacity(small / np.float32(255), opaque, unclear & ~opaque)
+    opacity = _opacity(small / np.float32(255), opaque, possible & ~opaque)
     found[near] = inside & (cv2.resize(opacity, (columns, rows), interpolation=cv2.INTER_LINEAR) > 0.5)
     return found
 
@@ -64,6 +62,9 @@ def _resized(mask: Bools, size: tuple[int, int]) -> Floats:
 
 def _opacity(tones: Floats, opaque: Bools, unknown: Bools) -> Floats:
     """Return the opacity [h, w]: 1 where ``opaque``, solved where ``unknown``, else 0; tones [h, w, c] are 0 to 1."""
+    from scipy import sparse  # a heavy package, which the web process does not need
+    from scipy.sparse.linalg import splu
+
     opacity = opaque.astype(np.float32)
     chosen = unknown.ravel()
     if not chosen.any():
@@ -78,6 +79,8 @@ def _opacity(tones: Floats, opaque: Bools, unknown: Bools) -> Floats:
 
 def _laplacian(tones: Floats) -> Any:
     """Return the matting Laplacian of tones [h, w, c]: a sparse array [h·w, h·w], summed over all 3 × 3 windows."""
+    from scipy import sparse
+
     rows, columns, channels = tones.shape
     numbers = np.arange(rows * columns).reshape(rows, columns)
     windows = np.lib.stride_tricks.sliding_window_view(numbers, (3, 3)).reshape(-1, 9)

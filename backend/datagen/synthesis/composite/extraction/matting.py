@@ -51,12 +51,17 @@ _CLEAR = 5.0
 #: Longest side in pixels of a window that GrabCut segments directly. In a larger window, its models are fitted to the
 #: reduced window, and then the whole window is segmented once, because reduction loses thin parts.
 _GRABCUT_PX = 110
-#: Factors of scores, 1 for the other methods. On a picture of two tones the two-level matte is exact to the pixel, and
-#: the others are smoothed. The closed form follows the tones of a solid concept to their end, where the others stop at
-#: a threshold.
-_FACTORS = {"two-level": 3.0, "closed form": 2.0}
-#: Minimum thickness of a solid concept: of thinner ones, the core does not reach into all parts.
-_SOLID = 0.6
+#: Method of the closed-form matte.
+CLOSED_FORM = "closed form"
+#: Factor of the two-level matte's score. On a picture of two tones this matte is exact to the pixel, and the others are
+#: smoothed.
+_EXACT = 3.0
+#: Factor of the closed form's score for a solid concept: this matte ends where the concept's tones end, the others at a
+#: threshold.
+_WHOLE = 2.0
+#: Minimum thickness of a solid concept, and of one that the closed form is tried for: the core of a thinner one does
+#: not reach into all its parts.
+_SOLID, _NOT_THIN = 0.6, 0.4
 #: Probability of the concept's tones above which a part starts, and above which it continues.
 _PROBABLY = (0.8, 0.5)
 #: A pixel differs completely if its difference is above this share of the 95th percentile in the box.
@@ -142,10 +147,13 @@ def mattes(tones: Floats, clean: Clean, hole: Bools, others: Bools | None = None
         return (Matte(method="box", mask=_ellipse(hole), score=0.0, doubt=1.0),)
     ranked = _rated(found, box)
     best = ranked[0]
-    if best.method == "two-level" or _thickness(best.mask) < _SOLID:
+    thickness = _thickness(best.mask)
+    if best.method == "two-level" or thickness < _NOT_THIN:
         return ranked
-    matte = _finished("closed form", closed_form(tones, hole, best.mask), box)
-    return ranked if matte is None else _rated([*found, matte], box)
+    matte = _finished(CLOSED_FORM, closed_form(tones, hole, best.mask), box)
+    if matte is None:
+        return ranked
+    return _rated([*found, replace(matte, score=matte.score * (_WHOLE if thickness >= _SOLID else 1.0))], box)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,7 +197,7 @@ def _finished(name: str, raw: Bools | None, box: _Box) -> Matte | None:
     return Matte(
         method=name,
         mask=grown,
-        score=clear * _fits(mask, box.hole) * _FACTORS.get(name, 1.0),
+        score=clear * _fits(mask, box.hole) * (_EXACT if name == "two-level" else 1.0),
         edge=_edge_width(_same_way(box.change, mask), mask, box.hole),
     )
 
