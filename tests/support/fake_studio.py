@@ -1,4 +1,4 @@
-"""A studio without servers: rows in SQLite, an in-memory Label Studio, and jobs that run when the test says so.
+"""A studio without servers: rows in SQLite, images and Label Studio in memory, and jobs run when a test says so.
 
 It is for unit tests of workflow, whose ``conftest`` has the fixtures. It has the same methods as ``studio.Studio``, so
 that a ``studio.Study`` works with either. Webhooks of Label Studio are stored in the inbox, as the web process does."""
@@ -6,7 +6,6 @@ that a ``studio.Study`` works with either. Webhooks of Label Studio are stored i
 from __future__ import annotations
 
 import json
-import shutil
 import sqlite3
 import uuid
 from collections.abc import Iterator, Sequence
@@ -51,6 +50,8 @@ UNFINISHED = (WorkState.PENDING, WorkState.RUNNING)
 MAX_WAITS = 20
 #: File name of the database.
 ROWS = "rows.sqlite3"
+#: The images of all studios: an object is stored under its digest and never changes, so that no studio affects another.
+IMAGES = "memory://studios"
 #: An engine whose dialect and compiled statements all databases of the tests share.
 _SHARED = create_engine("sqlite://")
 with _SHARED.connect():
@@ -241,11 +242,11 @@ class FakeStudio:
 
 
 def build(folder: Path, client: InMemoryLabelStudio) -> FakeStudio:
-    """Return a studio whose database and image store are in ``folder``."""
+    """Return a studio whose database is in ``folder``."""
     queue = JobQueue()
     services = Services(
         database=_database(folder),
-        images=BlobStore(f"file://{folder}/images"),
+        images=BlobStore(IMAGES),
         decoder=PlainDecoder(),  # type: ignore[arg-type]
         label_studio=client,
         links=SignedUrls(OWN_URL, b"a key of these tests", 30),
@@ -265,7 +266,6 @@ def copy_of(studio: FakeStudio, folder: Path) -> FakeStudio:
     """Return a copy of a studio, with its data in ``folder``. Changes of one do not affect the other."""
     with closing(sqlite3.connect(studio.folder / ROWS)) as source, closing(sqlite3.connect(folder / ROWS)) as target:
         source.backup(target)
-    shutil.copytree(studio.folder / "images", folder / "images")
     studio.client.deliver = None
     copied = build(folder, deepcopy(studio.client))
     studio.client.deliver = studio.receive
