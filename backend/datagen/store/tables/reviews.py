@@ -46,6 +46,8 @@ class VerdictRow(Row):
     changed_late: Mapped[bool] = mapped_column(default=False, server_default=false())
     #: when the annotation was last changed or deleted, in Label Studio's format
     updated_at: Mapped[str] = mapped_column(String(40))
+    #: the same, but of one that was changed late, when it was last changed before the decision
+    given_at: Mapped[str] = mapped_column(String(40), default="", server_default="")
 
 
 class DecisionRow(Row):

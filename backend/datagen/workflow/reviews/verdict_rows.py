@@ -170,6 +170,7 @@ def _read(task: Task, shown: _ShownLabels | None) -> _Reading:
                 "outlines": _redrawn(annotation.result, shown) if shown is not None else [],
                 "reviewer": annotation.completed_by,
                 "updated_at": annotation.updated_at,
+                "given_at": annotation.updated_at,
                 "copy_of": annotation.copied_from,
             }
     return _Reading(task.id, task.is_finished, verdicts)
