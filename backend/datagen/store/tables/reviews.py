@@ -38,6 +38,9 @@ class VerdictRow(Row):
     comment: Mapped[str] = mapped_column(String(4000), default="")
     #: the outlines that the reviewer drew or moved, each as ``label`` and ``points`` in pixels of the image
     outlines: Mapped[list[dict[str, Any]]] = mapped_column(default=list, server_default="[]")
+    #: numbers of the sample's outlines, of all instances in order, that the reviewer left as shown; only if
+    #: ``outlines`` holds any
+    kept_outlines: Mapped[list[int]] = mapped_column(default=list, server_default="[]")
     reviewer: Mapped[str] = mapped_column(String(200))
     #: whether the verdict was given after the decision about its round. It is stored but does not count
     late: Mapped[bool] = mapped_column(default=False)

@@ -33,8 +33,9 @@ from datagen.store.tables.studies import ProjectRow, StudyRow
 from datagen.synthesis.engine import ReviewedSample
 from datagen.workflow.decision_points import project_of
 from datagen.workflow.inputs.unreadable_tasks import read_tasks
+from datagen.workflow.reviews.corrected_instances import corrected_instances
 from datagen.workflow.reviews.verdict_rows import NOWHERE, OPEN, TasksRead, keep
-from datagen.workflow.sample_mapping import trace_of
+from datagen.workflow.sample_mapping import sample_of, trace_of
 from datagen.workflow.services import Services, UnitOfWork
 from datagen.workflow.study_options import DEFAULTS
 
@@ -243,11 +244,14 @@ def judged(session: Session, batch_id: int) -> list[ReviewedSample]:
         .where(SampleRow.batch_id == batch_id, effective_verdicts())
         .order_by(SampleRow.index, VerdictRow.annotation_id)
     ).all()
-    samples = session.scalars(select(SampleRow).where(SampleRow.batch_id == batch_id))
-    traces = {sample.id: trace_of(sample) for sample in samples}
+    samples = {row.id: row for row in session.scalars(select(SampleRow).where(SampleRow.batch_id == batch_id))}
+    traces = {sample_id: trace_of(row) for sample_id, row in samples.items()}
     return [
         ReviewedSample(
             trace=traces[sample_id],
+            corrected=corrected_instances(sample_of(samples[sample_id]), row.outlines, row.kept_outlines)
+            if row.outlines
+            else (),
             verdict=Verdict(
                 opinion=Opinion(row.opinion), reasons=frozenset(map(Reason, row.reasons)), comment=row.comment
             ),
