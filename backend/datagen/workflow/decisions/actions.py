@@ -128,8 +128,8 @@ def _refined(session: Session, parent: SpecRow) -> tuple[dict[str, Json], list[s
     refined = refine_for(load_engine(engine), before, judged)
     notes = list(refined.notes)
     corrected = corrections.corrections_of(session, reviewed) if reviewed is not None else None
-    if corrected is not None and not corrected.are_used:
-        notes.append(corrections.sentence(corrected))
+    if corrected is not None and (sentence := corrections.sentence(corrected)):
+        notes.append(sentence)
     return refined.parameters, notes
 
 

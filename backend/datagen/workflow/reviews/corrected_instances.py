@@ -31,10 +31,9 @@ def corrected_instances(
     """
     drawn: dict[int, list[Polygon]] = {}
     for outline in outlines:
-        polygon = Polygon(tuple((x, y) for x, y in outline["points"]))
-        number = _instance_of(sample, polygon.bounds)
+        number = instance_of(sample, outline)
         if number is not None:
-            drawn.setdefault(number, []).append(polygon)
+            drawn.setdefault(number, []).append(_polygon(outline))
     left = set(kept)
     corrected: list[CorrectedInstance] = []
     first = 0
@@ -48,11 +47,16 @@ def corrected_instances(
     return tuple(corrected)
 
 
-def _instance_of(sample: Sample, box: Box) -> int | None:
-    """Return the number of the instance whose box overlaps most with ``box``; None if none does."""
+def instance_of(sample: Sample, outline: Mapping[str, Any]) -> int | None:
+    """Return the number of the instance whose box overlaps most with that of a drawn outline; None if none does."""
+    box = _polygon(outline).bounds
     overlaps = [_overlap(instance.box, box) for instance in sample.instances]
     largest = max(overlaps, default=0.0)
     return overlaps.index(largest) if largest > 0 else None
+
+
+def _polygon(outline: Mapping[str, Any]) -> Polygon:
+    return Polygon(tuple((x, y) for x, y in outline["points"]))
 
 
 def _overlap(one: Box, other: Box) -> float:

@@ -23,7 +23,7 @@ from datagen.store.tables.reviews import VerdictRow
 from datagen.synthesis.engine import uses_corrections
 from datagen.workflow import decision_points
 from datagen.workflow.reviews import verdict_sync
-from datagen.workflow.reviews.corrected_instances import corrected_instances
+from datagen.workflow.reviews.corrected_instances import corrected_instances, instance_of
 from datagen.workflow.sample_mapping import sample_of, shown_number
 
 #: Format of an example's key: the beginning of its photo's digest, and the index of its box.
@@ -65,6 +65,8 @@ class Corrections:
     images: tuple[ReviewedImage, ...]
     #: the examples whose outlines were corrected; empty if the engine does not record them
     examples: tuple[Example, ...]
+    #: number of the outlines that overlap no synthesized object
+    without_object: int
     #: whether *refine* uses them
     are_used: bool
     engine: str
@@ -87,8 +89,10 @@ def corrections_of(session: Session, batch: BatchRow) -> Corrections | None:
         for _, index, task_id, *_ in corrected
     ]
     choices: list[ConceptChoice] = []
+    without_object = 0
     for sample_id, _, _, outlines, kept in corrected:
         sample = sample_of(session.get_one(SampleRow, sample_id))
+        without_object += sum(1 for outline in outlines if instance_of(sample, outline) is None)
         traces = sample.provenance.trace.instances
         for instance in corrected_instances(sample, outlines, kept):
             choice = traces[instance.instance].concept if instance.instance < len(traces) else None
@@ -98,13 +102,21 @@ def corrections_of(session: Session, batch: BatchRow) -> Corrections | None:
         outlines=sum(len(row.outlines) for row in corrected),
         images=tuple(dict.fromkeys(images)),
         examples=tuple(_example(session, batch.study_id, choice) for choice in dict.fromkeys(choices)),
+        without_object=without_object,
         are_used=uses_corrections(engine),
         engine=engine,
     )
 
 
 def sentence(corrections: Corrections) -> str:
-    """Return the corrections, which the engine does not use, and what to do with them, as sentences."""
+    """Return what the notes of the engine's refinement do not tell about corrections, as sentences; empty if nothing.
+
+    They tell about every corrected object if the engine uses corrections.
+    """
+    if corrections.are_used:
+        count = corrections.without_object
+        overlap = f"{counted(count, 'corrected outline')} {by_number(count, 'overlaps', 'overlap')}"
+        return f"{overlap} no synthesized object, and {by_number(count, 'is', 'are')} not used." if count else ""
     numbers = [str(image.number) for image in corrections.images]
     return (
         f"{counted(corrections.outlines, 'outline')} {by_number(corrections.outlines, 'was', 'were')} corrected "
