@@ -33,6 +33,8 @@ from datagen.synthesis.engine import ReviewedSample
 
 #: Tolerance in pixels with which a corrected outline is simplified at first; it is doubled until few corners are left.
 _TOLERANCE_PX = 0.1
+#: Outlines of one concept that are compared, the first ones: the work grows with the square of their number.
+_MAX_COMPARED = 12
 #: Decimals of a corner's coordinates in the parameters.
 _DECIMALS = 2
 _REMEDY = "draw its outline in the project Concepts and build a preview."
@@ -43,7 +45,7 @@ class _OfConcept:
     """The corrected outlines of one concept: those mapped to its photo, and why others are not."""
 
     name: str
-    shapes: list[shapely.Geometry] = field(default_factory=list)
+    outlines: list[list[list[list[float]]]] = field(default_factory=list)
     problems: dict[str, None] = field(default_factory=dict)
 
 
@@ -58,14 +60,11 @@ def use_corrections(
     new: dict[str, list[list[list[float]]]] = {}
     notes: list[str] = []
     for key, concept in sorted(concepts.items()):
-        outline = _simplified(_most_typical(concept.shapes)) if concept.shapes else []
-        if outline:
-            new[key] = outline
-            seen = counted(len(concept.shapes), "preview")
+        if concept.outlines:
+            new[key] = _most_typical(concept.outlines)
+            seen = counted(len(concept.outlines), "preview")
             notes.append(f"Concept {concept.name} is cut out along the outline that was corrected on {seen}.")
-        elif not concept.problems:
-            concept.problems["it covers too few pixels of the photo"] = None
-        if not outline:
+        else:
             reasons = " and ".join(concept.problems)
             notes.append(f"The outline that was corrected on concept {concept.name} is not used: {reasons}; {_REMEDY}")
     if not new:
@@ -113,8 +112,12 @@ def _by_concept(judged: Iterable[ReviewedSample]) -> dict[str, _OfConcept]:
             problem = _why_not(trace)
             if problem:
                 concept.problems[problem] = None
-            elif not (shape := _in_photo(corrected.outline, trace)).is_empty:
-                concept.shapes.append(shape)
+            elif len(concept.outlines) < _MAX_COMPARED:
+                outline = _simplified(_in_photo(corrected.outline, trace))
+                if outline:
+                    concept.outlines.append(outline)
+                else:
+                    concept.problems["it covers too few pixels of the photo"] = None
     return concepts
 
 
@@ -153,32 +156,34 @@ def _in_photo(outline: Sequence[Polygon], trace: InstanceTrace) -> shapely.Geome
         stretch=trace.stretch or 1.0,
     )
     back = np.linalg.inv(linear_map(pose))
-    return shapely.union_all(
-        [
-            shapely.make_valid(ShapelyPolygon((back @ (np.asarray(polygon.points) - placed_at).T).T))
-            for polygon in outline
-        ]
-    )
+    parts = [ShapelyPolygon((back @ (np.asarray(polygon.points) - placed_at).T).T) for polygon in outline]
+    return shapely.union_all([shapely.make_valid(part) for part in parts])
 
 
-def _most_typical(shapes: Sequence[shapely.Geometry]) -> shapely.Geometry:
-    """Return the shape with the largest sum of intersections over unions with the others; among equals the first."""
+def _most_typical(outlines: Sequence[list[list[list[float]]]]) -> list[list[list[float]]]:
+    """Return the outline with the largest sum of intersections over unions with the others; among equals the first."""
+    shapes = [
+        shapely.union_all([shapely.make_valid(ShapelyPolygon(polygon)) for polygon in outline]) for outline in outlines
+    ]
     overlaps: npt.NDArray[np.float64] = np.array(
         [[one.intersection(other).area / max(one.union(other).area, 1e-9) for other in shapes] for one in shapes]
     )
-    return shapes[int(np.argmax(np.round(overlaps.sum(axis=1), 6)))]
+    return outlines[int(np.argmax(np.round(overlaps.sum(axis=1), 6)))]
 
 
 def _simplified(shape: shapely.Geometry) -> list[list[list[float]]]:
     """Return a shape as polygons with at most ``MAX_OUTLINE_CORNERS`` corners together; empty if it is too small."""
     tolerance = _TOLERANCE_PX
-    while True:
-        try:
-            polygons = polygons_of(shapely.simplify(shape, tolerance))[:MAX_OUTLINE_PARTS]
-        except BadRegion:  # too many parts or holes, which the simplification makes fewer
-            polygons = ()
-        corners = sum(len(polygon.points) for polygon in polygons)
-        if (polygons and corners <= MAX_OUTLINE_CORNERS) or tolerance > max(shape.length, 1.0):
-            break
+    polygons: tuple[Polygon, ...] = ()
+    while not polygons and tolerance <= max(shape.length, 1.0):
+        shape = shapely.simplify(shape, tolerance)
         tolerance *= 2
+        if shapely.get_num_coordinates(shape) > 2 * MAX_OUTLINE_CORNERS:
+            continue
+        try:
+            polygons = polygons_of(shape)[:MAX_OUTLINE_PARTS]
+        except BadRegion:  # too many holes; further simplification leaves fewer
+            continue
+        if sum(len(polygon.points) for polygon in polygons) > MAX_OUTLINE_CORNERS:
+            polygons = ()
     return [[[round(x, _DECIMALS), round(y, _DECIMALS)] for x, y in polygon.points] for polygon in polygons]
