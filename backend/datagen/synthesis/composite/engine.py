@@ -25,8 +25,8 @@ from datagen.synthesis.composite.appearance.pose import learn_pose
 from datagen.synthesis.composite.appearance.shape import learn_shapes
 from datagen.synthesis.composite.backgrounds import Backgrounds
 from datagen.synthesis.composite.compositor import Composer
-from datagen.synthesis.composite.corrected_outlines import CORRECTED, with_corrected_outlines
 from datagen.synthesis.composite.extraction.backdrop import Backdrop, fit_backdrop
+from datagen.synthesis.composite.extraction.corrected_outlines import CORRECTED, with_corrected_outlines
 from datagen.synthesis.composite.extraction.cut_sides import WHOLE
 from datagen.synthesis.composite.extraction.exemplars import Exemplar, choose, usable_candidates
 from datagen.synthesis.composite.parameters import CompositeParameters

@@ -13,7 +13,7 @@ from datagen.domain.inputs import ConceptImage, ConceptRegion
 from datagen.domain.trace import ConceptChoice, InstanceTrace, Trace
 from datagen.domain.verdict import Opinion, Reason, Verdict
 from datagen.errors import EngineError
-from datagen.synthesis.composite.corrected_outlines import CORRECTED, with_corrected_outlines
+from datagen.synthesis.composite.extraction.corrected_outlines import CORRECTED, with_corrected_outlines
 from datagen.synthesis.composite.parameters import (
     MAX_CORRECTED_CONCEPTS,
     MAX_OUTLINE_CORNERS,
