@@ -131,7 +131,7 @@ MAY_IMPORT: dict[str, dict[str, set[str]]] = {
             "leased_work",
             "services",
         },
-        "reviews": {"decision_points", "inputs.unreadable_tasks", "sample_mapping", "services"},
+        "reviews": {"decision_points", "inputs.unreadable_tasks", "sample_mapping", "services", "study_options"},
         "decisions": {
             "decision_points",
             "inputs.input_sync",

@@ -78,11 +78,23 @@ class FitReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CorrectedInstance:
+    """An instance whose outline a reviewer corrected on a preview."""
+
+    #: the instance's position in the sample's instances, and so in those of its trace
+    instance: int
+    #: the corrected outline: its parts in pixels of the sample's image
+    outline: tuple[Polygon, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReviewedSample:
     """A verdict and the engine's decisions for the sample."""
 
     trace: Trace
     verdict: Verdict
+    #: the instances whose outlines the reviewer corrected
+    corrected: tuple[CorrectedInstance, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,6 +180,8 @@ class Engine(ABC):
     #: what verdicts can teach the engine: draws that the traces of its instances contain. An engine with any has a
     #: parameter ``preference`` (``synthesis.preference``), and prefers draws that it finds acceptable.
     learnable: ClassVar[tuple[LearnableDraw, ...]] = ()
+    #: whether ``refine`` uses the outlines that reviewers corrected; if so, its notes tell about each of them
+    uses_corrections: ClassVar[bool] = False
 
     def __init__(self, settings: EngineSettings = EngineSettings()) -> None:
         self.settings = settings
@@ -240,6 +254,14 @@ def needs_gpu(name: str) -> bool:
     """Return whether the engine's shards need a worker with a GPU; False for an engine that is not installed."""
     try:
         return engine_class(name).device == "gpu"
+    except EngineError:
+        return False
+
+
+def uses_corrections(name: str) -> bool:
+    """Return whether the engine uses outlines that reviewers corrected; False for an engine that is not installed."""
+    try:
+        return engine_class(name).uses_corrections
     except EngineError:
         return False
 

@@ -231,3 +231,21 @@ def test_renamed_columns_and_keys_keep_their_values_in_both_directions(database:
         assert [*connection.execute(select(spec.digest).order_by(spec.id)).scalars()] == [old.digest, plain.digest]
         assert connection.execute(select(tables["sample"].c.body)).scalar_one() == {"provenance": {"steps": trace}}
     database.upgrade()
+
+
+def test_time_of_a_verdict_becomes_the_time_at_which_it_was_given(database: Database) -> None:
+    database.upgrade("0016")
+    schema = put_two_samples(database)
+    at = "2026-01-02T03:04:05.000000Z"
+    with database.engine.begin() as connection:
+        put(connection, schema.tables["verdict"], annotation_id=1, sample_id=1, opinion="good", updated_at=at)
+
+    database.upgrade()
+
+    with database.read() as session:
+        assert session.scalars(select(VerdictRow.given_at)).all() == [at]
+        assert session.scalars(select(StudyRow.verdict_rule)).all() == [None]
+    _downgrade(database, "0016")
+    database.upgrade()
+    with database.read() as session:
+        assert session.scalars(select(VerdictRow.given_at)).all() == [at]

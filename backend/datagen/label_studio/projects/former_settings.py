@@ -39,6 +39,7 @@ TEXTS = frozenset(
         "f9b19174b554adf4",
         "7e1c779916aaf4e5",
         "113b328c40cea537",
+        "925f3f3791f0461f",
         # Previews: description
         "f133711b61248c72",
         "c83ae9480ab63bab",

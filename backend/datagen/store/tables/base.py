@@ -12,7 +12,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from datagen.domain.inputs import ProjectKind, Role
 from datagen.domain.lifecycle import SpecState, StudyState
-from datagen.domain.verdict import Opinion
+from datagen.domain.verdict import Opinion, VerdictRule
 
 
 def now() -> datetime:
@@ -72,6 +72,7 @@ _ENUMERATIONS: tuple[type[StrEnum], ...] = (
     ProjectKind,
     Role,
     Opinion,
+    VerdictRule,
     WorkState,
     BatchKind,
     OutboxKind,

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 from datagen.domain.inputs import CanvasImage, ImageRef
@@ -41,9 +42,13 @@ class DiffusionEngine(Engine):
         return check(parameters, self.settings.folder)
 
     def refine(self, parameters: Mapping[str, Json], reviewed: Sequence[ReviewedSample]) -> Refinement:
-        """Choose other mattes, as composite does; the engine's own parameters stay as they are."""
+        """Choose other mattes, as composite does; the engine's own parameters stay as they are.
+
+        Corrected outlines are not used, because the label of an instance is measured from what the model paints, and
+        not cut out of the concept's photo.
+        """
         _, where = DiffusionParameters.from_spec(parameters)
-        refined = refine(where, reviewed)
+        refined = refine(where, [replace(sample, corrected=()) for sample in reviewed])
         kept = {name: value for name, value in parameters.items() if name == KEY}
         return Refinement(parameters={**refined.parameters, **kept}, notes=refined.notes)
 

@@ -132,7 +132,9 @@ def _refined(session: Session, parent: SpecRow) -> tuple[dict[str, Json], list[s
     refined = refine_for(load_engine(engine), before, rounds)
     notes = list(refined.notes)
     corrected = corrections.corrections_of(session, reviewed) if reviewed is not None else None
-    return refined.parameters, [*notes, corrections.sentence(corrected)] if corrected is not None else notes
+    if corrected is not None and (sentence := corrections.sentence(corrected)):
+        notes.append(sentence)
+    return refined.parameters, notes
 
 
 def _earlier_rounds(session: Session, parent: SpecRow, newest: BatchRow | None) -> list[int]:

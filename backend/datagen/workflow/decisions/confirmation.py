@@ -81,6 +81,12 @@ def _nothing_judged(services: Services, study: StudyRow, wish: Decision) -> str 
     newest = _newest_round(services, study.id)
     if newest is None or newest.verdicts:
         return None
+    if newest.disputed:
+        return (
+            f"On every judged image of preview round {newest.number} the verdicts disagree, and by this study's rule "
+            f"none of them counts, so “refine” would only make {newest.count:,} new samples with the same settings. "
+            "Settle some of them in the project Previews first, then refine."
+        )
     return (
         f"No image of preview round {newest.number} is judged yet, so “refine” would only make {newest.count:,} new "
         "samples with the same settings. Judge some images in the project Previews first, then refine."
@@ -99,6 +105,8 @@ def _little_judged(services: Services, study: StudyRow, wish: Decision) -> str |
     if enough and newest.good >= (options.min_good or 0) * newest.verdicts:
         return None
     basis = f"This approval stands on {newest.judged} of {counted(newest.count, 'preview')} judged"
+    if newest.disputed:
+        basis += f" ({newest.disputed} more {by_number(newest.disputed, 'is', 'are')} disputed, so that none counts)"
     return f"{basis}, {newest.good} of {counted(newest.verdicts, 'verdict')} good." if newest.verdicts else f"{basis}."
 
 
@@ -109,8 +117,9 @@ class _JudgedRound:
     number: int
     #: number of samples
     count: int
-    #: number of samples with a verdict
+    #: number of samples with a verdict that counts, and of those with other verdicts only, which disagree
     judged: int
+    disputed: int
     verdicts: int
     good: int
 
@@ -131,10 +140,17 @@ def _newest_round(services: Services, study_id: int) -> _JudgedRound | None:
             .join(SampleRow, SampleRow.id == VerdictRow.sample_id)
             .where(SampleRow.batch_id == newest.id, verdict_sync.effective_verdicts())
         ).all()
+        given = session.scalars(
+            select(VerdictRow.sample_id)
+            .join(SampleRow, SampleRow.id == VerdictRow.sample_id)
+            .where(SampleRow.batch_id == newest.id, verdict_sync.verdicts_in_time())
+        ).all()
+    judged = {sample_id for sample_id, _ in verdicts}
     return _JudgedRound(
         number=newest.number,
         count=newest.count,
-        judged=len({sample_id for sample_id, _ in verdicts}),
+        judged=len(judged),
+        disputed=len(set(given) - judged),
         verdicts=len(verdicts),
         good=sum(1 for _, opinion in verdicts if opinion == Opinion.GOOD),
     )

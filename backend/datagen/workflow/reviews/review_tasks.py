@@ -35,6 +35,8 @@ from datagen.workflow.services import Services, UnitOfWork
 EMPTY_COLUMNS: Mapping[str, str] = {"status": "to review", "verdict": "", "reasons": "", "comment": ""}
 #: The end of the status of a closed task. The heading of the task shows the status.
 _TOO_LATE = "a verdict no longer counts"
+#: The status of a sample on which verdicts disagree that have to agree.
+_DISPUTED = "good and bad, so none counts"
 #: Longest comment in the task list, in characters. The annotation contains the full comment.
 _LONGEST_COMMENT = 200
 #: State of a version → the status of its review tasks, which says why its rounds accept no more verdicts.
@@ -119,12 +121,15 @@ def _read(session: Session, batch: BatchRow) -> _Round | None:
     for key, index, row in rows:
         numbers[key] = shown_number(batch, index)
         verdicts.setdefault(key, []).extend([row] if row is not None else [])
-    effective = set(
-        session.scalars(
-            select(VerdictRow.annotation_id)
-            .join(SampleRow, SampleRow.id == VerdictRow.sample_id)
-            .where(SampleRow.batch_id == batch.id, verdict_sync.effective_verdicts())
+    in_time, effective = (
+        set(
+            session.scalars(
+                select(VerdictRow.annotation_id)
+                .join(SampleRow, SampleRow.id == VerdictRow.sample_id)
+                .where(SampleRow.batch_id == batch.id, condition)
+            )
         )
+        for condition in (verdict_sync.verdicts_in_time(), verdict_sync.effective_verdicts())
     )
     return _Round(
         project_id=project_id,
@@ -136,25 +141,30 @@ def _read(session: Session, batch: BatchRow) -> _Round | None:
                 "index": str(numbers[key]),
                 "number": f"image {numbers[key]}",
                 "round_size": str(batch.count),
-                **_columns(sample_verdicts, effective, closed_because),
+                **_columns(sample_verdicts, in_time, effective, closed_because),
             }
             for key, sample_verdicts in verdicts.items()
         },
     )
 
 
-def _columns(verdicts: Sequence[VerdictRow], effective: set[int], closed_because: str | None) -> dict[str, str]:
+def _columns(
+    verdicts: Sequence[VerdictRow], in_time_ids: set[int], effective_ids: set[int], closed_because: str | None
+) -> dict[str, str]:
     """Return the columns of one sample in the task list.
 
     Args:
-        verdicts: all verdicts on the sample. If no verdict counts, the late ones are shown and marked as late.
-        effective: the annotation ids of the verdicts that count.
+        verdicts: all verdicts on the sample. If none is in time, the late ones are shown and marked as late.
+        in_time_ids: the annotation ids of the verdicts that are in time.
+        effective_ids: the annotation ids of the verdicts that count.
         closed_because: why the round accepts no more verdicts; None while it accepts some.
     """
-    in_time = [row for row in verdicts if row.annotation_id in effective]
+    in_time = [row for row in verdicts if row.annotation_id in in_time_ids]
     late = [row for row in verdicts if row.late]
     if any(row.changed_late for row in in_time):
         status = "reviewed; changed too late, counts as it was"
+    elif in_time and not any(row.annotation_id in effective_ids for row in in_time):
+        status = f"reviewed; {_DISPUTED}; {closed_because}" if closed_because else f"reviewed; {_DISPUTED}"
     elif in_time:
         status = f"reviewed; {closed_because}" if closed_because else "reviewed"
     elif late:

@@ -19,7 +19,7 @@ from datagen.domain.geometry import Polygon
 from datagen.domain.lifecycle import SpecState
 from datagen.label_studio.api.models import Task, stamp
 from datagen.label_studio.mapping.form_answers import verdict
-from datagen.label_studio.mapping.regions import redrawn_outlines
+from datagen.label_studio.mapping.regions import outlines_left, redrawn_outlines
 from datagen.store.tables.base import OutboxKind, WorkState, now
 from datagen.store.tables.batches import BatchRow, SampleRow, ShardRow, SpecRow
 from datagen.store.tables.messages import OutboxRow
@@ -167,20 +167,26 @@ def _read(task: Task, shown: _ShownLabels | None) -> _Reading:
                 "opinion": answer.opinion,
                 "reasons": sorted(answer.reasons),
                 "comment": answer.comment[:4000],
-                "outlines": _redrawn(annotation.result, shown) if shown is not None else [],
+                **_outlines(annotation.result, shown),
                 "reviewer": annotation.completed_by,
                 "updated_at": annotation.updated_at,
+                "given_at": annotation.updated_at,
                 "copy_of": annotation.copied_from,
             }
     return _Reading(task.id, task.is_finished, verdicts)
 
 
-def _redrawn(result: Sequence[Any], shown: _ShownLabels) -> list[dict[str, Any]]:
-    """Return the outlines in a result that differ from those shown, in the form of ``VerdictRow.outlines``."""
-    drawn = redrawn_outlines(result, shown.width, shown.height, shown.labels, shown.outlines)
-    return [
-        {"label": label, "points": [[round(x, 2), round(y, 2)] for x, y in outline.points]} for label, outline in drawn
-    ]
+def _outlines(result: Sequence[Any], shown: _ShownLabels | None) -> dict[str, Any]:
+    """Return the outlines that differ from those shown, and which of those are left, as ``VerdictRow`` stores them."""
+    drawn, left = [], []
+    if shown is not None:
+        size_and_labels = (shown.width, shown.height, shown.labels, shown.outlines)
+        drawn = [
+            {"label": label, "points": [[round(x, 2), round(y, 2)] for x, y in outline.points]}
+            for label, outline in redrawn_outlines(result, *size_and_labels)
+        ]
+        left = list(outlines_left(result, *size_and_labels)) if drawn else []
+    return {"outlines": drawn, "kept_outlines": left}
 
 
 def _keep_samples(

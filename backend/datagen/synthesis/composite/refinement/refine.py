@@ -1,4 +1,4 @@
-"""What verdicts change beside the draws: the choice of mattes, and the draws that nothing was learned about."""
+"""What verdicts change beside the draws: the choice of mattes, and outlines that reviewers corrected."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from datagen.domain.spec import Json
 from datagen.synthesis.composite.parameters import CompositeParameters
+from datagen.synthesis.composite.refinement.corrected_mattes import use_corrections, without_settled
 from datagen.synthesis.composite.refinement.mattes import choose_next_mattes
 from datagen.synthesis.engine import Refinement, ReviewedSample
 
@@ -20,5 +21,6 @@ def refine(parameters: Mapping[str, Json], judged: Sequence[ReviewedSample]) -> 
     Raises:
         EngineError: ``parameters`` are not the composite engine's.
     """
-    after, notes = choose_next_mattes(CompositeParameters.from_json(parameters), judged)
-    return Refinement(parameters=after.to_json(), notes=tuple(notes))
+    after, outline_notes, corrected = use_corrections(CompositeParameters.from_json(parameters), judged)
+    after, notes = choose_next_mattes(after, without_settled(judged, corrected))
+    return Refinement(parameters=after.to_json(), notes=(*notes, *outline_notes))
