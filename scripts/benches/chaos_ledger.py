@@ -122,7 +122,8 @@ def _decisions(found: Reckoning, session: Session, study: StudyRow, person: Pers
 
 
 def _samples(found: Reckoning, session: Session, study: StudyRow, tasks: dict[ProjectKind, list[Task]]) -> None:
-    for kind, project_kind in ((BatchKind.ROUND, ProjectKind.PREVIEWS), (BatchKind.RUN, ProjectKind.DATASET)):
+    for kind in BatchKind:
+        project_kind = ProjectKind.PREVIEWS if kind.is_reviewed else ProjectKind.DATASET
         keys = Counter(str(task.data.get("datagen_key")) for task in tasks[project_kind])
         ids = {str(task.data.get("datagen_key")): task.id for task in tasks[project_kind]}
         known = set()

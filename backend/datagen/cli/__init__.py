@@ -85,6 +85,7 @@ for command in (
     _needs_data(studies.status),
     _needs_data(deciding.preview),
     _needs_data(deciding.refine),
+    _needs_data(deciding.audit_samples),
     _needs_data(deciding.approve),
     _needs_data(deciding.cancel),
     _needs_data(deciding.stop),

@@ -79,6 +79,8 @@ class Services:
     enqueue: Callable[[Sequence[JobRequest]], None]
     #: number of samples that one job renders
     shard_size: int
+    #: number of samples of an audit for which no number is given
+    audit_size: int = 22
     #: largest number of images of one generation run
     max_run_images: int = MAX_IMAGES
     #: parameters from the settings, for all engines together; each engine takes those that it declares

@@ -21,6 +21,9 @@ from studio import Study
 #: A studio with one study in a state.
 Prepared = tuple[FakeStudio, Study]
 
+#: The numbers on the forms of these actions.
+_NUMBERS = {StudyEvent.AUDIT: {"audit_count": 3}, StudyEvent.APPROVE: {"count": 3}}
+
 
 @pytest.fixture(autouse=True)
 def _engines(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,7 +46,7 @@ def in_state(tmp_path_factory: pytest.TempPathFactory) -> Callable[[StudyState, 
     def after(state: StudyState, *actions: StudyEvent, settle: bool) -> Prepared:
         studio, study = copy(state, tmp_path_factory.mktemp("studio"))
         for action in actions:
-            study.act(action, **({"count": 3} if action is StudyEvent.APPROVE else {}))
+            study.act(action, **_NUMBERS.get(action, {}))
         if settle:
             studio.settle()
         return studio, study
@@ -56,6 +59,8 @@ def in_state(tmp_path_factory: pytest.TempPathFactory) -> Callable[[StudyState, 
                 return after(StudyState.COLLECTING, StudyEvent.BUILD_PREVIEW, settle=False)
             case StudyState.REVIEWING:
                 return after(StudyState.PREVIEWING, settle=True)
+            case StudyState.AUDITING:
+                return after(StudyState.REVIEWING, StudyEvent.AUDIT, settle=False)
             case StudyState.GENERATING:
                 return after(StudyState.REVIEWING, StudyEvent.APPROVE, settle=False)
             case StudyState.ACCEPTED:

@@ -44,8 +44,18 @@ class WorkState(StrEnum):
 class BatchKind(StrEnum):
     """Purpose of a batch of samples."""
 
-    ROUND = "round"  #: a preview round for review
+    ROUND = "round"  #: a preview round for review, whose verdicts may change the next version
+    AUDIT = "audit"  #: further samples of a version for review, whose verdicts measure it and train nothing
     RUN = "run"  #: a generation run for the dataset
+
+    @property
+    def is_reviewed(self) -> bool:
+        """Whether its samples are review tasks in the project Previews."""
+        return self in REVIEWED_KINDS
+
+
+#: The kinds of batches whose samples are review tasks.
+REVIEWED_KINDS = (BatchKind.ROUND, BatchKind.AUDIT)
 
 
 class OutboxKind(StrEnum):

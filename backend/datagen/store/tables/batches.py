@@ -37,7 +37,7 @@ class SpecRow(Row):
 
 
 class BatchRow(Row):
-    """A preview round or a generation run, with the samples ``first`` to ``first + count - 1``."""
+    """A preview round, an audit or a generation run, with the samples ``first`` to ``first + count - 1``."""
 
     __tablename__ = "batch"
     __table_args__ = (UniqueConstraint("study_id", "kind", "number"),)
@@ -62,6 +62,8 @@ class BatchRow(Row):
     #: the engine's warnings during rendering, as sentences
     warnings: Mapped[list[str]] = mapped_column(default=list, server_default="[]")
     problem: Mapped[str] = mapped_column(String(1000), default="")
+    #: of a run: what the audits of its version promised when it was approved; None: there was no audit
+    promise: Mapped[dict[str, Any] | None] = mapped_column(default=None)
     requested_by: Mapped[str] = mapped_column(String(200))
     requested_at: Mapped[datetime] = mapped_column(default=now)
     rendered_at: Mapped[datetime | None] = mapped_column(default=None)

@@ -1,4 +1,4 @@
-"""Rounds and runs on a decision page: their names, the progress of their work, and the result of a run."""
+"""Rounds, audits and runs on a decision page: their names, the progress of their work, and the result of a run."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from datagen.domain.inputs import ProjectKind
+from datagen.learning.acceptance import sentence_of
 from datagen.store.tables.base import BatchKind, WorkState, now
 from datagen.store.tables.batches import BatchRow, ShardRow
 from datagen.store.tables.messages import OutboxRow
@@ -20,11 +21,20 @@ from datagen.workflow.study_options import options_of
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchName:
-    """The name of a batch: a round is shown by its number, a run by its name."""
+    """The name of a batch: a round or an audit is shown by its number, a run by its name."""
 
     kind: BatchKind
     number: int
     name: str
+
+    def __str__(self) -> str:
+        match self.kind:
+            case BatchKind.ROUND:
+                return f"preview round {self.number}"
+            case BatchKind.AUDIT:
+                return f"audit {self.number}"
+            case BatchKind.RUN:
+                return f"run “{self.name}”"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +76,8 @@ class Run:
     export_name: str
     #: whether its labels are published as annotations, too. Label Studio's own export contains only annotations
     annotated: bool
+    #: what its approval stated about the share of acceptable images; empty if it stated nothing
+    promise: str
     warnings: tuple[str, ...]
     problem: str
 
@@ -87,7 +99,7 @@ def progress_of(session: Session, batch: BatchRow) -> Progress:
             OutboxRow.study_id == batch.study_id, OutboxRow.state == WorkState.FAILED, OutboxRow.error != ""
         )
     )
-    project_kind = ProjectKind.PREVIEWS if batch.kind == BatchKind.ROUND else ProjectKind.DATASET
+    project_kind = ProjectKind.PREVIEWS if batch.kind.is_reviewed else ProjectKind.DATASET
     return Progress(
         batch=name_of(batch),
         state=batch.state,
@@ -113,6 +125,7 @@ def run_of(session: Session, batch: BatchRow) -> Run:
         published=batch_status.count_published(session, batch),
         project_id=decision_points.project_of(session, batch.study_id, ProjectKind.DATASET),
         export_name=shlex.quote(batch.study.name),
+        promise=sentence_of(batch.promise),
         annotated=batch.count <= (options_of(batch.study).annotate_up_to or 0),
         warnings=tuple(batch.warnings),
         problem=batch.problem,

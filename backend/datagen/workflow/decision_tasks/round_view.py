@@ -1,4 +1,4 @@
-"""A preview round on a decision page: its verdicts, and the details of its version."""
+"""A preview round or an audit on a decision page: its verdicts, and the details of its version."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from datagen.store.tables.base import WorkState
 from datagen.store.tables.batches import BatchRow, SampleRow, ShardRow
 from datagen.store.tables.reviews import VerdictRow
 from datagen.workflow import decision_points
+from datagen.workflow.decision_tasks.batch_view import BatchName, name_of
 from datagen.workflow.generation import run_warnings
 from datagen.workflow.reviews import verdict_rows, verdict_sync
 from datagen.workflow.reviews.corrections import Corrections, ReviewedImage, corrections_of
@@ -76,9 +77,9 @@ class Details:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Round:
-    """A preview round."""
+    """A preview round, or an audit, which is reviewed like one."""
 
-    number: int
+    name: BatchName
     version: int
     #: number of images
     count: int
@@ -103,13 +104,13 @@ class _EffectiveVerdict:
 
 
 def round_of(session: Session, batch: BatchRow) -> Round:
-    """Read a preview round."""
+    """Read a preview round or an audit."""
     verdicts = _effective_verdicts(session, batch)
     images = _images(session, batch)
     good = sum(1 for verdict in verdicts if verdict.opinion == Opinion.GOOD)
     ended_early = batch.state in (WorkState.FAILED, WorkState.CANCELLED)
     return Round(
-        number=batch.number,
+        name=name_of(batch),
         version=batch.spec.version,
         count=batch.count,
         good=good,
@@ -139,7 +140,7 @@ def _review(
     for verdict in verdicts:
         opinions.setdefault(verdict.index, set()).add(verdict.opinion)
     return Review(
-        is_open=verdict_sync.takes_verdicts(batch.spec.state),
+        is_open=verdict_rows.takes_verdicts(batch.spec.state, batch.state),
         left=max(batch.count - len(opinions.keys() | deleted), 0),
         deleted=len(deleted),
         project_id=decision_points.project_of(session, batch.study_id, ProjectKind.PREVIEWS),

@@ -1,4 +1,4 @@
-"""The end of a batch (a round or run), and its effect on the batch's shards, its study and its decisions.
+"""The end of a batch, and its effect on the batch's shards, its study and its decisions.
 
 A batch is running until one of three functions ends it. ``finish`` ends it once all of its samples are tasks in Label
 Studio. ``fail`` ends it with the first shard that is given up. ``cancel`` ends it by a decision. No other code ends a
@@ -23,6 +23,8 @@ from datagen.workflow.services import LOCK, UnitOfWork
 _EVENTS = {
     (BatchKind.ROUND, WorkState.DONE): StudyEvent.ROUND_READY,
     (BatchKind.ROUND, WorkState.FAILED): StudyEvent.ROUND_FAILED,
+    (BatchKind.AUDIT, WorkState.DONE): StudyEvent.AUDIT_READY,
+    (BatchKind.AUDIT, WorkState.FAILED): StudyEvent.AUDIT_FAILED,
     (BatchKind.RUN, WorkState.DONE): StudyEvent.RUN_FINISHED,
     (BatchKind.RUN, WorkState.FAILED): StudyEvent.RUN_FAILED,
 }
@@ -94,6 +96,10 @@ def _conclude(unit: UnitOfWork, batch: BatchRow, state: WorkState) -> None:
     if step.spec is not None:
         unit.session.get_one(SpecRow, batch.spec_id).state = step.spec
     decision_points.republish_decisions(unit, batch)
+    if (batch.kind, state) == (BatchKind.AUDIT, WorkState.FAILED):
+        point = decision_points.create_decision_point(unit, study)  # it shows the round again
+        point.problem = f"audit {batch.number} could not be made: {batch.problem}"[:1000]
+        return
     earlier = go_back(unit, study) if step.back else None
     if earlier is None:
         decision_points.create_decision_point(unit, study, batch)

@@ -20,7 +20,7 @@ from datagen.domain.lifecycle import SpecState
 from datagen.label_studio.api.models import Task, stamp
 from datagen.label_studio.mapping.form_answers import verdict
 from datagen.label_studio.mapping.regions import redrawn_outlines
-from datagen.store.tables.base import OutboxKind, WorkState, now
+from datagen.store.tables.base import BatchKind, OutboxKind, WorkState, now
 from datagen.store.tables.batches import BatchRow, SampleRow, ShardRow, SpecRow
 from datagen.store.tables.messages import OutboxRow
 from datagen.store.tables.reviews import VerdictRow
@@ -30,7 +30,7 @@ from datagen.workflow.services import Services, UnitOfWork
 
 log = structlog.get_logger()
 
-#: The states of a version in which its rounds accept verdicts. A verdict that is given in any other state is late, and
+#: The states of a version in which its rounds and audits accept verdicts. A verdict given in any other state is late, and
 #: does not count.
 OPEN = (SpecState.RENDERING, SpecState.REVIEW)
 #: Value of ``VerdictRow.task_id`` if the task was lost with its project. Task ids of Label Studio begin at 1.
@@ -100,6 +100,14 @@ def keep(services: Services, study_id: int, read: TasksRead) -> list[int]:
         with services.unit() as unit:
             outdated += _keep_samples(unit, study_id, sample_readings, read)
     return outdated
+
+
+def takes_verdicts(spec_state: SpecState, batch_state: WorkState) -> bool:
+    """Return whether verdicts on a round or audit in that state, of a version in that state, count.
+
+    The samples of an audit that was cancelled or failed may be in Label Studio, although its version is under review.
+    """
+    return spec_state in OPEN and batch_state not in (WorkState.CANCELLED, WorkState.FAILED)
 
 
 def full_samples(session: Session, batch_id: int) -> list[int]:
@@ -217,8 +225,10 @@ def _keep_samples(
         for batch_id in sorted({row.batch_id for row in changed}):
             republish_decisions(unit, unit.session.get_one(BatchRow, batch_id))
             unit.add_to_outbox(study_id, OutboxKind.REVIEW_TASKS, batch_id)
-        if any(sample.late for sample in loaded):
-            republish_open_decision(unit, study_id)  # its page shows that these verdicts do not count
+        audited = any(sample.row.batch.kind == BatchKind.AUDIT for sample in loaded)
+        if audited or any(sample.late for sample in loaded):
+            # its page shows what all audits promise, and that late verdicts do not count
+            republish_open_decision(unit, study_id)
     return outdated
 
 
@@ -239,7 +249,7 @@ def _load(session: Session, sample_ids: Sequence[int]) -> Iterator[_SampleVerdic
         rows[row.sample_id].append(row)
     columns = (SampleRow.batch_id, SampleRow.shard_id, SampleRow.task_id, SampleRow.verdict_change)
     samples = session.execute(
-        select(SampleRow, SpecRow.state, ShardRow.published_at)
+        select(SampleRow, SpecRow.state, BatchRow.state, ShardRow.published_at)
         .options(load_only(*columns))
         .join(BatchRow, BatchRow.id == SampleRow.batch_id)
         .join(SpecRow, SpecRow.id == BatchRow.spec_id)
@@ -247,10 +257,9 @@ def _load(session: Session, sample_ids: Sequence[int]) -> Iterator[_SampleVerdic
         .where(SampleRow.id.in_(sample_ids))
         .order_by(SampleRow.id)
     ).all()
-    for sample, state, published_at in samples:
-        yield _SampleVerdicts(
-            session, sample, rows[sample.id], late=state not in OPEN, published=published_at is not None
-        )
+    for sample, spec_state, batch_state, published_at in samples:
+        is_late = not takes_verdicts(spec_state, batch_state)
+        yield _SampleVerdicts(session, sample, rows[sample.id], late=is_late, published=published_at is not None)
 
 
 class _SampleVerdicts:

@@ -24,9 +24,8 @@ from sqlalchemy import ColumnElement, and_, exists, func, select, update
 from sqlalchemy.orm import Session, aliased
 
 from datagen.domain.inputs import ProjectKind
-from datagen.domain.lifecycle import SpecState
 from datagen.domain.verdict import Opinion, Reason, Verdict
-from datagen.store.tables.base import BatchKind, OutboxKind
+from datagen.store.tables.base import REVIEWED_KINDS, BatchKind, OutboxKind
 from datagen.store.tables.batches import BatchRow, SampleRow, ShardRow, SpecRow
 from datagen.store.tables.reviews import VerdictRow
 from datagen.store.tables.studies import ProjectRow, StudyRow
@@ -70,7 +69,7 @@ def sync_deleted(services: Services, study_id: int, task_ids: Iterable[int]) -> 
             select(SampleRow.batch_id, SampleRow.task_id, VerdictRow.task_id)
             .outerjoin(VerdictRow, VerdictRow.sample_id == SampleRow.id)
             .join(BatchRow, BatchRow.id == SampleRow.batch_id)
-            .where(BatchRow.study_id == study_id, BatchRow.kind == BatchKind.ROUND)
+            .where(BatchRow.study_id == study_id, BatchRow.kind.in_(REVIEWED_KINDS))
         )
         rounds = {batch_id for batch_id, *row_task_ids in rows if deleted.intersection(row_task_ids)}
     for batch_id in sorted(rounds):
@@ -83,7 +82,7 @@ def sync_open_rounds(services: Services, study_id: int) -> None:
         rounds = session.scalars(
             select(BatchRow.id)
             .join(SpecRow, SpecRow.id == BatchRow.spec_id)
-            .where(BatchRow.study_id == study_id, BatchRow.kind == BatchKind.ROUND, SpecRow.state.in_(OPEN))
+            .where(BatchRow.study_id == study_id, BatchRow.kind.in_(REVIEWED_KINDS), SpecRow.state.in_(OPEN))
         ).all()
     for batch_id in rounds:
         sync_round(services, batch_id)
@@ -143,14 +142,9 @@ def sync(services: Services, project_id: int, **which: Any) -> None:
         which = {"ids": outdated}
 
 
-def takes_verdicts(state: SpecState) -> bool:
-    """Return whether verdicts on a version in that state count."""
-    return state in OPEN
-
-
 def open_again(session: Session, spec_id: int) -> None:
     """Make the late verdicts on a version count. The version accepts verdicts again, because its decision failed."""
-    rounds = select(BatchRow.id).where(BatchRow.spec_id == spec_id, BatchRow.kind == BatchKind.ROUND)
+    rounds = select(BatchRow.id).where(BatchRow.spec_id == spec_id, BatchRow.kind.in_(REVIEWED_KINDS))
     samples = select(SampleRow.id).where(SampleRow.batch_id.in_(rounds))
     session.execute(update(VerdictRow).where(VerdictRow.sample_id.in_(samples)).values(late=False, changed_late=False))
 
@@ -161,7 +155,7 @@ def publish_again(unit: UnitOfWork, study_id: int) -> None:
     The verdicts on the old tasks continue to count, because no person deleted them.
     """
     session = unit.session
-    rounds = select(BatchRow.id).where(BatchRow.study_id == study_id, BatchRow.kind == BatchKind.ROUND)
+    rounds = select(BatchRow.id).where(BatchRow.study_id == study_id, BatchRow.kind.in_(REVIEWED_KINDS))
     samples = select(SampleRow.id).where(SampleRow.batch_id.in_(rounds))
     session.execute(update(VerdictRow).where(VerdictRow.sample_id.in_(samples)).values(task_id=NOWHERE))
     session.execute(update(SampleRow).where(SampleRow.batch_id.in_(rounds)).values(task_id=None))
@@ -174,7 +168,8 @@ def publish_again(unit: UnitOfWork, study_id: int) -> None:
     for shard in shards:
         shard.published_at = None
         unit.add_to_outbox(study_id, OutboxKind.SAMPLES, shard.id)
-        unit.add_to_outbox(study_id, OutboxKind.TABS, shard.batch_id)
+        if shard.batch.kind == BatchKind.ROUND:
+            unit.add_to_outbox(study_id, OutboxKind.TABS, shard.batch_id)
 
 
 def batch_name(batch: BatchRow) -> str:

@@ -168,8 +168,10 @@ def mend_links(services: Services, name: str) -> MendedLinks:
         for decision_id in decisions:
             unit.add_to_outbox(study_id, OutboxKind.DECISION, decision_id)
         done.decisions = len(decisions)
+        previews = project_of(unit.session, study_id, ProjectKind.PREVIEWS)
         projects = {
-            BatchKind.ROUND: project_of(unit.session, study_id, ProjectKind.PREVIEWS),
+            BatchKind.ROUND: previews,
+            BatchKind.AUDIT: previews,
             BatchKind.RUN: project_of(unit.session, study_id, ProjectKind.DATASET),
         }
     for kind, project_id in projects.items():
