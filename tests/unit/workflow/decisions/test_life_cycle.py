@@ -240,7 +240,7 @@ def test_run_that_fails_leaves_its_version_accepted_and_can_be_retried(prepared:
 @pytest.mark.parametrize("state", list(WHY_NOT))
 def test_study_is_deleted_with_its_projects_in_any_state(prepared: Callable[[str], Prepared], state: str) -> None:
     studio, study = prepared(state)
-    if state in ("previewing", "generating"):
+    if state in ("previewing", "auditing", "generating"):
         with pytest.raises(Refused, match="cancel"):
             delete_study(studio.services, study.name, "ann", with_projects=True)
         study.act(StudyEvent.CANCEL)
