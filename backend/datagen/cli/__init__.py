@@ -87,6 +87,7 @@ for command in (
     _needs_data(deciding.refine),
     _needs_data(deciding.audit_samples),
     _needs_data(deciding.approve),
+    _needs_data(deciding.resume),
     _needs_data(deciding.cancel),
     _needs_data(deciding.stop),
     _needs_data(studies.audit),

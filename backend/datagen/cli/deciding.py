@@ -63,6 +63,11 @@ def approve(
     _decide(name, decision)
 
 
+def resume(name: Study, note: Note = "") -> None:
+    """Resume a run that its spot checks paused."""
+    _decide(name, Decision(action=StudyEvent.RESUME, note=plain(note)))
+
+
 def cancel(name: Study, note: Note = "") -> None:
     """Cancel the current round, audit or run; finished images are kept."""
     _decide(name, Decision(action=StudyEvent.CANCEL, note=plain(note)))

@@ -16,6 +16,7 @@ class StudyState(StrEnum):
     REVIEWING = "reviewing"  #: a preview round is in Label Studio, waiting for verdicts and a decision
     AUDITING = "auditing"  #: an audit of the version under review is being synthesized
     GENERATING = "generating"  #: a generation run of an accepted version is under way
+    PAUSED = "paused"  #: spot checks paused a generation run, which waits for a decision
     ACCEPTED = "accepted"  #: a version is accepted and no run is under way
     STOPPED = "stopped"  #: stopped by a user; building a preview reopens it
 
@@ -39,12 +40,14 @@ class StudyEvent(StrEnum):
     REFINE = "refine"  #: turn the verdicts into a child version and synthesize its round
     AUDIT = "audit"  #: synthesize further samples of the version, whose verdicts promise a share and train nothing
     APPROVE = "approve"  #: accept the version and start a generation run
+    RESUME = "go on"  #: resume the run that spot checks paused
     STOP = "stop"  #: stop the study; running work is cancelled
     CANCEL = "cancel"  #: cancel the work under way, keep the study
     ROUND_READY = "round ready"  #: the round is rendered and its review tasks are queued for Label Studio
     ROUND_FAILED = "round failed"  #: the round could not be synthesized
     AUDIT_READY = "audit ready"  #: the audit is rendered and its review tasks are queued for Label Studio
     AUDIT_FAILED = "audit failed"  #: the audit could not be synthesized
+    ALARM = "alarm"  #: spot checks of the run contradict what its approval stated
     RUN_FINISHED = "run finished"  #: every shard of the run is done
     RUN_FAILED = "run failed"  #: a shard failed permanently
     RETRY_ROUND = "retry round"  #: resume the round that failed last
@@ -90,6 +93,10 @@ TABLE: dict[tuple[StudyState, StudyEvent], Transition] = {
     (_S.GENERATING, _E.RUN_FAILED): Transition(_S.ACCEPTED),
     (_S.GENERATING, _E.CANCEL): Transition(_S.ACCEPTED),
     (_S.GENERATING, _E.STOP): Transition(_S.STOPPED),
+    (_S.GENERATING, _E.ALARM): Transition(_S.PAUSED),
+    (_S.PAUSED, _E.RESUME): Transition(_S.GENERATING),
+    (_S.PAUSED, _E.CANCEL): Transition(_S.ACCEPTED),
+    (_S.PAUSED, _E.STOP): Transition(_S.STOPPED),
     (_S.ACCEPTED, _E.BUILD_PREVIEW): Transition(_S.PREVIEWING),
     (_S.ACCEPTED, _E.REFINE): Transition(_S.PREVIEWING),
     (_S.ACCEPTED, _E.APPROVE): Transition(_S.GENERATING),
@@ -121,6 +128,7 @@ _WHY_NOT = {
     _S.REVIEWING: ("a preview round waits for review. Choose “refine”, “audit”, “approve”, “build preview” or “stop”."),
     _S.AUDITING: "an audit is being made. Wait for it, or cancel it.",
     _S.GENERATING: "a generation run is under way. Wait for it, or cancel it.",
+    _S.PAUSED: "spot checks paused the generation run. Choose “go on”, “cancel” or “stop”.",
     _S.ACCEPTED: "nothing is under way. Choose “approve” for another run, “refine” or “build preview”.",
     _S.STOPPED: "the study is stopped. Choose “build preview” to open it again.",
 }

@@ -11,8 +11,8 @@ from datagen.domain.lifecycle import TABLE, SpecState, StudyEvent, StudyState, T
 from datagen.errors import Refused
 
 S, V, E = StudyState, SpecState, StudyEvent
-#: States in which workers render for the study.
-BUSY = {S.PREVIEWING, S.AUDITING, S.GENERATING}
+#: States in which workers render for the study, or wait for a decision about a run.
+BUSY = {S.PREVIEWING, S.AUDITING, S.GENERATING, S.PAUSED}
 
 
 def states_that_permit(event: StudyEvent) -> set[StudyState]:
@@ -69,7 +69,7 @@ def test_whatever_starts_work_leads_to_the_state_of_that_work() -> None:
         assert led_to[event] == {S.PREVIEWING}
     for event in (E.AUDIT, E.RETRY_AUDIT):
         assert led_to[event] == {S.AUDITING}
-    for event in (E.APPROVE, E.RETRY_RUN):
+    for event in (E.APPROVE, E.RESUME, E.RETRY_RUN):
         assert led_to[event] == {S.GENERATING}
 
 
@@ -82,6 +82,8 @@ def test_each_event_is_possible_where_it_has_a_meaning_and_refused_elsewhere() -
     assert states_that_permit(E.STOP) == set(StudyState) - {S.STOPPED}
     assert states_that_permit(E.ROUND_READY) == states_that_permit(E.ROUND_FAILED) == {S.PREVIEWING}
     assert states_that_permit(E.AUDIT_READY) == states_that_permit(E.AUDIT_FAILED) == {S.AUDITING}
+    assert states_that_permit(E.ALARM) == {S.GENERATING}
+    assert states_that_permit(E.RESUME) == {S.PAUSED}
     assert states_that_permit(E.RETRY_AUDIT) == {S.REVIEWING}
     assert states_that_permit(E.RUN_FINISHED) == states_that_permit(E.RUN_FAILED) == {S.GENERATING}
     assert states_that_permit(E.RETRY_ROUND) == not_busy - {S.STOPPED}
@@ -152,7 +154,8 @@ def test_after_a_round_that_came_to_nothing_the_earlier_version_can_be_decided_o
 def test_accepted_version_stays_accepted() -> None:
     """What was generated must stay reproducible: nothing changes the version after its acceptance."""
     assert back_to(V.ACCEPTED) == Transition(S.ACCEPTED)
-    assert {step.spec for (state, _), step in TABLE.items() if state in (S.GENERATING, S.ACCEPTED)} == {None}
+    of_accepted = (S.GENERATING, S.PAUSED, S.ACCEPTED)
+    assert {step.spec for (state, _), step in TABLE.items() if state in of_accepted} == {None}
 
 
 def test_stopped_version_stays_stopped_when_the_study_is_reopened() -> None:

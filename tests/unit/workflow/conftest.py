@@ -10,10 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from datagen.domain.lifecycle import StudyEvent, StudyState
 from datagen.label_studio.api.in_memory import InMemoryLabelStudio
+from datagen.store.tables.base import BatchKind
+from datagen.store.tables.batches import BatchRow
 from datagen.synthesis import engine
+from datagen.workflow.decisions import batch_end
 from fake_studio import FakeStudio, build, copy_of
 from instant_engine import ENTRY_POINTS
 from studio import Study
@@ -63,6 +67,13 @@ def in_state(tmp_path_factory: pytest.TempPathFactory) -> Callable[[StudyState, 
                 return after(StudyState.REVIEWING, StudyEvent.AUDIT, settle=False)
             case StudyState.GENERATING:
                 return after(StudyState.REVIEWING, StudyEvent.APPROVE, settle=False)
+            case StudyState.PAUSED:
+                studio, study = after(StudyState.GENERATING, settle=False)
+                with studio.services.unit() as unit:
+                    unit.lock_study(study.id)
+                    run = unit.session.scalars(select(BatchRow).where(BatchRow.kind == BatchKind.RUN)).one()
+                    batch_end.pause(unit, run, "an alarm")
+                return studio, study
             case StudyState.ACCEPTED:
                 return after(StudyState.GENERATING, settle=True)
             case StudyState.STOPPED:

@@ -15,7 +15,8 @@ from datagen.store.tables.base import BatchKind, WorkState, now
 from datagen.store.tables.batches import BatchRow, ShardRow
 from datagen.store.tables.messages import OutboxRow
 from datagen.workflow import decision_points
-from datagen.workflow.generation import batch_status
+from datagen.workflow.generation import batch_status, spot_checks
+from datagen.workflow.generation.spot_checks import SpotChecks
 from datagen.workflow.study_options import options_of
 
 
@@ -35,6 +36,8 @@ class BatchName:
                 return f"audit {self.number}"
             case BatchKind.RUN:
                 return f"run “{self.name}”"
+            case BatchKind.SPOT:
+                return f"spot checks of run {self.number}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +57,10 @@ class Progress:
     fit_progress: float | None
     #: the Label Studio project of its samples; None before provisioning
     project_id: int | None
+    #: the spot checks of a run; None if it has none
+    spot_checks: SpotChecks | None
+    #: the Previews project; None before provisioning
+    previews_id: int | None
     warnings: tuple[str, ...]
     problem: str
     #: why Label Studio refused a change of this study; empty if it refused none
@@ -78,6 +85,10 @@ class Run:
     annotated: bool
     #: what its approval stated about the share of acceptable images; empty if it stated nothing
     promise: str
+    #: its spot checks; None if it has none
+    spot_checks: SpotChecks | None
+    #: the Previews project; None before provisioning
+    previews_id: int | None
     warnings: tuple[str, ...]
     problem: str
 
@@ -109,6 +120,8 @@ def progress_of(session: Session, batch: BatchRow) -> Progress:
         status_text=status_text,
         fit_progress=batch.fit_progress if running and not rendered and batch.fit_progress > 0 else None,
         project_id=decision_points.project_of(session, batch.study_id, project_kind),
+        spot_checks=spot_checks.checks_of(session, batch) if batch.kind == BatchKind.RUN else None,
+        previews_id=decision_points.project_of(session, batch.study_id, ProjectKind.PREVIEWS),
         warnings=tuple(batch.warnings),
         problem=batch.problem,
         refused_because=refused_because or "",
@@ -126,6 +139,8 @@ def run_of(session: Session, batch: BatchRow) -> Run:
         project_id=decision_points.project_of(session, batch.study_id, ProjectKind.DATASET),
         export_name=shlex.quote(batch.study.name),
         promise=sentence_of(batch.promise),
+        spot_checks=spot_checks.checks_of(session, batch),
+        previews_id=decision_points.project_of(session, batch.study_id, ProjectKind.PREVIEWS),
         annotated=batch.count <= (options_of(batch.study).annotate_up_to or 0),
         warnings=tuple(batch.warnings),
         problem=batch.problem,

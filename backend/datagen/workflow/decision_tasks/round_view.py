@@ -140,7 +140,7 @@ def _review(
     for verdict in verdicts:
         opinions.setdefault(verdict.index, set()).add(verdict.opinion)
     return Review(
-        is_open=verdict_rows.takes_verdicts(batch.spec.state, batch.state),
+        is_open=verdict_rows.takes_verdicts(batch.spec.state, batch.kind, batch.state),
         left=max(batch.count - len(opinions.keys() | deleted), 0),
         deleted=len(deleted),
         project_id=decision_points.project_of(session, batch.study_id, ProjectKind.PREVIEWS),

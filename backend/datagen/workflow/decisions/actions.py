@@ -167,6 +167,15 @@ def _approve(case: DecisionContext) -> BatchRow:
     return run
 
 
+def _resume(case: DecisionContext) -> BatchRow:
+    advance(case.unit, case.study, StudyEvent.RESUME, case.who)
+    run = spec_versions.running_batch(case.unit.session, case.study.id)
+    if run is None:
+        raise Refused("“go on” needs a paused run; go on at the newest decision task.")
+    batch_end.resume(case.unit, run, case.shard_size)
+    return run
+
+
 def _same_name(session: Session, run: BatchRow) -> list[str]:
     """Return a warning if an earlier run of the study has the run's name."""
     number = session.scalar(
@@ -203,6 +212,7 @@ _ACTIONS: dict[StudyEvent, Callable[[DecisionContext], BatchRow | None]] = {
     StudyEvent.REFINE: _refine,
     StudyEvent.AUDIT: _audit,
     StudyEvent.APPROVE: _approve,
+    StudyEvent.RESUME: _resume,
     StudyEvent.CANCEL: _end,
     StudyEvent.STOP: _end,
 }

@@ -247,7 +247,7 @@ def _audit_entry(wish: Decision, started: BatchRow | None) -> str:
         default_name = f"{started.kind} {started.number}"
         named = "" if started.name == default_name else f" “{started.name}”"
         entry += f" ({default_name}{named}, {counted(started.count, 'image')})"
-    if started is not None and started.promise is not None:
+    if wish.action is StudyEvent.APPROVE and started is not None and started.promise is not None:
         entry += f", stated: {sentence_of(started.promise)}"
     return f"{entry}, note: {' '.join(wish.note.split())}" if wish.note.strip() else entry
 

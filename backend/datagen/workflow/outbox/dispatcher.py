@@ -112,7 +112,8 @@ def _publish_samples(services: Services, shard_id: int) -> None:
         if batch_end.finish(unit, batch):
             return
         decision_points.republish_decisions(unit, batch)
-        if batch.kind.is_reviewed and batch.state != WorkState.RUNNING:
+        has_ended = batch.kind != BatchKind.SPOT or batch.state == WorkState.CANCELLED
+        if batch.kind.is_reviewed and batch.state != WorkState.RUNNING and has_ended:
             # it ended before its tasks were created, so they are still open
             unit.add_to_outbox(study.id, OutboxKind.REVIEW_TASKS, batch.id)
 
@@ -141,11 +142,11 @@ def _ensure_tasks(
 def _shown_round(session: Session, batch: BatchRow) -> int | None:
     """Return the round to which the review tasks of a batch belong in the lists; None for a run.
 
-    The samples of an audit are shown as further ones of the version's newest round, whose tab then has them: reviewers
-    are not to judge them otherwise.
+    The samples of an audit, and spot checks, are shown as further ones of the version's newest round, whose tab then
+    has them: reviewers are not to judge them otherwise.
     """
-    if batch.kind != BatchKind.AUDIT:
-        return batch.number if batch.kind.is_reviewed else None
+    if batch.kind in (BatchKind.ROUND, BatchKind.RUN):
+        return batch.number if batch.kind == BatchKind.ROUND else None
     return session.scalar(
         select(func.max(BatchRow.number)).where(BatchRow.spec_id == batch.spec_id, BatchRow.kind == BatchKind.ROUND)
     )

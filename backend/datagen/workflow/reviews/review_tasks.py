@@ -21,7 +21,7 @@ from datagen.domain.inputs import ProjectKind
 from datagen.domain.lifecycle import SpecState
 from datagen.label_studio.api.models import Task
 from datagen.label_studio.mapping.form_answers import is_closing, verdict
-from datagen.store.tables.base import REVIEWED_KINDS, OutboxKind
+from datagen.store.tables.base import REVIEWED_KINDS, BatchKind, OutboxKind
 from datagen.store.tables.batches import BatchRow, SampleRow, SpecRow
 from datagen.store.tables.reviews import VerdictRow
 from datagen.workflow import decision_points
@@ -46,7 +46,7 @@ _CLOSED_BECAUSE = {
     SpecState.STOPPED: "closed: stopped",
     SpecState.FAILED: "closed: failed",
 }
-#: The status of the samples of an audit that was cancelled, or failed, while its version is under review.
+#: The status of the samples of an audit that ended while its version is under review, and of ended spot checks.
 _ENDED = "closed: cancelled"
 
 
@@ -110,7 +110,9 @@ def _read(session: Session, batch: BatchRow) -> _Round | None:
     if project_id is None:
         return None
     state = session.get_one(SpecRow, batch.spec_id).state
-    closed_because = None if takes_verdicts(state, batch.state) else _CLOSED_BECAUSE.get(state, _ENDED)
+    closed_because = None
+    if not takes_verdicts(state, batch.kind, batch.state):
+        closed_because = _ENDED if batch.kind == BatchKind.SPOT else _CLOSED_BECAUSE.get(state, _ENDED)
     verdicts: dict[str, list[VerdictRow]] = {}
     numbers: dict[str, int] = {}
     rows = session.execute(

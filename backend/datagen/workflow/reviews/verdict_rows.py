@@ -102,12 +102,14 @@ def keep(services: Services, study_id: int, read: TasksRead) -> list[int]:
     return outdated
 
 
-def takes_verdicts(spec_state: SpecState, batch_state: WorkState) -> bool:
-    """Return whether verdicts on a round or audit in that state, of a version in that state, count.
+def takes_verdicts(spec_state: SpecState, kind: BatchKind, batch_state: WorkState) -> bool:
+    """Return whether verdicts on a batch of that kind and state, of a version in that state, count.
 
     The samples of an audit that was cancelled or failed may be in Label Studio, although its version is under review.
+    Spot checks are those of an accepted version.
     """
-    return spec_state in OPEN and batch_state not in (WorkState.CANCELLED, WorkState.FAILED)
+    has_ended = batch_state in (WorkState.CANCELLED, WorkState.FAILED)
+    return not has_ended and (kind == BatchKind.SPOT or spec_state in OPEN)
 
 
 def full_samples(session: Session, batch_id: int) -> list[int]:
@@ -249,7 +251,7 @@ def _load(session: Session, sample_ids: Sequence[int]) -> Iterator[_SampleVerdic
         rows[row.sample_id].append(row)
     columns = (SampleRow.batch_id, SampleRow.shard_id, SampleRow.task_id, SampleRow.verdict_change)
     samples = session.execute(
-        select(SampleRow, SpecRow.state, BatchRow.state, ShardRow.published_at)
+        select(SampleRow, SpecRow.state, BatchRow.kind, BatchRow.state, ShardRow.published_at)
         .options(load_only(*columns))
         .join(BatchRow, BatchRow.id == SampleRow.batch_id)
         .join(SpecRow, SpecRow.id == BatchRow.spec_id)
@@ -257,8 +259,8 @@ def _load(session: Session, sample_ids: Sequence[int]) -> Iterator[_SampleVerdic
         .where(SampleRow.id.in_(sample_ids))
         .order_by(SampleRow.id)
     ).all()
-    for sample, spec_state, batch_state, published_at in samples:
-        is_late = not takes_verdicts(spec_state, batch_state)
+    for sample, spec_state, kind, batch_state, published_at in samples:
+        is_late = not takes_verdicts(spec_state, kind, batch_state)
         yield _SampleVerdicts(session, sample, rows[sample.id], late=is_late, published=published_at is not None)
 
 

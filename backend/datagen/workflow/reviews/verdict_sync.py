@@ -20,12 +20,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, exists, func, select, update
+from sqlalchemy import ColumnElement, and_, exists, func, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
 from datagen.domain.inputs import ProjectKind
 from datagen.domain.verdict import Opinion, Reason, Verdict
-from datagen.store.tables.base import REVIEWED_KINDS, BatchKind, OutboxKind
+from datagen.store.tables.base import REVIEWED_KINDS, BatchKind, OutboxKind, WorkState
 from datagen.store.tables.batches import BatchRow, SampleRow, ShardRow, SpecRow
 from datagen.store.tables.reviews import VerdictRow
 from datagen.store.tables.studies import ProjectRow, StudyRow
@@ -77,15 +77,21 @@ def sync_deleted(services: Services, study_id: int, task_ids: Iterable[int]) -> 
 
 
 def sync_open_rounds(services: Services, study_id: int) -> None:
-    """Read every review task of the study's rounds that still accept verdicts, and write their verdicts."""
+    """Read every review task of the batches that still accept verdicts, and write their verdicts."""
     with services.database.read() as session:
         rounds = session.scalars(
             select(BatchRow.id)
             .join(SpecRow, SpecRow.id == BatchRow.spec_id)
-            .where(BatchRow.study_id == study_id, BatchRow.kind.in_(REVIEWED_KINDS), SpecRow.state.in_(OPEN))
+            .where(BatchRow.study_id == study_id, BatchRow.kind.in_(REVIEWED_KINDS), _accepts_verdicts())
         ).all()
     for batch_id in rounds:
         sync_round(services, batch_id)
+
+
+def _accepts_verdicts() -> ColumnElement[bool]:
+    """Return the condition for batches of which ``takes_verdicts`` is true, and some that ended."""
+    is_checked = and_(BatchRow.kind == BatchKind.SPOT, BatchRow.state == WorkState.DONE)
+    return or_(SpecRow.state.in_(OPEN), is_checked)
 
 
 def sync_round(services: Services, batch_id: int) -> None:

@@ -8,11 +8,12 @@ import pytest
 
 from datagen.domain.inputs import ProjectKind
 from datagen.domain.lifecycle import SpecState, StudyEvent, StudyState
-from datagen.errors import NotConfirmed, Refused
+from datagen.errors import EngineError, NotConfirmed, Refused
 from datagen.label_studio.api.models import Task
 from datagen.queue.jobs import SYNTHESIS
 from datagen.store.tables.base import BatchKind, WorkState
 from datagen.store.tables.batches import BatchRow
+from datagen.workflow.generation import shard_rendering
 from datagen.workflow.studies.audit import audit_lines
 from datagen.workflow.studies.maintenance import retry
 from fake_studio import FakeStudio
@@ -226,9 +227,6 @@ def test_stopped_study_closes_its_audit(studio: FakeStudio, study: Study) -> Non
 def test_failed_audit_says_why_and_can_be_resumed(
     studio: FakeStudio, study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from datagen.errors import EngineError
-    from datagen.workflow.generation import shard_rendering
-
     def broken(*arguments: object) -> None:
         raise EngineError("the engine is broken")
 

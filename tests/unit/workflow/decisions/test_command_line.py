@@ -32,7 +32,7 @@ CONFIRMABLE = (StudyEvent.REFINE, StudyEvent.AUDIT, StudyEvent.APPROVE)
 def test_command_of_every_action_is_accepted_with_what_the_form_held(action: StudyEvent, name: str) -> None:
     wish = Decision(action=action, **FORM)
     command, given = parsed(command_of(name, wish, confirm=action in CONFIRMABLE))
-    assert command == {"build preview": "preview", "audit": "audit-samples"}.get(action, action)
+    assert command == {"build preview": "preview", "audit": "audit-samples", "go on": "resume"}.get(action, action)
     assert (given["name"], given["note"]) == (name, FORM["note"])
     expected = {StudyEvent.AUDIT: (30, None), StudyEvent.APPROVE: (200, "night shift")}
     assert (given.get("count"), given.get("run_name")) == expected.get(action, (None, None))

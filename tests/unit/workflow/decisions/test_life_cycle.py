@@ -39,6 +39,9 @@ ALLOWED = {
     ("reviewing", "stop"): ("stopped", ["stopped"], ["round 1 done"]),
     ("generating", "cancel"): ("accepted", ["accepted"], ["round 1 done", "run 1 cancelled"]),
     ("generating", "stop"): ("stopped", ["accepted"], ["round 1 done", "run 1 cancelled"]),
+    ("paused", "go on"): ("generating", ["accepted"], ["round 1 done", "run 1 running"]),
+    ("paused", "cancel"): ("accepted", ["accepted"], ["round 1 done", "run 1 cancelled"]),
+    ("paused", "stop"): ("stopped", ["accepted"], ["round 1 done", "run 1 cancelled"]),
     ("accepted", "build preview"): (
         "previewing",
         ["accepted", "rendering"],
@@ -53,7 +56,7 @@ ALLOWED = {
     ("accepted", "stop"): ("stopped", ["accepted"], ["round 1 done", "run 1 done"]),
     ("stopped", "build preview"): ("previewing", ["stopped", "rendering"], ["round 1 done", "round 2 running"]),
 }
-DECISIONS = ("build preview", "refine", "audit", "approve", "cancel", "stop")
+DECISIONS = ("build preview", "refine", "audit", "approve", "go on", "cancel", "stop")
 #: Why every other decision is refused.
 WHY_NOT = {
     "collecting": "no preview round has been made yet. Choose “build preview” first.",
@@ -61,6 +64,7 @@ WHY_NOT = {
     "reviewing": "a preview round waits for review. Choose “refine”, “audit”, “approve”, “build preview” or “stop”.",
     "auditing": "an audit is being made. Wait for it, or cancel it.",
     "generating": "a generation run is under way. Wait for it, or cancel it.",
+    "paused": "spot checks paused the generation run. Choose “go on”, “cancel” or “stop”.",
     "accepted": "nothing is under way. Choose “approve” for another run, “refine” or “build preview”.",
     "stopped": "the study is stopped. Choose “build preview” to open it again.",
 }
@@ -240,7 +244,7 @@ def test_run_that_fails_leaves_its_version_accepted_and_can_be_retried(prepared:
 @pytest.mark.parametrize("state", list(WHY_NOT))
 def test_study_is_deleted_with_its_projects_in_any_state(prepared: Callable[[str], Prepared], state: str) -> None:
     studio, study = prepared(state)
-    if state in ("previewing", "auditing", "generating"):
+    if state in ("previewing", "auditing", "generating", "paused"):
         with pytest.raises(Refused, match="cancel"):
             delete_study(studio.services, study.name, "ann", with_projects=True)
         study.act(StudyEvent.CANCEL)

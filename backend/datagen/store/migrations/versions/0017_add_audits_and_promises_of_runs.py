@@ -1,4 +1,4 @@
-"""Add what the audits of a run's version promised at its approval. Audits themselves need no column."""
+"""Add what the audits of a run's version promised at its approval. Audits and spot checks need no column."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -22,21 +22,24 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Move back. Audits are deleted, because earlier versions would take them for rounds or runs.
+    """Move back. Audits and spot checks are deleted, which earlier versions do not know; paused runs are cancelled.
 
-    Their review tasks stay in Label Studio. The column is dropped in place: other rows refer to the table.
+    The review tasks stay in Label Studio. The column is dropped in place: other rows refer to the table.
     """
-    audits = sa.select(_BATCH.c.id).where(_BATCH.c.kind == "audit")
+    is_new = _BATCH.c.kind.in_(["audit", "spot"])
+    audits = sa.select(_BATCH.c.id).where(is_new)
     shards, samples = (sa.select(table.c.id).where(table.c.batch_id.in_(audits)) for table in (_SHARD, _SAMPLE))
     of_shards = (_OUTBOX.c.kind == "samples") & _OUTBOX.c.subject_id.in_(shards)
     of_audits = _OUTBOX.c.kind.in_(["review_tasks", "tabs"]) & _OUTBOX.c.subject_id.in_(audits)
     op.execute("UPDATE study SET state = 'reviewing' WHERE state = 'auditing'")
+    op.execute("UPDATE study SET state = 'accepted' WHERE state = 'paused'")
     op.execute(_OUTBOX.delete().where(of_shards | of_audits))
     op.execute(_VERDICT.delete().where(_VERDICT.c.sample_id.in_(samples)))
     op.execute(_SAMPLE.delete().where(_SAMPLE.c.batch_id.in_(audits)))
     op.execute(_SHARD.delete().where(_SHARD.c.batch_id.in_(audits)))
     for column in (_DECISION.c.batch_id, _DECISION.c.started_id):
         op.execute(_DECISION.update().where(column.in_(audits)).values({column.name: None}))
-    op.execute(_BATCH.delete().where(_BATCH.c.kind == "audit"))
+    op.execute(_BATCH.delete().where(is_new))
+    op.execute("UPDATE batch SET state = 'cancelled' WHERE state = 'paused'")
     with op.batch_alter_table("batch", recreate="never") as batch:
         batch.drop_column("promise")
