@@ -39,6 +39,8 @@ class Answer:
     at: datetime | None
     #: the name of the run that it started; empty if it started none
     run_name: str
+    #: what the approval of that run stated; empty if it stated nothing
+    promise: str
     note: str
 
 
@@ -159,6 +161,7 @@ def view_of(session: Session, decision: DecisionRow) -> DecisionView:
             by=str(decision.answered_by),
             at=decision.answered_at,
             run_name=started.name if started is not None and started.kind == BatchKind.RUN else "",
+            promise=acceptance.sentence_of(started.promise) if started is not None else "",
             note=decision.note,
         )
     return DecisionView(

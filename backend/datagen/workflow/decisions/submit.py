@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from datagen.domain.decision import Decision
 from datagen.domain.inputs import Inputs, ProjectKind
-from datagen.domain.lifecycle import StudyEvent, StudyState
+from datagen.domain.lifecycle import StudyEvent, StudyState, next_transition
 from datagen.domain.wording import by_number, counted
 from datagen.errors import DatagenError, LabelStudioUnavailable, NotReady, Refused
 from datagen.label_studio.api.models import Annotation, Task
@@ -313,13 +313,17 @@ def _read_prerequisites(services: Services, study_id: int, wish: Decision) -> In
 
     Raises:
         NotReady: inputs are missing or still being read.
-        Refused: the number of images is missing, or a number is out of range.
+        Refused: a number is missing or out of range, or the state of the study does not allow *build preview*.
     """
     if wish.action is StudyEvent.APPROVE:
         wish.checked_count(services.max_run_images)
     if wish.action is StudyEvent.AUDIT:
         wish.checked_audit_count(services.audit_size)
     if wish.action is StudyEvent.BUILD_PREVIEW:
+        with services.database.read() as session:
+            study = session.get(StudyRow, study_id)
+        if study is not None:
+            next_transition(study.state, wish.action)  # the inputs are not read for a decision that is refused
         inputs = refresh(services, study_id, force=True)
         if inputs.unread:
             unread = f"{counted(inputs.unread, 'input image')} {by_number(inputs.unread, 'is', 'are')}"

@@ -86,6 +86,7 @@ def test_page_states_the_promise_and_approval_stores_it_with_the_run_and_in_the_
     line = audit_lines(studio.services.database, study.name)[-1]["what"]
     assert line == f"approve (run 1, 3 images), stated: {PROMISE}"
     assert f"Stated when version 1 was approved: {PROMISE}" in text_of(study.page())
+    assert f"Stated: {PROMISE}" in text_of(study.page(-2)), "on the answered decision"
 
 
 def test_verdict_that_is_changed_after_the_approval_leaves_what_was_stated(studio: FakeStudio, study: Study) -> None:
