@@ -136,7 +136,7 @@ class RenderJob(LeasedJob[ShardRow]):
     def _sheet(self, row: ShardRow, batch: BatchRow, samples: Sequence[SampleRow]) -> str | None:
         """Store the contact sheet of a batch if this is its first shard, and return the sheet's digest; else None.
 
-        The first shard of a round or an audit contains all of its samples. The sheet of a run shows the run's first images.
+        The first shard of a round or an audit contains all of its samples. The sheet of a run shows its first images.
         """
         if row.start != batch.first:
             return None

@@ -30,8 +30,8 @@ from datagen.workflow.services import Services, UnitOfWork
 
 log = structlog.get_logger()
 
-#: The states of a version in which its rounds and audits accept verdicts. A verdict given in any other state is late, and
-#: does not count.
+#: The states of a version in which its rounds and audits accept verdicts. A verdict that is given in any other state is
+#: late, and does not count.
 OPEN = (SpecState.RENDERING, SpecState.REVIEW)
 #: Value of ``VerdictRow.task_id`` if the task was lost with its project. Task ids of Label Studio begin at 1.
 NOWHERE = 0
