@@ -48,6 +48,7 @@ TEXTS = frozenset(
         "98c5b8ceb834c4a2",
         "52f7c91172810dfb",
         "5f92e0957223738c",
+        "cd17886114f5cb57",
         # Decisions: description
         "d59be7b96e31b2b0",
         # Dataset: instruction

@@ -267,8 +267,12 @@ TEMPLATES: dict[ProjectKind, ProjectTemplate] = {
             "the result appears in the same task (reload the page).</p>"
             "<ul><li><b>build preview</b>: synthesize a round of previews from the inputs as they are now</li>"
             "<li><b>refine</b>: turn the verdicts into changed settings, and synthesize the next round</li>"
+            "<li><b>audit</b>: synthesize further samples of this version; their verdicts change nothing, and state "
+            "what share is acceptable. Judge all of them in the project that ends in “Previews”; not needed for "
+            "approving</li>"
             "<li><b>approve</b>: accept this version, and generate as many images as the number says</li>"
-            "<li><b>cancel</b>: end the round or run that is under way, and keep the study</li>"
+            "<li><b>go on</b>: resume a run that its spot checks paused</li>"
+            "<li><b>cancel</b>: end the round, audit or run that is under way, and keep the study</li>"
             "<li><b>stop</b>: end the study here; <b>build preview</b> opens it again</li></ul>"
         ),
         colour="#D9A441",

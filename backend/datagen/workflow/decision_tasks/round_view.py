@@ -1,4 +1,4 @@
-"""A preview round on a decision page: its verdicts, and the details of its version."""
+"""A preview round or an audit on a decision page: its verdicts, and the details of its version."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from datagen.learning.effect import Judged, effect_in_words
 from datagen.store.tables.base import BatchKind, WorkState
 from datagen.store.tables.batches import BatchRow, SampleRow, ShardRow
 from datagen.workflow import decision_points
+from datagen.workflow.decision_tasks.batch_view import BatchName, name_of
 from datagen.workflow.decision_tasks.reviewers_view import (
     Comment,
     GivenVerdict,
@@ -24,7 +25,7 @@ from datagen.workflow.decision_tasks.reviewers_view import (
     reviewers_of,
 )
 from datagen.workflow.generation import run_warnings
-from datagen.workflow.reviews import verdict_rows, verdict_sync
+from datagen.workflow.reviews import verdict_rows
 from datagen.workflow.reviews.corrections import Corrections, ReviewedImage, corrections_of
 from datagen.workflow.sample_mapping import shown_number
 
@@ -76,9 +77,9 @@ class Details:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Round:
-    """A preview round."""
+    """A preview round, or an audit, which is reviewed like one."""
 
-    number: int
+    name: BatchName
     version: int
     #: number of images
     count: int
@@ -95,14 +96,14 @@ class Round:
 
 
 def round_of(session: Session, batch: BatchRow) -> Round:
-    """Read a preview round."""
+    """Read a preview round or an audit."""
     given = given_verdicts(session, batch)
     verdicts = [verdict for verdict in given if verdict.counts]
     images = _images(session, batch)
     good = sum(1 for verdict in verdicts if verdict.opinion == Opinion.GOOD)
     ended_early = batch.state in (WorkState.FAILED, WorkState.CANCELLED)
     return Round(
-        number=batch.number,
+        name=name_of(batch),
         version=batch.spec.version,
         count=batch.count,
         good=good,
@@ -151,7 +152,7 @@ def _review(
     reviewed = {verdict.index for verdict in given if verdict.in_time}
     verdicts = [verdict for verdict in given if verdict.counts]
     return Review(
-        is_open=verdict_sync.takes_verdicts(batch.spec.state),
+        is_open=verdict_rows.takes_verdicts(batch.spec.state, batch.kind, batch.state),
         left=max(batch.count - len(reviewed | deleted), 0),
         deleted=len(deleted),
         project_id=decision_points.project_of(session, batch.study_id, ProjectKind.PREVIEWS),

@@ -16,13 +16,14 @@ from datagen.domain.lifecycle import StudyEvent, StudyState, next_transition
 from datagen.domain.verdict import Opinion
 from datagen.domain.wording import by_number, counted
 from datagen.errors import NotConfirmed, StoreError
+from datagen.learning.acceptance import confidence_after, percent
 from datagen.store.tables.base import BatchKind
 from datagen.store.tables.batches import BatchRow, SampleRow, ShardRow
 from datagen.store.tables.reviews import VerdictRow
 from datagen.store.tables.studies import StudyRow
 from datagen.workflow.decisions.command_line import command_of
 from datagen.workflow.decisions.spec_versions import current_spec
-from datagen.workflow.reviews import verdict_sync
+from datagen.workflow.reviews import audits, verdict_sync
 from datagen.workflow.services import Services
 from datagen.workflow.study_options import options_of
 
@@ -90,6 +91,41 @@ def _nothing_judged(services: Services, study: StudyRow, wish: Decision) -> str 
     return (
         f"No image of preview round {newest.number} is judged yet, so “refine” would only make {newest.count:,} new "
         "samples with the same settings. Judge some images in the project Previews first, then refine."
+    )
+
+
+def _nothing_to_measure(services: Services, study: StudyRow, wish: Decision) -> str | None:
+    """Check for an audit of a version whose newest round has no verdict: it may be far from good."""
+    if wish.action is not StudyEvent.AUDIT:
+        return None
+    newest = _newest_round(services, study.id)
+    if newest is None or newest.verdicts:
+        return None
+    return (
+        f"No image of preview round {newest.number} is judged yet. An audit measures a version and improves nothing: "
+        "judge some images in the project Previews first, and refine until most are good."
+    )
+
+
+def _further_audit(services: Services, study: StudyRow, wish: Decision) -> str | None:
+    """Check for a further audit of a version: it lowers the confidence, and samples may be left unjudged."""
+    if wish.action is not StudyEvent.AUDIT:
+        return None
+    with services.database.read() as session:
+        spec = current_spec(session, study.id)
+        audited = audits.acceptance_of(session, spec.id, begun=False) if spec is not None else None
+    if audited is None:
+        return None
+    left = audited.samples - audited.judged
+    unjudged = (
+        f" {counted(left, 'sample')} of it {by_number(left, 'waits', 'wait')} for a verdict, and "
+        f"{by_number(left, 'counts', 'count')} as bad until then."
+        if left
+        else ""
+    )
+    return (
+        f"This version was audited already.{unjudged} A further audit is a second chance, so what both promise "
+        f"together holds at {percent(confidence_after(audited.audits + 1))} confidence."
     )
 
 
@@ -197,4 +233,10 @@ def _format_hours(hours: float) -> str:
     return f"{hours:.1f} h" if hours < 48 else f"{hours / 24:.1f} days"
 
 
-_CHECKS: Sequence[Callable[[Services, StudyRow, Decision], str | None]] = (_nothing_judged, _little_judged, _large_run)
+_CHECKS: Sequence[Callable[[Services, StudyRow, Decision], str | None]] = (
+    _nothing_judged,
+    _nothing_to_measure,
+    _further_audit,
+    _little_judged,
+    _large_run,
+)

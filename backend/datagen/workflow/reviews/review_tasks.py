@@ -21,12 +21,13 @@ from datagen.domain.inputs import ProjectKind
 from datagen.domain.lifecycle import SpecState
 from datagen.label_studio.api.models import Task
 from datagen.label_studio.mapping.form_answers import is_closing, verdict
-from datagen.store.tables.base import BatchKind, OutboxKind
+from datagen.store.tables.base import REVIEWED_KINDS, BatchKind, OutboxKind
 from datagen.store.tables.batches import BatchRow, SampleRow, SpecRow
 from datagen.store.tables.reviews import VerdictRow
 from datagen.workflow import decision_points
 from datagen.workflow.inputs.unreadable_tasks import read_tasks
 from datagen.workflow.reviews import verdict_sync
+from datagen.workflow.reviews.verdict_rows import takes_verdicts
 from datagen.workflow.sample_mapping import shown_number
 from datagen.workflow.services import Services, UnitOfWork
 
@@ -47,6 +48,8 @@ _CLOSED_BECAUSE = {
     SpecState.STOPPED: "closed: stopped",
     SpecState.FAILED: "closed: failed",
 }
+#: The status of the samples of an audit that ended while its version is under review, and of ended spot checks.
+_ENDED = "closed: cancelled"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,9 +65,9 @@ class _Round:
 
 
 def request(unit: UnitOfWork, spec: SpecRow) -> None:
-    """Add outbox rows, so that the review tasks of a version's rounds are updated after this transaction."""
+    """Add outbox rows, so that the review tasks of a version's rounds and audits are updated after this transaction."""
     rounds = unit.session.scalars(
-        select(BatchRow.id).where(BatchRow.spec_id == spec.id, BatchRow.kind == BatchKind.ROUND)
+        select(BatchRow.id).where(BatchRow.spec_id == spec.id, BatchRow.kind.in_(REVIEWED_KINDS))
     )
     for batch_id in rounds:
         unit.add_to_outbox(spec.study_id, OutboxKind.REVIEW_TASKS, batch_id)
@@ -109,7 +112,9 @@ def _read(session: Session, batch: BatchRow) -> _Round | None:
     if project_id is None:
         return None
     state = session.get_one(SpecRow, batch.spec_id).state
-    closed_because = None if verdict_sync.takes_verdicts(state) else _CLOSED_BECAUSE[state]
+    closed_because = None
+    if not takes_verdicts(state, batch.kind, batch.state):
+        closed_because = _ENDED if batch.kind == BatchKind.SPOT else _CLOSED_BECAUSE.get(state, _ENDED)
     verdicts: dict[str, list[VerdictRow]] = {}
     numbers: dict[str, int] = {}
     rows = session.execute(

@@ -24,9 +24,8 @@ from sqlalchemy import ColumnElement, and_, exists, func, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
 from datagen.domain.inputs import ProjectKind
-from datagen.domain.lifecycle import SpecState
 from datagen.domain.verdict import Opinion, Reason, Verdict, VerdictRule
-from datagen.store.tables.base import BatchKind, OutboxKind
+from datagen.store.tables.base import REVIEWED_KINDS, BatchKind, OutboxKind, WorkState
 from datagen.store.tables.batches import BatchRow, SampleRow, ShardRow, SpecRow
 from datagen.store.tables.reviews import VerdictRow
 from datagen.store.tables.studies import ProjectRow, StudyRow
@@ -72,7 +71,7 @@ def sync_deleted(services: Services, study_id: int, task_ids: Iterable[int]) -> 
             select(SampleRow.batch_id, SampleRow.task_id, VerdictRow.task_id)
             .outerjoin(VerdictRow, VerdictRow.sample_id == SampleRow.id)
             .join(BatchRow, BatchRow.id == SampleRow.batch_id)
-            .where(BatchRow.study_id == study_id, BatchRow.kind == BatchKind.ROUND)
+            .where(BatchRow.study_id == study_id, BatchRow.kind.in_(REVIEWED_KINDS))
         )
         rounds = {batch_id for batch_id, *row_task_ids in rows if deleted.intersection(row_task_ids)}
     for batch_id in sorted(rounds):
@@ -80,15 +79,21 @@ def sync_deleted(services: Services, study_id: int, task_ids: Iterable[int]) -> 
 
 
 def sync_open_rounds(services: Services, study_id: int) -> None:
-    """Read every review task of the study's rounds that still accept verdicts, and write their verdicts."""
+    """Read every review task of the batches that still accept verdicts, and write their verdicts."""
     with services.database.read() as session:
         rounds = session.scalars(
             select(BatchRow.id)
             .join(SpecRow, SpecRow.id == BatchRow.spec_id)
-            .where(BatchRow.study_id == study_id, BatchRow.kind == BatchKind.ROUND, SpecRow.state.in_(OPEN))
+            .where(BatchRow.study_id == study_id, BatchRow.kind.in_(REVIEWED_KINDS), _accepts_verdicts())
         ).all()
     for batch_id in rounds:
         sync_round(services, batch_id)
+
+
+def _accepts_verdicts() -> ColumnElement[bool]:
+    """Return the condition for batches of which ``takes_verdicts`` is true, and some that ended."""
+    is_checked = and_(BatchRow.kind == BatchKind.SPOT, BatchRow.state == WorkState.DONE)
+    return or_(SpecRow.state.in_(OPEN), is_checked)
 
 
 def sync_round(services: Services, batch_id: int) -> None:
@@ -145,14 +150,9 @@ def sync(services: Services, project_id: int, **which: Any) -> None:
         which = {"ids": outdated}
 
 
-def takes_verdicts(state: SpecState) -> bool:
-    """Return whether verdicts on a version in that state count."""
-    return state in OPEN
-
-
 def open_again(session: Session, spec_id: int) -> None:
     """Make the late verdicts on a version count. The version accepts verdicts again, because its decision failed."""
-    rounds = select(BatchRow.id).where(BatchRow.spec_id == spec_id, BatchRow.kind == BatchKind.ROUND)
+    rounds = select(BatchRow.id).where(BatchRow.spec_id == spec_id, BatchRow.kind.in_(REVIEWED_KINDS))
     samples = select(SampleRow.id).where(SampleRow.batch_id.in_(rounds))
     session.execute(update(VerdictRow).where(VerdictRow.sample_id.in_(samples)).values(late=False, changed_late=False))
 
@@ -163,7 +163,7 @@ def publish_again(unit: UnitOfWork, study_id: int) -> None:
     The verdicts on the old tasks continue to count, because no person deleted them.
     """
     session = unit.session
-    rounds = select(BatchRow.id).where(BatchRow.study_id == study_id, BatchRow.kind == BatchKind.ROUND)
+    rounds = select(BatchRow.id).where(BatchRow.study_id == study_id, BatchRow.kind.in_(REVIEWED_KINDS))
     samples = select(SampleRow.id).where(SampleRow.batch_id.in_(rounds))
     session.execute(update(VerdictRow).where(VerdictRow.sample_id.in_(samples)).values(task_id=NOWHERE))
     session.execute(update(SampleRow).where(SampleRow.batch_id.in_(rounds)).values(task_id=None))
@@ -176,7 +176,8 @@ def publish_again(unit: UnitOfWork, study_id: int) -> None:
     for shard in shards:
         shard.published_at = None
         unit.add_to_outbox(study_id, OutboxKind.SAMPLES, shard.id)
-        unit.add_to_outbox(study_id, OutboxKind.TABS, shard.batch_id)
+        if shard.batch.kind == BatchKind.ROUND:
+            unit.add_to_outbox(study_id, OutboxKind.TABS, shard.batch_id)
 
 
 def batch_name(batch: BatchRow) -> str:

@@ -201,7 +201,7 @@ def test_numbers_of_many_images_end_with_and_more() -> None:
 
 
 def test_one_late_verdict_is_named_in_the_singular() -> None:
-    late = LateVerdicts(round_number=2, count=1, outcome="it was refined")
+    late = LateVerdicts(batch="round 2", count=1, outcome="it was refined")
     assert "1 verdict on round 2 came or changed after it was refined; it is kept, and does not count." in text_of(
         replace(empty_view(), late=(late,))
     )

@@ -242,7 +242,7 @@ def test_change_that_label_studio_refused_is_shown_with_its_reason(study: Study)
 def test_round_without_verdicts_waits_for_all_of_them(study: Study) -> None:
     shown = view(study)
     assert shown.round is not None
-    assert (shown.round.number, shown.round.version, shown.round.count) == (1, 1, ROUND)
+    assert (str(shown.round.name), shown.round.version, shown.round.count) == ("preview round 1", 1, ROUND)
     assert (shown.round.good, shown.round.bad, shown.round.judged, shown.round.problem) == (0, 0, 0, "")
     assert shown.round.review == Review(
         is_open=True,
@@ -335,7 +335,7 @@ def test_late_verdicts_are_shown_with_the_decision_that_preceded_them(study: Stu
     study.decide(StudyEvent.REFINE)
     study.studio.client.annotate(tasks[0].id, verdict_result("good"))
     study.studio.settle()
-    late = LateVerdicts(round_number=1, count=1, outcome="it was refined")
+    late = LateVerdicts(batch="round 1", count=1, outcome="it was refined")
     decided, newest = view(study, 1), view(study)
     assert decided.late == newest.late == (late,)
     assert decided.round is not None
