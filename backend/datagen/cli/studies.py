@@ -230,29 +230,45 @@ def audit(
             show_table(("at", "who", "what"), [[line["at"], line["who"], line["what"]] for line in lines])
 
 
+def _print_formats(wanted: bool) -> None:
+    if wanted:
+        from datagen.export.writer import format_class, format_names
+
+        with report_errors():
+            show_table(
+                ("format", "what it holds", "opened by"),
+                [(name, format_class(name).sentence, format_class(name).opened_by) for name in format_names()],
+            )
+        raise typer.Exit
+
+
 def export(
     name: Study,
-    to: Annotated[Path, typer.Option("--out", help="The zip file to write.")],
+    to: Annotated[Path, typer.Option("--out", help="The zip file (*.zip) or the folder to write.")],
     run: Annotated[int | None, typer.Option(help="Only the run of this number; by default all.")] = None,
     formats: Annotated[
         list[str] | None,
-        typer.Option(
-            "--format",
-            help="coco, yolo (boxes) or yolo-segment (polygons), voc or semantic; may be repeated, but yolo and "
-            "yolo-segment need an export each: both write labels/, where Ultralytics looks.",
-        ),
+        typer.Option("--format", help="A format, coco by default; may be repeated. To list them: --formats."),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
+    predictions: Annotated[
+        bool, typer.Option("--predictions", help="In Label Studio JSON, write predictions in place of annotations.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file or folder if it exists.")] = False,
+    _formats: Annotated[
+        bool, typer.Option("--formats", help="List the formats.", is_eager=True, callback=_print_formats)
+    ] = False,
 ) -> None:
-    """Write the generated images with masks and labels as a zip."""
+    """Write the generated images with masks and labels as a zip or a folder."""
+    from datagen.export.archive import ExportOptions
     from datagen.workflow.studies.export import export_study, unfinished_runs
 
     with report_errors():
-        if to.is_file() and not overwrite:
+        if (to.is_file() or (to.is_dir() and any(to.iterdir()))) and not overwrite:
             raise InputProblem(f"{to} exists already; name another file, or replace it with --overwrite")
         for remark in unfinished_runs(services(), name, run):
             err.print(f"[yellow]Not complete:[/] {safe(remark)}", highlight=False, soft_wrap=True)
-        summary = export_study(services(), name, to, run_number=run, formats=tuple(formats or ("coco",)))
+        options = ExportOptions(formats=tuple(formats or ("coco",)), predictions=predictions)
+        summary = export_study(services(), name, to, run_number=run, options=options)
         show(f"{to}: {counted(summary.samples, 'image')}, {counted(summary.instances, 'label')}")
 
 

@@ -23,6 +23,8 @@ def rings(inside: npt.NDArray[np.bool_], left: int = 0, top: int = 0) -> tuple[P
     connected (8-connectivity), as in the outlines, so a hole is not open at a corner. Rings run against the direction
     of the outlines: the signed area of an outline and its rings is that of the pixels between them.
     """
+    if cv2.connectedComponents(np.pad(~inside, 1, constant_values=True).view(np.uint8), connectivity=4)[0] <= 2:
+        return ()  # one component outside, besides the number of the pixels inside: there is no hole
     count, parts, stats, _ = cv2.connectedComponentsWithStats(inside.astype(np.uint8), connectivity=8)
     polygons = []
     for number in range(1, count):

@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 
 from datagen.domain.sample import Sample
-from datagen.export.manifest import line
+from datagen.export.manifest import line, provenance
 
 SPEC = "5bec" * 16
 
 
 def written(sample: Sample, about: dict[str, Any]) -> dict[str, Any]:
-    text = line(sample, files={"image": "images/a.png", "mask": "masks/a.png"}, areas=(54, 180), about=about)
+    files = {"image": "images/a.png", "mask": "masks/a.png"}
+    text = line(sample, files=files, areas=(54, 180), provenance=provenance(sample, about))
     assert "\n" not in text
     body: dict[str, Any] = json.loads(text)
     return body

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from datagen.domain.sample import Sample
 from datagen.domain.wording import by_number, counted
 from datagen.errors import NotReady
-from datagen.export.archive import Summary, write_zip
+from datagen.export.archive import DEFAULT_OPTIONS, ExportOptions, Summary, write_dataset
 from datagen.store.database import Database
 from datagen.store.tables.base import BatchKind
 from datagen.store.tables.batches import BatchRow, SampleRow
@@ -28,11 +28,17 @@ MAX_NAMED = 12
 
 
 def export_study(
-    services: Services, name: str, path: Path, *, run_number: int | None = None, formats: tuple[str, ...] = ("coco",)
+    services: Services,
+    name: str,
+    path: Path,
+    *,
+    run_number: int | None = None,
+    options: ExportOptions = DEFAULT_OPTIONS,
 ) -> Summary:
-    """Write the samples of all runs of a study, or of one run, to ``path``.
+    """Write the samples of all runs of a study, or of one run, to ``path``: a zip if it ends with .zip, else a folder.
 
     Raises:
+        InputProblem: a format is unknown, requested twice, or cannot hold the study.
         NotReady: there is no such run, or no image is generated yet.
         StoreError: an object is missing or damaged, or a label disagrees with its mask; no file is left behind.
     """
@@ -67,8 +73,8 @@ def export_study(
             ],
         }
     samples = _samples(services.database, [run.id for run in runs])
-    return write_zip(
-        path, samples, labels=study.labels, read=patiently(services.images.get), about=description, formats=formats
+    return write_dataset(
+        path, samples, labels=study.labels, read=patiently(services.images.get), about=description, options=options
     )
 
 
