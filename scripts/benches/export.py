@@ -1,9 +1,9 @@
 """``scripts/bench export``: images a second of ``datagen export`` to a folder, by format, on one core.
 
-The samples are stored already: the engine's own, at 0.1 megapixels, on the project's rendered plates. An export reads each
-object, compares its checksum, compares its labels with its mask, and writes the files. *copy* is a plain copy of the
-same files (``shutil.copytree``). Figures are per second of CPU time, and per second on the clock, the best of three
-rounds; the peak memory is that of the process after an export of so many samples.
+The samples are stored already: the engine's own, at 0.1 megapixels, on the project's rendered plates. An export reads
+each object, compares its checksum, compares its labels with its mask, and writes the files. *copy* is a plain copy of
+the same files (``shutil.copytree``). Figures are per second of CPU time, and per second on the clock, the best of
+three rounds; the peak memory is that of a process that exports so many samples.
 """
 
 from __future__ import annotations

@@ -147,7 +147,9 @@ class _Export:
             self._sink.write(folder + checked.image_path, image, packed=True)
         for writer in self._writers:
             files |= writer.add(checked)
-        line = manifest.line(sample, files=files, areas=checked.areas, provenance=checked.provenance)
+        line = manifest.line(
+            sample, files=files, areas=checked.areas, rings=checked.rings, provenance=checked.provenance
+        )
         self._lines.write(line.encode() + b"\n")
         self._samples += 1
         for instance in sample.instances:

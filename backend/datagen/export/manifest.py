@@ -7,11 +7,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from datagen.domain.geometry import Polygon
 from datagen.domain.sample import Sample
 
 
 def line(
-    sample: Sample, *, files: Mapping[str, str], areas: Sequence[int], provenance: Mapping[str, Any], split: str = ""
+    sample: Sample,
+    *,
+    files: Mapping[str, str],
+    areas: Sequence[int],
+    rings: Sequence[Sequence[Polygon]],
+    provenance: Mapping[str, Any],
+    split: str = "",
 ) -> str:
     """Return one line, without the newline.
 
@@ -19,6 +26,7 @@ def line(
         sample: the sample.
         files: the sample's paths in the set by kind: image, mask, …
         areas: the areas of the sample's instances in pixels.
+        rings: the rings of their holes, which are part of the line because outlines do not include them.
         provenance: where the pixels come from; see ``provenance``.
         split: the sample's split; "" in an export without splits.
     """
@@ -35,8 +43,9 @@ def line(
                 "area": area,
                 "mask_value": i + 1,
                 "outlines": [outline.points for outline in instance.outlines],
+                **({"holes": [ring.points for ring in holes]} if holes else {}),
             }
-            for i, (instance, area) in enumerate(zip(sample.instances, areas, strict=True))
+            for i, (instance, area, holes) in enumerate(zip(sample.instances, areas, rings, strict=True))
         ],
         "provenance": dict(provenance),
     }

@@ -43,7 +43,7 @@ def text(
     lines += ["", f"Images: {images:,}", "Labels (number, name, instances):"]
     lines += [f"  {i + 1}  {label}  {count:,}" for i, (label, count) in enumerate(instances.items())]
     lines += ["", "What a file cannot hold (the instance masks hold all of it, up to 255 objects in an image):"]
-    lines += ["  manifest.jsonl: outlines without their holes."]
+    lines += ["  manifest.jsonl: nothing; outlines and holes together, filled by the even-odd rule, are the masks."]
     lines += [f"  {each.name}: {each.limits}" for each, _ in formats]
     lines += ["", "About this export:", json.dumps(dict(about), indent=2, ensure_ascii=False)]
     lines += [
