@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from datagen.domain.inputs import CanvasImage, ImageRef
+from datagen.domain.source_type import SourceType
 from datagen.domain.spec import Json, Spec
 from datagen.errors import CannotRender, DeviceFault, EngineError
 from datagen.synthesis.composite.refinement.refine import refine
@@ -33,6 +34,7 @@ class DiffusionEngine(Engine):
     name = NAME
     version = VERSION
     device = "gpu"
+    source_type = SourceType.COMPOSITE_WITH_TRAINED_MEDIA
     parameters_model: ClassVar[type[EngineParameters]] = DiffusionSpecParameters
 
     def check(self, parameters: Mapping[str, Json]) -> tuple[str, ...]:
