@@ -12,7 +12,7 @@ from datagen.cli.admin import migrate
 from datagen.cli.console import AsJson, Study, err, print_json, report_errors, safe, show, show_table
 from datagen.domain.inputs import ProjectKind, Role
 from datagen.domain.wording import by_number, counted
-from datagen.entrypoints.bootstrap import join_as, server_access_of, services, settings
+from datagen.entrypoints.bootstrap import engine_settings_of, join_as, server_access_of, services, settings
 from datagen.entrypoints.installation import ProcessRole
 from datagen.errors import InputProblem
 
@@ -270,6 +270,57 @@ def export(
         options = ExportOptions(formats=tuple(formats or ("coco",)), predictions=predictions)
         summary = export_study(services(), name, to, run_number=run, options=options)
         show(f"{to}: {counted(summary.samples, 'image')}, {counted(summary.instances, 'label')}")
+
+
+def reproduce(
+    item: Annotated[str, typer.Argument(help="A sample's key, an image file, or the name of an exported image.")],
+    export_: Annotated[
+        Path | None, typer.Option("--from", help="Take the sample from this export, without the installation's rows.")
+    ] = None,
+    inputs: Annotated[
+        Path | None,
+        typer.Option(help="Take the input photos from this folder; by default from the installation's store."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Render a sample again, compare it, and say where it comes from; exits with 1 if it has other pixels."""
+    from datagen.imaging.decoder_sandbox import DecoderSandbox
+    from datagen.workflow.generation.picture_cache import StoredPictures
+    from datagen.workflow.studies.reproduce import FolderPictures
+    from datagen.workflow.studies.reproduce import reproduce as render_again
+    from datagen.workflow.studies.sample_records import exported_record, stored_record, wanted_sample
+
+    with report_errors():
+        chosen = settings()
+        if inputs is not None and not inputs.is_dir():
+            raise InputProblem(f"{inputs} is no folder; --inputs names the folder of the input photos")
+        if export_ is None or inputs is None:
+            chosen.check_database_exists()
+        wanted = wanted_sample(item, chosen.max_image_bytes)
+        record = exported_record(export_, wanted) if export_ is not None else stored_record(services(), wanted)
+        decoder = DecoderSandbox(max_bytes=chosen.max_image_bytes, max_pixels=chosen.max_image_pixels)
+        with err.status("Rendering it again …"):  # shown only on a terminal
+            found = render_again(
+                record,
+                wanted,
+                pictures=(
+                    FolderPictures(inputs, decoder, chosen.max_image_bytes)
+                    if inputs is not None
+                    else StoredPictures(services().images, decoder)
+                ),
+                decoder=decoder,
+                engine_settings=engine_settings_of(chosen),
+            )
+        if as_json:
+            compared = [{"what": each.what, "match": each.match.name.lower()} for each in found.comparisons]
+            print_json({"sample": found.name, "same": found.is_same, "compared": compared, "origin": found.origin})
+        else:
+            for comparison in found.comparisons:
+                show(str(comparison))
+            for line in found.origin:
+                show(f"  {line}")
+    if not found.is_same:
+        raise typer.Exit(1)
 
 
 def discard(

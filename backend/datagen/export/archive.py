@@ -7,6 +7,7 @@ a zip's central directory grows with the set, because the zip format stores it a
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -62,6 +63,7 @@ def write_dataset(
     labels: Sequence[str],
     read: Callable[[str], bytes],
     about: Mapping[str, Any],
+    specs: Sequence[Mapping[str, Any]] = (),
     options: ExportOptions = DEFAULT_OPTIONS,
 ) -> Summary:
     """Write ``samples`` to ``path``: a zip if it ends with .zip, else a folder; see ``local_sink`` and ``write_to``.
@@ -72,7 +74,7 @@ def write_dataset(
     """
     requested_formats(options.formats, labels)
     with local_sink(path) as sink:
-        return write_to(sink, samples, labels=labels, read=read, about=about, options=options)
+        return write_to(sink, samples, labels=labels, read=read, about=about, specs=specs, options=options)
 
 
 def write_to(
@@ -82,6 +84,7 @@ def write_to(
     labels: Sequence[str],
     read: Callable[[str], bytes],
     about: Mapping[str, Any],
+    specs: Sequence[Mapping[str, Any]] = (),
     options: ExportOptions = DEFAULT_OPTIONS,
 ) -> Summary:
     """Write ``samples`` to a destination.
@@ -93,6 +96,7 @@ def write_to(
         read: returns a stored object's bytes by its digest; it is called from several threads.
         about: JSON values that describe the export; ``runs`` (spec_digest, first_index, number, name, approved_by,
             approved_at) links each sample to the run that rendered it.
+        specs: JSON values of the samples' specs and their ancestors, from which samples can be rendered again.
         options: formats, and how they are written.
 
     Raises:
@@ -106,7 +110,7 @@ def write_to(
         with closing(_objects(samples, read)) as objects:
             for sample, image, mask in objects:
                 export.add(sample, image, mask)
-        return export.finish()
+        return export.finish(specs)
     except BaseException:
         export.discard()
         raise
@@ -155,7 +159,7 @@ class _Export:
         for instance in sample.instances:
             self._instances[instance.label] += 1
 
-    def finish(self) -> Summary:
+    def finish(self, specs: Sequence[Mapping[str, Any]]) -> Summary:
         """Write what follows the last sample."""
         for writer in self._writers:
             writer.finish()
@@ -167,6 +171,9 @@ class _Export:
             formats=self._formats,
             has_images=self._has_images,
         )
+        if specs:
+            lines = "".join(json.dumps(dict(spec), ensure_ascii=False) + "\n" for spec in specs)
+            self._sink.write("specs.jsonl", lines.encode())
         self._sink.write("README.txt", text.encode())
         return Summary(samples=self._samples, instances=sum(self._instances.values()), by_label=self._instances)
 

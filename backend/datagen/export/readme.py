@@ -12,7 +12,13 @@ _IMAGES = (
     ("images/", "the synthesized images"),
     ("masks/", "their instance masks, PNG: 0 outside, 1 inside the first instance, 2 inside the second, …"),
 )
-_MANIFEST = ("manifest.jsonl", "one JSON line an image: files, SHA-256, labels, and where every pixel comes from")
+_TEXTS = (
+    ("manifest.jsonl", "one JSON line an image: files, SHA-256, labels, and where every pixel comes from"),
+    (
+        "specs.jsonl",
+        "one JSON line a version: inputs and parameters, from which datagen reproduce renders images again",
+    ),
+)
 
 
 def text(
@@ -32,7 +38,7 @@ def text(
         formats: the requested formats, each with its folder.
         has_images: whether there are the folders images/ and masks/.
     """
-    entries = [*(_IMAGES if has_images else ()), _MANIFEST]
+    entries = [*(_IMAGES if has_images else ()), *_TEXTS]
     for each, folder in formats:
         if folder:
             entries.append((folder, f"{each.name} with its images, in a folder of its own because of a common name"))

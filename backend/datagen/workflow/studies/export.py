@@ -20,6 +20,7 @@ from datagen.store.tables.studies import StudyRow
 from datagen.workflow.backoff import patiently
 from datagen.workflow.sample_mapping import sample_of
 from datagen.workflow.services import Services, find_study
+from datagen.workflow.studies.descriptions import describe_run, describe_specs
 
 #: Rows read in one transaction, so that memory stays bounded for a million samples.
 ROWS_AT_A_TIME = 500
@@ -53,28 +54,19 @@ def export_study(
         if not session.scalar(select(SampleRow.id).where(SampleRow.batch_id.in_([run.id for run in runs])).limit(1)):
             which = f"run {run_number} of {name!r}" if run_number is not None else f"the runs of {name!r}"
             raise NotReady(f"nothing of {which} is generated yet; see: datagen status {shlex.quote(name)}")
-        description = {
-            "study": study.name,
-            "runs": [
-                {
-                    "number": run.number,
-                    "first_index": run.first,
-                    "name": run.name,
-                    "images_asked_for": run.count,
-                    "state": str(run.state),
-                    "warnings": run.warnings,
-                    "spec_version": run.spec.version,
-                    "spec_digest": run.spec.digest,
-                    "approved_by": run.requested_by,
-                    "approved_at": run.requested_at.isoformat(),
-                    "note": run.note,
-                }
-                for run in runs
-            ],
-        }
+        description = {"study": study.name, "runs": [describe_run(run) for run in runs]}
+        specs = [
+            {**spec, "study": study.name} for spec in describe_specs(session, dict.fromkeys(run.spec for run in runs))
+        ]
     samples = _samples(services.database, [run.id for run in runs])
     return write_dataset(
-        path, samples, labels=study.labels, read=patiently(services.images.get), about=description, options=options
+        path,
+        samples,
+        labels=study.labels,
+        read=patiently(services.images.get),
+        about=description,
+        specs=specs,
+        options=options,
     )
 
 
