@@ -91,6 +91,7 @@ for command in (
     _needs_data(studies.audit),
     _needs_data(studies.export),
     studies.reproduce,
+    _needs_data(studies.card),
     _needs_data(studies.retry),
     _needs_data(studies.discard),
     _needs_data(studies.mend_links),

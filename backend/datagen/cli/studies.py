@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import getpass
+import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -321,6 +323,42 @@ def reproduce(
                 show(f"  {line}")
     if not found.is_same:
         raise typer.Exit(1)
+
+
+def card(
+    name: Study,
+    licence: Annotated[str, typer.Option(help="The dataset's licence, as an identifier of the hub.")] = "unknown",
+    to: Annotated[Path | None, typer.Option("--out", help="Write the Markdown here; by default it is printed.")] = None,
+    croissant: Annotated[
+        Path | None, typer.Option(help="Also write Croissant JSON-LD here; needs --export, whose files it names.")
+    ] = None,
+    export_: Annotated[Path | None, typer.Option("--export", help="The export that the card goes with.")] = None,
+) -> None:
+    """Write the dataset card of a study's runs: what they hold, from what, and how they were reviewed."""
+    from datagen.export.card import croissant as as_croissant
+    from datagen.export.card import markdown
+    from datagen.workflow.studies.card import card_facts, checksum_of
+
+    if (croissant is None) != (export_ is None):
+        raise typer.BadParameter("--croissant and --export belong together")
+    with report_errors():
+        facts = card_facts(services(), name, licence)
+        if to is None:
+            sys.stdout.write(markdown(facts))
+        else:
+            _write_text(to, markdown(facts))
+        if croissant is not None and export_ is not None:
+            archive = "" if export_.is_dir() else export_.name
+            body = as_croissant(facts, archive=archive, sha256=checksum_of(export_))
+            _write_text(croissant, json.dumps(body, indent=2, ensure_ascii=False) + "\n")
+
+
+def _write_text(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as refusal:
+        raise InputProblem(f"{path} cannot be written: {refusal}; choose another place") from refusal
+    show(f"{path}: written")
 
 
 def discard(

@@ -58,7 +58,7 @@ def export_study(
         specs = [
             {**spec, "study": study.name} for spec in describe_specs(session, dict.fromkeys(run.spec for run in runs))
         ]
-    samples = _samples(services.database, [run.id for run in runs])
+    samples = samples_of_runs(services.database, [run.id for run in runs])
     return write_dataset(
         path,
         samples,
@@ -105,7 +105,7 @@ def _no_such_run(session: Session, study: StudyRow, number: int | None) -> NotRe
     return NotReady(f"{study.name!r} has no run {number}; there are: {known_runs}{more}")
 
 
-def _samples(database: Database, run_ids: list[int]) -> Iterator[Sample]:
+def samples_of_runs(database: Database, run_ids: list[int]) -> Iterator[Sample]:
     """Yield every sample of these runs in the order of run and index, read in pages of one transaction each."""
     for run_id in run_ids:
         last_index = -1
