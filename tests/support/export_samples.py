@@ -20,6 +20,7 @@ from datagen.domain.trace import Trace
 from datagen.errors import StoreError
 from datagen.export import consistency_check, manifest, masks
 from datagen.export.archive import ExportOptions, write_dataset
+from datagen.export.splitting import Split
 from datagen.export.writer import NO_SPLIT, ExportedSample
 from datagen.imaging.png_encoder import encode_png
 from datagen.synthesis.masks import outlines, tight_box
@@ -118,10 +119,18 @@ def labels() -> tuple[str, ...]:
 def export_to(shelf: Shelf, tmp_path: Path) -> Callable[..., Path]:
     """A function that exports samples to a new folder in the given formats, and returns the folder."""
 
-    def export_to(samples: Sequence[Sample], *formats: str, labels: tuple[str, ...] = LABELS, **options: Any) -> Path:
+    def export_to(
+        samples: Sequence[Sample],
+        *formats: str,
+        labels: tuple[str, ...] = LABELS,
+        split: Split | None = None,
+        **options: Any,
+    ) -> Path:
         folder = tmp_path / "-".join(("set", *formats))
         chosen = ExportOptions(formats=formats, **options)
-        write_dataset(folder, samples, labels=labels, read=shelf.read, about={"study": "Plates"}, options=chosen)
+        write_dataset(
+            folder, samples, labels=labels, read=shelf.read, about={"study": "Plates"}, split=split, options=chosen
+        )
         return folder
 
     return export_to

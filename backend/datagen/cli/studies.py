@@ -17,6 +17,7 @@ from datagen.domain.wording import by_number, counted
 from datagen.entrypoints.bootstrap import engine_settings_of, join_as, server_access_of, services, settings
 from datagen.entrypoints.installation import ProcessRole
 from datagen.errors import InputProblem
+from datagen.export.splitting import Apart
 
 if TYPE_CHECKING:
     from datagen.workflow.inputs.import_files import Added
@@ -255,6 +256,10 @@ def export(
     predictions: Annotated[
         bool, typer.Option("--predictions", help="In Label Studio JSON, write predictions in place of annotations.")
     ] = False,
+    split: Annotated[
+        str | None, typer.Option(help="Percentages of train, val and (if three) test, for example 80,20 or 70,15,15.")
+    ] = None,
+    apart: Annotated[Apart, typer.Option(help="What two splits may not have in common.")] = Apart.BOTH,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file or folder if it exists.")] = False,
     _formats: Annotated[
         bool, typer.Option("--formats", help="List the formats.", is_eager=True, callback=_print_formats)
@@ -262,6 +267,7 @@ def export(
 ) -> None:
     """Write the generated images with masks and labels as a zip or a folder."""
     from datagen.export.archive import ExportOptions
+    from datagen.export.splitting import shares_of
     from datagen.workflow.studies.export import export_study, unfinished_runs
 
     with report_errors():
@@ -270,7 +276,8 @@ def export(
         for remark in unfinished_runs(services(), name, run):
             err.print(f"[yellow]Not complete:[/] {safe(remark)}", highlight=False, soft_wrap=True)
         options = ExportOptions(formats=tuple(formats or ("coco",)), predictions=predictions)
-        summary = export_study(services(), name, to, run_number=run, options=options)
+        shares = shares_of(split) if split is not None else None
+        summary = export_study(services(), name, to, run_number=run, shares=shares, apart=apart, options=options)
         show(f"{to}: {counted(summary.samples, 'image')}, {counted(summary.instances, 'label')}")
 
 

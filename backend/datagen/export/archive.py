@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import posixpath
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,7 +22,9 @@ from datagen.domain.sample import Sample
 from datagen.errors import StoreError
 from datagen.export import consistency_check, manifest, masks, readme
 from datagen.export.sinks import Sink, local_sink
+from datagen.export.splitting import Split
 from datagen.export.writer import (
+    NO_SPLIT,
     ExportContext,
     ExportedSample,
     ExportWriter,
@@ -64,6 +67,7 @@ def write_dataset(
     read: Callable[[str], bytes],
     about: Mapping[str, Any],
     specs: Sequence[Mapping[str, Any]] = (),
+    split: Split | None = None,
     options: ExportOptions = DEFAULT_OPTIONS,
 ) -> Summary:
     """Write ``samples`` to ``path``: a zip if it ends with .zip, else a folder; see ``local_sink`` and ``write_to``.
@@ -74,7 +78,7 @@ def write_dataset(
     """
     requested_formats(options.formats, labels)
     with local_sink(path) as sink:
-        return write_to(sink, samples, labels=labels, read=read, about=about, specs=specs, options=options)
+        return write_to(sink, samples, labels=labels, read=read, about=about, specs=specs, split=split, options=options)
 
 
 def write_to(
@@ -85,6 +89,7 @@ def write_to(
     read: Callable[[str], bytes],
     about: Mapping[str, Any],
     specs: Sequence[Mapping[str, Any]] = (),
+    split: Split | None = None,
     options: ExportOptions = DEFAULT_OPTIONS,
 ) -> Summary:
     """Write ``samples`` to a destination.
@@ -97,6 +102,7 @@ def write_to(
         about: JSON values that describe the export; ``runs`` (spec_digest, first_index, number, name, approved_by,
             approved_at) links each sample to the run that rendered it.
         specs: JSON values of the samples' specs and their ancestors, from which samples can be rendered again.
+        split: the samples' splits, each a folder of images and masks.
         options: formats, and how they are written.
 
     Raises:
@@ -105,7 +111,7 @@ def write_to(
     """
     classes = requested_formats(options.formats, labels)
     folders = format_folders(classes)
-    export = _Export(sink, tuple(labels), about, options, list(zip(classes, folders, strict=True)))
+    export = _Export(sink, tuple(labels), about, options, split, list(zip(classes, folders, strict=True)))
     try:
         with closing(_objects(samples, read)) as objects:
             for sample, image, mask in objects:
@@ -125,11 +131,21 @@ class _Export:
         labels: tuple[str, ...],
         about: Mapping[str, Any],
         options: ExportOptions,
+        split: Split | None,
         formats: Sequence[tuple[type[ExportWriter], str]],
     ) -> None:
-        self._sink, self._labels, self._about, self._formats = sink, labels, about, formats
+        self._sink, self._labels, self._about, self._formats, self._split = sink, labels, about, formats, split
         self._writers = [
-            each(ExportContext(sink=sink, labels=labels, about=about, folder=folder, predictions=options.predictions))
+            each(
+                ExportContext(
+                    sink=sink,
+                    labels=labels,
+                    about=about,
+                    folder=folder,
+                    splits=tuple(split.counts) if split is not None else (NO_SPLIT,),
+                    predictions=options.predictions,
+                )
+            )
             for each, folder in formats
         ]
         self._image_folders = [folder for each, folder in formats if folder and not each.holds_images]
@@ -144,7 +160,7 @@ class _Export:
         """Check one sample, and write it in every format."""
         checked, files = self._checked(sample, image, mask_png), {}
         if self._has_images:
-            files = {"image": checked.image_path, "mask": f"masks/{checked.name}.png"}
+            files = {"image": checked.image_path, "mask": checked.image_path.replace("images/", "masks/", 1)}
             self._sink.write(files["image"], image, packed=True)
             self._sink.write(files["mask"], mask_png, packed=True)
         for folder in self._image_folders:
@@ -152,7 +168,12 @@ class _Export:
         for writer in self._writers:
             files |= writer.add(checked)
         line = manifest.line(
-            sample, files=files, areas=checked.areas, rings=checked.rings, provenance=checked.provenance
+            sample,
+            files=files,
+            areas=checked.areas,
+            rings=checked.rings,
+            provenance=checked.provenance,
+            split=checked.split,
         )
         self._lines.write(line.encode() + b"\n")
         self._samples += 1
@@ -170,6 +191,7 @@ class _Export:
             instances=self._instances,
             formats=self._formats,
             has_images=self._has_images,
+            splits=self._split.counts if self._split is not None else {},
         )
         if specs:
             lines = "".join(json.dumps(dict(spec), ensure_ascii=False) + "\n" for spec in specs)
@@ -191,17 +213,19 @@ class _Export:
         _check_object(image, sample.image, f"image of sample {name}")
         _check_object(mask_png, sample.mask, f"mask of sample {name}")
         mask = masks.instance_mask(mask_png, name)
+        split = self._split.of(sample) if self._split is not None else NO_SPLIT
         certified = consistency_check.check(sample, name, mask, labels=self._labels)
         return ExportedSample(
             sample=sample,
             name=name,
-            image_path=f"images/{name}.png",
+            image_path=posixpath.join("images", split, f"{name}.png"),
             image=image,
             mask_png=mask_png,
             mask=mask,
             areas=certified.areas,
             rings=certified.rings,
             provenance=manifest.provenance(sample, self._about),
+            split=split,
         )
 
 

@@ -28,6 +28,7 @@ def text(
     instances: Mapping[str, int],
     formats: Sequence[tuple[type[ExportWriter], str]],
     has_images: bool = True,
+    splits: Mapping[str, int] | None = None,
 ) -> str:
     """Return the text.
 
@@ -37,6 +38,7 @@ def text(
         instances: the number of instances of each of the study's labels, in order.
         formats: the requested formats, each with its folder.
         has_images: whether there are the folders images/ and masks/.
+        splits: the number of images of each split.
     """
     entries = [*(_IMAGES if has_images else ()), *_TEXTS]
     for each, folder in formats:
@@ -46,7 +48,9 @@ def text(
     width = max(len(path) for path, _ in entries)
     lines = ["Synthesized images with labels, made by Datagen for Label Studio.", ""]
     lines += [f"{path:<{width}}  {description}" for path, description in entries]
-    lines += ["", f"Images: {images:,}", "Labels (number, name, instances):"]
+    lines += ["", f"Images: {images:,}"]
+    lines += [f"  {name}: {count:,}" for name, count in (splits or {}).items()]
+    lines += ["Labels (number, name, instances):"]
     lines += [f"  {i + 1}  {label}  {count:,}" for i, (label, count) in enumerate(instances.items())]
     lines += ["", "What a file cannot hold (the instance masks hold all of it, up to 255 objects in an image):"]
     lines += ["  manifest.jsonl: nothing; outlines and holes together, filled by the even-odd rule, are the masks."]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from sqlalchemy import func, select
@@ -13,6 +13,7 @@ from datagen.domain.sample import Sample
 from datagen.domain.wording import by_number, counted
 from datagen.errors import NotReady
 from datagen.export.archive import DEFAULT_OPTIONS, ExportOptions, Summary, write_dataset
+from datagen.export.splitting import Apart, split
 from datagen.store.database import Database
 from datagen.store.tables.base import BatchKind
 from datagen.store.tables.batches import BatchRow, SampleRow
@@ -34,12 +35,16 @@ def export_study(
     path: Path,
     *,
     run_number: int | None = None,
+    shares: Mapping[str, float] | None = None,
+    apart: Apart = Apart.BOTH,
     options: ExportOptions = DEFAULT_OPTIONS,
 ) -> Summary:
     """Write the samples of all runs of a study, or of one run, to ``path``: a zip if it ends with .zip, else a folder.
 
+    ``shares`` are the shares of the splits, by name; without them there are none.
+
     Raises:
-        InputProblem: a format is unknown, requested twice, or cannot hold the study.
+        InputProblem: a format is unknown, requested twice, or cannot hold the study; or there is no such split.
         NotReady: there is no such run, or no image is generated yet.
         StoreError: an object is missing or damaged, or a label disagrees with its mask; no file is left behind.
     """
@@ -58,7 +63,8 @@ def export_study(
         specs = [
             {**spec, "study": study.name} for spec in describe_specs(session, dict.fromkeys(run.spec for run in runs))
         ]
-    samples = samples_of_runs(services.database, [run.id for run in runs])
+        run_ids = [run.id for run in runs]
+    samples = samples_of_runs(services.database, run_ids)
     return write_dataset(
         path,
         samples,
@@ -66,6 +72,7 @@ def export_study(
         read=patiently(services.images.get),
         about=description,
         specs=specs,
+        split=split(samples_of_runs(services.database, run_ids), shares, apart) if shares else None,
         options=options,
     )
 
