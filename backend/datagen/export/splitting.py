@@ -47,7 +47,7 @@ def shares_of(percentages: str) -> dict[str, float]:
         numbers = [float(word) for word in percentages.split(",")]
     except ValueError:
         numbers = []
-    if len(numbers) not in (2, 3) or min(numbers) <= 0 or abs(sum(numbers) - 100) > 1e-6:
+    if len(numbers) not in (2, 3) or not min(numbers) > 0 or not abs(sum(numbers) - 100) < 1e-6:
         raise InputProblem(
             f"“{percentages}” is no split: give the percentages of train and val, or of train, val and test, "
             "which make 100 together, for example 80,20"
